@@ -1,0 +1,196 @@
+"""Everything that teamgraph raises on purpose.
+
+    TeamgraphError
+    ├── DefinitionError      a graph, prompt or YAML file does not hold (`.problems`)
+    ├── InputError           a message, id or argument given to a run does not hold
+    ├── PromptError          a template could not be rendered
+    ├── ModelError           a model could not be asked, or its answer is of no use
+    │   ├── NoModelError     no model is named, or the named one cannot be had here
+    │   └── AnswerError      the answer is no label, not the JSON that was asked for, or empty
+    ├── StoreError           a store could not be read or written
+    │   ├── DamagedStore     what is stored was changed from outside or cut in the middle
+    │   ├── UnknownVersion   the store was written by a newer teamgraph
+    │   ├── SessionBusy      another run holds the session
+    │   └── Conflict         the session moved while the run was under way
+    ├── NotFound             there is no such session, run or node
+    └── RunError             a run did not finish (`.run` has what was recorded)
+        ├── NodeError        a node failed
+        ├── NoAnswer         every node that could answer was skipped
+        ├── BudgetExceeded   the run spent more than the graph allows
+        └── Changed          a run cannot be resumed: its graph is another one now
+
+Facts are attributes, the text is one lower-case sentence that names the thing, says what is
+wrong and how to go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from .session import Run
+
+Severity: TypeAlias = Literal["error", "warning", "note"]
+Path: TypeAlias = tuple[str | int, ...]
+
+
+class TeamgraphError(Exception):
+    """The root of everything that is raised on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that does not hold in a definition, and where it stands.
+
+    `code` is stable (`G...` graph, `Y...` YAML, `P...` prompt). `line` and `column` count from 1,
+    columns in code points; they are None where there is no file. `path` are the keys that lead to
+    the place in the graph file, such as `("nodes", "router", "routes")`. `suggestion` is the one
+    word that was meant, or None. `on_key` is true if the key itself is wrong, not its value.
+    """
+
+    code: str
+    message: str
+    severity: Severity = "error"
+    graph: str | None = None
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    path: Path = ()
+    suggestion: str | None = None
+    on_key: bool = False
+
+    def __str__(self) -> str:
+        place = [str(part) for part in (self.file, self.line, self.column) if part is not None]
+        where = ":".join(place) if place else ".".join(str(part) for part in self.path)
+        mark = "" if self.severity == "error" else f"{self.severity}: "
+        text = f"{where}: {mark}{self.message}" if where else f"{mark}{self.message}"
+        return f"{text}; did you mean {self.suggestion!r}?" if self.suggestion else text
+
+
+class DefinitionError(TeamgraphError, ValueError):
+    """A definition does not hold; `problems` are all that was found, in reading order.
+
+    A `ValueError` too, so that pydantic gathers what nested definitions raise.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class InputError(TeamgraphError, ValueError):
+    """What was given to a run does not hold: an empty message, an empty id, a wrong argument."""
+
+
+class PromptError(TeamgraphError):
+    """A template could not be rendered; `template` and `line` say where."""
+
+    def __init__(self, message: str, *, template: str, line: int | None = None) -> None:
+        super().__init__(f"{template}:{line}: {message}" if line else f"{template}: {message}")
+        self.template = template
+        self.line = line
+
+
+class ModelError(TeamgraphError):
+    """A model could not be asked, or its answer is of no use.
+
+    `retryable` says whether the same request may succeed later; `retry_after` is the number of
+    seconds that the provider asked us to wait; `status` the HTTP status, where there was one;
+    `interrupted` is true if part of the answer had already arrived.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str,
+        retryable: bool = False,
+        status: int | None = None,
+        retry_after: float | None = None,
+        interrupted: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.model = model
+        self.retryable = retryable
+        self.status = status
+        self.retry_after = retry_after
+        self.interrupted = interrupted
+
+
+class NoModelError(ModelError):
+    """No model is named, or the one that is named cannot be had on this machine."""
+
+
+class AnswerError(ModelError):
+    """A model answered, but not with what was asked for; asking again may help."""
+
+    def __init__(self, message: str, *, model: str) -> None:
+        super().__init__(message, model=model, retryable=True)
+
+
+class StoreError(TeamgraphError):
+    """A store could not be read or written."""
+
+
+class DamagedStore(StoreError):
+    """What is stored was changed from outside: refused, never repaired in silence."""
+
+
+class UnknownVersion(StoreError):
+    """The store was written by a newer teamgraph."""
+
+
+class SessionBusy(StoreError):
+    """Another run holds the session, and the policy is not to wait."""
+
+
+class Conflict(StoreError):
+    """The session moved while the run was under way."""
+
+
+class NotFound(TeamgraphError, LookupError):
+    """There is no such session, run, node or prompt."""
+
+
+class RunError(TeamgraphError):
+    """A run did not finish; `run` holds its records, and `run.run_id` takes it up again."""
+
+    def __init__(self, message: str, *, run: Run | None = None) -> None:
+        super().__init__(message)
+        self.run = run
+
+
+class NodeError(RunError):
+    """A node failed; its `__cause__` is the error that it raised."""
+
+    def __init__(self, node_id: str, reason: str, *, run: Run | None = None) -> None:
+        super().__init__(f"node {node_id!r} failed: {reason}", run=run)
+        self.node_id = node_id
+        self.reason = reason
+
+
+class NoAnswer(RunError):
+    """Every node that could answer was skipped."""
+
+
+class BudgetExceeded(RunError):
+    """The run spent more than the graph's `budget` allows."""
+
+
+class Changed(RunError):
+    """The run cannot be resumed: the graph has changed since, as `differences` tell."""
+
+    def __init__(self, differences: Sequence[str], *, run: Run | None = None) -> None:
+        super().__init__(
+            "the graph has changed since this run began: " + "; ".join(differences), run=run
+        )
+        self.differences = tuple(differences)
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that `word` was probably meant to be, or None."""
+    near = get_close_matches(word, [name for name in known if name != word], n=1, cutoff=0.6)
+    return near[0] if near else None

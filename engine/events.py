@@ -1,0 +1,201 @@
+"""What a run tells while it is under way. Printing, progress and tracing only read these.
+
+Every event carries the run, the session, a sequence number that rises by one, and, where it is
+about a node, the node's id and attempt. A run tells exactly one last event: `RunFinished`,
+`RunFailed`, `RunCancelled` or `RunWaiting`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Concatenate, ParamSpec, TypeAlias
+
+from .errors import TeamgraphError
+from .messages import JSON, Message
+from .session import Record, Run
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    run_id: str
+    session_id: str
+    sequence: int
+    node: str | None
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(_Told):
+    """A run begins; `resumed` if records of an earlier try are there."""
+
+    user_id: str | None
+    graph: str
+    input: str
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted(_Told):
+    """A node is visited for the `attempt`-th time."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRendered(_Told):
+    """The exact messages that now go to `model`."""
+
+    prompt: str
+    model: str
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Token(_Told):
+    """A piece of text as it arrives; with `answer` it belongs to what the user is told.
+
+    The texts of a run's answer tokens, put together, are the answer.
+    """
+
+    text: str
+    answer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalled(_Told):
+    """A model wants a tool; `arguments` is the JSON text that it wrote."""
+
+    call_id: str
+    tool: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAnswered(_Told):
+    """What a tool gave back, as the model sees it."""
+
+    call_id: str
+    tool: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRetried(_Told):
+    """An attempt failed and another follows in `wait` seconds.
+
+    The node's tokens of that attempt are void; none of them were answer tokens, for a node that
+    has told part of the answer is not attempted again.
+    """
+
+    error: str
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFinished(_Told):
+    """A node is done; `replayed` if that was in an earlier try of this run."""
+
+    record: Record
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSkipped(_Told):
+    """A node will not run, and why."""
+
+    because: str
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFailed(_Told):
+    """A node gave up after its last attempt."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(_Told):
+    """What the user is told: `value` as the node gave it, `text` as it reads."""
+
+    text: str
+    value: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished(_Told):
+    """All is done and kept."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailed(_Told):
+    """The run stopped at an error; what was done is kept and can be resumed."""
+
+    run: Run
+    error: TeamgraphError
+
+
+@dataclass(frozen=True, slots=True)
+class RunCancelled(_Told):
+    """The caller ended the run; what was done is kept."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class RunWaiting(_Told):
+    """The run waits for a person."""
+
+    run: Run
+
+
+Event: TypeAlias = (
+    RunStarted
+    | NodeStarted
+    | PromptRendered
+    | Token
+    | ToolCalled
+    | ToolAnswered
+    | NodeRetried
+    | NodeFinished
+    | NodeSkipped
+    | NodeFailed
+    | Answer
+    | RunFinished
+    | RunFailed
+    | RunCancelled
+    | RunWaiting
+)
+Listener: TypeAlias = Callable[[Event], None]
+Facts = ParamSpec("Facts")
+
+
+class Teller:
+    """Tells the events of one run to one listener, numbered; tells nothing if there is none."""
+
+    __slots__ = ("_listener", "_run_id", "_sequence", "_session_id")
+
+    def __init__(self, run_id: str, session_id: str, listener: Listener | None) -> None:
+        self._run_id = run_id
+        self._session_id = session_id
+        self._listener = listener
+        self._sequence = 0
+
+    def __call__(
+        self,
+        event: Callable[Concatenate[str, str, int, str | None, int, Facts], Event],
+        node: str | None,
+        attempt: int,
+        *args: Facts.args,
+        **facts: Facts.kwargs,
+    ) -> None:
+        """Tell `event` of `node` (None: of the run) with the rest of its fields."""
+        if self._listener is None:
+            return
+        self._sequence += 1
+        self._listener(
+            event(self._run_id, self._session_id, self._sequence, node, attempt, *args, **facts)
+        )

@@ -1,0 +1,392 @@
+"""What a node is, what it sees while it runs, and what it gives back.
+
+A kind of node is a frozen class with one method:
+
+    class Translator(Node):
+        language: str
+        prompt: str | None = "translate.jinja"
+
+        async def run(self, context: Context) -> Result:
+            return Result(await context.ask())
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+
+from .declared import Declared
+from .errors import DefinitionError, Path, Problem
+from .imports import reference
+from .messages import JSON, Message
+from .session import Summary, Turn
+
+Join: TypeAlias = Literal["any", "all", "always"]
+
+
+def _one_or_many(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+# `Sequence[str]` lets people write a list, a tuple or one id; what is kept is a tuple.
+Ids: TypeAlias = Annotated[Sequence[str], BeforeValidator(_one_or_many), AfterValidator(tuple)]
+Seconds: TypeAlias = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
+
+
+class Retry(Declared):
+    """How often a failed attempt is made again: waits double from `wait` up to `max_wait`."""
+
+    times: int = Field(ge=0, strict=True, description="Attempts after the first.", examples=[2])
+    wait: Seconds = Field(default=0.5, description="Seconds before the first one more try.")
+    max_wait: Seconds = Field(default=30.0, description="No wait is longer than this.")
+
+
+class Timeout(Declared):
+    """How long an attempt may take: in all, and without a sign of life from the model."""
+
+    total: Seconds | None = Field(default=None, description="Seconds for the whole attempt.")
+    idle: Seconds | None = Field(default=None, description="Seconds without a sign of life.")
+
+
+class Instead(Declared):
+    """The value that stands in for the output of a node that failed."""
+
+    value: JSON = Field(description="What templates then read as the node's output.")
+
+
+class ModelSpec(Declared):
+    """A model with its parameters; what is not named here goes to the provider as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str = Field(min_length=1, description="Any litellm id, `local` or `echo`.")
+    api_base: str | None = Field(default=None, description="An OpenAI-compatible server.")
+    api_key_env: str | None = Field(
+        default=None, description="The environment variable that holds the key."
+    )
+    temperature: float | None = Field(default=None, ge=0, description="0 is the most predictable.")
+    max_tokens: int | None = Field(default=None, gt=0, description="The longest answer, in tokens.")
+    fallback: Ids = Field(default=(), description="Models to ask when this one cannot be had.")
+
+    @model_validator(mode="after")
+    def _hold_no_secret(self) -> Self:
+        problems: list[Problem] = []
+        for key in self.model_extra or {}:
+            if re.search(r"(key|secret|token|password)$", key):
+                text = f"{key!r} would put a secret into the graph; name the variable: api_key_env"
+                problems.append(Problem("G004", text, path=(key,), suggestion="api_key_env"))
+            elif near := get_close_matches(key, type(self).model_fields, n=1, cutoff=0.8):
+                problems.append(
+                    Problem("G001", f"unknown key {key!r}", path=(key,), suggestion=near[0])
+                )
+        if problems:
+            raise DefinitionError(problems)
+        return self
+
+    def parameters(self) -> dict[str, JSON]:
+        """What goes to the provider beside the messages."""
+        return self.model_dump(exclude={"id", "fallback"}, exclude_none=True)
+
+
+OnError: TypeAlias = Literal["fail", "skip"] | Instead
+
+
+class Node(Declared):
+    """A part of a graph. Its id is its key in `Graph.nodes`.
+
+    A kind adds fields and `run`. Every field is readable in its template as `node.FIELD`. The
+    name of the kind is made from the class's name (`HistoryLoader` is `history-loader`), unless
+    the class sets `kind` itself.
+    """
+
+    kind: ClassVar[str] = "node"
+    answers: ClassVar[bool] = True
+    """Whether the node's output can be what the user is told."""
+    streams: ClassVar[bool] = False
+    """Whether the output is the text of its one `ask`, so that it can be told as it arrives."""
+    prompts: ClassVar[bool] = True
+    """Whether the kind has a template; without `prompt` it is the file called like the kind."""
+    comes_last: ClassVar[bool] = False
+    """Whether the node waits until the answer is known, and works for the session's sake."""
+    loads_history: ClassVar[bool] = False
+    """Whether the template name `history` means this node."""
+    provides: ClassVar[Mapping[str, object]] = {"output": str}
+    """The names that templates can read of it, with their types: `node_id.NAME`."""
+    variables: ClassVar[Mapping[str, object]] = {}
+    """Further names that the kind gives to its own template, with their types."""
+
+    prompt: str | None = Field(
+        default=None,
+        description="A template file (`name.jinja`), or the template itself in several lines.",
+        examples=["member.jinja"],
+    )
+    model: str | ModelSpec | None = Field(
+        default=None, description="The model to ask, if not the graph's.", examples=["local"]
+    )
+    needs: Ids = Field(default=(), description="Nodes that run before; they vote in `join`.")
+    reads: Ids = Field(default=(), description="Nodes whose output is read; they have no vote.")
+    join: Join = Field(default="any", description="Run if any or all of `needs` ran, or always.")
+    when: str | None = Field(default=None, description="A Jinja expression; if false, skip.")
+    retry: Annotated[int, Field(ge=0, strict=True)] | Retry | None = Field(
+        default=None, description="Attempts after a failed one.", examples=[2]
+    )
+    timeout: Seconds | Timeout | None = Field(
+        default=None, description="Seconds that an attempt may take.", examples=[60]
+    )
+    on_error: OnError | None = Field(
+        default=None, description="What a failure does: fail the run, skip, or a value instead."
+    )
+    params: Mapping[str, JSON] = Field(
+        default_factory=dict[str, JSON], description="Constants for the template."
+    )
+    description: str = Field(default="", description="What the node is for, in a few words.")
+    returns: Any = Field(  # a mapping, a text or a class: engine.returns says which hold
+        default=None, description="The shape of the answer, if it is not free text."
+    )
+
+    def __init_subclass__(cls, **facts: Any) -> None:  # noqa: ANN401  pydantic's signature
+        super().__init_subclass__(**facts)
+        if "kind" not in cls.__dict__:
+            cls.kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+
+    async def run(self, context: Context) -> Result:
+        """Do the node's work once; an exception means that it failed."""
+        raise NotImplementedError(f"the kind {self.kind!r} has no run method")
+
+    async def recall(self, context: Context, stored: JSON) -> object:
+        """The output as templates read it, made again from what its record keeps of it."""
+        del context
+        return stored
+
+    def asks(self) -> bool:
+        """Whether running the node asks a model, if it has a template."""
+        return True
+
+    def inputs(self) -> Mapping[str, bool]:
+        """Names of nodes that it reads without a template, and whether it can do without each."""
+        return {}
+
+    def instead(self, error: Exception) -> Result | None:
+        """What to give back after the last attempt failed, or None to fail."""
+        del error
+        return None
+
+    def branches(self) -> Mapping[str, tuple[str, ...]]:
+        """For a kind that routes: the ids that each label leads to."""
+        return {}
+
+    def takes(self) -> tuple[int, int]:
+        """For a kind that routes: the fewest and the most labels that it chooses at once."""
+        return (1, 1)
+
+    def expressions(self) -> Mapping[Path, str]:
+        """The Jinja expressions in the node's fields, by the path of the field."""
+        return {("when",): self.when} if self.when is not None else {}
+
+    def bound(self, resolve: Callable[[str], object]) -> Self:
+        """The node with what it names in Python (`package.module:name`) resolved."""
+        if isinstance(self.returns, str) and ":" in self.returns:
+            return self.model_copy(update={"returns": resolve(self.returns)})
+        return self
+
+    def written(self) -> dict[str, JSON]:
+        """The node as a graph file says it, without its kind and without defaults."""
+        data: dict[str, JSON] = self.model_dump(
+            mode="json", exclude_defaults=True, exclude={"returns"}
+        )
+        if isinstance(self.returns, str | Mapping):
+            data["returns"] = self.returns
+        elif self.returns is not None:
+            data["returns"] = reference(self.returns)
+        return data
+
+    def shown(self) -> Mapping[str, object]:
+        """More names that its template reads as `node.NAME`, beside the fields."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """The message of this turn; in a `map`, `item` is the item of this round."""
+
+    message: str
+    item: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """One earlier turn: what the user said and what was answered."""
+
+    input: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Earlier turns as templates read them; empty where the graph loads none.
+
+    `summary` tells what happened before the first of `runs`, None if nothing did or no node of
+    the graph writes summaries.
+    """
+
+    messages: tuple[Message, ...] = ()
+    runs: tuple[Exchanged, ...] = ()
+    summary: str | None = None
+    output: str = ""
+
+
+NO_HISTORY = History()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """The session as templates read it. `turns` counts the completed ones."""
+
+    id: str
+    state: Mapping[str, object]
+    summary: str | None
+    turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A node that ran before, in the order in which `needs` names them."""
+
+    id: str
+    kind: str
+    role: str
+    output: object
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a router decided: labels in declared order, and why."""
+
+    labels: tuple[str, ...]
+    reason: str = ""
+    tasks: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class Past(Protocol):
+    """The session before this turn, for kinds that read it."""
+
+    async def turns(self, *, last: int | None = None, since: int = 0) -> Sequence[Turn]:
+        """The completed turns with a number over `since`, the newest `last`, oldest first."""
+        ...
+
+    async def summary(self, *, until: int) -> Summary | None:
+        """The newest summary that covers no turn after number `until`."""
+        ...
+
+
+class Asker(Protocol):
+    """How a node asks its model: renders the template, asks, records, tells."""
+
+    async def ask(self, prompt: str | None = None, /, **variables: object) -> str: ...
+
+    async def reply(self, prompt: str | None = None, /, **variables: object) -> JSON: ...
+
+    async def ask_for(
+        self, returns: object, prompt: str | None = None, /, **variables: object
+    ) -> JSON: ...
+
+    async def choose(
+        self,
+        labels: Sequence[str],
+        *,
+        many: bool = False,
+        allow_none: bool = False,
+        tasks: bool = False,
+    ) -> Choice: ...
+
+    def test(self, expression: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a node sees while it runs: nothing else goes in, and `Result` is all that comes out.
+
+    `outputs` maps the ids of the nodes before this one that ran to their output; `upstream` are
+    those named in `needs`. `state` is what the node itself kept, `session_state` what all share.
+    `answer` is what the user is told in this turn, None as long as that is open.
+    """
+
+    node_id: str
+    input: Input
+    user_id: str | None
+    session_id: str
+    run_id: str
+    upstream: Sequence[Upstream]
+    outputs: Mapping[str, object]
+    history: History
+    state: Mapping[str, JSON]
+    session_state: Mapping[str, JSON]
+    summary: Summary | None
+    turns: int
+    answer: str | None
+    past: Past
+    asker: Asker
+
+    async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
+        """Render the node's prompt (or the one named), ask the model, give its text.
+
+        `variables` are further names for the template; the kind lists them in `Node.variables`.
+        """
+        return await self.asker.ask(prompt, **variables)
+
+    async def reply(self, prompt: str | None = None, /, **variables: object) -> JSON:
+        """Like `ask`; if the node declares `returns`, the value of that shape instead."""
+        return await self.asker.reply(prompt, **variables)
+
+    async def ask_for(
+        self, returns: object, prompt: str | None = None, /, **variables: object
+    ) -> JSON:
+        """Like `ask`, for a value of the shape that `returns` says, as a node's `returns` does.
+
+        Raises `AnswerError` if the model's answer does not fit.
+        """
+        return await self.asker.ask_for(returns, prompt, **variables)
+
+    async def choose(
+        self,
+        labels: Sequence[str],
+        *,
+        many: bool = False,
+        allow_none: bool = False,
+        tasks: bool = False,
+    ) -> Choice:
+        """Ask the model for one of `labels` (`many`: one or more, `allow_none`: none too).
+
+        With `tasks` it also writes what each chosen one is to do. A model that answers with
+        anything else fails the attempt.
+        """
+        return await self.asker.choose(labels, many=many, allow_none=allow_none, tasks=tasks)
+
+    def test(self, expression: str) -> bool:
+        """Whether a Jinja expression of the node's own fields holds now."""
+        return self.asker.test(expression)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a node gives back.
+
+    `output` is what templates read as `node_id.output` and must be JSON or a pydantic model,
+    unless `stored` says what of it is kept. `fields` are the further names of `Node.provides`.
+    `choices` are a router's labels, `tasks` what each is to do. `state` replaces what the node
+    keeps; `session_state` sets keys that all share; `summary` becomes the session's.
+    """
+
+    output: object
+    fields: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+    choices: tuple[str, ...] | None = None
+    tasks: Mapping[str, str] = field(default_factory=dict[str, str])
+    state: Mapping[str, JSON] | None = None
+    session_state: Mapping[str, JSON] | None = None
+    summary: Summary | None = None
+    stored: JSON = None

@@ -1,0 +1,204 @@
+"""What a session is made of: turns, the records of their nodes, state and summary.
+
+A record is all the engine knows about a node in a run: edges, joins, routes and the point where
+a run is taken up again are computed from records and never stored beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
+
+from .messages import JSON, NO_USAGE, Message, Usage
+
+NodeStatus: TypeAlias = Literal["done", "skipped", "failed", "waiting"]
+RunStatus: TypeAlias = Literal["running", "done", "failed", "cancelled", "waiting"]
+FINAL: frozenset[str] = frozenset(("done", "skipped"))
+
+
+class SessionKey(NamedTuple):
+    """Whose session it is and which one. No user is a namespace of its own, not a wildcard."""
+
+    user_id: str | None
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One model call of a node: what was sent, to whom, and what came back.
+
+    `prompt` is the name of the template, `prompt_hash` the hash of its sources and of everything
+    it includes. `started` and `ended` are Unix times in seconds.
+    """
+
+    prompt: str
+    prompt_hash: str
+    model: str
+    messages: tuple[Message, ...]
+    reply: str
+    usage: Usage = NO_USAGE
+    finish_reason: str | None = None
+    started: float = 0.0
+    ended: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one node did in one run; written once it is final, and once for each failed attempt.
+
+    `output` is what templates read as `node_id.output`, `fields` the further names they can read
+    (a router's `reason`, a summary's `topics`). `choices` are the labels that a router took, None
+    for nodes that route nothing, and `tasks` what it wrote for each. `because` says why a node was
+    skipped, `error` why it failed (also when `on_error` made that a skip or a value). `state` is
+    what the node keeps for its next turn, `session_state` the keys it sets for all; both count
+    only once the run is done.
+    """
+
+    node: str
+    status: NodeStatus
+    kind: str = "member"
+    attempt: int = 1
+    because: str | None = None
+    output: JSON = None
+    fields: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+    choices: tuple[str, ...] | None = None
+    tasks: Mapping[str, str] = field(default_factory=dict[str, str])
+    exchanges: tuple[Exchange, ...] = ()
+    state: Mapping[str, JSON] | None = None
+    session_state: Mapping[str, JSON] | None = None
+    error: str | None = None
+    usage: Usage = NO_USAGE
+    fingerprint: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the node is never visited again in its run."""
+        return self.status in FINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A session in short. `covers` is the number of the last turn that it takes in."""
+
+    text: str
+    topics: tuple[str, ...] = ()
+    covers: int = 0
+    updated: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message in, one answer out: what history, summary and search are built from.
+
+    `number` counts the completed turns of the session from 1 and is 0 until the turn is done.
+    `answer` is the text that the user was told, None until there is one. `given_state` is the
+    state that the caller passed to the run.
+    """
+
+    run_id: str
+    input: str
+    graph: str = ""
+    status: RunStatus = "running"
+    answer: str | None = None
+    number: int = 0
+    usage: Usage = NO_USAGE
+    error: str | None = None
+    given_state: Mapping[str, JSON] | None = None
+    started: float = 0.0
+    ended: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a session stands between two turns.
+
+    `version` rises with every finished run. `state` is what all nodes share, `node_states` what
+    each keeps for itself, `summary` the newest one.
+    """
+
+    version: int = 0
+    turns: int = 0
+    state: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+    node_states: Mapping[str, Mapping[str, JSON]] = field(
+        default_factory=dict[str, "Mapping[str, JSON]"]
+    )
+    summary: Summary | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a finished run does to its session: keys that it sets, merged one by one."""
+
+    state: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+    node_states: Mapping[str, Mapping[str, JSON]] = field(
+        default_factory=dict[str, "Mapping[str, JSON]"]
+    )
+    summary: Summary | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A session in a list; `started` and `updated` are Unix times in seconds."""
+
+    key: SessionKey
+    turns: int
+    started: float
+    updated: float
+    name: str | None = None
+    first_input: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as the caller gets it: its turn, and what each node did.
+
+    `records` hold the last record of each node by its id, in topological order.
+    """
+
+    key: SessionKey
+    turn: Turn
+    records: Mapping[str, Record] = field(default_factory=dict[str, Record])
+
+    @property
+    def run_id(self) -> str:
+        """The name by which the run is shown and resumed."""
+        return self.turn.run_id
+
+    @property
+    def session_id(self) -> str:
+        """The session that the run belongs to."""
+        return self.key.session_id
+
+    @property
+    def user_id(self) -> str | None:
+        """The user that the session belongs to, or None."""
+        return self.key.user_id
+
+    @property
+    def status(self) -> RunStatus:
+        """`done`, or what kept the run from it."""
+        return self.turn.status
+
+    @property
+    def input(self) -> str:
+        """The message that came in."""
+        return self.turn.input
+
+    @property
+    def answer(self) -> str | None:
+        """The text that the user was told, None unless there was one."""
+        return self.turn.answer
+
+    @property
+    def usage(self) -> Usage:
+        """The sum of all model calls of all nodes."""
+        return self.turn.usage
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first to the last moment of the run."""
+        return max(0.0, self.turn.ended - self.turn.started)
