@@ -1,0 +1,261 @@
+"""How a node asks its model: render, ask, read the answer, record it, tell it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import time
+from typing import cast
+
+from .errors import AnswerError, BudgetExceeded, InputError, closest
+from .events import PromptRendered, Teller
+from .graph import Graph
+from .messages import JSON, NO_USAGE, Usage
+from .models import Chunk, Model, Reply, Request
+from .node import Choice, ModelSpec
+from .returns import Shape, shape
+from .session import Exchange
+from .voice import Voice
+
+
+@dataclass(slots=True)
+class Spent:
+    """What a run has used so far, held against its budget."""
+
+    graph: Graph
+    usage: Usage = NO_USAGE
+
+    def add(self, usage: Usage) -> None:
+        """Count a model call; raises `BudgetExceeded` if it was one too many."""
+        self.usage += usage
+        budget, used = self.graph.budget, self.usage
+        if budget is None:
+            return
+        tokens = used.input_tokens + used.output_tokens
+        for name, spent, limit in (
+            ("tokens", tokens, budget.tokens),
+            ("usd", used.cost or 0.0, budget.usd),
+            ("calls", used.calls, budget.calls),
+        ):
+            if limit is not None and spent > limit:
+                raise BudgetExceeded(
+                    f"the run used {spent:g} {name}, and its budget is {limit:g}; raise "
+                    f"`budget: {{{name}: ...}}` in the graph and resume the run"
+                )
+
+
+@dataclass(slots=True)
+class Ask:
+    """One attempt of one node at its model: implements `engine.node.Asker`.
+
+    `names` gives what templates may read, made only when something is rendered; `exchanges`
+    gathers the model calls for the record.
+    """
+
+    graph: Graph
+    node_id: str
+    attempt: int
+    model: Model
+    spec: ModelSpec
+    idle: float | None
+    names: Callable[[], dict[str, object]]
+    exchanges: list[Exchange]
+    spent: Spent
+    tell: Teller
+    voice: Voice
+
+    async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
+        """See `Context.ask`."""
+        plain = self.node_id not in self.graph.shapes
+        return (await self._send(prompt, variables, streams=plain)).text
+
+    async def reply(self, prompt: str | None = None, /, **variables: object) -> JSON:
+        """See `Context.reply`."""
+        wanted = self.graph.shapes.get(self.node_id)
+        if wanted is None:
+            return await self.ask(prompt, **variables)
+        return await self._shaped(wanted, prompt, variables)
+
+    async def ask_for(
+        self, returns: object, prompt: str | None = None, /, **variables: object
+    ) -> JSON:
+        """See `Context.ask_for`."""
+        return await self._shaped(shape(returns, name=self.node_id), prompt, variables)
+
+    async def choose(
+        self,
+        labels: Sequence[str],
+        *,
+        many: bool = False,
+        allow_none: bool = False,
+        tasks: bool = False,
+    ) -> Choice:
+        """See `Context.choose`."""
+        schema = _choice_schema(labels, many=many, allow_none=allow_none, tasks=tasks)
+        reply = await self._send(None, {}, schema=schema, choices=tuple(labels), many=many)
+        choice = _read_choice(reply.text, labels)
+        if isinstance(choice, str):
+            raise AnswerError(f"{choice}; the labels are {', '.join(labels)}", model=self.spec.id)
+        if not choice.labels and not allow_none:
+            raise AnswerError("the model chose no label at all", model=self.spec.id)
+        if len(choice.labels) > 1 and not many:
+            raise AnswerError("the model chose several labels, not one", model=self.spec.id)
+        return choice
+
+    def test(self, expression: str) -> bool:
+        """See `Context.test`."""
+        return self.graph.expression(expression).test(self.names())
+
+    async def _shaped(
+        self, wanted: Shape, prompt: str | None, variables: Mapping[str, object]
+    ) -> JSON:
+        reply = await self._send(prompt, variables, schema=wanted.schema)
+        try:
+            return wanted.parse(reply.text)
+        except ValueError as error:
+            raise AnswerError(f"the answer does not fit: {error}", model=self.spec.id) from error
+
+    async def _send(
+        self,
+        prompt: str | None,
+        variables: Mapping[str, object],
+        *,
+        schema: Mapping[str, JSON] | None = None,
+        choices: tuple[str, ...] = (),
+        many: bool = False,
+        streams: bool = False,
+    ) -> Reply:
+        template = self._template(prompt)
+        prompts, started = self.graph.prompts, time()
+        request = Request(
+            model=self.spec.id,
+            messages=prompts.render(template, {**self.names(), **variables}),
+            schema=schema,
+            choices=choices,
+            many=many,
+            parameters=self.spec.parameters(),
+            idle=self.idle,
+        )
+        self.tell(
+            PromptRendered, self.node_id, self.attempt, template, self.spec.id, request.messages
+        )
+        reply = await self._receive(request, streams=streams)
+        self.exchanges.append(
+            Exchange(
+                prompt=template,
+                prompt_hash=prompts.prompt_hash(template),
+                model=reply.model or self.spec.id,
+                messages=request.messages,
+                reply=reply.text,
+                usage=reply.usage,
+                finish_reason=reply.finish_reason,
+                started=started,
+                ended=time(),
+            )
+        )
+        self.spent.add(reply.usage)
+        return reply
+
+    def _template(self, prompt: str | None) -> str:
+        own = self.graph.templates.get(self.node_id)
+        if prompt is None or prompt == self.graph.nodes[self.node_id].prompt:
+            if own is None:
+                raise InputError(f"node {self.node_id!r} asks a model but has no prompt")
+            return own
+        return prompt
+
+    async def _receive(self, request: Request, *, streams: bool) -> Reply:
+        streams = streams and type(self.graph.nodes[self.node_id]).streams
+        pieces = self.model.ask(request)
+        try:
+            async for piece in pieces:
+                if isinstance(piece, Chunk):
+                    self.voice.say(self.node_id, self.attempt, piece.text, streams=streams)
+                else:
+                    return piece
+        finally:
+            await _close(pieces)
+        raise AnswerError("the model ended its answer without a reply", model=request.model)
+
+
+async def _close(pieces: AsyncIterator[Chunk | Reply]) -> None:
+    close = getattr(pieces, "aclose", None)
+    if close is not None:
+        await close()
+
+
+def _choice_schema(
+    labels: Sequence[str], *, many: bool, allow_none: bool, tasks: bool
+) -> dict[str, JSON]:
+    label: JSON = {"type": "string", "enum": list(labels)}
+    properties: dict[str, JSON] = {"reason": {"type": "string"}}
+    if many:
+        properties["choices"] = {
+            "type": "array",
+            "items": label,
+            **({} if allow_none else {"minItems": 1}),
+        }
+    else:
+        properties["choice"] = label
+    if tasks:
+        task: JSON = {
+            "type": "object",
+            "properties": {"label": label, "task": {"type": "string"}},
+            "required": ["label", "task"],
+            "additionalProperties": False,
+        }
+        properties["tasks"] = {"type": "array", "items": task}
+    return {
+        "type": "object",
+        "title": "choice",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _read_choice(text: str, labels: Sequence[str]) -> Choice | str:
+    """The choice in a model's answer, or why there is none. A bare label will do."""
+    by_name = {label.casefold(): label for label in labels}
+    bare = by_name.get(text.strip().strip("`\"'.").casefold())
+    if bare is not None:
+        return Choice((bare,))
+    try:
+        data: object = json.loads(_unfenced(text))
+    except ValueError:
+        return f"the model answered {_short(text)} instead of a label"
+    fields = cast("dict[str, object]", data) if isinstance(data, dict) else {}
+    named = fields.get("choices", fields.get("choice"))
+    chosen = cast("list[object]", named) if isinstance(named, list) else [named]
+    for label in chosen:
+        if not isinstance(label, str) or label.casefold() not in by_name:
+            near = closest(str(label), labels)
+            hint = f" (did it mean {near!r}?)" if near else ""
+            return f"the model chose {label!r}{hint}"
+    picked = {by_name[str(label).casefold()] for label in chosen}
+    in_order = tuple(label for label in labels if label in picked)
+    return Choice(in_order, reason=str(fields.get("reason") or ""), tasks=_tasks(fields, in_order))
+
+
+def _tasks(fields: Mapping[str, object], chosen: Sequence[str]) -> dict[str, str]:
+    written = fields.get("tasks")
+    tasks: dict[str, str] = {}
+    for item in cast("list[object]", written) if isinstance(written, list) else []:
+        if isinstance(item, dict):
+            pair = cast("dict[str, object]", item)
+            label, task = pair.get("label"), pair.get("task")
+            if label in chosen and isinstance(label, str) and isinstance(task, str):
+                tasks[label] = task
+    return tasks
+
+
+def _unfenced(text: str) -> str:
+    bare = text.strip()
+    if bare.startswith("```") and bare.endswith("```"):
+        return bare.strip("`").removeprefix("json")
+    return bare
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")

@@ -1,0 +1,56 @@
+"""Who plays which part: the model of each node, and what would make an old record another one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+
+from .graph import Graph
+from .models import AnyModel, Model, default_model_id
+from .node import ModelSpec
+from .views import Views
+from .visit import Cast
+
+
+def cast_of(graph: Graph, model: Model | str | None) -> Cast:
+    """Make a graph ready to be visited, with `model` in place of those it names.
+
+    Raises `NoModelError` if a node asks a model and none is named anywhere.
+    """
+    models = {
+        node_id: _models(graph, node_id, model)
+        for node_id in graph.templates
+        if graph.nodes[node_id].asks()
+    }
+    return Cast(
+        graph=graph,
+        views=Views(graph),
+        model=AnyModel() if model is None or isinstance(model, str) else model,
+        models=models,
+        fingerprints={node_id: _fingerprint(graph, node_id, models) for node_id in graph.nodes},
+    )
+
+
+def _models(graph: Graph, node_id: str, model: Model | str | None) -> tuple[ModelSpec, ...]:
+    if isinstance(model, str):
+        return (ModelSpec(id=model),)
+    named = graph.nodes[node_id].model or graph.model
+    if named is None:
+        named = default_model_id(os.environ) if model is None else type(model).__name__
+    spec = named if isinstance(named, ModelSpec) else ModelSpec(id=named)
+    return (spec, *(ModelSpec(id=other) for other in spec.fallback))
+
+
+def _fingerprint(graph: Graph, node_id: str, models: Mapping[str, Sequence[ModelSpec]]) -> str:
+    """A hash of all that decides what the node does: its fields, its template, its models."""
+    node = graph.nodes[node_id]
+    template = graph.templates.get(node_id)
+    facts = {
+        "kind": node.kind,
+        "node": repr(node),
+        "template": graph.prompts.prompt_hash(template) if template else None,
+        "models": [repr(spec) for spec in models.get(node_id, ())],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,204 @@
+"""Whether a graph hangs together: every rule between nodes, all problems at once."""
+
+from __future__ import annotations
+
+import itertools
+import keyword
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from .errors import Path, Problem, closest
+from .kinds import Broken
+from .node import Node
+from .plan import Cycle, Edge, Plan
+from .prompts import Prompts
+from .scenarios import Scenarios
+from .wiring import RESERVED, wire
+
+Place = Callable[[Edge], str]
+_ID = re.compile(r"[a-z][a-z0-9_]*")
+_JINJA_WORDS = frozenset(
+    """and or not in is if elif else for recursive break continue true false none with without
+    context ignore missing import from include extends block scoped required macro call filter set
+    raw autoescape trans namespace range dict lipsum cycler joiner self super varargs kwargs caller
+    loop system user assistant messages""".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the check found out: the plan is None where the edges do not hold."""
+
+    problems: tuple[Problem, ...]
+    plan: Plan | None
+    output: tuple[str, ...]
+
+
+def check(
+    nodes: Mapping[str, Node],
+    output: Sequence[str],
+    templates: Mapping[str, str],
+    prompts: Prompts,
+    place: Place = lambda _: "",
+) -> Checked:
+    """Hold every rule against the nodes. `place` says where an edge is written, for messages."""
+    problems = [*_ids(nodes), *_templates(templates, prompts)]
+    broken = any(isinstance(node, Broken) for node in nodes.values())
+    answering = _output(nodes, output, problems)
+    readable = {node_id: name for node_id, name in templates.items() if not prompts.problems(name)}
+    wiring = wire(nodes, readable, prompts, answering)
+    problems += wiring.problems
+    try:
+        plan = Plan({node_id: node.join for node_id, node in nodes.items()}, wiring.edges)
+    except Cycle as cycle:
+        problems.append(_cycle(cycle, place))
+        return Checked(tuple(problems), None, answering)
+    if not broken:
+        scenarios = Scenarios(plan, _choices(nodes), _optional(nodes))
+        problems += _never(scenarios)
+        problems += _guards(wiring.unguarded, scenarios, nodes)
+        problems += _bypassed(plan, nodes, scenarios)
+        problems += _unused(plan, nodes, answering)
+    return Checked(tuple(problems), plan, answering)
+
+
+def _ids(nodes: Mapping[str, Node]) -> Iterator[Problem]:
+    for node_id, node in nodes.items():
+        path: Path = ("nodes", node_id)
+        if node_id == "history" and node.loads_history:
+            continue
+        if not _ID.fullmatch(node_id):
+            text = f"node id {node_id!r} must be lower-case letters, digits and _, letter first"
+        elif node_id in RESERVED or node_id == "builtin":
+            text = f"node id {node_id!r} is a name that templates already have; choose another"
+        elif node_id in _JINJA_WORDS or keyword.iskeyword(node_id):
+            text = f"node id {node_id!r} is a word of the template language; choose another"
+        else:
+            continue
+        yield Problem("G010", text, path=path, on_key=True)
+
+
+def _templates(templates: Mapping[str, str], prompts: Prompts) -> Iterator[Problem]:
+    seen: set[Problem] = set()
+    for node_id, name in templates.items():
+        for problem in prompts.problems(name):
+            at_home = problem.file is None
+            found = replace(problem, path=("nodes", node_id, "prompt")) if at_home else problem
+            if found not in seen:
+                seen.add(found)
+                yield found
+
+
+def _output(
+    nodes: Mapping[str, Node], output: Sequence[str], problems: list[Problem]
+) -> tuple[str, ...]:
+    """The nodes that may answer: those that are named, or the only one that can be meant."""
+    for index, node_id in enumerate(output):
+        if node_id not in nodes:
+            text = f"output names {node_id!r}, and there is no such node"
+            problems.append(
+                Problem("G012", text, path=("output", index), suggestion=closest(node_id, nodes))
+            )
+    if output:
+        return tuple(node_id for node_id in output if node_id in nodes)
+    needed = {
+        source
+        for node in nodes.values()
+        if not node.comes_last
+        for source in (*node.needs, *itertools.chain(*node.branches().values()))
+    }
+    last = [n for n, node in nodes.items() if node.answers and n not in needed]
+    if len(last) == 1:
+        return tuple(last)
+    if not any(isinstance(node, Broken) for node in nodes.values()):
+        which = f"{', '.join(last)} could all answer" if last else "no node is left to answer"
+        text = f"{which}; name the one that does: `output: ID`, or several in order of preference"
+        problems.append(Problem("G015", text, path=("output",)))
+    return ()
+
+
+def _choices(nodes: Mapping[str, Node]) -> dict[str, list[frozenset[str]]]:
+    """For each router the sets of labels that it may take."""
+    choices: dict[str, list[frozenset[str]]] = {}
+    for node_id, node in nodes.items():
+        labels = list(node.branches())
+        if not labels:
+            continue
+        fewest, most = node.takes()
+        choices[node_id] = [
+            frozenset(chosen)
+            for size in range(fewest, min(most, len(labels), 10) + 1)
+            for chosen in itertools.islice(itertools.combinations(labels, size), 256)
+        ]
+    return choices
+
+
+def _optional(nodes: Mapping[str, Node]) -> frozenset[str]:
+    return frozenset(
+        node_id
+        for node_id, node in nodes.items()
+        if node.when is not None or node.on_error == "skip"
+    )
+
+
+def _never(scenarios: Scenarios) -> Iterator[Problem]:
+    for node_id in scenarios.plan.order:
+        if not any(node_id in ran for ran in scenarios.certain):
+            text = f"node {node_id!r} can never run: no choice of the routers opens what it needs"
+            yield Problem("G014", text, path=("nodes", node_id), on_key=True)
+
+
+def _guards(
+    unguarded: Sequence[tuple[str, str, Problem]], scenarios: Scenarios, nodes: Mapping[str, Node]
+) -> Iterator[Problem]:
+    missing: dict[tuple[str, str], bool] = {}
+    for reader, source, place in unguarded:
+        if (reader, source) not in missing:
+            missing[reader, source] = not nodes[source].loads_history and scenarios.without(
+                source, reader
+            )
+        if missing[reader, source]:
+            text = f"{source!r} may have been skipped when {reader!r} runs; "
+            text += f"guard it with {{% if {source} is defined %}}"
+            yield replace(place, code="P004", message=text)
+
+
+def _bypassed(plan: Plan, nodes: Mapping[str, Node], scenarios: Scenarios) -> Iterator[Problem]:
+    """A route's target that also needs others runs even when the router did not choose it."""
+    for node_id, node in nodes.items():
+        routers = [source for source, labels in plan.stop(node_id).needs if labels is not None]
+        if node.join != "any" or not routers or not set(node.needs) - set(routers):
+            continue
+        for router in routers:
+            if scenarios.runs_unchosen(node_id, router):
+                text = f"{node_id!r} runs even when {router!r} does not choose it, because of its "
+                text += "`needs`; if that is not meant, use `reads` for these, or `join: all`"
+                yield Problem(
+                    "G107", text, "warning", path=("nodes", node_id, "needs"), on_key=True
+                )
+
+
+def _unused(plan: Plan, nodes: Mapping[str, Node], output: Sequence[str]) -> Iterator[Problem]:
+    for node_id, node in nodes.items():
+        if node_id in output or plan.stop(node_id).followers or node.comes_last:
+            continue
+        text = f"nobody uses the output of node {node_id!r}"
+        yield Problem("G108", text, "warning", path=("nodes", node_id), on_key=True)
+
+
+def _cycle(cycle: Cycle, place: Place) -> Problem:
+    told = [
+        f"{edge.target} {'is a route of' if edge.kind == 'route' else edge.kind} {edge.source}"
+        + (f" ({where})" if (where := place(edge)) else "")
+        for edge in cycle.edges
+    ]
+    first = cycle.edges[0]
+    return Problem(
+        "G013",
+        f"the nodes go round: {'; '.join(told)}",
+        file=first.file,
+        line=first.line,
+        column=first.column,
+        path=first.path,
+    )

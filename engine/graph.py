@@ -1,0 +1,293 @@
+"""A declared team that holds: its nodes, its templates and its plan.
+
+A `Graph` that exists is sound. The same class is made from YAML (`Graph.load`) and in Python, and
+`Graph.load(path) == graph` after `graph.dump(path)`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path as FilePath
+from typing import Any, Self
+
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+from pydantic.json_schema import SkipJsonSchema
+
+from . import yaml_file
+from .check import check
+from .declaration import Declaration
+from .declared import problems_of
+from .errors import DefinitionError, Problem
+from .kinds import DEFAULT, Reader
+from .messages import JSON
+from .node import Node
+from .plan import Edge, Plan
+from .prompts import Expression, Prompts
+from .returns import Shape, shape
+from .yaml_file import Document
+
+HEADER = "# yaml-language-server: $schema=../.schema/graph.v1.json\n"
+
+
+@dataclass(slots=True)
+class _Made:
+    """What was found out about a graph while it was made."""
+
+    plan: Plan
+    prompts: Prompts
+    templates: Mapping[str, str]
+    shapes: Mapping[str, Shape]
+    answering: tuple[str, ...]
+    warnings: tuple[Problem, ...]
+    document: Document | None
+    expressions: dict[str, Expression] = field(default_factory=dict[str, Expression])
+
+
+class Graph(Declaration):
+    """A team of nodes. Raises `DefinitionError` with every problem at once.
+
+    `prompt_dirs` are folders to look for templates in, after `prompts/` beside the graph file and
+    before the built-in ones; they belong to the machine and are not written to files.
+    """
+
+    prompt_dirs: SkipJsonSchema[Sequence[str | os.PathLike[str]]] = Field(default=(), exclude=True)
+
+    _made: _Made = PrivateAttr()
+
+    def __init__(self, /, **data: Any) -> None:  # noqa: ANN401  pydantic's signature
+        made = _Making(data, Reader(None, ())).graph(self)
+        self._made = made
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        kinds: Mapping[str, type[Node]] | None = None,
+        prompt_dirs: Sequence[str | os.PathLike[str]] = (),
+        allow: Collection[str] = (),
+    ) -> Self:
+        """Read a graph from a YAML file.
+
+        `kinds` are kinds beside the installed ones, by name; `allow` names the packages whose
+        functions and classes the file may use. Raises `DefinitionError`.
+        """
+        document = yaml_file.read(path)
+        reader = Reader(kinds, allow)
+        data: dict[str, Any] = dict(document.data)
+        if "prompt_dirs" in data:
+            text = "unknown key 'prompt_dirs'; folders are given by the caller, not by the file"
+            reader.problems.append(Problem("G001", text, path=("prompt_dirs",), on_key=True))
+        data["prompt_dirs"] = prompt_dirs
+        graph = cls.__new__(cls)
+        made = _Making(data, reader, document, FilePath(path).parent).graph(graph)
+        graph._made = made
+        return graph
+
+    def dump(self, path: str | os.PathLike[str]) -> None:
+        """Write the graph as YAML; comments of a file that is there survive where keys do."""
+        yaml_file.dump(self.written(), path, header=HEADER)
+
+    def written(self) -> dict[str, JSON]:
+        """The graph as a file says it: no defaults, `version` first."""
+        data: dict[str, JSON] = self.model_dump(
+            mode="json", exclude_defaults=True, exclude={"nodes", "output"}
+        )
+        nodes: dict[str, JSON] = {}
+        for node_id, node in self.nodes.items():
+            kind: dict[str, JSON] = {} if node.kind == DEFAULT else {"kind": node.kind}
+            nodes[node_id] = {**kind, **node.written()}
+        output: dict[str, JSON] = {}
+        if self.output:
+            output["output"] = self.output[0] if len(self.output) == 1 else list(self.output)
+        return {"version": self.version, **data, "nodes": nodes, **output}
+
+    def __eq__(self, other: object) -> bool:
+        """Graphs are equal if they say the same, wherever they and their templates stand."""
+        if not isinstance(other, Graph):
+            return NotImplemented
+        names = [name for name in Declaration.model_fields if name != "nodes"]
+        return all(getattr(self, name) == getattr(other, name) for name in names) and list(
+            self.nodes.items()
+        ) == list(other.nodes.items())
+
+    __hash__ = None  # type: ignore[assignment]  # it holds mappings
+
+    @property
+    def plan(self) -> Plan:
+        """Order and edges."""
+        return self._made.plan
+
+    @property
+    def prompts(self) -> Prompts:
+        """The templates that the graph can reach."""
+        return self._made.prompts
+
+    @property
+    def templates(self) -> Mapping[str, str]:
+        """The name of each node's template, for the nodes that have one."""
+        return self._made.templates
+
+    @property
+    def shapes(self) -> Mapping[str, Shape]:
+        """What the nodes that declare `returns` give back."""
+        return self._made.shapes
+
+    @property
+    def answering(self) -> tuple[str, ...]:
+        """The nodes that may answer, the preferred one first."""
+        return self._made.answering
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What holds but was probably not meant."""
+        return self._made.warnings
+
+    def expression(self, source: str) -> Expression:
+        """A condition of one of its nodes, parsed once."""
+        expressions = self._made.expressions
+        if source not in expressions:
+            expressions[source] = self.prompts.expression(source)
+        return expressions[source]
+
+    @property
+    def file(self) -> str | None:
+        """The file that the graph was read from, as messages show it; None if it was none."""
+        return self._made.document.file if self._made.document else None
+
+    def place(self, edge: Edge) -> str:
+        """Where an edge is written: `file:line:column`, or the keys in a graph made in Python."""
+        return _place_of(edge, self._made.document)
+
+
+@dataclass(slots=True)
+class _Making:
+    """Makes a graph from data, or raises with everything that does not hold, in reading order."""
+
+    data: dict[str, Any]
+    reader: Reader
+    document: Document | None = None
+    folder: FilePath | None = None
+    inline: dict[str, str] = field(default_factory=dict[str, str])
+
+    def graph(self, graph: Graph) -> _Made:
+        problems = self.reader.problems
+        declared = self.data.get("nodes")
+        nodes = self.reader.nodes(declared) if isinstance(declared, Mapping) else {}
+        try:
+            BaseModel.__init__(graph, **(self.data | ({"nodes": nodes} if nodes else {})))
+        except ValidationError as error:
+            problems += problems_of(error, type(graph))
+        shapes = self._shapes(nodes)
+        folders = self._folders()
+        templates = self._templates(nodes, Prompts(folders))
+        prompts = Prompts(folders, inline=self.inline)
+        checked = check(nodes, self._output(), templates, prompts, self._place)
+        found = [_placed(problem, self.document) for problem in (*problems, *checked.problems)]
+        found = [replace(problem, graph=self._name()) for problem in _in_reading_order(found)]
+        if checked.plan is None or any(problem.severity == "error" for problem in found):
+            raise DefinitionError(found)
+        return _Made(
+            plan=checked.plan,
+            prompts=prompts,
+            templates=templates,
+            shapes=shapes,
+            answering=checked.output,
+            warnings=tuple(found),
+            document=self.document,
+        )
+
+    def _name(self) -> str | None:
+        name = self.data.get("name")
+        return name if isinstance(name, str) else None
+
+    def _output(self) -> list[str]:
+        output: object = self.data.get("output", ())
+        named = [output] if isinstance(output, str) else output
+        return (
+            [text for text in named if isinstance(text, str)]
+            if isinstance(named, list | tuple)
+            else []
+        )
+
+    def _folders(self) -> list[FilePath]:
+        beside = [self.folder / "prompts"] if self.folder else []
+        given = self.data.get("prompt_dirs") or ()
+        return [*beside, *(FilePath(folder) for folder in given)]
+
+    def _templates(self, nodes: Mapping[str, Node], files: Prompts) -> dict[str, str]:
+        """The template of each node: named, written inline, or the one called like its kind."""
+        templates: dict[str, str] = {}
+        known = set(files.names())
+        for node_id, node in nodes.items():
+            if node.prompt is None:
+                if node.prompts and f"{node.kind}.jinja" in known:
+                    templates[node_id] = f"{node.kind}.jinja"
+            elif not node.prompts:
+                text = f"node {node_id!r}: a {node.kind} asks no model, so it has no prompt"
+                self.reader.problems.append(
+                    Problem("G006", text, path=("nodes", node_id, "prompt"), on_key=True)
+                )
+            elif "\n" in node.prompt:
+                templates[node_id] = f"{node_id}.inline"
+                self.inline[node_id] = node.prompt
+            elif node.prompt.endswith(".jinja"):
+                templates[node_id] = node.prompt
+            else:
+                text = f"node {node_id!r}: prompt {node.prompt!r} is neither a file (its name ends "
+                text += "in .jinja) nor a template in several lines (`prompt: |`)"
+                self.reader.problems.append(
+                    Problem("G006", text, path=("nodes", node_id, "prompt"))
+                )
+        return templates
+
+    def _shapes(self, nodes: Mapping[str, Node]) -> dict[str, Shape]:
+        shapes: dict[str, Shape] = {}
+        for node_id, node in nodes.items():
+            if node.returns is None:
+                continue
+            try:
+                shapes[node_id] = shape(node.returns, name=node_id, folder=self.folder)
+            except DefinitionError as error:
+                for problem in error.problems:
+                    path = ("nodes", node_id, "returns", *problem.path)
+                    text = f"node {node_id!r}: {problem.message}"
+                    self.reader.problems.append(replace(problem, message=text, path=path))
+        return shapes
+
+    def _place(self, edge: Edge) -> str:
+        return _place_of(edge, self.document)
+
+
+def _place_of(edge: Edge, document: Document | None) -> str:
+    problem = Problem("", "", file=edge.file, line=edge.line, column=edge.column, path=edge.path)
+    placed = _placed(replace(problem, on_key=edge.kind == "route"), document)
+    return str(placed).removesuffix(": ")
+
+
+def _placed(problem: Problem, document: Document | None) -> Problem:
+    """The problem at its place in the graph file, if it has none yet and there is a file."""
+    if problem.file is not None or document is None:
+        return problem
+    if problem.line is not None and problem.column is not None:
+        place = document.inside(problem.path, problem.line, problem.column)
+    elif problem.on_key:
+        place = document.key(problem.path)
+    else:
+        place = document.value(problem.path)
+    return replace(problem, file=document.file, line=place.line, column=place.column)
+
+
+def _in_reading_order(problems: Sequence[Problem]) -> list[Problem]:
+    """By file and place; without places, in the order of the checks."""
+    files = list(dict.fromkeys(problem.file for problem in problems))
+    return sorted(
+        dict.fromkeys(problems),
+        key=lambda problem: (
+            files.index(problem.file),
+            problem.line or 0,
+            problem.column or 0,
+        ),
+    )

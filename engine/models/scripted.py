@@ -1,0 +1,152 @@
+"""Models that need no network: `ScriptedModel` for tests, `EchoModel` for trying things out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from engine.errors import ModelError
+from engine.messages import JSON, Message, Usage
+
+from .instance import choose, smallest_instance
+from .protocol import Chunk, Reply, Request
+
+Answer: TypeAlias = str | Mapping[str, JSON] | list[str] | Reply | Exception
+Script: TypeAlias = str | Sequence[Answer] | Mapping[str, Answer] | Callable[[Request], Answer]
+
+_PIECE: re.Pattern[str] = re.compile(r"\s+|\S+\s*")
+
+
+class ScriptedModel:
+    """A model that says what it was told to say, and keeps what it was asked in `requests`.
+
+        ScriptedModel(["english", "Hello!"])              one answer for each call, in this order
+        ScriptedModel({"refund": "billing"})              by words of the prompt
+        ScriptedModel(lambda request: "...")              by whatever you like
+        ScriptedModel("Hello!")                           always the same
+
+    Of a mapping the first key counts that is found in the last message, then in the one before,
+    and so on. An answer is a text, a mapping or list (sent as JSON), a whole `Reply`, or an
+    exception, which is raised. Where a router asks, a bare label (or a list of them) is enough.
+    Nodes that run side by side ask in no fixed order: give those a mapping or a function.
+    `delay` is the number of seconds that each answer takes.
+    """
+
+    def __init__(self, script: Script, *, delay: float = 0.0) -> None:
+        self.requests: list[Request] = []
+        self._delay = delay
+        self._answer = _reader(script)
+
+    async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
+        """Stream the scripted answer word by word; `ModelError` if the script has none."""
+        self.requests.append(request)
+        answer = self._answer(request)
+        if self._delay:
+            await asyncio.sleep(self._delay)
+        if isinstance(answer, Exception):
+            raise answer
+        reply = answer if isinstance(answer, Reply) else _reply(request, _text(request, answer))
+        for chunk in _pieces(reply.text):
+            yield chunk
+        yield reply
+
+
+class EchoModel:
+    """A stand-in that repeats the last user message, chooses the first label and fills a schema.
+
+    It shows how a graph flows when there is no model; its replies name it as scripted.
+    """
+
+    async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
+        """Stream the echo; never fails."""
+        reply = _reply(request, self._answer(request), name="echo (scripted)")
+        for chunk in _pieces(reply.text):
+            yield chunk
+        yield reply
+
+    def _answer(self, request: Request) -> str:
+        if request.choices:
+            return choose(request, request.choices[:1])
+        if request.schema is not None:
+            return json.dumps(smallest_instance(request.schema, "echo"), ensure_ascii=False)
+        said = [message.content for message in request.messages if message.role == "user"]
+        return f"echo: {said[-1]}" if said else "echo"
+
+
+def _reader(script: Script) -> Callable[[Request], Answer]:
+    if callable(script):
+        return script
+    if isinstance(script, str):
+        return lambda request: script
+    if isinstance(script, Mapping):
+        return _ByWords(script)
+    return _InOrder(script)
+
+
+class _InOrder:
+    """The answers one after the other."""
+
+    def __init__(self, answers: Sequence[Answer]) -> None:
+        self._count = len(answers)
+        self._left = deque(answers)
+
+    def __call__(self, request: Request) -> Answer:
+        try:
+            return self._left.popleft()
+        except IndexError as error:
+            raise ModelError(
+                f"model {request.model!r}: the script has {self._count} answers and this is one "
+                f"call more, {_excerpt(request.messages)}; give ScriptedModel an answer for "
+                "each call",
+                model=request.model,
+            ) from error
+
+
+class _ByWords:
+    """The answer whose key stands nearest to the end of the prompt."""
+
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        self._answers = dict(answers)
+
+    def __call__(self, request: Request) -> Answer:
+        for message in reversed(request.messages):
+            for words, answer in self._answers.items():
+                if words in message.content:
+                    return answer
+        raise ModelError(
+            f"model {request.model!r}: no key of the script is in the prompt, "
+            f"{_excerpt(request.messages)}; the keys are {', '.join(map(repr, self._answers))}",
+            model=request.model,
+        )
+
+
+def _text(request: Request, answer: str | Mapping[str, JSON] | list[str]) -> str:
+    if isinstance(answer, str):
+        return choose(request, [answer]) if answer in request.choices else answer
+    if isinstance(answer, list) and (answer or request.many) and _all_offered(request, answer):
+        return choose(request, answer)
+    return json.dumps(answer, ensure_ascii=False)
+
+
+def _all_offered(request: Request, labels: Sequence[str]) -> bool:
+    return bool(request.choices) and set(labels) <= set(request.choices)
+
+
+def _reply(request: Request, text: str, name: str = "scripted") -> Reply:
+    """A reply that counts words as tokens and costs nothing."""
+    words = sum(len(message.content.split()) for message in request.messages)
+    usage = Usage(input_tokens=words, output_tokens=len(text.split()), calls=1, cost=0.0)
+    return Reply(text, usage=usage, finish_reason="stop", model=name)
+
+
+def _pieces(text: str) -> list[Chunk]:
+    return [Chunk(piece) for piece in _PIECE.findall(text)]
+
+
+def _excerpt(messages: Sequence[Message]) -> str:
+    text = messages[-1].content if messages else ""
+    return f"whose last message ends with {text[-60:]!r}"

@@ -1,0 +1,8 @@
+"""Prompts as Jinja files: roles by tags, checked at load, hashed, rendered in a sandbox."""
+
+from .expression import Expression
+from .library import Prompts
+from .reads import Read
+from .source import BUILTIN
+
+__all__ = ["BUILTIN", "Expression", "Prompts", "Read"]

@@ -1,0 +1,109 @@
+"""What one rendering may cost: a limit for its text and for the work that makes it.
+
+Work is counted where it is cheap to count: a loop when it begins (its length is known), a call, an
+include, and every text that an operator, a filter or a method makes longer. So an endless loop or
+a huge text ends in an error after a bounded time, and an honest prompt hardly pays for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from contextvars import ContextVar
+from itertools import islice
+from typing import cast
+
+from ..messages import Message
+
+ROUND = 10
+CALL = 50
+TEMPLATE = 200
+"""What a round of a loop, a call and an include cost; a character costs 1."""
+
+_WORK = 50
+"""How often a rendering may make its longest text before it works too long."""
+
+
+class TooMuch(Exception):
+    """A template makes more text, or does more work, than one prompt may."""
+
+
+class Rendering:
+    """One rendering under way: the messages so far, and what it may still spend."""
+
+    __slots__ = ("answer", "left", "longest", "messages", "written")
+
+    def __init__(self, longest: int) -> None:
+        self.messages: list[Message] = []
+        self.longest = longest
+        self.left = longest * _WORK
+        self.written = 0
+        self.answer = False
+
+    def write(self, message: Message) -> None:
+        """Add a message that the template wrote itself."""
+        self.written += len(message.content)
+        if self.written > self.longest:
+            raise TooMuch(f"the prompt has more than {self.longest} characters; make it shorter")
+        self.messages.append(message)
+
+
+CURRENT: ContextVar[Rendering] = ContextVar("rendering")
+
+
+def spend(amount: int) -> None:
+    """Take `amount` from what the rendering has left."""
+    rendering = CURRENT.get()
+    rendering.left -= amount
+    if rendering.left < 0:
+        raise TooMuch(
+            "the template works too long: it loops, calls or builds text without end; "
+            "give it fewer rounds or shorter texts"
+        )
+
+
+def allow(length: int) -> None:
+    """Refuse a text or list of this length before it is made; take it from what is left."""
+    longest = CURRENT.get().longest
+    if length > longest:
+        raise TooMuch(f"a text or list is longer than {longest}; make it shorter")
+    spend(length)
+
+
+def joined(pieces: Iterable[str]) -> str:
+    """The pieces as one text, refused before it is made if it is too long."""
+    parts = pieces if isinstance(pieces, list) else list(pieces)
+    allow(sum(map(len, parts)))
+    return "".join(parts)
+
+
+def rounds(values: Iterable[object]) -> Iterable[object]:
+    """What a loop goes over, its rounds taken from what is left."""
+    if not isinstance(values, Sized):
+        values = list(islice(values, CURRENT.get().left // ROUND + 1))
+    spend(len(values) * ROUND)
+    return values
+
+
+def weigh(value: object) -> int:
+    """About how long `value` is as text; stops counting as soon as it is too long."""
+    longest = CURRENT.get().longest
+    weight = 0
+    todo = [value]
+    while todo and weight <= longest:
+        part = todo.pop()
+        weight += 1
+        if isinstance(part, str | bytes):
+            weight += len(part)
+        elif isinstance(part, Mapping):
+            entries = cast("Mapping[object, object]", part)
+            todo += [*entries.keys(), *entries.values()]
+        elif isinstance(part, Sequence | set | frozenset):
+            todo += cast("Iterable[object]", part)
+    return weight
+
+
+def as_text(value: object) -> str:
+    """A value as text, refused before it is made if it is too long."""
+    if not isinstance(value, str | int | float):
+        allow(weigh(value))
+    return str(value)

@@ -1,0 +1,195 @@
+"""Jinja set up for prompts: sandboxed, strict, with role tags, exact positions and a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, MutableMapping
+from types import BuiltinMethodType, MethodType
+from typing import cast
+
+from jinja2 import StrictUndefined, Template, TemplateNotFound, Undefined, nodes, pass_context
+from jinja2.environment import TemplateModule
+from jinja2.lexer import Lexer
+from jinja2.runtime import Context, LoopContext
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
+from jinja2.utils import missing
+from jinja2.visitor import NodeTransformer
+
+from .bounds import bounded, check_operation, check_specification, checked_arguments
+from .budget import CALL, CURRENT, TEMPLATE, allow, as_text, joined, rounds, spend, weigh
+from .filters import FILTERS
+from .position import PositionLexer
+from .role import EMIT, REPLAY, RoleTags, emit, replay
+
+LOOP = "\0loop"
+CONCAT = "\0concat"
+ANSWER = "\0answer"
+"""No template can name these filters: a NUL is no part of an identifier."""
+
+_GLOBALS = ("dict", "namespace", "cycler", "joiner")
+
+
+class Missing(StrictUndefined):
+    """A value that is not there: an error wherever it is used.
+
+    The one exception is the truth test of a bare name: `{% if french %}` is how a template asks
+    whether a node ran. Which names there are is checked at load.
+    """
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:  # type: ignore[override]  # the base class never returns
+        if self._undefined_obj is not missing:
+            self._fail_with_undefined_error()
+        return False
+
+
+class PromptTemplate(Template):
+    """A template whose imports are made anew for each rendering.
+
+    Jinja keeps the module of an import, so what one rendering leaves in a `namespace` there would
+    be seen by the next, perhaps of another user.
+    """
+
+    def _get_default_module(self, ctx: Context | None = None) -> TemplateModule:
+        return self.make_module()
+
+
+class PromptEnvironment(ImmutableSandboxedEnvironment):
+    """The environment of one `Prompts`; `load` gives it the templates that others name."""
+
+    intercepted_binops = frozenset(("+", "*", "**", "%"))
+    template_class = PromptTemplate
+    concat = staticmethod(joined)
+
+    def __init__(self, load: Callable[[str], Template | None]) -> None:
+        super().__init__(
+            undefined=Missing,
+            autoescape=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            auto_reload=False,
+            # Nothing is computed before there is a budget that bounds it, and the tree stays as
+            # it was parsed: the checks read it again.
+            optimized=False,
+            finalize=_printed,
+            extensions=[RoleTags],
+        )
+        self._load = load
+        self._lexer = PositionLexer(self)
+        self.globals = {name: self.globals[name] for name in _GLOBALS} | {"range": _range}
+        del self.filters["random"]
+        theirs = {name: bounded(name, function) for name, function in self.filters.items()}
+        self.filters = {**theirs, **FILTERS}
+        self.filter_names = sorted(self.filters)
+        self.filters |= {EMIT: emit, REPLAY: replay}
+        self.filters |= {LOOP: rounds, CONCAT: _concat, ANSWER: _answer}
+
+    @property
+    def lexer(self) -> Lexer:
+        """The lexer that knows columns."""
+        return self._lexer
+
+    def read(self, source: str, name: str | None) -> nodes.Template:
+        """Parse a template; raises `TemplateSyntaxError` with a `Position` for its line."""
+        return self.counted(self.parse(source, name))
+
+    def counted(self, tree: nodes.Template) -> nodes.Template:
+        """The same tree, its loops and concatenations counted when they are rendered."""
+        _Counter().visit(tree)
+        return cast("nodes.Template", tree.set_environment(self))
+
+    def template(self, tree: nodes.Template, name: str) -> Template:
+        """Compile a tree; raises `TemplateSyntaxError`."""
+        code = self.compile(tree, name, name)
+        return self.template_class.from_code(self, code, self.globals)
+
+    def get_template(
+        self,
+        name: str | Template,
+        parent: str | None = None,
+        globals: MutableMapping[str, object] | None = None,  # noqa: A002  so it is called there
+    ) -> Template:
+        """The template that an include, import or extends names."""
+        spend(TEMPLATE)
+        found = self._load(str(name))
+        if found is None:
+            raise TemplateNotFound(str(name))
+        return found
+
+    def call(
+        self, context: Context, function: Callable[..., object], /, *args: object, **kwargs: object
+    ) -> object:
+        """Call a macro, method or function for a template."""
+        spend(CALL)
+        if isinstance(function, LoopContext):
+            args = tuple(rounds(cast("Iterable[object]", each)) for each in args)
+        elif isinstance(function, BuiltinMethodType):
+            args = checked_arguments(function, args, kwargs)
+        result: object = super().call(context, function, *args, **kwargs)
+        if type(result) is str and isinstance(function, BuiltinMethodType | MethodType):
+            allow(len(result))
+        return result
+
+    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
+        """Compute `+`, `*`, `**` or `%`, unless the result would be huge."""
+        check_operation(operator, left, right)
+        result: object = super().call_binop(context, operator, left, right)
+        return result
+
+    def wrap_str_format(self, value: object) -> Callable[..., str] | None:
+        """`str.format` in its sandboxed form, its widths checked."""
+        if super().wrap_str_format(value) is None:
+            return None
+        method = cast("BuiltinMethodType", value)
+        text = str(method.__self__)
+        takes_mapping = method.__name__ == "format_map"
+
+        def format_within_bounds(*args: object, **kwargs: object) -> str:
+            values = cast("dict[str, object]", args[0]) if takes_mapping else kwargs
+            result = _Formatter(self).vformat(text, () if takes_mapping else args, values)
+            allow(len(result))
+            return result
+
+        return format_within_bounds
+
+
+class _Formatter(SandboxedFormatter):
+    def format_field(self, value: object, format_spec: str) -> str:
+        check_specification(format_spec)
+        return str(super().format_field(value, format_spec))
+
+
+class _Counter(NodeTransformer):
+    def visit_For(self, node: nodes.For) -> nodes.For:
+        self.generic_visit(node)
+        node.iter = nodes.Filter(node.iter, LOOP, [], [], None, None, lineno=node.iter.lineno)
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:
+        self.generic_visit(node)
+        parts = nodes.List(node.nodes, lineno=node.lineno)
+        return nodes.Filter(parts, CONCAT, [], [], None, None, lineno=node.lineno)
+
+
+@pass_context
+def _printed(context: Context, value: object) -> object:
+    """What `{{ value }}` prints; a list or mapping is weighed before it becomes text."""
+    if type(value) is not str and not isinstance(value, int | float | Undefined):
+        allow(weigh(value))
+    return value
+
+
+def _range(*bounds: int) -> range:
+    values = range(*bounds)
+    allow(len(values))
+    return values
+
+
+def _concat(values: list[object]) -> str:
+    return joined([as_text(value) for value in values])
+
+
+def _answer(value: object) -> str:
+    CURRENT.get().answer = bool(value)
+    return ""

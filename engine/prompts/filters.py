@@ -1,0 +1,96 @@
+"""The filters that teamgraph adds to Jinja's own."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime, time
+from functools import lru_cache
+from typing import cast
+
+from jinja2 import Undefined
+from pydantic import BaseModel
+
+from .budget import allow, as_text, weigh
+
+FENCE_TAG = re.compile(r"[a-z][a-z0-9_-]*")
+_UNSEEN = "[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]*"
+_GAP = "[\\s\\x00-\\x1f\u200b-\u200f\u2060-\u2064\ufeff\u00ad]*"
+_WIDEST_INDENT = 16
+
+
+def fence(value: object, tag: str) -> str:
+    """Wrap data in `<tag>` and `</tag>` so that it cannot close its own fence.
+
+    Whatever in the data looks like that tag, in any case and spacing, gets `&lt;` for its `<`.
+    """
+    if not FENCE_TAG.fullmatch(tag):
+        raise ValueError(f"fence tag {tag!r}: use small letters, digits, '_' and '-' only")
+    body = _fence_marks(tag).sub(r"&lt;\1", as_text(value))
+    return f"<{tag}>\n{body}\n</{tag}>"
+
+
+@lru_cache(maxsize=256)
+def _fence_marks(tag: str) -> re.Pattern[str]:
+    letters = _UNSEEN.join(re.escape(letter) for letter in tag)
+    return re.compile(rf"<({_GAP}/?{_GAP}{letters}(?![A-Za-z0-9_-]))", re.IGNORECASE)
+
+
+def tojson(value: object, indent: int | None = None) -> str:
+    """JSON with sorted keys and readable letters; knows pydantic models and dataclasses."""
+    if indent is not None and not 0 <= indent <= _WIDEST_INDENT:
+        raise ValueError(f"tojson: indent must be from 0 to {_WIDEST_INDENT}, not {indent}")
+    allow(weigh(value))
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, indent=indent, default=_plain)
+    allow(len(text))
+    return text
+
+
+def _plain(value: object) -> object:
+    match value:
+        case BaseModel():
+            plain: object = value.model_dump()
+        case Mapping():
+            plain = dict(cast("Mapping[object, object]", value))
+        case datetime() | date() | time():
+            plain = value.isoformat()
+        case set() | frozenset():
+            raise TypeError("tojson: a set has no order; make it a list with | sort")
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            plain = asdict(value)
+        case Undefined():
+            plain = str(value)
+        case _:
+            raise TypeError(f"tojson: a {type(value).__name__} cannot be written as JSON")
+    return plain
+
+
+def bullets(values: Iterable[object]) -> str:
+    """One `- item` a line; the further lines of an item are indented."""
+    if isinstance(values, str):
+        raise TypeError("bullets: a text is not a list; put it in [ ]")
+    return "\n".join("- " + as_text(value).replace("\n", "\n  ") for value in values)
+
+
+def quote(value: object) -> str:
+    """Every line with `> ` before it, as in an e-mail."""
+    return "\n".join(f"> {line}" if line else ">" for line in as_text(value).split("\n"))
+
+
+def truncate_chars(value: object, length: int) -> str:
+    """At most `length` characters; where something was cut, the last one is `…`."""
+    if length < 1:
+        raise ValueError(f"truncate_chars: the length must be 1 or more, not {length}")
+    text = as_text(value)
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+FILTERS: Mapping[str, Callable[..., str]] = {
+    "fence": fence,
+    "tojson": tojson,
+    "bullets": bullets,
+    "quote": quote,
+    "truncate_chars": truncate_chars,
+}

@@ -1,0 +1,233 @@
+"""The templates that one graph can reach: found, checked, hashed and rendered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from threading import RLock
+from types import MappingProxyType
+from typing import cast
+
+from jinja2 import Template, TemplateSyntaxError, nodes
+
+from ..errors import Problem, PromptError
+from ..messages import Message
+from .budget import CURRENT, Rendering
+from .check import Checker
+from .environment import PromptEnvironment
+from .expression import Expression, parse_expression
+from .failure import prompt_error
+from .reader import Reader
+from .reads import Read
+from .shape import shape_of
+from .source import INLINE, Source, Sources
+from .syntax import syntax_problem
+from .tree import Parsed, empty_tree, named, references
+
+LONGEST = 1_000_000
+"""Characters in one rendered prompt."""
+
+
+class Prompts:
+    """The templates of one graph: its folders in order, then the built-ins.
+
+    A template is read, parsed and compiled once, when it is first asked for; what comes out of that
+    is kept for good, so a `Prompts` shows the files as they were. Safe to use from many threads.
+    `inline` gives templates by node id; they are named `NODE.inline`, a name no file can have.
+    `longest` is how many characters one rendered prompt may have.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Path] = (),
+        *,
+        inline: Mapping[str, str] = MappingProxyType({}),
+        longest: int = LONGEST,
+    ) -> None:
+        self._sources = Sources(folders, inline)
+        self._longest = longest
+        self._environment = PromptEnvironment(self._compiled)
+        self._lock = RLock()
+        self._parsed: dict[str, Parsed | Problem | None] = {}
+        self._templates: dict[str, Template] = {}
+        self._sound: dict[str, tuple[Template, bool]] = {}
+        self._problems: dict[str, list[Problem]] = {}
+
+    def names(self) -> list[str]:
+        """Every template file that can be named, sorted."""
+        return self._sources.names()
+
+    def problems(self, name: str) -> list[Problem]:
+        """Everything that keeps the template from being rendered; empty if nothing does.
+
+        Covers all that the template statically reaches. A template that is not there is one
+        problem without a place: that is where it was named.
+        """
+        with self._lock:
+            if name not in self._problems:
+                self._problems[name] = self._check(name)
+            return list(self._problems[name])
+
+    def reads(self, name: str) -> list[Read]:
+        """Every name that the template, and all it reaches, reads from its context."""
+        with self._lock:
+            found = self._find(name)
+            return self._reader().template(found) if isinstance(found, Parsed) else []
+
+    def prompt_hash(self, name: str) -> str:
+        """A sha256, in hex, of the sources of the template and of all it statically reaches."""
+        text = json.dumps(sorted(self.sources(name).items()), ensure_ascii=True)
+        return sha256(text.encode("ascii")).hexdigest()
+
+    def sources(self, name: str) -> dict[str, str]:
+        """The text, with LF line ends, of the template and of all it reaches, by name."""
+        with self._lock:
+            return {each.name: each.source.text for each in self._reached(name)}
+
+    def render(self, name: str, variables: Mapping[str, object]) -> tuple[Message, ...]:
+        """The messages of a prompt; raises `PromptError` with the place that failed."""
+        template, speaks = self._sound.get(name) or self._make_sound(name)
+        rendering = Rendering(self._longest)
+        token = CURRENT.set(rendering)
+        try:
+            context = template.new_context(dict(variables))
+            text = self._environment.concat(template.root_render_func(context))
+            if not speaks:
+                rendering.write(Message(role="user", content=text.strip("\n")))
+        except Exception as error:
+            raise prompt_error(error, name, variables) from error
+        finally:
+            CURRENT.reset(token)
+        return tuple(rendering.messages)
+
+    def expression(self, source: str) -> Expression:
+        """A condition (`when`, `until`); raises `DefinitionError` with places in its text."""
+        with self._lock:
+            return parse_expression(source, self._environment, self._longest)
+
+    def _find(self, name: str) -> Parsed | Problem | None:
+        if name not in self._parsed:
+            found = self._sources.find(name)
+            self._parsed[name] = self._parse(found) if isinstance(found, Source) else found
+        return self._parsed[name]
+
+    def _parse(self, source: Source) -> Parsed:
+        try:
+            tree = self._environment.read(source.text, source.name)
+        except (TemplateSyntaxError, RecursionError, ValueError) as error:
+            return Parsed(source, empty_tree(), self._syntax_problem(source, error))
+        return Parsed(source, tree)
+
+    def _compiled(self, name: str) -> Template | None:
+        if name not in self._templates:
+            with self._lock:
+                found = self._find(name)
+                if not isinstance(found, Parsed):
+                    return None
+                self._templates[name] = self._environment.template(found.tree, name)
+        return self._templates[name]
+
+    def _reader(self) -> Reader:
+        return Reader(self._find, self._environment.globals)
+
+    def _reached(self, name: str) -> list[Parsed]:
+        reached: dict[str, Parsed] = {}
+        todo = [name]
+        while todo:
+            found = self._find(each := todo.pop(0))
+            if each in reached or not isinstance(found, Parsed):
+                continue
+            reached[each] = found
+            for tag in references(found.tree):
+                todo += [constant.value for constant in named(tag.template) or ()]
+        return list(reached.values())
+
+    def _check(self, name: str) -> list[Problem]:
+        found = self._find(name)
+        if found is None:
+            told = f"there is no template {name!r}"
+            return [Problem("P001", told, suggestion=self._sources.near(name))]
+        if isinstance(found, Problem):
+            return [found]
+        try:
+            problems = [*self._problems_of_text(found), *self._problems_of_shape(found)]
+            return list(dict.fromkeys(problems)) or self._uncompilable(name)
+        except RecursionError as error:
+            return [self._syntax_problem(found.source, error)]
+
+    def _problems_of_text(self, root: Parsed) -> Iterator[Problem]:
+        checker = Checker(self._environment, self._find, self._sources.near)
+        for template in self._reached(root.name):
+            yield from checker.check(template)
+            yield from self._unreadable(template)
+        for template in self._entered(root):
+            yield from checker.required(template)
+
+    def _problems_of_shape(self, root: Parsed) -> Iterator[Problem]:
+        shape = shape_of(root, self._find)
+        yield from shape.problems
+        if shape.speaks:
+            yield from shape.loose
+        reader = self._reader()
+        reader.template(root)
+        for read in reader.unseen:
+            yield _out_of_reach(read)
+
+    def _syntax_problem(self, source: Source, error: Exception) -> Problem:
+        return syntax_problem(source, error, self._environment.lexer)
+
+    def _unreadable(self, template: Parsed) -> list[Problem]:
+        names = [
+            name.value for tag in references(template.tree) for name in named(tag.template) or ()
+        ]
+        found = [self._find(name) for name in names]
+        return [each for each in found if isinstance(each, Problem)]
+
+    def _entered(self, root: Parsed) -> list[Parsed]:
+        """The templates that are rendered for themselves, not as the parent of another."""
+        entered = {root.name: root}
+        for template in self._reached(root.name):
+            for tag in references(template.tree):
+                if isinstance(tag, nodes.Extends):
+                    continue
+                for name in named(tag.template) or ():
+                    if isinstance(found := self._find(name.value), Parsed):
+                        entered[found.name] = found
+        return list(entered.values())
+
+    def _uncompilable(self, name: str) -> list[Problem]:
+        problems: list[Problem] = []
+        for template in self._reached(name):
+            try:
+                self._compiled(template.name)
+            except (TemplateSyntaxError, SyntaxError, RecursionError) as error:
+                problems.append(self._syntax_problem(template.source, error))
+        return problems
+
+    def _make_sound(self, name: str) -> tuple[Template, bool]:
+        with self._lock:
+            if problems := self.problems(name):
+                first = problems[0]
+                told = _told(first)
+                raise PromptError(told, template=first.file or name, line=first.line)
+            found = cast("Parsed", self._find(name))
+            template = cast("Template", self._compiled(name))
+            self._sound[name] = (template, shape_of(found, self._find).speaks)
+            return self._sound[name]
+
+
+def _told(problem: Problem) -> str:
+    """A problem's text without its place."""
+    near = problem.suggestion
+    return f"{problem.message}; did you mean {near!r}?" if near else problem.message
+
+
+def _out_of_reach(read: Read) -> Problem:
+    told = (
+        f"{read.name!r} cannot be seen in a template that is imported: "
+        "import it 'with context', or pass the value as an argument"
+    )
+    file = None if read.file.endswith(INLINE) else read.file
+    return Problem("P002", told, file=file, line=read.line, column=read.column)

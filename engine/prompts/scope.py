@@ -1,0 +1,150 @@
+"""Which names a template has set itself at a place, and what it knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeAlias
+
+from jinja2 import nodes
+
+from .tree import Family, Parsed, Version
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MacroBinding:
+    """A name that stands for a macro; `place` is where it was defined."""
+
+    macro: nodes.Macro
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModuleBinding:
+    """A name that stands for an imported template; `scope` has what that set."""
+
+    scope: Scope
+
+
+Binding: TypeAlias = MacroBinding | ModuleBinding | None
+"""What is known of a name that is set: None is any value."""
+
+
+class Found(NamedTuple):
+    """What became of a search for a name.
+
+    `is_set` is true if the template has set it on every way to this place, `may_be_set` if on some.
+    `detached` is true where the context cannot be seen at all: in an import without context.
+    """
+
+    binding: Binding
+    is_set: bool
+    may_be_set: bool
+    detached: bool
+
+
+@dataclass(slots=True, eq=False)
+class Scope:
+    """The names set in one part of a template, and the scope around it.
+
+    A `top` scope is the outermost of a template: what is set there is seen by its blocks. A
+    `branch` is one way through an `if`: no scope to Jinja, but what it sets may not be set.
+    """
+
+    parent: Scope | None = None
+    top: bool = False
+    branch: bool = False
+    detached: bool = False
+    bound: dict[str, Binding] = field(default_factory=dict[str, Binding])
+    maybe: set[str] = field(default_factory=set[str])
+
+    def find(self, name: str) -> Found:
+        """Look a name up from here outwards."""
+        scope: Scope | None = self
+        may_be_set = detached = False
+        while scope is not None:
+            if name in scope.bound:
+                return Found(scope.bound[name], True, True, False)
+            may_be_set |= name in scope.maybe
+            detached = scope.detached
+            scope = scope.parent
+        return Found(None, False, may_be_set, detached)
+
+    def seen_by_blocks(self) -> Scope:
+        """The scope that a block standing here is rendered in, unless it is `scoped`."""
+        branch: Scope | None = None
+        scope = self
+        while not scope.top and scope.parent is not None:
+            branch = (branch or scope) if scope.branch else None
+            scope = scope.parent
+        return branch or scope
+
+    def join(self, branches: Sequence[Scope]) -> None:
+        """Take over what the branches of an `if` have set: for certain what all of them did."""
+        every = set[str]().union(*(branch.bound for branch in branches))
+        for name in every:
+            bindings = [branch.bound[name] for branch in branches if name in branch.bound]
+            if len(bindings) == len(branches):
+                same = all(binding is bindings[0] for binding in bindings)
+                self.bound[name] = bindings[0] if same else None
+            else:
+                self.maybe.add(name)
+        self.maybe.update(*(branch.maybe for branch in branches))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a walk through a template stands.
+
+    `guards` are the names that a test has found to be there. `within` are the templates around
+    this one, `blocks` the blocks; `version` is the block that `super()` goes on from, and how deep.
+    `is_child` is true at the top of a template that extends another, where nothing is printed;
+    `imported` in a template that is only imported.
+    """
+
+    template: Parsed
+    family: Family
+    scope: Scope
+    guards: frozenset[str] = frozenset()
+    within: tuple[str, ...] = ()
+    blocks: tuple[Version, ...] = ()
+    version: tuple[str, int] | None = None
+    is_child: bool = False
+    imported: bool = False
+
+    def inside(self) -> Place:
+        """The same place in a scope of its own."""
+        return replace(self, scope=Scope(self.scope), is_child=False)
+
+    def where(self, names: frozenset[str]) -> Place:
+        """The same place where `names` are known to be there."""
+        return replace(self, guards=self.guards | names) if names else self
+
+    def branch(self, names: frozenset[str] = frozenset()) -> Place:
+        """One way through an `if`, where `names` are known to be there."""
+        return replace(self, guards=self.guards | names, scope=Scope(self.scope, branch=True))
+
+    def for_block(self) -> Place:
+        """The same place as a block sees it that is not `scoped`."""
+        return replace(self, scope=self.scope.seen_by_blocks())
+
+    def in_template(self, family: Family) -> Place:
+        """At the top of a template that is rendered here."""
+        return replace(
+            self,
+            family=family,
+            scope=Scope(self.scope, top=True),
+            within=(*self.within, family.members[0].name),
+            version=None,
+        )
+
+    def in_version(self, version: Version, level: int) -> Place:
+        """In a version of a block that is rendered here."""
+        return replace(
+            self,
+            template=version.template,
+            scope=Scope(self.scope),
+            is_child=False,
+            blocks=(*self.blocks, version),
+            version=(version.block.name, level),
+        )

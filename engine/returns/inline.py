@@ -1,0 +1,220 @@
+"""Shapes written into the graph: `str`, `list[int]`, `yes|no`, `float?`, and mappings of these.
+
+What fits is what the JSON Schema lets pass, and one thing more: an optional key may be left out
+and is then null. Nothing is converted but `1.0` to a whole number and `1` to a float: a number
+written as text is refused, since a model that is told so writes it right the next time.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import GenericAlias
+from typing import Any, Literal, TypeAlias, TypedDict, cast
+
+from ..errors import Path, closest
+from ..messages import JSON
+from .rule import named, shown, told
+
+# A mapping's type is a TypedDict, since its values are kept and read as plain JSON.
+_typed_dict = cast("Callable[[str, Mapping[str, object]], type]", TypedDict)
+_literal = cast("Any", Literal)  # Any: its words are known only at run time
+
+
+@dataclass(frozen=True, slots=True)
+class Simple:
+    """Text, a number, or true and false."""
+
+    name: str
+
+    @property
+    def schema(self) -> dict[str, JSON]:
+        """The JSON Schema of what fits."""
+        return {"type": _SIMPLE[self.name].in_schema}
+
+    @property
+    def type(self) -> object:
+        """The Python type of what fits."""
+        return _SIMPLE[self.name].type
+
+    def fit(self, value: JSON, place: Path, faults: list[str]) -> JSON:
+        """The value as it is kept; what does not fit is told in `faults`."""
+        simple = _SIMPLE[self.name]
+        if self.name == "int" and isinstance(value, float) and value.is_integer():
+            return int(value)
+        if self.name == "float" and type(value) is int:
+            return _as_float(value, place, faults)
+        if type(value) is not simple.type:
+            faults.append(f"{named(place)} must be {simple.said}, not {shown(value)}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """One of these words."""
+
+    words: tuple[str, ...]
+
+    @property
+    def schema(self) -> dict[str, JSON]:
+        """The JSON Schema of what fits."""
+        return {"type": "string", "enum": list(self.words)}
+
+    @property
+    def type(self) -> object:
+        """The Python type of what fits."""
+        return operator.getitem(_literal, self.words)
+
+    def fit(self, value: JSON, place: Path, faults: list[str]) -> JSON:
+        """The value as it is kept; what does not fit is told in `faults`."""
+        if value not in self.words:
+            text = f"{named(place)} must be {' or '.join(self.words)}, not {shown(value)}"
+            near = closest(value, self.words) if isinstance(value, str) else None
+            faults.append(f"{text}; did you mean {near!r}?" if near else text)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """Any number of values that all fit `item`."""
+
+    item: Inline
+
+    @property
+    def schema(self) -> dict[str, JSON]:
+        """The JSON Schema of what fits."""
+        return {"type": "array", "items": self.item.schema}
+
+    @property
+    def type(self) -> object:
+        """The Python type of what fits."""
+        return GenericAlias(list, (self.item.type,))
+
+    def fit(self, value: JSON, place: Path, faults: list[str]) -> JSON:
+        """The value as it is kept; what does not fit is told in `faults`."""
+        if not isinstance(value, list):
+            faults.append(f"{named(place)} must be a list, not {shown(value)}")
+            return value
+        return [self.item.fit(item, (*place, at), faults) for at, item in enumerate(value)]
+
+
+@dataclass(frozen=True, slots=True)
+class Optional:
+    """A value that fits `value`, or null."""
+
+    value: Simple | Words | ListOf
+
+    @property
+    def schema(self) -> dict[str, JSON]:
+        """The JSON Schema of what fits."""
+        return {"anyOf": [self.value.schema, {"type": "null"}]}
+
+    @property
+    def type(self) -> object:
+        """The Python type of what fits."""
+        return cast("type", self.value.type) | None
+
+    def fit(self, value: JSON, place: Path, faults: list[str]) -> JSON:
+        """The value as it is kept; what does not fit is told in `faults`."""
+        return None if value is None else self.value.fit(value, place, faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """A mapping with exactly these keys; the optional ones may be left out."""
+
+    name: str
+    fields: Mapping[str, Inline]
+
+    @property
+    def schema(self) -> dict[str, JSON]:
+        """The JSON Schema of what fits, all keys required: strict structured output wants it."""
+        return {
+            "type": "object",
+            "properties": {key: field.schema for key, field in self.fields.items()},
+            "required": list(self.fields),
+            "additionalProperties": False,
+        }
+
+    @property
+    def type(self) -> object:
+        """The Python type of what fits."""
+        return _typed_dict(self.name, {key: field.type for key, field in self.fields.items()})
+
+    def fit(self, value: JSON, place: Path, faults: list[str]) -> JSON:
+        """The value as it is kept; what does not fit is told in `faults`."""
+        if not isinstance(value, dict):
+            keys = ", ".join(self.fields)
+            text = f"{named(place)} must be an object with the keys {keys}, not {shown(value)}"
+            faults.append(text)
+            return value
+        for key in value.keys() - self.fields.keys():
+            text = f"{named((*place, key))} is not asked for"
+            near = closest(key, self.fields.keys() - value.keys())
+            faults.append(f"{text}; did you mean {near!r}?" if near else text)
+        fitted: dict[str, JSON] = {}
+        for key, field in self.fields.items():
+            if key in value or isinstance(field, Optional):
+                fitted[key] = field.fit(value.get(key), (*place, key), faults)
+            else:
+                faults.append(f"{named((*place, key))} is missing")
+        return fitted
+
+
+Inline: TypeAlias = Simple | Words | ListOf | Optional | Fields
+
+
+@dataclass(frozen=True, slots=True)
+class InlineRule:
+    """A shape written into the graph, as a rule."""
+
+    root: Inline
+
+    @property
+    def schema(self) -> Mapping[str, JSON]:
+        """The JSON Schema of what fits."""
+        return self.root.schema
+
+    @property
+    def type(self) -> object:
+        """The Python type of what fits."""
+        return self.root.type
+
+    def read(self, value: JSON) -> JSON:
+        """The value as it is kept. Raises `ValueError`, one line, if it does not fit."""
+        faults: list[str] = []
+        fitted = self.root.fit(value, (), faults)
+        if faults:
+            raise ValueError(told(faults))
+        return fitted
+
+    @property
+    def is_text(self) -> bool:
+        """Whether what fits is text, so that a model may write it without quotes."""
+        root = self.root.value if isinstance(self.root, Optional) else self.root
+        return isinstance(root, Words) or root == Simple("str")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sort:
+    type: type
+    in_schema: str
+    said: str
+
+
+_SIMPLE: Mapping[str, _Sort] = {
+    "str": _Sort(str, "string", "text"),
+    "int": _Sort(int, "integer", "a whole number"),
+    "float": _Sort(float, "number", "a number"),
+    "bool": _Sort(bool, "boolean", "true or false"),
+}
+SIMPLE = frozenset(_SIMPLE)
+
+
+def _as_float(value: int, place: Path, faults: list[str]) -> JSON:
+    try:
+        return float(value)
+    except OverflowError:
+        faults.append(f"{named(place)} is too large, {shown(value)}")
+        return value

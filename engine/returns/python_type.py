@@ -1,0 +1,145 @@
+"""Shapes that a Python class says: a pydantic model, a dataclass, a TypedDict.
+
+The class decides what it takes and what it makes of it; only the schema for the model is made
+stricter than pydantic's, as strict structured output wants it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+
+from ..errors import DefinitionError, Problem
+from ..messages import JSON
+from .rule import named, shown, told
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_CODE = "G032"
+
+
+@dataclass(frozen=True, slots=True)
+class PythonRule:
+    """A Python type, as a rule."""
+
+    schema: Mapping[str, JSON]
+    type: object
+    adapter: TypeAdapter[object]
+
+    def read(self, value: JSON) -> JSON:
+        """The value as it is kept. Raises `ValueError`, one line, if it does not fit.
+
+        An optional key that a model filled with null, for want of leaving it out, counts as left
+        out where the class takes no null for it.
+        """
+        try:
+            made = self._made(value)
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            try:
+                made = self._made(_without_nulls(value, details))
+            except ValidationError:
+                raise ValueError(told([_fault(detail) for detail in details])) from error
+        kept: JSON = self.adapter.dump_python(made, mode="json")
+        return kept
+
+    def _made(self, value: JSON) -> object:
+        # As JSON text, so that a strict class takes a date as text and a tuple as a list.
+        return self.adapter.validate_json(json.dumps(value), by_alias=True, by_name=True)
+
+
+def read_type(declared: object) -> PythonRule:
+    """The shape that a Python type says. Raises `DefinitionError` if pydantic cannot read it."""
+    try:
+        adapter: TypeAdapter[object] = TypeAdapter(cast("type[object]", declared))
+        schema: dict[str, JSON] = adapter.json_schema()
+    except (PydanticUserError, NameError, TypeError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        called = getattr(declared, "__qualname__", repr(declared))
+        text = f"{called!r} says no shape that can be written as JSON ({reason}); use a pydantic "
+        text += "model, a dataclass or a mapping such as {answer: str}"
+        raise DefinitionError([Problem(_CODE, text)]) from error
+    return PythonRule(_strict(_rooted(schema)), declared, adapter)
+
+
+def _rooted(schema: dict[str, JSON]) -> dict[str, JSON]:
+    """The schema with its root in place: a recursive class has only a reference there."""
+    reference, definitions = schema.get("$ref"), schema.get("$defs")
+    if not isinstance(reference, str) or not isinstance(definitions, dict):
+        return schema
+    root = definitions[reference.removeprefix("#/$defs/")]
+    return {**cast("dict[str, JSON]", root), "$defs": definitions}
+
+
+def _strict(schema: dict[str, JSON]) -> dict[str, JSON]:
+    """All keys required, no others, and null where a key could be left out."""
+    strict = {key: _strict_inside(part) for key, part in schema.items() if key != "default"}
+    properties = schema.get("properties")
+    if schema.get("type") != "object" or not isinstance(properties, dict):
+        return strict
+    required = cast("list[JSON]", schema.get("required", []))
+    strict["properties"] = {
+        key: _strict_field(part, optional=key not in required) for key, part in properties.items()
+    }
+    strict["required"] = list(properties)
+    strict.setdefault("additionalProperties", False)
+    return strict
+
+
+def _strict_inside(part: JSON) -> JSON:
+    match part:
+        case dict():
+            return _strict(part)
+        case list():
+            return [_strict_inside(item) for item in part]
+        case _:
+            return part
+
+
+def _strict_field(part: JSON, *, optional: bool) -> JSON:
+    strict = _strict_inside(part)
+    if not optional or {"type": "null"} in _alternatives(strict):
+        return strict
+    return {"anyOf": [strict, {"type": "null"}]}
+
+
+def _alternatives(schema: JSON) -> list[JSON]:
+    found = schema.get("anyOf") if isinstance(schema, dict) else None
+    return found if isinstance(found, list) else [schema]
+
+
+def _without_nulls(value: JSON, details: list[ErrorDetails]) -> JSON:
+    """The value without the keys that were refused because they are null."""
+    copy: JSON = json.loads(json.dumps(value))
+    for detail in details:
+        owner: JSON = copy
+        *way, last = detail["loc"] or ("",)
+        for part in way:
+            owner = _inside(owner, part)
+        if isinstance(owner, dict) and owner.get(str(last), "") is None:
+            del owner[str(last)]
+    return copy
+
+
+def _inside(owner: JSON, part: str | int) -> JSON:
+    """One step down; a part that is no key is the tag of a union, and stays where it is."""
+    if isinstance(owner, dict) and part in owner:
+        return owner[str(part)]
+    if isinstance(owner, list) and isinstance(part, int):
+        return owner[part]
+    return owner
+
+
+def _fault(detail: ErrorDetails) -> str:
+    place = named(detail["loc"])
+    if detail["type"] == "missing":
+        return f"{place} is missing"
+    if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{place} is not asked for"
+    said = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"{place}: {said[:1].lower()}{said[1:]}, not {shown(detail['input'])}"

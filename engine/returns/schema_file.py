@@ -1,0 +1,138 @@
+"""Shapes that a file with a JSON Schema says. The schema goes to the model as it stands there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
+
+from ..errors import DefinitionError, Path, Problem, closest
+from ..messages import JSON
+from .rule import named, told
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+_CODE = "G033"
+_LONGEST = 200  # characters of a fault: jsonschema repeats the whole value in it
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaRule:
+    """A JSON Schema, as a rule."""
+
+    schema: Mapping[str, JSON]
+    type: object
+    validator: Validator
+
+    def read(self, value: JSON) -> JSON:
+        """The value as it is. Raises `ValueError`, one line, if it does not fit."""
+        try:
+            faults = [
+                f"{named(tuple(error.absolute_path))}: {_cut(error.message)}"
+                for error in self.validator.iter_errors(value)
+            ]
+        except RecursionError as error:
+            text = "the answer cannot be checked: its JSON Schema leads back to itself"
+            raise ValueError(text) from error
+        if faults:
+            raise ValueError(told(faults))
+        return value
+
+
+def read_schema(declared: str, folder: FilePath | None) -> SchemaRule:
+    """The shape in a file; without `folder` it lies in the working directory.
+
+    Raises `DefinitionError` if there is no such file, if what is in it is no JSON Schema, or if
+    that refers to anything outside of it: a schema is never fetched.
+    """
+    schema = _loaded(declared, folder or FilePath())
+    try:
+        return SchemaRule(schema, None, _validator(schema))
+    except DefinitionError as error:
+        raise DefinitionError(
+            [
+                replace(problem, message=f"{declared!r}: {problem.message}")
+                for problem in error.problems
+            ]
+        ) from error
+
+
+def _loaded(declared: str, folder: FilePath) -> dict[str, JSON]:
+    try:
+        schema: JSON = json.loads((folder / declared).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        text = f"there is no JSON Schema file {declared!r}"
+        near = closest(declared, sorted(path.name for path in folder.glob("*.json")))
+        raise DefinitionError([Problem(_CODE, text, suggestion=near)]) from error
+    except (OSError, ValueError, RecursionError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else str(error)) or "unknown"
+        text = f"the JSON Schema file {declared!r} cannot be read: {reason.partition('[')[0]}"
+        raise DefinitionError([Problem(_CODE, text.rstrip())]) from error
+    if not isinstance(schema, dict):
+        raise DefinitionError([Problem(_CODE, f"{declared!r} is no JSON Schema: it is no object")])
+    return schema
+
+
+def _validator(schema: dict[str, JSON]) -> Validator:
+    # jsonschema costs 60 ms to import, which only a graph with such a file should pay.
+    from jsonschema import SchemaError  # noqa: PLC0415  # see above
+    from jsonschema.validators import Draft202012Validator, validator_for  # noqa: PLC0415
+    from referencing import Registry  # noqa: PLC0415
+
+    dialect = schema.get("$schema", Draft202012Validator.META_SCHEMA["$id"])
+    kind = validator_for({"$schema": str(dialect)}, default=Draft202012Validator)
+    known = kind.META_SCHEMA.get("$id") or kind.META_SCHEMA["id"]
+    if str(dialect).rstrip("#") != known.rstrip("#"):
+        text = f"$schema {dialect!r} is unknown; name a published draft or leave it out"
+        raise DefinitionError([Problem(_CODE, text)])
+    try:
+        kind.check_schema(schema)
+    except SchemaError as error:
+        text = f"{named(tuple(error.absolute_path))} is no JSON Schema: {_cut(error.message)}"
+        raise DefinitionError([Problem(_CODE, text)]) from error
+    _check_references(schema)
+    return kind(schema, registry=Registry())  # an empty registry fetches nothing
+
+
+def _check_references(schema: dict[str, JSON]) -> None:
+    from referencing import Registry, Resource  # noqa: PLC0415  # comes with jsonschema
+    from referencing.exceptions import Unresolvable  # noqa: PLC0415
+    from referencing.jsonschema import DRAFT202012  # noqa: PLC0415
+
+    resource: Resource[JSON] = Resource.from_contents(schema, default_specification=DRAFT202012)
+    registry: Registry[JSON] = Registry()
+    resolver = registry.with_resource("", resource).resolver()
+    problems: list[Problem] = []
+    for place, target in _references(schema, ()):
+        text = f"{named(place)} refers to {target!r}, "
+        if not target.startswith("#"):
+            problems.append(Problem(_CODE, f"{text}outside of the file; copy it into $defs"))
+            continue
+        try:
+            resolver.lookup(target)
+        except Unresolvable:
+            problems.append(Problem(_CODE, f"{text}which is not in the file"))
+    if problems:
+        raise DefinitionError(problems)
+
+
+def _references(part: JSON, place: Path) -> Iterator[tuple[Path, str]]:
+    """Every reference, and every id inside: those would move what a reference means."""
+    if isinstance(part, list):
+        for at, item in enumerate(part):
+            yield from _references(item, (*place, at))
+    if not isinstance(part, dict):
+        return
+    for key, value in part.items():
+        is_reference = key in ("$ref", "$dynamicRef", "$recursiveRef") or (key == "$id" and place)
+        if is_reference and isinstance(value, str):
+            yield (*place, key), value
+        else:
+            yield from _references(value, (*place, key))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -1,0 +1,160 @@
+"""A shape: what a node's answer must be, told to the model and checked on the way back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from ..errors import DefinitionError, Problem
+from ..messages import JSON
+from .inline import InlineRule
+from .python_type import read_type
+from .reading import read_inline
+from .rule import Rule
+from .schema_file import SchemaRule, read_schema
+
+_FENCE = "```"
+_VALUE = "value"
+_ANYTHING: TypeAdapter[object] = TypeAdapter(object)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a node gives back if it is not free text.
+
+    `schema` is the JSON Schema to send to a model. Its root is an object, since providers take
+    nothing else: a list, a number or a word is asked for as `{"value": ...}`, and `parse` takes it
+    with and without. `type` is the Python type of the value as templates read it, None if a JSON
+    Schema is all that is known. An inline mapping's type is a TypedDict.
+    """
+
+    schema: Mapping[str, JSON]
+    type: object
+    rule: Rule = field(repr=False)
+
+    def parse(self, text: str) -> JSON:
+        """The value in a model's text, which is JSON, alone or in one fence.
+
+        Where the shape is text or words, they may stand without quotes. Raises `ValueError` with
+        one line that names the field and says what is wrong with it, fit to be told to the model.
+        """
+        try:
+            value = _loaded(_unfenced(text))
+        except ValueError:
+            if not self._is_text or not text.strip():
+                raise
+            return self.rule.read(text.strip())
+        if self._is_wrapped and isinstance(value, dict) and value.keys() == {_VALUE}:
+            value = value[_VALUE]
+        elif self._is_text and not isinstance(value, str | None):
+            value = text.strip()
+        return self.rule.read(value)
+
+    def check(self, value: object) -> JSON:
+        """The same for a Python value: a pydantic model, a dataclass, a dict, or plain JSON.
+
+        Raises `ValueError` as `parse` does.
+        """
+        try:
+            plain = json.dumps(_ANYTHING.dump_python(value, mode="json", round_trip=True))
+        except (ValueError, RecursionError) as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise ValueError(f"the answer cannot be written as JSON: {reason}") from error
+        return self.rule.read(_loaded(plain))
+
+    @property
+    def _is_wrapped(self) -> bool:
+        return not isinstance(self.rule, SchemaRule) and not _is_object(self.rule.schema)
+
+    @property
+    def _is_text(self) -> bool:
+        return isinstance(self.rule, InlineRule) and self.rule.is_text
+
+
+def shape(returns: object, *, name: str, folder: Path | None = None) -> Shape:
+    """The shape that a node's `returns` declares; `name` (the node's id) becomes its title.
+
+    `returns` is a mapping or a text as in a graph file, a class, or the name of a `.json` file
+    beside the graph file, in `folder`. Raises `DefinitionError` with all problems, each with its
+    path inside `returns`.
+    """
+    rule = _rule(returns, name, folder)
+    schema = rule.schema
+    if not isinstance(rule, SchemaRule) and not _is_object(schema):
+        schema = _wrapped(schema)
+    return Shape({"title": name, **schema}, rule.type, rule)
+
+
+def _rule(returns: object, name: str, folder: Path | None) -> Rule:
+    if isinstance(returns, str) and returns.endswith(".json"):
+        return read_schema(returns, folder)
+    if isinstance(returns, str) and ":" in returns:
+        text = f"{returns!r} names something in Python, which only a graph file does; here give "
+        raise DefinitionError([Problem("G031", f"{text}the class itself")])
+    if isinstance(returns, type) or hasattr(returns, "__origin__"):
+        return read_type(returns)
+    return read_inline(returns, name)
+
+
+def _is_object(schema: Mapping[str, JSON]) -> bool:
+    return schema.get("type") == "object"
+
+
+def _wrapped(schema: Mapping[str, JSON]) -> dict[str, JSON]:
+    """An object around a schema of something else; references still lead to its root."""
+    inner = {key: part for key, part in schema.items() if key != "$defs"}
+    wrapped: dict[str, JSON] = {
+        "type": "object",
+        "properties": {_VALUE: inner},
+        "required": [_VALUE],
+        "additionalProperties": False,
+    }
+    return {**wrapped, "$defs": schema["$defs"]} if "$defs" in schema else wrapped
+
+
+def _unfenced(text: str) -> str:
+    body = text.strip()
+    if not body.startswith(_FENCE) or not body.endswith(_FENCE):
+        return body
+    inside = body.removeprefix(_FENCE).removesuffix(_FENCE).strip()
+    return inside[4:].strip() if inside[:4].lower() == "json" else inside
+
+
+def _loaded(text: str) -> JSON:
+    """The JSON value in a text: strictly JSON, so neither NaN nor infinite, and no key twice."""
+    if not text:
+        raise ValueError("the answer is empty")
+    try:
+        value: JSON = json.loads(
+            text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_once
+        )
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"the answer is not JSON: {error.msg.lower()} at {place}") from error
+    except RecursionError as error:
+        raise ValueError("the answer is nested too deeply") from error
+    return value
+
+
+def _no_number(word: str) -> JSON:
+    raise ValueError(f"{word} is no number in JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{digits[:20]} is too large a number")
+    return number
+
+
+def _once(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"{twice!r} stands twice in one object")
+    return made

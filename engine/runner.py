@@ -1,0 +1,224 @@
+"""What outlives a run, a graph, a store and a model, and the doors to a run.
+
+`arun` and `astream` are the real ones; `run`, `stream` and `print_response` are for scripts. All
+of them are views of the same events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from time import time
+from typing import TypeAlias
+from uuid import uuid4
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from .casting import cast_of
+from .doors import events_of, result_of, told
+from .errors import Changed, InputError, NotFound
+from .events import Event
+from .graph import Graph
+from .messages import JSON
+from .models import Model
+from .printing import print_events
+from .session import Run, SessionInfo, SessionKey, Turn
+from .stores import MemoryStore, Store
+from .turning import Turning
+from .visit import Cast
+
+State: TypeAlias = Mapping[str, JSON]
+
+
+class Runner:
+    """Runs one graph, for as many users, sessions, tasks and threads at once as you like.
+
+    `store` keeps the sessions (default: in memory). `model` answers instead of the models that
+    the graph names: a `Model`, or the id of one. Nothing of a run sticks to the runner.
+    """
+
+    __slots__ = ("_cast", "_graph", "_model", "_store")
+
+    def __init__(
+        self, graph: Graph, *, store: Store | None = None, model: Model | str | None = None
+    ) -> None:
+        self._graph = graph
+        self._store: Store = MemoryStore() if store is None else store
+        self._model = model
+        self._cast: Cast | None = None
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that is run."""
+        return self._graph
+
+    @property
+    def store(self) -> Store:
+        """Where its sessions are kept."""
+        return self._store
+
+    async def arun(
+        self,
+        message: str,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        state: State | None = None,
+        run_id: str | None = None,
+    ) -> Run:
+        """Take `message` through the graph: one message in, one answer out.
+
+        Without `session_id` the run is a session of its own. `state` sets keys of
+        `session.state`, before what is stored and the graph's defaults. Raises `InputError` for
+        what cannot be run, `NodeError` (or another `RunError`, with `.run`) if the run fails.
+        """
+        turning = self._turning(message, user_id, session_id, state, run_id)
+        return await turning.run(None)
+
+    async def astream(
+        self,
+        message: str,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        state: State | None = None,
+        run_id: str | None = None,
+    ) -> AsyncGenerator[Event]:
+        """Like `arun`, telling events as they happen; closing the stream cancels the run.
+
+        The last event is `RunFinished`, or says why not; after `RunFailed` its error is raised.
+        """
+        turning = self._turning(message, user_id, session_id, state, run_id)
+        async for event in told(turning):
+            yield event
+
+    async def aresume(
+        self, run_id: str, *, user_id: str | None = None, session_id: str | None = None
+    ) -> Run:
+        """Go on with a run that was cut short; finished nodes are not run again.
+
+        Without `session_id` the run is looked for in the whole store. Raises `NotFound`,
+        `InputError` if it is done, `Changed` if the graph is another one now.
+        """
+        return await (await self._taken_up(run_id, user_id, session_id)).run(None)
+
+    async def aresume_stream(
+        self, run_id: str, *, user_id: str | None = None, session_id: str | None = None
+    ) -> AsyncGenerator[Event]:
+        """Like `aresume`, telling events as `astream` does."""
+        async for event in told(await self._taken_up(run_id, user_id, session_id)):
+            yield event
+
+    def run(
+        self,
+        message: str,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        state: State | None = None,
+        run_id: str | None = None,
+    ) -> Run:
+        """`arun` for scripts; works where a loop is running too, as in a notebook."""
+        turning = self._turning(message, user_id, session_id, state, run_id)
+        return result_of(lambda: turning.run(None))
+
+    def stream(
+        self,
+        message: str,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        state: State | None = None,
+        run_id: str | None = None,
+    ) -> Iterator[Event]:
+        """`astream` for scripts; ending the loop early cancels the run."""
+        turning = self._turning(message, user_id, session_id, state, run_id)
+        return events_of(lambda: told(turning))
+
+    def resume(
+        self, run_id: str, *, user_id: str | None = None, session_id: str | None = None
+    ) -> Run:
+        """`aresume` for scripts."""
+        return result_of(lambda: self.aresume(run_id, user_id=user_id, session_id=session_id))
+
+    def resume_stream(
+        self, run_id: str, *, user_id: str | None = None, session_id: str | None = None
+    ) -> Iterator[Event]:
+        """`aresume_stream` for scripts."""
+        return events_of(
+            lambda: self.aresume_stream(run_id, user_id=user_id, session_id=session_id)
+        )
+
+    def sessions(
+        self, user_id: str | None = None, *, limit: int = 20, offset: int = 0
+    ) -> list[SessionInfo]:
+        """The user's sessions, the one with the latest activity first."""
+        return result_of(lambda: self._store.sessions(user_id, limit=limit, offset=offset))
+
+    def print_response(
+        self,
+        message: str,
+        *,
+        stream: bool = False,
+        user_id: str | None = None,
+        session_id: str | None = None,
+    ) -> Run:
+        """Run and print the answer on standard output, with `stream` word by word."""
+        events = self.stream(message, user_id=user_id, session_id=session_id)
+        return print_events(events, stream=stream)
+
+    def _turning(
+        self,
+        message: str,
+        user_id: str | None,
+        session_id: str | None,
+        state: State | None,
+        run_id: str | None,
+    ) -> Turning:
+        """A run that is about to be made, if what it was given holds."""
+        if not isinstance(message, str) or not message.strip():  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+            raise InputError("the message is empty; say something to the team")
+        for name, value in (("user_id", user_id), ("session_id", session_id), ("run_id", run_id)):
+            if value == "":
+                raise InputError(f"{name} is empty; leave it out where there is none")
+        turn = Turn(
+            run_id=run_id or uuid4().hex,
+            input=message,
+            graph=self._graph.name,
+            given_state=_checked(state),
+            started=time(),
+        )
+        key = SessionKey(user_id, session_id or uuid4().hex)
+        return Turning(self._ready(), self._store, key, turn)
+
+    async def _taken_up(self, run_id: str, user_id: str | None, session_id: str | None) -> Turning:
+        key = SessionKey(user_id, session_id) if session_id else await self._store.find(run_id)
+        run = await self._store.run(key, run_id) if key else None
+        if key is None or run is None or (user_id is not None and key.user_id != user_id):
+            raise NotFound(f"there is no run {run_id!r} here; `runs list` shows those there are")
+        if run.status == "done":
+            raise InputError(f"run {run_id!r} is done: there is nothing to resume")
+        cast = self._ready()
+        differences = [
+            f"node {node_id!r} has changed" if node_id in self._graph.nodes else f"no {node_id!r}"
+            for node_id, record in run.records.items()
+            if record.is_final and record.fingerprint != cast.fingerprints.get(node_id)
+        ]
+        if differences:
+            raise Changed(differences, run=run)
+        return Turning(cast, self._store, key, run.turn, run.records, resumed=True)
+
+    def _ready(self) -> Cast:
+        # Two threads may both make it: they make the same.
+        if self._cast is None:
+            self._cast = cast_of(self._graph, self._model)
+        return self._cast
+
+
+def _checked(state: State | None) -> State | None:
+    if state is None:
+        return None
+    try:
+        to_json(state, inf_nan_mode="constants")
+    except PydanticSerializationError as error:
+        raise InputError(f"the state cannot be kept as JSON: {error}") from error
+    return dict(state)

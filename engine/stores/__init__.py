@@ -1,0 +1,21 @@
+"""Where sessions are kept: the protocol, and the stores that come with teamgraph."""
+
+from __future__ import annotations
+
+from .directory import SkippedSession
+from .journal_file import Sync, TornTail
+from .memory import MemoryStore
+from .protocol import Hit, Lease, Policy, Store
+from .tinydb import TinyDBStore
+
+__all__ = [
+    "Hit",
+    "Lease",
+    "MemoryStore",
+    "Policy",
+    "SkippedSession",
+    "Store",
+    "Sync",
+    "TinyDBStore",
+    "TornTail",
+]

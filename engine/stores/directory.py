@@ -1,0 +1,192 @@
+"""The files of a store: sessions opened, listed, searched and deleted, without any waiting."""
+
+from __future__ import annotations
+
+import mmap
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import DamagedStore
+from ..session import SessionInfo, SessionKey
+from . import disk
+from .compact_json import dump, parse_document
+from .compaction import delete_journal
+from .handles import Handles
+from .header import Header
+from .journal_file import Gone, Sync
+from .layout import Layout
+from .line import header_data
+from .protocol import Hit
+from .search import says
+from .session_file import SessionFile
+
+Answer = TypeVar("Answer")
+
+
+class SkippedSession(UserWarning):
+    """A damaged session was left out of a list or a search."""
+
+
+class Directory:
+    """The sessions and prompts below one path; safe to use from many threads."""
+
+    def __init__(self, root: Path, *, sync: Sync, handles: int) -> None:
+        self.layout = Layout(root)
+        self.handles = Handles(handles)
+        self._sync: Sync = sync
+        self._prompts: set[str] = set()
+
+    def open(self, key: SessionKey, *, create: bool) -> SessionFile | None:
+        """A session, to be given back to `handles`; None if it is not there and not to be made."""
+        session = self.handles.take(key)
+        if session is not None:
+            return session
+        path = self.layout.journal(key)
+        if create:
+            self.layout.make(path.parent, sync=self._sync != "never")
+        elif not self.layout.check():
+            return None
+        try:
+            session = SessionFile(path, key, sync=self._sync, create=create)
+        except Gone:
+            return None
+        return self.handles.keep(session)
+
+    def infos(self, user_id: str | None, *, limit: int, offset: int) -> list[SessionInfo]:
+        """The sessions of one user, the one with the latest activity first."""
+        paths = self._journals(user_id)[offset : offset + limit]
+        found = (self._visit(path, SessionFile.info) for path in paths)
+        return [info for info in found if info is not None]
+
+    def search(
+        self, user_id: str | None, text: str, *, last: int, exclude: str | None, limit: int
+    ) -> list[Hit]:
+        """The done turns that have `text` in their input or answer, the newest first."""
+        left_out = None if exclude is None else self.layout.journal(SessionKey(user_id, exclude))
+        others = (path for path in self._journals(user_id) if path != left_out)
+        hits: list[Hit] = []
+        for path in islice(others, max(0, last)):
+            found = self._visit(path, lambda session: _hits(session, text, limit))
+            hits += found or []
+        return hits[: max(0, limit)]
+
+    def find(self, run_id: str) -> SessionKey | None:
+        """The session that a run belongs to, over all users."""
+        if not self.layout.check():
+            return None
+        needle = b'"k":[%b,' % dump(run_id)
+        for path in self.layout.all_journals():
+            if _contains(path, needle):
+                key = self._visit(
+                    path, lambda session: session.key if session.has_run(run_id) else None
+                )
+                if key is not None:
+                    return key
+        return None
+
+    def delete_session(self, key: SessionKey) -> bool:
+        """Delete the files of a session, damaged or not; False if there was none."""
+        return self.layout.check() and self._delete(self.layout.journal(key))
+
+    def delete_user(self, user_id: str | None) -> int:
+        """Delete the files of all sessions of a user, and tell how many there were."""
+        return sum(self._delete(path) for path in self._journals(user_id))
+
+    def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
+        """Keep the sources of a template, once for each hash."""
+        if prompt_hash in self._prompts:
+            return
+        path = self.layout.prompt(prompt_hash)
+        sync = self._sync != "never"
+        self.layout.make(path.parent, sync=sync)
+        try:
+            if not path.exists():
+                data = dump({"hash": prompt_hash, "sources": dict(sources)})
+                disk.write_whole(path, data + b"\n", sync=sync)
+        except OSError as error:
+            raise disk.failure(error, path) from error
+        self._prompts.add(prompt_hash)
+
+    def has_prompt(self, prompt_hash: str) -> bool:
+        """Whether the sources are known to be there."""
+        return prompt_hash in self._prompts
+
+    def prompt(self, prompt_hash: str) -> Mapping[str, str] | None:
+        """The sources kept under a hash, or None."""
+        path = self.layout.prompt(prompt_hash)
+        if not self.layout.check():
+            return None
+        try:
+            document = parse_document(path.read_bytes())
+            return {name: str(text) for name, text in document["sources"].items()}
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise disk.failure(error, path) from error
+        except (DamagedStore, AttributeError, KeyError, TypeError) as error:
+            raise DamagedStore(
+                f"{path}: the sources of a prompt cannot be read; delete the file"
+            ) from error
+
+    def _journals(self, user_id: str | None) -> list[Path]:
+        return self.layout.journals(user_id) if self.layout.check() else []
+
+    def _visit(self, path: Path, look: Callable[[SessionFile], Answer]) -> Answer | None:
+        """Look into a session and close it again; a damaged one is left out with a warning."""
+        try:
+            key = self._key(path)
+            if key is None:
+                return None
+            session = self.handles.take(key)
+            if session is None:
+                session = SessionFile(path, key, sync=self._sync, create=False)
+                session.users = 1
+            try:
+                with session.journal.shared():
+                    return look(session) if session.exists else None
+            finally:
+                self.handles.give(session)
+        except Gone:
+            return None
+        except DamagedStore as error:
+            warnings.warn(f"a session was left out: {error}", SkippedSession, stacklevel=2)
+            return None
+
+    def _key(self, path: Path) -> SessionKey | None:
+        """The session that a journal says it is of, None if nothing was committed to it yet."""
+        try:
+            with path.open("rb") as file:
+                data = header_data(file.readline())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise disk.failure(error, path) from error
+        if data is None:
+            return None
+        owner = Header.read(data, path).owner
+        return SessionKey(owner.get("user_id"), owner.get("session_id") or "")
+
+    def _delete(self, path: Path) -> bool:
+        was_there = delete_journal(path, sync=self._sync != "never")
+        with suppress(OSError):
+            path.parent.rmdir()
+        return was_there
+
+
+def _hits(session: SessionFile, text: str, limit: int) -> list[Hit]:
+    found = (turn for turn in session.newest_first() if says(turn, text))
+    return [Hit(session.key, turn) for turn in islice(found, max(0, limit))]
+
+
+def _contains(path: Path, needle: bytes) -> bool:
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            return text.find(needle) >= 0
+    except (FileNotFoundError, ValueError):
+        return False
+    except OSError as error:
+        raise disk.failure(error, path) from error

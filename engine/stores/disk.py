@@ -1,0 +1,108 @@
+"""What the stores ask of the operating system: locks, syncs, whole writes.
+
+The one module to change for a system without `flock`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import StoreError
+
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+_FORBIDDEN = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
+
+
+def lock(descriptor: int, *, wait: bool) -> bool:
+    """Have an open file to oneself among all processes; False if another has it.
+
+    The operating system lets go of it when the process ends, however it ends.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """Let go of the file."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def write_at(descriptor: int, data: bytes, offset: int) -> None:
+    """Write all of `data`."""
+    written = os.pwrite(descriptor, data, offset)
+    while written < len(data):
+        written += os.pwrite(descriptor, data[written:], offset + written)
+
+
+def read_at(descriptor: int, length: int, offset: int) -> bytes:
+    """Read `length` bytes, fewer only where the file ends."""
+    data = os.pread(descriptor, length, offset)
+    while len(data) < length:
+        more = os.pread(descriptor, length - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add to a file that nobody else writes."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def sync_data(descriptor: int) -> None:
+    """Make what was written to a file outlast a power cut."""
+    os.fdatasync(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Make what was created, renamed or deleted in a directory outlast a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, data: bytes, *, sync: bool) -> None:
+    """Put a file in place in one step: a reader sees all of it or none."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            write_at(descriptor, data, 0)
+            if sync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.rename(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    if sync:
+        sync_directory(path.parent)
+
+
+def failure(error: OSError, path: Path) -> StoreError:
+    """What the operating system refused, in words that tell how to go on."""
+    if error.errno in _FULL:
+        way = "make room there and try again"
+    elif error.errno in _FORBIDDEN:
+        way = "give this user the right to read and write there, or name another store"
+    elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+        way = "a store is a directory; name another path"
+    else:
+        way = "check the disk, or name another store"
+    return StoreError(f"{path}: {(error.strerror or str(error)).lower()}; {way}")

@@ -1,0 +1,346 @@
+"""The file under a journal: only ever appended to, checked line by line, shared by processes.
+
+A torn tail, as a killed process leaves it, is cut and kept aside; damage anywhere else is an
+error. Writers hold a lock on the file for as long as one write takes, readers hold none.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import RLock
+from typing import Literal, TypeAlias
+from uuid import uuid4
+
+from ..errors import Conflict, DamagedStore, StoreError
+from . import disk
+from .header import Header
+from .index import Index, Watcher
+from .line import Operation, Slot, Transaction, pack, sequences, unpack
+
+Sync: TypeAlias = Literal["always", "turn", "never"]
+_CHUNK = 1 << 20
+_WORTH_COMPACTING = 1 << 20
+
+
+class TornTail(UserWarning):
+    """The last write of a killed process was cut from a journal; its bytes were kept aside."""
+
+
+class Gone(Conflict):
+    """The journal was deleted."""
+
+
+class JournalFile:
+    """One open journal. `owner` is what its header says of whose it is; another one is an error.
+
+    Raises `Gone` if the file is not there and `create` is false. `watcher` is told of each
+    document. Safe to use from many threads; it sees the transactions of other processes as soon
+    as they are whole.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        owner: Mapping[str, str | None],
+        sync: Sync,
+        create: bool,
+        watcher: Watcher | None = None,
+    ) -> None:
+        self.path = path
+        self.owner = owner
+        self.sync = sync
+        self.born = ""
+        self.index = Index(watcher)
+        self._name = os.fspath(path)
+        self._directory = os.fspath(path.parent)
+        self._threads = RLock()
+        self._depth = 0
+        self._is_tidy = False
+        self._has_failed = False
+        self._is_new = False
+        self._file = self._inode = -1
+        try:
+            self._open(create=create)
+        except OSError as error:
+            raise disk.failure(error, path) from error
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever committed."""
+        return self.index.sequence == 0
+
+    @property
+    def is_bloated(self) -> bool:
+        """Whether compaction is worth its cost: more than half of a large file counts no more."""
+        end = self.index.end
+        return end > _WORTH_COMPACTING and self.index.live * 2 < end
+
+    def close(self) -> None:
+        """Let go of the file. Twice does no harm."""
+        with self._threads:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+
+    @contextmanager
+    def shared(self) -> Generator[None]:
+        """See all that was committed, by whomever; no other thread writes meanwhile."""
+        with self._threads:
+            if not self._depth:
+                self._refresh()
+            yield
+
+    @contextmanager
+    def exclusive(self) -> Generator[None]:
+        """Have the journal to oneself among all threads and processes."""
+        with self._threads:
+            self._lock(wait=True)
+            try:
+                yield
+            finally:
+                self._unlock()
+
+    def try_shared(self) -> bool:
+        """As `shared`, but False instead of waiting; ended by `end_try`."""
+        if not self._threads.acquire(blocking=False):
+            return False
+        try:
+            self._refresh()
+        except BaseException:
+            self._threads.release()
+            raise
+        return True
+
+    def try_exclusive(self) -> bool:
+        """As `exclusive`, but False instead of waiting; ended by `end_try`."""
+        if not self._threads.acquire(blocking=False):
+            return False
+        try:
+            if self._lock(wait=False):
+                return True
+        except BaseException:
+            self._threads.release()
+            raise
+        self._threads.release()
+        return False
+
+    def end_try(self) -> None:
+        """End what `try_shared` or `try_exclusive` began."""
+        if self._depth:
+            self._unlock()
+        self._threads.release()
+
+    def text(self, slot: Slot) -> bytes:
+        """The JSON of a document."""
+        try:
+            return disk.read_at(self._file, slot.length, slot.offset)
+        except OSError as error:
+            raise disk.failure(error, self.path) from error
+
+    def commit(self, operations: Sequence[Operation]) -> None:
+        """Write a transaction while the journal is held `exclusive`: all of it or nothing.
+
+        It outlasts the process at once, and a power cut after `flush`.
+        """
+        if self._has_failed:
+            raise StoreError(
+                f"{self.path}: an earlier write did not reach the disk; "
+                "check the disk, then open the store anew"
+            )
+        if self.is_empty:
+            self.born = uuid4().hex
+            operations = [Header(self.owner, self.born).operation(), *operations]
+        end = self.index.end
+        data, transaction = pack(operations, self.index.sequence + 1, end)
+        try:
+            disk.write_at(self._file, data, end)
+        except BaseException as error:
+            with suppress(OSError):
+                os.ftruncate(self._file, end)
+            if isinstance(error, OSError):
+                raise disk.failure(error, self.path) from error
+            raise
+        self.index.apply(transaction)
+        if self.sync == "always":
+            self.flush()
+
+    def flush(self) -> None:
+        """Make what was committed outlast a power cut; if that fails, nothing more is taken."""
+        try:
+            with self._threads:
+                file = os.dup(self._file)
+                is_new, self._is_new = self._is_new, False
+            try:
+                disk.sync_data(file)
+                if is_new:
+                    for directory in (self.path.parent, *self.path.parent.parents[:2]):
+                        disk.sync_directory(directory)
+            finally:
+                os.close(file)
+        except OSError as error:
+            self._has_failed = True
+            raise disk.failure(error, self.path) from error
+
+    def stamp(self) -> None:
+        """Note that the session was active just now: sessions are listed in this order.
+
+        The moment is later than that of any other session of the user, whatever the clock says.
+        """
+        moment = max(time.time_ns(), os.stat(self._directory).st_mtime_ns + 1)
+        os.utime(self._file, ns=(moment, moment))
+        os.utime(self._directory, ns=(moment, moment))
+
+    def replace(self, file: int, transactions: Sequence[Transaction]) -> None:
+        """Go on with another open file, which lies under this journal's name by now."""
+        numbers = self.index.next_numbers()
+        os.close(self._file)
+        self._file, self._inode = file, os.fstat(file).st_ino
+        self.index.forget()
+        self.index.reserve(numbers)
+        for transaction in transactions:
+            self.index.apply(transaction)
+
+    def modified(self) -> int:
+        """When the file was last written, in nanoseconds."""
+        return os.fstat(self._file).st_mtime_ns
+
+    def set_modified(self, moment: int) -> None:
+        """Set back when the file was last written: some writes are no activity."""
+        os.utime(self._file, ns=(moment, moment))
+
+    def _open(self, *, create: bool) -> None:
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        try:
+            file = os.open(self._name, flags, 0o600)
+        except FileNotFoundError as error:
+            raise Gone(f"{self.path}: there is no such journal") from error
+        self.close()
+        self._file = file
+        status = os.fstat(file)
+        self._inode = status.st_ino
+        self._is_new = status.st_size == 0
+        self._is_tidy = False
+        self.index.forget()
+        self._refresh()
+
+    def _lock(self, *, wait: bool) -> bool:
+        if self._depth:
+            self._depth += 1
+            return True
+        try:
+            while disk.lock(self._file, wait=wait):
+                if self._is_mine():
+                    self._depth = 1
+                    return True
+                self._open(create=False)
+        except OSError as error:
+            raise disk.failure(error, self.path) from error
+        return False
+
+    def _is_mine(self) -> bool:
+        """Whether the locked file is still the journal; if so, all of it is taken in."""
+        is_mine = False
+        try:
+            status = self._status()
+            if status.st_ino == self._inode:
+                if not self._is_tidy:
+                    self.path.with_suffix(".tmp").unlink(missing_ok=True)
+                    self._is_tidy = True
+                self._take_in(status.st_size, is_locked=True)
+                is_mine = True
+        finally:
+            if not is_mine:
+                disk.unlock(self._file)
+        return is_mine
+
+    def _unlock(self) -> None:
+        self._depth -= 1
+        if not self._depth and self._file >= 0:
+            disk.unlock(self._file)
+
+    def _refresh(self) -> None:
+        try:
+            status = self._status()
+            if status.st_ino != self._inode:
+                self._open(create=False)
+            else:
+                self._take_in(status.st_size, is_locked=False)
+        except OSError as error:
+            raise disk.failure(error, self.path) from error
+
+    def _status(self) -> os.stat_result:
+        try:
+            return os.stat(self._name)
+        except FileNotFoundError as error:
+            raise Gone(f"{self.path}: the journal was deleted") from error
+
+    def _take_in(self, size: int, *, is_locked: bool) -> None:
+        if size == self.index.end:
+            return
+        if size < self.index.end:
+            self.index.forget()
+        is_bad = self._scan(size)
+        if self.index.end == size:
+            return
+        if is_locked:
+            self._cut_tail(size)
+        elif is_bad:
+            # Perhaps a writer took a failed write back under our eyes: look again without one.
+            with self.exclusive():
+                pass
+
+    def _scan(self, size: int) -> bool:
+        """Take in the transactions up to `size`; whether something is there that is none."""
+        chunk = _CHUNK
+        while (start := self.index.end) < size:
+            wanted = min(chunk, size - start)
+            buffer = disk.read_at(self._file, wanted, start)
+            for transaction in unpack(buffer, start):
+                if transaction is None or not self.index.follows(transaction):
+                    return True
+                first = transaction.entries[0]
+                if first.verb == "h":
+                    self._meet(Header.read(first.slot.cut(buffer, start), self.path))
+                self.index.apply(transaction)
+            if start + wanted == size:
+                break
+            if self.index.end == start:
+                chunk *= 2
+        return False
+
+    def _meet(self, header: Header) -> None:
+        header.must_belong_to(self.owner, self.path)
+        if self.born and self.born != header.born:
+            raise Gone(f"{self.path}: the session was deleted and begun anew")
+        self.born = header.born
+        self.index.reserve(header.next_numbers)
+
+    def _cut_tail(self, size: int) -> None:
+        """Cut what a killed writer left; what can be no torn write is damage, and stays."""
+        self.index.forget()
+        self._scan(size)
+        end = self.index.end
+        rest = disk.read_at(self._file, size - end, end)
+        if any(sequence != self.index.sequence + 1 for sequence in sequences(rest)):
+            raise DamagedStore(
+                f"{self.path}: damaged at byte {end}; restore the file from a backup, "
+                "or delete the session"
+            )
+        if rest:
+            torn = self.path.with_suffix(".torn")
+            disk.append(torn, rest)
+            os.ftruncate(self._file, end)
+            warnings.warn(
+                f"{self.path}: a torn write of {len(rest)} bytes was cut and kept in {torn.name}",
+                TornTail,
+                stacklevel=2,
+            )

@@ -1,0 +1,116 @@
+"""Where things lie in a store's directory, and how the directory says what it is.
+
+    store.json                              the format and its version
+    users/<2 hex>/<user>/<session>.jsonl    a journal for each session
+    prompts/<hash>.json                     the sources of templates, once each
+
+Names are hashes, so no id can be too long, leave the directory, or meet another one; the real ids
+stand in the journals.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from ..errors import DamagedStore, StoreError, UnknownVersion
+from ..session import SessionKey
+from . import disk
+from .compact_json import Document, dump, parse_document
+
+FORMAT = "teamgraph-store"
+VERSION = 1
+
+
+class Layout:
+    """The directory of a store. It is made when something is first written, and never by reading.
+
+    Directories are open to their owner only.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._is_known = False
+
+    def journal(self, key: SessionKey) -> Path:
+        """The journal of a session."""
+        return self.user(key.user_id) / f"{_name('session', key.session_id)}.jsonl"
+
+    def user(self, user_id: str | None) -> Path:
+        """The directory of a user."""
+        name = _name("user", user_id)
+        return self.root / "users" / name[:2] / name
+
+    def prompt(self, prompt_hash: str) -> Path:
+        """The file of a template's sources."""
+        return self.root / "prompts" / f"{_name('prompt', prompt_hash)}.json"
+
+    def journals(self, user_id: str | None) -> list[Path]:
+        """The journals of a user, the one with the latest activity first."""
+        found: list[tuple[int, str]] = []
+        try:
+            with os.scandir(self.user(user_id)) as entries:
+                for entry in entries:
+                    if entry.name.endswith(".jsonl"):
+                        found.append((entry.stat().st_mtime_ns, entry.path))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise disk.failure(error, self.user(user_id)) from error
+        return [Path(path) for _, path in sorted(found, reverse=True)]
+
+    def all_journals(self) -> Iterator[Path]:
+        """The journals of all users."""
+        yield from self.root.glob("users/*/*/*.jsonl")
+
+    def check(self) -> bool:
+        """Whether the store is there; raises `StoreError` if the path holds something else."""
+        if self._is_known:
+            return True
+        marker = self.root / "store.json"
+        try:
+            data = marker.read_bytes()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise disk.failure(error, self.root) from error
+        about = _read_marker(marker, data)
+        if about.get("version") != VERSION:
+            raise UnknownVersion(
+                f"{marker}: the store has version {about.get('version')} and this teamgraph reads "
+                f"version {VERSION}; use the teamgraph that wrote it, or a newer one"
+            )
+        self._is_known = True
+        return True
+
+    def make(self, directory: Path, *, sync: bool) -> None:
+        """Make a directory of the store, and the store itself if it is not there yet."""
+        try:
+            if not self.check():
+                self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+                about = {"format": FORMAT, "version": VERSION}
+                disk.write_whole(self.root / "store.json", dump(about) + b"\n", sync=sync)
+            if not directory.is_dir():
+                for part in (directory.parent.parent, directory.parent, directory):
+                    part.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk.failure(error, self.root) from error
+
+
+def _name(kind: str, identifier: str | None) -> str:
+    """A name that no two ids share; that there is no id is not an id."""
+    tag = "none" if identifier is None else "id"
+    text = f"{kind}\0{tag}\0{identifier or ''}"
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _read_marker(marker: Path, data: bytes) -> Document:
+    try:
+        about = parse_document(data)
+    except DamagedStore as error:
+        raise DamagedStore(f"{marker}: it cannot be read; restore it from a backup") from error
+    if about.get("format") != FORMAT:
+        raise StoreError(f"{marker}: this is no store of teamgraph; name another path")
+    return about

@@ -1,0 +1,160 @@
+"""The lines of a journal: one JSON object for each operation on a document.
+
+    {"c":"<crc32>","q":<sequence>,"n":<lines left>,"o":"p","t":"runs","i":7,"k":[...],"d":{...}}
+
+`c` guards the rest of the line. All lines of a transaction have one sequence number, one more
+than the transaction before; it counts once the line with `n` 0 is there. `k` is what a store
+wants to know of a document without reading it, or null.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple, TypeAlias
+from zlib import crc32
+
+from .compact_json import dump, parse
+
+Verb: TypeAlias = Literal["p", "d", "e", "x", "h"]
+_PREFIX = len('{"c":"00000000",')
+_LINE = re.compile(
+    rb'\{"c":"([0-9a-f]{8})","q":(\d+),"n":(\d+),"o":"([pdexh])",'
+    rb'"t":("(?:[^"\\]|\\.)*+"),"i":(-?\d+),'
+    rb'"k":(null|\[(?:[^"\]]|"(?:[^"\\]|\\.)*+")*+\]),"d":'
+)
+
+
+class Operation(NamedTuple):
+    """What is done: `p` put a document, `d` delete it, `e` empty a table, `x` drop it, `h` header.
+
+    `document` is the number of the document as text, `key` a JSON array or `null`, `data` JSON.
+    """
+
+    verb: Verb
+    table: str
+    document: str = "0"
+    key: bytes = b"null"
+    data: bytes = b"null"
+
+
+class Slot(NamedTuple):
+    """Where a document lies in the file: its JSON, and the length of the whole line."""
+
+    offset: int
+    length: int
+    line: int
+    key: bytes
+
+    def cut(self, buffer: bytes, offset: int) -> bytes:
+        """The JSON, out of a part of the file that begins at `offset`."""
+        start = self.offset - offset
+        return buffer[start : start + self.length]
+
+
+class Entry(NamedTuple):
+    """An operation as it stands in a file."""
+
+    verb: Verb
+    table: str
+    document: str
+    slot: Slot
+
+
+class Transaction(NamedTuple):
+    """Lines that count together; `end` is the offset behind the last."""
+
+    sequence: int
+    entries: Sequence[Entry]
+    end: int
+
+
+def pack(operations: Sequence[Operation], sequence: int, offset: int) -> tuple[bytes, Transaction]:
+    """The lines of one transaction, to be written at `offset`."""
+    pieces: list[bytes] = []
+    entries: list[Entry] = []
+    left = len(operations)
+    for operation in operations:
+        left -= 1
+        head = b'"q":%d,"n":%d,"o":"%b","t":%b,"i":%b,"k":%b,"d":' % (
+            sequence,
+            left,
+            operation.verb.encode(),
+            _table(operation.table),
+            operation.document.encode(),
+            operation.key,
+        )
+        data = operation.data
+        check = crc32(b"}", crc32(data, crc32(head)))
+        pieces += (b'{"c":"%08x",' % check, head, data, b"}\n")
+        start = offset + _PREFIX + len(head)
+        end = start + len(data) + 2
+        slot = Slot(start, len(data), end - offset, operation.key)
+        entries.append(Entry(operation.verb, operation.table, operation.document, slot))
+        offset = end
+    return b"".join(pieces), Transaction(sequence, entries, offset)
+
+
+def unpack(buffer: bytes, offset: int) -> Iterator[Transaction | None]:
+    """The whole transactions in a part of a file that begins at `offset`; None for a bad line.
+
+    Nothing comes after a bad line, nor after a transaction whose end is not there yet.
+    """
+    position = 0
+    entries: list[Entry] = []
+    current = b""
+    while (end := buffer.find(b"\n", position)) >= 0:
+        match = _LINE.match(buffer, position, end)
+        if match is None or not _is_whole(buffer, position, end, match[1]):
+            yield None
+            return
+        if entries and match[2] != current:
+            yield None
+            return
+        current = match[2]
+        start = match.end()
+        slot = Slot(offset + start, end - 1 - start, end + 1 - position, match[7])
+        entries.append(Entry(_verb(match[4]), _name(match[5]), match[6].decode(), slot))
+        position = end + 1
+        if match[3] == b"0":
+            yield Transaction(int(current), entries, offset + position)
+            entries = []
+
+
+def sequences(buffer: bytes) -> Iterator[int]:
+    """The sequence numbers of all lines that are whole, whatever lies between them."""
+    position = 0
+    while (end := buffer.find(b"\n", position)) >= 0:
+        match = _LINE.match(buffer, position, end)
+        if match is not None and _is_whole(buffer, position, end, match[1]):
+            yield int(match[2])
+        position = end + 1
+
+
+def header_data(line: bytes) -> bytes | None:
+    """The JSON of the header that a file's first line is, or None."""
+    end = line.find(b"\n")
+    match = _LINE.match(line, 0, max(end, 0))
+    if match is None or match[4] != b"h" or not _is_whole(line, 0, end, match[1]):
+        return None
+    return line[match.end() : end - 1]
+
+
+def _is_whole(buffer: bytes, start: int, end: int, check: bytes) -> bool:
+    return crc32(memoryview(buffer)[start + _PREFIX : end]) == int(check, 16)
+
+
+@lru_cache(maxsize=64)
+def _table(name: str) -> bytes:
+    return dump(name)
+
+
+@lru_cache(maxsize=64)
+def _name(table: bytes) -> str:
+    return str(parse(table))
+
+
+@lru_cache(maxsize=8)
+def _verb(verb: bytes) -> Verb:
+    return verb.decode()  # type: ignore[return-value]  # the pattern lets only verbs pass

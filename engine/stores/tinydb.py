@@ -1,0 +1,315 @@
+"""The embedded store: a directory with one TinyDB journal for each session."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from tinydb import TinyDB
+
+from ..errors import InputError, NotFound
+from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
+from .directory import Directory
+from .compaction import compact
+from .journal_file import Gone, Sync
+from .lease import Leases, TurnQueue, busy, check_key, check_user, gone, under_way
+from .protocol import Hit, Lease, Policy
+from .session_file import SessionFile
+from .table import JournalDatabase
+
+Answer = TypeVar("Answer")
+_SMALL = 1 << 18
+_FIRST_LOOK, _LONGEST_LOOK = 0.002, 0.05
+
+
+class TinyDBStore:
+    """Keeps sessions below a directory; many processes may use it at once.
+
+    `sync` says when data is forced to the disk: `always` (each write), `turn` (when a run is
+    finished, before `finish` returns) or `never`. In each of them a killed process loses nothing
+    that was put; the difference is a power cut. `handles` sessions stay open.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, sync: Sync = "turn", handles: int = 128
+    ) -> None:
+        if sync not in ("always", "turn", "never"):
+            raise InputError(f"sync: {sync!r} is unknown; take 'always', 'turn' or 'never'")
+        self.path = Path(path)
+        self._sync: Sync = sync
+        self._files = Directory(self.path, sync=sync, handles=handles)
+        self._queue = TurnQueue()
+        self._leases: Leases[SessionFile] = Leases()
+        self._threads: ThreadPoolExecutor | None = None
+
+    async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
+        """Take the session for a run, and note the run as running."""
+        check_key(key)
+        if policy == "fork":
+            return await self._begin(key, turn, policy)
+        await self._queue.take(key, policy)
+        try:
+            return await self._begin(key, turn, policy)
+        except BaseException:
+            self._queue.give(key)
+            raise
+
+    async def put(self, lease: Lease, records: Sequence[Record]) -> None:
+        """Keep `records`, all or none; a record of the same node and attempt is replaced."""
+        session = self._leases.check(lease).place
+        try:
+            await self._exclusive(session, lambda: session.put(lease.run_id, records))
+        except Gone as error:
+            raise gone(lease.run_id, lease.key) from error
+
+    async def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
+        """Close the run and give the session free; if the turn is done, the session moves."""
+        session = self._leases.check(lease).place
+        try:
+            turn = await self._exclusive(
+                session, lambda: session.finish(lease.run_id, turn, change)
+            )
+            if self._sync == "turn":
+                await self._in_thread(session.journal.flush)
+            if session.journal.is_bloated:
+                await self._in_thread(lambda: compact(session.journal))
+            return turn
+        except Gone as error:
+            raise gone(lease.run_id, lease.key) from error
+        finally:
+            await self.release(lease)
+
+    async def release(self, lease: Lease) -> None:
+        """Give the session free and leave the run as it is, to be resumed."""
+        grant = self._leases.end(lease)
+        if grant is None:
+            return
+        if grant.has_turn:
+            grant.place.give_turn()
+        self._files.handles.give(grant.place)
+        if grant.has_turn:
+            self._queue.give(lease.key)
+
+    async def head(self, key: SessionKey) -> Head | None:
+        """Where the session stands, or None if there is no such session."""
+        return await self._read(key, SessionFile.head)
+
+    async def run(self, key: SessionKey, run_id: str) -> Run | None:
+        """A run with its records, replayed messages filled in, or None."""
+        return await self._read(key, lambda session: session.run(run_id))
+
+    async def turns(
+        self, key: SessionKey, *, last: int | None = None, since: int = 0
+    ) -> list[Turn]:
+        """The done turns with `number` > `since`, the newest `last` of them, oldest first."""
+        found = await self._read(key, lambda session: session.turns(last=last, since=since))
+        return found or []
+
+    async def runs(self, key: SessionKey, *, limit: int = 20, offset: int = 0) -> list[Turn]:
+        """All runs of a session whatever their status, newest first."""
+        found = await self._read(key, lambda session: session.runs(limit=limit, offset=offset))
+        return found or []
+
+    async def summary(self, key: SessionKey, *, until: int) -> Summary | None:
+        """The newest summary that covers no turn after number `until`."""
+        return await self._read(key, lambda session: session.summary(until=until))
+
+    async def sessions(
+        self, user_id: str | None, *, limit: int = 20, offset: int = 0
+    ) -> list[SessionInfo]:
+        """The sessions of one user, the one with the latest activity first."""
+        check_user(user_id)
+        return await self._in_thread(lambda: self._files.infos(user_id, limit=limit, offset=offset))
+
+    async def search(
+        self,
+        user_id: str | None,
+        text: str,
+        *,
+        last: int,
+        exclude: str | None = None,
+        limit: int = 20,
+    ) -> list[Hit]:
+        """The done turns that have `text` in their input or answer, the newest first."""
+        check_user(user_id)
+        return await self._in_thread(
+            lambda: self._files.search(user_id, text, last=last, exclude=exclude, limit=limit)
+        )
+
+    async def rename(self, key: SessionKey, name: str | None) -> bool:
+        """Name a session, or take its name away; False if there is no such session."""
+
+        def act(session: SessionFile) -> bool:
+            session.rename(name)
+            return True
+
+        return bool(await self._write(key, act))
+
+    async def delete_run(self, key: SessionKey, run_id: str) -> bool:
+        """Delete a run and every word of it that the store knows of; False if there is none."""
+        return bool(await self._write(key, lambda session: session.delete_run(run_id)))
+
+    async def delete_session(self, key: SessionKey) -> bool:
+        """Delete a session with all that it has; False if there is none."""
+        check_key(key)
+        return await self._in_thread(lambda: self._files.delete_session(key))
+
+    async def delete_user(self, user_id: str | None) -> int:
+        """Delete all sessions of a user, and tell how many there were."""
+        check_user(user_id)
+        return await self._in_thread(lambda: self._files.delete_user(user_id))
+
+    async def find(self, run_id: str) -> SessionKey | None:
+        """The session that a run belongs to, over all users; it may look into every journal."""
+        return await self._in_thread(lambda: self._files.find(run_id))
+
+    async def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
+        """Keep the sources of a template, once for each hash."""
+        if not self._files.has_prompt(prompt_hash):
+            await self._in_thread(lambda: self._files.keep_prompt(prompt_hash, sources))
+
+    async def prompt(self, prompt_hash: str) -> Mapping[str, str] | None:
+        """The sources kept under a hash, or None."""
+        return await self._in_thread(lambda: self._files.prompt(prompt_hash))
+
+    async def close(self) -> None:
+        """Let go of every file. What is used afterwards is opened again."""
+        self._files.handles.close()
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False)
+
+    def database(self, key: SessionKey) -> TinyDB:
+        """A session as a TinyDB, to be closed by the caller; raises `NotFound` if it is not there.
+
+        Its tables are `runs`, `nodes`, `state` and `summaries`.
+        """
+        check_key(key)
+        owner = {"user_id": key.user_id, "session_id": key.session_id}
+        try:
+            return JournalDatabase(
+                self._files.layout.journal(key), owner=owner, sync=self._sync, create=False
+            )
+        except Gone as error:
+            raise NotFound(
+                f"session {key.session_id!r}: there is none of that name in {self.path}; "
+                "list the sessions of the user to find its id"
+            ) from error
+
+    async def _begin(self, key: SessionKey, turn: Turn, policy: Policy) -> Lease:
+        while True:
+            session = await self._open(key, create=True)
+            if session is None:
+                continue
+            try:
+                return await self._begin_in(session, turn, policy)
+            except Gone:
+                self._files.handles.drop(session)
+                self._files.handles.give(session)
+            except BaseException:
+                self._files.handles.give(session)
+                raise
+
+    async def _begin_in(self, session: SessionFile, turn: Turn, policy: Policy) -> Lease:
+        has_turn = policy != "fork"
+        if has_turn:
+            await _take_turn(session, policy)
+        try:
+            if self._leases.is_under_way(session, turn.run_id):
+                raise under_way(turn.run_id)
+            head = await self._exclusive(session, lambda: session.begin(turn))
+        except BaseException:
+            if has_turn:
+                session.give_turn()
+            raise
+        return self._leases.grant(Lease(session.key, turn.run_id, head), session, has_turn=has_turn)
+
+    async def _read(self, key: SessionKey, look: Callable[[SessionFile], Answer]) -> Answer | None:
+        check_key(key)
+
+        def act(session: SessionFile) -> Answer | None:
+            return look(session) if session.exists else None
+
+        return await self._use(key, lambda session: self._shared(session, lambda: act(session)))
+
+    async def _write(
+        self, key: SessionKey, change: Callable[[SessionFile], Answer]
+    ) -> Answer | None:
+        check_key(key)
+
+        def act(session: SessionFile) -> Answer | None:
+            return change(session) if session.exists else None
+
+        return await self._use(key, lambda session: self._exclusive(session, lambda: act(session)))
+
+    async def _use(
+        self, key: SessionKey, use: Callable[[SessionFile], Awaitable[Answer | None]]
+    ) -> Answer | None:
+        while (session := await self._open(key, create=False)) is not None:
+            try:
+                return await use(session)
+            except Gone:
+                self._files.handles.drop(session)
+            finally:
+                self._files.handles.give(session)
+        return None
+
+    async def _open(self, key: SessionKey, *, create: bool) -> SessionFile | None:
+        session = self._files.handles.take(key)
+        if session is not None:
+            return session
+        try:
+            is_small = os.stat(self._files.layout.journal(key)).st_size < _SMALL
+        except OSError:
+            is_small = True
+        if is_small and self._sync == "never":
+            return self._files.open(key, create=create)
+        return await self._in_thread(lambda: self._files.open(key, create=create))
+
+    async def _shared(self, session: SessionFile, act: Callable[[], Answer]) -> Answer:
+        journal = session.journal
+        if journal.try_shared():
+            try:
+                return act()
+            finally:
+                journal.end_try()
+
+        def wait() -> Answer:
+            with journal.shared():
+                return act()
+
+        return await self._in_thread(wait)
+
+    async def _exclusive(self, session: SessionFile, act: Callable[[], Answer]) -> Answer:
+        """Write at once, or in a thread where another writer, or the disk, must be waited for."""
+        journal = session.journal
+        if self._sync != "always" and journal.try_exclusive():
+            try:
+                return act()
+            finally:
+                journal.end_try()
+
+        def wait() -> Answer:
+            with journal.exclusive():
+                return act()
+
+        return await self._in_thread(wait)
+
+    async def _in_thread(self, act: Callable[[], Answer]) -> Answer:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(4, thread_name_prefix="teamgraph-store")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, act)
+
+
+async def _take_turn(session: SessionFile, policy: Policy) -> None:
+    """Have the turn among processes: the operating system tells nobody when it is free."""
+    pause = _FIRST_LOOK
+    while not session.take_turn():
+        if policy == "reject":
+            raise busy(session.key)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_LOOK)

@@ -1,0 +1,220 @@
+"""One run from its first moment to its last: take the session, visit, keep, tell, move on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from time import time
+
+from .asking import Spent
+from .errors import (
+    BudgetExceeded,
+    NoAnswer,
+    NodeError,
+    RunError,
+    StoreError,
+    TeamgraphError,
+)
+from .events import Listener, RunCancelled, RunFailed, RunFinished, RunStarted, Teller
+from .messages import JSON
+from .node import Input, SessionView
+from .scheduler import drive
+from .session import Change, Head, Record, Run, RunStatus, SessionKey, Summary, Turn
+from .stores import Lease, Store
+from .views import RunView, Scenery
+from .visit import Cast, Visitor
+from .voice import Voice
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPast:
+    """The session before this turn, read from the store: implements `engine.node.Past`."""
+
+    store: Store
+    key: SessionKey
+
+    async def turns(self, *, last: int | None = None, since: int = 0) -> Sequence[Turn]:
+        """See `engine.node.Past.turns`."""
+        return await self.store.turns(self.key, last=last, since=since)
+
+    async def summary(self, *, until: int) -> Summary | None:
+        """See `engine.node.Past.summary`."""
+        return await self.store.summary(self.key, until=until)
+
+
+@dataclass(frozen=True, slots=True)
+class Turning:
+    """A run that is about to be made, or taken up again from `records`."""
+
+    cast: Cast
+    store: Store
+    key: SessionKey
+    turn: Turn
+    records: Mapping[str, Record] = field(default_factory=dict[str, Record])
+    resumed: bool = False
+
+    async def run(self, listener: Listener | None) -> Run:
+        """Make the run; raises what ended it, after that was kept and told."""
+        tell = Teller(self.turn.run_id, self.key.session_id, listener)
+        lease = await self.store.begin(self.key, self.turn)
+        try:
+            return await _Turn(self, tell, lease).run()
+        finally:
+            await self.store.release(lease)
+
+
+class _Turn:
+    """A run under way: the session is ours."""
+
+    __slots__ = ("_kept", "_lease", "_of", "_state", "_tell", "_visitor", "_voice")
+
+    def __init__(self, of: Turning, tell: Teller, lease: Lease) -> None:
+        self._of = of
+        self._tell = tell
+        self._lease = lease
+        head, graph = lease.head, of.cast.graph
+        self._state: Mapping[str, JSON] = {
+            **graph.state,
+            **head.state,
+            **(of.turn.given_state or {}),
+        }
+        self._kept: dict[str, Record] = {}
+        self._voice = Voice(graph.answering, tell)
+        self._visitor = Visitor(
+            cast=of.cast,
+            scenery=self._scenery(head),
+            head=head,
+            past=StoredPast(of.store, of.key),
+            tell=tell,
+            voice=self._voice,
+            spent=Spent(graph),
+            store=self._keep,
+        )
+
+    async def run(self) -> Run:
+        of, turn = self._of, self._of.turn
+        self._tell(RunStarted, None, 0, of.key.user_id, turn.graph, turn.input, resumed=of.resumed)
+        try:
+            run = await self._to_the_end()
+        except asyncio.CancelledError:
+            run = await self._close("cancelled", answer=self._voice.told or None)
+            self._tell(RunCancelled, None, 0, run)
+            raise
+        except TeamgraphError as error:
+            failure = error if isinstance(error, RunError) else _as_run_error(error)
+            failure.run = await self._fail(str(failure))
+            self._tell(RunFailed, None, 0, failure.run, failure)
+            raise failure from failure.__cause__
+        self._tell(RunFinished, None, 0, run)
+        return run
+
+    async def _to_the_end(self) -> Run:
+        graph = self._of.cast.graph
+        before = await self._finished_before()
+        records = await drive(graph.plan, self._visitor, before, max_parallel=graph.max_parallel)
+        for record in records.values():
+            if record.status == "failed":
+                raise self._failure(record)
+        if self._voice.text is None:
+            raise self._no_answer(records)
+        return await self._close("done", answer=self._voice.text)
+
+    async def _finished_before(self) -> dict[str, Record]:
+        """The final records of an earlier try, each taken in after those before it."""
+        records: dict[str, Record] = {}
+        for node_id in self._of.cast.graph.plan.order:
+            record = self._of.records.get(node_id)
+            if record is not None and record.is_final:
+                await self._visitor.restore(record, records)
+                records[node_id] = self._kept[node_id] = record
+        return records
+
+    def _failure(self, record: Record) -> RunError:
+        cause = self._visitor.failure
+        if isinstance(cause, BudgetExceeded):
+            return cause
+        error = NodeError(record.node, record.error or "")
+        error.__cause__ = cause
+        return error
+
+    def _no_answer(self, records: Mapping[str, Record]) -> NoAnswer:
+        skipped = [
+            f"{node_id} ({records[node_id].because})" for node_id in self._of.cast.graph.answering
+        ]
+        return NoAnswer(f"every node that could answer was skipped: {', '.join(skipped)}")
+
+    async def _close(self, status: RunStatus, *, answer: str | None = None) -> Run:
+        turn = self._ended(status, answer=answer)
+        records = self._in_order()
+        change = self._change(records) if status == "done" else Change()
+        return Run(self._of.key, await self._of.store.finish(self._lease, turn, change), records)
+
+    async def _fail(self, error: str) -> Run:
+        turn = self._ended("failed", error=error)
+        try:
+            turn = await self._of.store.finish(self._lease, turn, Change())
+        except StoreError:
+            # The store is what failed: the run stays as it last could be kept, to be resumed.
+            return Run(self._of.key, turn, self._in_order())
+        return Run(self._of.key, turn, self._in_order())
+
+    def _ended(
+        self, status: RunStatus, *, answer: str | None = None, error: str | None = None
+    ) -> Turn:
+        return replace(
+            self._of.turn,
+            status=status,
+            answer=answer,
+            usage=self._visitor.spent.usage,
+            error=error,
+            ended=time(),
+        )
+
+    def _change(self, records: Mapping[str, Record]) -> Change:
+        state: dict[str, JSON] = dict(self._of.turn.given_state or {})
+        node_states: dict[str, Mapping[str, JSON]] = {}
+        for node_id, record in records.items():
+            if record.session_state:
+                state.update(record.session_state)
+            if record.state is not None:
+                node_states[node_id] = record.state
+        return Change(state=state, node_states=node_states, summary=self._visitor.summary)
+
+    def _in_order(self) -> dict[str, Record]:
+        order = self._of.cast.graph.plan.order
+        return {node_id: self._kept[node_id] for node_id in order if node_id in self._kept}
+
+    async def _keep(self, records: Sequence[Record]) -> None:
+        of = self._of
+        for record in records:
+            for exchange in record.exchanges:
+                if exchange.prompt_hash not in of.cast.kept_prompts:
+                    sources = of.cast.graph.prompts.sources(exchange.prompt)
+                    await of.store.keep_prompt(exchange.prompt_hash, sources)
+                    of.cast.kept_prompts.add(exchange.prompt_hash)
+        await of.store.put(self._lease, records)
+        for record in records:
+            self._kept[record.node] = record
+
+    def _scenery(self, head: Head) -> Scenery:
+        of = self._of
+        return Scenery(
+            input=Input(of.turn.input),
+            user_id=of.key.user_id,
+            session=SessionView(
+                id=of.key.session_id,
+                state=self._state,
+                summary=head.summary.text if head.summary else None,
+                turns=head.turns,
+            ),
+            run=RunView(of.turn.run_id),
+            now=datetime.fromtimestamp(of.turn.started, UTC),
+        )
+
+
+def _as_run_error(error: TeamgraphError) -> RunError:
+    failure = RunError(str(error))
+    failure.__cause__ = error
+    return failure

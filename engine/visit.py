@@ -1,0 +1,353 @@
+"""One node of one run: its context, its attempts, its record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from time import time
+from typing import Literal
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from .asking import Ask, Spent
+from .attempt import pause, retry_of, told
+from .errors import BudgetExceeded, InputError, ModelError, NodeError, PromptError
+from .events import NodeFailed, NodeFinished, NodeRetried, NodeSkipped, NodeStarted, Teller
+from .graph import Graph
+from .messages import JSON, NO_USAGE
+from .models import Model
+from .node import (
+    NO_HISTORY,
+    Context,
+    History,
+    Instead,
+    ModelSpec,
+    Node,
+    Past,
+    Result,
+    Timeout,
+    Upstream,
+)
+from .session import Exchange, Head, Record, Summary
+from .views import Scenery, Views, outcome, role_of, variables
+from .voice import Voice
+
+NO_MODEL = ModelSpec(id="none")
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """A graph ready to be visited: what templates see of it, each node's models, fingerprints.
+
+    `models` lists the models of each node that asks one, the first choice first. `kept_prompts`
+    are the hashes whose sources the runner's store is known to have.
+    """
+
+    graph: Graph
+    views: Views
+    model: Model
+    models: Mapping[str, Sequence[ModelSpec]]
+    fingerprints: Mapping[str, str]
+    kept_prompts: set[str] = field(default_factory=set[str])
+
+
+@dataclass(slots=True)
+class Visitor:
+    """Visits the nodes of one run: implements `engine.scheduler.Work`.
+
+    `outputs` are the outputs of the run's nodes as Python has them, `failure` the error that ended
+    it. `store` is called with records before anything builds on them.
+    """
+
+    cast: Cast
+    scenery: Scenery
+    head: Head
+    past: Past
+    tell: Teller
+    voice: Voice
+    spent: Spent
+    store: Callable[[Sequence[Record]], Awaitable[None]]
+    outputs: dict[str, object] = field(default_factory=dict[str, object])
+    summary: Summary | None = None
+    failure: Exception | None = None
+
+    def barred(self, node_id: str, records: Mapping[str, Record]) -> str | None:
+        """Whether the node's `when` says no."""
+        when = self.cast.graph.nodes[node_id].when
+        try:
+            if when is None or self._ask(_Visit(node_id, records), NO_MODEL).test(when):
+                return None
+        except PromptError as error:
+            raise NodeError(node_id, str(error)) from error
+        return f"when: {when} is false"
+
+    def skip(self, node_id: str, because: str) -> Record:
+        """Tell that the node does not run."""
+        record = self._record(_Visit(node_id, {}), "skipped", because=because)
+        self.tell(NodeSkipped, node_id, 1, because, replayed=False)
+        self.voice.settle(record)
+        return record
+
+    async def keep(self, records: Sequence[Record]) -> None:
+        """Keep the records, then tell them: what was told is never lost."""
+        await self.store(records)
+        for record in records:
+            if record.status == "failed":
+                self.tell(NodeFailed, record.node, record.attempt, record.error or "")
+            elif record.status == "done":
+                self.tell(NodeFinished, record.node, record.attempt, record, replayed=False)
+                self.voice.settle(record)
+            elif record.error is not None:  # skipped by `on_error`; other skips are told already
+                self.tell(NodeSkipped, record.node, record.attempt, record.because or "", False)
+                self.voice.settle(record)
+
+    async def restore(self, record: Record, records: Mapping[str, Record]) -> None:
+        """Take in a record of an earlier try of this run."""
+        if record.status == "done":
+            visit = _Visit(record.node, records)
+            context = self._context(visit, self._ask(visit, NO_MODEL))
+            recall = self.cast.graph.nodes[record.node].recall
+            self.outputs[record.node] = await recall(context, record.output)
+            self.tell(NodeFinished, record.node, record.attempt, record, replayed=True)
+        else:
+            self.tell(NodeSkipped, record.node, record.attempt, record.because or "", True)
+        self.spent.usage += record.usage
+        self.voice.settle(record)
+
+    async def visit(self, node_id: str, records: Mapping[str, Record]) -> Record:
+        """Attempt the node with each of its models until an attempt holds."""
+        node, visit = self.cast.graph.nodes[node_id], _Visit(node_id, records, started=time())
+        error: Exception = InputError("nothing was attempted")
+        for spec in self.cast.models.get(node_id, (NO_MODEL,)):
+            made = 0
+            while True:
+                made += 1
+                visit.attempt += 1
+                self.tell(NodeStarted, node_id, visit.attempt, node.kind)
+                try:
+                    return self._done(visit, await self._attempt(node, visit, spec))
+                except Exception as raised:  # noqa: BLE001  whatever a kind raises is its failure
+                    error = raised
+                self.voice.take_back(node_id)
+                wait = self._wait(node, made, error, visit)
+                if wait is None:
+                    break
+                await asyncio.sleep(wait)
+            if not isinstance(error, ModelError) or self.voice.has_told(node_id):
+                break
+        return self._gave_up(node, visit, error)
+
+    def _wait(self, node: Node, made: int, error: Exception, visit: _Visit) -> float | None:
+        """Tell that another attempt follows, and when; None if there is none.
+
+        Once part of an answer has been told, another attempt could only contradict it.
+        """
+        if self.voice.has_told(node_id := visit.node_id):
+            return None
+        wait = pause(retry_of(node, self.cast.graph), made, error)
+        if wait is not None:
+            self.tell(NodeRetried, node_id, visit.attempt, told(error), wait)
+        return wait
+
+    async def _attempt(self, node: Node, visit: _Visit, spec: ModelSpec) -> Result:
+        context = self._context(visit, self._ask(visit, spec))
+        timeout = node.timeout or self.cast.graph.timeout
+        total = timeout.total if isinstance(timeout, Timeout) else timeout
+        if total is None:
+            return await node.run(context)
+        try:
+            async with asyncio.timeout(total) as limit:
+                return await node.run(context)
+        except TimeoutError as error:
+            if limit.expired():
+                raise TimeoutError(f"no answer within {total:g} seconds") from error
+            raise
+
+    def _done(self, visit: _Visit, result: Result) -> Record:
+        output = result.output if result.stored is None else result.stored
+        kept = _as_json(visit.node_id, output)
+        self._hold_to_what_was_told(visit.node_id, kept)
+        self.outputs[visit.node_id] = kept if result.stored is None else result.output
+        if result.summary is not None:
+            self.summary = result.summary
+        return self._record(visit, "done", output=kept, result=result)
+
+    def _hold_to_what_was_told(self, node_id: str, output: JSON) -> None:
+        if self.voice.has_told(node_id) and self.voice.told != output:
+            kind = self.cast.graph.nodes[node_id].kind
+            raise InputError(
+                f"node {node_id!r}: its output is not the text that was streamed; the kind "
+                f"{kind!r} must not say `streams = True`"
+            )
+
+    def _gave_up(self, node: Node, visit: _Visit, error: Exception) -> Record:
+        """What the failure of the last attempt comes to: `on_error`, or a failed record."""
+        failed = told(error)
+        if not isinstance(error, BudgetExceeded):
+            policy = node.on_error or self.cast.graph.on_error
+            instead = node.instead(error)
+            if instead is None and isinstance(policy, Instead):
+                instead = Result(policy.value)
+            if instead is not None:
+                return replace(self._done(visit, instead), error=failed)
+            if policy == "skip":
+                return self._record(visit, "skipped", because=f"it failed: {failed}", error=failed)
+        if self.failure is None:
+            self.failure = error
+        return self._record(visit, "failed", error=failed)
+
+    def _record(
+        self,
+        visit: _Visit,
+        status: Literal["done", "skipped", "failed"],
+        *,
+        output: JSON = None,
+        result: Result | None = None,
+        because: str | None = None,
+        error: str | None = None,
+    ) -> Record:
+        usage = NO_USAGE
+        for exchange in visit.exchanges:
+            usage += exchange.usage
+        given = result or NOTHING
+        return Record(
+            node=visit.node_id,
+            status=status,
+            kind=self.cast.graph.nodes[visit.node_id].kind,
+            attempt=max(visit.attempt, 1),
+            because=because,
+            output=output,
+            fields=given.fields,
+            choices=given.choices,
+            tasks=given.tasks,
+            exchanges=tuple(visit.exchanges),
+            state=given.state,
+            session_state=given.session_state,
+            error=error,
+            usage=usage,
+            fingerprint=self.cast.fingerprints[visit.node_id],
+            started=visit.started,
+            ended=time() if visit.started else 0.0,
+        )
+
+    def _ask(self, visit: _Visit, spec: ModelSpec) -> Ask:
+        graph = self.cast.graph
+        timeout = graph.nodes[visit.node_id].timeout or graph.timeout
+        return Ask(
+            graph=graph,
+            node_id=visit.node_id,
+            attempt=visit.attempt,
+            model=self.cast.model,
+            spec=spec,
+            idle=timeout.idle if isinstance(timeout, Timeout) else None,
+            names=lambda: self._names(visit),
+            exchanges=visit.exchanges,
+            spent=self.spent,
+            tell=self.tell,
+            voice=self.voice,
+        )
+
+    def _context(self, visit: _Visit, ask: Ask) -> Context:
+        sources = self.cast.graph.plan.stop(visit.node_id).sources
+        outputs = {source: self.outputs[source] for source in sources if source in self.outputs}
+        loader = self.cast.views.loader
+        history = outputs.get(loader) if loader else None
+        scenery = self.scenery
+        return Context(
+            node_id=visit.node_id,
+            input=scenery.input,
+            user_id=scenery.user_id,
+            session_id=scenery.session.id,
+            run_id=scenery.run.id,
+            upstream=self._upstream(visit),
+            outputs=outputs,
+            history=history if isinstance(history, History) else NO_HISTORY,
+            state=self.head.node_states.get(visit.node_id, {}),
+            session_state=self._session_state(visit),
+            summary=self.head.summary,
+            turns=self.head.turns,
+            answer=self.voice.text,
+            past=self.past,
+            asker=ask,
+        )
+
+    def _upstream(self, visit: _Visit) -> list[Upstream]:
+        nodes = self.cast.graph.nodes
+        return [
+            Upstream(
+                source, nodes[source].kind, role_of(nodes[source]), _output(self.outputs[source])
+            )
+            for source in nodes[visit.node_id].needs
+            if source in self.outputs
+        ]
+
+    def _session_state(self, visit: _Visit) -> Mapping[str, JSON]:
+        """The session's state with what the nodes before this one have set in this run."""
+        state = self.scenery.session.state
+        before: Sequence[str] = ()
+        for record in visit.records.values():
+            if record.session_state:
+                before = before or self.cast.graph.plan.before(visit.node_id)
+                if record.node in before:
+                    state = {**state, **record.session_state}
+        return state
+
+    def _names(self, visit: _Visit) -> dict[str, object]:
+        views, records = self.cast.views, visit.records
+        state = self._session_state(visit)
+        scenery = self.scenery
+        if state is not scenery.session.state:
+            scenery = replace(scenery, session=replace(scenery.session, state=state))
+        stop = self.cast.graph.plan.stop(visit.node_id)
+        node = views.node(
+            visit.node_id, self.head.node_states.get(visit.node_id, {}), _task(visit, stop.needs)
+        )
+        outcomes = {
+            source: outcome(records[source], self.outputs[source])
+            for source in stop.sources
+            if source in self.outputs
+        }
+        return variables(views, scenery, node, self._upstream(visit), outcomes)
+
+
+@dataclass(slots=True)
+class _Visit:
+    """A node being visited: its attempts so far and what they asked."""
+
+    node_id: str
+    records: Mapping[str, Record]
+    attempt: int = 0
+    started: float = 0.0
+    exchanges: list[Exchange] = field(default_factory=list["Exchange"])
+
+
+NOTHING = Result(None)
+
+
+def _as_json(node_id: str, output: object) -> JSON:
+    if output is None or isinstance(output, str):
+        return output
+    try:
+        value: JSON = to_jsonable_python(output)
+    except PydanticSerializationError as error:
+        raise InputError(
+            f"node {node_id!r}: its output, a {type(output).__name__}, cannot be kept as JSON; "
+            "return text, numbers, lists, mappings, or a pydantic model"
+        ) from error
+    return value
+
+
+def _output(output: object) -> object:
+    """What `.output` of a node is: a history's is its text."""
+    return output.output if isinstance(output, History) else output
+
+
+def _task(visit: _Visit, needs: Iterable[tuple[str, frozenset[str] | None]]) -> str | None:
+    """What a router before the node wrote for it to do."""
+    for source, labels in needs:
+        record = visit.records.get(source)
+        for label, task in record.tasks.items() if record else ():
+            if labels and label in labels:
+                return task
+    return None

@@ -1,0 +1,193 @@
+"""Where the edges of a graph come from: `needs`, routes, `reads`, and what templates read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from .errors import DefinitionError, Path, Problem, closest
+from .kinds import Broken
+from .node import Node
+from .plan import Edge
+from .prompts import Prompts, Read
+
+RESERVED = frozenset(
+    ("input", "user_id", "session", "history", "graph", "node", "run", "now", "upstream")
+)
+"""The names that every template may read; no node may be called so (nor `builtin`)."""
+
+
+@dataclass(slots=True)
+class Wiring:
+    """The edges of a graph, what its templates read, and what does not hold on the way.
+
+    `unguarded` are reads of other nodes, `(reader, source, place)`, that need the source to run.
+    """
+
+    edges: list[Edge] = field(default_factory=list["Edge"])
+    problems: list[Problem] = field(default_factory=list["Problem"])
+    unguarded: list[tuple[str, str, Problem]] = field(
+        default_factory=list["tuple[str, str, Problem]"]
+    )
+
+
+def wire(
+    nodes: Mapping[str, Node],
+    templates: Mapping[str, str],
+    prompts: Prompts,
+    output: Sequence[str],
+) -> Wiring:
+    """Find every edge. `templates` maps the nodes that have a template to its name."""
+    wiring = Wiring()
+    for node_id, node in nodes.items():
+        if isinstance(node, Broken):
+            continue
+        _declared(node_id, node, nodes, wiring)
+        _routed(node_id, node, nodes, wiring)
+        if node.comes_last:
+            wiring.edges += [
+                Edge(source, node_id, "reads", path=("output",))
+                for source in output
+                if source in nodes and source != node_id
+            ]
+        _called(node_id, node, nodes, wiring)
+        template = templates.get(node_id)
+        if template is not None:
+            _templated(
+                node_id, nodes, _template_reads(template, prompts, node_id, node.prompt), wiring
+            )
+        _templated(node_id, nodes, _expression_reads(node_id, node, prompts, wiring), wiring)
+    wiring.edges = list(dict.fromkeys(wiring.edges))
+    return wiring
+
+
+def _declared(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:
+    for kind, sources in (("needs", node.needs), ("reads", node.reads)):
+        for index, source in enumerate(sources):
+            path: Path = ("nodes", node_id, kind, index)
+            if source in nodes:
+                wiring.edges.append(
+                    Edge(source, node_id, "needs" if kind == "needs" else "reads", path=path)
+                )
+            else:
+                text = f"node {node_id!r} {kind} {source!r}, and there is no such node"
+                wiring.problems.append(_unknown_node(text, source, path, nodes))
+
+
+def _routed(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:
+    labels: dict[str, list[str]] = {}
+    for label, targets in node.branches().items():
+        for index, target in enumerate(targets):
+            path: Path = ("nodes", node_id, "routes", label, "to", index)
+            if target not in nodes:
+                text = f"node {node_id!r}: the route {label!r} leads to {target!r}"
+                text += ", and there is no such node"
+                problem = _unknown_node(text, target, path, nodes)
+                wiring.problems.append(replace(problem, on_key=True))
+            else:
+                labels.setdefault(target, []).append(label)
+    for target, leading in labels.items():
+        path = ("nodes", node_id, "routes", leading[0], "to", 0)
+        wiring.edges.append(Edge(node_id, target, "route", tuple(leading), path=path))
+
+
+def _called(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:
+    path: Path = ("nodes", node_id, "call")
+    for source, optional in node.inputs().items():
+        if source in nodes:
+            wiring.edges.append(Edge(source, node_id, "reads", path=path))
+            if not optional:
+                wiring.unguarded.append((node_id, source, Problem("P004", "", path=path)))
+        elif not optional:
+            text = f"node {node_id!r}: its function wants {source!r}, which is no node, no param "
+            text += "and nothing that every function can have"
+            wiring.problems.append(_unknown_node(text, source, path, nodes))
+
+
+def _unknown_node(text: str, name: str, path: Path, nodes: Iterable[str]) -> Problem:
+    near = closest(name, nodes)
+    if near is None:
+        text += f"; nodes: {', '.join(nodes)}"
+    return Problem("G012", text, path=path, suggestion=near)
+
+
+def _template_reads(
+    template: str, prompts: Prompts, node_id: str, written: str | None
+) -> Iterator[tuple[Read, Problem]]:
+    """What a template reads, each with a problem that stands at its place."""
+    for read in prompts.reads(template):
+        place = Problem("P002", "", file=read.file, line=read.line, column=read.column)
+        if read.file == template and "\n" in (written or ""):
+            place = replace(place, file=None, path=("nodes", node_id, "prompt"))
+        yield read, place
+
+
+def _expression_reads(
+    node_id: str, node: Node, prompts: Prompts, wiring: Wiring
+) -> Iterator[tuple[Read, Problem]]:
+    for field_path, source in node.expressions().items():
+        path: Path = ("nodes", node_id, *field_path)
+        try:
+            expression = prompts.expression(source)
+        except DefinitionError as error:
+            wiring.problems += [replace(problem, path=path) for problem in error.problems]
+            continue
+        for read in expression.reads:
+            yield (
+                read,
+                Problem("P002", "", line=read.line, column=read.column, path=path),
+            )
+
+
+def _templated(
+    node_id: str,
+    nodes: Mapping[str, Node],
+    reads: Iterable[tuple[Read, Problem]],
+    wiring: Wiring,
+) -> None:
+    for read, place in reads:
+        source = read.name
+        if source == "history" and source not in nodes:
+            loader = _loader(nodes, place, wiring)
+            if loader is None:
+                continue
+            source = loader
+        if source in nodes:
+            wiring.edges.append(_edge_of(read, place, source, node_id))
+            if not read.guarded:
+                wiring.unguarded.append((node_id, source, place))
+        elif source not in RESERVED and source not in nodes[node_id].variables:
+            wiring.problems.append(_unknown_name(read, place, nodes, nodes[node_id]))
+
+
+def _loader(nodes: Mapping[str, Node], place: Problem, wiring: Wiring) -> str | None:
+    """The node that the name `history` means, if the graph has just one."""
+    loaders = [node_id for node_id, node in nodes.items() if node.loads_history]
+    if len(loaders) > 1:
+        text = f"'history' is several nodes here; read one by its id: {', '.join(loaders)}"
+        wiring.problems.append(replace(place, message=text))
+    return loaders[0] if len(loaders) == 1 else None
+
+
+def _edge_of(read: Read, place: Problem, source: str, node_id: str) -> Edge:
+    return Edge(
+        source,
+        node_id,
+        "reads",
+        path=place.path,
+        file=place.file,
+        line=read.line,
+        column=read.column,
+    )
+
+
+def _unknown_name(read: Read, place: Problem, nodes: Iterable[str], node: Node) -> Problem:
+    if read.assigned:
+        text = f"{read.name!r} is set on one way only; set it before the branch"
+        return replace(place, code="P004", message=text)
+    known = [*RESERVED, *nodes, *node.variables]
+    near = closest(read.name, known)
+    text = f"unknown name {read.name!r}"
+    if near is None:
+        text += f"; this template may read: {', '.join(sorted(known))}"
+    return replace(place, message=text, suggestion=near)

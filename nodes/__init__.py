@@ -1,0 +1,10 @@
+"""The kinds of nodes that come with the engine; each uses only `from engine import ...`."""
+
+from .history_loader import HistoryLoader
+from .leader import Leader
+from .member import Member
+from .python import Python
+from .router import Route, Router
+from .summarizer import Summarizer
+
+__all__ = ["HistoryLoader", "Leader", "Member", "Python", "Route", "Router", "Summarizer"]

@@ -1,0 +1,84 @@
+"""A history-loader: brings the last turns of the session into the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from engine import JSON, Context, Exchanged, History, Message, Node, Result, Summary, Turn
+
+
+class HistoryLoader(Node):
+    """Loads the last completed turns, oldest first, and the summary of what came before them.
+
+    Where a summarizer is slower than every turn, the window reaches back to the last summary, so
+    that summary and turns together show every completed turn exactly once.
+    """
+
+    answers: ClassVar[bool] = False
+    prompts: ClassVar[bool] = False
+    loads_history: ClassVar[bool] = True
+    provides: ClassVar[Mapping[str, object]] = {
+        "output": str,
+        "messages": list[Message],
+        "runs": list[Exchanged],
+        "summary": str | None,
+    }
+
+    runs: int = Field(default=3, ge=0, description="How many turns to load; 0 loads none.")
+    messages: int | None = Field(
+        default=None, ge=0, description="The most messages to load, whatever `runs` says."
+    )
+
+    async def run(self, context: Context) -> Result:
+        """Load the window; its record keeps the numbers of the turns, not their words again."""
+        turns = await context.past.turns(last=self._window()) if self._window() else []
+        first = turns[0].number if turns else context.turns + 1
+        summary = await context.past.summary(until=first - 1) if first > 1 else None
+        if summary is not None and summary.covers < first - 1:
+            turns = await context.past.turns(since=summary.covers)
+        stored: dict[str, JSON] = {
+            "from": turns[0].number if turns else 0,
+            "to": turns[-1].number if turns else 0,
+            "summary": summary.covers if summary else 0,
+        }
+        return Result(self._history(turns, summary), stored=stored)
+
+    async def recall(self, context: Context, stored: JSON) -> History:
+        """The same window, loaded again by the numbers that the record keeps."""
+        kept = stored if isinstance(stored, dict) else {}
+        first, last, covers = (_number(kept.get(name)) for name in ("from", "to", "summary"))
+        turns = await context.past.turns(since=first - 1) if first else []
+        summary = await context.past.summary(until=covers) if covers else None
+        return self._history([turn for turn in turns if turn.number <= last], summary)
+
+    def _window(self) -> int:
+        """How many turns to load: `runs`, or as many as `messages` may need if only that is set."""
+        if self.messages is None:
+            return self.runs
+        enough = (self.messages + 1) // 2
+        return min(self.runs, enough) if "runs" in self.model_fields_set else enough
+
+    def _history(self, turns: Sequence[Turn], summary: Summary | None) -> History:
+        messages = [message for turn in turns for message in _said(turn)]
+        if self.messages is not None:
+            messages = messages[len(messages) - min(self.messages, len(messages)) :]
+        return History(
+            messages=tuple(messages),
+            runs=tuple(Exchanged(turn.input, turn.answer or "") for turn in turns),
+            summary=summary.text if summary else None,
+            output="\n".join(f"{message.role}: {message.content}" for message in messages),
+        )
+
+
+def _number(value: JSON) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _said(turn: Turn) -> tuple[Message, Message]:
+    return (
+        Message(role="user", content=turn.input, origin=turn.run_id),
+        Message(role="assistant", content=turn.answer or "", origin=turn.run_id),
+    )

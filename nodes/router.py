@@ -1,0 +1,177 @@
+"""A router: chooses the way that a message takes, and takes no other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from engine import (
+    JSON,
+    AnswerError,
+    Choice,
+    Context,
+    Declared,
+    DefinitionError,
+    Ids,
+    Node,
+    Path,
+    Problem,
+    Result,
+    closest,
+)
+
+
+class Route(Declared):
+    """One way out of a router: where it leads, what it is for, when it is taken."""
+
+    to: Ids = Field(min_length=1, description="The nodes that run if this route is chosen.")
+    about: str = Field(default="", description="What the route is for, as the model is told.")
+    when: str | None = Field(
+        default=None, description="A Jinja expression that takes the route without a model."
+    )
+
+
+def _long_form(routes: Mapping[str, str | Route]) -> Mapping[str, str | Route]:
+    return {
+        label: Route(to=label, about=route) if isinstance(route, str) else route
+        for label, route in routes.items()
+    }
+
+
+class Router(Node):
+    """Chooses among `routes`: by their `when`, and where that leaves it open, by a model.
+
+    Routes with `when` are tried first, in declared order. If none holds, the model chooses among
+    those without; if there are none, `default` is taken. An answer that is no label fails the
+    attempt, and after the last attempt `default` is taken, or the node fails.
+    """
+
+    answers: ClassVar[bool] = False
+    provides: ClassVar[Mapping[str, object]] = {"output": str, "reason": str}
+
+    routes: Annotated[Mapping[str, str | Route], AfterValidator(_long_form)] = Field(
+        min_length=1,
+        description="What each label is for; the label is the node it leads to, unless `to` says.",
+    )
+    default: str | None = Field(
+        default=None, description="The label to take if nothing else can be chosen."
+    )
+    select: Literal["one", "many"] = Field(
+        default="one", description="Whether one label is chosen or several."
+    )
+    allow_none: bool = Field(
+        default=False, description="With `select: many`, whether no label at all is a choice."
+    )
+    tasks: bool = Field(
+        default=False, description="Whether the model writes a task for each chosen route."
+    )
+    prompt: str | None = Field(default="router.jinja", description="Its template.")
+
+    @model_validator(mode="after")
+    def _hold_together(self) -> Self:
+        problems: list[Problem] = []
+        if self.default is not None and self.default not in self.routes:
+            text = f"default {self.default!r} is no label of the routes"
+            near = closest(self.default, self.routes)
+            problems.append(Problem("G012", text, path=("default",), suggestion=near))
+        if self.allow_none and self.select == "one":
+            text = "allow_none needs `select: many`"
+            problems.append(Problem("G007", text, path=("allow_none",), on_key=True))
+        if not self._open_labels() and self.default is None and not self.allow_none:
+            text = "every route has a `when`, and if none holds there is no way: name a `default`"
+            problems.append(Problem("G007", text, path=("routes",), on_key=True))
+        if problems:
+            raise DefinitionError(problems)
+        return self
+
+    @property
+    def outlets(self) -> Mapping[str, Route]:
+        """The routes in their long form."""
+        return {label: route for label, route in self.routes.items() if isinstance(route, Route)}
+
+    def branches(self) -> Mapping[str, tuple[str, ...]]:
+        """The targets of each label."""
+        return {label: tuple(route.to) for label, route in self.outlets.items()}
+
+    def takes(self) -> tuple[int, int]:
+        """One label, or one and more; none where that is allowed."""
+        return (0 if self.allow_none else 1, 1 if self.select == "one" else len(self.routes))
+
+    def expressions(self) -> Mapping[Path, str]:
+        """Its own `when` and those of its routes."""
+        of_routes: dict[Path, str] = {
+            ("routes", label, "when"): route.when
+            for label, route in self.outlets.items()
+            if route.when is not None
+        }
+        return {**super().expressions(), **of_routes}
+
+    def asks(self) -> bool:
+        """A router whose routes all have `when` needs no model."""
+        return bool(self._open_labels())
+
+    def shown(self) -> Mapping[str, object]:
+        """`node.routes`: a list of `{label, about}` of the routes that the model chooses among."""
+        open_labels = self._open_labels()
+        return {
+            "routes": [
+                {"label": label, "about": self.outlets[label].about} for label in open_labels
+            ]
+        }
+
+    def written(self) -> dict[str, JSON]:
+        """Short routes in their short form."""
+        data = super().written()
+        data["routes"] = {
+            label: route.about
+            if tuple(route.to) == (label,) and route.when is None
+            else route.model_dump(mode="json", exclude_defaults=True)
+            for label, route in self.outlets.items()
+        }
+        return data
+
+    async def run(self, context: Context) -> Result:
+        """Choose; the labels are part of the record, so a resumed run never chooses again."""
+        choice = self._by_rule(context) or await context.choose(
+            self._open_labels(),
+            many=self.select == "many",
+            allow_none=self.allow_none,
+            tasks=self.tasks,
+        )
+        return self._result(choice)
+
+    def instead(self, error: Exception) -> Result | None:
+        """The default, if the model answered and no attempt gave a label."""
+        if self.default is None or not isinstance(error, AnswerError):
+            return None
+        return self._result(Choice((self.default,), reason=f"the default, because {error}"))
+
+    def _result(self, choice: Choice) -> Result:
+        one = self.select == "one"
+        return Result(
+            output=choice.labels[0] if one else list(choice.labels),
+            fields={"reason": choice.reason},
+            choices=choice.labels,
+            tasks=choice.tasks,
+        )
+
+    def _open_labels(self) -> list[str]:
+        return [label for label, route in self.outlets.items() if route.when is None]
+
+    def _by_rule(self, context: Context) -> Choice | None:
+        held = [
+            (label, route.when)
+            for label, route in self.outlets.items()
+            if route.when is not None and context.test(route.when)
+        ]
+        if held:
+            taken = held if self.select == "many" else held[:1]
+            labels = tuple(label for label, _ in taken)
+            return Choice(labels, reason="; ".join(rule for _, rule in taken))
+        if self._open_labels():
+            return None
+        if self.default is not None:
+            return Choice((self.default,), reason="no route's `when` holds")
+        return Choice((), reason="no route's `when` holds")

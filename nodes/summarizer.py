@@ -1,0 +1,51 @@
+"""A summarizer: keeps the session in short, so that long sessions stay cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import Field
+
+from engine import Context, Exchanged, Node, OnError, Result, Summary
+
+SHAPE = {"summary": "str", "topics": "list[str]"}
+
+
+class Summarizer(Node):
+    """Writes the previous summary and the turns since into a new one, after the answer was told.
+
+    If it fails, that is recorded, the old summary stays and the run is complete. Its template
+    reads the old summary as `session.summary` and the turns since, with this one, as `turns`.
+    """
+
+    answers: ClassVar[bool] = False
+    comes_last: ClassVar[bool] = True
+    provides: ClassVar[Mapping[str, object]] = {"output": str, "topics": list[str]}
+    variables: ClassVar[Mapping[str, object]] = {"turns": list[Exchanged]}
+
+    every: int = Field(default=1, ge=1, description="Summarize at every N-th turn only.")
+    on_error: OnError | None = Field(
+        default="skip", description="What its failure does; the old summary stays in any case."
+    )
+    prompt: str | None = Field(default="summarizer.jinja", description="Its template.")
+
+    async def run(self, context: Context) -> Result:
+        """Summarize what the newest summary does not cover yet."""
+        old = context.summary
+        if (context.turns + 1) % self.every or context.answer is None:
+            return Result(
+                old.text if old else "", fields={"topics": list(old.topics if old else ())}
+            )
+        turns = await context.past.turns(since=old.covers if old else 0)
+        now = Exchanged(context.input.message, context.answer)
+        exchanges = [*(Exchanged(turn.input, turn.answer or "") for turn in turns), now]
+        written = await context.ask_for(SHAPE, turns=exchanges)
+        fields = written if isinstance(written, dict) else {}
+        text, topics = str(fields.get("summary", "")), fields.get("topics")
+        kept = tuple(str(topic) for topic in topics) if isinstance(topics, list) else ()
+        return Result(
+            text,
+            fields={"topics": list(kept)},
+            summary=Summary(text, topics=kept, covers=context.turns + 1),
+        )
