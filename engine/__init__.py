@@ -2,73 +2,105 @@
 
 A message goes one way: declare (`Graph`) -> check -> order (`Plan`) -> visit -> render -> ask ->
 record -> tell. This list is the whole public API; kinds of nodes use nothing else.
+
+A name is taken from its module when it is first asked for, so that `teamgraph --help`, which asks
+for none, does not wait for the engine.
 """
 
-from .declared import Declared
-from .errors import (
-    AnswerError,
-    BudgetExceeded,
-    Changed,
-    Conflict,
-    DamagedStore,
-    DefinitionError,
-    InputError,
-    ModelError,
-    NoAnswer,
-    NodeError,
-    NoModelError,
-    NotFound,
-    Path,
-    Problem,
-    PromptError,
-    RunError,
-    SessionBusy,
-    StoreError,
-    TeamgraphError,
-    UnknownVersion,
-    closest,
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .declared import Declared
+    from .errors import (
+        AnswerError,
+        BudgetExceeded,
+        Changed,
+        Conflict,
+        DamagedStore,
+        DefinitionError,
+        InputError,
+        ModelError,
+        NoAnswer,
+        NodeError,
+        NoModelError,
+        NotFound,
+        Path,
+        Problem,
+        PromptError,
+        RunError,
+        SessionBusy,
+        StoreError,
+        TeamgraphError,
+        UnknownVersion,
+        closest,
+    )
+    from .events import (
+        Answer,
+        Event,
+        NodeFailed,
+        NodeFinished,
+        NodeRetried,
+        NodeSkipped,
+        NodeStarted,
+        PromptRendered,
+        RunCancelled,
+        RunFailed,
+        RunFinished,
+        RunStarted,
+        RunWaiting,
+        Token,
+        ToolAnswered,
+        ToolCalled,
+    )
+    from .graph import Graph
+    from .imports import reference
+    from .messages import JSON, Message, ToolCall, Usage
+    from .models import AnyModel, Chunk, EchoModel, Model, Reply, Request, ScriptedModel
+    from .node import (
+        Choice,
+        Context,
+        Exchanged,
+        History,
+        Ids,
+        Instead,
+        ModelSpec,
+        Node,
+        OnError,
+        Result,
+        Retry,
+        Timeout,
+        Upstream,
+    )
+    from .plan import Edge, Plan
+    from .runner import Runner
+    from .session import Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
+    from .stores import MemoryStore, Store, TinyDBStore
+else:
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module  # noqa: PLC0415  not a name of this package
+
+        for home in _HOMES if name in __all__ else ():
+            names = vars(import_module(f".{home}", __name__))
+            if name in names:
+                return globals().setdefault(name, names[name])
+        from .errors import closest  # noqa: PLC0415  as above
+
+        near = closest(name, __all__)
+        meant = f"; did you mean {near!r}?" if near else ""
+        raise AttributeError(f"the package {__name__!r} has no {name!r}{meant}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+
+# From the ground up, so that a name is found where it is made, and nothing above it is imported.
+_HOMES = (
+    *("errors", "messages", "session", "models", "stores", "events", "imports", "declared"),
+    *("node", "plan", "graph", "runner"),
 )
-from .events import (
-    Answer,
-    Event,
-    NodeFailed,
-    NodeFinished,
-    NodeRetried,
-    NodeSkipped,
-    NodeStarted,
-    PromptRendered,
-    RunCancelled,
-    RunFailed,
-    RunFinished,
-    RunStarted,
-    RunWaiting,
-    Token,
-    ToolAnswered,
-    ToolCalled,
-)
-from .graph import Graph
-from .imports import reference
-from .messages import JSON, Message, ToolCall, Usage
-from .models import AnyModel, Chunk, EchoModel, Model, Reply, Request, ScriptedModel
-from .node import (
-    Choice,
-    Context,
-    Exchanged,
-    History,
-    Ids,
-    Instead,
-    ModelSpec,
-    Node,
-    OnError,
-    Result,
-    Retry,
-    Timeout,
-    Upstream,
-)
-from .plan import Edge, Plan
-from .runner import Runner
-from .session import Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
-from .stores import MemoryStore, Store, TinyDBStore
 
 __all__ = [
     "JSON",

@@ -26,6 +26,7 @@ def cast_of(graph: Graph, model: Model | str | None) -> Cast:
     }
     return Cast(
         graph=graph,
+        plan=graph.plan,
         views=Views(graph),
         model=AnyModel() if model is None or isinstance(model, str) else model,
         models=models,

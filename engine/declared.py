@@ -7,6 +7,7 @@ so one `DefinitionError` names everything at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,15 +15,21 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .errors import DefinitionError, Path, Problem, closest
+from .expected import Place, expected, number, place_of
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+
+_SECRET = re.compile(
+    r"(?i)(?<!cache_)key$|secret|token$|password|passwd|credential|^authorization$"
+)
+_LONGEST_SHOWN = 60  # characters of a wrong value: enough to know it again
 
 
 class Declared(BaseModel):
     """A part of a definition. An object that exists holds; otherwise `DefinitionError`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     def __init__(self, /, **data: Any) -> None:  # noqa: ANN401  pydantic's signature
         try:
@@ -31,90 +38,102 @@ class Declared(BaseModel):
             raise DefinitionError(problems_of(error, type(self))) from error
 
 
-def problems_of(
-    error: ValidationError, declared: type[BaseModel], prefix: Path = ()
-) -> list[Problem]:
-    """What pydantic found, one problem each, in the order of the fields."""
-    problems: list[Problem] = []
+def problems_of(error: ValidationError, declared: type[BaseModel]) -> list[Problem]:
+    """What pydantic found, in the order of the fields: one problem for each place.
+
+    pydantic reports every member of a union that a value does not fit; here they are one problem
+    that says what would fit.
+    """
+    by_place: dict[Path, list[tuple[Place, ErrorDetails]]] = {}
     for detail in error.errors(include_url=False):
-        path = (*prefix, *(part for part in detail["loc"] if not _is_union_tag(part)))
-        cause = detail.get("ctx", {}).get("error")
-        if isinstance(cause, DefinitionError):
-            problems.extend(_moved(problem, path) for problem in cause.problems)
-        else:
-            problems.append(_problem(detail, path, declared))
-    return _without_echoes(problems)
+        place = place_of(detail["loc"], declared)
+        by_place.setdefault(place.path, []).append((place, detail))
+    problems = [problem for path, found in by_place.items() for problem in _told(path, found)]
+    return list(dict.fromkeys(problems))
 
 
-def _moved(problem: Problem, prefix: Path) -> Problem:
-    return replace(problem, path=(*prefix, *problem.path))
+def is_secret(key: str) -> bool:
+    """Whether what stands under a key of this name is probably a secret."""
+    return _SECRET.search(key) is not None
 
 
-def _is_union_tag(part: str | int) -> bool:
-    """pydantic puts the tried member of a union into the path: never a key that people wrote."""
-    return isinstance(part, str) and (part.endswith("]") or "-" in part or part in _SCHEMA_WORDS)
+def _told(path: Path, found: list[tuple[Place, ErrorDetails]]) -> Iterable[Problem]:
+    """The problems at one place; more than one if several parts of its value do not hold."""
+    causes = [detail.get("ctx", {}).get("error") for _, detail in found]
+    nested = [cause for cause in causes if isinstance(cause, DefinitionError)]
+    if nested:
+        for cause in nested:
+            yield from (replace(each, path=(*path, *each.path)) for each in cause.problems)
+        return
+    first, detail = found[0]
+    if first.union is None:
+        yield from (_problem(detail, place) for place, detail in found)
+    elif inner := [(place, each) for place, each in found if place.inside]:
+        yield from (_problem(each, replace(place, path=path + place.inside)) for place, each in inner)
+    else:
+        text = f"must be {expected(first.union)}{_given(detail['input'])}"
+        yield Problem("G002", f"{_dotted(path)}: {text}", path=path)
 
 
-_SCHEMA_WORDS = frozenset(
-    ("str", "int", "float", "bool", "constrained-str", "Retry", "Timeout", "ModelSpec", "Instead")
-    + ("Route", "Budget")
-)
-
-
-def _without_echoes(problems: Iterable[Problem]) -> list[Problem]:
-    """One problem a place: a union reports each of its members, the last one is the richest."""
-    by_place: dict[Path, Problem] = {}
-    for problem in problems:
-        known = by_place.get(problem.path)
-        if known is None or known.code == "G002":
-            by_place[problem.path] = problem
-        elif problem.code == "G002" and problem.message not in known.message:
-            by_place[problem.path] = known
-    return list(by_place.values())
-
-
-def _problem(detail: ErrorDetails, path: Path, declared: type[BaseModel]) -> Problem:
+def _problem(detail: ErrorDetails, place: Place) -> Problem:
+    path = place.path
     key = str(path[-1]) if path else ""
-    if detail["type"] == "extra_forbidden":
-        known = _keys_at(declared, path)
-        return Problem(
-            "G001", f"unknown key {key!r}", path=path, suggestion=closest(key, known), on_key=True
-        )
-    if detail["type"] == "missing":
-        return Problem("G003", f"{key!r} is required", path=path)
-    say = _SAY.get(detail["type"])
-    context: Mapping[str, object] = detail.get("ctx", {})
-    text = say(context) if say else detail["msg"].removeprefix("Value error, ").rstrip(".")
-    return Problem("G002", f"{key}: {text}{_given(detail['input'])}" if key else text, path=path)
+    match detail["type"]:
+        case "extra_forbidden" if is_secret(key):
+            text = f"{key!r} would put a secret into the graph; name the environment variable that "
+            text += "holds it: `model: {id: ..., api_key_env: ...}`"
+            return Problem("G004", text, path=path, on_key=True)
+        case "extra_forbidden":
+            return unknown_key(path, place.model.model_fields if place.model else ())
+        case "missing":
+            return Problem("G003", f"{key!r} is required", path=path)
+        case kind:
+            say = _SAY.get(kind)
+            facts: Mapping[str, object] = detail.get("ctx", {})
+            text = say(facts) if say else detail["msg"].removeprefix("Value error, ").rstrip(".")
+            text = f"{_dotted(path)}: {text}{_given(detail['input'])}" if path else text
+            return Problem("G002", text, path=path)
+
+
+def unknown_key(path: Path, known: Iterable[str]) -> Problem:
+    """The problem of a key that nothing reads, with the one that was meant or all there are."""
+    key, names = str(path[-1]), list(known)
+    near = closest(key, names)
+    text = f"unknown key {key!r}"
+    if near is None and names:
+        text += f"; known keys: {', '.join(names)}"
+    return Problem("G001", text, path=path, suggestion=near, on_key=True)
+
+
+def _dotted(path: Path) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(parts).removeprefix(".")
 
 
 def _given(value: object) -> str:
-    shown = repr(value)
-    return f", not {shown}" if len(shown) <= 60 and "object at 0x" not in shown else ""
+    """The wrong value, if it is short; never a whole mapping, which may hold a secret."""
+    match value:
+        case None:
+            return ", not null"
+        case bool():
+            return f", not {str(value).lower()}"
+        case str() | int() | float() if len(repr(value)) <= _LONGEST_SHOWN:
+            return f", not {value!r}"
+        case Mapping():
+            return ", not a mapping"
+        case list() | tuple():
+            return ", not a list" if value else ", not an empty list"
+        case _:
+            return ""
 
 
-def _keys_at(declared: type[BaseModel], path: Path) -> list[str]:
-    """The keys that could stand where the unknown one does, as far as the models tell."""
-    keys: dict[str, None] = {}
-    todo: list[type[BaseModel]] = [declared]
-    if len(path) > 1:
-        todo = list(_models_in(field.annotation for field in declared.model_fields.values()))
-    for model in todo:
-        keys.update(dict.fromkeys(model.model_fields))
-    return list(keys)
-
-
-def _models_in(annotations: Iterable[object]) -> Iterable[type[BaseModel]]:
-    for annotation in annotations:
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield annotation
-        yield from _models_in(getattr(annotation, "__args__", ()))
-
+_INSTANCES = {"Sequence": "a list", "Mapping": "a mapping of keys to values"}
 
 _SAY: Mapping[str, Callable[[Mapping[str, object]], str]] = {
-    "greater_than": lambda facts: f"must be more than {facts['gt']}",
-    "greater_than_equal": lambda facts: f"must be {facts['ge']} or more",
-    "less_than_equal": lambda facts: f"must be {facts['le']} or less",
+    "greater_than": lambda facts: f"must be more than {number(facts['gt'])}",
+    "greater_than_equal": lambda facts: f"must be {number(facts['ge'])} or more",
+    "less_than": lambda facts: f"must be less than {number(facts['lt'])}",
+    "less_than_equal": lambda facts: f"must be {number(facts['le'])} or less",
     "int_type": lambda _: "must be a whole number",
     "int_parsing": lambda _: "must be a whole number",
     "int_from_float": lambda _: "must be a whole number",
@@ -127,8 +146,13 @@ _SAY: Mapping[str, Callable[[Mapping[str, object]], str]] = {
     "string_too_short": lambda _: "must not be empty",
     "dict_type": lambda _: "must be a mapping of keys to values",
     "mapping_type": lambda _: "must be a mapping of keys to values",
+    "model_type": lambda _: "must be a mapping of keys to values",
     "list_type": lambda _: "must be a list",
     "tuple_type": lambda _: "must be a list",
     "too_short": lambda _: "must not be empty",
     "literal_error": lambda facts: f"must be {facts['expected']}",
+    "invalid-json-value": lambda _: "must be text, a number, true, false, null, a list or a mapping",
+    "is_instance_of": lambda facts: (
+        f"must be {_INSTANCES.get(str(facts['class']), facts['class'])}"
+    ),
 }

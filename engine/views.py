@@ -87,12 +87,13 @@ class RunView:
 class Views:
     """What templates see of a graph, whatever the run."""
 
-    __slots__ = ("_graph", "_nodes", "_upstream", "graph", "loader")
+    __slots__ = ("_graph", "_nodes", "graph", "loader", "roles")
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
+        self.roles = {node_id: role_of(node) for node_id, node in graph.nodes.items()}
         members = tuple(
-            MemberView(node_id, node.kind, role_of(node), node.description)
+            MemberView(node_id, node.kind, self.roles[node_id], node.description)
             for node_id, node in graph.nodes.items()
             if node.answers
         )
@@ -114,7 +115,7 @@ class Views:
         shape = self._graph.shapes.get(node_id)
         return {
             **fields,
-            "role": role_of(node),
+            "role": self.roles[node_id],
             "params": Fields(node.params),
             "returns": shape.schema if shape else None,
             **node.shown(),

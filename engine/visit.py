@@ -29,8 +29,9 @@ from .node import (
     Timeout,
     Upstream,
 )
+from .plan import Plan
 from .session import Exchange, Head, Record, Summary
-from .views import Scenery, Views, outcome, role_of, variables
+from .views import Scenery, Views, outcome, variables
 from .voice import Voice
 
 NO_MODEL = ModelSpec(id="none")
@@ -45,6 +46,7 @@ class Cast:
     """
 
     graph: Graph
+    plan: Plan
     views: Views
     model: Model
     models: Mapping[str, Sequence[ModelSpec]]
@@ -56,8 +58,8 @@ class Cast:
 class Visitor:
     """Visits the nodes of one run: implements `engine.scheduler.Work`.
 
-    `outputs` are the outputs of the run's nodes as Python has them, `failure` the error that ended
-    it. `store` is called with records before anything builds on them.
+    `outputs` are the outputs of the run's nodes as Python has them, `patches` the keys that they
+    set in the session's state, `failure` the error that ended the run. `store` is called with records before anything builds on them.
     """
 
     cast: Cast
@@ -69,6 +71,7 @@ class Visitor:
     spent: Spent
     store: Callable[[Sequence[Record]], Awaitable[None]]
     outputs: dict[str, object] = field(default_factory=dict[str, object])
+    patches: dict[str, Mapping[str, JSON]] = field(default_factory=dict[str, "Mapping[str, JSON]"])
     summary: Summary | None = None
     failure: Exception | None = None
 
@@ -96,6 +99,7 @@ class Visitor:
             if record.status == "failed":
                 self.tell(NodeFailed, record.node, record.attempt, record.error or "")
             elif record.status == "done":
+                self._note(record)
                 self.tell(NodeFinished, record.node, record.attempt, record, replayed=False)
                 self.voice.settle(record)
             elif record.error is not None:  # skipped by `on_error`; other skips are told already
@@ -112,8 +116,13 @@ class Visitor:
             self.tell(NodeFinished, record.node, record.attempt, record, replayed=True)
         else:
             self.tell(NodeSkipped, record.node, record.attempt, record.because or "", True)
+        self._note(record)
         self.spent.usage += record.usage
         self.voice.settle(record)
+
+    def _note(self, record: Record) -> None:
+        if record.session_state:
+            self.patches[record.node] = record.session_state
 
     async def visit(self, node_id: str, records: Mapping[str, Record]) -> Record:
         """Attempt the node with each of its models until an attempt holds."""
@@ -249,11 +258,14 @@ class Visitor:
         )
 
     def _context(self, visit: _Visit, ask: Ask) -> Context:
-        sources = self.cast.graph.plan.stop(visit.node_id).sources
-        outputs = {source: self.outputs[source] for source in sources if source in self.outputs}
-        loader = self.cast.views.loader
+        cast, scenery, ran = self.cast, self.scenery, self.outputs
+        outputs = {
+            source: ran[source]
+            for source in cast.plan.stop(visit.node_id).sources
+            if source in ran
+        }
+        loader = cast.views.loader
         history = outputs.get(loader) if loader else None
-        scenery = self.scenery
         return Context(
             node_id=visit.node_id,
             input=scenery.input,
@@ -273,11 +285,9 @@ class Visitor:
         )
 
     def _upstream(self, visit: _Visit) -> list[Upstream]:
-        nodes = self.cast.graph.nodes
+        nodes, roles = self.cast.graph.nodes, self.cast.views.roles
         return [
-            Upstream(
-                source, nodes[source].kind, role_of(nodes[source]), _output(self.outputs[source])
-            )
+            Upstream(source, nodes[source].kind, roles[source], _output(self.outputs[source]))
             for source in nodes[visit.node_id].needs
             if source in self.outputs
         ]
@@ -285,12 +295,11 @@ class Visitor:
     def _session_state(self, visit: _Visit) -> Mapping[str, JSON]:
         """The session's state with what the nodes before this one have set in this run."""
         state = self.scenery.session.state
-        before: Sequence[str] = ()
-        for record in visit.records.values():
-            if record.session_state:
-                before = before or self.cast.graph.plan.before(visit.node_id)
-                if record.node in before:
-                    state = {**state, **record.session_state}
+        if self.patches:
+            before = self.cast.plan.before(visit.node_id)
+            for node_id in self.cast.plan.order:
+                if node_id in before and node_id in self.patches:
+                    state = {**state, **self.patches[node_id]}
         return state
 
     def _names(self, visit: _Visit) -> dict[str, object]:
@@ -299,7 +308,7 @@ class Visitor:
         scenery = self.scenery
         if state is not scenery.session.state:
             scenery = replace(scenery, session=replace(scenery.session, state=state))
-        stop = self.cast.graph.plan.stop(visit.node_id)
+        stop = self.cast.plan.stop(visit.node_id)
         node = views.node(
             visit.node_id, self.head.node_states.get(visit.node_id, {}), _task(visit, stop.needs)
         )

@@ -14,9 +14,9 @@ from typing import cast
 
 from ..messages import Message
 
-ROUND = 10
-CALL = 50
-TEMPLATE = 200
+ROUND = 50
+CALL = 100
+TEMPLATE = 500
 """What a round of a loop, a call and an include cost; a character costs 1."""
 
 _WORK = 50

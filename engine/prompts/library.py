@@ -54,6 +54,7 @@ class Prompts:
         self._templates: dict[str, Template] = {}
         self._sound: dict[str, tuple[Template, bool]] = {}
         self._problems: dict[str, list[Problem]] = {}
+        self._hashes: dict[str, str] = {}
 
     def names(self) -> list[str]:
         """Every template file that can be named, sorted."""
@@ -78,8 +79,11 @@ class Prompts:
 
     def prompt_hash(self, name: str) -> str:
         """A sha256, in hex, of the sources of the template and of all it statically reaches."""
-        text = json.dumps(sorted(self.sources(name).items()), ensure_ascii=True)
-        return sha256(text.encode("ascii")).hexdigest()
+        known = self._hashes.get(name)
+        if known is None:
+            text = json.dumps(sorted(self.sources(name).items()), ensure_ascii=True)
+            known = self._hashes[name] = sha256(text.encode("ascii")).hexdigest()
+        return known
 
     def sources(self, name: str) -> dict[str, str]:
         """The text, with LF line ends, of the template and of all it reaches, by name."""

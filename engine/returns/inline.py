@@ -149,9 +149,9 @@ class Fields:
             text = f"{named(place)} must be an object with the keys {keys}, not {shown(value)}"
             faults.append(text)
             return value
-        for key in value.keys() - self.fields.keys():
+        for key in [key for key in value if key not in self.fields]:
             text = f"{named((*place, key))} is not asked for"
-            near = closest(key, self.fields.keys() - value.keys())
+            near = closest(key, [known for known in self.fields if known not in value])
             faults.append(f"{text}; did you mean {near!r}?" if near else text)
         fitted: dict[str, JSON] = {}
         for key, field in self.fields.items():
@@ -209,7 +209,7 @@ _SIMPLE: Mapping[str, _Sort] = {
     "float": _Sort(float, "number", "a number"),
     "bool": _Sort(bool, "boolean", "true or false"),
 }
-SIMPLE = frozenset(_SIMPLE)
+SIMPLE = tuple(_SIMPLE)
 
 
 def _as_float(value: int, place: Path, faults: list[str]) -> JSON:

@@ -46,6 +46,10 @@ class PythonRule:
             except ValidationError:
                 raise ValueError(told([_fault(detail) for detail in details])) from error
         kept: JSON = self.adapter.dump_python(made, mode="json")
+        try:
+            json.dumps(kept, allow_nan=False)
+        except ValueError as error:  # pydantic reads the text "NaN" as a number
+            raise ValueError("the answer holds a number that is not finite") from error
         return kept
 
     def _made(self, value: JSON) -> object:

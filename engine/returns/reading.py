@@ -102,7 +102,7 @@ class _Reading:
             said = f"{wrong!r} in {text!r} is no word; a word is letters, digits and any of _-.+"
         elif len(set(words)) < len(words):
             said = f"{text!r} names a word twice"
-        elif SIMPLE.issuperset(words):
+        elif set(words) <= set(SIMPLE):
             said = f"{text!r} is a choice of types; a value has one type, or is one of some words"
         else:
             return Words(words)

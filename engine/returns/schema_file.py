@@ -61,11 +61,13 @@ def read_schema(declared: str, folder: FilePath | None) -> SchemaRule:
 
 
 def _loaded(declared: str, folder: FilePath) -> dict[str, JSON]:
+    file = folder / declared
     try:
-        schema: JSON = json.loads((folder / declared).read_text(encoding="utf-8-sig"))
+        schema: JSON = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         text = f"there is no JSON Schema file {declared!r}"
-        near = closest(declared, sorted(path.name for path in folder.glob("*.json")))
+        near = closest(file.name, sorted(path.name for path in file.parent.glob("*.json")))
+        near = near and declared.removesuffix(file.name) + near
         raise DefinitionError([Problem(_CODE, text, suggestion=near)]) from error
     except (OSError, ValueError, RecursionError) as error:
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or "unknown"

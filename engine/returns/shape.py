@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import UnionType
 
 from pydantic import TypeAdapter
 
@@ -19,7 +21,8 @@ from .schema_file import SchemaRule, read_schema
 
 _FENCE = "```"
 _VALUE = "value"
-_ANYTHING: TypeAdapter[object] = TypeAdapter(object)
+# Not a number stays what it is, and is refused; pydantic would make it null.
+_ANYTHING: TypeAdapter[object] = TypeAdapter(object, config={"ser_json_inf_nan": "constants"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +32,14 @@ class Shape:
     `schema` is the JSON Schema to send to a model. Its root is an object, since providers take
     nothing else: a list, a number or a word is asked for as `{"value": ...}`, and `parse` takes it
     with and without. `type` is the Python type of the value as templates read it, None if a JSON
-    Schema is all that is known. An inline mapping's type is a TypedDict.
+    Schema is all that is known. An inline mapping's type is a TypedDict. `is_wrapped` tells whether
+    the schema has that object around the value.
     """
 
     schema: Mapping[str, JSON]
     type: object
     rule: Rule = field(repr=False)
+    is_wrapped: bool = field(default=False, repr=False)
 
     def parse(self, text: str) -> JSON:
         """The value in a model's text, which is JSON, alone or in one fence.
@@ -48,7 +53,7 @@ class Shape:
             if not self._is_text or not text.strip():
                 raise
             return self.rule.read(text.strip())
-        if self._is_wrapped and isinstance(value, dict) and value.keys() == {_VALUE}:
+        if self.is_wrapped and isinstance(value, dict) and value.keys() == {_VALUE}:
             value = value[_VALUE]
         elif self._is_text and not isinstance(value, str | None):
             value = text.strip()
@@ -67,26 +72,22 @@ class Shape:
         return self.rule.read(_loaded(plain))
 
     @property
-    def _is_wrapped(self) -> bool:
-        return not isinstance(self.rule, SchemaRule) and not _is_object(self.rule.schema)
-
-    @property
     def _is_text(self) -> bool:
         return isinstance(self.rule, InlineRule) and self.rule.is_text
 
 
 def shape(returns: object, *, name: str, folder: Path | None = None) -> Shape:
-    """The shape that a node's `returns` declares; `name` (the node's id) becomes its title.
+    """The shape that a node's `returns` declares.
 
     `returns` is a mapping or a text as in a graph file, a class, or the name of a `.json` file
-    beside the graph file, in `folder`. Raises `DefinitionError` with all problems, each with its
-    path inside `returns`.
+    beside the graph file, in `folder`. `name`, the node's id, is the schema's title where that has
+    none. Raises `DefinitionError` with all problems, each with its path inside `returns`.
     """
     rule = _rule(returns, name, folder)
     schema = rule.schema
-    if not isinstance(rule, SchemaRule) and not _is_object(schema):
-        schema = _wrapped(schema)
-    return Shape({"title": name, **schema}, rule.type, rule)
+    wraps = not isinstance(rule, SchemaRule) and schema.get("type") != "object"
+    asked = _wrapped(schema) if wraps else schema
+    return Shape({"title": name, **asked}, rule.type, rule, is_wrapped=wraps)
 
 
 def _rule(returns: object, name: str, folder: Path | None) -> Rule:
@@ -95,13 +96,9 @@ def _rule(returns: object, name: str, folder: Path | None) -> Rule:
     if isinstance(returns, str) and ":" in returns:
         text = f"{returns!r} names something in Python, which only a graph file does; here give "
         raise DefinitionError([Problem("G031", f"{text}the class itself")])
-    if isinstance(returns, type) or hasattr(returns, "__origin__"):
+    if isinstance(returns, type | UnionType) or hasattr(returns, "__origin__"):
         return read_type(returns)
     return read_inline(returns, name)
-
-
-def _is_object(schema: Mapping[str, JSON]) -> bool:
-    return schema.get("type") == "object"
 
 
 def _wrapped(schema: Mapping[str, JSON]) -> dict[str, JSON]:
@@ -130,7 +127,11 @@ def _loaded(text: str) -> JSON:
         raise ValueError("the answer is empty")
     try:
         value: JSON = json.loads(
-            text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_once
+            text,
+            parse_constant=_no_number,
+            parse_float=_finite,
+            parse_int=_whole,
+            object_pairs_hook=_once,
         )
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
@@ -142,6 +143,12 @@ def _loaded(text: str) -> JSON:
 
 def _no_number(word: str) -> JSON:
     raise ValueError(f"{word} is no number in JSON")
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > sys.get_int_max_str_digits() > 0:
+        raise ValueError("a number in the answer is too long")
+    return int(digits)
 
 
 def _finite(digits: str) -> float:

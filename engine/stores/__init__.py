@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from .directory import SkippedSession
-from .journal_file import Sync, TornTail
+from .journal_file import Sync
 from .memory import MemoryStore
 from .protocol import Hit, Lease, Policy, Store
 from .tinydb import TinyDBStore
+from .torn import TornTail
 
 __all__ = [
     "Hit",

@@ -188,7 +188,7 @@ def _read_messages(document: Document, resolve: Resolve) -> list[Message]:
     roles = _roles(document)
     if not roles:
         return [_build(Message, document)]
-    turn = resolve(document.get(roles[0], document.get("turn", 0)))
+    turn = resolve(int(document["turn"] if "turn" in document else document[roles[0]]))
     if turn is None:
         return [Message(role=role, content=DELETED) for role in roles]
     words = {"user": turn.input, "assistant": turn.answer or ""}

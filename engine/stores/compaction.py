@@ -13,6 +13,13 @@ from .journal_file import JournalFile
 from .line import Operation, Transaction, pack
 
 ASIDE = (".torn", ".tmp", ".lock")
+_WORTH_IT = 1 << 20
+
+
+def is_bloated(journal: JournalFile) -> bool:
+    """Whether compaction is worth its cost: more than half of a large file counts no more."""
+    end = journal.index.end
+    return end > _WORTH_IT and journal.index.live * 2 < end
 
 
 def compact(journal: JournalFile) -> None:
@@ -28,8 +35,7 @@ def compact(journal: JournalFile) -> None:
             try:
                 disk.lock(file, wait=True)
                 transactions = _copy(journal, file)
-                moment = journal.modified()
-                os.utime(file, ns=(moment, moment))
+                disk.set_modified(file, disk.modified(journal.path))
                 if journal.sync != "never":
                     os.fsync(file)
                 temporary.rename(journal.path)
@@ -43,6 +49,14 @@ def compact(journal: JournalFile) -> None:
                 disk.sync_directory(journal.path.parent)
         except OSError as error:
             raise disk.failure(error, journal.path) from error
+
+
+def forget_torn(path: Path) -> None:
+    """Delete what was kept of torn writes to a journal."""
+    try:
+        path.with_suffix(".torn").unlink(missing_ok=True)
+    except OSError as error:
+        raise disk.failure(error, path) from error
 
 
 def delete_journal(path: Path, *, sync: bool) -> bool:

@@ -25,6 +25,7 @@ from .search import says
 from .session_file import SessionFile
 
 Answer = TypeVar("Answer")
+_SHORT = 1 << 18
 
 
 class SkippedSession(UserWarning):
@@ -55,6 +56,15 @@ class Directory:
         except Gone:
             return None
         return self.handles.keep(session)
+
+    def is_quick_to_open(self, key: SessionKey) -> bool:
+        """Whether opening a session keeps nobody waiting: it is short, and the store is there."""
+        try:
+            return self.layout.check() and self.layout.journal(key).stat().st_size < _SHORT
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
 
     def infos(self, user_id: str | None, *, limit: int, offset: int) -> list[SessionInfo]:
         """The sessions of one user, the one with the latest activity first."""

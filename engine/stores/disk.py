@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,6 +40,36 @@ def write_at(descriptor: int, data: bytes, offset: int) -> None:
     written = os.pwrite(descriptor, data, offset)
     while written < len(data):
         written += os.pwrite(descriptor, data[written:], offset + written)
+
+
+def write_or_nothing(descriptor: int, data: bytes, end: int) -> None:
+    """Write all of `data` behind the `end` of a file, or leave the file as it is."""
+    try:
+        write_at(descriptor, data, end)
+    except BaseException:
+        with suppress(OSError):
+            os.ftruncate(descriptor, end)
+        raise
+
+
+def stamp(descriptor: int, directory: str) -> None:
+    """Set the time of a file to now, or to later than that of all others in the directory.
+
+    The directory itself has the latest time, so that the order holds whatever the clock does.
+    """
+    moment = max(time.time_ns(), os.stat(directory).st_mtime_ns + 1)  # noqa: PTH116 - hot path
+    os.utime(descriptor, ns=(moment, moment))
+    os.utime(directory, ns=(moment, moment))
+
+
+def modified(path: Path) -> int:
+    """The time of a file, in nanoseconds."""
+    return path.stat().st_mtime_ns
+
+
+def set_modified(file: int | Path, moment: int) -> None:
+    """Set the time of a file, in nanoseconds: some writes are no activity."""
+    os.utime(file, ns=(moment, moment))
 
 
 def read_at(descriptor: int, length: int, offset: int) -> bytes:

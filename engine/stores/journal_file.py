@@ -7,28 +7,22 @@ error. Writers hold a lock on the file for as long as one write takes, readers h
 from __future__ import annotations
 
 import os
-import time
-import warnings
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 from typing import Literal, TypeAlias
 from uuid import uuid4
 
-from ..errors import Conflict, DamagedStore, StoreError
+from ..errors import Conflict, StoreError
 from . import disk
 from .header import Header
 from .index import Index, Watcher
-from .line import Operation, Slot, Transaction, pack, sequences, unpack
+from .line import Operation, Slot, Transaction, pack, unpack
+from .torn import keep_aside
 
 Sync: TypeAlias = Literal["always", "turn", "never"]
 _CHUNK = 1 << 20
-_WORTH_COMPACTING = 1 << 20
-
-
-class TornTail(UserWarning):
-    """The last write of a killed process was cut from a journal; its bytes were kept aside."""
 
 
 class Gone(Conflict):
@@ -67,22 +61,16 @@ class JournalFile:
         self._file = self._inode = -1
         try:
             self._open(create=create)
-        except OSError as error:
-            raise disk.failure(error, path) from error
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, OSError):
+                raise disk.failure(error, path) from error
             raise
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was ever committed."""
         return self.index.sequence == 0
-
-    @property
-    def is_bloated(self) -> bool:
-        """Whether compaction is worth its cost: more than half of a large file counts no more."""
-        end = self.index.end
-        return end > _WORTH_COMPACTING and self.index.live * 2 < end
 
     def close(self) -> None:
         """Let go of the file. Twice does no harm."""
@@ -162,13 +150,9 @@ class JournalFile:
         end = self.index.end
         data, transaction = pack(operations, self.index.sequence + 1, end)
         try:
-            disk.write_at(self._file, data, end)
-        except BaseException as error:
-            with suppress(OSError):
-                os.ftruncate(self._file, end)
-            if isinstance(error, OSError):
-                raise disk.failure(error, self.path) from error
-            raise
+            disk.write_or_nothing(self._file, data, end)
+        except OSError as error:
+            raise disk.failure(error, self.path) from error
         self.index.apply(transaction)
         if self.sync == "always":
             self.flush()
@@ -181,11 +165,10 @@ class JournalFile:
                 is_new, self._is_new = self._is_new, False
             try:
                 disk.sync_data(file)
-                if is_new:
-                    for directory in (self.path.parent, *self.path.parent.parents[:2]):
-                        disk.sync_directory(directory)
             finally:
                 os.close(file)
+            for directory in self.path.parents[:3] if is_new else ():
+                disk.sync_directory(directory)
         except OSError as error:
             self._has_failed = True
             raise disk.failure(error, self.path) from error
@@ -193,11 +176,9 @@ class JournalFile:
     def stamp(self) -> None:
         """Note that the session was active just now: sessions are listed in this order.
 
-        The moment is later than that of any other session of the user, whatever the clock says.
+        No other session of the user has been active since, whatever the clock says.
         """
-        moment = max(time.time_ns(), os.stat(self._directory).st_mtime_ns + 1)
-        os.utime(self._file, ns=(moment, moment))
-        os.utime(self._directory, ns=(moment, moment))
+        disk.stamp(self._file, self._directory)
 
     def replace(self, file: int, transactions: Sequence[Transaction]) -> None:
         """Go on with another open file, which lies under this journal's name by now."""
@@ -208,14 +189,6 @@ class JournalFile:
         self.index.reserve(numbers)
         for transaction in transactions:
             self.index.apply(transaction)
-
-    def modified(self) -> int:
-        """When the file was last written, in nanoseconds."""
-        return os.fstat(self._file).st_mtime_ns
-
-    def set_modified(self, moment: int) -> None:
-        """Set back when the file was last written: some writes are no activity."""
-        os.utime(self._file, ns=(moment, moment))
 
     def _open(self, *, create: bool) -> None:
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
@@ -236,6 +209,7 @@ class JournalFile:
         if self._depth:
             self._depth += 1
             return True
+        self._must_be_open()
         try:
             while disk.lock(self._file, wait=wait):
                 if self._is_mine():
@@ -267,7 +241,12 @@ class JournalFile:
         if not self._depth and self._file >= 0:
             disk.unlock(self._file)
 
+    def _must_be_open(self) -> None:
+        if self._file < 0:
+            raise StoreError(f"{self.path}: the journal was closed; open it anew")
+
     def _refresh(self) -> None:
+        self._must_be_open()
         try:
             status = self._status()
             if status.st_ino != self._inode:
@@ -278,8 +257,9 @@ class JournalFile:
             raise disk.failure(error, self.path) from error
 
     def _status(self) -> os.stat_result:
+        """The file that has the journal's name by now."""
         try:
-            return os.stat(self._name)
+            return os.stat(self._name)  # noqa: PTH116 - hot path
         except FileNotFoundError as error:
             raise Gone(f"{self.path}: the journal was deleted") from error
 
@@ -292,7 +272,7 @@ class JournalFile:
         if self.index.end == size:
             return
         if is_locked:
-            self._cut_tail(size)
+            self._settle(size)
         elif is_bad:
             # Perhaps a writer took a failed write back under our eyes: look again without one.
             with self.exclusive():
@@ -324,23 +304,12 @@ class JournalFile:
         self.born = header.born
         self.index.reserve(header.next_numbers)
 
-    def _cut_tail(self, size: int) -> None:
-        """Cut what a killed writer left; what can be no torn write is damage, and stays."""
+    def _settle(self, size: int) -> None:
+        """Cut a torn tail, after one more look from the beginning: a writer may have cut it too."""
         self.index.forget()
         self._scan(size)
         end = self.index.end
         rest = disk.read_at(self._file, size - end, end)
-        if any(sequence != self.index.sequence + 1 for sequence in sequences(rest)):
-            raise DamagedStore(
-                f"{self.path}: damaged at byte {end}; restore the file from a backup, "
-                "or delete the session"
-            )
         if rest:
-            torn = self.path.with_suffix(".torn")
-            disk.append(torn, rest)
+            keep_aside(self.path, rest, end, self.index.sequence + 1)
             os.ftruncate(self._file, end)
-            warnings.warn(
-                f"{self.path}: a torn write of {len(rest)} bytes was cut and kept in {torn.name}",
-                TornTail,
-                stacklevel=2,
-            )

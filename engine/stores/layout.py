@@ -11,6 +11,7 @@ stand in the journals.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +23,7 @@ from .compact_json import Document, dump, parse_document
 
 FORMAT = "teamgraph-store"
 VERSION = 1
+_HASH = re.compile("[0-9a-f]{8,64}")
 
 
 class Layout:
@@ -45,16 +47,18 @@ class Layout:
 
     def prompt(self, prompt_hash: str) -> Path:
         """The file of a template's sources."""
-        return self.root / "prompts" / f"{_name('prompt', prompt_hash)}.json"
+        name = prompt_hash if _HASH.fullmatch(prompt_hash) else _name("prompt", prompt_hash)
+        return self.root / "prompts" / f"{name}.json"
 
     def journals(self, user_id: str | None) -> list[Path]:
         """The journals of a user, the one with the latest activity first."""
-        found: list[tuple[int, str]] = []
         try:
             with os.scandir(self.user(user_id)) as entries:
-                for entry in entries:
-                    if entry.name.endswith(".jsonl"):
-                        found.append((entry.stat().st_mtime_ns, entry.path))
+                found = [
+                    (entry.stat().st_mtime_ns, entry.path)
+                    for entry in entries
+                    if entry.name.endswith(".jsonl")
+                ]
         except FileNotFoundError:
             return []
         except OSError as error:

@@ -18,7 +18,6 @@ from ..errors import Conflict, InputError, SessionBusy
 from ..session import SessionKey
 from .protocol import Lease, Policy
 
-
 Place = TypeVar("Place")
 
 
@@ -108,6 +107,10 @@ class Leases(Generic[Place]):
         if grant is None or grant.lease is not lease:
             return None
         return self._grants.pop(lease.token, None)
+
+    def all(self) -> list[Lease]:
+        """The leases that are out."""
+        return [grant.lease for grant in list(self._grants.values())]
 
     def is_under_way(self, place: Place, run_id: str) -> bool:
         """Whether a lease for this very run is out."""

@@ -4,41 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
 from threading import RLock
 
-from ..messages import JSON, Message
 from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
-from .codec import DELETED, normal_mapping, normal_record
-from .lease import (
-    Leases,
-    TurnQueue,
-    already_done,
-    check_key,
-    check_user,
-    gone,
-    under_way,
-)
+from .codec import normal_record
+from .lease import Leases, TurnQueue, already_done, check_key, check_user, gone, under_way
+from .memory_session import MemorySession, plain_turn
 from .protocol import Hit, Lease, Policy
 from .search import says
-
-
-@dataclass(slots=True)
-class _Session:
-    activity: int = 0
-    name: str | None = None
-    last_number: int = 0
-    turns: dict[str, Turn] = field(default_factory=dict[str, Turn])
-    done: list[str] = field(default_factory=list[str])
-    records: dict[str, dict[tuple[str, int], Record]] = field(
-        default_factory=dict[str, dict[tuple[str, int], Record]]
-    )
-    state: dict[str, JSON] = field(default_factory=dict[str, JSON])
-    node_states: dict[str, Mapping[str, JSON]] = field(
-        default_factory=dict[str, Mapping[str, JSON]]
-    )
-    summaries: dict[int, Summary] = field(default_factory=dict[int, Summary])
 
 
 class MemoryStore:
@@ -50,9 +25,9 @@ class MemoryStore:
     def __init__(self) -> None:
         self._guard = RLock()
         self._queue = TurnQueue()
-        self._leases: Leases[_Session] = Leases()
+        self._leases: Leases[MemorySession] = Leases()
         self._clock = count(1)
-        self._sessions: dict[SessionKey, _Session] = {}
+        self._sessions: dict[SessionKey, MemorySession] = {}
         self._prompts: dict[str, dict[str, str]] = {}
 
     async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
@@ -84,7 +59,10 @@ class MemoryStore:
         self._leases.check(lease)
         try:
             with self._guard:
-                return self._finish(self._leased(lease), lease.run_id, turn, change)
+                session = self._leased(lease)
+                kept = session.finish(lease.run_id, turn, change)
+                self._touch(session)
+                return kept
         finally:
             await self.release(lease)
 
@@ -98,7 +76,7 @@ class MemoryStore:
         """Where the session stands, or None if there is no such session."""
         with self._guard:
             session = self._session(key)
-            return None if session is None else _head(session)
+            return None if session is None else session.head()
 
     async def run(self, key: SessionKey, run_id: str) -> Run | None:
         """A run with the last record of each of its nodes, or None."""
@@ -139,7 +117,7 @@ class MemoryStore:
         """The newest summary that covers no turn after number `until`."""
         with self._guard:
             session = self._session(key)
-            return None if session is None else _summary(session, until)
+            return None if session is None else session.summary(until=until)
 
     async def sessions(
         self, user_id: str | None, *, limit: int = 20, offset: int = 0
@@ -147,7 +125,7 @@ class MemoryStore:
         """The sessions of one user, the one with the latest activity first."""
         with self._guard:
             page = self._by_activity(user_id)[offset : offset + limit]
-            return [_info(key, session) for key, session in page]
+            return [session.info(key) for key, session in page]
 
     async def search(
         self,
@@ -186,18 +164,7 @@ class MemoryStore:
         """Delete a run and every word of it that the store knows of; False if there is none."""
         with self._guard:
             session = self._session(key)
-            if session is None or run_id not in session.turns:
-                return False
-            number = session.turns.pop(run_id).number
-            session.records.pop(run_id, None)
-            for records in session.records.values():
-                for place, record in records.items():
-                    records[place] = _without_run(record, run_id)
-            if number:
-                session.done.remove(run_id)
-                for covers in [covers for covers in session.summaries if covers >= number]:
-                    del session.summaries[covers]
-            return True
+            return session is not None and session.delete_run(run_id)
 
     async def delete_session(self, key: SessionKey) -> bool:
         """Delete a session with all that it has; False if there is none."""
@@ -240,97 +207,29 @@ class MemoryStore:
         if earlier is not None and earlier.status == "done":
             raise already_done(turn.run_id)
         if session is None:
-            session = self._sessions[key] = _Session()
+            session = self._sessions[key] = MemorySession()
         elif self._leases.is_under_way(session, turn.run_id):
             raise under_way(turn.run_id)
-        session.turns[turn.run_id] = replace(_kept(turn), status="running", number=0)
+        session.turns[turn.run_id] = replace(plain_turn(turn), status="running", number=0)
         self._touch(session)
         return self._leases.grant(
-            Lease(key, turn.run_id, _head(session)), session, has_turn=has_turn
+            Lease(key, turn.run_id, session.head()), session, has_turn=has_turn
         )
 
-    def _finish(self, session: _Session, run_id: str, turn: Turn, change: Change) -> Turn:
-        number = session.last_number + 1 if turn.status == "done" else 0
-        turn = replace(_kept(turn), run_id=run_id, number=number)
-        state = normal_mapping(change.state)
-        node_states = {node: normal_mapping(kept) for node, kept in change.node_states.items()}
-        session.turns[run_id] = turn
-        self._touch(session)
-        if turn.status == "done":
-            session.last_number = number
-            session.done.append(run_id)
-            session.state.update(state)
-            session.node_states.update(node_states)
-            if change.summary is not None:
-                session.summaries[change.summary.covers] = change.summary
-        return turn
-
-    def _leased(self, lease: Lease) -> _Session:
+    def _leased(self, lease: Lease) -> MemorySession:
         session = self._leases.check(lease).place
         if session is not self._sessions.get(lease.key) or lease.run_id not in session.turns:
             raise gone(lease.run_id, lease.key)
         return session
 
-    def _session(self, key: SessionKey) -> _Session | None:
+    def _session(self, key: SessionKey) -> MemorySession | None:
         check_key(key)
         return self._sessions.get(key)
 
-    def _by_activity(self, user_id: str | None) -> list[tuple[SessionKey, _Session]]:
+    def _by_activity(self, user_id: str | None) -> list[tuple[SessionKey, MemorySession]]:
         check_user(user_id)
         mine = [item for item in self._sessions.items() if item[0].user_id == user_id]
         return sorted(mine, key=lambda item: item[1].activity, reverse=True)
 
-    def _touch(self, session: _Session) -> None:
+    def _touch(self, session: MemorySession) -> None:
         session.activity = next(self._clock)
-
-
-def _head(session: _Session) -> Head:
-    return Head(
-        version=session.last_number,
-        turns=session.last_number,
-        state=normal_mapping(session.state),
-        node_states={node: normal_mapping(state) for node, state in session.node_states.items()},
-        summary=_summary(session),
-        name=session.name,
-    )
-
-
-def _summary(session: _Session, until: int | None = None) -> Summary | None:
-    known = [covers for covers in session.summaries if until is None or covers <= until]
-    return session.summaries[max(known)] if known else None
-
-
-def _info(key: SessionKey, session: _Session) -> SessionInfo:
-    runs = list(session.turns.values())
-    latest = [*runs[-1:], *(session.turns[run_id] for run_id in session.done[-1:])]
-    return SessionInfo(
-        key=key,
-        turns=session.last_number,
-        started=runs[0].started if runs else 0.0,
-        updated=max((max(turn.started, turn.ended) for turn in latest), default=0.0),
-        name=session.name,
-        first_input=runs[0].input if runs else "",
-    )
-
-
-def _kept(turn: Turn) -> Turn:
-    if not turn.given_state:
-        return turn
-    return replace(turn, given_state=normal_mapping(turn.given_state))
-
-
-def _without_run(record: Record, run_id: str) -> Record:
-    exchanges = tuple(
-        replace(
-            exchange,
-            messages=tuple(_without_words(message, run_id) for message in exchange.messages),
-        )
-        for exchange in record.exchanges
-    )
-    return replace(record, exchanges=exchanges)
-
-
-def _without_words(message: Message, run_id: str) -> Message:
-    if message.origin != run_id:
-        return message
-    return message.model_copy(update={"content": DELETED})

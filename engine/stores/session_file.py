@@ -6,9 +6,7 @@ Every method here is called while the journal is held, `shared` for those that r
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -19,13 +17,13 @@ from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, Summar
 from . import codec, disk
 from .catalogue import Catalogue, Place
 from .compact_json import Document, dump, parse_document
-from .compaction import compact
+from .compaction import compact, forget_torn
 from .journal_file import JournalFile, Sync
 from .lease import already_done, gone
 from .line import Operation
+from .recent import RecentTurns
+from .turn_lock import TurnLock
 
-_RECENT_TURNS = 16
-_RECENT_BYTES = 16_384
 _ABOUT = ("head", "")
 
 
@@ -36,9 +34,7 @@ class SessionFile:
         self.key = key
         self.users = 0
         self._catalogue = Catalogue()
-        self._recent: OrderedDict[str, tuple[int, Turn]] = OrderedDict()
-        self._lock_path = path.with_suffix(".lock")
-        self._lock_file = -1
+        self.turn = TurnLock(path.with_suffix(".lock"))
         self.journal = JournalFile(
             path,
             owner={"user_id": key.user_id, "session_id": key.session_id},
@@ -46,6 +42,7 @@ class SessionFile:
             create=create,
             watcher=self._catalogue,
         )
+        self._recent = RecentTurns(self.journal)
 
     @property
     def exists(self) -> bool:
@@ -54,31 +51,8 @@ class SessionFile:
 
     def close(self) -> None:
         """Let go of the files, and of the turn."""
-        if self._lock_file >= 0:
-            os.close(self._lock_file)
-            self._lock_file = -1
+        self.turn.close()
         self.journal.close()
-
-    def take_turn(self) -> bool:
-        """Have the session's turn among all processes; False if another has it."""
-        try:
-            while True:
-                if self._lock_file < 0:
-                    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-                    self._lock_file = os.open(self._lock_path, flags, 0o600)
-                if not disk.lock(self._lock_file, wait=False):
-                    return False
-                if self._lock_is_current():
-                    return True
-                os.close(self._lock_file)
-                self._lock_file = -1
-        except OSError as error:
-            raise disk.failure(error, self._lock_path) from error
-
-    def give_turn(self) -> None:
-        """Let another process have the turn."""
-        if self._lock_file >= 0:
-            disk.unlock(self._lock_file)
 
     def begin(self, turn: Turn) -> Head:
         """Note a run as running; raises `InputError` if it is there and done."""
@@ -205,9 +179,9 @@ class SessionFile:
 
     def rename(self, name: str | None) -> None:
         """Name the session; that is no activity of it."""
-        moment = self.journal.modified()
+        moment = disk.modified(self.journal.path)
         self.journal.commit([self._about_operation(name)])
-        self.journal.set_modified(moment)
+        disk.set_modified(self.journal.path, moment)
 
     def delete_run(self, run_id: str) -> bool:
         """Delete a run and its words, from the file as well; False if it is not there.
@@ -218,8 +192,7 @@ class SessionFile:
         if place is not None:
             self.journal.commit(self._deletion(run_id, place))
         compact(self.journal)
-        self.journal.path.with_suffix(".torn").unlink(missing_ok=True)
-        self._recent.clear()
+        forget_torn(self.journal.path)
         return place is not None
 
     def _deletion(self, run_id: str, place: Place) -> list[Operation]:
@@ -254,7 +227,9 @@ class SessionFile:
         return Operation("p", "runs", document, key, codec.encode_turn(turn))
 
     def _change_operations(self, change: Change) -> list[Operation]:
-        values = [("state", name, value) for name, value in change.state.items()]
+        values: list[tuple[str, str, object]] = [
+            ("state", name, value) for name, value in change.state.items()
+        ]
         values += [("node", name, value) for name, value in change.node_states.items()]
         free = self.journal.index.next_number("state")
         operations: list[Operation] = []
@@ -289,7 +264,7 @@ class SessionFile:
 
     def _last_number(self) -> int:
         numbers = self._catalogue.numbers
-        return max(self._about().get("turns", 0), numbers[-1] if numbers else 0)
+        return max(int(self._about().get("turns", 0)), numbers[-1] if numbers else 0)
 
     def _document_of(self, run_id: str) -> int:
         place = self._catalogue.runs.get(run_id)
@@ -314,17 +289,7 @@ class SessionFile:
         return self._turn(run_id, self._catalogue.runs[run_id])
 
     def _turn(self, run_id: str, place: Place) -> Turn:
-        """The turn of a run; the recent ones are kept, for they are read in each turn."""
-        offset, length = place.slot.offset, place.slot.length
-        kept = self._recent.get(run_id)
-        if kept is not None and kept[0] == offset:
-            return kept[1]
-        turn = codec.decode_turn(self.journal.text(place.slot))
-        if length <= _RECENT_BYTES:
-            self._recent[run_id] = (offset, turn)
-            if len(self._recent) > _RECENT_TURNS:
-                self._recent.popitem(last=False)
-        return turn
+        return self._recent.turn(run_id, place.slot)
 
     def _summary(self, covers: int) -> Summary:
         place = self._catalogue.summaries[covers]
@@ -332,9 +297,3 @@ class SessionFile:
 
     def _document(self, place: Place) -> Document:
         return parse_document(self.journal.text(place.slot))
-
-    def _lock_is_current(self) -> bool:
-        try:
-            return os.stat(self._lock_path).st_ino == os.fstat(self._lock_file).st_ino
-        except FileNotFoundError:
-            return False

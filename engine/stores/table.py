@@ -76,12 +76,12 @@ class JournalTable(Table):
     ) -> list[int]:
         """Change documents by several conditions and return their numbers."""
         with self.journal.exclusive():
-            return super().update_multiple(updates)
+            return super().update_multiple(updates)  # pyright: ignore[reportUnknownMemberType]
 
     def upsert(self, document: Mapping[Any, Any], cond: QueryLike | None = None) -> list[int]:
         """Change the documents that match, or insert this one if none does."""
         with self.journal.exclusive():
-            return super().upsert(document, cond)
+            return super().upsert(document, cond)  # pyright: ignore[reportUnknownMemberType]
 
     def remove(
         self, cond: QueryLike | None = None, doc_ids: Iterable[int] | None = None
@@ -132,7 +132,7 @@ class JournalDatabase(TinyDB):
     """A TinyDB on a journal; its tables are `runs`, `nodes`, `state` and `summaries`."""
 
     table_class = JournalTable
-    default_storage_class = JournalStorage
+    default_storage_class = JournalStorage  # type: ignore[assignment]  # TinyDB names its own
 
 
 def _put(table: str, number: int, document: Mapping[Any, Any], key: bytes = b"null") -> Operation:

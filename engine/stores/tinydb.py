@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from tinydb import TinyDB
 
-from ..errors import InputError, NotFound
+from ..errors import InputError, NotFound, StoreError
 from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
+from .compaction import compact, is_bloated
 from .directory import Directory
-from .compaction import compact
 from .journal_file import Gone, Sync
 from .lease import Leases, TurnQueue, busy, check_key, check_user, gone, under_way
 from .protocol import Hit, Lease, Policy
 from .session_file import SessionFile
 from .table import JournalDatabase
+from .threads import Threads
 
 Answer = TypeVar("Answer")
-_SMALL = 1 << 18
 _FIRST_LOOK, _LONGEST_LOOK = 0.002, 0.05
 
 
@@ -44,7 +44,7 @@ class TinyDBStore:
         self._files = Directory(self.path, sync=sync, handles=handles)
         self._queue = TurnQueue()
         self._leases: Leases[SessionFile] = Leases()
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads = Threads(always=sync == "always")
 
     async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
         """Take the session for a run, and note the run as running."""
@@ -62,7 +62,9 @@ class TinyDBStore:
         """Keep `records`, all or none; a record of the same node and attempt is replaced."""
         session = self._leases.check(lease).place
         try:
-            await self._exclusive(session, lambda: session.put(lease.run_id, records))
+            await self._threads.exclusive(
+                session.journal, lambda: session.put(lease.run_id, records)
+            )
         except Gone as error:
             raise gone(lease.run_id, lease.key) from error
 
@@ -70,13 +72,12 @@ class TinyDBStore:
         """Close the run and give the session free; if the turn is done, the session moves."""
         session = self._leases.check(lease).place
         try:
-            turn = await self._exclusive(
-                session, lambda: session.finish(lease.run_id, turn, change)
+            turn = await self._threads.exclusive(
+                session.journal, lambda: session.finish(lease.run_id, turn, change)
             )
             if self._sync == "turn":
-                await self._in_thread(session.journal.flush)
-            if session.journal.is_bloated:
-                await self._in_thread(lambda: compact(session.journal))
+                await self._threads.run(session.journal.flush)
+            await self._tidy(session)
             return turn
         except Gone as error:
             raise gone(lease.run_id, lease.key) from error
@@ -89,7 +90,7 @@ class TinyDBStore:
         if grant is None:
             return
         if grant.has_turn:
-            grant.place.give_turn()
+            grant.place.turn.give()
         self._files.handles.give(grant.place)
         if grant.has_turn:
             self._queue.give(lease.key)
@@ -123,7 +124,9 @@ class TinyDBStore:
     ) -> list[SessionInfo]:
         """The sessions of one user, the one with the latest activity first."""
         check_user(user_id)
-        return await self._in_thread(lambda: self._files.infos(user_id, limit=limit, offset=offset))
+        return await self._threads.run(
+            lambda: self._files.infos(user_id, limit=limit, offset=offset)
+        )
 
     async def search(
         self,
@@ -136,7 +139,7 @@ class TinyDBStore:
     ) -> list[Hit]:
         """The done turns that have `text` in their input or answer, the newest first."""
         check_user(user_id)
-        return await self._in_thread(
+        return await self._threads.run(
             lambda: self._files.search(user_id, text, last=last, exclude=exclude, limit=limit)
         )
 
@@ -156,32 +159,32 @@ class TinyDBStore:
     async def delete_session(self, key: SessionKey) -> bool:
         """Delete a session with all that it has; False if there is none."""
         check_key(key)
-        return await self._in_thread(lambda: self._files.delete_session(key))
+        return await self._threads.run(lambda: self._files.delete_session(key))
 
     async def delete_user(self, user_id: str | None) -> int:
         """Delete all sessions of a user, and tell how many there were."""
         check_user(user_id)
-        return await self._in_thread(lambda: self._files.delete_user(user_id))
+        return await self._threads.run(lambda: self._files.delete_user(user_id))
 
     async def find(self, run_id: str) -> SessionKey | None:
         """The session that a run belongs to, over all users; it may look into every journal."""
-        return await self._in_thread(lambda: self._files.find(run_id))
+        return await self._threads.run(lambda: self._files.find(run_id))
 
     async def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
         """Keep the sources of a template, once for each hash."""
         if not self._files.has_prompt(prompt_hash):
-            await self._in_thread(lambda: self._files.keep_prompt(prompt_hash, sources))
+            await self._threads.run(lambda: self._files.keep_prompt(prompt_hash, sources))
 
     async def prompt(self, prompt_hash: str) -> Mapping[str, str] | None:
         """The sources kept under a hash, or None."""
-        return await self._in_thread(lambda: self._files.prompt(prompt_hash))
+        return await self._threads.run(lambda: self._files.prompt(prompt_hash))
 
     async def close(self) -> None:
-        """Let go of every file. What is used afterwards is opened again."""
+        """End all leases and let go of every file; what is used afterwards is opened again."""
+        for lease in self._leases.all():
+            await self.release(lease)
+        self._threads.close()
         self._files.handles.close()
-        threads, self._threads = self._threads, None
-        if threads is not None:
-            threads.shutdown(wait=False)
 
     def database(self, key: SessionKey) -> TinyDB:
         """A session as a TinyDB, to be closed by the caller; raises `NotFound` if it is not there.
@@ -221,10 +224,10 @@ class TinyDBStore:
         try:
             if self._leases.is_under_way(session, turn.run_id):
                 raise under_way(turn.run_id)
-            head = await self._exclusive(session, lambda: session.begin(turn))
+            head = await self._threads.exclusive(session.journal, lambda: session.begin(turn))
         except BaseException:
             if has_turn:
-                session.give_turn()
+                session.turn.give()
             raise
         return self._leases.grant(Lease(session.key, turn.run_id, head), session, has_turn=has_turn)
 
@@ -234,7 +237,9 @@ class TinyDBStore:
         def act(session: SessionFile) -> Answer | None:
             return look(session) if session.exists else None
 
-        return await self._use(key, lambda session: self._shared(session, lambda: act(session)))
+        return await self._use(
+            key, lambda session: self._threads.shared(session.journal, lambda: act(session))
+        )
 
     async def _write(
         self, key: SessionKey, change: Callable[[SessionFile], Answer]
@@ -244,7 +249,9 @@ class TinyDBStore:
         def act(session: SessionFile) -> Answer | None:
             return change(session) if session.exists else None
 
-        return await self._use(key, lambda session: self._exclusive(session, lambda: act(session)))
+        return await self._use(
+            key, lambda session: self._threads.exclusive(session.journal, lambda: act(session))
+        )
 
     async def _use(
         self, key: SessionKey, use: Callable[[SessionFile], Awaitable[Answer | None]]
@@ -262,53 +269,20 @@ class TinyDBStore:
         session = self._files.handles.take(key)
         if session is not None:
             return session
-        try:
-            is_small = os.stat(self._files.layout.journal(key)).st_size < _SMALL
-        except OSError:
-            is_small = True
-        if is_small and self._sync == "never":
+        if self._files.is_quick_to_open(key):
             return self._files.open(key, create=create)
-        return await self._in_thread(lambda: self._files.open(key, create=create))
+        return await self._threads.run(lambda: self._files.open(key, create=create))
 
-    async def _shared(self, session: SessionFile, act: Callable[[], Answer]) -> Answer:
-        journal = session.journal
-        if journal.try_shared():
-            try:
-                return act()
-            finally:
-                journal.end_try()
-
-        def wait() -> Answer:
-            with journal.shared():
-                return act()
-
-        return await self._in_thread(wait)
-
-    async def _exclusive(self, session: SessionFile, act: Callable[[], Answer]) -> Answer:
-        """Write at once, or in a thread where another writer, or the disk, must be waited for."""
-        journal = session.journal
-        if self._sync != "always" and journal.try_exclusive():
-            try:
-                return act()
-            finally:
-                journal.end_try()
-
-        def wait() -> Answer:
-            with journal.exclusive():
-                return act()
-
-        return await self._in_thread(wait)
-
-    async def _in_thread(self, act: Callable[[], Answer]) -> Answer:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(4, thread_name_prefix="teamgraph-store")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, act)
+    async def _tidy(self, session: SessionFile) -> None:
+        if is_bloated(session.journal):
+            with suppress(StoreError):  # the turn is kept; where there is no room, later will do
+                await self._threads.run(lambda: compact(session.journal))
 
 
 async def _take_turn(session: SessionFile, policy: Policy) -> None:
     """Have the turn among processes: the operating system tells nobody when it is free."""
     pause = _FIRST_LOOK
-    while not session.take_turn():
+    while not session.turn.take():
         if policy == "reject":
             raise busy(session.key)
         await asyncio.sleep(pause)

@@ -86,7 +86,7 @@ class Builder:
                 self._close(event.end)
             case "alias":
                 self._finish(self._alias(event), None)
-            case "document":
+            case _:
                 self._begin(event)
 
     def stop(self, code: str, message: str, at: int) -> NoReturn:
@@ -182,16 +182,21 @@ class Builder:
         parent = self._stack[-1]
         parent.node.weight += node.weight
         parent.node.height = max(parent.node.height, node.height)
-        if isinstance(parent.node.value, list):
-            if node.mark.is_empty and self._text.startswith("-", node.mark.at - 1):
-                node.mark.key = node.mark.at = node.mark.at - 1
-            parent.node.mark.children[len(parent.node.value)] = node.mark
-            parent.node.value.append(node.value)
-        elif parent.key is None:
-            parent.key = node
-        elif isinstance(parent.node.value, dict):
-            self._put(parent.node.value, parent.node.mark, parent.key, node)
-            parent.key = None
+        match parent.node.value:
+            case list() as items:
+                self._append(items, parent.node.mark, node)
+            case dict() as mapping if parent.key is not None:
+                self._put(mapping, parent.node.mark, parent.key, node)
+                parent.key = None
+            case _:
+                parent.key = node
+
+    def _append(self, items: list[Tree], where: Mark, node: Node) -> None:
+        """Put a value at the end of a list; where nothing is written, its dash stands for it."""
+        if node.mark.is_empty and self._text.startswith("-", node.mark.at - 1):
+            node.mark.key = node.mark.at = node.mark.at - 1
+        where.children[len(items)] = node.mark
+        items.append(node.value)
 
     def _put(self, mapping: dict[str, Tree], where: Mark, key: Node, node: Node) -> None:
         """Put a value under its key, unless the key does not hold."""

@@ -56,7 +56,7 @@ class Event(NamedTuple):
     directed: bool = False
 
 
-class SyntaxFault(Exception):  # noqa: N818 - it is caught by the reader and never shown
+class SyntaxFault(Exception):
     """The text is not YAML: what the parser said, where, and where it had begun to read."""
 
     def __init__(self, said: str, *, here: int | None, began: int | None) -> None:

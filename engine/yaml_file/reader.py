@@ -19,7 +19,7 @@ from .syntax import explain
 _CHARACTERS_SHOWN = 10
 _ENTRIES_LOOKED_AT = 1000
 _NOT_ALLOWED = re.compile(
-    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]"
 )
 
 
@@ -72,7 +72,10 @@ def _document(builder: Builder, file: str, text: str) -> Document:
 
 def shown(path: os.PathLike[str] | str) -> str:
     """The path relative to the working directory where it lies below it, else absolute."""
-    here = FilePath.cwd()
+    try:
+        here = FilePath.cwd()
+    except OSError:  # it was deleted under our feet
+        return os.fspath(path)
     whole = FilePath(os.path.normpath(here / path))
     return (whole.relative_to(here) if whole.is_relative_to(here) else whole).as_posix()
 
@@ -98,7 +101,7 @@ def _bytes(path: os.PathLike[str] | str, file: str) -> bytes:
 
 
 def _missing(path: os.PathLike[str] | str, file: str) -> DefinitionError:
-    whole = FilePath.cwd() / path
+    whole = FilePath(path)
     try:
         found = [each.name for each in islice(whole.parent.iterdir(), _ENTRIES_LOOKED_AT)]
     except OSError:

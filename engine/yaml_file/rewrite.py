@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,7 +22,6 @@ from .writer import dumps, entry_lines
 
 _COMMENT = re.compile(r"[ \t]+#.*")
 _HEAD_COMMENT = re.compile(r":(?:[ \t]*[|>][-+0-9]*)?([ \t]+#.*)$")
-_AIRY_DEPTHS = 2
 
 
 def dump(data: Mapping[str, JSON], path: os.PathLike[str] | str, *, header: str = "") -> None:
@@ -41,7 +39,7 @@ def dump(data: Mapping[str, JSON], path: os.PathLike[str] | str, *, header: str 
     text = _headed(text, header)
     try:
         _write(FilePath(path), text.replace("\n", newline).encode())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         problem = Problem("Y001", f"the file cannot be written: {reason}", file=shown(path))
         raise DefinitionError([problem]) from error
@@ -222,7 +220,7 @@ def _write(path: FilePath, content: bytes) -> None:
     """Replace the file in one step; a link stays a link, the file's permissions stay."""
     target = path.resolve()
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    draft = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
     try:
         with draft.open("xb") as stream:
             stream.write(content)

@@ -14,7 +14,7 @@ _ESCAPE = re.compile(
     r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|(?:\r\n|\r|\n)[ \t]*|.)"
 )
 _WHITE_ESCAPES = ("\\n", "\\t", "\\ ", "\\\t", "\\r", "\\N", "\\_", "\\L", "\\P", "\\v", "\\f")
-_WHITE = " \t\r\n"
+_WHITE = (" ", "\t", "\r", "\n")
 
 
 def offset_inside(raw: str, text: str, style: str, line: int, column: int) -> int:
@@ -34,10 +34,8 @@ def offset_inside(raw: str, text: str, style: str, line: int, column: int) -> in
 
 def _in_literal(raw: str, text: str, line: int, column: int) -> int:
     lines = text.split("\n")
-    row = min(max(line, 1), len(lines))
     written = [match.end() for match in _BREAK.finditer(raw)]
-    if row > len(written):
-        return len(raw.rstrip("\r\n"))
+    row = min(max(line, 1), len(lines), len(written))
     start = written[row - 1]
     ends = _BREAK.search(raw, start)
     source = raw[start : ends.start() if ends else len(raw)]
@@ -56,28 +54,28 @@ def _walk(raw: str, text: str, *, start: int, index: int, style: str) -> int:
 
 def _next(raw: str, at: int, character: str, style: str) -> int:
     """Where `character` is written, at or after `at`: past folded breaks and white space."""
-    while at < len(raw):
-        if style == '"' and raw[at] == "\\":
-            escape = _ESCAPE.match(raw, at)
-            white = escape is not None and escape[0].startswith(_WHITE_ESCAPES)
-            joins = escape is not None and escape[0][1] in "\r\n"
-            if not (joins or (white and not character.isspace())):
-                return at
-            at += len(escape[0]) if escape else 1
-        elif raw[at] in _WHITE and character not in _WHITE:
-            at += 1
-        else:
-            return at
+    while skipped := _skipped(raw, at, character, style):
+        at += skipped
     return at
+
+
+def _skipped(raw: str, at: int, character: str, style: str) -> int:
+    """How many characters at `at` are written for something else than `character`."""
+    escape = _ESCAPE.match(raw, at) if style == '"' else None
+    if escape:
+        joins = escape[0][1] in "\r\n"
+        white = escape[0].startswith(_WHITE_ESCAPES) and not character.isspace()
+        return len(escape[0]) if joins or white else 0
+    return int(raw.startswith(_WHITE, at) and character not in _WHITE)
 
 
 def _length(raw: str, at: int, character: str, style: str) -> int:
     """How many characters of `raw` are spent on one parsed character."""
-    if style == '"' and raw.startswith("\\", at):
-        escape = _ESCAPE.match(raw, at)
-        return len(escape[0]) if escape else 1
+    escape = _ESCAPE.match(raw, at) if style == '"' else None
+    if escape:
+        return len(escape[0])
     if style == "'" and raw.startswith("''", at):
         return 2
     if raw.startswith("\r\n", at) and character == "\n":
         return 2
-    return 1 if raw.startswith(character, at) or character not in _WHITE else 0
+    return int(raw.startswith(character, at))

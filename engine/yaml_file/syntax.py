@@ -11,6 +11,7 @@ import re
 from .document import Place, line_starts, place_at
 from .event import SyntaxFault
 
+_UNKNOWN = "this is not YAML; compare its quotes, brackets and indents"
 _QUOTE_IT = "put the text in quotes"
 # What the parser says; our sentence, with the groups of the match; whether to point at the
 # beginning of what was being read instead of the place where reading stopped.
@@ -60,6 +61,7 @@ _RULES: tuple[tuple[str, str, bool], ...] = (
         "a list item cannot stand among keys; indent it below its key",
         False,
     ),
+    (r"", _UNKNOWN, False),
 )
 _KEY_FOUND_WITHIN = 1000  # characters; what the parser looks ahead for a colon, rounded down
 _TOO_HIGH = re.compile(r"\\U(?!000|0010)[0-9a-fA-F]{8}")
@@ -74,11 +76,10 @@ def explain(fault: SyntaxFault, text: str) -> tuple[str, int]:
     special = _special(fault.said, text, here, began)
     if special:
         return special
-    for pattern, message, points_back in _RULES:
-        match = re.search(pattern, fault.said)
-        if match:
-            return message.format(*match.groups()), began if points_back else here
-    return f"this is not YAML{fault.said}; compare its quotes, brackets and indents", here
+    rule = next(rule for rule in _RULES if re.search(rule[0], fault.said))
+    match = re.search(rule[0], fault.said)
+    groups = match.groups() if match else ()
+    return rule[1].format(*groups), began if rule[2] else here
 
 
 def _special(said: str, text: str, here: int, began: int) -> tuple[str, int] | None:
@@ -145,7 +146,7 @@ def _without_mark(text: str) -> tuple[str, int]:
     match = _TOO_HIGH.search(text)
     if match:
         return f"{match[0]} is beyond the last character of Unicode; correct it", match.start()
-    return "this is not YAML; compare its quotes, brackets and indents", 0
+    return _UNKNOWN, 0
 
 
 def _lines(text: str, offset: int) -> tuple[int, int]:

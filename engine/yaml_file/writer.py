@@ -18,9 +18,7 @@ _STEP = "  "
 _KEY_AT_MOST = 120  # the parser finds a key only if its colon is near; longer ones are marked
 _AIRY_DEPTHS = 2  # the file itself and its sections have empty lines between long entries
 
-_ESCAPED = re.compile(
-    "[^ !#-\\[\\]-~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
+_ESCAPED = re.compile(r'["\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]')
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _WORDS = {None: "null", True: "true", False: "false"}
 _SPECIAL_FIRST = frozenset("-?:,[]{}#&*!|>'\"%@`=<\t \xa0")
@@ -71,25 +69,28 @@ def _value_lines(head: str, value: JSON, *, depth: int) -> list[str]:
     """The lines of a value, the first of them after `head`."""
     if isinstance(value, str):
         return _text_lines(head, value, depth=depth)
-    short = flow(value)
-    if short is not None and len(head) + 1 + len(short) <= WIDTH:
-        return [f"{head} {short}"]
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and not _fits(head, value):
         return [head, *mapping_lines(value, depth=depth + 1)]
-    if isinstance(value, Sequence):
+    if isinstance(value, Sequence) and not _fits(head, value):
         return [head, *_item_lines(value, depth=depth + 1)]
-    return [f"{head} {short}"]
+    return [f"{head} {flow(value)}"]
+
+
+def _fits(head: str, value: JSON) -> bool:
+    """Whether a collection can stand behind `head` on one line."""
+    short = flow(value)
+    return short is not None and (not value or len(head) + 1 + len(short) <= WIDTH)
 
 
 def _item_lines(items: Sequence[JSON], *, depth: int) -> list[str]:
-    pad = _STEP * depth
+    head = f"{_STEP * depth}-"
     lines: list[str] = []
     for item in items:
-        if isinstance(item, Mapping) and flow(item) is None:
+        if isinstance(item, Mapping) and not _fits(head, item):
             nested = mapping_lines(item, depth=depth + 1)
-            lines += [f"{pad}- {nested[0].lstrip(' ')}", *nested[1:]]
+            lines += [f"{head} {nested[0].lstrip(' ')}", *nested[1:]]
         else:
-            lines += _value_lines(f"{pad}-", item, depth=depth)
+            lines += _value_lines(head, item, depth=depth)
     return lines
 
 

@@ -24,5 +24,5 @@ def ask(model: Model, request: Request) -> tuple[list[str], Reply]:
 async def wait_until(holds: Callable[[], bool], *, seconds: float = 10.0) -> None:
     """Wait for something that must come true; `TimeoutError` if it does not."""
     async with asyncio.timeout(seconds):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - it comes true in another thread
             await asyncio.sleep(0.005)

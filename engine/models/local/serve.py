@@ -16,6 +16,7 @@ from typing import Any
 
 CONTEXT_TOKENS = 4096
 SLOTS = 2
+BATCH_TOKENS = 128  # a request that was given up still finishes its batch: about a second
 SEED = 7
 
 
@@ -41,6 +42,7 @@ def _serve(order: dict[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has no typ
     parameters.api_keys = [order["key"]]
     parameters.n_ctx = CONTEXT_TOKENS
     parameters.n_parallel = SLOTS
+    parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
     parameters.kv_unified = True
     parameters.chat_template = order["template"]
     parameters.ui = False

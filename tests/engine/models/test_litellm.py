@@ -116,7 +116,6 @@ def test_exactly_this_is_sent(stub: StubProvider) -> None:
             {"role": "user", "content": "look", "name": "ada"},
             {
                 "role": "assistant",
-                "content": None,
                 "tool_calls": [
                     {
                         "id": "call_1",
@@ -149,9 +148,7 @@ def test_a_message_to_cache_is_marked_for_providers_that_want_the_mark(
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_a_schema_is_sent_and_is_strict_where_it_can_be(
-    stub: StubProvider, closed: bool
-) -> None:
+def test_a_schema_is_sent_and_is_strict_where_it_can_be(stub: StubProvider, closed: bool) -> None:
     schema: dict[str, JSON] = {
         "type": "object",
         "properties": {"lang": {"enum": ["en", "fr"]}},
@@ -301,9 +298,7 @@ def test_an_empty_answer_is_an_error_that_knows_why(
 
 
 @pytest.mark.parametrize("fault", ["400", "401", "500", "sse_error", "reset"])
-def test_no_key_is_in_any_text_of_an_error_or_of_its_causes(
-    stub: StubProvider, fault: str
-) -> None:
+def test_no_key_is_in_any_text_of_an_error_or_of_its_causes(stub: StubProvider, fault: str) -> None:
     stub.push(StubAnswer(fault=fault, message=f"Incorrect API key provided: {SECRET} \nand more"))
     error = failure(to(stub))
     shown = "".join(traceback.format_exception(error))

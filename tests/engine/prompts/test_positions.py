@@ -101,7 +101,7 @@ def test_a_plain_number_stands_in_the_first_column() -> None:
     ("source", "line", "column"),
     [
         ("a {{ x ? y }}", 1, 8),
-        ("ä\n  {{ x", 2, 7),
+        ("ä\n  {{ x", 2, 6),
         ("ok\n{# never closed", 2, 1),
         ("ok\n  {% raw %} never closed", 2, 3),
         ("{{ x.y( }}", 1, 9),

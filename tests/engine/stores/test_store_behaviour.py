@@ -36,7 +36,9 @@ def run(test: Callable[[], object]) -> None:
     asyncio.run(test())  # type: ignore[arg-type]
 
 
-async def tell(store: Store, key: SessionKey, run_id: str, text: str = "hello", **more: object) -> Turn:
+async def tell(
+    store: Store, key: SessionKey, run_id: str, text: str = "hello", **more: object
+) -> Turn:
     """One whole turn that is done."""
     change = more.pop("change", NO_CHANGE)
     records = more.pop("records", ())
@@ -130,19 +132,47 @@ def test_a_run_comes_back_as_it_was_put(make_store: MakeStore) -> None:
     async def test() -> None:
         store = make_store()
         records = (
-            Record("route", "done", "router", fields={"reason": "it is"}, choices=("a", "b"),
-                   tasks={"a": "do it"}, fingerprint="f", started=1.25, ended=2.5),
+            Record(
+                "route",
+                "done",
+                "router",
+                fields={"reason": "it is"},
+                choices=("a", "b"),
+                tasks={"a": "do it"},
+                fingerprint="f",
+                started=1.25,
+                ended=2.5,
+            ),
             Record("late", "skipped", because="router chose a"),
-            Record("odd", "done", output=[1, None, {"x": 2.5}], state={"k": [1]},
-                   session_state={"n": True}, usage=Usage(calls=1, cost=None)),
+            Record(
+                "odd",
+                "done",
+                output=[1, None, {"x": 2.5}],
+                state={"k": [1]},
+                session_state={"n": True},
+                usage=Usage(calls=1, cost=None),
+            ),
             asked(
                 Message(role="system", content="Be kind"),
                 Message(role="tool", content="7", tool_call_id="c1", name="add", cache=True),
-                Message(role="assistant", content="", tool_calls=(ToolCall(id="c1", name="add", arguments="{}"),)),
+                Message(
+                    role="assistant",
+                    content="",
+                    tool_calls=(ToolCall(id="c1", name="add", arguments="{}"),),
+                ),
             ),
         )
-        turn = await tell(store, KEY, "r1", records=records, given_state={"a": [1]}, graph="g",
-                          usage=Usage(1, 2, 3, 4, 0.5), started=1.0, ended=4.0)
+        turn = await tell(
+            store,
+            KEY,
+            "r1",
+            records=records,
+            given_state={"a": [1]},
+            graph="g",
+            usage=Usage(1, 2, 3, 4, 0.5),
+            started=1.0,
+            ended=4.0,
+        )
         await store.close()
         found = await make_store().run(KEY, "r1")
         assert found is not None
@@ -160,8 +190,14 @@ def test_every_text_survives(make_store: MakeStore, text: str) -> None:
     async def test() -> None:
         store = make_store()
         key = SessionKey(text or None, text or "s")
-        await tell(store, key, text or "r", text or "t", records=[Record("n", "done", output=text)],
-                   answer=text)
+        await tell(
+            store,
+            key,
+            text or "r",
+            text or "t",
+            records=[Record("n", "done", output=text)],
+            answer=text,
+        )
         other = make_store()
         found = await other.run(key, text or "r")
         assert found is not None
@@ -268,7 +304,10 @@ def test_replayed_messages_are_filled_in_again(make_store: MakeStore) -> None:
         second = await tell(store, KEY, "r2", "two")
         user, assistant = replayed(first)
         messages = (
-            *replayed(first), assistant, user, *replayed(second),
+            *replayed(first),
+            assistant,
+            user,
+            *replayed(second),
             user.model_copy(update={"content": "o..."}),
             Message(role="user", content="one", name="ann", origin="r1"),
             Message(role="user", content="one", origin="elsewhere"),
@@ -297,7 +336,11 @@ def test_turns_are_the_newest_oldest_first(make_store: MakeStore) -> None:
         assert [turn.number for turn in await store.turns(KEY, last=1, since=28)] == [30]
         assert await store.turns(KEY, last=0) == []
         assert await store.turns(KEY, since=30) == []
-        assert [turn.run_id for turn in await store.runs(KEY, limit=3, offset=1)] == ["r30", "f29", "r29"]
+        assert [turn.run_id for turn in await store.runs(KEY, limit=3, offset=1)] == [
+            "r30",
+            "f29",
+            "r29",
+        ]
         await store.close()
 
     run(test)
@@ -309,7 +352,9 @@ def test_the_newest_summary_that_covers_no_later_turn_is_found(make_store: MakeS
         for number, covers in enumerate((1, 3, 2, 3), start=1):
             summary = Summary(f"s{number}", covers=covers)
             await tell(store, KEY, f"r{number}", change=Change(summary=summary))
-        texts = [found and found.text for found in [await store.summary(KEY, until=n) for n in range(5)]]
+        texts = [
+            found and found.text for found in [await store.summary(KEY, until=n) for n in range(5)]
+        ]
         assert texts == [None, "s1", "s3", "s4", "s4"]
         head = await store.head(KEY)
         assert head is not None and head.summary == Summary("s4", covers=3)
@@ -321,8 +366,11 @@ def test_the_newest_summary_that_covers_no_later_turn_is_found(make_store: MakeS
 def test_two_users_never_meet(make_store: MakeStore) -> None:
     async def test() -> None:
         store = make_store()
-        keys = [SessionKey(user, session) for user in (None, "None", "null", "../x", "Ann", "ann", "é" * 5000)
-                for session in ("s", "None", "../../s", "S", "x" * 10_000)]
+        keys = [
+            SessionKey(user, session)
+            for user in (None, "None", "null", "../x", "Ann", "ann", "é" * 5000)
+            for session in ("s", "None", "../../s", "S", "x" * 10_000)
+        ]
         for number, key in enumerate(keys):
             await tell(store, key, f"r{number}", f"secret {number}", change=Change({"n": number}))
         other = make_store()
@@ -332,7 +380,9 @@ def test_two_users_never_meet(make_store: MakeStore) -> None:
             assert await other.run(key, f"r{number + 1}") is None
             assert await other.find(f"r{number}") == key
         assert {info.key for info in await other.sessions(None)} == set(keys[:5])
-        assert [hit.key for hit in await other.search("ann", "SECRET", last=99)] == keys[25:30][::-1]
+        assert [hit.key for hit in await other.search("ann", "SECRET", last=99)] == keys[25:30][
+            ::-1
+        ]
         assert await other.delete_user("ann") == 5
         assert await other.head(keys[25]) is None
         assert await other.head(keys[20]) is not None
@@ -365,13 +415,19 @@ def test_sessions_are_listed_by_their_last_activity(make_store: MakeStore) -> No
         store = make_store()
         keys = [SessionKey("ann", f"s{number}") for number in range(5)]
         for number, key in enumerate(keys):
-            await tell(store, key, f"r{number}", f"first of {number}", started=9.0 - number, ended=9.5)
+            await tell(
+                store, key, f"r{number}", f"first of {number}", started=9.0 - number, ended=9.5
+            )
         await tell(store, keys[1], "again", "more", ended=20.0)
         lease = await store.begin(keys[3], Turn("under way", "x"))
         await store.rename(keys[0], "a name")
         listed = await make_store().sessions("ann")
         assert [info.key.session_id for info in listed] == ["s3", "s1", "s4", "s2", "s0"]
-        assert (listed[1].turns, listed[1].updated, listed[1].first_input) == (2, 20.0, "first of 1")
+        assert (listed[1].turns, listed[1].updated, listed[1].first_input) == (
+            2,
+            20.0,
+            "first of 1",
+        )
         assert (listed[4].started, listed[4].name) == (9.0, "a name")
         assert await store.sessions("ann", limit=2, offset=1) == listed[1:3]
         await store.release(lease)
@@ -409,7 +465,11 @@ def test_a_search_finds_the_turns_of_other_sessions_newest_first(make_store: Mak
         assert found[0].key == SessionKey("ann", "b")
         assert [hit.turn.run_id for hit in await store.search("ann", "ITALY", last=1)] == ["c1"]
         assert len(await store.search("ann", "", last=9)) == 6
-        assert [hit.turn.run_id for hit in await store.search("ann", "", last=9, limit=3)] == ["c2", "c1", "b2"]
+        assert [hit.turn.run_id for hit in await store.search("ann", "", last=9, limit=3)] == [
+            "c2",
+            "c1",
+            "b2",
+        ]
         assert await store.search("ann", "rome", last=0) == []
         assert await store.search("bob", "", last=9) == []
         await store.close()
@@ -461,8 +521,10 @@ def test_a_lease_that_has_ended_writes_nothing_more(make_store: MakeStore) -> No
         await store.release(lease)
         await store.release(lease)
         newer = await store.begin(KEY, Turn("r1", "x"))
-        for late in (store.put(lease, [Record("a", "done")]),
-                     store.finish(lease, Turn("r1", "x", status="done"), NO_CHANGE)):
+        for late in (
+            store.put(lease, [Record("a", "done")]),
+            store.finish(lease, Turn("r1", "x", status="done"), NO_CHANGE),
+        ):
             with pytest.raises(Conflict, match="r1"):
                 await late
         await store.finish(newer, Turn("r1", "x", status="done"), NO_CHANGE)
@@ -501,13 +563,25 @@ def test_what_was_deleted_under_a_writer_stays_deleted(make_store: MakeStore) ->
 def test_a_deleted_run_is_gone_with_all_its_words(make_store: MakeStore) -> None:
     async def test() -> None:
         store = make_store()
-        first = await tell(store, KEY, "r1", "secret", change=Change(summary=Summary("s1", covers=1)))
-        second = await tell(store, KEY, "r2", "plain", change=Change(summary=Summary("s2", covers=2)))
+        first = await tell(
+            store, KEY, "r1", "secret", change=Change(summary=Summary("s1", covers=1))
+        )
+        second = await tell(
+            store, KEY, "r2", "plain", change=Change(summary=Summary("s2", covers=2))
+        )
         user, assistant = replayed(first)
         cut = user.model_copy(update={"content": "sec..."})
-        await tell(store, KEY, "r3", records=[asked(user, assistant, cut, assistant, *replayed(second)),
-                                              asked(*replayed(second), node="other"), Record("n", "done")],
-                   change=Change({"kept": 1}))
+        await tell(
+            store,
+            KEY,
+            "r3",
+            records=[
+                asked(user, assistant, cut, assistant, *replayed(second)),
+                asked(*replayed(second), node="other"),
+                Record("n", "done"),
+            ],
+            change=Change({"kept": 1}),
+        )
         assert await store.delete_run(KEY, "r1")
         assert not await store.delete_run(KEY, "r1")
         other = make_store()
@@ -517,9 +591,12 @@ def test_a_deleted_run_is_gone_with_all_its_words(make_store: MakeStore) -> None
         assert found is not None
         messages = found.records["writer"].exchanges[0].messages
         assert [(m.role, m.content, m.origin) for m in messages] == [
-            ("user", "(deleted)", "r1"), ("assistant", "(deleted)", "r1"),
-            ("user", "(deleted)", "r1"), ("assistant", "(deleted)", "r1"),
-            ("user", "plain", "r2"), ("assistant", "plain!", "r2"),
+            ("user", "(deleted)", "r1"),
+            ("assistant", "(deleted)", "r1"),
+            ("user", "(deleted)", "r1"),
+            ("assistant", "(deleted)", "r1"),
+            ("user", "plain", "r2"),
+            ("assistant", "plain!", "r2"),
         ]
         assert found.records["other"].exchanges[0].messages == replayed(second)
         assert await other.summary(KEY, until=9) is None
@@ -602,10 +679,17 @@ def test_threads_with_their_own_loops_lose_nothing(make_store: MakeStore) -> Non
     async def work(name: str) -> None:
         for number in range(6):
             run_id = f"{name}-{number}"
-            await tell(store, KEY, run_id, records=[Record("n", "done", output=run_id)],
-                       change=Change({run_id: number}))
+            await tell(
+                store,
+                KEY,
+                run_id,
+                records=[Record("n", "done", output=run_id)],
+                change=Change({run_id: number}),
+            )
 
-    threads = [threading.Thread(target=lambda name=name: asyncio.run(work(name))) for name in "abcdefgh"]
+    threads = [
+        threading.Thread(target=lambda name=name: asyncio.run(work(name))) for name in "abcdefgh"
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -618,5 +702,3 @@ def test_threads_with_their_own_loops_lose_nothing(make_store: MakeStore) -> Non
         await store.close()
 
     run(check)
-
-

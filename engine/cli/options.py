@@ -1,0 +1,128 @@
+"""Options that several commands have, and what they stand for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from ..graph import Graph
+from ..stores import Store, TinyDBStore
+from .settings import DEFAULT_STORE, settings_of
+
+GraphFile: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="GRAPH", help="A graph file.", show_default=False)
+]
+AsJson: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON value.", show_default=False)
+]
+User: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="ID", help="Whose session it is.", show_default=False)
+]
+Session: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="ID", help="The session.", show_default=False)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a graph file is read."""
+
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PACKAGE",
+            help="A package whose functions and classes the graph may name; repeatable.",
+            show_default=False,
+        ),
+    ] = None
+    prompts: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="A folder of templates; repeatable.", show_default=False
+        ),
+    ] = None
+
+    def graph(self, file: Path) -> Graph:
+        """The graph; raises `DefinitionError`."""
+        settings = settings_of(Path.cwd())
+        allow = [*(self.allow or ()), *settings.allow]
+        if allow:
+            _make_importable(Path.cwd(), settings.folder)
+        return Graph.load(file, prompt_dirs=[*(self.prompts or ()), *settings.prompts], allow=allow)
+
+    def words(self) -> list[str]:
+        """The same options as words of a command."""
+        words = [word for package in self.allow or () for word in ("--allow", package)]
+        return words + [word for folder in self.prompts or () for word in ("--prompts", str(folder))]
+
+
+@dataclass(frozen=True, slots=True)
+class Storing:
+    """Where sessions are kept."""
+
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The store; if left out TEAMGRAPH_STORE, the project's, or .teamgraph here.",
+            show_default=False,
+        ),
+    ] = None
+
+    @property
+    def folder(self) -> Path:
+        """The store's directory, there or not."""
+        if self.store is not None:
+            return self.store
+        if named := os.environ.get("TEAMGRAPH_STORE"):
+            return Path(named)
+        return settings_of(Path.cwd()).store or DEFAULT_STORE
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Store]:
+        """The store, closed afterwards."""
+        store = TinyDBStore(self.folder)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    def words(self) -> list[str]:
+        """The same options as words of a command."""
+        return ["--store", str(self.store)] if self.store is not None else []
+
+
+@dataclass(frozen=True, slots=True)
+class Modelling:
+    """Which model answers."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="The model of every node: an id such as openai/gpt-5-mini, local, or echo.",
+            show_default=False,
+        ),
+    ] = None
+
+    def settle(self) -> None:
+        """Let the project's model stand where neither option, graph nor environment names one."""
+        model = settings_of(Path.cwd()).model
+        if model is not None:
+            os.environ.setdefault("TEAMGRAPH_MODEL", model)
+
+    def words(self) -> list[str]:
+        """The same options as words of a command."""
+        return ["--model", self.model] if self.model is not None else []
+
+
+def _make_importable(*folders: Path | None) -> None:
+    """Let a project's own packages be found, after everything that is installed."""
+    sys.path += [str(folder) for folder in folders if folder and str(folder) not in sys.path]

@@ -1,0 +1,158 @@
+"""What a run does, told beside its answer: a reader of events, and nothing more.
+
+On a terminal each node under way has a moving line, and what is done stays as a line above; where
+standard error goes elsewhere there are only those lines. While the answer is being written no line
+comes between its words.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from rich.console import Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from ..events import (
+    Event,
+    NodeFailed,
+    NodeFinished,
+    NodeRetried,
+    NodeSkipped,
+    NodeStarted,
+    PromptRendered,
+    RunFinished,
+    ToolCalled,
+)
+from ..messages import Usage
+from ..models import LOCAL_NOTICE
+from ..session import Record
+from .screen import Tone, console, in_line
+
+_NOTICES: Mapping[str, str] = {
+    "local": f"local: {LOCAL_NOTICE}",
+    "echo": "echo: a scripted stand-in, no model is asked",
+}
+_SHORT = 100
+
+
+class Progress:
+    """Tells events as notes on standard error; `pause` while the answer is being written."""
+
+    def __init__(self) -> None:
+        self._console = console(sys.stderr)
+        self._running: dict[str, str] = {}
+        self._noticed: set[str] = set()
+        self._waiting: list[Text] = []
+        self._is_paused = False
+        self._live: Live | None = None
+
+    def take(self, event: Event) -> None:
+        """Tell what there is to tell of an event."""
+        node = event.node or ""
+        if isinstance(event, NodeStarted):
+            self._running[node] = event.kind
+        elif isinstance(event, NodeFinished | NodeSkipped | NodeFailed):
+            self._running.pop(node, None)
+        elif isinstance(event, PromptRendered) and event.model in _NOTICES:
+            if event.model not in self._noticed:
+                self._noticed.add(event.model)
+                self._print(Text(_NOTICES[event.model], style=Tone.WARNING.value))
+        line = line_of(event)
+        if line is not None:
+            self._print(line)
+        self._refresh()
+
+    def pause(self) -> None:
+        """Take the moving lines away and keep what is to be told."""
+        if not self._is_paused:
+            self._is_paused = True
+            self._stop()
+
+    def go_on(self) -> None:
+        """Tell what has waited."""
+        self._is_paused = False
+        for line in self._waiting:
+            self._print(line)
+        self._waiting.clear()
+        self._refresh()
+
+    def close(self) -> None:
+        """Tell what has waited, and leave nothing that moves."""
+        self._running.clear()
+        self.go_on()
+        self._stop()
+
+    def _print(self, line: Text) -> None:
+        if self._is_paused:
+            self._waiting.append(line)
+        else:
+            self._console.print(line)
+
+    def _refresh(self) -> None:
+        if self._is_paused or not self._console.is_terminal:
+            return
+        if not self._running:
+            self._stop()
+            return
+        if self._live is None:
+            self._live = Live(console=self._console, transient=True, refresh_per_second=10)
+            self._live.start()
+        self._live.update(Group(*(Spinner("dots", text=_under_way(*one)) for one in self._running.items())))
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def line_of(event: Event) -> Text | None:
+    """The line that stays of an event, None for most of them."""
+    node = event.node or ""
+    match event:
+        case NodeFinished():
+            return _done(event.record, replayed=event.replayed)
+        case NodeSkipped():
+            return _line("-", node, f"skipped: {event.because}", Tone.QUIET)
+        case NodeRetried():
+            text = f"attempt {event.attempt} failed: {event.error}; again in {event.wait:.1f} s"
+            return _line("~", node, text, Tone.WARNING)
+        case NodeFailed():
+            return _line("x", node, f"failed: {event.error}", Tone.BAD)
+        case ToolCalled():
+            return _line(".", node, f"calls {event.tool}({event.arguments})", Tone.QUIET)
+        case RunFinished():
+            return Text(f"done in {event.run.duration:.1f} s{spent(event.run.usage)}", style="dim")
+        case _:
+            return None
+
+
+def spent(usage: Usage) -> str:
+    """What model calls cost, to follow another fact; nothing if there were none."""
+    if not usage.calls:
+        return ""
+    calls = "1 call" if usage.calls == 1 else f"{usage.calls} calls"
+    cost = f", ${usage.cost:.4f}" if usage.cost else ""
+    return f", {calls}, {usage.input_tokens} tokens in, {usage.output_tokens} out{cost}"
+
+
+def _done(record: Record, *, replayed: bool) -> Text:
+    text = f"{max(0.0, record.ended - record.started):.1f} s"
+    if record.choices is not None:
+        text = f"chose {', '.join(record.choices) or 'nothing'} ({text})"
+    if replayed:
+        text = "was done before"
+    elif record.error is not None:
+        text = f"{text}, after it failed: {record.error}"
+    return _line("+", record.node, text, Tone.WARNING if record.error else Tone.GOOD)
+
+
+def _line(mark: str, node: str, text: str, tone: Tone) -> Text:
+    said = in_line(text)
+    return Text.assemble((f"{mark} ", tone.value), (node, "bold"), f": {said}")
+
+
+def _under_way(node: str, kind: str) -> Text:
+    return Text.assemble((node, "bold"), f" ({kind})")

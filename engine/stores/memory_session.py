@@ -1,0 +1,113 @@
+"""A session of the memory store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from ..messages import JSON, Message
+from ..session import Change, Head, Record, SessionInfo, SessionKey, Summary, Turn
+from .codec import DELETED, normal_mapping
+
+
+@dataclass(slots=True)
+class MemorySession:
+    """What a session holds; `done` are the run ids of the done turns in their order."""
+
+    activity: int = 0
+    name: str | None = None
+    last_number: int = 0
+    turns: dict[str, Turn] = field(default_factory=dict[str, Turn])
+    done: list[str] = field(default_factory=list[str])
+    records: dict[str, dict[tuple[str, int], Record]] = field(
+        default_factory=dict[str, dict[tuple[str, int], Record]]
+    )
+    state: dict[str, JSON] = field(default_factory=dict[str, JSON])
+    node_states: dict[str, Mapping[str, JSON]] = field(
+        default_factory=dict[str, Mapping[str, JSON]]
+    )
+    summaries: dict[int, Summary] = field(default_factory=dict[int, Summary])
+
+    def head(self) -> Head:
+        """Where the session stands."""
+        return Head(
+            version=self.last_number,
+            turns=self.last_number,
+            state=normal_mapping(self.state),
+            node_states={node: normal_mapping(state) for node, state in self.node_states.items()},
+            summary=self.summary(),
+            name=self.name,
+        )
+
+    def summary(self, *, until: int | None = None) -> Summary | None:
+        """The newest summary, of those that cover no turn after number `until` if it is given."""
+        known = [covers for covers in self.summaries if until is None or covers <= until]
+        return self.summaries[max(known)] if known else None
+
+    def info(self, key: SessionKey) -> SessionInfo:
+        """The session in a list."""
+        runs = list(self.turns.values())
+        latest = [*runs[-1:], *(self.turns[run_id] for run_id in self.done[-1:])]
+        return SessionInfo(
+            key=key,
+            turns=self.last_number,
+            started=runs[0].started if runs else 0.0,
+            updated=max((max(turn.started, turn.ended) for turn in latest), default=0.0),
+            name=self.name,
+            first_input=runs[0].input if runs else "",
+        )
+
+    def finish(self, run_id: str, turn: Turn, change: Change) -> Turn:
+        """Close a run; if it is done, the session moves."""
+        number = self.last_number + 1 if turn.status == "done" else 0
+        turn = replace(plain_turn(turn), run_id=run_id, number=number)
+        state = normal_mapping(change.state)
+        node_states = {node: normal_mapping(kept) for node, kept in change.node_states.items()}
+        self.turns[run_id] = turn
+        if number:
+            self.last_number = number
+            self.done.append(run_id)
+            self.state.update(state)
+            self.node_states.update(node_states)
+            if change.summary is not None:
+                self.summaries[change.summary.covers] = change.summary
+        return turn
+
+    def delete_run(self, run_id: str) -> bool:
+        """Delete a run and its words; False if it is not there."""
+        if run_id not in self.turns:
+            return False
+        number = self.turns.pop(run_id).number
+        self.records.pop(run_id, None)
+        for records in self.records.values():
+            for attempt, record in records.items():
+                records[attempt] = _without_run(record, run_id)
+        if number:
+            self.done.remove(run_id)
+            for covers in [covers for covers in self.summaries if covers >= number]:
+                del self.summaries[covers]
+        return True
+
+
+def plain_turn(turn: Turn) -> Turn:
+    """The turn as it comes back from a store."""
+    if not turn.given_state:
+        return turn
+    return replace(turn, given_state=normal_mapping(turn.given_state))
+
+
+def _without_run(record: Record, run_id: str) -> Record:
+    exchanges = tuple(
+        replace(
+            exchange,
+            messages=tuple(_without_words(message, run_id) for message in exchange.messages),
+        )
+        for exchange in record.exchanges
+    )
+    return replace(record, exchanges=exchanges)
+
+
+def _without_words(message: Message, run_id: str) -> Message:
+    if message.origin != run_id:
+        return message
+    return message.model_copy(update={"content": DELETED})

@@ -1,0 +1,33 @@
+"""What to do about bytes at the end of a journal that are no whole transaction."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from ..errors import DamagedStore
+from . import disk
+from .line import sequences
+
+
+class TornTail(UserWarning):
+    """The last write of a killed process was cut from a journal; its bytes were kept aside."""
+
+
+def keep_aside(path: Path, rest: bytes, end: int, expected: int) -> None:
+    """Keep the bytes behind `end`, where transaction `expected` was begun, in a file of their own.
+
+    Raises `DamagedStore` if they can be no torn write: a whole line of another transaction is
+    among them.
+    """
+    if any(sequence != expected for sequence in sequences(rest)):
+        raise DamagedStore(
+            f"{path}: damaged at byte {end}; restore the file from a backup, or delete the session"
+        )
+    torn = path.with_suffix(".torn")
+    disk.append(torn, rest)
+    warnings.warn(
+        f"{path}: a torn write of {len(rest)} bytes was cut and kept in {torn.name}",
+        TornTail,
+        stacklevel=2,
+    )

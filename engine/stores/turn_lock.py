@@ -1,0 +1,49 @@
+"""The turn of a session among processes: a lock on a file beside the journal."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from . import disk
+
+
+class TurnLock:
+    """Held for as long as a run lasts; the operating system frees it when the process dies."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = -1
+
+    def take(self) -> bool:
+        """Have the turn; False if another process has it."""
+        try:
+            while True:
+                if self._file < 0:
+                    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+                    self._file = os.open(self._path, flags, 0o600)
+                if not disk.lock(self._file, wait=False):
+                    return False
+                if self._is_current():
+                    return True
+                self.close()
+        except OSError as error:
+            raise disk.failure(error, self._path) from error
+
+    def give(self) -> None:
+        """Let another process have the turn."""
+        if self._file >= 0:
+            disk.unlock(self._file)
+
+    def close(self) -> None:
+        """Let go of the file, and of the turn."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _is_current(self) -> bool:
+        """Whether the file still lies there: it is deleted with its session."""
+        try:
+            return self._path.stat().st_ino == os.fstat(self._file).st_ino
+        except FileNotFoundError:
+            return False
