@@ -56,7 +56,7 @@ cover: $(DEV) ## all tests, and the branch coverage of engine and nodes
 	@$(BIN)/coverage report
 
 bench: $(DEV) ## what a run costs, in CPU time
-	@$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' -p no:xdist -s $(ARGS)
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 # The first Python of the list that will do, in the shell's $python.
 define find_python

@@ -1,0 +1,28 @@
+"""Prints the table: `python -m tests.benchmarks [--short] [NAME...]`."""
+
+from __future__ import annotations
+
+import sys
+
+from . import overhead, render, start, turn
+
+TABLES = {
+    "start": start.rows,
+    "overhead": overhead.rows,
+    "render": render.rows,
+    "turn": turn.rows,
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Print the tables that are named, or all."""
+    short = "--short" in arguments
+    wanted = [name for name in arguments if name in TABLES] or list(TABLES)
+    for name in wanted:
+        print(f"\n{name}")
+        for row in TABLES[name](short=short):
+            print(f"  {row}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

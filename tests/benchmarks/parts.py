@@ -1,0 +1,94 @@
+"""What the benchmarks run: nodes that do nothing, a model that answers at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from engine import Chunk, Context, Graph, Node, Reply, Request, Result, Usage
+from engine.session import Change, Head, Record, SessionKey, Summary, Turn
+from engine.stores import Lease, MemoryStore
+
+POLYGLOT = Path(__file__).parents[2] / "graphs" / "polyglot.yaml"
+
+
+class Nothing(Node):
+    """Does nothing."""
+
+    prompts: ClassVar[bool] = False
+
+    async def run(self, context: Context) -> Result:
+        return Result("x")
+
+
+class Nap(Node):
+    """Waits 20 ms, as a fast model does."""
+
+    prompts: ClassVar[bool] = False
+
+    async def run(self, context: Context) -> Result:
+        await asyncio.sleep(0.02)
+        return Result("x")
+
+
+def chain(length: int) -> Graph:
+    """One node after the other."""
+    nodes = {f"n{index}": Nothing(needs=[f"n{index - 1}"] * bool(index)) for index in range(length)}
+    return Graph(name="chain", nodes=nodes, output=f"n{length - 1}")
+
+
+def fan(width: int) -> Graph:
+    """One node, then many beside each other, then a join."""
+    many = {f"n{index}": Nap(needs=["first"]) for index in range(width)}
+    return Graph(
+        name="fan",
+        nodes={"first": Nap(), **many, "join": Nap(needs=list(many))},
+        output="join",
+    )
+
+
+class Instant:
+    """A model that answers at once, or after `latency` seconds."""
+
+    def __init__(self, latency: float = 0.0) -> None:
+        self._latency = latency
+
+    async def ask(self, request: Request) -> AsyncIterator[Chunk | Reply]:
+        if self._latency:
+            await asyncio.sleep(self._latency)
+        text = "This is the answer to your question, in two sentences. I hope that it helps you."
+        if request.choices:
+            text = '{"reason": "The user writes English", "choice": "english"}'
+        elif request.schema:
+            text = '{"summary": "They talked about the weather at the sea.", "topics": ["weather"]}'
+        yield Chunk(text)
+        yield Reply(text, usage=Usage(input_tokens=200, output_tokens=30, calls=1, cost=0.001))
+
+
+class Forgetful(MemoryStore):
+    """A store that keeps nothing: what is left is the engine's own cost."""
+
+    async def begin(self, key: SessionKey, turn: Turn, **_: object) -> Lease:  # type: ignore[override]  # whatever the policy
+        return Lease(key, turn.run_id, Head())
+
+    async def put(self, lease: Lease, records: Sequence[Record]) -> None:
+        return None
+
+    async def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
+        return turn
+
+    async def release(self, lease: Lease) -> None:
+        return None
+
+    async def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
+        return None
+
+    async def turns(
+        self, key: SessionKey, *, last: int | None = None, since: int = 0
+    ) -> list[Turn]:
+        return []
+
+    async def summary(self, key: SessionKey, *, until: int) -> Summary | None:
+        return None

@@ -1,0 +1,67 @@
+"""What a turn of a team costs: history, router, member, summarizer; durable for each node."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine import Graph, MemoryStore, Runner, Store, TinyDBStore
+
+from .parts import POLYGLOT, Instant
+from .row import Row, cpu_of, median
+
+
+def rows(*, short: bool) -> Iterator[Row]:
+    """One long session on each store, then many short ones."""
+    last = 60 if short else 1010
+    yield from _session("in memory", MemoryStore(), last)
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _session("TinyDB journal, sync never", TinyDBStore(folder, sync="never"), last)
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _session("TinyDB journal, sync at the turn's end", TinyDBStore(folder), last)
+        size = sum(path.stat().st_size for path in Path(folder).rglob("*.jsonl"))
+        yield Row("  bytes kept for a turn, with its texts", size / last, "bytes")
+    users = 50 if short else 1000
+    with tempfile.TemporaryDirectory() as folder:
+        cost = asyncio.run(_many(TinyDBStore(folder), users, turns=5))
+        yield Row(f"{users} sessions x 5 turns, 100 at a time, a turn", cost * 1e3, "CPU ms", 1.0)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    yield Row("  memory of this process, all benchmarks so far included", memory, "MB")
+
+
+def _session(name: str, store: Store, last: int) -> Iterator[Row]:
+    costs = asyncio.run(_turns(store, last))
+    early, late = median(costs[5:30]), median(costs[-30:])
+    yield Row(f"a turn at turn 10, {name}", early * 1e3, "CPU ms", 1.0)
+    yield Row(f"  at turn {last}, in units of turn 10", late / early, "x", 1.2)
+
+
+async def _turns(store: Store, last: int) -> list[float]:
+    runner = Runner(Graph.load(POLYGLOT), store=store, model=Instant())
+
+    async def turn(number: int) -> None:
+        text = f"What about the weather in place number {number}, and the sea?"
+        await runner.arun(text, user_id="u", session_id="s")
+
+    costs = [await cpu_of(lambda number=number: turn(number)) for number in range(last)]
+    await store.close()
+    return costs
+
+
+async def _many(store: Store, users: int, *, turns: int) -> float:
+    runner = Runner(Graph.load(POLYGLOT), store=store, model=Instant(latency=0.02))
+    at_once = asyncio.Semaphore(100)
+
+    async def session(number: int) -> None:
+        async with at_once:
+            for turn in range(turns):
+                await runner.arun(f"turn {turn}", user_id=f"u{number}", session_id="s")
+
+    cost = await cpu_of(lambda: asyncio.gather(*(session(number) for number in range(users))))
+    heads = [await store.sessions(f"u{number}") for number in range(users)]
+    assert all(head[0].turns == turns for head in heads)
+    await store.close()
+    return cost / (users * turns)
