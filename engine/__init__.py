@@ -83,9 +83,9 @@ else:
         from importlib import import_module  # noqa: PLC0415  not a name of this package
 
         for home in _HOMES if name in __all__ else ():
-            names = vars(import_module(f".{home}", __name__))
-            if name in names:
-                return globals().setdefault(name, names[name])
+            found = getattr(import_module(f".{home}", __name__), name, None)
+            if found is not None:
+                return globals().setdefault(name, found)
         from .errors import closest  # noqa: PLC0415  as above
 
         near = closest(name, __all__)
@@ -96,10 +96,10 @@ else:
         return sorted({*globals(), *__all__})
 
 
-# From the ground up, so that a name is found where it is made, and nothing above it is imported.
+# From the ground up, so that a name is found where it is made, and little above it is imported.
 _HOMES = (
-    *("errors", "messages", "session", "models", "stores", "events", "imports", "declared"),
-    *("node", "plan", "graph", "runner"),
+    *("errors", "messages", "session", "declared", "imports", "events", "node", "plan"),
+    *("graph", "stores", "models", "runner"),
 )
 
 __all__ = [

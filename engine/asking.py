@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import time
 from typing import cast
 
@@ -18,6 +18,9 @@ from .returns import Shape, shape
 from .session import Exchange
 from .voice import Voice
 
+SHOWN = 60
+"""Characters of a wrong answer that an error shows."""
+
 
 @dataclass(slots=True)
 class Spent:
@@ -25,17 +28,23 @@ class Spent:
 
     graph: Graph
     usage: Usage = NO_USAGE
+    known_cost: float = 0.0
+
+    def count(self, usage: Usage) -> None:
+        """Count what was used, also in an earlier try of the run."""
+        self.usage += usage
+        self.known_cost += usage.cost or 0.0
 
     def add(self, usage: Usage) -> None:
         """Count a model call; raises `BudgetExceeded` if it was one too many."""
-        self.usage += usage
+        self.count(usage)
         budget, used = self.graph.budget, self.usage
         if budget is None:
             return
         tokens = used.input_tokens + used.output_tokens
         for name, spent, limit in (
             ("tokens", tokens, budget.tokens),
-            ("usd", used.cost or 0.0, budget.usd),
+            ("usd", self.known_cost, budget.usd),
             ("calls", used.calls, budget.calls),
         ):
             if limit is not None and spent > limit:
@@ -68,7 +77,10 @@ class Ask:
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
         """See `Context.ask`."""
         plain = self.node_id not in self.graph.shapes
-        return (await self._send(prompt, variables, streams=plain)).text
+        reply = await self._send(prompt, variables, streams=plain)
+        if not reply.text.strip():
+            raise AnswerError("the model's answer is empty", model=self.spec.id)
+        return reply.text
 
     async def reply(self, prompt: str | None = None, /, **variables: object) -> JSON:
         """See `Context.reply`."""
@@ -141,6 +153,8 @@ class Ask:
             PromptRendered, self.node_id, self.attempt, template, self.spec.id, request.messages
         )
         reply = await self._receive(request, streams=streams)
+        # A model that counts nothing was asked nevertheless.
+        usage = reply.usage if reply.usage.calls else replace(reply.usage, calls=1)
         self.exchanges.append(
             Exchange(
                 prompt=template,
@@ -148,20 +162,22 @@ class Ask:
                 model=reply.model or self.spec.id,
                 messages=request.messages,
                 reply=reply.text,
-                usage=reply.usage,
+                usage=usage,
                 finish_reason=reply.finish_reason,
                 started=started,
                 ended=time(),
             )
         )
-        self.spent.add(reply.usage)
+        self.spent.add(usage)
         return reply
 
     def _template(self, prompt: str | None) -> str:
         own = self.graph.templates.get(self.node_id)
+        if own is None:
+            raise InputError(
+                f"node {self.node_id!r} asks a model but has no prompt; name one in `prompt`"
+            )
         if prompt is None or prompt == self.graph.nodes[self.node_id].prompt:
-            if own is None:
-                raise InputError(f"node {self.node_id!r} asks a model but has no prompt")
             return own
         return prompt
 
@@ -217,25 +233,36 @@ def _choice_schema(
 
 def _read_choice(text: str, labels: Sequence[str]) -> Choice | str:
     """The choice in a model's answer, or why there is none. A bare label will do."""
-    by_name = {label.casefold(): label for label in labels}
-    bare = by_name.get(text.strip().strip("`\"'.").casefold())
+    bare = _meant(_unfenced(text).strip("`\"'."), labels)
     if bare is not None:
         return Choice((bare,))
     try:
         data: object = json.loads(_unfenced(text))
     except ValueError:
-        return f"the model answered {_short(text)} instead of a label"
-    fields = cast("dict[str, object]", data) if isinstance(data, dict) else {}
+        return f"the model answered {_short(text)} instead of a label{_hint(text, labels)}"
+    fields = cast("dict[str, object]", data) if isinstance(data, dict) else {"choices": data}
     named = fields.get("choices", fields.get("choice"))
-    chosen = cast("list[object]", named) if isinstance(named, list) else [named]
-    for label in chosen:
-        if not isinstance(label, str) or label.casefold() not in by_name:
-            near = closest(str(label), labels)
-            hint = f" (did it mean {near!r}?)" if near else ""
-            return f"the model chose {label!r}{hint}"
-    picked = {by_name[str(label).casefold()] for label in chosen}
+    picked: set[str] = set()
+    for name in cast("list[object]", named) if isinstance(named, list) else [named]:
+        label = _meant(name, labels)
+        if label is None:
+            return f"the model chose {_short(str(name))}{_hint(str(name), labels)}"
+        picked.add(label)
     in_order = tuple(label for label in labels if label in picked)
     return Choice(in_order, reason=str(fields.get("reason") or ""), tasks=_tasks(fields, in_order))
+
+
+def _meant(name: object, labels: Sequence[str]) -> str | None:
+    """The label that a model's word is, upper and lower case being the same where they may be."""
+    if name in labels or not isinstance(name, str):
+        return name if isinstance(name, str) else None
+    folded = name.strip().casefold()
+    return next((label for label in labels if label.casefold() == folded), None)
+
+
+def _hint(name: str, labels: Sequence[str]) -> str:
+    near = closest(name, labels)
+    return f" (did it mean {near!r}?)" if near else ""
 
 
 def _tasks(fields: Mapping[str, object], chosen: Sequence[str]) -> dict[str, str]:
@@ -244,8 +271,8 @@ def _tasks(fields: Mapping[str, object], chosen: Sequence[str]) -> dict[str, str
     for item in cast("list[object]", written) if isinstance(written, list) else []:
         if isinstance(item, dict):
             pair = cast("dict[str, object]", item)
-            label, task = pair.get("label"), pair.get("task")
-            if label in chosen and isinstance(label, str) and isinstance(task, str):
+            label, task = _meant(pair.get("label"), chosen), pair.get("task")
+            if label is not None and isinstance(task, str) and task.strip():
                 tasks[label] = task
     return tasks
 
@@ -253,9 +280,9 @@ def _tasks(fields: Mapping[str, object], chosen: Sequence[str]) -> dict[str, str
 def _unfenced(text: str) -> str:
     bare = text.strip()
     if bare.startswith("```") and bare.endswith("```"):
-        return bare.strip("`").removeprefix("json")
+        return bare.strip("`").removeprefix("json").strip()
     return bare
 
 
 def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")

@@ -10,6 +10,8 @@ from .node import Node, Retry
 
 _HOPELESS = (PromptError, InputError, DefinitionError, BudgetExceeded, TypeError, NameError)
 """Errors that the same attempt would only make again."""
+MOST_DOUBLINGS = 60
+"""More would be longer than any `max_wait`, and one day too large for a float."""
 
 
 def retry_of(node: Node, graph: Graph) -> Retry:
@@ -27,7 +29,7 @@ def pause(retry: Retry, attempt: int, error: Exception) -> float | None:
     """
     if attempt > retry.times or isinstance(error, _HOPELESS):
         return None
-    wait = min(retry.wait * 2 ** (attempt - 1), retry.max_wait)
+    wait = min(retry.wait * 2.0 ** min(attempt - 1, MOST_DOUBLINGS), retry.max_wait)
     wait *= random.uniform(0.75, 1.25)  # noqa: S311  spreads load, keeps no secret
     if not isinstance(error, ModelError):
         return wait

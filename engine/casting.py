@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from typing import cast
+
+from pydantic import BaseModel
 
 from .graph import Graph
 from .models import AnyModel, Model, default_model_id
@@ -31,6 +34,7 @@ def cast_of(graph: Graph, model: Model | str | None) -> Cast:
         model=AnyModel() if model is None or isinstance(model, str) else model,
         models=models,
         fingerprints={node_id: _fingerprint(graph, node_id, models) for node_id in graph.nodes},
+        summarizes=any(node.summarizes for node in graph.nodes.values()),
     )
 
 
@@ -50,8 +54,26 @@ def _fingerprint(graph: Graph, node_id: str, models: Mapping[str, Sequence[Model
     template = graph.templates.get(node_id)
     facts = {
         "kind": node.kind,
-        "node": repr(node),
+        "node": _spelled(node),
         "template": graph.prompts.prompt_hash(template) if template else None,
-        "models": [repr(spec) for spec in models.get(node_id, ())],
+        "models": [_spelled(spec) for spec in models.get(node_id, ())],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _spelled(value: object) -> object:
+    """A value of a declaration as any process spells it: without addresses, sets in order."""
+    match value:
+        case BaseModel():
+            spelled: object = {name: _spelled(item) for name, item in value}
+        case Mapping():
+            pairs = cast("Mapping[object, object]", value).items()
+            spelled = {str(key): _spelled(item) for key, item in pairs}
+        case list() | tuple():
+            spelled = [_spelled(item) for item in cast("Sequence[object]", value)]
+        case set() | frozenset():
+            spelled = sorted(json.dumps(_spelled(item)) for item in cast("Set[object]", value))
+        case _:  # a function or a class has a name, and its repr an address
+            name: object = getattr(value, "__qualname__", None)
+            spelled = f"{value.__module__}:{name}" if name else repr(value)
+    return spelled

@@ -7,8 +7,9 @@ import keyword
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import comb
 
-from .errors import Path, Problem, closest
+from .errors import Path, Problem, closest, listed
 from .kinds import Broken
 from .node import Node
 from .plan import Cycle, Edge, Plan
@@ -17,12 +18,13 @@ from .scenarios import Scenarios
 from .wiring import RESERVED, wire
 
 Place = Callable[[Edge], str]
+_SETS_AT_MOST = 256  # of a router's labels: eight labels in every combination
 _ID = re.compile(r"[a-z][a-z0-9_]*")
 _JINJA_WORDS = frozenset(
     """and or not in is if elif else for recursive break continue true false none with without
     context ignore missing import from include extends block scoped required macro call filter set
     raw autoescape trans namespace range dict lipsum cycler joiner self super varargs kwargs caller
-    loop system user assistant messages""".split()
+    loop system user assistant messages""".split()  # noqa: SIM905  words read better so
 )
 
 
@@ -55,18 +57,24 @@ def check(
         problems.append(_cycle(cycle, place))
         return Checked(tuple(problems), None, answering)
     if not broken:
-        scenarios = Scenarios(plan, _choices(nodes), _optional(nodes))
+        choices, partial = _choices(nodes)
+        scenarios = Scenarios(plan, choices, _optional(nodes), partial)
         problems += _never(scenarios)
         problems += _guards(wiring.unguarded, scenarios, nodes)
         problems += _bypassed(plan, nodes, scenarios)
-        problems += _unused(plan, nodes, answering)
+        if answering and len(readable) == len(templates):
+            problems += _unused(plan, nodes, answering)
     return Checked(tuple(problems), plan, answering)
 
 
 def _ids(nodes: Mapping[str, Node]) -> Iterator[Problem]:
     for node_id, node in nodes.items():
         path: Path = ("nodes", node_id)
-        if node_id == "history" and node.loads_history:
+        if node_id == "history":
+            if node.loads_history or isinstance(node, Broken):
+                continue
+            text = "node id 'history' is for a history-loader only; choose another"
+            yield Problem("G010", text, path=path, on_key=True)
             continue
         if not _ID.fullmatch(node_id):
             text = f"node id {node_id!r} must be lower-case letters, digits and _, letter first"
@@ -100,6 +108,9 @@ def _output(
             problems.append(
                 Problem("G012", text, path=("output", index), suggestion=closest(node_id, nodes))
             )
+        elif not (nodes[node_id].answers or isinstance(nodes[node_id], Broken)):
+            text = f"output names {node_id!r}, and a {nodes[node_id].kind} gives no answer"
+            problems.append(Problem("G015", text, path=("output", index)))
     if output:
         return tuple(node_id for node_id in output if node_id in nodes)
     needed = {
@@ -112,26 +123,31 @@ def _output(
     if len(last) == 1:
         return tuple(last)
     if not any(isinstance(node, Broken) for node in nodes.values()):
-        which = f"{', '.join(last)} could all answer" if last else "no node is left to answer"
+        which = f"{listed(last)} could all answer" if last else "no node is left to answer"
         text = f"{which}; name the one that does: `output: ID`, or several in order of preference"
         problems.append(Problem("G015", text, path=("output",)))
     return ()
 
 
-def _choices(nodes: Mapping[str, Node]) -> dict[str, list[frozenset[str]]]:
-    """For each router the sets of labels that it may take."""
+def _choices(
+    nodes: Mapping[str, Node],
+) -> tuple[dict[str, list[frozenset[str]]], frozenset[str]]:
+    """For each router the sets of labels that it may take, and the routers with yet more sets."""
     choices: dict[str, list[frozenset[str]]] = {}
+    partial: set[str] = set()
     for node_id, node in nodes.items():
         labels = list(node.branches())
         if not labels:
             continue
         fewest, most = node.takes()
+        sizes: Sequence[int] = range(fewest, min(most, len(labels)) + 1)
+        if sum(comb(len(labels), size) for size in sizes) > _SETS_AT_MOST:
+            partial.add(node_id)
+            sizes = sorted({fewest, 1, len(labels) - 1, min(most, len(labels))} & {*sizes})
         choices[node_id] = [
-            frozenset(chosen)
-            for size in range(fewest, min(most, len(labels), 10) + 1)
-            for chosen in itertools.islice(itertools.combinations(labels, size), 256)
+            frozenset(chosen) for size in sizes for chosen in itertools.combinations(labels, size)
         ]
-    return choices
+    return choices, frozenset(partial)
 
 
 def _optional(nodes: Mapping[str, Node]) -> frozenset[str]:
@@ -144,7 +160,7 @@ def _optional(nodes: Mapping[str, Node]) -> frozenset[str]:
 
 def _never(scenarios: Scenarios) -> Iterator[Problem]:
     for node_id in scenarios.plan.order:
-        if not any(node_id in ran for ran in scenarios.certain):
+        if scenarios.never_runs(node_id):
             text = f"node {node_id!r} can never run: no choice of the routers opens what it needs"
             yield Problem("G014", text, path=("nodes", node_id), on_key=True)
 
@@ -160,7 +176,7 @@ def _guards(
             )
         if missing[reader, source]:
             text = f"{source!r} may have been skipped when {reader!r} runs; "
-            text += f"guard it with {{% if {source} is defined %}}"
+            text += place.message or f"guard it with {{% if {source} is defined %}}"
             yield replace(place, code="P004", message=text)
 
 

@@ -9,15 +9,19 @@ from pydantic import Field, SerializeAsAny
 
 from .declared import Declared
 from .messages import JSON
-from .node import Ids, ModelSpec, Node, OnError, Retry, Seconds, Timeout
+from .node import Constants, Ids, ModelSpec, Node, OnError, Retry, Seconds, Timeout
 
 
 class Budget(Declared):
     """What one run may spend; passing any of these fails it, and its records stay."""
 
-    tokens: int | None = Field(default=None, gt=0, description="Tokens in and out, all nodes.")
-    usd: float | None = Field(default=None, gt=0, description="US dollars, where costs are known.")
-    calls: int | None = Field(default=None, gt=0, description="Model calls.")
+    tokens: int | None = Field(
+        default=None, gt=0, strict=True, description="Tokens in and out, all nodes."
+    )
+    usd: float | None = Field(
+        default=None, gt=0, strict=True, description="US dollars, where costs are known."
+    )
+    calls: int | None = Field(default=None, gt=0, strict=True, description="Model calls.")
 
 
 class Declaration(Declared):
@@ -39,13 +43,16 @@ class Declaration(Declared):
         default=None, description="What a node's failure does: `fail` (default), `skip`, a value."
     )
     max_parallel: int | None = Field(
-        default=None, gt=0, description="Nodes that may run at the same time; no limit if left out."
+        default=None,
+        gt=0,
+        strict=True,
+        description="Nodes that may run at the same time; no limit if left out.",
     )
     budget: Budget | None = Field(default=None, description="What one run may spend.")
-    state: Mapping[str, JSON] = Field(
+    state: Constants = Field(
         default_factory=dict[str, JSON], description="Defaults of `session.state`."
     )
-    mcp: Mapping[str, JSON] = Field(
+    mcp: Constants = Field(
         default_factory=dict[str, JSON], description="MCP servers whose tools nodes may use."
     )
     nodes: Mapping[str, SerializeAsAny[Node]] = Field(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .errors import DefinitionError, Path, Problem, closest
+from .errors import DefinitionError, Path, Problem, closest, listed
 from .expected import Place, expected, number, place_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _SECRET = re.compile(
     r"(?i)(?<!cache_)key$|secret|token$|password|passwd|credential|^authorization$"
 )
+_QUOTED = re.compile(r"'([^']*)'")
 _LONGEST_SHOWN = 60  # characters of a wrong value: enough to know it again
 
 
@@ -69,10 +70,11 @@ def _told(path: Path, found: list[tuple[Place, ErrorDetails]]) -> Iterable[Probl
     if first.union is None:
         yield from (_problem(detail, place) for place, detail in found)
     elif inner := [(place, each) for place, each in found if place.inside]:
-        yield from (_problem(each, replace(place, path=path + place.inside)) for place, each in inner)
+        yield from (
+            _problem(each, replace(place, path=path + place.inside)) for place, each in inner
+        )
     else:
-        text = f"must be {expected(first.union)}{_given(detail['input'])}"
-        yield Problem("G002", f"{_dotted(path)}: {text}", path=path)
+        yield _unfit(f"must be {expected(first.union)}", detail["input"], path)
 
 
 def _problem(detail: ErrorDetails, place: Place) -> Problem:
@@ -84,24 +86,30 @@ def _problem(detail: ErrorDetails, place: Place) -> Problem:
             text += "holds it: `model: {id: ..., api_key_env: ...}`"
             return Problem("G004", text, path=path, on_key=True)
         case "extra_forbidden":
-            return unknown_key(path, place.model.model_fields if place.model else ())
+            return _unknown_key(path, place.model.model_fields if place.model else ())
         case "missing":
             return Problem("G003", f"{key!r} is required", path=path)
         case kind:
             say = _SAY.get(kind)
             facts: Mapping[str, object] = detail.get("ctx", {})
             text = say(facts) if say else detail["msg"].removeprefix("Value error, ").rstrip(".")
-            text = f"{_dotted(path)}: {text}{_given(detail['input'])}" if path else text
-            return Problem("G002", text, path=path)
+            return _unfit(text, detail["input"], path)
 
 
-def unknown_key(path: Path, known: Iterable[str]) -> Problem:
+def _unfit(text: str, value: object, path: Path) -> Problem:
+    """The problem of a value; one of the words that would fit may have been meant."""
+    near = closest(value, _QUOTED.findall(text)) if isinstance(value, str) else None
+    named = f"{_dotted(path)}: {text}{_given(value)}" if path else text
+    return Problem("G002", named, path=path, suggestion=near)
+
+
+def _unknown_key(path: Path, known: Iterable[str]) -> Problem:
     """The problem of a key that nothing reads, with the one that was meant or all there are."""
     key, names = str(path[-1]), list(known)
     near = closest(key, names)
     text = f"unknown key {key!r}"
     if near is None and names:
-        text += f"; known keys: {', '.join(names)}"
+        text += f"; known keys: {listed(names, 30)}"
     return Problem("G001", text, path=path, suggestion=near, on_key=True)
 
 
@@ -112,19 +120,21 @@ def _dotted(path: Path) -> str:
 
 def _given(value: object) -> str:
     """The wrong value, if it is short; never a whole mapping, which may hold a secret."""
+    given = ""
     match value:
-        case None:
-            return ", not null"
-        case bool():
-            return f", not {str(value).lower()}"
+        case "" | [] | ():
+            pass
+        case None | bool():
+            given = {None: "null", True: "true", False: "false"}[value]
         case str() | int() | float() if len(repr(value)) <= _LONGEST_SHOWN:
-            return f", not {value!r}"
+            given = repr(value)
         case Mapping():
-            return ", not a mapping"
+            given = "a mapping"
         case list() | tuple():
-            return ", not a list" if value else ", not an empty list"
+            given = "a list"
         case _:
-            return ""
+            pass
+    return f", not {given}" if given else ""
 
 
 _INSTANCES = {"Sequence": "a list", "Mapping": "a mapping of keys to values"}
@@ -151,7 +161,9 @@ _SAY: Mapping[str, Callable[[Mapping[str, object]], str]] = {
     "tuple_type": lambda _: "must be a list",
     "too_short": lambda _: "must not be empty",
     "literal_error": lambda facts: f"must be {facts['expected']}",
-    "invalid-json-value": lambda _: "must be text, a number, true, false, null, a list or a mapping",
+    "invalid-json-value": lambda _: (
+        "must be text, a number, true, false, null, a list or a mapping"
+    ),
     "is_instance_of": lambda facts: (
         f"must be {_INSTANCES.get(str(facts['class']), facts['class'])}"
     ),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from contextvars import copy_context
 from queue import SimpleQueue
 from threading import Thread
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from .events import Event
 from .turning import Turning
@@ -22,8 +22,12 @@ def result_of(make: Callable[[], Coroutine[object, object, Value]]) -> Value:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(make())
-    with ThreadPoolExecutor(1, thread_name_prefix="teamgraph") as pool:
-        return pool.submit(lambda: asyncio.run(make())).result()
+    elsewhere = _Elsewhere(make())
+    try:
+        elsewhere.thread.join()
+    finally:
+        elsewhere.end()
+    return elsewhere.task.result()
 
 
 async def told(turning: Turning) -> AsyncGenerator[Event]:
@@ -42,38 +46,47 @@ async def told(turning: Turning) -> AsyncGenerator[Event]:
 
 def events_of(make: Callable[[], AsyncGenerator[Event]]) -> Iterator[Event]:
     """The same events for a script; the run goes on in a thread while the script handles each."""
-    events: SimpleQueue[Event | BaseException | None] = SimpleQueue()
-    loop = asyncio.new_event_loop()
+    events: SimpleQueue[Event | None] = SimpleQueue()
 
     async def pump() -> None:
         try:
             async with aclosing(make()) as stream:
                 async for event in stream:
                     events.put(event)
-        except BaseException as error:
-            events.put(error)
-            raise
-        events.put(None)
+        finally:
+            events.put(None)
 
-    task = loop.create_task(pump())
-    thread = Thread(target=_finish, args=(loop, task), name="teamgraph stream", daemon=True)
-    thread.start()
+    elsewhere = _Elsewhere(pump())
     try:
         while (event := events.get()) is not None:
-            if isinstance(event, BaseException):
-                raise event
             yield event
+        elsewhere.thread.join()
     finally:
-        if thread.is_alive():
-            loop.call_soon_threadsafe(task.cancel)
-        thread.join()
+        elsewhere.end()
+    elsewhere.task.result()
 
 
-def _finish(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-    finally:
-        loop.close()
+class _Elsewhere(Generic[Value]):
+    """A coroutine in a loop and a thread of its own, with the context variables of the caller."""
+
+    def __init__(self, work: Coroutine[object, object, Value]) -> None:
+        self._loop = asyncio.new_event_loop()
+        context = copy_context()
+        self.task: asyncio.Task[Value] = self._loop.create_task(work, context=context)
+        self.thread = Thread(target=self._run, name="teamgraph", daemon=True)
+        self.thread.start()
+
+    def end(self) -> None:
+        """Cancel what is not done yet, and wait for the thread."""
+        with suppress(RuntimeError):  # the loop is closed already
+            self._loop.call_soon_threadsafe(self.task.cancel)
+        self.thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(asyncio.wait((self.task,)))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        finally:
+            self._loop.close()

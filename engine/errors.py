@@ -63,8 +63,8 @@ class Problem:
     on_key: bool = False
 
     def __str__(self) -> str:
-        place = [str(part) for part in (self.file, self.line, self.column) if part is not None]
-        where = ":".join(place) if place else ".".join(str(part) for part in self.path)
+        named = self.file or ".".join(str(part) for part in self.path) or None
+        where = ":".join(str(part) for part in (named, self.line, self.column) if part is not None)
         mark = "" if self.severity == "error" else f"{self.severity}: "
         text = f"{where}: {mark}{self.message}" if where else f"{mark}{self.message}"
         return f"{text}; did you mean {self.suggestion!r}?" if self.suggestion else text
@@ -194,3 +194,10 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     """The one of `known` that `word` was probably meant to be, or None."""
     near = get_close_matches(word, [name for name in known if name != word], n=1, cutoff=0.6)
     return near[0] if near else None
+
+
+def listed(words: Iterable[str], at_most: int = 12) -> str:
+    """The words in one line; of many only the first."""
+    named = list(words)
+    more = [f"and {len(named) - at_most} more"] if len(named) > at_most else []
+    return ", ".join([*named[:at_most], *more])

@@ -184,6 +184,11 @@ class Teller:
         self._listener = listener
         self._sequence = 0
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens: what nobody heard can still be taken back."""
+        return self._listener is not None
+
     def __call__(
         self,
         event: Callable[Concatenate[str, str, int, str | None, int, Facts], Event],

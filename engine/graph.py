@@ -10,7 +10,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 from pydantic.json_schema import SkipJsonSchema
@@ -20,7 +20,7 @@ from .check import check
 from .declaration import Declaration
 from .declared import problems_of
 from .errors import DefinitionError, Problem
-from .kinds import DEFAULT, Reader
+from .kinds import DEFAULT, Reader, under
 from .messages import JSON
 from .node import Node
 from .plan import Edge, Plan
@@ -56,9 +56,10 @@ class Graph(Declaration):
 
     _made: _Made = PrivateAttr()
 
-    def __init__(self, /, **data: Any) -> None:  # noqa: ANN401  pydantic's signature
-        made = _Making(data, Reader(None, ())).graph(self)
-        self._made = made
+    if not TYPE_CHECKING:  # type checkers make the signature from the fields
+
+        def __init__(self, /, **data: Any) -> None:  # noqa: ANN401
+            self._made = _Making(data, Reader(None, ())).graph(self)
 
     @classmethod
     def load(
@@ -98,7 +99,12 @@ class Graph(Declaration):
         nodes: dict[str, JSON] = {}
         for node_id, node in self.nodes.items():
             kind: dict[str, JSON] = {} if node.kind == DEFAULT else {"kind": node.kind}
-            nodes[node_id] = {**kind, **node.written()}
+            try:
+                nodes[node_id] = {**kind, **node.written()}
+            except DefinitionError as error:
+                raise DefinitionError(
+                    [under(("nodes", node_id), problem) for problem in error.problems]
+                ) from error
         output: dict[str, JSON] = {}
         if self.output:
             output["output"] = self.output[0] if len(self.output) == 1 else list(self.output)
@@ -252,9 +258,8 @@ class _Making:
                 shapes[node_id] = shape(node.returns, name=node_id, folder=self.folder)
             except DefinitionError as error:
                 for problem in error.problems:
-                    path = ("nodes", node_id, "returns", *problem.path)
-                    text = f"node {node_id!r}: {problem.message}"
-                    self.reader.problems.append(replace(problem, message=text, path=path))
+                    inner = replace(problem, path=("returns", *problem.path))
+                    self.reader.problems.append(under(("nodes", node_id), inner))
         return shapes
 
     def _place(self, edge: Edge) -> str:
@@ -263,7 +268,7 @@ class _Making:
 
 def _place_of(edge: Edge, document: Document | None) -> str:
     problem = Problem("", "", file=edge.file, line=edge.line, column=edge.column, path=edge.path)
-    placed = _placed(replace(problem, on_key=edge.kind == "route"), document)
+    placed = _placed(replace(problem, on_key=edge.target in edge.labels[:1]), document)
     return str(placed).removesuffix(": ")
 
 

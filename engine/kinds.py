@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from .errors import DefinitionError, Path, Problem, TeamgraphError, closest
 from .imports import resolve
@@ -20,36 +20,65 @@ DEFAULT = "member"
 
 
 class Broken(Node):
-    """Stands for a node whose declaration does not hold, so that the rest can be checked."""
+    """Stands for a node whose declaration does not hold, so that the rest can be checked.
+
+    It keeps the edges that it declares, as far as they can be read.
+    """
+
+
+def installed() -> Mapping[str, type[Node]]:
+    """All kinds that installed packages offer, by name; raises `TeamgraphError`."""
+    return {name: installed_kind(name) for name in offered()}
 
 
 @cache
-def installed() -> Mapping[str, type[Node]]:
-    """The kinds that installed packages offer, by name.
+def offered() -> Mapping[str, EntryPoint]:
+    """Where the kinds that installed packages offer are found, by name; none is imported yet.
 
-    Raises `TeamgraphError` if one cannot be imported or is no kind, and says which.
+    Raises `TeamgraphError` if two packages offer different kinds by one name.
     """
-    kinds: dict[str, type[Node]] = {}
+    points: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
-        try:
-            kind = point.load()
-        except (ImportError, AttributeError) as error:
-            raise TeamgraphError(
-                f"the kind {point.name!r} ({point.value}) cannot be imported: {error}; if another "
-                f"package of the name {point.module.partition('.')[0]!r} stands before it on the "
-                "path, rename or remove that one"
-            ) from error
-        if not (isinstance(kind, type) and issubclass(kind, Node)):
-            raise TeamgraphError(f"the kind {point.name!r} ({point.value}) is no class of node")
-        kinds[point.name] = kind
-    return kinds
+        known = points.setdefault(point.name, point)
+        if known.value != point.value:
+            text = f"the kind {point.name!r} is offered twice, as {known.value} and {point.value}"
+            raise TeamgraphError(f"{text}; uninstall one of the two packages")
+    return points
+
+
+@cache
+def installed_kind(name: str) -> type[Node]:
+    """The kind that an installed package offers by this name.
+
+    Raises `TeamgraphError` if it cannot be imported or is no kind, and says which.
+    """
+    point = offered()[name]
+    try:
+        kind = point.load()
+    except Exception as error:
+        package = point.module.partition(".")[0]
+        raise TeamgraphError(
+            f"the kind {name!r} ({point.value}) cannot be imported: {error}; if another package "
+            f"of the name {package!r} stands before it on the path, rename or remove that one"
+        ) from error
+    return checked_kind(name, kind)
+
+
+def checked_kind(name: str, kind: object) -> type[Node]:
+    """The kind, if it is one and is called `name`; raises `TeamgraphError` otherwise."""
+    if not (isinstance(kind, type) and issubclass(kind, Node)):
+        raise TeamgraphError(f"the kind {name!r} must be a class of node, not {kind!r}")
+    if kind.kind != name:
+        text = f"the kind {kind.kind!r} ({kind.__qualname__}) is offered as {name!r}, and a graph "
+        raise TeamgraphError(f"{text}with it could not be written; offer it as {kind.kind!r}")
+    return kind
 
 
 class Reader:
     """Makes nodes from what a graph file says, and gathers what does not hold."""
 
     def __init__(self, kinds: Mapping[str, type[Node]] | None, allow: Collection[str]) -> None:
-        self._kinds = {**installed(), **(kinds or {})}
+        self._given = {name: checked_kind(name, kind) for name, kind in (kinds or {}).items()}
         self._allow = allow
         self.problems: list[Problem] = []
 
@@ -63,31 +92,40 @@ class Reader:
         path = ("nodes", node_id)
         if not isinstance(data, Mapping):
             text = f"node {node_id!r} must be a mapping of keys to values, such as {{role: ...}}"
-            return self._broken([Problem("G002", text, path=path)])
+            self.problems.append(Problem("G002", text, path=path))
+            return Broken()
         fields = {str(key): value for key, value in data.items()}
         kind = self._kind(fields.pop("kind", DEFAULT), path)
         if kind is None:
-            return Broken()
+            return _broken(fields)
         try:
             return kind(**fields).bound(lambda reference: resolve(reference, self._allow))
         except DefinitionError as error:
-            return self._broken([_under(path, problem) for problem in error.problems])
+            self.problems.extend(under(path, problem) for problem in error.problems)
+            return _broken(fields)
 
     def _kind(self, name: object, path: Path) -> type[Node] | None:
-        kind = self._kinds.get(name) if isinstance(name, str) else None
-        if kind is None:
-            text = f"node {path[-1]!r}: unknown kind {name!r}"
-            near = closest(str(name), self._kinds)
-            if near is None:
-                text += f"; known kinds: {', '.join(sorted(self._kinds))}"
-            self.problems.append(Problem("G005", text, path=(*path, "kind"), suggestion=near))
-        return kind
-
-    def _broken(self, problems: list[Problem]) -> Broken:
-        self.problems.extend(problems)
-        return Broken()
+        known = (*self._given, *offered())
+        if isinstance(name, str) and name in known:
+            return self._given.get(name) or installed_kind(name)
+        text = f"node {path[-1]!r}: unknown kind {name!r}"
+        near = closest(str(name), known)
+        if near is None:
+            text += f"; known kinds: {', '.join(sorted(known))}"
+        self.problems.append(Problem("G005", text, path=(*path, "kind"), suggestion=near))
+        return None
 
 
-def _under(path: Path, problem: Problem) -> Problem:
+def _broken(fields: Mapping[str, object]) -> Broken:
+    edges: dict[str, list[str]] = {}
+    for key in ("needs", "reads"):
+        named = fields.get(key, ())
+        ids = named if isinstance(named, list | tuple) else [named]
+        edges[key] = [node_id for node_id in ids if isinstance(node_id, str)]
+    return Broken(needs=edges["needs"], reads=edges["reads"])
+
+
+def under(path: Path, problem: Problem) -> Problem:
+    """A problem that a node has with itself, as one of the graph: `path` leads to the node."""
     message = f"node {path[-1]!r}: {problem.message}"
     return replace(problem, message=message, path=(*path, *problem.path))

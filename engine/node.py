@@ -12,15 +12,23 @@ A kind of node is a frozen class with one method:
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias, cast
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
 
-from .declared import Declared
+from .declared import Declared, is_secret
 from .errors import DefinitionError, Path, Problem
 from .imports import reference
 from .messages import JSON, Message
@@ -30,12 +38,46 @@ Join: TypeAlias = Literal["any", "all", "always"]
 
 
 def _one_or_many(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be an id or a list of ids")
+    return cast("Sequence[object]", value)
+
+
+def _plain(seconds: float) -> float:
+    """`60`, where people wrote `60`."""
+    return int(seconds) if seconds.is_integer() else seconds
+
+
+def _finite(value: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    """What is NaN or infinite can be neither compared nor written."""
+    waiting: list[JSON] = list(value.values())
+    while waiting:
+        match waiting.pop():
+            case float() as number if not math.isfinite(number):
+                raise ValueError(f"{number} is no number that can be stored; leave it out")
+            case dict() as mapping:
+                waiting += mapping.values()
+            case list() as items:
+                waiting += items
+            case _:
+                pass
+    return value
 
 
 # `Sequence[str]` lets people write a list, a tuple or one id; what is kept is a tuple.
-Ids: TypeAlias = Annotated[Sequence[str], BeforeValidator(_one_or_many), AfterValidator(tuple)]
-Seconds: TypeAlias = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
+Ids: TypeAlias = Annotated[
+    Sequence[str],
+    BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
+    AfterValidator(tuple),
+]
+Seconds: TypeAlias = Annotated[
+    float,
+    Field(gt=0, strict=True, allow_inf_nan=False, description="seconds"),
+    PlainSerializer(_plain, return_type=float),
+]
+Constants: TypeAlias = Annotated[Mapping[str, JSON], AfterValidator(_finite)]
 
 
 class Retry(Declared):
@@ -69,21 +111,30 @@ class ModelSpec(Declared):
     api_key_env: str | None = Field(
         default=None, description="The environment variable that holds the key."
     )
-    temperature: float | None = Field(default=None, ge=0, description="0 is the most predictable.")
-    max_tokens: int | None = Field(default=None, gt=0, description="The longest answer, in tokens.")
+    temperature: float | None = Field(
+        default=None, ge=0, strict=True, description="0 is the most predictable."
+    )
+    max_tokens: int | None = Field(
+        default=None, gt=0, strict=True, description="The longest answer, in tokens."
+    )
     fallback: Ids = Field(default=(), description="Models to ask when this one cannot be had.")
 
     @model_validator(mode="after")
     def _hold_no_secret(self) -> Self:
         problems: list[Problem] = []
-        for key in self.model_extra or {}:
-            if re.search(r"(key|secret|token|password)$", key):
-                text = f"{key!r} would put a secret into the graph; name the variable: api_key_env"
-                problems.append(Problem("G004", text, path=(key,), suggestion="api_key_env"))
-            elif near := get_close_matches(key, type(self).model_fields, n=1, cutoff=0.8):
+        for path in _keys_of(self.model_extra or {}):
+            key = path[-1]
+            if is_secret(key):
+                text = f"{key!r} would put a secret into the graph; name the environment variable "
+                text += "that holds it"
                 problems.append(
-                    Problem("G001", f"unknown key {key!r}", path=(key,), suggestion=near[0])
+                    Problem("G004", text, path=path, suggestion="api_key_env", on_key=True)
                 )
+            elif len(path) == 1 and (
+                near := get_close_matches(key, type(self).model_fields, n=1, cutoff=0.8)
+            ):
+                text = f"unknown key {key!r}"
+                problems.append(Problem("G001", text, path=path, suggestion=near[0], on_key=True))
         if problems:
             raise DefinitionError(problems)
         return self
@@ -91,6 +142,16 @@ class ModelSpec(Declared):
     def parameters(self) -> dict[str, JSON]:
         """What goes to the provider beside the messages."""
         return self.model_dump(exclude={"id", "fallback"}, exclude_none=True)
+
+
+def _keys_of(
+    mapping: Mapping[str, object], path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
+    """The paths of all keys in a mapping and in those inside it."""
+    for key, value in mapping.items():
+        yield (*path, key)
+        if isinstance(value, Mapping):
+            yield from _keys_of(cast("Mapping[str, object]", value), (*path, key))
 
 
 OnError: TypeAlias = Literal["fail", "skip"] | Instead
@@ -115,6 +176,8 @@ class Node(Declared):
     """Whether the node waits until the answer is known, and works for the session's sake."""
     loads_history: ClassVar[bool] = False
     """Whether the template name `history` means this node."""
+    summarizes: ClassVar[bool] = False
+    """Whether the node keeps the session's summary."""
     provides: ClassVar[Mapping[str, object]] = {"output": str}
     """The names that templates can read of it, with their types: `node_id.NAME`."""
     variables: ClassVar[Mapping[str, object]] = {}
@@ -141,7 +204,7 @@ class Node(Declared):
     on_error: OnError | None = Field(
         default=None, description="What a failure does: fail the run, skip, or a value instead."
     )
-    params: Mapping[str, JSON] = Field(
+    params: Constants = Field(
         default_factory=dict[str, JSON], description="Constants for the template."
     )
     description: str = Field(default="", description="What the node is for, in a few words.")
@@ -162,6 +225,11 @@ class Node(Declared):
         """The output as templates read it, made again from what its record keeps of it."""
         del context
         return stored
+
+    def summarized(self, output: JSON, fields: Mapping[str, JSON]) -> Summary | None:
+        """The `Result.summary` of an earlier try of the run, from what its record keeps."""
+        del output, fields
+        return None
 
     def asks(self) -> bool:
         """Whether running the node asks a model, if it has a template."""
@@ -313,7 +381,8 @@ class Context:
 
     `outputs` maps the ids of the nodes before this one that ran to their output; `upstream` are
     those named in `needs`. `state` is what the node itself kept, `session_state` what all share.
-    `answer` is what the user is told in this turn, None as long as that is open.
+    `answer` is what the user is told in this turn, None as long as that is open. `summarizes` says
+    whether a node of the graph keeps the session's summary.
     """
 
     node_id: str
@@ -331,6 +400,7 @@ class Context:
     answer: str | None
     past: Past
     asker: Asker
+    summarizes: bool = False
 
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
         """Render the node's prompt (or the one named), ask the model, give its text.

@@ -7,11 +7,13 @@ of them are views of the same events.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
 from time import time
-from typing import TypeAlias
+from typing import TypeAlias, cast
 from uuid import uuid4
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from .casting import cast_of
 from .doors import events_of, result_of, told
@@ -88,16 +90,18 @@ class Runner:
         The last event is `RunFinished`, or says why not; after `RunFailed` its error is raised.
         """
         turning = self._turning(message, user_id, session_id, state, run_id)
-        async for event in told(turning):
-            yield event
+        async with aclosing(told(turning)) as events:
+            async for event in events:
+                yield event
 
     async def aresume(
         self, run_id: str, *, user_id: str | None = None, session_id: str | None = None
     ) -> Run:
         """Go on with a run that was cut short; finished nodes are not run again.
 
-        Without `session_id` the run is looked for in the whole store. Raises `NotFound`,
-        `InputError` if it is done, `Changed` if the graph is another one now.
+        Without `session_id` the run is looked for in all sessions of the user; no user is one of
+        its own, as everywhere. Raises `NotFound`, also for a run of somebody else, `InputError` if
+        it is done, `Changed` if the graph is another one now.
         """
         return await (await self._taken_up(run_id, user_id, session_id)).run(None)
 
@@ -105,8 +109,10 @@ class Runner:
         self, run_id: str, *, user_id: str | None = None, session_id: str | None = None
     ) -> AsyncGenerator[Event]:
         """Like `aresume`, telling events as `astream` does."""
-        async for event in told(await self._taken_up(run_id, user_id, session_id)):
-            yield event
+        turning = await self._taken_up(run_id, user_id, session_id)
+        async with aclosing(told(turning)) as events:
+            async for event in events:
+                yield event
 
     def run(
         self,
@@ -177,9 +183,7 @@ class Runner:
         """A run that is about to be made, if what it was given holds."""
         if not isinstance(message, str) or not message.strip():  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
             raise InputError("the message is empty; say something to the team")
-        for name, value in (("user_id", user_id), ("session_id", session_id), ("run_id", run_id)):
-            if value == "":
-                raise InputError(f"{name} is empty; leave it out where there is none")
+        _filled(user_id=user_id, session_id=session_id, run_id=run_id)
         turn = Turn(
             run_id=run_id or uuid4().hex,
             input=message,
@@ -191,21 +195,23 @@ class Runner:
         return Turning(self._ready(), self._store, key, turn)
 
     async def _taken_up(self, run_id: str, user_id: str | None, session_id: str | None) -> Turning:
+        _filled(user_id=user_id, session_id=session_id, run_id=run_id)
         key = SessionKey(user_id, session_id) if session_id else await self._store.find(run_id)
-        run = await self._store.run(key, run_id) if key else None
-        if key is None or run is None or (user_id is not None and key.user_id != user_id):
+        run = await self._store.run(key, run_id) if key and key.user_id == user_id else None
+        if key is None or run is None:
             raise NotFound(f"there is no run {run_id!r} here; `runs list` shows those there are")
         if run.status == "done":
             raise InputError(f"run {run_id!r} is done: there is nothing to resume")
-        cast = self._ready()
+        parts = self._ready()
         differences = [
             f"node {node_id!r} has changed" if node_id in self._graph.nodes else f"no {node_id!r}"
             for node_id, record in run.records.items()
-            if record.is_final and record.fingerprint != cast.fingerprints.get(node_id)
+            if record.is_final and record.fingerprint != parts.fingerprints.get(node_id)
         ]
         if differences:
             raise Changed(differences, run=run)
-        return Turning(cast, self._store, key, run.turn, run.records, resumed=True)
+        turn = replace(run.turn, status="running", answer=None, error=None, ended=0.0)
+        return Turning(parts, self._store, key, turn, run.records, resumed=True)
 
     def _ready(self) -> Cast:
         # Two threads may both make it: they make the same.
@@ -214,11 +220,21 @@ class Runner:
         return self._cast
 
 
+def _filled(**ids: str | None) -> None:
+    for name, value in ids.items():
+        if value == "":
+            raise InputError(f"{name} is empty; leave it out where there is none")
+
+
 def _checked(state: State | None) -> State | None:
+    """The state as it comes back from any store; a copy, so that the caller's stays his."""
     if state is None:
         return None
+    if not isinstance(state, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+        raise InputError(f"the state is a {type(state).__name__}; give a mapping of keys to values")
     try:
-        to_json(state, inf_nan_mode="constants")
-    except PydanticSerializationError as error:
-        raise InputError(f"the state cannot be kept as JSON: {error}") from error
-    return dict(state)
+        return cast("State", to_jsonable_python(dict(state)))
+    except (PydanticSerializationError, ValueError) as error:
+        raise InputError(
+            f"the state cannot be kept as JSON: {error}; use text, numbers, lists and mappings"
+        ) from error

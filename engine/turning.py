@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import time
+from typing import TypeVar
 
 from .asking import Spent
+from .attempt import told
 from .errors import (
     BudgetExceeded,
     NoAnswer,
     NodeError,
     RunError,
-    StoreError,
-    TeamgraphError,
 )
 from .events import Listener, RunCancelled, RunFailed, RunFinished, RunStarted, Teller
 from .messages import JSON
@@ -23,9 +25,11 @@ from .node import Input, SessionView
 from .scheduler import drive
 from .session import Change, Head, Record, Run, RunStatus, SessionKey, Summary, Turn
 from .stores import Lease, Store
-from .views import RunView, Scenery
+from .views import Fields, RunView, Scenery
 from .visit import Cast, Visitor
 from .voice import Voice
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +64,17 @@ class Turning:
         tell = Teller(self.turn.run_id, self.key.session_id, listener)
         lease = await self.store.begin(self.key, self.turn)
         try:
-            return await _Turn(self, tell, lease).run()
+            return await _Turn(await self._as_it_stands(), tell, lease).run()
         finally:
-            await self.store.release(lease)
+            await _undisturbed(self.store.release(lease))
+
+    async def _as_it_stands(self) -> Turning:
+        """The run with the records that are there now that the session is ours.
+
+        Somebody else may have taken it further while we waited for the session.
+        """
+        run = await self.store.run(self.key, self.turn.run_id) if self.resumed else None
+        return self if run is None else replace(self, records=run.records)
 
 
 class _Turn:
@@ -75,11 +87,9 @@ class _Turn:
         self._tell = tell
         self._lease = lease
         head, graph = lease.head, of.cast.graph
-        self._state: Mapping[str, JSON] = {
-            **graph.state,
-            **head.state,
-            **(of.turn.given_state or {}),
-        }
+        given = of.turn.given_state or {}
+        # Copies, since what nodes are given they could change.
+        self._state = {**deepcopy(dict(graph.state)), **head.state, **deepcopy(dict(given))}
         self._kept: dict[str, Record] = {}
         self._voice = Voice(graph.answering, tell)
         self._visitor = Visitor(
@@ -90,6 +100,8 @@ class _Turn:
             tell=tell,
             voice=self._voice,
             spent=Spent(graph),
+            state=self._state,
+            earlier=of.records,
             store=self._keep,
         )
 
@@ -99,12 +111,12 @@ class _Turn:
         try:
             run = await self._to_the_end()
         except asyncio.CancelledError:
-            run = await self._close("cancelled", answer=self._voice.told or None)
+            run = await self._stop("cancelled", answer=self._voice.told or None)
             self._tell(RunCancelled, None, 0, run)
             raise
-        except TeamgraphError as error:
+        except Exception as error:  # noqa: BLE001  whatever went wrong, the run's end is told
             failure = error if isinstance(error, RunError) else _as_run_error(error)
-            failure.run = await self._fail(str(failure))
+            failure.run = await self._stop("failed", error=str(failure))
             self._tell(RunFailed, None, 0, failure.run, failure)
             raise failure from failure.__cause__
         self._tell(RunFinished, None, 0, run)
@@ -119,20 +131,23 @@ class _Turn:
                 raise self._failure(record)
         if self._voice.text is None:
             raise self._no_answer(records)
-        return await self._close("done", answer=self._voice.text)
+        return await self._finish(self._voice.text)
 
     async def _finished_before(self) -> dict[str, Record]:
         """The final records of an earlier try, each taken in after those before it."""
         records: dict[str, Record] = {}
         for node_id in self._of.cast.graph.plan.order:
             record = self._of.records.get(node_id)
-            if record is not None and record.is_final:
+            if record is None:
+                continue
+            self._visitor.spent.count(record.usage)
+            if record.is_final:
                 await self._visitor.restore(record, records)
                 records[node_id] = self._kept[node_id] = record
         return records
 
     def _failure(self, record: Record) -> RunError:
-        cause = self._visitor.failure
+        cause = self._visitor.failures.get(record.node)
         if isinstance(cause, BudgetExceeded):
             return cause
         error = NodeError(record.node, record.error or "")
@@ -145,19 +160,21 @@ class _Turn:
         ]
         return NoAnswer(f"every node that could answer was skipped: {', '.join(skipped)}")
 
-    async def _close(self, status: RunStatus, *, answer: str | None = None) -> Run:
-        turn = self._ended(status, answer=answer)
+    async def _finish(self, answer: str) -> Run:
+        """Move the session on; a cancellation that comes now comes too late."""
         records = self._in_order()
-        change = self._change(records) if status == "done" else Change()
-        return Run(self._of.key, await self._of.store.finish(self._lease, turn, change), records)
+        turn, change = self._ended("done", answer=answer), self._change(records)
+        turn = await _undisturbed(self._of.store.finish(self._lease, turn, change))
+        return Run(self._of.key, turn, records)
 
-    async def _fail(self, error: str) -> Run:
-        turn = self._ended("failed", error=error)
-        try:
-            turn = await self._of.store.finish(self._lease, turn, Change())
-        except StoreError:
-            # The store is what failed: the run stays as it last could be kept, to be resumed.
-            return Run(self._of.key, turn, self._in_order())
+    async def _stop(
+        self, status: RunStatus, *, answer: str | None = None, error: str | None = None
+    ) -> Run:
+        """Close a run that did not get to its end, as far as the store lets us."""
+        turn = self._ended(status, answer=answer, error=error)
+        with suppress(Exception):
+            # Where the store is what failed, the run stays as it was last kept, to be resumed.
+            turn = await _undisturbed(self._of.store.finish(self._lease, turn, Change()))
         return Run(self._of.key, turn, self._in_order())
 
     def _ended(
@@ -205,7 +222,7 @@ class _Turn:
             user_id=of.key.user_id,
             session=SessionView(
                 id=of.key.session_id,
-                state=self._state,
+                state=Fields(self._state),
                 summary=head.summary.text if head.summary else None,
                 turns=head.turns,
             ),
@@ -214,7 +231,16 @@ class _Turn:
         )
 
 
-def _as_run_error(error: TeamgraphError) -> RunError:
-    failure = RunError(str(error))
+def _as_run_error(error: Exception) -> RunError:
+    failure = RunError(told(error))
     failure.__cause__ = error
     return failure
+
+
+async def _undisturbed(work: Coroutine[object, object, Value]) -> Value:
+    """Wait for what must not be left half done, however often the caller is cancelled."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait((task,))
+    return task.result()

@@ -40,6 +40,11 @@ class Fields(Mapping[str, object]):
     def __len__(self) -> int:
         return len(self._data)
 
+    def __eq__(self, other: object) -> bool:
+        return self._data == (other._data if isinstance(other, Fields) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # it is a mapping
+
     def __str__(self) -> str:
         return json.dumps(self._data, ensure_ascii=False)
 
@@ -100,7 +105,7 @@ class Views:
         self.graph = GraphView(graph.name, graph.description, members)
         self._nodes: dict[str, dict[str, object]] = {}
         loaders = [node_id for node_id, node in graph.nodes.items() if node.loads_history]
-        self.loader = "history" if "history" in loaders else (loaders or [None])[0]
+        self.loader = "history" if "history" in loaders else next(iter(loaders), None)
 
     def node(self, node_id: str, state: Mapping[str, JSON], task: str | None) -> SimpleNamespace:
         """The node itself: its id, kind and fields, and what it keeps and is to do."""

@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from .asking import Ask, Spent
 from .attempt import pause, retry_of, told
-from .errors import BudgetExceeded, InputError, ModelError, NodeError, PromptError
+from .errors import BudgetExceeded, InputError, ModelError, PromptError
 from .events import NodeFailed, NodeFinished, NodeRetried, NodeSkipped, NodeStarted, Teller
 from .graph import Graph
 from .messages import JSON, NO_USAGE
@@ -29,9 +29,9 @@ from .node import (
     Timeout,
     Upstream,
 )
-from .plan import Plan
+from .plan import Plan, is_live
 from .session import Exchange, Head, Record, Summary
-from .views import Scenery, Views, outcome, variables
+from .views import Fields, Scenery, Views, outcome, shown, variables
 from .voice import Voice
 
 NO_MODEL = ModelSpec(id="none")
@@ -41,8 +41,9 @@ NO_MODEL = ModelSpec(id="none")
 class Cast:
     """A graph ready to be visited: what templates see of it, each node's models, fingerprints.
 
-    `models` lists the models of each node that asks one, the first choice first. `kept_prompts`
-    are the hashes whose sources the runner's store is known to have.
+    `models` lists the models of each node that asks one, the first choice first. `summarizes` says
+    whether a node keeps the session's summary. `kept_prompts` are the hashes whose sources the
+    runner's store is known to have.
     """
 
     graph: Graph
@@ -51,6 +52,7 @@ class Cast:
     model: Model
     models: Mapping[str, Sequence[ModelSpec]]
     fingerprints: Mapping[str, str]
+    summarizes: bool = False
     kept_prompts: set[str] = field(default_factory=set[str])
 
 
@@ -58,8 +60,10 @@ class Cast:
 class Visitor:
     """Visits the nodes of one run: implements `engine.scheduler.Work`.
 
-    `outputs` are the outputs of the run's nodes as Python has them, `patches` the keys that they
-    set in the session's state, `failure` the error that ended the run. `store` is called with records before anything builds on them.
+    `state` is the session's state as the run found it, `earlier` the records of an earlier try of
+    the run. `store` is called with records before anything builds on them. `outputs` are the
+    outputs of the run's nodes as Python has them, `patches` the keys that they set in the session's
+    state, `failures` the errors of those that failed, `untold` those of conditions.
     """
 
     cast: Cast
@@ -69,11 +73,14 @@ class Visitor:
     tell: Teller
     voice: Voice
     spent: Spent
+    state: Mapping[str, JSON]
+    earlier: Mapping[str, Record]
     store: Callable[[Sequence[Record]], Awaitable[None]]
     outputs: dict[str, object] = field(default_factory=dict[str, object])
     patches: dict[str, Mapping[str, JSON]] = field(default_factory=dict[str, "Mapping[str, JSON]"])
     summary: Summary | None = None
-    failure: Exception | None = None
+    failures: dict[str, Exception] = field(default_factory=dict[str, Exception])
+    untold: dict[str, Exception] = field(default_factory=dict[str, Exception])
 
     def barred(self, node_id: str, records: Mapping[str, Record]) -> str | None:
         """Whether the node's `when` says no."""
@@ -82,7 +89,8 @@ class Visitor:
             if when is None or self._ask(_Visit(node_id, records), NO_MODEL).test(when):
                 return None
         except PromptError as error:
-            raise NodeError(node_id, str(error)) from error
+            self.untold[node_id] = error  # the visit fails with it, as with any other error
+            return None
         return f"when: {when} is false"
 
     def skip(self, node_id: str, because: str) -> Record:
@@ -111,13 +119,15 @@ class Visitor:
         if record.status == "done":
             visit = _Visit(record.node, records)
             context = self._context(visit, self._ask(visit, NO_MODEL))
-            recall = self.cast.graph.nodes[record.node].recall
-            self.outputs[record.node] = await recall(context, record.output)
+            node = self.cast.graph.nodes[record.node]
+            self.outputs[record.node] = await node.recall(context, record.output)
+            summary = node.summarized(record.output, record.fields)
+            if summary is not None and summary.covers == self.head.turns + 1:
+                self.summary = summary  # unless other turns came in between
             self.tell(NodeFinished, record.node, record.attempt, record, replayed=True)
         else:
             self.tell(NodeSkipped, record.node, record.attempt, record.because or "", True)
         self._note(record)
-        self.spent.usage += record.usage
         self.voice.settle(record)
 
     def _note(self, record: Record) -> None:
@@ -127,6 +137,8 @@ class Visitor:
     async def visit(self, node_id: str, records: Mapping[str, Record]) -> Record:
         """Attempt the node with each of its models until an attempt holds."""
         node, visit = self.cast.graph.nodes[node_id], _Visit(node_id, records, started=time())
+        if (before := self.earlier.get(node_id)) is not None:
+            visit.attempt = before.attempt
         error: Exception = InputError("nothing was attempted")
         for spec in self.cast.models.get(node_id, (NO_MODEL,)):
             made = 0
@@ -143,7 +155,7 @@ class Visitor:
                 if wait is None:
                     break
                 await asyncio.sleep(wait)
-            if not isinstance(error, ModelError) or self.voice.has_told(node_id):
+            if not isinstance(error, ModelError | TimeoutError) or self.voice.has_told(node_id):
                 break
         return self._gave_up(node, visit, error)
 
@@ -160,14 +172,17 @@ class Visitor:
         return wait
 
     async def _attempt(self, node: Node, visit: _Visit, spec: ModelSpec) -> Result:
+        if (untold := self.untold.get(visit.node_id)) is not None:
+            raise untold
         context = self._context(visit, self._ask(visit, spec))
         timeout = node.timeout or self.cast.graph.timeout
         total = timeout.total if isinstance(timeout, Timeout) else timeout
         if total is None:
-            return await node.run(context)
+            return await _run(node, context)
+        limit = asyncio.timeout(total)
         try:
-            async with asyncio.timeout(total) as limit:
-                return await node.run(context)
+            async with limit:
+                return await _run(node, context)
         except TimeoutError as error:
             if limit.expired():
                 raise TimeoutError(f"no answer within {total:g} seconds") from error
@@ -175,7 +190,8 @@ class Visitor:
 
     def _done(self, visit: _Visit, result: Result) -> Record:
         output = result.output if result.stored is None else result.stored
-        kept = _as_json(visit.node_id, output)
+        kept = _as_json(visit.node_id, "output", output)
+        result = _plain(visit.node_id, result)
         self._hold_to_what_was_told(visit.node_id, kept)
         self.outputs[visit.node_id] = kept if result.stored is None else result.output
         if result.summary is not None:
@@ -193,7 +209,8 @@ class Visitor:
     def _gave_up(self, node: Node, visit: _Visit, error: Exception) -> Record:
         """What the failure of the last attempt comes to: `on_error`, or a failed record."""
         failed = told(error)
-        if not isinstance(error, BudgetExceeded):
+        # What was told cannot be taken back: neither a skip nor another value could follow it.
+        if not isinstance(error, BudgetExceeded) and not self.voice.has_told(visit.node_id):
             policy = node.on_error or self.cast.graph.on_error
             instead = node.instead(error)
             if instead is None and isinstance(policy, Instead):
@@ -202,8 +219,7 @@ class Visitor:
                 return replace(self._done(visit, instead), error=failed)
             if policy == "skip":
                 return self._record(visit, "skipped", because=f"it failed: {failed}", error=failed)
-        if self.failure is None:
-            self.failure = error
+        self.failures[visit.node_id] = error
         return self._record(visit, "failed", error=failed)
 
     def _record(
@@ -258,13 +274,11 @@ class Visitor:
         )
 
     def _context(self, visit: _Visit, ask: Ask) -> Context:
-        cast, scenery, ran = self.cast, self.scenery, self.outputs
+        of, scenery, ran = self.cast, self.scenery, self.outputs
         outputs = {
-            source: ran[source]
-            for source in cast.plan.stop(visit.node_id).sources
-            if source in ran
+            source: ran[source] for source in of.plan.stop(visit.node_id).sources if source in ran
         }
-        loader = cast.views.loader
+        loader = of.views.loader
         history = outputs.get(loader) if loader else None
         return Context(
             node_id=visit.node_id,
@@ -282,19 +296,24 @@ class Visitor:
             answer=self.voice.text,
             past=self.past,
             asker=ask,
+            summarizes=of.summarizes,
         )
 
     def _upstream(self, visit: _Visit) -> list[Upstream]:
+        """The sources in `needs` whose edge is live, in declared order."""
         nodes, roles = self.cast.graph.nodes, self.cast.views.roles
+        if not (needed := nodes[visit.node_id].needs):
+            return []
+        labels = dict(self.cast.plan.stop(visit.node_id).needs)
         return [
             Upstream(source, nodes[source].kind, roles[source], _output(self.outputs[source]))
-            for source in nodes[visit.node_id].needs
-            if source in self.outputs
+            for source in needed
+            if source in self.outputs and is_live(visit.records[source], labels[source])
         ]
 
     def _session_state(self, visit: _Visit) -> Mapping[str, JSON]:
         """The session's state with what the nodes before this one have set in this run."""
-        state = self.scenery.session.state
+        state = self.state
         if self.patches:
             before = self.cast.plan.before(visit.node_id)
             for node_id in self.cast.plan.order:
@@ -306,8 +325,8 @@ class Visitor:
         views, records = self.cast.views, visit.records
         state = self._session_state(visit)
         scenery = self.scenery
-        if state is not scenery.session.state:
-            scenery = replace(scenery, session=replace(scenery.session, state=state))
+        if state is not self.state:
+            scenery = replace(scenery, session=replace(scenery.session, state=Fields(state)))
         stop = self.cast.plan.stop(visit.node_id)
         node = views.node(
             visit.node_id, self.head.node_states.get(visit.node_id, {}), _task(visit, stop.needs)
@@ -317,7 +336,8 @@ class Visitor:
             for source in stop.sources
             if source in self.outputs
         }
-        return variables(views, scenery, node, self._upstream(visit), outcomes)
+        upstream = [replace(one, output=shown(one.output)) for one in self._upstream(visit)]
+        return variables(views, scenery, node, upstream, outcomes)
 
 
 @dataclass(slots=True)
@@ -334,17 +354,52 @@ class _Visit:
 NOTHING = Result(None)
 
 
-def _as_json(node_id: str, output: object) -> JSON:
-    if output is None or isinstance(output, str):
-        return output
+async def _run(node: Node, context: Context) -> Result:
     try:
-        value: JSON = to_jsonable_python(output)
-    except PydanticSerializationError as error:
+        result: object = await node.run(context)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise RuntimeError("it was cancelled from inside") from error
+    if isinstance(result, Result):  # pyright: ignore[reportUnnecessaryIsInstance]  a kind's author may not type-check
+        return result
+    raise InputError(
+        f"node {context.node_id!r}: the `run` of the kind {node.kind!r} gave a "
+        f"{type(result).__name__}; it must return a Result"
+    )
+
+
+def _plain(node_id: str, result: Result) -> Result:
+    """The result as it is kept: with nothing in it but JSON."""
+    if not (result.fields or result.state or result.session_state):
+        return result
+    return replace(
+        result,
+        fields=_mapping(node_id, "fields", result.fields) or {},
+        state=_mapping(node_id, "state", result.state),
+        session_state=_mapping(node_id, "session_state", result.session_state),
+    )
+
+
+def _mapping(node_id: str, name: str, value: object) -> dict[str, JSON] | None:
+    plain = _as_json(node_id, name, value)
+    if plain is None or isinstance(plain, dict):
+        return plain
+    raise InputError(f"node {node_id!r}: its {name}, a {type(value).__name__}, must be a mapping")
+
+
+def _as_json(node_id: str, name: str, value: object) -> JSON:
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        plain: JSON = to_jsonable_python(value)
+    except (PydanticSerializationError, ValueError) as error:
         raise InputError(
-            f"node {node_id!r}: its output, a {type(output).__name__}, cannot be kept as JSON; "
-            "return text, numbers, lists, mappings, or a pydantic model"
+            f"node {node_id!r}: its {name}, a {type(value).__name__}, cannot be kept as JSON; "
+            "use text, numbers, lists, mappings, or a pydantic model"
         ) from error
-    return value
+    return plain
 
 
 def _output(output: object) -> object:

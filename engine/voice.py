@@ -23,7 +23,7 @@ class Voice:
         self._candidates = candidates
         self._tell = tell
         self._settled: dict[str, Record] = {}
-        self._held: dict[str, str] = {}
+        self._held: dict[str, tuple[int, str]] = {}
         self._told = ""
         self.text: str | None = None
         self.value: JSON = None
@@ -34,8 +34,8 @@ class Voice:
         return self._told
 
     def has_told(self, node_id: str) -> bool:
-        """Whether part of the answer has been told in this node's name."""
-        return bool(self._told) and self._speaker() == node_id
+        """Whether part of the answer has been told in this node's name, and somebody heard it."""
+        return self._tell.is_heard and bool(self._told) and self._speaker() == node_id
 
     def say(self, node_id: str, attempt: int, text: str, *, streams: bool) -> None:
         """A piece of a model's answer; `streams` if it is a piece of the node's output too."""
@@ -45,11 +45,13 @@ class Voice:
             self._told += text
             self._tell(Token, node_id, attempt, text, answer=True)
         else:
-            self._held[node_id] = self._held.get(node_id, "") + text
+            self._held[node_id] = attempt, self._held.get(node_id, (0, ""))[1] + text
 
     def take_back(self, node_id: str) -> None:
-        """Forget what an attempt that failed had said and nobody was told."""
+        """Forget what an attempt that failed had said and nobody heard."""
         self._held.pop(node_id, None)
+        if not self._tell.is_heard and self._speaker() == node_id:
+            self._told = ""
 
     def settle(self, record: Record) -> None:
         """A node is final: tell what is certain now."""
@@ -62,9 +64,10 @@ class Voice:
         done = self._settled.get(speaker)
         if done is not None:
             self._answer(done)
-        elif held := self._held.pop(speaker, ""):
-            self._told += held
-            self._tell(Token, speaker, 1, held, answer=True)
+        elif held := self._held.pop(speaker, None):
+            attempt, text = held
+            self._told += text
+            self._tell(Token, speaker, attempt, text, answer=True)
 
     def _speaker(self) -> str | None:
         """The first candidate that was not skipped, whether it is done or not."""

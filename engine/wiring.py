@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from .errors import DefinitionError, Path, Problem, closest
+from .errors import DefinitionError, Path, Problem, closest, listed
 from .kinds import Broken
 from .node import Node
 from .plan import Edge
@@ -40,9 +40,9 @@ def wire(
     """Find every edge. `templates` maps the nodes that have a template to its name."""
     wiring = Wiring()
     for node_id, node in nodes.items():
+        _declared(node_id, node, nodes, wiring)
         if isinstance(node, Broken):
             continue
-        _declared(node_id, node, nodes, wiring)
         _routed(node_id, node, nodes, wiring)
         if node.comes_last:
             wiring.edges += [
@@ -83,7 +83,8 @@ def _routed(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring)
                 text = f"node {node_id!r}: the route {label!r} leads to {target!r}"
                 text += ", and there is no such node"
                 problem = _unknown_node(text, target, path, nodes)
-                wiring.problems.append(replace(problem, on_key=True))
+                # In the short form of a route its label is the target.
+                wiring.problems.append(replace(problem, on_key=target == label))
             else:
                 labels.setdefault(target, []).append(label)
     for target, leading in labels.items():
@@ -97,7 +98,8 @@ def _called(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring)
         if source in nodes:
             wiring.edges.append(Edge(source, node_id, "reads", path=path))
             if not optional:
-                wiring.unguarded.append((node_id, source, Problem("P004", "", path=path)))
+                remedy = f"give the parameter {source!r} a default"
+                wiring.unguarded.append((node_id, source, Problem("P004", remedy, path=path)))
         elif not optional:
             text = f"node {node_id!r}: its function wants {source!r}, which is no node, no param "
             text += "and nothing that every function can have"
@@ -107,7 +109,7 @@ def _called(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring)
 def _unknown_node(text: str, name: str, path: Path, nodes: Iterable[str]) -> Problem:
     near = closest(name, nodes)
     if near is None:
-        text += f"; nodes: {', '.join(nodes)}"
+        text += f"; nodes: {listed(nodes)}"
     return Problem("G012", text, path=path, suggestion=near)
 
 
@@ -164,7 +166,8 @@ def _loader(nodes: Mapping[str, Node], place: Problem, wiring: Wiring) -> str | 
     """The node that the name `history` means, if the graph has just one."""
     loaders = [node_id for node_id, node in nodes.items() if node.loads_history]
     if len(loaders) > 1:
-        text = f"'history' is several nodes here; read one by its id: {', '.join(loaders)}"
+        text = f"'history' could be any of {', '.join(loaders)}; read one by its id, "
+        text += "or name the one that is meant 'history'"
         wiring.problems.append(replace(place, message=text))
     return loaders[0] if len(loaders) == 1 else None
 
@@ -189,5 +192,5 @@ def _unknown_name(read: Read, place: Problem, nodes: Iterable[str], node: Node) 
     near = closest(read.name, known)
     text = f"unknown name {read.name!r}"
     if near is None:
-        text += f"; this template may read: {', '.join(sorted(known))}"
+        text += f"; this template may read: {listed(sorted(known), 30)}"
     return replace(place, message=text, suggestion=near)

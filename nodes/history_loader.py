@@ -27,18 +27,33 @@ class HistoryLoader(Node):
         "summary": str | None,
     }
 
-    runs: int = Field(default=3, ge=0, description="How many turns to load; 0 loads none.")
-    messages: int | None = Field(
-        default=None, ge=0, description="The most messages to load, whatever `runs` says."
+    runs: int = Field(
+        default=3, ge=0, strict=True, description="How many turns to load; 0 loads none."
     )
+    messages: int | None = Field(
+        default=None,
+        ge=0,
+        strict=True,
+        description="The most messages to load, whatever `runs` says.",
+    )
+
+    def written(self) -> dict[str, JSON]:
+        """`runs` beside `messages` even where it is the default: without it, it is no limit."""
+        both = self.messages is not None and "runs" in self.model_fields_set
+        return super().written() | ({"runs": self.runs} if both else {})
 
     async def run(self, context: Context) -> Result:
         """Load the window; its record keeps the numbers of the turns, not their words again."""
-        turns = await context.past.turns(last=self._window()) if self._window() else []
+        turns: Sequence[Turn] = ()
+        if window := self._window():
+            turns = await context.past.turns(last=window)
         first = turns[0].number if turns else context.turns + 1
-        summary = await context.past.summary(until=first - 1) if first > 1 else None
-        if summary is not None and summary.covers < first - 1:
-            turns = await context.past.turns(since=summary.covers)
+        summary = None
+        if context.summarizes and first > 1:
+            summary = await context.past.summary(until=first - 1)
+            covers = summary.covers if summary else 0
+            if covers < first - 1:
+                turns = await context.past.turns(since=covers)
         stored: dict[str, JSON] = {
             "from": turns[0].number if turns else 0,
             "to": turns[-1].number if turns else 0,
@@ -50,7 +65,7 @@ class HistoryLoader(Node):
         """The same window, loaded again by the numbers that the record keeps."""
         kept = stored if isinstance(stored, dict) else {}
         first, last, covers = (_number(kept.get(name)) for name in ("from", "to", "summary"))
-        turns = await context.past.turns(since=first - 1) if first else []
+        turns = await context.past.turns(since=first - 1) if first else ()
         summary = await context.past.summary(until=covers) if covers else None
         return self._history([turn for turn in turns if turn.number <= last], summary)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from copy import deepcopy
+from typing import Any, ClassVar, Self, cast
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -53,7 +54,8 @@ class Python(Node):
         if not isinstance(node.call, str):
             return node
         function = _found(node.call, resolve)
-        return type(node)(**{**dict(node), "call": function})
+        fields: dict[str, Any] = {**dict(node), "call": function}
+        return type(node)(**fields)
 
     def inputs(self) -> Mapping[str, bool]:
         """The nodes that the function names, and whether it can do without."""
@@ -68,15 +70,16 @@ class Python(Node):
 
     def written(self) -> dict[str, JSON]:
         """The function by its name; one that has none cannot be written."""
-        data = super().written()
-        data["call"] = self.call if isinstance(self.call, str) else reference(self.call)
-        return data
+        if isinstance(self.call, str):
+            return super().written()
+        return self.model_copy(update={"call": reference(self.call)}).written()
 
     async def run(self, context: Context) -> Result:
         """Call the function with what it named."""
         if not callable(self.call):
             raise InputError(f"node {context.node_id!r}: {self.call!r} was not found at load")
         given: dict[str, object] = {
+            **context.outputs,
             "context": context,
             "message": context.input.message,
             "user_id": context.user_id,
@@ -84,15 +87,29 @@ class Python(Node):
             "state": dict(context.state),
             "session_state": dict(context.session_state),
             "upstream": context.upstream,
-            **context.outputs,
             **self.params,
         }
-        arguments = {name: given[name] for name in self._wanted if name in given}
+        arguments = {name: _own(given[name]) for name in self._wanted if name in given}
         if inspect.iscoroutinefunction(self.call):
             output = await self.call(**arguments)
         else:
-            output = await asyncio.to_thread(self.call, **arguments)
+            output = await asyncio.to_thread(_called, self.call, arguments)
+        if inspect.isawaitable(output):
+            output = await output
         return output if isinstance(output, Result) else Result(output)
+
+
+def _own(value: object) -> object:
+    """A JSON value that the function may change, and nobody else sees it changed."""
+    return deepcopy(cast("object", value)) if isinstance(value, dict | list) else value
+
+
+def _called(function: Callable[..., Any], arguments: Mapping[str, object]) -> Any:  # noqa: ANN401  the user's
+    try:
+        return function(**arguments)
+    except StopIteration as error:
+        # No future can carry it: whoever awaits the thread would wait for ever.
+        raise RuntimeError("the function raised StopIteration") from error
 
 
 def _found(name: str, resolve: Callable[[str], object]) -> Callable[..., Any]:

@@ -62,10 +62,14 @@ class Router(Node):
         default="one", description="Whether one label is chosen or several."
     )
     allow_none: bool = Field(
-        default=False, description="With `select: many`, whether no label at all is a choice."
+        default=False,
+        strict=True,
+        description="With `select: many`, whether no label at all is a choice.",
     )
     tasks: bool = Field(
-        default=False, description="Whether the model writes a task for each chosen route."
+        default=False,
+        strict=True,
+        description="Whether the model writes a task for each chosen route.",
     )
     prompt: str | None = Field(default="router.jinja", description="Its template.")
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from engine import Context, Exchanged, Node, OnError, Result, Summary
+from engine import JSON, Context, Exchanged, Node, OnError, Result, Summary
 
 SHAPE = {"summary": "str", "topics": "list[str]"}
 
@@ -21,10 +21,13 @@ class Summarizer(Node):
 
     answers: ClassVar[bool] = False
     comes_last: ClassVar[bool] = True
+    summarizes: ClassVar[bool] = True
     provides: ClassVar[Mapping[str, object]] = {"output": str, "topics": list[str]}
     variables: ClassVar[Mapping[str, object]] = {"turns": list[Exchanged]}
 
-    every: int = Field(default=1, ge=1, description="Summarize at every N-th turn only.")
+    every: int = Field(
+        default=1, ge=1, strict=True, description="Summarize at every N-th turn only."
+    )
     on_error: OnError | None = Field(
         default="skip", description="What its failure does; the old summary stays in any case."
     )
@@ -44,8 +47,14 @@ class Summarizer(Node):
         fields = written if isinstance(written, dict) else {}
         text, topics = str(fields.get("summary", "")), fields.get("topics")
         kept = tuple(str(topic) for topic in topics) if isinstance(topics, list) else ()
+        summary = Summary(text, topics=kept, covers=context.turns + 1)
         return Result(
-            text,
-            fields={"topics": list(kept)},
-            summary=Summary(text, topics=kept, covers=context.turns + 1),
+            text, fields={"topics": list(kept), "covers": summary.covers}, summary=summary
         )
+
+    def summarized(self, output: JSON, fields: Mapping[str, JSON]) -> Summary | None:
+        """The summary again; None where the record only handed the old one on."""
+        covers, topics = fields.get("covers"), fields.get("topics")
+        if not isinstance(covers, int) or not isinstance(topics, list):
+            return None
+        return Summary(str(output), topics=tuple(map(str, topics)), covers=covers)

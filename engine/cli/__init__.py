@@ -6,6 +6,9 @@ none of them.
 
 from __future__ import annotations
 
+import io
+import sys
+
 from .root import app
 
 __all__ = ["app", "main"]
@@ -13,4 +16,6 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """Run the command that the arguments name, and end with its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # no letter of an answer may end the program
+        sys.stdout.reconfigure(errors="backslashreplace")
     app(prog_name="teamgraph")

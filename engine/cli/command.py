@@ -5,19 +5,19 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from ..errors import TeamgraphError
-from .failure import exit_code, report
+from .failure import NOT_HELD, exit_code, report, report_fault
 
 DEBUG = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error.", show_default=False)
 ]
-INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
@@ -43,23 +43,35 @@ def _guarded(function: Callable[..., None]) -> Callable[..., None]:
     def call(*, debug: bool, **given: Any) -> None:  # noqa: ANN401  whatever the options are
         for group, (made, names) in groups.items():
             given[group] = made(**{name: given.pop(name) for name in names})
-        try:
+        with _told_errors(debug=debug):
             function(**given)
             sys.stdout.flush()
-        except BrokenPipeError as error:
-            _let_go_of_stdout()
-            raise typer.Exit(BROKEN_PIPE) from error
-        except TeamgraphError as error:
-            if debug:
-                raise
-            report(error)
-            raise typer.Exit(exit_code(error)) from error
 
     call.__name__ = function.__name__
     call.__doc__ = function.__doc__
     call.__annotations__ = {}
     setattr(call, "__signature__", inspect.Signature(parameters))  # noqa: B010  it has no type
     return call
+
+
+@contextmanager
+def _told_errors(*, debug: bool) -> Generator[None]:
+    """End with a readable error and its exit code; with `debug` with a traceback."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort, typer.TyperException):
+        raise
+    except BrokenPipeError as error:
+        _let_go_of_stdout()
+        raise typer.Exit(BROKEN_PIPE) from error
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, TeamgraphError):
+            report(error)
+            raise typer.Exit(exit_code(error)) from error
+        report_fault(error)
+        raise typer.Exit(NOT_HELD) from error
 
 
 def _unfolded(
@@ -69,13 +81,13 @@ def _unfolded(
     parameters: list[inspect.Parameter] = []
     groups: dict[str, tuple[type[Any], list[str]]] = {}
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
-        made = parameter.annotation
+        made: object = parameter.annotation
         if isinstance(made, type) and is_dataclass(made):
             hints = get_type_hints(made, include_extras=True)
             groups[parameter.name] = (made, [field.name for field in fields(made)])
             parameters += [_option(one.name, hints[one.name], one.default) for one in fields(made)]
         else:
-            parameters.append(_option(parameter.name, made, parameter.default))
+            parameters.append(_option(parameter.name, parameter.annotation, parameter.default))
     return [*parameters, _option("debug", DEBUG, default=False)], groups
 
 

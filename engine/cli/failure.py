@@ -40,10 +40,19 @@ def exit_code(error: TeamgraphError) -> int:
 def report(error: TeamgraphError) -> None:
     """Say on standard error what is wrong."""
     if not isinstance(error, DefinitionError):
-        note(f"error: {error}", Tone.BAD)
+        note("\n  ".join([f"error: {error}", *getattr(error, "__notes__", ())]), Tone.BAD)
         return
     for problem in error.problems:
         note(told(problem), Tone.BAD if problem.severity == "error" else Tone.WARNING)
+
+
+def report_fault(error: Exception) -> None:
+    """Say that something went wrong which nobody foresaw."""
+    note(
+        f"error: a fault of teamgraph or of a package that it uses: {type(error).__name__}: "
+        f"{error}; --debug shows where it arose",
+        Tone.BAD,
+    )
 
 
 def told(problem: Problem) -> str:

@@ -29,6 +29,13 @@ Session: TypeAlias = Annotated[
     str | None, typer.Option(metavar="ID", help="The session.", show_default=False)
 ]
 
+Output: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write it there.", show_default=False),
+]
+Limit: TypeAlias = Annotated[int, typer.Option(min=1, help="At most so many.")]
+Offset: TypeAlias = Annotated[int, typer.Option(min=0, help="Leave out the first so many.")]
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -44,9 +51,7 @@ class Reading:
     ] = None
     prompts: Annotated[
         list[Path] | None,
-        typer.Option(
-            metavar="DIR", help="A folder of templates; repeatable.", show_default=False
-        ),
+        typer.Option(metavar="DIR", help="A folder of templates; repeatable.", show_default=False),
     ] = None
 
     def graph(self, file: Path) -> Graph:
@@ -60,10 +65,12 @@ class Reading:
     def words(self) -> list[str]:
         """The same options as words of a command."""
         words = [word for package in self.allow or () for word in ("--allow", package)]
-        return words + [word for folder in self.prompts or () for word in ("--prompts", str(folder))]
+        return words + [
+            word for folder in self.prompts or () for word in ("--prompts", str(folder))
+        ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Storing:
     """Where sessions are kept."""
 
@@ -99,7 +106,7 @@ class Storing:
         return ["--store", str(self.store)] if self.store is not None else []
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Modelling:
     """Which model answers."""
 
@@ -115,12 +122,21 @@ class Modelling:
     def settle(self) -> None:
         """Let the project's model stand where neither option, graph nor environment names one."""
         model = settings_of(Path.cwd()).model
-        if model is not None:
-            os.environ.setdefault("TEAMGRAPH_MODEL", model)
+        if model is not None and not os.environ.get("TEAMGRAPH_MODEL"):
+            os.environ["TEAMGRAPH_MODEL"] = model
 
     def words(self) -> list[str]:
         """The same options as words of a command."""
         return ["--model", self.model] if self.model is not None else []
+
+
+@dataclass(frozen=True)
+class Means(Storing, Modelling):
+    """What a run is made with: where it is kept, and which model answers."""
+
+    def words(self) -> list[str]:
+        """The same options as words of a command."""
+        return [*Modelling.words(self), *Storing.words(self)]
 
 
 def _make_importable(*folders: Path | None) -> None:

@@ -28,14 +28,13 @@ from ..events import (
 )
 from ..messages import Usage
 from ..models import LOCAL_NOTICE
-from ..session import Record
+from ..session import Record, Run
 from .screen import Tone, console, in_line
 
 _NOTICES: Mapping[str, str] = {
     "local": f"local: {LOCAL_NOTICE}",
     "echo": "echo: a scripted stand-in, no model is asked",
 }
-_SHORT = 100
 
 
 class Progress:
@@ -56,10 +55,8 @@ class Progress:
             self._running[node] = event.kind
         elif isinstance(event, NodeFinished | NodeSkipped | NodeFailed):
             self._running.pop(node, None)
-        elif isinstance(event, PromptRendered) and event.model in _NOTICES:
-            if event.model not in self._noticed:
-                self._noticed.add(event.model)
-                self._print(Text(_NOTICES[event.model], style=Tone.WARNING.value))
+        elif isinstance(event, PromptRendered):
+            self._notice(event.model)
         line = line_of(event)
         if line is not None:
             self._print(line)
@@ -68,12 +65,15 @@ class Progress:
     def pause(self) -> None:
         """Take the moving lines away and keep what is to be told."""
         if not self._is_paused:
-            self._is_paused = True
             self._stop()
+            self._make_room()
+            self._is_paused = True
 
     def go_on(self) -> None:
         """Tell what has waited."""
-        self._is_paused = False
+        if self._is_paused:
+            self._is_paused = False
+            self._make_room()
         for line in self._waiting:
             self._print(line)
         self._waiting.clear()
@@ -84,6 +84,12 @@ class Progress:
         self._running.clear()
         self.go_on()
         self._stop()
+
+    def _notice(self, model: str) -> None:
+        """Say once what sort of model answers here."""
+        if model in _NOTICES and model not in self._noticed:
+            self._noticed.add(model)
+            self._print(Text(_NOTICES[model], style=Tone.WARNING.value))
 
     def _print(self, line: Text) -> None:
         if self._is_paused:
@@ -100,7 +106,14 @@ class Progress:
         if self._live is None:
             self._live = Live(console=self._console, transient=True, refresh_per_second=10)
             self._live.start()
-        self._live.update(Group(*(Spinner("dots", text=_under_way(*one)) for one in self._running.items())))
+        self._live.update(
+            Group(*(Spinner("dots", text=_under_way(*one)) for one in self._running.items()))
+        )
+
+    def _make_room(self) -> None:
+        """Set the answer apart from what is told around it."""
+        if self._console.is_terminal:
+            self._console.print()
 
     def _stop(self) -> None:
         if self._live is not None:
@@ -110,23 +123,25 @@ class Progress:
 
 def line_of(event: Event) -> Text | None:
     """The line that stays of an event, None for most of them."""
-    node = event.node or ""
+    node, line = event.node or "", None
     match event:
         case NodeFinished():
-            return _done(event.record, replayed=event.replayed)
+            line = _done(event.record, replayed=event.replayed)
         case NodeSkipped():
-            return _line("-", node, f"skipped: {event.because}", Tone.QUIET)
+            line = _line("-", node, f"skipped: {event.because}", Tone.QUIET)
         case NodeRetried():
             text = f"attempt {event.attempt} failed: {event.error}; again in {event.wait:.1f} s"
-            return _line("~", node, text, Tone.WARNING)
+            line = _line("~", node, text, Tone.WARNING)
         case NodeFailed():
-            return _line("x", node, f"failed: {event.error}", Tone.BAD)
+            times = f" after {event.attempt} attempts" if event.attempt > 1 else ""
+            line = _line("x", node, f"failed{times}", Tone.BAD)
         case ToolCalled():
-            return _line(".", node, f"calls {event.tool}({event.arguments})", Tone.QUIET)
+            line = _line(".", node, f"calls {event.tool}({event.arguments})", Tone.QUIET)
         case RunFinished():
-            return Text(f"done in {event.run.duration:.1f} s{spent(event.run.usage)}", style="dim")
+            line = _finished(event.run)
         case _:
-            return None
+            pass
+    return line
 
 
 def spent(usage: Usage) -> str:
@@ -136,6 +151,11 @@ def spent(usage: Usage) -> str:
     calls = "1 call" if usage.calls == 1 else f"{usage.calls} calls"
     cost = f", ${usage.cost:.4f}" if usage.cost else ""
     return f", {calls}, {usage.input_tokens} tokens in, {usage.output_tokens} out{cost}"
+
+
+def _finished(run: Run) -> Text:
+    took = f"done in {run.duration:.1f} s{spent(run.usage)}"
+    return Text(in_line(f"{took}; session {run.session_id}, run {run.run_id}"), style="dim")
 
 
 def _done(record: Record, *, replayed: bool) -> Text:

@@ -7,17 +7,22 @@ terminal with its control characters.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from enum import Enum
+from pathlib import Path
 from typing import TextIO
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from ..errors import InputError
 
 # Controls (C0 but tab and line feed, DEL, C1), and the marks that turn the direction of text.
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
@@ -70,7 +75,23 @@ def say(text: str) -> None:
 
 def print_json(value: object) -> None:
     """Print a result as JSON, to the letter."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(pretty(value) + "\n")
+
+
+def write_out(data: bytes, file: Path | None) -> None:
+    """Write a result to a file, whole or not at all, or to standard output."""
+    if file is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"{file}: it cannot be written: {reason}; name another file") from error
 
 
 def print_rows(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -99,6 +120,16 @@ def print_pages(text: str) -> None:
 def indented(text: str, by: str = "  ") -> str:
     """The text with every line moved to the right."""
     return "\n".join(f"{by}{line}" if line else "" for line in text.splitlines())
+
+
+def pretty(value: object) -> str:
+    """A JSON value as people read it."""
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def when(moment: float) -> str:
+    """A Unix time in seconds as the clock here shows it."""
+    return datetime.fromtimestamp(moment, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def facts(pairs: Mapping[str, object]) -> str:

@@ -1,10 +1,10 @@
 """What the command line takes from the project and the environment, where no option says it.
 
-    [tool.teamgraph]
-    allow = ["myapp"]           # packages whose functions graphs may name
-    prompts = ["prompts"]       # folders of templates, relative to the pyproject.toml
-    store = ".teamgraph"        # likewise
-    model = "openai/gpt-5-mini" # for graphs that name none
+[tool.teamgraph]
+allow = ["myapp"]           # packages whose functions graphs may name
+prompts = ["prompts"]       # folders of templates, relative to the pyproject.toml
+store = ".teamgraph"        # likewise
+model = "openai/gpt-5-mini" # for graphs that name none
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ def _text(file: Path, table: Mapping[str, object], key: str) -> str | None:
 def _texts(file: Path, table: Mapping[str, object], key: str) -> Iterable[str]:
     value = table.get(key, [])
     listed = [value] if isinstance(value, str) else value
-    if isinstance(listed, list) and all(isinstance(one, str) for one in cast("list[object]", listed)):
+    if isinstance(listed, list) and all(
+        isinstance(one, str) for one in cast("list[object]", listed)
+    ):
         return cast("list[str]", listed)
     raise InputError(f"{file}: [tool.teamgraph] {key} must be a list of texts, not {value!r}")

@@ -8,29 +8,42 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import RunError
 from ..events import Answer, Event, RunFinished, RunStarted, Token
-from ..messages import JSON
-from ..session import Record, Run
+from ..session import Run
 from ..stores import Store
-from .options import Storing
+from .as_json import run_as_json
+from .options import Means, Reading, Storing
 from .progress import Progress
-from .screen import Tone, harmless, note
+from .screen import Tone, harmless, note, print_json
 
 Events = Callable[[Store], AsyncGenerator[Event]]
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a run that stopped is taken up: the words of the command, but for its ids."""
+    """How somebody goes on later, as commands to type; `words` are their common options."""
 
+    graph: Path
     words: tuple[str, ...]
 
-    def told(self, run_id: str, session_id: str) -> str:
-        """The whole command."""
-        command = ["teamgraph", "runs", "resume", run_id, *self.words, "--session", session_id]
-        return shlex.join(command)
+    @classmethod
+    def of(cls, graph: Path, user: str | None, reading: Reading, means: Means) -> Way:
+        """The way back to what is done with these options."""
+        whose = [] if user is None else ["--user", user]
+        return cls(graph, (*reading.words(), *means.words(), *whose))
+
+    def to_run(self, run_id: str, session_id: str) -> str:
+        """The command that takes a run up again."""
+        command = ("runs", "resume", run_id, "--graph", str(self.graph))
+        return shlex.join(["teamgraph", *command, *self.words, "--session", session_id])
+
+    def to_session(self, session_id: str) -> str:
+        """The command that talks on in a session."""
+        command = ("teamgraph", "chat", str(self.graph))
+        return shlex.join([*command, *self.words, "--session", session_id])
 
 
 class Written:
@@ -64,6 +77,7 @@ class Written:
     def close(self) -> None:
         """End the line of an answer that broke off."""
         if self._is_open:
+            self._is_open = False
             self._write("\n")
 
     def _write(self, text: str) -> None:
@@ -76,19 +90,32 @@ class Written:
             self.broken = error
 
 
+def finish(events: Events, storing: Storing, written: Written, way: Way, *, as_json: bool) -> None:
+    """Make the run to its end, and with `as_json` print it, also one that failed."""
+    try:
+        run = make(events, storing, written, way)
+    except RunError as error:
+        if as_json and error.run is not None:
+            print_json(run_as_json(error.run))
+        raise
+    if as_json:
+        print_json(run_as_json(run))
+    if written.broken is not None:
+        raise written.broken
+
+
 def make(events: Events, storing: Storing, written: Written, way: Way) -> Run:
-    """Make the run; raises what ended it, with the command that takes it up again told before."""
+    """Make the run; raises what ended it, with a note of the command that takes it up again."""
     turn = _Turn(written, way)
     try:
         return asyncio.run(turn.make(events, storing))
+    except RunError as error:
+        for told in turn.way():
+            error.add_note(told)
+        raise
     except KeyboardInterrupt:
         turn.close()
-        note("cancelled; what was done is kept", Tone.WARNING)
-        turn.tell_way()
-        raise
-    except RunError:
-        turn.close()
-        turn.tell_way()
+        note("\n".join(["cancelled; what was done is kept", *turn.way()]), Tone.WARNING)
         raise
     finally:
         turn.close()
@@ -101,7 +128,7 @@ class _Turn:
         self._written = written
         self._way = way
         self._progress = Progress()
-        self._started: RunStarted | None = None
+        self._began: RunStarted | None = None
 
     async def make(self, events: Events, storing: Storing) -> Run:
         async with storing.open() as store, aclosing(events(store)) as told:
@@ -113,7 +140,7 @@ class _Turn:
 
     def _take(self, event: Event) -> None:
         if isinstance(event, RunStarted):
-            self._started = event
+            self._began = event
         if self._written.takes(event):
             self._progress.pause()
             if self._written.take(event):
@@ -125,22 +152,7 @@ class _Turn:
         self._written.close()
         self._progress.close()
 
-    def tell_way(self) -> None:
-        if self._started is not None:
-            told = self._way.told(self._started.run_id, self._started.session_id)
-            note(f"take it up again: {told}", Tone.QUIET)
-
-
-def as_json(run: Run) -> dict[str, JSON]:
-    """A run as `--json` prints it."""
-    return {
-        "run_id": run.run_id,
-        "session_id": run.session_id,
-        "user_id": run.user_id,
-        "status": run.status,
-        "answer": run.answer,
-        "error": run.turn.error,
-        "nodes": {node_id: _node_as_json(record) for node_id, record in run.records.items()},
-        "usage": _usage_as_json(run.usage),
-        "duration": round(run.duration, 6),
-    }
+    def way(self) -> list[str]:
+        """How the run is taken up again, if it began."""
+        began = self._began
+        return [f"take it up: {self._way.to_run(began.run_id, began.session_id)}"] if began else []

@@ -6,6 +6,7 @@ gaps; this is the one place that knows them. It looks at attributes only and imp
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -128,11 +129,16 @@ def _retry_after(error: Exception) -> float | None:
     if text is None:
         return None
     try:
-        return max(0.0, float(text))
+        seconds = float(text)
     except ValueError:
-        pass
+        return _until(text)
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _until(date: str) -> float | None:
+    """Seconds from now to a date as HTTP writes it; None if it is none."""
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
     except ValueError:
         return None
 

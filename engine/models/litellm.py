@@ -11,7 +11,6 @@ import os
 import warnings
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
-from importlib import import_module
 from typing import Protocol, cast
 
 from engine.errors import ModelError, NoModelError
@@ -69,9 +68,7 @@ class LiteLLM:
             failure.interrupted = bool(answer.text)
             raise failure from error
         finally:
-            if stream is not None:
-                with suppress(Exception):
-                    await stream.aclose()
+            await _close(stream)
         yield answer.reply(_cost(litellm, answer))
 
 
@@ -95,13 +92,14 @@ def _load(model: str) -> _Library:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
     try:
-        litellm = cast(_Library, import_module("litellm"))
+        import litellm as imported  # noqa: PLC0415 - it costs seconds
     except ImportError as error:
         raise NoModelError(
             f"model {model}: litellm cannot be imported ({error}); pip install litellm, or use "
             "another model (local, echo)",
             model=model,
         ) from error
+    litellm = cast(_Library, imported)
     litellm.suppress_debug_info = True
     # Each time, since a test run puts the filters back: where warnings are errors, its own would
     # break every answer.
@@ -161,6 +159,13 @@ async def _next(stream: _Stream, idle: float | None) -> Piece | None:
     """The next piece, or None at the end; `TimeoutError` after `idle` seconds of silence."""
     async with asyncio.timeout(idle):
         return await anext(stream, None)
+
+
+async def _close(stream: _Stream | None) -> None:
+    """End the request, if there is one; what goes wrong in that matters to nobody any more."""
+    if stream is not None:
+        with suppress(Exception):
+            await stream.aclose()
 
 
 def _cost(litellm: _Library, answer: Answer) -> float | None:

@@ -6,7 +6,7 @@ Everything here refuses what would be huge (`"x" * 10**9`, `"%1000000000d"`) and
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from functools import wraps
 from types import BuiltinMethodType
 from typing import TypeAlias, cast
@@ -14,7 +14,7 @@ from typing import TypeAlias, cast
 from jinja2 import Environment, pass_environment
 from jinja2.filters import make_attrgetter
 
-from .budget import TooMuch, allow, as_text, weigh
+from .budget import TooMuch, allow, allow_copies_of, allow_text_of, as_text
 
 Filter: TypeAlias = Callable[..., object]
 
@@ -49,7 +49,8 @@ def check_percent(template: str, values: object) -> None:
         if "*" in (width, precision):
             raise TooMuch("a format has the width '*'; write the number")
         allow(max(int(width or 0), int(precision or 0)))
-    allow(len(template) + weigh(values))
+    allow(len(template))
+    allow_text_of(values)
 
 
 def check_specification(specification: str) -> None:
@@ -73,10 +74,12 @@ def checked_arguments(
         case "expandtabs":
             allow(max(numbers, default=8) * size)
         case "replace" | "translate":
-            allow(size * weigh(args))
+            longest = max((len(each) for each in args if isinstance(each, str)), default=1)
+            allow(size * max(longest, 1))
         case "join" if args:
             args = ([*cast("Iterable[object]", args[0])],)
-            allow(size * _length(args[0]) + weigh(args[0]))
+            allow(size * _length(args[0]))
+            allow_text_of(args[0])
         case _:
             pass
     return args
@@ -96,8 +99,7 @@ def bounded(name: str, function: Filter) -> Filter:
         if check is not None:
             check(*args[passed:], **kwargs)
         result = function(*args, **kwargs)
-        if isinstance(result, str):
-            allow(len(result))
+        charge(result)
         return result
 
     return filter_within_bounds
@@ -115,6 +117,21 @@ def join(
     texts = [as_text(each) for each in values]
     allow(len(d) * len(texts) + sum(map(len, texts)))
     return d.join(texts)
+
+
+def charge(result: object) -> None:
+    """Take a new text, list or mapping from what the rendering may spend."""
+    if isinstance(result, str | bytes | list | tuple | dict):
+        allow(len(cast("Sized", result)))
+
+
+def part_of(
+    value: Sequence[object], start: int | None, stop: int | None, step: int | None
+) -> Sequence[object]:
+    """A slice of a text or list."""
+    part = value[start:stop:step]
+    charge(part)
+    return part
 
 
 def _length(value: object) -> int:
@@ -169,8 +186,12 @@ def _format(value: str, *args: object, **kwargs: object) -> None:
     check_percent(value, kwargs or args)
 
 
-def _weight(value: object, *args: object, **kwargs: object) -> None:
-    allow(weigh(value))
+def _text(value: object, *args: object, **kwargs: object) -> None:
+    allow_text_of(value)
+
+
+def _copies(value: object, *args: object, **kwargs: object) -> None:
+    allow_copies_of(value)
 
 
 _PLAIN = frozenset(("count", "length", "abs", "int", "float", "round", "default", "d"))
@@ -179,11 +200,15 @@ _CHECKS: Mapping[str, Callable[..., None]] = {
     "batch": _parts,
     "center": _center,
     "format": _format,
+    "groupby": _copies,
     "indent": _indent,
-    "pprint": _weight,
+    "pprint": _text,
     "replace": _replace,
     "slice": _parts,
-    "string": _weight,
+    "sort": _copies,
+    "string": _text,
+    "sum": _copies,
+    "unique": _copies,
     "wordwrap": _wordwrap,
 }
 """What Jinja's filters would make longer; the checks take the same arguments as the filters."""

@@ -7,10 +7,12 @@ a huge text ends in an error after a bounded time, and an honest prompt hardly p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextvars import ContextVar
 from itertools import islice
 from typing import cast
+
+from jinja2 import Undefined
 
 from ..messages import Message
 
@@ -21,6 +23,9 @@ TEMPLATE = 500
 
 _WORK = 50
 """How often a rendering may make its longest text before it works too long."""
+
+_COPIES = 10
+"""How often its longest text may fit into what one filter copies."""
 
 
 class TooMuch(Exception):
@@ -84,12 +89,11 @@ def rounds(values: Iterable[object]) -> Iterable[object]:
     return values
 
 
-def weigh(value: object) -> int:
-    """About how long `value` is as text; stops counting as soon as it is too long."""
-    longest = CURRENT.get().longest
+def weigh(value: object, most: int) -> int:
+    """About how long `value` is as text; stops counting above `most`."""
     weight = 0
     todo = [value]
-    while todo and weight <= longest:
+    while todo and weight <= most:
         part = todo.pop()
         weight += 1
         if isinstance(part, str | bytes):
@@ -102,8 +106,34 @@ def weigh(value: object) -> int:
     return weight
 
 
+def allow_text_of(value: object) -> None:
+    """Refuse a value that would be a text too long."""
+    allow(weigh(value, CURRENT.get().longest))
+
+
+def allow_copies_of(value: object) -> None:
+    """Refuse a list of which a filter makes copies, if they would be too many or too long."""
+    most = CURRENT.get().longest * _COPIES
+    weight = weigh(value, most)
+    if weight > most:
+        raise TooMuch(f"a list is longer than {most} in all; make it shorter")
+    spend(weight)
+
+
 def as_text(value: object) -> str:
-    """A value as text, refused before it is made if it is too long."""
-    if not isinstance(value, str | int | float):
-        allow(weigh(value))
+    """A value as text, refused before it is made if it is too long or has no text of its own."""
+    if not isinstance(value, str | int | float | Undefined):
+        check_printable(value)
+        allow_text_of(value)
     return str(value)
+
+
+def check_printable(value: object) -> None:
+    """Refuse what would print as the address of an object: nobody means it, and it changes."""
+    name = type(value).__name__
+    if isinstance(value, Iterator):
+        raise TypeError(f"a {name} has no text; make it a list with | list, or a text with | join")
+    if callable(value):
+        raise TypeError(f"a {name} has no text; call it with ()")
+    if type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__:
+        raise TypeError(f"a {name} has no text; print one of its fields")

@@ -10,7 +10,7 @@ from jinja2 import nodes
 from ..errors import Problem, closest
 from .environment import PromptEnvironment
 from .filters import FENCE_TAG
-from .tree import Family, Find, Parsed, Reference, is_optional, named, references
+from .tree import Family, Find, Parsed, Reference, block_call, is_optional, named, references
 
 
 class Checker:
@@ -39,6 +39,7 @@ class Checker:
             yield template.problem_at(modifier, "P011", told)
         yield from self._extends(template)
         yield from self._blocks(template)
+        yield from self._block_calls(template)
 
     def required(self, template: Parsed) -> Iterator[Problem]:
         """The blocks that a parent requires and that this template does not give."""
@@ -107,14 +108,13 @@ class Checker:
             if tag is not top:
                 told = "{% extends %} stands once, at the top and outside of every other tag"
                 yield template.problem_at(tag, "P014", told)
-        family = Family(template, self._find)
-        last = family.base.parent
+        last = Family(template, self._find).base.parent
         names = named(last.template) if last is not None else None
-        if last is not None and names and isinstance(self._find(names[0].value), Parsed):
-            told = f"template {family.base.name!r} extends itself in the end"
-            if (names[0].value, family.base.name) == (template.name, template.name):
-                told += f": extend 'builtin/{template.name}' if the built-in is meant"
-            yield family.base.problem_at(last.template, "P014", told)
+        if top is not None and names and names[0].value == template.name:
+            told = f"template {template.name!r} extends itself in the end"
+            if last is top:
+                told += f"; extend 'builtin/{template.name}' if that is meant"
+            yield template.problem_at(top.template, "P014", told)
 
     def _blocks(self, template: Parsed) -> Iterator[Problem]:
         seen: set[str] = set()
@@ -132,6 +132,24 @@ class Checker:
                 place = template.after(block, rf"\bblock\s+({block.name})\b")
                 told = f"no parent has a block {block.name!r}, so this is never shown"
                 yield template.problem_at(place, "P014", told, closest(block.name, known))
+
+    def _block_calls(self, template: Parsed) -> Iterator[Problem]:
+        family = Family(template, self._find)
+        block_of: dict[nodes.Call, str] = {}
+        for block in template.tree.find_all(nodes.Block):
+            block_of |= dict.fromkeys(block.find_all(nodes.Call), block.name)
+        for call in template.tree.find_all(nodes.Call):
+            name = block_call(call)
+            if name == "super":
+                inner = block_of.get(call)
+                versions = family.versions.get(inner or "", [])
+                if inner is None or versions[-1].template is template:
+                    told = "super() says what a parent's block says, and there is none"
+                    yield template.problem_at(call.node, "P014", told)
+            elif name is not None and name not in family.versions:
+                place = template.after(call.node, r"(\w+)")
+                told = f"there is no block {name!r}"
+                yield template.problem_at(place, "P014", told, closest(name, family.versions))
 
 
 def _may_be_missing(tag: Reference) -> bool:

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, MutableMapping
-from types import BuiltinMethodType, MethodType
+from functools import cache
+from types import (
+    AsyncGeneratorType,
+    BuiltinMethodType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+    TracebackType,
+)
 from typing import cast
 
 from jinja2 import StrictUndefined, Template, TemplateNotFound, Undefined, nodes, pass_context
@@ -14,14 +26,38 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
-from .bounds import bounded, check_operation, check_specification, checked_arguments
-from .budget import CALL, CURRENT, TEMPLATE, allow, as_text, joined, rounds, spend, weigh
+from .bounds import (
+    bounded,
+    charge,
+    check_operation,
+    check_specification,
+    checked_arguments,
+    part_of,
+)
+from .budget import (
+    CALL,
+    CURRENT,
+    TEMPLATE,
+    allow,
+    allow_text_of,
+    as_text,
+    check_printable,
+    joined,
+    rounds,
+    spend,
+)
 from .filters import FILTERS
 from .position import PositionLexer
 from .role import EMIT, REPLAY, RoleTags, emit, replay
 
+_MACHINERY = (
+    *(type, FunctionType, MethodType, BuiltinMethodType, ModuleType, CodeType, FrameType),
+    *(TracebackType, GeneratorType, CoroutineType, AsyncGeneratorType, Undefined),
+)
+
 LOOP = "\0loop"
 CONCAT = "\0concat"
+SLICE = "\0slice"
 ANSWER = "\0answer"
 """No template can name these filters: a NUL is no part of an identifier."""
 
@@ -83,7 +119,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         self.filters = {**theirs, **FILTERS}
         self.filter_names = sorted(self.filters)
         self.filters |= {EMIT: emit, REPLAY: replay}
-        self.filters |= {LOOP: rounds, CONCAT: _concat, ANSWER: _answer}
+        self.filters |= {LOOP: rounds, CONCAT: _concat, SLICE: part_of, ANSWER: _answer}
 
     @property
     def lexer(self) -> Lexer:
@@ -95,7 +131,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         return self.counted(self.parse(source, name))
 
     def counted(self, tree: nodes.Template) -> nodes.Template:
-        """The same tree, its loops and concatenations counted when they are rendered."""
+        """The same tree, its loops, concatenations and slices counted when they are rendered."""
         _Counter().visit(tree)
         return cast("nodes.Template", tree.set_environment(self))
 
@@ -111,10 +147,33 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         globals: MutableMapping[str, object] | None = None,  # noqa: A002  so it is called there
     ) -> Template:
         """The template that an include, import or extends names."""
+        return self.select_template((name,))
+
+    def select_template(
+        self,
+        names: Iterable[str | Template],
+        parent: str | None = None,
+        globals: MutableMapping[str, object] | None = None,  # noqa: A002  so it is called there
+    ) -> Template:
+        """The first of the templates that an include names."""
         spend(TEMPLATE)
-        found = self._load(str(name))
-        if found is None:
-            raise TemplateNotFound(str(name))
+        for name in names:
+            if (found := self._load(str(name))) is not None:
+                return found
+        raise TemplateNotFound(", ".join(map(str, names)))
+
+    def getattr(self, obj: object, attribute: str) -> object:
+        """A field of a value; the keys of a mapping come before its methods.
+
+        So `triage.output.items` is the field that a model returned, not the method of `dict`.
+        """
+        if isinstance(obj, dict) and attribute in obj:
+            return cast("dict[str, object]", obj)[attribute]
+        if attribute[:1] != "_" and _is_plain(type(obj)):
+            value: object = getattr(obj, attribute, missing)
+            if value is not missing and not callable(value):
+                return value
+        found: object = super().getattr(obj, attribute)
         return found
 
     def call(
@@ -127,8 +186,8 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         elif isinstance(function, BuiltinMethodType):
             args = checked_arguments(function, args, kwargs)
         result: object = super().call(context, function, *args, **kwargs)
-        if type(result) is str and isinstance(function, BuiltinMethodType | MethodType):
-            allow(len(result))
+        if isinstance(function, BuiltinMethodType | MethodType):
+            charge(result)
         return result
 
     def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
@@ -171,12 +230,33 @@ class _Counter(NodeTransformer):
         parts = nodes.List(node.nodes, lineno=node.lineno)
         return nodes.Filter(parts, CONCAT, [], [], None, None, lineno=node.lineno)
 
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Expr:
+        self.generic_visit(node)
+        if not isinstance(part := node.arg, nodes.Slice):
+            return node
+        bounds = [
+            nodes.Const(None, lineno=node.lineno) if each is None else each
+            for each in (part.start, part.stop, part.step)
+        ]
+        return nodes.Filter(node.node, SLICE, bounds, [], None, None, lineno=node.lineno)
+
+
+@cache
+def _is_plain(kind: type) -> bool:
+    """Whether values of this type have no attributes that lead into Python's machinery.
+
+    What is left to the sandbox then are methods, and names that begin with `_`: a field of a plain
+    value is as safe as the sandbox finds it, and found ten times faster.
+    """
+    return not issubclass(kind, _MACHINERY)
+
 
 @pass_context
 def _printed(context: Context, value: object) -> object:
     """What `{{ value }}` prints; a list or mapping is weighed before it becomes text."""
     if type(value) is not str and not isinstance(value, int | float | Undefined):
-        allow(weigh(value))
+        check_printable(value)
+        allow_text_of(value)
     return value
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
 
 from jinja2 import Template, TemplateSyntaxError, nodes
 from jinja2.parser import Parser
@@ -50,19 +49,18 @@ def parse_expression(source: str, environment: PromptEnvironment, longest: int) 
     """Parse a condition; raises `DefinitionError` with places inside its text."""
     text = Source("", with_lf(source), None)
     try:
-        parsed = _parse(text, environment)
-        if problems := list(Checker(environment, _find_none, _find_none).check(parsed)):
-            raise DefinitionError(problems)
-        answer = cast("nodes.Output", parsed.tree.body[0]).nodes[0]
-        condition = cast("nodes.Expr", cast("nodes.Filter", answer).node)
+        condition, parsed = _parse(text, environment)
+        problems = list(Checker(environment, _find_none, _find_none).check(parsed))
         reads = Reader(_find_none, environment.globals).expression(condition, parsed)
-        template = environment.template(parsed.tree, source)
-    except (TemplateSyntaxError, SyntaxError, RecursionError) as error:
+        template = None if problems else environment.template(parsed.tree, source)
+    except (TemplateSyntaxError, SyntaxError, RecursionError, ValueError) as error:
         raise DefinitionError([syntax_problem(text, error, environment.lexer)]) from error
+    if template is None:
+        raise DefinitionError(problems)
     return Expression(source, reads, template, longest)
 
 
-def _parse(source: Source, environment: PromptEnvironment) -> Parsed:
+def _parse(source: Source, environment: PromptEnvironment) -> tuple[nodes.Expr, Parsed]:
     parser = Parser(environment, source.text, state="variable")
     condition = parser.parse_expression()
     if not parser.stream.eos:
@@ -70,7 +68,7 @@ def _parse(source: Source, environment: PromptEnvironment) -> Parsed:
     line = condition.lineno
     answer = nodes.Filter(condition, ANSWER, [], [], None, None, lineno=line)
     tree = nodes.Template([nodes.Output([answer], lineno=line)], lineno=line)
-    return Parsed(source, environment.counted(tree))
+    return condition, Parsed(source, environment.counted(tree))
 
 
 def _find_none(name: str) -> None:

@@ -13,7 +13,7 @@ from typing import cast
 from jinja2 import Undefined
 from pydantic import BaseModel
 
-from .budget import allow, as_text, weigh
+from .budget import allow, allow_text_of, as_text, joined
 
 FENCE_TAG = re.compile(r"[a-z][a-z0-9_-]*")
 _UNSEEN = "[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]*"
@@ -29,6 +29,7 @@ def fence(value: object, tag: str) -> str:
     if not FENCE_TAG.fullmatch(tag):
         raise ValueError(f"fence tag {tag!r}: use small letters, digits, '_' and '-' only")
     body = _fence_marks(tag).sub(r"&lt;\1", as_text(value))
+    allow(len(body))
     return f"<{tag}>\n{body}\n</{tag}>"
 
 
@@ -42,7 +43,7 @@ def tojson(value: object, indent: int | None = None) -> str:
     """JSON with sorted keys and readable letters; knows pydantic models and dataclasses."""
     if indent is not None and not 0 <= indent <= _WIDEST_INDENT:
         raise ValueError(f"tojson: indent must be from 0 to {_WIDEST_INDENT}, not {indent}")
-    allow(weigh(value))
+    allow_text_of(value)
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, indent=indent, default=_plain)
     allow(len(text))
     return text
@@ -71,12 +72,19 @@ def bullets(values: Iterable[object]) -> str:
     """One `- item` a line; the further lines of an item are indented."""
     if isinstance(values, str):
         raise TypeError("bullets: a text is not a list; put it in [ ]")
-    return "\n".join("- " + as_text(value).replace("\n", "\n  ") for value in values)
+    lines: list[str] = []
+    for value in values:
+        text = as_text(value)
+        allow(len(text))
+        lines += ("- ", text.replace("\n", "\n  "), "\n")
+    return joined(lines[:-1])
 
 
 def quote(value: object) -> str:
     """Every line with `> ` before it, as in an e-mail."""
-    return "\n".join(f"> {line}" if line else ">" for line in as_text(value).split("\n"))
+    text = as_text(value)
+    allow(3 * len(text))
+    return "\n".join(f"> {line}" if line else ">" for line in text.split("\n"))
 
 
 def truncate_chars(value: object, length: int) -> str:

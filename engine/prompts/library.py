@@ -177,7 +177,12 @@ class Prompts:
         reader = self._reader()
         reader.template(root)
         for read in reader.unseen:
-            yield _out_of_reach(read)
+            told = f"{read.name!r} cannot be seen in a template that is imported; "
+            told += "import it 'with context', or pass the value as an argument"
+            yield _problem_of(read, told)
+        for read in reader.early:
+            told = f"{read.name!r} is set only later, further out; set it before, or rename one"
+            yield _problem_of(read, told)
 
     def _syntax_problem(self, source: Source, error: Exception) -> Problem:
         return syntax_problem(source, error, self._environment.lexer)
@@ -228,10 +233,6 @@ def _told(problem: Problem) -> str:
     return f"{problem.message}; did you mean {near!r}?" if near else problem.message
 
 
-def _out_of_reach(read: Read) -> Problem:
-    told = (
-        f"{read.name!r} cannot be seen in a template that is imported: "
-        "import it 'with context', or pass the value as an argument"
-    )
+def _problem_of(read: Read, told: str) -> Problem:
     file = None if read.file.endswith(INLINE) else read.file
     return Problem("P002", told, file=file, line=read.line, column=read.column)

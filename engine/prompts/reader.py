@@ -13,7 +13,7 @@ from jinja2 import nodes
 
 from .guard import tests
 from .reads import ExpressionReader, Read
-from .scope import Binding, MacroBinding, ModuleBinding, Place, Scope
+from .scope import Binding, MacroBinding, ModuleBinding, Place, Scope, names_set
 from .tree import Family, Find, Parsed, named
 
 _SILENT = (nodes.Assign, nodes.AssignBlock, nodes.Macro, nodes.Import, nodes.FromImport, nodes.If)
@@ -44,6 +44,11 @@ class Reader(ExpressionReader):
         return list(self.found.values())
 
     @property
+    def early(self) -> list[Read]:
+        """What is read in a scope before a scope around it sets it."""
+        return [read for read in self.too_early.values() if not read.guarded]
+
+    @property
     def unseen(self) -> list[Read]:
         """What imports without context read in vain."""
         return [read for read in self.detached.values() if not read.guarded]
@@ -69,7 +74,7 @@ class Reader(ExpressionReader):
 
     def visit_For(self, node: nodes.For, place: Place) -> None:
         self.visit(node.iter, place)
-        inner = place.inside()
+        inner = place.inside(node.body)
         self._bind(node.target, inner)
         inner.scope.bound["loop"] = None
         body = inner
@@ -77,32 +82,32 @@ class Reader(ExpressionReader):
             self.visit_condition(node.test, inner)
             body = inner.where(tests(node.test, True))
         self.visit_body(node.body, body)
-        self.visit_body(node.else_, place.inside())
+        self.visit_body(node.else_, place.inside(node.else_))
 
     def visit_Assign(self, node: nodes.Assign, place: Place) -> None:
         self.visit(node.node, place)
         self._bind(node.target, place, self.binding(node.node, place))
 
     def visit_AssignBlock(self, node: nodes.AssignBlock, place: Place) -> None:
-        self.visit_body(node.body, place.inside())
+        self.visit_body(node.body, place.inside(node.body))
         if node.filter is not None:
             self.visit(node.filter, place)
         self._bind(node.target, place)
 
     def visit_With(self, node: nodes.With, place: Place) -> None:
         self.visit_all(node.values, place)
-        inner = place.inside()
+        inner = place.inside(node.body)
         for target in node.targets:
             self._bind(target, inner)
         self.visit_body(node.body, inner)
 
     def visit_FilterBlock(self, node: nodes.FilterBlock, place: Place) -> None:
         self.visit(node.filter, place)
-        self.visit_body(node.body, place.inside())
+        self.visit_body(node.body, place.inside(node.body))
 
     def visit_CallBlock(self, node: nodes.CallBlock, place: Place) -> None:
         self.visit(node.call, place)
-        inner = place.inside()
+        inner = place.inside(node.body)
         self._bind_arguments(node, inner)
         self.visit_body(node.body, inner)
 
@@ -136,7 +141,7 @@ class Reader(ExpressionReader):
         if key in self._walked:
             return
         self._walked.add(key)
-        inner = replace(binding.place, guards=guards).inside()
+        inner = replace(binding.place, guards=guards).inside(binding.macro.body)
         for name in ("caller", "varargs", "kwargs"):
             inner.scope.bound[name] = None
         self._bind_arguments(binding.macro, inner)
@@ -152,6 +157,7 @@ class Reader(ExpressionReader):
         place = around.in_template(family)
         for member in family.members:
             is_child = member is not family.base
+            place.scope.own = names_set(member.tree.body)
             self.visit_body(member.tree.body, replace(place, template=member, is_child=is_child))
         return place.scope
 

@@ -47,6 +47,7 @@ class ExpressionReader(NodeVisitor, ABC):
         self._known = frozenset((*known, "self", "super"))
         self.found: Reads = {}
         self.detached: Reads = {}
+        self.too_early: Reads = {}
 
     @abstractmethod
     def walk_macro(self, binding: MacroBinding, guards: frozenset[str]) -> None:
@@ -147,6 +148,7 @@ class ExpressionReader(NodeVisitor, ABC):
         source = place.template.source
         file = source.file or source.name
         into = self.detached if found.detached else self.found
+        into = self.too_early if found.early else into
         key = (file, int(at), at.column, path)
         before = into.get(key)
         is_guarded = (guarded or name in place.guards) and (before is None or before.guarded)

@@ -13,7 +13,6 @@ from jinja2 import nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 
-from ..errors import closest
 from ..messages import Message
 from .budget import CURRENT, spend
 
@@ -57,9 +56,8 @@ class RoleTags(Extension):
         while parser.stream.current.type != "block_end":
             token = parser.stream.expect("name")
             if token.value not in ATTRIBUTES:
-                near = closest(token.value, ATTRIBUTES)
-                hint = f"; did you mean {near!r}?" if near else ": it has cache and name"
-                parser.fail(f"{{% {role} %}} has no attribute {token.value!r}{hint}", token.lineno)
+                told = f"{{% {role} %}} takes cache and name, there is no {token.value!r}"
+                parser.fail(told, token.lineno)
             if token.value in found:
                 parser.fail(f"attribute {token.value!r} is given twice", token.lineno)
             parser.stream.expect("assign")

@@ -35,12 +35,15 @@ class Found(NamedTuple):
 
     `is_set` is true if the template has set it on every way to this place, `may_be_set` if on some.
     `detached` is true where the context cannot be seen at all: in an import without context.
+    `early` is true if a scope around this one sets the name only later: to Jinja it is that scope's
+    own name then, and nothing in the context is looked for.
     """
 
     binding: Binding
     is_set: bool
     may_be_set: bool
     detached: bool
+    early: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -49,23 +52,31 @@ class Scope:
 
     A `top` scope is the outermost of a template: what is set there is seen by its blocks. A
     `branch` is one way through an `if`: no scope to Jinja, but what it sets may not be set.
+    `apart` is what looks its names up when it is rendered, like a block or an include.
+    `own` are the names that the scope certainly sets somewhere.
     """
 
     parent: Scope | None = None
     top: bool = False
     branch: bool = False
     detached: bool = False
+    apart: bool = False
+    own: frozenset[str] = frozenset()
     bound: dict[str, Binding] = field(default_factory=dict[str, Binding])
     maybe: set[str] = field(default_factory=set[str])
 
     def find(self, name: str) -> Found:
         """Look a name up from here outwards."""
         scope: Scope | None = self
-        may_be_set = detached = False
+        may_be_set = detached = is_inner = is_apart = False
         while scope is not None:
             if name in scope.bound:
                 return Found(scope.bound[name], True, True, False)
             may_be_set |= name in scope.maybe
+            if is_inner and not is_apart and name in scope.own:
+                return Found(None, False, may_be_set, False, early=True)
+            is_inner |= not scope.branch
+            is_apart |= scope.apart
             detached = scope.detached
             scope = scope.parent
         return Found(None, False, may_be_set, detached)
@@ -112,9 +123,9 @@ class Place:
     is_child: bool = False
     imported: bool = False
 
-    def inside(self) -> Place:
-        """The same place in a scope of its own."""
-        return replace(self, scope=Scope(self.scope), is_child=False)
+    def inside(self, body: Sequence[nodes.Node]) -> Place:
+        """The same place in a scope of its own, that of `body`."""
+        return replace(self, scope=Scope(self.scope, own=names_set(body)), is_child=False)
 
     def where(self, names: frozenset[str]) -> Place:
         """The same place where `names` are known to be there."""
@@ -133,7 +144,7 @@ class Place:
         return replace(
             self,
             family=family,
-            scope=Scope(self.scope, top=True),
+            scope=Scope(self.scope, top=True, apart=True),
             within=(*self.within, family.members[0].name),
             version=None,
         )
@@ -143,8 +154,31 @@ class Place:
         return replace(
             self,
             template=version.template,
-            scope=Scope(self.scope),
+            scope=Scope(self.scope, apart=True, own=names_set(version.block.body)),
             is_child=False,
             blocks=(*self.blocks, version),
             version=(version.block.name, level),
         )
+
+
+def names_set(body: Sequence[nodes.Node]) -> frozenset[str]:
+    """The names that statements set whatever happens, in the scope that they stand in."""
+    return frozenset[str]().union(*map(_names_set, body))
+
+
+def _names_set(node: nodes.Node) -> frozenset[str]:
+    names: frozenset[str] = frozenset()
+    match node:
+        case nodes.Macro(name=name) | nodes.Import(target=name):
+            names = frozenset((name,))
+        case nodes.Assign() | nodes.AssignBlock():
+            targets = (node.target, *node.target.find_all(nodes.Name))
+            names = frozenset(each.name for each in targets if isinstance(each, nodes.Name))
+        case nodes.FromImport():
+            names = frozenset(each[1] if isinstance(each, tuple) else each for each in node.names)
+        case nodes.If():
+            ways = [node.body, *(other.body for other in node.elif_), node.else_]
+            names = frozenset.intersection(*map(names_set, ways))
+        case _:
+            pass
+    return names

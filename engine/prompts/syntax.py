@@ -9,7 +9,7 @@ from jinja2.lexer import Lexer
 
 from ..errors import Problem, closest
 from .position import Position, position_of
-from .role import ROLES
+from .role import ATTRIBUTES, ROLES
 from .source import Source
 
 _ENCLOSING = frozenset(
@@ -19,6 +19,7 @@ _TAGS = (*sorted(_ENCLOSING), "messages", "elif", "else", "extends", "include", 
 _ENDS = tuple(f"end{tag}" for tag in sorted(_ENCLOSING))
 _UNKNOWN = re.compile(r"Encountered unknown tag '([^']*)'\.")
 _INNERMOST = re.compile(r"block that needs to be closed is '([^']*)'")
+_ATTRIBUTE = re.compile(r"takes cache and name, there is no '(.*)'")
 _CHARACTER = re.compile(r"unexpected char (.*) at \d+")
 
 
@@ -40,6 +41,8 @@ def syntax_problem(source: Source, error: Exception, lexer: Lexer) -> Problem:
     elif (character := _CHARACTER.fullmatch(message)) is not None:
         told = f"the character {character[1]} has no meaning here"
     else:
+        attribute = _ATTRIBUTE.search(message)
+        near = closest(attribute[1], ATTRIBUTES) if attribute else None
         told = (message[:1].lower() + message[1:]).rstrip(".")
     return Problem(
         "P011", told, file=source.file, line=int(place), column=place.column, suggestion=near

@@ -23,9 +23,9 @@ class Catalogue:
     """What lies where.
 
     The keys are `[run_id, number]` for runs (number 0 until the run is done), `[run, node,
-    attempt]` for nodes, where `run` is the document of the run, `[scope, name]` for state (scopes `state`, `node` and `head`) and
-    `[covers]` for summaries. A document without a key, as a user of TinyDB may insert it, is
-    left alone.
+    attempt]` for nodes (`run` is the document of the run), `[scope, name]` for state (the scopes
+    are `state`, `node` and `head`) and `[covers]` for summaries. A document without a key, as a
+    user of TinyDB may insert it, is left alone.
     """
 
     def __init__(self) -> None:

@@ -42,10 +42,7 @@ class Directory:
         self._prompts: set[str] = set()
 
     def open(self, key: SessionKey, *, create: bool) -> SessionFile | None:
-        """A session, to be given back to `handles`; None if it is not there and not to be made."""
-        session = self.handles.take(key)
-        if session is not None:
-            return session
+        """Open a session, to be given back to `handles`; None if it is not there nor to be made."""
         path = self.layout.journal(key)
         if create:
             self.layout.make(path.parent, sync=self._sync != "never")
@@ -108,8 +105,6 @@ class Directory:
 
     def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
         """Keep the sources of a template, once for each hash."""
-        if prompt_hash in self._prompts:
-            return
         path = self.layout.prompt(prompt_hash)
         sync = self._sync != "never"
         self.layout.make(path.parent, sync=sync)
@@ -148,43 +143,52 @@ class Directory:
     def _visit(self, path: Path, look: Callable[[SessionFile], Answer]) -> Answer | None:
         """Look into a session and close it again; a damaged one is left out with a warning."""
         try:
-            key = self._key(path)
-            if key is None:
-                return None
-            session = self.handles.take(key)
-            if session is None:
-                session = SessionFile(path, key, sync=self._sync, create=False)
-                session.users = 1
-            try:
-                with session.journal.shared():
-                    return look(session) if session.exists else None
-            finally:
-                self.handles.give(session)
-        except Gone:
-            return None
+            while (key := _owner(path)) is not None:
+                session = self.handles.take(key) or self._aside(path, key)
+                try:
+                    with session.journal.shared():
+                        return look(session) if session.exists else None
+                except Gone:
+                    self.handles.drop(session)
+                finally:
+                    self.handles.give(session)
         except DamagedStore as error:
             warnings.warn(f"a session was left out: {error}", SkippedSession, stacklevel=2)
-            return None
+        except Gone:  # pragma: no cover - deleted between two looks at it
+            pass
+        return None
 
-    def _key(self, path: Path) -> SessionKey | None:
-        """The session that a journal says it is of, None if nothing was committed to it yet."""
-        try:
-            with path.open("rb") as file:
-                data = header_data(file.readline())
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise disk.failure(error, path) from error
-        if data is None:
-            return None
-        owner = Header.read(data, path).owner
-        return SessionKey(owner.get("user_id"), owner.get("session_id") or "")
+    def _aside(self, path: Path, key: SessionKey) -> SessionFile:
+        """A session that is opened for one look only."""
+        session = SessionFile(path, key, sync=self._sync, create=False)
+        session.users = 1
+        return session
 
     def _delete(self, path: Path) -> bool:
         was_there = delete_journal(path, sync=self._sync != "never")
         with suppress(OSError):
             path.parent.rmdir()
         return was_there
+
+
+def _owner(path: Path) -> SessionKey | None:
+    """The session that a journal says it is of, None if nothing was committed to it yet."""
+    try:
+        with path.open("rb") as file:
+            data, is_more = header_data(file.readline()), bool(file.read(1))
+    except FileNotFoundError:  # pragma: no cover - deleted since it was listed
+        return None
+    except OSError as error:
+        raise disk.failure(error, path) from error
+    if data is not None:
+        owner = Header.read(data, path).owner
+        return SessionKey(owner.get("user_id"), owner.get("session_id") or "")
+    if is_more:
+        raise DamagedStore(
+            f"{path}: its first line is damaged; restore the file from a backup, "
+            "or delete the session"
+        )
+    return None
 
 
 def _hits(session: SessionFile, text: str, limit: int) -> list[Hit]:

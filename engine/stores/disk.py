@@ -9,8 +9,10 @@ import errno
 import fcntl
 import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import get_ident
 
 from ..errors import StoreError
 
@@ -74,13 +76,7 @@ def set_modified(file: int | Path, moment: int) -> None:
 
 def read_at(descriptor: int, length: int, offset: int) -> bytes:
     """Read `length` bytes, fewer only where the file ends."""
-    data = os.pread(descriptor, length, offset)
-    while len(data) < length:
-        more = os.pread(descriptor, length - len(data), offset + len(data))
-        if not more:
-            break
-        data += more
-    return data
+    return os.pread(descriptor, length, offset)
 
 
 def append(path: Path, data: bytes) -> None:
@@ -92,9 +88,14 @@ def append(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
-def sync_data(descriptor: int) -> None:
-    """Make what was written to a file outlast a power cut."""
-    os.fdatasync(descriptor)
+def sync_and_close(descriptor: int, directories: Sequence[Path]) -> None:
+    """Make what was written to a file, and the directories it was made in, outlast a power cut."""
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+    for directory in directories:
+        sync_directory(directory)
 
 
 def sync_directory(path: Path) -> None:
@@ -108,7 +109,7 @@ def sync_directory(path: Path) -> None:
 
 def write_whole(path: Path, data: bytes, *, sync: bool) -> None:
     """Put a file in place in one step: a reader sees all of it or none."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:

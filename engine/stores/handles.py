@@ -53,12 +53,10 @@ class Handles:
                 other.close()
 
     def drop(self, session: SessionFile) -> None:
-        """Forget a session whose file is gone; it is closed when the last one is done with it."""
+        """Forget a session whose file is gone; the last one who gives it back closes it."""
         with self._guard:
             if self._open.get(session.key) is session:
                 del self._open[session.key]
-            if session.users <= 0:
-                session.close()
 
     def close(self) -> None:
         """Close all sessions."""

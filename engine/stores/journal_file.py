@@ -7,7 +7,7 @@ error. Writers hold a lock on the file for as long as one write takes, readers h
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -99,27 +99,11 @@ class JournalFile:
 
     def try_shared(self) -> bool:
         """As `shared`, but False instead of waiting; ended by `end_try`."""
-        if not self._threads.acquire(blocking=False):
-            return False
-        try:
-            self._refresh()
-        except BaseException:
-            self._threads.release()
-            raise
-        return True
+        return self._try(self._refresh)
 
     def try_exclusive(self) -> bool:
         """As `exclusive`, but False instead of waiting; ended by `end_try`."""
-        if not self._threads.acquire(blocking=False):
-            return False
-        try:
-            if self._lock(wait=False):
-                return True
-        except BaseException:
-            self._threads.release()
-            raise
-        self._threads.release()
-        return False
+        return self._try(lambda: self._lock(wait=False))
 
     def end_try(self) -> None:
         """End what `try_shared` or `try_exclusive` began."""
@@ -135,15 +119,10 @@ class JournalFile:
             raise disk.failure(error, self.path) from error
 
     def commit(self, operations: Sequence[Operation]) -> None:
-        """Write a transaction while the journal is held `exclusive`: all of it or nothing.
-
-        It outlasts the process at once, and a power cut after `flush`.
-        """
+        """Write a transaction, all or nothing, while the journal is held `exclusive`."""
         if self._has_failed:
-            raise StoreError(
-                f"{self.path}: an earlier write did not reach the disk; "
-                "check the disk, then open the store anew"
-            )
+            way = "check the disk, then open the store anew"
+            raise StoreError(f"{self.path}: an earlier write did not reach the disk; {way}")
         if self.is_empty:
             self.born = uuid4().hex
             operations = [Header(self.owner, self.born).operation(), *operations]
@@ -163,21 +142,13 @@ class JournalFile:
             with self._threads:
                 file = os.dup(self._file)
                 is_new, self._is_new = self._is_new, False
-            try:
-                disk.sync_data(file)
-            finally:
-                os.close(file)
-            for directory in self.path.parents[:3] if is_new else ():
-                disk.sync_directory(directory)
+            disk.sync_and_close(file, self.path.parents[:3] if is_new else ())
         except OSError as error:
             self._has_failed = True
             raise disk.failure(error, self.path) from error
 
     def stamp(self) -> None:
-        """Note that the session was active just now: sessions are listed in this order.
-
-        No other session of the user has been active since, whatever the clock says.
-        """
+        """Note that the session was active later than any other of its user's sessions."""
         disk.stamp(self._file, self._directory)
 
     def replace(self, file: int, transactions: Sequence[Transaction]) -> None:
@@ -205,11 +176,23 @@ class JournalFile:
         self.index.forget()
         self._refresh()
 
+    def _try(self, begin: Callable[[], bool]) -> bool:
+        if not self._threads.acquire(blocking=False):
+            return False
+        is_held = False
+        try:
+            is_held = begin()
+        finally:
+            if not is_held:
+                self._threads.release()
+        return is_held
+
     def _lock(self, *, wait: bool) -> bool:
         if self._depth:
             self._depth += 1
             return True
-        self._must_be_open()
+        if self._file < 0:
+            raise self._closed()
         try:
             while disk.lock(self._file, wait=wait):
                 if self._is_mine():
@@ -241,20 +224,21 @@ class JournalFile:
         if not self._depth and self._file >= 0:
             disk.unlock(self._file)
 
-    def _must_be_open(self) -> None:
-        if self._file < 0:
-            raise StoreError(f"{self.path}: the journal was closed; open it anew")
+    def _closed(self) -> StoreError:
+        return StoreError(f"{self.path}: the journal was closed; open it anew")
 
-    def _refresh(self) -> None:
-        self._must_be_open()
+    def _refresh(self) -> bool:
+        if self._file < 0:
+            raise self._closed()
         try:
             status = self._status()
-            if status.st_ino != self._inode:
-                self._open(create=False)
-            else:
+            if status.st_ino == self._inode:
                 self._take_in(status.st_size, is_locked=False)
+            else:
+                self._open(create=False)
         except OSError as error:
             raise disk.failure(error, self.path) from error
+        return True
 
     def _status(self) -> os.stat_result:
         """The file that has the journal's name by now."""
@@ -281,7 +265,8 @@ class JournalFile:
     def _scan(self, size: int) -> bool:
         """Take in the transactions up to `size`; whether something is there that is none."""
         chunk = _CHUNK
-        while (start := self.index.end) < size:
+        while True:
+            start = self.index.end
             wanted = min(chunk, size - start)
             buffer = disk.read_at(self._file, wanted, start)
             for transaction in unpack(buffer, start):
@@ -292,10 +277,9 @@ class JournalFile:
                     self._meet(Header.read(first.slot.cut(buffer, start), self.path))
                 self.index.apply(transaction)
             if start + wanted == size:
-                break
+                return False
             if self.index.end == start:
                 chunk *= 2
-        return False
 
     def _meet(self, header: Header) -> None:
         header.must_belong_to(self.owner, self.path)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -52,13 +53,13 @@ class Layout:
 
     def journals(self, user_id: str | None) -> list[Path]:
         """The journals of a user, the one with the latest activity first."""
+        found: list[tuple[int, str]] = []
         try:
             with os.scandir(self.user(user_id)) as entries:
-                found = [
-                    (entry.stat().st_mtime_ns, entry.path)
-                    for entry in entries
-                    if entry.name.endswith(".jsonl")
-                ]
+                for entry in entries:
+                    if entry.name.endswith(".jsonl"):
+                        with suppress(FileNotFoundError):  # deleted since it was listed
+                            found.append((entry.stat().st_mtime_ns, entry.path))
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -100,7 +101,7 @@ class Layout:
                 for part in (directory.parent.parent, directory.parent, directory):
                     part.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise disk.failure(error, self.root) from error
+            raise disk.failure(error, Path(error.filename or self.root)) from error
 
 
 def _name(kind: str, identifier: str | None) -> str:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from ..errors import Conflict, InputError, SessionBusy
 from ..session import SessionKey
 from .protocol import Lease, Policy
 
 Place = TypeVar("Place")
+Waiter: TypeAlias = "asyncio.Future[None]"
 
 
 class TurnQueue:
@@ -26,7 +27,8 @@ class TurnQueue:
 
     def __init__(self) -> None:
         self._guard = Lock()
-        self._waiting: dict[SessionKey, deque[Future[None]]] = {}
+        self._waiting: dict[SessionKey, deque[Waiter]] = {}
+        self._handed: dict[SessionKey, Waiter] = {}
 
     async def take(self, key: SessionKey, policy: Policy) -> None:
         """Have the turn of the session, after waiting for it if `policy` says so.
@@ -40,10 +42,10 @@ class TurnQueue:
                 return
             if policy == "reject":
                 raise busy(key)
-            waiter: Future[None] = Future()
+            waiter = asyncio.get_running_loop().create_future()
             queue.append(waiter)
         try:
-            await asyncio.wrap_future(waiter)
+            await waiter
         except BaseException:
             self._leave(key, waiter)
             raise
@@ -54,19 +56,22 @@ class TurnQueue:
             queue = self._waiting[key]
             while queue:
                 waiter = queue.popleft()
-                if waiter.set_running_or_notify_cancel():
-                    waiter.set_result(None)
+                with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
+                    waiter.get_loop().call_soon_threadsafe(_wake, waiter)
+                    self._handed[key] = waiter
                     return
             del self._waiting[key]
+            self._handed.pop(key, None)
 
-    def _leave(self, key: SessionKey, waiter: Future[None]) -> None:
+    def _leave(self, key: SessionKey, waiter: Waiter) -> None:
         with self._guard:
-            queue = self._waiting.get(key)
-            if queue is not None and waiter in queue:
-                queue.remove(waiter)
+            queue = self._waiting.get(key, ())
+            if waiter in queue:
+                self._waiting[key].remove(waiter)
                 return
-        if not waiter.cancelled():
-            self.give(key)
+            if self._handed.get(key) is not waiter:
+                return
+        self.give(key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,11 @@ class Leases(Generic[Place]):
             grant.lease.run_id == run_id and grant.place is place
             for grant in list(self._grants.values())
         )
+
+
+def _wake(waiter: Waiter) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def busy(key: SessionKey) -> SessionBusy:

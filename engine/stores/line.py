@@ -1,10 +1,11 @@
 """The lines of a journal: one JSON object for each operation on a document.
 
-    {"c":"<crc32>","q":<sequence>,"n":<lines left>,"o":"p","t":"runs","i":7,"k":[...],"d":{...}}
+    {"c":"<crc32>","q":<sequence>,"n":<lines left>,"o":"d","t":"runs","i":7,"k":[...],"d":{...}}
 
 `c` guards the rest of the line. All lines of a transaction have one sequence number, one more
-than the transaction before; it counts once the line with `n` 0 is there. `k` is what a store
-wants to know of a document without reading it, or null.
+than the transaction before; it counts once its last line is there, the one without `n`. A line
+without `o` puts a document. `k` is what a store wants to know of a document without reading it,
+or null.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ from .compact_json import dump, parse
 Verb: TypeAlias = Literal["p", "d", "e", "x", "h"]
 _PREFIX = len('{"c":"00000000",')
 _LINE = re.compile(
-    rb'\{"c":"([0-9a-f]{8})","q":(\d+),"n":(\d+),"o":"([pdexh])",'
+    rb'\{"c":"([0-9a-f]{8})","q":(\d+),(?:"n":(\d+),)?(?:"o":"([dexh])",)?'
     rb'"t":("(?:[^"\\]|\\.)*+"),"i":(-?\d+),'
     rb'"k":(null|\[(?:[^"\]]|"(?:[^"\\]|\\.)*+")*+\]),"d":'
 )
+_BY_LETTER: dict[bytes | None, Verb] = {None: "p", b"d": "d", b"e": "e", b"x": "x", b"h": "h"}
+_VERBS: dict[Verb, bytes] = {
+    verb: b'"o":"%b",' % letter if letter else b"" for letter, verb in _BY_LETTER.items()
+}
 
 
 class Operation(NamedTuple):
@@ -77,10 +82,10 @@ def pack(operations: Sequence[Operation], sequence: int, offset: int) -> tuple[b
     left = len(operations)
     for operation in operations:
         left -= 1
-        head = b'"q":%d,"n":%d,"o":"%b","t":%b,"i":%b,"k":%b,"d":' % (
+        head = b'"q":%d,%b%b"t":%b,"i":%b,"k":%b,"d":' % (
             sequence,
-            left,
-            operation.verb.encode(),
+            b'"n":%d,' % left if left else b"",
+            _VERBS[operation.verb],
             _table(operation.table),
             operation.document.encode(),
             operation.key,
@@ -103,23 +108,23 @@ def unpack(buffer: bytes, offset: int) -> Iterator[Transaction | None]:
     """
     position = 0
     entries: list[Entry] = []
-    current = b""
+    current, left = b"", 0
     while (end := buffer.find(b"\n", position)) >= 0:
         match = _LINE.match(buffer, position, end)
         if match is None or not _is_whole(buffer, position, end, match[1]):
-            yield None
-            return
-        if entries and match[2] != current:
-            yield None
-            return
-        current = match[2]
+            break
+        if entries and (match[2], int(match[3] or 0)) != (current, left - 1):
+            break
+        current, left = match[2], int(match[3] or 0)
         start = match.end()
         slot = Slot(offset + start, end - 1 - start, end + 1 - position, match[7])
-        entries.append(Entry(_verb(match[4]), _name(match[5]), match[6].decode(), slot))
+        entries.append(Entry(_BY_LETTER[match[4]], _name(match[5]), match[6].decode(), slot))
         position = end + 1
-        if match[3] == b"0":
+        if not left:
             yield Transaction(int(current), entries, offset + position)
             entries = []
+    if end >= 0:
+        yield None
 
 
 def sequences(buffer: bytes) -> Iterator[int]:
@@ -153,8 +158,3 @@ def _table(name: str) -> bytes:
 @lru_cache(maxsize=64)
 def _name(table: bytes) -> str:
     return str(parse(table))
-
-
-@lru_cache(maxsize=8)
-def _verb(verb: bytes) -> Verb:
-    return verb.decode()  # type: ignore[return-value]  # the pattern lets only verbs pass

@@ -99,10 +99,10 @@ class MemoryStore:
             session = self._session(key)
             if session is None:
                 return []
-            numbers = [session.turns[run_id].number for run_id in session.done]
-            start = bisect_right(numbers, since)
+            turns = session.turns
+            start = bisect_right(session.done, since, key=lambda run_id: turns[run_id].number)
             if last is not None:
-                start = max(start, len(numbers) - max(0, last))
+                start = max(start, len(session.done) - max(0, last))
             return [session.turns[run_id] for run_id in session.done[start:]]
 
     async def runs(self, key: SessionKey, *, limit: int = 20, offset: int = 0) -> list[Turn]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -12,7 +13,10 @@ from .codec import DELETED, normal_mapping
 
 @dataclass(slots=True)
 class MemorySession:
-    """What a session holds; `done` are the run ids of the done turns in their order."""
+    """What a session holds; `done` are the run ids of the done turns in their order.
+
+    `covers` are the keys of `summaries`, sorted.
+    """
 
     activity: int = 0
     name: str | None = None
@@ -27,6 +31,7 @@ class MemorySession:
         default_factory=dict[str, Mapping[str, JSON]]
     )
     summaries: dict[int, Summary] = field(default_factory=dict[int, Summary])
+    covers: list[int] = field(default_factory=list[int])
 
     def head(self) -> Head:
         """Where the session stands."""
@@ -41,8 +46,8 @@ class MemorySession:
 
     def summary(self, *, until: int | None = None) -> Summary | None:
         """The newest summary, of those that cover no turn after number `until` if it is given."""
-        known = [covers for covers in self.summaries if until is None or covers <= until]
-        return self.summaries[max(known)] if known else None
+        count = len(self.covers) if until is None else bisect_right(self.covers, until)
+        return self.summaries[self.covers[count - 1]] if count else None
 
     def info(self, key: SessionKey) -> SessionInfo:
         """The session in a list."""
@@ -70,6 +75,8 @@ class MemorySession:
             self.state.update(state)
             self.node_states.update(node_states)
             if change.summary is not None:
+                if change.summary.covers not in self.summaries:
+                    insort(self.covers, change.summary.covers)
                 self.summaries[change.summary.covers] = change.summary
         return turn
 
@@ -84,8 +91,10 @@ class MemorySession:
                 records[attempt] = _without_run(record, run_id)
         if number:
             self.done.remove(run_id)
-            for covers in [covers for covers in self.summaries if covers >= number]:
+            start = bisect_left(self.covers, number)
+            for covers in self.covers[start:]:
                 del self.summaries[covers]
+            del self.covers[start:]
         return True
 
 

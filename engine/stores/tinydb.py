@@ -206,7 +206,7 @@ class TinyDBStore:
     async def _begin(self, key: SessionKey, turn: Turn, policy: Policy) -> Lease:
         while True:
             session = await self._open(key, create=True)
-            if session is None:
+            if session is None:  # pragma: no cover - deleted while it was being made
                 continue
             try:
                 return await self._begin_in(session, turn, policy)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from . import disk
+from .journal_file import Gone
 
 
 class TurnLock:
@@ -16,7 +17,10 @@ class TurnLock:
         self._file = -1
 
     def take(self) -> bool:
-        """Have the turn; False if another process has it."""
+        """Have the turn; False if another process has it.
+
+        Raises `Gone` if the session's directory was deleted.
+        """
         try:
             while True:
                 if self._file < 0:
@@ -27,6 +31,8 @@ class TurnLock:
                 if self._is_current():
                     return True
                 self.close()
+        except FileNotFoundError as error:
+            raise Gone(f"{self._path.parent}: the directory was deleted") from error
         except OSError as error:
             raise disk.failure(error, self._path) from error
 

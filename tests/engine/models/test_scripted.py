@@ -6,11 +6,11 @@ import asyncio
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import ModelError
-from engine.messages import Message, ToolCall
+from engine.messages import JSON, Message, ToolCall
 from engine.models import EchoModel, Reply, Request, ScriptedModel
 from tests.stub import ask, ask_all
 
@@ -103,7 +103,7 @@ def test_what_is_no_label_goes_out_as_it_is_so_that_a_router_can_be_tried() -> N
 
 
 def test_other_fields_that_the_schema_requires_are_filled() -> None:
-    schema = {
+    schema: dict[str, JSON] = {
         "type": "object",
         "properties": {"choice": {"enum": ["a"]}, "task": {"type": "string"}},
         "required": ["choice", "task"],
@@ -113,6 +113,7 @@ def test_other_fields_that_the_schema_requires_are_filled() -> None:
     assert json.loads(text) == {"choice": "a", "task": "", "reason": ""}
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_the_pieces_put_together_are_the_answer(text: str) -> None:
     pieces, reply = ask(ScriptedModel([text]), saying("hi"))
@@ -157,7 +158,7 @@ def test_the_echo_chooses_the_first_label() -> None:
 
 
 def test_the_echo_fills_a_schema() -> None:
-    schema = {
+    schema: dict[str, JSON] = {
         "type": "object",
         "properties": {"summary": {"type": "string"}, "n": {"type": "integer"}},
         "required": ["summary", "n"],

@@ -1,5 +1,7 @@
 """A template that never ends, or that makes a huge text, is stopped and told."""
 
+# ruff: noqa: E501  a template is easier to read on one line
+
 from __future__ import annotations
 
 import gc
@@ -63,6 +65,13 @@ BIG = "x" * 18_000
         "{{ ', '.join([big] * 9) }}",
         "{{ (1).to_bytes(10**9, 'big') }}",
         "{{ [1] | map('center', 10**9) | list }}",
+        "{{ ([big] * 15000) | bullets }}",
+        "{{ ([big] * 15000) | sort | first }}",
+        "{{ ([{'a': big}] * 15000) | sort(attribute='a') | first }}",
+        "{{ ([[1] * 15000] * 15000) | sum(start=[]) }}",
+        "{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = n.x + [big | list] %}{% endfor %}",
+        "{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = n.x + [big[i:]] %}{% endfor %}",
+        "{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = n.x + [big.split('y', i)] %}{% set n.x = n.x + [big.upper()] %}{% endfor %}",
         "{{ range(10**9) }}",
         "{{ range(10**9) | list | length }}",
         "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
@@ -123,7 +132,10 @@ def test_a_loop_over_something_endless_is_stopped() -> None:
         ("{{ 'ab' * 3 }}{{ 3 * [1] }}{{ 2 ** 10 }}{{ 2.0 ** 3 }}{{ 7 % 4 }}{{ 3 * 4 }}", None),
         ("{{ 'x' * -1 }}{{ 2 ** -1 }}{{ 1 + 2 }}{{ [1] + [2] }}{{ 'a' + 'b' }}", "0.53[1, 2]ab"),
         ("{{ '%5.2f|%s|%%' % (1.5, 'a') }}", " 1.50|a|%"),
-        ("{{ '%(a)s' % {'a': 1} }}{{ '%s-%s' | format(1, 2) }}{{ '%(b)s' | format(b=3) }}", "11-23"),
+        (
+            "{{ '%(a)s' % {'a': 1} }}{{ '%s-%s' | format(1, 2) }}{{ '%(b)s' | format(b=3) }}",
+            "11-23",
+        ),
         ("{{ '{:>5}|{a}'.format(1, a=2) }}{{ '{a}'.format_map({'a': 3}) }}", "    1|23"),
         ("{{ 'a' ~ 1 ~ [2] ~ none }}", "a1[2]None"),
         ("{{ 'a,b'.split(',') | join('-') }}{{ ', '.join(['a', 'b']) }}", "a-ba, b"),
@@ -135,8 +147,16 @@ def test_a_loop_over_something_endless_is_stopped() -> None:
         ("{{ 'a\tb'.expandtabs(4) }}{{ 'a'.ljust(3) }}{{ '7'.zfill(3) }}", "a   ba  007"),
         ("{{ 'abc'.replace('b', 'x') }}{{ 'abc'.upper() }}{{ 'x'.encode().decode() }}", "axcABCx"),
         ("{{ {'a': 1}.items() | list }}{{ (255).bit_length() }}", "[('a', 1)]8"),
-        ("{% for a in [[1], []] recursive %}({{ loop(a) if a is iterable }}){% endfor %}", "(())()"),
+        (
+            "{% for a in [[1], []] recursive %}({{ loop(a) if a is iterable }}){% endfor %}",
+            "(())()",
+        ),
         ("{{ range(3) | list }}{{ range(1, 9, 4) | sum }}{{ dict(a=1).a }}", "[0, 1, 2]61"),
+        (
+            "{{ 'abcd'[1:3] }}{{ [1, 2, 3][::2] }}{{ 'abc'[-1] }}{{ [3, 1] | sort }}",
+            "bc[1, 3]c[1, 3]",
+        ),
+        ("{{ [1, 1] | unique | list }}{{ [[1], [2]] | sum(start=[]) }}", "[1][1, 2]"),
         ("{{ 'x' | string | pprint }}{{ {'a': 1} | pprint }}", "'x'{'a': 1}"),
         ("{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ joiner('-')() }}", "ab"),
     ],

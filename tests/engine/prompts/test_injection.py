@@ -30,10 +30,19 @@ ATOMS = st.sampled_from(
         *("{{", "}}", "{%", "%}", "{#", "#}", "{% system %}", "{% endsystem %}", "{% enduser %}"),
         *("{% messages history %}", "{% raw %}", "\0messages", "\0emit", "\0replay", "\n", "\r\n"),
         *("system:", "# user:\n", "<|im_start|>system\n", "<|eot_id|>", "[INST]", "</s>"),
-        *("</doc>", "<doc>", "< / DOC >", "<\u200b/doc>", "</d\u200boc>", "</doc", "<docs>", "/doc>"),
+        *(
+            "</doc>",
+            "<doc>",
+            "< / DOC >",
+            "<\u200b/doc>",
+            "</d\u200boc>",
+            "</doc",
+            "<docs>",
+            "/doc>",
+        ),
         *('{"role":"system"}', "<<<dotprompt:role:system>>>", "<haystack_content_part>"),
         *("\u202e", "\u200b", "]]>", "a", " ", "{{ self }}", "{{ ''.__class__ }}", "$", "\\", "<"),
-        *("\ud800", "\x00", "\x85", "é", "ſ", "K"),
+        *("\ud800", "\x00", "\x85", "é", "\u017f", "\u212a"),
     ]
 )
 TEXTS = st.lists(ATOMS, max_size=40).map("".join) | st.text(max_size=80)

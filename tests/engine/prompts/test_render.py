@@ -1,11 +1,14 @@
 """A template becomes messages, and only its tags say whose."""
 
+# ruff: noqa: E501  a template is easier to read on one line
+
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from pydantic import BaseModel
@@ -168,7 +171,9 @@ def test_odd_characters_in_data_pass_unharmed() -> None:
 
 def test_renderings_in_many_threads_do_not_mix() -> None:
     prompts = Prompts(
-        inline={"a": "{% system %}{{ n }}{% endsystem %}{% messages h %}{% user %}{{ n }}{% enduser %}"}
+        inline={
+            "a": "{% system %}{{ n }}{% endsystem %}{% messages h %}{% user %}{{ n }}{% enduser %}"
+        }
     )
 
     def one(number: int) -> tuple[str, ...]:
@@ -182,18 +187,20 @@ def test_renderings_in_many_threads_do_not_mix() -> None:
 
 def test_many_threads_may_load_the_same_templates(tmp_path: Path) -> None:
     for number in range(10):
-        (tmp_path / f"{number}.jinja").write_text(f"{{% include '{(number + 1) % 10}.txt.jinja' %}}")
+        (tmp_path / f"{number}.jinja").write_text(
+            f"{{% include '{(number + 1) % 10}.txt.jinja' %}}"
+        )
         (tmp_path / f"{number}.txt.jinja").write_text(str(number))
     prompts = Prompts([tmp_path])
     with ThreadPoolExecutor(8) as pool:
         rendered = list(pool.map(lambda n: prompts.render(f"{n % 10}.jinja", {}), range(80)))
-    assert [messages[0].content for messages in rendered] == [
-        str((n + 1) % 10) for n in range(80)
-    ]
+    assert [messages[0].content for messages in rendered] == [str((n + 1) % 10) for n in range(80)]
 
 
 def test_a_bare_name_that_is_missing_is_false() -> None:
-    source = "{{ 'yes' if french else 'no' }}{% if french %}{{ french }}{% endif %}{{ french or '-' }}"
+    source = (
+        "{{ 'yes' if french else 'no' }}{% if french %}{{ french }}{% endif %}{{ french or '-' }}"
+    )
     assert text(source) == "no-"
     assert text(source, french="oui") == "yesouioui"
 
@@ -269,21 +276,40 @@ class Point:
     x: int
 
 
+def test_the_keys_of_a_mapping_come_before_its_methods() -> None:
+    assert text("{{ a.items }}{{ b.items() | list }}", a={"items": "mine"}, b={"x": 1}) == (
+        "mine[('x', 1)]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("{{ x.upper }}", "call it with ()"),
+        ("{{ joiner }}", "call it with ()"),
+        ("{% macro m() %}{% endmacro %}{{ m }}", "call it with ()"),
+        ("{{ [x] | map('upper') }}", "make it a list"),
+        ("{{ odd }}", "print one of its fields"),
+        ("{{ odd | fence('a') }}", "print one of its fields"),
+        ("{{ 'a' ~ odd }}", "print one of its fields"),
+    ],
+)
+def test_what_has_no_text_is_not_printed(source: str, told: str) -> None:
+    assert told in str(failure(source, x="x", odd=object()))
+
+
 def test_json_is_sorted_and_readable() -> None:
     value = {
         "b": Answer(text="é"),
         "a": [Point(1, 2), datetime(2000, 1, 1, tzinfo=UTC)],
     }
     assert text("{{ v | tojson }}", v=value) == (
-        '{"a": [{"x": 2, "y": 1}, "2000-01-01T00:00:00+00:00"], '
-        '"b": {"score": null, "text": "é"}}'
+        '{"a": [{"x": 2, "y": 1}, "2000-01-01T00:00:00+00:00"], "b": {"score": null, "text": "é"}}'
     )
     assert text("{{ v | tojson(indent=1) }}", v={"k": 1}) == '{\n "k": 1\n}'
 
 
 def test_json_takes_any_mapping() -> None:
-    from types import MappingProxyType
-
     assert text("{{ v | tojson }}", v=MappingProxyType({"b": 1, "a": 2})) == '{"a": 2, "b": 1}'
 
 

@@ -223,7 +223,8 @@ def test_values_come_back_as_json_has_them(make_store: MakeStore) -> None:
         assert isinstance(output, dict)
         assert output["pair"] == [1, 2]
         assert output["huge"] == 10**30
-        assert isinstance(output["nan"], float) and math.isnan(output["nan"])
+        assert isinstance(output["nan"], float)
+        assert math.isnan(output["nan"])
         await store.close()
 
     run(test)
@@ -237,7 +238,8 @@ def test_a_value_that_is_no_json_is_refused_and_nothing_is_kept(make_store: Make
         with pytest.raises(InputError, match="cannot be stored"):
             await store.put(lease, [good, bad])
         found = await store.run(KEY, "r1")
-        assert found is not None and not found.records
+        assert found is not None
+        assert not found.records
         with pytest.raises(InputError):
             await store.finish(lease, Turn("r1", "x", status="done"), Change({"a": {1: object()}}))  # type: ignore[dict-item]
         assert await store.head(KEY) == Head()
@@ -270,14 +272,16 @@ def test_a_record_of_the_same_attempt_is_replaced_and_the_last_attempt_is_shown(
     async def test() -> None:
         store = make_store()
         lease = await store.begin(KEY, Turn("r1", "x"))
-        await store.put(lease, [Record("n", "failed", error="once"), Record("m", "done")])
+        await store.put(lease, [Record("m", "done", attempt=2), Record("m", "failed")])
+        await store.put(lease, [Record("n", "failed", error="once")])
         await store.put(lease, [Record("n", "done", attempt=2, output="old")])
         await store.put(lease, [Record("n", "done", attempt=2, output="new")])
         await store.put(lease, [Record("n", "failed", error="once more")])
         await store.put(lease, [])
         found = await store.run(KEY, "r1")
         assert found is not None
-        assert list(found.records) == ["n", "m"]
+        assert list(found.records) == ["m", "n"]
+        assert found.records["m"].attempt == 2
         assert (found.records["n"].attempt, found.records["n"].output) == (2, "new")
         await store.release(lease)
         await store.close()
@@ -291,7 +295,8 @@ def test_one_put_may_hold_two_records_of_one_attempt(make_store: MakeStore) -> N
         records = [Record("n", "done", output="old"), Record("n", "done", output="new")]
         await tell(store, KEY, "r1", records=records)
         found = await store.run(KEY, "r1")
-        assert found is not None and found.records["n"].output == "new"
+        assert found is not None
+        assert found.records["n"].output == "new"
         await store.close()
 
     run(test)
@@ -357,7 +362,8 @@ def test_the_newest_summary_that_covers_no_later_turn_is_found(make_store: MakeS
         ]
         assert texts == [None, "s1", "s3", "s4", "s4"]
         head = await store.head(KEY)
-        assert head is not None and head.summary == Summary("s4", covers=3)
+        assert head is not None
+        assert head.summary == Summary("s4", covers=3)
         await store.close()
 
     run(test)
@@ -376,7 +382,8 @@ def test_two_users_never_meet(make_store: MakeStore) -> None:
         other = make_store()
         for number, key in enumerate(keys):
             head = await other.head(key)
-            assert head is not None and head.state == {"n": number}
+            assert head is not None
+            assert head.state == {"n": number}
             assert await other.run(key, f"r{number + 1}") is None
             assert await other.find(f"r{number}") == key
         assert {info.key for info in await other.sessions(None)} == set(keys[:5])
@@ -443,10 +450,12 @@ def test_a_name_is_kept_and_taken_away(make_store: MakeStore) -> None:
         assert await store.rename(KEY, "Trip")
         await tell(store, KEY, "r2")
         head = await store.head(KEY)
-        assert head is not None and (head.name, head.turns) == ("Trip", 2)
+        assert head is not None
+        assert (head.name, head.turns) == ("Trip", 2)
         assert await store.rename(KEY, None)
         head = await store.head(KEY)
-        assert head is not None and head.name is None
+        assert head is not None
+        assert head.name is None
         await store.close()
 
     run(test)
@@ -549,7 +558,8 @@ def test_what_was_deleted_under_a_writer_stays_deleted(make_store: MakeStore) ->
         with pytest.raises(Conflict, match="deleted"):
             await store.finish(lease, Turn("r1", "x", status="done"), NO_CHANGE)
         found = await store.run(KEY, "r1")
-        assert found is not None and (found.status, found.records) == ("running", {})
+        assert found is not None
+        assert (found.status, found.records) == ("running", {})
         assert fresh.head == Head()
         third = await store.begin(KEY, Turn("r3", "x"), policy="reject")
         assert await store.delete_run(KEY, "r3")
@@ -604,7 +614,8 @@ def test_a_deleted_run_is_gone_with_all_its_words(make_store: MakeStore) -> None
         last = await tell(store, KEY, "r4")
         assert last.number == 4
         head = await store.head(KEY)
-        assert head is not None and (head.turns, head.state) == (4, {"kept": 1})
+        assert head is not None
+        assert (head.turns, head.state) == (4, {"kept": 1})
         await store.close()
         await other.close()
 
@@ -698,7 +709,8 @@ def test_threads_with_their_own_loops_lose_nothing(make_store: MakeStore) -> Non
     async def check() -> None:
         assert [turn.number for turn in await store.turns(KEY)] == list(range(1, 49))
         head = await make_store().head(KEY)
-        assert head is not None and len(head.state) == 48
+        assert head is not None
+        assert len(head.state) == 48
         await store.close()
 
     run(check)

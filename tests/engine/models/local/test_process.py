@@ -17,12 +17,15 @@ import pytest
 from engine.errors import NoModelError
 from engine.models.local import Server, is_installed
 
-pytestmark = pytest.mark.usefixtures("weights")
+pytestmark = [
+    pytest.mark.usefixtures("weights"),
+    pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc"),
+]
 
 WAYS_OUT = r"not installed; .*make demo.*OPENAI_API_KEY.*--model openai/.*--model echo"
 ASKING = """
 import asyncio, os, signal, sys, threading, warnings
-warnings.simplefilter("error")
+warnings.simplefilter("error", ResourceWarning)
 from engine.models import Chunk, Local, Request
 from engine.models.local.process import SERVER
 from engine.messages import Message

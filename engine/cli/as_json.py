@@ -1,0 +1,127 @@
+"""What `--json` prints: plain values, with names that scripts can rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import cast
+
+from pydantic_core import to_jsonable_python
+
+from ..errors import Problem
+from ..messages import JSON
+from ..plan import Edge
+from ..session import Head, Record, Run, SessionInfo, Turn
+
+
+def run_as_json(run: Run) -> dict[str, JSON]:
+    """A run as `run --json` and `runs resume --json` print it."""
+    nodes: dict[str, JSON] = {node_id: _short(record) for node_id, record in run.records.items()}
+    return {**_facts(run), "nodes": nodes, "usage": _plain(run.usage), "duration": run.duration}
+
+
+def records_as_json(run: Run, node_ids: Collection[str], *, prompts: bool) -> dict[str, JSON]:
+    """A run with all that is known of its nodes; with `prompts` also the messages sent."""
+    nodes: dict[str, JSON] = {}
+    for node_id in node_ids:
+        record = cast("dict[str, JSON]", _plain(run.records[node_id]))
+        if not prompts:
+            for exchange in cast("list[dict[str, JSON]]", record["exchanges"]):
+                del exchange["messages"]
+        nodes[node_id] = {**record, "choice": _choice(run.records[node_id])}
+    return {
+        **_facts(run),
+        "input": run.input,
+        "graph": run.turn.graph,
+        "number": run.turn.number,
+        "nodes": nodes,
+        "usage": _plain(run.usage),
+        "duration": run.duration,
+        "started": run.turn.started,
+        "ended": run.turn.ended,
+    }
+
+
+def turn_as_json(session_id: str, turn: Turn) -> dict[str, JSON]:
+    """A turn with every field that it has, and the session that it belongs to."""
+    return {"session_id": session_id, **cast("dict[str, JSON]", _plain(turn))}
+
+
+def info_as_json(info: SessionInfo) -> dict[str, JSON]:
+    """A session in a list."""
+    return {
+        "session_id": info.key.session_id,
+        "user_id": info.key.user_id,
+        "name": info.name,
+        "turns": info.turns,
+        "started": info.started,
+        "updated": info.updated,
+        "first_input": info.first_input,
+    }
+
+
+def head_as_json(head: Head) -> dict[str, JSON]:
+    """Where a session stands."""
+    return {
+        "name": head.name,
+        "state": _plain(head.state),
+        "node_states": _plain(head.node_states),
+        "summary": _plain(head.summary),
+    }
+
+
+def problem_as_json(problem: Problem) -> dict[str, JSON]:
+    """A problem as `check --format json` prints it."""
+    return {
+        "code": problem.code,
+        "severity": problem.severity,
+        "graph": problem.graph,
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "message": problem.message,
+        "suggestion": problem.suggestion,
+    }
+
+
+def edge_as_json(graph: str, edge: Edge, origin: str) -> dict[str, JSON]:
+    """An edge as `check --edges --format json` prints it."""
+    return {
+        "graph": graph,
+        "source": edge.source,
+        "target": edge.target,
+        "kind": edge.kind,
+        "labels": list(edge.labels),
+        "origin": origin,
+    }
+
+
+def _facts(run: Run) -> dict[str, JSON]:
+    return {
+        "run_id": run.run_id,
+        "session_id": run.session_id,
+        "user_id": run.user_id,
+        "status": run.status,
+        "answer": run.answer,
+        "error": run.turn.error,
+    }
+
+
+def _short(record: Record) -> dict[str, JSON]:
+    return {
+        "status": record.status,
+        "because": record.because,
+        "output": record.output,
+        "choice": _choice(record),
+        "attempts": record.attempt,
+        "error": record.error,
+        "usage": _plain(record.usage),
+    }
+
+
+def _choice(record: Record) -> JSON:
+    """What a router chose, as templates read it: a label, or with `select: many` a list."""
+    return record.output if record.choices is not None else None
+
+
+def _plain(value: object) -> JSON:
+    return cast("JSON", to_jsonable_python(value))

@@ -1,0 +1,91 @@
+"""`teamgraph chat`: turn after turn in one session."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from uuid import uuid4
+
+import typer
+
+from ..errors import RunError
+from ..events import Event
+from ..runner import Runner
+from ..stores import Store
+from .command import command
+from .failure import report
+from .options import GraphFile, Means, Reading, Session, User
+from .screen import Tone, note
+from .turn import Way, Written, make
+
+app = typer.Typer()
+
+_PROMPT = "> "
+
+
+@dataclass(frozen=True, slots=True)
+class Talking:
+    """Who talks, and in which session; a new one if it is left out."""
+
+    user: User = None
+    session: Session = None
+
+
+@command(app)
+def chat(graph: GraphFile, reading: Reading, means: Means, talking: Talking) -> None:
+    """Talk to a graph, turn after turn, in one session.
+
+    Ctrl-C while it answers ends that turn, Ctrl-C or Ctrl-D at the prompt ends the talk. A turn
+    that fails does not: say it again, or say something else.
+    """
+    declared = reading.graph(graph)
+    means.settle()
+    session = talking.session or uuid4().hex
+    note(f"session {session}; Ctrl-D ends", Tone.QUIET)
+    way = Way.of(graph, talking.user, reading, means)
+    for message in _messages():
+
+        def events(store: Store, message: str = message) -> AsyncGenerator[Event]:
+            return Runner(declared, store=store, model=means.model).astream(
+                message, user_id=talking.user, session_id=session
+            )
+
+        _answer(events, means, way)
+    note(f"go on with: {way.to_session(session)}", Tone.QUIET)
+
+
+def _answer(events: Callable[[Store], AsyncGenerator[Event]], means: Means, way: Way) -> None:
+    written = Written(stream=True)
+    try:
+        make(events, means, written, way)
+    except RunError as error:
+        report(error)
+    except KeyboardInterrupt:
+        return  # it ends the turn, not the talk
+    if written.broken is not None:
+        raise written.broken
+
+
+def _messages() -> Iterator[str]:
+    """What is said, until there is no more or the talk is interrupted; nothing is no message."""
+    if sys.stdin.isatty():
+        with suppress(ImportError):  # with it, lines can be edited and called back
+            import_module("readline")
+    while True:
+        try:
+            line = input(_PROMPT) if sys.stdin.isatty() else _line()
+        except (EOFError, KeyboardInterrupt):
+            note("")
+            return
+        if line.strip():
+            yield line
+
+
+def _line() -> str:
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.removesuffix("\n")

@@ -1,0 +1,61 @@
+"""`teamgraph draw`: a graph as a picture, or as the text of one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from ..draw import mermaid
+from ..errors import InputError
+from .command import command
+from .options import GraphFile, Output, Reading
+from .picture import png, svg
+from .screen import write_out
+
+app = typer.Typer()
+
+
+class Format(Enum):
+    """How a graph is drawn."""
+
+    mermaid = "mermaid"
+    svg = "svg"
+    png = "png"
+
+
+_SUFFIXES: Mapping[str, Format] = {".svg": Format.svg, ".png": Format.png}
+_PICTURES: Mapping[Format, Callable[[str], bytes]] = {
+    Format.mermaid: str.encode,
+    Format.svg: svg,
+    Format.png: png,
+}
+
+
+@command(app)
+def draw(
+    graph: GraphFile,
+    reading: Reading,
+    *,
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="How; if left out, as the name of the output says, else mermaid.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Output = None,
+) -> None:
+    """Draw a graph: its nodes, the routes between them, and what reads what.
+
+    SVG and PNG need the extra `draw` of the package.
+    """
+    chosen = form or _SUFFIXES.get(output.suffix.lower() if output else "", Format.mermaid)
+    if chosen is Format.png and output is None and sys.stdout.isatty():
+        raise InputError("a PNG is no text for a terminal; name a file with -o")
+    drawing = mermaid(reading.graph(graph))
+    write_out(_PICTURES[chosen](drawing), output)

@@ -1,0 +1,147 @@
+"""`teamgraph runs`: which there are, what each node did, and taking one up again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import NotFound, closest
+from ..events import Event
+from ..runner import Runner
+from ..session import Run, SessionKey, Turn
+from ..stores import Store
+from .as_json import records_as_json, turn_as_json
+from .command import command
+from .options import AsJson, Limit, Means, Offset, Reading, Session, Storing, User
+from .screen import note, print_json, print_pages, print_rows, when
+from .telling import run_told
+from .turn import Way, Written, finish
+
+app = typer.Typer(no_args_is_help=True)
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run.", show_default=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose runs, and of which session."""
+
+    user: User = None
+    session: Session = None
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """What of a run is shown."""
+
+    node: Annotated[
+        str | None, typer.Option(metavar="ID", help="This node only.", show_default=False)
+    ] = None
+    prompt: Annotated[
+        bool, typer.Option("--prompt", help="Also the exact messages that were sent.")
+    ] = False
+    json: AsJson = False
+
+
+@app.callback()
+def runs() -> None:
+    """List runs, show what each node did, take up one that was cut short."""
+
+
+@command(app, "list")
+def list_runs(
+    owner: Owner, storing: Storing, *, limit: Limit = 20, offset: Offset = 0, json: AsJson = False
+) -> None:
+    """List the runs of a session, or of all sessions of a user, the newest first.
+
+    Without --user these are the runs that belong to no user.
+    """
+    found = asyncio.run(_listed(owner, storing, limit=limit, offset=offset))
+    if json:
+        print_json([turn_as_json(session, turn) for session, turn in found])
+    elif found:
+        heads = ("run", "session", "status", "started", "message")
+        print_rows(heads, [_row(session, turn) for session, turn in found])
+    else:
+        note(f"there are no such runs in {storing.folder}; they may be another user's (--user)")
+
+
+@command(app)
+def show(run: RunId, owner: Owner, looking: Looking, storing: Storing) -> None:
+    """Show a run: every node's status and why, choice, attempts, usage, time and error."""
+    found = asyncio.run(_found(run, owner, storing))
+    if looking.node is not None and looking.node not in found.records:
+        near = closest(looking.node, found.records)
+        there = f"did you mean {near!r}?" if near else f"it has {', '.join(found.records)}"
+        raise NotFound(f"run {run!r} has no record of a node {looking.node!r}; {there}")
+    node_ids = [looking.node] if looking.node is not None else list(found.records)
+    if looking.json:
+        print_json(records_as_json(found, node_ids, prompts=looking.prompt))
+    else:
+        print_pages(run_told(found, node_ids, prompts=looking.prompt))
+
+
+@command(app)
+def resume(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="The run.", show_default=False)],
+    graph: Annotated[
+        Path,
+        typer.Option(metavar="GRAPH", help="The graph that it is a run of.", show_default=False),
+    ],
+    reading: Reading,
+    owner: Owner,
+    means: Means,
+    *,
+    json: AsJson = False,
+) -> None:
+    """Take up a run that failed or was cut short; what is done is not done again."""
+    declared = reading.graph(graph)
+    means.settle()
+
+    def events(store: Store) -> AsyncGenerator[Event]:
+        return Runner(declared, store=store, model=means.model).aresume_stream(
+            run_id, user_id=owner.user, session_id=owner.session
+        )
+
+    way = Way.of(graph, owner.user, reading, means)
+    finish(events, means, Written(stream=True, is_quiet=json), way, as_json=json)
+
+
+async def _listed(
+    owner: Owner, storing: Storing, *, limit: int, offset: int
+) -> Sequence[tuple[str, Turn]]:
+    async with storing.open() as store:
+        if owner.session is not None:
+            key = SessionKey(owner.user, owner.session)
+            turns = await store.runs(key, limit=limit, offset=offset)
+            return [(owner.session, turn) for turn in turns]
+        # The newest runs of a user lie in the newest sessions, so no more of those can matter.
+        enough = limit + offset
+        found = [
+            (info.key.session_id, turn)
+            for info in await store.sessions(owner.user, limit=enough)
+            for turn in await store.runs(info.key, limit=enough)
+        ]
+    found.sort(key=lambda pair: pair[1].started, reverse=True)
+    return found[offset:enough]
+
+
+async def _found(run_id: str, owner: Owner, storing: Storing) -> Run:
+    async with storing.open() as store:
+        session = owner.session
+        key = SessionKey(owner.user, session) if session else await store.find(run_id)
+        run = await store.run(key, run_id) if key is not None else None
+    if run is None or (owner.user is not None and run.user_id != owner.user):
+        raise NotFound(
+            f"there is no such run {run_id!r} in {storing.folder}; look with `teamgraph runs list`"
+        )
+    return run
+
+
+def _row(session_id: str, turn: Turn) -> Sequence[str]:
+    return (turn.run_id, session_id, turn.status, when(turn.started), turn.input)

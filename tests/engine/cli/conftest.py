@@ -1,0 +1,145 @@
+"""What the tests of the command line share: a project folder, and `teamgraph` in it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from engine.cli import app
+from tests.stub import StubProvider
+
+KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")
+DESK = """\
+name: desk
+nodes:
+  history: {kind: history-loader}
+  router:
+    kind: router
+    routes: {billing: Money, technical: Machines}
+    default: technical
+  billing: {role: You know the prices}
+  technical: {role: You know the machines}
+output: [billing, technical]
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder that is the working directory, with the graph `desk.yaml`."""
+
+    folder: Path
+    more: dict[str, str] = field(default_factory=dict[str, str])
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def teamgraph(self, *words: str, said: str | bytes | None = None) -> Result:
+        """The command in this process; standard output and error are apart."""
+        return CliRunner().invoke(app, words, input=said, env=self.more)
+
+    def environment(self) -> dict[str, str]:
+        left_out = ("PYTHONDONTWRITEBYTECODE", "FORCE_COLOR", "NO_COLOR", "PYTHONPATH")
+        return {name: text for name, text in os.environ.items() if name not in left_out} | self.more
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """The command in a process of its own; the caller ends it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "engine.cli", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment(),
+        )
+
+    def shell(self, script: str) -> subprocess.CompletedProcess[str]:
+        """A script of bash that finds the command as `$teamgraph`."""
+        return subprocess.run(
+            ["bash", "-c", script],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**self.environment(), "teamgraph": f"{sys.executable} -m engine.cli"},
+        )
+
+    def terminal(self, *words: str) -> Terminal:
+        """The command at a terminal of its own."""
+        return Terminal(words, {**self.environment(), "TERM": "xterm-256color"})
+
+
+class Terminal:
+    """A command at a pseudo-terminal: what it showed so far, and keys to press."""
+
+    def __init__(self, words: tuple[str, ...], environment: Mapping[str, str]) -> None:
+        self.shown = ""
+        ours, theirs = pty.openpty()
+        self._ours = ours
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "engine.cli", *words],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment,
+            start_new_session=True,
+        )
+        os.close(theirs)
+
+    def wait_for(self, text: str) -> None:
+        """Read until the text is shown, or fail where it never will be."""
+        while text not in self.shown:
+            assert self._read(), f"{text!r} is not in {self.shown!r}"
+
+    def press(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
+    def interrupt(self) -> None:
+        """What the terminal does at Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
+    def end(self) -> int:
+        """Read to the end; the exit code."""
+        while self._read():
+            pass
+        os.close(self._ours)
+        return self._process.wait(timeout=30)
+
+    def _read(self) -> bool:
+        ready, _, _ = select.select([self._ours], [], [], 30)
+        assert ready, f"nothing came for half a minute after {self.shown!r}"
+        try:
+            data = os.read(self._ours, 65536)
+        except OSError:  # the other side is closed
+            return False
+        self.shown += data.decode(errors="replace")
+        return bool(data)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """An empty project but for a graph; nothing of the environment names a model or a store."""
+    monkeypatch.chdir(tmp_path)
+    for name in (*KEYS, "TEAMGRAPH_MODEL", "TEAMGRAPH_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    made = Project(tmp_path)
+    made.write("desk.yaml", DESK)
+    return made
+
+
+@pytest.fixture
+def stub() -> Iterator[StubProvider]:
+    """A provider on loopback."""
+    with StubProvider() as running:
+        yield running
