@@ -122,7 +122,7 @@ def _output(
     last = [n for n, node in nodes.items() if node.answers and n not in needed]
     if len(last) == 1:
         return tuple(last)
-    if not any(isinstance(node, Broken) for node in nodes.values()):
+    if nodes and not any(isinstance(node, Broken) for node in nodes.values()):
         which = f"{listed(last)} could all answer" if last else "no node is left to answer"
         text = f"{which}; name the one that does: `output: ID`, or several in order of preference"
         problems.append(Problem("G015", text, path=("output",)))

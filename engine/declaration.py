@@ -9,7 +9,7 @@ from pydantic import Field, SerializeAsAny
 
 from .declared import Declared
 from .messages import JSON
-from .node import Constants, Ids, ModelSpec, Node, OnError, Retry, Seconds, Timeout
+from .node import Constants, Ids, ModelSpec, Node, Number, OnError, Retry, Seconds, Timeout
 
 
 class Budget(Declared):
@@ -18,7 +18,7 @@ class Budget(Declared):
     tokens: int | None = Field(
         default=None, gt=0, strict=True, description="Tokens in and out, all nodes."
     )
-    usd: float | None = Field(
+    usd: Number | None = Field(
         default=None, gt=0, strict=True, description="US dollars, where costs are known."
     )
     calls: int | None = Field(default=None, gt=0, strict=True, description="Model calls.")

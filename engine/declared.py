@@ -81,10 +81,6 @@ def _problem(detail: ErrorDetails, place: Place) -> Problem:
     path = place.path
     key = str(path[-1]) if path else ""
     match detail["type"]:
-        case "extra_forbidden" if is_secret(key):
-            text = f"{key!r} would put a secret into the graph; name the environment variable that "
-            text += "holds it: `model: {id: ..., api_key_env: ...}`"
-            return Problem("G004", text, path=path, on_key=True)
         case "extra_forbidden":
             return _unknown_key(path, place.model.model_fields if place.model else ())
         case "missing":
@@ -107,6 +103,10 @@ def _unknown_key(path: Path, known: Iterable[str]) -> Problem:
     """The problem of a key that nothing reads, with the one that was meant or all there are."""
     key, names = str(path[-1]), list(known)
     near = closest(key, names)
+    if near is None and is_secret(key):
+        text = f"{key!r} would put a secret into the graph; name the environment variable that "
+        text += "holds it: `model: {id: ..., api_key_env: ...}`"
+        return Problem("G004", text, path=path, on_key=True)
     text = f"unknown key {key!r}"
     if near is None and names:
         text += f"; known keys: {listed(names, 30)}"
@@ -122,7 +122,7 @@ def _given(value: object) -> str:
     """The wrong value, if it is short; never a whole mapping, which may hold a secret."""
     given = ""
     match value:
-        case "" | [] | ():
+        case "" | [] | () | {} if not value:
             pass
         case None | bool():
             given = {None: "null", True: "true", False: "false"}[value]

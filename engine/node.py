@@ -45,9 +45,9 @@ def _one_or_many(value: object) -> object:
     return cast("Sequence[object]", value)
 
 
-def _plain(seconds: float) -> float:
+def _plain(number: float) -> float:
     """`60`, where people wrote `60`."""
-    return int(seconds) if seconds.is_integer() else seconds
+    return int(number) if number.is_integer() else number
 
 
 def _finite(value: Mapping[str, JSON]) -> Mapping[str, JSON]:
@@ -72,10 +72,9 @@ Ids: TypeAlias = Annotated[
     BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
     AfterValidator(tuple),
 ]
+Number: TypeAlias = Annotated[float, PlainSerializer(_plain, return_type=int | float)]
 Seconds: TypeAlias = Annotated[
-    float,
-    Field(gt=0, strict=True, allow_inf_nan=False, description="seconds"),
-    PlainSerializer(_plain, return_type=float),
+    Number, Field(gt=0, strict=True, allow_inf_nan=False, description="seconds")
 ]
 Constants: TypeAlias = Annotated[Mapping[str, JSON], AfterValidator(_finite)]
 
@@ -111,7 +110,7 @@ class ModelSpec(Declared):
     api_key_env: str | None = Field(
         default=None, description="The environment variable that holds the key."
     )
-    temperature: float | None = Field(
+    temperature: Number | None = Field(
         default=None, ge=0, strict=True, description="0 is the most predictable."
     )
     max_tokens: int | None = Field(

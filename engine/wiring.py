@@ -76,6 +76,7 @@ def _declared(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wirin
 
 def _routed(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:
     labels: dict[str, list[str]] = {}
+    paths: dict[str, Path] = {}
     for label, targets in node.branches().items():
         for index, target in enumerate(targets):
             path: Path = ("nodes", node_id, "routes", label, "to", index)
@@ -87,9 +88,11 @@ def _routed(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring)
                 wiring.problems.append(replace(problem, on_key=target == label))
             else:
                 labels.setdefault(target, []).append(label)
+                paths.setdefault(target, path)
     for target, leading in labels.items():
-        path = ("nodes", node_id, "routes", leading[0], "to", 0)
-        wiring.edges.append(Edge(node_id, target, "route", tuple(leading), path=path))
+        wiring.edges.append(
+            Edge(node_id, target, "route", tuple(leading), path=paths[target])
+        )
 
 
 def _called(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:
@@ -149,12 +152,9 @@ def _templated(
 ) -> None:
     for read, place in reads:
         source = read.name
-        if source == "history" and source not in nodes:
-            loader = _loader(nodes, place, wiring)
-            if loader is None:
-                continue
-            source = loader
-        if source in nodes:
+        if source == "history":
+            source = _loader(nodes, place, wiring) or source
+        if source in nodes and (source not in RESERVED or nodes[source].loads_history):
             wiring.edges.append(_edge_of(read, place, source, node_id))
             if not read.guarded:
                 wiring.unguarded.append((node_id, source, place))
@@ -165,6 +165,8 @@ def _templated(
 def _loader(nodes: Mapping[str, Node], place: Problem, wiring: Wiring) -> str | None:
     """The node that the name `history` means, if the graph has just one."""
     loaders = [node_id for node_id, node in nodes.items() if node.loads_history]
+    if "history" in loaders:
+        return "history"
     if len(loaders) > 1:
         text = f"'history' could be any of {', '.join(loaders)}; read one by its id, "
         text += "or name the one that is meant 'history'"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -16,7 +16,7 @@ from .as_json import edge_as_json, problem_as_json
 from .command import command
 from .failure import NOT_HELD, NOT_TRIED, told
 from .options import Reading
-from .screen import Tone, note, print_json, print_rows, say
+from .screen import Tone, counted, note, print_json, print_rows, say
 
 app = typer.Typer()
 
@@ -91,12 +91,9 @@ def _show_text(checked: Sequence[_Checked]) -> None:
     _print_problems(checked, say)
     for one in checked:
         if one.graph is not None:
-            size = f"{_count(one.graph.nodes, 'node')}, {_count(one.graph.plan.edges, 'edge')}"
-            note(f"{one.file}: holds ({size})", Tone.GOOD)
-
-
-def _count(things: Sized, name: str) -> str:
-    return f"{len(things)} {name}" if len(things) == 1 else f"{len(things)} {name}s"
+            size = [counted(len(one.graph.nodes), "node")]
+            size.append(counted(len(one.graph.plan.edges), "edge"))
+            note(f"{one.file}: holds ({', '.join(size)})", Tone.GOOD)
 
 
 def _show_json(checked: Sequence[_Checked]) -> None:

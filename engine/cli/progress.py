@@ -29,7 +29,7 @@ from ..events import (
 from ..messages import Usage
 from ..models import LOCAL_NOTICE
 from ..session import Record, Run
-from .screen import Tone, console, in_line
+from .screen import Tone, console, counted, in_line
 
 _NOTICES: Mapping[str, str] = {
     "local": f"local: {LOCAL_NOTICE}",
@@ -148,7 +148,7 @@ def spent(usage: Usage) -> str:
     """What model calls cost, to follow another fact; nothing if there were none."""
     if not usage.calls:
         return ""
-    calls = "1 call" if usage.calls == 1 else f"{usage.calls} calls"
+    calls = counted(usage.calls, "call")
     cost = f", ${usage.cost:.4f}" if usage.cost else ""
     return f", {calls}, {usage.input_tokens} tokens in, {usage.output_tokens} out{cost}"
 

@@ -132,6 +132,11 @@ def when(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def counted(number: int, name: str) -> str:
+    """A number of things by their name."""
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
+
+
 def facts(pairs: Mapping[str, object]) -> str:
     """Names and values in two columns, without those that have none."""
     there = {name: value for name, value in pairs.items() if value not in (None, "")}

@@ -14,7 +14,17 @@ from ..session import Head, SessionInfo, SessionKey, Turn
 from .as_json import head_as_json, info_as_json, turn_as_json
 from .command import command
 from .options import AsJson, Limit, Offset, Storing, User
-from .screen import facts, indented, note, pretty, print_json, print_pages, print_rows, when
+from .screen import (
+    counted,
+    facts,
+    indented,
+    note,
+    pretty,
+    print_json,
+    print_pages,
+    print_rows,
+    when,
+)
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -106,7 +116,7 @@ def _told(key: SessionKey, head: Head, turns: Sequence[Turn]) -> str:
     ]
     parts += [_turn(turn) for turn in turns]
     if head.summary is not None:
-        about = f"summary of the first {head.summary.covers} turns"
+        about = f"summary of {counted(head.summary.covers, 'turn')}"
         topics = f"topics: {', '.join(head.summary.topics)}" if head.summary.topics else ""
         parts.append(
             "\n".join(filter(None, (about, indented(head.summary.text), indented(topics))))

@@ -91,6 +91,10 @@ def _load(model: str) -> _Library:
     """Import litellm as a guest: no network, no `.env` file, no prints, no logs, no warnings."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+    # Each time, since a test run puts the filters back: where warnings are errors, its own and
+    # those of the provider's types that it builds on the way would break every answer.
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="litellm")
+    warnings.filterwarnings("ignore", message=r"Item .* is using the `ReadOnly` qualifier")
     try:
         import litellm as imported  # noqa: PLC0415 - it costs seconds
     except ImportError as error:
@@ -101,9 +105,6 @@ def _load(model: str) -> _Library:
         ) from error
     litellm = cast(_Library, imported)
     litellm.suppress_debug_info = True
-    # Each time, since a test run puts the filters back: where warnings are errors, its own would
-    # break every answer.
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module="litellm")
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return litellm

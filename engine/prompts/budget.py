@@ -100,7 +100,8 @@ def weigh(value: object, most: int) -> int:
             weight += len(part)
         elif isinstance(part, Mapping):
             entries = cast("Mapping[object, object]", part)
-            todo += [*entries.keys(), *entries.values()]
+            # A field may be called `keys` or `items`: nothing but [ ] can be trusted here.
+            todo += [*entries, *(entries[key] for key in entries)]
         elif isinstance(part, Sequence | set | frozenset):
             todo += cast("Iterable[object]", part)
     return weight

@@ -54,7 +54,8 @@ def _plain(value: object) -> object:
         case BaseModel():
             plain: object = value.model_dump()
         case Mapping():
-            plain = dict(cast("Mapping[object, object]", value))
+            entries = cast("Mapping[object, object]", value)
+            plain = {key: entries[key] for key in entries}
         case datetime() | date() | time():
             plain = value.isoformat()
         case set() | frozenset():

@@ -71,6 +71,10 @@ class Reader(ExpressionReader):
         last = place.branch()
         self.visit_body(node.else_, last)
         outer.scope.join([*branches, last.scope])
+        for scope in branches:
+            for name, binding in scope.bound.items():
+                if outer.scope.bound.get(name) is not binding:
+                    self.walk_unknown_call(binding)
 
     def visit_For(self, node: nodes.For, place: Place) -> None:
         self.visit(node.iter, place)
@@ -85,8 +89,10 @@ class Reader(ExpressionReader):
         self.visit_body(node.else_, place.inside(node.else_))
 
     def visit_Assign(self, node: nodes.Assign, place: Place) -> None:
-        self.visit(node.node, place)
-        self._bind(node.target, place, self.binding(node.node, place))
+        binding = self.binding(node.node, place)
+        if binding is None:
+            self.visit(node.node, place)
+        self._bind(node.target, place, binding)
 
     def visit_AssignBlock(self, node: nodes.AssignBlock, place: Place) -> None:
         self.visit_body(node.body, place.inside(node.body))

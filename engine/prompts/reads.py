@@ -57,12 +57,24 @@ class ExpressionReader(NodeVisitor, ABC):
     def walk_block(self, name: str, level: int, place: Place) -> None:
         """Walk a version of a block that is printed by `self.NAME()` or `super()`."""
 
+    def walk_unknown_call(self, binding: Binding) -> None:
+        """Walk the macros that a name may stand for, where nobody can tell when they are called."""
+        match binding:
+            case MacroBinding():
+                self.walk_macro(binding, frozenset())
+            case ModuleBinding():
+                for each in binding.scope.bound.values():
+                    self.walk_unknown_call(each)
+            case _:
+                pass
+
     def visit_all(self, found: Iterable[nodes.Node], place: Place) -> None:
         """Walk one after the other."""
         for node in found:
             self.visit(node, place)
 
     def visit_Name(self, node: nodes.Name, place: Place) -> None:
+        self.walk_unknown_call(self.binding(node, place))
         self.note(node, node.name, node.name, place)
 
     def visit_Getattr(self, node: nodes.Getattr, place: Place) -> None:
@@ -158,6 +170,7 @@ class ExpressionReader(NodeVisitor, ABC):
         self.note(node, node.name, node.name, place, guarded=True)
 
     def _read_path(self, node: nodes.Node, place: Place) -> None:
+        self.walk_unknown_call(self.binding(node, place))
         parts: list[str] = []
         keys: list[nodes.Node] = []
         while isinstance(node, nodes.Getattr | nodes.Getitem):

@@ -178,7 +178,7 @@ def _names_set(node: nodes.Node) -> frozenset[str]:
             names = frozenset(each[1] if isinstance(each, tuple) else each for each in node.names)
         case nodes.If():
             ways = [node.body, *(other.body for other in node.elif_), node.else_]
-            names = frozenset.intersection(*map(names_set, ways))
+            names = names_set(ways[0]).intersection(*map(names_set, ways[1:]))
         case _:
             pass
     return names

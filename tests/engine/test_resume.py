@@ -387,8 +387,8 @@ def test_a_fingerprint_says_the_same_in_every_process_and_differs_for_what_matte
             return Result("")
 
     def prints(node: Node, model: str = "m") -> str:
-        graph = Graph(name="g", model=model, nodes={"node": node})
-        return cast_of(graph, ScriptedModel("x")).fingerprints["node"]
+        graph = Graph(name="g", model=model, nodes={"it": node})
+        return cast_of(graph, ScriptedModel("x")).fingerprints["it"]
 
     many = [f"w{n}" for n in range(30)]
     assert prints(Chosen(words=frozenset(many))) == prints(Chosen(words=frozenset(many[::-1])))

@@ -1,0 +1,39 @@
+"""A kind of your own: a frozen class with fields, a template and one method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from engine import Context, Graph, Node, Result, Runner, ScriptedModel
+
+
+class Translator(Node):
+    """Puts what the nodes before it said, or else the message, into another language."""
+
+    language: str = Field(description="The language to translate into.", examples=["French"])
+
+    async def run(self, context: Context) -> Result:
+        """Ask the model; its template is translator.jinja, after the name of the kind."""
+        return Result(await context.ask())
+
+
+def main() -> None:
+    """Load a graph that uses the kind, and run it with answers from a script."""
+    file = Path(__file__).parent / "letter.yaml"
+    graph = Graph.load(file, kinds={"translator": Translator})
+    model = ScriptedModel(["Dear Ann, your lamp is on its way.", "Chère Ann, ta lampe arrive."])
+    run = Runner(graph, model=model).run("Tell Ann that her lamp was sent.")
+    for message in model.requests[-1].messages:
+        print(f"{message.role}: {message.content.strip()}")
+    print(f"answer: {run.answer}")
+
+
+# An installed package offers its kinds to every graph by an entry point in its pyproject.toml:
+#
+#     [project.entry-points."teamgraph.nodes"]
+#     translator = "my_package.nodes:Translator"
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Runs any graph file from the command line: python examples/run_graph.py GRAPH MESSAGE."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from engine import Answer, Event, Graph, NodeSkipped, Runner, TeamgraphError, TinyDBStore, Token
+
+
+def main() -> int:
+    """Run once; 1 if it failed."""
+    options = arguments()
+    try:
+        graph = Graph.load(options.graph)
+        runner = Runner(graph, store=TinyDBStore(options.store), model=options.model)
+        for event in runner.stream(
+            options.message, user_id=options.user, session_id=options.session
+        ):
+            tell(event)
+    except TeamgraphError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def tell(event: Event) -> None:
+    """The answer on standard output as it comes, what was left out on standard error."""
+    match event:
+        case Token(answer=True, text=text):
+            print(text, end="", flush=True)
+        case Answer():
+            print()
+        case NodeSkipped(node=node, because=because):
+            print(f"{node} was skipped: {because}", file=sys.stderr)
+        case _:
+            pass
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description="Run a graph once and stream its answer.")
+    parser.add_argument("graph", help="a graph file, such as graphs/desk.yaml")
+    parser.add_argument("message", help="what the user says")
+    parser.add_argument("--user", help="whose session it is")
+    parser.add_argument("--session", help="the session to go on with; without it, a new one")
+    parser.add_argument("--model", help="an id such as openai/gpt-5-mini, local, or echo")
+    parser.add_argument("--store", default=".teamgraph", help="the folder of the sessions")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""Graph files and what does not hold in them, in a line each."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from engine import DefinitionError, Graph, Node, Problem
+
+
+def written(folder: Path, text: str, *, name: str = "team.yaml") -> Path:
+    """A graph file (or a template, or a module) with this text, without its indent."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(textwrap.dedent(text).lstrip("\n"), encoding="utf-8")
+    return path
+
+
+def refused(path: Path, kinds: Mapping[str, type[Node]] | None = None) -> tuple[Problem, ...]:
+    """What does not hold in a graph file."""
+    with pytest.raises(DefinitionError) as caught:
+        Graph.load(path, kinds=kinds)
+    return caught.value.problems
+
+
+def told(path: Path) -> list[str]:
+    """The problems of a graph file as people read them, without the file's name."""
+    problems = refused(path)
+    assert {problem.file for problem in problems} == {str(path)}
+    return [str(problem).removeprefix(f"{path}:") for problem in problems]

@@ -1,0 +1,88 @@
+"""`teamgraph check`: what holds, what does not, and which edges there are."""
+
+from __future__ import annotations
+
+import json
+
+from .conftest import Project
+
+BAD = "name: t\nnodes:\n  a: {rol: x}\n  b: {kind: membr}\n"
+WARNED = "name: t\nnodes:\n  a: {}\n  b: {}\noutput: a\n"
+
+
+def test_a_graph_that_holds_is_said_to(project: Project) -> None:
+    done = project.teamgraph("check", "desk.yaml")
+    assert done.exit_code == 0
+    assert done.stdout == ""
+    assert done.stderr.startswith("desk.yaml: holds (4 nodes, ")
+
+
+def test_all_problems_of_all_graphs_come_at_once(project: Project) -> None:
+    project.write("bad.yaml", BAD)
+    project.write("worse.yaml", BAD)
+    done = project.teamgraph("check", "bad.yaml", "desk.yaml", "worse.yaml")
+    assert done.exit_code == 1
+    assert len(done.stdout.splitlines()) == 4
+    assert "desk.yaml: holds" in done.stderr
+
+
+def test_a_warning_is_told_and_is_no_error(project: Project) -> None:
+    project.write("odd.yaml", WARNED)
+    done = project.teamgraph("check", "odd.yaml")
+    assert done.exit_code == 0
+    assert "warning: nobody uses the output of node 'b' [G108]" in done.stdout
+
+
+def test_json_is_a_list_of_problems(project: Project) -> None:
+    project.write("bad.yaml", BAD)
+    done = project.teamgraph("check", "bad.yaml", "--format", "json")
+    assert json.loads(done.stdout)[0] == {
+        "code": "G001",
+        "severity": "error",
+        "graph": "t",
+        "file": "bad.yaml",
+        "line": 3,
+        "column": 7,
+        "message": "node 'a': unknown key 'rol'",
+        "suggestion": "role",
+    }
+    assert json.loads(project.teamgraph("check", "desk.yaml", "--format", "json").stdout) == []
+
+
+def test_github_gets_annotations_that_no_text_can_forge(project: Project) -> None:
+    project.write("a,b:c.yaml", BAD + '  "x%\\n::error::y": {}\n')
+    done = project.teamgraph("check", "a,b:c.yaml", "--format", "github")
+    assert all(
+        line.startswith("::error file=a%2Cb%3Ac.yaml,line=") for line in done.stdout.splitlines()
+    )
+    assert (
+        ",line=3,col=7,title=G001::node 'a': unknown key 'rol'; did you mean 'role'?" in done.stdout
+    )
+
+
+def test_edges_are_listed_with_their_origin(project: Project) -> None:
+    done = project.teamgraph("check", "desk.yaml", "--edges")
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert rows[0] == ["source", "target", "kind", "labels", "origin"]
+    assert ["router", "billing", "route", "billing", "desk.yaml:6:14"] in rows
+    reads = [row for row in rows if row[:3] == ["history", "billing", "reads"]]
+    assert reads
+    assert all("member.jinja:" in row[4] for row in reads)
+
+
+def test_edges_as_json_are_the_result_and_problems_stand_beside(project: Project) -> None:
+    project.write("odd.yaml", WARNED)
+    project.write("bad.yaml", BAD)
+    done = project.teamgraph("check", "desk.yaml", "odd.yaml", "--edges", "--format", "json")
+    assert {
+        "graph": "desk",
+        "source": "router",
+        "target": "billing",
+        "kind": "route",
+        "labels": ["billing"],
+        "origin": "desk.yaml:6:14",
+    } in json.loads(done.stdout)
+    assert "[G108]" in done.stderr
+    bad = project.teamgraph("check", "bad.yaml", "--edges")
+    assert bad.exit_code == 1
+    assert "[G001]" in bad.stderr

@@ -1,0 +1,83 @@
+"""`teamgraph sessions`: which there are, and what was said in one."""
+
+from __future__ import annotations
+
+import json
+
+from .conftest import Project
+
+
+def say(project: Project, message: str, session: str, *more: str) -> None:
+    words = ("run", "desk.yaml", message, "--model", "echo", "--session", session)
+    done = project.teamgraph(*words, *more)
+    assert done.exit_code == 0
+
+
+def test_sessions_are_listed_newest_first_for_one_user_only(project: Project) -> None:
+    say(project, "one", "first", "--user", "ann")
+    say(project, "two", "second", "--user", "ann")
+    say(project, "three", "other")
+    listed = project.teamgraph("sessions", "list", "--user", "ann", "--json")
+    assert [(one["session_id"], one["first_input"]) for one in json.loads(listed.stdout)] == [
+        ("second", "two"),
+        ("first", "one"),
+    ]
+    nobodys = project.teamgraph("sessions", "list")
+    rows = [line.split("\t") for line in nobodys.stdout.splitlines()]
+    assert [row[0] for row in rows] == ["session", "other"]
+
+
+def test_a_list_is_cut_into_pages(project: Project) -> None:
+    for name in ("a", "b", "c"):
+        say(project, "hello", name)
+    page = project.teamgraph("sessions", "list", "--limit", "1", "--offset", "1", "--json")
+    assert [one["session_id"] for one in json.loads(page.stdout)] == ["b"]
+    after = project.teamgraph("sessions", "list", "--offset", "9")
+    assert (after.exit_code, after.stdout) == (0, "")
+    assert "there are no more sessions" in after.stderr
+
+
+def test_an_empty_store_has_no_sessions_and_is_not_made(project: Project) -> None:
+    done = project.teamgraph("sessions", "list", "--user", "ann")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == "there are no sessions of user 'ann' in .teamgraph\n"
+    assert json.loads(project.teamgraph("sessions", "list", "--json").stdout) == []
+    assert not (project.folder / ".teamgraph").exists()
+
+
+def test_a_session_shows_its_turns_and_its_state(project: Project) -> None:
+    say(project, "one", "s", "--state", 'mood="good"')
+    say(project, "two\nanswer: forged", "s")
+    shown = project.teamgraph("sessions", "show", "s").stdout
+    assert "turns    2" in shown
+    assert "\n  user: one\n  answer: echo: one\n" in shown
+    assert "\n  user: two\n      answer: forged\n" in shown
+    assert '"mood": "good"' in shown
+    data = json.loads(project.teamgraph("sessions", "show", "s", "--json").stdout)
+    assert [turn["number"] for turn in data["turns"]] == [1, 2]
+    assert data["state"] == {"mood": "good"}
+
+
+def test_a_session_shows_its_summary(project: Project) -> None:
+    summed = "name: t\nnodes:\n  a: {}\n  summary: {kind: summarizer, needs: a}\noutput: a\n"
+    project.write("summed.yaml", summed)
+    project.teamgraph("run", "summed.yaml", "hi", "--model", "echo", "--session", "s")
+    shown = project.teamgraph("sessions", "show", "s").stdout
+    assert "summary of 1 turn\n  echo" in shown
+    data = json.loads(project.teamgraph("sessions", "show", "s", "--json").stdout)
+    assert data["summary"]["covers"] == 1
+
+
+def test_a_session_that_is_not_there_is_not_found(project: Project) -> None:
+    say(project, "one", "s", "--user", "ann")
+    for words in (("s",), ("s", "--user", "bob"), ("t", "--user", "ann")):
+        done = project.teamgraph("sessions", "show", *words)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert f"no session '{words[0]}' in .teamgraph; " in done.stderr
+
+
+def test_control_characters_in_what_was_said_are_made_visible(project: Project) -> None:
+    say(project, "red \x1b[31malert\x07", "s")
+    shown = project.teamgraph("sessions", "show", "s").stdout
+    assert "red \u241b[31malert\u2407" in shown
+    assert "\x1b" not in project.teamgraph("sessions", "list").stdout

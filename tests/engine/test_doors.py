@@ -1,0 +1,145 @@
+"""Scripts, notebooks and impatient people at the door of something async."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncGenerator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import Event, NodeError, Runner, RunFinished, ScriptedModel
+from engine.doors import events_of, result_of
+from tests.teams import alone, desk, desk_model, holds_together, wait_for
+
+ROOT = Path(__file__).parents[2]
+WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
+
+
+def test_scripts_get_the_same_where_a_loop_is_running() -> None:
+    runner = Runner(desk(), model=desk_model())
+
+    async def notebook() -> tuple[Any, list[Event]]:
+        assert runner.sessions() == []
+        run = runner.run("hi", session_id="s", run_id="r")
+        return run, list(runner.stream("hi", session_id="s"))
+
+    run, events = asyncio.run(notebook())
+    assert run.answer == "Bonjour mon ami"
+    holds_together(events)
+    assert isinstance(events[-1], RunFinished)
+    assert events[-1].run.turn.number == 2
+    assert threading.active_count() == 1 or all(
+        "teamgraph" not in thread.name for thread in threading.enumerate()
+    )
+
+
+def test_an_error_comes_out_of_every_door() -> None:
+    runner = Runner(alone(), model=ScriptedModel([]))
+
+    async def notebook() -> None:
+        with pytest.raises(NodeError, match="the script has 0 answers"):
+            runner.run("hi")
+
+    asyncio.run(notebook())
+    with pytest.raises(NodeError):
+        runner.run("hi")
+    with pytest.raises(NodeError):
+        list(runner.stream("hi"))
+    with pytest.raises(NodeError):
+        wait_for(runner.arun("hi"))
+
+
+def test_context_variables_of_the_caller_are_seen_in_the_thread() -> None:
+    async def who() -> str:
+        return WHO.get()
+
+    async def notebook() -> str:
+        return result_of(who)
+
+    async def events() -> AsyncGenerator[Event]:
+        yield WHO.get()  # type: ignore[misc]  any object will do
+
+    token = WHO.set("ann")
+    try:
+        assert result_of(who) == "ann"
+        assert asyncio.run(notebook()) == "ann"
+        assert list(events_of(events)) == ["ann"]
+    finally:
+        WHO.reset(token)
+
+
+def test_whatever_ends_the_work_ends_the_loop_over_it() -> None:
+    class Gone(BaseException):
+        pass
+
+    async def events() -> AsyncGenerator[Event]:
+        yield 1  # type: ignore[misc]  any object will do
+        raise Gone
+
+    seen = []
+    with pytest.raises(Gone):
+        for event in events_of(events):
+            seen.append(event)  # noqa: PERF402  what came before an error counts
+    assert seen == [1]
+
+
+INTERRUPTED = """
+import asyncio, os, signal, sys
+from engine import Chunk, Reply, Runner, TinyDBStore
+from tests.teams import alone
+
+class Slow:
+    async def ask(self, request):
+        yield Chunk("Once ")
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(60)
+        yield Reply("Once upon")
+
+loop = asyncio.new_event_loop()
+runner = Runner(alone(), model=Slow(), store=TinyDBStore(sys.argv[1]))
+
+def script():
+    runner.run("hi", session_id="s", run_id="r")
+
+async def notebook():
+    script()
+
+def stream():
+    for event in runner.stream("hi", session_id="s", run_id="r"):
+        pass
+
+try:
+    {"script": script, "stream": stream, "notebook": lambda: loop.run_until_complete(notebook())}[sys.argv[2]]()
+except KeyboardInterrupt:
+    print("interrupted", runner.sessions()[0].turns)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX")
+@pytest.mark.parametrize("door", ["script", "notebook", "stream"])
+def test_ctrl_c_cancels_the_run_and_keeps_what_was_said(tmp_path: Path, door: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path), door],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ended.stdout == "interrupted 0\n", ended.stderr
+    from engine import SessionKey, TinyDBStore  # noqa: PLC0415
+
+    store = TinyDBStore(tmp_path)
+    kept = wait_for(store.run(SessionKey(None, "s"), "r"))
+    wait_for(store.close())
+    assert kept is not None
+    assert (kept.status, kept.answer) == ("cancelled", "Once ")
+    assert signal.getsignal(signal.SIGINT) is not None
