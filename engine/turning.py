@@ -65,8 +65,9 @@ class Turning:
         lease = await self.store.begin(self.key, self.turn)
         try:
             return await _Turn(await self._as_it_stands(), tell, lease).run()
-        finally:
+        except BaseException:  # a run that came to its end has given the session free itself
             await _undisturbed(self.store.release(lease))
+            raise
 
     async def _as_it_stands(self) -> Turning:
         """The run with the records that are there now that the session is ours.
@@ -242,5 +243,5 @@ async def _undisturbed(work: Coroutine[object, object, Value]) -> Value:
     task = asyncio.create_task(work)
     while not task.done():
         with suppress(asyncio.CancelledError):
-            await asyncio.wait((task,))
+            return await asyncio.shield(task)
     return task.result()

@@ -90,9 +90,7 @@ def _routed(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring)
                 labels.setdefault(target, []).append(label)
                 paths.setdefault(target, path)
     for target, leading in labels.items():
-        wiring.edges.append(
-            Edge(node_id, target, "route", tuple(leading), path=paths[target])
-        )
+        wiring.edges.append(Edge(node_id, target, "route", tuple(leading), path=paths[target]))
 
 
 def _called(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:

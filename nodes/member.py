@@ -19,7 +19,9 @@ class Member(Node):
         description="Who the member is and what it does, as it is told.",
         examples=["You answer questions in English"],
     )
-    prompt: str | None = Field(default="member.jinja", description="Its template.")
+    prompt: str | None = Field(
+        default="member.jinja", description="Its template.", examples=["member.jinja"]
+    )
 
     async def run(self, context: Context) -> Result:
         """Ask the model once; with `returns` the answer is a value of that shape."""

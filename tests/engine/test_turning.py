@@ -1,5 +1,6 @@
 """A run from its first moment to its last: stores that fail, callers that walk away."""
 
+# ruff: noqa: ANN401  users pass what they like
 from __future__ import annotations
 
 import asyncio
@@ -280,11 +281,9 @@ class Slow:
         return slow
 
 
-@pytest.mark.parametrize("method", ["finish", "release"])
-def test_a_cancellation_that_comes_when_all_is_done_comes_too_late(method: str) -> None:
+def test_a_cancellation_that_comes_when_all_is_done_comes_too_late() -> None:
     async def scenario() -> None:
-        inner = MemoryStore()
-        store: Any = Slow(inner, method)
+        store: Any = Slow(MemoryStore(), "finish")
         runner = Runner(desk(), model=desk_model(), store=store)
         task = asyncio.create_task(runner.arun("hi", session_id="s"))
         await store.begun.wait()
@@ -343,7 +342,7 @@ def test_side_by_side_nodes_all_end_when_the_run_is_cancelled() -> None:
     async def scenario() -> None:
         model = Telling()
         graph = desk(nodes=dict(desk().nodes))
-        nodes: Any = {name: graph.nodes["english"] for name in ("a", "b", "c")}
+        nodes: Any = dict.fromkeys(("a", "b", "c"), graph.nodes["english"])
         team = type(graph)(name="g", model="m", nodes=nodes, output="a")
         task = asyncio.create_task(Runner(team, model=model).arun("hi"))
         await model.said.wait()
@@ -363,5 +362,5 @@ def test_the_last_event_of_a_run_that_went_well_has_the_run() -> None:
 
 
 def _turning(runner: Runner) -> Turning:
-    make: Callable[..., Turning] = runner._turning  # noqa: SLF001  a run with a listener of ours
+    make: Callable[..., Turning] = runner._turning
     return make("hi", None, "s", None, "r")

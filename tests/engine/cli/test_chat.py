@@ -62,6 +62,7 @@ def test_at_a_terminal_ctrl_c_ends_the_turn_and_then_the_talk(
     terminal.wait_for("a lo")
     terminal.interrupt()
     terminal.wait_for("cancelled; what was done is kept")
+    terminal.wait_for("> ")
     terminal.press("again\n")
     terminal.wait_for("short")
     terminal.wait_for("done in ")
