@@ -17,6 +17,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from . import yaml_file
 from .check import check
+from .contracts import Names
 from .declaration import Declaration
 from .declared import problems_of
 from .errors import DefinitionError, Problem
@@ -78,14 +79,12 @@ class Graph(Declaration):
         """
         document = yaml_file.read(path)
         reader = Reader(kinds, allow)
-        data: dict[str, Any] = dict(document.data)
-        if "prompt_dirs" in data:
+        if "prompt_dirs" in (data := dict[str, Any](document.data)):
             text = "unknown key 'prompt_dirs'; folders are given by the caller, not by the file"
             reader.problems.append(Problem("G001", text, path=("prompt_dirs",), on_key=True))
         data["prompt_dirs"] = prompt_dirs
         graph = cls.__new__(cls)
-        made = _Making(data, reader, document, FilePath(path).parent).graph(graph)
-        graph._made = made
+        graph._made = _Making(data, reader, document, FilePath(path).parent).graph(graph)
         return graph
 
     def dump(self, path: str | os.PathLike[str]) -> None:
@@ -149,7 +148,7 @@ class Graph(Declaration):
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        """What holds but was probably not meant."""
+        """What holds but was probably not meant, and notes on what may be better."""
         return self._made.warnings
 
     def expression(self, source: str) -> Expression:
@@ -192,7 +191,8 @@ class _Making:
         folders = self._folders()
         templates = self._templates(nodes, Prompts(folders))
         prompts = Prompts(folders, inline=self.inline)
-        checked = check(nodes, self._output(), templates, prompts, self._place)
+        names = Names(nodes, shapes, self.data)
+        checked = check(nodes, self._output(), templates, prompts, self._place, names)
         found = [_placed(problem, self.document) for problem in (*problems, *checked.problems)]
         found = [replace(problem, graph=self._name()) for problem in _in_reading_order(found)]
         if checked.plan is None or any(problem.severity == "error" for problem in found):

@@ -138,6 +138,10 @@ class Node(Declared):
         del error
         return None
 
+    def gives(self) -> Mapping[str, object]:
+        """`provides`, as exact as the declaration makes it: types, or JSON Schemas."""
+        return self.provides
+
     def branches(self) -> Mapping[str, tuple[str, ...]]:
         """For a kind that routes: the ids that each label leads to."""
         return {}

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, cast, get_type_hints
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -67,6 +67,14 @@ class Python(Node):
             for name in self._wanted
             if name not in GIVEN and name not in self.params
         }
+
+    def gives(self) -> Mapping[str, object]:
+        """The output is what the function says that it returns, if it says so."""
+        try:
+            returned: object = get_type_hints(self.call).get("return", object)
+        except (NameError, TypeError):
+            return self.provides
+        return self.provides if returned is Result else {"output": returned}
 
     def written(self) -> dict[str, JSON]:
         """The function by its name; one that has none cannot be written."""

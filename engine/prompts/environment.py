@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from functools import cache
 from types import (
     AsyncGeneratorType,
@@ -75,7 +75,7 @@ class Missing(StrictUndefined):
     __slots__ = ()
 
     def __bool__(self) -> bool:  # type: ignore[override]  # the base class never returns
-        if self._undefined_obj is not missing and not isinstance(self._undefined_obj, dict):
+        if self._undefined_obj is not missing and not isinstance(self._undefined_obj, Mapping):
             self._fail_with_undefined_error()
         return False
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
 from types import NoneType
 
 from jinja2 import nodes
 
 from ..errors import Problem, closest, listed
 from .known import (
+    ABSENT,
     ANYTHING,
-    Either,
+    NONE,
     Fields,
     Items,
     Known,
@@ -20,7 +23,10 @@ from .known import (
     Words,
     either,
     filled,
+    is_said,
+    may_be_absent,
     may_be_none,
+    members_of,
     record_in,
     words_of,
 )
@@ -35,6 +41,7 @@ _NOUN: Mapping[type, str] = {
     float: "a number",
     bool: "a truth value",
     list: "a list",
+    datetime: "a time",
     NoneType: "None",
 }
 
@@ -44,6 +51,7 @@ class Judge:
 
     def __init__(self) -> None:
         self.problems: dict[Problem, None] = {}
+        self._is_asked = False
 
     def tell(
         self, at: Position, place: Place, code: str, told: str, near: str | None = None
@@ -53,9 +61,14 @@ class Judge:
 
     @contextmanager
     def none_is_fine(self) -> Generator[None]:
-        """Inside, nothing is said against None: `x.y is defined` asks for just that."""
-        before = dict(self.problems)
+        """Inside, nothing is said against None: `x.y is defined` asks for just that.
+
+        A loose record may then be asked for any field.
+        """
+        before, was_asked = dict(self.problems), self._is_asked
+        self._is_asked = True
         yield
+        self._is_asked = was_asked
         self.problems = {
             each: None for each in self.problems if each in before or each.code != "P005"
         }
@@ -63,17 +76,22 @@ class Judge:
     def without_none(self, node: nodes.Node, known: Known, place: Place) -> Known:
         """What an expression is where it must not be None."""
         if may_be_none(known):
-            told = f"{said(node)} may be None here; guard it with {{% if %}}"
+            told = f"{said(node)} may be {_nothing(known)} here; guard it with {{% if %}}"
             self.tell(start_of(node), place, "P005", told)
         return filled(known)
 
     def check_printed(self, node: nodes.Node, known: Known, place: Place) -> None:
         """Refuse to print None, or a whole record."""
         if may_be_none(known):
-            told = f"{said(node)} may be None, and that would be printed; "
+            told = f"{said(node)} may be {_nothing(known)}, and that would be printed; "
             told += "guard it with {% if %}, or add | default('', true)"
             self.tell(start_of(node), place, "P005", told)
         self.refuse_fields(node, known, place)
+        if place.role == "system" and is_said(known):
+            told = f"{said(node)} is what the user wrote, and stands in a system message as if it "
+            told += 'were yours; set it apart with | fence("message")'
+            problem = place.template.problem_at(start_of(node), "P110", told)
+            self.problems[replace(problem, severity="note")] = None
 
     def refuse_fields(self, node: nodes.Node, known: Known, place: Place) -> None:
         """Refuse a record where a text is needed."""
@@ -86,8 +104,7 @@ class Judge:
     def field(self, node: nodes.Node, base: Known, name: str, place: Place, at: Position) -> Known:
         """What the field `name` of an expression is; `at` is where that name stands."""
         base = self.without_none(node, base, place)
-        members = base.members if isinstance(base, Either) else (base,)
-        return either(*(self._field_of(node, each, name, place, at) for each in members))
+        return either(*(self._field_of(node, each, name, place, at) for each in members_of(base)))
 
     def compare(
         self, node: nodes.Node, known: Known, values: Sequence[nodes.Node], place: Place
@@ -110,6 +127,8 @@ class Judge:
                 fields = base.fields
                 if name in fields or base.is_open:
                     return fields.get(name, ANYTHING)
+                if base.is_loose and self._is_asked:
+                    return ABSENT
                 near = closest(name, fields)
                 told = f"{said(node, base.name)} has no {name!r}"
                 told += "" if near else f"; it has {listed(fields)}"
@@ -129,6 +148,13 @@ def said(node: nodes.Node, otherwise: str = "this value") -> str:
     """An expression as people would say it."""
     found = path_of(node)
     return found[1] if found else otherwise
+
+
+def _nothing(known: Known) -> str:
+    """What a value may be where it is needed."""
+    if not may_be_absent(known):
+        return "None"
+    return "missing or None" if NONE in members_of(known) else "missing"
 
 
 def _python(known: Plain | Words | Items) -> type:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from threading import RLock
@@ -18,14 +18,17 @@ from .budget import CURRENT, Rendering
 from .check import Checker
 from .contract import Contract
 from .environment import PromptEnvironment
-from .expression import Expression, parse_expression
+from .expression import Expression, parse_expression, read_expression
 from .failure import prompt_error
+from .known import Known
 from .reader import Reader
 from .reads import Read
 from .shape import shape_of
 from .source import INLINE, Source, Sources
+from .swallow import swallowed
 from .syntax import syntax_problem
 from .tree import Parsed, empty_tree, named, references
+from .typed import of
 
 LONGEST = 1_000_000
 """Characters in one rendered prompt."""
@@ -56,6 +59,9 @@ class Prompts:
         self._sound: dict[str, tuple[Template, bool]] = {}
         self._problems: dict[str, list[Problem]] = {}
         self._hashes: dict[str, str] = {}
+        self._reads: dict[str, list[Read]] = {}
+        self._expressions: dict[str, Expression] = {}
+        self._contracts: dict[Hashable, list[Problem]] = {}
 
     def names(self) -> list[str]:
         """Every template file that can be named, sorted."""
@@ -75,20 +81,39 @@ class Prompts:
     def reads(self, name: str) -> list[Read]:
         """Every name that the template, and all it reaches, reads from its context."""
         with self._lock:
-            found = self._find(name)
-            return self._reader().template(found) if isinstance(found, Parsed) else []
+            if name not in self._reads:
+                found = self._find(name)
+                parsed = [found] if isinstance(found, Parsed) else []
+                self._reads[name] = [
+                    read for each in parsed for read in self._reader().template(each)
+                ]
+            return list(self._reads[name])
 
     def contract(self, name: str, given: Mapping[str, object]) -> list[Problem]:
-        """What in a sound template cannot hold for variables of these types.
+        """What in a sound template cannot hold for variables of these types; notes with it.
 
-        `given` are Python types or JSON Schemas by name, of all that the template is given. A name
-        that is not among them is not judged here: `reads` tells which there are.
+        `given` are Python types, JSON Schemas or what `engine.prompts.known` says, by name, of all
+        that the template is given. A name that is not among them is not judged here: `reads` tells
+        which there are.
         """
         with self._lock:
             found = self._find(name)
             if not isinstance(found, Parsed):
                 return []
-            return Contract(self._find, self._environment.globals).check(found, given)
+            known = {each: of(declared) for each, declared in given.items()}
+            key = (name, frozenset(known.items()))
+            if key not in self._contracts:
+                self._contracts[key] = [*self._broken(found, known), *self._swallowed(name)]
+            return list(self._contracts[key])
+
+    def condition_contract(self, source: str, given: Mapping[str, object]) -> list[Problem]:
+        """The same for a condition, with places inside its text; raises `DefinitionError`."""
+        self.expression(source)
+        with self._lock:
+            condition, parsed = read_expression(source, self._environment)
+            contract = Contract(lambda _: None, self._environment.globals)
+            known = {each: of(declared) for each, declared in given.items()}
+            return contract.check_condition(condition, parsed, known)
 
     def prompt_hash(self, name: str) -> str:
         """A sha256, in hex, of the sources of the template and of all it statically reaches."""
@@ -122,7 +147,10 @@ class Prompts:
     def expression(self, source: str) -> Expression:
         """A condition (`when`, `until`); raises `DefinitionError` with places in its text."""
         with self._lock:
-            return parse_expression(source, self._environment, self._longest)
+            if source not in self._expressions:
+                found = parse_expression(source, self._environment, self._longest)
+                self._expressions[source] = found
+            return self._expressions[source]
 
     def _find(self, name: str) -> Parsed | Problem | None:
         if name not in self._parsed:
@@ -173,6 +201,17 @@ class Prompts:
             return list(dict.fromkeys(problems)) or self._uncompilable(name)
         except RecursionError as error:
             return [self._syntax_problem(found.source, error)]
+
+    def _broken(self, template: Parsed, given: Mapping[str, Known]) -> list[Problem]:
+        contract = Contract(self._find, self._environment.globals)
+        try:
+            return contract.check(template, given)
+        except RecursionError:  # what nests too deep to be followed is not held against anyone
+            return []
+
+    def _swallowed(self, name: str) -> Iterator[Problem]:
+        for template in self._reached(name):
+            yield from swallowed(template, self._environment.lexer)
 
     def _problems_of_text(self, root: Parsed) -> Iterator[Problem]:
         checker = Checker(self._environment, self._find, self._sources.near)
