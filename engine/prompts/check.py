@@ -10,7 +10,17 @@ from jinja2 import nodes
 from ..errors import Problem, closest
 from .environment import PromptEnvironment
 from .filters import FENCE_TAG
-from .tree import Family, Find, Parsed, Reference, block_call, is_optional, named, references
+from .tree import (
+    Family,
+    Find,
+    Parsed,
+    Reference,
+    block_call,
+    is_optional,
+    named,
+    references,
+    start_of,
+)
 
 
 class Checker:
@@ -57,7 +67,7 @@ class Checker:
         constants = named(tag.template)
         if constants is None:
             told = "a template is named at run time: write its name, or a list of names, as text"
-            yield template.problem_at(tag.template, "P013", told)
+            yield template.problem_at(start_of(tag.template), "P013", told)
             return
         missing = [name for name in constants if self._find(name.value) is None]
         if is_optional(tag) and (len(missing) < len(constants) or _may_be_missing(tag)):
