@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from inspect import signature
 
 from jinja2 import nodes
 
@@ -103,7 +104,14 @@ class Checker:
         if use.name not in self._environment.filters:
             near = closest(use.name, self._environment.filter_names)
             yield template.problem_at(use, "P001", f"there is no filter {use.name!r}", near)
-        elif use.name == "fence":
+            return
+        known = self._arguments(use)
+        for keyword in use.kwargs if known else ():
+            if keyword.key not in known:
+                place = template.after(use, rf"\b({re.escape(keyword.key)})\s*=")
+                told = f"filter {use.name!r} has no argument {keyword.key!r}"
+                yield template.problem_at(place, "P009", told, closest(keyword.key, known))
+        if use.name == "fence":
             tag = use.args[0] if use.args else None
             if tag is None and not use.kwargs:
                 told = 'fence needs the name of its tag, as in fence("document")'
@@ -111,6 +119,14 @@ class Checker:
             elif isinstance(tag, nodes.Const) and not FENCE_TAG.fullmatch(str(tag.value)):
                 told = f"fence tag {tag.value!r}: use small letters, digits, '_' and '-' only"
                 yield template.problem_at(tag, "P017", told)
+
+    def _arguments(self, use: nodes.Filter) -> Collection[str]:
+        """What the filter can be given by name; empty where nobody can tell."""
+        if use.name == "map":
+            return () if use.args else ("attribute", "default")
+        parameters = signature(self._environment.filters[use.name]).parameters
+        is_open = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+        return () if is_open else parameters
 
     def _extends(self, template: Parsed) -> Iterator[Problem]:
         top = template.parent
