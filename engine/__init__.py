@@ -74,8 +74,10 @@ if TYPE_CHECKING:
         Upstream,
     )
     from .plan import Edge, Plan
+    from .rendering import RenderedNode, RenderedPrompt, Rendering
     from .runner import Runner
     from .session import Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
+    from .stand_in import stand_in
     from .stores import MemoryStore, Store, TinyDBStore
 else:
 
@@ -99,7 +101,7 @@ else:
 # From the ground up, so that a name is found where it is made, and little above it is imported.
 _HOMES = (
     *("errors", "messages", "session", "declared", "imports", "events", "node", "plan"),
-    *("graph", "stores", "models", "runner"),
+    *("graph", "stores", "models", "stand_in", "runner", "rendering"),
 )
 
 __all__ = [
@@ -149,6 +151,9 @@ __all__ = [
     "PromptError",
     "PromptRendered",
     "Record",
+    "RenderedNode",
+    "RenderedPrompt",
+    "Rendering",
     "Reply",
     "Request",
     "Result",
@@ -181,4 +186,5 @@ __all__ = [
     "Usage",
     "closest",
     "reference",
+    "stand_in",
 ]

@@ -25,6 +25,7 @@ from .messages import JSON
 from .node import Node
 from .plan import Edge, Plan
 from .prompts import Expression, Prompts
+from .rehearsable import Rehearsable
 from .returns import Shape, shape
 from .yaml_file import Document
 
@@ -45,7 +46,7 @@ class _Made:
     expressions: dict[str, Expression] = field(default_factory=dict[str, Expression])
 
 
-class Graph(Declaration):
+class Graph(Rehearsable):
     """A team of nodes. Raises `DefinitionError` with every problem at once.
 
     `prompt_dirs` are folders to look for templates in, after `prompts/` beside the graph file and

@@ -43,7 +43,8 @@ class Cast:
 
     `models` lists the models of each node that asks one, the first choice first. `summarizes` says
     whether a node keeps the session's summary. `kept_prompts` are the hashes whose sources the
-    runner's store is known to have.
+    runner's store is known to have. `play` makes one attempt of a node: its `run`, but for a dry
+    run.
     """
 
     graph: Graph
@@ -54,6 +55,7 @@ class Cast:
     fingerprints: Mapping[str, str]
     summarizes: bool = False
     kept_prompts: set[str] = field(default_factory=set[str])
+    play: Callable[[Node, Context], Awaitable[Result]] = lambda node, context: node.run(context)
 
 
 @dataclass(slots=True)
@@ -178,11 +180,11 @@ class Visitor:
         timeout = node.timeout or self.cast.graph.timeout
         total = timeout.total if isinstance(timeout, Timeout) else timeout
         if total is None:
-            return await _run(node, context)
+            return await _run(self.cast.play, node, context)
         limit = asyncio.timeout(total)
         try:
             async with limit:
-                return await _run(node, context)
+                return await _run(self.cast.play, node, context)
         except TimeoutError as error:
             if limit.expired():
                 raise TimeoutError(f"no answer within {total:g} seconds") from error
@@ -354,9 +356,11 @@ class _Visit:
 NOTHING = Result(None)
 
 
-async def _run(node: Node, context: Context) -> Result:
+async def _run(
+    play: Callable[[Node, Context], Awaitable[Result]], node: Node, context: Context
+) -> Result:
     try:
-        result: object = await node.run(context)
+        result: object = await play(node, context)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():

@@ -1,0 +1,160 @@
+"""What the caller of a dry run assumes of the nodes, and the model that answers accordingly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, cast
+
+from ..errors import InputError, closest, listed
+from ..graph import Graph
+from ..messages import JSON
+from ..models import Chunk, Reply, Request
+from ..node import Context, Node, Result
+from ..stand_in import filled, quoted
+
+JSONs: TypeAlias = Mapping[str, object]
+
+
+@dataclass(slots=True)
+class Assumptions:
+    """Plays the nodes of a dry run: implements `engine.models.Model` and `Cast.play`.
+
+    `labels` are the labels that routers take, `values` what other nodes give, both by node id. A
+    node that nothing is assumed of gives what stands in for its answer; a router its first label.
+    The model of each node is called like the node, so that a request says who asks. `requests`
+    gathers them by node id.
+    """
+
+    graph: Graph
+    labels: Mapping[str, tuple[str, ...]]
+    values: Mapping[str, JSON]
+    is_full: bool = True
+    requests: dict[str, list[Request]] = field(default_factory=dict[str, list[Request]])
+    _said: set[str] = field(default_factory=set[str])
+
+    async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
+        """Answer with what is assumed of the node, or with what stands in for its answer."""
+        self.requests.setdefault(request.model, []).append(request)
+        yield Reply(self._text(request.model, request))
+
+    async def play(self, node: Node, context: Context) -> Result:
+        """What the node gives back, without an effect on the world."""
+        node_id = context.node_id
+        if node.branches():
+            return await self._routed(node, context)
+        if node_id not in self.values:
+            return await node.rehearse(context)
+        value = self.values[node_id]
+        if node_id not in self.graph.templates or not node.asks():
+            return Result(value)
+        result = await node.rehearse(context)
+        return result if node_id in self._said else replace(result, output=value, stored=None)
+
+    async def _routed(self, node: Node, context: Context) -> Result:
+        node_id = context.node_id
+        labels = self.labels.get(node_id)
+        asks = node_id in self.graph.templates and node.asks()
+        result = await node.rehearse(context) if labels is None or asks else None
+        if result is not None and (labels is None or result.choices == labels):
+            return result
+        chosen = labels or ()
+        return Result(
+            output=list(chosen) if node.takes()[1] > 1 else chosen[0],
+            fields={"reason": quoted(f"{node_id}.reason")},
+            choices=chosen,
+        )
+
+    def _text(self, node_id: str, request: Request) -> str:
+        if request.schema is None:
+            text = self.values.get(node_id, quoted(node_id))
+            if not isinstance(text, str):
+                raise InputError(
+                    f"assume: node {node_id!r} answers with text, not with {text!r}; write a text"
+                )
+            self._said.add(node_id)
+            return text
+        if request.choices:
+            return self._choice(node_id, request)
+        wanted = self.graph.shapes.get(node_id)
+        value = self.values.get(node_id)
+        if wanted is not None or isinstance(value, dict):
+            self._said.add(node_id)
+        if node_id not in self._said or node_id not in self.values:
+            value = filled(request.schema, node_id, is_full=self.is_full)
+        text = json.dumps(value, ensure_ascii=False)
+        try:
+            if wanted is not None:
+                wanted.parse(text)
+        except ValueError as error:
+            raise InputError(
+                f"node {node_id!r}: nothing stands in for what it returns: {error}; say what it "
+                f"gives: assume={{{node_id!r}: ...}}"
+            ) from error
+        return text
+
+    def _choice(self, node_id: str, request: Request) -> str:
+        taken = self.labels.get(node_id, request.choices[:1])
+        offered = [label for label in taken if label in request.choices]
+        labels = offered if offered or not taken else list(request.choices[:1])
+        answer = cast("dict[str, JSON]", filled(request.schema or {}, node_id))
+        if request.many:
+            answer["choices"] = list[JSON](labels)
+        else:
+            answer["choice"] = labels[0]
+        if "tasks" in answer:
+            task = quoted(f"{node_id}.task")
+            answer["tasks"] = [{"label": label, "task": task} for label in labels]
+        return json.dumps(answer, ensure_ascii=False)
+
+
+def assumed(graph: Graph, assume: JSONs, *, is_full: bool = True) -> Assumptions:
+    """What holds of the assumptions; raises `InputError` for the first that does not."""
+    labels: dict[str, tuple[str, ...]] = {}
+    values: dict[str, JSON] = {}
+    for node_id, value in assume.items():
+        node = graph.nodes.get(node_id)
+        if node is None:
+            near = closest(node_id, graph.nodes)
+            meant = f"did you mean {near!r}?" if near else f"it has {listed(graph.nodes)}"
+            raise InputError(f"assume: graph {graph.name!r} has no node {node_id!r}; {meant}")
+        if node.loads_history:
+            raise InputError(
+                f"assume: what {node_id!r} loads is the session's past; give it as `history`"
+            )
+        if node.branches():
+            labels[node_id] = _labels(node_id, node, value)
+        else:
+            values[node_id] = _value(graph, node_id, value)
+    return Assumptions(graph, labels, values, is_full)
+
+
+def _labels(node_id: str, node: Node, value: object) -> tuple[str, ...]:
+    known, (fewest, most) = node.branches(), node.takes()
+    named = [value] if isinstance(value, str) else value
+    if not isinstance(named, list | tuple):
+        raise InputError(f"assume: node {node_id!r} routes; name a label of it: {listed(known)}")
+    for label in cast("list[object]", named):
+        if label not in known:
+            near = closest(str(label), known)
+            meant = f"did you mean {near!r}?" if near else f"it has {listed(known)}"
+            raise InputError(f"assume: node {node_id!r} has no route {label!r}; {meant}")
+    taken = tuple(label for label in known if label in named)
+    if not fewest <= len(taken) <= most:
+        count = str(fewest) if fewest == most else f"{fewest} to {most}"
+        raise InputError(
+            f"assume: node {node_id!r} takes {count} of its labels at once, not {len(taken)}"
+        )
+    return taken
+
+
+def _value(graph: Graph, node_id: str, value: object) -> JSON:
+    if (wanted := graph.shapes.get(node_id)) is None:
+        return cast("JSON", value)
+    try:
+        return wanted.check(value)
+    except ValueError as error:
+        raise InputError(
+            f"assume: what node {node_id!r} gives does not fit what it returns: {error}"
+        ) from error
