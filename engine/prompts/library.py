@@ -16,6 +16,7 @@ from ..errors import Problem, PromptError
 from ..messages import Message
 from .budget import CURRENT, Rendering
 from .check import Checker
+from .coverage import MEASURED
 from .environment import PromptEnvironment
 from .expression import Expression, parse_expression
 from .failure import prompt_error
@@ -49,6 +50,10 @@ class Prompts:
         self._sources = Sources(folders, inline)
         self._longest = longest
         self._environment = PromptEnvironment(self._compiled)
+        self._coverage = MEASURED.get()
+        if self._coverage is not None:
+            self._coverage.folders.add(tuple(folders))
+            self._coverage.watch(self._environment)
         self._lock = RLock()
         self._parsed: dict[str, Parsed | Problem | None] = {}
         self._templates: dict[str, Template] = {}
@@ -130,8 +135,21 @@ class Prompts:
                 found = self._find(name)
                 if not isinstance(found, Parsed):
                     return None
-                self._templates[name] = self._environment.template(found.tree, name)
+                self._templates[name] = self._environment.template(self._probed(found), name)
         return self._templates[name]
+
+    def _probed(self, found: Parsed) -> nodes.Template:
+        """The tree to compile: the one that was checked, or another with probes in it."""
+        if self._coverage is None:
+            return found.tree
+        tree = self._environment.read(found.source.text, found.source.name)
+        return self._coverage.probe(tree, found.source)
+
+    def probe(self) -> None:
+        """Compile every template that there is, so that those nobody rendered are counted too."""
+        for name in self.names():
+            if not self.problems(name):
+                self._compiled(name)
 
     def _reader(self) -> Reader:
         return Reader(self._find, self._environment.globals)
