@@ -174,5 +174,3 @@ def _gone_over(loop: nodes.For) -> nodes.Node | None:
 
 def _short_hash(text: str) -> str:
     return sha256(text.encode(errors="replace")).hexdigest()[:8]
-
-
