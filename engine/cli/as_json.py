@@ -8,8 +8,9 @@ from typing import cast
 from pydantic_core import to_jsonable_python
 
 from ..errors import Problem
-from ..messages import JSON
+from ..messages import JSON, Message
 from ..plan import Edge
+from ..rendering import Rendering
 from ..session import Head, Record, Run, SessionInfo, Turn
 
 
@@ -93,6 +94,39 @@ def edge_as_json(graph: str, edge: Edge, origin: str) -> dict[str, JSON]:
         "labels": list(edge.labels),
         "origin": origin,
     }
+
+
+def rendering_as_json(rendering: Rendering, node_ids: Collection[str]) -> JSON:
+    """The prompts of some nodes as `render --json` prints them: one item for each prompt.
+
+    A node without one has an item without a template, with the reason where it is skipped.
+    """
+    items: list[JSON] = []
+    for node_id in node_ids:
+        node = rendering[node_id]
+        items += [
+            {
+                "node": node_id,
+                "template": prompt.template,
+                "messages": [_message(message) for message in prompt.messages],
+                "tools": _plain(prompt.tools),
+                "response_format": _plain(prompt.response_format),
+                "because": None,
+            }
+            for prompt in node.prompts
+        ]
+        if not node.prompts:
+            nothing: dict[str, JSON] = {"template": None, "messages": [], "tools": []}
+            items.append(
+                {"node": node_id, **nothing, "response_format": None, "because": node.because}
+            )
+    return items
+
+
+def _message(message: Message) -> JSON:
+    """A message without what it does not have, and without the run that it came from."""
+    said = message.model_dump(mode="json", exclude_defaults=True, exclude={"origin"})
+    return cast("JSON", {"role": message.role, "content": message.content, **said})
 
 
 def _facts(run: Run) -> dict[str, JSON]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import SequenceMatcher
 from hashlib import sha256
 
@@ -28,9 +28,13 @@ _BLANK = re.compile(
 
 def snapshot(rendering: Rendering, case: str) -> str:
     """The snapshot of a case: every node in topological order, with all that it would send."""
-    lines = [f"# {in_line(rendering.graph)} / {in_line(case)}", ""]
-    for node in rendering.values():
-        lines += _node(node)
+    heading = f"# {in_line(rendering.graph)} / {in_line(case)}"
+    return f"{heading}\n\n{body(rendering.values())}"
+
+
+def body(nodes: Iterable[RenderedNode]) -> str:
+    """What some nodes would send, as a snapshot has it."""
+    lines = [line for node in nodes for line in _node(node)]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

@@ -12,6 +12,7 @@ expect: {payment: {contains: refund}, delivery: skipped}
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,7 +88,7 @@ class CaseFile(Declared):
     graph: str
     prompts: Ids = ()
     allow: Ids = ()
-    defaults: Mapping[str, JSON] = Field(default_factory=dict[str, JSON])
+    defaults: Declaring = Field(default_factory=Declaring)
     auto: Literal["routes"] | None = None
     cases: Mapping[str, Declaring] = Field(default_factory=dict[str, Declaring])
 
@@ -161,14 +162,14 @@ class _Reading:
         declared = CaseFile(**data)
         home = self.file.parent
         graph = Graph.load(
-            home / declared.graph,
-            prompt_dirs=[home / folder for folder in declared.prompts],
+            _plain(home / declared.graph),
+            prompt_dirs=[_plain(home / folder) for folder in declared.prompts],
             allow=declared.allow,
         )
         written = [
             self._case(graph, name, case, ("cases", name)) for name, case in declared.cases.items()
         ]
-        made = self._auto(graph, Declaring(**cast("dict[str, Any]", declared.defaults)))
+        made = self._auto(graph, declared.defaults)
         found = [*written, *(made if declared.auto else ())]
         if not found:
             text = "there are no cases in it; write some, or `auto: routes`"
@@ -213,7 +214,7 @@ class _Reading:
         for way in ways:
             assume = {**full.assume, **way.routes}
             taken = " ".join(
-                f"{router}={'+'.join(labels)}" for router, labels in way.routes.items()
+                f"{router}={'+'.join(labels) or 'none'}" for router, labels in way.routes.items()
             )
             scenes = {"": full, " bare": replace(empty.scene, is_full=False)}
             for more, scene in scenes.items():
@@ -236,6 +237,11 @@ def _merged(under: JSON, over: JSON) -> JSON:
     if isinstance(under, dict) and isinstance(over, dict):
         return {**under, **{key: _merged(under.get(key), value) for key, value in over.items()}}
     return over
+
+
+def _plain(path: Path) -> Path:
+    """The path without `..`, as people know it."""
+    return Path(os.path.normpath(path))
 
 
 def _placed(problem: Problem, document: Document) -> Problem:
