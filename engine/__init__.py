@@ -73,11 +73,11 @@ if TYPE_CHECKING:
         Timeout,
         Upstream,
     )
+    from .placeholder import stand_in
     from .plan import Edge, Plan
     from .rendering import RenderedNode, RenderedPrompt, Rendering
     from .runner import Runner
     from .session import Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
-    from .stand_in import stand_in
     from .stores import MemoryStore, Store, TinyDBStore
 else:
 
@@ -101,7 +101,7 @@ else:
 # From the ground up, so that a name is found where it is made, and little above it is imported.
 _HOMES = (
     *("errors", "messages", "session", "declared", "imports", "events", "node", "plan"),
-    *("graph", "stores", "models", "stand_in", "runner", "rendering"),
+    *("graph", "stores", "models", "placeholder", "runner", "rendering"),
 )
 
 __all__ = [

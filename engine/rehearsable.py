@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .declaration import Declaration
 from .messages import JSON
-from .stand_in import quoted
+from .placeholder import quoted
 
 if TYPE_CHECKING:
     from .rendering import Rendering, Said

@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 from ..errors import Problem
 from ..messages import JSON, Message
 from ..plan import Edge
-from ..rendering import Rendering
+from ..rendering import RenderedNode, RenderedPrompt, Rendering
 from ..session import Head, Record, Run, SessionInfo, Turn
 
 
@@ -104,23 +104,19 @@ def rendering_as_json(rendering: Rendering, node_ids: Collection[str]) -> JSON:
     items: list[JSON] = []
     for node_id in node_ids:
         node = rendering[node_id]
-        items += [
-            {
-                "node": node_id,
-                "template": prompt.template,
-                "messages": [_message(message) for message in prompt.messages],
-                "tools": _plain(prompt.tools),
-                "response_format": _plain(prompt.response_format),
-                "because": None,
-            }
-            for prompt in node.prompts
-        ]
-        if not node.prompts:
-            nothing: dict[str, JSON] = {"template": None, "messages": [], "tools": []}
-            items.append(
-                {"node": node_id, **nothing, "response_format": None, "because": node.because}
-            )
+        items += [_prompt(node, prompt) for prompt in node.prompts or (None,)]
     return items
+
+
+def _prompt(node: RenderedNode, prompt: RenderedPrompt | None) -> JSON:
+    return {
+        "node": node.id,
+        "template": prompt.template if prompt else None,
+        "messages": [_message(message) for message in prompt.messages] if prompt else [],
+        "tools": _plain(prompt.tools) if prompt else [],
+        "response_format": _plain(prompt.response_format) if prompt else None,
+        "because": node.because,
+    }
 
 
 def _message(message: Message) -> JSON:

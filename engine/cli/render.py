@@ -42,22 +42,29 @@ class Assuming:
     session: Session = None
 
 
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """What of it is shown, and how."""
+
+    node: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Only this node; repeatable.", show_default=False),
+    ] = None
+    json: AsJson = False
+
+
 @command(app)
 def render(
     graph: GraphFile,
     reading: Reading,
     assuming: Assuming,
     storing: Storing,
+    showing: Showing,
     *,
     message: Annotated[
         str,
         typer.Argument(help="What the user says; - reads standard input.", show_default=False),
     ] = MESSAGE,
-    node: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ID", help="Only this node; repeatable.", show_default=False),
-    ] = None,
-    json: AsJson = False,
 ) -> None:
     """Render every prompt of a run as it would be sent, without asking a model.
 
@@ -69,8 +76,8 @@ def render(
         rendering = rendered(declared, scene)
     else:
         rendering = asyncio.run(_next(declared, scene, storing, assuming.session))
-    nodes = _wanted(rendering, node or [])
-    if json:
+    nodes = _wanted(rendering, showing.node or [])
+    if showing.json:
         print_json(rendering_as_json(rendering, nodes))
     else:
         print_pages(body(rendering[node_id] for node_id in nodes))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from jinja2 import nodes
 
@@ -61,10 +61,11 @@ class Coverage:
         """Let the probes of an environment's templates count here."""
         environment.filters |= {HIT: self._hit, JUDGE: self._judge}
 
-    def probe(self, tree: nodes.Template, source: Source) -> nodes.Template:
-        """Put probes into a tree that nobody else has."""
+    def probe(self, environment: PromptEnvironment, source: Source) -> nodes.Template:
+        """The tree of a template with probes in it."""
+        tree = environment.read(source.text, source.name)
         _Probes(self, source).put(tree)
-        return tree
+        return cast("nodes.Template", tree.set_environment(environment))
 
     def _hit(self, value: object, number: int) -> object:
         self._counts[number] += 1
@@ -104,7 +105,6 @@ class _Probes:
                 case _:
                     pass
         tree.body.insert(0, self._entered(tree, "template rendered"))
-        tree.set_environment(tree.environment)
 
     def _put_if(self, tag: nodes.If) -> None:
         otherwise = "else taken" if tag.else_ else "if not taken"
@@ -121,7 +121,7 @@ class _Probes:
 
     def _judged(
         self,
-        test: nodes.Expr,
+        test: nodes.Node,
         tag: nodes.Node,
         true: str,
         false: str | None,
@@ -131,7 +131,7 @@ class _Probes:
             self._number(tag, true),
             None if false is None else self._number(whole or tag, false),
         ]
-        return _filtered(test, JUDGE, numbers)
+        return _filtered(cast("nodes.Expr", test), JUDGE, numbers)
 
     def _entered(self, tag: nodes.Node, what: str) -> nodes.ExprStmt:
         nothing = nodes.Const(None, lineno=tag.lineno)
@@ -167,9 +167,10 @@ def _loops(part: nodes.Node) -> Iterator[nodes.For]:
 
 def _gone_over(loop: nodes.For) -> nodes.Node | None:
     """What a loop goes over, without the count of its rounds."""
-    counted = loop.iter
-    is_counted = isinstance(counted, nodes.Filter) and counted.name == LOOP
-    return counted.node if is_counted and loop.test is None else None
+    counted: nodes.Node = loop.iter
+    if not isinstance(counted, nodes.Filter) or counted.name != LOOP or loop.test is not None:
+        return None
+    return counted.node
 
 
 def _short_hash(text: str) -> str:

@@ -142,8 +142,7 @@ class Prompts:
         """The tree to compile: the one that was checked, or another with probes in it."""
         if self._coverage is None:
             return found.tree
-        tree = self._environment.read(found.source.text, found.source.name)
-        return self._coverage.probe(tree, found.source)
+        return self._coverage.probe(self._environment, found.source)
 
     def probe(self) -> None:
         """Compile every template that there is, so that those nobody rendered are counted too."""

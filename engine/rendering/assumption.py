@@ -12,7 +12,7 @@ from ..graph import Graph
 from ..messages import JSON
 from ..models import Chunk, Reply, Request
 from ..node import Context, Node, Result
-from ..stand_in import filled, quoted
+from ..placeholder import filled, quoted
 
 JSONs: TypeAlias = Mapping[str, object]
 
@@ -59,11 +59,10 @@ class Assumptions:
         result = await node.rehearse(context) if labels is None or asks else None
         if result is not None and (labels is None or result.choices == labels):
             return result
-        chosen = labels or ()
         return Result(
-            output=list(chosen) if node.takes()[1] > 1 else chosen[0],
+            output=list(labels or ()) if node.takes()[1] > 1 else "".join(labels or ()),
             fields={"reason": quoted(f"{node_id}.reason")},
-            choices=chosen,
+            choices=labels,
         )
 
     def _text(self, node_id: str, request: Request) -> str:

@@ -1,4 +1,4 @@
-"""What a measurement of templates comes to: which branches nobody rendered, and where they stand."""
+"""What a measurement of templates comes to: which branches nobody rendered, and where."""
 
 from __future__ import annotations
 

@@ -32,8 +32,9 @@ class CaseFileCollector(pytest.File):
                 ledger.name(case.snapshot)
             yield CaseItem.of(self, case)
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # noqa: ANN401  as in pytest
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:  # noqa: ANN401  as in pytest
         """The error alone: our own frames help nobody."""
+        del style
         if isinstance(excinfo.value, TeamgraphError):
             return str(excinfo.value)
         return super().repr_failure(excinfo)
@@ -47,7 +48,7 @@ class CaseItem(pytest.Item):
     @classmethod
     def of(cls, parent: CaseFileCollector, case: Case) -> CaseItem:
         """The item of a case."""
-        item: CaseItem = cls.from_parent(parent, name=case.name)
+        item: CaseItem = cls.from_parent(parent, name=case.name)  # pyright: ignore[reportUnknownMemberType]  its options have no types
         item.case = case
         return item
 

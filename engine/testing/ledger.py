@@ -64,18 +64,18 @@ class Ledger:
     def unused(self) -> list[Path]:
         """The snapshots that no case names, as far as that is sure."""
         found: list[Path] = []
-        for home in sorted({Path(folder).parent for folder in self.named | _keys(self.unsure)}):
-            for folder in (
-                sorted(path for path in home.iterdir() if path.is_dir()) if home.is_dir() else []
-            ):
-                if str(folder) not in self.unsure and (
-                    str(folder) in self.named or _is_orphan(folder)
-                ):
-                    named = self.named.get(str(folder), set())
-                    found += [
-                        file for file in sorted(folder.glob("*.md")) if file.name not in named
-                    ]
+        for folder in self._folders():
+            named = self.named.get(str(folder), set())
+            is_known = str(folder) in self.named or _is_orphan(folder)
+            if is_known and str(folder) not in self.unsure:
+                found += [file for file in sorted(folder.glob("*.md")) if file.name not in named]
         return found
+
+    def _folders(self) -> list[Path]:
+        """The folders of all suites that lie beside one that was collected."""
+        homes = {Path(folder).parent for folder in (*self.named, *self.unsure)}
+        there = (home for home in sorted(homes) if home.is_dir())
+        return [folder for home in there for folder in sorted(home.iterdir()) if folder.is_dir()]
 
     def delete(self, files: Iterable[Path]) -> None:
         """Delete snapshots, and folders that are empty then."""
@@ -104,10 +104,6 @@ class Ledger:
             self.named.setdefault(folder, set()).update(names)
         self.unsure.update(cast("list[str]", plain["unsure"]))
         self.written.update(cast("list[str]", plain["written"]))
-
-
-def _keys(folders: Iterable[str]) -> dict[str, set[str]]:
-    return {folder: set() for folder in folders}
 
 
 def _is_orphan(folder: Path) -> bool:

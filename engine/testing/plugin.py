@@ -29,7 +29,7 @@ class _Worker(Protocol):
 
 
 class PromptSnapshot(Protocol):
-    """Compares a rendering with the snapshot of the test; `name` tells several in one test apart."""
+    """Compares a rendering with the test's snapshot; `name` tells several in one test apart."""
 
     def __call__(self, rendering: Rendering, name: str | None = None) -> None: ...
 
@@ -76,7 +76,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
         return None
     from .items import CaseFileCollector  # noqa: PLC0415  see above
 
-    return CaseFileCollector.from_parent(parent, path=file_path)
+    return CaseFileCollector.from_parent(parent, path=file_path)  # pyright: ignore[reportUnknownMemberType]  its options have no types
 
 
 @pytest.fixture

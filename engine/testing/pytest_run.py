@@ -73,9 +73,9 @@ class PromptRun:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what became of the snapshots, and what was not rendered."""
         ledger, out = self.ledger, terminalreporter
-        for what, files in (("written", ledger.written), ("deleted", ledger.deleted)):
-            for file in sorted(files):
-                out.write_line(f"prompt snapshot {what}: {file}")
+        for what, shown in (("written", ledger.written), ("deleted", ledger.deleted)):
+            for one in sorted(shown):
+                out.write_line(f"prompt snapshot {what}: {one}")
         for file in self._unused:
             out.write_line(f"prompt snapshot unused: {ledger.shown(file)}", red=True)
         if self._unused:
@@ -114,7 +114,7 @@ class _PromptSnapshot:
         __tracebackhide__ = True
         if not isinstance(rendering, Rendering):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
             raise InputError(
-                f"prompt_snapshot: give it what graph.render() gives, not {type(rendering).__name__}"
+                f"prompt_snapshot takes what graph.render() gives, not {type(rendering).__name__}"
             )
         self._count += 1
         more = name or (str(self._count) if self._count > 1 else None)

@@ -27,9 +27,9 @@ from ..errors import Path as Keys
 from ..graph import Graph
 from ..messages import JSON
 from ..node import Ids
+from ..placeholder import quoted
 from ..rehearsable import MESSAGE
 from ..rendering import RenderedNode, Rendering, Said, Scene, render, render_all
-from ..stand_in import quoted
 from ..yaml_file import Document
 from .ledger import FOLDER
 from .snapshot import slug
@@ -83,7 +83,7 @@ class Declaring(Declared):
 
 
 class CaseFile(Declared):
-    """The whole file; `prompts` are more folders of templates, `allow` packages that it may name."""
+    """The whole file; `prompts` are folders of templates, `allow` packages that it may name."""
 
     graph: str
     prompts: Ids = ()
@@ -154,11 +154,9 @@ class _Reading:
 
     def suite(self) -> Suite:
         data: dict[str, Any] = dict(self.document.data)
-        defaults, cases = data.get("defaults"), data.get("cases")
+        defaults, cases = self.document.data.get("defaults"), self.document.data.get("cases")
         if isinstance(defaults, dict) and isinstance(cases, dict):
-            data["cases"] = {
-                name: _merged(cast("JSON", defaults), case) for name, case in cases.items()
-            }
+            data["cases"] = {name: _merged(defaults, case) for name, case in cases.items()}
         declared = CaseFile(**data)
         home = self.file.parent
         graph = Graph.load(
