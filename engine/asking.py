@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from time import time
 from typing import cast
 
+from .context import Choice
 from .errors import AnswerError, BudgetExceeded, InputError, closest
 from .events import PromptRendered, Teller
 from .graph import Graph
 from .messages import JSON, NO_USAGE, Usage
 from .models import Chunk, Model, Reply, Request
-from .node import Choice, ModelSpec
+from .policy import ModelSpec
 from .returns import Shape, shape
 from .session import Exchange
 from .voice import Voice

@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from .asking import Spent
 from .attempt import told
+from .casting import Cast
+from .context import Input, SessionView
 from .errors import (
     BudgetExceeded,
     NoAnswer,
@@ -21,12 +23,12 @@ from .errors import (
 )
 from .events import Listener, RunCancelled, RunFailed, RunFinished, RunStarted, Teller
 from .messages import JSON
-from .node import Input, SessionView
 from .scheduler import drive
 from .session import Change, Head, Record, Run, RunStatus, SessionKey, Summary, Turn
+from .sight import Sight
 from .stores import Lease, Store
 from .views import Fields, RunView, Scenery
-from .visit import Cast, Visitor
+from .visit import Visitor
 from .voice import Voice
 
 Value = TypeVar("Value")
@@ -95,13 +97,17 @@ class _Turn:
         self._voice = Voice(graph.answering, tell)
         self._visitor = Visitor(
             cast=of.cast,
-            scenery=self._scenery(head),
-            head=head,
-            past=StoredPast(of.store, of.key),
+            sight=Sight(
+                cast=of.cast,
+                scenery=self._scenery(head),
+                head=head,
+                past=StoredPast(of.store, of.key),
+                voice=self._voice,
+                found=self._state,
+            ),
             tell=tell,
             voice=self._voice,
             spent=Spent(graph),
-            state=self._state,
             earlier=of.records,
             store=self._keep,
         )
@@ -173,7 +179,7 @@ class _Turn:
     ) -> Run:
         """Close a run that did not get to its end, as far as the store lets us."""
         turn = self._ended(status, answer=answer, error=error)
-        with suppress(Exception):
+        with suppress(Exception, asyncio.CancelledError):
             # Where the store is what failed, the run stays as it was last kept, to be resumed.
             turn = await _undisturbed(self._of.store.finish(self._lease, turn, Change()))
         return Run(self._of.key, turn, self._in_order())

@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, cast
 
+from ..context import Context, Result
 from ..errors import InputError, closest, listed
 from ..graph import Graph
 from ..messages import JSON
 from ..models import Chunk, Reply, Request
-from ..node import Context, Node, Result
+from ..node import Node
 from ..placeholder import filled, quoted
 
 JSONs: TypeAlias = Mapping[str, object]

@@ -11,7 +11,8 @@ from ..errors import InputError, NoAnswer, NodeError, NotFound
 from ..events import Event, Listener, PromptRendered
 from ..graph import Graph
 from ..messages import JSON
-from ..node import ModelSpec, Node
+from ..node import Node
+from ..policy import ModelSpec
 from ..rehearsable import MESSAGE
 from ..session import Run, SessionKey, Turn
 from ..stores import Store

@@ -26,8 +26,8 @@ from ..errors import DefinitionError, InputError, Problem, closest, listed
 from ..errors import Path as Keys
 from ..graph import Graph
 from ..messages import JSON
-from ..node import Ids
 from ..placeholder import quoted
+from ..policy import Ids
 from ..rehearsable import MESSAGE
 from ..rendering import RenderedNode, Rendering, Said, Scene, render, render_all
 from ..yaml_file import Document
