@@ -89,13 +89,19 @@ class _Filler:
             return {key: self.value(_schema(of), f"{name}.{key}") for key, of in properties.items()}
         match schema.get("type"):
             case "array" if "maxItems" not in schema or schema["maxItems"]:
-                count = schema.get("minItems")
-                items = range(max(1, count) if isinstance(count, int) else 1)
-                return [self.value(_schema(schema.get("items")), f"{name}[{n}]") for n in items]
+                return self._list(schema, name)
             case "boolean":
                 return True
             case _:
                 return smallest_instance(schema, quoted(name))
+
+    def _list(self, schema: Schema, name: str) -> JSON:
+        """One item, or as many as there must be; none of a kind that we are inside of."""
+        least = schema.get("minItems")
+        count = least if isinstance(least, int) else 0
+        item = _schema(schema.get("items"))
+        count = count if item.get("$ref") in self._open else max(1, count)
+        return [self.value(item, f"{name}[{number}]") for number in range(count)]
 
 
 def _schema(value: JSON) -> Schema:
