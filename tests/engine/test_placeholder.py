@@ -38,7 +38,10 @@ def test_it_has_the_shape_that_is_wanted(returns: object, value: JSON) -> None:
 
 
 def test_what_contains_itself_ends() -> None:
-    assert filled(shape(Tree, name="n").schema, "n") == {"name": "«n.name»", "children": []}
+    assert filled(shape(Tree, name="n").schema, "n") == {
+        "name": "«n.name»",
+        "children": [{"name": "«n.children[0].name»", "children": []}],
+    }
 
 
 def test_an_odd_schema_does_no_harm() -> None:
