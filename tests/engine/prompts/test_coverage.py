@@ -37,7 +37,7 @@ def test_each_way_of_a_condition_is_counted(coverage: Coverage) -> None:
         "1:1 template rendered": 2,
         "1:4 else taken": 1,
         "1:4 if taken": 1,
-        "1:19 elif taken": 0,
+        "1:20 elif taken": 0,
         "2:4 if not taken": 1,
         "2:4 if taken": 1,
     }

@@ -115,10 +115,8 @@ def test_a_worker_that_died_leads_to_no_deletion(project: Project) -> None:
 def test_tests_that_failed_or_were_left_out_keep_their_snapshots(project: Project) -> None:
     project.write("test_it.py", MODULE)
     project.pytest("--prompts-update")
-    failing = MODULE.replace(
-        "def test_two(prompt_snapshot):", "def test_two(prompt_snapshot):\n    assert 0"
-    )
-    project.write("test_it.py", failing)
+    begins = "def test_two(prompt_snapshot):"
+    project.write("test_it.py", MODULE.replace(begins, f"{begins}\n    assert 0"))
     project.pytest("--prompts-update")
     assert project.snapshots() == BOTH | OF_MODULE
     project.pytest("-x", "--prompts-update")
