@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from ..casting import cast_of
 from ..doors import result_of
@@ -65,8 +66,8 @@ def render_all(graph: Graph, scene: Scene, *, limit: int = OUTCOMES) -> list[Ren
         if router is None:
             renderings.append(rendering)
         else:
-            ways = list(_ways(graph.nodes[router]))
-            todo += [replace(one, assume={**one.assume, router: way}) for way in reversed(ways)]
+            ways = reversed(_ways(graph.nodes[router]))
+            todo += [replace(one, assume={**one.assume, router: way}) for way in ways]
         if len(renderings) + len(todo) > limit:
             raise InputError(
                 f"graph {graph.name!r} can go more than {limit} ways; assume what some of its "
@@ -94,11 +95,11 @@ async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Renderin
     past = Past.of(scene.history, scene.session)
     key = SessionKey(scene.user_id, past.session_id)
     assumptions = assumed(graph, scene.assume, is_full=scene.is_full)
-    cast = cast_of(graph.model_copy(update={"budget": None}), assumptions)
+    parts = cast_of(graph.model_copy(update={"budget": None}), assumptions)
     turning = Turning(
         cast=replace(
-            cast,
-            models={node_id: (ModelSpec(id=node_id),) for node_id in cast.models},
+            parts,
+            models={node_id: (ModelSpec(id=node_id),) for node_id in parts.models},
             play=assumptions.play,
         ),
         store=ReadOnly(past.store(key) if store is None else store),
@@ -126,9 +127,7 @@ async def _run(turning: Turning, listen: Listener) -> Run:
     try:
         run = await turning.run(listen)
     except NoAnswer as error:
-        if error.run is None:
-            raise
-        run = error.run
+        run = cast("Run", error.run)
     except NodeError as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from error
@@ -165,12 +164,8 @@ def _rendering(
     return Rendering(graph.name, nodes, routes)
 
 
-def _ways(router: Node) -> Iterator[tuple[str, ...]]:
+def _ways(router: Node) -> list[tuple[str, ...]]:
     """What a router may choose: nothing where it may, each label alone, all that it can at once."""
     labels, (fewest, most) = tuple(router.branches()), router.takes()
-    if fewest == 0:
-        yield ()
-    if fewest <= 1:
-        yield from ((label,) for label in labels)
-    if most > 1 and len(labels) > 1:
-        yield labels[:most]
+    ways = dict.fromkeys([(), *((label,) for label in labels), labels[:most]])
+    return [way for way in ways if fewest <= len(way) <= most]

@@ -35,9 +35,7 @@ class CaseFileCollector(pytest.File):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:  # noqa: ANN401  as in pytest
         """The error alone: our own frames help nobody."""
         del style
-        if isinstance(excinfo.value, TeamgraphError):
-            return str(excinfo.value)
-        return super().repr_failure(excinfo)
+        return _told(excinfo.value) or super().repr_failure(excinfo)
 
 
 class CaseItem(pytest.Item):
@@ -67,10 +65,12 @@ class CaseItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:  # noqa: ANN401  as in pytest
         """What is wrong with the prompts, without our own frames."""
-        if isinstance(excinfo.value, Mismatch | TeamgraphError):
-            return str(excinfo.value)
-        return super().repr_failure(excinfo, style)
+        return _told(excinfo.value) or super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where the case stands."""
         return self.path, self.case.line - 1, self.case.name
+
+
+def _told(error: BaseException) -> str | None:
+    return str(error) if isinstance(error, Mismatch | TeamgraphError) else None

@@ -15,6 +15,7 @@ from engine.returns import shape
 class Tree(BaseModel):
     name: str
     children: list[Tree]
+    parent: Tree | None
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,8 @@ def test_it_has_the_shape_that_is_wanted(returns: object, value: JSON) -> None:
 def test_what_contains_itself_ends() -> None:
     assert filled(shape(Tree, name="n").schema, "n") == {
         "name": "«n.name»",
-        "children": [{"name": "«n.children[0].name»", "children": []}],
+        "children": [{"name": "«n.children[0].name»", "children": [], "parent": None}],
+        "parent": {"name": "«n.parent.name»", "children": [], "parent": None},
     }
 
 

@@ -223,8 +223,9 @@ def test_without_a_prompt_the_engine_is_not_imported(project: Project) -> None:
             assert ours <= {"engine", "engine.testing", "engine.testing.plugin"}
         """,
     )
-    done = project.pytest()
-    assert done.code == 0, done.text
+    for words in ([], ["-n", "1"]):
+        done = project.pytest(*words)
+        assert done.code == 0, done.text
 
 
 def test_it_works_beside_another_plug_in_for_snapshots(project: Project) -> None:

@@ -36,9 +36,8 @@ def test_nodes_templates_messages_and_reasons_are_shown() -> None:
 
 
 def test_tools_and_the_response_format_are_shown_with_sorted_keys() -> None:
-    prompt = RenderedPrompt(
-        "m.jinja", (said("x"),), ({"name": "t", "about": "é"},), {"b": 1, "a": 2}
-    )
+    tool = {"name": "t", "about": "é"}
+    prompt = RenderedPrompt("m.jinja", (said("x"),), (tool,), {"b": 1, "a": 2})
     lines = shown(prompt=prompt).splitlines()
     assert lines[lines.index("### m tools") :] == [
         *("### m tools", "", "    [", "      {", '        "about": "é",', '        "name": "t"'),
