@@ -42,6 +42,7 @@ class Ledger:
 
     def compare(self, file: Path, text: str) -> None:
         """Raise `Mismatch` unless the snapshot says this; when updating, write it instead."""
+        __tracebackhide__ = True
         self.name(file)
         shown = self.shown(file)
         try:
