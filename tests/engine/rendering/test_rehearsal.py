@@ -17,6 +17,7 @@ from engine import (
     Message,
     Node,
     NodeError,
+    NotFound,
     Rendering,
     Result,
     Runner,
@@ -345,3 +346,14 @@ def test_a_rendered_node_gives_its_words() -> None:
     assert node.text.endswith("hi")
     assert [message.role for message in node.messages] == ["system", "user"]
     assert len(desk().render()) == 5
+
+
+def test_a_runner_shows_the_prompts_of_the_next_turn_of_its_sessions() -> None:
+    runner = Runner(desk(), model=desk_model())
+    runner.run("I am Ana", user_id="u", session_id="s")
+    rendering = runner.render("Who am I?", assume={"router": "french"}, user_id="u", session_id="s")
+    words = [message.content for message in rendering["french"].messages]
+    assert words[1:] == ["I am Ana", "Bonjour mon ami", "Who am I?"]
+    assert len(runner.render("Who am I?", state={"a": 1})["english"].messages) == 2
+    with pytest.raises(NotFound, match="user 'v' has no session 's'"):
+        runner.render("Who am I?", user_id="v", session_id="s")
