@@ -44,7 +44,9 @@ def filled(schema: Schema, name: str, *, is_full: bool = True) -> JSON:
     With `is_full` every optional field is there, every list has an item and nothing is null that
     need not be; without, it is the least that is accepted. Patterns and formats are not known.
     """
-    return _Filler(schema).value(schema, name) if is_full else smallest_instance(schema, name)
+    return (
+        _Filler(schema).value(schema, name) if is_full else smallest_instance(schema, quoted(name))
+    )
 
 
 def _fill(root: Schema, properties: JSON, key: str, name: str) -> JSON:

@@ -69,7 +69,7 @@ class Assumptions:
     def _text(self, node_id: str, request: Request) -> str:
         if request.schema is None:
             text = self.values.get(node_id, quoted(node_id))
-            if not isinstance(text, str):
+            if not isinstance(text, str) or not text.strip():
                 raise InputError(
                     f"assume: node {node_id!r} answers with text, not with {text!r}; write a text"
                 )
@@ -136,7 +136,7 @@ def _labels(node_id: str, node: Node, value: object) -> tuple[str, ...]:
     if not isinstance(named, list | tuple):
         raise InputError(f"assume: node {node_id!r} routes; name a label of it: {listed(known)}")
     for label in cast("list[object]", named):
-        if label not in known:
+        if not isinstance(label, str) or label not in known:
             near = closest(str(label), known)
             meant = f"did you mean {near!r}?" if near else f"it has {listed(known)}"
             raise InputError(f"assume: node {node_id!r} has no route {label!r}; {meant}")

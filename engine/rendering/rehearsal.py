@@ -95,7 +95,7 @@ async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Renderin
     past = Past.of(scene.history, scene.session)
     key = SessionKey(scene.user_id, past.session_id)
     assumptions = assumed(graph, scene.assume, is_full=scene.is_full)
-    parts = cast_of(graph.model_copy(update={"budget": None}), assumptions)
+    parts = cast_of(graph.model_copy(update={"budget": None, "retry": None}), assumptions)
     turning = Turning(
         cast=replace(
             parts,

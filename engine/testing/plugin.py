@@ -139,8 +139,9 @@ def _note_modules(session: pytest.Session) -> None:
     config = session.config
     modules, left_out = config.stash[MODULES], config.stash[LEFT_OUT]
     is_part = any("::" in argument for argument in config.args)
-    stopped = is_part or bool(session.shouldstop or session.shouldfail)
-    prompt_run(config).modules(modules, left_out=modules if stopped else modules & left_out)
+    is_part |= bool(config.getoption("lf", default=False))  # it leaves tests out without a word
+    is_part |= bool(session.shouldstop or session.shouldfail)
+    prompt_run(config).modules(modules, left_out=modules if is_part else modules & left_out)
 
 
 def prompt_run(config: pytest.Config) -> PromptRun:

@@ -298,6 +298,8 @@ def test_a_kind_without_effects_runs_and_can_be_assumed() -> None:
         ({"assume": {"xyz": "french"}}, "no node 'xyz'; it has history, router"),
         ({"assume": {"router": "frnch"}}, "no route 'frnch'; did you mean 'french'"),
         ({"assume": {"router": "klingon"}}, "no route 'klingon'; it has english, french"),
+        ({"assume": {"router": [{}]}}, "no route {}; it has english, french"),
+        ({"assume": {"english": " "}}, "'english' answers with text, not with ' '"),
         ({"assume": {"router": 3}}, "'router' routes; name a label of it: english, french"),
         ({"assume": {"router": ["english", "french"]}}, "takes 1 of its labels at once, not 2"),
         ({"assume": {"history": "x"}}, "give it as `history`"),
