@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from .plan import Edge, Plan
     from .runner import Runner
     from .session import Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
+    from .sessions import Metrics, Session
     from .stores import MemoryStore, Store, TinyDBStore
 else:
 
@@ -99,7 +100,7 @@ else:
 # From the ground up, so that a name is found where it is made, and little above it is imported.
 _HOMES = (
     *("errors", "messages", "session", "declared", "imports", "events", "node", "plan"),
-    *("graph", "stores", "models", "runner"),
+    *("graph", "stores", "models", "sessions", "runner"),
 )
 
 __all__ = [
@@ -129,6 +130,7 @@ __all__ = [
     "Instead",
     "MemoryStore",
     "Message",
+    "Metrics",
     "Model",
     "ModelError",
     "ModelSpec",
@@ -162,6 +164,7 @@ __all__ = [
     "RunWaiting",
     "Runner",
     "ScriptedModel",
+    "Session",
     "SessionBusy",
     "SessionInfo",
     "SessionKey",
