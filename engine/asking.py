@@ -24,11 +24,15 @@ SHOWN = 60
 
 @dataclass(slots=True)
 class Spent:
-    """What a run has used so far, held against its budget."""
+    """What a run has used so far, held against its budget.
+
+    What a graph inside a node uses counts for the run `outer` too.
+    """
 
     graph: Graph
     usage: Usage = NO_USAGE
     known_cost: float = 0.0
+    outer: Spent | None = None
 
     def count(self, usage: Usage) -> None:
         """Count what was used, also in an earlier try of the run."""
@@ -38,6 +42,8 @@ class Spent:
     def add(self, usage: Usage) -> None:
         """Count a model call; raises `BudgetExceeded` if it was one too many."""
         self.count(usage)
+        if self.outer is not None:
+            self.outer.add(usage)
         budget, used = self.graph.budget, self.usage
         if budget is None:
             return
@@ -118,6 +124,11 @@ class Ask:
     def test(self, expression: str) -> bool:
         """See `Context.test`."""
         return self.graph.expression(expression).test(self.names())
+
+    def render(self) -> str:
+        """See `Context.render`."""
+        rendered = self.graph.prompts.render(self._template(None), self.names())
+        return "\n\n".join(message.content.strip() for message in rendered)
 
     async def _shaped(
         self, wanted: Shape, prompt: str | None, variables: Mapping[str, object]

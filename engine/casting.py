@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from .graph import Graph
 from .models import AnyModel, Model, default_model_id
-from .node import ModelSpec
+from .node import ModelSpec, Node
 from .views import Views
 from .visit import Cast
 
@@ -22,8 +22,25 @@ def cast_of(graph: Graph, model: Model | str | None) -> Cast:
 
     Raises `NoModelError` if a node asks a model and none is named anywhere.
     """
+    summarizes = any(node.summarizes for node in graph.nodes.values())
+    return _cast(graph, graph.model, model, summarizes=summarizes)
+
+
+def _cast(
+    graph: Graph,
+    usual: str | ModelSpec | None,
+    model: Model | str | None,
+    *,
+    summarizes: bool,
+) -> Cast:
+    """A graph, or one inside it: that asks the model of the outer one where it names none."""
+    inner: dict[str, Cast] = {}
+    for node_id, node in graph.nodes.items():
+        within = node.within()
+        if isinstance(within, Graph):
+            inner[node_id] = _cast(within, within.model or usual, model, summarizes=summarizes)
     models = {
-        node_id: _models(graph, node_id, model)
+        node_id: _models(graph.nodes[node_id], usual, model)
         for node_id in graph.templates
         if graph.nodes[node_id].asks()
     }
@@ -33,22 +50,42 @@ def cast_of(graph: Graph, model: Model | str | None) -> Cast:
         views=Views(graph),
         model=AnyModel() if model is None or isinstance(model, str) else model,
         models=models,
-        fingerprints={node_id: _fingerprint(graph, node_id, models) for node_id in graph.nodes},
-        summarizes=any(node.summarizes for node in graph.nodes.values()),
+        fingerprints=_fingerprints(graph, models, inner),
+        summarizes=summarizes,
+        inner=inner,
     )
 
 
-def _models(graph: Graph, node_id: str, model: Model | str | None) -> tuple[ModelSpec, ...]:
+def _models(
+    node: Node, usual: str | ModelSpec | None, model: Model | str | None
+) -> tuple[ModelSpec, ...]:
     if isinstance(model, str):
         return (ModelSpec(id=model),)
-    named = graph.nodes[node_id].model or graph.model
+    named = node.model or usual
     if named is None:
         named = default_model_id(os.environ) if model is None else type(model).__name__
     spec = named if isinstance(named, ModelSpec) else ModelSpec(id=named)
     return (spec, *(ModelSpec(id=other) for other in spec.fallback))
 
 
-def _fingerprint(graph: Graph, node_id: str, models: Mapping[str, Sequence[ModelSpec]]) -> str:
+def _fingerprints(
+    graph: Graph, models: Mapping[str, Sequence[ModelSpec]], inner: Mapping[str, Cast]
+) -> dict[str, str]:
+    """The fingerprint of each node, and of those in the graphs inside nodes by their paths."""
+    fingerprints: dict[str, str] = {}
+    for node_id in graph.nodes:
+        inside = inner[node_id].fingerprints if node_id in inner else {}
+        fingerprints[node_id] = _fingerprint(graph, node_id, models, inside)
+        fingerprints |= {f"{node_id}/{path}": each for path, each in inside.items()}
+    return fingerprints
+
+
+def _fingerprint(
+    graph: Graph,
+    node_id: str,
+    models: Mapping[str, Sequence[ModelSpec]],
+    inside: Mapping[str, str],
+) -> str:
     """A hash of all that decides what the node does: its fields, its template, its models."""
     node = graph.nodes[node_id]
     template = graph.templates.get(node_id)
@@ -57,6 +94,7 @@ def _fingerprint(graph: Graph, node_id: str, models: Mapping[str, Sequence[Model
         "node": _spelled(node),
         "template": graph.prompts.prompt_hash(template) if template else None,
         "models": [_spelled(spec) for spec in models.get(node_id, ())],
+        **({"inside": inside} if inside else {}),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -64,8 +102,10 @@ def _fingerprint(graph: Graph, node_id: str, models: Mapping[str, Sequence[Model
 def _spelled(value: object) -> object:
     """A value of a declaration as any process spells it: without addresses, sets in order."""
     match value:
+        case Graph():  # its nodes have fingerprints of their own
+            spelled: object = [value.name, list(value.answering), _spelled(value.state)]
         case BaseModel():
-            spelled: object = {name: _spelled(item) for name, item in value}
+            spelled = {name: _spelled(item) for name, item in value}
         case Mapping():
             pairs = cast("Mapping[object, object]", value).items()
             spelled = {str(key): _spelled(item) for key, item in pairs}

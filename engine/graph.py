@@ -20,7 +20,7 @@ from .check import check
 from .declaration import Declaration
 from .declared import problems_of
 from .errors import DefinitionError, Problem
-from .kinds import DEFAULT, Reader, under
+from .kinds import DEFAULT, Broken, Reader, under
 from .messages import JSON
 from .node import Node
 from .plan import Edge, Plan
@@ -60,7 +60,7 @@ class Graph(Declaration):
     if not TYPE_CHECKING:  # pragma: no branch
 
         def __init__(self, /, **data: Any) -> None:  # noqa: ANN401
-            self._made = _Making(data, Reader(None, ())).graph(self)
+            self._made = _Making(data, Reader()).graph(self)
 
     @classmethod
     def load(
@@ -76,8 +76,11 @@ class Graph(Declaration):
         `kinds` are kinds beside the installed ones, by name; `allow` names the packages whose
         functions and classes the file may use. Raises `DefinitionError`.
         """
+        return cls._read(path, Reader(kinds, allow, (FilePath(path).resolve(),)), prompt_dirs)
+
+    @classmethod
+    def _read(cls, path: str | os.PathLike[str], reader: Reader, prompt_dirs: object) -> Self:
         document = yaml_file.read(path)
-        reader = Reader(kinds, allow)
         data: dict[str, Any] = dict(document.data)
         if "prompt_dirs" in data:
             text = "unknown key 'prompt_dirs'; folders are given by the caller, not by the file"
@@ -184,6 +187,7 @@ class _Making:
         declared = self.data.get("nodes")
         is_mapping = isinstance(declared, Mapping)
         nodes = self.reader.nodes(cast("Mapping[object, object]", declared)) if is_mapping else {}
+        nodes = {node_id: self._opened(node_id, node) for node_id, node in nodes.items()}
         try:
             BaseModel.__init__(graph, **(self.data | ({"nodes": nodes} if nodes else {})))
         except ValidationError as error:
@@ -206,6 +210,30 @@ class _Making:
             warnings=tuple(found),
             document=self.document,
         )
+
+    def _opened(self, node_id: str, node: Node) -> Node:
+        """The node with the graph inside it read, if it has one."""
+        try:
+            return node.opened(self._inner)
+        except DefinitionError as error:
+            found = [
+                replace(under(("nodes", node_id), each), graph=None) for each in error.problems
+            ]
+            self.reader.problems += found
+            return Broken(needs=node.needs, reads=node.reads)
+
+    def _inner(self, source: str | Mapping[str, Any]) -> Graph:
+        folders = self.data.get("prompt_dirs", ())
+        if isinstance(source, str):
+            file = (self.folder or FilePath()) / source
+            return Graph._read(file, self.reader.within(source, file), folders)
+        data = {str(key): value for key, value in source.items()}
+        graph = Graph.__new__(Graph)
+        making = _Making(
+            {**data, "prompt_dirs": folders}, self.reader.in_place(), None, self.folder
+        )
+        graph._made = making.graph(graph)
+        return graph
 
     def _name(self) -> str | None:
         name = self.data.get("name")
@@ -230,7 +258,11 @@ class _Making:
         templates: dict[str, str] = {}
         known = set(files.names())
         for node_id, node in nodes.items():
-            if node.prompt is None:
+            text = getattr(node, node.text_field, None) if node.text_field else None
+            if isinstance(text, str):
+                templates[node_id] = f"{node_id}.inline"
+                self.inline[node_id] = text
+            elif node.prompt is None:
                 if node.prompts and f"{node.kind}.jinja" in known:
                     templates[node_id] = f"{node.kind}.jinja"
             elif not node.prompts:

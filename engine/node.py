@@ -13,7 +13,7 @@ A kind of node is a frozen class with one method:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias, cast
@@ -28,10 +28,10 @@ from pydantic import (
 )
 
 from .declared import Declared, is_secret
-from .errors import DefinitionError, Path, Problem
+from .errors import DefinitionError, InputError, Path, Problem
 from .imports import reference
 from .messages import JSON, Message
-from .session import Summary, Turn
+from .session import Run, Summary, Turn
 
 Join: TypeAlias = Literal["any", "all", "always"]
 
@@ -181,6 +181,8 @@ class Node(Declared):
     """Whether the output is the text of its one `ask`, so that it can be told as it arrives."""
     prompts: ClassVar[bool] = True
     """Whether the kind has a template; without `prompt` it is the file called like the kind."""
+    text_field: ClassVar[str | None] = None
+    """A field whose text is a template that the kind renders itself (`Context.render`)."""
     comes_last: ClassVar[bool] = False
     """Whether the node waits until the answer is known, and works for the session's sake."""
     loads_history: ClassVar[bool] = False
@@ -209,6 +211,12 @@ class Node(Declared):
         default=(),
         description="Nodes whose output is read; they have no vote.",
         examples=[["history"]],
+    )
+    history: str | None = Field(
+        default=None,
+        description="The history-loader that `history` means in its template, if there are "
+        "several; `none`: an empty history.",
+        examples=["own_history"],
     )
     join: Join = Field(
         default="any", description="Run if any or all of `needs` ran, or always.", examples=["all"]
@@ -267,6 +275,19 @@ class Node(Declared):
     def asks(self) -> bool:
         """Whether running the node asks a model, if it has a template."""
         return True
+
+    def within(self) -> object | None:
+        """The `Graph` that the node runs (`Context.run_graph`), None if it runs none."""
+        return None
+
+    def opened(self, read: Callable[[str | Mapping[str, Any]], Any]) -> Self:
+        """The node with the graph that it runs made by `read`, from a file or what stands there."""
+        del read
+        return self
+
+    def mentions(self) -> Mapping[Path, str]:
+        """Ids of nodes that it names without coming after them, by the path of the field."""
+        return {}
 
     def inputs(self) -> Mapping[str, bool]:
         """Names of nodes that it reads without a template, and whether it can do without each."""
@@ -377,6 +398,18 @@ class Choice:
 class Past(Protocol):
     """The session before this turn, for kinds that read it."""
 
+    async def run(self, run_id: str) -> Run | None:
+        """An earlier run with its records, or None.
+
+        In a graph that runs inside a node, these are the records of that graph, and input and
+        answer are what it was given and gave.
+        """
+        ...
+
+    def inside(self, node_id: str) -> Past:
+        """The past as the graph inside a node sees it."""
+        ...
+
     async def turns(self, *, last: int | None = None, since: int = 0) -> Sequence[Turn]:
         """The completed turns with a number over `since`, the newest `last`, oldest first."""
         ...
@@ -408,6 +441,8 @@ class Asker(Protocol):
 
     def test(self, expression: str) -> bool: ...
 
+    def render(self) -> str: ...
+
 
 @dataclass(slots=True, eq=False)  # not frozen: one is made for each visit, and freezing costs 2 µs
 class Context:
@@ -435,6 +470,7 @@ class Context:
     past: Past
     asker: Asker
     summarizes: bool = False
+    enter: Callable[[str], Awaitable[Result]] | None = None
 
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
         """Render the node's prompt (or the one named), ask the model, give its text.
@@ -474,6 +510,21 @@ class Context:
     def test(self, expression: str) -> bool:
         """Whether a Jinja expression of the node's own fields holds now."""
         return self.asker.test(expression)
+
+    def render(self) -> str:
+        """The text of the node's `text_field`, rendered; no model is asked."""
+        return self.asker.render()
+
+    async def run_graph(self, message: str) -> Result:
+        """Run the graph that the node has `within` on a message.
+
+        Its answer is the output; what its nodes did is kept with this run, each by its path
+        (`node/inner_node`), and what is done there is not done again when the run is resumed.
+        Raises `NodeError` if a node of it failed, `NoAnswer` if all that could answer were skipped.
+        """
+        if self.enter is None:
+            raise InputError(f"node {self.node_id!r} has no graph inside that could run")
+        return await self.enter(message)
 
 
 @dataclass(slots=True)  # not frozen: it goes from one hand to another, and freezing costs 1 µs

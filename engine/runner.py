@@ -219,7 +219,7 @@ class Runner:
             raise InputError(f"run {run_id!r} is done: there is nothing to resume")
         parts = self._ready()
         differences = [
-            f"node {node_id!r} has changed" if node_id in self._graph.nodes else f"no {node_id!r}"
+            f"node {node_id!r} has changed" if node_id in parts.fingerprints else f"no {node_id!r}"
             for node_id, record in run.records.items()
             if record.is_final and record.fingerprint != parts.fingerprints.get(node_id)
         ]

@@ -21,11 +21,12 @@ from .errors import (
 )
 from .events import Listener, RunCancelled, RunFailed, RunFinished, RunStarted, Teller
 from .messages import JSON
+from .nesting import run_inside
 from .node import Input, SessionView
 from .scheduler import drive
 from .session import Change, Head, Record, Run, RunStatus, SessionKey, Summary, Turn
 from .stores import Lease, Store
-from .views import Fields, RunView, Scenery
+from .views import Fields, RunView, Scenery, text_of
 from .visit import Cast, Visitor
 from .voice import Voice
 
@@ -38,6 +39,17 @@ class StoredPast:
 
     store: Store
     key: SessionKey
+
+    under: str = ""
+
+    async def run(self, run_id: str) -> Run | None:
+        """See `engine.node.Past.run`."""
+        run = await self.store.run(self.key, run_id)
+        return _within(run, self.under) if run is not None and self.under else run
+
+    def inside(self, node_id: str) -> StoredPast:
+        """See `engine.node.Past.inside`."""
+        return replace(self, under=f"{self.under}{node_id}/")
 
     async def turns(self, *, last: int | None = None, since: int = 0) -> Sequence[Turn]:
         """See `engine.node.Past.turns`."""
@@ -102,8 +114,9 @@ class _Turn:
             voice=self._voice,
             spent=Spent(graph),
             state=self._state,
-            earlier=of.records,
+            earlier=dict(of.records),
             store=self._keep,
+            enter=run_inside,
         )
 
     async def run(self) -> Run:
@@ -135,17 +148,11 @@ class _Turn:
         return await self._finish(self._voice.text)
 
     async def _finished_before(self) -> dict[str, Record]:
-        """The final records of an earlier try, each taken in after those before it."""
-        records: dict[str, Record] = {}
-        for node_id in self._of.cast.graph.plan.order:
-            record = self._of.records.get(node_id)
-            if record is None:
-                continue
+        for record in self._of.records.values():
             self._visitor.spent.count(record.usage)
             if record.is_final:
-                await self._visitor.restore(record, records)
-                records[node_id] = self._kept[node_id] = record
-        return records
+                self._kept[record.node] = record
+        return await self._visitor.finished_before()
 
     def _failure(self, record: Record) -> RunError:
         cause = self._visitor.failures.get(record.node)
@@ -201,15 +208,14 @@ class _Turn:
         return Change(state=state, node_states=node_states, summary=self._visitor.summary)
 
     def _in_order(self) -> dict[str, Record]:
-        order = self._of.cast.graph.plan.order
-        return {node_id: self._kept[node_id] for node_id in order if node_id in self._kept}
+        return {path: self._kept[path] for path in self._of.cast.paths() if path in self._kept}
 
     async def _keep(self, records: Sequence[Record]) -> None:
         of = self._of
         for record in records:
             for exchange in record.exchanges:
                 if exchange.prompt_hash not in of.cast.kept_prompts:
-                    sources = of.cast.graph.prompts.sources(exchange.prompt)
+                    sources = of.cast.at(record.node).graph.prompts.sources(exchange.prompt)
                     await of.store.keep_prompt(exchange.prompt_hash, sources)
                     of.cast.kept_prompts.add(exchange.prompt_hash)
         await of.store.put(self._lease, records)
@@ -230,6 +236,21 @@ class _Turn:
             run=RunView(of.turn.run_id),
             now=datetime.fromtimestamp(of.turn.started, UTC),
         )
+
+
+def _within(run: Run, under: str) -> Run | None:
+    """What of a run took place in the graph inside a node; None if the node was not done."""
+    outer = run.records.get(under.removesuffix("/"))
+    if outer is None or outer.status != "done":
+        return None
+    given = outer.fields.get("input", run.input)
+    turn = replace(run.turn, input=str(given), answer=text_of(outer.output))
+    records = {
+        path.removeprefix(under): replace(record, node=path.removeprefix(under))
+        for path, record in run.records.items()
+        if path.startswith(under)
+    }
+    return Run(run.key, turn, records)
 
 
 def _as_run_error(error: Exception) -> RunError:

@@ -92,7 +92,7 @@ class RunView:
 class Views:
     """What templates see of a graph, whatever the run."""
 
-    __slots__ = ("_graph", "_nodes", "graph", "loader", "roles")
+    __slots__ = ("_graph", "_nodes", "graph", "loaders", "roles")
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -105,7 +105,8 @@ class Views:
         self.graph = GraphView(graph.name, graph.description, members)
         self._nodes: dict[str, dict[str, object]] = {}
         loaders = [node_id for node_id, node in graph.nodes.items() if node.loads_history]
-        self.loader = "history" if "history" in loaders else next(iter(loaders), None)
+        usual = "history" if "history" in loaders else next(iter(loaders), None)
+        self.loaders = {node_id: node.history or usual for node_id, node in graph.nodes.items()}
 
     def node(self, node_id: str, state: Mapping[str, JSON], task: str | None) -> SimpleNamespace:
         """The node itself: its id, kind and fields, and what it keeps and is to do."""
@@ -162,7 +163,8 @@ def variables(
     outcomes: Mapping[str, object],
 ) -> dict[str, object]:
     """Every name that a template may read."""
-    history = outcomes.get(views.loader) if views.loader else None
+    loader = views.loaders[node.id]
+    history = outcomes.get(loader) if loader else None
     return {
         "input": scenery.input,
         "user_id": scenery.user_id,

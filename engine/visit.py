@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import time
 from typing import Literal
 
@@ -31,7 +32,7 @@ from .node import (
 )
 from .plan import Plan, is_live
 from .session import Exchange, Head, Record, Summary
-from .views import Fields, Scenery, Views, outcome, shown, variables
+from .views import Fields, Scenery, Views, outcome, shown, text_of, variables
 from .voice import Voice
 
 NO_MODEL = ModelSpec(id="none")
@@ -43,7 +44,8 @@ class Cast:
 
     `models` lists the models of each node that asks one, the first choice first. `summarizes` says
     whether a node keeps the session's summary. `kept_prompts` are the hashes whose sources the
-    runner's store is known to have.
+    runner's store is known to have. `inner` are the casts of the graphs inside nodes, by node; what
+    is in them has its fingerprint here too, by its path.
     """
 
     graph: Graph
@@ -54,6 +56,19 @@ class Cast:
     fingerprints: Mapping[str, str]
     summarizes: bool = False
     kept_prompts: set[str] = field(default_factory=set[str])
+    inner: Mapping[str, Cast] = field(default_factory=dict[str, "Cast"])
+
+    def paths(self) -> Iterator[str]:
+        """Every node in order, each followed by those of the graph inside it, by their paths."""
+        for node_id in self.plan.order:
+            yield node_id
+            if node_id in self.inner:
+                yield from (f"{node_id}/{path}" for path in self.inner[node_id].paths())
+
+    def at(self, path: str) -> Cast:
+        """The cast that the node of this path belongs to."""
+        outer, slash, rest = path.partition("/")
+        return self.inner[outer].at(rest) if slash else self
 
 
 @dataclass(slots=True)
@@ -61,7 +76,8 @@ class Visitor:
     """Visits the nodes of one run: implements `engine.scheduler.Work`.
 
     `state` is the session's state as the run found it, `earlier` the records of an earlier try of
-    the run. `store` is called with records before anything builds on them. `outputs` are the
+    the run, with those of the graphs inside nodes by their paths. `store` is called with records
+    before anything builds on them. `enter` runs the graph inside a node. `outputs` are the
     outputs of the run's nodes as Python has them, `patches` the keys that they set in the session's
     state, `failures` the errors of those that failed, `untold` those of conditions.
     """
@@ -74,8 +90,9 @@ class Visitor:
     voice: Voice
     spent: Spent
     state: Mapping[str, JSON]
-    earlier: Mapping[str, Record]
+    earlier: dict[str, Record]
     store: Callable[[Sequence[Record]], Awaitable[None]]
+    enter: Callable[[Visitor, str, str], Awaitable[Result]]
     outputs: dict[str, object] = field(default_factory=dict[str, object])
     patches: dict[str, Mapping[str, JSON]] = field(default_factory=dict[str, "Mapping[str, JSON]"])
     summary: Summary | None = None
@@ -113,6 +130,16 @@ class Visitor:
             elif record.error is not None:  # skipped by `on_error`; other skips are told already
                 self.tell(NodeSkipped, record.node, record.attempt, record.because or "", False)
                 self.voice.settle(record)
+
+    async def finished_before(self) -> dict[str, Record]:
+        """The final records of an earlier try, each taken in after those before it."""
+        records: dict[str, Record] = {}
+        for node_id in self.cast.plan.order:
+            record = self.earlier.get(node_id)
+            if record is not None and record.is_final:
+                await self.restore(record, records)
+                records[node_id] = record
+        return records
 
     async def restore(self, record: Record, records: Mapping[str, Record]) -> None:
         """Take in a record of an earlier try of this run."""
@@ -199,7 +226,7 @@ class Visitor:
         return self._record(visit, "done", output=kept, result=result)
 
     def _hold_to_what_was_told(self, node_id: str, output: JSON) -> None:
-        if self.voice.has_told(node_id) and self.voice.told != output:
+        if self.voice.has_told(node_id) and self.voice.told != text_of(output):
             kind = self.cast.graph.nodes[node_id].kind
             raise InputError(
                 f"node {node_id!r}: its output is not the text that was streamed; the kind "
@@ -278,7 +305,7 @@ class Visitor:
         outputs = {
             source: ran[source] for source in of.plan.stop(visit.node_id).sources if source in ran
         }
-        loader = of.views.loader
+        loader = of.views.loaders[visit.node_id]
         history = outputs.get(loader) if loader else None
         return Context(
             node_id=visit.node_id,
@@ -290,13 +317,14 @@ class Visitor:
             outputs=outputs,
             history=history if isinstance(history, History) else NO_HISTORY,
             state=self.head.node_states.get(visit.node_id, {}),
-            session_state=self._session_state(visit),
+            session_state=self.session_state(visit.node_id),
             summary=self.head.summary,
             turns=self.head.turns,
             answer=self.voice.text,
             past=self.past,
             asker=ask,
             summarizes=of.summarizes,
+            enter=partial(self.enter, self, visit.node_id) if visit.node_id in of.inner else None,
         )
 
     def _upstream(self, visit: _Visit) -> list[Upstream]:
@@ -311,19 +339,28 @@ class Visitor:
             if source in self.outputs and is_live(visit.records[source], labels[source])
         ]
 
-    def _session_state(self, visit: _Visit) -> Mapping[str, JSON]:
+    def _heard(self, visit: _Visit) -> list[Upstream]:
+        """Those in `reads` that ran, in declared order."""
+        nodes, roles = self.cast.graph.nodes, self.cast.views.roles
+        return [
+            Upstream(source, nodes[source].kind, roles[source], _output(self.outputs[source]))
+            for source in nodes[visit.node_id].reads
+            if source in self.outputs
+        ]
+
+    def session_state(self, node_id: str) -> Mapping[str, JSON]:
         """The session's state with what the nodes before this one have set in this run."""
         state = self.state
         if self.patches:
-            before = self.cast.plan.before(visit.node_id)
-            for node_id in self.cast.plan.order:
-                if node_id in before and node_id in self.patches:
-                    state = {**state, **self.patches[node_id]}
+            before = self.cast.plan.before(node_id)
+            for source in self.cast.plan.order:
+                if source in before and source in self.patches:
+                    state = {**state, **self.patches[source]}
         return state
 
     def _names(self, visit: _Visit) -> dict[str, object]:
         views, records = self.cast.views, visit.records
-        state = self._session_state(visit)
+        state = self.session_state(visit.node_id)
         scenery = self.scenery
         if state is not self.state:
             scenery = replace(scenery, session=replace(scenery.session, state=Fields(state)))
@@ -336,6 +373,7 @@ class Visitor:
             for source in stop.sources
             if source in self.outputs
         }
+        node.heard = [replace(one, output=shown(one.output)) for one in self._heard(visit)]
         upstream = [replace(one, output=shown(one.output)) for one in self._upstream(visit)]
         return variables(views, scenery, node, upstream, outcomes)
 

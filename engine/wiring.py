@@ -41,6 +41,7 @@ def wire(
     wiring = Wiring()
     for node_id, node in nodes.items():
         _declared(node_id, node, nodes, wiring)
+        _mentioned(node_id, node, nodes, wiring)
         if isinstance(node, Broken):
             continue
         _routed(node_id, node, nodes, wiring)
@@ -72,6 +73,19 @@ def _declared(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wirin
             else:
                 text = f"node {node_id!r} {kind} {source!r}, and there is no such node"
                 wiring.problems.append(_unknown_node(text, source, path, nodes))
+
+
+def _mentioned(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:
+    for field_path, name in node.mentions().items():
+        if name not in nodes:
+            text = f"node {node_id!r} names {name!r}, and there is no such node"
+            path: Path = ("nodes", node_id, *field_path)
+            wiring.problems.append(_unknown_node(text, name, path, nodes))
+    loader = node.history
+    if loader not in (None, "none") and not (loader in nodes and nodes[loader].loads_history):
+        loaders = [other for other, each in nodes.items() if each.loads_history]
+        text = f"node {node_id!r}: history names {loader!r}, which is no history-loader here"
+        wiring.problems.append(_unknown_node(text, loader, ("nodes", node_id, "history"), loaders))
 
 
 def _routed(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:
@@ -151,7 +165,13 @@ def _templated(
     for read, place in reads:
         source = read.name
         if source == "history":
-            source = _loader(nodes, place, wiring) or source
+            loader = nodes[node_id].history
+            if loader is not None:
+                if loader not in nodes:
+                    continue
+                source = loader
+            else:
+                source = _loader(nodes, place, wiring) or source
         if source in nodes and (source not in RESERVED or nodes[source].loads_history):
             wiring.edges.append(_edge_of(read, place, source, node_id))
             if not read.guarded:
