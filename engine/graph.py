@@ -241,17 +241,12 @@ class _Making:
 
     def _output(self) -> list[str]:
         output: object = self.data.get("output")
-        named = _items(output) if isinstance(output, list | tuple) else [output]
-        return [text for text in named if isinstance(text, str)]
+        return [text for text in _items(output) or [output] if isinstance(text, str)]
 
     def _folders(self) -> list[FilePath]:
         beside = [self.folder / "prompts"] if self.folder else []
-        given: object = self.data.get("prompt_dirs")
-        folders = _items(given) if isinstance(given, list | tuple) else []
-        return [
-            *beside,
-            *(FilePath(folder) for folder in folders if isinstance(folder, str | FilePath)),
-        ]
+        given = _items(self.data.get("prompt_dirs"))
+        return beside + [FilePath(each) for each in given if isinstance(each, str | FilePath)]
 
     def _templates(self, nodes: Mapping[str, Node], files: Prompts) -> dict[str, str]:
         """The template of each node: named, written inline, or the one called like its kind."""
@@ -300,9 +295,9 @@ class _Making:
         return _place_of(edge, self.document)
 
 
-def _items(value: list[Any] | tuple[Any, ...]) -> Sequence[object]:
-    """What a list or tuple from outside holds, of which nothing is known yet."""
-    return value
+def _items(value: object) -> Sequence[object]:
+    """What a list or tuple from outside holds; nothing of anything else."""
+    return cast("Sequence[object]", value) if isinstance(value, list | tuple) else ()
 
 
 def _place_of(edge: Edge, document: Document | None) -> str:

@@ -144,6 +144,9 @@ class ModelSpec(Declared):
             ):
                 text = f"unknown key {key!r}"
                 problems.append(Problem("G001", text, path=path, suggestion=near[0], on_key=True))
+        if self.api_base and re.search(r"://[^/@]*:[^/@]*@", self.api_base):
+            text = "api_base holds a password; leave it out and name its variable: api_key_env"
+            problems.append(Problem("G004", text, path=("api_base",)))
         if problems:
             raise DefinitionError(problems)
         return self

@@ -180,7 +180,7 @@ class _Turn:
     ) -> Run:
         """Close a run that did not get to its end, as far as the store lets us."""
         turn = self._ended(status, answer=answer, error=error)
-        with suppress(Exception):
+        with suppress(Exception, asyncio.CancelledError):
             # Where the store is what failed, the run stays as it was last kept, to be resumed.
             turn = await _undisturbed(self._of.store.finish(self._lease, turn, Change()))
         return Run(self._of.key, turn, self._in_order())

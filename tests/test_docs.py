@@ -193,11 +193,13 @@ def test_every_link_leads_to_a_file_and_every_name_is_defined_in_it(page: Path) 
 
 
 def defined_in(file: Path) -> set[str]:
-    """The functions, classes and methods (`Class.method`) and assigned names of a module."""
-    found: set[str] = set()
-    for one in ast.parse(file.read_text(encoding="utf-8")).body:
+    """The functions and classes of a module, and the methods as `Class.method`."""
+    return set(_names(ast.parse(file.read_text(encoding="utf-8")).body))
+
+
+def _names(body: list[ast.stmt], within: str = "") -> Iterator[str]:
+    for one in body:
         if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.add(one.name)
-            inside = one.body if isinstance(one, ast.ClassDef) else []
-            found |= {f"{one.name}.{each.name}" for each in inside if hasattr(each, "name")}
-    return found
+            yield within + one.name
+        if isinstance(one, ast.ClassDef):
+            yield from _names(one.body, f"{within}{one.name}.")

@@ -42,7 +42,7 @@ def turns(folder: Path, key: SessionKey) -> Sequence[Turn]:
     return asyncio.run(TinyDBStore(folder).turns(key))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def _demo_model() -> None:
     """The test is skipped where the demo model is not installed."""
     try:
@@ -53,11 +53,21 @@ def _demo_model() -> None:
         pytest.skip("xllamacpp is not installed: 'make demo' installs it")
 
 
-@pytest.mark.usefixtures("_demo_model")
-def test_the_demo_holds_two_turns_and_shows_what_was_kept(tmp_path: Path) -> None:
-    done = run("demo.py", folder=tmp_path)
+@pytest.fixture(scope="module")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def demo(_demo_model: None, demo_folder: Path) -> str:
+    """What the demo prints, run once in `demo_folder`."""
+    done = run("demo.py", folder=demo_folder)
     assert (done.returncode, done.stderr) == (0, "")
-    talk, kept = done.stdout.split("What the store has", 1)
+    return done.stdout
+
+
+def test_the_demo_holds_two_turns_and_shows_what_was_kept(demo: str, demo_folder: Path) -> None:
+    talk, kept = demo.split("What the store has", 1)
     assert talk.count("  router    chose payment") == 2
     assert "98 MB demo model" in talk
     assert re.search(r"turn 2: When do I get the money\?\n +-> \S", kept)
@@ -65,19 +75,17 @@ def test_the_demo_holds_two_turns_and_shows_what_was_kept(tmp_path: Path) -> Non
     assert "delivery  skipped  router chose payment" in kept
     named = re.search(r"^file +(\S+)$", kept, re.MULTILINE)
     assert named is not None
-    assert (tmp_path / named.group(1)).is_file()
+    assert (demo_folder / named.group(1)).is_file()
 
 
-@pytest.mark.usefixtures("_demo_model")
-def test_the_demo_in_the_readme_went_the_way_that_it_goes(tmp_path: Path) -> None:
+def test_the_demo_in_the_readme_went_the_way_that_it_goes(demo: str) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (shown,) = (
         text for text in re.findall(r"```text\n(.*?)```", readme, re.DOTALL) if "> " in text
     )
-    came = run("demo.py", folder=tmp_path).stdout
     for line in shown.splitlines():
         if not line.lstrip().startswith(("payment", "history")):  # words and seconds may differ
-            assert line in came.splitlines()
+            assert line in demo.splitlines()
 
 
 @pytest.mark.usefixtures("_demo_model")

@@ -131,13 +131,16 @@ class _Turn:
         self._began: RunStarted | None = None
 
     async def make(self, events: Events, storing: Storing) -> Run:
+        """Tell the run to its very end: only then has it given its session free."""
+        run: Run | None = None
         async with storing.open() as store, aclosing(events(store)) as told:
             async for event in told:
                 self._take(event)
                 if isinstance(event, RunFinished | RunWaiting):
-                    self._began = None
-                    return event.run
-        raise RunError("the run ended without an answer")
+                    self._began, run = None, event.run
+        if run is None:
+            raise RunError("the run ended without an answer")
+        return run
 
     def _take(self, event: Event) -> None:
         if isinstance(event, RunStarted):

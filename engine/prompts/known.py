@@ -6,13 +6,15 @@ Python types and JSON Schemas are both read into this one small language. What c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set as AbstractSet
-from dataclasses import dataclass, fields as dataclass_fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import (
     Annotated,
     Literal,
+    NotRequired,
+    Required,
     TypeAlias,
     Union,
     cast,
@@ -88,7 +90,7 @@ class Fields:
     def fields(self) -> Mapping[str, Known]:
         """The fields by name."""
         if isinstance(self.source, type):
-            return _fields_of_class(self.source)
+            return _fields_of(self.source)
         schema = cast("Schema", self.source)
         root = cast("Schema", self.root)
         required = cast("list[str]", schema.get("required", []))
@@ -117,7 +119,7 @@ TRUTH = Plain(bool)
 NONE = Plain(NoneType)
 
 _PLAIN: Mapping[object, Known] = {
-    str: TEXT, int: WHOLE, float: NUMBER, bool: TRUTH, None: NONE, NoneType: NONE,
+    str: TEXT, int: WHOLE, float: NUMBER, bool: TRUTH, NoneType: NONE,
 }  # fmt: skip
 _SCHEMA_PLAIN: Mapping[object, Known] = {
     "string": TEXT, "integer": WHOLE, "number": NUMBER, "boolean": TRUTH, "null": NONE,
@@ -146,6 +148,47 @@ def filled(known: Known) -> Known:
     return ANYTHING if known == NONE else known
 
 
+def item_of(known: Known) -> Known:
+    """What a loop over the value gives."""
+    match known:
+        case Items():
+            return known.item
+        case Row() | Either():
+            parts = known.parts if isinstance(known, Row) else map(item_of, known.members)
+            return either(*parts)
+        case Plain(kind=kind) if kind is not str:
+            return ANYTHING
+        case Table() | Plain() | Words():
+            return TEXT
+        case _:
+            return ANYTHING
+
+
+def record_in(known: Known) -> Fields | None:
+    """The first kind of record that the value, or a list or mapping of them, can be."""
+    match known:
+        case Fields():
+            return known
+        case Items(item=part) | Table(value=part):
+            return record_in(part)
+        case Row(parts=parts) | Either(members=parts):
+            return next(filter(None, map(record_in, parts)), None)
+        case _:
+            return None
+
+
+def words_of(known: Known) -> tuple[object, ...]:
+    """The values that it can be, besides None; empty if there are any others."""
+    members = known.members if isinstance(known, Either) else (known,)
+    words: list[object] = []
+    for member in members:
+        if isinstance(member, Words):
+            words += member.words
+        elif member != NONE:
+            return ()
+    return tuple(words)
+
+
 def of(declared: object) -> Known:
     """What a Python type, or a JSON Schema given as a mapping, says of its values."""
     if isinstance(declared, Mapping):
@@ -156,69 +199,74 @@ def of(declared: object) -> Known:
 
 def of_type(declared: object) -> Known:
     """What a Python type says of its values."""
-    if isinstance(declared, type | NoneType) and declared in _PLAIN:
-        return _PLAIN[declared]
+    if declared is None:
+        return NONE
     origin, arguments = get_origin(declared), get_args(declared)
     if origin is Literal:
         return Words(arguments)
-    if origin is Annotated:
+    if origin in (Annotated, Required, NotRequired):
         return of_type(arguments[0])
     if origin in (Union, UnionType):
         return either(*map(of_type, arguments))
-    if isinstance(origin, type):
-        return _of_generic(origin, arguments)
-    return _of_class(declared) if isinstance(declared, type) else ANYTHING
+    return _of_class(origin or declared, arguments)
 
 
-def _of_generic(origin: type, arguments: tuple[object, ...]) -> Known:
-    if issubclass(origin, tuple) and arguments[-1:] != (...,):
+def _of_class(declared: object, arguments: tuple[object, ...]) -> Known:
+    if not isinstance(declared, type):
+        return ANYTHING
+    kind = cast("type[object]", declared)
+    if not arguments:
+        return _PLAIN.get(kind) or _of_record(kind)
+    if issubclass(kind, tuple) and arguments[-1] != ...:
         return Row(tuple(map(of_type, arguments)))
-    if issubclass(origin, Mapping):
+    if issubclass(kind, Mapping):
         return Table(of_type(arguments[-1]))
-    return Items(of_type(arguments[0])) if issubclass(origin, Iterable) else ANYTHING
+    return Items(of_type(arguments[0])) if issubclass(kind, Iterable) else ANYTHING
 
 
-def _of_class(declared: type) -> Known:
+def _of_record(declared: type[object]) -> Known:
+    is_open = False
     if issubclass(declared, BaseModel):
         is_open = declared.model_config.get("extra") == "allow"
-        return Fields(declared.__name__, declared, is_open=is_open)
-    if is_dataclass(declared) or is_typeddict(declared):
-        return Fields(declared.__name__, declared)
-    return ANYTHING
+    elif not is_dataclass(declared) and not is_typeddict(declared):
+        return ANYTHING
+    return Fields(declared.__name__, declared, is_open=is_open)
 
 
 @cache
-def _fields_of_class(declared: type) -> Mapping[str, Known]:
+def _fields_of(declared: type[object]) -> Mapping[str, Known]:
     try:
-        hints = get_type_hints(declared, include_extras=True)
+        hints = cast("dict[str, object]", get_type_hints(declared, include_extras=True))
     except NameError:
-        hints = dict[str, object]()
-    if issubclass(declared, BaseModel):
-        names: Iterable[str] = (*declared.model_fields, *declared.model_computed_fields)
-    elif is_dataclass(declared):
-        names = [field.name for field in dataclass_fields(declared)]
-    else:
-        names = hints
-    optional: AbstractSet[str] = getattr(declared, "__optional_keys__", frozenset())
-    found = {name: of_type(hints.get(name, object)) for name in names}
+        hints = {}
+    optional = {*cast("Iterable[str]", getattr(declared, "__optional_keys__", ()))}
+    optional |= {name for name, hint in hints.items() if get_origin(hint) is NotRequired}
+    found = {name: of_type(hints.get(name, object)) for name in _names_of(declared, hints)}
     found |= {name: either(found[name], NONE) for name in optional}
     for base in declared.__mro__[:-1]:
         if base is BaseModel:
             break
         for name, each in vars(base).items():
             if isinstance(each, property):
-                given = getattr(each.fget, "__annotations__", {}).get("return", object)
-                found.setdefault(name, of_type(given))
+                given = cast("Mapping[str, object]", getattr(each.fget, "__annotations__", {}))
+                found.setdefault(name, of_type(given.get("return", object)))
     return found
+
+
+def _names_of(declared: type[object], hints: Mapping[str, object]) -> Iterable[str]:
+    if issubclass(declared, BaseModel):
+        return (*declared.model_fields, *declared.model_computed_fields)
+    own = cast("Mapping[str, object]", getattr(declared, "__dataclass_fields__", hints))
+    return (*own,)
 
 
 def of_schema(schema: Schema, root: Schema) -> Known:
     """What a JSON Schema says of its values; `root` is where its references lead to."""
     if isinstance(reference := schema.get("$ref"), str):
-        found: object = root
+        found = root
         for key in reference.removeprefix("#/").split("/"):
-            found = cast("Schema", found).get(key, {})
-        return of_schema(cast("Schema", found), root)
+            found = cast("Schema", found.get(key, {}))
+        return of_schema(found, root)
     if "const" in schema:
         return Words((schema["const"],))
     if "enum" in schema:

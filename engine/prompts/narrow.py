@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeAlias
 
 from jinja2 import nodes
 
 from .scope import Place
 
-Path = tuple[str, str]
+Path: TypeAlias = tuple[str, str]
 
 
 def path_of(node: nodes.Node) -> Path | None:
@@ -17,9 +18,9 @@ def path_of(node: nodes.Node) -> Path | None:
         case nodes.Name():
             return node.name, node.name
         case nodes.Getattr():
-            key: object = node.attr
-        case nodes.Getitem(arg=nodes.Const()):
-            key = node.arg.value
+            key = node.attr
+        case nodes.Getitem(arg=nodes.Const(value=str(key))):
+            pass
         case _:
             return None
     base = path_of(node.node)
@@ -28,9 +29,7 @@ def path_of(node: nodes.Node) -> Path | None:
 
 def where(place: Place, test: nodes.Node, *, truth: bool) -> Place:
     """The place where a test has come out as `truth`."""
-    told = {
-        (path, place.scope.find(name).binding) for name, path in _filled(test, truth=truth)
-    }
+    told = {(path, place.scope.find(name).binding) for name, path in _filled(test, truth=truth)}
     return replace(place, filled=place.filled | told) if told else place
 
 
@@ -47,9 +46,8 @@ def _filled(node: nodes.Node, *, truth: bool) -> frozenset[Path]:
             found = _paths(node.node)
         case nodes.Test(name="string" | "mapping" | "iterable" | "sequence" | "number") if truth:
             found = _paths(node.node)
-        case nodes.Compare(ops=[operand]):
-            is_none = isinstance(operand.expr, nodes.Const) and operand.expr.value is None
-            if operand.op == ("ne" if is_none == truth else "eq"):
+        case nodes.Compare(ops=[nodes.Operand(expr=nodes.Const(value=value), op=operator)]):
+            if operator == ("ne" if (value is None) == truth else "eq"):
                 found = _paths(node.expr)
         case _ if truth:
             found = _paths(node)

@@ -1,15 +1,14 @@
-"""What an expression comes to, as far as it can be told, and what about it can never hold."""
+"""What an expression comes to, as far as it can be told."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
 from jinja2 import nodes
 from jinja2.visitor import NodeVisitor
 
-from ..errors import Problem, closest, listed
+from .judge import Judge
 from .known import (
     ANYTHING,
     NONE,
@@ -17,9 +16,6 @@ from .known import (
     TEXT,
     TRUTH,
     WHOLE,
-    Anything,
-    Either,
-    Fields,
     Items,
     Known,
     Plain,
@@ -30,29 +26,31 @@ from .known import (
     filled,
     item_of,
     may_be_none,
-    type_of,
-    words_of,
+    of_type,
 )
 from .narrow import path_of, where
-from .position import Position
 from .scope import MacroBinding, ModuleBinding, Place, ValueBinding
 from .tree import block_call, start_of
 
+_TEXTS = (
+    *("upper", "lower", "title", "capitalize", "trim", "replace", "join", "string", "indent"),
+    *("wordwrap", "truncate", "format", "e", "escape", "forceescape", "center", "urlencode"),
+    *("striptags", "pprint", "filesizeformat", "xmlattr", "urlize", "safe", "fence", "tojson"),
+    *("quote", "bullets", "truncate_chars"),
+)
 _GIVES: Mapping[str, Known] = {
-    **dict.fromkeys(
-        "upper lower title capitalize trim replace join string indent wordwrap truncate format "
-        "fence tojson e escape forceescape center urlencode striptags pprint quote bullets "
-        "truncate_chars filesizeformat xmlattr urlize safe \0concat".split(" "),
-        TEXT,
-    ),
+    **dict.fromkeys(_TEXTS, TEXT),
     **dict.fromkeys(("length", "count", "int", "wordcount"), WHOLE),
     **dict.fromkeys(("float", "round", "abs", "sum"), NUMBER),
 }
 _KEEPS = frozenset(
-    "sort select reject selectattr rejectattr unique reverse list \0loop \0slice".split(" ")
+    (
+        *("sort", "select", "reject", "selectattr", "rejectattr", "unique", "reverse", "list"),
+        *("\0loop", "\0slice"),
+    )
 )
 _PICKS = frozenset(("first", "last", "min", "max"))
-_TAKES_NONE = frozenset(("default", "d", "tojson", "pprint", "\0loop", "\0concat"))
+_TAKES_ALL = frozenset(("tojson", "pprint", "\0loop"))
 _BY_ATTRIBUTE = frozenset(("map", "sort", "groupby", "sum", "unique", "join", "min", "max"))
 _BY_FIRST = frozenset(("selectattr", "rejectattr", "groupby"))
 _LISTS_OF_TEXT = frozenset(("split", "rsplit", "splitlines"))
@@ -73,11 +71,11 @@ class Walker(Protocol):
 
 
 class Values(NodeVisitor):
-    """Follows expressions to what they can be; `problems` gathers what cannot hold."""
+    """Follows expressions to what they can be, and tells the judge of each on the way."""
 
-    def __init__(self, walker: Walker) -> None:
+    def __init__(self, walker: Walker, judge: Judge) -> None:
         self._walker = walker
-        self.problems: dict[Problem, None] = {}
+        self._judge = judge
 
     def of(self, node: nodes.Node, place: Place) -> Known:
         """What an expression can be."""
@@ -85,43 +83,38 @@ class Values(NodeVisitor):
         return ANYTHING if known is None else known
 
     def printed(self, node: nodes.Node, place: Place) -> None:
-        """Follow an expression that is printed: neither None nor a whole record is meant."""
-        known = self.of(node, place)
-        if may_be_none(known):
-            told = f"{_said(node)} may be None, and that would be printed; "
-            told += "guard it with {% if %}, or give it a default('', true)"
-            self._tell(start_of(node), place, "P005", told)
-        self._refuse_fields(node, known, place)
-
-    def report(self, node: nodes.Node, place: Place, code: str, told: str, near: str | None) -> None:
-        """Take down a problem at the start of an expression."""
-        self._tell(start_of(node), place, code, told, near)
+        """Follow an expression that is printed."""
+        self._judge.check_printed(node, self.of(node, place), place)
 
     def visit_Const(self, node: nodes.Const, place: Place) -> Known:
-        return type_of(type(node.value))
+        return of_type(cast("object", type(node.value)))
 
     def visit_Name(self, node: nodes.Name, place: Place) -> Known:
         binding = place.scope.find(node.name).binding
         known = binding.known if isinstance(binding, ValueBinding) else ANYTHING
-        return filled(known) if _is_filled(node, place) else known
+        return _narrowed(node, known, place)
 
     def visit_Getattr(self, node: nodes.Getattr, place: Place) -> Known:
-        binding = place.binding(node)
         if isinstance(place.binding(node.node), ModuleBinding):
+            binding = place.binding(node)
             return binding.known if isinstance(binding, ValueBinding) else ANYTHING
+        base = self.of(node.node, place)
         at = place.template.after(node, r"\.\s*(\w+)")
-        known = self._field(node.node, self.of(node.node, place), node.attr, place, at)
-        return filled(known) if _is_filled(node, place) else known
+        return _narrowed(node, self._judge.field(node.node, base, node.attr, place, at), place)
 
     def visit_Getitem(self, node: nodes.Getitem, place: Place) -> Known:
         base = self.of(node.node, place)
         if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
             at = start_of(node.arg)
-            known = self._field(node.node, base, node.arg.value, place, at)
-            return filled(known) if _is_filled(node, place) else known
+            known = self._judge.field(node.node, base, node.arg.value, place, at)
+            return _narrowed(node, known, place)
         self.of(node.arg, place)
-        base = self._without_none(node.node, base, place)
-        return base.value if isinstance(base, Table) else item_of(base)
+        known = self._judge.without_none(node.node, base, place)
+        if isinstance(known, Row) and isinstance(node.arg, nodes.Const):
+            index = node.arg.value
+            within = isinstance(index, int) and -len(known.parts) <= index < len(known.parts)
+            return known.parts[index] if within else ANYTHING
+        return known.value if isinstance(known, Table) else item_of(known)
 
     def visit_CondExpr(self, node: nodes.CondExpr, place: Place) -> Known:
         self.of(node.test, place)
@@ -145,52 +138,51 @@ class Values(NodeVisitor):
 
     def visit_Test(self, node: nodes.Test, place: Place) -> Known:
         if node.name in ("defined", "undefined"):
-            with self._none_is_fine():
+            with self._judge.none_is_fine():
                 self.of(node.node, place)
         else:
             self.generic_visit(node, place)
         return TRUTH
 
     def visit_Compare(self, node: nodes.Compare, place: Place) -> Known:
-        left: nodes.Expr = node.expr
-        known = self.of(left, place)
+        left, known = node.expr, self.of(node.expr, place)
         for operand in node.ops:
-            right = operand.expr
-            its = self.of(right, place)
+            right, its = operand.expr, self.of(operand.expr, place)
             if operand.op in ("eq", "ne"):
-                self._compare(left, known, [right], place)
-                self._compare(right, its, [left], place)
+                self._judge.compare(left, known, [right], place)
+                self._judge.compare(right, its, [left], place)
             elif operand.op in ("in", "notin"):
                 if isinstance(right, nodes.List | nodes.Tuple):
-                    self._compare(left, known, right.items, place)
-                self._compare(right, item_of(its), [left], place)
+                    self._judge.compare(left, known, right.items, place)
+                elif isinstance(its, Items):
+                    self._judge.compare(right, its.item, [left], place)
             left, known = right, its
         return TRUTH
 
     def visit_List(self, node: nodes.List, place: Place) -> Known:
         items = [self.of(item, place) for item in node.items]
-        return Items(either(*items)) if items else Items(ANYTHING)
+        return Items(either(*items) if items else ANYTHING)
 
     def visit_Tuple(self, node: nodes.Tuple, place: Place) -> Known:
         return Row(tuple(self.of(item, place) for item in node.items))
 
     def visit_Filter(self, node: nodes.Filter, place: Place) -> Known:
-        if node.name in ("default", "d") and node.node is not None:
-            return self._default(node, place)
+        if node.node is None:
+            self._follow_arguments(node, place)
+            return TEXT
+        if node.name in ("default", "d"):
+            return self._default(node, node.node, place)
         if node.name == "\0concat":
-            for part in cast("nodes.List", node.node).items:
+            for part in node.node.iter_child_nodes():
                 self.printed(part, place)
             return TEXT
-        base = TEXT if node.node is None else self.of(node.node, place)
-        for child in node.iter_child_nodes(exclude=("node",)):
-            self.of(child, place)
-        if node.node is not None and node.name not in _TAKES_NONE:
-            base = self._without_none(node.node, base, place)
-            if _GIVES.get(node.name) == TEXT:
-                self._refuse_fields(node.node, base, place)
-        field = self._by_field(node, base, place)
+        return self._filtered(node, node.node, place)
+
+    def _filtered(self, node: nodes.Filter, value: nodes.Expr, place: Place) -> Known:
+        base = self._taken(node, value, place)
+        field = self._by_field(node, value, base, place)
         if node.name == "map":
-            return Items(field) if field is not None else ANYTHING
+            return ANYTHING if field is None else Items(field)
         if node.name in _PICKS:
             return item_of(base)
         return base if node.name in _KEEPS else _GIVES.get(node.name, ANYTHING)
@@ -213,8 +205,24 @@ class Values(NodeVisitor):
         is_range = isinstance(node.node, nodes.Name) and node.node.name == "range"
         return Items(WHOLE) if is_range else ANYTHING
 
+    def _taken(self, node: nodes.Filter, value: nodes.Expr, place: Place) -> Known:
+        """What a filter is given, where it can do with that."""
+        known = self.of(value, place)
+        self._follow_arguments(node, place)
+        if node.name in _TAKES_ALL:
+            return known
+        known = self._judge.without_none(value, known, place)
+        if _GIVES.get(node.name) == TEXT and not _attribute(node):
+            self._judge.refuse_fields(value, known, place)
+        return known
+
+    def _follow_arguments(self, node: nodes.Filter, place: Place) -> None:
+        for child in node.iter_child_nodes(exclude=("node",)):
+            self.of(child, place)
+
     def _method(self, node: nodes.Getattr, given: Mapping[int | str, Known], place: Place) -> Known:
-        owner = filled(self.of(node.node, place))
+        with self._judge.none_is_fine():
+            owner = filled(self.of(node.node, place))
         self.of(node, place)
         match owner, node.attr:
             case Table(value=value), "items":
@@ -223,126 +231,45 @@ class Values(NodeVisitor):
                 return Items(value)
             case Table(value=value), "get":
                 return either(value, given.get(1, NONE))
-            case Plain() | Words(), name if name in _LISTS_OF_TEXT:
+            case ((Plain() | Words()), name) if name in _LISTS_OF_TEXT:
                 return Items(TEXT)
             case _:
                 return ANYTHING
 
-    def _default(self, node: nodes.Filter, place: Place) -> Known:
-        with self._none_is_fine():
-            base = self.of(node.node, place)
+    def _default(self, node: nodes.Filter, value: nodes.Expr, place: Place) -> Known:
+        with self._judge.none_is_fine():
+            known = self.of(value, place)
         instead = self.of(node.args[0], place) if node.args else TEXT
         also_if_false = len(node.args) > 1 or any(each.key == "boolean" for each in node.kwargs)
-        return either(filled(base) if also_if_false else base, instead)
+        return either(filled(known) if also_if_false else known, instead)
 
-    def _field(
-        self, node: nodes.Expr, base: Known, name: str, place: Place, at: Position
-    ) -> Known:
-        base = self._without_none(node, base, place)
-        members = base.members if isinstance(base, Either) else (base,)
-        return either(*(self._field_of(node, each, name, place, at) for each in members))
-
-    def _field_of(
-        self, node: nodes.Expr, base: Known, name: str, place: Place, at: Position
-    ) -> Known:
-        match base:
-            case Fields():
-                fields: Mapping[str, Known] = base.fields
-                if name in fields or base.is_open:
-                    return fields.get(name, ANYTHING)
-                near = closest(name, fields)
-                told = f"{_said(node, base.name)} has no {name!r}"
-                told += "" if near else f"; it has {listed(fields)}"
-                self._tell(at, place, "P002", told, near)
-            case Table():
-                return base.value
-            case Plain() | Words() | Items() if not hasattr(kind := _python(base), name):
-                near = closest(name, (each for each in dir(kind) if each[0] != "_"))
-                told = f"{_said(node)} is {_NOUN[kind]}, which has no {name!r}"
-                self._tell(at, place, "P002", told, near)
-            case _:
-                pass
-        return ANYTHING
-
-    def _without_none(self, node: nodes.Expr, known: Known, place: Place) -> Known:
-        if may_be_none(known):
-            told = f"{_said(node)} may be None here; guard it with {{% if %}}"
-            self._tell(start_of(node), place, "P005", told)
-        return filled(known)
-
-    def _refuse_fields(self, node: nodes.Node, known: Known, place: Place) -> None:
-        members = known.members if isinstance(known, Either) else (known,)
-        for member in members:
-            if isinstance(member, Fields):
-                told = f"{_said(node)} is a whole {member.name}; print one of its fields, "
-                self._tell(start_of(node), place, "P006", told + "or all of them with | tojson")
-
-    def _by_field(self, node: nodes.Filter, base: Known, place: Place) -> Known | None:
+    def _by_field(
+        self, node: nodes.Filter, value: nodes.Expr, base: Known, place: Place
+    ) -> Known | None:
         """What a filter like `map(attribute="name")` finds in each item."""
         named: Sequence[nodes.Node] = ()
         if node.name in _BY_FIRST:
             named = node.args[:1]
         elif node.name in _BY_ATTRIBUTE:
-            named = [each.value for each in node.kwargs if each.key == "attribute"]
+            named = _attribute(node)
         if not named or not isinstance(const := named[0], nodes.Const):
             return None
         known = item_of(base)
         for part in str(const.value).split("."):
-            known = self._field(cast("nodes.Expr", node.node), known, part, place, start_of(const))
+            known = self._judge.field(value, known, part, place, start_of(const))
         return known
 
-    def _compare(
-        self, node: nodes.Expr, known: Known, values: Sequence[nodes.Expr], place: Place
-    ) -> None:
-        words = words_of(known)
-        for value in values:
-            if not words or not isinstance(value, nodes.Const) or value.value in (None, *words):
-                continue
-            near = closest(str(value.value), map(str, words))
-            told = f"{_said(node)} is never {value.value!r}"
-            told += "" if near else f"; it is one of {listed(map(repr, words))}"
-            self._tell(start_of(value), place, "P008", told, near)
 
-    def _tell(
-        self, at: Position, place: Place, code: str, told: str, near: str | None = None
-    ) -> None:
-        self.problems[place.template.problem_at(at, code, told, near)] = None
-
-    @contextmanager
-    def _none_is_fine(self) -> Iterator[None]:
-        before = dict(self.problems)
-        yield
-        self.problems = {
-            each: None for each in self.problems if each in before or each.code != "P005"
-        }
+def _attribute(node: nodes.Filter) -> list[nodes.Expr]:
+    """What a filter is given as its `attribute`."""
+    return [each.value for each in node.kwargs if each.key == "attribute"]
 
 
-_NOUN: Mapping[type, str] = {
-    str: "a text", int: "a number", float: "a number", bool: "a truth value", list: "a list",
-    type(None): "None",
-}  # fmt: skip
-
-
-def _python(known: Plain | Words | Items) -> type:
-    """The Python type of a value."""
-    match known:
-        case Plain():
-            return known.kind
-        case Words():
-            return type(known.words[0])
-        case Items():
-            return list
-
-
-def _is_filled(node: nodes.Expr, place: Place) -> bool:
+def _narrowed(node: nodes.Node, known: Known, place: Place) -> Known:
+    """The same where a test has found the expression not to be None."""
     found = path_of(node)
     if found is None:
-        return False
+        return known
     name, path = found
-    return (path, place.scope.find(name).binding) in place.filled
-
-
-def _said(node: nodes.Node, otherwise: str = "this value") -> str:
-    """An expression as people would say it."""
-    found = path_of(node)
-    return found[1] if found else otherwise
+    is_filled = (path, place.scope.find(name).binding) in place.filled
+    return filled(known) if is_filled else known

@@ -140,7 +140,7 @@ def test_ctrl_c_cancels_the_run_and_keeps_what_was_said(tmp_path: Path, door: st
         check=False,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert ended.stdout == "interrupted 0\n", ended.stderr
     store = TinyDBStore(tmp_path)

@@ -273,6 +273,22 @@ def test_a_cycle_names_each_edge_with_its_place(tmp_path: Path) -> None:
         assert edge in problem.message
 
 
+def test_every_cycle_is_told() -> None:
+    nodes = {
+        "a": Member(needs="b", reads="b"),
+        "b": Member(needs="a"),
+        "c": Member(needs="d"),
+        "d": Member(needs="c"),
+    }
+    with pytest.raises(DefinitionError) as caught:
+        Graph(name="x", nodes=nodes, output="a")
+    rounds = [problem.message for problem in caught.value.problems]
+    assert [("a needs b" in text, "c needs d" in text) for text in rounds] == [
+        (True, False),
+        (False, True),
+    ]
+
+
 def test_a_node_that_needs_itself_goes_round() -> None:
     with pytest.raises(DefinitionError, match=r"a needs a \(nodes.a.needs.0\)") as caught:
         Graph(name="x", nodes={"a": Member(needs="a")}, output="a")

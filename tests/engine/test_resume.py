@@ -367,7 +367,7 @@ def test_a_killed_process_leaves_a_run_that_another_process_finishes(
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert killed.returncode == -9, killed.stderr
     store, model = TinyDBStore(tmp_path), desk_model()

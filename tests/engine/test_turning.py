@@ -54,7 +54,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 class Failing:
     """A store whose `method` fails from its `after`-th call on."""
 
-    def __init__(self, store: Store, method: str, error: Exception, after: int = 1) -> None:
+    def __init__(self, store: Store, method: str, error: BaseException, after: int = 1) -> None:
         self._store, self._method, self._error, self._left = store, method, error, after
 
     def __getattr__(self, name: str) -> Any:
@@ -71,7 +71,7 @@ class Failing:
         return fail
 
 
-def failing(method: str, error: Exception, after: int = 1) -> tuple[Any, MemoryStore]:
+def failing(method: str, error: BaseException, after: int = 1) -> tuple[Any, MemoryStore]:
     inner = MemoryStore()
     return Failing(inner, method, error, after), inner
 
@@ -332,6 +332,20 @@ def test_a_cancelled_run_whose_store_fails_is_cancelled_all_the_same() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+    wait_for(scenario())
+    holds_together(events)
+    assert isinstance(events[-1], RunCancelled)
+
+
+def test_a_loop_that_is_torn_down_under_the_store_cancels_the_run() -> None:
+    store, _ = failing("finish", asyncio.CancelledError())
+    events: list[Event] = []
+
+    async def scenario() -> None:
+        turning = _turning(Runner(desk(), model=desk_model(), store=store))
+        with pytest.raises(asyncio.CancelledError):
+            await turning.run(events.append)
 
     wait_for(scenario())
     holds_together(events)

@@ -109,6 +109,8 @@ def positional(message: str, /) -> str:
 def test_a_function_must_take_its_arguments_by_name() -> None:
     with pytest.raises(DefinitionError, match="'message' of the function is positional only"):
         Python(call=positional)
+    with pytest.raises(DefinitionError, match="nobody can tell what <class 'dict'> takes"):
+        Python(call=dict)
     with pytest.raises(DefinitionError, match="call: must be text, or a function, not 3"):
         Python(call=3)  # type: ignore[arg-type]  # what this is about
 
@@ -141,6 +143,13 @@ def test_what_a_node_returns_may_be_named_in_a_file(tmp_path: Path) -> None:
 def test_a_model_holds_no_secret(parameters: dict[str, object], secret: str) -> None:
     with pytest.raises(DefinitionError, match=f"{secret!r} would put a secret into the graph"):
         ModelSpec(id="m", **parameters)  # type: ignore[arg-type]  # any parameter
+
+
+def test_an_address_holds_no_password() -> None:
+    with pytest.raises(DefinitionError, match="api_base holds a password") as caught:
+        ModelSpec(id="m", api_base="http://user:pass@localhost:8000")
+    assert "pass@" not in str(caught.value)
+    assert ModelSpec(id="m", api_base="http://localhost:8000/v1@x").api_base
 
 
 def test_a_model_takes_any_parameter_that_is_no_slip() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.cli.options import Storing
-from engine.cli.progress import line_of
+from engine.cli.progress import Progress, line_of
 from engine.cli.turn import Way, Written, make
 from engine.errors import RunError
 from engine.events import (
@@ -17,12 +17,17 @@ from engine.events import (
     NodeFinished,
     NodeRetried,
     NodeStarted,
+    PromptRendered,
+    RunFinished,
     RunStarted,
     ToolCalled,
 )
-from engine.session import Record
+from engine.models import LOCAL_NOTICE
+from engine.session import Record, Run, SessionKey, Turn
 from engine.stores import Store
 
+WAY = Way(Path("desk.yaml"), ("--model", "echo"))
+STARTED = RunStarted("r", "s", 1, None, 0, None, "desk", "hello", False)
 FACTS = ("run", "session", 1, "writer")
 
 
@@ -67,11 +72,33 @@ def test_a_start_leaves_no_line() -> None:
 def test_a_run_that_tells_no_end_is_an_error_that_can_be_taken_up(tmp_path: Path) -> None:
     async def events(store: Store) -> AsyncGenerator[Event]:
         del store
-        yield RunStarted("r", "s", 1, None, 0, None, "desk", "hello", False)
+        yield STARTED
 
-    way = Way(Path("desk.yaml"), ("--model", "echo"))
     with pytest.raises(RunError, match="ended without an answer") as raised:
-        make(events, Storing(tmp_path), Written(stream=True), way)
+        make(events, Storing(tmp_path), Written(stream=True), WAY)
     assert raised.value.__notes__ == [
         "take it up: teamgraph runs resume r --graph desk.yaml --model echo --session s"
     ]
+
+
+def test_an_interrupt_after_the_end_is_no_cancellation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def events(store: Store) -> AsyncGenerator[Event]:
+        del store
+        try:
+            yield STARTED
+            yield RunFinished("r", "s", 2, None, 0, Run(SessionKey(None, "s"), Turn("r", "hello")))
+        finally:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(events, Storing(tmp_path), Written(stream=True), WAY)
+    assert "cancelled" not in capsys.readouterr().err
+
+
+def test_the_demo_model_is_named_for_what_it_is_once(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress()
+    for model in ("openai/gpt-5-mini", "local", "local"):
+        progress.take(PromptRendered(*FACTS, 1, "member.jinja", model, ()))
+    assert capsys.readouterr().err == f"local: {LOCAL_NOTICE}\n"
