@@ -73,10 +73,12 @@ if TYPE_CHECKING:
         Timeout,
         Upstream,
     )
+    from .past import OtherSession, Past, Quoted
     from .plan import Edge, Plan
     from .runner import Runner
-    from .session import Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
+    from .session import Called, Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
     from .stores import MemoryStore, Store, TinyDBStore
+    from .tools import Toolbox, ToolContext, Tools
 else:
 
     def __getattr__(name: str) -> object:
@@ -98,7 +100,8 @@ else:
 
 # From the ground up, so that a name is found where it is made, and little above it is imported.
 _HOMES = (
-    *("errors", "messages", "session", "declared", "imports", "events", "node", "plan"),
+    *("errors", "messages", "session", "past", "declared", "imports", "events"),
+    *("tools", "node", "plan"),
     *("graph", "stores", "models", "runner"),
 )
 
@@ -108,6 +111,7 @@ __all__ = [
     "AnswerError",
     "AnyModel",
     "BudgetExceeded",
+    "Called",
     "Changed",
     "Choice",
     "Chunk",
@@ -143,11 +147,14 @@ __all__ = [
     "NodeStarted",
     "NotFound",
     "OnError",
+    "OtherSession",
+    "Past",
     "Path",
     "Plan",
     "Problem",
     "PromptError",
     "PromptRendered",
+    "Quoted",
     "Record",
     "Reply",
     "Request",
@@ -175,6 +182,9 @@ __all__ = [
     "ToolAnswered",
     "ToolCall",
     "ToolCalled",
+    "ToolContext",
+    "Toolbox",
+    "Tools",
     "Turn",
     "UnknownVersion",
     "Upstream",

@@ -32,7 +32,9 @@ from .declared import Declared, is_secret
 from .errors import DefinitionError, Path, Problem
 from .imports import reference
 from .messages import JSON, Message
-from .session import Summary, Turn
+from .past import Past
+from .session import Summary
+from .tools import Toolbox
 
 Join: TypeAlias = Literal["any", "all", "always"]
 
@@ -171,6 +173,8 @@ class Node(Declared):
     """Whether the output is the text of its one `ask`, so that it can be told as it arrives."""
     prompts: ClassVar[bool] = True
     """Whether the kind has a template; without `prompt` it is the file called like the kind."""
+    text_field: ClassVar[str | None] = None
+    """A field whose text is a template that the kind renders itself (`Context.render`)."""
     comes_last: ClassVar[bool] = False
     """Whether the node waits until the answer is known, and works for the session's sake."""
     loads_history: ClassVar[bool] = False
@@ -211,6 +215,13 @@ class Node(Declared):
         default=None, description="The shape of the answer, if it is not free text."
     )
 
+    @property
+    def template_field(self) -> str:
+        """The field that its template is written in: `prompt`, or its `text_field`."""
+        own = self.text_field
+        has_own = own is not None and self.prompt is None and isinstance(getattr(self, own), str)
+        return own if own is not None and has_own else "prompt"
+
     def __init_subclass__(cls, **facts: Any) -> None:  # noqa: ANN401  pydantic's signature
         super().__init_subclass__(**facts)
         if "kind" not in cls.__dict__:
@@ -233,6 +244,10 @@ class Node(Declared):
     def asks(self) -> bool:
         """Whether running the node asks a model, if it has a template."""
         return True
+
+    def toolbox(self) -> Toolbox | None:
+        """The tools that its model may call, None if there are none."""
+        return None
 
     def inputs(self) -> Mapping[str, bool]:
         """Names of nodes that it reads without a template, and whether it can do without each."""
@@ -339,18 +354,6 @@ class Choice:
     tasks: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-class Past(Protocol):
-    """The session before this turn, for kinds that read it."""
-
-    async def turns(self, *, last: int | None = None, since: int = 0) -> Sequence[Turn]:
-        """The completed turns with a number over `since`, the newest `last`, oldest first."""
-        ...
-
-    async def summary(self, *, until: int) -> Summary | None:
-        """The newest summary that covers no turn after number `until`."""
-        ...
-
-
 class Asker(Protocol):
     """How a node asks its model: renders the template, asks, records, tells."""
 
@@ -372,6 +375,8 @@ class Asker(Protocol):
     ) -> Choice: ...
 
     def test(self, expression: str) -> bool: ...
+
+    def render(self) -> str: ...
 
 
 @dataclass(slots=True, eq=False)  # not frozen: one is made for each visit, and freezing costs 2 µs
@@ -439,6 +444,10 @@ class Context:
     def test(self, expression: str) -> bool:
         """Whether a Jinja expression of the node's own fields holds now."""
         return self.asker.test(expression)
+
+    def render(self) -> str:
+        """The text of the node's `text_field`, rendered; no model is asked."""
+        return self.asker.render()
 
 
 @dataclass(slots=True)  # not frozen: it goes from one hand to another, and freezing costs 1 µs

@@ -22,30 +22,15 @@ from .errors import (
 from .events import Listener, RunCancelled, RunFailed, RunFinished, RunStarted, Teller
 from .messages import JSON
 from .node import Input, SessionView
+from .past import StoredPast
 from .scheduler import drive
-from .session import Change, Head, Record, Run, RunStatus, SessionKey, Summary, Turn
+from .session import Change, Head, Record, Run, RunStatus, SessionKey, Turn
 from .stores import Lease, Store
 from .views import Fields, RunView, Scenery
 from .visit import Cast, Visitor
 from .voice import Voice
 
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPast:
-    """The session before this turn, read from the store: implements `engine.node.Past`."""
-
-    store: Store
-    key: SessionKey
-
-    async def turns(self, *, last: int | None = None, since: int = 0) -> Sequence[Turn]:
-        """See `engine.node.Past.turns`."""
-        return await self.store.turns(self.key, last=last, since=since)
-
-    async def summary(self, *, until: int) -> Summary | None:
-        """See `engine.node.Past.summary`."""
-        return await self.store.summary(self.key, until=until)
 
 
 @dataclass(frozen=True, slots=True)

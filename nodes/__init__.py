@@ -5,6 +5,16 @@ from .leader import Leader
 from .member import Member
 from .python import Python
 from .router import Route, Router
+from .search import Search
 from .summarizer import Summarizer
 
-__all__ = ["HistoryLoader", "Leader", "Member", "Python", "Route", "Router", "Summarizer"]
+__all__ = [
+    "HistoryLoader",
+    "Leader",
+    "Member",
+    "Python",
+    "Route",
+    "Router",
+    "Search",
+    "Summarizer",
+]
