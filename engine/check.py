@@ -11,7 +11,7 @@ from math import comb
 
 from .errors import Path, Problem, closest, listed
 from .kinds import Broken
-from .node import Node
+from .node import Join, Node
 from .plan import Cycle, Edge, Plan
 from .prompts import Prompts
 from .scenarios import Scenarios
@@ -51,10 +51,9 @@ def check(
     readable = {node_id: name for node_id, name in templates.items() if not prompts.problems(name)}
     wiring = wire(nodes, readable, prompts, answering)
     problems += wiring.problems
-    try:
-        plan = Plan({node_id: node.join for node_id, node in nodes.items()}, wiring.edges)
-    except Cycle as cycle:
-        problems.append(_cycle(cycle, place))
+    plan, cycles = _plan(nodes, wiring.edges)
+    if cycles:
+        problems += [_cycle(cycle, place) for cycle in cycles]
         return Checked(tuple(problems), None, answering)
     if not broken:
         choices, partial = _choices(nodes)
@@ -65,6 +64,19 @@ def check(
         if answering and len(readable) == len(templates):
             problems += _unused(plan, nodes, answering)
     return Checked(tuple(problems), plan, answering)
+
+
+def _plan(nodes: Mapping[str, Node], edges: Sequence[Edge]) -> tuple[Plan, list[Cycle]]:
+    """The order of the nodes, without the edges of the cycles that were found."""
+    joins: dict[str, Join] = {node_id: node.join for node_id, node in nodes.items()}
+    cycles: list[Cycle] = []
+    while True:
+        try:
+            return Plan(joins, edges), cycles
+        except Cycle as cycle:
+            cycles.append(cycle)
+            round_it = {(edge.source, edge.target) for edge in cycle.edges}
+            edges = [edge for edge in edges if (edge.source, edge.target) not in round_it]
 
 
 def _ids(nodes: Mapping[str, Node]) -> Iterator[Problem]:

@@ -164,6 +164,7 @@ _SAY: Mapping[str, Callable[[Mapping[str, object]], str]] = {
     "invalid-json-value": lambda _: (
         "must be text, a number, true, false, null, a list or a mapping"
     ),
+    "sequence_str": lambda _: "must be a list",
     "is_instance_of": lambda facts: (
         f"must be {_INSTANCES.get(str(facts['class']), facts['class'])}"
     ),

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing, suppress
 from contextvars import copy_context
 from queue import SimpleQueue
+from threading import Event as ThreadEvent
 from threading import Thread
 from typing import Generic, TypeVar
 
@@ -24,7 +25,8 @@ def result_of(make: Callable[[], Coroutine[object, object, Value]]) -> Value:
         return asyncio.run(make())
     elsewhere = _Elsewhere(make())
     try:
-        elsewhere.thread.join()
+        elsewhere.begin()
+        elsewhere.ended.wait()
     finally:
         elsewhere.end()
     return elsewhere.task.result()
@@ -58,9 +60,10 @@ def events_of(make: Callable[[], AsyncGenerator[Event]]) -> Iterator[Event]:
 
     elsewhere = _Elsewhere(pump())
     try:
+        elsewhere.begin()
         while (event := events.get()) is not None:
             yield event
-        elsewhere.thread.join()
+        elsewhere.ended.wait()
     finally:
         elsewhere.end()
     elsewhere.task.result()
@@ -73,14 +76,23 @@ class _Elsewhere(Generic[Value]):
         self._loop = asyncio.new_event_loop()
         context = copy_context()
         self.task: asyncio.Task[Value] = self._loop.create_task(work, context=context)
-        self.thread = Thread(target=self._run, name="teamgraph", daemon=True)
-        self.thread.start()
+        self._thread = Thread(target=self._run, name="teamgraph", daemon=True)
+        self.ended = ThreadEvent()
+
+    def begin(self) -> None:
+        """Start the thread.
+
+        Not where the object is made: Ctrl-C may come while the thread starts, and then somebody
+        has to end what it has begun.
+        """
+        self._thread.start()
 
     def end(self) -> None:
-        """Cancel what is not done yet, and wait for the thread."""
+        """Cancel what is not done yet, and wait until all of it has ended."""
         with suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self.task.cancel)
-        self.thread.join()
+        self.ended.wait()
+        self._thread.join()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -90,3 +102,4 @@ class _Elsewhere(Generic[Value]):
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
         finally:
             self._loop.close()
+            self.ended.set()

@@ -6,7 +6,7 @@ Only the annotations tell them apart, so they are walked along.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from types import NoneType, UnionType
@@ -93,8 +93,9 @@ def _is_union(annotation: object) -> bool:
 
 
 def _model(annotation: object) -> type[BaseModel] | None:
-    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-    return annotation if is_model else None
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return None
 
 
 def _under(annotation: object, key: str | int) -> object:
@@ -114,16 +115,19 @@ def _written(parts: Iterable[str | int]) -> Path:
 
 def _noun(bare: object) -> str:
     origin = get_origin(bare) or bare
-    if not isinstance(origin, type):
-        return str(origin)
-    for kind, noun in _NOUNS.items():
-        if issubclass(origin, kind):
-            return noun
-    return "a function" if origin.__name__ == "Callable" else f"a {origin.__name__}"
+    if origin is Callable:
+        return "a function"
+    nouns = (
+        noun
+        for kind, noun in _NOUNS.items()
+        if isinstance(origin, type) and issubclass(origin, kind)
+    )
+    return next(nouns, f"a {getattr(origin, '__name__', origin)}")
 
 
 _NOUNS: Mapping[type, str] = {
     str: "text",
+    bytes: "bytes",
     bool: "true or false",
     int: "a whole number",
     float: "a number",

@@ -10,7 +10,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 from pydantic.json_schema import SkipJsonSchema
@@ -56,7 +56,8 @@ class Graph(Declaration):
 
     _made: _Made = PrivateAttr()
 
-    if not TYPE_CHECKING:  # type checkers make the signature from the fields
+    # Type checkers make the signature from the fields.
+    if not TYPE_CHECKING:  # pragma: no branch
 
         def __init__(self, /, **data: Any) -> None:  # noqa: ANN401
             self._made = _Making(data, Reader(None, ())).graph(self)
@@ -180,7 +181,8 @@ class _Making:
     def graph(self, graph: Graph) -> _Made:
         problems = self.reader.problems
         declared = self.data.get("nodes")
-        nodes = self.reader.nodes(declared) if isinstance(declared, Mapping) else {}
+        is_mapping = isinstance(declared, Mapping)
+        nodes = self.reader.nodes(cast("Mapping[object, object]", declared)) if is_mapping else {}
         try:
             BaseModel.__init__(graph, **(self.data | ({"nodes": nodes} if nodes else {})))
         except ValidationError as error:
@@ -209,18 +211,13 @@ class _Making:
         return name if isinstance(name, str) else None
 
     def _output(self) -> list[str]:
-        output: object = self.data.get("output", ())
-        named = [output] if isinstance(output, str) else output
-        return (
-            [text for text in named if isinstance(text, str)]
-            if isinstance(named, list | tuple)
-            else []
-        )
+        output: object = self.data.get("output")
+        return [text for text in _items(output) or [output] if isinstance(text, str)]
 
     def _folders(self) -> list[FilePath]:
         beside = [self.folder / "prompts"] if self.folder else []
-        given = self.data.get("prompt_dirs") or ()
-        return [*beside, *(FilePath(folder) for folder in given)]
+        given = _items(self.data.get("prompt_dirs"))
+        return beside + [FilePath(each) for each in given if isinstance(each, str | FilePath)]
 
     def _templates(self, nodes: Mapping[str, Node], files: Prompts) -> dict[str, str]:
         """The template of each node: named, written inline, or the one called like its kind."""
@@ -266,6 +263,11 @@ class _Making:
 
     def _place(self, edge: Edge) -> str:
         return _place_of(edge, self.document)
+
+
+def _items(value: object) -> Sequence[object]:
+    """What a list or tuple from outside holds; nothing of anything else."""
+    return cast("Sequence[object]", value) if isinstance(value, list | tuple) else ()
 
 
 def _place_of(edge: Edge, document: Document | None) -> str:

@@ -6,10 +6,11 @@ importing, and a graph file never names an import path where the caller did not 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
 
 from .errors import DefinitionError, Path, Problem, TeamgraphError, closest
 from .imports import resolve
@@ -94,7 +95,8 @@ class Reader:
             text = f"node {node_id!r} must be a mapping of keys to values, such as {{role: ...}}"
             self.problems.append(Problem("G002", text, path=path))
             return Broken()
-        fields = {str(key): value for key, value in data.items()}
+        pairs = cast("Mapping[object, object]", data)
+        fields: dict[str, Any] = {str(key): value for key, value in pairs.items()}
         kind = self._kind(fields.pop("kind", DEFAULT), path)
         if kind is None:
             return _broken(fields)
@@ -119,8 +121,8 @@ class Reader:
 def _broken(fields: Mapping[str, object]) -> Broken:
     edges: dict[str, list[str]] = {}
     for key in ("needs", "reads"):
-        named = fields.get(key, ())
-        ids = named if isinstance(named, list | tuple) else [named]
+        named = fields.get(key)
+        ids = cast("Sequence[object]", named) if isinstance(named, list | tuple) else [named]
         edges[key] = [node_id for node_id in ids if isinstance(node_id, str)]
     return Broken(needs=edges["needs"], reads=edges["reads"])
 

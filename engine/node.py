@@ -12,7 +12,6 @@ A kind of node is a frozen class with one method:
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,22 +51,6 @@ def _plain(number: float) -> float:
     return int(number) if number.is_integer() else number
 
 
-def _finite(value: Mapping[str, JSON]) -> Mapping[str, JSON]:
-    """What is NaN or infinite can be neither compared nor written."""
-    waiting: list[JSON] = list(value.values())
-    while waiting:
-        match waiting.pop():
-            case float() as number if not math.isfinite(number):
-                raise ValueError(f"{number} is no number that can be stored; leave it out")
-            case dict() as mapping:
-                waiting += mapping.values()
-            case list() as items:
-                waiting += items
-            case _:
-                pass
-    return value
-
-
 # `Sequence[str]` lets people write a list, a tuple or one id; what is kept is a tuple.
 Ids: TypeAlias = Annotated[
     Sequence[str],
@@ -78,28 +61,37 @@ Number: TypeAlias = Annotated[float, PlainSerializer(_plain, return_type=int | f
 Seconds: TypeAlias = Annotated[
     Number, Field(gt=0, strict=True, allow_inf_nan=False, description="seconds")
 ]
-Constants: TypeAlias = Annotated[Mapping[str, JSON], AfterValidator(_finite)]
 
 
 class Retry(Declared):
     """How often a failed attempt is made again: waits double from `wait` up to `max_wait`."""
 
     times: int = Field(ge=0, strict=True, description="Attempts after the first.", examples=[2])
-    wait: Seconds = Field(default=0.5, description="Seconds before the first one more try.")
-    max_wait: Seconds = Field(default=30.0, description="No wait is longer than this.")
+    wait: Seconds = Field(
+        default=0.5, description="Seconds before the first one more try.", examples=[0.5]
+    )
+    max_wait: Seconds = Field(
+        default=30.0, description="No wait is longer than this.", examples=[30]
+    )
 
 
 class Timeout(Declared):
     """How long an attempt may take: in all, and without a sign of life from the model."""
 
-    total: Seconds | None = Field(default=None, description="Seconds for the whole attempt.")
-    idle: Seconds | None = Field(default=None, description="Seconds without a sign of life.")
+    total: Seconds | None = Field(
+        default=None, description="Seconds for the whole attempt.", examples=[120]
+    )
+    idle: Seconds | None = Field(
+        default=None, description="Seconds without a sign of life.", examples=[30]
+    )
 
 
 class Instead(Declared):
     """The value that stands in for the output of a node that failed."""
 
-    value: JSON = Field(description="What templates then read as the node's output.")
+    value: JSON = Field(
+        description="What templates then read as the node's output.", examples=["unknown"]
+    )
 
 
 class ModelSpec(Declared):
@@ -107,18 +99,36 @@ class ModelSpec(Declared):
 
     model_config = ConfigDict(extra="allow")
 
-    id: str = Field(min_length=1, description="Any litellm id, `local` or `echo`.")
-    api_base: str | None = Field(default=None, description="An OpenAI-compatible server.")
+    id: str = Field(
+        min_length=1,
+        description="Any litellm id, `local` or `echo`.",
+        examples=["openai/gpt-5-mini"],
+    )
+    api_base: str | None = Field(
+        default=None,
+        description="An OpenAI-compatible server.",
+        examples=["http://127.0.0.1:8000/v1"],
+    )
     api_key_env: str | None = Field(
-        default=None, description="The environment variable that holds the key."
+        default=None,
+        description="The environment variable that holds the key.",
+        examples=["OPENAI_API_KEY"],
     )
     temperature: Number | None = Field(
-        default=None, ge=0, strict=True, description="0 is the most predictable."
+        default=None, ge=0, strict=True, description="0 is the most predictable.", examples=[0]
     )
     max_tokens: int | None = Field(
-        default=None, gt=0, strict=True, description="The longest answer, in tokens."
+        default=None,
+        gt=0,
+        strict=True,
+        description="The longest answer, in tokens.",
+        examples=[1000],
     )
-    fallback: Ids = Field(default=(), description="Models to ask when this one cannot be had.")
+    fallback: Ids = Field(
+        default=(),
+        description="Models to ask when this one cannot be had.",
+        examples=[["anthropic/claude-haiku-4-5"]],
+    )
 
     @model_validator(mode="after")
     def _hold_no_secret(self) -> Self:
@@ -136,6 +146,9 @@ class ModelSpec(Declared):
             ):
                 text = f"unknown key {key!r}"
                 problems.append(Problem("G001", text, path=path, suggestion=near[0], on_key=True))
+        if self.api_base and re.search(r"://[^/@]*:[^/@]*@", self.api_base):
+            text = "api_base holds a password; leave it out and name its variable: api_key_env"
+            problems.append(Problem("G004", text, path=("api_base",)))
         if problems:
             raise DefinitionError(problems)
         return self
@@ -194,10 +207,24 @@ class Node(Declared):
     model: str | ModelSpec | None = Field(
         default=None, description="The model to ask, if not the graph's.", examples=["local"]
     )
-    needs: Ids = Field(default=(), description="Nodes that run before; they vote in `join`.")
-    reads: Ids = Field(default=(), description="Nodes whose output is read; they have no vote.")
-    join: Join = Field(default="any", description="Run if any or all of `needs` ran, or always.")
-    when: str | None = Field(default=None, description="A Jinja expression; if false, skip.")
+    needs: Ids = Field(
+        default=(),
+        description="Nodes that run before; they vote in `join`.",
+        examples=[["english", "french"]],
+    )
+    reads: Ids = Field(
+        default=(),
+        description="Nodes whose output is read; they have no vote.",
+        examples=[["history"]],
+    )
+    join: Join = Field(
+        default="any", description="Run if any or all of `needs` ran, or always.", examples=["all"]
+    )
+    when: str | None = Field(
+        default=None,
+        description="A Jinja expression; if false, skip.",
+        examples=["session.turns > 0"],
+    )
     retry: Annotated[int, Field(ge=0, strict=True)] | Retry | None = Field(
         default=None, description="Attempts after a failed one.", examples=[2]
     )
@@ -205,14 +232,24 @@ class Node(Declared):
         default=None, description="Seconds that an attempt may take.", examples=[60]
     )
     on_error: OnError | None = Field(
-        default=None, description="What a failure does: fail the run, skip, or a value instead."
+        default=None,
+        description="What a failure does: fail the run, skip, or a value instead.",
+        examples=["skip"],
     )
-    params: Constants = Field(
-        default_factory=dict[str, JSON], description="Constants for the template."
+    params: Mapping[str, JSON] = Field(
+        default_factory=dict[str, JSON],
+        description="Constants for the template.",
+        examples=[{"tone": "friendly"}],
     )
-    description: str = Field(default="", description="What the node is for, in a few words.")
+    description: str = Field(
+        default="",
+        description="What the node is for, in a few words.",
+        examples=["checks the facts"],
+    )
     returns: Any = Field(  # a mapping, a text or a class: engine.returns says which hold
-        default=None, description="The shape of the answer, if it is not free text."
+        default=None,
+        description="The shape of the answer, if it is not free text.",
+        examples=[{"lang": "english|french"}],
     )
 
     @property
@@ -281,10 +318,11 @@ class Node(Declared):
         data: dict[str, JSON] = self.model_dump(
             mode="json", exclude_defaults=True, exclude={"returns"}
         )
-        if isinstance(self.returns, str | Mapping):
-            data["returns"] = self.returns
-        elif self.returns is not None:
-            data["returns"] = reference(self.returns)
+        returns: object = self.returns
+        if isinstance(returns, str | Mapping):
+            data["returns"] = cast("JSON", returns)
+        elif returns is not None:
+            data["returns"] = reference(returns)
         return data
 
     def shown(self) -> Mapping[str, object]:

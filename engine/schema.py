@@ -79,7 +79,12 @@ def _name_kind(part: Schema, kind: str) -> None:
 
 def _any_kind(links: Mapping[str, Schema]) -> Schema:
     """A node: its `kind` decides which schema holds, so a mistake is told in that one's words."""
-    kind: Schema = {"enum": list(links), "default": DEFAULT, "description": "What the node is."}
+    kind: Schema = {
+        "enum": list(links),
+        "default": DEFAULT,
+        "description": "What the node is.",
+        "examples": list(links)[:1],
+    }
     cases: list[Schema] = [
         {
             "if": {"properties": {"kind": {"const": name}}, "required": ["kind"]},

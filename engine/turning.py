@@ -50,8 +50,9 @@ class Turning:
         lease = await self.store.begin(self.key, self.turn)
         try:
             return await _Turn(await self._as_it_stands(), tell, lease).run()
-        finally:
+        except BaseException:  # a run that came to its end has given the session free itself
             await _undisturbed(self.store.release(lease))
+            raise
 
     async def _as_it_stands(self) -> Turning:
         """The run with the records that are there now that the session is ours.
@@ -157,7 +158,7 @@ class _Turn:
     ) -> Run:
         """Close a run that did not get to its end, as far as the store lets us."""
         turn = self._ended(status, answer=answer, error=error)
-        with suppress(Exception):
+        with suppress(Exception, asyncio.CancelledError):
             # Where the store is what failed, the run stays as it was last kept, to be resumed.
             turn = await _undisturbed(self._of.store.finish(self._lease, turn, Change()))
         return Run(self._of.key, turn, self._in_order())
@@ -227,5 +228,5 @@ async def _undisturbed(work: Coroutine[object, object, Value]) -> Value:
     task = asyncio.create_task(work)
     while not task.done():
         with suppress(asyncio.CancelledError):
-            await asyncio.wait((task,))
+            return await asyncio.shield(task)
     return task.result()

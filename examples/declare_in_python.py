@@ -44,7 +44,7 @@ def main() -> None:
         assert Graph.load(file) == polyglot
         print(file.read_text(encoding="utf-8"))
 
-    summary = {"summary": "The user asked for the capital.", "topics": ["Paris"]}
+    summary = '{"summary": "The user asked for the capital.", "topics": ["Paris"]}'
     model = ScriptedModel(["french", "C'est Paris.", summary])
     run = Runner(polyglot, model=model).run("Quelle est la capitale ?")
     for node_id, record in run.records.items():

@@ -93,8 +93,12 @@ async def show(store: TinyDBStore, session: SessionKey) -> None:
         for message in exchange.messages:
             mark = "   (from an earlier turn)" if message.origin else ""
             print(f"  {message.role:<10}{message.content.strip()}{mark}")
-    newest = max(STORE.glob("users/*/*/*.jsonl"), key=lambda file: file.stat().st_mtime_ns)
-    print(f"\nfile   {newest}")
+    print(f"\nfile   {newest()}")
+
+
+def newest() -> Path:
+    """The session's file: its name is a hash, but nothing was written later."""
+    return max(STORE.glob("users/*/*/*.jsonl"), key=lambda file: file.stat().st_mtime_ns)
 
 
 def outcome(record: Record) -> str:

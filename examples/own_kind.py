@@ -1,4 +1,11 @@
-"""A kind of your own: a frozen class with fields, a template and one method."""
+"""A kind of your own: a frozen class with fields, a template and one method.
+
+A script passes its kinds to `Graph.load`. An installed package offers them to every graph, and to
+the command line, by an entry point in its pyproject.toml:
+
+    [project.entry-points."teamgraph.nodes"]
+    translator = "my_package.nodes:Translator"
+"""
 
 from __future__ import annotations
 
@@ -29,11 +36,6 @@ def main() -> None:
         print(f"{message.role}: {message.content.strip()}")
     print(f"answer: {run.answer}")
 
-
-# An installed package offers its kinds to every graph by an entry point in its pyproject.toml:
-#
-#     [project.entry-points."teamgraph.nodes"]
-#     translator = "my_package.nodes:Translator"
 
 if __name__ == "__main__":
     main()

@@ -41,13 +41,18 @@ class HistoryLoader(Node):
     }
 
     runs: int = Field(
-        default=3, ge=0, strict=True, description="How many turns to load; 0 loads none."
+        default=3,
+        ge=0,
+        strict=True,
+        description="How many turns to load; 0 loads none.",
+        examples=[3],
     )
     messages: int | None = Field(
         default=None,
         ge=0,
         strict=True,
         description="The most messages to load, whatever `runs` says.",
+        examples=[10],
     )
 
     tool_calls: int = Field(

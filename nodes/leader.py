@@ -10,4 +10,6 @@ from .member import Member
 class Leader(Member):
     """Answers the message from the outputs of the nodes that it needs."""
 
-    prompt: str | None = Field(default="leader.jinja", description="Its template.")
+    prompt: str | None = Field(
+        default="leader.jinja", description="Its template.", examples=["leader.jinja"]
+    )

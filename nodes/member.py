@@ -20,7 +20,9 @@ class Member(Node):
         description="Who the member is and what it does, as it is told.",
         examples=["You answer questions in English"],
     )
-    prompt: str | None = Field(default="member.jinja", description="Its template.")
+    prompt: str | None = Field(
+        default="member.jinja", description="Its template.", examples=["member.jinja"]
+    )
 
     tools: Tools = Field(
         default=(),

@@ -130,8 +130,13 @@ def _found(name: str, resolve: Callable[[str], object]) -> Callable[..., Any]:
 
 
 def _wanted(function: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError as error:
+        text = f"nobody can tell what {function!r} takes; call it in a function of your own"
+        raise DefinitionError([Problem("G008", text, path=("call",))]) from error
     wanted: list[str] = []
-    for name, parameter in inspect.signature(function).parameters.items():
+    for name, parameter in parameters.items():
         if parameter.kind is parameter.POSITIONAL_ONLY:
             text = f"{name!r} of the function is positional only; arguments are given by name"
             raise DefinitionError([Problem("G008", text, path=("call",))])

@@ -26,10 +26,20 @@ from engine import (
 class Route(Declared):
     """One way out of a router: where it leads, what it is for, when it is taken."""
 
-    to: Ids = Field(min_length=1, description="The nodes that run if this route is chosen.")
-    about: str = Field(default="", description="What the route is for, as the model is told.")
+    to: Ids = Field(
+        min_length=1,
+        description="The nodes that run if this route is chosen.",
+        examples=[["english"]],
+    )
+    about: str = Field(
+        default="",
+        description="What the route is for, as the model is told.",
+        examples=["The user writes English"],
+    )
     when: str | None = Field(
-        default=None, description="A Jinja expression that takes the route without a model."
+        default=None,
+        description="A Jinja expression that takes the route without a model.",
+        examples=["'refund' in input.message"],
     )
 
 
@@ -54,24 +64,31 @@ class Router(Node):
     routes: Annotated[Mapping[str, str | Route], AfterValidator(_long_form)] = Field(
         min_length=1,
         description="What each label is for; the label is the node it leads to, unless `to` says.",
+        examples=[{"english": "The user writes English"}],
     )
     default: str | None = Field(
-        default=None, description="The label to take if nothing else can be chosen."
+        default=None,
+        description="The label to take if nothing else can be chosen.",
+        examples=["english"],
     )
     select: Literal["one", "many"] = Field(
-        default="one", description="Whether one label is chosen or several."
+        default="one", description="Whether one label is chosen or several.", examples=["many"]
     )
     allow_none: bool = Field(
         default=False,
         strict=True,
         description="With `select: many`, whether no label at all is a choice.",
+        examples=[True],
     )
     tasks: bool = Field(
         default=False,
         strict=True,
         description="Whether the model writes a task for each chosen route.",
+        examples=[True],
     )
-    prompt: str | None = Field(default="router.jinja", description="Its template.")
+    prompt: str | None = Field(
+        default="router.jinja", description="Its template.", examples=["router.jinja"]
+    )
 
     @model_validator(mode="after")
     def _hold_together(self) -> Self:

@@ -26,12 +26,16 @@ class Summarizer(Node):
     variables: ClassVar[Mapping[str, object]] = {"turns": list[Exchanged]}
 
     every: int = Field(
-        default=1, ge=1, strict=True, description="Summarize at every N-th turn only."
+        default=1, ge=1, strict=True, description="Summarize at every N-th turn only.", examples=[5]
     )
     on_error: OnError | None = Field(
-        default="skip", description="What its failure does; the old summary stays in any case."
+        default="skip",
+        description="What its failure does; the old summary stays in any case.",
+        examples=["skip"],
     )
-    prompt: str | None = Field(default="summarizer.jinja", description="Its template.")
+    prompt: str | None = Field(
+        default="summarizer.jinja", description="Its template.", examples=["summarizer.jinja"]
+    )
 
     async def run(self, context: Context) -> Result:
         """Summarize what the newest summary does not cover yet."""

@@ -1,5 +1,6 @@
 """Small teams, and what a test wants to know of a run."""
 
+# ruff: noqa: ANN401  users pass what they like
 from __future__ import annotations
 
 import asyncio

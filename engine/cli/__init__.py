@@ -6,16 +6,19 @@ none of them.
 
 from __future__ import annotations
 
-import io
 import sys
+from typing import TYPE_CHECKING, cast
 
 from .root import app
+
+if TYPE_CHECKING:
+    from io import TextIOWrapper
 
 __all__ = ["app", "main"]
 
 
 def main() -> None:
     """Run the command that the arguments name, and end with its exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # no letter of an answer may end the program
-        sys.stdout.reconfigure(errors="backslashreplace")
+    # No letter of an answer may end the program.
+    cast("TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
     app(prog_name="teamgraph")

@@ -59,12 +59,11 @@ def chat(graph: GraphFile, reading: Reading, means: Means, talking: Talking) -> 
 
 def _answer(events: Callable[[Store], AsyncGenerator[Event]], means: Means, way: Way) -> None:
     written = Written(stream=True)
-    try:
-        make(events, means, written, way)
-    except RunError as error:
-        report(error)
-    except KeyboardInterrupt:
-        return  # it ends the turn, not the talk
+    with suppress(KeyboardInterrupt):  # it ends the turn, not the talk
+        try:
+            make(events, means, written, way)
+        except RunError as error:
+            report(error)
     if written.broken is not None:
         raise written.broken
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, TextIO, TypeAlias
 
 import typer
 
 from ..graph import Graph
-from ..stores import Store, TinyDBStore
+from ..stores import SkippedSession, Store, TinyDBStore, TornTail
+from .screen import Tone, note
 from .settings import DEFAULT_STORE, settings_of
 
 GraphFile: TypeAlias = Annotated[
@@ -94,12 +96,14 @@ class Storing:
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Store]:
-        """The store, closed afterwards."""
+        """The store, closed afterwards; what it warns of is told without a place in our code."""
         store = TinyDBStore(self.folder)
-        try:
-            yield store
-        finally:
-            await store.close()
+        with warnings.catch_warnings():
+            warnings.showwarning = _tell
+            try:
+                yield store
+            finally:
+                await store.close()
 
     def words(self) -> list[str]:
         """The same options as words of a command."""
@@ -137,6 +141,20 @@ class Means(Storing, Modelling):
     def words(self) -> list[str]:
         """The same options as words of a command."""
         return [*Modelling.words(self), *Storing.words(self)]
+
+
+def _tell(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Tell what the store warns of; what libraries say to their programmers helps nobody here."""
+    del filename, lineno, file, line
+    if issubclass(category, SkippedSession | TornTail):
+        note(f"warning: {message}", Tone.WARNING)
 
 
 def _make_importable(*folders: Path | None) -> None:

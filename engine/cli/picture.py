@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol, cast
 
-from ..errors import TeamgraphError
+from ..errors import InputError
 
 INSTALL = "pip install 'teamgraph[draw]'"
 _SCALE = 2.0  # pixels for each unit, so that the letters are sharp on today's screens
-
-
-class NoRenderer(TeamgraphError):
-    """The library that makes pictures is not installed."""
 
 
 class _Rendered(Protocol):
@@ -23,12 +19,12 @@ class _Rendered(Protocol):
 
 
 def svg(drawing: str) -> bytes:
-    """The picture of a Mermaid text as SVG. Raises `NoRenderer`."""
+    """The picture of a Mermaid text as SVG. Raises `InputError` without the library."""
     return _rendered(drawing).svg().encode()
 
 
 def png(drawing: str) -> bytes:
-    """The picture of a Mermaid text as PNG, on white. Raises `NoRenderer`."""
+    """The picture of a Mermaid text as PNG, on white. Raises `InputError` without the library."""
     return _rendered(drawing).png(scale=_SCALE, background="#ffffff")
 
 
@@ -36,7 +32,7 @@ def _rendered(drawing: str) -> _Rendered:
     try:
         import mermaidx  # pyright: ignore[reportMissingTypeStubs]  it has none
     except ImportError as error:
-        raise NoRenderer(
+        raise InputError(
             f"pictures need the package mermaidx; install it with {INSTALL}, or take --format "
             "mermaid and paste the text where Mermaid is rendered"
         ) from error

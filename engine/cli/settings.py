@@ -49,7 +49,8 @@ def _read(file: Path) -> Settings:
         project = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{file}: it cannot be read: {error}; repair or remove it") from error
-    table: object = project.get("tool", {}).get("teamgraph", {})
+    tools: object = project.get("tool", {})
+    table = cast("dict[str, object]", tools).get("teamgraph", {}) if isinstance(tools, dict) else 0
     if not isinstance(table, dict):
         raise InputError(f"{file}: [tool.teamgraph] must be a table of settings")
     named = cast("dict[str, object]", table)

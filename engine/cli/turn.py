@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RunError
-from ..events import Answer, Event, RunFinished, RunStarted, Token
+from ..events import Answer, Event, RunFinished, RunStarted, RunWaiting, Token
 from ..session import Run
 from ..stores import Store
 from .as_json import run_as_json
@@ -65,14 +65,13 @@ class Written:
 
     def take(self, event: Event) -> bool:
         """Write what is new of the answer; whether that was the end of it."""
-        if isinstance(event, Token):
-            self._write(event.text)
-            self._is_open = True
-        elif isinstance(event, Answer):
-            self._write(f"{'' if self._stream else event.text}\n")
-            self._is_open = False
-            return True
-        return False
+        text = event.text if isinstance(event, Token | Answer) else ""
+        self._is_open = isinstance(event, Token)
+        if self._is_open:
+            self._write(text)
+        else:
+            self._write("\n" if self._stream else f"{text}\n")
+        return not self._is_open
 
     def close(self) -> None:
         """End the line of an answer that broke off."""
@@ -110,12 +109,13 @@ def make(events: Events, storing: Storing, written: Written, way: Way) -> Run:
     try:
         return asyncio.run(turn.make(events, storing))
     except RunError as error:
-        for told in turn.way():
-            error.add_note(told)
+        for line in turn.way():
+            error.add_note(line)
         raise
     except KeyboardInterrupt:
         turn.close()
-        note("\n".join(["cancelled; what was done is kept", *turn.way()]), Tone.WARNING)
+        if told := turn.way():
+            note("\n".join(["cancelled; what was done is kept", *told]), Tone.WARNING)
         raise
     finally:
         turn.close()
@@ -131,12 +131,16 @@ class _Turn:
         self._began: RunStarted | None = None
 
     async def make(self, events: Events, storing: Storing) -> Run:
+        """Tell the run to its very end: only then has it given its session free."""
+        run: Run | None = None
         async with storing.open() as store, aclosing(events(store)) as told:
             async for event in told:
                 self._take(event)
-                if isinstance(event, RunFinished):
-                    return event.run
-        raise RunError("the run ended without an answer")
+                if isinstance(event, RunFinished | RunWaiting):
+                    self._began, run = None, event.run
+        if run is None:
+            raise RunError("the run ended without an answer")
+        return run
 
     def _take(self, event: Event) -> None:
         if isinstance(event, RunStarted):
@@ -153,6 +157,6 @@ class _Turn:
         self._progress.close()
 
     def way(self) -> list[str]:
-        """How the run is taken up again, if it began."""
+        """How the run is taken up again, if it began and has not come to its end."""
         began = self._began
         return [f"take it up: {self._way.to_run(began.run_id, began.session_id)}"] if began else []

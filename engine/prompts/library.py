@@ -16,6 +16,7 @@ from ..errors import Problem, PromptError
 from ..messages import Message
 from .budget import CURRENT, Rendering
 from .check import Checker
+from .contract import Contract
 from .environment import PromptEnvironment
 from .expression import Expression, parse_expression
 from .failure import prompt_error
@@ -76,6 +77,18 @@ class Prompts:
         with self._lock:
             found = self._find(name)
             return self._reader().template(found) if isinstance(found, Parsed) else []
+
+    def contract(self, name: str, given: Mapping[str, object]) -> list[Problem]:
+        """What in a sound template cannot hold for variables of these types.
+
+        `given` are Python types or JSON Schemas by name, of all that the template is given. A name
+        that is not among them is not judged here: `reads` tells which there are.
+        """
+        with self._lock:
+            found = self._find(name)
+            if not isinstance(found, Parsed):
+                return []
+            return Contract(self._find, self._environment.globals).check(found, given)
 
     def prompt_hash(self, name: str) -> str:
         """A sha256, in hex, of the sources of the template and of all it statically reaches."""

@@ -31,12 +31,16 @@ class Reader(ExpressionReader):
 
     def template(self, parsed: Parsed) -> list[Read]:
         """The reads of a template and of all it reaches, in reading order."""
-        self._walk_template(parsed, Place(parsed, Family(parsed, self._find), Scope()))
+        self.walk(parsed, Scope())
+        return list(self.found.values())
+
+    def walk(self, parsed: Parsed, around: Scope) -> None:
+        """Walk a template, and then the macros in it that nothing calls."""
+        self._walk_template(parsed, Place(parsed, Family(parsed, self._find), around))
         called = {macro for macro, _ in self._walked}
         for binding in self._macros:
             if binding.macro not in called and not binding.place.imported:
                 self.walk_macro(binding, frozenset())
-        return list(self.found.values())
 
     def expression(self, node: nodes.Expr, parsed: Parsed) -> list[Read]:
         """The reads of a condition."""
@@ -59,15 +63,19 @@ class Reader(ExpressionReader):
             if not place.is_child or isinstance(node, _SILENT):
                 self.visit(node, place)
 
+    def narrow(self, place: Place, test: nodes.Node, *, truth: bool) -> Place:
+        """The place where a test has come out as `truth`."""
+        return place.where(tests(test, truth))
+
     def visit_If(self, node: nodes.If, place: Place) -> None:
         outer = place
         branches: list[Scope] = []
         for each in (node, *node.elif_):
             self.visit_condition(each.test, place)
-            branch = place.branch(tests(each.test, True))
+            branch = self.narrow(place, each.test, truth=True).branch()
             self.visit_body(each.body, branch)
             branches.append(branch.scope)
-            place = place.where(tests(each.test, False))
+            place = self.narrow(place, each.test, truth=False)
         last = place.branch()
         self.visit_body(node.else_, last)
         outer.scope.join([*branches, last.scope])
@@ -79,32 +87,32 @@ class Reader(ExpressionReader):
     def visit_For(self, node: nodes.For, place: Place) -> None:
         self.visit(node.iter, place)
         inner = place.inside(node.body)
-        self._bind(node.target, inner)
+        self.bind(node.target, inner)
         inner.scope.bound["loop"] = None
         body = inner
         if node.test is not None:
             self.visit_condition(node.test, inner)
-            body = inner.where(tests(node.test, True))
+            body = self.narrow(inner, node.test, truth=True)
         self.visit_body(node.body, body)
         self.visit_body(node.else_, place.inside(node.else_))
 
     def visit_Assign(self, node: nodes.Assign, place: Place) -> None:
-        binding = self.binding(node.node, place)
+        binding = place.binding(node.node)
         if binding is None:
             self.visit(node.node, place)
-        self._bind(node.target, place, binding)
+        self.bind(node.target, place, binding)
 
     def visit_AssignBlock(self, node: nodes.AssignBlock, place: Place) -> None:
         self.visit_body(node.body, place.inside(node.body))
         if node.filter is not None:
             self.visit(node.filter, place)
-        self._bind(node.target, place)
+        self.bind(node.target, place)
 
     def visit_With(self, node: nodes.With, place: Place) -> None:
         self.visit_all(node.values, place)
         inner = place.inside(node.body)
         for target in node.targets:
-            self._bind(target, inner)
+            self.bind(target, inner)
         self.visit_body(node.body, inner)
 
     def visit_FilterBlock(self, node: nodes.FilterBlock, place: Place) -> None:
@@ -114,7 +122,7 @@ class Reader(ExpressionReader):
     def visit_CallBlock(self, node: nodes.CallBlock, place: Place) -> None:
         self.visit(node.call, place)
         inner = place.inside(node.body)
-        self._bind_arguments(node, inner)
+        self.bind_arguments(node, inner)
         self.visit_body(node.body, inner)
 
     def visit_Macro(self, node: nodes.Macro, place: Place) -> None:
@@ -150,7 +158,7 @@ class Reader(ExpressionReader):
         inner = replace(binding.place, guards=guards).inside(binding.macro.body)
         for name in ("caller", "varargs", "kwargs"):
             inner.scope.bound[name] = None
-        self._bind_arguments(binding.macro, inner)
+        self.bind_arguments(binding.macro, inner)
         self.visit_body(binding.macro.body, inner)
 
     def walk_block(self, name: str, level: int, place: Place) -> None:
@@ -181,7 +189,7 @@ class Reader(ExpressionReader):
         found = [self._find(name) for name in names if name not in place.within]
         return [each for each in found if isinstance(each, Parsed)]
 
-    def _bind(self, target: nodes.Node, place: Place, binding: Binding = None) -> None:
+    def bind(self, target: nodes.Node, place: Place, binding: Binding = None) -> None:
         match target:
             case nodes.Name():
                 place.scope.bound[target.name] = binding
@@ -189,9 +197,9 @@ class Reader(ExpressionReader):
                 self.note(target, target.name, target.name, place)
             case _:
                 for each in target.iter_child_nodes():
-                    self._bind(each, place)
+                    self.bind(each, place)
 
-    def _bind_arguments(self, node: nodes.Macro | nodes.CallBlock, place: Place) -> None:
+    def bind_arguments(self, node: nodes.Macro | nodes.CallBlock, place: Place) -> None:
         for argument in node.args:
             place.scope.bound[argument.name] = None
         self.visit_all(node.defaults, place)

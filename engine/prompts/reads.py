@@ -74,7 +74,7 @@ class ExpressionReader(NodeVisitor, ABC):
             self.visit(node, place)
 
     def visit_Name(self, node: nodes.Name, place: Place) -> None:
-        self.walk_unknown_call(self.binding(node, place))
+        self.walk_unknown_call(place.binding(node))
         self.note(node, node.name, node.name, place)
 
     def visit_Getattr(self, node: nodes.Getattr, place: Place) -> None:
@@ -97,7 +97,7 @@ class ExpressionReader(NodeVisitor, ABC):
             self.generic_visit(node, place)
 
     def visit_Call(self, node: nodes.Call, place: Place) -> None:
-        binding = self.binding(node.node, place)
+        binding = place.binding(node.node)
         if (block := block_call(node)) is not None:
             self._print_block(block, place)
         elif isinstance(binding, MacroBinding):
@@ -136,19 +136,6 @@ class ExpressionReader(NodeVisitor, ABC):
             case _:
                 self.visit(node, place)
 
-    def binding(self, node: nodes.Node, place: Place) -> Binding:
-        """What is known of the name that an expression is, if it is one."""
-        match node:
-            case nodes.Name():
-                return place.scope.find(node.name).binding
-            case nodes.Getattr(node=nodes.Name(name=name)):
-                module = place.scope.find(name).binding
-                if isinstance(module, ModuleBinding):
-                    return module.scope.find(node.attr).binding
-                return None
-            case _:
-                return None
-
     def note(
         self, node: nodes.Node, name: str, path: str, place: Place, *, guarded: bool = False
     ) -> None:
@@ -170,7 +157,7 @@ class ExpressionReader(NodeVisitor, ABC):
         self.note(node, node.name, node.name, place, guarded=True)
 
     def _read_path(self, node: nodes.Node, place: Place) -> None:
-        self.walk_unknown_call(self.binding(node, place))
+        self.walk_unknown_call(place.binding(node))
         parts: list[str] = []
         keys: list[nodes.Node] = []
         while isinstance(node, nodes.Getattr | nodes.Getitem):

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 from jinja2 import nodes
 
+from .known import Known
 from .tree import Family, Parsed, Version
 
 
@@ -26,7 +27,14 @@ class ModuleBinding:
     scope: Scope
 
 
-Binding: TypeAlias = MacroBinding | ModuleBinding | None
+@dataclass(frozen=True, slots=True, eq=False)
+class ValueBinding:
+    """A name that stands for a value of which something is known."""
+
+    known: Known
+
+
+Binding: TypeAlias = MacroBinding | ModuleBinding | ValueBinding | None
 """What is known of a name that is set: None is any value."""
 
 
@@ -107,7 +115,8 @@ class Scope:
 class Place:
     """Where a walk through a template stands.
 
-    `guards` are the names that a test has found to be there. `within` are the templates around
+    `guards` are the names that a test has found to be there, `filled` the paths that it has found
+    not to be None, each with what its first name stood for then. `within` are the templates around
     this one, `blocks` the blocks; `version` is the block that `super()` goes on from, and how deep.
     `is_child` is true at the top of a template that extends another, where nothing is printed;
     `imported` in a template that is only imported.
@@ -117,6 +126,7 @@ class Place:
     family: Family
     scope: Scope
     guards: frozenset[str] = frozenset()
+    filled: frozenset[tuple[str, Binding]] = frozenset()
     within: tuple[str, ...] = ()
     blocks: tuple[Version, ...] = ()
     version: tuple[str, int] | None = None
@@ -131,9 +141,22 @@ class Place:
         """The same place where `names` are known to be there."""
         return replace(self, guards=self.guards | names) if names else self
 
-    def branch(self, names: frozenset[str] = frozenset()) -> Place:
-        """One way through an `if`, where `names` are known to be there."""
-        return replace(self, guards=self.guards | names, scope=Scope(self.scope, branch=True))
+    def branch(self) -> Place:
+        """One way through an `if`."""
+        return replace(self, scope=Scope(self.scope, branch=True))
+
+    def binding(self, node: nodes.Node) -> Binding:
+        """What is known of the name, or the name in a module, that an expression is."""
+        match node:
+            case nodes.Name():
+                return self.scope.find(node.name).binding
+            case nodes.Getattr(node=nodes.Name(name=name)):
+                module = self.scope.find(name).binding
+                if isinstance(module, ModuleBinding):
+                    return module.scope.find(node.attr).binding
+                return None
+            case _:
+                return None
 
     def for_block(self) -> Place:
         """The same place as a block sees it that is not `scoped`."""

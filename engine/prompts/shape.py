@@ -16,7 +16,7 @@ from jinja2.visitor import NodeVisitor
 from ..errors import Problem
 from .position import Lines, Position, position_of
 from .role import is_replay, role_of
-from .tree import Family, Find, Parsed, Version, block_call, named
+from .tree import Family, Find, Parsed, Version, block_call, named, start_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +183,8 @@ def _printed(node: nodes.Node, template: Parsed) -> Position | None:
     for child in node.nodes:
         if not isinstance(child, nodes.TemplateData):
             if block_call(child) is None:
-                return _start(child)
+                return start_of(child)
         elif text := child.data.lstrip():
             offset = position_of(child.lineno).offset + len(child.data) - len(text)
             return Lines(template.source.text).position(offset)
     return None
-
-
-def _start(node: nodes.Node) -> Position:
-    """The first character of an expression: its node may carry the place of an operator."""
-    parts = (node, *node.find_all(nodes.Expr))
-    return min((position_of(part.lineno) for part in parts), key=lambda place: place.offset)

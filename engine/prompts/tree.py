@@ -138,3 +138,9 @@ def block_call(node: nodes.Expr) -> str | None:
     if isinstance(called, nodes.Getattr) and isinstance(called.node, nodes.Name):
         return called.attr if called.node.name == "self" else None
     return None
+
+
+def start_of(node: nodes.Node) -> Position:
+    """The first character of an expression: its node may carry the place of an operator."""
+    parts = (node, *node.find_all(nodes.Expr))
+    return min((position_of(part.lineno) for part in parts), key=lambda place: place.offset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import Graph, InputError, ModelError, PromptError, Retry
@@ -12,6 +12,7 @@ from engine.errors import BudgetExceeded
 from nodes import Member
 
 
+@settings(deadline=None)
 @given(
     attempt=st.integers(1, 5000),
     wait=st.floats(0.001, 100),

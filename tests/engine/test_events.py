@@ -1,5 +1,6 @@
 """What a run tells: numbered without gaps, one end, and the answer to the letter."""
 
+# ruff: noqa: ANN401  users pass what they like
 from __future__ import annotations
 
 import asyncio

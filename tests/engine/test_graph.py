@@ -16,6 +16,7 @@ from engine import (
     Instead,
     ModelSpec,
     Node,
+    OnError,
     Retry,
     Timeout,
 )
@@ -72,7 +73,11 @@ def lookup(message: str) -> str:
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=12)
 json: st.SearchStrategy[JSON] = st.recursive(
-    st.none() | st.booleans() | st.integers(-99, 99) | st.floats(allow_nan=False, allow_infinity=False) | words,
+    st.none()
+    | st.booleans()
+    | st.integers(-99, 99)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | words,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(words, inner, max_size=2),
     max_leaves=4,
 )  # fmt: skip
@@ -85,7 +90,8 @@ models = (
     | words
     | st.builds(ModelSpec, id=words, temperature=st.floats(0, 2), fallback=st.lists(words))
 )
-on_errors = st.sampled_from([None, "fail", "skip"]) | st.builds(Instead, value=json)
+no_errors: list[OnError | None] = [None, "fail", "skip"]
+on_errors = st.sampled_from(no_errors) | st.builds(Instead, value=json)
 prompts = st.sampled_from(["member.jinja", "Say\n{{ input.message }}\n", "\n  \tlast {{ now }}"])
 common = {
     "model": models,
@@ -96,9 +102,7 @@ common = {
     "description": st.just("") | words,
 }
 members = st.builds(Member, role=words, prompt=prompts, **common)
-loaders = st.builds(
-    HistoryLoader, runs=st.integers(0, 9), messages=st.none() | st.integers(0, 9)
-)
+loaders = st.builds(HistoryLoader, runs=st.integers(0, 9), messages=st.none() | st.integers(0, 9))
 pythons = st.builds(Python, call=st.just(lookup), when=st.sampled_from([None, "input.message"]))
 
 
@@ -147,7 +151,11 @@ def graphs(draw: st.DrawFn) -> Graph:
     )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(graph=graphs())
 def test_a_graph_that_is_dumped_and_loaded_is_the_same(graph: Graph, tmp_path: Path) -> None:
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
@@ -191,7 +199,7 @@ def test_graphs_are_equal_if_they_say_the_same() -> None:
     assert polyglot() == polyglot()
     assert polyglot() != Graph(name="x", nodes={"a": Member()})
     assert polyglot() != "polyglot"
-    reordered = dict(reversed(polyglot().nodes.items()))
+    reordered = dict(reversed(list(polyglot().nodes.items())))
     other = Graph(
         name="polyglot",
         model="openai/gpt-5-mini",
@@ -365,3 +373,10 @@ def test_a_template_beside_the_file_comes_before_one_of_the_same_name(tmp_path: 
     (tmp_path / "prompts" / "member.jinja").unlink()
     graph = Graph.load(path, prompt_dirs=[tmp_path / "other"])
     assert graph.prompts.sources(graph.templates["a"]) == {"member.jinja": "Theirs\n"}
+
+
+@pytest.mark.parametrize("folders", ["prompts", 3, [3], None])
+def test_folders_of_templates_are_a_list(folders: object) -> None:
+    with pytest.raises(DefinitionError, match="prompt_dirs") as caught:
+        Graph(name="x", nodes={"a": Member()}, prompt_dirs=folders)  # type: ignore[arg-type]  # what this is about
+    assert all(problem.path[0] == "prompt_dirs" for problem in caught.value.problems)

@@ -1,4 +1,4 @@
-"""What is wrong in a graph file: all of it at once, at its place, in words that say how to go on."""
+"""What is wrong in a graph file: all at once, at its place, in words that say how to go on."""
 
 from __future__ import annotations
 
@@ -273,6 +273,22 @@ def test_a_cycle_names_each_edge_with_its_place(tmp_path: Path) -> None:
         assert edge in problem.message
 
 
+def test_every_cycle_is_told() -> None:
+    nodes = {
+        "a": Member(needs="b", reads="b"),
+        "b": Member(needs="a"),
+        "c": Member(needs="d"),
+        "d": Member(needs="c"),
+    }
+    with pytest.raises(DefinitionError) as caught:
+        Graph(name="x", nodes=nodes, output="a")
+    rounds = [problem.message for problem in caught.value.problems]
+    assert [("a needs b" in text, "c needs d" in text) for text in rounds] == [
+        (True, False),
+        (False, True),
+    ]
+
+
 def test_a_node_that_needs_itself_goes_round() -> None:
     with pytest.raises(DefinitionError, match=r"a needs a \(nodes.a.needs.0\)") as caught:
         Graph(name="x", nodes={"a": Member(needs="a")}, output="a")
@@ -330,7 +346,7 @@ def test_only_what_answers_can_be_the_output() -> None:
 
 
 def test_of_many_nodes_that_could_answer_only_the_first_are_named() -> None:
-    with pytest.raises(DefinitionError, match="n10, n11 and 18 more|n10, n11, and 18 more"):
+    with pytest.raises(DefinitionError, match="n10, n11, and 18 more could all answer"):
         Graph(name="x", nodes={f"n{index}": Member() for index in range(30)})
 
 
@@ -349,9 +365,7 @@ def test_what_a_template_file_gets_wrong_is_told_in_that_file(tmp_path: Path) ->
 def test_an_inline_template_is_told_by_its_keys_where_there_is_no_file() -> None:
     with pytest.raises(DefinitionError) as caught:
         Graph(name="x", nodes={"a": Member(prompt="Say\n{{ inptu }}")})
-    assert str(caught.value) == (
-        "nodes.a.prompt:2:4: unknown name 'inptu'; did you mean 'input'?"
-    )
+    assert str(caught.value) == ("nodes.a.prompt:2:4: unknown name 'inptu'; did you mean 'input'?")
 
 
 def test_a_broken_inline_template_is_told_where_it_breaks(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Two users never meet, and no two sessions either."""
 
+# ruff: noqa: ANN401  users pass what they like
 from __future__ import annotations
 
 import asyncio
@@ -133,10 +134,7 @@ def test_fifty_turns_at_once_of_one_session_come_one_after_the_other(store: Stor
 
     async def all_at_once() -> list[Any]:
         return await asyncio.gather(
-            *(
-                runner.arun(f"turn {n}", session_id="s", state={f"key{n}": n})
-                for n in range(50)
-            )
+            *(runner.arun(f"turn {n}", session_id="s", state={f"key{n}": n}) for n in range(50))
         )
 
     runs = wait_for(all_at_once())

@@ -77,6 +77,17 @@ def test_an_own_kind_is_written_and_loaded(tmp_path: Path) -> None:
     assert Graph.load(tmp_path / "again.yaml", kinds=kinds) == graph
 
 
+class Echoing(Node):
+    """Has a template of its own name, or none."""
+
+
+def test_a_kind_without_a_prompt_has_the_template_called_like_it(tmp_path: Path) -> None:
+    written(tmp_path, "Hello\n", name="prompts/echoing.jinja")
+    here = Graph(name="x", nodes={"a": Echoing()}, prompt_dirs=[tmp_path / "prompts"])
+    assert here.templates == {"a": "echoing.jinja"}
+    assert Graph(name="x", nodes={"a": Echoing()}).templates == {}
+
+
 def test_an_own_kind_is_as_readable_when_wrong(tmp_path: Path) -> None:
     path = written(tmp_path, "name: x\nnodes: {a: {kind: translator, langage: French}}\n")
     problems = refused(path, {"translator": Translator})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from engine.plan import Cycle, Edge, Plan, Progress, Skip
@@ -35,7 +37,11 @@ def test_two_labels_to_one_node_are_one_vote() -> None:
 
 
 def test_a_skip_tells_every_reason_once() -> None:
-    edges = [Edge("r", "d", "route", ("x",)), Edge("a", "d", "needs"), Edge("s", "d", "route", ("x",))]
+    edges = [
+        Edge("r", "d", "route", ("x",)),
+        Edge("a", "d", "needs"),
+        Edge("s", "d", "route", ("x",)),
+    ]
     plan = Plan({"r": "any", "a": "any", "s": "any", "d": "any"}, edges)
     records = {
         "r": Record("r", "done", choices=("y", "z")),
@@ -47,7 +53,10 @@ def test_a_skip_tells_every_reason_once() -> None:
 
 
 def test_what_comes_before_and_after_reaches_through_others() -> None:
-    plan = Plan(dict.fromkeys("abcde", "any"), [Edge("a", "b", "needs"), Edge("b", "c", "reads"), Edge("a", "c", "needs")])
+    plan = Plan(
+        dict.fromkeys("abcde", "any"),
+        [Edge("a", "b", "needs"), Edge("b", "c", "reads"), Edge("a", "c", "needs")],
+    )
     assert plan.before("c") == {"a", "b"}
     assert plan.after(["a"]) == {"b", "c"}
     assert plan.after([]) == plan.before("e") == frozenset()
@@ -64,7 +73,10 @@ def test_progress_goes_on_from_final_records_only() -> None:
 
 def test_a_thousand_nodes_are_put_in_order() -> None:
     ids = [f"n{index}" for index in range(1000)]
-    chain = Plan(dict.fromkeys(reversed(ids), "any"), [Edge(a, b, "needs") for a, b in zip(ids, ids[1:], strict=False)])
+    chain = Plan(
+        dict.fromkeys(reversed(ids), "any"),
+        [Edge(a, b, "needs") for a, b in itertools.pairwise(ids)],
+    )
     assert chain.order == tuple(ids)
     fan = Plan(dict.fromkeys(ids, "any"), [Edge("n0", each, "needs") for each in ids[1:]])
     assert fan.stop("n0").followers == tuple(ids[1:])

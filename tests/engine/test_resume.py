@@ -1,5 +1,6 @@
 """A run that was cut short is taken up where it stopped: nothing twice, nothing lost."""
 
+# ruff: noqa: ANN401  users pass what they like
 from __future__ import annotations
 
 import asyncio
@@ -109,9 +110,9 @@ def test_a_crash_at_any_point_loses_nothing_and_runs_nothing_twice(
     expected = whole.run("again", run_id="r2", **ids)
 
     with pytest.raises(Crash):
-        Runner(
-            desk(), model=desk_model(), store=Crashing(store, method, number, when)
-        ).run("again", run_id="r2", **ids)
+        Runner(desk(), model=desk_model(), store=Crashing(store, method, number, when)).run(
+            "again", run_id="r2", **ids
+        )
     kept = finished(store, "r2")
     if (method, when) == ("finish", "after"):
         with pytest.raises(InputError, match="nothing to resume"):
@@ -144,7 +145,8 @@ def test_what_was_done_before_is_told_as_replayed() -> None:
     holds_together(events)
     assert of(events, RunStarted)[0].resumed
     replayed = {
-        event.node: event.replayed for event in of(events, NodeFinished) + of(events, NodeSkipped)  # type: ignore[operator]  two kinds of events
+        event.node: event.replayed
+        for event in of(events, NodeFinished) + of(events, NodeSkipped)  # type: ignore[operator]  two kinds of events
     }
     assert replayed == {
         "history": True,
@@ -348,7 +350,9 @@ def killed_graph() -> Graph:
         **graph.nodes,
         "english": Python(call=shout),
         "loud": Python(call=shout),
-        "french": Member(needs="loud", model={"id": "m", "temperature": 0.5}, timeout=Timeout(total=9)),
+        "french": Member(
+            needs="loud", model={"id": "m", "temperature": 0.5}, timeout=Timeout(total=9)
+        ),
     }
     return desk(nodes=nodes)
 
@@ -363,7 +367,7 @@ def test_a_killed_process_leaves_a_run_that_another_process_finishes(
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert killed.returncode == -9, killed.stderr
     store, model = TinyDBStore(tmp_path), desk_model()

@@ -1,5 +1,6 @@
 """What a runner takes, what it refuses, and what the graph's limits do."""
 
+# ruff: noqa: ANN401  users pass what they like
 from __future__ import annotations
 
 import asyncio

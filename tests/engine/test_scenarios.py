@@ -38,7 +38,9 @@ def team(seed: int) -> tuple[Plan, Choices, frozenset[str]]:
     return plan, choices, optional
 
 
-def turns(plan: Plan, choices: Choices, optional: frozenset[str]) -> list[dict[str, frozenset[str]]]:
+def turns(
+    plan: Plan, choices: Choices, optional: frozenset[str]
+) -> list[dict[str, frozenset[str]]]:
     """Each turn that can happen: the nodes that run, with what they choose."""
     found: list[dict[str, frozenset[str]]] = []
     ways = [choices[router] for router in choices]
@@ -93,6 +95,7 @@ def test_where_there_are_too_many_ways_nothing_is_called_impossible() -> None:
     assert 2 ** len(choices) > LIMIT
     scenarios = Scenarios(plan, choices, frozenset())
     assert not scenarios.never_runs("end")
+    assert not scenarios.runs_unchosen("end", "r0")
 
 
 def test_where_choices_are_left_out_nothing_is_called_impossible() -> None:

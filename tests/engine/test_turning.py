@@ -1,5 +1,6 @@
 """A run from its first moment to its last: stores that fail, callers that walk away."""
 
+# ruff: noqa: ANN401  users pass what they like
 from __future__ import annotations
 
 import asyncio
@@ -53,7 +54,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 class Failing:
     """A store whose `method` fails from its `after`-th call on."""
 
-    def __init__(self, store: Store, method: str, error: Exception, after: int = 1) -> None:
+    def __init__(self, store: Store, method: str, error: BaseException, after: int = 1) -> None:
         self._store, self._method, self._error, self._left = store, method, error, after
 
     def __getattr__(self, name: str) -> Any:
@@ -70,7 +71,7 @@ class Failing:
         return fail
 
 
-def failing(method: str, error: Exception, after: int = 1) -> tuple[Any, MemoryStore]:
+def failing(method: str, error: BaseException, after: int = 1) -> tuple[Any, MemoryStore]:
     inner = MemoryStore()
     return Failing(inner, method, error, after), inner
 
@@ -280,11 +281,9 @@ class Slow:
         return slow
 
 
-@pytest.mark.parametrize("method", ["finish", "release"])
-def test_a_cancellation_that_comes_when_all_is_done_comes_too_late(method: str) -> None:
+def test_a_cancellation_that_comes_when_all_is_done_comes_too_late() -> None:
     async def scenario() -> None:
-        inner = MemoryStore()
-        store: Any = Slow(inner, method)
+        store: Any = Slow(MemoryStore(), "finish")
         runner = Runner(desk(), model=desk_model(), store=store)
         task = asyncio.create_task(runner.arun("hi", session_id="s"))
         await store.begun.wait()
@@ -339,11 +338,25 @@ def test_a_cancelled_run_whose_store_fails_is_cancelled_all_the_same() -> None:
     assert isinstance(events[-1], RunCancelled)
 
 
+def test_a_loop_that_is_torn_down_under_the_store_cancels_the_run() -> None:
+    store, _ = failing("finish", asyncio.CancelledError())
+    events: list[Event] = []
+
+    async def scenario() -> None:
+        turning = _turning(Runner(desk(), model=desk_model(), store=store))
+        with pytest.raises(asyncio.CancelledError):
+            await turning.run(events.append)
+
+    wait_for(scenario())
+    holds_together(events)
+    assert isinstance(events[-1], RunCancelled)
+
+
 def test_side_by_side_nodes_all_end_when_the_run_is_cancelled() -> None:
     async def scenario() -> None:
         model = Telling()
         graph = desk(nodes=dict(desk().nodes))
-        nodes: Any = {name: graph.nodes["english"] for name in ("a", "b", "c")}
+        nodes: Any = dict.fromkeys(("a", "b", "c"), graph.nodes["english"])
         team = type(graph)(name="g", model="m", nodes=nodes, output="a")
         task = asyncio.create_task(Runner(team, model=model).arun("hi"))
         await model.said.wait()
@@ -363,5 +376,5 @@ def test_the_last_event_of_a_run_that_went_well_has_the_run() -> None:
 
 
 def _turning(runner: Runner) -> Turning:
-    make: Callable[..., Turning] = runner._turning  # noqa: SLF001  a run with a listener of ours
+    make: Callable[..., Turning] = runner._turning
     return make("hi", None, "s", None, "r")

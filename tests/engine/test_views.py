@@ -1,5 +1,6 @@
 """What templates see of values, nodes and graphs."""
 
+# ruff: noqa: ANN401  users pass what they like
 from __future__ import annotations
 
 import json
@@ -64,13 +65,13 @@ def test_what_a_node_gave_reads_the_same_by_id_and_upstream() -> None:
     nodes = {"one": Python(call=lambda: {"items": [{"keys": 1}], "name": "n"})}
     assert rendered("{{ one.output['items'][0]['keys'] }}", nodes) == "1"
     assert rendered("{{ upstream[0].output.items[0].keys }}", nodes) == "1"
-    assert rendered("{{ upstream[0].output }}", nodes) == (
-        '{"items": [{"keys": 1}], "name": "n"}'
-    )
+    assert rendered("{{ upstream[0].output }}", nodes) == ('{"items": [{"keys": 1}], "name": "n"}')
 
 
 def test_the_session_state_is_read_by_key_whatever_the_key_is_called() -> None:
-    template = "{{ session.state['items'] }} {{ session.state.deep.keys }} {{ session.state | tojson }}"
+    template = (
+        "{{ session.state['items'] }} {{ session.state.deep.keys }} {{ session.state | tojson }}"
+    )
     assert rendered(template, items=3, deep={"keys": 4}) == (
         '3 4 {"deep": {"keys": 4}, "items": 3}'
     )
@@ -90,7 +91,9 @@ def test_the_names_that_every_template_has() -> None:
 
 def test_a_loader_called_history_is_what_history_means() -> None:
     def loader(nodes: dict[str, Any]) -> str | None:
-        return Views(Graph(name="g", model="m", nodes={**nodes, "end": Member()}, output="end")).loader
+        return Views(
+            Graph(name="g", model="m", nodes={**nodes, "end": Member()}, output="end")
+        ).loader
 
     assert loader({}) is None
     assert loader({"past": HistoryLoader()}) == "past"

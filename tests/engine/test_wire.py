@@ -1,5 +1,6 @@
 """The whole way down: a graph file, the real client, bytes on loopback."""
 
+# ruff: noqa: ANN401  users pass what they like
 from __future__ import annotations
 
 import json
@@ -95,8 +96,7 @@ def test_exactly_the_rendered_messages_go_over_the_wire(stub: StubProvider) -> N
     ]
     recorded = [exchange for record in first.records.values() for exchange in record.exchanges]
     assert [
-        [(message.role, message.content) for message in exchange.messages]
-        for exchange in recorded
+        [(message.role, message.content) for message in exchange.messages] for exchange in recorded
     ] == [sent(request) for request in (router, member, summary)], "what is kept is what was sent"
     assert first.usage.calls == 3
     assert first.usage.input_tokens > 0
@@ -118,7 +118,7 @@ def faulty(stub: StubProvider, *faults: StubAnswer, **defaults: Any) -> list[Eve
             return left.pop(0)
         return answers(request)
 
-    stub._handler = handler  # noqa: SLF001  our own stub
+    stub._handler = handler
     events = heard(Runner(polyglot(stub, **defaults), store=MemoryStore()))
     holds_together(events)
     return events

@@ -1,5 +1,6 @@
 """The kinds of nodes at work: what they ask, what they give, what they keep."""
 
+# ruff: noqa: ANN401  users pass what they like
 from __future__ import annotations
 
 import functools
@@ -218,9 +219,7 @@ def test_where_no_rule_holds_the_default_is_taken() -> None:
         by_rule("z", ScriptedModel("text"), routes=routes, select="many", allow_none=True)
 
 
-@pytest.mark.parametrize(
-    ("join", "ran"), [("any", True), ("all", False), ("always", True)]
-)
+@pytest.mark.parametrize(("join", "ran"), [("any", True), ("all", False), ("always", True)])
 def test_a_join_after_branches_of_unequal_depth(join: str, ran: bool) -> None:
     order: list[str] = []
     model = ScriptedModel([["long"]])
@@ -236,9 +235,7 @@ def test_a_join_after_branches_of_unequal_depth(join: str, ran: bool) -> None:
         name="g",
         model="m",
         nodes={
-            "router": Router(
-                routes={"long": {"to": "l1"}, "short": {"to": "s1"}}, select="many"
-            ),
+            "router": Router(routes={"long": {"to": "l1"}, "short": {"to": "s1"}}, select="many"),
             "l1": Python(call=note("l1")),
             "l2": Python(call=note("l2"), needs=["l1"]),
             "l3": Python(call=note("l3"), needs=["l2"]),
@@ -325,7 +322,10 @@ def test_the_window_is_the_last_turns_oldest_first(
     runner.run("question 5", session_id="s")
     sent = model.requests[-1].messages
     assert [message.content for message in sent[1:-1]] == expected
-    assert all(message.role == {"q": "user", "a": "assistant"}[message.content[0]] for message in sent[1:-1])
+    assert all(
+        message.role == {"q": "user", "a": "assistant"}[message.content[0]]
+        for message in sent[1:-1]
+    )
     assert sent[-1].content.strip() == "question 5"
 
 
@@ -338,9 +338,7 @@ def test_summary_and_window_together_show_every_turn_exactly_once(
     runner = Runner(chat(every=every, runs=window), store=store, model=model)
     for number in range(1, 10):
         runner.run(f"question {number}", session_id="s")
-        prompt = words_of(
-            [request for request in model.requests if request.schema is None][-1]
-        )
+        prompt = words_of([request for request in model.requests if request.schema is None][-1])
         covered = 0
         if "(sum up to " in prompt:
             covered = int(prompt.rpartition("(sum up to ")[2].partition(")")[0])
@@ -419,8 +417,13 @@ def test_a_summary_that_fails_leaves_the_old_one_and_the_run_complete(
     runner = Runner(chat(every=1), store=store, model=numbered())
     talk(runner, 1)
     script = ScriptedModel(
-        lambda request: Reply(bad) if isinstance(bad, str) and request.schema else bad
-        if request.schema else "answer"
+        lambda request: (
+            Reply(bad)
+            if isinstance(bad, str) and request.schema
+            else bad
+            if request.schema
+            else "answer"
+        )
     )
     run = Runner(chat(every=1), store=store, model=script).run("question 2", session_id="s")
     assert run.status == "done"
@@ -565,9 +568,7 @@ def test_what_a_function_changes_nobody_else_sees() -> None:
             "one": Python(call=lambda: {"n": [1]}),
             "spoil": Python(call=spoil, needs="one", params={"names": []}),
             "end": Python(
-                call=lambda one, session_state: Result(
-                    [one, session_state], state={"own": []}
-                ),
+                call=lambda one, session_state: Result([one, session_state], state={"own": []}),
                 needs="spoil",
             ),
         },
@@ -644,7 +645,7 @@ def test_what_cannot_be_kept_fails_the_node_and_names_it(result: Any) -> None:
 def test_a_function_is_found_when_the_graph_is_loaded_or_not_at_all() -> None:
     node = Python(call="tests.teams:alone")
     assert node.inputs() == {}
-    context = Context(**{name: None for name in Context.__dataclass_fields__} | {"node_id": "n"})  # type: ignore[arg-type]  nothing else is looked at
+    context = Context(**dict.fromkeys(Context.__dataclass_fields__) | {"node_id": "n"})  # type: ignore[arg-type]  nothing else is looked at
     with pytest.raises(InputError, match="was not found at load"):
         wait_for(node.run(context))
 
@@ -663,15 +664,15 @@ def test_state_of_a_node_is_its_own_and_comes_back_at_the_next_turn(store: Store
         name="g",
         nodes={
             "one": Python(call=count),
-            "two": Python(call=lambda state: len(state), needs="one"),
+            "two": Python(call=lambda state: [*state], needs="one"),
             "end": Python(call=lambda one, two: [one, two]),
         },
         output="end",
     )
     runner = Runner(graph, store=store)
     outputs = [runner.run("hi", session_id="s").records["end"].output for _ in range(3)]
-    assert outputs == [[0, 0], [1, 0], [2, 0]]
-    assert Runner(graph, store=store).run("hi", session_id="t").answer == "[0, 0]"
+    assert outputs == [[0, []], [1, []], [2, []]]
+    assert Runner(graph, store=store).run("hi", session_id="t").answer == "[0, []]"
 
 
 def test_usage_of_a_run_is_the_sum_of_its_nodes_and_unknown_cost_stays_unknown() -> None:
@@ -694,16 +695,19 @@ def test_usage_of_a_run_is_the_sum_of_its_nodes_and_unknown_cost_stays_unknown()
 
 
 def test_a_model_that_counts_nothing_was_asked_nevertheless() -> None:
-    run = Runner(desk(), model=ScriptedModel(lambda request: Reply(
-        "french" if request.choices else '{"summary": "s", "topics": []}'
-    ))).run("hi")
+    run = Runner(
+        desk(),
+        model=ScriptedModel(
+            lambda request: Reply("french" if request.choices else '{"summary": "s", "topics": []}')
+        ),
+    ).run("hi")
     assert run.usage == Usage(calls=3)
 
 
 def test_a_record_of_an_older_window_without_numbers_is_an_empty_history() -> None:
     graph = chat(runs=1)
     loader = graph.nodes["history"]
-    blank = Context(**{name: None for name in Context.__dataclass_fields__})  # type: ignore[arg-type]  the past is not asked
+    blank = Context(**dict.fromkeys(Context.__dataclass_fields__))  # type: ignore[arg-type]  the past is not asked
     history = wait_for(loader.recall(blank, "instead"))
     assert history == wait_for(loader.recall(blank, {}))
     assert Summarizer().summarized("text", {"topics": []}) is None

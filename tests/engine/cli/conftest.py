@@ -39,6 +39,7 @@ class Project:
 
     folder: Path
     more: dict[str, str] = field(default_factory=dict[str, str])
+    terminals: list[Terminal] = field(default_factory=list["Terminal"])
 
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name
@@ -83,7 +84,9 @@ class Project:
 
     def terminal(self, *words: str) -> Terminal:
         """The command at a terminal of its own."""
-        return Terminal(words, {**self.environment(), "TERM": "xterm-256color"})
+        made = Terminal(words, {**self.environment(), "TERM": "xterm-256color"})
+        self.terminals.append(made)
+        return made
 
 
 class Terminal:
@@ -91,6 +94,7 @@ class Terminal:
 
     def __init__(self, words: tuple[str, ...], environment: Mapping[str, str]) -> None:
         self.shown = ""
+        self._seen = 0
         ours, theirs = pty.openpty()
         self._ours = ours
         self._process = subprocess.Popen(
@@ -104,9 +108,10 @@ class Terminal:
         os.close(theirs)
 
     def wait_for(self, text: str) -> None:
-        """Read until the text is shown, or fail where it never will be."""
-        while text not in self.shown:
-            assert self._read(), f"{text!r} is not in {self.shown!r}"
+        """Read until the text is shown after what was waited for before, or fail."""
+        while text not in self.shown[self._seen :]:
+            assert self._read(), f"{text!r} is not in {self.shown[self._seen :]!r}"
+        self._seen = self.shown.index(text, self._seen) + len(text)
 
     def press(self, keys: str) -> None:
         os.write(self._ours, keys.encode())
@@ -119,8 +124,13 @@ class Terminal:
         """Read to the end; the exit code."""
         while self._read():
             pass
-        os.close(self._ours)
         return self._process.wait(timeout=30)
+
+    def close(self) -> None:
+        """Leave nothing behind, also of a test that failed."""
+        self._process.kill()
+        self._process.wait()
+        os.close(self._ours)
 
     def _read(self) -> bool:
         ready, _, _ = select.select([self._ours], [], [], 30)
@@ -134,14 +144,16 @@ class Terminal:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """An empty project but for a graph; nothing of the environment names a model or a store."""
     monkeypatch.chdir(tmp_path)
     for name in (*KEYS, "TEAMGRAPH_MODEL", "TEAMGRAPH_STORE"):
         monkeypatch.delenv(name, raising=False)
     made = Project(tmp_path)
     made.write("desk.yaml", DESK)
-    return made
+    yield made
+    for terminal in made.terminals:
+        terminal.close()
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_the_session_and_the_way_back_are_told(project: Project) -> None:
 
 def test_a_turn_that_fails_does_not_end_the_talk(project: Project) -> None:
     project.write(
-        "moody.py", "def mood(message):\n    return 'fine' if message == 'hi' else 1 / 0\n"
+        "moody.py", "async def mood(message):\n    return 'fine' if message == 'hi' else 1 / 0\n"
     )
     project.write("one.yaml", "name: one\nnodes:\n  a: {kind: python, call: 'moody:mood'}\n")
     done = project.teamgraph("chat", "one.yaml", "--allow", "moody", said="bad\nhi\n")
@@ -62,6 +62,7 @@ def test_at_a_terminal_ctrl_c_ends_the_turn_and_then_the_talk(
     terminal.wait_for("a lo")
     terminal.interrupt()
     terminal.wait_for("cancelled; what was done is kept")
+    terminal.wait_for("> ")
     terminal.press("again\n")
     terminal.wait_for("short")
     terminal.wait_for("done in ")

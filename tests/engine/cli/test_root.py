@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.metadata import version
+
+from engine.cli import main
 
 from .conftest import Project
 
@@ -52,3 +55,9 @@ def test_shells_complete_commands_and_their_options(project: Project) -> None:
     options = project.shell(complete.format("teamgraph run --mo", 2, program))
     assert commands.stdout.split() == ["chat", "check"]
     assert options.stdout.split() == ["--model"]
+    unknown = project.shell(complete.format("teamgraph zzz --mo", 2, program))
+    assert (unknown.returncode, unknown.stdout.split()) == (0, [])
+
+
+def test_importing_the_module_runs_nothing() -> None:
+    assert import_module("engine.cli.__main__").main is main

@@ -81,3 +81,25 @@ def test_control_characters_in_what_was_said_are_made_visible(project: Project) 
     shown = project.teamgraph("sessions", "show", "s").stdout
     assert "red \u241b[31malert\u2407" in shown
     assert "\x1b" not in project.teamgraph("sessions", "list").stdout
+
+
+def test_a_damaged_session_is_left_out_with_a_warning_that_names_it(project: Project) -> None:
+    say(project, "one", "whole")
+    say(project, "two", "broken")
+    say(project, "three", "broken")
+    (journal,) = (
+        path for path in project.folder.rglob("*.jsonl") if b'"broken"' in path.read_bytes()
+    )
+    journal.write_bytes(journal.read_bytes().replace(b"two", b"tow"))
+    done = project.apart("sessions", "list", "--json")
+    assert done.returncode == 0
+    assert [one["session_id"] for one in json.loads(done.stdout)] == ["whole"]
+    assert done.stderr.startswith("warning: a session was left out: ")
+    assert ".py" not in done.stderr
+
+
+def test_what_libraries_warn_of_is_not_shown(project: Project) -> None:
+    project.write("noisy.py", "import warnings\n\ndef say(message):\n    warnings.warn('noise')\n")
+    project.write("one.yaml", "name: one\nnodes:\n  a: {kind: python, call: 'noisy:say'}\n")
+    done = project.apart("run", "one.yaml", "hello", "--allow", "noisy")
+    assert "noise" not in done.stderr

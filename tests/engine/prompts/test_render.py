@@ -205,14 +205,21 @@ def test_a_bare_name_that_is_missing_is_false() -> None:
     assert text(source, french="oui") == "yesouioui"
 
 
+def test_a_key_that_a_mapping_has_not_is_false() -> None:
+    source = "{% if state.vip %}vip{% else %}no{% endif %}{{ state.vip or '-' }}"
+    assert text(source, state={}) == "no-"
+    assert text(source, state={"vip": 1}) == "vip1"
+
+
 @pytest.mark.parametrize(
     ("source", "told"),
     [
         ("{{ routs }}", "'routs' is undefined; did you mean 'routes'?"),
-        ("{{ xyz }}", "'xyz' is undefined; this prompt is given: input, routes"),
-        ("{% if input.foo %}{% endif %}", "'dict object' has no attribute 'foo'"),
+        ("{{ xyz }}", "'xyz' is undefined; this prompt is given: input, message, routes"),
+        ("{% if input.foo.bar %}{% endif %}", "'dict object' has no attribute 'foo'"),
+        ("{% if message.foo %}{% endif %}", "has no attribute 'foo'"),
         ("{{ input.foo }}", "'dict object' has no attribute 'foo'"),
-        ("{{ xyz.foo }}", "'xyz' is undefined; this prompt is given: input, routes"),
+        ("{{ xyz.foo }}", "'xyz' is undefined; this prompt is given: input, message, routes"),
         ("{% for x in xyz %}{% endfor %}", "'xyz' is undefined"),
         ("{{ [xyz] | tojson }}", "'xyz' is undefined"),
         ("{{ 1 / 0 }}", "division by zero"),
@@ -221,7 +228,8 @@ def test_a_bare_name_that_is_missing_is_false() -> None:
     ],
 )
 def test_what_cannot_be_rendered_says_why(source: str, told: str) -> None:
-    error = failure("ok\n" + source, input={}, routes=[])
+    message = Message(role="user", content="")
+    error = failure("ok\n" + source, input={}, routes=[], message=message)
     assert told in str(error)
     assert (error.template, error.line) == ("a.inline", 2)
     assert error.__cause__ is not None

@@ -1,0 +1,195 @@
+"""Checks a template against what is known of the values that it is given.
+
+It is walked as for its reads, but every expression is followed to what it can be: a field that is
+not there, a None that would be printed, a comparison that never holds are found at load. What
+cannot be told is never held against a template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any, TypedDict
+
+from jinja2 import nodes
+
+from ..errors import Problem, closest
+from .judge import Judge, said
+from .known import ANYTHING, TEXT, Fields, Known, Plain, Row, Words, item_of, of
+from .narrow import where
+from .reader import Reader
+from .role import is_replay
+from .scope import Binding, MacroBinding, Place, Scope, ValueBinding
+from .tree import Find, Parsed, start_of
+from .values import Values
+
+_DEEPEST = 3
+"""How often a macro is followed into itself."""
+
+
+class Contract(Reader):
+    """Walks one template with what is known of its variables."""
+
+    def __init__(self, find: Find, known: Collection[str]) -> None:
+        super().__init__(find, known)
+        self._judge = Judge()
+        self._values = Values(self, self._judge)
+        self._active: list[nodes.Macro] = []
+        self._calls: set[tuple[object, ...]] = set()
+
+    def check(self, parsed: Parsed, given: Mapping[str, object]) -> list[Problem]:
+        """What cannot hold; `given` are the variables' Python types or JSON Schemas."""
+        bound: dict[str, Binding] = {name: ValueBinding(of(each)) for name, each in given.items()}
+        self.walk(parsed, Scope(bound=bound))
+        return list(self._judge.problems)
+
+    def visit(self, node: nodes.Node, *args: Place) -> object:
+        """Walk a statement, or follow an expression."""
+        if isinstance(node, nodes.Expr):
+            return self._values.of(node, *args)
+        walked: object = super().visit(node, *args)
+        return walked
+
+    def visit_condition(self, node: nodes.Node, place: Place) -> None:
+        self._values.of(node, place)
+
+    def narrow(self, place: Place, test: nodes.Node, *, truth: bool) -> Place:
+        return where(place, test, truth=truth)
+
+    def visit_Output(self, node: nodes.Output, place: Place) -> None:
+        for child in node.nodes:
+            if is_replay(node):
+                self._values.of(child, place)
+            elif not isinstance(child, nodes.TemplateData):
+                self._values.printed(child, place)
+
+    def visit_For(self, node: nodes.For, place: Place) -> None:
+        known = self._judge.without_none(node.iter, self._values.of(node.iter, place), place)
+        if _is_single(known):
+            told = f"{said(node.iter)} is no list, so there is nothing to loop over"
+            self._judge.tell(start_of(node.iter), place, "P007", told)
+        inner = place.inside(node.body)
+        self.bind(node.target, inner, ValueBinding(item_of(known)))
+        inner.scope.bound["loop"] = ValueBinding(Fields("loop", _Loop))
+        body = inner
+        if node.test is not None:
+            self.visit_condition(node.test, inner)
+            body = self.narrow(inner, node.test, truth=True)
+        self.visit_body(node.body, body)
+        self.visit_body(node.else_, place.inside(node.else_))
+
+    def visit_Assign(self, node: nodes.Assign, place: Place) -> None:
+        known = ValueBinding(self._values.of(node.node, place))
+        self.bind(node.target, place, place.binding(node.node) or known)
+
+    def visit_AssignBlock(self, node: nodes.AssignBlock, place: Place) -> None:
+        super().visit_AssignBlock(node, place)
+        self.bind(node.target, place, ValueBinding(TEXT))
+
+    def visit_With(self, node: nodes.With, place: Place) -> None:
+        found = [ValueBinding(self._values.of(value, place)) for value in node.values]
+        inner = place.inside(node.body)
+        for target, binding in zip(node.targets, found, strict=True):
+            self.bind(target, inner, binding)
+        self.visit_body(node.body, inner)
+
+    def bind(self, target: nodes.Node, place: Place, binding: Binding = None) -> None:
+        if not isinstance(target, nodes.Tuple):
+            super().bind(target, place, binding)
+            return
+        known = binding.known if isinstance(binding, ValueBinding) else ANYTHING
+        parts = known.parts if isinstance(known, Row) else ()
+        for index, each in enumerate(target.items):
+            self.bind(each, place, ValueBinding(parts[index] if index < len(parts) else ANYTHING))
+
+    def walk_macro(self, binding: MacroBinding, guards: frozenset[str]) -> None:
+        self._enter(binding, {}, binding.place)
+
+    def call_macro(
+        self, binding: MacroBinding, call: nodes.Call, given: Mapping[int | str, Known], at: Place
+    ) -> None:
+        """Walk a macro with what it is given, and check that it is given what it needs."""
+        names = [argument.name for argument in binding.macro.args]
+        if call.dyn_args is None and call.dyn_kwargs is None:
+            self._check_call(binding.macro, call, given, at)
+        named = {names[key]: each for key, each in given.items()
+                 if isinstance(key, int) and key < len(names)}  # fmt: skip
+        named |= {key: each for key, each in given.items() if isinstance(key, str)}
+        self._enter(binding, named, at)
+
+    def print_block(self, block: str, place: Place) -> None:
+        """Walk the block that `self.NAME()` or `super()` prints."""
+        self._print_block(block, place)
+
+    def _check_call(
+        self,
+        macro: nodes.Macro,
+        call: nodes.Call,
+        given: Mapping[int | str, Known],
+        at: Place,
+    ) -> None:
+        names = [argument.name for argument in macro.args]
+        used = {each.name for each in macro.find_all(nodes.Name)}
+        needed = names[: len(names) - len(macro.defaults)]
+        for index, name in enumerate(needed):
+            if index not in given and name not in given:
+                self._tell_call(call, at, f"macro {macro.name!r} needs {name!r}")
+        for key in given:
+            if isinstance(key, int) and key >= len(names) and "varargs" not in used:
+                self._tell_call(call, at, f"macro {macro.name!r} takes {len(names)} arguments only")
+            if isinstance(key, str) and key not in (*names, "caller") and "kwargs" not in used:
+                told = f"macro {macro.name!r} has no argument {key!r}"
+                self._tell_call(call, at, told, closest(key, names))
+
+    def _tell_call(self, call: nodes.Call, at: Place, told: str, near: str | None = None) -> None:
+        self._judge.tell(start_of(call.node), at, "P009", told, near)
+
+    def _enter(self, binding: MacroBinding, named: Mapping[str, Known], at: Place) -> None:
+        macro = binding.macro
+        known = [named.get(argument.name) for argument in macro.args]
+        key = (macro, *known, at.filled)
+        if key in self._calls or self._active.count(macro) >= _DEEPEST:
+            return
+        self._calls.add(key)
+        self._walked.add((macro, frozenset()))
+        inner = replace(binding.place, filled=at.filled).inside(macro.body)
+        for name in ("caller", "varargs", "kwargs"):
+            inner.scope.bound[name] = None
+        self.bind_arguments(macro, inner)
+        for argument, each in zip(macro.args, known, strict=True):
+            if each is not None:
+                inner.scope.bound[argument.name] = ValueBinding(each)
+        self._active.append(macro)
+        self.visit_body(macro.body, inner)
+        self._active.pop()
+
+
+class _Loop(TypedDict):
+    """What `loop` has inside of a loop."""
+
+    index: int
+    index0: int
+    revindex: int
+    revindex0: int
+    length: int
+    depth: int
+    depth0: int
+    first: bool
+    last: bool
+    previtem: Any
+    nextitem: Any
+    cycle: Any
+    changed: Any
+
+
+def _is_single(known: Known) -> bool:
+    """Whether the value is certainly no list, text or mapping."""
+    match known:
+        case Plain(kind=kind):
+            return kind is not str
+        case Words(words=words):
+            return not isinstance(words[0], str)
+        case Fields():
+            return True
+        case _:
+            return False

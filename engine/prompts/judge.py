@@ -1,0 +1,138 @@
+"""What is said against a template: None where a value is needed, a field that is not there, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from types import NoneType
+
+from jinja2 import nodes
+
+from ..errors import Problem, closest, listed
+from .known import (
+    ANYTHING,
+    Either,
+    Fields,
+    Items,
+    Known,
+    Plain,
+    Table,
+    Words,
+    either,
+    filled,
+    may_be_none,
+    record_in,
+    words_of,
+)
+from .narrow import path_of
+from .position import Position
+from .scope import Place
+from .tree import start_of
+
+_NOUN: Mapping[type, str] = {
+    str: "a text",
+    int: "a number",
+    float: "a number",
+    bool: "a truth value",
+    list: "a list",
+    NoneType: "None",
+}
+
+
+class Judge:
+    """Gathers what cannot hold in a template; each thing is said once."""
+
+    def __init__(self) -> None:
+        self.problems: dict[Problem, None] = {}
+
+    def tell(
+        self, at: Position, place: Place, code: str, told: str, near: str | None = None
+    ) -> None:
+        """Take down a problem."""
+        self.problems[place.template.problem_at(at, code, told, near)] = None
+
+    @contextmanager
+    def none_is_fine(self) -> Generator[None]:
+        """Inside, nothing is said against None: `x.y is defined` asks for just that."""
+        before = dict(self.problems)
+        yield
+        self.problems = {
+            each: None for each in self.problems if each in before or each.code != "P005"
+        }
+
+    def without_none(self, node: nodes.Node, known: Known, place: Place) -> Known:
+        """What an expression is where it must not be None."""
+        if may_be_none(known):
+            told = f"{said(node)} may be None here; guard it with {{% if %}}"
+            self.tell(start_of(node), place, "P005", told)
+        return filled(known)
+
+    def check_printed(self, node: nodes.Node, known: Known, place: Place) -> None:
+        """Refuse to print None, or a whole record."""
+        if may_be_none(known):
+            told = f"{said(node)} may be None, and that would be printed; "
+            told += "guard it with {% if %}, or add | default('', true)"
+            self.tell(start_of(node), place, "P005", told)
+        self.refuse_fields(node, known, place)
+
+    def refuse_fields(self, node: nodes.Node, known: Known, place: Place) -> None:
+        """Refuse a record where a text is needed."""
+        if (record := record_in(known)) is not None:
+            told = (
+                f"{said(node)} would be printed as a whole {record.name}; take one of its fields, "
+            )
+            self.tell(start_of(node), place, "P006", told + "or all of them by | tojson")
+
+    def field(self, node: nodes.Node, base: Known, name: str, place: Place, at: Position) -> Known:
+        """What the field `name` of an expression is; `at` is where that name stands."""
+        base = self.without_none(node, base, place)
+        members = base.members if isinstance(base, Either) else (base,)
+        return either(*(self._field_of(node, each, name, place, at) for each in members))
+
+    def compare(
+        self, node: nodes.Node, known: Known, values: Sequence[nodes.Node], place: Place
+    ) -> None:
+        """Refuse to compare an expression with a word that it never is."""
+        words = words_of(known)
+        for value in values:
+            if not words or not isinstance(value, nodes.Const) or value.value in (None, *words):
+                continue
+            near = closest(str(value.value), map(str, words))
+            told = f"{said(node)} is never {value.value!r}"
+            told += "" if near else f"; it is one of {listed(map(repr, words))}"
+            self.tell(start_of(value), place, "P008", told, near)
+
+    def _field_of(
+        self, node: nodes.Node, base: Known, name: str, place: Place, at: Position
+    ) -> Known:
+        match base:
+            case Fields():
+                fields = base.fields
+                if name in fields or base.is_open:
+                    return fields.get(name, ANYTHING)
+                near = closest(name, fields)
+                told = f"{said(node, base.name)} has no {name!r}"
+                told += "" if near else f"; it has {listed(fields)}"
+                self.tell(at, place, "P002", told, near)
+            case Table():
+                return base.value
+            case Plain() | Words() | Items() if not hasattr(kind := _python(base), name):
+                near = closest(name, (each for each in dir(kind) if each[0] != "_"))
+                told = f"{said(node)} is {_NOUN.get(kind, 'a value')}, which has no {name!r}"
+                self.tell(at, place, "P002", told, near)
+            case _:
+                pass
+        return ANYTHING
+
+
+def said(node: nodes.Node, otherwise: str = "this value") -> str:
+    """An expression as people would say it."""
+    found = path_of(node)
+    return found[1] if found else otherwise
+
+
+def _python(known: Plain | Words | Items) -> type:
+    """The Python type of a value."""
+    if isinstance(known, Items):
+        return list
+    return known.kind if isinstance(known, Plain) else type(known.words[0])

@@ -1,0 +1,104 @@
+"""The line that stays of an event, and a run that tells nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from engine.cli.options import Storing
+from engine.cli.progress import Progress, line_of
+from engine.cli.turn import Way, Written, make
+from engine.errors import RunError
+from engine.events import (
+    Event,
+    NodeFailed,
+    NodeFinished,
+    NodeRetried,
+    NodeStarted,
+    PromptRendered,
+    RunFinished,
+    RunStarted,
+    ToolCalled,
+)
+from engine.models import LOCAL_NOTICE
+from engine.session import Record, Run, SessionKey, Turn
+from engine.stores import Store
+
+WAY = Way(Path("desk.yaml"), ("--model", "echo"))
+STARTED = RunStarted("r", "s", 1, None, 0, None, "desk", "hello", False)
+FACTS = ("run", "session", 1, "writer")
+
+
+def said(event: Event) -> str:
+    line = line_of(event)
+    assert line is not None
+    return line.plain
+
+
+def test_a_retry_tells_why_and_when() -> None:
+    event = NodeRetried(*FACTS, 1, "the provider is overloaded\n(529)", 0.5)
+    told = "~ writer: attempt 1 failed: the provider is overloaded (529); again in 0.5 s"
+    assert said(event) == told
+
+
+def test_a_tool_call_is_told_with_its_arguments() -> None:
+    event = ToolCalled(*FACTS, 1, "c", "find", '{"word": "\x1b[2J"}')
+    assert said(event) == '. writer: calls find({"word": "\u241b[2J"})'
+
+
+def test_a_failure_tells_how_often_it_was_tried() -> None:
+    assert said(NodeFailed(*FACTS, 3, "no")) == "x writer: failed after 3 attempts"
+    assert said(NodeFailed(*FACTS, 1, "no")) == "x writer: failed"
+
+
+def test_a_node_that_was_helped_out_says_so() -> None:
+    record = Record("writer", "done", error="too slow", started=1.0, ended=3.5)
+    assert (
+        said(NodeFinished(*FACTS, 1, record, False)) == "+ writer: 2.5 s, after it failed: too slow"
+    )
+
+
+def test_a_router_that_chose_nothing_says_so() -> None:
+    record = Record("writer", "done", choices=())
+    assert said(NodeFinished(*FACTS, 1, record, False)) == "+ writer: chose nothing (0.0 s)"
+
+
+def test_a_start_leaves_no_line() -> None:
+    assert line_of(NodeStarted(*FACTS, 1, "member")) is None
+
+
+def test_a_run_that_tells_no_end_is_an_error_that_can_be_taken_up(tmp_path: Path) -> None:
+    async def events(store: Store) -> AsyncGenerator[Event]:
+        del store
+        yield STARTED
+
+    with pytest.raises(RunError, match="ended without an answer") as raised:
+        make(events, Storing(tmp_path), Written(stream=True), WAY)
+    assert raised.value.__notes__ == [
+        "take it up: teamgraph runs resume r --graph desk.yaml --model echo --session s"
+    ]
+
+
+def test_an_interrupt_after_the_end_is_no_cancellation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def events(store: Store) -> AsyncGenerator[Event]:
+        del store
+        try:
+            yield STARTED
+            yield RunFinished("r", "s", 2, None, 0, Run(SessionKey(None, "s"), Turn("r", "hello")))
+        finally:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(events, Storing(tmp_path), Written(stream=True), WAY)
+    assert "cancelled" not in capsys.readouterr().err
+
+
+def test_the_demo_model_is_named_for_what_it_is_once(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress()
+    for model in ("openai/gpt-5-mini", "local", "local"):
+        progress.take(PromptRendered(*FACTS, 1, "member.jinja", model, ()))
+    assert capsys.readouterr().err == f"local: {LOCAL_NOTICE}\n"

