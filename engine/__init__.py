@@ -73,11 +73,13 @@ if TYPE_CHECKING:
         Timeout,
         Upstream,
     )
+    from .past import OtherSession, Past, Quoted
     from .plan import Edge, Plan
     from .runner import Runner
-    from .session import Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
+    from .session import Called, Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
     from .sessions import Metrics, Session
     from .stores import MemoryStore, Store, TinyDBStore
+    from .tools import Toolbox, ToolContext, Tools
 else:
 
     def __getattr__(name: str) -> object:
@@ -99,7 +101,8 @@ else:
 
 # From the ground up, so that a name is found where it is made, and little above it is imported.
 _HOMES = (
-    *("errors", "messages", "session", "declared", "imports", "events", "node", "plan"),
+    *("errors", "messages", "session", "past", "declared", "imports", "events"),
+    *("tools", "node", "plan"),
     *("graph", "stores", "models", "sessions", "runner"),
 )
 
@@ -109,6 +112,7 @@ __all__ = [
     "AnswerError",
     "AnyModel",
     "BudgetExceeded",
+    "Called",
     "Changed",
     "Choice",
     "Chunk",
@@ -145,11 +149,14 @@ __all__ = [
     "NodeStarted",
     "NotFound",
     "OnError",
+    "OtherSession",
+    "Past",
     "Path",
     "Plan",
     "Problem",
     "PromptError",
     "PromptRendered",
+    "Quoted",
     "Record",
     "Reply",
     "Request",
@@ -178,6 +185,9 @@ __all__ = [
     "ToolAnswered",
     "ToolCall",
     "ToolCalled",
+    "ToolContext",
+    "Toolbox",
+    "Tools",
     "Turn",
     "UnknownVersion",
     "Upstream",

@@ -87,8 +87,7 @@ class Graph(Declaration):
             reader.problems.append(Problem("G001", text, path=("prompt_dirs",), on_key=True))
         data["prompt_dirs"] = prompt_dirs
         graph = cls.__new__(cls)
-        made = _Making(data, reader, document, FilePath(path).parent).graph(graph)
-        graph._made = made
+        graph._made = _Making(data, reader, document, FilePath(path).parent).graph(graph)
         return graph
 
     def dump(self, path: str | os.PathLike[str]) -> None:
@@ -253,10 +252,9 @@ class _Making:
         templates: dict[str, str] = {}
         known = set(files.names())
         for node_id, node in nodes.items():
-            text = getattr(node, node.text_field, None) if node.text_field else None
-            if isinstance(text, str):
+            if node.template_field != "prompt":
                 templates[node_id] = f"{node_id}.inline"
-                self.inline[node_id] = text
+                self.inline[node_id] = getattr(node, node.template_field)
             elif node.prompt is None:
                 if node.prompts and f"{node.kind}.jinja" in known:
                     templates[node_id] = f"{node.kind}.jinja"

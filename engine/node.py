@@ -31,7 +31,9 @@ from .declared import Declared, is_secret
 from .errors import DefinitionError, InputError, Path, Problem
 from .imports import reference
 from .messages import JSON, Message
-from .session import Run, Summary, Turn
+from .past import Past
+from .session import Summary
+from .tools import Toolbox
 
 Join: TypeAlias = Literal["any", "all", "always"]
 
@@ -256,6 +258,13 @@ class Node(Declared):
         examples=[{"lang": "english|french"}],
     )
 
+    @property
+    def template_field(self) -> str:
+        """The field that its template is written in: `prompt`, or its `text_field`."""
+        own = self.text_field
+        has_own = own is not None and self.prompt is None and isinstance(getattr(self, own), str)
+        return own if own is not None and has_own else "prompt"
+
     def __init_subclass__(cls, **facts: Any) -> None:  # noqa: ANN401  pydantic's signature
         super().__init_subclass__(**facts)
         if "kind" not in cls.__dict__:
@@ -291,6 +300,10 @@ class Node(Declared):
     def mentions(self) -> Mapping[Path, str]:
         """Ids of nodes that it names without coming after them, by the path of the field."""
         return {}
+
+    def toolbox(self) -> Toolbox | None:
+        """The tools that its model may call, None if there are none."""
+        return None
 
     def inputs(self) -> Mapping[str, bool]:
         """Names of nodes that it reads without a template, and whether it can do without each."""
@@ -396,30 +409,6 @@ class Choice:
     labels: tuple[str, ...]
     reason: str = ""
     tasks: Mapping[str, str] = field(default_factory=dict[str, str])
-
-
-class Past(Protocol):
-    """The session before this turn, for kinds that read it."""
-
-    async def run(self, run_id: str) -> Run | None:
-        """An earlier run with its records, or None.
-
-        In a graph that runs inside a node, these are the records of that graph, and input and
-        answer are what it was given and gave.
-        """
-        ...
-
-    def inside(self, node_id: str) -> Past:
-        """The past as the graph inside a node sees it."""
-        ...
-
-    async def turns(self, *, last: int | None = None, since: int = 0) -> Sequence[Turn]:
-        """The completed turns with a number over `since`, the newest `last`, oldest first."""
-        ...
-
-    async def summary(self, *, until: int) -> Summary | None:
-        """The newest summary that covers no turn after number `until`."""
-        ...
 
 
 class Asker(Protocol):

@@ -23,41 +23,15 @@ from .events import Listener, RunCancelled, RunFailed, RunFinished, RunStarted, 
 from .messages import JSON
 from .nesting import run_inside
 from .node import Input, SessionView
+from .past import StoredPast
 from .scheduler import drive
-from .session import Change, Head, Record, Run, RunStatus, SessionKey, Summary, Turn
+from .session import Change, Head, Record, Run, RunStatus, SessionKey, Turn
 from .stores import Lease, Store
-from .views import Fields, RunView, Scenery, text_of
+from .views import Fields, RunView, Scenery
 from .visit import Cast, Visitor
 from .voice import Voice
 
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPast:
-    """The session before this turn, read from the store: implements `engine.node.Past`."""
-
-    store: Store
-    key: SessionKey
-
-    under: str = ""
-
-    async def run(self, run_id: str) -> Run | None:
-        """See `engine.node.Past.run`."""
-        run = await self.store.run(self.key, run_id)
-        return _within(run, self.under) if run is not None and self.under else run
-
-    def inside(self, node_id: str) -> StoredPast:
-        """See `engine.node.Past.inside`."""
-        return replace(self, under=f"{self.under}{node_id}/")
-
-    async def turns(self, *, last: int | None = None, since: int = 0) -> Sequence[Turn]:
-        """See `engine.node.Past.turns`."""
-        return await self.store.turns(self.key, last=last, since=since)
-
-    async def summary(self, *, until: int) -> Summary | None:
-        """See `engine.node.Past.summary`."""
-        return await self.store.summary(self.key, until=until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,21 +210,6 @@ class _Turn:
             run=RunView(of.turn.run_id),
             now=datetime.fromtimestamp(of.turn.started, UTC),
         )
-
-
-def _within(run: Run, under: str) -> Run | None:
-    """What of a run took place in the graph inside a node; None if the node was not done."""
-    outer = run.records.get(under.removesuffix("/"))
-    if outer is None or outer.status != "done":
-        return None
-    given = outer.fields.get("input", run.input)
-    turn = replace(run.turn, input=str(given), answer=text_of(outer.output))
-    records = {
-        path.removeprefix(under): replace(record, node=path.removeprefix(under))
-        for path, record in run.records.items()
-        if path.startswith(under)
-    }
-    return Run(run.key, turn, records)
 
 
 def _as_run_error(error: Exception) -> RunError:

@@ -113,14 +113,16 @@ class Views:
         facts = self._nodes.get(node_id)
         if facts is None:
             facts = self._nodes[node_id] = self._facts(node_id)
-        return SimpleNamespace(**facts, state=Fields(state), task=task, tools=())
+        return SimpleNamespace(**facts, state=Fields(state), task=task)
 
     def _facts(self, node_id: str) -> dict[str, object]:
         node = self._graph.nodes[node_id]
         fields = {name: shown(getattr(node, name)) for name in type(node).model_fields}
         shape = self._graph.shapes.get(node_id)
+        toolbox = node.toolbox()
         return {
             **fields,
+            "tools": toolbox.shown() if toolbox else (),
             "role": self.roles[node_id],
             "params": Fields(node.params),
             "returns": shape.schema if shape else None,

@@ -25,13 +25,14 @@ from .node import (
     Instead,
     ModelSpec,
     Node,
-    Past,
     Result,
     Timeout,
     Upstream,
 )
+from .past import Past
 from .plan import Plan, is_live
 from .session import Exchange, Head, Record, Summary
+from .tools import Caller, SessionState, ToolContext
 from .views import Fields, Scenery, Views, outcome, shown, text_of, variables
 from .voice import Voice
 
@@ -201,7 +202,15 @@ class Visitor:
     async def _attempt(self, node: Node, visit: _Visit, spec: ModelSpec) -> Result:
         if (untold := self.untold.get(visit.node_id)) is not None:
             raise untold
-        context = self._context(visit, self._ask(visit, spec))
+        ask = self._ask(visit, spec)
+        context = self._context(visit, ask)
+        caller = ask.caller = self._caller(node, visit, spec)
+        result = await self._timed(node, context)
+        if caller is not None and (changed := caller.changed()):
+            result = replace(result, session_state={**changed, **(result.session_state or {})})
+        return result
+
+    async def _timed(self, node: Node, context: Context) -> Result:
         timeout = node.timeout or self.cast.graph.timeout
         total = timeout.total if isinstance(timeout, Timeout) else timeout
         if total is None:
@@ -299,6 +308,21 @@ class Visitor:
             tell=self.tell,
             voice=self.voice,
         )
+
+    def _caller(self, node: Node, visit: _Visit, spec: ModelSpec) -> Caller | None:
+        toolbox = node.toolbox()
+        if toolbox is None:
+            return None
+        state = SessionState(self.session_state(visit.node_id))
+        context = ToolContext(
+            user_id=self.scenery.user_id,
+            session_id=self.scenery.session.id,
+            run_id=self.scenery.run.id,
+            node_id=visit.node_id,
+            session_state=state,
+            past=self.past,
+        )
+        return Caller(toolbox, context, state, spec.id, visit.attempt, self.tell)
 
     def _context(self, visit: _Visit, ask: Ask) -> Context:
         of, scenery, ran = self.cast, self.scenery, self.outputs

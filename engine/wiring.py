@@ -54,9 +54,7 @@ def wire(
         _called(node_id, node, nodes, wiring)
         template = templates.get(node_id)
         if template is not None:
-            _templated(
-                node_id, nodes, _template_reads(template, prompts, node_id, node.prompt), wiring
-            )
+            _templated(node_id, nodes, _template_reads(template, prompts, node_id, node), wiring)
         _templated(node_id, nodes, _expression_reads(node_id, node, prompts, wiring), wiring)
     wiring.edges = list(dict.fromkeys(wiring.edges))
     return wiring
@@ -129,13 +127,13 @@ def _unknown_node(text: str, name: str, path: Path, nodes: Iterable[str]) -> Pro
 
 
 def _template_reads(
-    template: str, prompts: Prompts, node_id: str, written: str | None
+    template: str, prompts: Prompts, node_id: str, node: Node
 ) -> Iterator[tuple[Read, Problem]]:
     """What a template reads, each with a problem that stands at its place."""
     for read in prompts.reads(template):
         place = Problem("P002", "", file=read.file, line=read.line, column=read.column)
-        if read.file == template and "\n" in (written or ""):
-            place = replace(place, file=None, path=("nodes", node_id, "prompt"))
+        if read.file == template == f"{node_id}.inline":
+            place = replace(place, file=None, path=("nodes", node_id, node.template_field))
         yield read, place
 
 

@@ -6,6 +6,17 @@ from .leader import Leader
 from .member import Member
 from .python import Python
 from .router import Route, Router
+from .search import Search
 from .summarizer import Summarizer
 
-__all__ = ["HistoryLoader", "Leader", "Member", "Python", "Route", "Router", "SubGraph", "Summarizer"]
+__all__ = [
+    "HistoryLoader",
+    "Leader",
+    "Member",
+    "Python",
+    "Route",
+    "Router",
+    "Search",
+    "SubGraph",
+    "Summarizer",
+]
