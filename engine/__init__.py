@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         OnError,
         Result,
         Retry,
+        Texts,
         Timeout,
         Upstream,
     )
@@ -179,6 +180,7 @@ __all__ = [
     "StoreError",
     "Summary",
     "TeamgraphError",
+    "Texts",
     "Timeout",
     "TinyDBStore",
     "Token",

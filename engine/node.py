@@ -57,6 +57,14 @@ Ids: TypeAlias = Annotated[
     BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
     AfterValidator(tuple),
 ]
+Texts: TypeAlias = Annotated[
+    Sequence[str],
+    BeforeValidator(
+        lambda value: (value,) if isinstance(value, str) else value,
+        json_schema_input_type=str | Sequence[str],
+    ),
+    AfterValidator(tuple),
+]
 Number: TypeAlias = Annotated[float, PlainSerializer(_plain, return_type=int | float)]
 Seconds: TypeAlias = Annotated[
     Number, Field(gt=0, strict=True, allow_inf_nan=False, description="seconds")

@@ -113,7 +113,7 @@ class Views:
         facts = self._nodes.get(node_id)
         if facts is None:
             facts = self._nodes[node_id] = self._facts(node_id)
-        return SimpleNamespace(**facts, state=Fields(state), task=task)
+        return SimpleNamespace(**facts, state=Fields(state), task=task, heard=())
 
     def _facts(self, node_id: str) -> dict[str, object]:
         node = self._graph.nodes[node_id]
@@ -121,6 +121,7 @@ class Views:
         shape = self._graph.shapes.get(node_id)
         toolbox = node.toolbox()
         return {
+            "instructions": (),
             **fields,
             "tools": toolbox.shown() if toolbox else (),
             "role": self.roles[node_id],

@@ -16,11 +16,14 @@ from engine import (
     History,
     Message,
     Node,
+    Path,
     Result,
     Summary,
     ToolCall,
     Turn,
 )
+
+from .own_turns import own_runs, own_turns
 
 
 class HistoryLoader(Node):
@@ -63,6 +66,16 @@ class HistoryLoader(Node):
         examples=[3],
     )
 
+    of: str | None = Field(
+        default=None,
+        description="Load only the turns in which this node spoke, with its words as the answer.",
+        examples=["english"],
+    )
+
+    def mentions(self) -> Mapping[Path, str]:
+        """The node whose turns it loads."""
+        return {} if self.of is None else {("of",): self.of}
+
     def written(self) -> dict[str, JSON]:
         """`runs` beside `messages` even where it is the default: without it, it is no limit."""
         both = self.messages is not None and "runs" in self.model_fields_set
@@ -70,7 +83,12 @@ class HistoryLoader(Node):
 
     async def run(self, context: Context) -> Result:
         """Load the window; its record keeps the numbers of the turns, not their words again."""
-        turns: Sequence[Turn] = ()
+        if self.of is not None:
+            run_ids, state = await own_runs(context, self.of, last=self._window())
+            turns: Sequence[Turn] = await own_turns(context.past, self.of, run_ids)
+            history = await self._history(context, turns, None)
+            return Result(history, stored={"runs": [*run_ids]}, state=state)
+        turns = ()
         if window := self._window():
             turns = await context.past.turns(last=window)
         first = turns[0].number if turns else context.turns + 1
@@ -90,6 +108,12 @@ class HistoryLoader(Node):
     async def recall(self, context: Context, stored: JSON) -> History:
         """The same window, loaded again by the numbers that the record keeps."""
         kept = stored if isinstance(stored, dict) else {}
+        if self.of is not None:
+            run_ids = kept.get("runs")
+            own = await own_turns(
+                context.past, self.of, run_ids if isinstance(run_ids, list) else ()
+            )
+            return await self._history(context, own, None)
         first, last, covers = (_number(kept.get(name)) for name in ("from", "to", "summary"))
         turns = await context.past.turns(since=first - 1) if first else ()
         summary = await context.past.summary(until=covers) if covers else None

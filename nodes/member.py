@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from engine import JSON, Context, Node, Result, Toolbox, Tools
+from engine import JSON, Context, Node, Result, Texts, Toolbox, Tools
 
 
 class Member(Node):
@@ -24,6 +24,11 @@ class Member(Node):
         default="member.jinja", description="Its template.", examples=["member.jinja"]
     )
 
+    instructions: Texts = Field(
+        default=(),
+        description="Rules that it follows, one or several.",
+        examples=[["Answer in one sentence."]],
+    )
     tools: Tools = Field(
         default=(),
         description="What its model may call: functions, `package.module:name`, session tools.",
