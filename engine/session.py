@@ -130,6 +130,11 @@ class Summary:
     covers: int = 0
     updated: float = 0.0
 
+    @property
+    def summary(self) -> str:
+        """The text, under the name that people know from elsewhere."""
+        return self.text
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
