@@ -6,7 +6,8 @@ import random
 
 from .errors import BudgetExceeded, DefinitionError, InputError, ModelError, PromptError
 from .graph import Graph
-from .node import Node, Retry
+from .node import Node
+from .policy import Retry
 
 _HOPELESS = (PromptError, InputError, DefinitionError, BudgetExceeded, TypeError, NameError)
 """Errors that the same attempt would only make again."""

@@ -6,15 +6,35 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import cast
 
 from pydantic import BaseModel
 
 from .graph import Graph
 from .models import AnyModel, Model, default_model_id
-from .node import ModelSpec
+from .plan import Plan
+from .policy import ModelSpec
 from .views import Views
-from .visit import Cast
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """A graph ready to be visited: what templates see of it, each node's models, fingerprints.
+
+    `models` lists the models of each node that asks one, the first choice first. `summarizes` says
+    whether a node keeps the session's summary. `kept_prompts` are the hashes whose sources the
+    runner's store is known to have.
+    """
+
+    graph: Graph
+    plan: Plan
+    views: Views
+    model: Model
+    models: Mapping[str, Sequence[ModelSpec]]
+    fingerprints: Mapping[str, str]
+    summarizes: bool = False
+    kept_prompts: set[str] = field(default_factory=set[str])
 
 
 def cast_of(graph: Graph, model: Model | str | None) -> Cast:
