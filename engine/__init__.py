@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .context import Choice, Context, Exchanged, History, Result, Upstream
     from .declared import Declared
     from .errors import (
         AnswerError,
@@ -58,24 +59,10 @@ if TYPE_CHECKING:
     from .imports import reference
     from .messages import JSON, Message, ToolCall, Usage
     from .models import AnyModel, Chunk, EchoModel, Model, Reply, Request, ScriptedModel
-    from .node import (
-        Choice,
-        Context,
-        Exchanged,
-        History,
-        Ids,
-        Instead,
-        ModelSpec,
-        Node,
-        OnError,
-        Result,
-        Retry,
-        Texts,
-        Timeout,
-        Upstream,
-    )
+    from .node import Node
     from .past import OtherSession, Past, Quoted
     from .plan import Edge, Plan
+    from .policy import Ids, Instead, ModelSpec, OnError, Retry, Texts, Timeout
     from .runner import Runner
     from .session import Called, Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
     from .sessions import Metrics, Session
@@ -102,9 +89,8 @@ else:
 
 # From the ground up, so that a name is found where it is made, and little above it is imported.
 _HOMES = (
-    *("errors", "messages", "session", "past", "declared", "imports", "events"),
-    *("tools", "node", "plan"),
-    *("graph", "stores", "models", "sessions", "runner"),
+    *("errors", "messages", "session", "past", "declared", "imports", "events", "context"),
+    *("policy", "tools", "node", "plan", "graph", "stores", "models", "sessions", "runner"),
 )
 
 __all__ = [

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from time import time
 
 from .choosing import choice_schema, read_choice
+from .context import Choice
 from .errors import AnswerError, BudgetExceeded, InputError
 from .events import PromptRendered, Teller
 from .graph import Graph
 from .messages import JSON, NO_USAGE, Usage
 from .models import Chunk, Model, Reply, Request
-from .node import Choice, ModelSpec
+from .policy import ModelSpec
 from .returns import Shape, shape
 from .session import Exchange
 from .tools import Caller, told_apart
@@ -162,7 +163,7 @@ class Ask:
             reply = await self._exchange(template, request, streams=streams)
             if caller is None or not reply.tool_calls:
                 return reply
-            results = await caller.answer(reply.tool_calls)
+            results = await caller.answer(reply.tool_calls, model=self.spec.id)
             self.exchanges[-1] = replace(self.exchanges[-1], tool_results=results)
             request = replace(request, messages=self.exchanges[-1].onward)
 

@@ -14,7 +14,8 @@ from .errors import (
     RunError,
 )
 from .graph import Graph
-from .node import Node, Retry
+from .node import Node
+from .policy import Retry
 
 _HOPELESS = (PromptError, InputError, DefinitionError, BudgetExceeded, TypeError, NameError)
 """Errors that the same attempt would only make again."""

@@ -5,16 +5,51 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import cast
 
 from pydantic import BaseModel
 
 from .graph import Graph
 from .models import AnyModel, Model, default_model_id
-from .node import ModelSpec, Node
+from .node import Node
+from .plan import Plan
+from .policy import ModelSpec
 from .views import Views
-from .visit import Cast
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """A graph ready to be visited: what templates see of it, each node's models, fingerprints.
+
+    `models` lists the models of each node that asks one, the first choice first. `summarizes` says
+    whether a node keeps the session's summary. `kept_prompts` are the hashes whose sources the
+    runner's store is known to have. `inner` are the casts of the graphs inside nodes, by node; what
+    is in them has its fingerprint here too, by its path.
+    """
+
+    graph: Graph
+    plan: Plan
+    views: Views
+    model: Model
+    models: Mapping[str, Sequence[ModelSpec]]
+    fingerprints: Mapping[str, str]
+    summarizes: bool = False
+    kept_prompts: set[str] = field(default_factory=set[str])
+    inner: Mapping[str, Cast] = field(default_factory=dict[str, "Cast"])
+
+    def paths(self) -> Iterator[str]:
+        """Every node in order, each followed by those of the graph inside it, by their paths."""
+        for node_id in self.plan.order:
+            yield node_id
+            if node_id in self.inner:
+                yield from (f"{node_id}/{path}" for path in self.inner[node_id].paths())
+
+    def at(self, path: str) -> Cast:
+        """The cast that the node of this path belongs to."""
+        outer, slash, rest = path.partition("/")
+        return self.inner[outer].at(rest) if slash else self
 
 
 def cast_of(graph: Graph, model: Model | str | None) -> Cast:

@@ -11,8 +11,9 @@ from math import comb
 
 from .errors import Path, Problem, closest, listed
 from .kinds import Broken
-from .node import Join, Node
+from .node import Node
 from .plan import Cycle, Edge, Plan
+from .policy import Join
 from .prompts import Prompts
 from .scenarios import Scenarios
 from .wiring import RESERVED, wire

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from .context import Choice
 from .errors import closest
 from .messages import JSON
-from .node import Choice
 
 SHOWN = 60
 """Characters of a wrong answer that an error shows."""

@@ -9,7 +9,8 @@ from pydantic import Field, SerializeAsAny
 
 from .declared import Declared
 from .messages import JSON
-from .node import Ids, ModelSpec, Node, Number, OnError, Retry, Seconds, Timeout
+from .node import Node
+from .policy import Ids, ModelSpec, Number, OnError, Retry, Seconds, Timeout
 
 
 class Budget(Declared):

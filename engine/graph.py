@@ -252,27 +252,25 @@ class _Making:
         templates: dict[str, str] = {}
         known = set(files.names())
         for node_id, node in nodes.items():
-            if node.template_field != "prompt":
-                templates[node_id] = f"{node_id}.inline"
-                self.inline[node_id] = getattr(node, node.template_field)
-            elif node.prompt is None:
+            text: str | None = getattr(node, node.template_field)
+            if text is None:
                 if node.prompts and f"{node.kind}.jinja" in known:
                     templates[node_id] = f"{node.kind}.jinja"
-            elif not node.prompts:
-                text = f"node {node_id!r}: a {node.kind} asks no model, so it has no prompt"
+            elif node.prompt is not None and not node.prompts:
+                told = f"node {node_id!r}: a {node.kind} asks no model, so it has no prompt"
                 self.reader.problems.append(
-                    Problem("G006", text, path=("nodes", node_id, "prompt"), on_key=True)
+                    Problem("G006", told, path=("nodes", node_id, "prompt"), on_key=True)
                 )
-            elif "\n" in node.prompt:
+            elif "\n" in text or node.prompt is None:
                 templates[node_id] = f"{node_id}.inline"
-                self.inline[node_id] = node.prompt
-            elif node.prompt.endswith(".jinja"):
-                templates[node_id] = node.prompt
+                self.inline[node_id] = text
+            elif text.endswith(".jinja"):
+                templates[node_id] = text
             else:
-                text = f"node {node_id!r}: prompt {node.prompt!r} is neither a file (its name ends "
-                text += "in .jinja) nor a template in several lines (`prompt: |`)"
+                told = f"node {node_id!r}: prompt {text!r} is neither a file (its name ends "
+                told += "in .jinja) nor a template in several lines (`prompt: |`)"
                 self.reader.problems.append(
-                    Problem("G006", text, path=("nodes", node_id, "prompt"))
+                    Problem("G006", told, path=("nodes", node_id, "prompt"))
                 )
         return templates
 

@@ -11,12 +11,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .asking import Spent
+from .context import Input, Result
 from .errors import BudgetExceeded, NoAnswer, NodeError
 from .events import Answer, Event, Listener, Teller, Token
 from .messages import JSON
-from .node import Input, Result
 from .scheduler import drive
 from .session import Head, Record
+from .sight import Sight, Visit
 from .views import Fields
 from .visit import Visitor
 from .voice import Voice
@@ -38,8 +39,8 @@ async def run_inside(outer: Visitor, node_id: str, message: str) -> Result:
         raise NoAnswer(f"every node that could answer was skipped: {', '.join(skipped)}")
     patches: dict[str, JSON] = {}
     for inner_id in graph.plan.order:
-        patches.update(guest.patches.get(inner_id, {}))
-    given = {} if message == outer.scenery.input.message else {"input": message}
+        patches.update(guest.sight.patches.get(inner_id, {}))
+    given = {} if message == outer.sight.scenery.input.message else {"input": message}
     return Result(guest.voice.value, fields=given, session_state=patches or None)
 
 
@@ -56,22 +57,28 @@ class _Guest(Visitor):
 
 def _guest(outer: Visitor, node_id: str, message: str) -> Visitor:
     cast = outer.cast.inner[node_id]
-    state = {**cast.graph.state, **outer.session_state(node_id)}
-    scenery, under = outer.scenery, f"{node_id}/"
+    sight = outer.sight
+    scenery, under = sight.scenery, f"{node_id}/"
+    state = {**cast.graph.state, **sight.state(Visit(node_id, {}))}
     tell = Teller(scenery.run.id, scenery.session.id, _listener(outer, node_id))
+    voice = Voice(cast.graph.answering, tell)
     return _Guest(
         cast=cast,
-        scenery=replace(
-            scenery,
-            input=Input(message),
-            session=replace(scenery.session, state=Fields(state)),
+        sight=Sight(
+            cast=cast,
+            scenery=replace(
+                scenery,
+                input=Input(message),
+                session=replace(scenery.session, state=Fields(state)),
+            ),
+            head=_head(sight.head, under),
+            past=sight.past.inside(node_id),
+            voice=voice,
+            found=state,
         ),
-        head=_head(outer.head, under),
-        past=outer.past.inside(node_id),
         tell=tell,
-        voice=Voice(cast.graph.answering, tell),
+        voice=voice,
         spent=Spent(cast.graph, outer=outer.spent),
-        state=state,
         earlier={
             path.removeprefix(under): replace(record, node=path.removeprefix(under))
             for path, record in outer.earlier.items()

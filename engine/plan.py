@@ -22,7 +22,7 @@ from typing import Literal, TypeAlias, cast
 import networkx as nx
 
 from .errors import Path
-from .node import Join
+from .policy import Join
 from .session import Record
 
 EdgeKind: TypeAlias = Literal["needs", "route", "reads"]

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from .casting import cast_of
+from .casting import Cast, cast_of
 from .doors import Door, events_of, result_of, told
 from .errors import Changed, InputError, NotFound
 from .events import Event
@@ -27,7 +27,6 @@ from .session import Run, SessionInfo, SessionKey, Turn
 from .sessions import Session
 from .stores import MemoryStore, Store
 from .turning import Turning
-from .visit import Cast
 
 State: TypeAlias = Mapping[str, JSON]
 

@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from .asking import Spent
 from .attempt import told
+from .casting import Cast
+from .context import Input, SessionView
 from .errors import (
     BudgetExceeded,
     NoAnswer,
@@ -22,13 +24,13 @@ from .errors import (
 from .events import Listener, RunCancelled, RunFailed, RunFinished, RunStarted, Teller
 from .messages import JSON
 from .nesting import run_inside
-from .node import Input, SessionView
 from .past import StoredPast
 from .scheduler import drive
 from .session import Change, Head, Record, Run, RunStatus, SessionKey, Turn
+from .sight import Sight
 from .stores import Lease, Store
 from .views import Fields, RunView, Scenery
-from .visit import Cast, Visitor
+from .visit import Visitor
 from .voice import Voice
 
 Value = TypeVar("Value")
@@ -81,13 +83,17 @@ class _Turn:
         self._voice = Voice(graph.answering, tell)
         self._visitor = Visitor(
             cast=of.cast,
-            scenery=self._scenery(head),
-            head=head,
-            past=StoredPast(of.store, of.key),
+            sight=Sight(
+                cast=of.cast,
+                scenery=self._scenery(head),
+                head=head,
+                past=StoredPast(of.store, of.key),
+                voice=self._voice,
+                found=self._state,
+            ),
             tell=tell,
             voice=self._voice,
             spent=Spent(graph),
-            state=self._state,
             earlier=dict(of.records),
             store=self._keep,
             enter=run_inside,

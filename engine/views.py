@@ -9,9 +9,10 @@ from datetime import datetime
 from types import SimpleNamespace
 from typing import cast
 
+from .context import NO_HISTORY, History, Input, SessionView, Upstream
 from .graph import Graph
 from .messages import JSON
-from .node import NO_HISTORY, History, Input, Node, SessionView, Upstream
+from .node import Node
 from .session import Record
 
 

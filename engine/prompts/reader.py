@@ -179,7 +179,7 @@ class Reader(ExpressionReader):
         self, node: nodes.Import | nodes.FromImport, place: Place
     ) -> ModuleBinding | None:
         self.visit(node.template, place)
-        scope = place.scope if node.with_context else Scope(detached=True)
+        scope = place.scope.as_it_is() if node.with_context else Scope(detached=True)
         around = replace(place, scope=scope, imported=True)
         scopes = [self._walk_template(each, around) for each in self._named(node.template, place)]
         return ModuleBinding(scopes[0]) if len(scopes) == 1 else None

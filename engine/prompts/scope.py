@@ -98,6 +98,11 @@ class Scope:
             scope = scope.parent
         return branch or scope
 
+    def as_it_is(self) -> Scope:
+        """The scope and those around it as they stand now: what an import is given."""
+        around = self.parent.as_it_is() if self.parent is not None else None
+        return replace(self, parent=around, bound=dict(self.bound), maybe=set(self.maybe))
+
     def join(self, branches: Sequence[Scope]) -> None:
         """Take over what the branches of an `if` have set: for certain what all of them did."""
         every = set[str]().union(*(branch.bound for branch in branches))

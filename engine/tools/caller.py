@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import AnswerError, closest, listed
 from ..events import Teller, ToolAnswered, ToolCalled
-from ..messages import JSON, Message, ToolCall
+from ..messages import Message, ToolCall
 from .context import SessionState, ToolContext
 from .tool import BadArguments
 from .toolbox import Toolbox
@@ -18,27 +18,22 @@ from .toolbox import Toolbox
 class Caller:
     """The tool calls of one attempt of one node.
 
-    `context` is what the tools see, but for the key of each call. `model` is named in errors.
+    `context` is what the tools see, but for the key of each call; `state` is the one in it.
     """
 
     toolbox: Toolbox
     context: ToolContext
     state: SessionState
-    model: str
     attempt: int
     tell: Teller
     rounds: int = 0
     calls: int = 0
 
-    def changed(self) -> dict[str, JSON]:
-        """The keys of the session's state that the tools set, with their values."""
-        return self.state.changed()
-
-    async def answer(self, calls: Sequence[ToolCall]) -> tuple[Message, ...]:
+    async def answer(self, calls: Sequence[ToolCall], *, model: str) -> tuple[Message, ...]:
         """What each call of a reply gives back, in the order of the calls; all run side by side.
 
         After the last round the model is told, once, that it has to do without. Raises
-        `AnswerError` if it calls tools even then.
+        `AnswerError`, which names the `model`, if it calls tools even then.
         """
         self.rounds += 1
         limit = self.toolbox.rounds
@@ -46,7 +41,7 @@ class Caller:
             raise AnswerError(
                 f"the model goes on calling tools after {limit} rounds and gives no answer; raise "
                 "`max_tool_rounds`, or tell it in the prompt when to stop",
-                model=self.model,
+                model=model,
             )
         is_over, node_id = self.rounds > limit, self.context.node_id
         for call in calls:

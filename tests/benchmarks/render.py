@@ -52,7 +52,7 @@ _NAMES = {
 def rows(*, short: bool) -> Iterator[Row]:
     """The same prompt, interleaved; plain Jinja makes one text of it, ours makes messages."""
     ours = Prompts(inline={"bench": _OURS})
-    environment = Environment(
+    environment = Environment(  # noqa: S701  prompts are no HTML
         loader=DictLoader({"bench": _PLAIN}), trim_blocks=True, lstrip_blocks=True
     )
     plain = environment.get_template("bench")

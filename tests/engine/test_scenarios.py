@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from engine.node import Join
 from engine.plan import Edge, Plan
+from engine.policy import Join
 from engine.scenarios import LIMIT, Scenarios
 
 Choices = Mapping[str, Sequence[frozenset[str]]]

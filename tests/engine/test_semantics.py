@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.node import Join
 from engine.plan import Cycle, Edge, Plan
+from engine.policy import Join
 from engine.scheduler import drive
 from engine.session import Record
 

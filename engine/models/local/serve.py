@@ -36,7 +36,7 @@ def main() -> None:
 
 def _serve(order: dict[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has no types
     # Here, so that its absence is told like any other fault; it is optional, and has no types.
-    import xllamacpp  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
+    import xllamacpp  # noqa: PLC0415  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
 
     library = cast(Any, xllamacpp)
     parameters = library.CommonParams()

@@ -108,6 +108,7 @@ def reads(source: str, **others: str) -> list[str]:
         ("{% from 'm.inline' import f with context %}{% set fs = [f] %}{{ fs[0](1) }}", "free inside"),
         ("{% import 'm.inline' as m with context %}{% set fs = [m.f] %}{{ fs[0](1) }}", "free inside"),
         ("{% import 'm.inline' as m with context %}{% set k = m %}{{ k.g }}", "free"),
+        ("{% from 'm.inline' import f with context %}{% set inside = 1 %}{{ f(1) }}", "free inside"),
         ("{% from x import y %}{{ y }}", "x"),
         ("{% import 'none.jinja' as m %}{{ m.f() }}", ""),
         ("{% from 'none.jinja' import f %}{{ f() }}", ""),
