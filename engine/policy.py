@@ -50,6 +50,7 @@ Texts: TypeAlias = Annotated[
     ),
     AfterValidator(tuple),
 ]
+Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Number: TypeAlias = Annotated[float, PlainSerializer(_plain, return_type=int | float)]
 Seconds: TypeAlias = Annotated[
     Number, Field(gt=0, strict=True, allow_inf_nan=False, description="seconds")
