@@ -20,6 +20,7 @@ def build(model: Model | str | None, store: Store) -> Team:
         db=store,
         user_id="user_1",
         members=[Agent(name="Geographer", role="You answer questions about countries")],
+        respond_directly=True,
         search_session_history=True,
         num_history_sessions=2,
     )

@@ -30,8 +30,8 @@ def talk(agent: Agent) -> None:
         print(f"> {message}")
         agent.print_response(message, stream=True)
     print("\nWhat the session has:")
-    for message in agent.get_chat_history():
-        print(f"  {message.role}: {message.content}")
+    for said in agent.get_chat_history():
+        print(f"  {said.role}: {said.content}")
 
 
 def main() -> int:

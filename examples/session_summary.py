@@ -17,7 +17,13 @@ EXPERT = Agent(name="Expert", role="You explain technology in simple words")
 
 def build(model: Model | str | None, store: Store) -> Team:
     """A team that summarizes with its own model and the usual prompt."""
-    return Team(model=model, db=store, members=[EXPERT], enable_session_summaries=True)
+    return Team(
+        model=model,
+        db=store,
+        members=[EXPERT],
+        respond_directly=True,
+        enable_session_summaries=True,
+    )
 
 
 def build_own(model: Model | str | None, store: Store, summary_model: str | None) -> Team:
@@ -26,6 +32,7 @@ def build_own(model: Model | str | None, store: Store, summary_model: str | None
         model=model,
         db=store,
         members=[EXPERT],
+        respond_directly=True,
         enable_session_summaries=True,
         session_summary_model=summary_model,
         session_summary_prompt="Write one sentence for each question that the user asked.",

@@ -12,8 +12,9 @@ from engine import JSON, DefinitionError, Graph, Node, Problem
 from nodes import HistoryLoader, Leader, Router, SubGraph
 
 from .agent import Agent
-from .assistant import MARKDOWN, Assistant, conflict
+from .assistant import Assistant
 from .naming import clashes, member_ids
+from .options import MARKDOWN, conflict
 
 _WHY = {
     "delegate_to_all_members": "respond_directly lets one member answer, delegate_to_all_members "

@@ -75,8 +75,7 @@ def test_the_summary_of_a_session_is_printed(
 
     def answer(request: Request) -> object:
         if request.choices:
-            task = {"label": "expert", "task": "explain it"}
-            return json.dumps({"choices": ["expert"], "reason": "", "tasks": [task]})
+            return "expert"
         if request.schema is not None:
             about = "qubits and LLMs" if "LLMs" in words_of(request) else "qubits"
             return {"summary": f"They talked about {about}.", "topics": ["technology"]}
@@ -117,7 +116,7 @@ def test_exactly_the_last_two_other_sessions_are_searched(store: Store) -> None:
     shown = example("search_session_history")
 
     def answer(request: Request) -> str:
-        return "[]" if request.choices else f"Answer: {request.messages[-1].content}"
+        return "geographer" if request.choices else f"Answer: {request.messages[-1].content}"
 
     model = ScriptedModel(answer)
     shown.talk(shown.build(model, store))
@@ -129,7 +128,10 @@ def test_exactly_the_last_two_other_sessions_are_searched(store: Store) -> None:
 
 def test_what_somebody_else_said_is_not_searched() -> None:
     shown = example("search_session_history")
-    model, store = ScriptedModel(lambda request: "[]" if request.choices else "yes"), MemoryStore()
+    model, store = (
+        ScriptedModel(lambda request: "geographer" if request.choices else "yes"),
+        MemoryStore(),
+    )
     shown.build(model, store).run("A secret.", user_id="user_2", session_id="theirs")
     shown.talk(shown.build(model, store))
     assert "secret" not in model.requests[-1].messages[0].content

@@ -51,7 +51,7 @@ class Scripted(ScriptedModel):
         self.fails = False
         self.choices = list(choices)
 
-    def script(self, request: Request) -> Any:
+    def script(self, request: Request) -> Any:  # noqa: ANN401  any answer of a script
         if request.choices:
             tasks = [{"label": label, "task": f"task of {label}"} for label in self.choices]
             return json.dumps({"reason": "", "choices": self.choices, "tasks": tasks})
@@ -80,11 +80,11 @@ def said(request: Request) -> list[str]:
     return [f"{one.role}: {one.content.strip()}" for one in request.messages[1:]]
 
 
-def team(**options: Any) -> Team:
+def team(**options: Any) -> Team:  # noqa: ANN401  options of a team
     return Team(**({"name": "Languages", "members": [ENGLISH, FRENCH]} | options))
 
 
-def route(**options: Any) -> Team:
+def route(**options: Any) -> Team:  # noqa: ANN401  options of a team
     return team(respond_directly=True, **options)
 
 
@@ -150,7 +150,7 @@ def test_all_members_answer_at_once_and_in_declared_order() -> None:
     both = asyncio.Event()
 
     class Meeting:
-        async def ask(self, request: Request) -> Any:
+        async def ask(self, request: Request) -> Any:  # noqa: ANN401  any answer of a script
             if (name := who(request)) in ("English", "French"):
                 met.append(name)
                 if len(met) == 2:
@@ -237,7 +237,7 @@ def test_a_members_own_history_is_the_same_when_a_run_is_resumed(store: Store) -
 
 def test_the_history_of_a_route_has_the_answer_as_the_assistants_words(store: Store) -> None:
     model = Scripted("french_agent")
-    options = {"add_history_to_context": True, "enable_session_summaries": True}
+    options: dict[str, Any] = {"add_history_to_context": True, "enable_session_summaries": True}
     built = route(model=model, store=store, search_session_history=True, **options)
     built.run("one", session_id="s", user_id="ann")
     assert "<assistant>\nFrench on one\n</assistant>" in words_of(model.requests[-1])
@@ -329,7 +329,7 @@ def test_who_has_no_other_session_is_shown_none() -> None:
 
 def test_an_agent_reads_the_history_with_a_tool(store: Store) -> None:
     call = ToolCall(id="c", name="read_chat_history", arguments='{"limit": 1}')
-    answers = ["Hello.", Reply("", tool_calls=(call,)), "It was 'first'."]
+    answers: list[Any] = ["Hello.", Reply("", tool_calls=(call,)), "It was 'first'."]
     model = ScriptedModel(answers)
     agent = Agent(model=model, store=store, read_chat_history=True, session_id="s")
     agent.run("first")
@@ -341,7 +341,7 @@ def test_an_agent_reads_the_history_with_a_tool(store: Store) -> None:
 def test_a_team_in_a_team_answers_as_a_member(store: Store) -> None:
     model = Scripted("french_agent")
 
-    def script(request: Request) -> Any:
+    def script(request: Request) -> Any:  # noqa: ANN401  any answer of a script
         if request.choices == ("inner",):
             return {"choices": ["inner"], "tasks": [{"label": "inner", "task": "find"}]}
         return model.script(request)
@@ -402,7 +402,7 @@ def test_without_a_session_every_call_is_one_of_its_own(store: Store) -> None:
 
 def test_two_users_with_one_session_id_never_meet(store: Store) -> None:
     model = Scripted("french_agent")
-    options = {"add_history_to_context": True, "enable_session_summaries": True}
+    options: dict[str, Any] = {"add_history_to_context": True, "enable_session_summaries": True}
     built = route(model=model, store=store, search_session_history=True, **options)
     for number in range(3):
         for user in ("ann", "bob", None):
@@ -451,7 +451,7 @@ def test_what_people_say_reaches_the_model_as_it_is(store: Store, text: str) -> 
             else text
         )
     )
-    options = {"add_history_to_context": True, "enable_session_summaries": True}
+    options: dict[str, Any] = {"add_history_to_context": True, "enable_session_summaries": True}
     built = route(model=model, store=store, session_state={"x": text}, **options)
     built.run(text, session_id="s")
     built.run(text, session_id="s")
@@ -559,9 +559,8 @@ def test_the_state_of_members_is_a_default_of_the_team() -> None:
 
 
 def test_a_model_may_be_named_with_its_parameters() -> None:
-    assert Agent(model={"id": "m", "temperature": 0}).graph.model == ModelSpec(
-        id="m", temperature=0
-    )
+    model: Any = {"id": "m", "temperature": 0}
+    assert Agent(model=model).graph.model == ModelSpec(id="m", temperature=0)
 
 
 def test_what_is_neither_agent_nor_team_builds_nothing() -> None:

@@ -44,7 +44,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     wait_for(store.close())
 
 
-def research(**options: Any) -> Graph:
+def research(**options: Any) -> Graph:  # noqa: ANN401  options of a team
     """A team of two, of which one answers; it has a history and keeps a summary on its own."""
     nodes: dict[str, Node] = {
         "history": HistoryLoader(runs=2),
@@ -55,7 +55,7 @@ def research(**options: Any) -> Graph:
     return Graph(**({"name": "research", "nodes": nodes, "output": "writer"} | options))
 
 
-def desk(inner: Graph | None = None, **options: Any) -> Graph:
+def desk(inner: Graph | None = None, **options: Any) -> Graph:  # noqa: ANN401  options of a team
     """A member, then the research team, then a leader."""
     nodes: dict[str, Node] = {
         "first": Member(role="first"),
@@ -265,7 +265,7 @@ def test_what_nobody_inside_answers_fails_the_node() -> None:
 
 @pytest.mark.parametrize("where", ["outer", "inner"])
 def test_a_budget_holds_for_what_is_inside(where: str) -> None:
-    budget = {"budget": {"calls": 1}}
+    budget: dict[str, Any] = {"budget": {"calls": 1}}
     inner = research(**(budget if where == "inner" else {}))
     graph = Graph(
         name="desk",
