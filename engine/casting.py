@@ -109,7 +109,7 @@ def _fingerprints(
     """The fingerprint of each node, and of those in the graphs inside nodes by their paths."""
     fingerprints: dict[str, str] = {}
     for node_id in graph.nodes:
-        inside = inner[node_id].fingerprints if node_id in inner else {}
+        inside = inner[node_id].fingerprints if node_id in inner else dict[str, str]()
         fingerprints[node_id] = _fingerprint(graph, node_id, models, inside)
         fingerprints |= {f"{node_id}/{path}": each for path, each in inside.items()}
     return fingerprints

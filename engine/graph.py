@@ -23,6 +23,7 @@ from .errors import DefinitionError, Problem
 from .kinds import DEFAULT, Broken, Reader, under
 from .messages import JSON
 from .node import Node
+from .placing import in_reading_order, place_of, placed
 from .plan import Edge, Plan
 from .prompts import Expression, Prompts
 from .returns import Shape, shape
@@ -76,18 +77,24 @@ class Graph(Declaration):
         `kinds` are kinds beside the installed ones, by name; `allow` names the packages whose
         functions and classes the file may use. Raises `DefinitionError`.
         """
-        return cls._read(path, Reader(kinds, allow, (FilePath(path).resolve(),)), prompt_dirs)
+        return cls.read(path, Reader(kinds, allow, (FilePath(path).resolve(),)), prompt_dirs)
 
     @classmethod
-    def _read(cls, path: str | os.PathLike[str], reader: Reader, prompt_dirs: object) -> Self:
+    def read(cls, path: str | os.PathLike[str], reader: Reader, prompt_dirs: object) -> Self:
+        """`load` with a reader, which may know of graphs around this one."""
         document = yaml_file.read(path)
         data: dict[str, Any] = dict(document.data)
         if "prompt_dirs" in data:
             text = "unknown key 'prompt_dirs'; folders are given by the caller, not by the file"
             reader.problems.append(Problem("G001", text, path=("prompt_dirs",), on_key=True))
         data["prompt_dirs"] = prompt_dirs
+        return cls.made(_Making(data, reader, document, FilePath(path).parent))
+
+    @classmethod
+    def made(cls, making: _Making) -> Self:
+        """The graph that comes of what a file, or a part of one, says."""
         graph = cls.__new__(cls)
-        graph._made = _Making(data, reader, document, FilePath(path).parent).graph(graph)
+        graph._made = making.graph(graph)
         return graph
 
     def dump(self, path: str | os.PathLike[str]) -> None:
@@ -168,7 +175,7 @@ class Graph(Declaration):
 
     def place(self, edge: Edge) -> str:
         """Where an edge is written: `file:line:column`, or the keys in a graph made in Python."""
-        return _place_of(edge, self._made.document)
+        return place_of(edge, self._made.document)
 
 
 @dataclass(slots=True)
@@ -196,8 +203,8 @@ class _Making:
         templates = self._templates(nodes, Prompts(folders))
         prompts = Prompts(folders, inline=self.inline)
         checked = check(nodes, self._output(), templates, prompts, self._place)
-        found = [_placed(problem, self.document) for problem in (*problems, *checked.problems)]
-        found = [replace(problem, graph=self._name()) for problem in _in_reading_order(found)]
+        found = [placed(problem, self.document) for problem in (*problems, *checked.problems)]
+        found = [replace(problem, graph=self._name()) for problem in in_reading_order(found)]
         if checked.plan is None or any(problem.severity == "error" for problem in found):
             raise DefinitionError(found)
         return _Made(
@@ -212,27 +219,26 @@ class _Making:
 
     def _opened(self, node_id: str, node: Node) -> Node:
         """The node with the graph inside it read, if it has one."""
+        found: Sequence[Problem] = ()
         try:
-            return node.opened(self._inner)
+            opened = node.opened(self._inner)
+            within = opened.within()
+            if isinstance(within, Graph) and within is not node.within():
+                found = [replace(each, path=("graph", *each.path)) for each in within.warnings]
         except DefinitionError as error:
-            found = [
-                replace(under(("nodes", node_id), each), graph=None) for each in error.problems
-            ]
-            self.reader.problems += found
-            return Broken(needs=node.needs, reads=node.reads)
+            opened, found = Broken(needs=node.needs, reads=node.reads), error.problems
+        problems = [under(("nodes", node_id), each) for each in found]
+        self.reader.problems += [replace(each, graph=None) for each in problems]
+        return opened
 
     def _inner(self, source: str | Mapping[str, Any]) -> Graph:
         folders = self.data.get("prompt_dirs", ())
         if isinstance(source, str):
             file = (self.folder or FilePath()) / source
-            return Graph._read(file, self.reader.within(source, file), folders)
+            return Graph.read(file, self.reader.within(source, file), folders)
         data = {str(key): value for key, value in source.items()}
-        graph = Graph.__new__(Graph)
-        making = _Making(
-            {**data, "prompt_dirs": folders}, self.reader.in_place(), None, self.folder
-        )
-        graph._made = making.graph(graph)
-        return graph
+        data["prompt_dirs"] = folders
+        return Graph.made(_Making(data, self.reader.in_place(), None, self.folder))
 
     def _name(self) -> str | None:
         name = self.data.get("name")
@@ -288,41 +294,9 @@ class _Making:
         return shapes
 
     def _place(self, edge: Edge) -> str:
-        return _place_of(edge, self.document)
+        return place_of(edge, self.document)
 
 
 def _items(value: object) -> Sequence[object]:
     """What a list or tuple from outside holds; nothing of anything else."""
     return cast("Sequence[object]", value) if isinstance(value, list | tuple) else ()
-
-
-def _place_of(edge: Edge, document: Document | None) -> str:
-    problem = Problem("", "", file=edge.file, line=edge.line, column=edge.column, path=edge.path)
-    placed = _placed(replace(problem, on_key=edge.target in edge.labels[:1]), document)
-    return str(placed).removesuffix(": ")
-
-
-def _placed(problem: Problem, document: Document | None) -> Problem:
-    """The problem at its place in the graph file, if it has none yet and there is a file."""
-    if problem.file is not None or document is None:
-        return problem
-    if problem.line is not None and problem.column is not None:
-        place = document.inside(problem.path, problem.line, problem.column)
-    elif problem.on_key:
-        place = document.key(problem.path)
-    else:
-        place = document.value(problem.path)
-    return replace(problem, file=document.file, line=place.line, column=place.column)
-
-
-def _in_reading_order(problems: Sequence[Problem]) -> list[Problem]:
-    """By file and place; without places, in the order of the checks."""
-    files = list(dict.fromkeys(problem.file for problem in problems))
-    return sorted(
-        dict.fromkeys(problems),
-        key=lambda problem: (
-            files.index(problem.file),
-            problem.line or 0,
-            problem.column or 0,
-        ),
-    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -178,11 +177,8 @@ class Session:
     async def _all_runs(self) -> list[Turn]:
         await self.ahead()
         turns: list[Turn] = []
-        for page in count():
-            found = await self.store.runs(self.key, limit=PAGE, offset=page * PAGE)
-            turns += found
-            if len(found) < PAGE:
-                break
+        while page := await self.store.runs(self.key, limit=PAGE, offset=len(turns)):
+            turns += page
         return turns
 
     def _not_found(self) -> NotFound:

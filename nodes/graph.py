@@ -47,9 +47,10 @@ class SubGraph(Node):
         if self.input is not None and self.prompt is not None:
             text = "input and prompt are both templates for the inner message; keep one"
             raise DefinitionError([Problem("G007", text, path=("prompt",), on_key=True)])
-        if isinstance(self.graph, Graph):
-            self._within = self.graph
-        elif not isinstance(self.graph, str | Mapping) or not self.graph:
+        graph: object = self.graph
+        if isinstance(graph, Graph):
+            self._within = graph
+        elif not isinstance(graph, str | Mapping) or not self.graph:
             text = "graph must be a file's path, a graph in place, or a Graph"
             raise DefinitionError([Problem("G002", text, path=("graph",))])
         return self
@@ -63,7 +64,7 @@ class SubGraph(Node):
         if self._within is not None:
             return self
         try:
-            within = read(self.graph)
+            within = read(cast("str | Mapping[str, Any]", self.graph))
         except DefinitionError as error:
             raise DefinitionError(
                 [replace(problem, path=("graph", *problem.path)) for problem in error.problems]

@@ -475,3 +475,67 @@ def test_a_subgraph_that_was_never_part_of_a_graph_is_written_as_it_is() -> None
     assert SubGraph(graph="inner.yaml").within() is None
     with pytest.raises(DefinitionError, match="graph must be"):
         SubGraph(graph="")
+
+
+def test_warnings_of_an_inner_graph_are_told_with_those_around_it(tmp_path: Path) -> None:
+    written(
+        tmp_path,
+        "name: inner\nnodes:\n  one: {role: x}\n  two: {role: y}\noutput: one\n",
+        name="inner.yaml",
+    )
+    file = written(tmp_path, "name: outer\nnodes:\n  team: {kind: graph, graph: inner.yaml}\n")
+    (warning,) = Graph.load(file).warnings
+    assert str(warning).endswith("warning: node 'team': nobody uses the output of node 'two'")
+    assert (warning.file, warning.line) == (str(tmp_path / "inner.yaml"), 4)
+
+
+def test_an_inner_answer_that_is_no_text_is_read_as_one_by_its_own_history(store: Store) -> None:
+    returns = {"lang": "str"}
+    nodes = {
+        "own": HistoryLoader(of="one"),
+        "one": Member(returns=returns, history="own"),
+    }
+    outer = answering(Graph(name="inner", nodes=nodes))
+    scripted = ScriptedModel([{"lang": "french"}, {"lang": "english"}])
+    runner = Runner(outer, store=store, model=scripted)
+    runner.run("one", session_id="s")
+    runner.run("two", session_id="s")
+    said = [message.content.strip() for message in scripted.requests[1].messages[1:]]
+    assert said == ["one", '{"lang": "french"}', "two"]
+
+
+def test_the_history_of_an_inner_member_has_what_its_graph_was_given(store: Store) -> None:
+    nodes = {"own": HistoryLoader(of="one"), "one": Member(history="own")}
+    outer = Graph(
+        name="outer",
+        model="m",
+        nodes={
+            "team": SubGraph(
+                graph=Graph(name="inner", nodes=nodes), input="about {{ input.message }}"
+            )
+        },
+    )
+    scripted = ScriptedModel("fine")
+    runner = Runner(outer, store=store, model=scripted)
+    runner.run("one", session_id="s")
+    runner.run("two", session_id="s")
+    said = [message.content.strip() for message in scripted.requests[1].messages[1:]]
+    assert said == ["about one", "fine", "about two"]
+
+
+def test_an_inner_history_passes_over_turns_in_which_its_graph_did_not_run(store: Store) -> None:
+    nodes = {"own": HistoryLoader(of="one"), "one": Member(history="own")}
+    outer = Graph(
+        name="outer",
+        model="m",
+        nodes={
+            "team": SubGraph(graph=Graph(name="inner", nodes=nodes), when="input.message != 'no'"),
+            "other": Member(needs=["team"], join="always"),
+        },
+    )
+    scripted = ScriptedModel("fine")
+    runner = Runner(outer, store=store, model=scripted)
+    for message in ("yes", "no", "again"):
+        runner.run(message, session_id="s")
+    said = [message.content.strip() for message in scripted.requests[-2].messages[1:]]
+    assert said == ["yes", "fine", "again"]
