@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -202,7 +203,8 @@ class _Making:
         folders = self._folders()
         templates = self._templates(nodes, Prompts(folders))
         prompts = Prompts(folders, inline=self.inline)
-        checked = check(nodes, self._output(), templates, prompts, self._place)
+        place = partial(place_of, document=self.document)
+        checked = check(nodes, self._output(), templates, prompts, place)
         found = [placed(problem, self.document) for problem in (*problems, *checked.problems)]
         found = [replace(problem, graph=self._name()) for problem in in_reading_order(found)]
         if checked.plan is None or any(problem.severity == "error" for problem in found):
@@ -292,9 +294,6 @@ class _Making:
                     inner = replace(problem, path=("returns", *problem.path))
                     self.reader.problems.append(under(("nodes", node_id), inner))
         return shapes
-
-    def _place(self, edge: Edge) -> str:
-        return place_of(edge, self.document)
 
 
 def _items(value: object) -> Sequence[object]:

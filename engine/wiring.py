@@ -165,7 +165,7 @@ def _templated(
         if source == "history":
             loader = nodes[node_id].history
             if loader is not None:
-                if loader not in nodes:
+                if loader not in nodes or not nodes[loader].loads_history:
                     continue
                 source = loader
             else:
