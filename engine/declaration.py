@@ -10,7 +10,7 @@ from pydantic import Field, SerializeAsAny
 from .declared import Declared
 from .messages import JSON
 from .node import Node
-from .policy import Ids, ModelSpec, Number, OnError, Retry, Seconds, Timeout
+from .policy import Ids, ModelSpec, Number, OnError, Retry, Seconds, Text, Timeout
 
 
 class Budget(Declared):
@@ -47,7 +47,7 @@ class Declaration(Declared):
         description="What the team is for, in a sentence.",
         examples=["Answers each question in the language it was asked in."],
     )
-    model: str | ModelSpec | None = Field(
+    model: Text | ModelSpec | None = Field(
         default=None, description="The model of every node.", examples=["openai/gpt-5-mini"]
     )
     retry: Annotated[int, Field(ge=0, strict=True)] | Retry | None = Field(

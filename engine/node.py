@@ -23,7 +23,7 @@ from .declared import Declared
 from .errors import Path
 from .imports import reference
 from .messages import JSON
-from .policy import Ids, Join, ModelSpec, OnError, Retry, Seconds, Timeout
+from .policy import Ids, Join, ModelSpec, OnError, Retry, Seconds, Text, Timeout
 from .session import Summary
 from .tools import Toolbox
 
@@ -61,7 +61,7 @@ class Node(Declared):
         description="A template file (`name.jinja`), or the template itself in several lines.",
         examples=["member.jinja"],
     )
-    model: str | ModelSpec | None = Field(
+    model: Text | ModelSpec | None = Field(
         default=None, description="The model to ask, if not the graph's.", examples=["local"]
     )
     needs: Ids = Field(

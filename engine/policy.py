@@ -42,6 +42,7 @@ Ids: TypeAlias = Annotated[
     BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
     AfterValidator(tuple),
 ]
+Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Number: TypeAlias = Annotated[float, PlainSerializer(_plain, return_type=int | float)]
 Seconds: TypeAlias = Annotated[
     Number, Field(gt=0, strict=True, allow_inf_nan=False, description="seconds")

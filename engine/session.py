@@ -198,7 +198,8 @@ class SessionInfo:
 class Run:
     """A run as the caller gets it: its turn, and what each node did.
 
-    `records` hold the last record of each node by its id, in topological order.
+    `records` hold the last record of each node by its id: in topological order from a runner, in
+    the order in which they were kept from a store.
     """
 
     key: SessionKey

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -103,10 +104,14 @@ def resume(
     declared = reading.graph(graph)
     means.settle()
 
-    def events(store: Store) -> AsyncGenerator[Event]:
-        return Runner(declared, store=store, model=means.model).aresume_stream(
-            run_id, user_id=owner.user, session_id=owner.session
-        )
+    async def events(store: Store) -> AsyncGenerator[Event]:
+        key = await _key(run_id, owner, store)
+        user, session = key or (owner.user, owner.session)
+        runner = Runner(declared, store=store, model=means.model)
+        resumed = runner.aresume_stream(run_id, user_id=user, session_id=session)
+        async with aclosing(resumed) as told:
+            async for event in told:
+                yield event
 
     way = Way.of(graph, owner.user, reading, means)
     finish(events, means, Written(stream=True, is_quiet=json), way, as_json=json)
@@ -133,14 +138,21 @@ async def _listed(
 
 async def _found(run_id: str, owner: Owner, storing: Storing) -> Run:
     async with storing.open() as store:
-        session = owner.session
-        key = SessionKey(owner.user, session) if session else await store.find(run_id)
+        key = await _key(run_id, owner, store)
         run = await store.run(key, run_id) if key is not None else None
-    if run is None or (owner.user is not None and run.user_id != owner.user):
+    if run is None:
         raise NotFound(
             f"there is no such run {run_id!r} in {storing.folder}; look with `teamgraph runs list`"
         )
     return run
+
+
+async def _key(run_id: str, owner: Owner, store: Store) -> SessionKey | None:
+    """The session of a run: the one that is named, or wherever it is; only a named user's."""
+    if owner.session is not None:
+        return SessionKey(owner.user, owner.session)
+    key = await store.find(run_id)
+    return None if key and owner.user is not None and key.user_id != owner.user else key
 
 
 def _row(session_id: str, turn: Turn) -> Sequence[str]:

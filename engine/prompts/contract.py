@@ -147,11 +147,11 @@ class Contract(Reader):
     def _enter(self, binding: MacroBinding, named: Mapping[str, Known], at: Place) -> None:
         macro = binding.macro
         known = [named.get(argument.name) for argument in macro.args]
-        key = (macro, *known, at.filled)
+        key = (binding, *known, at.filled)
         if key in self._calls or self._active.count(macro) >= _DEEPEST:
             return
         self._calls.add(key)
-        self._walked.add((macro, frozenset()))
+        self._walked.add((binding, frozenset()))
         inner = replace(binding.place, filled=at.filled).inside(macro.body)
         for name in ("caller", "varargs", "kwargs"):
             inner.scope.bound[name] = None

@@ -27,7 +27,7 @@ class Reader(ExpressionReader):
         super().__init__(known)
         self._find = find
         self._macros: list[MacroBinding] = []
-        self._walked: set[tuple[nodes.Macro, frozenset[str]]] = set()
+        self._walked: set[tuple[MacroBinding, frozenset[str]]] = set()
 
     def template(self, parsed: Parsed) -> list[Read]:
         """The reads of a template and of all it reaches, in reading order."""
@@ -37,7 +37,7 @@ class Reader(ExpressionReader):
     def walk(self, parsed: Parsed, around: Scope) -> None:
         """Walk a template, and then the macros in it that nothing calls."""
         self._walk_template(parsed, Place(parsed, Family(parsed, self._find), around))
-        called = {macro for macro, _ in self._walked}
+        called = {binding.macro for binding, _ in self._walked}
         for binding in self._macros:
             if binding.macro not in called and not binding.place.imported:
                 self.walk_macro(binding, frozenset())
@@ -151,7 +151,7 @@ class Reader(ExpressionReader):
             place.scope.bound[alias] = module.scope.find(name).binding if module else None
 
     def walk_macro(self, binding: MacroBinding, guards: frozenset[str]) -> None:
-        key = (binding.macro, guards)
+        key = (binding, guards)
         if key in self._walked:
             return
         self._walked.add(key)

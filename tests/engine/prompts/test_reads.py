@@ -109,6 +109,7 @@ def reads(source: str, **others: str) -> list[str]:
         ("{% import 'm.inline' as m with context %}{% set fs = [m.f] %}{{ fs[0](1) }}", "free inside"),
         ("{% import 'm.inline' as m with context %}{% set k = m %}{{ k.g }}", "free"),
         ("{% from 'm.inline' import f with context %}{% set inside = 1 %}{{ f(1) }}", "free inside"),
+        ("{% with inside = 1 %}{% include 'q.inline' %}{% endwith %}{% include 'q.inline' %}", "free inside"),
         ("{% from x import y %}{{ y }}", "x"),
         ("{% import 'none.jinja' as m %}{{ m.f() }}", ""),
         ("{% from 'none.jinja' import f %}{{ f() }}", ""),
@@ -117,7 +118,8 @@ def reads(source: str, **others: str) -> list[str]:
 def test_every_construct_is_read_rightly(source: str, expected: str) -> None:
     part = "{{ x }}{{ y }}{{ p.q }}{% set y = 1 %}"
     module = "{{ free }}{% set g = 1 %}{% macro f(x) %}{{ x }}{{ inside }}{% endmacro %}"
-    assert reads(source, p=part, m=module) == expected.split()
+    call = "{% from 'm.inline' import f with context %}{{ f(1) }}"
+    assert reads(source, p=part, m=module, q=call) == expected.split()
 
 
 def test_blocks_are_read_as_the_child_writes_them(tmp_path: Path) -> None:
