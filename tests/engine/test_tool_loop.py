@@ -1,5 +1,6 @@
 """A member that calls tools while it answers: what is asked, told, recorded and kept."""
 
+# ruff: noqa: ANN401  models, tools and stores say what they like
 from __future__ import annotations
 
 import asyncio
@@ -28,8 +29,8 @@ from engine import (
     Request,
     Result,
     Run,
-    Runner,
     RunFailed,
+    Runner,
     ScriptedModel,
     SessionKey,
     Store,
@@ -267,7 +268,14 @@ def test_an_error_of_the_tool_is_told_in_a_line_without_a_traceback() -> None:
         "error: the tool 'broken' failed: ValueError: no such shop"
     )
     assert result_of(call("bare"), bare) == "error: the tool 'bare' failed: KeyError"
+
+    async def breaks_off() -> str:
+        raise asyncio.CancelledError
+
     assert result_of(call("leaves"), leaves) == "error: the tool 'leaves' failed: SystemExit: 3"
+    assert result_of(call("breaks_off"), breaks_off) == (
+        "error: the tool 'breaks_off' failed: CancelledError"
+    )
     assert "failed: TypeError: it gave back a object" in result_of(call("odd"), _odd())
 
 
@@ -276,6 +284,26 @@ def _odd() -> Callable[..., object]:
         return object()
 
     return odd
+
+
+def test_half_a_surrogate_pair_in_a_result_is_replaced() -> None:
+    def half() -> list[str]:
+        return ["half \ud800 a pair"]
+
+    def broken() -> str:
+        raise ValueError("half \ud800 a pair")
+
+    assert result_of(call("half"), half) == '["half ? a pair"]'
+    assert result_of(call("broken"), broken).endswith("ValueError: half ? a pair")
+
+
+def test_a_value_that_cannot_be_kept_in_the_session_fails_the_node() -> None:
+    def odd(context: ToolContext) -> str:
+        context.session_state["odd"] = object()  # type: ignore[assignment]  # that is the point
+        return "ok"
+
+    with pytest.raises(NodeError, match="its session_state, a dict, cannot be kept as JSON"):
+        asked([calls(call("odd")), "done"], odd)
 
 
 def test_calls_without_an_id_or_with_the_same_one_are_told_apart() -> None:
@@ -308,7 +336,7 @@ def test_a_model_that_never_stops_calling_fails_the_node() -> None:
         return len(ran)
 
     model = ScriptedModel(lambda _: calls(call("count")))
-    with pytest.raises(NodeError, match="goes on calling tools after 2 rounds.*max_tool_rounds"):
+    with pytest.raises(NodeError, match=r"goes on calling tools after 2 rounds.*max_tool_rounds"):
         Runner(team(count, max_tool_rounds=2), model=model).run("hello")
     assert len(ran) == 2
     assert len(model.requests) == 4

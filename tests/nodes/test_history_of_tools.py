@@ -1,5 +1,6 @@
 """A history-loader that replays tool calls: which, in what order, and never half of one."""
 
+# ruff: noqa: ANN401  models, tools and stores say what they like
 from __future__ import annotations
 
 import json

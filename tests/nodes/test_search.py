@@ -1,5 +1,6 @@
 """The kind `search`: what it finds, what its record keeps, how templates read it."""
 
+# ruff: noqa: ANN401  models, tools and stores say what they like
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ from tests.builders import written
 from tests.teams import STORES, wait_for
 
 PROMPT = """{% for session in earlier.output %}
-{{ session.session_id }}:{% for run in session.runs %} {{ run.input }} -> {{ run.answer }};{% endfor %}
+{{ session.session_id }}:
+{%- for run in session.runs %} {{ run.input }} -> {{ run.answer }};{% endfor %}
 
 {% endfor %}
 """

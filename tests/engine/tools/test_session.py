@@ -1,5 +1,6 @@
 """The tools that read what was said before, and whose sessions they see."""
 
+# ruff: noqa: ANN401  models, tools and stores say what they like
 from __future__ import annotations
 
 import json

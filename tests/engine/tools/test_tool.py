@@ -1,5 +1,6 @@
 """A function as a tool: what the model is told of it, how its arguments are read, what it gives."""
 
+# ruff: noqa: ANN401  models, tools and stores say what they like
 from __future__ import annotations
 
 import functools
@@ -183,7 +184,6 @@ def test_a_result_that_is_no_text_becomes_json() -> None:
     assert json.loads(given(value([Found("x", date(2026, 1, 2))]))) == [
         {"name": "x", "on": "2026-01-02"}
     ]
-    assert given(value("half \ud800 a pair")) == "half ? a pair"
     for wrong in (object(), float("nan")):
         with pytest.raises(TypeError, match="that cannot be told as JSON"):
             given(value(wrong))
