@@ -229,8 +229,8 @@ class _Making:
                 found = [replace(each, path=("graph", *each.path)) for each in within.warnings]
         except DefinitionError as error:
             opened, found = Broken(needs=node.needs, reads=node.reads), error.problems
-        problems = [under(("nodes", node_id), each) for each in found]
-        self.reader.problems += [replace(each, graph=None) for each in problems]
+        here = [under(("nodes", node_id), each) for each in found]
+        self.reader.problems += [replace(each, graph=None) for each in here]
         return opened
 
     def _inner(self, source: str | Mapping[str, Any]) -> Graph:

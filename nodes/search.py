@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 
 from pydantic import Field
 
 from engine import JSON, Context, Node, OtherSession, Result
+
+
+class FoundRun(TypedDict):
+    """A turn that was found, as templates read it."""
+
+    input: str
+    answer: str
+
+
+class FoundSession(TypedDict):
+    """A session that was found, as templates read it; oldest turn first."""
+
+    session_id: str
+    runs: list[FoundRun]
 
 
 class Search(Node):
@@ -27,7 +41,7 @@ class Search(Node):
     answers: ClassVar[bool] = False
     prompts: ClassVar[bool] = False
     text_field: ClassVar[str | None] = "query"
-    provides: ClassVar[Mapping[str, object]] = {"output": list[dict[str, object]]}
+    provides: ClassVar[Mapping[str, object]] = {"output": list[FoundSession]}
 
     sessions: int = Field(
         default=2, ge=0, strict=True, description="How many sessions to look at.", examples=[2]
@@ -67,8 +81,7 @@ class Search(Node):
         return _told(await context.past.again(numbers))
 
 
-def _told(found: Sequence[OtherSession]) -> list[JSON]:
-    """A list of `{session_id, runs: [{input, answer}]}`."""
+def _told(found: Sequence[OtherSession]) -> list[FoundSession]:
     return [
         {
             "session_id": session.session_id,

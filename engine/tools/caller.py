@@ -64,6 +64,8 @@ class Caller:
             result = "error: no more tools can be called now; answer with what you have"
         else:
             result = await self._result(call, replace(self.context, idempotency_key=key))
+            # Half a surrogate pair can be neither sent nor stored.
+            result = result.encode("utf-8", "replace").decode("utf-8")
         node_id = self.context.node_id
         self.tell(ToolAnswered, node_id, self.attempt, call.id, call.name, result)
         return Message(role="tool", content=result, tool_call_id=call.id)
@@ -76,7 +78,10 @@ class Caller:
             return await tool.call(tool.read(call.arguments), context)
         except BadArguments as error:
             return f"error: the arguments of {call.name!r} do not fit: {error}; call it again"
-        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever it is, the model is told
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                raise  # it is the run that ends, not the tool that broke off
             text = " ".join(str(error).split())
             named = type(error).__name__
             return f"error: the tool {call.name!r} failed: {named}: {text}".removesuffix(": ")

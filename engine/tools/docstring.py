@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from inspect import cleandoc
+from itertools import pairwise
 from typing import NamedTuple
 
 _SECTION = re.compile(
@@ -27,7 +28,7 @@ def read_docstring(text: str | None) -> Told:
     heads = [index for index, line in enumerate(lines) if _SECTION.fullmatch(line)]
     description = "\n".join(lines[: heads[0]] if heads else lines).strip()
     arguments: dict[str, str] = {}
-    for head, end in zip(heads, [*heads[1:], len(lines)], strict=True):
+    for head, end in pairwise([*heads, len(lines)]):
         if lines[head].strip().rstrip(":") in _ARGUMENTS:
             arguments |= _entries(lines[head + 1 : end])
     return Told(description, arguments)

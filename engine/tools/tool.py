@@ -189,8 +189,7 @@ def _called(function: Callable[..., object], given: Mapping[str, object]) -> obj
 
 def _as_text(value: object) -> str:
     if isinstance(value, str):
-        # Half a surrogate pair can be neither sent nor stored.
-        return value.encode("utf-8", "replace").decode("utf-8")
+        return value
     try:
         return json.dumps(to_jsonable_python(value), ensure_ascii=False, allow_nan=False)
     except (PydanticSerializationError, ValueError) as error:
