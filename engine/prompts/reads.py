@@ -150,7 +150,9 @@ class ExpressionReader(NodeVisitor, ABC):
         into = self.too_early if found.early else into
         key = (file, int(at), at.column, path)
         before = into.get(key)
-        is_guarded = (guarded or name in place.guards) and (before is None or before.guarded)
+        # A test further out was about the name of the context, not about this one.
+        guarded = guarded or (name in place.guards and not found.early)
+        is_guarded = guarded and (before is None or before.guarded)
         into[key] = Read(name, path, file, int(at), at.column, is_guarded, found.may_be_set)
 
     def _test_name(self, node: nodes.Name, place: Place) -> None:

@@ -263,11 +263,13 @@ def test_a_module_cannot_see_the_context_unless_it_is_told_to() -> None:
         ("{% user %}{{ x }}{% enduser %}{% from 'k.inline' import y as x %}", [14]),
         ("{% user %}{{ x }}{% enduser %}{% import 'k.inline' as x %}", [14]),
         ("{% user %}{{ x }}{% enduser %}{% macro x() %}{% endmacro %}", [14]),
-        ("{% user %}{{ x if x is defined }}{% set x = 1 %}{% enduser %}{% set x = 1 %}", []),
-        ("{% user %}{% if x is defined %}{{ x }}{% endif %}{% enduser %}{% set x = 1 %}", []),
+        ("{% user %}{{ x if x is defined }}{% set x = 1 %}{% enduser %}{% set x = 1 %}", [14]),
+        ("{% user %}{% if x is defined %}{{ x }}{% endif %}{% enduser %}{% set x = 1 %}", [35]),
+        ("{% user %}{{ x is defined }}{% enduser %}{% set x = 1 %}", []),
         ("{% block b %}{% user %}{{ x }}{% enduser %}{% endblock %}{% set x = 1 %}", []),
         ("{% user %}{% include 'm.inline' %}{% enduser %}{% set x = 1 %}", []),
         ("{% user %}{% if x %}{{ x }}{% endif %}{% set x = 1 %}{% enduser %}", []),
+        ("{% if x %}{% user %}{{ x }}{% enduser %}{% endif %}{% set x = 1 %}", [24]),
     ],
 )
 def test_a_name_is_not_used_before_an_outer_scope_sets_it(source: str, columns: list[int]) -> None:
