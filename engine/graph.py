@@ -229,8 +229,7 @@ class _Making:
                 found = [replace(each, path=("graph", *each.path)) for each in within.warnings]
         except DefinitionError as error:
             opened, found = Broken(needs=node.needs, reads=node.reads), error.problems
-        here = [under(("nodes", node_id), each) for each in found]
-        self.reader.problems += [replace(each, graph=None) for each in here]
+        self.reader.problems += [under(("nodes", node_id), each) for each in found]
         return opened
 
     def _inner(self, source: str | Mapping[str, Any]) -> Graph:

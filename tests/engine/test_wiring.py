@@ -100,8 +100,7 @@ def test_a_history_that_is_named_must_be_a_loader(tmp_path: Path) -> None:
         "4:36: node 'mine' names 'b', and there is no such node; nodes: mine, a"
     ]
     assert told(written(tmp_path, file % ("a", "min")))[-1] == (
-        "5:25: node 'a': history names 'min', which is no history-loader here; "
-        "did you mean 'mine'?"
+        "5:25: node 'a': history names 'min', which is no history-loader here; did you mean 'mine'?"
     )
     (_, problem) = told(written(tmp_path, file % ("a", "a")))
     assert problem.startswith("5:25: node 'a': history names 'a', which is no history-loader")
