@@ -60,11 +60,14 @@ if TYPE_CHECKING:
     from .messages import JSON, Message, ToolCall, Usage
     from .models import AnyModel, Chunk, EchoModel, Model, Reply, Request, ScriptedModel
     from .node import Node
+    from .past import OtherSession, Past, Quoted
     from .plan import Edge, Plan
-    from .policy import Ids, Instead, ModelSpec, OnError, Retry, Timeout
+    from .policy import Ids, Instead, ModelSpec, OnError, Retry, Texts, Timeout
     from .runner import Runner
-    from .session import Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
+    from .session import Called, Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
+    from .sessions import Metrics, Session
     from .stores import MemoryStore, Store, TinyDBStore
+    from .tools import Toolbox, ToolContext, Tools
 else:
 
     def __getattr__(name: str) -> object:
@@ -86,8 +89,8 @@ else:
 
 # From the ground up, so that a name is found where it is made, and little above it is imported.
 _HOMES = (
-    *("errors", "messages", "session", "declared", "imports", "events", "context"),
-    *("policy", "node", "plan", "graph", "stores", "models", "runner"),
+    *("errors", "messages", "session", "past", "declared", "imports", "events", "context"),
+    *("policy", "tools", "node", "plan", "graph", "stores", "models", "sessions", "runner"),
 )
 
 __all__ = [
@@ -96,6 +99,7 @@ __all__ = [
     "AnswerError",
     "AnyModel",
     "BudgetExceeded",
+    "Called",
     "Changed",
     "Choice",
     "Chunk",
@@ -117,6 +121,7 @@ __all__ = [
     "Instead",
     "MemoryStore",
     "Message",
+    "Metrics",
     "Model",
     "ModelError",
     "ModelSpec",
@@ -131,11 +136,14 @@ __all__ = [
     "NodeStarted",
     "NotFound",
     "OnError",
+    "OtherSession",
+    "Past",
     "Path",
     "Plan",
     "Problem",
     "PromptError",
     "PromptRendered",
+    "Quoted",
     "Record",
     "Reply",
     "Request",
@@ -150,6 +158,7 @@ __all__ = [
     "RunWaiting",
     "Runner",
     "ScriptedModel",
+    "Session",
     "SessionBusy",
     "SessionInfo",
     "SessionKey",
@@ -157,12 +166,16 @@ __all__ = [
     "StoreError",
     "Summary",
     "TeamgraphError",
+    "Texts",
     "Timeout",
     "TinyDBStore",
     "Token",
     "ToolAnswered",
     "ToolCall",
     "ToolCalled",
+    "ToolContext",
+    "Toolbox",
+    "Tools",
     "Turn",
     "UnknownVersion",
     "Upstream",
