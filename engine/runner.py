@@ -16,7 +16,7 @@ from uuid import uuid4
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from .casting import Cast, cast_of
-from .doors import events_of, result_of, told
+from .doors import Door, events_of, result_of, told
 from .errors import Changed, InputError, NotFound
 from .events import Event
 from .graph import Graph
@@ -25,6 +25,7 @@ from .models import Model
 from .printing import print_events
 from .rendering import Rendering, Scene, render, render_next
 from .session import Run, SessionInfo, SessionKey, Turn
+from .sessions import Session
 from .stores import MemoryStore, Store
 from .turning import Turning
 
@@ -173,11 +174,25 @@ class Runner:
             return render(self._graph, scene)
         return result_of(lambda: render_next(self._graph, scene, self._store, session_id))
 
-    def sessions(
+    async def asessions(
         self, user_id: str | None = None, *, limit: int = 20, offset: int = 0
     ) -> list[SessionInfo]:
         """The user's sessions, the one with the latest activity first."""
-        return result_of(lambda: self._store.sessions(user_id, limit=limit, offset=offset))
+        _filled(user_id=user_id)
+        return await self._store.sessions(user_id, limit=limit, offset=offset)
+
+    async def adelete_user(self, user_id: str | None) -> int:
+        """Delete all sessions of a user, and tell how many there were."""
+        _filled(user_id=user_id)
+        return await self._store.delete_user(user_id)
+
+    sessions = Door(asessions)
+    delete_user = Door(adelete_user)
+
+    def session(self, session_id: str, *, user_id: str | None = None) -> Session:
+        """One session of the user, to read, name, export or delete; nothing is read yet."""
+        _filled(user_id=user_id, session_id=session_id)
+        return Session(SessionKey(user_id, session_id), self._store)
 
     def print_response(
         self,
@@ -223,7 +238,7 @@ class Runner:
             raise InputError(f"run {run_id!r} is done: there is nothing to resume")
         parts = self._ready()
         differences = [
-            f"node {node_id!r} has changed" if node_id in self._graph.nodes else f"no {node_id!r}"
+            f"node {node_id!r} has changed" if node_id in parts.fingerprints else f"no {node_id!r}"
             for node_id, record in run.records.items()
             if record.is_final and record.fingerprint != parts.fingerprints.get(node_id)
         ]

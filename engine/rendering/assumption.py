@@ -40,23 +40,30 @@ class Assumptions:
         self.requests.setdefault(request.model, []).append(request)
         yield Reply(self._text(request.model, request))
 
-    async def play(self, node: Node, context: Context) -> Result:
-        """What the node gives back, without an effect on the world."""
-        node_id = context.node_id
+    async def play(self, under: str, node: Node, context: Context) -> Result:
+        """What a node gives back, without an effect on the world.
+
+        `under` is the path of the node whose graph it belongs to, empty for the outer graph.
+        """
+        node_id = f"{under}{context.node_id}"
         if node.branches():
-            return await self._routed(node, context)
+            return await self._routed(node_id, node, context)
         if node_id not in self.values:
             return await node.rehearse(context)
         value = self.values[node_id]
-        if node_id not in self.graph.templates or not node.asks():
+        if not self._asks(node_id, node):
             return Result(value)
         result = await node.rehearse(context)
         return result if node_id in self._said else replace(result, output=value, stored=None)
 
-    async def _routed(self, node: Node, context: Context) -> Result:
-        node_id = context.node_id
+    def _asks(self, path: str, node: Node) -> bool:
+        """Whether the node asks its model, so that its prompt is rendered."""
+        graph, _ = found_at(self.graph, path)
+        return node.asks() and path.rpartition("/")[2] in graph.templates
+
+    async def _routed(self, node_id: str, node: Node, context: Context) -> Result:
         labels = self.labels.get(node_id)
-        asks = node_id in self.graph.templates and node.asks()
+        asks = self._asks(node_id, node)
         result = await node.rehearse(context) if labels is None or asks else None
         if result is not None and (labels is None or result.choices == labels):
             return result
@@ -77,7 +84,8 @@ class Assumptions:
             return text
         if request.choices:
             return self._choice(node_id, request)
-        wanted = self.graph.shapes.get(node_id)
+        graph, _ = found_at(self.graph, node_id)
+        wanted = graph.shapes.get(node_id.rpartition("/")[2])
         value = self.values.get(node_id)
         if wanted is not None or isinstance(value, dict):
             self._said.add(node_id)
@@ -114,11 +122,7 @@ def assumed(graph: Graph, assume: JSONs, *, is_full: bool = True) -> Assumptions
     labels: dict[str, tuple[str, ...]] = {}
     values: dict[str, JSON] = {}
     for node_id, value in assume.items():
-        node = graph.nodes.get(node_id)
-        if node is None:
-            near = closest(node_id, graph.nodes)
-            meant = f"did you mean {near!r}?" if near else f"it has {listed(graph.nodes)}"
-            raise InputError(f"assume: graph {graph.name!r} has no node {node_id!r}; {meant}")
+        owner, node = found_at(graph, node_id)
         if node.loads_history:
             raise InputError(
                 f"assume: what {node_id!r} loads is the session's past; give it as `history`"
@@ -126,8 +130,27 @@ def assumed(graph: Graph, assume: JSONs, *, is_full: bool = True) -> Assumptions
         if node.branches():
             labels[node_id] = _labels(node_id, node, value)
         else:
-            values[node_id] = _value(graph, node_id, value)
+            values[node_id] = _value(owner, node_id, value)
     return Assumptions(graph, labels, values, is_full)
+
+
+def found_at(graph: Graph, path: str) -> tuple[Graph, Node]:
+    """The node of a path (`node`, or `node/inner_node`) and the graph that it belongs to.
+
+    Raises `InputError` if there is none.
+    """
+    node_id, slash, rest = path.partition("/")
+    node = graph.nodes.get(node_id)
+    if node is None:
+        near = closest(node_id, graph.nodes)
+        meant = f"did you mean {near!r}?" if near else f"it has {listed(graph.nodes)}"
+        raise InputError(f"assume: graph {graph.name!r} has no node {node_id!r}; {meant}")
+    if not slash:
+        return graph, node
+    within = node.within()
+    if not isinstance(within, Graph):
+        raise InputError(f"assume: node {node_id!r} has no graph inside, so it has no {rest!r}")
+    return found_at(within, rest)
 
 
 def _labels(node_id: str, node: Node, value: object) -> tuple[str, ...]:
@@ -150,7 +173,7 @@ def _labels(node_id: str, node: Node, value: object) -> tuple[str, ...]:
 
 
 def _value(graph: Graph, node_id: str, value: object) -> JSON:
-    if (wanted := graph.shapes.get(node_id)) is None:
+    if (wanted := graph.shapes.get(node_id.rpartition("/")[2])) is None:
         return cast("JSON", value)
     try:
         return wanted.check(value)

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias, cast
 
 from ..errors import InputError, closest
 from ..messages import JSON, Message
-from ..session import Change, Head, Record, SessionInfo, SessionKey, Summary, Turn
+from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 from ..stores import Hit, Lease, MemoryStore, Policy, Store
 from ..stores.memory_session import MemorySession
 
@@ -120,6 +120,14 @@ class ReadOnly(MemoryStore):
     async def head(self, key: SessionKey) -> Head | None:
         """See `Store.head`."""
         return await self._past.head(key)
+
+    async def run(self, key: SessionKey, run_id: str) -> Run | None:
+        """See `Store.run`."""
+        return await self._past.run(key, run_id)
+
+    async def runs(self, key: SessionKey, *, limit: int = 20, offset: int = 0) -> list[Turn]:
+        """See `Store.runs`."""
+        return await self._past.runs(key, limit=limit, offset=offset)
 
     async def turns(
         self, key: SessionKey, *, last: int | None = None, since: int = 0

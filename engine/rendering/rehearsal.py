@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import cast
 
-from ..casting import cast_of
+from ..casting import Cast, cast_of
 from ..doors import result_of
 from ..errors import InputError, NoAnswer, NodeError, NotFound
 from ..events import Event, Listener, PromptRendered
@@ -18,7 +19,7 @@ from ..rehearsable import MESSAGE
 from ..session import Run, SessionKey, Turn
 from ..stores import Store
 from ..turning import Turning
-from .assumption import Assumptions, JSONs, assumed
+from .assumption import Assumptions, JSONs, assumed, found_at
 from .past import Past, ReadOnly, Said
 from .rendering import RenderedNode, RenderedPrompt, Rendering
 
@@ -66,7 +67,7 @@ def render_all(graph: Graph, scene: Scene, *, limit: int = OUTCOMES) -> list[Ren
         if router is None:
             renderings.append(rendering)
         else:
-            ways = reversed(_ways(graph.nodes[router]))
+            ways = reversed(_ways(found_at(graph, router)[1]))
             todo += [replace(one, assume={**one.assume, router: way}) for way in ways]
         if len(renderings) + len(todo) > limit:
             raise InputError(
@@ -95,13 +96,8 @@ async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Renderin
     past = Past.of(scene.history, scene.session)
     key = SessionKey(scene.user_id, past.session_id)
     assumptions = assumed(graph, scene.assume, is_full=scene.is_full)
-    parts = cast_of(graph.model_copy(update={"budget": None, "retry": None}), assumptions)
     turning = Turning(
-        cast=replace(
-            parts,
-            models={node_id: (ModelSpec(id=node_id),) for node_id in parts.models},
-            play=assumptions.play,
-        ),
+        cast=_played(cast_of(graph, assumptions), assumptions),
         store=ReadOnly(past.store(key) if store is None else store),
         key=key,
         turn=Turn(
@@ -119,7 +115,21 @@ async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Renderin
             rendered.append(event)
 
     run = await _run(turning, listen)
-    return _rendering(graph, run, assumptions, rendered)
+    return _rendering(graph.name, run, assumptions, rendered)
+
+
+def _played(parts: Cast, assumptions: Assumptions, under: str = "") -> Cast:
+    """The cast of a dry run, and those inside it: each model is called like the node that asks."""
+    return replace(
+        parts,
+        graph=parts.graph.model_copy(update={"budget": None, "retry": None}),
+        models={node_id: (ModelSpec(id=f"{under}{node_id}"),) for node_id in parts.models},
+        play=partial(assumptions.play, under),
+        inner={
+            node_id: _played(inner, assumptions, f"{under}{node_id}/")
+            for node_id, inner in parts.inner.items()
+        },
+    )
 
 
 async def _run(turning: Turning, listen: Listener) -> Run:
@@ -139,7 +149,7 @@ async def _run(turning: Turning, listen: Listener) -> Run:
 
 
 def _rendering(
-    graph: Graph, run: Run, assumptions: Assumptions, rendered: Sequence[PromptRendered]
+    graph: str, run: Run, assumptions: Assumptions, rendered: Sequence[PromptRendered]
 ) -> Rendering:
     prompts: dict[str, list[RenderedPrompt]] = {}
     left = {node_id: iter(requests) for node_id, requests in assumptions.requests.items()}
@@ -159,9 +169,9 @@ def _rendering(
     routes = {
         node_id: record.choices
         for node_id, record in run.records.items()
-        if record.choices is not None and graph.nodes[node_id].branches()
+        if record.choices is not None
     }
-    return Rendering(graph.name, nodes, routes)
+    return Rendering(graph, nodes, routes)
 
 
 def _ways(router: Node) -> list[tuple[str, ...]]:
