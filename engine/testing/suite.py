@@ -112,7 +112,7 @@ class Case:
         """What is expected and not true, in words."""
         found: list[str] = []
         for node_id, wanted in self.expect.items():
-            node = rendering[node_id]
+            node = rendering.get(node_id) or _not_there(node_id)
             if isinstance(wanted, Wanted):
                 found += wanted.misses(node)
             elif node.because is None:
@@ -177,7 +177,7 @@ class _Reading:
 
     def _case(self, graph: Graph, name: str, declared: Declaring, path: Keys) -> Case:
         for node_id in declared.expect:
-            if node_id not in graph.nodes:
+            if node_id.partition("/")[0] not in graph.nodes:
                 text = f"graph {graph.name!r} has no node {node_id!r}"
                 near = closest(node_id, graph.nodes)
                 text += "" if near else f"; it has {listed(graph.nodes)}"
@@ -228,6 +228,11 @@ class _Reading:
                 text = f"the cases {other!r} and {case.name!r} would share a snapshot; rename one"
                 path = ("cases", case.name)
                 raise DefinitionError([Problem("C005", text, path=path, on_key=True)])
+
+
+def _not_there(node_id: str) -> RenderedNode:
+    """A node inside one that was skipped, or of which there is none."""
+    return RenderedNode(node_id, "", because="the graph that it should be in did not run it")
 
 
 def _merged(under: JSON, over: JSON) -> JSON:

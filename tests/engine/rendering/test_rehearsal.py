@@ -23,7 +23,7 @@ from engine import (
     Runner,
 )
 from engine.rendering import Scene, render_all
-from nodes import HistoryLoader, Leader, Member, Python, Router, Summarizer
+from nodes import HistoryLoader, Leader, Member, Python, Router, SubGraph, Summarizer
 from tests.builders import written
 from tests.teams import desk, desk_model
 
@@ -359,3 +359,60 @@ def test_a_runner_shows_the_prompts_of_the_next_turn_of_its_sessions() -> None:
     assert len(runner.render("Who am I?", state={"a": 1})["english"].messages) == 2
     with pytest.raises(NotFound, match="user 'v' has no session 's'"):
         runner.render("Who am I?", user_id="v", session_id="s")
+
+
+def nested() -> Graph:
+    inner = Graph(
+        name="inner",
+        nodes={
+            "router": Router(routes={"a": "", "b": ""}),
+            "a": Member(returns={"word": "str"}),
+            "b": Member(),
+        },
+        output=["a", "b"],
+    )
+    nodes: dict[str, Node] = {
+        "team": SubGraph(graph=inner),
+        "last": Member(prompt="{{ team.output }}\n"),
+    }
+    return Graph(name="outer", nodes=nodes, output="last")
+
+
+def test_the_prompts_of_a_graph_inside_are_rendered_by_their_paths() -> None:
+    graph = nested()
+    ways = graph.render_all("hello")
+    assert [way.routes for way in ways] == [{"team/router": ("a",)}, {"team/router": ("b",)}]
+    assert list(ways[0]) == ["team", "team/router", "team/a", "team/b", "last"]
+    assert ways[0]["team/a"].text.endswith("hello")
+    assert ways[0]["team/b"].because == "router chose a"
+    assert ways[1]["last"].text == "«team/b»"
+    given = {"team/router": "a", "team/a": {"word": "yes"}}
+    assert graph.render(assume=given)["last"].text == '{"word": "yes"}'
+
+
+@pytest.mark.parametrize(
+    ("assume", "told"),
+    [
+        ({"team/c": "x"}, "graph 'inner' has no node 'c'"),
+        ({"last/c": "x"}, "node 'last' has no graph inside, so it has no 'c'"),
+        ({"team/router": "c"}, "node 'team/router' has no route 'c'"),
+        ({"team/a": {"wrd": "x"}}, "what node 'team/a' gives does not fit"),
+    ],
+)
+def test_assumptions_of_a_graph_inside_that_do_not_hold_are_told(
+    assume: dict[str, object], told: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        nested().render(assume=assume)
+    assert told in str(caught.value)
+
+
+def test_the_tools_that_are_offered_are_shown() -> None:
+    graph = Graph(name="t", nodes={"member": Member(tools=[weather])})
+    (tool,) = graph.render()["member"].prompts[0].tools
+    assert "weather" in str(tool)
+
+
+def weather(place: str) -> str:
+    """Say what the weather is like."""
+    raise AssertionError(f"a dry run calls no tool: {place}")

@@ -128,3 +128,12 @@ def test_a_ledger_of_folders_that_are_gone_has_nothing_unused(tmp_path: Path) ->
     ledger = Ledger(tmp_path, is_updating=False)
     ledger.name(tmp_path / "gone" / "__prompts__" / "talk" / "a.md")
     assert ledger.unused() == []
+
+
+def test_what_is_expected_of_a_node_that_is_not_there_is_a_skip(tmp_path: Path) -> None:
+    text = "graph: team.yaml\ncases:\n  a: {expect: {french/x: {contains: y}, german/x: skipped}}\n"
+    (case,) = suite(tmp_path, text).cases
+    assert case.misses(case.render()) == [
+        "french/x: it was skipped (the graph that it should be in did not run it), "
+        "but a prompt is expected"
+    ]
