@@ -28,6 +28,8 @@ async def _reads_and_writes_nothing() -> None:
     assert lease.head == before == await reading.head(KEY) == await store.head(KEY)
     assert await reading.turns(KEY) == await store.turns(KEY)
     assert await reading.summary(KEY, until=1) == await store.summary(KEY, until=1)
+    (done,) = await reading.runs(KEY)
+    assert await reading.run(KEY, done.run_id) == await store.run(KEY, done.run_id)
     assert await reading.sessions("u") == await store.sessions("u")
     found = await reading.search("u", "hi", last=1)
     assert found == await store.search("u", "hi", last=1)
