@@ -86,6 +86,7 @@ def _guest(outer: Visitor, node_id: str, message: str) -> Visitor:
         },
         store=_store(outer, under),
         enter=outer.enter,
+        under=f"{outer.under}{under}",
     )
 
 

@@ -137,14 +137,14 @@ class Session:
         }
         return cast("dict[str, JSON]", to_jsonable_python(data))
 
-    async def aimport(self, data: Mapping[str, JSON]) -> None:
-        """Fill a session that is not there yet with what `export` gave; its user may be another.
+    async def arestore(self, data: Mapping[str, JSON]) -> None:
+        """Fill this session, which is not there yet, with what `export` gave of any session.
 
         Completed turns are numbered anew, without gaps, and of its summaries the newest is kept.
         """
         if await self.store.head(self.key) is not None:
             raise InputError(
-                f"the session {self.key.session_id!r} is there; import into one that is not"
+                f"the session {self.key.session_id!r} is there; restore into one that is not"
             )
         exported = _read(data)
         left = sum(each.turn.status == "done" for each in exported.runs)
@@ -173,6 +173,7 @@ class Session:
     delete = Door(adelete)
     delete_run = Door(adelete_run)
     export = Door(aexport)
+    restore = Door(arestore)
 
     async def _all_runs(self) -> list[Turn]:
         await self.ahead()
@@ -230,7 +231,7 @@ def _read(data: Mapping[str, JSON]) -> _Exported:
     if exported.version != VERSION:
         raise InputError(
             f"the exported session has version {exported.version}, and this teamgraph reads "
-            f"{VERSION}; import it with a newer one"
+            f"{VERSION}; restore it with a newer one"
         )
     return exported
 

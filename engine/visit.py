@@ -35,7 +35,7 @@ class Visitor:
     `sight` is what the nodes see, `earlier` the records of an earlier try of the run, with those of
     the graphs inside nodes by their paths. `store` is called with records before anything builds on
     them. `enter` runs the graph inside a node. `failures` are the errors of the nodes that failed,
-    `untold` those of conditions.
+    `untold` those of conditions. `under` leads to the graph, where that is inside a node.
     """
 
     cast: Cast
@@ -49,6 +49,7 @@ class Visitor:
     summary: Summary | None = None
     failures: dict[str, Exception] = field(default_factory=dict[str, Exception])
     untold: dict[str, Exception] = field(default_factory=dict[str, Exception])
+    under: str = ""
 
     def barred(self, node_id: str, records: Mapping[str, Record]) -> str | None:
         """Whether the node's `when` says no."""
@@ -269,11 +270,11 @@ class Visitor:
             user_id=context.user_id,
             session_id=context.session_id,
             run_id=context.run_id,
-            node_id=context.node_id,
+            node_id=f"{self.under}{visit.node_id}",
             session_state=state,
             past=context.past,
         )
-        return Caller(toolbox, seen, state, visit.attempt, self.tell)
+        return Caller(toolbox, seen, state, visit.node_id, visit.attempt, self.tell)
 
 
 NOTHING = Result(None)

@@ -19,11 +19,13 @@ class Caller:
     """The tool calls of one attempt of one node.
 
     `context` is what the tools see, but for the key of each call; `state` is the one in it.
+    `node_id` is told in events.
     """
 
     toolbox: Toolbox
     context: ToolContext
     state: SessionState
+    node_id: str
     attempt: int
     tell: Teller
     rounds: int = 0
@@ -43,9 +45,9 @@ class Caller:
                 "`max_tool_rounds`, or tell it in the prompt when to stop",
                 model=model,
             )
-        is_over, node_id = self.rounds > limit, self.context.node_id
+        is_over = self.rounds > limit
         for call in calls:
-            self.tell(ToolCalled, node_id, self.attempt, call.id, call.name, call.arguments)
+            self.tell(ToolCalled, self.node_id, self.attempt, call.id, call.name, call.arguments)
         first, self.calls = self.calls, self.calls + len(calls)
         return tuple(
             await asyncio.gather(
@@ -66,8 +68,7 @@ class Caller:
             result = await self._result(call, replace(self.context, idempotency_key=key))
             # Half a surrogate pair can be neither sent nor stored.
             result = result.encode("utf-8", "replace").decode("utf-8")
-        node_id = self.context.node_id
-        self.tell(ToolAnswered, node_id, self.attempt, call.id, call.name, result)
+        self.tell(ToolAnswered, self.node_id, self.attempt, call.id, call.name, result)
         return Message(role="tool", content=result, tool_call_id=call.id)
 
     async def _result(self, call: ToolCall, context: ToolContext) -> str:

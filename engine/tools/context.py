@@ -59,6 +59,7 @@ class SessionState(MutableMapping[str, JSON]):
 class ToolContext:
     """Who asks, and in which run; the engine fills it in and the model never sees it.
 
+    In a graph inside a node, `node_id` is the path that leads there, `node/inner_node`.
     `session_state` may be set key by key; `past` reads the session before this turn.
     `idempotency_key` is `run/node/call`, where call counts from 0 in each attempt of the node: a
     node that is attempted again calls its tools again, so a tool that must act only once can tell

@@ -137,7 +137,7 @@ def test_an_exported_session_goes_on_where_it_is_imported(store: Store, tmp_path
         other = make(tmp_path / "other")
         runner = Runner(desk(), store=other, model=desk_model())
         taken = runner.session("copy", user_id="bob")
-        wait_for(taken.aimport(exported))
+        taken.restore(exported)
         again = taken.export()
         assert {**again, "session_id": "s", "user_id": "ann"} == exported
         runner.run("three", user_id="bob", session_id="copy")
@@ -151,7 +151,7 @@ def test_a_failed_run_is_exported_and_imported_as_one(store: Store) -> None:
         Runner(alone(), store=store, model=model).run("one", session_id="s")
     runner = Runner(alone(), store=store)
     copy = runner.session("copy")
-    wait_for(copy.aimport(runner.session("s").export()))
+    copy.restore(runner.session("s").export())
     assert [turn.status for turn in copy.runs()] == ["failed"]
     assert copy.history() == []
     assert copy.name() is None
@@ -160,18 +160,18 @@ def test_a_failed_run_is_exported_and_imported_as_one(store: Store) -> None:
 def test_nothing_is_imported_over_a_session_that_is_there(store: Store) -> None:
     session = talked(store, "one")
     with pytest.raises(InputError, match="'s' is there"):
-        wait_for(session.aimport(session.export()))
+        session.restore(session.export())
 
 
 def test_what_was_not_exported_is_not_imported(store: Store) -> None:
     exported = talked(store, "one").export()
     copy = Runner(desk(), store=store).session("copy")
     with pytest.raises(InputError, match="no exported session: runs: "):
-        wait_for(copy.aimport({**exported, "runs": "many"}))
+        copy.restore({**exported, "runs": "many"})
     with pytest.raises(InputError, match="has version 2, and this teamgraph reads 1"):
-        wait_for(copy.aimport({**exported, "version": 2}))
+        copy.restore({**exported, "version": 2})
     with pytest.raises(InputError, match="no exported session: version: "):
-        wait_for(copy.aimport({}))
+        copy.restore({})
 
 
 @pytest.mark.parametrize("ids", [{"session_id": ""}, {"session_id": "s", "user_id": ""}])

@@ -41,7 +41,7 @@ from engine import (
     ToolCalled,
     ToolContext,
 )
-from nodes import Leader, Member, Router
+from nodes import Leader, Member, Router, SubGraph
 from tests.shop import price, put_in_cart
 from tests.teams import STORES, heard, holds_together, of, told, wait_for
 
@@ -435,6 +435,23 @@ def test_a_tool_knows_who_asks_and_has_a_key_of_its_own_for_each_call() -> None:
     keys = [each.idempotency_key for each in seen]
     assert keys[:3] == ["r/clerk/0", "r/clerk/1", "r/clerk/2"]
     assert keys[3:] == ["r/clerk/0", "r/clerk/1"]  # the attempt that is made again
+
+
+def test_tools_of_graphs_inside_nodes_are_told_apart_by_the_path() -> None:
+    seen: list[tuple[str, str]] = []
+
+    def look(context: ToolContext) -> str:
+        seen.append((context.node_id, context.idempotency_key))
+        return "ok"
+
+    nodes = {name: SubGraph(graph=team(look)) for name in ("one", "two")}
+    graph = Graph(name="outer", model="m", output="two", nodes=nodes)
+    answers = {True: "done", False: calls(call("look"))}
+    model = ScriptedModel(lambda request: answers[request.messages[-1].role == "tool"])
+    events = heard(Runner(graph, model=model), run_id="r")
+    assert sorted(seen) == [("one/clerk", "r/one/clerk/0"), ("two/clerk", "r/two/clerk/0")]
+    assert {event.node for event in of(events, ToolCalled)} == {"one/clerk", "two/clerk"}
+    assert {event.node for event in of(events, ToolAnswered)} == {"one/clerk", "two/clerk"}
 
 
 def test_a_run_that_was_cut_short_asks_its_node_again_from_the_start(store: Store) -> None:
