@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import time
-from typing import cast
 
+from .choosing import choice_schema, read_choice
 from .context import Choice
-from .errors import AnswerError, BudgetExceeded, InputError, closest
+from .errors import AnswerError, BudgetExceeded, InputError
 from .events import PromptRendered, Teller
 from .graph import Graph
 from .messages import JSON, NO_USAGE, Usage
@@ -17,19 +16,21 @@ from .models import Chunk, Model, Reply, Request
 from .policy import ModelSpec
 from .returns import Shape, shape
 from .session import Exchange
+from .tools import Caller, told_apart
 from .voice import Voice
-
-SHOWN = 60
-"""Characters of a wrong answer that an error shows."""
 
 
 @dataclass(slots=True)
 class Spent:
-    """What a run has used so far, held against its budget."""
+    """What a run has used so far, held against its budget.
+
+    What a graph inside a node uses counts for the run `outer` too.
+    """
 
     graph: Graph
     usage: Usage = NO_USAGE
     known_cost: float = 0.0
+    outer: Spent | None = None
 
     def count(self, usage: Usage) -> None:
         """Count what was used, also in an earlier try of the run."""
@@ -39,6 +40,8 @@ class Spent:
     def add(self, usage: Usage) -> None:
         """Count a model call; raises `BudgetExceeded` if it was one too many."""
         self.count(usage)
+        if self.outer is not None:
+            self.outer.add(usage)
         budget, used = self.graph.budget, self.usage
         if budget is None:
             return
@@ -60,7 +63,7 @@ class Ask:
     """One attempt of one node at its model: implements `engine.node.Asker`.
 
     `names` gives what templates may read, made only when something is rendered; `exchanges`
-    gathers the model calls for the record.
+    gathers the model calls for the record. `caller` calls the tools that the model may ask for.
     """
 
     graph: Graph
@@ -74,6 +77,7 @@ class Ask:
     spent: Spent
     tell: Teller
     voice: Voice
+    caller: Caller | None = None
 
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
         """See `Context.ask`."""
@@ -105,9 +109,9 @@ class Ask:
         tasks: bool = False,
     ) -> Choice:
         """See `Context.choose`."""
-        schema = _choice_schema(labels, many=many, allow_none=allow_none, tasks=tasks)
+        schema = choice_schema(labels, many=many, allow_none=allow_none, tasks=tasks)
         reply = await self._send(None, {}, schema=schema, choices=tuple(labels), many=many)
-        choice = _read_choice(reply.text, labels)
+        choice = read_choice(reply.text, labels)
         if isinstance(choice, str):
             raise AnswerError(f"{choice}; the labels are {', '.join(labels)}", model=self.spec.id)
         if not choice.labels and not allow_none:
@@ -119,6 +123,11 @@ class Ask:
     def test(self, expression: str) -> bool:
         """See `Context.test`."""
         return self.graph.expression(expression).test(self.names())
+
+    def render(self) -> str:
+        """See `Context.render`."""
+        messages = self.graph.prompts.render(self._template(None), self.names())
+        return "\n".join(message.content for message in messages)
 
     async def _shaped(
         self, wanted: Shape, prompt: str | None, variables: Mapping[str, object]
@@ -139,17 +148,28 @@ class Ask:
         many: bool = False,
         streams: bool = False,
     ) -> Reply:
-        template = self._template(prompt)
-        prompts, started = self.graph.prompts, time()
+        template, caller = self._template(prompt), self.caller
         request = Request(
             model=self.spec.id,
-            messages=prompts.render(template, {**self.names(), **variables}),
+            messages=self.graph.prompts.render(template, {**self.names(), **variables}),
             schema=schema,
             choices=choices,
             many=many,
+            tools=caller.toolbox.offered() if caller else (),
             parameters=self.spec.parameters(),
             idle=self.idle,
         )
+        while True:
+            reply = await self._exchange(template, request, streams=streams)
+            if caller is None or not reply.tool_calls:
+                return reply
+            results = await caller.answer(reply.tool_calls, model=self.spec.id)
+            self.exchanges[-1] = replace(self.exchanges[-1], tool_results=results)
+            request = replace(request, messages=self.exchanges[-1].onward)
+
+    async def _exchange(self, template: str, request: Request, *, streams: bool) -> Reply:
+        """Ask once, and keep what was said."""
+        prompts, started = self.graph.prompts, time()
         self.tell(
             PromptRendered, self.node_id, self.attempt, template, self.spec.id, request.messages
         )
@@ -167,6 +187,7 @@ class Ask:
                 finish_reason=reply.finish_reason,
                 started=started,
                 ended=time(),
+                tool_calls=reply.tool_calls if self.caller else (),
             )
         )
         self.spent.add(usage)
@@ -185,105 +206,28 @@ class Ask:
     async def _receive(self, request: Request, *, streams: bool) -> Reply:
         streams = streams and type(self.graph.nodes[self.node_id]).streams
         pieces = self.model.ask(request)
+        held: list[str] = []
         try:
             async for piece in pieces:
-                if isinstance(piece, Chunk):
-                    self.voice.say(self.node_id, self.attempt, piece.text, streams=streams)
+                if not isinstance(piece, Chunk):
+                    self._say(*held, streams=streams and not piece.tool_calls)
+                    calls = told_apart(piece.tool_calls)
+                    return replace(piece, tool_calls=calls) if calls else piece
+                if request.tools:
+                    # Only the whole reply says whether this is the answer or leads to a tool.
+                    held.append(piece.text)
                 else:
-                    return piece
+                    self._say(piece.text, streams=streams)
         finally:
             await _close(pieces)
         raise AnswerError("the model ended its answer without a reply", model=request.model)
+
+    def _say(self, *texts: str, streams: bool) -> None:
+        for text in texts:
+            self.voice.say(self.node_id, self.attempt, text, streams=streams)
 
 
 async def _close(pieces: AsyncIterator[Chunk | Reply]) -> None:
     close = getattr(pieces, "aclose", None)
     if close is not None:
         await close()
-
-
-def _choice_schema(
-    labels: Sequence[str], *, many: bool, allow_none: bool, tasks: bool
-) -> dict[str, JSON]:
-    label: JSON = {"type": "string", "enum": list(labels)}
-    properties: dict[str, JSON] = {"reason": {"type": "string"}}
-    if many:
-        properties["choices"] = {
-            "type": "array",
-            "items": label,
-            **({} if allow_none else {"minItems": 1}),
-        }
-    else:
-        properties["choice"] = label
-    if tasks:
-        task: JSON = {
-            "type": "object",
-            "properties": {"label": label, "task": {"type": "string"}},
-            "required": ["label", "task"],
-            "additionalProperties": False,
-        }
-        properties["tasks"] = {"type": "array", "items": task}
-    return {
-        "type": "object",
-        "title": "choice",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-def _read_choice(text: str, labels: Sequence[str]) -> Choice | str:
-    """The choice in a model's answer, or why there is none. A bare label will do."""
-    bare = _meant(_unfenced(text).strip("`\"'."), labels)
-    if bare is not None:
-        return Choice((bare,))
-    try:
-        data: object = json.loads(_unfenced(text))
-    except ValueError:
-        return f"the model answered {_short(text)} instead of a label{_hint(text, labels)}"
-    fields = cast("dict[str, object]", data) if isinstance(data, dict) else {"choices": data}
-    named = fields.get("choices", fields.get("choice"))
-    picked: set[str] = set()
-    for name in cast("list[object]", named) if isinstance(named, list) else [named]:
-        label = _meant(name, labels)
-        if label is None:
-            return f"the model chose {_short(str(name))}{_hint(str(name), labels)}"
-        picked.add(label)
-    in_order = tuple(label for label in labels if label in picked)
-    return Choice(in_order, reason=str(fields.get("reason") or ""), tasks=_tasks(fields, in_order))
-
-
-def _meant(name: object, labels: Sequence[str]) -> str | None:
-    """The label that a model's word is, upper and lower case being the same where they may be."""
-    if name in labels or not isinstance(name, str):
-        return name if isinstance(name, str) else None
-    folded = name.strip().casefold()
-    return next((label for label in labels if label.casefold() == folded), None)
-
-
-def _hint(name: str, labels: Sequence[str]) -> str:
-    near = closest(name, labels)
-    return f" (did it mean {near!r}?)" if near else ""
-
-
-def _tasks(fields: Mapping[str, object], chosen: Sequence[str]) -> dict[str, str]:
-    written = fields.get("tasks")
-    tasks: dict[str, str] = {}
-    for item in cast("list[object]", written) if isinstance(written, list) else []:
-        if isinstance(item, dict):
-            pair = cast("dict[str, object]", item)
-            label, task = _meant(pair.get("label"), chosen), pair.get("task")
-            if label is not None and isinstance(task, str) and task.strip():
-                tasks[label] = task
-    return tasks
-
-
-def _unfenced(text: str) -> str:
-    bare = text.strip()
-    if bare.startswith("```") and bare.endswith("```"):
-        return bare.strip("`").removeprefix("json").strip()
-    return bare
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import random
 
-from .errors import BudgetExceeded, DefinitionError, InputError, ModelError, PromptError
+from .errors import (
+    BudgetExceeded,
+    DefinitionError,
+    InputError,
+    ModelError,
+    NodeError,
+    PromptError,
+    RunError,
+)
 from .graph import Graph
 from .node import Node
 from .policy import Retry
 
 _HOPELESS = (PromptError, InputError, DefinitionError, BudgetExceeded, TypeError, NameError)
 """Errors that the same attempt would only make again."""
+_SPEAKING = (ModelError, PromptError, InputError, RunError, TimeoutError)
+"""Errors whose text says enough without the name of their class."""
 MOST_DOUBLINGS = 60
 """More would be longer than any `max_wait`, and one day too large for a float."""
 
@@ -28,6 +38,8 @@ def pause(retry: Retry, attempt: int, error: Exception) -> float | None:
     once. A provider's Retry-After is honoured, and if that is longer than `max_wait`, the error
     is final: asking earlier than asked for would only fail again.
     """
+    while isinstance(error, NodeError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # of a node in a graph inside this one
     if attempt > retry.times or isinstance(error, _HOPELESS):
         return None
     wait = min(retry.wait * 2.0 ** min(attempt - 1, MOST_DOUBLINGS), retry.max_wait)
@@ -42,6 +54,6 @@ def pause(retry: Retry, attempt: int, error: Exception) -> float | None:
 def told(error: BaseException) -> str:
     """An error as one line for a record: its text, or its kind where it has none."""
     text = " ".join(str(error).split())
-    if isinstance(error, ModelError | PromptError | InputError | BudgetExceeded | TimeoutError):
+    if isinstance(error, _SPEAKING):
         return text or type(error).__name__
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

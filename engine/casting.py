@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import cast
 
 from pydantic import BaseModel
 
+from .context import Context, Result
 from .graph import Graph
 from .models import AnyModel, Model, default_model_id
+from .node import Node
 from .plan import Plan
 from .policy import ModelSpec
 from .views import Views
@@ -24,7 +26,9 @@ class Cast:
 
     `models` lists the models of each node that asks one, the first choice first. `summarizes` says
     whether a node keeps the session's summary. `kept_prompts` are the hashes whose sources the
-    runner's store is known to have.
+    runner's store is known to have. `play` makes one attempt of a node: its `run`, but for a dry
+    run. `inner` are the casts of the graphs inside nodes, by node; what is in them has its
+    fingerprint here too, by its path.
     """
 
     graph: Graph
@@ -35,6 +39,20 @@ class Cast:
     fingerprints: Mapping[str, str]
     summarizes: bool = False
     kept_prompts: set[str] = field(default_factory=set[str])
+    play: Callable[[Node, Context], Awaitable[Result]] = lambda node, context: node.run(context)
+    inner: Mapping[str, Cast] = field(default_factory=dict[str, "Cast"])
+
+    def paths(self) -> Iterator[str]:
+        """Every node in order, each followed by those of the graph inside it, by their paths."""
+        for node_id in self.plan.order:
+            yield node_id
+            if node_id in self.inner:
+                yield from (f"{node_id}/{path}" for path in self.inner[node_id].paths())
+
+    def at(self, path: str) -> Cast:
+        """The cast that the node of this path belongs to."""
+        outer, slash, rest = path.partition("/")
+        return self.inner[outer].at(rest) if slash else self
 
 
 def cast_of(graph: Graph, model: Model | str | None) -> Cast:
@@ -42,8 +60,25 @@ def cast_of(graph: Graph, model: Model | str | None) -> Cast:
 
     Raises `NoModelError` if a node asks a model and none is named anywhere.
     """
+    summarizes = any(node.summarizes for node in graph.nodes.values())
+    return _cast(graph, graph.model, model, summarizes=summarizes)
+
+
+def _cast(
+    graph: Graph,
+    usual: str | ModelSpec | None,
+    model: Model | str | None,
+    *,
+    summarizes: bool,
+) -> Cast:
+    """A graph, or one inside it: that asks the model of the outer one where it names none."""
+    inner: dict[str, Cast] = {}
+    for node_id, node in graph.nodes.items():
+        within = node.within()
+        if isinstance(within, Graph):
+            inner[node_id] = _cast(within, within.model or usual, model, summarizes=summarizes)
     models = {
-        node_id: _models(graph, node_id, model)
+        node_id: _models(graph.nodes[node_id], usual, model)
         for node_id in graph.templates
         if graph.nodes[node_id].asks()
     }
@@ -53,22 +88,42 @@ def cast_of(graph: Graph, model: Model | str | None) -> Cast:
         views=Views(graph),
         model=AnyModel() if model is None or isinstance(model, str) else model,
         models=models,
-        fingerprints={node_id: _fingerprint(graph, node_id, models) for node_id in graph.nodes},
-        summarizes=any(node.summarizes for node in graph.nodes.values()),
+        fingerprints=_fingerprints(graph, models, inner),
+        summarizes=summarizes,
+        inner=inner,
     )
 
 
-def _models(graph: Graph, node_id: str, model: Model | str | None) -> tuple[ModelSpec, ...]:
+def _models(
+    node: Node, usual: str | ModelSpec | None, model: Model | str | None
+) -> tuple[ModelSpec, ...]:
     if isinstance(model, str):
         return (ModelSpec(id=model),)
-    named = graph.nodes[node_id].model or graph.model
+    named = node.model or usual
     if named is None:
         named = default_model_id(os.environ) if model is None else type(model).__name__
     spec = named if isinstance(named, ModelSpec) else ModelSpec(id=named)
     return (spec, *(ModelSpec(id=other) for other in spec.fallback))
 
 
-def _fingerprint(graph: Graph, node_id: str, models: Mapping[str, Sequence[ModelSpec]]) -> str:
+def _fingerprints(
+    graph: Graph, models: Mapping[str, Sequence[ModelSpec]], inner: Mapping[str, Cast]
+) -> dict[str, str]:
+    """The fingerprint of each node, and of those in the graphs inside nodes by their paths."""
+    fingerprints: dict[str, str] = {}
+    for node_id in graph.nodes:
+        inside = inner[node_id].fingerprints if node_id in inner else dict[str, str]()
+        fingerprints[node_id] = _fingerprint(graph, node_id, models, inside)
+        fingerprints |= {f"{node_id}/{path}": each for path, each in inside.items()}
+    return fingerprints
+
+
+def _fingerprint(
+    graph: Graph,
+    node_id: str,
+    models: Mapping[str, Sequence[ModelSpec]],
+    inside: Mapping[str, str],
+) -> str:
     """A hash of all that decides what the node does: its fields, its template, its models."""
     node = graph.nodes[node_id]
     template = graph.templates.get(node_id)
@@ -77,6 +132,7 @@ def _fingerprint(graph: Graph, node_id: str, models: Mapping[str, Sequence[Model
         "node": _spelled(node),
         "template": graph.prompts.prompt_hash(template) if template else None,
         "models": [_spelled(spec) for spec in models.get(node_id, ())],
+        **({"inside": inside} if inside else {}),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -84,8 +140,10 @@ def _fingerprint(graph: Graph, node_id: str, models: Mapping[str, Sequence[Model
 def _spelled(value: object) -> object:
     """A value of a declaration as any process spells it: without addresses, sets in order."""
     match value:
+        case Graph():  # its nodes have fingerprints of their own
+            spelled: object = [value.name, list(value.answering), _spelled(value.state)]
         case BaseModel():
-            spelled: object = {name: _spelled(item) for name, item in value}
+            spelled = {name: _spelled(item) for name, item in value}
         case Mapping():
             pairs = cast("Mapping[object, object]", value).items()
             spelled = {str(key): _spelled(item) for key, item in pairs}

@@ -51,7 +51,7 @@ def check(
 
     `place` says where an edge is written, for messages; `names` what templates may read.
     """
-    problems = [*_ids(nodes), *_templates(templates, prompts)]
+    problems = [*_ids(nodes), *_templates(nodes, templates, prompts)]
     broken = any(isinstance(node, Broken) for node in nodes.values())
     answering = _output(nodes, output, problems)
     readable = {node_id: name for node_id, name in templates.items() if not prompts.problems(name)}
@@ -106,12 +106,15 @@ def _ids(nodes: Mapping[str, Node]) -> Iterator[Problem]:
         yield Problem("G010", text, path=path, on_key=True)
 
 
-def _templates(templates: Mapping[str, str], prompts: Prompts) -> Iterator[Problem]:
+def _templates(
+    nodes: Mapping[str, Node], templates: Mapping[str, str], prompts: Prompts
+) -> Iterator[Problem]:
     seen: set[Problem] = set()
     for node_id, name in templates.items():
         for problem in prompts.problems(name):
             at_home = problem.file is None
-            found = replace(problem, path=("nodes", node_id, "prompt")) if at_home else problem
+            path = ("nodes", node_id, nodes[node_id].template_field)
+            found = replace(problem, path=path) if at_home else problem
             if found not in seen:
                 seen.add(found)
                 yield found

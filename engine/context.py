@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from .errors import InputError
 from .messages import JSON, Message
-from .session import Summary, Turn
+from .past import Past
+from .session import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +74,6 @@ class Choice:
     tasks: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-class Past(Protocol):
-    """The session before this turn, for kinds that read it."""
-
-    async def turns(self, *, last: int | None = None, since: int = 0) -> Sequence[Turn]:
-        """The completed turns with a number over `since`, the newest `last`, oldest first."""
-        ...
-
-    async def summary(self, *, until: int) -> Summary | None:
-        """The newest summary that covers no turn after number `until`."""
-        ...
-
-
 class Asker(Protocol):
     """How a node asks its model: renders the template, asks, records, tells."""
 
@@ -105,6 +95,8 @@ class Asker(Protocol):
     ) -> Choice: ...
 
     def test(self, expression: str) -> bool: ...
+
+    def render(self) -> str: ...
 
 
 @dataclass(slots=True, eq=False)  # not frozen: one is made for each visit, and freezing costs 2 µs
@@ -133,6 +125,7 @@ class Context:
     past: Past
     asker: Asker
     summarizes: bool = False
+    enter: Callable[[str], Awaitable[Result]] | None = None
 
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
         """Render the node's prompt (or the one named), ask the model, give its text.
@@ -172,6 +165,21 @@ class Context:
     def test(self, expression: str) -> bool:
         """Whether a Jinja expression of the node's own fields holds now."""
         return self.asker.test(expression)
+
+    def render(self) -> str:
+        """The text of the node's `text_field`, rendered; no model is asked."""
+        return self.asker.render()
+
+    async def run_graph(self, message: str) -> Result:
+        """Run the graph that the node has `within` on a message.
+
+        Its answer is the output; what its nodes did is kept with this run, each by its path
+        (`node/inner_node`), and what is done there is not done again when the run is resumed.
+        Raises `NodeError` if a node of it failed, `NoAnswer` if all that could answer were skipped.
+        """
+        if self.enter is None:
+            raise InputError(f"node {self.node_id!r} has no graph inside that could run")
+        return await self.enter(message)
 
 
 @dataclass(slots=True)  # not frozen: it goes from one hand to another, and freezing costs 1 µs

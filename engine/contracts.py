@@ -48,6 +48,7 @@ _HISTORY = record(
 )
 _MEMBER = record("member", {"id": TEXT, "kind": TEXT, "role": TEXT, "description": TEXT})
 _GRAPH = record("graph", {"name": TEXT, "description": TEXT, "members": Items(_MEMBER)})
+_TOOL = record("tool", {"name": TEXT, "description": TEXT})
 _RUN = record("run", {"id": TEXT})
 
 
@@ -80,7 +81,9 @@ class Names:
     def of_condition(self, node_id: str) -> dict[str, Known]:
         """What a condition of a node may read."""
         node = self._nodes[node_id]
-        return {**self._shared, "node": _node(node), "upstream": self._upstream(node.needs)}
+        known = _node(node, self._brought("node in `reads`", node.reads))
+        upstream = self._brought("node in `needs`", node.needs)
+        return {**self._shared, "node": known, "upstream": upstream}
 
     def of_template(self, node_id: str) -> dict[str, Known]:
         """What the template of a node may read."""
@@ -111,12 +114,15 @@ class Names:
             either(declared, of_value(instead.value)) if isinstance(instead, Instead) else declared
         )
 
-    def _upstream(self, needs: Iterable[str]) -> Known:
-        outputs = [self._outputs.get(source, ANYTHING) for source in needs]
-        output = either(*outputs) if outputs else ANYTHING
-        return Items(
-            record("upstream node", {"id": TEXT, "kind": TEXT, "role": TEXT, "output": output})
-        )
+    def _brought(self, name: str, sources: Iterable[str]) -> Known:
+        """A list of what other nodes gave; `kind` tells their outputs apart."""
+        parts = {"id": TEXT, "kind": TEXT, "role": TEXT}
+        known = {source: self._nodes[source] for source in sources if source in self._nodes}
+        found = [
+            record(name, {**parts, "output": self._outputs[source]}, kind=node.kind)
+            for source, node in known.items()
+        ]
+        return Items(either(*(found or [record(name, {**parts, "output": ANYTHING})])))
 
 
 def contracts(
@@ -133,7 +139,7 @@ def contracts(
         given = names.of_template(node_id)
         known = {name: given[name] for name in sorted(read & given.keys())}
         for problem in prompts.contract(template, known):
-            place = ("nodes", node_id, "prompt")
+            place = ("nodes", node_id, nodes[node_id].template_field)
             placed = problem if problem.file else replace(problem, path=place)
             found.setdefault((template, placed), []).append(node_id)
     for (template, problem), of_nodes in found.items():
@@ -176,13 +182,14 @@ def _default(value: object) -> Known:
     return ANYTHING if value is None else of_value(value)
 
 
-def _node(node: Node) -> Known:
+def _node(node: Node, heard: Known) -> Known:
     params = record(
         "params", {key: of_value(each) for key, each in node.params.items()}, is_loose=True
     )
     shown = {name: of_value(value) for name, value in node.shown().items()}
     own: dict[str, Known] = {
         "role": TEXT,
+        "tools": Items(_TOOL),
         "params": params,
         "returns": either(Table(ANYTHING), NONE),
     }
@@ -191,9 +198,10 @@ def _node(node: Node) -> Known:
         "kind": TEXT,
         "state": Table(ANYTHING),
         "task": _OPTIONAL_TEXT,
-        "tools": Items(ANYTHING),
+        "heard": heard,
     }
-    return record("node", {**_fields_of(type(node)), **own, **shown, **always})
+    usual: dict[str, Known] = {"instructions": Items(TEXT)}
+    return record("node", {**usual, **_fields_of(type(node)), **own, **shown, **always})
 
 
 @cache

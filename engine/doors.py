@@ -9,12 +9,14 @@ from contextvars import copy_context
 from queue import SimpleQueue
 from threading import Event as ThreadEvent
 from threading import Thread
-from typing import Generic, TypeVar
+from typing import Concatenate, Generic, ParamSpec, TypeVar
 
 from .events import Event
 from .turning import Turning
 
 Value = TypeVar("Value")
+Owner = TypeVar("Owner")
+Facts = ParamSpec("Facts")
 
 
 def result_of(make: Callable[[], Coroutine[object, object, Value]]) -> Value:
@@ -30,6 +32,22 @@ def result_of(make: Callable[[], Coroutine[object, object, Value]]) -> Value:
     finally:
         elsewhere.end()
     return elsewhere.task.result()
+
+
+class Door(Generic[Owner, Facts, Value]):
+    """The method of an object for scripts, made of the async one: `name = Door(aname)`."""
+
+    def __init__(
+        self, method: Callable[Concatenate[Owner, Facts], Coroutine[object, object, Value]]
+    ) -> None:
+        self._method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, owner: Owner, kind: type[Owner]) -> Callable[Facts, Value]:
+        def through(*args: Facts.args, **facts: Facts.kwargs) -> Value:
+            return result_of(lambda: self._method(owner, *args, **facts))
+
+        return through
 
 
 async def told(turning: Turning) -> AsyncGenerator[Event]:

@@ -8,7 +8,7 @@ about a node, the node's id and attempt. A run tells exactly one last event: `Ru
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Concatenate, ParamSpec, TypeAlias
 
 from .errors import TeamgraphError
@@ -188,6 +188,16 @@ class Teller:
     def is_heard(self) -> bool:
         """Whether anybody listens: what nobody heard can still be taken back."""
         return self._listener is not None
+
+    def pass_on(self, event: Event, under: str) -> None:
+        """Tell an event of a graph inside the node `under`: its nodes are told by their paths."""
+        if self._listener is None:
+            return
+        self._sequence += 1
+        path = f"{under}/{event.node}"
+        if isinstance(event, NodeFinished):
+            event = replace(event, record=replace(event.record, node=path))
+        self._listener(replace(event, sequence=self._sequence, node=path))
 
     def __call__(
         self,

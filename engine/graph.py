@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -21,11 +22,13 @@ from .contracts import Names
 from .declaration import Declaration
 from .declared import problems_of
 from .errors import DefinitionError, Problem
-from .kinds import DEFAULT, Reader, under
+from .kinds import DEFAULT, Broken, Reader, under
 from .messages import JSON
 from .node import Node
+from .placing import in_reading_order, place_of, placed
 from .plan import Edge, Plan
 from .prompts import Expression, Prompts
+from .rehearsable import Rehearsable
 from .returns import Shape, shape
 from .yaml_file import Document
 
@@ -46,7 +49,7 @@ class _Made:
     expressions: dict[str, Expression] = field(default_factory=dict[str, Expression])
 
 
-class Graph(Declaration):
+class Graph(Rehearsable):
     """A team of nodes. Raises `DefinitionError` with every problem at once.
 
     `prompt_dirs` are folders to look for templates in, after `prompts/` beside the graph file and
@@ -61,7 +64,7 @@ class Graph(Declaration):
     if not TYPE_CHECKING:  # pragma: no branch
 
         def __init__(self, /, **data: Any) -> None:  # noqa: ANN401
-            self._made = _Making(data, Reader(None, ())).graph(self)
+            self._made = _Making(data, Reader()).graph(self)
 
     @classmethod
     def load(
@@ -77,14 +80,24 @@ class Graph(Declaration):
         `kinds` are kinds beside the installed ones, by name; `allow` names the packages whose
         functions and classes the file may use. Raises `DefinitionError`.
         """
+        return cls.read(path, Reader(kinds, allow, (FilePath(path).resolve(),)), prompt_dirs)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], reader: Reader, prompt_dirs: object) -> Self:
+        """`load` with a reader, which may know of graphs around this one."""
         document = yaml_file.read(path)
-        reader = Reader(kinds, allow)
-        if "prompt_dirs" in (data := dict[str, Any](document.data)):
+        data: dict[str, Any] = dict(document.data)
+        if "prompt_dirs" in data:
             text = "unknown key 'prompt_dirs'; folders are given by the caller, not by the file"
             reader.problems.append(Problem("G001", text, path=("prompt_dirs",), on_key=True))
         data["prompt_dirs"] = prompt_dirs
+        return cls.made(_Making(data, reader, document, FilePath(path).parent))
+
+    @classmethod
+    def made(cls, making: _Making) -> Self:
+        """The graph that comes of what a file, or a part of one, says."""
         graph = cls.__new__(cls)
-        graph._made = _Making(data, reader, document, FilePath(path).parent).graph(graph)
+        graph._made = making.graph(graph)
         return graph
 
     def dump(self, path: str | os.PathLike[str]) -> None:
@@ -148,7 +161,7 @@ class Graph(Declaration):
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        """What holds but was probably not meant, and notes on what may be better."""
+        """What holds but was probably not meant, and notes."""
         return self._made.warnings
 
     def expression(self, source: str) -> Expression:
@@ -165,7 +178,7 @@ class Graph(Declaration):
 
     def place(self, edge: Edge) -> str:
         """Where an edge is written: `file:line:column`, or the keys in a graph made in Python."""
-        return _place_of(edge, self._made.document)
+        return place_of(edge, self._made.document)
 
 
 @dataclass(slots=True)
@@ -183,6 +196,7 @@ class _Making:
         declared = self.data.get("nodes")
         is_mapping = isinstance(declared, Mapping)
         nodes = self.reader.nodes(cast("Mapping[object, object]", declared)) if is_mapping else {}
+        nodes = {node_id: self._opened(node_id, node) for node_id, node in nodes.items()}
         try:
             BaseModel.__init__(graph, **(self.data | ({"nodes": nodes} if nodes else {})))
         except ValidationError as error:
@@ -191,10 +205,11 @@ class _Making:
         folders = self._folders()
         templates = self._templates(nodes, Prompts(folders))
         prompts = Prompts(folders, inline=self.inline)
+        place = partial(place_of, document=self.document)
         names = Names(nodes, shapes, self.data)
-        checked = check(nodes, self._output(), templates, prompts, self._place, names)
-        found = [_placed(problem, self.document) for problem in (*problems, *checked.problems)]
-        found = [replace(problem, graph=self._name()) for problem in _in_reading_order(found)]
+        checked = check(nodes, self._output(), templates, prompts, place, names)
+        found = [placed(problem, self.document) for problem in (*problems, *checked.problems)]
+        found = [replace(problem, graph=self._name()) for problem in in_reading_order(found)]
         if checked.plan is None or any(problem.severity == "error" for problem in found):
             raise DefinitionError(found)
         return _Made(
@@ -206,6 +221,28 @@ class _Making:
             warnings=tuple(found),
             document=self.document,
         )
+
+    def _opened(self, node_id: str, node: Node) -> Node:
+        """The node with the graph inside it read, if it has one."""
+        found: Sequence[Problem] = ()
+        try:
+            opened = node.opened(self._inner)
+            within = opened.within()
+            if isinstance(within, Graph) and within is not node.within():
+                found = [replace(each, path=("graph", *each.path)) for each in within.warnings]
+        except DefinitionError as error:
+            opened, found = Broken(needs=node.needs, reads=node.reads), error.problems
+        self.reader.problems += [under(("nodes", node_id), each) for each in found]
+        return opened
+
+    def _inner(self, source: str | Mapping[str, Any]) -> Graph:
+        folders = self.data.get("prompt_dirs", ())
+        if isinstance(source, str):
+            file = (self.folder or FilePath()) / source
+            return Graph.read(file, self.reader.within(source, file), folders)
+        data = {str(key): value for key, value in source.items()}
+        data["prompt_dirs"] = folders
+        return Graph.made(_Making(data, self.reader.in_place(), None, self.folder))
 
     def _name(self) -> str | None:
         name = self.data.get("name")
@@ -225,24 +262,25 @@ class _Making:
         templates: dict[str, str] = {}
         known = set(files.names())
         for node_id, node in nodes.items():
-            if node.prompt is None:
+            text: str | None = getattr(node, node.template_field)
+            if text is None:
                 if node.prompts and f"{node.kind}.jinja" in known:
                     templates[node_id] = f"{node.kind}.jinja"
-            elif not node.prompts:
-                text = f"node {node_id!r}: a {node.kind} asks no model, so it has no prompt"
+            elif node.prompt is not None and not node.prompts:
+                told = f"node {node_id!r}: a {node.kind} asks no model, so it has no prompt"
                 self.reader.problems.append(
-                    Problem("G006", text, path=("nodes", node_id, "prompt"), on_key=True)
+                    Problem("G006", told, path=("nodes", node_id, "prompt"), on_key=True)
                 )
-            elif "\n" in node.prompt:
+            elif "\n" in text or node.prompt is None:
                 templates[node_id] = f"{node_id}.inline"
-                self.inline[node_id] = node.prompt
-            elif node.prompt.endswith(".jinja"):
-                templates[node_id] = node.prompt
+                self.inline[node_id] = text
+            elif text.endswith(".jinja"):
+                templates[node_id] = text
             else:
-                text = f"node {node_id!r}: prompt {node.prompt!r} is neither a file (its name ends "
-                text += "in .jinja) nor a template in several lines (`prompt: |`)"
+                told = f"node {node_id!r}: prompt {text!r} is neither a file (its name ends "
+                told += "in .jinja) nor a template in several lines (`prompt: |`)"
                 self.reader.problems.append(
-                    Problem("G006", text, path=("nodes", node_id, "prompt"))
+                    Problem("G006", told, path=("nodes", node_id, "prompt"))
                 )
         return templates
 
@@ -259,42 +297,7 @@ class _Making:
                     self.reader.problems.append(under(("nodes", node_id), inner))
         return shapes
 
-    def _place(self, edge: Edge) -> str:
-        return _place_of(edge, self.document)
-
 
 def _items(value: object) -> Sequence[object]:
     """What a list or tuple from outside holds; nothing of anything else."""
     return cast("Sequence[object]", value) if isinstance(value, list | tuple) else ()
-
-
-def _place_of(edge: Edge, document: Document | None) -> str:
-    problem = Problem("", "", file=edge.file, line=edge.line, column=edge.column, path=edge.path)
-    placed = _placed(replace(problem, on_key=edge.target in edge.labels[:1]), document)
-    return str(placed).removesuffix(": ")
-
-
-def _placed(problem: Problem, document: Document | None) -> Problem:
-    """The problem at its place in the graph file, if it has none yet and there is a file."""
-    if problem.file is not None or document is None:
-        return problem
-    if problem.line is not None and problem.column is not None:
-        place = document.inside(problem.path, problem.line, problem.column)
-    elif problem.on_key:
-        place = document.key(problem.path)
-    else:
-        place = document.value(problem.path)
-    return replace(problem, file=document.file, line=place.line, column=place.column)
-
-
-def _in_reading_order(problems: Sequence[Problem]) -> list[Problem]:
-    """By file and place; without places, in the order of the checks."""
-    files = list(dict.fromkeys(problem.file for problem in problems))
-    return sorted(
-        dict.fromkeys(problems),
-        key=lambda problem: (
-            files.index(problem.file),
-            problem.line or 0,
-            problem.column or 0,
-        ),
-    )

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path as FilePath
 from typing import Any, cast
 
 from .errors import DefinitionError, Path, Problem, TeamgraphError, closest
@@ -78,10 +79,35 @@ def checked_kind(name: str, kind: object) -> type[Node]:
 class Reader:
     """Makes nodes from what a graph file says, and gathers what does not hold."""
 
-    def __init__(self, kinds: Mapping[str, type[Node]] | None, allow: Collection[str]) -> None:
+    def __init__(
+        self,
+        kinds: Mapping[str, type[Node]] | None = None,
+        allow: Collection[str] = (),
+        trail: tuple[FilePath, ...] = (),
+    ) -> None:
         self._given = {name: checked_kind(name, kind) for name, kind in (kinds or {}).items()}
         self._allow = allow
+        self._trail = trail
         self.problems: list[Problem] = []
+
+    def within(self, source: str, file: FilePath) -> Reader:
+        """A reader of the graph in another file, which this one calls `source`.
+
+        Raises `DefinitionError` if the file is not there, or is being read already.
+        """
+        place = file.resolve()
+        if place in self._trail:
+            text = f"the graph {source!r} is inside itself; a graph can contain only others"
+            raise DefinitionError([Problem("G013", text)])
+        if not file.is_file():
+            text = f"there is no file {source!r}; the path is relative to the file that names it"
+            near = closest(file.name, (each.name for each in file.parent.glob("*.y*ml")))
+            raise DefinitionError([Problem("G012", text, suggestion=near)])
+        return Reader(self._given, self._allow, (*self._trail, place))
+
+    def in_place(self) -> Reader:
+        """A reader of a graph that stands in place."""
+        return Reader(self._given, self._allow, self._trail)
 
     def nodes(self, declared: Mapping[object, object]) -> dict[str, Node]:
         """One node for each key; those that do not hold are `Broken` and leave a problem."""

@@ -25,6 +25,7 @@ from .imports import reference
 from .messages import JSON
 from .policy import Ids, Join, ModelSpec, OnError, Retry, Seconds, Text, Timeout
 from .session import Summary
+from .tools import Toolbox
 
 
 class Node(Declared):
@@ -42,6 +43,8 @@ class Node(Declared):
     """Whether the output is the text of its one `ask`, so that it can be told as it arrives."""
     prompts: ClassVar[bool] = True
     """Whether the kind has a template; without `prompt` it is the file called like the kind."""
+    text_field: ClassVar[str | None] = None
+    """A field whose text is a template that the kind renders itself (`Context.render`)."""
     comes_last: ClassVar[bool] = False
     """Whether the node waits until the answer is known, and works for the session's sake."""
     loads_history: ClassVar[bool] = False
@@ -70,6 +73,12 @@ class Node(Declared):
         default=(),
         description="Nodes whose output is read; they have no vote.",
         examples=[["history"]],
+    )
+    history: str | None = Field(
+        default=None,
+        description="The history-loader that `history` means in its template, if there are "
+        "several; `none`: an empty history.",
+        examples=["own_history"],
     )
     join: Join = Field(
         default="any", description="Run if any or all of `needs` ran, or always.", examples=["all"]
@@ -106,6 +115,13 @@ class Node(Declared):
         examples=[{"lang": "english|french"}],
     )
 
+    @property
+    def template_field(self) -> str:
+        """The field that its template is written in: `prompt`, or its `text_field`."""
+        own = self.text_field
+        has_own = own is not None and self.prompt is None and isinstance(getattr(self, own), str)
+        return own if own is not None and has_own else "prompt"
+
     def __init_subclass__(cls, **facts: Any) -> None:  # noqa: ANN401  pydantic's signature
         super().__init_subclass__(**facts)
         if "kind" not in cls.__dict__:
@@ -114,6 +130,13 @@ class Node(Declared):
     async def run(self, context: Context) -> Result:
         """Do the node's work once; an exception means that it failed."""
         raise NotImplementedError(f"the kind {self.kind!r} has no run method")
+
+    async def rehearse(self, context: Context) -> Result:
+        """What the node does in a dry run: the same, where that touches nothing outside.
+
+        A kind that reads or changes the world gives something in place of its output here.
+        """
+        return await self.run(context)
 
     async def recall(self, context: Context, stored: JSON) -> object:
         """The output as templates read it, made again from what its record keeps of it."""
@@ -128,6 +151,23 @@ class Node(Declared):
     def asks(self) -> bool:
         """Whether running the node asks a model, if it has a template."""
         return True
+
+    def within(self) -> object | None:
+        """The `Graph` that the node runs (`Context.run_graph`), None if it runs none."""
+        return None
+
+    def opened(self, read: Callable[[str | Mapping[str, Any]], Any]) -> Self:
+        """The node with the graph that it runs made by `read`, from a file or what stands there."""
+        del read
+        return self
+
+    def mentions(self) -> Mapping[Path, str]:
+        """Ids of nodes that it names without coming after them, by the path of the field."""
+        return {}
+
+    def toolbox(self) -> Toolbox | None:
+        """The tools that its model may call, None if there are none."""
+        return None
 
     def inputs(self) -> Mapping[str, bool]:
         """Names of nodes that it reads without a template, and whether it can do without each."""

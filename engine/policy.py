@@ -42,6 +42,14 @@ Ids: TypeAlias = Annotated[
     BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
     AfterValidator(tuple),
 ]
+Texts: TypeAlias = Annotated[
+    Sequence[str],
+    BeforeValidator(
+        lambda value: (value,) if isinstance(value, str) else value,
+        json_schema_input_type=str | Sequence[str],
+    ),
+    AfterValidator(tuple),
+]
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Number: TypeAlias = Annotated[float, PlainSerializer(_plain, return_type=int | float)]
 Seconds: TypeAlias = Annotated[

@@ -16,14 +16,16 @@ from uuid import uuid4
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from .casting import Cast, cast_of
-from .doors import events_of, result_of, told
+from .doors import Door, events_of, result_of, told
 from .errors import Changed, InputError, NotFound
 from .events import Event
 from .graph import Graph
 from .messages import JSON
 from .models import Model
 from .printing import print_events
+from .rendering import Rendering, Scene, render, render_next
 from .session import Run, SessionInfo, SessionKey, Turn
+from .sessions import Session
 from .stores import MemoryStore, Store
 from .turning import Turning
 
@@ -153,11 +155,44 @@ class Runner:
             lambda: self.aresume_stream(run_id, user_id=user_id, session_id=session_id)
         )
 
-    def sessions(
+    def render(
+        self,
+        message: str,
+        *,
+        assume: Mapping[str, object] | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        state: State | None = None,
+    ) -> Rendering:
+        """The prompts that `run` would send, as `Graph.render` shows them; asks and keeps nothing.
+
+        With `session_id` they are those of the next turn of that session; raises `NotFound` if
+        there is none.
+        """
+        scene = Scene(message, assume or {}, state=_checked(state) or {}, user_id=user_id)
+        if session_id is None:
+            return render(self._graph, scene)
+        return result_of(lambda: render_next(self._graph, scene, self._store, session_id))
+
+    async def asessions(
         self, user_id: str | None = None, *, limit: int = 20, offset: int = 0
     ) -> list[SessionInfo]:
         """The user's sessions, the one with the latest activity first."""
-        return result_of(lambda: self._store.sessions(user_id, limit=limit, offset=offset))
+        _filled(user_id=user_id)
+        return await self._store.sessions(user_id, limit=limit, offset=offset)
+
+    async def adelete_user(self, user_id: str | None) -> int:
+        """Delete all sessions of a user, and tell how many there were."""
+        _filled(user_id=user_id)
+        return await self._store.delete_user(user_id)
+
+    sessions = Door(asessions)
+    delete_user = Door(adelete_user)
+
+    def session(self, session_id: str, *, user_id: str | None = None) -> Session:
+        """One session of the user, to read, name, export or delete; nothing is read yet."""
+        _filled(user_id=user_id, session_id=session_id)
+        return Session(SessionKey(user_id, session_id), self._store)
 
     def print_response(
         self,
@@ -203,7 +238,7 @@ class Runner:
             raise InputError(f"run {run_id!r} is done: there is nothing to resume")
         parts = self._ready()
         differences = [
-            f"node {node_id!r} has changed" if node_id in self._graph.nodes else f"no {node_id!r}"
+            f"node {node_id!r} has changed" if node_id in parts.fingerprints else f"no {node_id!r}"
             for node_id, record in run.records.items()
             if record.is_final and record.fingerprint != parts.fingerprints.get(node_id)
         ]

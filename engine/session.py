@@ -6,11 +6,12 @@ a run is taken up again are computed from records and never stored beside them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
-from .messages import JSON, NO_USAGE, Message, Usage
+from .messages import JSON, NO_USAGE, Message, ToolCall, Usage
 
 NodeStatus: TypeAlias = Literal["done", "skipped", "failed", "waiting"]
 RunStatus: TypeAlias = Literal["running", "done", "failed", "cancelled", "waiting"]
@@ -29,7 +30,8 @@ class Exchange:
     """One model call of a node: what was sent, to whom, and what came back.
 
     `prompt` is the name of the template, `prompt_hash` the hash of its sources and of everything
-    it includes. `started` and `ended` are Unix times in seconds.
+    it includes. `tool_calls` are the tools that the model wanted, `tool_results` what they gave it
+    back. `started` and `ended` are Unix times in seconds.
     """
 
     prompt: str
@@ -41,6 +43,19 @@ class Exchange:
     finish_reason: str | None = None
     started: float = 0.0
     ended: float = 0.0
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_results: tuple[Message, ...] = ()
+
+    @property
+    def onward(self) -> tuple[Message, ...]:
+        """What goes to the model next: what was sent, its calls, and what they gave back.
+
+        Arguments that are no JSON object go back as an empty one: some providers refuse to read
+        their own model's mistake again.
+        """
+        calls = tuple(_readable(call) for call in self.tool_calls)
+        said = Message(role="assistant", content=self.reply, tool_calls=calls)
+        return (*self.messages, said, *self.tool_results)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +95,33 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Called:
+    """A tool call of an earlier run: what the model wanted, and what it was given back.
+
+    Calls of one reply of a model have the same `round`.
+    """
+
+    tool: str
+    arguments: str
+    result: str
+    round: int = 0
+
+
+def called(records: Iterable[Record]) -> list[Called]:
+    """The tool calls in the records of a run that were answered, in the order of the records."""
+    exchanges = [exchange for record in records for exchange in record.exchanges]
+    calls: list[Called] = []
+    for number, exchange in enumerate(exchanges):
+        results = {result.tool_call_id: result.content for result in exchange.tool_results}
+        calls += (
+            Called(call.name, call.arguments, results[call.id], round=number)
+            for call in exchange.tool_calls
+            if call.id in results
+        )
+    return calls
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """A session in short. `covers` is the number of the last turn that it takes in."""
 
@@ -87,6 +129,11 @@ class Summary:
     topics: tuple[str, ...] = ()
     covers: int = 0
     updated: float = 0.0
+
+    @property
+    def summary(self) -> str:
+        """The text, under the name that people know from elsewhere."""
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,3 +250,12 @@ class Run:
     def duration(self) -> float:
         """Seconds from the first to the last moment of the run."""
         return max(0.0, self.turn.ended - self.turn.started)
+
+
+def _readable(call: ToolCall) -> ToolCall:
+    try:
+        if isinstance(json.loads(call.arguments), dict):
+            return call
+    except ValueError:
+        pass
+    return call.model_copy(update={"arguments": "{}"})

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from .casting import Cast
-from .context import NO_HISTORY, Asker, Context, History, Past, Upstream
+from .context import NO_HISTORY, Asker, Context, History, Upstream
 from .messages import JSON
+from .past import Past
 from .plan import is_live
 from .session import Exchange, Head, Record
 from .views import Fields, Scenery, outcome, shown, variables
@@ -47,7 +48,7 @@ class Sight:
         outputs = {
             source: ran[source] for source in of.plan.stop(visit.node_id).sources if source in ran
         }
-        loader = of.views.loader
+        loader = of.views.loaders[visit.node_id]
         history = outputs.get(loader) if loader else None
         return Context(
             node_id=visit.node_id,
@@ -80,6 +81,15 @@ class Sight:
             if source in self.outputs and is_live(visit.records[source], labels[source])
         ]
 
+    def heard(self, visit: Visit) -> list[Upstream]:
+        """Those in `reads` that ran, in declared order."""
+        nodes, roles = self.cast.graph.nodes, self.cast.views.roles
+        return [
+            Upstream(source, nodes[source].kind, roles[source], _output(self.outputs[source]))
+            for source in nodes[visit.node_id].reads
+            if source in self.outputs
+        ]
+
     def state(self, visit: Visit) -> Mapping[str, JSON]:
         """The session's state with what the nodes before this one have set in this run."""
         state = self.found
@@ -105,6 +115,7 @@ class Sight:
             for source in stop.sources
             if source in self.outputs
         }
+        node.heard = [replace(one, output=shown(one.output)) for one in self.heard(visit)]
         upstream = [replace(one, output=shown(one.output)) for one in self.upstream(visit)]
         return variables(views, scenery, node, upstream, outcomes)
 

@@ -23,8 +23,10 @@ from .errors import (
 )
 from .events import Listener, RunCancelled, RunFailed, RunFinished, RunStarted, Teller
 from .messages import JSON
+from .nesting import run_inside
+from .past import StoredPast
 from .scheduler import drive
-from .session import Change, Head, Record, Run, RunStatus, SessionKey, Summary, Turn
+from .session import Change, Head, Record, Run, RunStatus, SessionKey, Turn
 from .sight import Sight
 from .stores import Lease, Store
 from .views import Fields, RunView, Scenery
@@ -32,22 +34,6 @@ from .visit import Visitor
 from .voice import Voice
 
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPast:
-    """The session before this turn, read from the store: implements `engine.node.Past`."""
-
-    store: Store
-    key: SessionKey
-
-    async def turns(self, *, last: int | None = None, since: int = 0) -> Sequence[Turn]:
-        """See `engine.node.Past.turns`."""
-        return await self.store.turns(self.key, last=last, since=since)
-
-    async def summary(self, *, until: int) -> Summary | None:
-        """See `engine.node.Past.summary`."""
-        return await self.store.summary(self.key, until=until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +94,9 @@ class _Turn:
             tell=tell,
             voice=self._voice,
             spent=Spent(graph),
-            earlier=of.records,
+            earlier=dict(of.records),
             store=self._keep,
+            enter=run_inside,
         )
 
     async def run(self) -> Run:
@@ -141,17 +128,11 @@ class _Turn:
         return await self._finish(self._voice.text)
 
     async def _finished_before(self) -> dict[str, Record]:
-        """The final records of an earlier try, each taken in after those before it."""
-        records: dict[str, Record] = {}
-        for node_id in self._of.cast.graph.plan.order:
-            record = self._of.records.get(node_id)
-            if record is None:
-                continue
+        for record in self._of.records.values():
             self._visitor.spent.count(record.usage)
             if record.is_final:
-                await self._visitor.restore(record, records)
-                records[node_id] = self._kept[node_id] = record
-        return records
+                self._kept[record.node] = record
+        return await self._visitor.finished_before()
 
     def _failure(self, record: Record) -> RunError:
         cause = self._visitor.failures.get(record.node)
@@ -207,15 +188,14 @@ class _Turn:
         return Change(state=state, node_states=node_states, summary=self._visitor.summary)
 
     def _in_order(self) -> dict[str, Record]:
-        order = self._of.cast.graph.plan.order
-        return {node_id: self._kept[node_id] for node_id in order if node_id in self._kept}
+        return {path: self._kept[path] for path in self._of.cast.paths() if path in self._kept}
 
     async def _keep(self, records: Sequence[Record]) -> None:
         of = self._of
         for record in records:
             for exchange in record.exchanges:
                 if exchange.prompt_hash not in of.cast.kept_prompts:
-                    sources = of.cast.graph.prompts.sources(exchange.prompt)
+                    sources = of.cast.at(record.node).graph.prompts.sources(exchange.prompt)
                     await of.store.keep_prompt(exchange.prompt_hash, sources)
                     of.cast.kept_prompts.add(exchange.prompt_hash)
         await of.store.put(self._lease, records)

@@ -93,7 +93,7 @@ class RunView:
 class Views:
     """What templates see of a graph, whatever the run."""
 
-    __slots__ = ("_graph", "_nodes", "graph", "loader", "roles")
+    __slots__ = ("_graph", "_nodes", "graph", "loaders", "roles")
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -106,21 +106,25 @@ class Views:
         self.graph = GraphView(graph.name, graph.description, members)
         self._nodes: dict[str, dict[str, object]] = {}
         loaders = [node_id for node_id, node in graph.nodes.items() if node.loads_history]
-        self.loader = "history" if "history" in loaders else next(iter(loaders), None)
+        usual = "history" if "history" in loaders else next(iter(loaders), None)
+        self.loaders = {node_id: node.history or usual for node_id, node in graph.nodes.items()}
 
     def node(self, node_id: str, state: Mapping[str, JSON], task: str | None) -> SimpleNamespace:
         """The node itself: its id, kind and fields, and what it keeps and is to do."""
         facts = self._nodes.get(node_id)
         if facts is None:
             facts = self._nodes[node_id] = self._facts(node_id)
-        return SimpleNamespace(**facts, state=Fields(state), task=task, tools=())
+        return SimpleNamespace(**facts, state=Fields(state), task=task, heard=())
 
     def _facts(self, node_id: str) -> dict[str, object]:
         node = self._graph.nodes[node_id]
         fields = {name: shown(getattr(node, name)) for name in type(node).model_fields}
         shape = self._graph.shapes.get(node_id)
+        toolbox = node.toolbox()
         return {
+            "instructions": (),
             **fields,
+            "tools": toolbox.shown() if toolbox else (),
             "role": self.roles[node_id],
             "params": Fields(node.params),
             "returns": shape.schema if shape else None,
@@ -163,7 +167,8 @@ def variables(
     outcomes: Mapping[str, object],
 ) -> dict[str, object]:
     """Every name that a template may read."""
-    history = outcomes.get(views.loader) if views.loader else None
+    loader = views.loaders[node.id]
+    history = outcomes.get(loader) if loader else None
     return {
         "input": scenery.input,
         "user_id": scenery.user_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import time
 from typing import Literal
 
@@ -20,6 +21,8 @@ from .plain import as_json, plain
 from .policy import Instead, ModelSpec, Timeout
 from .session import Record, Summary
 from .sight import Sight, Visit
+from .tools import Caller, SessionState, Toolbox, ToolContext
+from .views import text_of
 from .voice import Voice
 
 NO_MODEL = ModelSpec(id="none")
@@ -29,9 +32,10 @@ NO_MODEL = ModelSpec(id="none")
 class Visitor:
     """Visits the nodes of one run: implements `engine.scheduler.Work`.
 
-    `sight` is what the nodes see, `earlier` the records of an earlier try of the run. `store` is
-    called with records before anything builds on them. `failures` are the errors of the nodes that
-    failed, `untold` those of conditions.
+    `sight` is what the nodes see, `earlier` the records of an earlier try of the run, with those of
+    the graphs inside nodes by their paths. `store` is called with records before anything builds on
+    them. `enter` runs the graph inside a node. `failures` are the errors of the nodes that failed,
+    `untold` those of conditions. `under` leads to the graph, where that is inside a node.
     """
 
     cast: Cast
@@ -39,11 +43,13 @@ class Visitor:
     tell: Teller
     voice: Voice
     spent: Spent
-    earlier: Mapping[str, Record]
+    earlier: dict[str, Record]
     store: Callable[[Sequence[Record]], Awaitable[None]]
+    enter: Callable[[Visitor, str, str], Awaitable[Result]]
     summary: Summary | None = None
     failures: dict[str, Exception] = field(default_factory=dict[str, Exception])
     untold: dict[str, Exception] = field(default_factory=dict[str, Exception])
+    under: str = ""
 
     def barred(self, node_id: str, records: Mapping[str, Record]) -> str | None:
         """Whether the node's `when` says no."""
@@ -76,6 +82,16 @@ class Visitor:
             elif record.error is not None:  # skipped by `on_error`; other skips are told already
                 self.tell(NodeSkipped, record.node, record.attempt, record.because or "", False)
                 self.voice.settle(record)
+
+    async def finished_before(self) -> dict[str, Record]:
+        """The final records of an earlier try, each taken in after those before it."""
+        records: dict[str, Record] = {}
+        for node_id in self.cast.plan.order:
+            record = self.earlier.get(node_id)
+            if record is not None and record.is_final:
+                await self.restore(record, records)
+                records[node_id] = record
+        return records
 
     async def restore(self, record: Record, records: Mapping[str, Record]) -> None:
         """Take in a record of an earlier try of this run."""
@@ -137,15 +153,27 @@ class Visitor:
     async def _attempt(self, node: Node, visit: Visit, spec: ModelSpec) -> Result:
         if (untold := self.untold.get(visit.node_id)) is not None:
             raise untold
-        context = self.sight.context(visit, self._ask(visit, spec))
+        ask = self._ask(visit, spec)
+        context = self.sight.context(visit, ask)
+        if visit.node_id in self.cast.inner:
+            context.enter = partial(self.enter, self, visit.node_id)
+        if (toolbox := node.toolbox()) is None:
+            return await self._timed(node, context)
+        caller = ask.caller = self._caller(toolbox, context, visit)
+        result = await self._timed(node, context)
+        if changed := caller.state.changed():
+            result = replace(result, session_state={**changed, **(result.session_state or {})})
+        return result
+
+    async def _timed(self, node: Node, context: Context) -> Result:
         timeout = node.timeout or self.cast.graph.timeout
         total = timeout.total if isinstance(timeout, Timeout) else timeout
         if total is None:
-            return await _run(node, context)
+            return await _run(self.cast.play, node, context)
         limit = asyncio.timeout(total)
         try:
             async with limit:
-                return await _run(node, context)
+                return await _run(self.cast.play, node, context)
         except TimeoutError as error:
             if limit.expired():
                 raise TimeoutError(f"no answer within {total:g} seconds") from error
@@ -162,7 +190,7 @@ class Visitor:
         return self._record(visit, "done", output=kept, result=result)
 
     def _hold_to_what_was_told(self, node_id: str, output: JSON) -> None:
-        if self.voice.has_told(node_id) and self.voice.told != output:
+        if self.voice.has_told(node_id) and self.voice.told != text_of(output):
             kind = self.cast.graph.nodes[node_id].kind
             raise InputError(
                 f"node {node_id!r}: its output is not the text that was streamed; the kind "
@@ -236,13 +264,27 @@ class Visitor:
             voice=self.voice,
         )
 
+    def _caller(self, toolbox: Toolbox, context: Context, visit: Visit) -> Caller:
+        state = SessionState(context.session_state)
+        seen = ToolContext(
+            user_id=context.user_id,
+            session_id=context.session_id,
+            run_id=context.run_id,
+            node_id=f"{self.under}{visit.node_id}",
+            session_state=state,
+            past=context.past,
+        )
+        return Caller(toolbox, seen, state, visit.node_id, visit.attempt, self.tell)
+
 
 NOTHING = Result(None)
 
 
-async def _run(node: Node, context: Context) -> Result:
+async def _run(
+    play: Callable[[Node, Context], Awaitable[Result]], node: Node, context: Context
+) -> Result:
     try:
-        result: object = await node.run(context)
+        result: object = await play(node, context)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():

@@ -41,6 +41,7 @@ def wire(
     wiring = Wiring()
     for node_id, node in nodes.items():
         _declared(node_id, node, nodes, wiring)
+        _mentioned(node_id, node, nodes, wiring)
         if isinstance(node, Broken):
             continue
         _routed(node_id, node, nodes, wiring)
@@ -53,9 +54,7 @@ def wire(
         _called(node_id, node, nodes, wiring)
         template = templates.get(node_id)
         if template is not None:
-            _templated(
-                node_id, nodes, _template_reads(template, prompts, node_id, node.prompt), wiring
-            )
+            _templated(node_id, nodes, _template_reads(template, prompts, node_id, node), wiring)
         _templated(node_id, nodes, _expression_reads(node_id, node, prompts, wiring), wiring)
     wiring.edges = list(dict.fromkeys(wiring.edges))
     return wiring
@@ -72,6 +71,19 @@ def _declared(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wirin
             else:
                 text = f"node {node_id!r} {kind} {source!r}, and there is no such node"
                 wiring.problems.append(_unknown_node(text, source, path, nodes))
+
+
+def _mentioned(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:
+    for field_path, name in node.mentions().items():
+        if name not in nodes:
+            text = f"node {node_id!r} names {name!r}, and there is no such node"
+            path: Path = ("nodes", node_id, *field_path)
+            wiring.problems.append(_unknown_node(text, name, path, nodes))
+    loader = node.history
+    if loader not in (None, "none") and not (loader in nodes and nodes[loader].loads_history):
+        loaders = [other for other, each in nodes.items() if each.loads_history]
+        text = f"node {node_id!r}: history names {loader!r}, which is no history-loader here"
+        wiring.problems.append(_unknown_node(text, loader, ("nodes", node_id, "history"), loaders))
 
 
 def _routed(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:
@@ -115,13 +127,13 @@ def _unknown_node(text: str, name: str, path: Path, nodes: Iterable[str]) -> Pro
 
 
 def _template_reads(
-    template: str, prompts: Prompts, node_id: str, written: str | None
+    template: str, prompts: Prompts, node_id: str, node: Node
 ) -> Iterator[tuple[Read, Problem]]:
     """What a template reads, each with a problem that stands at its place."""
     for read in prompts.reads(template):
         place = Problem("P002", "", file=read.file, line=read.line, column=read.column)
-        if read.file == template and "\n" in (written or ""):
-            place = replace(place, file=None, path=("nodes", node_id, "prompt"))
+        if read.file == template == f"{node_id}.inline":
+            place = replace(place, file=None, path=("nodes", node_id, node.template_field))
         yield read, place
 
 
@@ -151,7 +163,13 @@ def _templated(
     for read, place in reads:
         source = read.name
         if source == "history":
-            source = _loader(nodes, place, wiring) or source
+            loader = nodes[node_id].history
+            if loader is not None:
+                if loader not in nodes or not nodes[loader].loads_history:
+                    continue
+                source = loader
+            else:
+                source = _loader(nodes, place, wiring) or source
         if source in nodes and (source not in RESERVED or nodes[source].loads_history):
             wiring.edges.append(_edge_of(read, place, source, node_id))
             if not read.guarded:

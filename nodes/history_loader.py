@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import dropwhile, groupby
 from typing import ClassVar
 
 from pydantic import Field
 
-from engine import JSON, Context, Exchanged, History, Message, Node, Result, Summary, Turn
+from engine import (
+    JSON,
+    Called,
+    Context,
+    Exchanged,
+    History,
+    Message,
+    Node,
+    Path,
+    Result,
+    Summary,
+    ToolCall,
+    Turn,
+)
+
+from .own_turns import own_runs, own_turns
 
 
 class HistoryLoader(Node):
@@ -42,6 +58,24 @@ class HistoryLoader(Node):
         examples=[10],
     )
 
+    tool_calls: int = Field(
+        default=0,
+        ge=0,
+        strict=True,
+        description="How many of the newest tool calls to load, each with its result.",
+        examples=[3],
+    )
+
+    of: str | None = Field(
+        default=None,
+        description="Load only the turns in which this node spoke, with its words as the answer.",
+        examples=["english"],
+    )
+
+    def mentions(self) -> Mapping[Path, str]:
+        """The node whose turns it loads."""
+        return {} if self.of is None else {("of",): self.of}
+
     def written(self) -> dict[str, JSON]:
         """`runs` beside `messages` even where it is the default: without it, it is no limit."""
         both = self.messages is not None and "runs" in self.model_fields_set
@@ -49,7 +83,12 @@ class HistoryLoader(Node):
 
     async def run(self, context: Context) -> Result:
         """Load the window; its record keeps the numbers of the turns, not their words again."""
-        turns: Sequence[Turn] = ()
+        if self.of is not None:
+            run_ids, state = await own_runs(context, self.of, last=self._window())
+            turns: Sequence[Turn] = await own_turns(context.past, self.of, run_ids)
+            history = await self._history(context, turns, None)
+            return Result(history, stored={"runs": [*run_ids]}, state=state)
+        turns = ()
         if window := self._window():
             turns = await context.past.turns(last=window)
         first = turns[0].number if turns else context.turns + 1
@@ -64,15 +103,22 @@ class HistoryLoader(Node):
             "to": turns[-1].number if turns else 0,
             "summary": summary.covers if summary else 0,
         }
-        return Result(self._history(turns, summary), stored=stored)
+        return Result(await self._history(context, turns, summary), stored=stored)
 
     async def recall(self, context: Context, stored: JSON) -> History:
         """The same window, loaded again by the numbers that the record keeps."""
         kept = stored if isinstance(stored, dict) else {}
+        if self.of is not None:
+            run_ids = kept.get("runs")
+            own = await own_turns(
+                context.past, self.of, run_ids if isinstance(run_ids, list) else ()
+            )
+            return await self._history(context, own, None)
         first, last, covers = (_number(kept.get(name)) for name in ("from", "to", "summary"))
         turns = await context.past.turns(since=first - 1) if first else ()
         summary = await context.past.summary(until=covers) if covers else None
-        return self._history([turn for turn in turns if turn.number <= last], summary)
+        turns = [turn for turn in turns if turn.number <= last]
+        return await self._history(context, turns, summary)
 
     def _window(self) -> int:
         """How many turns to load: `runs`, or as many as `messages` may need if only that is set."""
@@ -81,24 +127,67 @@ class HistoryLoader(Node):
         enough = (self.messages + 1) // 2
         return min(self.runs, enough) if "runs" in self.model_fields_set else enough
 
-    def _history(self, turns: Sequence[Turn], summary: Summary | None) -> History:
-        messages = [message for turn in turns for message in _said(turn)]
+    async def _history(
+        self, context: Context, turns: Sequence[Turn], summary: Summary | None
+    ) -> History:
+        called = await self._called(context, turns)
+        messages = [
+            message for turn in turns for message in _said(turn, called.get(turn.run_id, ()))
+        ]
         if self.messages is not None:
-            messages = messages[len(messages) - min(self.messages, len(messages)) :]
+            messages = _newest(messages, self.messages)
         return History(
             messages=tuple(messages),
             runs=tuple(Exchanged(turn.input, turn.answer or "") for turn in turns),
             summary=summary.text if summary else None,
-            output="\n".join(f"{message.role}: {message.content}" for message in messages),
+            output="\n".join(
+                f"{message.role}: {message.content}"
+                for message in messages
+                if message.role != "tool" and not message.tool_calls
+            ),
         )
+
+    async def _called(
+        self, context: Context, turns: Sequence[Turn]
+    ) -> Mapping[str, Sequence[Called]]:
+        """The newest `tool_calls` calls of the turns, by run."""
+        called: dict[str, Sequence[Called]] = {}
+        left = self.tool_calls
+        for turn in reversed(turns):
+            if left:
+                calls = (await context.past.calls(turn.run_id))[-left:]
+                called[turn.run_id] = calls
+                left -= len(calls)
+        return called
 
 
 def _number(value: JSON) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _said(turn: Turn) -> tuple[Message, Message]:
-    return (
-        Message(role="user", content=turn.input, origin=turn.run_id),
-        Message(role="assistant", content=turn.answer or "", origin=turn.run_id),
+def _said(turn: Turn, called: Sequence[Called]) -> list[Message]:
+    """A turn as messages: what the user said, the tool calls with their results, the answer."""
+    said = [Message(role="user", content=turn.input, origin=turn.run_id)]
+    numbered = enumerate(called)
+    for _, group in groupby(numbered, key=lambda pair: pair[1].round):
+        calls = [(f"past_{turn.number}_{index}", call) for index, call in group]
+        said += _called_again(calls, origin=turn.run_id)
+    return [*said, Message(role="assistant", content=turn.answer or "", origin=turn.run_id)]
+
+
+def _called_again(calls: Sequence[tuple[str, Called]], *, origin: str) -> list[Message]:
+    """One reply that called tools, and their results, under ids that no other run has."""
+    wanted = tuple(
+        ToolCall(id=call_id, name=call.tool, arguments=call.arguments) for call_id, call in calls
     )
+    results = (
+        Message(role="tool", content=call.result, tool_call_id=call_id, origin=origin)
+        for call_id, call in calls
+    )
+    return [Message(role="assistant", content="", tool_calls=wanted, origin=origin), *results]
+
+
+def _newest(messages: list[Message], count: int) -> list[Message]:
+    """The last `count` messages, less the results whose calls are cut off."""
+    newest = messages[max(0, len(messages) - count) :]
+    return list(dropwhile(lambda message: message.role == "tool", newest))

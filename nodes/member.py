@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr, model_validator
 
-from engine import Context, Node, Result
+from engine import JSON, Context, Node, Result, Texts, Toolbox, Tools
 
 
 class Member(Node):
-    """Answers the message in its role."""
+    """Answers the message in its role, with the help of tools if it has any."""
 
     streams: ClassVar[bool] = True
 
@@ -22,6 +23,51 @@ class Member(Node):
     prompt: str | None = Field(
         default="member.jinja", description="Its template.", examples=["member.jinja"]
     )
+
+    instructions: Texts = Field(
+        default=(),
+        description="Rules that it follows, one or several.",
+        examples=[["Answer in one sentence."]],
+    )
+    tools: Tools = Field(
+        default=(),
+        description="What its model may call: functions, `package.module:name`, session tools.",
+        examples=[["read_chat_history", "myapp.orders:lookup"]],
+    )
+    max_tool_rounds: int = Field(
+        default=5,
+        ge=1,
+        strict=True,
+        description="How many replies of one answer may call tools.",
+        examples=[5],
+    )
+    _toolbox: Toolbox | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _make_tools(self) -> Self:
+        if self.tools:
+            self._toolbox = Toolbox.of(self.tools, rounds=self.max_tool_rounds)
+        return self
+
+    def bound(self, resolve: Callable[[str], object]) -> Self:
+        """The member with its tools found."""
+        member = super().bound(resolve)
+        if not any(isinstance(tool, str) and ":" in tool for tool in member.tools):
+            return member
+        fields: dict[str, Any] = {name: getattr(member, name) for name in member.model_fields_set}
+        fields["tools"] = Toolbox.resolved(member.tools, resolve)
+        return type(member)(**fields)
+
+    def toolbox(self) -> Toolbox | None:
+        """The tools that it declares."""
+        return self._toolbox
+
+    def written(self) -> dict[str, JSON]:
+        """The tools by their names; a function that has none cannot be written."""
+        if not self.tools:
+            return super().written()
+        bare = self.model_copy(update={"tools": ()})
+        return {**super(Member, bare).written(), "tools": Toolbox.written(self.tools)}
 
     async def run(self, context: Context) -> Result:
         """Ask the model once; with `returns` the answer is a value of that shape."""

@@ -19,6 +19,7 @@ from engine import (
     Problem,
     Result,
     reference,
+    stand_in,
 )
 
 GIVEN = ("context", "message", "user_id", "session_id", "state", "session_state", "upstream")
@@ -82,6 +83,10 @@ class Python(Node):
             return super().written()
         return self.model_copy(update={"call": reference(self.call)}).written()
 
+    async def rehearse(self, context: Context) -> Result:
+        """Not call the function: give something of the type that it says it returns."""
+        return Result(stand_in(_returned(self.call), context.node_id))
+
     async def run(self, context: Context) -> Result:
         """Call the function with what it named."""
         if not callable(self.call):
@@ -105,6 +110,14 @@ class Python(Node):
         if inspect.isawaitable(output):
             output = await output
         return output if isinstance(output, Result) else Result(output)
+
+
+def _returned(function: object) -> object:
+    """The type that a function is annotated to return, None where that cannot be told."""
+    try:
+        return get_type_hints(function).get("return")
+    except (NameError, TypeError):
+        return None
 
 
 def _own(value: object) -> object:

@@ -19,6 +19,7 @@ from engine import (
     Path,
     Problem,
     Result,
+    Texts,
     closest,
 )
 
@@ -85,6 +86,11 @@ class Router(Node):
         strict=True,
         description="Whether the model writes a task for each chosen route.",
         examples=[True],
+    )
+    instructions: Texts = Field(
+        default=(),
+        description="Rules for the choice, one or several.",
+        examples=[["If in doubt, choose english."]],
     )
     prompt: str | None = Field(
         default="router.jinja", description="Its template.", examples=["router.jinja"]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from engine import JSON, Context, Exchanged, Node, OnError, Result, Summary
+from engine import JSON, Context, Exchanged, Node, OnError, Result, Summary, Texts
 
 SHAPE = {"summary": "str", "topics": "list[str]"}
 
@@ -32,6 +32,11 @@ class Summarizer(Node):
         default="skip",
         description="What its failure does; the old summary stays in any case.",
         examples=["skip"],
+    )
+    instructions: Texts = Field(
+        default=(),
+        description="How to summarize, in place of the usual rules; the turns follow in any case.",
+        examples=[["Name every decision, in a list."]],
     )
     prompt: str | None = Field(
         default="summarizer.jinja", description="Its template.", examples=["summarizer.jinja"]

@@ -141,6 +141,27 @@ def test_a_kind_of_ones_own_reads_what_came_before_it(tmp_path: Path) -> None:
     assert "answer: Chère Ann, ta lampe arrive." in done.stdout
 
 
+def test_the_examples_of_sessions_run_as_they_are(tmp_path: Path) -> None:
+    words = ("--model", "echo", "--store", "kept")
+    for done in (
+        run("multi_user_multi_session.py", *words, folder=tmp_path),
+        run("session_summary.py", *words, folder=tmp_path),
+        run("session_history.py", *words, folder=tmp_path),
+        run("search_session_history.py", *words, folder=tmp_path),
+    ):
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "echo: " in done.stdout
+    kept = turns(tmp_path / "kept", SessionKey("user_102", "session_102"))
+    assert [turn.input for turn in kept][-1] == "Give me a summary of our conversation."
+
+
+def test_an_example_of_sessions_without_a_model_says_what_to_do(tmp_path: Path) -> None:
+    done = run("session_history.py", folder=tmp_path, TEAMGRAPH_LOCAL_GGUF="missing.gguf")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_every_example_is_run_here() -> None:
     here = Path(__file__).read_text(encoding="utf-8")
     for example in EXAMPLES.glob("*.py"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+from ..messages import ToolCall
 from ..session import Exchange, Record, Run
 from .progress import spent
 from .screen import facts, in_line, indented, pretty, when
@@ -59,10 +60,18 @@ def _exchange(exchange: Exchange) -> str:
     for message in exchange.messages:
         replayed = f" (of run {message.origin})" if message.origin else ""
         parts.append(indented(f"{message.role}{replayed}:"))
-        parts.append(indented(message.content, by="    ") or "    (empty)")
+        parts.append(_words(message.content, message.tool_calls))
     parts.append(indented("reply:"))
-    parts.append(indented(exchange.reply, by="    ") or "    (empty)")
+    parts.append(_words(exchange.reply, exchange.tool_calls))
+    for result in exchange.tool_results:
+        parts.append(indented("tool:"))
+        parts.append(_words(result.content))
     return indented("\n".join(parts))
+
+
+def _words(text: str, calls: Sequence[ToolCall] = ()) -> str:
+    called = [f"calls {call.name}({call.arguments})" for call in calls]
+    return indented("\n".join(filter(None, [text, *called])), by="    ") or "    (empty)"
 
 
 def _text(value: object) -> str:

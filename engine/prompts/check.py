@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from inspect import signature
+from typing import cast
 
 from jinja2 import nodes
 
@@ -106,7 +107,7 @@ class Checker:
             yield template.problem_at(use, "P001", f"there is no filter {use.name!r}", near)
             return
         known = self._arguments(use)
-        for keyword in use.kwargs if known else ():
+        for keyword in cast("list[nodes.Keyword]", use.kwargs) if known else ():
             if keyword.key not in known:
                 place = template.after(use, rf"\b({re.escape(keyword.key)})\s*=")
                 told = f"filter {use.name!r} has no argument {keyword.key!r}"

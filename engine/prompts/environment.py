@@ -59,6 +59,8 @@ LOOP = "\0loop"
 CONCAT = "\0concat"
 SLICE = "\0slice"
 ANSWER = "\0answer"
+HIT = "\0hit"
+JUDGE = "\0judge"
 """No template can name these filters: a NUL is no part of an identifier."""
 
 _GLOBALS = ("dict", "namespace", "cycler", "joiner")

@@ -6,7 +6,7 @@ told is `ANYTHING`, and nothing is ever said against that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from types import NoneType
 from typing import TypeAlias
@@ -62,7 +62,8 @@ class Fields:
 
     The fields are asked for when they are needed: a class may have fields of its own kind. Two of
     the same `source` are the same. `is_open` is true if there may be further fields; `is_loose`
-    if a template may ask whether there is one that nobody declared.
+    if a template may ask whether there is one that nobody declared. `kind` is what the field
+    `kind` says, where that tells records apart that stand in one list.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Fields:
     find: Callable[[], Mapping[str, Known]]
     is_open: bool = False
     is_loose: bool = False
+    kind: str | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Fields) and self.source == other.source
@@ -109,10 +111,12 @@ ABSENT = Plain(Absence)
 _EMPTY = frozenset((NONE, ABSENT))
 
 
-def record(name: str, parts: Mapping[str, Known], *, is_loose: bool = False) -> Known:
+def record(
+    name: str, parts: Mapping[str, Known], *, is_loose: bool = False, kind: str | None = None
+) -> Known:
     """A value with just these fields."""
-    source = (*parts.items(), is_loose)
-    return Fields(name, source, lambda: parts, is_loose=is_loose)
+    source = (*parts.items(), is_loose, kind)
+    return Fields(name, source, lambda: parts, is_loose=is_loose, kind=kind)
 
 
 def either(*kinds: Known) -> Known:
@@ -153,6 +157,16 @@ def filled(known: Known) -> Known:
 def there(known: Known) -> Known:
     """The same where it is known to be there."""
     return _without(known, frozenset((ABSENT,)))
+
+
+def of_kinds(known: Known, kinds: Collection[str]) -> Known:
+    """The same where the field `kind` is known to be one of `kinds`."""
+    left = [
+        each
+        for each in members_of(known)
+        if not isinstance(each, Fields) or each.kind is None or each.kind in kinds
+    ]
+    return either(*left) if left else ANYTHING
 
 
 def _without(known: Known, gone: frozenset[Plain]) -> Known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from threading import RLock
 from types import MappingProxyType
@@ -17,10 +18,10 @@ from ..messages import Message
 from .budget import CURRENT, Rendering
 from .check import Checker
 from .contract import Contract
+from .coverage import MEASURED
 from .environment import PromptEnvironment
 from .expression import Expression, parse_expression, read_expression
 from .failure import prompt_error
-from .known import Known
 from .reader import Reader
 from .reads import Read
 from .shape import shape_of
@@ -53,6 +54,10 @@ class Prompts:
         self._sources = Sources(folders, inline)
         self._longest = longest
         self._environment = PromptEnvironment(self._compiled)
+        self._coverage = MEASURED.get()
+        if self._coverage is not None:
+            self._coverage.folders.add(tuple(folders))
+            self._coverage.watch(self._environment)
         self._lock = RLock()
         self._parsed: dict[str, Parsed | Problem | None] = {}
         self._templates: dict[str, Template] = {}
@@ -82,10 +87,9 @@ class Prompts:
         """Every name that the template, and all it reaches, reads from its context."""
         with self._lock:
             if name not in self._reads:
-                found = self._find(name)
-                parsed = [found] if isinstance(found, Parsed) else []
+                parsed = [found] if isinstance(found := self._find(name), Parsed) else []
                 self._reads[name] = [
-                    read for each in parsed for read in self._reader().template(each)
+                    one for each in parsed for one in self._reader().template(each)
                 ]
             return list(self._reads[name])
 
@@ -103,7 +107,9 @@ class Prompts:
             known = {each: of(declared) for each, declared in given.items()}
             key = (name, frozenset(known.items()))
             if key not in self._contracts:
-                self._contracts[key] = [*self._broken(found, known), *self._swallowed(name)]
+                contract = Contract(self._find, self._environment.globals)
+                notes = [swallowed(each, self._environment.lexer) for each in self._reached(name)]
+                self._contracts[key] = [*contract.check(found, known), *chain(*notes)]
             return list(self._contracts[key])
 
     def condition_contract(self, source: str, given: Mapping[str, object]) -> list[Problem]:
@@ -148,8 +154,8 @@ class Prompts:
         """A condition (`when`, `until`); raises `DefinitionError` with places in its text."""
         with self._lock:
             if source not in self._expressions:
-                found = parse_expression(source, self._environment, self._longest)
-                self._expressions[source] = found
+                parsed = parse_expression(source, self._environment, self._longest)
+                self._expressions[source] = parsed
             return self._expressions[source]
 
     def _find(self, name: str) -> Parsed | Problem | None:
@@ -171,8 +177,20 @@ class Prompts:
                 found = self._find(name)
                 if not isinstance(found, Parsed):
                     return None
-                self._templates[name] = self._environment.template(found.tree, name)
+                self._templates[name] = self._environment.template(self._probed(found), name)
         return self._templates[name]
+
+    def _probed(self, found: Parsed) -> nodes.Template:
+        """The tree to compile: the one that was checked, or another with probes in it."""
+        if self._coverage is None:
+            return found.tree
+        return self._coverage.probe(self._environment, found.source)
+
+    def probe(self) -> None:
+        """Compile every template that there is, so that those nobody rendered are counted too."""
+        for name in self.names():
+            if not self.problems(name):
+                self._compiled(name)
 
     def _reader(self) -> Reader:
         return Reader(self._find, self._environment.globals)
@@ -201,17 +219,6 @@ class Prompts:
             return list(dict.fromkeys(problems)) or self._uncompilable(name)
         except RecursionError as error:
             return [self._syntax_problem(found.source, error)]
-
-    def _broken(self, template: Parsed, given: Mapping[str, Known]) -> list[Problem]:
-        contract = Contract(self._find, self._environment.globals)
-        try:
-            return contract.check(template, given)
-        except RecursionError:  # what nests too deep to be followed is not held against anyone
-            return []
-
-    def _swallowed(self, name: str) -> Iterator[Problem]:
-        for template in self._reached(name):
-            yield from swallowed(template, self._environment.lexer)
 
     def _problems_of_text(self, root: Parsed) -> Iterator[Problem]:
         checker = Checker(self._environment, self._find, self._sources.near)

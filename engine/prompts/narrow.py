@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from jinja2 import nodes
 
+from .known import Known, filled, of_kinds
 from .scope import Place
 
 Path: TypeAlias = tuple[str, str]
@@ -33,12 +34,27 @@ def where(place: Place, test: nodes.Node, *, truth: bool) -> Place:
     return replace(place, filled=place.filled | told) if told else place
 
 
+def narrowed(node: nodes.Node, known: Known, place: Place) -> Known:
+    """The same as far as tests have found out what the expression is."""
+    found = path_of(node)
+    if found is None or not place.filled:
+        return known
+    binding = place.scope.find(found[0]).binding
+    if (found[1], binding) in place.filled:
+        known = filled(known)
+    start = f"{found[1]}.kind="
+    kinds = [
+        fact[len(start) :] for fact, of in place.filled if of is binding and fact.startswith(start)
+    ]
+    return of_kinds(known, kinds) if kinds else known
+
+
 def is_defined(node: nodes.Node, place: Place) -> bool:
     """Whether a test has found the expression to be there."""
     found = path_of(node)
     if found is None:
         return False
-    # No path of a template ends in a question mark, so both kinds of facts share the set.
+    # No path of a template has a question mark or `=`, so all kinds of facts share the set.
     return (f"{found[1]}?", place.scope.find(found[0]).binding) in place.filled
 
 
@@ -56,6 +72,8 @@ def _filled(node: nodes.Node, *, truth: bool) -> frozenset[Path]:
         case nodes.Compare(ops=[nodes.Operand(expr=nodes.Const(value=value), op=operator)]):
             if operator == ("ne" if (value is None) == truth else "eq"):
                 found = _paths(node.expr)
+            if operator == ("eq" if truth else "ne"):
+                found |= frozenset((name, f"{path}={value}") for name, path in _paths(node.expr))
         case _ if truth:
             found = _paths(node)
         case _:

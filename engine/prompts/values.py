@@ -31,7 +31,7 @@ from .known import (
     may_be_none,
     there,
 )
-from .narrow import is_defined, path_of, where
+from .narrow import is_defined, narrowed, where
 from .position import Position
 from .scope import MacroBinding, ModuleBinding, Place, ValueBinding
 from .tree import block_call, start_of
@@ -99,7 +99,7 @@ class Values(NodeVisitor):
     def visit_Name(self, node: nodes.Name, place: Place) -> Known:
         binding = place.scope.find(node.name).binding
         known = binding.known if isinstance(binding, ValueBinding) else ANYTHING
-        return _narrowed(node, known, place)
+        return narrowed(node, known, place)
 
     def visit_Getattr(self, node: nodes.Getattr, place: Place) -> Known:
         if isinstance(place.binding(node.node), ModuleBinding):
@@ -125,10 +125,10 @@ class Values(NodeVisitor):
     ) -> Known:
         base = self.of(node.node, place)
         if not is_defined(node, place):
-            return _narrowed(node, self._judge.field(node.node, base, name, place, at), place)
+            return narrowed(node, self._judge.field(node.node, base, name, place, at), place)
         with self._judge.none_is_fine():
             known = self._judge.field(node.node, base, name, place, at)
-        return _narrowed(node, there(known), place)
+        return narrowed(node, there(known), place)
 
     def visit_CondExpr(self, node: nodes.CondExpr, place: Place) -> Known:
         self.of(node.test, place)
@@ -280,13 +280,3 @@ class Values(NodeVisitor):
 def _attribute(node: nodes.Filter) -> list[nodes.Expr]:
     """What a filter is given as its `attribute`."""
     return [each.value for each in node.kwargs if each.key == "attribute"]
-
-
-def _narrowed(node: nodes.Node, known: Known, place: Place) -> Known:
-    """The same where a test has found the expression not to be None."""
-    found = path_of(node)
-    if found is None:
-        return known
-    name, path = found
-    is_filled = (path, place.scope.find(name).binding) in place.filled
-    return filled(known) if is_filled else known

@@ -3,7 +3,9 @@
 What has its default value is left out, and so is a usage that is the sum of the exchanges'. A
 message that was replayed from an earlier run is kept as `{"user": 12}` or `{"assistant": 12}`,
 where 12 is the document of that run, and the two of one turn in a row as `{"turn": 12}`: no
-replayed word is stored twice.
+replayed word is stored twice. An exchange that goes on from the one before it, with the results of
+tools, is marked `continues` and keeps only the messages that are new. Replayed tool calls and their
+results are kept in full.
 """
 
 from __future__ import annotations
@@ -82,7 +84,7 @@ def encode_record(run: int, record: Record, refer: Refer) -> bytes:
     if record.usage != _sum(record.exchanges):
         document["usage"] = _sparse(record.usage, _USAGE)
     if record.exchanges:
-        document["exchanges"] = [_exchange(exchange, refer) for exchange in record.exchanges]
+        document["exchanges"] = _exchanges(record.exchanges, refer)
     return dump(document)
 
 
@@ -95,7 +97,7 @@ def decode_record(data: bytes, resolve: Resolve) -> Record:
     document.pop("run", None)
     if document.get("choices") is not None:
         document["choices"] = tuple(document["choices"])
-    exchanges = tuple(_read_exchange(each, resolve) for each in document.get("exchanges", ()))
+    exchanges = _read_exchanges(document.get("exchanges", ()), resolve)
     document["exchanges"] = exchanges
     document["usage"] = _build(Usage, document["usage"]) if "usage" in document else _sum(exchanges)
     return _build(Record, document)
@@ -126,7 +128,7 @@ def without_run(data: bytes, run_id: str, run: int) -> bytes | None:
             if roles:
                 messages += ({"role": role, "content": DELETED, "origin": run_id} for role in roles)
             elif message.get("origin") == run_id:
-                messages.append({**message, "content": DELETED})
+                messages.append(_emptied(message))
             else:
                 messages.append(message)
         is_changed = is_changed or messages != exchange["messages"]
@@ -134,9 +136,34 @@ def without_run(data: bytes, run_id: str, run: int) -> bytes | None:
     return dump(document) if is_changed else None
 
 
-def _exchange(exchange: Exchange, refer: Refer) -> Document:
+def _emptied(message: Document) -> Document:
+    emptied = {**message, "content": DELETED}
+    if "tool_calls" in message:
+        emptied["tool_calls"] = [{**call, "arguments": "{}"} for call in message["tool_calls"]]
+    return emptied
+
+
+def _exchanges(exchanges: Iterable[Exchange], refer: Refer) -> list[Document]:
+    documents: list[Document] = []
+    onward: tuple[Message, ...] | None = None
+    for exchange in exchanges:
+        sent = exchange.messages
+        if onward is not None and sent[: len(onward)] == onward:
+            document = _exchange(exchange, sent[len(onward) :], refer) | {"continues": True}
+        else:
+            document = _exchange(exchange, sent, refer)
+        documents.append(document)
+        onward = exchange.onward if exchange.tool_calls else None
+    return documents
+
+
+def _exchange(exchange: Exchange, messages: Iterable[Message], refer: Refer) -> Document:
     document = _sparse(exchange, _EXCHANGE)
-    document["messages"] = _messages(exchange.messages, refer)
+    document["messages"] = _messages(messages, refer)
+    if exchange.tool_calls:
+        document["tool_calls"] = [_sparse(call, _TOOL_CALL) for call in exchange.tool_calls]
+        results = exchange.tool_results
+        document["tool_results"] = [_message(result, is_plain=False) for result in results]
     if exchange.usage != NO_USAGE:
         document["usage"] = _sparse(exchange.usage, _USAGE)
     return document
@@ -173,14 +200,27 @@ def _message(message: Message, *, is_plain: bool) -> Document:
     return document
 
 
-def _read_exchange(document: Document, resolve: Resolve) -> Exchange:
+def _read_exchanges(documents: Iterable[Document], resolve: Resolve) -> tuple[Exchange, ...]:
+    exchanges: list[Exchange] = []
+    for document in documents:
+        before = exchanges[-1].onward if document.pop("continues", False) else ()
+        exchanges.append(_read_exchange(document, before, resolve))
+    return tuple(exchanges)
+
+
+def _read_exchange(document: Document, before: tuple[Message, ...], resolve: Resolve) -> Exchange:
     if "usage" in document:
         document["usage"] = _build(Usage, document["usage"])
-    document["messages"] = tuple(
+    messages = (
         message
         for each in document.get("messages", ())
         for message in _read_messages(each, resolve)
     )
+    document["messages"] = (*before, *messages)
+    if "tool_calls" in document:
+        calls, results = document["tool_calls"], document["tool_results"]
+        document["tool_calls"] = tuple(_build(ToolCall, call) for call in calls)
+        document["tool_results"] = tuple(_build(Message, result) for result in results)
     return _build(Exchange, document)
 
 
@@ -235,7 +275,7 @@ def _default(column: Field[Any]) -> object:
 
 _TURN = (*_defaults(fields(Turn), drop=("usage", "status")), ("status", MISSING))
 _RECORD = _defaults(fields(Record), drop=("usage", "exchanges"))
-_EXCHANGE = _defaults(fields(Exchange), drop=("usage", "messages"))
+_EXCHANGE = _defaults(fields(Exchange), drop=("usage", "messages", "tool_calls", "tool_results"))
 _SUMMARY = _defaults(fields(Summary))
 _USAGE = _defaults(fields(Usage))
 _MESSAGE: _Defaults = tuple(

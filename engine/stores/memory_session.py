@@ -119,4 +119,5 @@ def _without_run(record: Record, run_id: str) -> Record:
 def _without_words(message: Message, run_id: str) -> Message:
     if message.origin != run_id:
         return message
-    return message.model_copy(update={"content": DELETED})
+    calls = tuple(call.model_copy(update={"arguments": "{}"}) for call in message.tool_calls)
+    return message.model_copy(update={"content": DELETED, "tool_calls": calls})

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from engine import (
     Answer,
     Chunk,
+    Event,
     Graph,
     ModelError,
     Node,
@@ -334,3 +335,12 @@ def test_members_side_by_side_reach_the_leader_in_declared_order(limit: int | No
     places = [model.prompt.index(f"by {node_id}") for node_id in ("c", "a", "b", "d")]
     assert places == sorted(places)
     assert isinstance(events[-1], RunFinished)
+
+
+def test_nothing_is_passed_on_where_nobody_listens() -> None:
+    events: list[Event] = []
+    told = Teller("r", "s", events.append)
+    told(NodeStarted, "one", 1, "member")
+    Teller("r", "s", None).pass_on(events[0], "team")
+    told.pass_on(events[0], "team")
+    assert [(event.node, event.sequence) for event in events] == [("one", 1), ("team/one", 2)]

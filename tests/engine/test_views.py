@@ -93,7 +93,7 @@ def test_a_loader_called_history_is_what_history_means() -> None:
     def loader(nodes: dict[str, Any]) -> str | None:
         return Views(
             Graph(name="g", model="m", nodes={**nodes, "end": Member()}, output="end")
-        ).loader
+        ).loaders["end"]
 
     assert loader({}) is None
     assert loader({"past": HistoryLoader()}) == "past"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from engine import DefinitionError, Graph, Node
 from nodes import HistoryLoader, Leader, Member, Python, Route, Router, Summarizer
+from tests.builders import told, written
 
 
 def edges(graph: Graph) -> set[str]:
@@ -83,3 +86,36 @@ def test_a_template_with_an_error_is_no_reason_for_more_of_them() -> None:
     with pytest.raises(DefinitionError) as caught:
         Graph(name="x", nodes=nodes, output="b")
     assert {problem.severity for problem in caught.value.problems} == {"error"}
+
+
+def test_a_history_that_is_named_must_be_a_loader(tmp_path: Path) -> None:
+    file = """
+        name: x
+        model: m
+        nodes:
+          mine: {kind: history-loader, of: %s}
+          a: {role: x, history: %s}
+        """
+    assert told(written(tmp_path, file % ("b", "mine"))) == [
+        "4:36: node 'mine' names 'b', and there is no such node; nodes: mine, a"
+    ]
+    assert told(written(tmp_path, file % ("a", "min")))[-1] == (
+        "5:25: node 'a': history names 'min', which is no history-loader here; did you mean 'mine'?"
+    )
+    (_, problem) = told(written(tmp_path, file % ("a", "a")))
+    assert problem.startswith("5:25: node 'a': history names 'a', which is no history-loader")
+
+
+def test_a_node_reads_the_history_that_it_names_or_none(tmp_path: Path) -> None:
+    text = """
+        name: x
+        model: m
+        nodes:
+          mine: {kind: history-loader}
+          a: {role: x, %s}
+        """
+    edges = {
+        option: [edge.source for edge in Graph.load(written(tmp_path, text % option)).plan.edges]
+        for option in ("history: mine", "history: none")
+    }
+    assert edges == {"history: mine": ["mine"] * 3, "history: none": []}

@@ -182,3 +182,8 @@ def test_a_kind_says_nothing_that_it_was_not_asked() -> None:
     assert node.instead(ValueError()) is None
     assert node.bound(lambda name: name) is node
     assert Member(returns="a:b").bound(lambda name: name.upper()).returns == "A:B"
+
+
+def test_a_function_that_is_there_is_not_looked_for() -> None:
+    node = Python(call=lookup)
+    assert node.bound(lambda name: pytest.fail(f"{name} was looked for")) is node

@@ -1,0 +1,53 @@
+"""An agent that knows what was said before: the last turns, and by a tool all of them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from engine import Model, ModelSpec, Store, TeamgraphError, TinyDBStore
+from graphs import Agent
+
+MESSAGES = ("Share a 2 sentence horror story", "What was my first message?")
+
+
+def build(model: Model | ModelSpec | str | None, store: Store, *, tools: bool = True) -> Agent:
+    """A friendly agent; `tools` is false for models that cannot call any."""
+    return Agent(
+        model=model,
+        db=store,
+        session_id="chat_history",
+        description="You are a helpful assistant that is always polite, upbeat and positive.",
+        add_history_to_context=True,
+        num_history_runs=3,
+        read_chat_history=tools,
+    )
+
+
+def talk(agent: Agent) -> None:
+    """Ask, and print what was kept."""
+    for message in MESSAGES:
+        print(f"> {message}")
+        agent.print_response(message, stream=True)
+    print("\nWhat the session has:")
+    for said in agent.get_chat_history():
+        print(f"  {said.role}: {said.content}")
+
+
+def main() -> int:
+    """Run; 2 if it could not be done."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", help="an id such as openai/gpt-5-mini, local, or echo")
+    parser.add_argument("--store", default=".teamgraph", help="the folder of the sessions")
+    options = parser.parse_args()
+    try:
+        tools = options.model not in (None, "local")  # the demo model cannot call any
+        talk(build(options.model, TinyDBStore(options.store), tools=tools))
+    except TeamgraphError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""What an agent and a team have in common: a graph, and the doors to runs and sessions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from typing import Any, Self
+
+from pydantic import PrivateAttr, model_validator
+
+from engine import (
+    JSON,
+    DefinitionError,
+    Event,
+    Graph,
+    InputError,
+    MemoryStore,
+    Message,
+    Run,
+    Runner,
+    Session,
+    Summary,
+)
+
+from .options import Options
+
+
+class Assistant(Options):
+    """What can be asked: it builds an ordinary graph, `graph`, and nothing stands beside that.
+
+    Without a store every call is a session of its own that nobody can come back to. `user_id` and
+    `session_id` are those of a call that names none. Nothing of a call sticks to the object.
+    """
+
+    _graph: Graph = PrivateAttr()
+    _runner: Runner | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _build(self) -> Self:
+        problems = [*self._conflicts()]
+        if problems:
+            raise DefinitionError(problems)
+        self._graph = self._declared()
+        if self._kept_in is not None:
+            self._runner = Runner(self._graph, store=self._kept_in, model=self._own_model)
+        return self
+
+    @property
+    def graph(self) -> Graph:
+        """All that it is, as a graph: to read, to draw, to `dump` as YAML."""
+        return self._graph
+
+    @property
+    def runner(self) -> Runner:
+        """What runs the graph; without a store a new one each time, which keeps nothing."""
+        if self._runner is not None:
+            return self._runner
+        return Runner(self._graph, store=MemoryStore(), model=self._own_model)
+
+    def run(
+        self,
+        message: str,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        state: Mapping[str, JSON] | None = None,
+    ) -> Run:
+        """Answer a message; see `Runner.run`."""
+        return self.runner.run(message, **self._whose(user_id, session_id), state=state)
+
+    async def arun(
+        self,
+        message: str,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        state: Mapping[str, JSON] | None = None,
+    ) -> Run:
+        """`run` where a loop is running."""
+        return await self.runner.arun(message, **self._whose(user_id, session_id), state=state)
+
+    def stream(
+        self,
+        message: str,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        state: Mapping[str, JSON] | None = None,
+    ) -> Iterator[Event]:
+        """The same, told as it happens; see `Runner.stream`."""
+        return self.runner.stream(message, **self._whose(user_id, session_id), state=state)
+
+    async def astream(
+        self,
+        message: str,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        state: Mapping[str, JSON] | None = None,
+    ) -> AsyncGenerator[Event]:
+        """`stream` where a loop is running; closing it cancels the run."""
+        whose = self._whose(user_id, session_id)
+        async with aclosing(self.runner.astream(message, **whose, state=state)) as events:
+            async for event in events:
+                yield event
+
+    def print_response(
+        self,
+        message: str,
+        *,
+        stream: bool = False,
+        user_id: str | None = None,
+        session_id: str | None = None,
+    ) -> Run:
+        """Answer a message on standard output, with `stream` word by word."""
+        whose = self._whose(user_id, session_id)
+        return self.runner.print_response(message, stream=stream, **whose)
+
+    def session(self, session_id: str | None = None, *, user_id: str | None = None) -> Session:
+        """A session, with all that can be asked of it, also where a loop is running."""
+        chosen = session_id or self.session_id
+        if chosen is None:
+            raise InputError("no session is named; give its session_id")
+        return self.runner.session(chosen, user_id=user_id or self.user_id)
+
+    def get_session_summary(
+        self, session_id: str | None = None, *, user_id: str | None = None
+    ) -> Summary | None:
+        """The newest summary of a session, None as long as there is none."""
+        return self.session(session_id, user_id=user_id).summary()
+
+    def get_chat_history(
+        self,
+        session_id: str | None = None,
+        *,
+        user_id: str | None = None,
+        limit: int | None = None,
+    ) -> list[Message]:
+        """What was said in the newest `limit` completed turns of a session, or in all of them."""
+        return self.session(session_id, user_id=user_id).messages(limit=limit)
+
+    def get_messages_for_session(
+        self, session_id: str | None = None, *, user_id: str | None = None
+    ) -> list[Message]:
+        """All that was said in a session: each message once, as user and assistant said it."""
+        return self.session(session_id, user_id=user_id).messages(limit=None)
+
+    def get_session_state(
+        self, session_id: str | None = None, *, user_id: str | None = None
+    ) -> Mapping[str, JSON]:
+        """What is stored of a session's state."""
+        return self.session(session_id, user_id=user_id).state()
+
+    def get_session_name(
+        self, session_id: str | None = None, *, user_id: str | None = None
+    ) -> str | None:
+        """What a session was named."""
+        return self.session(session_id, user_id=user_id).name()
+
+    def set_session_name(
+        self, session_name: str, *, session_id: str | None = None, user_id: str | None = None
+    ) -> None:
+        """Name a session."""
+        self.session(session_id, user_id=user_id).rename(session_name)
+
+    def delete_session(self, session_id: str | None = None, *, user_id: str | None = None) -> None:
+        """Delete a session with all that it has."""
+        self.session(session_id, user_id=user_id).delete()
+
+    def _declared(self) -> Graph:
+        raise NotImplementedError("make an Agent or a Team")
+
+    def _whose(self, user_id: str | None, session_id: str | None) -> dict[str, Any]:
+        # An empty id is handed on, to be refused: it is not the same as none.
+        return {
+            "user_id": self.user_id if user_id is None else user_id,
+            "session_id": self.session_id if session_id is None else session_id,
+        }

@@ -1,0 +1,39 @@
+"""The ids that people's names make."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from engine import Problem
+
+OWN = ("history", "team_history", "search", "router", "leader", "summary")
+"""The ids of the nodes that a team has beside its members."""
+
+
+def named(name: str) -> str:
+    """A name as a node id: `Web Searcher` is `web_searcher`; empty if nothing of it can be one."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    return f"member_{slug}" if slug[:1].isdigit() else slug
+
+
+def member_ids(names: Sequence[str]) -> list[str]:
+    """The ids of the members of a team; those without a usable name are counted."""
+    return [named(name) or f"member_{index}" for index, name in enumerate(names, start=1)]
+
+
+def clashes(ids: Sequence[str], own: Iterable[str] = OWN) -> list[Problem]:
+    """The ids that two members share, or a member and the team itself."""
+    problems: list[Problem] = []
+    taken = set(own) | {f"{node_id}_history" for node_id in ids}
+    for index, node_id in enumerate(ids):
+        path = ("members", index, "name")
+        if node_id in ids[:index]:
+            text = f"two members have the id {node_id!r}, which is made of their names; rename one"
+            problems.append(Problem("G010", text, path=path))
+        elif node_id in taken:
+            text = f"the id {node_id!r} is that of another node of the team; rename the member"
+            problems.append(Problem("G010", text, path=path))
+    return problems

@@ -1,0 +1,184 @@
+"""A team: a router or a leader and members, as one graph with its sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, cast
+
+from pydantic import Field, PlainValidator
+
+from engine import JSON, DefinitionError, Graph, Node, Problem
+from nodes import HistoryLoader, Leader, Router, SubGraph
+
+from .agent import Agent
+from .assistant import Assistant
+from .naming import clashes, member_ids
+from .options import MARKDOWN, conflict
+
+_WHY = {
+    "delegate_to_all_members": "respond_directly lets one member answer, delegate_to_all_members "
+    "all of them; keep one",
+    "determine_input_for_members": "delegate_to_all_members gives every member the message itself; "
+    "leave determine_input_for_members out",
+    "share_member_interactions": "respond_directly lets one member answer, so there is nothing to "
+    "share; leave share_member_interactions out",
+    "num_team_history_runs": "num_team_history_runs has no effect without "
+    "add_team_history_to_members=True; add that, or leave it out",
+    "tools": "with respond_directly the members answer; give the tools to them",
+}
+
+
+def _members(value: object) -> object:
+    given = cast("Sequence[object]", value) if isinstance(value, list | tuple) else ()
+    if not given or not all(isinstance(member, Agent | Team) for member in given):
+        raise ValueError("must be a list of at least one Agent or Team")
+    return tuple(given)
+
+
+class Team(Assistant):
+    """Members that answer together.
+
+    By default a router writes tasks for those it needs, and a leader composes their answers.
+    `respond_directly`: the router chooses one, who answers the user. `delegate_to_all_members`:
+    all answer at the same time, and a leader composes. A team can be a member of another.
+    """
+
+    members: Annotated[Sequence[Agent | Team], PlainValidator(_members)] = Field(
+        description="Agents and teams; their order is the order of their answers."
+    )
+    respond_directly: bool = Field(
+        default=False, description="Whether the member that is chosen answers the user itself."
+    )
+    delegate_to_all_members: bool = Field(
+        default=False, description="Whether every member answers, at the same time."
+    )
+    determine_input_for_members: bool | None = Field(
+        default=None,
+        description="Whether a task is written for each member that is chosen; if left out, "
+        "unless it responds directly. Without one it is given the message.",
+    )
+    share_member_interactions: bool = Field(
+        default=False, description="Whether members read what those before them said in this turn."
+    )
+    add_team_history_to_members: bool = Field(
+        default=False, description="Whether members read the team's earlier turns."
+    )
+    num_team_history_runs: int | None = Field(
+        default=None, ge=0, strict=True, description="How many of these; 3 if left out."
+    )
+
+    def _conflicts(self) -> list[Problem]:
+        problems = super()._conflicts()
+        ids = member_ids([member.name for member in self.members])
+        problems += clashes(ids)
+        direct, everyone = self.respond_directly, self.delegate_to_all_members
+        held = {
+            "delegate_to_all_members": direct and everyone,
+            "determine_input_for_members": everyone and bool(self.determine_input_for_members),
+            "share_member_interactions": direct and self.share_member_interactions,
+            "num_team_history_runs": self.num_team_history_runs is not None
+            and not self.add_team_history_to_members,
+            "tools": direct and bool(self.tools),
+        }
+        return problems + [
+            conflict(option, _WHY[option]) for option, is_held in held.items() if is_held
+        ]
+
+    def _declared(self) -> Graph:
+        ids = member_ids([member.name for member in self.members])
+        loaders = self._team_loaders(ids)
+        # Where only others have a history, it is not meant for everybody.
+        usual = None if "history" in loaders or not loaders else "none"
+        members = self._nodes(ids, usual if self.respond_directly or not loaders else "none")
+        chosen = {} if self.delegate_to_all_members else {"router": self._router(ids, usual)}
+        leading = {} if self.respond_directly else {"leader": self._leader(ids, usual)}
+        states: dict[str, JSON] = {}
+        for member in self.members:
+            states |= member.graph.state
+        nodes: dict[str, Node] = {
+            **loaders,
+            **chosen,
+            **members,
+            **leading,
+            **self._summarizers(),
+        }
+        return Graph(
+            name=self.name or "team",
+            description=self.description or self.role,
+            model=self._named_model,
+            state={**states, **self.session_state},
+            nodes=nodes,
+            output=ids if self.respond_directly else "leader",
+        )
+
+    def _team_loaders(self, ids: Sequence[str]) -> Mapping[str, Node]:
+        loaders = self._loaders()
+        if self.add_team_history_to_members:
+            runs = self.num_team_history_runs
+            loaders["team_history"] = HistoryLoader(runs=3 if runs is None else runs)
+        for node_id, member in zip(ids, self.members, strict=True):
+            if isinstance(member, Agent) and member.add_history_to_context:
+                loaders[f"{node_id}_history"] = member.loader(of=node_id)
+        return loaders
+
+    def _nodes(self, ids: Sequence[str], history: str | None) -> dict[str, Node]:
+        """The members as nodes; `history` is what those without one of their own are shown."""
+        nodes: dict[str, Node] = {}
+        problems: list[Problem] = []
+        for index, (node_id, member) in enumerate(zip(ids, self.members, strict=True)):
+            reads = ["team_history"] if self.add_team_history_to_members else []
+            if self.respond_directly and self.search_session_history:
+                reads.append("search")
+            if self.share_member_interactions:
+                reads += ids[:index]
+            try:
+                nodes[node_id] = self._node(node_id, member, history, reads)
+            except DefinitionError as error:
+                problems += (
+                    replace(each, path=("members", index, *each.path)) for each in error.problems
+                )
+        if problems:
+            raise DefinitionError(problems)
+        return nodes
+
+    def _node(
+        self, node_id: str, member: Agent | Team, history: str | None, reads: Sequence[str]
+    ) -> Node:
+        if isinstance(member, Team):
+            about = member.role or member.description
+            return SubGraph(
+                graph=member.graph, role=about.rstrip("."), description=about, reads=reads
+            )
+        direct = self.respond_directly
+        return member.as_member(
+            node_id,
+            history=f"{node_id}_history" if member.add_history_to_context else history,
+            reads=reads,
+            tools=self._session_tools if direct else (),
+            rules=[MARKDOWN] if direct and self.markdown and not member.markdown else (),
+        )
+
+    def _router(self, ids: Sequence[str], history: str | None) -> Router:
+        about = [member.role or member.description or member.name for member in self.members]
+        rules = [self.description] if self.description else []
+        tasks = self.determine_input_for_members
+        return Router(
+            routes=dict(zip(ids, about, strict=True)),
+            select="one" if self.respond_directly else "many",
+            allow_none=not self.respond_directly,
+            tasks=not self.respond_directly if tasks is None else tasks,
+            instructions=[*rules, *self.instructions],
+            history=history,
+        )
+
+    def _leader(self, ids: Sequence[str], history: str | None) -> Leader:
+        return Leader(
+            needs=ids,
+            join="always",
+            role=self.description.rstrip("."),
+            instructions=self._rules,
+            history=history,
+            tools=[*self.tools, *self._session_tools],
+            reads=["search"] if self.search_session_history else [],
+        )

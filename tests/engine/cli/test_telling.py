@@ -1,0 +1,22 @@
+"""A run as people read it, with the tools that its members called."""
+
+from __future__ import annotations
+
+from engine import Graph, Reply, Runner, ScriptedModel, ToolCall
+from engine.cli.telling import run_told
+from nodes import Member
+from tests.shop import price
+
+
+def test_tool_calls_and_their_results_stand_with_the_reply_that_made_them() -> None:
+    call = ToolCall(id="c", name="price", arguments='{"item": "tea"}')
+    script = [Reply("Let me look.", tool_calls=(call,)), Reply("", tool_calls=(call,)), "It is 3."]
+    graph = Graph(name="shop", model="m", nodes={"clerk": Member(tools=[price])})
+    run = Runner(graph, model=ScriptedModel(script)).run("hello")
+    _, first, second, last = run_told(run, ["clerk"], prompts=True).split("  prompt ")[:4]
+    assert first.endswith(
+        '    reply:\n      Let me look.\n      calls price({"item": "tea"})\n    tool:\n      3\n\n'
+    )
+    assert second.endswith('    reply:\n      calls price({"item": "tea"})\n    tool:\n      3\n\n')
+    assert last.endswith("    reply:\n      It is 3.\n")
+    assert "calls price" not in run_told(run, ["clerk"], prompts=False)

@@ -1,0 +1,568 @@
+"""Teams and agents: the graphs that they build, and what their members are sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import (
+    DefinitionError,
+    Graph,
+    InputError,
+    MemoryStore,
+    ModelError,
+    ModelSpec,
+    NodeError,
+    NotFound,
+    Reply,
+    Request,
+    RunFinished,
+    ScriptedModel,
+    Store,
+    Token,
+    ToolCall,
+)
+from graphs import Agent, Team
+from graphs.assistant import Assistant
+from tests.teams import STORES, holds_together, of, wait_for, words_of
+
+
+@pytest.fixture(params=list(STORES))
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    store = STORES[request.param](tmp_path)
+    yield store
+    wait_for(store.close())
+
+
+ENGLISH = Agent(name="English Agent", role="You answer in English")
+FRENCH = Agent(name="French Agent", role="You answer in French")
+
+
+class Scripted(ScriptedModel):
+    """Routes to `choices` with tasks, sums up, and answers as whoever is asked."""
+
+    def __init__(self, *choices: str) -> None:
+        super().__init__(self.script)
+        self.fails = False
+        self.choices = list(choices)
+
+    def script(self, request: Request) -> Any:  # noqa: ANN401  any answer of a script
+        if request.choices:
+            tasks = [{"label": label, "task": f"task of {label}"} for label in self.choices]
+            return json.dumps({"reason": "", "choices": self.choices, "tasks": tasks})
+        if request.schema is not None:
+            return {"summary": f"summary {len(self.requests)}", "topics": ["words"]}
+        if self.fails:
+            return ModelError("down", model="m")
+        return f"{who(request)} on {request.messages[-1].content.strip()}"
+
+    def last(self, role: str) -> Request:
+        """The last request to whoever answers so."""
+        asked = reversed(self.requests)
+        return next(one for one in asked if system_of(one).startswith(f"You answer {role}"))
+
+
+def who(request: Request) -> str:
+    return system_of(request).split(".")[0].removeprefix("You answer in ").strip()
+
+
+def system_of(request: Request) -> str:
+    return request.messages[0].content
+
+
+def said(request: Request) -> list[str]:
+    """Everything but the system message."""
+    return [f"{one.role}: {one.content.strip()}" for one in request.messages[1:]]
+
+
+def team(**options: Any) -> Team:  # noqa: ANN401  options of a team
+    return Team(**({"name": "Languages", "members": [ENGLISH, FRENCH]} | options))
+
+
+def route(**options: Any) -> Team:  # noqa: ANN401  options of a team
+    return team(respond_directly=True, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"respond_directly": True, "add_history_to_context": True, "num_history_runs": 5},
+        {"respond_directly": True, "read_chat_history": True, "search_session_history": True},
+        {"respond_directly": True, "markdown": True, "add_history_to_context": True},
+        {"delegate_to_all_members": True, "markdown": True, "read_tool_call_history": True},
+        {"share_member_interactions": True, "add_team_history_to_members": True},
+        {"enable_session_summaries": True, "session_summary_prompt": "Name all decisions."},
+        {"add_history_to_context": True, "num_history_messages": 4},
+        {"members": [team(name="Inner"), ENGLISH], "session_state": {"mood": "calm"}},
+        {"model": {"id": "m", "temperature": 0}, "determine_input_for_members": False},
+    ],
+)
+def test_a_team_is_a_graph_that_a_file_can_hold(options: dict[str, Any], tmp_path: Path) -> None:
+    built = team(**options)
+    built.graph.dump(tmp_path / "team.yaml")
+    assert Graph.load(tmp_path / "team.yaml") == built.graph
+    assert built.graph.warnings == ()
+
+
+def test_the_chosen_member_answers_the_user(store: Store) -> None:
+    model = Scripted("french_agent")
+    run = route(model=model, store=store).run("Ça va ?", session_id="s")
+    assert run.answer == "French on Ça va ?"
+    assert run.records["english_agent"].because == "router chose french_agent"
+    assert len(model.requests) == 2
+    assert "english_agent: You answer in English" in system_of(model.requests[0])
+
+
+def test_chosen_members_get_tasks_and_the_leader_composes() -> None:
+    model = Scripted("english_agent", "french_agent")
+    built = team(model=model, description="You lead.", instructions=["Be brief."])
+    run = built.run("hello")
+    assert "<task>\ntask of english_agent\n</task>" in system_of(model.last("in English"))
+    leader = system_of(model.requests[-1])
+    assert leader.startswith("You lead.\n")
+    assert "- Be brief." in leader
+    assert "<answer>\nEnglish on hello\n</answer>" in leader
+    assert "- Be brief." in system_of(model.requests[0])
+    assert run.answer == "You lead on hello"
+
+
+def test_a_leader_answers_itself_where_no_member_is_needed() -> None:
+    model = Scripted()
+    run = team(model=model).run("hello")
+    assert run.records["french_agent"].status == "skipped"
+    assert "No member was needed" in system_of(model.requests[-1])
+
+
+def test_members_that_are_given_the_message_get_no_task() -> None:
+    model = Scripted("english_agent")
+    team(model=model, determine_input_for_members=False).run("hello")
+    assert "tasks" not in json.dumps(model.requests[0].schema)
+
+
+def test_all_members_answer_at_once_and_in_declared_order() -> None:
+    met: list[str] = []
+    both = asyncio.Event()
+
+    class Meeting:
+        async def ask(self, request: Request) -> Any:  # noqa: ANN401  any answer of a script
+            if (name := who(request)) in ("English", "French"):
+                met.append(name)
+                if len(met) == 2:
+                    both.set()
+                await both.wait()
+                if name == "English":
+                    await asyncio.sleep(0)
+            else:
+                met.append(system_of(request))
+            yield Reply(f"by {name}")
+
+    wait_for(team(model=Meeting(), delegate_to_all_members=True).arun("hello"))
+    leader = met[-1]
+    assert leader.index("<answer>\nby English\n</answer>") < leader.index("by French")
+
+
+def test_members_can_read_what_those_before_them_said() -> None:
+    model = Scripted("english_agent", "french_agent")
+    team(model=model, share_member_interactions=True).run("hello")
+    found = "english_agent said:\n<finding>\nEnglish on hello\n</finding>"
+    assert found in system_of(model.last("in French"))
+    assert "said:" not in system_of(model.last("in English"))
+
+
+def test_team_history_with_a_window_of_one_shows_the_turn_before(store: Store) -> None:
+    model = Scripted("french_agent")
+    built = team(
+        model=model, store=store, add_team_history_to_members=True, num_team_history_runs=1
+    )
+    for message in ("one", "two", "three"):
+        built.run(message, session_id="s")
+    french = model.last("in French")
+    assert "<conversation>\nuser: two\nassistant: " in system_of(french)
+    assert "user: one" not in system_of(french)
+    assert said(french) == ["user: three"]
+
+
+def test_a_members_own_history_has_only_its_own_exchanges(store: Store) -> None:
+    model = Scripted("english_agent")
+    own = Agent(
+        name="French Agent",
+        role="You answer in French",
+        add_history_to_context=True,
+        num_history_runs=2,
+    )
+    built = team(model=model, store=store, members=[ENGLISH, own])
+    turns = (*[("french_agent", str(number)) for number in (1, 2)], ("english_agent", "3"))
+    for choice, message in (*turns, ("french_agent", "4"), ("french_agent", "5")):
+        model.choices = [choice]
+        built.run(message, session_id="s")
+    assert said(model.last("in French")) == [
+        "user: 2",
+        "assistant: French on 2",
+        "user: 4",
+        "assistant: French on 4",
+        "user: 5",
+    ]
+    assert said(model.last("in English")) == ["user: 3"]
+
+
+def test_a_deleted_turn_is_no_longer_in_a_members_own_history(store: Store) -> None:
+    own = FRENCH.model_copy(update={"add_history_to_context": True})
+    model = Scripted("french_agent")
+    built = route(model=model, store=store, members=[own])
+    first = built.run("secret", session_id="s")
+    built.run("two", session_id="s")
+    built.session("s").delete_run(first.run_id)
+    built.run("three", session_id="s")
+    assert said(model.requests[-1])[:2] == ["user: two", "assistant: French on two"]
+
+
+def test_a_members_own_history_is_the_same_when_a_run_is_resumed(store: Store) -> None:
+    own = FRENCH.model_copy(update={"add_history_to_context": True})
+    model = Scripted("french_agent")
+    built = route(model=model, store=store, members=[own])
+    built.run("one", session_id="s")
+    model.fails = True
+    with pytest.raises(NodeError, match="down"):
+        built.runner.run("two", session_id="s", run_id="r")
+    model.fails = False
+    built.runner.resume("r")
+    assert said(model.requests[-1]) == ["user: one", "assistant: French on one", "user: two"]
+
+
+def test_the_history_of_a_route_has_the_answer_as_the_assistants_words(store: Store) -> None:
+    model = Scripted("french_agent")
+    options: dict[str, Any] = {"add_history_to_context": True, "enable_session_summaries": True}
+    built = route(model=model, store=store, search_session_history=True, **options)
+    built.run("one", session_id="s", user_id="ann")
+    assert "<assistant>\nFrench on one\n</assistant>" in words_of(model.requests[-1])
+    built.run("two", session_id="s", user_id="ann")
+    assert said(model.last("in French")) == [
+        "user: one",
+        "assistant: French on one",
+        "user: two",
+    ]
+    built.run("three", session_id="t", user_id="ann")
+    assert "<assistant>\nFrench on two\n</assistant>" in system_of(model.last("in French"))
+    assert all("None" not in words_of(request) for request in model.requests)
+
+
+def test_members_see_no_history_that_the_team_keeps_for_its_leader(store: Store) -> None:
+    model = Scripted("french_agent")
+    built = team(model=model, store=store, add_history_to_context=True, num_history_runs=1)
+    for message in ("one", "two", "three"):
+        built.run(message, session_id="s")
+    assert said(model.last("in French")) == ["user: three"]
+    assert said(model.requests[-1]) == [
+        "user: two",
+        'assistant: You lead the team "Languages" on two',
+        "user: three",
+    ]
+
+
+def test_the_number_of_messages_can_be_limited(store: Store) -> None:
+    model = Scripted("french_agent")
+    built = route(model=model, store=store, add_history_to_context=True, num_history_messages=2)
+    for message in ("one", "two", "three"):
+        built.run(message, session_id="s")
+    assert said(model.requests[-1]) == ["user: two", "assistant: French on two", "user: three"]
+
+
+def test_a_summary_is_kept_and_shown_without_the_history(store: Store) -> None:
+    model = Scripted("french_agent")
+    built = route(model=model, store=store, enable_session_summaries=True)
+    built.run("one", session_id="s")
+    summary = built.get_session_summary("s")
+    assert summary is not None
+    assert (summary.summary, summary.topics) == ("summary 3", ("words",))
+    built.run("two", session_id="s")
+    french = model.last("in French")
+    assert "<summary>\nsummary 3\n</summary>" in system_of(french)
+    assert said(french) == ["user: two"]
+
+
+@pytest.mark.parametrize("prompt", ["Name every decision.", None])
+def test_the_conversation_is_summed_up_whatever_the_prompt(prompt: str | None) -> None:
+    model = Scripted("french_agent")
+    route(
+        model=model,
+        store=MemoryStore(),
+        enable_session_summaries=True,
+        session_summary_model="small",
+        session_summary_prompt=prompt,
+    ).run("one")
+    assert model.requests[-1].model == "small"
+    assert ("Name every decision." in system_of(model.requests[-1])) == bool(prompt)
+    assert "<user>\none\n</user>" in words_of(model.requests[-1])
+
+
+def test_a_template_can_say_how_to_summarize() -> None:
+    built = route(enable_session_summaries=True, session_summary_prompt="builtin/summarizer.jinja")
+    assert built.graph.nodes["summary"].prompt == "builtin/summarizer.jinja"
+
+
+def test_the_last_other_sessions_are_shown_and_no_more(store: Store) -> None:
+    model = Scripted()
+    built = team(model=model, store=store, search_session_history=True, num_history_sessions=2)
+    for number, place in enumerate(("South Africa", "China", "France", "Japan"), start=1):
+        built.run(f"capital of {place}?", session_id=f"s{number}", user_id="ann")
+    built.run("what of bob?", session_id="s9", user_id="bob")
+    built.run("What did I discuss?", session_id="s5", user_id="ann")
+    shown = system_of(model.requests[-1])
+    assert shown.index("capital of Japan?") < shown.index("capital of France?")
+    assert "China" not in shown
+    assert "bob" not in shown
+    built.run("And now?", session_id="s5", user_id="ann")
+    assert "What did I discuss?" not in system_of(model.requests[-1])
+
+
+def test_who_has_no_other_session_is_shown_none() -> None:
+    model = Scripted()
+    team(model=model, store=MemoryStore(), search_session_history=True).run("hello")
+    assert "(there is none)" in system_of(model.requests[-1])
+
+
+def test_an_agent_reads_the_history_with_a_tool(store: Store) -> None:
+    call = ToolCall(id="c", name="read_chat_history", arguments='{"limit": 1}')
+    answers: list[Any] = ["Hello.", Reply("", tool_calls=(call,)), "It was 'first'."]
+    model = ScriptedModel(answers)
+    agent = Agent(model=model, store=store, read_chat_history=True, session_id="s")
+    agent.run("first")
+    assert agent.run("What was my first message?").answer == "It was 'first'."
+    result = json.loads(model.requests[-1].messages[-1].content)
+    assert result == [{"user": "first", "assistant": "Hello."}]
+
+
+def test_a_team_in_a_team_answers_as_a_member(store: Store) -> None:
+    model = Scripted("french_agent")
+
+    def script(request: Request) -> Any:  # noqa: ANN401  any answer of a script
+        if request.choices == ("inner",):
+            return {"choices": ["inner"], "tasks": [{"label": "inner", "task": "find"}]}
+        return model.script(request)
+
+    inner = route(name="Inner", role="You know languages")
+    outer = team(name="Outer", members=[inner], model=ScriptedModel(script), store=store)
+    run = outer.run("hello", session_id="s")
+    assert run.records["inner"].output == "French on find"
+    assert run.records["inner/french_agent"].status == "done"
+    assert run.answer == 'You lead the team "Outer" on hello'
+
+
+def test_an_agent_has_its_rules_in_its_prompt() -> None:
+    agent = Agent(
+        name="Poet",
+        role="You write",
+        description="You are polite.",
+        instructions="Be brief.",
+        markdown=True,
+        model=(model := Scripted()),
+    )
+    agent.run("hello")
+    rules = "- You are polite.\n- Be brief.\n- Format your answer in Markdown."
+    assert rules in system_of(model.requests[0])
+    assert list(agent.graph.nodes) == ["poet"]
+    assert "You are polite." in system_of(asked_of(Agent(description="You are polite.")))
+
+
+def asked_of(agent: Agent) -> Request:
+    model = Scripted()
+    Agent(**{**dict(agent), "model": model}).run("hello")
+    return model.requests[0]
+
+
+def test_markdown_is_asked_of_whoever_answers() -> None:
+    model = Scripted("french_agent")
+    route(model=model, markdown=True).run("hello")
+    assert "Markdown" in system_of(model.requests[1])
+
+
+def test_without_a_store_nothing_is_carried_on() -> None:
+    model = Scripted("french_agent")
+    built = route(model=model, add_history_to_context=True)
+    built.run("one", session_id="s")
+    built.run("two", session_id="s")
+    assert "one" not in words_of(model.requests[-1])
+    with pytest.raises(NotFound):
+        built.get_chat_history("s")
+
+
+def test_without_a_session_every_call_is_one_of_its_own(store: Store) -> None:
+    model = Scripted("french_agent")
+    built = route(model=model, store=store, add_history_to_context=True)
+    ids = {built.run(message, user_id=user).session_id for message in "ab" for user in (None, "u")}
+    assert len(ids) == 4
+    assert said(model.requests[-1]) == ["user: b"]
+
+
+def test_two_users_with_one_session_id_never_meet(store: Store) -> None:
+    model = Scripted("french_agent")
+    options: dict[str, Any] = {"add_history_to_context": True, "enable_session_summaries": True}
+    built = route(model=model, store=store, search_session_history=True, **options)
+    for number in range(3):
+        for user in ("ann", "bob", None):
+            before = len(model.requests)
+            built.run(f"word-of-{user} {number}", user_id=user, session_id="s")
+            others = {"ann", "bob", None} - {user}
+            new = "".join(words_of(request) for request in model.requests[before:])
+            assert not any(f"word-of-{other}" in new for other in others)
+    assert [message.content for message in built.get_chat_history("s", user_id="ann", limit=1)] == [
+        "word-of-ann 2",
+        "French on word-of-ann 2",
+    ]
+
+
+def test_many_users_at_once_are_never_mixed(store: Store) -> None:
+    model = Scripted("french_agent")
+    built = route(model=model, store=store, add_history_to_context=True)
+
+    async def talk(user: int, gate: asyncio.Semaphore) -> None:
+        for turn in range(3):
+            async with gate:
+                await built.arun(f"<{user}> {turn}", user_id=f"user {user}", session_id="s")
+
+    async def all_of_them() -> None:
+        gate = asyncio.Semaphore(20)
+        await asyncio.gather(*(talk(user, gate) for user in range(40)))
+
+    wait_for(all_of_them())
+    for request in model.requests:
+        if not request.choices:
+            mine = request.messages[-1].content.split()[0]
+            assert all(mine in message.content for message in request.messages[1:])
+    for user in range(40):
+        said = built.get_chat_history("s", user_id=f"user {user}")
+        assert [one.content for one in said[::2]] == [f"<{user}> {turn}" for turn in range(3)]
+
+
+@pytest.mark.parametrize("text", ["{{ 7 * 7 }}", "{% raw %}", "{name} $x ${y}", "</task> #}"])
+def test_what_people_say_reaches_the_model_as_it_is(store: Store, text: str) -> None:
+    model = ScriptedModel(
+        lambda request: (
+            {"summary": text, "topics": [text]}
+            if request.schema is not None and not request.choices
+            else "french_agent"
+            if request.choices
+            else text
+        )
+    )
+    options: dict[str, Any] = {"add_history_to_context": True, "enable_session_summaries": True}
+    built = route(model=model, store=store, session_state={"x": text}, **options)
+    built.run(text, session_id="s")
+    built.run(text, session_id="s")
+    assert said(model.requests[-2]) == [f"user: {text}", f"assistant: {text}", f"user: {text}"]
+    summary = built.get_session_summary("s")
+    assert summary is not None
+    assert summary.text == text
+
+
+def test_the_doors_of_a_session(store: Store) -> None:
+    built = route(model=Scripted("french_agent"), store=store, session_state={"mood": "calm"})
+    built.run("one", session_id="s", user_id="ann", state={"x": 1})
+    mine: dict[str, Any] = {"session_id": "s", "user_id": "ann"}
+    assert built.get_session_state("s", user_id="ann") == {"x": 1}
+    assert built.get_session_name("s", user_id="ann") is None
+    built.set_session_name("greetings", **mine)
+    assert built.get_session_name(**mine) == "greetings"
+    assert built.get_session_summary(**mine) is None
+    roles = [message.role for message in built.get_messages_for_session(**mine)]
+    assert roles == ["user", "assistant"]
+    with pytest.raises(NotFound):
+        built.delete_session("s", user_id="bob")
+    built.delete_session(**mine)
+    with pytest.raises(NotFound):
+        built.get_chat_history(**mine)
+    with pytest.raises(InputError, match="no session is named"):
+        built.get_chat_history()
+
+
+def test_the_usual_user_and_session_are_those_of_the_constructor(store: Store) -> None:
+    agent = Agent(model=Scripted(), db=store, user_id="ann", session_id="s")
+    run = agent.run("one")
+    assert (run.user_id, run.session_id) == ("ann", "s")
+    assert len(agent.get_chat_history()) == 2
+    assert agent.run("one", user_id="bob", session_id="t").user_id == "bob"
+    with pytest.raises(InputError, match="session_id is empty"):
+        agent.run("one", session_id="")
+
+
+def test_an_answer_can_be_streamed_and_printed(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built = route(model=Scripted("french_agent"), store=store)
+    events = list(built.stream("hello", session_id="s"))
+    holds_together(events)
+    assert isinstance(events[-1], RunFinished)
+
+    async def streamed() -> str:
+        found = [event async for event in built.astream("hello", session_id="s")]
+        return "".join(event.text for event in of(found, Token) if event.answer)
+
+    assert wait_for(streamed()) == "French on hello"
+    built.print_response("hello", stream=True)
+    assert capsys.readouterr().out == "French on hello\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"respond_directly": True, "delegate_to_all_members": True}, "keep one"),
+        ({"delegate_to_all_members": True, "determine_input_for_members": True}, "leave"),
+        ({"respond_directly": True, "share_member_interactions": True}, "nothing to share"),
+        ({"respond_directly": True, "tools": [print]}, "give the tools to them"),
+        ({"num_team_history_runs": 1}, "no effect without add_team_history_to_members=True"),
+        ({"num_history_runs": 1}, "no effect without add_history_to_context=True"),
+        ({"num_history_sessions": 1}, "no effect without search_session_history=True"),
+        ({"session_summary_prompt": "x"}, "no effect without enable_session_summaries=True"),
+        ({"store": MemoryStore(), "db": MemoryStore()}, "two words for one thing"),
+        ({"members": []}, "at least one Agent or Team"),
+        ({"members": "all"}, "at least one Agent or Team"),
+        ({"members": [ENGLISH, ENGLISH]}, "two members have the id 'english_agent'"),
+        ({"members": [Agent(name="Leader")]}, "the id 'leader' is that of another node"),
+        ({"members": [Agent(model=ScriptedModel("x"))]}, "give the object to the team"),
+        ({"num_history_runs": -1, "add_history_to_context": True}, "must be 0 or more"),
+        ({"model": 3}, "must be the id of a model"),
+        ({"store": "folder"}, "must be a store"),
+        ({"respond_direct": True}, "did you mean 'respond_directly'?"),
+        ({"user_id": ""}, "user_id: must not be empty"),
+    ],
+)
+def test_options_that_do_not_hold_together_are_refused(
+    options: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(DefinitionError, match=problem):
+        team(**options)
+
+
+def test_every_conflict_is_told_at_once() -> None:
+    with pytest.raises(DefinitionError) as refused:
+        team(num_history_runs=1, num_team_history_runs=1, members=[ENGLISH, ENGLISH])
+    assert len(refused.value.problems) == 3
+
+
+def test_ids_are_made_of_names() -> None:
+    names = ["Web Searcher", "Übersetzer", "", "3D artist", "中文"]
+    built = route(members=[Agent(name=name) for name in names])
+    ids = ["web_searcher", "ubersetzer", "member_3", "member_3d_artist", "member_5"]
+    assert list(built.graph.answering) == ids
+
+
+def test_the_state_of_members_is_a_default_of_the_team() -> None:
+    members = [Agent(session_state={"a": 1, "b": 1}), Agent(session_state={"c": 1})]
+    built = Team(members=members, session_state={"b": 2})
+    assert built.graph.state == {"a": 1, "b": 2, "c": 1}
+
+
+def test_a_model_may_be_named_with_its_parameters() -> None:
+    model: Any = {"id": "m", "temperature": 0}
+    assert Agent(model=model).graph.model == ModelSpec(id="m", temperature=0)
+
+
+def test_what_is_neither_agent_nor_team_builds_nothing() -> None:
+    with pytest.raises(NotImplementedError, match="make an Agent or a Team"):
+        Assistant()
