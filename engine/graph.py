@@ -46,7 +46,6 @@ class _Made:
     answering: tuple[str, ...]
     warnings: tuple[Problem, ...]
     document: Document | None
-    expressions: dict[str, Expression] = field(default_factory=dict[str, Expression])
 
 
 class Graph(Rehearsable):
@@ -166,10 +165,7 @@ class Graph(Rehearsable):
 
     def expression(self, source: str) -> Expression:
         """A condition of one of its nodes, parsed once."""
-        expressions = self._made.expressions
-        if source not in expressions:
-            expressions[source] = self.prompts.expression(source)
-        return expressions[source]
+        return self.prompts.expression(source)
 
     @property
     def file(self) -> str | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from types import NoneType
+from typing import TypeAlias
 
 from jinja2 import nodes
 
@@ -34,6 +35,9 @@ from .narrow import path_of
 from .position import Position
 from .scope import Place
 from .tree import start_of
+
+At: TypeAlias = Callable[[], Position]
+"""Finds a place, when it has to be told."""
 
 _NOUN: Mapping[type, str] = {
     str: "a text",
@@ -101,7 +105,7 @@ class Judge:
             )
             self.tell(start_of(node), place, "P006", told + "or all of them by | tojson")
 
-    def field(self, node: nodes.Node, base: Known, name: str, place: Place, at: Position) -> Known:
+    def field(self, node: nodes.Node, base: Known, name: str, place: Place, at: At) -> Known:
         """What the field `name` of an expression is; `at` is where that name stands."""
         base = self.without_none(node, base, place)
         return either(*(self._field_of(node, each, name, place, at) for each in members_of(base)))
@@ -119,9 +123,7 @@ class Judge:
             told += "" if near else f"; it is one of {listed(map(repr, words))}"
             self.tell(start_of(value), place, "P008", told, near)
 
-    def _field_of(
-        self, node: nodes.Node, base: Known, name: str, place: Place, at: Position
-    ) -> Known:
+    def _field_of(self, node: nodes.Node, base: Known, name: str, place: Place, at: At) -> Known:
         match base:
             case Fields():
                 fields = base.fields
@@ -132,13 +134,13 @@ class Judge:
                 near = closest(name, fields)
                 told = f"{said(node, base.name)} has no {name!r}"
                 told += "" if near else f"; it has {listed(fields)}"
-                self.tell(at, place, "P002", told, near)
+                self.tell(at(), place, "P002", told, near)
             case Table():
                 return base.value
             case Plain() | Words() | Items() if not hasattr(kind := _python(base), name):
                 near = closest(name, (each for each in dir(kind) if each[0] != "_"))
                 told = f"{said(node)} is {_NOUN.get(kind, 'a value')}, which has no {name!r}"
-                self.tell(at, place, "P002", told, near)
+                self.tell(at(), place, "P002", told, near)
             case _:
                 pass
         return ANYTHING

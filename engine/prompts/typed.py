@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
-from functools import cache
+from functools import cache, reduce
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -212,10 +212,11 @@ class _Reading:
         return Fields(name, _Source(schema), lambda: _properties(schema, self.root), is_open)
 
     def _referred(self, reference: str) -> object:
-        found: object = self.root
-        for key in reference.removeprefix("#/").split("/"):
-            found = found.get(key) if isinstance(found, Mapping) else None
-        return found
+        return reduce(_inside, reference.removeprefix("#/").split("/"), cast("object", self.root))
+
+
+def _inside(part: object, key: str) -> object:
+    return cast("Schema", part).get(key) if isinstance(part, Mapping) else None
 
 
 def _properties(schema: Schema, root: Schema) -> Mapping[str, Known]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Protocol, cast
 
 from jinja2 import nodes
 from jinja2.visitor import NodeVisitor
 
-from .judge import Judge
+from .judge import At, Judge
 from .known import (
     ANYTHING,
     NONE,
@@ -32,7 +33,6 @@ from .known import (
     there,
 )
 from .narrow import is_defined, narrowed, where
-from .position import Position
 from .scope import MacroBinding, ModuleBinding, Place, ValueBinding
 from .tree import block_call, start_of
 from .typed import of_type
@@ -105,12 +105,13 @@ class Values(NodeVisitor):
         if isinstance(place.binding(node.node), ModuleBinding):
             binding = place.binding(node)
             return binding.known if isinstance(binding, ValueBinding) else ANYTHING
-        at = place.template.after(node, r"\.\s*(\w+)")
-        return self._field(node, node.attr, place, at)
+        return self._field(
+            node, node.attr, place, lambda: place.template.after(node, r"\.\s*(\w+)")
+        )
 
     def visit_Getitem(self, node: nodes.Getitem, place: Place) -> Known:
         if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
-            return self._field(node, node.arg.value, place, start_of(node.arg))
+            return self._field(node, node.arg.value, place, partial(start_of, node.arg))
         base = self.of(node.node, place)
         self.of(node.arg, place)
         known = self._judge.without_none(node.node, base, place)
@@ -120,9 +121,7 @@ class Values(NodeVisitor):
             return known.parts[index] if within else ANYTHING
         return known.value if isinstance(known, Table) else item_of(known)
 
-    def _field(
-        self, node: nodes.Getattr | nodes.Getitem, name: str, place: Place, at: Position
-    ) -> Known:
+    def _field(self, node: nodes.Getattr | nodes.Getitem, name: str, place: Place, at: At) -> Known:
         base = self.of(node.node, place)
         if not is_defined(node, place):
             return narrowed(node, self._judge.field(node.node, base, name, place, at), place)
@@ -273,7 +272,7 @@ class Values(NodeVisitor):
             return None
         known = item_of(base)
         for part in str(const.value).split("."):
-            known = self._judge.field(value, known, part, place, start_of(const))
+            known = self._judge.field(value, known, part, place, partial(start_of, const))
         return known
 
 
