@@ -12,7 +12,7 @@ from engine import Context, DefinitionError, Graph, Node, Problem, Result, Runne
 from engine.contracts import Names
 from engine.prompts.known import ANYTHING, Fields, Items, Known
 from engine.returns import shape
-from nodes import HistoryLoader, Leader, Member, Python, Router, Summarizer
+from nodes import HistoryLoader, Leader, Member, Python, Router, Search, Summarizer
 
 
 @dataclass
@@ -37,7 +37,15 @@ def team(template: str, **options: Any) -> Graph:
         "end": Member(
             prompt=f"{template}\n",
             needs=["french", "english"],
-            params=options.pop("params", {"style": "calm", "rows": [{"a": 1, "b": "x"}, {"a": 2}]}),
+            params=options.pop(
+                "params",
+                {
+                    "style": "calm",
+                    "none": [],
+                    "deep": {"two": ["a", "b"]},
+                    "rows": [{"a": 1, "b": "x"}, {"a": 2}],
+                },
+            ),
             **options.pop("end", {}),
         ),
     }
@@ -116,6 +124,7 @@ def test_what_cannot_hold_is_told_when_the_graph_is_made(
         "{% if node.params.tone is undefined %}{% else %}{{ node.params.tone }}{% endif %}",
         "{% for row in node.params.rows %}{{ row.a }}{% if row.b %}{{ row.b }}{% endif %}{% endfor %}",
         "{% for row in node.params.rows %}{{ row.b | default('-') }}{% endfor %}",
+        "{% for one in node.params.none %}{{ one.what }}{% endfor %}{{ node.params.deep.two[0] | upper }}",
         "{% for row in node.params.rows if row.b is defined %}{{ row.b | upper }}{% endfor %}",
         "{% if router.output == 'french' %}{{ router.reason }}{% endif %}",
         "{% for one in upstream %}{{ one.id }}{{ one.output | fence('x') }}{% endfor %}",
@@ -137,6 +146,30 @@ def test_a_condition_keeps_the_same_contract_at_its_own_place() -> None:
 
 def test_a_condition_that_cannot_be_read_is_told_once() -> None:
     assert len(told("x", end={"when": "session.turns >"})) == 1
+
+
+def test_what_others_brought_is_known_by_their_kind() -> None:
+    def graph(template: str) -> Graph:
+        prompt = f"{{% for one in node.heard %}}{template}{{% endfor %}}\n"
+        nodes = {
+            "history": HistoryLoader(),
+            "search": Search(),
+            "end": Member(prompt=prompt, reads=["history", "search"]),
+        }
+        return Graph(name="g", model="m", nodes=nodes)
+
+    assert graph(
+        "{{ one.output | fence('x') }}{% if one.kind == 'mail' %}{{ one.output.x }}{% endif %}"
+    )
+    loop = "{% for past in one.output %}{{ past.session_id }}{% endfor %}"
+    assert graph(f"{{% if one.kind == 'search' %}}{loop}{{% endif %}}")
+    assert graph(f"{{% if one.kind != 'search' %}}{{% else %}}{loop}{{% endif %}}")
+    for wrong in (
+        loop,
+        f"{{% if one.kind == 'search' %}}{loop.replace('sess', 'ses')}{{% endif %}}",
+    ):
+        with pytest.raises(DefinitionError, match=r"which has no|has no 'sesion_id'"):
+            graph(wrong)
 
 
 def test_labels_of_a_router_that_chooses_many_are_the_items_of_its_output() -> None:

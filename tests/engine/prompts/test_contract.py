@@ -381,10 +381,14 @@ def test_a_schema_that_leads_into_itself_is_followed_as_far_as_needed() -> None:
     assert [(each.code, each.suggestion) for each in found] == [("P002", "nested")]
 
 
-def test_what_nests_too_deep_to_be_followed_is_not_held_against_a_template() -> None:
-    source = "{{ " + "[" * 120 + "text.uper" + "]" * 120 + " }}"
-    found = Prompts(inline={"t": source}).contract("t.inline", {"text": str})
-    assert {each.code for each in found} <= {"P002"}
+def test_macros_that_call_one_another_too_deep_are_not_held_against_a_template() -> None:
+    for count in range(10, 150, 10):
+        macros = "".join(
+            f"{{% macro m{each}(t) %}}{{{{ m{each + 1}(t) }}}}{{% endmacro %}}"
+            for each in range(count)
+        )
+        source = f"{macros}{{% macro m{count}(t) %}}{{{{ t }}}}{{% endmacro %}}{{{{ m0(text) }}}}"
+        assert Prompts(inline={"t": source}).contract("t.inline", {"text": str}) == []
 
 
 def test_a_template_that_is_not_there_has_no_contract() -> None:

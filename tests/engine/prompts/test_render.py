@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 from pydantic import BaseModel
@@ -328,6 +328,21 @@ def test_json_refuses_what_has_no_order_or_form(value: object) -> None:
 
 def test_json_refuses_odd_indents() -> None:
     assert "indent must be" in str(failure("{{ 1 | tojson(indent=1000) }}"))
+
+
+def test_a_fence_and_bullets_write_lists_and_records_as_json() -> None:
+    @dataclass
+    class Found:
+        title: str
+        more: SimpleNamespace
+
+    found = Found("é", SimpleNamespace(tags=["a", None]))
+    shown = '{"more": {"tags": ["a", null]}, "title": "é"}'
+    assert text("{{ x | fence('a') }}", x=found) == f"<a>\n{shown}\n</a>"
+    assert text("{{ x | fence('a') }}", x=[1, "b"]) == '<a>\n[1, "b"]\n</a>'
+    assert text("{{ x | fence('a') }}", x={"k": "</a>"}) == '<a>\n{"k": "&lt;/a>"}\n</a>'
+    assert text("{{ [x, (1, 2)] | bullets }}", x={"k": True}) == '- {"k": true}\n- [1, 2]'
+    assert text("{{ x | fence('a') }}{{ 7 | fence('b') }}", x="t") == "<a>\nt\n</a><b>\n7\n</b>"
 
 
 def test_bullets_are_one_item_a_line() -> None:
