@@ -363,22 +363,24 @@ def test_a_line_break_that_is_kept_or_not_missed_is_not_noted(source: str) -> No
 
 def test_a_schema_that_leads_into_itself_is_followed_as_far_as_needed() -> None:
     nested = {"type": "array", "items": {"$ref": "#/$defs/nested"}}
+    tag = {"type": "object", "properties": {"a": {}}, "additionalProperties": False}
     endless = {"anyOf": [{"$ref": "#/$defs/endless"}, {"type": "string"}]}
     schema = {
         "type": "object",
         "additionalProperties": False,
-        "required": ["nested", "endless", "lost", "odd"],
+        "required": ["nested", "endless", "lost", "odd", "twice"],
         "properties": {
             "nested": {"$ref": "#/$defs/nested"},
             "endless": {"$ref": "#/$defs/endless"},
             "lost": {"$ref": "#/$defs/nowhere/0"},
             "odd": {"enum": [["a"], {"b": 1}]},
+            "twice": {"anyOf": [{"$ref": "#/$defs/tag"}, {"$ref": "#/$defs/tag"}]},
         },
-        "$defs": {"nested": nested, "endless": endless},
+        "$defs": {"nested": nested, "endless": endless, "tag": tag},
     }
-    source = "{{ s.nested[0][0] }}{{ s.endless.x }}{{ s.lost.x }}{{ s.odd.x }}{{ s.nestd }}"
+    source = "{{ s.nested[0][0] }}{{ s.endless.x }}{{ s.lost.x }}{{ s.odd.x }}{{ s.nestd }}{{ s.twice.b }}"
     found = Prompts(inline={"t": source}).contract("t.inline", {"s": schema})
-    assert [(each.code, each.suggestion) for each in found] == [("P002", "nested")]
+    assert [(each.code, each.column) for each in found] == [("P002", 70), ("P002", 89)]
 
 
 def test_macros_that_call_one_another_too_deep_are_not_held_against_a_template() -> None:
