@@ -194,6 +194,16 @@ def test_an_import_becomes_another_session_or_another_users(project: Project) ->
     assert len(shown(project, "sessions", "show", "s")["turns"]) == 1
 
 
+def test_what_each_node_keeps_is_exported_imported_and_shown(project: Project) -> None:
+    say(project, "one", "s")
+    exported = json.loads(project.teamgraph("sessions", "export", "s").stdout)
+    text = json.dumps({**exported, "node_states": {"router": {"seen": 1}}})
+    done = project.teamgraph("sessions", "import", "-", "--session", "copy", said=text)
+    assert done.exit_code == 0
+    told = project.teamgraph("sessions", "show", "copy").stdout
+    assert 'state of router\n  {\n    "seen": 1\n  }\n' in told
+
+
 def test_nothing_is_imported_over_a_session_that_is_there(project: Project) -> None:
     say(project, "one", "s")
     project.teamgraph("sessions", "export", "s", "-o", "s.json")
