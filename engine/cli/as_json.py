@@ -12,6 +12,7 @@ from ..messages import JSON, Message
 from ..plan import Edge
 from ..rendering import RenderedNode, RenderedPrompt, Rendering
 from ..session import Head, Record, Run, SessionInfo, Turn
+from ..sessions import Metrics
 
 
 def run_as_json(run: Run) -> dict[str, JSON]:
@@ -68,6 +69,11 @@ def head_as_json(head: Head) -> dict[str, JSON]:
         "node_states": _plain(head.node_states),
         "summary": _plain(head.summary),
     }
+
+
+def metrics_as_json(metrics: Metrics) -> dict[str, JSON]:
+    """What a session cost."""
+    return cast("dict[str, JSON]", _plain(metrics))
 
 
 def problem_as_json(problem: Problem) -> dict[str, JSON]:
