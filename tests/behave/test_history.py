@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -192,7 +193,7 @@ def test_what_is_stored_grows_with_the_turns_and_not_with_their_square(store: St
         team.run(f"word-{turn:02} " + "x" * 200, session_id="s", user_id="ann")
         if turn % 8 == 7:
             sizes.append(len(json.dumps(team.session("s", user_id="ann").export())))
-    second, third, fourth = (after - before for before, after in zip(sizes, sizes[1:], strict=False))
+    second, third, fourth = (after - before for before, after in pairwise(sizes))
     assert fourth <= third * 1.05
     assert third <= second * 1.05
 
