@@ -61,8 +61,10 @@ if TYPE_CHECKING:
     from .models import AnyModel, Chunk, EchoModel, Model, Reply, Request, ScriptedModel
     from .node import Node
     from .past import OtherSession, Past, Quoted
+    from .placeholder import stand_in
     from .plan import Edge, Plan
     from .policy import Ids, Instead, ModelSpec, OnError, Retry, Texts, Timeout
+    from .rendering import RenderedNode, RenderedPrompt, Rendering
     from .runner import Runner
     from .session import Called, Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
     from .sessions import Metrics, Session
@@ -90,7 +92,8 @@ else:
 # From the ground up, so that a name is found where it is made, and little above it is imported.
 _HOMES = (
     *("errors", "messages", "session", "past", "declared", "imports", "events", "context"),
-    *("policy", "tools", "node", "plan", "graph", "stores", "models", "sessions", "runner"),
+    *("placeholder", "policy", "tools", "node", "plan", "graph", "stores", "models", "sessions"),
+    *("runner", "rendering"),
 )
 
 __all__ = [
@@ -145,6 +148,9 @@ __all__ = [
     "PromptRendered",
     "Quoted",
     "Record",
+    "RenderedNode",
+    "RenderedPrompt",
+    "Rendering",
     "Reply",
     "Request",
     "Result",
@@ -182,4 +188,5 @@ __all__ = [
     "Usage",
     "closest",
     "reference",
+    "stand_in",
 ]

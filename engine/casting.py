@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import cast
 
 from pydantic import BaseModel
 
+from .context import Context, Result
 from .graph import Graph
 from .models import AnyModel, Model, default_model_id
 from .node import Node
@@ -25,8 +26,9 @@ class Cast:
 
     `models` lists the models of each node that asks one, the first choice first. `summarizes` says
     whether a node keeps the session's summary. `kept_prompts` are the hashes whose sources the
-    runner's store is known to have. `inner` are the casts of the graphs inside nodes, by node; what
-    is in them has its fingerprint here too, by its path.
+    runner's store is known to have. `play` makes one attempt of a node: its `run`, but for a dry
+    run. `inner` are the casts of the graphs inside nodes, by node; what is in them has its
+    fingerprint here too, by its path.
     """
 
     graph: Graph
@@ -37,6 +39,7 @@ class Cast:
     fingerprints: Mapping[str, str]
     summarizes: bool = False
     kept_prompts: set[str] = field(default_factory=set[str])
+    play: Callable[[Node, Context], Awaitable[Result]] = lambda node, context: node.run(context)
     inner: Mapping[str, Cast] = field(default_factory=dict[str, "Cast"])
 
     def paths(self) -> Iterator[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import comb
 
+from .contracts import Names, contracts
 from .errors import Path, Problem, closest, listed
 from .kinds import Broken
 from .node import Node
@@ -43,15 +44,20 @@ def check(
     output: Sequence[str],
     templates: Mapping[str, str],
     prompts: Prompts,
-    place: Place = lambda _: "",
+    place: Place,
+    names: Names,
 ) -> Checked:
-    """Hold every rule against the nodes. `place` says where an edge is written, for messages."""
+    """Hold every rule against the nodes.
+
+    `place` says where an edge is written, for messages; `names` what templates may read.
+    """
     problems = [*_ids(nodes), *_templates(nodes, templates, prompts)]
     broken = any(isinstance(node, Broken) for node in nodes.values())
     answering = _output(nodes, output, problems)
     readable = {node_id: name for node_id, name in templates.items() if not prompts.problems(name)}
     wiring = wire(nodes, readable, prompts, answering)
     problems += wiring.problems
+    problems += contracts(names, nodes, readable, prompts)
     plan, cycles = _plan(nodes, wiring.edges)
     if cycles:
         problems += [_cycle(cycle, place) for cycle in cycles]

@@ -73,11 +73,13 @@ class Problem:
 class DefinitionError(TeamgraphError, ValueError):
     """A definition does not hold; `problems` are all that was found, in reading order.
 
+    The text of the error has them without the notes.
     A `ValueError` too, so that pydantic gathers what nested definitions raise.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
+        told = [str(problem) for problem in problems if problem.severity != "note"]
+        super().__init__("\n".join(told))
         self.problems = tuple(problems)
 
 

@@ -18,6 +18,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from . import yaml_file
 from .check import check
+from .contracts import Names
 from .declaration import Declaration
 from .declared import problems_of
 from .errors import DefinitionError, Problem
@@ -27,6 +28,7 @@ from .node import Node
 from .placing import in_reading_order, place_of, placed
 from .plan import Edge, Plan
 from .prompts import Expression, Prompts
+from .rehearsable import Rehearsable
 from .returns import Shape, shape
 from .yaml_file import Document
 
@@ -44,10 +46,9 @@ class _Made:
     answering: tuple[str, ...]
     warnings: tuple[Problem, ...]
     document: Document | None
-    expressions: dict[str, Expression] = field(default_factory=dict[str, Expression])
 
 
-class Graph(Declaration):
+class Graph(Rehearsable):
     """A team of nodes. Raises `DefinitionError` with every problem at once.
 
     `prompt_dirs` are folders to look for templates in, after `prompts/` beside the graph file and
@@ -159,15 +160,12 @@ class Graph(Declaration):
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        """What holds but was probably not meant."""
+        """What holds but was probably not meant, and notes."""
         return self._made.warnings
 
     def expression(self, source: str) -> Expression:
         """A condition of one of its nodes, parsed once."""
-        expressions = self._made.expressions
-        if source not in expressions:
-            expressions[source] = self.prompts.expression(source)
-        return expressions[source]
+        return self.prompts.expression(source)
 
     @property
     def file(self) -> str | None:
@@ -204,7 +202,8 @@ class _Making:
         templates = self._templates(nodes, Prompts(folders))
         prompts = Prompts(folders, inline=self.inline)
         place = partial(place_of, document=self.document)
-        checked = check(nodes, self._output(), templates, prompts, place)
+        names = Names(nodes, shapes, self.data)
+        checked = check(nodes, self._output(), templates, prompts, place, names)
         found = [placed(problem, self.document) for problem in (*problems, *checked.problems)]
         found = [replace(problem, graph=self._name()) for problem in in_reading_order(found)]
         if checked.plan is None or any(problem.severity == "error" for problem in found):

@@ -131,6 +131,13 @@ class Node(Declared):
         """Do the node's work once; an exception means that it failed."""
         raise NotImplementedError(f"the kind {self.kind!r} has no run method")
 
+    async def rehearse(self, context: Context) -> Result:
+        """What the node does in a dry run: the same, where that touches nothing outside.
+
+        A kind that reads or changes the world gives something in place of its output here.
+        """
+        return await self.run(context)
+
     async def recall(self, context: Context, stored: JSON) -> object:
         """The output as templates read it, made again from what its record keeps of it."""
         del context
@@ -170,6 +177,10 @@ class Node(Declared):
         """What to give back after the last attempt failed, or None to fail."""
         del error
         return None
+
+    def gives(self) -> Mapping[str, object]:
+        """`provides`, as exact as the declaration makes it: types, or JSON Schemas."""
+        return self.provides
 
     def branches(self) -> Mapping[str, tuple[str, ...]]:
         """For a kind that routes: the ids that each label leads to."""

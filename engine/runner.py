@@ -23,6 +23,7 @@ from .graph import Graph
 from .messages import JSON
 from .models import Model
 from .printing import print_events
+from .rendering import Rendering, Scene, render, render_next
 from .session import Run, SessionInfo, SessionKey, Turn
 from .sessions import Session
 from .stores import MemoryStore, Store
@@ -153,6 +154,25 @@ class Runner:
         return events_of(
             lambda: self.aresume_stream(run_id, user_id=user_id, session_id=session_id)
         )
+
+    def render(
+        self,
+        message: str,
+        *,
+        assume: Mapping[str, object] | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        state: State | None = None,
+    ) -> Rendering:
+        """The prompts that `run` would send, as `Graph.render` shows them; asks and keeps nothing.
+
+        With `session_id` they are those of the next turn of that session; raises `NotFound` if
+        there is none.
+        """
+        scene = Scene(message, assume or {}, state=_checked(state) or {}, user_id=user_id)
+        if session_id is None:
+            return render(self._graph, scene)
+        return result_of(lambda: render_next(self._graph, scene, self._store, session_id))
 
     async def asessions(
         self, user_id: str | None = None, *, limit: int = 20, offset: int = 0

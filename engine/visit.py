@@ -169,11 +169,11 @@ class Visitor:
         timeout = node.timeout or self.cast.graph.timeout
         total = timeout.total if isinstance(timeout, Timeout) else timeout
         if total is None:
-            return await _run(node, context)
+            return await _run(self.cast.play, node, context)
         limit = asyncio.timeout(total)
         try:
             async with limit:
-                return await _run(node, context)
+                return await _run(self.cast.play, node, context)
         except TimeoutError as error:
             if limit.expired():
                 raise TimeoutError(f"no answer within {total:g} seconds") from error
@@ -280,9 +280,11 @@ class Visitor:
 NOTHING = Result(None)
 
 
-async def _run(node: Node, context: Context) -> Result:
+async def _run(
+    play: Callable[[Node, Context], Awaitable[Result]], node: Node, context: Context
+) -> Result:
     try:
-        result: object = await node.run(context)
+        result: object = await play(node, context)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, cast, get_type_hints
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -19,6 +19,7 @@ from engine import (
     Problem,
     Result,
     reference,
+    stand_in,
 )
 
 GIVEN = ("context", "message", "user_id", "session_id", "state", "session_state", "upstream")
@@ -68,11 +69,23 @@ class Python(Node):
             if name not in GIVEN and name not in self.params
         }
 
+    def gives(self) -> Mapping[str, object]:
+        """The output is what the function says that it returns, if it says so."""
+        try:
+            returned: object = get_type_hints(self.call).get("return", object)
+        except (NameError, TypeError):
+            return self.provides
+        return self.provides if returned is Result else {"output": returned}
+
     def written(self) -> dict[str, JSON]:
         """The function by its name; one that has none cannot be written."""
         if isinstance(self.call, str):
             return super().written()
         return self.model_copy(update={"call": reference(self.call)}).written()
+
+    async def rehearse(self, context: Context) -> Result:
+        """Not call the function: give something of the type that it says it returns."""
+        return Result(stand_in(_returned(self.call), context.node_id))
 
     async def run(self, context: Context) -> Result:
         """Call the function with what it named."""
@@ -97,6 +110,14 @@ class Python(Node):
         if inspect.isawaitable(output):
             output = await output
         return output if isinstance(output, Result) else Result(output)
+
+
+def _returned(function: object) -> object:
+    """The type that a function is annotated to return, None where that cannot be told."""
+    try:
+        return get_type_hints(function).get("return")
+    except (NameError, TypeError):
+        return None
 
 
 def _own(value: object) -> object:

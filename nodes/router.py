@@ -122,6 +122,12 @@ class Router(Node):
         """The targets of each label."""
         return {label: tuple(route.to) for label, route in self.outlets.items()}
 
+    def gives(self) -> Mapping[str, object]:
+        """The output is one of the labels, or with `select: many` a list of them."""
+        label = {"enum": list(self.routes)}
+        output = label if self.select == "one" else {"type": "array", "items": label}
+        return {**self.provides, "output": output}
+
     def takes(self) -> tuple[int, int]:
         """One label, or one and more; none where that is allowed."""
         return (0 if self.allow_none else 1, 1 if self.select == "one" else len(self.routes))

@@ -20,13 +20,14 @@ from pathlib import Path
 import pytest
 
 from engine import Graph
+from engine.testing.suite import SUFFIX, Suite
 from tests.stub import StubProvider
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RUN = {"console", "python", "yaml"}
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_FILE = re.compile(r"(?:#|\{#) ([\w/]+\.\w+)(?: #\})?\n")
+_FILE = re.compile(r"(?:#|\{#) ([\w/]+(?:\.\w+)+)(?: #\})?\n")
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 _END = "-- end of command --"
 
@@ -61,7 +62,7 @@ def provider() -> Iterator[StubProvider]:
 
 def environment(provider: StubProvider) -> dict[str, str]:
     """As a reader has it, with a provider that is on this machine."""
-    private = re.compile(r".*_API_KEY|TEAMGRAPH_.*|PYTHON.*|FORCE_COLOR|COLUMNS")
+    private = re.compile(r".*_API_KEY|TEAMGRAPH_.*|PYTHON.*|FORCE_COLOR|COLUMNS|CI")
     kept = {name: text for name, text in os.environ.items() if not private.fullmatch(name)}
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
     return kept | {"PATH": path, "OPENAI_API_BASE": provider.base_url}
@@ -93,13 +94,20 @@ class Reader:
     def take(self, block: Block) -> None:
         if block.language == "yaml":
             assert block.file is not None, f"name the file of this block:\n{block.text}"
-            assert Graph.load(self.folder / block.file).nodes
+            self.read(self.folder / block.file)
         elif block.language == "python":
             assert block.file is not None, f"name the file of this block:\n{block.text}"
             done = self.done([sys.executable, block.file])
             assert (done.returncode, done.stderr) == (0, "")
         elif block.language == "console":
             self.converse(block.text)
+
+    def read(self, file: Path) -> None:
+        """A case file holds, and so does a graph file."""
+        if file.name.endswith(SUFFIX):
+            assert Suite.read(file).cases
+        else:
+            assert Graph.load(file).nodes
 
     def converse(self, text: str) -> None:
         """Run the commands in one shell and compare what each prints, on standard output if any."""

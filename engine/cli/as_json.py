@@ -8,9 +8,11 @@ from typing import cast
 from pydantic_core import to_jsonable_python
 
 from ..errors import Problem
-from ..messages import JSON
+from ..messages import JSON, Message
 from ..plan import Edge
+from ..rendering import RenderedNode, RenderedPrompt, Rendering
 from ..session import Head, Record, Run, SessionInfo, Turn
+from ..sessions import Metrics
 
 
 def run_as_json(run: Run) -> dict[str, JSON]:
@@ -69,6 +71,11 @@ def head_as_json(head: Head) -> dict[str, JSON]:
     }
 
 
+def metrics_as_json(metrics: Metrics) -> dict[str, JSON]:
+    """What a session cost."""
+    return cast("dict[str, JSON]", _plain(metrics))
+
+
 def problem_as_json(problem: Problem) -> dict[str, JSON]:
     """A problem as `check --format json` prints it."""
     return {
@@ -93,6 +100,35 @@ def edge_as_json(graph: str, edge: Edge, origin: str) -> dict[str, JSON]:
         "labels": list(edge.labels),
         "origin": origin,
     }
+
+
+def rendering_as_json(rendering: Rendering, node_ids: Collection[str]) -> JSON:
+    """The prompts of some nodes as `render --json` prints them: one item for each prompt.
+
+    A node without one has an item without a template, with the reason where it is skipped.
+    """
+    items: list[JSON] = []
+    for node_id in node_ids:
+        node = rendering[node_id]
+        items += [_prompt(node, prompt) for prompt in node.prompts or (None,)]
+    return items
+
+
+def _prompt(node: RenderedNode, prompt: RenderedPrompt | None) -> JSON:
+    return {
+        "node": node.id,
+        "template": prompt.template if prompt else None,
+        "messages": [_message(message) for message in prompt.messages] if prompt else [],
+        "tools": _plain(prompt.tools) if prompt else [],
+        "response_format": _plain(prompt.response_format) if prompt else None,
+        "because": node.because,
+    }
+
+
+def _message(message: Message) -> JSON:
+    """A message without what it does not have, and without the run that it came from."""
+    said = message.model_dump(mode="json", exclude_defaults=True, exclude={"origin"})
+    return cast("JSON", {"role": message.role, "content": message.content, **said})
 
 
 def _facts(run: Run) -> dict[str, JSON]:

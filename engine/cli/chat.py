@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Annotated
 from uuid import uuid4
 
 import typer
 
-from ..errors import RunError
+from ..errors import InputError, NotFound, RunError
 from ..events import Event
 from ..runner import Runner
+from ..session import SessionInfo
 from ..stores import Store
 from .command import command
 from .failure import report
-from .options import GraphFile, Means, Reading, Session, User
-from .screen import Tone, note
+from .options import GraphFile, Means, Reading, Session, Storing, User
+from .screen import Tone, counted, note
 from .turn import Way, Written, make
 
 app = typer.Typer()
@@ -32,6 +35,33 @@ class Talking:
 
     user: User = None
     session: Session = None
+    last: Annotated[
+        bool,
+        typer.Option(
+            "--last", "--continue", help="The user's last session again.", show_default=False
+        ),
+    ] = False
+
+    def found(self, storing: Storing) -> tuple[str, int]:
+        """The session, and how many turns it has if it is taken up as the last one.
+
+        Raises `InputError` if two are named, `NotFound` if there is no last one.
+        """
+        if not self.last:
+            return self.session or uuid4().hex, 0
+        if self.session is not None:
+            raise InputError("--last and --session name two sessions; leave out one of them")
+        latest = asyncio.run(self._latest(storing))
+        if not latest:
+            whose = f"user {self.user!r} has" if self.user is not None else "there is"
+            raise NotFound(
+                f"{whose} no session in {storing.folder} to take up; leave out --last to begin one"
+            )
+        return latest[0].key.session_id, latest[0].turns
+
+    async def _latest(self, storing: Storing) -> Sequence[SessionInfo]:
+        async with storing.open() as store:
+            return await store.sessions(self.user, limit=1)
 
 
 @command(app)
@@ -43,8 +73,9 @@ def chat(graph: GraphFile, reading: Reading, means: Means, talking: Talking) -> 
     """
     declared = reading.graph(graph)
     means.settle()
-    session = talking.session or uuid4().hex
-    note(f"session {session}; Ctrl-D ends", Tone.QUIET)
+    session, turns = talking.found(means)
+    so_far = f" with {counted(turns, 'turn')} so far" if talking.last else ""
+    note(f"session {session}{so_far}; Ctrl-D ends", Tone.QUIET)
     way = Way.of(graph, talking.user, reading, means)
     for message in _messages():
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -43,6 +43,10 @@ class _Checked:
     def holds(self) -> bool:
         return self.graph is not None
 
+    def without_notes(self) -> _Checked:
+        """The same without what only may be better."""
+        return replace(self, problems=[one for one in self.problems if one.severity != "note"])
+
     @property
     def is_unreadable(self) -> bool:
         return any(problem.code == _UNREADABLE for problem in self.problems)
@@ -58,6 +62,9 @@ def check(
     edges: Annotated[
         bool, typer.Option("--edges", help="List every edge and where it comes from.")
     ] = False,
+    notes: Annotated[
+        bool, typer.Option("--notes", help="Also say what holds and may be better.")
+    ] = False,
     form: Annotated[Format, typer.Option("--format", help="How problems are printed.")] = (
         Format.text
     ),
@@ -65,9 +72,11 @@ def check(
     """Say whether graphs hold, and everything that does not, each at its place.
 
     Names, edges, routes, templates and types are checked; no model is asked. With --edges the
-    edges are the result, and problems go to standard error.
+    edges are the result, and problems go to standard error. JSON has the notes in any case.
     """
     checked = [_checked(file, reading) for file in graphs]
+    if not notes and form is not Format.json:
+        checked = [one.without_notes() for one in checked]
     if edges:
         _print_problems(checked, note)
         _print_edges(checked, form)

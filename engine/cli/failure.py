@@ -43,6 +43,8 @@ def report(error: TeamgraphError) -> None:
         note("\n  ".join([f"error: {error}", *getattr(error, "__notes__", ())]), Tone.BAD)
         return
     for problem in error.problems:
+        if problem.severity == "note":
+            continue
         note(told(problem), Tone.BAD if problem.severity == "error" else Tone.WARNING)
 
 

@@ -40,6 +40,14 @@ Offset: TypeAlias = Annotated[int, typer.Option(min=0, help="Leave out the first
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a long list."""
+
+    limit: Limit = 20
+    offset: Offset = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """How a graph file is read."""
 

@@ -14,10 +14,12 @@ _ABOUT = {
     "run": "Put one message through a graph and print the answer.",
     "chat": "Talk to a graph, turn after turn, in one session.",
     "check": "Say whether graphs hold, and everything that does not.",
+    "render": "Render every prompt of a run, without a model.",
+    "prompts": "Say what the case files of a project cover of its templates.",
     "draw": "Draw a graph: Mermaid, SVG or PNG.",
     "schema": "Print the JSON Schema of graph files, for completion in editors.",
-    "sessions": "List sessions, show what was said in one.",
-    "runs": "List runs, show what each node did, take up one that was cut short.",
+    "sessions": "List, show, search, rename, export, import and delete sessions.",
+    "runs": "List runs, show what each node did, take up one that was cut short, delete one.",
 }
 
 

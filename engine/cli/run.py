@@ -67,14 +67,14 @@ def run(
     run is one more turn of that session; without it, a session of its own.
     """
     declared = reading.graph(graph)
-    said = _said(message)
+    text = said(message)
     state = _state(turning.state or [])
     means.settle()
     written = Written(stream=answering.stream, is_quiet=answering.json)
 
     def events(store: Store) -> AsyncGenerator[Event]:
         return Runner(declared, store=store, model=means.model).astream(
-            said, user_id=turning.user, session_id=turning.session, state=state
+            text, user_id=turning.user, session_id=turning.session, state=state
         )
 
     finish(
@@ -82,14 +82,14 @@ def run(
     )
 
 
-def _said(message: str) -> str:
+def said(message: str) -> str:
     """The message, from standard input if it is `-`."""
     try:
-        said = sys.stdin.read().removesuffix("\n") if message == "-" else message
-        said.encode()
+        text = sys.stdin.read().removesuffix("\n") if message == "-" else message
+        text.encode()
     except UnicodeError as error:
         raise InputError("the message is not UTF-8; convert it first") from error
-    return said
+    return text
 
 
 def _state(settings: Sequence[str]) -> dict[str, JSON]:

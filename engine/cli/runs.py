@@ -1,4 +1,4 @@
-"""`teamgraph runs`: which there are, what each node did, and taking one up again."""
+"""`teamgraph runs`: which there are, what each node did, taking one up again, deleting one."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ from ..session import Run, SessionKey, Turn
 from ..stores import Store
 from .as_json import records_as_json, turn_as_json
 from .command import command
+from .consent import Yes, make_sure
+from .opened import session_named
 from .options import AsJson, Limit, Means, Offset, Reading, Session, Storing, User
-from .screen import note, print_json, print_pages, print_rows, when
+from .screen import Tone, note, print_json, print_pages, print_rows, when
 from .telling import run_told
 from .turn import Way, Written, finish
 
 app = typer.Typer(no_args_is_help=True)
+
+_PAGE = 100
+"""Sessions that are looked through at once."""
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run.", show_default=False)]
 
@@ -51,7 +56,7 @@ class Looking:
 
 @app.callback()
 def runs() -> None:
-    """List runs, show what each node did, take up one that was cut short."""
+    """List runs, show what each node did, take up one that was cut short, delete one."""
 
 
 @command(app, "list")
@@ -117,6 +122,35 @@ def resume(
     finish(events, means, Written(stream=True, is_quiet=json), way, as_json=json)
 
 
+@command(app)
+def delete(
+    run: RunId, owner: Owner, storing: Storing, *, yes: Yes = False, json: AsJson = False
+) -> None:
+    """Delete a run and every word of it; a summary that takes its turn in goes with it.
+
+    Without --user only a run that belongs to no user.
+    """
+
+    async def find() -> SessionKey | None:
+        async with storing.open() as store:
+            return await _own_key(run, owner, store)
+
+    async def write(key: SessionKey) -> bool:
+        async with storing.open() as store:
+            return await store.delete_run(key, run)
+
+    key = asyncio.run(find())
+    if key is None:
+        raise _no_run(run, storing)
+    make_sure(f"run {run!r} of {session_named(key)} and every word of it", yes=yes)
+    if not asyncio.run(write(key)):
+        raise _no_run(run, storing)
+    if json:
+        print_json({"run_id": run, "session_id": key.session_id, "user_id": key.user_id})
+    else:
+        note(f"run {run} of {session_named(key)} is deleted", Tone.GOOD)
+
+
 async def _listed(
     owner: Owner, storing: Storing, *, limit: int, offset: int
 ) -> Sequence[tuple[str, Turn]]:
@@ -141,18 +175,38 @@ async def _found(run_id: str, owner: Owner, storing: Storing) -> Run:
         key = await _key(run_id, owner, store)
         run = await store.run(key, run_id) if key is not None else None
     if run is None:
-        raise NotFound(
-            f"there is no such run {run_id!r} in {storing.folder}; look with `teamgraph runs list`"
-        )
+        raise _no_run(run_id, storing)
     return run
+
+
+def _no_run(run_id: str, storing: Storing) -> NotFound:
+    return NotFound(
+        f"there is no such run {run_id!r} in {storing.folder}; look with `teamgraph runs list`"
+    )
 
 
 async def _key(run_id: str, owner: Owner, store: Store) -> SessionKey | None:
     """The session of a run: the one that is named, or wherever it is; only a named user's."""
+    if owner.session is None and owner.user is None:
+        return await store.find(run_id)
+    return await _own_key(run_id, owner, store)
+
+
+async def _own_key(run_id: str, owner: Owner, store: Store) -> SessionKey | None:
+    """The session of a run if it is the owner's; no user is an owner too."""
     if owner.session is not None:
         return SessionKey(owner.user, owner.session)
     key = await store.find(run_id)
-    return None if key and owner.user is not None and key.user_id != owner.user else key
+    if key is None or key.user_id == owner.user:
+        return key
+    # A session that was exported and imported again may be there for two users.
+    looked_at = 0
+    while page := await store.sessions(owner.user, limit=_PAGE, offset=looked_at):
+        for info in page:
+            if await store.run(info.key, run_id) is not None:
+                return info.key
+        looked_at += len(page)
+    return None
 
 
 def _row(session_id: str, turn: Turn) -> Sequence[str]:

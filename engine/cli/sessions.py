@@ -1,50 +1,45 @@
-"""`teamgraph sessions`: which there are, and what was said in one."""
+"""`teamgraph sessions`: which there are, what was said in one, its name, its copies, its end."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..errors import NotFound
-from ..messages import JSON
-from ..session import Head, SessionInfo, SessionKey, Turn
-from .as_json import head_as_json, info_as_json, turn_as_json
+from ..errors import InputError, NotFound
+from ..session import SessionInfo, SessionKey
+from ..sessions import Session
+from ..stores import Hit
+from .as_json import head_as_json, info_as_json, metrics_as_json, turn_as_json
 from .command import command
-from .options import AsJson, Limit, Offset, Storing, User
-from .screen import (
-    counted,
-    facts,
-    indented,
-    note,
-    pretty,
-    print_json,
-    print_pages,
-    print_rows,
-    when,
-)
+from .consent import Yes, make_sure
+from .conversation import Conversation, found_in
+from .exported import read_exported, write_exported
+from .opened import opened_session, session_named
+from .options import AsJson, Output, Page, Storing, User
+from .options import Session as SessionOption
+from .screen import Tone, counted, note, print_json, print_pages, print_rows, when
 
 app = typer.Typer(no_args_is_help=True)
 
 SessionId = Annotated[str, typer.Argument(metavar="ID", help="The session.", show_default=False)]
+EVERY = sys.maxsize
 
 
 @app.callback()
 def sessions() -> None:
-    """List sessions, show what was said in one."""
+    """List sessions, show what was said in one, search, rename, export, import, delete.
+
+    Without --user it is about the sessions that belong to no user, never about somebody's.
+    """
 
 
 @command(app, "list")
-def list_sessions(
-    storing: Storing,
-    *,
-    user: User = None,
-    limit: Limit = 20,
-    offset: Offset = 0,
-    json: AsJson = False,
-) -> None:
+def list_sessions(storing: Storing, *, user: User = None, page: Page, json: AsJson = False) -> None:
     """List the sessions of a user, the one with the latest activity first.
 
     Without --user these are the sessions that belong to no user.
@@ -52,7 +47,7 @@ def list_sessions(
 
     async def read() -> Sequence[SessionInfo]:
         async with storing.open() as store:
-            return await store.sessions(user, limit=limit, offset=offset)
+            return await store.sessions(user, limit=page.limit, offset=page.offset)
 
     found = asyncio.run(read())
     if json:
@@ -60,42 +55,227 @@ def list_sessions(
         return
     if not found:
         whose = f"of user {user!r}" if user is not None else "that belong to no user (see --user)"
-        note(f"there are no {'more ' if offset else ''}sessions {whose} in {storing.folder}")
+        note(f"there are no {'more ' if page.offset else ''}sessions {whose} in {storing.folder}")
         return
     print_rows(("session", "name", "turns", "last active", "first message"), map(_row, found))
 
 
 @command(app)
-def show(session: SessionId, storing: Storing, *, user: User = None, json: AsJson = False) -> None:
-    """Show a session: its turns, its summary and its state."""
+def show(
+    session: SessionId, storing: Storing, *, user: User = None, page: Page, json: AsJson = False
+) -> None:
+    """Show a session: its newest turns, its summary, its state, and what it cost.
+
+    --limit says how many turns, and --offset leaves out the newest ones.
+    """
     key = SessionKey(user, session)
 
-    async def read() -> tuple[Head | None, Sequence[Turn]]:
-        async with storing.open() as store:
-            return await store.head(key), await store.turns(key)
+    async def read() -> Conversation:
+        async with opened_session(key, storing) as opened:
+            turns = await opened.ahistory(limit=page.limit, offset=page.offset)
+            head, metrics = await opened.ahead(), await opened.ametrics()
+        return Conversation(key, head, metrics, turns, page.offset)
 
-    head, turns = asyncio.run(read())
-    if head is None:
-        raise NotFound(_no_session(key, storing))
+    found = asyncio.run(read())
     if json:
         print_json(
             {
                 "session_id": session,
                 "user_id": user,
-                **head_as_json(head),
-                "turns": [turn_as_json(session, turn) for turn in turns],
+                **head_as_json(found.head),
+                "metrics": metrics_as_json(found.metrics),
+                "turns": [turn_as_json(session, turn) for turn in found.turns],
             }
         )
         return
-    print_pages(_told(key, head, turns))
+    print_pages(found.told())
 
 
-def _no_session(key: SessionKey, storing: Storing) -> str:
-    whose = f"user {key.user_id!r} has" if key.user_id is not None else "there is"
-    return (
-        f"{whose} no session {key.session_id!r} in {storing.folder}; `teamgraph sessions list` "
-        "shows those there are, of another user with --user, in another store with --store"
+@command(app)
+def search(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What was said.", show_default=False)],
+    storing: Storing,
+    *,
+    user: User = None,
+    last: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Only in so many of the latest sessions.", show_default=False
+        ),
+    ] = None,
+    page: Page,
+    json: AsJson = False,
+) -> None:
+    """Find the completed turns of a user in which a text was said, the newest first.
+
+    Upper and lower case are the same.
+    """
+    if not text.strip():
+        raise InputError("the text is empty; say what to look for")
+
+    async def read() -> Sequence[Hit]:
+        enough = page.offset + page.limit
+        async with storing.open() as store:
+            hits = await store.search(user, text, last=last or EVERY, limit=enough)
+        return hits[page.offset :]
+
+    hits = asyncio.run(read())
+    if json:
+        print_json([turn_as_json(hit.key.session_id, hit.turn) for hit in hits])
+    elif hits:
+        rows = [_hit(hit, text) for hit in hits]
+        print_rows(("session", "turn", "started", "who", "said"), rows)
+    else:
+        whose = f"of user {user!r}" if user is not None else "that belongs to no user (see --user)"
+        more = "more " if page.offset else ""
+        note(f"no {more}completed turn {whose} in {storing.folder} has {text!r}")
+
+
+@command(app)
+def rename(
+    session: SessionId,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help='Its name; "" takes it away.', show_default=False)
+    ],
+    storing: Storing,
+    *,
+    user: User = None,
+    json: AsJson = False,
+) -> None:
+    """Name a session."""
+    try:
+        name.encode()
+    except UnicodeError as error:
+        raise InputError("the name is not UTF-8; convert it first") from error
+    key = SessionKey(user, session)
+
+    async def write() -> None:
+        async with opened_session(key, storing) as opened:
+            await opened.arename(name or None)
+
+    asyncio.run(write())
+    if json:
+        print_json({"session_id": session, "user_id": user, "name": name or None})
+    else:
+        note(
+            f"{session_named(key)} {f'is now named {name!r}' if name else 'has no name now'}",
+            Tone.GOOD,
+        )
+
+
+@command(app)
+def export(
+    session: SessionId, storing: Storing, *, user: User = None, output: Output = None
+) -> None:
+    """Write a whole session as JSON: every run with its records, state, summary and name."""
+    key = SessionKey(user, session)
+
+    async def read() -> None:
+        async with opened_session(key, storing) as opened:
+            exported = await opened.aexport()
+        write_exported(exported, output)
+
+    asyncio.run(read())
+
+
+@command(app, "import")
+def import_session(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="What `sessions export` wrote; - is standard input.",
+            show_default=False,
+        ),
+    ],
+    storing: Storing,
+    *,
+    session: SessionOption = None,
+    user: User = None,
+    json: AsJson = False,
+) -> None:
+    """Take an exported session in, as the session and of the user that it was.
+
+    --session and --user make it another session, or one of another user. Nothing is written over.
+    """
+    was, exported = read_exported(file)
+    key = SessionKey(
+        was.user_id if user is None else user, was.session_id if session is None else session
     )
+
+    async def write() -> int:
+        async with storing.open() as store:
+            if await store.head(key) is not None:
+                raise InputError(
+                    f"{session_named(key)} is in {storing.folder} already; delete it, or import "
+                    "this as another with --session"
+                )
+            opened = Session(key, store)
+            try:
+                await opened.arestore(exported)
+            except InputError as error:
+                raise InputError(f"{file}: {error}") from error
+            return (await opened.ahead()).turns
+
+    turns = asyncio.run(write())
+    if json:
+        print_json({"session_id": key.session_id, "user_id": key.user_id, "turns": turns})
+    else:
+        note(f"{session_named(key)} is imported, with {counted(turns, 'turn')}", Tone.GOOD)
+
+
+@command(app)
+def delete(
+    storing: Storing,
+    *,
+    session: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="The session.", show_default=False)
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All sessions of the user.", show_default=False)
+    ] = False,
+    user: User = None,
+    yes: Yes = False,
+    json: AsJson = False,
+) -> None:
+    """Delete a session, or with --all a user, and every word of it."""
+    if everything == (session is not None):
+        raise InputError("name one session, or all of a user with --all --user ID")
+    if session is not None:
+        _delete_one(SessionKey(user, session), storing, yes=yes)
+        count = 1
+    elif user is not None:
+        count = _delete_all(user, storing, yes=yes)
+    else:
+        raise InputError("--all deletes what one user has; name the user with --user")
+    if json:
+        print_json({"session_id": session, "user_id": user, "deleted": count})
+    else:
+        note(f"{counted(count, 'session')} deleted", Tone.GOOD)
+
+
+def _delete_one(key: SessionKey, storing: Storing, *, yes: bool) -> None:
+    # It is not read first: what is damaged can be deleted too.
+    make_sure(f"{session_named(key)} in {storing.folder} and every word of it", yes=yes)
+
+    async def write() -> None:
+        async with opened_session(key, storing) as opened:
+            await opened.adelete()
+
+    asyncio.run(write())
+
+
+def _delete_all(user: str, storing: Storing, *, yes: bool) -> int:
+    make_sure(f"all sessions of user {user!r} in {storing.folder}", yes=yes)
+
+    async def write() -> int:
+        async with storing.open() as store:
+            return await store.delete_user(user)
+
+    count = asyncio.run(write())
+    if not count:
+        raise NotFound(f"user {user!r} has no sessions in {storing.folder}; nothing was deleted")
+    return count
 
 
 def _row(info: SessionInfo) -> Sequence[str]:
@@ -108,31 +288,6 @@ def _row(info: SessionInfo) -> Sequence[str]:
     )
 
 
-def _told(key: SessionKey, head: Head, turns: Sequence[Turn]) -> str:
-    parts = [
-        facts(
-            {"session": key.session_id, "user": key.user_id, "name": head.name, "turns": head.turns}
-        )
-    ]
-    parts += [_turn(turn) for turn in turns]
-    if head.summary is not None:
-        about = f"summary of {counted(head.summary.covers, 'turn')}"
-        topics = f"topics: {', '.join(head.summary.topics)}" if head.summary.topics else ""
-        parts.append(
-            "\n".join(filter(None, (about, indented(head.summary.text), indented(topics))))
-        )
-    states: dict[str, JSON] = {"state": dict(head.state)}
-    states |= {f"state of {node_id}": dict(state) for node_id, state in head.node_states.items()}
-    parts += [f"{name}\n{indented(pretty(state))}" for name, state in states.items() if state]
-    return "\n\n".join(parts) + "\n"
-
-
-def _turn(turn: Turn) -> str:
-    heading = f"{turn.number}. {when(turn.started)}, run {turn.run_id}"
-    return "\n".join([heading, _said("user", turn.input), _said("answer", turn.answer or "")])
-
-
-def _said(who: str, text: str) -> str:
-    """Who said what; further lines stand to the right, so that no text can look like another's."""
-    first, *more = text.splitlines() or [""]
-    return "\n".join([f"  {who}: {first}", *(f"      {line}" for line in more)])
+def _hit(hit: Hit, text: str) -> Sequence[str]:
+    turn = hit.turn
+    return (hit.key.session_id, str(turn.number), when(turn.started), *found_in(turn, text))

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from inspect import signature
+from typing import cast
 
 from jinja2 import nodes
 
 from ..errors import Problem, closest
 from .environment import PromptEnvironment
 from .filters import FENCE_TAG
-from .tree import Family, Find, Parsed, Reference, block_call, is_optional, named, references
+from .tree import (
+    Family,
+    Find,
+    Parsed,
+    Reference,
+    block_call,
+    is_optional,
+    named,
+    references,
+    start_of,
+)
 
 
 class Checker:
@@ -57,7 +69,7 @@ class Checker:
         constants = named(tag.template)
         if constants is None:
             told = "a template is named at run time: write its name, or a list of names, as text"
-            yield template.problem_at(tag.template, "P013", told)
+            yield template.problem_at(start_of(tag.template), "P013", told)
             return
         missing = [name for name in constants if self._find(name.value) is None]
         if is_optional(tag) and (len(missing) < len(constants) or _may_be_missing(tag)):
@@ -93,7 +105,14 @@ class Checker:
         if use.name not in self._environment.filters:
             near = closest(use.name, self._environment.filter_names)
             yield template.problem_at(use, "P001", f"there is no filter {use.name!r}", near)
-        elif use.name == "fence":
+            return
+        known = self._arguments(use)
+        for keyword in cast("list[nodes.Keyword]", use.kwargs) if known else ():
+            if keyword.key not in known:
+                place = template.after(use, rf"\b({re.escape(keyword.key)})\s*=")
+                told = f"filter {use.name!r} has no argument {keyword.key!r}"
+                yield template.problem_at(place, "P009", told, closest(keyword.key, known))
+        if use.name == "fence":
             tag = use.args[0] if use.args else None
             if tag is None and not use.kwargs:
                 told = 'fence needs the name of its tag, as in fence("document")'
@@ -101,6 +120,14 @@ class Checker:
             elif isinstance(tag, nodes.Const) and not FENCE_TAG.fullmatch(str(tag.value)):
                 told = f"fence tag {tag.value!r}: use small letters, digits, '_' and '-' only"
                 yield template.problem_at(tag, "P017", told)
+
+    def _arguments(self, use: nodes.Filter) -> Collection[str]:
+        """What the filter can be given by name; empty where nobody can tell."""
+        if use.name == "map":
+            return () if use.args else ("attribute", "default")
+        parameters = signature(self._environment.filters[use.name]).parameters
+        is_open = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+        return () if is_open else parameters
 
     def _extends(self, template: Parsed) -> Iterator[Problem]:
         top = template.parent

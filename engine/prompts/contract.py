@@ -15,12 +15,13 @@ from jinja2 import nodes
 
 from ..errors import Problem, closest
 from .judge import Judge, said
-from .known import ANYTHING, TEXT, Fields, Known, Plain, Row, Words, item_of, of
+from .known import ANYTHING, TEXT, Fields, Known, Plain, Row, Words, item_of
 from .narrow import where
 from .reader import Reader
-from .role import is_replay
+from .role import is_replay, role_of
 from .scope import Binding, MacroBinding, Place, Scope, ValueBinding
-from .tree import Find, Parsed, start_of
+from .tree import Family, Find, Parsed, start_of
+from .typed import of_type
 from .values import Values
 
 _DEEPEST = 3
@@ -37,10 +38,20 @@ class Contract(Reader):
         self._active: list[nodes.Macro] = []
         self._calls: set[tuple[object, ...]] = set()
 
-    def check(self, parsed: Parsed, given: Mapping[str, object]) -> list[Problem]:
-        """What cannot hold; `given` are the variables' Python types or JSON Schemas."""
-        bound: dict[str, Binding] = {name: ValueBinding(of(each)) for name, each in given.items()}
-        self.walk(parsed, Scope(bound=bound))
+    def check(self, parsed: Parsed, given: Mapping[str, Known]) -> list[Problem]:
+        """What cannot hold for variables of which this much is known."""
+        try:
+            self.walk(parsed, _scope_of(given))
+        except RecursionError:
+            return []  # what nests too deep to be followed is not held against anyone
+        return list(self._judge.problems)
+
+    def check_condition(
+        self, node: nodes.Expr, parsed: Parsed, given: Mapping[str, Known]
+    ) -> list[Problem]:
+        """The same for a condition."""
+        scope = _scope_of(given)
+        self.visit_condition(node, Place(parsed, Family(parsed, self._find), scope))
         return list(self._judge.problems)
 
     def visit(self, node: nodes.Node, *args: Place) -> object:
@@ -70,13 +81,16 @@ class Contract(Reader):
             self._judge.tell(start_of(node.iter), place, "P007", told)
         inner = place.inside(node.body)
         self.bind(node.target, inner, ValueBinding(item_of(known)))
-        inner.scope.bound["loop"] = ValueBinding(Fields("loop", _Loop))
+        inner.scope.bound["loop"] = ValueBinding(of_type(_Loop))
         body = inner
         if node.test is not None:
             self.visit_condition(node.test, inner)
             body = self.narrow(inner, node.test, truth=True)
         self.visit_body(node.body, body)
         self.visit_body(node.else_, place.inside(node.else_))
+
+    def visit_FilterBlock(self, node: nodes.FilterBlock, place: Place) -> None:
+        super().visit_FilterBlock(node, replace(place, role=role_of(node) or place.role))
 
     def visit_Assign(self, node: nodes.Assign, place: Place) -> None:
         known = ValueBinding(self._values.of(node.node, place))
@@ -147,12 +161,12 @@ class Contract(Reader):
     def _enter(self, binding: MacroBinding, named: Mapping[str, Known], at: Place) -> None:
         macro = binding.macro
         known = [named.get(argument.name) for argument in macro.args]
-        key = (binding, *known, at.filled)
+        key = (binding, *known, at.filled, at.role)
         if key in self._calls or self._active.count(macro) >= _DEEPEST:
             return
         self._calls.add(key)
         self._walked.add((binding, frozenset()))
-        inner = replace(binding.place, filled=at.filled).inside(macro.body)
+        inner = replace(binding.place, filled=at.filled, role=at.role).inside(macro.body)
         for name in ("caller", "varargs", "kwargs"):
             inner.scope.bound[name] = None
         self.bind_arguments(macro, inner)
@@ -180,6 +194,10 @@ class _Loop(TypedDict):
     nextitem: Any
     cycle: Any
     changed: Any
+
+
+def _scope_of(given: Mapping[str, Known]) -> Scope:
+    return Scope(bound={name: ValueBinding(known) for name, known in given.items()})
 
 
 def _is_single(known: Known) -> bool:

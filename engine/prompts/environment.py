@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from functools import cache
 from types import (
     AsyncGeneratorType,
@@ -59,6 +59,8 @@ LOOP = "\0loop"
 CONCAT = "\0concat"
 SLICE = "\0slice"
 ANSWER = "\0answer"
+HIT = "\0hit"
+JUDGE = "\0judge"
 """No template can name these filters: a NUL is no part of an identifier."""
 
 _GLOBALS = ("dict", "namespace", "cycler", "joiner")
@@ -75,7 +77,7 @@ class Missing(StrictUndefined):
     __slots__ = ()
 
     def __bool__(self) -> bool:  # type: ignore[override]  # the base class never returns
-        if self._undefined_obj is not missing and not isinstance(self._undefined_obj, dict):
+        if self._undefined_obj is not missing and not isinstance(self._undefined_obj, Mapping):
             self._fail_with_undefined_error()
         return False
 

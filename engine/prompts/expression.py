@@ -49,7 +49,7 @@ def parse_expression(source: str, environment: PromptEnvironment, longest: int) 
     """Parse a condition; raises `DefinitionError` with places inside its text."""
     text = Source("", with_lf(source), None)
     try:
-        condition, parsed = _parse(text, environment)
+        condition, parsed = read_expression(source, environment)
         problems = list(Checker(environment, _find_none, _find_none).check(parsed))
         reads = Reader(_find_none, environment.globals).expression(condition, parsed)
         template = None if problems else environment.template(parsed.tree, source)
@@ -60,7 +60,9 @@ def parse_expression(source: str, environment: PromptEnvironment, longest: int) 
     return Expression(source, reads, template, longest)
 
 
-def _parse(source: Source, environment: PromptEnvironment) -> tuple[nodes.Expr, Parsed]:
+def read_expression(text: str, environment: PromptEnvironment) -> tuple[nodes.Expr, Parsed]:
+    """The tree of a condition, alone and as a template; raises `TemplateSyntaxError`."""
+    source = Source("", with_lf(text), None)
     parser = Parser(environment, source.text, state="variable")
     condition = parser.parse_expression()
     if not parser.stream.eos:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import cast
 
 from jinja2 import Undefined
@@ -19,16 +20,18 @@ FENCE_TAG = re.compile(r"[a-z][a-z0-9_-]*")
 _UNSEEN = "[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]*"
 _GAP = "[\\s\\x00-\\x1f\u200b-\u200f\u2060-\u2064\ufeff\u00ad]*"
 _WIDEST_INDENT = 16
+_WHOLE = (Mapping, list, tuple, BaseModel, SimpleNamespace)
 
 
 def fence(value: object, tag: str) -> str:
     """Wrap data in `<tag>` and `</tag>` so that it cannot close its own fence.
 
-    Whatever in the data looks like that tag, in any case and spacing, gets `&lt;` for its `<`.
+    Whatever in the data looks like that tag, in any case and spacing, gets `&lt;` for its `<`. A
+    list, a mapping or a record is written as JSON.
     """
     if not FENCE_TAG.fullmatch(tag):
         raise ValueError(f"fence tag {tag!r}: use small letters, digits, '_' and '-' only")
-    body = _fence_marks(tag).sub(r"&lt;\1", as_text(value))
+    body = _fence_marks(tag).sub(r"&lt;\1", _written(value))
     allow(len(body))
     return f"<{tag}>\n{body}\n</{tag}>"
 
@@ -56,12 +59,14 @@ def _plain(value: object) -> object:
         case Mapping():
             entries = cast("Mapping[object, object]", value)
             plain = {key: entries[key] for key in entries}
+        case SimpleNamespace():
+            plain = vars(value)
         case datetime() | date() | time():
             plain = value.isoformat()
         case set() | frozenset():
             raise TypeError("tojson: a set has no order; make it a list with | sort")
         case _ if is_dataclass(value) and not isinstance(value, type):
-            plain = asdict(value)
+            plain = {each.name: getattr(value, each.name) for each in fields(value)}
         case Undefined():
             plain = str(value)
         case _:
@@ -69,13 +74,20 @@ def _plain(value: object) -> object:
     return plain
 
 
+def _written(value: object) -> str:
+    """A value as text: JSON where Python's own would be no text for a prompt."""
+    kind = type(value)
+    is_whole = issubclass(kind, _WHOLE) or is_dataclass(kind)
+    return tojson(value) if is_whole else as_text(value)
+
+
 def bullets(values: Iterable[object]) -> str:
-    """One `- item` a line; the further lines of an item are indented."""
+    """One `- item` a line, a list or record as JSON; further lines of an item are indented."""
     if isinstance(values, str):
         raise TypeError("bullets: a text is not a list; put it in [ ]")
     lines: list[str] = []
     for value in values:
-        text = as_text(value)
+        text = _written(value)
         allow(len(text))
         lines += ("- ", text.replace("\n", "\n  "), "\n")
     return joined(lines[:-1])

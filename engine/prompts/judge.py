@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
 from types import NoneType
+from typing import TypeAlias
 
 from jinja2 import nodes
 
 from ..errors import Problem, closest, listed
 from .known import (
+    ABSENT,
     ANYTHING,
-    Either,
+    NONE,
     Fields,
     Items,
     Known,
@@ -20,7 +24,10 @@ from .known import (
     Words,
     either,
     filled,
+    is_said,
+    may_be_absent,
     may_be_none,
+    members_of,
     record_in,
     words_of,
 )
@@ -29,12 +36,16 @@ from .position import Position
 from .scope import Place
 from .tree import start_of
 
+At: TypeAlias = Callable[[], Position]
+"""Finds a place, when it has to be told."""
+
 _NOUN: Mapping[type, str] = {
     str: "a text",
     int: "a number",
     float: "a number",
     bool: "a truth value",
     list: "a list",
+    datetime: "a time",
     NoneType: "None",
 }
 
@@ -44,6 +55,7 @@ class Judge:
 
     def __init__(self) -> None:
         self.problems: dict[Problem, None] = {}
+        self._is_asked = False
 
     def tell(
         self, at: Position, place: Place, code: str, told: str, near: str | None = None
@@ -53,9 +65,14 @@ class Judge:
 
     @contextmanager
     def none_is_fine(self) -> Generator[None]:
-        """Inside, nothing is said against None: `x.y is defined` asks for just that."""
-        before = dict(self.problems)
+        """Inside, nothing is said against None: `x.y is defined` asks for just that.
+
+        A loose record may then be asked for any field.
+        """
+        before, was_asked = dict(self.problems), self._is_asked
+        self._is_asked = True
         yield
+        self._is_asked = was_asked
         self.problems = {
             each: None for each in self.problems if each in before or each.code != "P005"
         }
@@ -63,17 +80,22 @@ class Judge:
     def without_none(self, node: nodes.Node, known: Known, place: Place) -> Known:
         """What an expression is where it must not be None."""
         if may_be_none(known):
-            told = f"{said(node)} may be None here; guard it with {{% if %}}"
+            told = f"{said(node)} may be {_nothing(known)} here; guard it with {{% if %}}"
             self.tell(start_of(node), place, "P005", told)
         return filled(known)
 
     def check_printed(self, node: nodes.Node, known: Known, place: Place) -> None:
         """Refuse to print None, or a whole record."""
         if may_be_none(known):
-            told = f"{said(node)} may be None, and that would be printed; "
+            told = f"{said(node)} may be {_nothing(known)}, and that would be printed; "
             told += "guard it with {% if %}, or add | default('', true)"
             self.tell(start_of(node), place, "P005", told)
         self.refuse_fields(node, known, place)
+        if place.role == "system" and is_said(known):
+            told = f"{said(node)} is what the user wrote, and stands in a system message as if it "
+            told += 'were yours; set it apart with | fence("message")'
+            problem = place.template.problem_at(start_of(node), "P110", told)
+            self.problems[replace(problem, severity="note")] = None
 
     def refuse_fields(self, node: nodes.Node, known: Known, place: Place) -> None:
         """Refuse a record where a text is needed."""
@@ -83,11 +105,10 @@ class Judge:
             )
             self.tell(start_of(node), place, "P006", told + "or all of them by | tojson")
 
-    def field(self, node: nodes.Node, base: Known, name: str, place: Place, at: Position) -> Known:
+    def field(self, node: nodes.Node, base: Known, name: str, place: Place, at: At) -> Known:
         """What the field `name` of an expression is; `at` is where that name stands."""
         base = self.without_none(node, base, place)
-        members = base.members if isinstance(base, Either) else (base,)
-        return either(*(self._field_of(node, each, name, place, at) for each in members))
+        return either(*(self._field_of(node, each, name, place, at) for each in members_of(base)))
 
     def compare(
         self, node: nodes.Node, known: Known, values: Sequence[nodes.Node], place: Place
@@ -102,24 +123,24 @@ class Judge:
             told += "" if near else f"; it is one of {listed(map(repr, words))}"
             self.tell(start_of(value), place, "P008", told, near)
 
-    def _field_of(
-        self, node: nodes.Node, base: Known, name: str, place: Place, at: Position
-    ) -> Known:
+    def _field_of(self, node: nodes.Node, base: Known, name: str, place: Place, at: At) -> Known:
         match base:
             case Fields():
                 fields = base.fields
                 if name in fields or base.is_open:
                     return fields.get(name, ANYTHING)
+                if base.is_loose and self._is_asked:
+                    return ABSENT
                 near = closest(name, fields)
                 told = f"{said(node, base.name)} has no {name!r}"
                 told += "" if near else f"; it has {listed(fields)}"
-                self.tell(at, place, "P002", told, near)
+                self.tell(at(), place, "P002", told, near)
             case Table():
                 return base.value
             case Plain() | Words() | Items() if not hasattr(kind := _python(base), name):
                 near = closest(name, (each for each in dir(kind) if each[0] != "_"))
                 told = f"{said(node)} is {_NOUN.get(kind, 'a value')}, which has no {name!r}"
-                self.tell(at, place, "P002", told, near)
+                self.tell(at(), place, "P002", told, near)
             case _:
                 pass
         return ANYTHING
@@ -129,6 +150,13 @@ def said(node: nodes.Node, otherwise: str = "this value") -> str:
     """An expression as people would say it."""
     found = path_of(node)
     return found[1] if found else otherwise
+
+
+def _nothing(known: Known) -> str:
+    """What a value may be where it is needed."""
+    if not may_be_absent(known):
+        return "None"
+    return "missing or None" if NONE in members_of(known) else "missing"
 
 
 def _python(known: Plain | Words | Items) -> type:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from threading import RLock
 from types import MappingProxyType
@@ -17,15 +18,18 @@ from ..messages import Message
 from .budget import CURRENT, Rendering
 from .check import Checker
 from .contract import Contract
+from .coverage import MEASURED
 from .environment import PromptEnvironment
-from .expression import Expression, parse_expression
+from .expression import Expression, parse_expression, read_expression
 from .failure import prompt_error
 from .reader import Reader
 from .reads import Read
 from .shape import shape_of
 from .source import INLINE, Source, Sources
+from .swallow import swallowed
 from .syntax import syntax_problem
 from .tree import Parsed, empty_tree, named, references
+from .typed import of
 
 LONGEST = 1_000_000
 """Characters in one rendered prompt."""
@@ -50,12 +54,19 @@ class Prompts:
         self._sources = Sources(folders, inline)
         self._longest = longest
         self._environment = PromptEnvironment(self._compiled)
+        self._coverage = MEASURED.get()
+        if self._coverage is not None:
+            self._coverage.folders.add(tuple(folders))
+            self._coverage.watch(self._environment)
         self._lock = RLock()
         self._parsed: dict[str, Parsed | Problem | None] = {}
         self._templates: dict[str, Template] = {}
         self._sound: dict[str, tuple[Template, bool]] = {}
         self._problems: dict[str, list[Problem]] = {}
         self._hashes: dict[str, str] = {}
+        self._reads: dict[str, list[Read]] = {}
+        self._expressions: dict[str, Expression] = {}
+        self._contracts: dict[Hashable, list[Problem]] = {}
 
     def names(self) -> list[str]:
         """Every template file that can be named, sorted."""
@@ -75,20 +86,40 @@ class Prompts:
     def reads(self, name: str) -> list[Read]:
         """Every name that the template, and all it reaches, reads from its context."""
         with self._lock:
-            found = self._find(name)
-            return self._reader().template(found) if isinstance(found, Parsed) else []
+            if name not in self._reads:
+                parsed = [found] if isinstance(found := self._find(name), Parsed) else []
+                self._reads[name] = [
+                    one for each in parsed for one in self._reader().template(each)
+                ]
+            return list(self._reads[name])
 
     def contract(self, name: str, given: Mapping[str, object]) -> list[Problem]:
-        """What in a sound template cannot hold for variables of these types.
+        """What in a sound template cannot hold for variables of these types; notes with it.
 
-        `given` are Python types or JSON Schemas by name, of all that the template is given. A name
-        that is not among them is not judged here: `reads` tells which there are.
+        `given` are Python types, JSON Schemas or what `engine.prompts.known` says, by name, of all
+        that the template is given. A name that is not among them is not judged here: `reads` tells
+        which there are.
         """
         with self._lock:
             found = self._find(name)
             if not isinstance(found, Parsed):
                 return []
-            return Contract(self._find, self._environment.globals).check(found, given)
+            known = {each: of(declared) for each, declared in given.items()}
+            key = (name, frozenset(known.items()))
+            if key not in self._contracts:
+                contract = Contract(self._find, self._environment.globals)
+                notes = [swallowed(each, self._environment.lexer) for each in self._reached(name)]
+                self._contracts[key] = [*contract.check(found, known), *chain(*notes)]
+            return list(self._contracts[key])
+
+    def condition_contract(self, source: str, given: Mapping[str, object]) -> list[Problem]:
+        """The same for a condition, with places inside its text; raises `DefinitionError`."""
+        self.expression(source)
+        with self._lock:
+            condition, parsed = read_expression(source, self._environment)
+            contract = Contract(lambda _: None, self._environment.globals)
+            known = {each: of(declared) for each, declared in given.items()}
+            return contract.check_condition(condition, parsed, known)
 
     def prompt_hash(self, name: str) -> str:
         """A sha256, in hex, of the sources of the template and of all it statically reaches."""
@@ -122,7 +153,10 @@ class Prompts:
     def expression(self, source: str) -> Expression:
         """A condition (`when`, `until`); raises `DefinitionError` with places in its text."""
         with self._lock:
-            return parse_expression(source, self._environment, self._longest)
+            if source not in self._expressions:
+                parsed = parse_expression(source, self._environment, self._longest)
+                self._expressions[source] = parsed
+            return self._expressions[source]
 
     def _find(self, name: str) -> Parsed | Problem | None:
         if name not in self._parsed:
@@ -143,8 +177,20 @@ class Prompts:
                 found = self._find(name)
                 if not isinstance(found, Parsed):
                     return None
-                self._templates[name] = self._environment.template(found.tree, name)
+                self._templates[name] = self._environment.template(self._probed(found), name)
         return self._templates[name]
+
+    def _probed(self, found: Parsed) -> nodes.Template:
+        """The tree to compile: the one that was checked, or another with probes in it."""
+        if self._coverage is None:
+            return found.tree
+        return self._coverage.probe(self._environment, found.source)
+
+    def probe(self) -> None:
+        """Compile every template that there is, so that those nobody rendered are counted too."""
+        for name in self.names():
+            if not self.problems(name):
+                self._compiled(name)
 
     def _reader(self) -> Reader:
         return Reader(self._find, self._environment.globals)

@@ -124,7 +124,7 @@ class Place:
     not to be None, each with what its first name stood for then. `within` are the templates around
     this one, `blocks` the blocks; `version` is the block that `super()` goes on from, and how deep.
     `is_child` is true at the top of a template that extends another, where nothing is printed;
-    `imported` in a template that is only imported.
+    `imported` in a template that is only imported. `role` is that of the message here.
     """
 
     template: Parsed
@@ -137,6 +137,7 @@ class Place:
     version: tuple[str, int] | None = None
     is_child: bool = False
     imported: bool = False
+    role: str | None = None
 
     def inside(self, body: Sequence[nodes.Node]) -> Place:
         """The same place in a scope of its own, that of `body`."""

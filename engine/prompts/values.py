@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Protocol, cast
 
 from jinja2 import nodes
 from jinja2.visitor import NodeVisitor
 
-from .judge import Judge
+from .judge import At, Judge
 from .known import (
     ANYTHING,
     NONE,
     NUMBER,
+    SAID,
     TEXT,
     TRUTH,
     WHOLE,
@@ -24,22 +26,25 @@ from .known import (
     Words,
     either,
     filled,
+    is_said,
     item_of,
+    may_be_absent,
     may_be_none,
-    of_type,
+    there,
 )
-from .narrow import path_of, where
+from .narrow import is_defined, narrowed, where
 from .scope import MacroBinding, ModuleBinding, Place, ValueBinding
 from .tree import block_call, start_of
+from .typed import of_type
 
 _TEXTS = (
     *("upper", "lower", "title", "capitalize", "trim", "replace", "join", "string", "indent"),
     *("wordwrap", "truncate", "format", "e", "escape", "forceescape", "center", "urlencode"),
-    *("striptags", "pprint", "filesizeformat", "xmlattr", "urlize", "safe", "fence", "tojson"),
-    *("quote", "bullets", "truncate_chars"),
+    *("striptags", "pprint", "filesizeformat", "xmlattr", "urlize", "safe", "truncate_chars"),
 )
+_SET_APART = ("fence", "tojson", "quote", "bullets")
 _GIVES: Mapping[str, Known] = {
-    **dict.fromkeys(_TEXTS, TEXT),
+    **dict.fromkeys((*_TEXTS, *_SET_APART), TEXT),
     **dict.fromkeys(("length", "count", "int", "wordcount"), WHOLE),
     **dict.fromkeys(("float", "round", "abs", "sum"), NUMBER),
 }
@@ -50,7 +55,9 @@ _KEEPS = frozenset(
     )
 )
 _PICKS = frozenset(("first", "last", "min", "max"))
-_TAKES_ALL = frozenset(("tojson", "pprint", "\0loop"))
+LOOP = "\0loop"
+_TAKES_NONE = frozenset(("tojson", "pprint", LOOP))
+_TAKES_RECORDS = frozenset(("fence", "bullets"))
 _BY_ATTRIBUTE = frozenset(("map", "sort", "groupby", "sum", "unique", "join", "min", "max"))
 _BY_FIRST = frozenset(("selectattr", "rejectattr", "groupby"))
 _LISTS_OF_TEXT = frozenset(("split", "rsplit", "splitlines"))
@@ -92,22 +99,20 @@ class Values(NodeVisitor):
     def visit_Name(self, node: nodes.Name, place: Place) -> Known:
         binding = place.scope.find(node.name).binding
         known = binding.known if isinstance(binding, ValueBinding) else ANYTHING
-        return _narrowed(node, known, place)
+        return narrowed(node, known, place)
 
     def visit_Getattr(self, node: nodes.Getattr, place: Place) -> Known:
         if isinstance(place.binding(node.node), ModuleBinding):
             binding = place.binding(node)
             return binding.known if isinstance(binding, ValueBinding) else ANYTHING
-        base = self.of(node.node, place)
-        at = place.template.after(node, r"\.\s*(\w+)")
-        return _narrowed(node, self._judge.field(node.node, base, node.attr, place, at), place)
+        return self._field(
+            node, node.attr, place, lambda: place.template.after(node, r"\.\s*(\w+)")
+        )
 
     def visit_Getitem(self, node: nodes.Getitem, place: Place) -> Known:
-        base = self.of(node.node, place)
         if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
-            at = start_of(node.arg)
-            known = self._judge.field(node.node, base, node.arg.value, place, at)
-            return _narrowed(node, known, place)
+            return self._field(node, node.arg.value, place, partial(start_of, node.arg))
+        base = self.of(node.node, place)
         self.of(node.arg, place)
         known = self._judge.without_none(node.node, base, place)
         if isinstance(known, Row) and isinstance(node.arg, nodes.Const):
@@ -115,6 +120,14 @@ class Values(NodeVisitor):
             within = isinstance(index, int) and -len(known.parts) <= index < len(known.parts)
             return known.parts[index] if within else ANYTHING
         return known.value if isinstance(known, Table) else item_of(known)
+
+    def _field(self, node: nodes.Getattr | nodes.Getitem, name: str, place: Place, at: At) -> Known:
+        base = self.of(node.node, place)
+        if not is_defined(node, place):
+            return narrowed(node, self._judge.field(node.node, base, name, place, at), place)
+        with self._judge.none_is_fine():
+            known = self._judge.field(node.node, base, name, place, at)
+        return narrowed(node, there(known), place)
 
     def visit_CondExpr(self, node: nodes.CondExpr, place: Place) -> Known:
         self.of(node.test, place)
@@ -185,6 +198,8 @@ class Values(NodeVisitor):
             return ANYTHING if field is None else Items(field)
         if node.name in _PICKS:
             return item_of(base)
+        if node.name in _TEXTS and is_said(base):
+            return SAID
         return base if node.name in _KEEPS else _GIVES.get(node.name, ANYTHING)
 
     def visit_Call(self, node: nodes.Call, place: Place) -> Known:
@@ -209,10 +224,11 @@ class Values(NodeVisitor):
         """What a filter is given, where it can do with that."""
         known = self.of(value, place)
         self._follow_arguments(node, place)
-        if node.name in _TAKES_ALL:
+        if node.name in _TAKES_NONE and (node.name == LOOP or not may_be_absent(known)):
             return known
         known = self._judge.without_none(value, known, place)
-        if _GIVES.get(node.name) == TEXT and not _attribute(node):
+        makes_text = _GIVES.get(node.name) == TEXT and node.name not in _TAKES_RECORDS
+        if makes_text and not _attribute(node):
             self._judge.refuse_fields(value, known, place)
         return known
 
@@ -241,7 +257,7 @@ class Values(NodeVisitor):
             known = self.of(value, place)
         instead = self.of(node.args[0], place) if node.args else TEXT
         also_if_false = len(node.args) > 1 or any(each.key == "boolean" for each in node.kwargs)
-        return either(filled(known) if also_if_false else known, instead)
+        return either(filled(known) if also_if_false else there(known), instead)
 
     def _by_field(
         self, node: nodes.Filter, value: nodes.Expr, base: Known, place: Place
@@ -256,20 +272,10 @@ class Values(NodeVisitor):
             return None
         known = item_of(base)
         for part in str(const.value).split("."):
-            known = self._judge.field(value, known, part, place, start_of(const))
+            known = self._judge.field(value, known, part, place, partial(start_of, const))
         return known
 
 
 def _attribute(node: nodes.Filter) -> list[nodes.Expr]:
     """What a filter is given as its `attribute`."""
     return [each.value for each in node.kwargs if each.key == "attribute"]
-
-
-def _narrowed(node: nodes.Node, known: Known, place: Place) -> Known:
-    """The same where a test has found the expression not to be None."""
-    found = path_of(node)
-    if found is None:
-        return known
-    name, path = found
-    is_filled = (path, place.scope.find(name).binding) in place.filled
-    return filled(known) if is_filled else known

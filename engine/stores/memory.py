@@ -19,15 +19,16 @@ from .search import says
 class MemoryStore:
     """Keeps sessions for as long as the object lives; safe to use from many tasks and threads.
 
-    It behaves as `TinyDBStore` does, but for what outlives a process.
+    It behaves as `TinyDBStore` does, but for what outlives a process. `sessions` are there from
+    the start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sessions: Mapping[SessionKey, MemorySession] | None = None) -> None:
         self._guard = RLock()
         self._queue = TurnQueue()
         self._leases: Leases[MemorySession] = Leases()
         self._clock = count(1)
-        self._sessions: dict[SessionKey, MemorySession] = {}
+        self._sessions: dict[SessionKey, MemorySession] = dict(sessions or {})
         self._prompts: dict[str, dict[str, str]] = {}
 
     async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:

@@ -50,8 +50,8 @@ def keeper() -> Graph:
             "router": Router(routes={"one": "One", "two": "Two"}, default="one"),
             "one": Member(
                 reads="note",
-                prompt="{% system %}{{ session.state | tojson }} {{ history.summary }} "
-                "{{ session.summary }}{% endsystem %}\n"
+                prompt="{% system %}{{ session.state | tojson }} {{ history.summary or '' }} "
+                "{{ session.summary or '' }}{% endsystem %}\n"
                 "{% messages history.messages %}{% user %}{{ input.message }}{% enduser %}",
             ),
             "two": Member(),

@@ -79,9 +79,9 @@ def test_the_session_state_is_read_by_key_whatever_the_key_is_called() -> None:
 
 def test_the_names_that_every_template_has() -> None:
     template = (
-        "{{ input.message }}|{{ user_id }}|{{ session.id }}|{{ session.turns }}|"
-        "{{ session.summary }}|{{ graph.name }}|{{ graph.description }}|{{ node.id }}|"
-        "{{ node.kind }}|{{ node.role }}|{{ node.task }}|{{ history.runs | length }}|"
+        "{{ input.message }}|{{ user_id or '' }}|{{ session.id }}|{{ session.turns }}|"
+        "{{ session.summary or 'None' }}|{{ graph.name }}|{{ graph.description }}|{{ node.id }}|"
+        "{{ node.kind }}|{{ node.role }}|{{ node.task or 'None' }}|{{ history.runs | length }}|"
         "{% for one in graph.members %}{{ one.id }}:{{ one.kind }}:{{ one.role }},{% endfor %}"
     )
     assert rendered(template) == (

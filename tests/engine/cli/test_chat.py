@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.stub import StubAnswer, StubProvider
 
 from .conftest import Project
@@ -87,3 +89,34 @@ def test_a_reader_that_leaves_ends_the_talk(project: Project) -> None:
     done = project.shell(script)
     assert done.returncode == 141
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--last", "--continue"])
+def test_the_last_session_of_a_user_is_taken_up(project: Project, option: str) -> None:
+    words = ("chat", "desk.yaml", "--model", "echo", "--user", "ann")
+    for session in ("a", "b"):
+        project.teamgraph(*words, "--session", session, said="one\n")
+    project.teamgraph("chat", "desk.yaml", "--model", "echo", "--session", "c", said="one\n")
+    done = project.teamgraph(*words, option, said="two\n")
+    assert (done.exit_code, done.stdout) == (0, "echo: two\n")
+    assert done.stderr.startswith("session b with 1 turn so far; Ctrl-D ends\n")
+    shown = project.teamgraph("sessions", "show", "b", "--user", "ann", "--json")
+    assert [turn["input"] for turn in json.loads(shown.stdout)["turns"]] == ["one", "two"]
+
+
+def test_without_a_session_to_take_up_that_is_said(project: Project) -> None:
+    words = ("chat", "desk.yaml", "--model", "echo", "--last")
+    project.teamgraph(*words[:-1], "--user", "ann", said="one\n")
+    bobs = project.teamgraph(*words, "--user", "bob", said="two\n")
+    nobodys = project.teamgraph(*words, said="two\n")
+    assert (bobs.exit_code, nobodys.exit_code) == (1, 1)
+    left_out = "no session in .teamgraph to take up; leave out --last to begin one\n"
+    assert bobs.stderr == f"error: user 'bob' has {left_out}"
+    assert nobodys.stderr == f"error: there is {left_out}"
+
+
+def test_a_session_by_its_name_is_not_the_last_one_too(project: Project) -> None:
+    words = ("chat", "desk.yaml", "--model", "echo", "--last", "--session", "s")
+    done = project.teamgraph(*words, said="one\n")
+    assert done.exit_code == 2
+    assert "--last and --session name two sessions" in done.stderr

@@ -33,6 +33,34 @@ def test_a_warning_is_told_and_is_no_error(project: Project) -> None:
     assert "warning: nobody uses the output of node 'b' [G108]" in done.stdout
 
 
+NOTED = """
+name: t
+nodes:
+  a:
+    prompt: |
+      {% system %}{{ input.message }}{% endsystem %}
+"""
+
+
+def test_notes_are_told_only_to_those_who_ask(project: Project) -> None:
+    project.write("noted.yaml", NOTED)
+    plain = project.teamgraph("check", "noted.yaml")
+    assert (plain.exit_code, plain.stdout) == (0, "")
+    asked = project.teamgraph("check", "noted.yaml", "--notes")
+    assert asked.exit_code == 0
+    assert "noted.yaml:6:22: note: input.message is what the user wrote" in asked.stdout
+    as_json = json.loads(project.teamgraph("check", "noted.yaml", "--format", "json").stdout)
+    assert [(each["code"], each["severity"]) for each in as_json] == [("P110", "note")]
+
+
+def test_notes_do_not_stand_among_the_reasons_why_a_graph_does_not_hold(project: Project) -> None:
+    project.write("noted.yaml", NOTED.replace("{{ input", "{{ inptu.x }}{{ input"))
+    done = project.teamgraph("draw", "noted.yaml")
+    assert done.exit_code == 2
+    assert "unknown name 'inptu'" in done.stderr
+    assert "what the user wrote" not in done.stderr
+
+
 def test_json_is_a_list_of_problems(project: Project) -> None:
     project.write("bad.yaml", BAD)
     done = project.teamgraph("check", "bad.yaml", "--format", "json")

@@ -132,3 +132,28 @@ def test_a_run_of_a_graph_that_changed_is_refused(project: Project) -> None:
     )
     assert done.returncode == 2
     assert "node 'a' has changed" in done.stderr
+
+
+def test_a_deleted_run_is_gone_with_every_word(project: Project) -> None:
+    first = run(project, "platypus", "--session", "s")["run_id"]
+    run(project, "badger", "--session", "s")
+    done = project.teamgraph("runs", "delete", first, "--yes")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == f"run {first} of session 's' is deleted\n"
+    kept = b"".join(path.read_bytes() for path in project.folder.rglob("*.jsonl"))
+    assert b"badger" in kept
+    assert b"platypus" not in kept
+    page = json.loads(project.teamgraph("sessions", "show", "s", "--json").stdout)
+    assert [turn["input"] for turn in page["turns"]] == ["badger"]
+
+
+def test_a_run_of_somebody_else_is_not_deleted(project: Project) -> None:
+    run_id = run(project, "hello", "--user", "ann", "--session", "s")["run_id"]
+    run(project, "hello", "--user", "bob", "--session", "t")
+    for whose in ((), ("--user", "bob"), ("--user", "bob", "--session", "s")):
+        done = project.teamgraph("runs", "delete", run_id, *whose, "--yes")
+        none = project.teamgraph("runs", "delete", "nothing", *whose, "--yes")
+        assert (done.exit_code, done.stdout) == (none.exit_code, none.stdout) == (1, "")
+        assert done.stderr == none.stderr.replace("nothing", run_id)
+    shown = project.teamgraph("runs", "show", run_id, "--user", "ann")
+    assert shown.exit_code == 0

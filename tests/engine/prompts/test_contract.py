@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 from engine.errors import Problem
 from engine.messages import Message
 from engine.prompts import Prompts
+from engine.prompts.known import SAID, Items
 
 
 class RouterOutput(BaseModel):
@@ -195,12 +196,12 @@ def problems(source: str, **others: str) -> list[Problem]:
         ("{{ maybe[0] }}", "P005", 4, None),
         ("{% messages maybe %}", "P005", 13, None),
         ("{{ router }}", "P006", 4, None),
-        ("{{ router.output | fence('a') }}", "P006", 4, None),
+        ("{{ router.output | upper }}", "P006", 4, None),
         ("{{ 'a' ~ router.output }}", "P006", 10, None),
         ("{{ members[0] }}", "P006", 4, None),
         ("{{ members }}", "P006", 4, None),
         ("{{ members | join(', ') }}", "P006", 4, None),
-        ("{{ trees | fence('a') }}", "P006", 4, None),
+        ("{{ trees | trim }}", "P006", 4, None),
         ("{{ (1, router) }}", "P006", 5, None),
         ("{{ either }}", "P006", 4, None),
         ("{% for x in router %}{% endfor %}", "P007", 13, None),
@@ -290,6 +291,100 @@ def test_the_contract_holds_in_all_that_is_reached(tmp_path: Path) -> None:
         ("a", 1, 61),
         ("macros", 3, 6),
     ]
+
+
+def noted(source: str, **others: str) -> list[tuple[str, int | None, int | None]]:
+    prompts = Prompts(inline={"t": source, **others})
+    assert prompts.problems("t.inline") == []
+    found = prompts.contract("t.inline", {"said": SAID, "text": str, "rows": Items(SAID)})
+    assert {each.severity for each in found} <= {"note"}
+    return [(each.code, each.line, each.column) for each in found]
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("{% system %}{{ said }}{% endsystem %}", (1, 16)),
+        ("{% system %}x{% if text %}\n {{ said | trim }}\n{% endif +%}{% endsystem %}", (2, 5)),
+        ("{% system %}{% for one in rows %}{{ one }}{% endfor %}{% endsystem %}", (1, 37)),
+        ("{% macro m() %}{{ said }}{% endmacro %}{% system %}{{ m() }}{% endsystem %}", (1, 19)),
+        ("{% system %}{{ text if text else said }}{% endsystem %}", (1, 16)),
+    ],
+)
+def test_a_users_words_in_a_system_message_are_noted(source: str, place: tuple[int, int]) -> None:
+    assert ("P110", *place) in noted(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% user %}{{ said }}{% enduser %}",
+        "{% system %}{{ said | fence('x') }}{{ said | quote }}{{ said | tojson }}{% endsystem %}",
+        "{% system %}{{ rows | bullets }}{{ said | length }}{{ text }}{% endsystem %}",
+        "{% macro m() %}{{ said }}{% endmacro %}{% user %}{{ m() }}{% enduser %}",
+    ],
+)
+def test_words_that_are_set_apart_or_stand_elsewhere_are_not_noted(source: str) -> None:
+    assert noted(source) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("A {% if text %}b{% endif %}\nC", (1, 17)),
+        ("{{ text }}{# why #}\nC", (1, 11)),
+        ("{% for x in rows %}- {{ text }}{% if text %}, b{% endif %}\n{% endfor %}", (1, 48)),
+        ("A {% if text %}\nb\n{% endif %}", (1, 3)),
+        ("A {% include 'part.inline' %}\nC", (1, 3)),
+        ("A\nB {% if text %}b{% endif %}\n C", (2, 17)),
+    ],
+)
+def test_a_line_break_that_is_swallowed_is_noted(source: str, place: tuple[int, int]) -> None:
+    assert noted(source, part="x") == [("P111", *place)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "A {% if text %}b{% endif +%}\nC",
+        "A {% if text %}b{% endif -%}\nC",
+        "A {% if text %}b{% endif %}\n\nC",
+        "A {% if text %}b{% endif %}\n",
+        "A {% if text %}b{% endif %} \nC",
+        "{% if text %}\nA\n{% endif %}\nB",
+        "{% system %}A{% endsystem %}\n{% user %}B {% if text %}c{% endif %}\n{% enduser %}\n",
+        "{% set x %}a{% endset %}\n{% macro m(a) %}{{ a }}{% endmacro %}\n{{ m(x) }}",
+        "A\n{# why #}{% if text %}\nB\n{% endif %}",
+    ],
+)
+def test_a_line_break_that_is_kept_or_not_missed_is_not_noted(source: str) -> None:
+    assert noted(source) == []
+
+
+def test_a_schema_that_leads_into_itself_is_followed_as_far_as_needed() -> None:
+    nested = {"type": "array", "items": {"$ref": "#/$defs/nested"}}
+    endless = {"anyOf": [{"$ref": "#/$defs/endless"}, {"type": "string"}]}
+    schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["nested", "endless", "lost", "odd"],
+        "properties": {
+            "nested": {"$ref": "#/$defs/nested"},
+            "endless": {"$ref": "#/$defs/endless"},
+            "lost": {"$ref": "#/$defs/nowhere/0"},
+            "odd": {"enum": [["a"], {"b": 1}]},
+        },
+        "$defs": {"nested": nested, "endless": endless},
+    }
+    source = "{{ s.nested[0][0] }}{{ s.endless.x }}{{ s.lost.x }}{{ s.odd.x }}{{ s.nestd }}"
+    found = Prompts(inline={"t": source}).contract("t.inline", {"s": schema})
+    assert [(each.code, each.suggestion) for each in found] == [("P002", "nested")]
+
+
+def test_what_nests_too_deep_to_be_followed_is_not_held_against_a_template() -> None:
+    source = "{{ " + "[" * 120 + "text.uper" + "]" * 120 + " }}"
+    found = Prompts(inline={"t": source}).contract("t.inline", {"text": str})
+    assert {each.code for each in found} <= {"P002"}
 
 
 def test_a_template_that_is_not_there_has_no_contract() -> None:

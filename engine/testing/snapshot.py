@@ -1,0 +1,145 @@
+"""A rendering as a text to review: Markdown that no content can forge, the same in every process.
+
+Content is always indented by four, headings never are. Characters that cannot be seen are written
+`⟦U+202E⟧`, so that hidden instructions show, and different prompts never look the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import SequenceMatcher
+from hashlib import sha256
+
+from ..messages import JSON, Message
+from ..rendering import RenderedNode, RenderedPrompt, Rendering
+
+LONGEST_SLUG = 100
+_INDENT = "    "
+_OPEN = "⟦"
+_UNSEEN = frozenset(("Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"))
+# Letters and marks that print as nothing: fillers, joiners, variation selectors.
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f]|[\U000e0100-\U000e01ef]"
+)
+
+
+def snapshot(rendering: Rendering, case: str) -> str:
+    """The snapshot of a case: every node in topological order, with all that it would send."""
+    heading = f"# {in_line(rendering.graph)} / {in_line(case)}"
+    return f"{heading}\n\n{body(rendering.values())}"
+
+
+def body(nodes: Iterable[RenderedNode]) -> str:
+    """What some nodes would send, as a snapshot has it."""
+    lines = [line for node in nodes for line in _node(node)]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def slug(name: str) -> str:
+    """The name of a case as the name of a file, without its suffix."""
+    plain = unicodedata.normalize("NFC", name).lower()
+    words = re.sub(r"[^\w.-]+", "-", plain).strip("-.") or "case"
+    if len(words) <= LONGEST_SLUG:
+        return words
+    return f"{words[:LONGEST_SLUG]}-{sha256(name.encode()).hexdigest()[:8]}"
+
+
+def difference(stored: str, now: str, name: str, context: int = 2) -> str:
+    """A unified diff of two snapshots; each hunk names the node and the message it begins in."""
+    old, new = stored.split("\n"), now.split("\n")
+    lines = [f"--- {name} (stored)", "+++ rendered now"]
+    for group in SequenceMatcher(None, old, new, autojunk=False).get_grouped_opcodes(context):
+        first, last = group[0], group[-1]
+        spans = f"-{first[1] + 1},{last[2] - first[1]} +{first[3] + 1},{last[4] - first[3]}"
+        changed = next(op[3] for op in group if op[0] != "equal")
+        lines.append(f"@@ {spans} @@ {_heading(new, changed)}".rstrip())
+        for kind, old_start, old_end, new_start, new_end in group:
+            if kind == "equal":
+                lines += [f" {line}" for line in old[old_start:old_end]]
+            else:
+                lines += [f"-{line}" for line in old[old_start:old_end]]
+                lines += [f"+{line}" for line in new[new_start:new_end]]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def in_line(text: str) -> str:
+    """A text on one line, all of it to be seen."""
+    return "".join(_shown(one) for one in text)
+
+
+def _heading(lines: list[str], index: int) -> str:
+    """The innermost heading over a line: it names the node and the message."""
+    above = reversed(lines[: index + 1])
+    return next((line.lstrip("# ") for line in above if line.startswith("##")), "")
+
+
+def _node(node: RenderedNode) -> Iterator[str]:
+    yield from (f"## {node.id}", "")
+    if node.because is not None:
+        yield from (f"skipped: {in_line(node.because)}", "")
+    elif not node.prompts:
+        yield from (f"{in_line(node.kind)}, sends no prompt", "")
+    number = 0
+    for prompt in node.prompts:
+        yield from (in_line(prompt.template), "")
+        for message in prompt.messages:
+            number += 1
+            yield from (f"### {node.id} {number} {message.role}{_attributes(message)}", "")
+            yield from (*_indented(message.content), "")
+            if message.tool_calls:
+                calls = [call.model_dump(mode="json") for call in message.tool_calls]
+                yield from (f"### {node.id} {number} tool calls", "", *_json(calls), "")
+        yield from _offered(node.id, prompt)
+
+
+def _offered(node_id: str, prompt: RenderedPrompt) -> Iterator[str]:
+    if prompt.tools:
+        tools: list[JSON] = [dict(tool) for tool in prompt.tools]
+        yield from (f"### {node_id} tools", "", *_json(tools), "")
+    if prompt.response_format is not None:
+        yield from (f"### {node_id} response format", "", *_json(prompt.response_format), "")
+
+
+def _attributes(message: Message) -> str:
+    attributes: Mapping[str, str | None] = {
+        "name": message.name,
+        "tool_call_id": message.tool_call_id,
+    }
+    said = [f" {name}={_quoted(value)}" for name, value in attributes.items() if value is not None]
+    return "".join(said) + (" cache" if message.cache else "")
+
+
+def _quoted(value: str) -> str:
+    return in_line(json.dumps(value, ensure_ascii=False))
+
+
+def _json(value: object) -> list[str]:
+    text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True, default=dict)
+    return _indented(text)
+
+
+def _indented(text: str) -> list[str]:
+    """The lines of a text; no end of it, and no empty line at an end, goes unseen."""
+    if not text:
+        return [f"{_INDENT}{_OPEN}⟧"]
+    lines = [_line(line) for line in text.split("\n")]
+    for place in (0, -1):
+        lines[place] = lines[place] or f"{_OPEN}⟧"
+    return [f"{_INDENT}{line}" if line else "" for line in lines]
+
+
+def _line(text: str) -> str:
+    bare = text.rstrip(" \t")
+    ends = "".join(f"{_OPEN}U+{ord(one):04X}⟧" for one in text[len(bare) :])
+    return "".join(one if one == "\t" else _shown(one) for one in bare) + ends
+
+
+def _shown(one: str) -> str:
+    if one == " " or (one != _OPEN and one.isascii() and one.isprintable()):
+        return one
+    if one == _OPEN or unicodedata.category(one) in _UNSEEN or _BLANK.match(one):
+        return f"{_OPEN}U+{ord(one):04X}⟧"
+    return one

@@ -1,0 +1,254 @@
+"""A case file: a graph and the cases in which its prompts are rendered, without a line of code.
+
+graph: ../graphs/desk.yaml       # relative to this file
+defaults: {user_id: ana}         # under every case
+auto: routes                     # also a case for each way that the routers may take
+cases:
+a refund:
+input: I want my money back
+assume: {router: payment}
+expect: {payment: {contains: refund}, delivery: skipped}
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+
+from pydantic import Field
+
+from .. import yaml_file
+from ..declared import Declared
+from ..errors import DefinitionError, InputError, Problem, closest, listed
+from ..errors import Path as Keys
+from ..graph import Graph
+from ..messages import JSON
+from ..placeholder import quoted
+from ..policy import Ids
+from ..rehearsable import MESSAGE
+from ..rendering import RenderedNode, Rendering, Said, Scene, render, render_all
+from ..yaml_file import Document
+from .ledger import FOLDER
+from .snapshot import slug
+
+SUFFIX = ".prompts.yaml"
+BYTES_A_TOKEN = 4
+"""A rule of thumb that needs no tokenizer: English has about four bytes a token."""
+
+
+class Wanted(Declared):
+    """What must be true of a node's prompts; `max_tokens` goes by four bytes a token."""
+
+    contains: Ids = ()
+    excludes: Ids = ()
+    max_chars: int | None = Field(default=None, ge=0, strict=True)
+    max_tokens: int | None = Field(default=None, ge=0, strict=True)
+
+    def misses(self, node: RenderedNode) -> Iterator[str]:
+        """What is not true of it, in words."""
+        text = node.text
+        tokens = -(-len(text.encode(errors="replace")) // BYTES_A_TOKEN)
+        if node.because is not None:
+            yield f"{node.id}: it was skipped ({node.because}), but a prompt is expected"
+            return
+        yield from (
+            f"{node.id}: {words!r} is missing" for words in self.contains if words not in text
+        )
+        yield from (
+            f"{node.id}: {words!r} must not be there" for words in self.excludes if words in text
+        )
+        if self.max_chars is not None and len(text) > self.max_chars:
+            yield f"{node.id}: {len(text)} characters, more than {self.max_chars}"
+        if self.max_tokens is not None and tokens > self.max_tokens:
+            yield f"{node.id}: about {tokens} tokens, more than {self.max_tokens}"
+
+
+Expected: TypeAlias = Literal["skipped"] | Wanted
+
+
+class Declaring(Declared):
+    """A case as the file has it."""
+
+    input: str = MESSAGE
+    user_id: str | None = None
+    session: Mapping[str, JSON] = Field(default_factory=dict[str, JSON])
+    history: Sequence[Mapping[str, str]] = ()
+    state: Mapping[str, JSON] = Field(default_factory=dict[str, JSON])
+    assume: Mapping[str, JSON] = Field(default_factory=dict[str, JSON])
+    expect: Mapping[str, Expected] = Field(default_factory=dict[str, Expected])
+    snapshot: bool = Field(default=True, strict=True)
+
+
+class CaseFile(Declared):
+    """The whole file; `prompts` are folders of templates, `allow` packages that it may name."""
+
+    graph: str
+    prompts: Ids = ()
+    allow: Ids = ()
+    defaults: Declaring = Field(default_factory=Declaring)
+    auto: Literal["routes"] | None = None
+    cases: Mapping[str, Declaring] = Field(default_factory=dict[str, Declaring])
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case: what is rendered, what must be true of it, and the file of its snapshot."""
+
+    name: str
+    graph: Graph
+    scene: Scene
+    expect: Mapping[str, Expected]
+    snapshot: Path | None
+    line: int = 1
+
+    def render(self) -> Rendering:
+        """The prompts of the case."""
+        return render(self.graph, self.scene)
+
+    def misses(self, rendering: Rendering) -> list[str]:
+        """What is expected and not true, in words."""
+        found: list[str] = []
+        for node_id, wanted in self.expect.items():
+            node = rendering.get(node_id) or _not_there(node_id)
+            if isinstance(wanted, Wanted):
+                found += wanted.misses(node)
+            elif node.because is None:
+                found.append(f"{node_id}: it runs, but is expected to be skipped")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """The cases of one file; they share the graph, which is loaded once."""
+
+    file: Path
+    cases: tuple[Case, ...]
+
+    @classmethod
+    def read(cls, file: Path) -> Suite:
+        """Read a case file and its graph; raises `DefinitionError` with all that does not hold."""
+        document = yaml_file.read(file)
+        try:
+            return _Reading(file, document).suite()
+        except DefinitionError as error:
+            raise DefinitionError([_placed(one, document) for one in error.problems]) from error
+
+    @property
+    def folder(self) -> Path:
+        """Where its snapshots lie."""
+        return folder_of(self.file)
+
+
+def folder_of(file: Path) -> Path:
+    """Where the snapshots of a case file or of a test module lie."""
+    return file.parent / FOLDER / file.name.removesuffix(SUFFIX).removesuffix(".py")
+
+
+@dataclass(slots=True)
+class _Reading:
+    file: Path
+    document: Document
+
+    def suite(self) -> Suite:
+        data: dict[str, Any] = dict(self.document.data)
+        defaults, cases = self.document.data.get("defaults"), self.document.data.get("cases")
+        if isinstance(defaults, dict) and isinstance(cases, dict):
+            data["cases"] = {name: _merged(defaults, case) for name, case in cases.items()}
+        declared = CaseFile(**data)
+        home = self.file.parent
+        graph = Graph.load(
+            _plain(home / declared.graph),
+            prompt_dirs=[_plain(home / folder) for folder in declared.prompts],
+            allow=declared.allow,
+        )
+        written = [
+            self._case(graph, name, case, ("cases", name)) for name, case in declared.cases.items()
+        ]
+        made = self._auto(graph, declared.defaults)
+        found = [*written, *(made if declared.auto else ())]
+        if not found:
+            text = "there are no cases in it; write some, or `auto: routes`"
+            raise DefinitionError([Problem("C002", text)])
+        self._check_names(found)
+        return Suite(self.file, tuple(found))
+
+    def _case(self, graph: Graph, name: str, declared: Declaring, path: Keys) -> Case:
+        for node_id in declared.expect:
+            if node_id.partition("/")[0] not in graph.nodes:
+                text = f"graph {graph.name!r} has no node {node_id!r}"
+                near = closest(node_id, graph.nodes)
+                text += "" if near else f"; it has {listed(graph.nodes)}"
+                where = (*path, "expect", node_id)
+                raise DefinitionError(
+                    [Problem("C003", text, path=where, suggestion=near, on_key=True)]
+                )
+        scene = Scene(
+            message=declared.input,
+            assume=declared.assume,
+            history=cast("Sequence[Said]", declared.history),
+            state=declared.state,
+            session=declared.session,
+            user_id=declared.user_id,
+        )
+        file = folder_of(self.file) / f"{slug(name)}.md" if declared.snapshot else None
+        return Case(name, graph, scene, declared.expect, file, self.document.key(path).line)
+
+    def _auto(self, graph: Graph, defaults: Declaring) -> Iterator[Case]:
+        """For each way of the routers a case with all there can be, and one with nothing."""
+        empty = self._case(graph, "", defaults, ("auto",))
+        full = replace(
+            empty.scene,
+            history=empty.scene.history or [(quoted("input"), quoted("answer"))],
+            session={"summary": quoted("summary"), **empty.scene.session},
+            user_id=empty.scene.user_id or quoted("user"),
+        )
+        try:
+            ways = render_all(graph, full)
+        except InputError as error:
+            raise DefinitionError([Problem("C004", str(error), path=("auto",))]) from error
+        for way in ways:
+            assume = {**full.assume, **way.routes}
+            taken = " ".join(
+                f"{router}={'+'.join(labels) or 'none'}" for router, labels in way.routes.items()
+            )
+            scenes = {"": full, " bare": replace(empty.scene, is_full=False)}
+            for more, scene in scenes.items():
+                name = f"auto{' ' if taken else ''}{taken}{more}"
+                file = empty.snapshot and empty.snapshot.with_name(f"{slug(name)}.md")
+                yield replace(empty, name=name, scene=replace(scene, assume=assume), snapshot=file)
+
+    def _check_names(self, cases: Sequence[Case]) -> None:
+        taken: dict[str, str] = {}
+        for case in cases:
+            other = taken.setdefault(slug(case.name), case.name)
+            if other is not case.name:
+                text = f"the cases {other!r} and {case.name!r} would share a snapshot; rename one"
+                path = ("cases", case.name)
+                raise DefinitionError([Problem("C005", text, path=path, on_key=True)])
+
+
+def _not_there(node_id: str) -> RenderedNode:
+    """A node inside one that was skipped, or of which there is none."""
+    return RenderedNode(node_id, "", because="the graph that it should be in did not run it")
+
+
+def _merged(under: JSON, over: JSON) -> JSON:
+    """`over` laid over `under`: mappings key by key, anything else as a whole."""
+    if isinstance(under, dict) and isinstance(over, dict):
+        return {**under, **{key: _merged(under.get(key), value) for key, value in over.items()}}
+    return over
+
+
+def _plain(path: Path) -> Path:
+    """The path without `..`, as people know it."""
+    return Path(os.path.normpath(path))
+
+
+def _placed(problem: Problem, document: Document) -> Problem:
+    if problem.file is not None:
+        return problem
+    place = document.key(problem.path) if problem.on_key else document.value(problem.path)
+    return replace(problem, file=document.file, line=place.line, column=place.column)

@@ -1,0 +1,139 @@
+"""Case files: what they may say, and what is wrong with those that do not hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine import DefinitionError
+from engine.testing.ledger import Ledger, Mismatch
+from engine.testing.suite import Suite
+from tests.builders import written
+
+from .conftest import GRAPH
+
+
+def suite(folder: Path, text: str) -> Suite:
+    written(folder, GRAPH, name="team.yaml")
+    return Suite.read(written(folder, text, name="talk.prompts.yaml"))
+
+
+def refused(folder: Path, text: str) -> list[str]:
+    with pytest.raises(DefinitionError) as caught:
+        suite(folder, text)
+    return [str(one).rpartition("talk.prompts.yaml:")[2] for one in caught.value.problems]
+
+
+def test_defaults_lie_under_every_case(tmp_path: Path) -> None:
+    made = suite(
+        tmp_path,
+        """\
+        graph: ./team.yaml
+        defaults:
+          {user_id: ana, assume: {router: german, german: Hallo}, history: [{input: a, answer: b}]}
+        cases:
+          one: {}
+          two: {input: Hi, assume: {router: french}, history: [], snapshot: false}
+        """,
+    )
+    one, two = made.cases
+    assert one.scene.user_id == two.scene.user_id == "ana"
+    assert one.scene.assume == {"router": "german", "german": "Hallo"}
+    assert two.scene.assume == {"router": "french", "german": "Hallo"}
+    assert (len(one.scene.history), len(two.scene.history)) == (1, 0)
+    assert one.snapshot == tmp_path / "__prompts__" / "talk" / "one.md"
+    assert two.snapshot is None
+    assert made.folder == tmp_path / "__prompts__" / "talk"
+    assert one.graph is two.graph
+    assert [case.line for case in made.cases] == [5, 6]
+
+
+def test_auto_makes_two_cases_for_each_way(tmp_path: Path) -> None:
+    made = suite(tmp_path, "graph: team.yaml\nauto: routes\ndefaults: {input: Hi}\n")
+    assert [case.name for case in made.cases] == [
+        "auto router=french",
+        "auto router=french bare",
+        "auto router=german",
+        "auto router=german bare",
+    ]
+    full, bare, *_ = made.cases
+    assert full.scene.history
+    assert full.scene.message == bare.scene.message == "Hi"
+    assert not bare.scene.history
+    assert full.render().routes == bare.render().routes == {"router": ("french",)}
+
+
+def test_auto_cases_need_no_snapshot_where_defaults_say_so(tmp_path: Path) -> None:
+    made = suite(tmp_path, "graph: team.yaml\nauto: routes\ndefaults: {snapshot: false}\n")
+    assert {case.snapshot for case in made.cases} == {None}
+
+
+def test_a_graph_without_routers_has_one_way(tmp_path: Path) -> None:
+    written(tmp_path, "name: one\nnodes: {member: {}}\n", name="one.yaml")
+    made = suite(tmp_path, "graph: one.yaml\nauto: routes\n")
+    assert [case.name for case in made.cases] == ["auto", "auto bare"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("graph: team.yaml\n", ["1:1: there are no cases in it; write some, or `auto: routes`"]),
+        ("graph: team.yaml\nauto: all\n", ["2:7: auto: must be 'routes'"]),
+        ("graph: team.yaml\ndefaults: {inptu: x}\nauto: routes\n", ["2:12: unknown key 'inptu'"]),
+        (
+            "graph: team.yaml\ncases:\n  a: {expect: {frnch: skipped}}\n",
+            ["3:16: graph 'team' has no node 'frnch'; did you mean 'french'?"],
+        ),
+        (
+            "graph: team.yaml\ncases:\n  a: {expect: {xyz: skipped}}\n",
+            ["3:16: graph 'team' has no node 'xyz'; it has router, french, german"],
+        ),
+        (
+            "graph: team.yaml\ncases:\n  a b: {}\n  A-B: {}\n",
+            ["4:3: the cases 'a b' and 'A-B' would share a snapshot; rename one"],
+        ),
+        (
+            "graph: team.yaml\nauto: routes\ndefaults: {assume: {ruter: x}}\n",
+            ["2:7: assume: graph 'team' has no node 'ruter'; did you mean 'router'?"],
+        ),
+    ],
+)
+def test_what_does_not_hold_is_told_with_its_place(
+    tmp_path: Path, text: str, told: list[str]
+) -> None:
+    found = refused(tmp_path, text)
+    assert [one[: len(start)] for one, start in zip(found, told, strict=True)] == told
+
+
+def test_the_problems_of_a_graph_keep_their_places(tmp_path: Path) -> None:
+    written(tmp_path, "name: t\nnodes: {a: {rol: x}}\n", name="bad.yaml")
+    with pytest.raises(DefinitionError, match=r"bad\.yaml:2:13: node 'a': unknown key 'rol'"):
+        suite(tmp_path, "graph: bad.yaml\nauto: routes\n")
+
+
+def test_a_snapshot_that_is_no_text_is_a_mismatch(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "elsewhere", is_updating=False)
+    file = tmp_path / "__prompts__" / "talk" / "a.md"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"\xff")
+    with pytest.raises(Mismatch, match=r"a\.md \(stored\)"):
+        ledger.compare(file, "# a\n")
+    file.write_bytes(b"# a\r\n")
+    ledger.compare(file, "# a\n")
+    assert ledger.shown(file) == file.as_posix()
+
+
+def test_a_ledger_of_folders_that_are_gone_has_nothing_unused(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, is_updating=False)
+    ledger.name(tmp_path / "gone" / "__prompts__" / "talk" / "a.md")
+    assert ledger.unused() == []
+
+
+def test_what_is_expected_of_a_node_that_is_not_there_is_a_skip(tmp_path: Path) -> None:
+    text = "graph: team.yaml\ncases:\n  a: {expect: {french/x: {contains: y}, german/x: skipped}}\n"
+    (case,) = suite(tmp_path, text).cases
+    assert case.misses(case.render()) == [
+        "french/x: it was skipped (the graph that it should be in did not run it), "
+        "but a prompt is expected"
+    ]
