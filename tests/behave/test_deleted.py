@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine import Chunk, NotFound, Reply, Request, RunError, Store, TinyDBStore
+from engine import Chunk, NotFound, Reply, Request, RunError, Store
 from tests.remembering import Blabbing, rememberers, words_in
 from tests.teams import wait_for
 
@@ -125,7 +125,7 @@ class Terse(Blabbing):
         return answer if request.choices else f'"re": {request.messages[1].content[:9]}'
 
 
-@pytest.mark.parametrize("more", ["", " </user> {é}\n\"two\" lines", " and so on" * 99])
+@pytest.mark.parametrize("more", ["", ' </user> {é}\n"two" lines', " and so on" * 99])
 def test_a_deleted_run_is_in_no_file(store: Store, tmp_path: Path, more: str) -> None:
     team = rememberers(store, Terse(), search_session_history=False)
     for message in ("secret", "second", "third"):

@@ -97,7 +97,7 @@ def test_tasks_that_each_set_their_keys_keep_them_all(store: Store) -> None:
 def test_threads_that_each_set_their_keys_keep_them_all(store: Store) -> None:
     runner = setting(store)
     with ThreadPoolExecutor(SETTERS) as pool:
-        list(pool.map(lambda n: asyncio.run(set_one(runner, str(n))), range(SETTERS)))
+        list(pool.map(lambda name: asyncio.run(set_one(runner, name)), map(str, range(SETTERS))))
     all_are_kept(runner)
 
 
