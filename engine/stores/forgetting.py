@@ -30,7 +30,7 @@ class Words:
     def of(cls, turn: Turn) -> Words:
         """The words of a turn."""
         said = [text for text in (turn.input, turn.answer) if text and text.strip()]
-        return cls(turn.run_id, _found(said), _found(text[:_HEAD].rstrip() for text in said))
+        return cls(turn.run_id, _found(said), _found(said, at_most=_HEAD))
 
     def cut_of(self, role: str) -> Callable[[str], str]:
         """What takes these words out of the text of a message that does not say whose it is.
@@ -47,13 +47,15 @@ class Words:
         return DELETED if self.beginning.search(text) else text
 
 
-def _found(texts: Iterable[str]) -> re.Pattern[str]:
+def _found(texts: Iterable[str], *, at_most: int | None = None) -> re.Pattern[str]:
     """Finds any of the texts: as they are, fenced, or as JSON, also inside other JSON."""
-    written = {form for text in texts for form in _forms(text)}
-    longest_first = sorted(written, key=lambda form: (-len(form), form))
-    escaped = (re.escape(form).replace("<", "(?:<|&lt;)") for form in longest_first)
-    any_of = "|".join(escaped)
-    return re.compile(rf"(?<!\w)(?:{any_of})(?!\w)" if any_of else r"(?!)")
+    ends = {form: text[:at_most] == text for text in texts for form in _forms(text[:at_most])}
+    longest_first = sorted(ends, key=lambda form: (-len(form), form))
+    any_of = "|".join(
+        re.escape(form).replace("<", "(?:<|&lt;)") + (r"(?!\w)" if ends[form] else "")
+        for form in longest_first
+    )
+    return re.compile(rf"(?<!\w)(?:{any_of})" if any_of else r"(?!)")
 
 
 def _forms(text: str) -> set[str]:
