@@ -87,7 +87,8 @@ def _tasks(fields: Mapping[str, object], chosen: Sequence[str]) -> dict[str, str
             pair = cast("dict[str, object]", item)
             label, task = _meant(pair.get("label"), chosen), pair.get("task")
             if label is not None and isinstance(task, str) and task.strip():
-                tasks[label] = task
+                # A member that is to do two things does both, in one go.
+                tasks[label] = f"{tasks[label]}\n{task}" if label in tasks else task
     return tasks
 
 

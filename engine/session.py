@@ -123,7 +123,10 @@ def called(records: Iterable[Record]) -> list[Called]:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A session in short. `covers` is the number of the last turn that it takes in."""
+    """A session in short. `covers` is the number of the last turn that it takes in.
+
+    `updated` is the Unix time, in seconds, at which the run that wrote it ended.
+    """
 
     text: str
     topics: tuple[str, ...] = ()

@@ -151,7 +151,8 @@ class _Turn:
     async def _finish(self, answer: str) -> Run:
         """Move the session on; a cancellation that comes now comes too late."""
         records = self._in_order()
-        turn, change = self._ended("done", answer=answer), self._change(records)
+        turn = self._ended("done", answer=answer)
+        change = self._change(records, turn.ended)
         turn = await _undisturbed(self._of.store.finish(self._lease, turn, change))
         return Run(self._of.key, turn, records)
 
@@ -177,7 +178,7 @@ class _Turn:
             ended=time(),
         )
 
-    def _change(self, records: Mapping[str, Record]) -> Change:
+    def _change(self, records: Mapping[str, Record], ended: float) -> Change:
         state: dict[str, JSON] = dict(self._of.turn.given_state or {})
         node_states: dict[str, Mapping[str, JSON]] = {}
         for node_id, record in records.items():
@@ -185,7 +186,8 @@ class _Turn:
                 state.update(record.session_state)
             if record.state is not None:
                 node_states[node_id] = record.state
-        return Change(state=state, node_states=node_states, summary=self._visitor.summary)
+        summary = self._visitor.summary and replace(self._visitor.summary, updated=ended)
+        return Change(state=state, node_states=node_states, summary=summary)
 
     def _in_order(self) -> dict[str, Record]:
         return {path: self._kept[path] for path in self._of.cast.paths() if path in self._kept}

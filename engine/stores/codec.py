@@ -20,8 +20,8 @@ from ..errors import DamagedStore
 from ..messages import JSON, NO_USAGE, Message, Role, ToolCall, Usage
 from ..session import Exchange, Record, Summary, Turn
 from .compact_json import Document, dump, parse, parse_document
+from .forgetting import DELETED, Words
 
-DELETED = "(deleted)"
 Made = TypeVar("Made")
 Refer: TypeAlias = Callable[[Message], int | None]
 Resolve: TypeAlias = Callable[[int], Turn | None]
@@ -115,25 +115,31 @@ def decode_summary(data: bytes) -> Summary:
     return _build(Summary, document)
 
 
-def without_run(data: bytes, run_id: str, run: int) -> bytes | None:
+def without_run(data: bytes, words: Words, run: int) -> bytes | None:
     """A record's document without the words of a deleted run; None if it had none of them."""
     document = parse_document(data)
     is_changed = False
     for exchange in document.get("exchanges", ()):
-        messages: list[Document] = []
-        for message in exchange["messages"]:
-            roles = [
-                role for role in _roles(message) if message.get(role, message.get("turn")) == run
-            ]
-            if roles:
-                messages += ({"role": role, "content": DELETED, "origin": run_id} for role in roles)
-            elif message.get("origin") == run_id:
-                messages.append(_emptied(message))
-            else:
-                messages.append(message)
-        is_changed = is_changed or messages != exchange["messages"]
-        exchange["messages"] = messages
+        kept = [each for message in exchange["messages"] for each in _cut(message, words, run)]
+        results = exchange.get("tool_results", [])
+        kept_results = [each for result in results for each in _cut(result, words, run)]
+        is_changed = is_changed or (kept, kept_results) != (exchange["messages"], results)
+        exchange["messages"] = kept
+        if results:
+            exchange["tool_results"] = kept_results
     return dump(document) if is_changed else None
+
+
+def _cut(message: Document, words: Words, run: int) -> list[Document]:
+    """A message of another run without the words of a deleted one; a pair of them is two."""
+    if roles := _roles(message):
+        if message.get(roles[0], message.get("turn")) != run:
+            return [message]
+        return [{"role": role, "content": DELETED, "origin": words.run_id} for role in roles]
+    if message.get("origin") == words.run_id:
+        return [_emptied(message)]
+    cut = words.cut_of(message["role"])
+    return [{**message, "content": cut(message["content"])}]
 
 
 def _emptied(message: Document) -> Document:

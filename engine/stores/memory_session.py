@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from ..messages import JSON, Message
 from ..session import Change, Head, Record, SessionInfo, SessionKey, Summary, Turn
-from .codec import DELETED, normal_mapping
+from .codec import normal_mapping
+from .forgetting import DELETED, Words
 
 
 @dataclass(slots=True)
@@ -84,11 +85,12 @@ class MemorySession:
         """Delete a run and its words; False if it is not there."""
         if run_id not in self.turns:
             return False
-        number = self.turns.pop(run_id).number
+        turn = self.turns.pop(run_id)
+        number, words = turn.number, Words.of(turn)
         self.records.pop(run_id, None)
         for records in self.records.values():
             for attempt, record in records.items():
-                records[attempt] = _without_run(record, run_id)
+                records[attempt] = _without_run(record, words)
         if number:
             self.done.remove(run_id)
             start = bisect_left(self.covers, number)
@@ -105,19 +107,21 @@ def plain_turn(turn: Turn) -> Turn:
     return replace(turn, given_state=normal_mapping(turn.given_state))
 
 
-def _without_run(record: Record, run_id: str) -> Record:
+def _without_run(record: Record, words: Words) -> Record:
     exchanges = tuple(
         replace(
             exchange,
-            messages=tuple(_without_words(message, run_id) for message in exchange.messages),
+            messages=tuple(_without_words(message, words) for message in exchange.messages),
+            tool_results=tuple(_without_words(result, words) for result in exchange.tool_results),
         )
         for exchange in record.exchanges
     )
     return replace(record, exchanges=exchanges)
 
 
-def _without_words(message: Message, run_id: str) -> Message:
-    if message.origin != run_id:
-        return message
-    calls = tuple(call.model_copy(update={"arguments": "{}"}) for call in message.tool_calls)
-    return message.model_copy(update={"content": DELETED, "tool_calls": calls})
+def _without_words(message: Message, words: Words) -> Message:
+    if message.origin == words.run_id:
+        calls = tuple(call.model_copy(update={"arguments": "{}"}) for call in message.tool_calls)
+        return message.model_copy(update={"content": DELETED, "tool_calls": calls})
+    cut = words.cut_of(message.role)
+    return message.model_copy(update={"content": cut(message.content)})

@@ -124,8 +124,9 @@ class Store(Protocol):
     async def delete_run(self, key: SessionKey, run_id: str) -> bool:
         """Delete a run and every word of it that the store knows of; False if there is none.
 
-        The numbers of other turns stay. Messages that later runs replayed from it read
-        `(deleted)`, and summaries that take its turn in go with it.
+        The numbers of other turns stay. Messages that other runs of the session replayed from it,
+        and its words in their system messages and tool results, read `(deleted)`; summaries that
+        take its turn in go with it. What other sessions were shown of it by a search stays.
         """
         ...
 

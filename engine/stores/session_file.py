@@ -18,6 +18,7 @@ from . import codec, disk
 from .catalogue import Catalogue, Place
 from .compact_json import Document, dump, parse_document
 from .compaction import compact, forget_torn
+from .forgetting import Words
 from .journal_file import JournalFile, Sync
 from .lease import already_done, gone
 from .line import Operation
@@ -196,6 +197,7 @@ class SessionFile:
         return place is not None
 
     def _deletion(self, run_id: str, place: Place) -> list[Operation]:
+        words = Words.of(self._turn(run_id, place))
         operations = [
             self._about_operation(self._about().get("name")),
             Operation("d", "runs", place.document),
@@ -206,12 +208,11 @@ class SessionFile:
                     operations.append(Operation("d", "nodes", record.document))
                     continue
                 text = self.journal.text(record.slot)
-                kept = codec.without_run(text, run_id, int(place.document))
+                kept = codec.without_run(text, words, int(place.document))
                 if kept is not None:
-                    key = record.slot.key
-                    operations.append(Operation("p", "nodes", record.document, key, kept))
-        number = self._catalogue.number_of.get(run_id, 0)
-        if number:
+                    where = (record.document, record.slot.key)
+                    operations.append(Operation("p", "nodes", *where, kept))
+        if number := self._catalogue.number_of.get(run_id, 0):
             covers = self._catalogue.covers
             operations += [
                 Operation("d", "summaries", self._catalogue.summaries[covered].document)
