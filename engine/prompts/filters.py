@@ -31,7 +31,7 @@ def fence(value: object, tag: str) -> str:
     """
     if not FENCE_TAG.fullmatch(tag):
         raise ValueError(f"fence tag {tag!r}: use small letters, digits, '_' and '-' only")
-    body = _fence_marks(tag).sub(r"&lt;\1", _written(value))
+    body = _fence_marks(tag).sub(r"&lt;\1", written(value))
     allow(len(body))
     return f"<{tag}>\n{body}\n</{tag}>"
 
@@ -74,8 +74,10 @@ def _plain(value: object) -> object:
     return plain
 
 
-def _written(value: object) -> str:
-    """A value as text: JSON where Python's own would be no text for a prompt."""
+def written(value: object) -> str:
+    """A value as text: JSON where Python's own would be no text for a prompt, nothing for None."""
+    if value is None:
+        return ""
     kind = type(value)
     is_whole = issubclass(kind, _WHOLE) or is_dataclass(kind)
     return tojson(value) if is_whole else as_text(value)
@@ -87,7 +89,7 @@ def bullets(values: Iterable[object]) -> str:
         raise TypeError("bullets: a text is not a list; put it in [ ]")
     lines: list[str] = []
     for value in values:
-        text = _written(value)
+        text = written(value)
         allow(len(text))
         lines += ("- ", text.replace("\n", "\n  "), "\n")
     return joined(lines[:-1])
@@ -113,5 +115,6 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "tojson": tojson,
     "bullets": bullets,
     "quote": quote,
+    "written": written,
     "truncate_chars": truncate_chars,
 }

@@ -41,6 +41,7 @@ _TEXTS = (
     *("upper", "lower", "title", "capitalize", "trim", "replace", "join", "string", "indent"),
     *("wordwrap", "truncate", "format", "e", "escape", "forceescape", "center", "urlencode"),
     *("striptags", "pprint", "filesizeformat", "xmlattr", "urlize", "safe", "truncate_chars"),
+    "written",
 )
 _SET_APART = ("fence", "tojson", "quote", "bullets")
 _GIVES: Mapping[str, Known] = {
@@ -56,8 +57,8 @@ _KEEPS = frozenset(
 )
 _PICKS = frozenset(("first", "last", "min", "max"))
 LOOP = "\0loop"
-_TAKES_NONE = frozenset(("tojson", "pprint", LOOP))
-_TAKES_RECORDS = frozenset(("fence", "bullets"))
+_TAKES_NONE = frozenset(("tojson", "pprint", "written", LOOP))
+_TAKES_RECORDS = frozenset(("fence", "bullets", "written"))
 _BY_ATTRIBUTE = frozenset(("map", "sort", "groupby", "sum", "unique", "join", "min", "max"))
 _BY_FIRST = frozenset(("selectattr", "rejectattr", "groupby"))
 _LISTS_OF_TEXT = frozenset(("split", "rsplit", "splitlines"))

@@ -368,3 +368,10 @@ def test_a_fence_tag_that_a_run_decides_is_checked_then() -> None:
 def test_nothing_random_can_be_said(name: str) -> None:
     assert name in str(failure(f"{{{{ [1] | {name} }}}}"))
     assert name in str(failure(f"{{{{ {name}() }}}}"))
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [("a", "a"), (None, ""), (0, "0"), ({"a": [1]}, '{"a": [1]}')]
+)
+def test_written_is_text_as_it_is_and_all_else_as_json(value: object, told: str) -> None:
+    assert text("[{{ v | written }}]", v=value) == f"[{told}]"

@@ -66,8 +66,11 @@ def test_what_is_rendered_is_what_a_run_sends() -> None:
 
 
 def test_a_session_is_described_by_its_summary_history_state_and_turns() -> None:
-    prompt = "{{ session.id }} {{ session.turns }} {{ session.summary }} {{ history.summary }}\n"
-    prompt += "{{ session.state.mood }} {{ user_id }} {{ node.state.seen }} {{ now }} {{ run.id }}"
+    prompt = "{{ session.id }} {{ session.turns }} {{ session.summary or '' }} "
+    prompt += "{{ history.summary or '' }}\n"
+    prompt += (
+        "{{ session.state.mood }} {{ user_id or '' }} {{ node.state.seen }} {{ now }} {{ run.id }}"
+    )
     nodes: dict[str, Node] = {
         "history": HistoryLoader(),
         "member": Member(prompt=prompt),
