@@ -20,7 +20,7 @@ from pydantic import Field
 
 from .context import Context, Result
 from .declared import Declared
-from .errors import Path
+from .errors import InputError, Path
 from .imports import reference
 from .messages import JSON
 from .policy import Ids, Join, ModelSpec, OnError, Retry, Seconds, Text, Timeout
@@ -129,7 +129,7 @@ class Node(Declared):
 
     async def run(self, context: Context) -> Result:
         """Do the node's work once; an exception means that it failed."""
-        raise NotImplementedError(f"the kind {self.kind!r} has no run method")
+        raise InputError(f"the kind {self.kind!r} has no run method; give it `async def run`")
 
     async def rehearse(self, context: Context) -> Result:
         """What the node does in a dry run: the same, where that touches nothing outside.

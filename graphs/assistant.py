@@ -168,7 +168,7 @@ class Assistant(Options):
         self.session(session_id, user_id=user_id).delete()
 
     def _declared(self) -> Graph:
-        raise NotImplementedError("make an Agent or a Team")
+        raise InputError("an Assistant is what both share; make an Agent or a Team")
 
     def _whose(self, user_id: str | None, session_id: str | None) -> dict[str, Any]:
         # An empty id is handed on, to be refused: it is not the same as none.

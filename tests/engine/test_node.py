@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from engine import Context, DefinitionError, Node
+from engine import Context, DefinitionError, InputError, Node
 from nodes import Member
 
 NOWHERE = cast("Context", None)
@@ -18,7 +18,7 @@ class Silent(Node):
 
 
 def test_a_kind_that_does_nothing_says_so() -> None:
-    with pytest.raises(NotImplementedError, match="the kind 'silent' has no run method"):
+    with pytest.raises(InputError, match="the kind 'silent' has no run method"):
         asyncio.run(Silent().run(NOWHERE))
 
 

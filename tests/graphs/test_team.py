@@ -564,5 +564,5 @@ def test_a_model_may_be_named_with_its_parameters() -> None:
 
 
 def test_what_is_neither_agent_nor_team_builds_nothing() -> None:
-    with pytest.raises(NotImplementedError, match="make an Agent or a Team"):
+    with pytest.raises(DefinitionError, match="make an Agent or a Team"):
         Assistant()
