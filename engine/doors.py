@@ -34,26 +34,37 @@ def result_of(make: Callable[[], Coroutine[object, object, Value]]) -> Value:
     return elsewhere.task.result()
 
 
-class Door(Generic[Owner, Facts, Value]):
-    """The method of an object for scripts, made of the async one: `name = Door(aname)`."""
+def door(
+    method: Callable[Concatenate[Owner, Facts], Coroutine[object, object, Value]],
+) -> Callable[Concatenate[Owner, Facts], Value]:
+    """The method for scripts, made of the async one: `name = door(aname)`."""
 
-    def __init__(
-        self, method: Callable[Concatenate[Owner, Facts], Coroutine[object, object, Value]]
-    ) -> None:
-        self._method = method
-        self.__doc__ = method.__doc__
+    @wraps(method)
+    def through(owner: Owner, *args: Facts.args, **facts: Facts.kwargs) -> Value:
+        return result_of(lambda: method(owner, *args, **facts))
 
-    def __get__(self, owner: Owner, kind: type[Owner]) -> Callable[Facts, Value]:
-        def through(*args: Facts.args, **facts: Facts.kwargs) -> Value:
-            return result_of(lambda: self._method(owner, *args, **facts))
-
-        return through
+    return _named(through, method)
 
 
-async def told(turning: Turning) -> AsyncGenerator[Event]:
+def stream_door(
+    method: Callable[Concatenate[Owner, Facts], AsyncGenerator[Event]],
+) -> Callable[Concatenate[Owner, Facts], Iterator[Event]]:
+    """The same for a method that gives events; ending the loop over them early cancels the run."""
+
+    @wraps(method)
+    def through(owner: Owner, *args: Facts.args, **facts: Facts.kwargs) -> Iterator[Event]:
+        events = method(owner, *args, **facts)
+        return events_of(lambda: events)
+
+    return _named(through, method)
+
+
+async def told(
+    make: Callable[[Listener], Coroutine[object, object, Run]],
+) -> AsyncGenerator[Event]:
     """The events of a run as they happen; closing the generator cancels the run."""
     events: asyncio.Queue[Event | None] = asyncio.Queue()
-    run = asyncio.create_task(turning.run(events.put_nowait), name="teamgraph run")
+    run = asyncio.create_task(make(events.put_nowait), name="teamgraph run")
     run.add_done_callback(lambda _: events.put_nowait(None))
     try:
         while (event := await events.get()) is not None:
@@ -85,6 +96,14 @@ def events_of(make: Callable[[], AsyncGenerator[Event]]) -> Iterator[Event]:
     finally:
         elsewhere.end()
     elsewhere.task.result()
+
+
+def _named(through: Door, method: Callable[..., object]) -> Door:
+    """The door under its plain name, with what the method says of itself."""
+    name = method.__name__.removeprefix("a")
+    through.__name__ = name
+    through.__qualname__ = method.__qualname__.replace(method.__name__, name)
+    return through
 
 
 class _Elsewhere(Generic[Value]):

@@ -127,10 +127,10 @@ class NoModelError(ModelError):
 
 
 class AnswerError(ModelError):
-    """A model answered, but not with what was asked for; asking again may help."""
+    """A model answered, but not with what was asked for; asking again mostly helps."""
 
-    def __init__(self, message: str, *, model: str) -> None:
-        super().__init__(message, model=model, retryable=True)
+    def __init__(self, message: str, *, model: str, retryable: bool = True) -> None:
+        super().__init__(message, model=model, retryable=retryable)
 
 
 class StoreError(TeamgraphError):
