@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .context import Choice, Context, Exchanged, History, Result, Upstream
     from .declared import Declared
+    from .doors import door, stream_door
     from .errors import (
         AnswerError,
         BudgetExceeded,
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
     from .runner import Runner
     from .session import Called, Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
     from .sessions import Metrics, Session
-    from .stores import MemoryStore, Store, TinyDBStore
+    from .stores import MemoryStore, Policy, Store, TinyDBStore
     from .tools import Toolbox, ToolContext, Tools
 else:
 
@@ -92,8 +93,8 @@ else:
 # From the ground up, so that a name is found where it is made, and little above it is imported.
 _HOMES = (
     *("errors", "messages", "session", "past", "declared", "imports", "events", "context"),
-    *("placeholder", "policy", "tools", "node", "plan", "graph", "stores", "models", "sessions"),
-    *("runner", "rendering"),
+    *("placeholder", "policy", "tools", "node", "plan", "graph", "stores", "models", "doors"),
+    *("sessions", "runner", "rendering"),
 )
 
 __all__ = [
@@ -143,6 +144,7 @@ __all__ = [
     "Past",
     "Path",
     "Plan",
+    "Policy",
     "Problem",
     "PromptError",
     "PromptRendered",
@@ -187,6 +189,8 @@ __all__ = [
     "Upstream",
     "Usage",
     "closest",
+    "door",
     "reference",
     "stand_in",
+    "stream_door",
 ]

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing, suppress
 from contextvars import copy_context
+from functools import update_wrapper
+from inspect import signature
 from queue import SimpleQueue
 from threading import Event as ThreadEvent
 from threading import Thread
 from typing import Concatenate, Generic, ParamSpec, TypeVar
 
-from .events import Event
-from .turning import Turning
+from .events import Event, Listener
+from .session import Run
 
 Value = TypeVar("Value")
 Owner = TypeVar("Owner")
@@ -37,13 +39,13 @@ def result_of(make: Callable[[], Coroutine[object, object, Value]]) -> Value:
 def door(
     method: Callable[Concatenate[Owner, Facts], Coroutine[object, object, Value]],
 ) -> Callable[Concatenate[Owner, Facts], Value]:
-    """The method for scripts, made of the async one: `name = door(aname)`."""
+    """Make the method for scripts of the async one, which is called the same after an `a`."""
 
-    @wraps(method)
-    def through(owner: Owner, *args: Facts.args, **facts: Facts.kwargs) -> Value:
+    def through(owner: Owner, /, *args: Facts.args, **facts: Facts.kwargs) -> Value:
         return result_of(lambda: method(owner, *args, **facts))
 
-    return _named(through, method)
+    _name(through, method)
+    return through
 
 
 def stream_door(
@@ -51,12 +53,14 @@ def stream_door(
 ) -> Callable[Concatenate[Owner, Facts], Iterator[Event]]:
     """The same for a method that gives events; ending the loop over them early cancels the run."""
 
-    @wraps(method)
-    def through(owner: Owner, *args: Facts.args, **facts: Facts.kwargs) -> Iterator[Event]:
+    def through(owner: Owner, /, *args: Facts.args, **facts: Facts.kwargs) -> Iterator[Event]:
         events = method(owner, *args, **facts)
         return events_of(lambda: events)
 
-    return _named(through, method)
+    _name(through, method)
+    shown = signature(method).replace(return_annotation="Iterator[Event]")
+    vars(through)["__signature__"] = shown
+    return through
 
 
 async def told(
@@ -98,12 +102,12 @@ def events_of(make: Callable[[], AsyncGenerator[Event]]) -> Iterator[Event]:
     elsewhere.task.result()
 
 
-def _named(through: Door, method: Callable[..., object]) -> Door:
-    """The door under its plain name, with what the method says of itself."""
-    name = method.__name__.removeprefix("a")
-    through.__name__ = name
-    through.__qualname__ = method.__qualname__.replace(method.__name__, name)
-    return through
+def _name(through: Callable[..., object], method: Callable[..., object]) -> None:
+    """Show a door under its plain name; what the method says of itself holds for both."""
+    update_wrapper(through, method)
+    through.__name__ = method.__name__.removeprefix("a")
+    place, dot, _ = method.__qualname__.rpartition(".")
+    through.__qualname__ = f"{place}{dot}{through.__name__}"
 
 
 class _Elsewhere(Generic[Value]):

@@ -14,7 +14,7 @@ from typing import TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
-from .doors import Door
+from .doors import door
 from .errors import InputError, NotFound
 from .messages import JSON, NO_USAGE, Message, Usage
 from .session import Change, Head, Record, Run, SessionKey, Summary, Turn
@@ -160,20 +160,20 @@ class Session:
         if exported.name is not None:
             await self.store.rename(self.key, exported.name)
 
-    head = Door(ahead)
-    history = Door(ahistory)
-    messages = Door(amessages)
-    runs = Door(aruns)
-    run = Door(arun)
-    summary = Door(asummary)
-    state = Door(astate)
-    name = Door(aname)
-    rename = Door(arename)
-    metrics = Door(ametrics)
-    delete = Door(adelete)
-    delete_run = Door(adelete_run)
-    export = Door(aexport)
-    restore = Door(arestore)
+    head = door(ahead)
+    history = door(ahistory)
+    messages = door(amessages)
+    runs = door(aruns)
+    run = door(arun)
+    summary = door(asummary)
+    state = door(astate)
+    name = door(aname)
+    rename = door(arename)
+    metrics = door(ametrics)
+    delete = door(adelete)
+    delete_run = door(adelete_run)
+    export = door(aexport)
+    restore = door(arestore)
 
     async def _all_runs(self) -> list[Turn]:
         await self.ahead()
