@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import time
 from uuid import uuid4
 
@@ -16,13 +17,11 @@ from .errors import InputError, closest, listed
 from .events import Listener
 from .messages import NO_USAGE
 from .outdated import changed, outdated
+from .paging import every
 from .resuming import Sought
 from .session import Change, Record, Run, SessionKey, Turn
 from .stores import Store
 from .turning import Turning
-
-PAGE = 100
-"""Runs that are looked through at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +110,10 @@ class Fork:
         return [turn for turn in turns if turn.number < end]
 
     async def _begun_after(self, run: Run) -> AsyncIterator[Turn]:
-        looked_at = 0
-        while page := await self.store.runs(run.key, limit=PAGE, offset=looked_at):
-            for turn in page:
-                if turn.run_id == run.run_id:
-                    return
-                yield turn
-            looked_at += len(page)
+        async for turn in every(partial(self.store.runs, run.key)):
+            if turn.run_id == run.run_id:
+                return
+            yield turn
 
     def _in_order(self, records: Mapping[str, Record]) -> list[Record]:
         """The records of a turn as they count: in the graph's order, strangers to it at the end."""

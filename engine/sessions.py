@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,12 +18,11 @@ from pydantic_core import to_jsonable_python
 from .doors import door
 from .errors import InputError, NotFound
 from .messages import JSON, NO_USAGE, Message, Usage
+from .paging import every
 from .session import Change, Head, Record, Run, SessionKey, Summary, Turn
 from .stores import Store
 
 VERSION = 1
-PAGE = 100
-"""Runs that are read at once where all of them count."""
 Fact = TypeVar("Fact")
 
 
@@ -177,10 +177,7 @@ class Session:
 
     async def _all_runs(self) -> list[Turn]:
         await self.ahead()
-        turns: list[Turn] = []
-        while page := await self.store.runs(self.key, limit=PAGE, offset=len(turns)):
-            turns += page
-        return turns
+        return [turn async for turn in every(partial(self.store.runs, self.key))]
 
     def _not_found(self) -> NotFound:
         user = self.key.user_id

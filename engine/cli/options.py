@@ -14,7 +14,8 @@ from typing import Annotated, TextIO, TypeAlias
 import typer
 
 from ..graph import Graph
-from ..stores import SkippedSession, Store, TinyDBStore, TornTail
+from ..runner import Runner
+from ..stores import Policy, SkippedSession, Store, TinyDBStore, TornTail
 from .screen import Tone, note
 from .settings import DEFAULT_STORE, settings_of
 
@@ -115,7 +116,8 @@ class Storing:
 
     def words(self) -> list[str]:
         """The same options as words of a command."""
-        return ["--store", str(self.store)] if self.store is not None else []
+        named = self.store is not None or os.environ.get("TEAMGRAPH_STORE")
+        return ["--store", str(self.folder)] if named else []
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,18 @@ class Modelling:
 
 @dataclass(frozen=True)
 class Means(Storing, Modelling):
-    """What a run is made with: where it is kept, and which model answers."""
+    """What a run is made with: where it is kept, which model answers, whether it waits."""
+
+    busy: Annotated[
+        Policy,
+        typer.Option(
+            help="While another turn of the session is under way: wait, fail, or go on beside it."
+        ),
+    ] = "serialize"
+
+    def runner(self, graph: Graph, store: Store) -> Runner:
+        """What runs the graph with these means."""
+        return Runner(graph, store=store, model=self.model, busy=self.busy)
 
     def words(self) -> list[str]:
         """The same options as words of a command."""
