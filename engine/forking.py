@@ -110,7 +110,8 @@ class Fork:
         return [turn for turn in turns if turn.number < end]
 
     async def _begun_after(self, run: Run) -> AsyncIterator[Turn]:
-        async for turn in every(partial(self.store.runs, run.key)):
+        runs = every(partial(self.store.runs, run.key))
+        async for turn in runs:  # pragma: no branch - the run is one of them
             if turn.run_id == run.run_id:
                 return
             yield turn

@@ -122,7 +122,7 @@ class Visitor:
         visit = Visit(node_id, records, self._attempts(node_id), started=time())
         error: Exception = InputError("nothing was attempted")
         for spec in self.cast.models.get(node_id, (NO_MODEL,)):
-            for made in count(1):
+            for made in count(1):  # pragma: no branch - it has no end
                 visit.attempt += 1
                 self.tell(NodeStarted, node_id, visit.attempt, node.kind)
                 try:
