@@ -91,14 +91,14 @@ class Fork:
         for turn in await self._turns_before(run):
             number += 1
             while number < turn.number:
-                await self._leave_out(key, number)
+                await self._leave_out(key)
                 number += 1
             kept = await self.store.run(run.key, turn.run_id)
             records = self._in_order(kept.records) if kept is not None else []
             summary = await self.store.summary(run.key, until=number)
             if summary is not None and summary.covers < number:
                 summary = None  # an earlier turn wrote it
-            change = Change.made_by(turn, records, summary, number - 1)
+            change = replace(Change.of(turn, records), summary=summary)
             await self._keep(key, turn, records, change)
 
     async def _turns_before(self, run: Run) -> list[Turn]:
@@ -121,10 +121,10 @@ class Fork:
         known = [path for path in self.cast.paths() if path in records]
         return [records[path] for path in dict.fromkeys([*known, *records])]
 
-    async def _leave_out(self, key: SessionKey, number: int) -> None:
+    async def _leave_out(self, key: SessionKey) -> None:
         """Pass over the number of a turn that was deleted."""
         nobody = Turn(run_id=uuid4().hex, input="(deleted)", status="done")
-        await self._keep(key, nobody, (), Change(turns=number - 1))
+        await self._keep(key, nobody, (), Change())
         await self.store.delete_run(key, nobody.run_id)
 
     async def _keep(

@@ -199,10 +199,8 @@ class Change:
     turns: int | None = None
 
     @classmethod
-    def made_by(
-        cls, turn: Turn, records: Iterable[Record], summary: Summary | None, turns: int
-    ) -> Change:
-        """What a turn does with these records, which come in the order in which they count."""
+    def of(cls, turn: Turn, records: Iterable[Record]) -> Change:
+        """The keys that a run sets: those it was given, then those of its nodes."""
         state: dict[str, JSON] = dict(turn.given_state or {})
         node_states: dict[str, Mapping[str, JSON]] = {}
         for record in records:
@@ -210,7 +208,7 @@ class Change:
                 state.update(record.session_state)
             if record.state is not None:
                 node_states[record.node] = record.state
-        return cls(state, node_states, summary, turns)
+        return cls(state, node_states)
 
     def summary_at(self, number: int) -> Summary | None:
         """The summary, if it counts for the turn that has this number."""

@@ -183,7 +183,8 @@ class _Turn:
         turn = self._ended("done", answer=answer)
         written = self._visitor.summary
         summary = written and replace(written, updated=turn.ended)
-        change = Change.made_by(turn, records.values(), summary, self._lease.head.turns)
+        change = Change.of(turn, records.values())
+        change = replace(change, summary=summary, turns=self._lease.head.turns)
         turn = await _undisturbed(self._of.store.finish(self._lease, turn, change))
         return Run(self._of.key, turn, records)
 
