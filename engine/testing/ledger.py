@@ -5,7 +5,7 @@ Under pytest-xdist each worker keeps one, and the first process puts them togeth
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -26,7 +26,8 @@ class Ledger:
 
     `root` is the folder that files are shown relative to. `named` are the files that cases name,
     by the folder of their suite; `unsure` are the folders of which not every case is known, since
-    some were left out or failed.
+    some were left out or failed. `written` are new, `changed` were another text before; both, and
+    those `deleted`, as they are shown.
     """
 
     root: Path
@@ -34,6 +35,7 @@ class Ledger:
     named: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     unsure: set[str] = field(default_factory=set[str])
     written: set[str] = field(default_factory=set[str])
+    changed: set[str] = field(default_factory=set[str])
     deleted: set[str] = field(default_factory=set[str])
 
     def name(self, file: Path) -> None:
@@ -56,7 +58,7 @@ class Ledger:
         if self.is_updating:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(text.encode("utf-8"))
-            self.written.add(shown)
+            (self.written if stored is None else self.changed).add(shown)
         elif stored is None:
             raise Mismatch(f"there is no snapshot {shown} yet:\n\n{text}\nwrite it with: {HOW}")
         else:
@@ -91,12 +93,19 @@ class Ledger:
         inside = file.is_relative_to(self.root)
         return (file.relative_to(self.root) if inside else file).as_posix()
 
+    def told(self) -> Iterator[str]:
+        """What an update did, a line for each snapshot."""
+        done = {"written": self.written, "changed": self.changed, "deleted": self.deleted}
+        for what, shown in done.items():
+            yield from (f"prompt snapshot {what}: {one}" for one in sorted(shown))
+
     def plain(self) -> dict[str, object]:
         """The ledger as one process hands it to another."""
         return {
             "named": {folder: sorted(names) for folder, names in self.named.items()},
             "unsure": sorted(self.unsure),
             "written": sorted(self.written),
+            "changed": sorted(self.changed),
         }
 
     def take(self, plain: dict[str, object]) -> None:
@@ -105,6 +114,7 @@ class Ledger:
             self.named.setdefault(folder, set()).update(names)
         self.unsure.update(cast("list[str]", plain["unsure"]))
         self.written.update(cast("list[str]", plain["written"]))
+        self.changed.update(cast("list[str]", plain["changed"]))
 
 
 def _is_orphan(folder: Path) -> bool:

@@ -1,0 +1,44 @@
+"""The cases of a file, held against their snapshots: by pytest, and by `prompts update`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import TeamgraphError
+from .ledger import Ledger, Mismatch
+from .snapshot import snapshot
+from .suite import Case, Suite, folder_of
+
+
+def noted_suite(file: Path, ledger: Ledger) -> Suite:
+    """Read a case file, and note the snapshots that its cases have, whether or not they are held.
+
+    Raises `DefinitionError`; then its snapshots count as in use.
+    """
+    folder = str(folder_of(file))
+    ledger.named.setdefault(folder, set())
+    try:
+        suite = Suite.read(file)
+    except TeamgraphError:
+        ledger.unsure.add(folder)
+        raise
+    for case in suite.cases:
+        if case.snapshot is not None:
+            ledger.name(case.snapshot)
+    return suite
+
+
+def hold(case: Case, ledger: Ledger) -> None:
+    """Render a case, expect, compare; raises `Mismatch` with all that is wrong.
+
+    Raises `InputError` or `RunError` if the case cannot be rendered.
+    """
+    rendering = case.render()
+    wrong = case.misses(rendering)
+    if case.snapshot is not None:
+        try:
+            ledger.compare(case.snapshot, snapshot(rendering, case.name))
+        except Mismatch as error:
+            wrong.append(str(error))
+    if wrong:
+        raise Mismatch("\n".join(wrong))
