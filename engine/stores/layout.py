@@ -51,6 +51,16 @@ class Layout:
         name = prompt_hash if _HASH.fullmatch(prompt_hash) else _name("prompt", prompt_hash)
         return self.root / "prompts" / f"{name}.json"
 
+    def prompt_hashes(self) -> list[str]:
+        """The hashes of all templates whose sources are kept."""
+        directory = self.root / "prompts"
+        try:
+            return [path.stem for path in directory.iterdir() if path.suffix == ".json"]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise disk.failure(error, directory) from error
+
     def journals(self, user_id: str | None) -> list[Path]:
         """The journals of a user, the one with the latest activity first."""
         found: list[tuple[int, str]] = []

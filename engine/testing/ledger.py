@@ -93,11 +93,15 @@ class Ledger:
         inside = file.is_relative_to(self.root)
         return (file.relative_to(self.root) if inside else file).as_posix()
 
+    def done(self) -> dict[str, list[str]]:
+        """The snapshots that an update touched, by what became of them."""
+        touched = {"written": self.written, "changed": self.changed, "deleted": self.deleted}
+        return {what: sorted(shown) for what, shown in touched.items()}
+
     def told(self) -> Iterator[str]:
         """What an update did, a line for each snapshot."""
-        done = {"written": self.written, "changed": self.changed, "deleted": self.deleted}
-        for what, shown in done.items():
-            yield from (f"prompt snapshot {what}: {one}" for one in sorted(shown))
+        for what, shown in self.done().items():
+            yield from (f"prompt snapshot {what}: {one}" for one in shown)
 
     def plain(self) -> dict[str, object]:
         """The ledger as one process hands it to another."""

@@ -30,6 +30,7 @@ from ..placeholder import quoted
 from ..policy import Ids
 from ..rehearsable import MESSAGE
 from ..rendering import RenderedNode, Rendering, Said, Scene, render, render_all
+from ..settings import make_importable, settings_of
 from ..yaml_file import Document
 from .ledger import FOLDER
 from .snapshot import slug
@@ -83,7 +84,10 @@ class Declaring(Declared):
 
 
 class CaseFile(Declared):
-    """The whole file; `prompts` are folders of templates, `allow` packages that it may name."""
+    """The whole file; `prompts` are folders of templates, `allow` packages that it may name.
+
+    Both come on top of what the project's `[tool.teamgraph]` says.
+    """
 
     graph: str
     prompts: Ids = ()
@@ -158,12 +162,7 @@ class _Reading:
         if isinstance(defaults, dict) and isinstance(cases, dict):
             data["cases"] = {name: _merged(defaults, case) for name, case in cases.items()}
         declared = CaseFile(**data)
-        home = self.file.parent
-        graph = Graph.load(
-            _plain(home / declared.graph),
-            prompt_dirs=[_plain(home / folder) for folder in declared.prompts],
-            allow=declared.allow,
-        )
+        graph = self._graph(declared)
         written = [
             self._case(graph, name, case, ("cases", name)) for name, case in declared.cases.items()
         ]
@@ -174,6 +173,21 @@ class _Reading:
             raise DefinitionError([Problem("C002", text)])
         self._check_names(found)
         return Suite(self.file, tuple(found))
+
+    def _graph(self, declared: CaseFile) -> Graph:
+        """The graph, read with what the file says and the project says of all its graphs."""
+        home = self.file.parent
+        settings = settings_of(home.absolute())
+        if settings.allow:
+            make_importable(settings.folder)
+        return Graph.load(
+            _plain(home / declared.graph),
+            prompt_dirs=[
+                *(_plain(home / folder) for folder in declared.prompts),
+                *settings.prompts,
+            ],
+            allow=[*declared.allow, *settings.allow],
+        )
 
     def _case(self, graph: Graph, name: str, declared: Declaring, path: Keys) -> Case:
         for node_id in declared.expect:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import TeamgraphError
@@ -42,3 +44,41 @@ def hold(case: Case, ledger: Ledger) -> None:
             wrong.append(str(error))
     if wrong:
         raise Mismatch("\n".join(wrong))
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What became of the snapshots of case files; `wrong` is what did not hold, case by case."""
+
+    ledger: Ledger
+    cases: int
+    wrong: tuple[str, ...]
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether any snapshot is not as it was."""
+        return any(self.ledger.told())
+
+
+def update(files: Iterable[Path], root: Path) -> Update:
+    """Write the snapshots that are new or changed, delete those that no case names any more.
+
+    `root` is the folder that files are shown relative to. Snapshots of test modules stay.
+    """
+    ledger = Ledger(root, is_updating=True)
+    cases = 0
+    wrong: list[str] = []
+    for file in files:
+        try:
+            suite = noted_suite(file.absolute(), ledger)
+        except TeamgraphError as error:
+            wrong.append(str(error))
+            continue
+        for case in suite.cases:
+            cases += 1
+            try:
+                hold(case, ledger)
+            except (Mismatch, TeamgraphError) as error:
+                wrong.append(f"{ledger.shown(suite.file)}:{case.line}: {case.name}: {error}")
+    ledger.delete(ledger.unused())
+    return Update(ledger, cases, tuple(wrong))
