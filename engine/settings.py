@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -68,10 +68,18 @@ def _read(file: Path) -> Settings:
     return Settings(
         folder=file.parent,
         allow=tuple(_texts(file, named, "allow")),
-        prompts=tuple(file.parent / folder for folder in _texts(file, named, "prompts")),
+        prompts=tuple(_folders(file, _texts(file, named, "prompts"))),
         store=file.parent / store if store else None,
         model=model,
     )
+
+
+def _folders(file: Path, named: Iterable[str]) -> Iterator[Path]:
+    for name in named:
+        folder = file.parent / name
+        if not folder.is_dir():
+            raise InputError(f"{file}: [tool.teamgraph] prompts: there is no folder {name!r} here")
+        yield folder
 
 
 def _text(file: Path, table: Mapping[str, object], key: str) -> str | None:

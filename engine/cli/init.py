@@ -52,8 +52,8 @@ def init(
     `pytest`, `teamgraph check` and `teamgraph run` work there at once. A file that is there is
     never overwritten.
     """
-    if not model.strip():
-        raise InputError("--model is empty; name one, as in openai/gpt-5-mini, local or echo")
+    if not (model.strip() and model.isprintable()):
+        raise InputError(f"--model: {model!r} is no id; name one, such as openai/gpt-5-mini")
     name = _name(folder)
     files = _project(name, model)
     _write(files, folder)
@@ -76,7 +76,7 @@ def _name(folder: Path) -> str:
 
 def _project(name: str, model: str) -> Mapping[str, bytes]:
     """The files of a new project by their paths, with the snapshots of its prompts."""
-    given = {"name": name, "model": json_text.dumps(model)[1:-1]}
+    given = {"name": name, "model": json_text.dumps(model, ensure_ascii=False)[1:-1]}
     with TemporaryDirectory() as place:
         home = Path(place)
         for path in _files(_STARTER):

@@ -62,7 +62,13 @@ class Reading:
     ] = None
     prompts: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="A folder of templates; repeatable.", show_default=False),
+        typer.Option(
+            metavar="DIR",
+            help="A folder of templates; repeatable.",
+            exists=True,
+            file_okay=False,
+            show_default=False,
+        ),
     ] = None
 
     def graph(self, file: Path) -> Graph:

@@ -210,8 +210,10 @@ class Prompts:
     def _check(self, name: str) -> list[Problem]:
         found = self._find(name)
         if found is None:
+            near = self._sources.near(name)
             told = f"there is no template {name!r}"
-            return [Problem("P001", told, suggestion=self._sources.near(name))]
+            told += "" if near else " in the graph's folders (prompts/ beside it) or built in"
+            return [Problem("P001", told, suggestion=near)]
         if isinstance(found, Problem):
             return [found]
         try:

@@ -95,7 +95,39 @@ def test_a_graph_without_routers_has_one_way(tmp_path: Path) -> None:
         ),
         (
             "graph: team.yaml\nauto: routes\ndefaults: {assume: {ruter: x}}\n",
-            ["2:7: assume: graph 'team' has no node 'ruter'; did you mean 'router'?"],
+            ["3:21: assume: graph 'team' has no node 'ruter'; did you mean 'router'?"],
+        ),
+        (
+            "graph: team.yaml\nauto: routes\ndefaults: {session: {sumary: x}}\n",
+            ["2:7: session: there is no 'sumary' in it; did you mean 'summary'?"],
+        ),
+        (
+            "graph: team.yaml\ncases:\n"
+            "  a: {expect: {xyz: skipped}, assume: {router: frnch, german: Hallo}}\n"
+            "  b: {assume: {ruter: x}}\n",
+            [
+                "3:16: graph 'team' has no node 'xyz'; it has router, french, german",
+                "3:40: assume: node 'router' has no route 'frnch'; did you mean 'french'?",
+                "4:16: assume: graph 'team' has no node 'ruter'; did you mean 'router'?",
+            ],
+        ),
+        (
+            "graph: team.yaml\ndefaults: {histroy: [], expect: {xyz: skipped}}\n"
+            "cases:\n  a: {inptu: x}\n  b: {}\n",
+            ["2:12: unknown key 'histroy'", "4:7: unknown key 'inptu'"],
+        ),
+        (
+            "graph: team.yaml\ndefaults: {assume: {ruter: x}}\n"
+            "cases:\n  a: {assume: {router: french}}\n  b: {assume: {ruter: y}}\n",
+            ["2:21: assume: graph 'team' has no", "5:16: assume: graph 'team' has no"],
+        ),
+        (
+            "graph: teem.yaml\nauto: routes\n",
+            ["1:8: there is no graph file 'teem.yaml'"],
+        ),
+        (
+            "graph: team.yaml\nauto: routes\nprompts: [., texts]\n",
+            ["3:14: there is no folder 'texts'"],
         ),
     ],
 )
