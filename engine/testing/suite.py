@@ -124,17 +124,16 @@ class _Reading:
         if not file.is_file():
             text = f"there is no graph file {declared.graph!r}; paths are relative to this file"
             raise DefinitionError([Problem("C001", text, path=("graph",))])
-        folders = [_plain(home / folder) for folder in declared.prompts]
-        for index, folder in enumerate(folders):
-            if not folder.is_dir():
-                text = f"there is no folder {declared.prompts[index]!r}; paths are relative to this file"
+        for index, named in enumerate(declared.prompts):
+            if not (home / named).is_dir():
+                text = f"there is no folder {named!r}; paths are relative to this file"
                 raise DefinitionError([Problem("C001", text, path=("prompts", index))])
         settings = settings_of(home.absolute())
         if settings.allow:
             make_importable(settings.folder)
         return Graph.load(
             file,
-            prompt_dirs=[*folders, *settings.prompts],
+            prompt_dirs=[*(_plain(home / named) for named in declared.prompts), *settings.prompts],
             allow=[*declared.allow, *settings.allow],
         )
 
