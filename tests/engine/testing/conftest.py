@@ -48,6 +48,9 @@ class Project:
     def write(self, name: str, text: str) -> Path:
         return written(self.folder, text, name=name)
 
+    def read(self, name: str) -> str:
+        return (self.folder / name).read_text(encoding="utf-8")
+
     def pytest(self, *words: str) -> Done:
         point = "engine.testing.plugin"
         is_installed = any(one.value == point for one in entry_points(group="pytest11"))

@@ -226,22 +226,3 @@ def test_without_a_prompt_the_engine_is_not_imported(project: Project) -> None:
     for words in ([], ["-n", "1"]):
         done = project.pytest(*words)
         assert done.code == 0, done.text
-
-
-def test_it_works_beside_another_plug_in_for_snapshots(project: Project) -> None:
-    project.write(
-        "conftest.py",
-        """\
-        import pytest
-
-        def pytest_addoption(parser):
-            parser.addoption("--snapshot-update", action="store_true")
-
-        @pytest.fixture
-        def snapshot():
-            return lambda value: None
-        """,
-    )
-    project.write("test_it.py", MODULE.replace("def test_two(", "def test_two(snapshot, "))
-    assert project.pytest("--prompts-update").code == 0
-    assert project.pytest("--snapshot-update").code == 0
