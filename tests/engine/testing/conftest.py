@@ -55,7 +55,8 @@ class Project:
         point = "engine.testing.plugin"
         is_installed = any(one.value == point for one in entry_points(group="pytest11"))
         plugin = [] if is_installed else ["-p", point]
-        kept = {name: text for name, text in os.environ.items() if name not in ("CI", "COLUMNS")}
+        ours = ("CI", "COLUMNS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT")
+        kept = {name: text for name, text in os.environ.items() if name not in ours}
         path = os.pathsep.join([str(ROOT), kept.get("PYTHONPATH", "")])
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *plugin, *words],

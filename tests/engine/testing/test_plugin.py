@@ -173,7 +173,7 @@ def test_expectations_are_told_all_at_once(project: Project) -> None:
               router: skipped
           b:
             snapshot: false
-            assume: {router: nowhere}
+            assume: {french: [1]}
         """
     project.write("talk.prompts.yaml", cases)
     done = project.pytest()
@@ -186,7 +186,7 @@ def test_expectations_are_told_all_at_once(project: Project) -> None:
         "tokens, more than 2",
         "german: it was skipped (router chose french), but a prompt is expected",
         "router: it runs, but is expected to be skipped",
-        "assume: node 'router' has no route 'nowhere'",
+        "assume: node 'french' answers with text, not with [1]",
     ):
         assert told in done.text
     assert "Traceback" not in done.text
