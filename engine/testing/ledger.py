@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+from ..errors import InputError
 from .snapshot import difference
 
 FOLDER = "__prompts__"
@@ -43,26 +44,29 @@ class Ledger:
         self.named.setdefault(str(file.parent), set()).add(file.name)
 
     def compare(self, file: Path, text: str) -> None:
-        """Raise `Mismatch` unless the snapshot says this; when updating, write it instead."""
+        """Raise `Mismatch` unless the snapshot says this; when updating, write it instead.
+
+        Raises `InputError` if it cannot be read or written.
+        """
         __tracebackhide__ = True
         self.name(file)
         shown = self.shown(file)
         try:
-            stored = file.read_bytes().decode("utf-8").replace("\r\n", "\n")
-        except FileNotFoundError:
-            stored = None
-        except UnicodeDecodeError:
-            stored = ""
-        if stored == text:
-            return
-        if self.is_updating:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(text.encode("utf-8"))
-            (self.written if stored is None else self.changed).add(shown)
-        elif stored is None:
+            stored = _stored(file)
+            if stored == text:
+                return
+            if self.is_updating:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(text.encode("utf-8"))
+                (self.written if stored is None else self.changed).add(shown)
+                return
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            told = f"{shown}: the snapshot cannot be read or written: {reason}; see what lies there"
+            raise InputError(told) from error
+        if stored is None:
             raise Mismatch(f"there is no snapshot {shown} yet:\n\n{text}\nwrite it with: {HOW}")
-        else:
-            raise Mismatch(f"{difference(stored, text, shown)}\n\naccept it with: {HOW}")
+        raise Mismatch(f"{difference(stored, text, shown)}\n\naccept it with: {HOW}")
 
     def unused(self) -> list[Path]:
         """The snapshots that no case names, as far as that is sure."""
@@ -119,6 +123,16 @@ class Ledger:
         self.unsure.update(cast("list[str]", plain["unsure"]))
         self.written.update(cast("list[str]", plain["written"]))
         self.changed.update(cast("list[str]", plain["changed"]))
+
+
+def _stored(file: Path) -> str | None:
+    """The snapshot, None if there is none; bytes that are no text are no snapshot of ours."""
+    try:
+        return file.read_bytes().decode("utf-8").replace("\r\n", "\n")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        return ""
 
 
 def _is_orphan(folder: Path) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from .. import yaml_file
-from ..errors import DefinitionError, InputError, Problem
+from ..errors import DefinitionError, InputError, Problem, RunError
 from ..errors import Path as Keys
 from ..graph import Graph
 from ..messages import JSON
@@ -160,7 +160,7 @@ class _Reading:
         )
         try:
             ways = render_all(graph, full)
-        except InputError as error:
+        except (InputError, RunError) as error:
             raise DefinitionError([Problem("C004", str(error), path=("auto",))]) from error
         for way in ways:
             assume = {**full.assume, **way.routes}

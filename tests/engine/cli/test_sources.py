@@ -61,9 +61,10 @@ def test_messages_stand_with_the_templates_that_they_were_made_of(
 
 def test_a_template_that_several_prompts_share_is_shown_once(project: Project) -> None:
     project.write("prompts/lead.jinja", OWN)
-    graph = "name: two\nnodes:\n  a: {}\n  b: {prompt: lead.jinja, needs: a}\noutput: b\n"
-    project.write("two.yaml", graph)
-    told = shown(project, asked(project, "two.yaml"), "--prompt")
+    nodes = "  a: {}\n  b: {prompt: lead.jinja, needs: a}\n  c: {needs: b}\n"
+    project.write("three.yaml", f"name: three\nnodes:\n{nodes}output: c\n")
+    told = shown(project, asked(project, "three.yaml"), "--prompt")
+    assert told.count(" is made of\n") == 2  # a and c were asked with the same
     assert told.count("{# One member answers") == 2  # as member.jinja, and as builtin/member.jinja
     assert told.count("{# What the nodes in `reads` brought") == 1
     assert "\n  heard.jinja: as above\n" in told

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import DefinitionError
+from engine import DefinitionError, InputError
 from engine.testing.ledger import Ledger, Mismatch
 from engine.testing.suite import Suite
 from tests.builders import written
@@ -138,6 +138,14 @@ def test_what_does_not_hold_is_told_with_its_place(
     assert [one[: len(start)] for one, start in zip(found, told, strict=True)] == told
 
 
+def test_a_template_that_fails_in_every_case_is_told_where_the_cases_are_made(
+    tmp_path: Path,
+) -> None:
+    written(tmp_path, "{{ 1 / 0 }}", name="prompts/member.jinja")
+    (told,) = refused(tmp_path, "graph: team.yaml\nauto: routes\n")
+    assert told == "2:7: node 'french' failed: member.jinja:1: division by zero"
+
+
 def test_the_problems_of_a_graph_keep_their_places(tmp_path: Path) -> None:
     written(tmp_path, "name: t\nnodes: {a: {rol: x}}\n", name="bad.yaml")
     with pytest.raises(DefinitionError, match=r"bad\.yaml:2:13: node 'a': unknown key 'rol'"):
@@ -169,3 +177,15 @@ def test_what_is_expected_of_a_node_that_is_not_there_is_a_skip(tmp_path: Path) 
         "french/x: it was skipped (the graph that it should be in did not run it), "
         "but a prompt is expected"
     ]
+
+
+def test_a_snapshot_that_cannot_be_read_or_written_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "__prompts__" / "talk" / "a.md"
+    file.parent.parent.mkdir()
+    file.parent.touch()
+    ledger = Ledger(tmp_path, is_updating=True)
+    with pytest.raises(
+        InputError, match=r"^__prompts__/talk/a\.md: the snapshot cannot be .* not a"
+    ):
+        ledger.compare(file, "# a\n")
+    assert not ledger.written
