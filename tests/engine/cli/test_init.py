@@ -19,8 +19,8 @@ ASKED = "My parcel did not come."
 FILES = {
     ".gitignore",
     "README.md",
-    "prompts/complaint.jinja",
-    "prompts/question.jinja",
+    "prompts/delivery.jinja",
+    "prompts/products.jinja",
     "pyproject.toml",
     "team.yaml",
     "tests/team.prompts.yaml",
@@ -57,7 +57,7 @@ def test_a_new_project_of_a_shipped_wheel_is_green_and_answers(
     assert f"echo: {ASKED}\n" in done.stdout
     listed, _, added = done.stdout.partition("A  .gitignore\n")
     assert ".teamgraph\n" in listed
-    assert "A  prompts/question.jinja\n" in added
+    assert "A  prompts/products.jinja\n" in added
     assert ".teamgraph" not in added
 
 
@@ -84,8 +84,8 @@ def test_the_snapshots_are_what_the_templates_give_under_the_projects_name(
     project: Project,
 ) -> None:
     project.teamgraph("init", "shop")
-    stored = (project.folder / "shop/tests/__prompts__/team/auto-router-complaint.md").read_text()
-    assert stored.startswith("# shop / auto router=complaint\n")
+    stored = (project.folder / "shop/tests/__prompts__/team/auto-router-delivery.md").read_text()
+    assert stored.startswith("# shop / auto router=delivery\n")
     assert "    Say first that you are sorry" in stored
 
 
@@ -117,7 +117,7 @@ def test_the_name_of_the_graph_is_made_of_the_folders(
         (["shop/team.yaml"], "shop/team.yaml: there already"),
         (["shop/README.md", "shop/tests"], "shop/README.md, shop/tests: there already"),
         (["shop"], "shop: there already"),
-        (["shop/tests/__prompts__/team/auto-router-question.md"], "auto-router-question.md: there"),
+        (["shop/tests/__prompts__/team/auto-router-products.md"], "auto-router-products.md: there"),
     ],
 )
 def test_nothing_is_written_where_something_would_be_overwritten(
