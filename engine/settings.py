@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -30,6 +30,16 @@ class Settings:
     prompts: tuple[Path, ...] = ()
     store: Path | None = None
     model: str | None = None
+
+    def prompt_dirs(self) -> Sequence[Path]:
+        """The folders of templates; raises `InputError` if one is not there."""
+        for folder in self.prompts:
+            if not folder.is_dir():
+                raise InputError(
+                    f"{folder}: there is no such folder; make it, or take it out of `prompts` in "
+                    f"[tool.teamgraph] of pyproject.toml"
+                )
+        return self.prompts
 
 
 def make_importable(*folders: Path | None) -> None:
@@ -68,18 +78,10 @@ def _read(file: Path) -> Settings:
     return Settings(
         folder=file.parent,
         allow=tuple(_texts(file, named, "allow")),
-        prompts=tuple(_folders(file, _texts(file, named, "prompts"))),
+        prompts=tuple(file.parent / folder for folder in _texts(file, named, "prompts")),
         store=file.parent / store if store else None,
         model=model,
     )
-
-
-def _folders(file: Path, named: Iterable[str]) -> Iterator[Path]:
-    for name in named:
-        folder = file.parent / name
-        if not folder.is_dir():
-            raise InputError(f"{file}: [tool.teamgraph] prompts: there is no folder {name!r} here")
-        yield folder
 
 
 def _text(file: Path, table: Mapping[str, object], key: str) -> str | None:

@@ -77,7 +77,9 @@ class Reading:
         allow = [*(self.allow or ()), *settings.allow]
         if allow:
             make_importable(Path.cwd(), settings.folder)
-        return Graph.load(file, prompt_dirs=[*(self.prompts or ()), *settings.prompts], allow=allow)
+        return Graph.load(
+            file, prompt_dirs=[*(self.prompts or ()), *settings.prompt_dirs()], allow=allow
+        )
 
     def words(self) -> list[str]:
         """The same options as words of a command."""

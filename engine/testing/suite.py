@@ -133,7 +133,10 @@ class _Reading:
             make_importable(settings.folder)
         return Graph.load(
             file,
-            prompt_dirs=[*(_plain(home / named) for named in declared.prompts), *settings.prompts],
+            prompt_dirs=[
+                *(_plain(home / named) for named in declared.prompts),
+                *settings.prompt_dirs(),
+            ],
             allow=[*declared.allow, *settings.allow],
         )
 

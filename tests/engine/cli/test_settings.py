@@ -66,6 +66,11 @@ def test_a_folder_of_prompts_that_is_named_must_be_there(project: Project) -> No
     done = project.teamgraph("check", "desk.yaml", "--prompts", "nowhere")
     assert done.exit_code == 2
     assert "'nowhere' does not exist" in done.stderr
+    project.write("pyproject.toml", "[tool.teamgraph]\nprompts = 'nowhere'\n")
+    done = project.teamgraph("check", "desk.yaml")
+    assert done.exit_code == 2
+    assert "nowhere: there is no such folder; make it, or take it out of `prompts`" in done.stderr
+    assert project.teamgraph("sessions", "list").exit_code == 0
 
 
 def test_a_package_that_is_not_allowed_is_refused_with_the_way_to_allow_it(
@@ -86,7 +91,6 @@ def test_a_package_that_is_not_allowed_is_refused_with_the_way_to_allow_it(
         ("[tool.teamgraph]\nzzz = 'x'\n", "unknown key 'zzz'; it knows allow, prompts, store"),
         ("[tool.teamgraph]\nstore = 3\n", "store must be a text, not 3"),
         ("[tool.teamgraph]\nallow = [3]\n", "allow must be a list of texts, not [3]"),
-        ("[tool.teamgraph]\nprompts = 'no'\n", "prompts: there is no folder 'no' here"),
         ("[tool.teamgraph]\nprompts = 3\n", "prompts must be a list of texts, not 3"),
         ("[tool]\nteamgraph = 3\n", "[tool.teamgraph] must be a table"),
         ("tool = 3\n", "[tool.teamgraph] must be a table"),
