@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from . import disk
+from . import files
+from .disk import Disk, failure
 from .header import Header
 from .journal_file import JournalFile
 from .line import Operation, Transaction, pack
@@ -28,57 +29,54 @@ def compact(journal: JournalFile) -> None:
     The new file takes the place of the old one in one step, so that a process may be killed at
     any moment; readers go on with the file that they have open.
     """
-    temporary = journal.path.with_suffix(".tmp")
+    disk, temporary = journal.disk, journal.path.with_suffix(".tmp")
     with journal.exclusive():
         try:
-            file = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            file = disk.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             try:
-                disk.lock(file, wait=True)
+                files.lock(disk, file, temporary)
                 transactions = _copy(journal, file)
-                disk.set_modified(file, disk.modified(journal.path))
+                disk.touch(temporary, disk.status(journal.path).st_mtime_ns)
                 if journal.sync != "never":
-                    os.fsync(file)
-                temporary.rename(journal.path)
+                    disk.sync(file)
+                disk.rename(temporary, journal.path)
             except BaseException:
-                os.close(file)
+                disk.close(file)
                 with suppress(OSError):
-                    temporary.unlink()
+                    disk.remove(temporary)
                 raise
             journal.replace(file, transactions)
             if journal.sync != "never":
                 disk.sync_directory(journal.path.parent)
         except OSError as error:
-            raise disk.failure(error, journal.path) from error
+            raise failure(error, journal.path) from error
 
 
-def forget_torn(path: Path) -> None:
+def forget_torn(disk: Disk, path: Path) -> None:
     """Delete what was kept of torn writes to a journal."""
     try:
-        path.with_suffix(".torn").unlink(missing_ok=True)
+        files.remove(disk, path.with_suffix(".torn"))
     except OSError as error:
-        raise disk.failure(error, path) from error
+        raise failure(error, path) from error
 
 
-def delete_journal(path: Path, *, sync: bool) -> bool:
+def delete_journal(disk: Disk, path: Path, *, sync: bool) -> bool:
     """Delete a journal and what lies beside it, damaged or not; False if there was nothing in it.
 
     Whoever has it open finds it `Gone`.
     """
     try:
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            disk.lock(file, wait=True)
-            was_there = os.fstat(file).st_size > 0
+        with files.opened(disk, path, os.O_RDWR) as file:
+            files.lock(disk, file, path)
+            was_there = disk.status(file).st_size > 0
             for suffix in (*ASIDE, path.suffix):
-                path.with_suffix(suffix).unlink(missing_ok=True)
-        finally:
-            os.close(file)
+                files.remove(disk, path.with_suffix(suffix))
         if sync:
             disk.sync_directory(path.parent)
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise disk.failure(error, path) from error
+        raise failure(error, path) from error
     return was_there
 
 
@@ -89,7 +87,7 @@ def _copy(journal: JournalFile, file: int) -> list[Transaction]:
     for operation in _kept(journal):
         sequence += 1
         data, transaction = pack([operation], sequence, offset)
-        disk.write_at(file, data, offset)
+        files.write_at(journal.disk, file, data, offset)
         transactions.append(transaction)
         offset = transaction.end
     return transactions

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from tinydb.storages import Storage
 
+from .disk import DISK, Disk
 from .documents import Documents
 from .journal_file import JournalFile, Sync
 from .line import Operation
@@ -26,8 +27,9 @@ class JournalStorage(Storage):
         owner: Mapping[str, str | None] | None = None,
         sync: Sync = "always",
         create: bool = True,
+        disk: Disk = DISK,
     ) -> None:
-        self.file = JournalFile(path, owner=owner or {}, sync=sync, create=create)
+        self.file = JournalFile(path, owner=owner or {}, sync=sync, create=create, disk=disk)
 
     def read(self) -> dict[str, dict[str, Any]] | None:
         """All tables; their documents are read when they are asked for."""

@@ -15,7 +15,8 @@ from typing import Literal, TypeAlias
 from uuid import uuid4
 
 from ..errors import Conflict, StoreError
-from . import disk
+from . import files
+from .disk import DISK, Disk, failure
 from .header import Header
 from .index import Index, Watcher
 from .line import Operation, Slot, Transaction, pack, unpack
@@ -45,10 +46,12 @@ class JournalFile:
         sync: Sync,
         create: bool,
         watcher: Watcher | None = None,
+        disk: Disk = DISK,
     ) -> None:
         self.path = path
         self.owner = owner
         self.sync = sync
+        self.disk = disk
         self.born = ""
         self.index = Index(watcher)
         self._name = os.fspath(path)
@@ -64,7 +67,7 @@ class JournalFile:
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
-                raise disk.failure(error, path) from error
+                raise failure(error, path) from error
             raise
 
     @property
@@ -76,7 +79,7 @@ class JournalFile:
         """Let go of the file. Twice does no harm."""
         with self._threads:
             if self._file >= 0:
-                os.close(self._file)
+                self.disk.close(self._file)
                 self._file = -1
 
     @contextmanager
@@ -114,9 +117,9 @@ class JournalFile:
     def text(self, slot: Slot) -> bytes:
         """The JSON of a document."""
         try:
-            return disk.read_at(self._file, slot.length, slot.offset)
+            return self.disk.read(self._file, slot.length, slot.offset)
         except OSError as error:
-            raise disk.failure(error, self.path) from error
+            raise failure(error, self.path) from error
 
     def commit(self, operations: Sequence[Operation]) -> None:
         """Write a transaction, all or nothing, while the journal is held `exclusive`."""
@@ -129,9 +132,9 @@ class JournalFile:
         end = self.index.end
         data, transaction = pack(operations, self.index.sequence + 1, end)
         try:
-            disk.write_or_nothing(self._file, data, end)
+            files.write_or_nothing(self.disk, self._file, data, end)
         except OSError as error:
-            raise disk.failure(error, self.path) from error
+            raise failure(error, self.path) from error
         self.index.apply(transaction)
         if self.sync == "always":
             self.flush()
@@ -140,36 +143,43 @@ class JournalFile:
         """Make what was committed outlast a power cut; if that fails, nothing more is taken."""
         try:
             with self._threads:
-                file = os.dup(self._file)
+                file = self.disk.duplicate(self._file)
                 is_new, self._is_new = self._is_new, False
-            disk.sync_and_close(file, self.path.parents[:3] if is_new else ())
+            files.sync_and_close(self.disk, file, self.path.parents[:3] if is_new else ())
         except OSError as error:
             self._has_failed = True
-            raise disk.failure(error, self.path) from error
+            raise failure(error, self.path) from error
+
+    @contextmanager
+    def unstamped(self) -> Generator[None]:
+        """Leave the file's time as it was: some writes are no activity of the session."""
+        moment = self._status().st_mtime_ns
+        yield
+        self.disk.touch(self._name, moment)
 
     def stamp(self) -> None:
         """Note that the session was active later than any other of its user's sessions."""
-        disk.stamp(self._file, self._directory)
+        files.stamp(self.disk, self._name, self._directory)
 
     def replace(self, file: int, transactions: Sequence[Transaction]) -> None:
         """Go on with another open file, which lies under this journal's name by now."""
         numbers = self.index.next_numbers()
-        os.close(self._file)
-        self._file, self._inode = file, os.fstat(file).st_ino
+        self.disk.close(self._file)
+        self._file, self._inode = file, self.disk.status(file).st_ino
         self.index.forget()
         self.index.reserve(numbers)
         for transaction in transactions:
             self.index.apply(transaction)
 
     def _open(self, *, create: bool) -> None:
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        flags = os.O_RDWR | (os.O_CREAT if create else 0)
         try:
-            file = os.open(self._name, flags, 0o600)
+            file = self.disk.open(self._name, flags)
         except FileNotFoundError as error:
             raise Gone(f"{self.path}: there is no such journal") from error
         self.close()
         self._file = file
-        status = os.fstat(file)
+        status = self.disk.status(file)
         self._inode = status.st_ino
         self._is_new = status.st_size == 0
         self._is_tidy = False
@@ -194,14 +204,20 @@ class JournalFile:
         if self._file < 0:
             raise self._closed()
         try:
-            while disk.lock(self._file, wait=wait):
+            while self._has_file(wait=wait):
                 if self._is_mine():
                     self._depth = 1
                     return True
                 self._open(create=False)
         except OSError as error:
-            raise disk.failure(error, self.path) from error
+            raise failure(error, self.path) from error
         return False
+
+    def _has_file(self, *, wait: bool) -> bool:
+        if wait:
+            files.lock(self.disk, self._file, self.path)
+            return True
+        return self.disk.lock(self._file)
 
     def _is_mine(self) -> bool:
         """Whether the locked file is still the journal; if so, all of it is taken in."""
@@ -210,19 +226,19 @@ class JournalFile:
             status = self._status()
             if status.st_ino == self._inode:
                 if not self._is_tidy:
-                    self.path.with_suffix(".tmp").unlink(missing_ok=True)
+                    files.remove(self.disk, self.path.with_suffix(".tmp"))
                     self._is_tidy = True
                 self._take_in(status.st_size, is_locked=True)
                 is_mine = True
         finally:
             if not is_mine:
-                disk.unlock(self._file)
+                self.disk.unlock(self._file)
         return is_mine
 
     def _unlock(self) -> None:
         self._depth -= 1
         if not self._depth and self._file >= 0:
-            disk.unlock(self._file)
+            self.disk.unlock(self._file)
 
     def _closed(self) -> StoreError:
         return StoreError(f"{self.path}: the journal was closed; open it anew")
@@ -237,13 +253,13 @@ class JournalFile:
             else:
                 self._open(create=False)
         except OSError as error:
-            raise disk.failure(error, self.path) from error
+            raise failure(error, self.path) from error
         return True
 
     def _status(self) -> os.stat_result:
         """The file that has the journal's name by now."""
         try:
-            return os.stat(self._name)  # noqa: PTH116 - hot path
+            return self.disk.status(self._name)
         except FileNotFoundError as error:
             raise Gone(f"{self.path}: the journal was deleted") from error
 
@@ -268,7 +284,7 @@ class JournalFile:
         while True:
             start = self.index.end
             wanted = min(chunk, size - start)
-            buffer = disk.read_at(self._file, wanted, start)
+            buffer = self.disk.read(self._file, wanted, start)
             for transaction in unpack(buffer, start):
                 if transaction is None or not self.index.follows(transaction):
                     return True
@@ -293,7 +309,7 @@ class JournalFile:
         self.index.forget()
         self._scan(size)
         end = self.index.end
-        rest = disk.read_at(self._file, size - end, end)
+        rest = self.disk.read(self._file, size - end, end)
         if rest:
-            keep_aside(self.path, rest, end, self.index.sequence + 1)
-            os.ftruncate(self._file, end)
+            keep_aside(self.disk, self.path, rest, end, self.index.sequence + 1)
+            self.disk.truncate(self._file, end)

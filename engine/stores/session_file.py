@@ -14,10 +14,11 @@ from pathlib import Path
 
 from ..messages import JSON, Message
 from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
-from . import codec, disk
+from . import codec
 from .catalogue import Catalogue, Place
 from .compact_json import Document, dump, parse_document
 from .compaction import compact, forget_torn
+from .disk import DISK, Disk
 from .forgetting import Words
 from .journal_file import JournalFile, Sync
 from .lease import already_done, gone
@@ -31,16 +32,19 @@ _ABOUT = ("head", "")
 class SessionFile:
     """An open session. `users` counts who is at it: it may be closed when there is none."""
 
-    def __init__(self, path: Path, key: SessionKey, *, sync: Sync, create: bool) -> None:
+    def __init__(
+        self, path: Path, key: SessionKey, *, sync: Sync, create: bool, disk: Disk = DISK
+    ) -> None:
         self.key = key
         self.users = 0
         self._catalogue = Catalogue()
-        self.turn = TurnLock(path.with_suffix(".lock"))
+        self.turn = TurnLock(path.with_suffix(".lock"), disk)
         self.journal = JournalFile(
             path,
             owner={"user_id": key.user_id, "session_id": key.session_id},
             sync=sync,
             create=create,
+            disk=disk,
             watcher=self._catalogue,
         )
         self._recent = RecentTurns(self.journal)
@@ -180,9 +184,8 @@ class SessionFile:
 
     def rename(self, name: str | None) -> None:
         """Name the session; that is no activity of it."""
-        moment = disk.modified(self.journal.path)
-        self.journal.commit([self._about_operation(name)])
-        disk.set_modified(self.journal.path, moment)
+        with self.journal.unstamped():
+            self.journal.commit([self._about_operation(name)])
 
     def delete_run(self, run_id: str) -> bool:
         """Delete a run and its words, from the file as well; False if it is not there.
@@ -193,7 +196,7 @@ class SessionFile:
         if place is not None:
             self.journal.commit(self._deletion(run_id, place))
         compact(self.journal)
-        forget_torn(self.journal.path)
+        forget_torn(self.journal.disk, self.journal.path)
         return place is not None
 
     def _deletion(self, run_id: str, place: Place) -> list[Operation]:

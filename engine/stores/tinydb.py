@@ -15,6 +15,7 @@ from ..errors import InputError, NotFound, StoreError
 from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 from .compaction import compact, is_bloated
 from .directory import Directory
+from .disk import DISK, Disk
 from .journal_file import Gone, Sync
 from .lease import Leases, TurnQueue, busy, check_key, check_user, gone, under_way
 from .protocol import Hit, Lease, Policy
@@ -31,17 +32,24 @@ class TinyDBStore:
 
     `sync` says when data is forced to the disk: `always` (each write), `turn` (when a run is
     finished, before `finish` returns) or `never`. In each of them a killed process loses nothing
-    that was put; the difference is a power cut. `handles` sessions stay open.
+    that was put; the difference is a power cut. `handles` sessions stay open. `disk` makes the
+    system calls.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, sync: Sync = "turn", handles: int = 128
+        self,
+        path: str | os.PathLike[str],
+        *,
+        sync: Sync = "turn",
+        handles: int = 128,
+        disk: Disk = DISK,
     ) -> None:
         if sync not in ("always", "turn", "never"):
             raise InputError(f"sync: {sync!r} is unknown; take 'always', 'turn' or 'never'")
         self.path = Path(path)
         self._sync: Sync = sync
-        self._files = Directory(self.path, sync=sync, handles=handles)
+        self._disk = disk
+        self._files = Directory(self.path, sync=sync, handles=handles, disk=disk)
         self._queue = TurnQueue()
         self._leases: Leases[SessionFile] = Leases()
         self._threads = Threads(always=sync == "always")
@@ -195,7 +203,11 @@ class TinyDBStore:
         owner = {"user_id": key.user_id, "session_id": key.session_id}
         try:
             return JournalDatabase(
-                self._files.layout.journal(key), owner=owner, sync=self._sync, create=False
+                self._files.layout.journal(key),
+                owner=owner,
+                sync=self._sync,
+                create=False,
+                disk=self._disk,
             )
         except Gone as error:
             raise NotFound(

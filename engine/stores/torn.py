@@ -6,7 +6,8 @@ import warnings
 from pathlib import Path
 
 from ..errors import DamagedStore
-from . import disk
+from . import files
+from .disk import Disk
 from .line import sequences
 
 
@@ -14,7 +15,7 @@ class TornTail(UserWarning):
     """The last write of a killed process was cut from a journal; its bytes were kept aside."""
 
 
-def keep_aside(path: Path, rest: bytes, end: int, expected: int) -> None:
+def keep_aside(disk: Disk, path: Path, rest: bytes, end: int, expected: int) -> None:
     """Keep the bytes behind `end`, where transaction `expected` was begun, in a file of their own.
 
     Raises `DamagedStore` if they can be no torn write: a whole line of another transaction is
@@ -25,7 +26,7 @@ def keep_aside(path: Path, rest: bytes, end: int, expected: int) -> None:
             f"{path}: damaged at byte {end}; restore the file from a backup, or delete the session"
         )
     torn = path.with_suffix(".torn")
-    disk.append(torn, rest)
+    files.append(disk, torn, rest)
     warnings.warn(
         f"{path}: a torn write of {len(rest)} bytes was cut and kept in {torn.name}",
         TornTail,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from . import disk
+from .disk import DISK, Disk, failure
 from .journal_file import Gone
 
 
 class TurnLock:
     """Held for as long as a run lasts; the operating system frees it when the process dies."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, disk: Disk = DISK) -> None:
         self._path = path
+        self._disk = disk
         self._file = -1
 
     def take(self) -> bool:
@@ -24,9 +25,8 @@ class TurnLock:
         try:
             while True:
                 if self._file < 0:
-                    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-                    self._file = os.open(self._path, flags, 0o600)
-                if not disk.lock(self._file, wait=False):
+                    self._file = self._disk.open(self._path, os.O_RDWR | os.O_CREAT)
+                if not self._disk.lock(self._file):
                     return False
                 if self._is_current():
                     return True
@@ -34,22 +34,23 @@ class TurnLock:
         except FileNotFoundError as error:
             raise Gone(f"{self._path.parent}: the directory was deleted") from error
         except OSError as error:
-            raise disk.failure(error, self._path) from error
+            raise failure(error, self._path) from error
 
     def give(self) -> None:
         """Let another process have the turn."""
         if self._file >= 0:
-            disk.unlock(self._file)
+            self._disk.unlock(self._file)
 
     def close(self) -> None:
         """Let go of the file, and of the turn."""
         if self._file >= 0:
-            os.close(self._file)
+            self._disk.close(self._file)
             self._file = -1
 
     def _is_current(self) -> bool:
         """Whether the file still lies there: it is deleted with its session."""
         try:
-            return self._path.stat().st_ino == os.fstat(self._file).st_ino
+            there = self._disk.status(self._path)
+            return there.st_ino == self._disk.status(self._file).st_ino
         except FileNotFoundError:
             return False

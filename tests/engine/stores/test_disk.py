@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import StoreError
-from engine.stores import disk
+from engine.stores import files
 from engine.stores.directory import Directory
+from engine.stores.disk import DISK, failure
 from engine.stores.journal_file import JournalFile
 from engine.stores.line import Operation
 
@@ -41,17 +42,17 @@ def opened(path: Path) -> Iterator[int]:
 
 def test_a_write_that_does_not_fit_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     with opened(tmp_path / "file") as descriptor:
-        disk.write_or_nothing(descriptor, b"kept", 0)
+        files.write_or_nothing(DISK, descriptor, b"kept", 0)
         with files_up_to(100), pytest.raises(OSError, match="too large"):
-            disk.write_or_nothing(descriptor, b"x" * 1000, 4)
-        assert disk.read_at(descriptor, 1000, 0) == b"kept"
+            files.write_or_nothing(DISK, descriptor, b"x" * 1000, 4)
+        assert DISK.read(descriptor, 1000, 0) == b"kept"
 
 
 def test_a_whole_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    disk.write_whole(path, b"old", sync=False)
+    files.write_whole(DISK, path, b"old", sync=False)
     with files_up_to(100), pytest.raises(OSError, match="too large"):
-        disk.write_whole(path, b"x" * 1000, sync=True)
+        files.write_whole(DISK, path, b"x" * 1000, sync=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
     assert path.read_bytes() == b"old"
 
@@ -90,5 +91,5 @@ def test_a_prompt_that_does_not_fit_is_told_of_and_can_be_kept_later(tmp_path: P
     ],
 )
 def test_a_failure_names_the_path_and_the_way_on(number: int, way: str) -> None:
-    error = disk.failure(OSError(number, os.strerror(number)), Path("place"))
+    error = failure(OSError(number, os.strerror(number)), Path("place"))
     assert str(error).startswith(f"place: {os.strerror(number).lower()}; {way}")

@@ -18,6 +18,7 @@ from tinydb.table import Document
 from engine.errors import DamagedStore, InputError, StoreError, UnknownVersion
 from engine.stores.compact_json import dump
 from engine.stores.compaction import compact, delete_journal
+from engine.stores.disk import DISK
 from engine.stores.journal import JournalStorage
 from engine.stores.journal_file import Gone, JournalFile
 from engine.stores.line import Operation, pack
@@ -188,7 +189,7 @@ def test_a_deleted_journal_is_gone_for_whoever_has_it_open(path: Path) -> None:
     fill(path)
     with database(path) as reader, database(path) as writer:
         path.with_suffix(".torn").touch()
-        assert delete_journal(path, sync=True)
+        assert delete_journal(DISK, path, sync=True)
         assert list(path.parent.iterdir()) == []
         with pytest.raises(Gone):
             reader.table("runs").all()
@@ -199,8 +200,8 @@ def test_a_deleted_journal_is_gone_for_whoever_has_it_open(path: Path) -> None:
             reader.table("runs").all()
         with pytest.raises(Gone, match="begun anew"):
             writer.insert({"n": 1})
-    assert delete_journal(path, sync=False)
-    assert not delete_journal(path, sync=False)
+    assert delete_journal(DISK, path, sync=False)
+    assert not delete_journal(DISK, path, sync=False)
 
 
 def test_compaction_keeps_documents_numbers_and_keys(path: Path) -> None:

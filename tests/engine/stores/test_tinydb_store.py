@@ -17,6 +17,7 @@ from engine.session import Change, Exchange, Record, SessionKey, Summary, Turn
 from engine.stores import SkippedSession, TinyDBStore
 from engine.stores.compact_json import dump, parse, parse_document
 from engine.stores.compaction import compact, delete_journal, forget_torn
+from engine.stores.disk import DISK
 from engine.stores.handles import Handles
 from engine.stores.journal_file import JournalFile
 from engine.stores.layout import Layout
@@ -435,10 +436,10 @@ def test_what_cannot_be_deleted_is_told_of(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     path.with_suffix(".torn").mkdir()
     with pytest.raises(StoreError, match="check the disk"):
-        forget_torn(path)
+        forget_torn(DISK, path)
     path.touch()
     with pytest.raises(StoreError, match="check the disk"):
-        delete_journal(path, sync=False)
+        delete_journal(DISK, path, sync=False)
 
 
 def test_a_compaction_whose_last_step_fails_leaves_nothing_behind(tmp_path: Path) -> None:

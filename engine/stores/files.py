@@ -1,0 +1,157 @@
+"""What is built of system calls: whole reads, whole writes, directories with those above them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import get_ident
+
+from ..errors import StoreError
+from .disk import Disk
+
+_CHUNK = 1 << 20
+_FIRST_PAUSE, _LONGEST_PAUSE, _PATIENCE = 0.000_05, 0.005, 60
+
+
+@contextmanager
+def opened(disk: Disk, path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
+    """A file that is open for as long as the block lasts."""
+    file = disk.open(path, flags)
+    try:
+        yield file
+    finally:
+        disk.close(file)
+
+
+def chunks(disk: Disk, file: int, offset: int = 0) -> Iterator[bytes]:
+    """What a file holds from `offset` on, in pieces."""
+    while data := disk.read(file, _CHUNK, offset):
+        offset += len(data)
+        yield data
+
+
+def read_whole(disk: Disk, path: Path) -> bytes:
+    """All that a file holds."""
+    with opened(disk, path) as file:
+        return b"".join(chunks(disk, file))
+
+
+def first_line(disk: Disk, path: Path) -> tuple[bytes, bool]:
+    """The first line of a file, and whether something comes after it."""
+    head = b""
+    with opened(disk, path) as file:
+        for chunk in chunks(disk, file):
+            head += chunk
+            line, end, rest = head.partition(b"\n")
+            if end:
+                return line + end, bool(rest or disk.read(file, 1, len(head)))
+    return head, False
+
+
+def contains(disk: Disk, path: Path, needle: bytes) -> bool:
+    """Whether some bytes are anywhere in a file."""
+    kept = len(needle) - 1
+    before = b""
+    with opened(disk, path) as file:
+        for chunk in chunks(disk, file):
+            if needle in before + chunk:
+                return True
+            before = chunk[-kept:]
+    return False
+
+
+def write_at(disk: Disk, file: int, data: bytes, offset: int) -> None:
+    """Write all of `data`."""
+    written = disk.write(file, data, offset)
+    while written < len(data):
+        written += disk.write(file, data[written:], offset + written)
+
+
+def lock(disk: Disk, file: int, path: Path) -> None:
+    """Have an open file to oneself, after waiting for whoever has it.
+
+    Files are held for as long as one write takes: raises `StoreError` after a minute.
+    """
+    pause, waited = _FIRST_PAUSE, 0.0
+    while not disk.lock(file):
+        if waited >= _PATIENCE:
+            raise StoreError(
+                f"{path}: another process has held it for {waited:.0f} seconds; "
+                "wake that process or end it, then try again"
+            )
+        disk.pause(pause)
+        waited += pause
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def append(disk: Disk, path: Path, data: bytes) -> None:
+    """Add to a file that nobody else writes."""
+    with opened(disk, path, os.O_WRONLY | os.O_CREAT) as file:
+        write_at(disk, file, data, disk.status(file).st_size)
+
+
+def write_or_nothing(disk: Disk, file: int, data: bytes, end: int) -> None:
+    """Write all of `data` behind the `end` of a file, or leave the file as it is."""
+    try:
+        write_at(disk, file, data, end)
+    except BaseException:
+        with suppress(OSError):
+            disk.truncate(file, end)
+        raise
+
+
+def write_whole(disk: Disk, path: Path, data: bytes, *, sync: bool) -> None:
+    """Put a file in place in one step: a reader sees all of it or none."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.tmp")
+    try:
+        with opened(disk, temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
+            write_at(disk, file, data, 0)
+            if sync:
+                disk.sync(file)
+        disk.rename(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            disk.remove(temporary)
+        raise
+    if sync:
+        disk.sync_directory(path.parent)
+
+
+def remove(disk: Disk, path: Path) -> None:
+    """Take a file's name away, if it is there."""
+    with suppress(FileNotFoundError):
+        disk.remove(path)
+
+
+def stamp(disk: Disk, path: str, directory: str) -> None:
+    """Set the time of a file to now, or to later than that of all others in the directory.
+
+    The directory itself has the latest time, so that the order holds whatever the clock does.
+    """
+    moment = max(time.time_ns(), disk.status(directory).st_mtime_ns + 1)
+    disk.touch(path, moment)
+    disk.touch(directory, moment)
+
+
+def sync_and_close(disk: Disk, file: int, directories: Sequence[Path]) -> None:
+    """Make what was written to a file, and the directories it was made in, outlast a power cut."""
+    try:
+        disk.sync(file)
+    finally:
+        disk.close(file)
+    for directory in directories:
+        disk.sync_directory(directory)
+
+
+def make_directories(disk: Disk, path: Path) -> None:
+    """Make a directory, with those above it, unless it is there."""
+    try:
+        disk.make_directory(path)
+    except FileNotFoundError:
+        make_directories(disk, path.parent)
+        make_directories(disk, path)
+    except FileExistsError:
+        disk.names(path)
