@@ -35,10 +35,6 @@ class Disk:
         """Let go of an open file."""
         os.close(file)
 
-    def duplicate(self, file: int) -> int:
-        """Another descriptor of an open file, to be closed by itself."""
-        return os.dup(file)
-
     def read(self, file: int, length: int, offset: int) -> bytes:
         """Read `length` bytes, fewer only where the file ends."""
         return os.pread(file, length, offset)

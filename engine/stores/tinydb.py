@@ -16,10 +16,12 @@ from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, Summar
 from .compaction import compact, is_bloated
 from .directory import Directory
 from .disk import DISK, Disk
-from .journal_file import Gone, Sync
 from .lease import Leases, TurnQueue, busy, check_key, check_user, gone, under_way
+from .medium import Medium, Sync
 from .protocol import Hit, Lease, Policy
+from .reading import Gone
 from .session_file import SessionFile
+from .syncing import Syncer
 from .table import JournalDatabase
 from .threads import Threads
 
@@ -47,12 +49,12 @@ class TinyDBStore:
         if sync not in ("always", "turn", "never"):
             raise InputError(f"sync: {sync!r} is unknown; take 'always', 'turn' or 'never'")
         self.path = Path(path)
-        self._sync: Sync = sync
-        self._disk = disk
-        self._files = Directory(self.path, sync=sync, handles=handles, disk=disk)
+        self._medium = Medium(disk, sync)
+        self._files = Directory(self.path, self._medium, handles=handles)
         self._queue = TurnQueue()
         self._leases: Leases[SessionFile] = Leases()
-        self._threads = Threads(always=sync == "always")
+        self._threads = Threads()
+        self._syncer = Syncer()
 
     async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
         """Take the session for a run, and note the run as running."""
@@ -73,6 +75,7 @@ class TinyDBStore:
             await self._threads.exclusive(
                 session.journal, lambda: session.put(lease.run_id, records)
             )
+            await self._sync(session, is_turn_over=False)
         except Gone as error:
             raise gone(lease.run_id, lease.key) from error
 
@@ -83,8 +86,7 @@ class TinyDBStore:
             turn = await self._threads.exclusive(
                 session.journal, lambda: session.finish(lease.run_id, turn, change)
             )
-            if self._sync == "turn":
-                await self._threads.run(session.journal.flush)
+            await self._sync(session, is_turn_over=True)
             await self._tidy(session)
             return turn
         except Gone as error:
@@ -192,6 +194,7 @@ class TinyDBStore:
         for lease in self._leases.all():
             await self.release(lease)
         self._threads.close()
+        self._syncer.close()
         self._files.handles.close()
 
     def database(self, key: SessionKey) -> TinyDB:
@@ -203,11 +206,7 @@ class TinyDBStore:
         owner = {"user_id": key.user_id, "session_id": key.session_id}
         try:
             return JournalDatabase(
-                self._files.layout.journal(key),
-                owner=owner,
-                sync=self._sync,
-                create=False,
-                disk=self._disk,
+                self._files.layout.journal(key), self._medium, owner=owner, create=False
             )
         except Gone as error:
             raise NotFound(
@@ -237,6 +236,7 @@ class TinyDBStore:
             if self._leases.is_under_way(session, turn.run_id):
                 raise under_way(turn.run_id)
             head = await self._threads.exclusive(session.journal, lambda: session.begin(turn))
+            await self._sync(session, is_turn_over=False)
         except BaseException:
             if has_turn:
                 session.turn.give()
@@ -261,9 +261,12 @@ class TinyDBStore:
         def act(session: SessionFile) -> Answer | None:
             return change(session) if session.exists else None
 
-        return await self._use(
-            key, lambda session: self._threads.exclusive(session.journal, lambda: act(session))
-        )
+        async def write(session: SessionFile) -> Answer | None:
+            answer = await self._threads.exclusive(session.journal, lambda: act(session))
+            await self._sync(session, is_turn_over=False)
+            return answer
+
+        return await self._use(key, write)
 
     async def _use(
         self, key: SessionKey, use: Callable[[SessionFile], Awaitable[Answer | None]]
@@ -284,6 +287,11 @@ class TinyDBStore:
         if self._files.is_quick_to_open(key):
             return self._files.open(key, create=create)
         return await self._threads.run(lambda: self._files.open(key, create=create))
+
+    async def _sync(self, session: SessionFile, *, is_turn_over: bool) -> None:
+        sync = self._medium.sync
+        if sync == "always" or (sync == "turn" and is_turn_over):
+            await self._syncer.sync(session.journal)
 
     async def _tidy(self, session: SessionFile) -> None:
         if is_bloated(session.journal):

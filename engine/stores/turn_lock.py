@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .disk import DISK, Disk, failure
-from .journal_file import Gone
+from .disk import Disk, failure
+from .reading import Gone
 
 
 class TurnLock:
     """Held for as long as a run lasts; the operating system frees it when the process dies."""
 
-    def __init__(self, path: Path, disk: Disk = DISK) -> None:
+    def __init__(self, path: Path, disk: Disk) -> None:
         self._path = path
         self._disk = disk
         self._file = -1
