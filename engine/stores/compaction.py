@@ -16,7 +16,7 @@ from .line import Operation, Transaction, pack
 from .medium import Medium
 from .open_file import OpenFile
 
-ASIDE = (".torn", ".tmp", ".lock")
+ASIDE = (".torn", ".tmp", ".seized", ".lock")
 _WORTH_IT = 1 << 20
 
 

@@ -13,7 +13,7 @@ from ..errors import DamagedStore
 from ..session import SessionInfo, SessionKey
 from . import files
 from .compact_json import dump, parse_document
-from .compaction import delete_journal, upgrade
+from .compaction import compact, delete_journal, upgrade
 from .disk import failure
 from .handles import Handles
 from .header import Header
@@ -42,6 +42,7 @@ class Directory:
         self._medium = medium
         self._disk = medium.disk
         self._prompts: set[str] = set()
+        self._distrusted: set[Path] = set()
 
     def open(self, key: SessionKey, *, create: bool) -> SessionFile | None:
         """Open a session, to be given back to `handles`; None if it is not there nor to be made."""
@@ -52,9 +53,19 @@ class Directory:
             return None
         try:
             session = self._session(path, key, create=create)
+            if path in self._distrusted:
+                self._write_anew(session)
         except Gone:
             return None
         return self.handles.keep(session)
+
+    def distrust(self, session: SessionFile) -> None:
+        """Use a session no more whose file did not reach the disk, before it was written anew.
+
+        What the system has of it in memory may look as if it had: no later sync would notice.
+        """
+        self._distrusted.add(session.journal.path)
+        self.handles.drop(session)
 
     def is_quick_to_open(self, key: SessionKey) -> bool:
         """Whether opening a session keeps nobody waiting: it is short, and the store is there."""
@@ -173,6 +184,14 @@ class Directory:
         except Outdated as error:
             upgrade(path, self._medium, error.version)
             return SessionFile(path, key, self._medium, create=create)
+
+    def _write_anew(self, session: SessionFile) -> None:
+        try:
+            compact(session.journal)
+        except BaseException:
+            session.close()
+            raise
+        self._distrusted.discard(session.journal.path)
 
     def _delete(self, path: Path) -> bool:
         was_there = delete_journal(self._disk, path, sync=self._medium.is_synced)

@@ -102,6 +102,10 @@ class Disk:
         """Let others go on for a while."""
         time.sleep(seconds)
 
+    def now(self) -> float:
+        """Seconds since some moment; no change of the clock disturbs them."""
+        return time.monotonic()
+
     def names(self, directory: Named) -> list[str]:
         """What lies in a directory."""
         return os.listdir(directory)

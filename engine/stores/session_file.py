@@ -34,13 +34,14 @@ class SessionFile:
 
     def __init__(self, path: Path, key: SessionKey, medium: Medium, *, create: bool) -> None:
         self.key = key
+        self.owner = key._asdict()
         self.users = 0
         self._catalogue = Catalogue()
         self.turn = TurnLock(path.with_suffix(".lock"), medium.disk)
         self.journal = JournalFile(
             path,
             medium,
-            owner={"user_id": key.user_id, "session_id": key.session_id},
+            owner=self.owner,
             create=create,
             watcher=self._catalogue,
         )
