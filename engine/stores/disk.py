@@ -7,13 +7,13 @@ one, let it fail, or cut it short.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
 from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import StoreError
+from . import system
 
 Named: TypeAlias = str | Path
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
@@ -29,7 +29,7 @@ class Disk:
 
     def open(self, path: Named, flags: int) -> int:
         """Open a file; `flags` are those of `os`."""
-        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+        return os.open(path, flags | system.BINARY, 0o600)
 
     def close(self, file: int) -> None:
         """Let go of an open file."""
@@ -37,11 +37,11 @@ class Disk:
 
     def read(self, file: int, length: int, offset: int) -> bytes:
         """Read `length` bytes, fewer only where the file ends."""
-        return os.pread(file, length, offset)
+        return system.read_at(file, length, offset)
 
     def write(self, file: int, data: bytes, offset: int) -> int:
         """Write `data`, or a part of it from its beginning, and tell how many bytes that were."""
-        return os.pwrite(file, data, offset)
+        return system.write_at(file, data, offset)
 
     def truncate(self, file: int, length: int) -> None:
         """Cut a file off."""
@@ -49,30 +49,22 @@ class Disk:
 
     def sync(self, file: int) -> None:
         """Make what was written to a file outlast a power cut."""
-        os.fdatasync(file)
+        system.sync(file)
 
     def sync_directory(self, path: Named) -> None:
         """Make what was created, renamed or deleted in a directory outlast a power cut."""
-        directory = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        system.sync_directory(path)
 
     def lock(self, file: int) -> bool:
         """Have an open file to oneself among all processes; False if another has it.
 
         The operating system lets go of it when the process ends, however it ends.
         """
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return system.lock(file)
 
     def unlock(self, file: int) -> None:
         """Let go of a locked file."""
-        fcntl.flock(file, fcntl.LOCK_UN)
+        system.unlock(file)
 
     def status(self, file: int | Named) -> os.stat_result:
         """What the system knows of a file."""
