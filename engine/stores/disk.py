@@ -17,7 +17,9 @@ from . import system
 
 Named: TypeAlias = str | Path
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-_FORBIDDEN = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
+_AGAIN = frozenset((errno.EINTR, errno.EAGAIN))
+_MANY = frozenset((errno.EMFILE, errno.ENFILE))
+FORBIDDEN = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 
 
 class Disk:
@@ -110,8 +112,12 @@ def failure(error: OSError, path: Path) -> StoreError:
     """What the operating system refused, in words that tell how to go on."""
     if error.errno in _FULL:
         way = "make room there and try again"
-    elif error.errno in _FORBIDDEN:
+    elif error.errno in FORBIDDEN:
         way = "give this user the right to read and write there, or name another store"
+    elif error.errno in _MANY:
+        way = "allow this process more open files, or give the store fewer handles"
+    elif error.errno in _AGAIN:
+        way = "try again"
     elif error.errno in (errno.ENOTDIR, errno.EEXIST):
         way = "a store is a directory; name another path"
     else:
