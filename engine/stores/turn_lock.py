@@ -36,11 +36,11 @@ class TurnLock:
             while True:
                 if self._file is None:
                     self._file = OpenFile(self._disk, self._path, create=True)
-                if not self._disk.lock(self._file.descriptor):
-                    return False
+                is_free = self._disk.lock(self._file.descriptor)
                 if self._file.is_there():
-                    self._show()
-                    return True
+                    if is_free:
+                        self._show()
+                    return is_free
                 self.close()
         except FileNotFoundError as error:
             raise Gone(f"{self._path.parent}: the directory was deleted") from error
