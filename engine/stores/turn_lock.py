@@ -52,7 +52,8 @@ class TurnLock:
 
         It stays so while the journal is held `exclusive`, for nobody seizes a turn without.
         """
-        return self._file is not None and self._file.is_there()
+        file = self._file  # another thread, the one that shows, may ask
+        return file is not None and file.is_there()
 
     def is_abandoned(self, timeout: float) -> bool:
         """Whether the holder has shown nothing for `timeout` seconds in which we watched.
