@@ -145,16 +145,6 @@ def remove(disk: Disk, path: Path) -> None:
         disk.remove(path)
 
 
-def stamp(disk: Disk, path: str, directory: str) -> None:
-    """Set the time of a file to now, or to later than that of all others in the directory.
-
-    The directory itself has the latest time, so that the order holds whatever the clock does.
-    """
-    moment = max(time.time_ns(), disk.status(directory).st_mtime_ns + 1)
-    disk.touch(path, moment)
-    disk.touch(directory, moment)
-
-
 def make_directories(disk: Disk, path: Path) -> None:
     """Make a directory, with those above it, unless it is there."""
     try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from pathlib import Path
 
+from ..errors import StoreError
 from . import files
 from .disk import Disk, failure
 from .open_file import OpenFile
@@ -45,6 +45,7 @@ class TurnLock:
         except FileNotFoundError as error:
             raise Gone(f"{self._path.parent}: the directory was deleted") from error
         except OSError as error:
+            self.close()
             raise failure(error, self._path) from error
 
     def is_held(self) -> bool:
@@ -53,7 +54,10 @@ class TurnLock:
         It stays so while the journal is held `exclusive`, for nobody seizes a turn without.
         """
         file = self._file  # another thread, the one that shows, may ask
-        return file is not None and file.is_there()
+        try:
+            return file is not None and file.is_there()
+        except OSError as error:
+            raise failure(error, self._path) from error
 
     def is_abandoned(self, timeout: float) -> bool:
         """Whether the holder has shown nothing for `timeout` seconds in which we watched.
@@ -93,14 +97,17 @@ class TurnLock:
 
     def show(self) -> None:
         """Show that the holder goes on."""
-        with suppress(OSError):  # deleted, or the disk is in trouble: the next write tells
+        with suppress(StoreError):  # the next write tells
             if self.is_held():
                 self._show()
 
     def give(self) -> None:
         """Let another process have the turn."""
         if self._file is not None:
-            self._disk.unlock(self._file.descriptor)
+            try:
+                self._disk.unlock(self._file.descriptor)
+            except OSError:
+                self.close()  # that lets go of the lock, too
 
     def close(self) -> None:
         """Let go of the file, and of the turn."""
@@ -109,7 +116,8 @@ class TurnLock:
             self._file = None
 
     def _show(self) -> None:
-        self._disk.touch(self._path, time.time_ns())
+        with suppress(OSError):  # deleted, or the disk is in trouble: the next write tells
+            self._disk.touch(self._path)
 
     def _mark(self) -> tuple[int, int]:
         try:
