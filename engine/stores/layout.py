@@ -56,13 +56,8 @@ class Layout:
 
     def prompt_hashes(self) -> list[str]:
         """The hashes of all templates whose sources are kept."""
-        directory = self.root / "prompts"
-        try:
-            return [path.stem for path in directory.iterdir() if path.suffix == ".json"]
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise disk.failure(error, directory) from error
+        kept = self._inside(self.root / "prompts")
+        return [path.stem for path in kept if path.suffix == ".json"]
 
     def journals(self, user_id: str | None) -> list[Path]:
         """The journals of a user, the one with the latest activity first."""

@@ -187,7 +187,7 @@ class TinyDBStore:
 
     async def prompt_hashes(self, prefix: str = "") -> list[str]:
         """The hashes that sources are kept under and that begin with `prefix`, sorted."""
-        return await self._threads.run(lambda: self._files.prompt_hashes(prefix))
+        return await self._sessions.run(lambda: self._files.prompt_hashes(prefix))
 
     async def close(self) -> None:
         """End all leases and let go of every file; what is used afterwards is opened again."""
