@@ -58,7 +58,16 @@ if TYPE_CHECKING:
     from .graph import Graph
     from .imports import reference
     from .messages import JSON, Message, ToolCall, Usage
-    from .models import AnyModel, Chunk, EchoModel, Model, Reply, Request, ScriptedModel
+    from .models import (
+        OWN_MODEL,
+        AnyModel,
+        Chunk,
+        EchoModel,
+        Model,
+        Reply,
+        Request,
+        ScriptedModel,
+    )
     from .node import Node
     from .past import OtherSession, Past, Quoted
     from .placeholder import stand_in
@@ -98,6 +107,7 @@ _HOMES = (
 
 __all__ = [
     "JSON",
+    "OWN_MODEL",
     "Answer",
     "AnswerError",
     "AnyModel",
