@@ -140,9 +140,11 @@ def test_a_leader_answers_itself_where_no_member_is_needed() -> None:
 
 
 def test_members_that_are_given_the_message_get_no_task() -> None:
-    model = Scripted("english_agent")
-    team(model=model, determine_input_for_members=False).run("hello")
+    model = Scripted("english_agent")  # which writes tasks all the same
+    run = team(model=model, determine_input_for_members=False).run("hello")
     assert "tasks" not in json.dumps(model.requests[0].schema)
+    assert "task" not in words_of(model.last("in English"))
+    assert run.records["english_agent"].task is None
 
 
 def test_all_members_answer_at_once_and_in_declared_order() -> None:
@@ -201,10 +203,11 @@ def test_a_members_own_history_has_only_its_own_exchanges(store: Store) -> None:
     for choice, message in (*turns, ("french_agent", "4"), ("french_agent", "5")):
         model.choices = [choice]
         built.run(message, session_id="s")
+    task = "Your task:\ntask of french_agent"
     assert said(model.last("in French")) == [
-        "user: 2",
+        f"user: 2\n\n{task}",
         "assistant: French on 2",
-        "user: 4",
+        f"user: 4\n\n{task}",
         "assistant: French on 4",
         "user: 5",
     ]
