@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .check import misnamed
     from .context import Choice, Context, Exchanged, History, Result, Upstream
     from .declared import Declared
     from .errors import (
@@ -101,8 +102,8 @@ else:
 # From the ground up, so that a name is found where it is made, and little above it is imported.
 _HOMES = (
     *("errors", "messages", "session", "past", "declared", "imports", "events", "context"),
-    *("placeholder", "policy", "tools", "node", "plan", "graph", "stores", "models", "sessions"),
-    *("runner", "rendering"),
+    *("placeholder", "policy", "tools", "node", "plan", "check", "graph", "stores", "models"),
+    *("sessions", "runner", "rendering"),
 )
 
 __all__ = [
@@ -197,6 +198,7 @@ __all__ = [
     "Upstream",
     "Usage",
     "closest",
+    "misnamed",
     "reference",
     "stand_in",
 ]

@@ -11,6 +11,7 @@ from engine import (
     JSON,
     OWN_MODEL,
     Declared,
+    DefinitionError,
     Model,
     ModelSpec,
     Node,
@@ -20,6 +21,8 @@ from engine import (
     Tools,
 )
 from nodes import HistoryLoader, Search, Summarizer
+
+from .elsewhere import translated
 
 MARKDOWN = "Format your answer in Markdown."
 _NEEDS = {
@@ -96,6 +99,12 @@ class Options(Declared):
         description="How to summarize, in words; or a template file (`name.jinja`).",
     )
     markdown: bool = Field(default=False, description="Whether answers are in Markdown.")
+
+    def __init__(self, /, **options: Any) -> None:  # noqa: ANN401  pydantic's signature
+        try:
+            super().__init__(**options)
+        except DefinitionError as error:
+            raise DefinitionError([translated(each) for each in error.problems]) from error
 
     def _conflicts(self) -> list[Problem]:
         """What cannot hold together, with the option that it is about."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from engine import (
 )
 from graphs import Agent, Team
 from graphs.assistant import Assistant
+from graphs.elsewhere import ELSEWHERE
 from tests.teams import STORES, holds_together, of, wait_for, words_of
 
 
@@ -526,7 +528,7 @@ def test_an_answer_can_be_streamed_and_printed(
         ({"members": []}, "at least one Agent or Team"),
         ({"members": "all"}, "at least one Agent or Team"),
         ({"members": [ENGLISH, ENGLISH]}, "two members have the id 'english_agent'"),
-        ({"members": [Agent(name="Leader")]}, "the id 'leader' is that of another node"),
+        ({"members": [Agent(name=name) for name in ("a", "a history")]}, "'a_history' is that of"),
         ({"num_history_runs": -1, "add_history_to_context": True}, "must be 0 or more"),
         ({"model": 3}, "must be the id of a model"),
         ({"enable_session_summaries": True, "session_summary_model": 3}, "must be the id"),
@@ -555,6 +557,15 @@ def test_ids_are_made_of_names() -> None:
     assert list(built.graph.answering) == ids
 
 
+@pytest.mark.parametrize("name", ["Search", "Summary", "History", "Router", "Input", "System"])
+def test_a_name_that_means_something_else_is_still_a_name(name: str) -> None:
+    options: dict[str, Any] = {"add_history_to_context": True, "enable_session_summaries": True}
+    agent = Agent(name=name, search_session_history=True, **options)
+    assert list(agent.graph.answering) == [f"member_{name.lower()}"]
+    assert agent.graph.warnings == ()
+    assert f"member_{name.lower()}" in team(members=[Agent(name=name)], **options).graph.nodes
+
+
 def test_the_state_of_members_is_a_default_of_the_team() -> None:
     members = [Agent(session_state={"a": 1, "b": 1}), Agent(session_state={"c": 1})]
     built = Team(members=members, session_state={"b": 2})
@@ -569,3 +580,15 @@ def test_a_model_may_be_named_with_its_parameters() -> None:
 def test_what_is_neither_agent_nor_team_builds_nothing() -> None:
     with pytest.raises(DefinitionError, match="make an Agent or a Team"):
         Assistant()
+
+
+@pytest.mark.parametrize("name", sorted(ELSEWHERE))
+def test_an_option_of_other_spelling_is_told_where_it_is(name: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        team(**{name: True, "respond_direct": True})
+    told, slip = refused.value.problems
+    assert told.message == f"there is no {name!r} here; {ELSEWHERE[name]}"
+    assert slip.suggestion == "respond_directly"
+    assert name not in Team.model_fields
+    for named in re.findall(r"it is called (\w+)", told.message):
+        assert named in Team.model_fields
