@@ -26,6 +26,10 @@ _WHY = {
     "num_team_history_runs": "num_team_history_runs has no effect without "
     "add_team_history_to_members=True; add that, or leave it out",
     "tools": "with respond_directly the members answer; give the tools to them",
+    "add_team_history_to_members": "a team that is a member loads its own history, and no member "
+    "is an agent; give add_history_to_context to the inner teams",
+    "search_session_history": "with respond_directly the members search, a team that is a member "
+    "for itself, and no member is an agent; give it to the inner teams",
 }
 
 
@@ -73,6 +77,7 @@ class Team(Assistant):
         ids = member_ids([member.name for member in self.members])
         problems += clashes(ids)
         direct, everyone = self.respond_directly, self.delegate_to_all_members
+        agents = [member for member in self.members if isinstance(member, Agent)]
         held = {
             "delegate_to_all_members": direct and everyone,
             "determine_input_for_members": everyone and bool(self.determine_input_for_members),
@@ -80,6 +85,8 @@ class Team(Assistant):
             "num_team_history_runs": self.num_team_history_runs is not None
             and not self.add_team_history_to_members,
             "tools": direct and bool(self.tools),
+            "add_team_history_to_members": self.add_team_history_to_members and not agents,
+            "search_session_history": direct and self.search_session_history and not agents,
         }
         return problems + [
             conflict(option, _WHY[option]) for option, is_held in held.items() if is_held
@@ -143,11 +150,9 @@ class Team(Assistant):
         nodes: dict[str, Node] = {}
         problems: list[Problem] = []
         for index, (node_id, member) in enumerate(zip(ids, self.members, strict=True)):
-            reads = ["team_history"] if self.add_team_history_to_members else []
-            if self.respond_directly and self.search_session_history:
-                reads.append("search")
+            reads = self._remembered if isinstance(member, Agent) else []
             if self.share_member_interactions:
-                reads += ids[:index]
+                reads = [*reads, *ids[:index]]
             try:
                 nodes[node_id] = self._node(member, f"{under}{node_id}", history, reads)
             except DefinitionError as error:
@@ -157,6 +162,15 @@ class Team(Assistant):
         if problems:
             raise DefinitionError(problems)
         return nodes
+
+    @property
+    def _remembered(self) -> list[str]:
+        """What an agent reads of earlier turns; a team among the members loads its own."""
+        wanted = {
+            "team_history": self.add_team_history_to_members,
+            "search": self.respond_directly and self.search_session_history,
+        }
+        return [node_id for node_id, is_wanted in wanted.items() if is_wanted]
 
     def _node(
         self, member: Agent | Team, path: str, history: str | None, reads: Sequence[str]

@@ -359,6 +359,30 @@ def test_a_team_in_a_team_answers_as_a_member(store: Store) -> None:
     assert run.answer == 'You lead the team "Outer" on hello'
 
 
+def test_a_team_in_a_team_is_told_what_the_others_found_and_loads_its_own_history(
+    store: Store,
+) -> None:
+    model = Scripted("english_agent", "inner")
+
+    def script(request: Request) -> Any:  # noqa: ANN401  any answer of a script
+        return "french_agent" if request.choices == ("french_agent",) else model.script(request)
+
+    scripted = ScriptedModel(script)
+    inner = route(name="Inner", members=[FRENCH], add_history_to_context=True)
+    shared: dict[str, Any] = {
+        "share_member_interactions": True,
+        "add_team_history_to_members": True,
+    }
+    outer = team(members=[ENGLISH, inner], model=scripted, store=store, **shared)
+    for message in ("one", "two"):
+        outer.run(message, session_id="s")
+    french = next(one for one in reversed(scripted.requests) if who(one) == "French")
+    found = "task of inner\n\nenglish_agent said:\n<finding>\nEnglish on {}\n</finding>"
+    told, answered, asked = said(french)
+    assert (told, asked) == ("user: one", f"user: {found.format('two')}")
+    assert answered.startswith('assistant: You lead the team "Languages" on one')
+
+
 def test_an_agent_has_its_rules_in_its_prompt() -> None:
     agent = Agent(
         name="Poet",
@@ -520,6 +544,14 @@ def test_an_answer_can_be_streamed_and_printed(
         ({"delegate_to_all_members": True, "determine_input_for_members": True}, "leave"),
         ({"respond_directly": True, "share_member_interactions": True}, "nothing to share"),
         ({"respond_directly": True, "tools": [print]}, "give the tools to them"),
+        (
+            {"members": [team()], "add_team_history_to_members": True},
+            "add_team_history_to_members: a team that is a member loads its own history",
+        ),
+        (
+            {"members": [team()], "respond_directly": True, "search_session_history": True},
+            "search_session_history: with respond_directly the members search",
+        ),
         ({"num_team_history_runs": 1}, "no effect without add_team_history_to_members=True"),
         ({"num_history_runs": 1}, "no effect without add_history_to_context=True"),
         ({"num_history_sessions": 1}, "no effect without search_session_history=True"),
