@@ -123,10 +123,10 @@ class Assistant(Options):
 
     def session(self, session_id: str | None = None, *, user_id: str | None = None) -> Session:
         """A session, with all that can be asked of it, also where a loop is running."""
-        chosen = session_id or self.session_id
-        if chosen is None:
+        whose = self._whose(user_id, session_id)
+        if whose["session_id"] is None:
             raise InputError("no session is named; give its session_id")
-        return self.runner.session(chosen, user_id=user_id or self.user_id)
+        return self.runner.session(**whose)
 
     def get_session_summary(
         self, session_id: str | None = None, *, user_id: str | None = None

@@ -501,8 +501,11 @@ def test_the_usual_user_and_session_are_those_of_the_constructor(store: Store) -
     assert (run.user_id, run.session_id) == ("ann", "s")
     assert len(agent.get_chat_history()) == 2
     assert agent.run("one", user_id="bob", session_id="t").user_id == "bob"
-    with pytest.raises(InputError, match="session_id is empty"):
-        agent.run("one", session_id="")
+    for empty in ("session_id", "user_id"):
+        ids: dict[str, Any] = {empty: ""}
+        for door in (lambda **given: agent.run("one", **given), agent.get_chat_history):
+            with pytest.raises(InputError, match=f"{empty} is empty"):
+                door(**ids)
 
 
 def test_an_answer_can_be_streamed_and_printed(
