@@ -33,7 +33,7 @@ class Agent(Assistant):
         `path` leads to the node; a model that is an object is named after it.
         """
         about = self.role or self.description
-        own_tools = [*self.tools, *self._session_tools]
+        own_tools = list(dict.fromkeys([*self.tools, *self._session_tools]))
         return Member(
             role=about.rstrip("."),
             description=self.description or self.role,

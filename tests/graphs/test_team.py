@@ -45,6 +45,11 @@ ENGLISH = Agent(name="English Agent", role="You answer in English")
 FRENCH = Agent(name="French Agent", role="You answer in French")
 
 
+def read_chat_history() -> str:
+    """Read it in another way."""
+    return "nothing"
+
+
 class Scripted(ScriptedModel):
     """Routes to `choices` with tasks, sums up, and answers as whoever is asked."""
 
@@ -317,6 +322,12 @@ def test_who_has_no_other_session_is_shown_none(store: Store) -> None:
     assert "(there is none)" in system_of(model.requests[-1])
 
 
+def test_a_tool_that_is_asked_for_twice_is_offered_once() -> None:
+    agent = Agent(model=(model := Scripted()), tools="read_chat_history", read_chat_history=True)
+    agent.run("hello")
+    assert len(model.requests[0].tools) == 1
+
+
 def test_an_agent_reads_the_history_with_a_tool(store: Store) -> None:
     call = ToolCall(id="c", name="read_chat_history", arguments='{"limit": 1}')
     answers: list[Any] = ["Hello.", Reply("", tool_calls=(call,)), "It was 'first'."]
@@ -539,6 +550,11 @@ def test_an_answer_can_be_streamed_and_printed(
         (
             {"members": [team()], "respond_directly": True, "search_session_history": True},
             "search_session_history: with respond_directly the members search",
+        ),
+        (
+            {"members": [Agent(tools=[read_chat_history])], "read_chat_history": True}
+            | {"respond_directly": True},
+            "members.0.tools.1: two tools are called 'read_chat_history'",
         ),
         ({"num_team_history_runs": 1}, "no effect without add_team_history_to_members=True"),
         ({"num_history_runs": 1}, "no effect without add_history_to_context=True"),

@@ -25,7 +25,8 @@ def test_tool_calls_and_their_results_stand_with_the_reply_that_made_them() -> N
 def test_the_task_of_a_member_is_told_with_what_came_of_it() -> None:
     router = Router(routes={"clerk": "Prices"}, tasks=True)
     script = ['{"choice": "clerk", "tasks": [{"label": "clerk", "task": "Price the tea."}]}', "3"]
-    graph = Graph(name="shop", model="m", nodes={"router": router, "clerk": Member()})
+    nodes = {"router": router, "clerk": Member()}
+    graph = Graph(name="shop", model="m", nodes=nodes, output="clerk")
     run = Runner(graph, model=ScriptedModel(script)).run("hello")
     told = run_told(run, ["router", "clerk"], prompts=False)
     assert told.count("  task    Price the tea.\n") == 1
