@@ -15,8 +15,8 @@ from .options import model_id
 class Agent(Assistant):
     """One assistant. Alone it is a graph of a member with its history and summary.
 
-    In a team its name, role, description, instructions, model, tools and its own history count;
-    store, session, summaries and searches are the team's.
+    In a team its name, role, description, instructions, model, tools, and its own history and
+    search count; store, session and summaries are the team's.
     """
 
     def as_member(

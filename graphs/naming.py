@@ -28,9 +28,9 @@ def member_ids(names: Sequence[str]) -> list[str]:
 
 
 def clashes(ids: Sequence[str]) -> list[Problem]:
-    """The ids that two members share, or a member and the history of another."""
+    """The ids that two members share, or a member and the history or search of another."""
     problems: list[Problem] = []
-    taken = {f"{node_id}_history" for node_id in ids}
+    taken = {f"{node_id}_{what}" for node_id in ids for what in ("history", "search")}
     for index, node_id in enumerate(ids):
         path = ("members", index, "name")
         if node_id in ids[:index]:

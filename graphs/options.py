@@ -142,8 +142,12 @@ class Options(Declared):
         if self.add_history_to_context or self.enable_session_summaries:
             loaders["history"] = self.loader()
         if self.search_session_history:
-            loaders["search"] = Search(sessions=self.num_history_sessions or 2)
+            loaders["search"] = self.searcher()
         return loaders
+
+    def searcher(self) -> Search:
+        """The search that the options ask for."""
+        return Search(sessions=self.num_history_sessions or 2)
 
     def loader(self, *, of: str | None = None) -> HistoryLoader:
         """The history that the options ask for; with `of`, what that node said."""

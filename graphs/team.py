@@ -142,6 +142,8 @@ class Team(Assistant):
         for node_id, member in zip(ids, self.members, strict=True):
             if isinstance(member, Agent) and member.add_history_to_context:
                 loaders[f"{node_id}_history"] = member.loader(of=node_id)
+            if isinstance(member, Agent) and member.search_session_history:
+                loaders[f"{node_id}_search"] = member.searcher()
         return loaders
 
     def _nodes(self, ids: Sequence[str], history: str | None, path: str) -> dict[str, Node]:
@@ -150,9 +152,9 @@ class Team(Assistant):
         nodes: dict[str, Node] = {}
         problems: list[Problem] = []
         for index, (node_id, member) in enumerate(zip(ids, self.members, strict=True)):
-            reads = self._remembered if isinstance(member, Agent) else []
+            reads = self._remembered(node_id, member)
             if self.share_member_interactions:
-                reads = [*reads, *ids[:index]]
+                reads += ids[:index]
             try:
                 nodes[node_id] = self._node(member, f"{under}{node_id}", history, reads)
             except DefinitionError as error:
@@ -163,12 +165,14 @@ class Team(Assistant):
             raise DefinitionError(problems)
         return nodes
 
-    @property
-    def _remembered(self) -> list[str]:
+    def _remembered(self, node_id: str, member: Agent | Team) -> list[str]:
         """What an agent reads of earlier turns; a team among the members loads its own."""
+        if isinstance(member, Team):
+            return []
         wanted = {
             "team_history": self.add_team_history_to_members,
             "search": self.respond_directly and self.search_session_history,
+            f"{node_id}_search": member.search_session_history,
         }
         return [node_id for node_id, is_wanted in wanted.items() if is_wanted]
 

@@ -316,6 +316,19 @@ def test_the_last_other_sessions_are_shown_and_no_more(store: Store) -> None:
     assert "What did I discuss?" not in system_of(model.requests[-1])
 
 
+def test_a_member_may_search_for_itself(store: Store) -> None:
+    model = Scripted("english_agent", "french_agent")
+    options: dict[str, Any] = {"search_session_history": True, "num_history_sessions": 1}
+    searching = FRENCH.model_copy(update=options)
+    built = team(members=[ENGLISH, searching], model=model, store=store)
+    for number in range(3):
+        built.run(f"question {number}", session_id=f"s{number}")
+    seen = system_of(model.last("in French"))
+    assert "question 1" in seen
+    assert "question 0" not in seen
+    assert "question" not in system_of(model.last("in English"))
+
+
 def test_who_has_no_other_session_is_shown_none(store: Store) -> None:
     model = Scripted()
     team(model=model, store=store, search_session_history=True).run("hello")
