@@ -118,7 +118,7 @@ class Ask:
             raise AnswerError("the model chose no label at all", model=self.spec.id)
         if len(choice.labels) > 1 and not many:
             raise AnswerError("the model chose several labels, not one", model=self.spec.id)
-        return choice
+        return choice if tasks else replace(choice, tasks={})
 
     def test(self, expression: str) -> bool:
         """See `Context.test`."""

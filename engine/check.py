@@ -95,15 +95,19 @@ def _ids(nodes: Mapping[str, Node]) -> Iterator[Problem]:
             text = "node id 'history' is for a history-loader only; choose another"
             yield Problem("G010", text, path=path, on_key=True)
             continue
-        if not _ID.fullmatch(node_id):
-            text = f"node id {node_id!r} must be lower-case letters, digits and _, letter first"
-        elif node_id in RESERVED or node_id == "builtin":
-            text = f"node id {node_id!r} is a name that templates already have; choose another"
-        elif node_id in _JINJA_WORDS or keyword.iskeyword(node_id):
-            text = f"node id {node_id!r} is a word of the template language; choose another"
-        else:
-            continue
-        yield Problem("G010", text, path=path, on_key=True)
+        if (why := misnamed(node_id)) is not None:
+            yield Problem("G010", f"node id {node_id!r} {why}", path=path, on_key=True)
+
+
+def misnamed(node_id: str) -> str | None:
+    """Why no node may have this id (`history`: none but a history-loader); None if one may."""
+    if not _ID.fullmatch(node_id):
+        return "must be lower-case letters, digits and _, letter first"
+    if node_id in RESERVED or node_id == "builtin":
+        return "is a name that templates already have; choose another"
+    if node_id in _JINJA_WORDS or keyword.iskeyword(node_id):
+        return "is a word of the template language; choose another"
+    return None
 
 
 def _templates(
