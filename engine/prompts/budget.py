@@ -21,6 +21,8 @@ CALL = 100
 TEMPLATE = 500
 """What a round of a loop, a call and an include cost; a character costs 1."""
 
+_SIZED = frozenset((list, tuple))
+
 _WORK = 50
 """How often a rendering may make its longest text before it works too long."""
 
@@ -74,6 +76,11 @@ def allow(length: int) -> None:
     spend(length)
 
 
+def printed(value: object) -> str:
+    """What `{{ value }}` prints: nearly always a text."""
+    return value if type(value) is str else as_text(value)
+
+
 def joined(pieces: Iterable[str]) -> str:
     """The pieces as one text, refused before it is made if it is too long."""
     parts = pieces if isinstance(pieces, list) else list(pieces)
@@ -83,9 +90,9 @@ def joined(pieces: Iterable[str]) -> str:
 
 def rounds(values: Iterable[object]) -> Iterable[object]:
     """What a loop goes over, its rounds taken from what is left."""
-    if not isinstance(values, Sized):
+    if type(values) not in _SIZED and not isinstance(values, Sized):
         values = list(islice(values, CURRENT.get().left // ROUND + 1))
-    spend(len(values) * ROUND)
+    spend(len(cast("Sized", values)) * ROUND)
     return values
 
 

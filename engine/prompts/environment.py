@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from functools import cache
 from types import (
     AsyncGeneratorType,
     BuiltinMethodType,
@@ -16,9 +15,9 @@ from types import (
     ModuleType,
     TracebackType,
 )
-from typing import Literal, cast
+from typing import cast
 
-from jinja2 import StrictUndefined, Template, TemplateNotFound, Undefined, nodes, pass_context
+from jinja2 import StrictUndefined, Template, TemplateNotFound, Undefined, nodes
 from jinja2.environment import TemplateModule
 from jinja2.lexer import Lexer
 from jinja2.runtime import Context, LoopContext
@@ -39,13 +38,13 @@ from .budget import (
     CURRENT,
     TEMPLATE,
     allow,
-    allow_text_of,
     as_text,
-    check_printable,
     joined,
+    printed,
     rounds,
     spend,
 )
+from .code import PrintingCode
 from .filters import FILTERS
 from .position import PositionLexer
 from .role import EMIT, REPLAY, RoleTags, emit, replay
@@ -98,7 +97,9 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))
     template_class = PromptTemplate
+    code_generator_class = PrintingCode
     concat = staticmethod(joined)
+    printed = staticmethod(printed)
 
     def __init__(self, load: Callable[[str], Template | None]) -> None:
         super().__init__(
@@ -111,7 +112,6 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
             # Nothing is computed before there is a budget that bounds it, and the tree stays as
             # it was parsed: the checks read it again.
             optimized=False,
-            finalize=_printed,
             extensions=[RoleTags],
         )
         self._load = load
@@ -170,15 +170,15 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 
         So `triage.output.items` is the field that a model returned, not the method of `dict`.
         """
-        nature = _nature(type(obj))  # type: ignore[arg-type]  # every type can be hashed
-        if nature == "mapping":
+        nature = _NATURES[type(obj)]
+        if nature is _PLAIN:
+            value: object = getattr(obj, attribute, missing)
+            if value is not missing and attribute[0] != "_" and not callable(value):
+                return value
+        elif nature is _MAPPING:
             fields = cast("dict[str, object]", obj)
             if attribute in fields:
                 return fields[attribute]
-        elif nature == "plain" and attribute[:1] != "_":
-            value: object = getattr(obj, attribute, missing)
-            if value is not missing and not callable(value):
-                return value
         found: object = super().getattr(obj, attribute)
         return found
 
@@ -247,26 +247,24 @@ class _Counter(NodeTransformer):
         return nodes.Filter(node.node, SLICE, bounds, [], None, None, lineno=node.lineno)
 
 
-@cache
-def _nature(kind: type) -> Literal["mapping", "plain", "machinery"]:
-    """How the attributes of a type's values are found.
+_PLAIN, _MAPPING, _OTHER = "plain", "mapping", "other"
+
+
+class _Natures(dict[type, str]):
+    """How the attributes of a type's values are found, worked out when it is first met.
 
     A plain value has none that lead into Python's machinery. What is left to the sandbox then are
     methods, and names that begin with `_`: any other field is as safe as the sandbox finds it, and
     found ten times faster.
     """
-    if issubclass(kind, dict):
-        return "mapping"
-    return "machinery" if issubclass(kind, _MACHINERY) else "plain"
+
+    def __missing__(self, kind: type) -> str:
+        found = _OTHER if issubclass(kind, _MACHINERY) else _PLAIN
+        self[kind] = _MAPPING if issubclass(kind, dict) else found
+        return self[kind]
 
 
-@pass_context
-def _printed(context: Context, value: object) -> object:
-    """What `{{ value }}` prints; a list or mapping is weighed before it becomes text."""
-    if type(value) is not str and not isinstance(value, int | float | Undefined):
-        check_printable(value)
-        allow_text_of(value)
-    return value
+_NATURES = _Natures()
 
 
 def _range(*bounds: int) -> range:

@@ -170,8 +170,8 @@ def _rounds(mark: int, values: Iterable[object]) -> list[object]:
     return trace().each(rounds(values), mark, path)
 
 
-def _emit(text: str, role: Spoken, cache: bool = False, name: str | None = None) -> str:
-    emit(text, role, cache, name)
+def _emit(text: str, role: Spoken, **attributes: object) -> str:
+    emit(text, role, **attributes)
     trace().texts.append(cast("Traced", text).strip("\n"))
     return ""
 
