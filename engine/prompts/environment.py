@@ -26,11 +26,14 @@ from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
 from .bounds import (
+    COMPARING,
     bounded,
+    bounded_test,
     charge,
     check_operation,
     check_specification,
     checked_arguments,
+    compared,
     part_of,
 )
 from .budget import (
@@ -44,7 +47,7 @@ from .budget import (
     rounds,
     spend,
 )
-from .code import PrintingCode
+from .code import PromptCode
 from .filters import FILTERS
 from .position import PositionLexer
 from .role import EMIT, REPLAY, RoleTags, emit, replay
@@ -97,9 +100,10 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))
     template_class = PromptTemplate
-    code_generator_class = PrintingCode
+    code_generator_class = PromptCode
     concat = staticmethod(joined)
     printed = staticmethod(printed)
+    compared = staticmethod(compared)
 
     def __init__(self, load: Callable[[str], Template | None]) -> None:
         super().__init__(
@@ -120,6 +124,8 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         del self.filters["random"]
         theirs = {name: bounded(name, function) for name, function in self.filters.items()}
         self.filters = {**theirs, **FILTERS}
+        tests = cast("dict[str, Callable[..., object]]", self.tests)
+        tests |= {name: bounded_test(tests[name]) for name in COMPARING}
         self.filter_names = sorted(self.filters)
         self.filters |= {EMIT: emit, REPLAY: replay}
         self.filters |= {LOOP: rounds, CONCAT: _concat, SLICE: part_of, ANSWER: _answer}
@@ -212,9 +218,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 
         def format_within_bounds(*args: object, **kwargs: object) -> str:
             values = cast("dict[str, object]", args[0]) if takes_mapping else kwargs
-            result = _Formatter(self).vformat(text, () if takes_mapping else args, values)
-            allow(len(result))
-            return result
+            return _Formatter(self).vformat(text, () if takes_mapping else args, values)
 
         return format_within_bounds
 
@@ -222,7 +226,9 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 class _Formatter(SandboxedFormatter):
     def format_field(self, value: object, format_spec: str) -> str:
         check_specification(format_spec)
-        return str(super().format_field(value, format_spec))
+        text = str(super().format_field(value, format_spec))
+        allow(len(text))
+        return text
 
 
 class _Counter(NodeTransformer):
