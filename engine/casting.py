@@ -129,11 +129,13 @@ def _fingerprint(
     """A hash of all that decides what the node does: its fields, its template, its models."""
     node = graph.nodes[node_id]
     template = graph.templates.get(node_id)
+    others = [graph.prompts.prompt_hash(name) for name in type(node).templates]
     facts = {
         "kind": node.kind,
         "node": _spelled(node),
         "template": graph.prompts.prompt_hash(template) if template else None,
         "models": [_spelled(spec) for spec in models.get(node_id, ())],
+        **({"templates": others} if others else {}),
         **({"inside": inside} if inside else {}),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -140,7 +140,7 @@ class Prompts:
         rendering = Rendering(self._longest)
         token = CURRENT.set(rendering)
         try:
-            context = template.new_context(dict(variables))
+            context = template.new_context(cast("dict[str, object]", variables))
             text = self._environment.concat(template.root_render_func(context))
             if not speaks:
                 rendering.write(Message(role="user", content=text.strip("\n")))
