@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import unified_diff
 from itertools import islice
 from typing import cast
@@ -12,7 +12,7 @@ from .casting import Cast
 from .session import Run
 from .stores import Store
 
-_TEMPLATE, _AFTER, _INLINE = "template", "after ", ".inline"
+_TEMPLATE, _AFTER, _INLINE = "templates", "after ", ".inline"
 _MOST_LINES = 40
 """Lines of one text's difference that are told."""
 
@@ -45,23 +45,27 @@ async def _told(of: Cast, store: Store, path: str, kept: str | None) -> list[str
     own_names = [name for name in names if name != _TEMPLATE and not name.startswith(_AFTER)]
     told = [_field(name, old.get(name), new.get(name)) for name in own_names]
     if _TEMPLATE in names:
-        told += await _templates(of, store, path, old[_TEMPLATE])
+        told += await _templates(of, store, path, old[_TEMPLATE], new[_TEMPLATE])
     # A route that leads here is told by its router; alone it is told here.
     return told or [_field(name, old.get(name), new.get(name)) for name in names]
 
 
-async def _templates(of: Cast, store: Store, path: str, old_hash: object) -> list[str]:
-    """What was changed in the texts that make the prompt; inline ones are told as fields."""
-    graph, nothing = of.at(path).graph, dict[str, str]()
-    name = graph.templates.get(path.rpartition("/")[2])
-    new = graph.prompts.sources(name) if name is not None else nothing
-    old = await store.prompt(str(old_hash)) if old_hash is not None else nothing
-    if old is None:
-        return ["its template was changed, and the text that it had is not known here"]
+async def _templates(of: Cast, store: Store, path: str, old: object, new: object) -> list[str]:
+    """What was changed in the texts that make the prompts; inline ones are told as fields."""
+    hashes, now = cast("Mapping[str, str]", old), cast("Mapping[str, str]", new)
+    before, after = dict[str, str](), dict[str, str]()
+    for prompt_hash in set(hashes.values()) - set(now.values()):
+        kept = await store.prompt(prompt_hash)
+        if kept is None:
+            return ["its template was changed, and the text that it had is not known here"]
+        before |= kept
+    for name, prompt_hash in now.items():
+        if prompt_hash not in hashes.values():
+            after |= of.at(path).graph.prompts.sources(name)
     return [
-        _text(f"template {each}", old.get(each, ""), new.get(each, ""))
-        for each in dict.fromkeys([*old, *new])
-        if old.get(each) != new.get(each) and not each.endswith(_INLINE)
+        _text(f"template {each}", before.get(each, ""), after.get(each, ""))
+        for each in dict.fromkeys([*before, *after])
+        if before.get(each) != after.get(each) and not each.endswith(_INLINE)
     ]
 
 
@@ -69,7 +73,7 @@ def _facts(text: str) -> dict[str, object]:
     """The facts by names as people write them: `role`, `model temperature`, `after router`."""
     facts = cast("dict[str, object]", json.loads(text))
     fields = cast("dict[str, object]", facts["node"])
-    named = {"kind": facts["kind"], _TEMPLATE: facts["template"]}
+    named = {"kind": facts["kind"], _TEMPLATE: facts["templates"]}
     named |= dict(_flat("", {name: fields[name] for name in fields if name != "model"}))
     for index, model in enumerate(cast("list[object]", facts["models"])):
         named |= dict(_flat("model" if not index else f"fallback {index}", model))

@@ -21,13 +21,15 @@ INSIDE = "/"
 
 
 def facts_of(graph: Graph, node_id: str, models: Sequence[ModelSpec]) -> str:
-    """The facts of a node as JSON: its fields, its template's hash, its models, its edges."""
-    template, stop = graph.templates.get(node_id), graph.plan.stop(node_id)
+    """The facts of a node as JSON: its fields, its templates' hashes, its models, its edges."""
+    node, stop = graph.nodes[node_id], graph.plan.stop(node_id)
+    own_template = graph.templates.get(node_id)
+    templates = [*([own_template] if own_template else []), *type(node).templates]
     routes = {source: sorted(labels) for source, labels in stop.needs if labels is not None}
     facts = {
-        "kind": graph.nodes[node_id].kind,
-        "node": _spelled(graph.nodes[node_id]),
-        "template": graph.prompts.prompt_hash(template) if template else None,
+        "kind": node.kind,
+        "node": _spelled(node),
+        "templates": {name: graph.prompts.prompt_hash(name) for name in templates},
         "models": [_spelled(spec) for spec in models],
         "after": {source: routes.get(source) for source in stop.sources},
     }

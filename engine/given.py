@@ -20,10 +20,13 @@ def check_message(message: object) -> None:
 
 
 def check_ids(**ids: str | None) -> None:
-    """Refuse empty ids; None is no id."""
+    """Refuse ids that are empty or no texts; None is no id."""
     for name, value in ids.items():
         if value == "":
             raise InputError(f"{name} is empty; leave it out where there is none")
+        if value is not None and not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+            # 3 and "3" would be two users in one store, and one user in another.
+            raise InputError(f"{name} is {value!r}, and ids are texts; give {str(value)!r}")
 
 
 def as_state(state: State | None) -> State | None:
