@@ -89,6 +89,14 @@ class Scope:
             scope = scope.parent
         return Found(None, False, may_be_set, detached)
 
+    def rebind(self, name: str, binding: Binding) -> None:
+        """Change what a name stands for, where it was set."""
+        scope: Scope | None = self
+        while scope is not None and name not in scope.bound:
+            scope = scope.parent
+        if scope is not None:
+            scope.bound[name] = binding
+
     def seen_by_blocks(self) -> Scope:
         """The scope that a block standing here is rendered in, unless it is `scoped`."""
         branch: Scope | None = None

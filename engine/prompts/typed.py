@@ -77,8 +77,9 @@ def of_value(value: object) -> Known:
     if not items:
         return Items(ANYTHING)
     if all(isinstance(item, Mapping) for item in items):
-        return Items(_of_rows(cast("Sequence[Mapping[str, object]]", items)))
-    return Items(either(*map(of_value, items)))
+        rows = _of_rows(cast("Sequence[Mapping[str, object]]", items))
+        return Items(rows, least=len(items))
+    return Items(either(*map(of_value, items)), least=len(items))
 
 
 def _of_rows(rows: Sequence[Mapping[str, object]]) -> Known:

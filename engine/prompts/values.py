@@ -7,61 +7,49 @@ from functools import partial
 from typing import Protocol, cast
 
 from jinja2 import nodes
-from jinja2.visitor import NodeVisitor
 
-from .judge import At, Judge
+from .computing import Computing
+from .filtering import (
+    BY_ATTRIBUTE,
+    BY_FIRST,
+    CONCAT,
+    LOOP,
+    ORDERS,
+    TAKES_NONE,
+    chosen,
+    given_by,
+    makes_text,
+    taken_by,
+)
+from .judge import At, Judge, said
 from .known import (
+    ABSENT,
     ANYTHING,
-    NONE,
-    NUMBER,
-    SAID,
+    BLANK,
     TEXT,
-    TRUTH,
+    UNCALLED,
     WHOLE,
     Items,
     Known,
-    Plain,
     Row,
     Table,
-    Words,
     either,
+    falsy,
     filled,
-    is_said,
     item_of,
+    least_of,
     may_be_absent,
     may_be_none,
+    record_in,
     there,
+    value_in,
 )
-from .narrow import is_defined, narrowed, where
+from .method import given_by_method, is_change
+from .narrow import has_some, is_defined, is_key, narrowed, where
 from .scope import MacroBinding, ModuleBinding, Place, ValueBinding
+from .sort import INDEXED, NOUNS, NUMERIC, has_order, sorts_of
 from .tree import block_call, start_of
 from .typed import of_type
-
-_TEXTS = (
-    *("upper", "lower", "title", "capitalize", "trim", "replace", "join", "string", "indent"),
-    *("wordwrap", "truncate", "format", "e", "escape", "forceescape", "center", "urlencode"),
-    *("striptags", "pprint", "filesizeformat", "xmlattr", "urlize", "safe", "truncate_chars"),
-    "written",
-)
-_SET_APART = ("fence", "tojson", "quote", "bullets")
-_GIVES: Mapping[str, Known] = {
-    **dict.fromkeys((*_TEXTS, *_SET_APART), TEXT),
-    **dict.fromkeys(("length", "count", "int", "wordcount"), WHOLE),
-    **dict.fromkeys(("float", "round", "abs", "sum"), NUMBER),
-}
-_KEEPS = frozenset(
-    (
-        *("sort", "select", "reject", "selectattr", "rejectattr", "unique", "reverse", "list"),
-        *("\0loop", "\0slice"),
-    )
-)
-_PICKS = frozenset(("first", "last", "min", "max"))
-LOOP = "\0loop"
-_TAKES_NONE = frozenset(("tojson", "pprint", "written", LOOP))
-_TAKES_RECORDS = frozenset(("fence", "bullets", "written"))
-_BY_ATTRIBUTE = frozenset(("map", "sort", "groupby", "sum", "unique", "join", "min", "max"))
-_BY_FIRST = frozenset(("selectattr", "rejectattr", "groupby"))
-_LISTS_OF_TEXT = frozenset(("split", "rsplit", "splitlines"))
 
 
 class Walker(Protocol):
@@ -77,18 +65,17 @@ class Walker(Protocol):
         """Walk the block that `self.NAME()` or `super()` prints."""
         ...
 
+    def namespace(self, call: nodes.Call, given: Mapping[int | str, Known]) -> Known:
+        """What is known of the fields of a new namespace."""
+        ...
 
-class Values(NodeVisitor):
+
+class Values(Computing):
     """Follows expressions to what they can be, and tells the judge of each on the way."""
 
     def __init__(self, walker: Walker, judge: Judge) -> None:
+        super().__init__(judge)
         self._walker = walker
-        self._judge = judge
-
-    def of(self, node: nodes.Node, place: Place) -> Known:
-        """What an expression can be."""
-        known: Known | None = self.visit(node, place)
-        return ANYTHING if known is None else known
 
     def printed(self, node: nodes.Node, place: Place) -> None:
         """Follow an expression that is printed."""
@@ -99,6 +86,8 @@ class Values(NodeVisitor):
 
     def visit_Name(self, node: nodes.Name, place: Place) -> Known:
         binding = place.scope.find(node.name).binding
+        if isinstance(binding, MacroBinding):
+            return UNCALLED
         known = binding.known if isinstance(binding, ValueBinding) else ANYTHING
         return narrowed(node, known, place)
 
@@ -114,13 +103,27 @@ class Values(NodeVisitor):
         if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
             return self._field(node, node.arg.value, place, partial(start_of, node.arg))
         base = self.of(node.node, place)
-        self.of(node.arg, place)
+        self._judge.without_none(node.arg, self.of(node.arg, place), place)
         known = self._judge.without_none(node.node, base, place)
-        if isinstance(known, Row) and isinstance(node.arg, nodes.Const):
-            index = node.arg.value
-            within = isinstance(index, int) and -len(known.parts) <= index < len(known.parts)
-            return known.parts[index] if within else ANYTHING
-        return known.value if isinstance(known, Table) else item_of(known)
+        if isinstance(known, Table):
+            is_there = is_key(node.arg, node.node, place)
+            item = known.value if is_there else value_in(known)
+        else:
+            self._judge.fit(node.node, known, INDEXED, "[ ]", place)
+            item = self._item(node, known, place)
+        item = narrowed(node, item, place)
+        is_told = is_defined(node, place) or may_be_none(base)
+        return there(item) if is_told else item
+
+    def _item(self, node: nodes.Getitem, known: Known, place: Place) -> Known:
+        index = node.arg.value if isinstance(node.arg, nodes.Const) else None
+        if isinstance(node.arg, nodes.Neg) and isinstance(node.arg.node, nodes.Const):
+            index = -node.arg.node.value
+        least = max(least_of(known), has_some(node.node, place))
+        is_there = isinstance(index, int) and -least <= index < least
+        if isinstance(known, Row) and isinstance(index, int) and is_there:
+            return known.parts[index]
+        return item_of(known) if is_there else either(item_of(known), ABSENT)
 
     def _field(self, node: nodes.Getattr | nodes.Getitem, name: str, place: Place, at: At) -> Known:
         base = self.of(node.node, place)
@@ -134,74 +137,88 @@ class Values(NodeVisitor):
         self.of(node.test, place)
         first = self.of(node.expr1, where(place, node.test, truth=True))
         if node.expr2 is None:
-            return either(first, TEXT)
+            return either(first, BLANK)
         return either(first, self.of(node.expr2, where(place, node.test, truth=False)))
 
     def visit_And(self, node: nodes.And, place: Place) -> Known:
         left = self.of(node.left, place)
         right = self.of(node.right, where(place, node.left, truth=True))
-        return either(right, NONE) if may_be_none(left) else either(left, right)
+        return either(falsy(left), right)
 
     def visit_Or(self, node: nodes.Or, place: Place) -> Known:
         left = self.of(node.left, place)
         return either(filled(left), self.of(node.right, where(place, node.left, truth=False)))
 
-    def visit_Not(self, node: nodes.Not, place: Place) -> Known:
-        self.of(node.node, place)
-        return TRUTH
-
-    def visit_Test(self, node: nodes.Test, place: Place) -> Known:
-        if node.name in ("defined", "undefined"):
-            with self._judge.none_is_fine():
-                self.of(node.node, place)
-        else:
-            self.generic_visit(node, place)
-        return TRUTH
-
-    def visit_Compare(self, node: nodes.Compare, place: Place) -> Known:
-        left, known = node.expr, self.of(node.expr, place)
-        for operand in node.ops:
-            right, its = operand.expr, self.of(operand.expr, place)
-            if operand.op in ("eq", "ne"):
-                self._judge.compare(left, known, [right], place)
-                self._judge.compare(right, its, [left], place)
-            elif operand.op in ("in", "notin"):
-                if isinstance(right, nodes.List | nodes.Tuple):
-                    self._judge.compare(left, known, right.items, place)
-                elif isinstance(its, Items):
-                    self._judge.compare(right, its.item, [left], place)
-            left, known = right, its
-        return TRUTH
-
     def visit_List(self, node: nodes.List, place: Place) -> Known:
         items = [self.of(item, place) for item in node.items]
-        return Items(either(*items) if items else ANYTHING)
+        return Items(either(*items), least=len(items))
 
     def visit_Tuple(self, node: nodes.Tuple, place: Place) -> Known:
         return Row(tuple(self.of(item, place) for item in node.items))
 
     def visit_Filter(self, node: nodes.Filter, place: Place) -> Known:
-        if node.node is None:
-            self._follow_arguments(node, place)
-            return TEXT
+        if node.node is None:  # the innermost filter of a block: it is given what that prints
+            return self._filtered(node, node, TEXT, place)
         if node.name in ("default", "d"):
             return self._default(node, node.node, place)
-        if node.name == "\0concat":
+        if node.name == CONCAT:
             for part in node.node.iter_child_nodes():
                 self.printed(part, place)
             return TEXT
-        return self._filtered(node, node.node, place)
+        return self._filtered(node, node.node, self.of(node.node, place), place)
 
-    def _filtered(self, node: nodes.Filter, value: nodes.Expr, place: Place) -> Known:
-        base = self._taken(node, value, place)
-        field = self._by_field(node, value, base, place)
-        if node.name == "map":
-            return ANYTHING if field is None else Items(field)
-        if node.name in _PICKS:
-            return item_of(base)
-        if node.name in _TEXTS and is_said(base):
-            return SAID
-        return base if node.name in _KEEPS else _GIVES.get(node.name, ANYTHING)
+    def _filtered(self, node: nodes.Filter, value: nodes.Expr, known: Known, place: Place) -> Known:
+        for child in node.iter_child_nodes(exclude=("node",)):
+            argument = child.value if isinstance(child, nodes.Keyword) else child
+            given = self.of(argument, place)
+            if not isinstance(argument, nodes.Const):
+                self._judge.without_none(argument, given, place)
+        picked = None
+        if node.name != LOOP:
+            known = self._taken(node.name, value, known, place, by_attribute=bool(_attribute(node)))
+            picked = self._picked(node, value, known, place)
+            self._check_items(node.name, value, item_of(known) if picked is None else picked, place)
+        if node.name in ("select", "reject") and len(node.args) <= 1 and not node.kwargs:
+            return chosen(node.name, _constant(node.args), known)
+        return given_by(node.name, known, picked)
+
+    def _taken(
+        self, name: str, value: nodes.Expr, known: Known, place: Place, *, by_attribute: bool
+    ) -> Known:
+        """What a filter is given, where it can do with that."""
+        if name not in TAKES_NONE or may_be_absent(known):
+            known = self._judge.without_none(value, known, place)
+        if makes_text(name) and not by_attribute and record_in(known) is not None:
+            self._judge.refuse_fields(value, known, place)
+        elif (taking := taken_by(name)) is not None:
+            self._judge.fit(value, known, taking, f"| {name}", place)
+        return known
+
+    def _picked(
+        self, node: nodes.Filter, value: nodes.Expr, known: Known, place: Place
+    ) -> Known | None:
+        """What a filter like `map` finds in each item."""
+        if node.name != "map" or _attribute(node):
+            return self._by_field(node, value, known, place)
+        name = _constant(node.args)
+        if not isinstance(name, str):
+            return None
+        item = self._taken(name, value, item_of(known), place, by_attribute=False)
+        return given_by(name, item, None)
+
+    def _check_items(self, name: str, value: nodes.Expr, item: Known, place: Place) -> None:
+        """Refuse a list with items that a filter cannot put in order, add up or write down."""
+        if name not in (*ORDERS, "sum", "join"):
+            return
+        if may_be_none(item):
+            told = f"{said(value)} may have None in it, which | {name} cannot take; take it out "
+            self._judge.tell(start_of(value), place, "P005", f"{told}with | select")
+        item = filled(item)
+        if name in ORDERS and not has_order(item):
+            told = f"the items of {said(value)} have no order for | {name}"
+            self._judge.tell(start_of(value), place, "P018", told)
+        elif name == "sum":
+            self._judge.fit(value, Items(item).item, NUMERIC, "| sum", place)
 
     def visit_Call(self, node: nodes.Call, place: Place) -> Known:
         given: dict[int | str, Known] = {
@@ -217,41 +234,39 @@ class Values(NodeVisitor):
             return TEXT
         if isinstance(node.node, nodes.Getattr):
             return self._method(node.node, given, place)
-        self.of(node.node, place)
-        is_range = isinstance(node.node, nodes.Name) and node.node.name == "range"
-        return Items(WHOLE) if is_range else ANYTHING
+        self._check_called(node.node, self.of(node.node, place), place)
+        return self._function(node, given, place)
 
-    def _taken(self, node: nodes.Filter, value: nodes.Expr, place: Place) -> Known:
-        """What a filter is given, where it can do with that."""
-        known = self.of(value, place)
-        self._follow_arguments(node, place)
-        if node.name in _TAKES_NONE and (node.name == LOOP or not may_be_absent(known)):
-            return known
-        known = self._judge.without_none(value, known, place)
-        makes_text = _GIVES.get(node.name) == TEXT and node.name not in _TAKES_RECORDS
-        if makes_text and not _attribute(node):
-            self._judge.refuse_fields(value, known, place)
-        return known
+    def _function(self, node: nodes.Call, given: Mapping[int | str, Known], place: Place) -> Known:
+        """What one of the functions gives that every template has."""
+        name = node.node.name if isinstance(node.node, nodes.Name) else None
+        if name == "namespace":
+            return self._walker.namespace(node, given)
+        if name != "range":
+            return ANYTHING
+        for index, argument in enumerate(node.args):
+            self._judge.fit(argument, given[index], NUMERIC, "range", place)
+        return Items(WHOLE)
 
-    def _follow_arguments(self, node: nodes.Filter, place: Place) -> None:
-        for child in node.iter_child_nodes(exclude=("node",)):
-            self.of(child, place)
+    def _check_called(self, node: nodes.Expr, known: Known, place: Place) -> None:
+        known = self._judge.without_none(node, known, place)
+        sorts = sorts_of(known) - {"any", "uncalled"}
+        if sorts and not (isinstance(node, nodes.Name) and node.name == "loop"):
+            told = f"{said(node)} is {NOUNS[min(sorts)]}, and cannot be called"
+            self._judge.tell(start_of(node), place, "P018", told)
 
     def _method(self, node: nodes.Getattr, given: Mapping[int | str, Known], place: Place) -> Known:
         with self._judge.none_is_fine():
             owner = filled(self.of(node.node, place))
-        self.of(node, place)
-        match owner, node.attr:
-            case Table(value=value), "items":
-                return Items(Row((TEXT, value)))
-            case Table(value=value), "values":
-                return Items(value)
-            case Table(value=value), "get":
-                return either(value, given.get(1, NONE))
-            case ((Plain() | Words()), name) if name in _LISTS_OF_TEXT:
-                return Items(TEXT)
-            case _:
-                return ANYTHING
+        if is_change(owner, node.attr):
+            told = f"{said(node.node)} cannot be changed here; make a new list with +"
+            self._judge.tell(place.template.after(node, r"\.\s*(\w+)"), place, "P018", told)
+            return ANYTHING
+        if isinstance(owner, Table):
+            self._judge.without_none(node.node, self.of(node.node, place), place)
+        else:
+            self._check_called(node, self.of(node, place), place)
+        return given_by_method(owner, node.attr, given)
 
     def _default(self, node: nodes.Filter, value: nodes.Expr, place: Place) -> Known:
         with self._judge.none_is_fine():
@@ -265,9 +280,9 @@ class Values(NodeVisitor):
     ) -> Known | None:
         """What a filter like `map(attribute="name")` finds in each item."""
         named: Sequence[nodes.Node] = ()
-        if node.name in _BY_FIRST:
+        if node.name in BY_FIRST:
             named = node.args[:1]
-        elif node.name in _BY_ATTRIBUTE:
+        elif node.name in BY_ATTRIBUTE:
             named = _attribute(node)
         if not named or not isinstance(const := named[0], nodes.Const):
             return None
@@ -280,3 +295,9 @@ class Values(NodeVisitor):
 def _attribute(node: nodes.Filter) -> list[nodes.Expr]:
     """What a filter is given as its `attribute`."""
     return [each.value for each in node.kwargs if each.key == "attribute"]
+
+
+def _constant(arguments: Sequence[nodes.Expr]) -> object:
+    """The first argument, where it is written down."""
+    first = arguments[0] if arguments else None
+    return first.value if isinstance(first, nodes.Const) else first
