@@ -91,6 +91,8 @@ class Computing(NodeVisitor):
         """Compute with two values; the same for every operator between two values."""
         left = self._judge.without_none(node.left, self.of(node.left, place), place)
         right = self._judge.without_none(node.right, self.of(node.right, place), place)
+        if node.operator == "%" and "text" in sorts_of(left):
+            self._judge.check_printed(node.right, right, place)
         made = result(node.operator, left, right)
         if made is None:
             told = f"cannot be taken together by {node.operator}"

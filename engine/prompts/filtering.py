@@ -25,6 +25,7 @@ from .known import (
     not_none,
 )
 from .sort import (
+    CONVERTED,
     INDEXED,
     LISTED,
     LOOPED,
@@ -70,6 +71,7 @@ _TAKES: Mapping[str, Taking] = {
     **dict.fromkeys(("length", "count"), SIZED),
     **dict.fromkeys(("last", SLICE), INDEXED),
     **dict.fromkeys(("abs", "round"), NUMERIC),
+    **dict.fromkeys(("int", "float"), CONVERTED),
     **dict.fromkeys(("tojson", "pprint", "written", "fence"), WRITTEN),
     **dict.fromkeys(("items", "dictsort", "xmlattr"), PAIRED),
     "bullets": LISTED,

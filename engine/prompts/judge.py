@@ -64,6 +64,7 @@ class Judge:
     def __init__(self) -> None:
         self.problems: dict[Problem, None] = {}
         self._is_asked = False
+        self._firm: set[Problem] = set()
 
     def tell(
         self, at: Position, place: Place, code: str, told: str, near: str | None = None
@@ -75,14 +76,17 @@ class Judge:
     def none_is_fine(self) -> Generator[None]:
         """Inside, nothing is said against None: `x.y is defined` asks for just that.
 
-        A loose record may then be asked for any field.
+        Jinja finds no field of None, but fails to find one of what is missing. A loose record may
+        then be asked for any field.
         """
         before, was_asked = dict(self.problems), self._is_asked
         self._is_asked = True
         yield
         self._is_asked = was_asked
         self.problems = {
-            each: None for each in self.problems if each in before or each.code != "P005"
+            each: None
+            for each in self.problems
+            if each in before or each in self._firm or each.code != "P005"
         }
 
     def without_none(self, node: nodes.Node, known: Known, place: Place) -> Known:
@@ -147,6 +151,9 @@ class Judge:
         if BLANK in members_of(base):
             told = f"{said(node)} may be nothing here: the `if` in it has no `else`"
             self.tell(start_of(node), place, "P005", told)
+        if may_be_absent(base):  # to ask what is missing for a field fails, even to test for it
+            told = f"{said(node)} may be {_nothing(base)} here; guard it with {{% if %}}"
+            self._firm.add(place.template.problem_at(start_of(node), "P005", told))
         base = filled(self.without_none(node, base, place))
         return either(*(self._field_of(node, each, name, place, at) for each in members_of(base)))
 

@@ -19,7 +19,7 @@ from .known import (
     either,
     members_of,
 )
-from .sort import sorts_of
+from .sort import LOOPED, NUMERIC, TEXTUAL, Taking, sorts_of
 
 _LISTS_OF_TEXT = frozenset(("split", "rsplit", "splitlines"))
 _OF_TEXT: Mapping[str, Known] = {
@@ -35,6 +35,17 @@ _OF_TEXT: Mapping[str, Known] = {
     **dict.fromkeys(("startswith", "endswith", "isdigit", "isalpha", "isupper"), TRUTH),
     **dict.fromkeys(_LISTS_OF_TEXT, Items(TEXT)),
 }
+_TAKEN_BY_TEXT: Mapping[str, Taking] = {
+    **dict.fromkeys(
+        (
+            *("replace", "split", "rsplit", "strip", "lstrip", "rstrip", "count", "find", "index"),
+            *("removeprefix", "removesuffix", "partition", "rpartition"),
+        ),
+        TEXTUAL,
+    ),
+    "join": LOOPED,
+}
+_TAKEN_BY_TIME: Mapping[str, Taking] = {"strftime": TEXTUAL, "replace": NUMERIC}
 _OF_TIME = frozenset(("isoformat", "strftime", "ctime"))
 
 
@@ -53,6 +64,14 @@ def _given_by(owner: Known, name: str, given: Mapping[int | str, Known]) -> Know
         return ANYTHING
     is_split = name in ("split", "rsplit") and bool(given)
     return Items(TEXT, least=1) if is_split else _OF_TEXT.get(name, ANYTHING)
+
+
+def taken_by_method(owner: Known, name: str) -> Taking | None:
+    """What the first argument of a method must be; None if nothing is said against any."""
+    sorts = sorts_of(owner)
+    if sorts == {"time"}:
+        return _TAKEN_BY_TIME.get(name)
+    return _TAKEN_BY_TEXT.get(name) if sorts == {"text"} else None
 
 
 def is_change(owner: Known, name: str) -> bool:

@@ -151,7 +151,12 @@ def _marked(paths: frozenset[Path], mark: str) -> frozenset[Path]:
     return frozenset((name, f"{path}{mark}") for name, path in paths)
 
 
-_IF_TRUE = frozenset(("string", "mapping", "sequence", "number"))
+_IF_TRUE = frozenset(
+    (
+        *("string", "mapping", "sequence", "iterable", "number", "integer", "float", "boolean"),
+        "true",
+    )
+)
 """The tests that a value passes only if it is there, and not None."""
 _AT_LEAST_ONE = frozenset((("gt", 0), ("gt", 1), ("gteq", 1), ("eq", 1), ("ne", 0)))
 _TURNED = {"lt": "gt", "gt": "lt", "lteq": "gteq", "gteq": "lteq"}

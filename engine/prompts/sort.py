@@ -87,6 +87,7 @@ TEXTUAL = _taking("a text", "text")
 PRINTED = _taking("a text", "text", "number", "truth", "time", "list", "tuple", "mapping", "blank")
 PRINTABLE = _taking("a text", *PRINTED.sorts, "none", "absent", "record")
 WRITTEN = _taking("a value", *PRINTED.sorts, "none", "record")
+CONVERTED = Taking(PRINTED.sorts - {"blank"}, "a value")
 PAIRED = _taking("a mapping", "mapping", "record")
 CONTAINER = _taking("a list or a text", *_LOOPED, "record")
 

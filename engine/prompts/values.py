@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Protocol, cast
 
 from jinja2 import nodes
 
-from .computing import Computing
-from .filtering import (
-    BY_ATTRIBUTE,
-    BY_FIRST,
-    CONCAT,
-    LOOP,
-    ORDERS,
-    TAKES_NONE,
-    chosen,
-    given_by,
-    makes_text,
-    taken_by,
-)
+from .filtered import Filtered
 from .judge import At, Judge, said
 from .known import (
     ABSENT,
@@ -38,16 +26,14 @@ from .known import (
     filled,
     item_of,
     least_of,
-    may_be_absent,
     may_be_none,
-    record_in,
     there,
     value_in,
 )
-from .method import given_by_method, is_change
+from .method import given_by_method, is_change, taken_by_method
 from .narrow import has_some, is_defined, is_key, narrowed, where
 from .scope import MacroBinding, ModuleBinding, Place, ValueBinding
-from .sort import INDEXED, NOUNS, NUMERIC, has_order, sorts_of
+from .sort import INDEXED, NOUNS, NUMERIC, sorts_of
 from .tree import block_call, start_of
 from .typed import of_type
 
@@ -70,16 +56,12 @@ class Walker(Protocol):
         ...
 
 
-class Values(Computing):
+class Values(Filtered):
     """Follows expressions to what they can be, and tells the judge of each on the way."""
 
     def __init__(self, walker: Walker, judge: Judge) -> None:
         super().__init__(judge)
         self._walker = walker
-
-    def printed(self, node: nodes.Node, place: Place) -> None:
-        """Follow an expression that is printed."""
-        self._judge.check_printed(node, self.of(node, place), place)
 
     def visit_Const(self, node: nodes.Const, place: Place) -> Known:
         return of_type(cast("object", type(node.value)))
@@ -156,70 +138,6 @@ class Values(Computing):
     def visit_Tuple(self, node: nodes.Tuple, place: Place) -> Known:
         return Row(tuple(self.of(item, place) for item in node.items))
 
-    def visit_Filter(self, node: nodes.Filter, place: Place) -> Known:
-        if node.node is None:  # the innermost filter of a block: it is given what that prints
-            return self._filtered(node, node, TEXT, place)
-        if node.name in ("default", "d"):
-            return self._default(node, node.node, place)
-        if node.name == CONCAT:
-            for part in node.node.iter_child_nodes():
-                self.printed(part, place)
-            return TEXT
-        return self._filtered(node, node.node, self.of(node.node, place), place)
-
-    def _filtered(self, node: nodes.Filter, value: nodes.Expr, known: Known, place: Place) -> Known:
-        for child in node.iter_child_nodes(exclude=("node",)):
-            argument = child.value if isinstance(child, nodes.Keyword) else child
-            given = self.of(argument, place)
-            if not isinstance(argument, nodes.Const):
-                self._judge.without_none(argument, given, place)
-        picked = None
-        if node.name != LOOP:
-            known = self._taken(node.name, value, known, place, by_attribute=bool(_attribute(node)))
-            picked = self._picked(node, value, known, place)
-            self._check_items(node.name, value, item_of(known) if picked is None else picked, place)
-        if node.name in ("select", "reject") and len(node.args) <= 1 and not node.kwargs:
-            return chosen(node.name, _constant(node.args), known)
-        return given_by(node.name, known, picked)
-
-    def _taken(
-        self, name: str, value: nodes.Expr, known: Known, place: Place, *, by_attribute: bool
-    ) -> Known:
-        """What a filter is given, where it can do with that."""
-        if name not in TAKES_NONE or may_be_absent(known):
-            known = self._judge.without_none(value, known, place)
-        if makes_text(name) and not by_attribute and record_in(known) is not None:
-            self._judge.refuse_fields(value, known, place)
-        elif (taking := taken_by(name)) is not None:
-            self._judge.fit(value, known, taking, f"| {name}", place)
-        return known
-
-    def _picked(
-        self, node: nodes.Filter, value: nodes.Expr, known: Known, place: Place
-    ) -> Known | None:
-        """What a filter like `map` finds in each item."""
-        if node.name != "map" or _attribute(node):
-            return self._by_field(node, value, known, place)
-        name = _constant(node.args)
-        if not isinstance(name, str):
-            return None
-        item = self._taken(name, value, item_of(known), place, by_attribute=False)
-        return given_by(name, item, None)
-
-    def _check_items(self, name: str, value: nodes.Expr, item: Known, place: Place) -> None:
-        """Refuse a list with items that a filter cannot put in order, add up or write down."""
-        if name not in (*ORDERS, "sum", "join"):
-            return
-        if may_be_none(item):
-            told = f"{said(value)} may have None in it, which | {name} cannot take; take it out "
-            self._judge.tell(start_of(value), place, "P005", f"{told}with | select")
-        item = filled(item)
-        if name in ORDERS and not has_order(item):
-            told = f"the items of {said(value)} have no order for | {name}"
-            self._judge.tell(start_of(value), place, "P018", told)
-        elif name == "sum":
-            self._judge.fit(value, Items(item).item, NUMERIC, "| sum", place)
-
     def visit_Call(self, node: nodes.Call, place: Place) -> Known:
         given: dict[int | str, Known] = {
             index: self.of(argument, place) for index, argument in enumerate(node.args)
@@ -233,9 +151,28 @@ class Values(Computing):
             self._walker.call_macro(binding, node, given, place)
             return TEXT
         if isinstance(node.node, nodes.Getattr):
+            self._check_written(node, node.node, given, place)
             return self._method(node.node, given, place)
         self._check_called(node.node, self.of(node.node, place), place)
         return self._function(node, given, place)
+
+    def _check_written(
+        self,
+        call: nodes.Call,
+        method: nodes.Getattr,
+        given: Mapping[int | str, Known],
+        place: Place,
+    ) -> None:
+        """Refuse what a method of a text or time cannot take."""
+        with self._judge.none_is_fine():
+            owner = filled(self.of(method.node, place))
+        if method.attr == "format":
+            for argument in (*call.args, *call.kwargs):
+                value = argument.value if isinstance(argument, nodes.Keyword) else argument
+                self._judge.check_printed(value, self.of(value, place), place)
+        elif (taking := taken_by_method(owner, method.attr)) is not None and call.args:
+            known = self._judge.without_none(call.args[0], given[0], place)
+            self._judge.fit(call.args[0], known, taking, f".{method.attr}()", place)
 
     def _function(self, node: nodes.Call, given: Mapping[int | str, Known], place: Place) -> Known:
         """What one of the functions gives that every template has."""
@@ -267,37 +204,3 @@ class Values(Computing):
         else:
             self._check_called(node, self.of(node, place), place)
         return given_by_method(owner, node.attr, given)
-
-    def _default(self, node: nodes.Filter, value: nodes.Expr, place: Place) -> Known:
-        with self._judge.none_is_fine():
-            known = self.of(value, place)
-        instead = self.of(node.args[0], place) if node.args else TEXT
-        also_if_false = len(node.args) > 1 or any(each.key == "boolean" for each in node.kwargs)
-        return either(filled(known) if also_if_false else there(known), instead)
-
-    def _by_field(
-        self, node: nodes.Filter, value: nodes.Expr, base: Known, place: Place
-    ) -> Known | None:
-        """What a filter like `map(attribute="name")` finds in each item."""
-        named: Sequence[nodes.Node] = ()
-        if node.name in BY_FIRST:
-            named = node.args[:1]
-        elif node.name in BY_ATTRIBUTE:
-            named = _attribute(node)
-        if not named or not isinstance(const := named[0], nodes.Const):
-            return None
-        known = item_of(base)
-        for part in str(const.value).split("."):
-            known = self._judge.field(value, known, part, place, partial(start_of, const))
-        return known
-
-
-def _attribute(node: nodes.Filter) -> list[nodes.Expr]:
-    """What a filter is given as its `attribute`."""
-    return [each.value for each in node.kwargs if each.key == "attribute"]
-
-
-def _constant(arguments: Sequence[nodes.Expr]) -> object:
-    """The first argument, where it is written down."""
-    first = arguments[0] if arguments else None
-    return first.value if isinstance(first, nodes.Const) else first

@@ -72,7 +72,7 @@ NAMES: Mapping[str, Kind] = {
             "id": "text",
             "summary": Maybe("text"),
             "turns": "number",
-            "state": Rec({"orders": "number", "town": "text", "seen": Many("text")}),
+            "state": Rec({"orders": "number", "town": "text"}),
         }
     ),
     "history": Rec(
@@ -220,6 +220,12 @@ class Writer:
         else:
             files["t"] = self.body(shared, self._chance.randrange(1, 5), whole=True)
         return files
+
+    def body_alone(self) -> str:
+        """A template that reaches no other."""
+        sight = Sight(dict(NAMES))
+        sight.depth = 3
+        return self.body(sight, 4)
 
     def body(self, sight: Sight, statements: int, *, whole: bool = False) -> str:
         return "".join(self._statement(sight, whole=whole) for _ in range(statements))

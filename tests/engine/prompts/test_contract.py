@@ -258,7 +258,7 @@ def test_what_cannot_hold_is_told_at_its_place(
         "{% macro m(t) %}{% if t %}{{ m([t]) }}{% endif %}{% endmacro %}{{ m(tree) }}",
         "{% macro m() %}{% if maybe %}{{ n() }}{% endif %}{% endmacro %}{% macro n() %}{{ text }}{% endmacro %}",
         "{% macro m() %}{{ maybe }}{% endmacro %}{% if maybe %}{{ m() }}{% endif %}",
-        "{% if text %}{% set x = 'a' %}{% else %}{% set x = 1 %}{% endif %}{{ x.what }}",
+        "{% if text %}{% set x = 'a' %}{% else %}{% set x = anything %}{% endif %}{{ x }}",
         "{% block b %}{{ text }}{% endblock %}{{ self.b() }}{% include 'part.inline' %}",
         "{% import 'part.inline' as p %}{{ p.sep.upper() }}{{ p.m(1) }}{% from 'part.inline' import sep, m %}{{ m(sep) }}",
         "{{ members | map(attribute='id') | map('upper') | list }}{{ members | map(attribute='id') | first | default('') }}",
