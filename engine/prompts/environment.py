@@ -77,8 +77,9 @@ class Missing(StrictUndefined):
     __slots__ = ()
 
     def __bool__(self) -> bool:  # type: ignore[override]  # the base class never returns
-        is_item = isinstance(self._undefined_obj, Mapping) or isinstance(self._undefined_name, int)
-        if self._undefined_obj is not missing and not is_item:
+        owner: object = self._undefined_obj
+        is_part = isinstance(owner, Mapping) or isinstance(self._undefined_name, int)
+        if owner is not missing and not is_part:
             self._fail_with_undefined_error()
         return False
 

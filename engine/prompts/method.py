@@ -21,6 +21,7 @@ from .known import (
 )
 from .sort import LOOPED, NUMERIC, TEXTUAL, Taking, sorts_of
 
+_TEXT, _TIME = frozenset(("text",)), frozenset(("time",))
 _LISTS_OF_TEXT = frozenset(("split", "rsplit", "splitlines"))
 _OF_TEXT: Mapping[str, Known] = {
     **dict.fromkeys(
@@ -58,9 +59,9 @@ def _given_by(owner: Known, name: str, given: Mapping[int | str, Known]) -> Know
     if isinstance(owner, Table):
         return _of_table(owner.value, name, given)
     sorts = sorts_of(owner)
-    if sorts == {"time"}:
+    if sorts == _TIME:
         return TEXT if name in _OF_TIME else ANYTHING
-    if sorts != {"text"}:
+    if sorts != _TEXT:
         return ANYTHING
     is_split = name in ("split", "rsplit") and bool(given)
     return Items(TEXT, least=1) if is_split else _OF_TEXT.get(name, ANYTHING)
@@ -69,9 +70,9 @@ def _given_by(owner: Known, name: str, given: Mapping[int | str, Known]) -> Know
 def taken_by_method(owner: Known, name: str) -> Taking | None:
     """What the first argument of a method must be; None if nothing is said against any."""
     sorts = sorts_of(owner)
-    if sorts == {"time"}:
+    if sorts == _TIME:
         return _TAKEN_BY_TIME.get(name)
-    return _TAKEN_BY_TEXT.get(name) if sorts == {"text"} else None
+    return _TAKEN_BY_TEXT.get(name) if sorts == _TEXT else None
 
 
 def is_change(owner: Known, name: str) -> bool:
