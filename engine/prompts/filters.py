@@ -25,8 +25,10 @@ _UNSEEN = (
 )
 """What nobody sees, or what is lost on the way to a model, as a part of a character class."""
 _GAP = rf"[\s{_UNSEEN}]*+"
-_ALIKE = (*range(0x2100, 0x2150), *range(0x2460, 0x2500), *range(0xFE50, 0xFF60))
-_ALIKE += (*range(0x1D400, 0x1D800), *range(0x1F110, 0x1F190))
+_ALIKE = (
+    *(*range(0x2100, 0x2150), *range(0x2460, 0x2500), *range(0xFE50, 0xFF60)),
+    *(*range(0x1D400, 0x1D800), *range(0x1F110, 0x1F190)),
+)
 """Where Unicode keeps other forms of `<`, `/` and the letters: wide, small, circled, bold."""
 _WIDEST_INDENT = 16
 _WHOLE = (Mapping, list, tuple, BaseModel, SimpleNamespace)
@@ -50,7 +52,7 @@ def _fence_marks(tag: str) -> re.Pattern[str]:
     forms = _forms()
     letters = f"[{_UNSEEN}]*+".join(f"[{forms[letter]}]" for letter in tag)
     slash = f"(?:[{forms['/']}]{_GAP})?+"  # possessive: nothing here is ever tried twice
-    return re.compile(rf"[{forms['<']}]({_GAP}{slash}{letters}(?![A-Za-z0-9_-]))", re.IGNORECASE)
+    return re.compile(rf"[{forms['<']}]({_GAP}{slash}{letters}(?!-*[A-Za-z0-9_]))", re.IGNORECASE)
 
 
 @cache
