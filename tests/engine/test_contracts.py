@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -365,12 +366,17 @@ def kept() -> Kept:
 @pytest.mark.parametrize("way", ["returns", "python"])
 def test_outputs_are_read_as_json_keeps_them(template: str, code: str | None, way: str) -> None:
     source: Node = Member(returns=Kept) if way == "returns" else Python(call=kept)
-    nodes = {"kept": source, "end": Member(prompt=f"{template}\n")}
-    try:
-        graph = Graph(name="g", model="m", nodes=nodes, output="end")
-    except DefinitionError as error:
-        assert [each.code for each in error.problems] == [code]
+    graph = partial(
+        Graph,
+        name="g",
+        model="m",
+        nodes={"kept": source, "end": Member(prompt=f"{template}\n")},
+        output="end",
+    )
+    if code is not None:
+        with pytest.raises(DefinitionError) as caught:
+            graph()
+        assert [each.code for each in caught.value.problems] == [code]
         return
-    assert code is None
     model = ScriptedModel(lambda request: {} if request.schema else "done")
-    assert Runner(graph, model=model).run("hello").answer == "done"
+    assert Runner(graph(), model=model).run("hello").answer == "done"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from random import Random
 from typing import Literal
 
@@ -132,7 +132,7 @@ class World:
             user_id=self._maybe("ann"),
             session=SessionView("s", Fields(state), self._maybe(self._text()), chance.randrange(3)),
             run=RunView("run-1"),
-            now=datetime(2026, 11, 22, tzinfo=timezone.utc),
+            now=datetime(2026, 11, 22, tzinfo=UTC),
         )
         node = _VIEWS.node("reader", {}, self._maybe("a task"))
         node.heard = self._seen(("triage", "ticket", "maybe", "sight"), outputs)
