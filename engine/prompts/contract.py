@@ -18,9 +18,6 @@ from .known import (
     ABSENT,
     ANYTHING,
     TEXT,
-    TRUTH,
-    UNCALLED,
-    WHOLE,
     Fields,
     Known,
     Plain,
@@ -29,9 +26,10 @@ from .known import (
     either,
     item_of,
     members_of,
-    record,
 )
+from .looping import is_single, over
 from .narrow import where, within
+from .position import position_of
 from .reader import Reader
 from .role import is_replay, role_of
 from .scope import Binding, MacroBinding, Place, Scope, ValueBinding
@@ -96,14 +94,14 @@ class Contract(Reader):
 
     def visit_For(self, node: nodes.For, place: Place) -> None:
         known = self._judge.without_none(node.iter, self._values.of(node.iter, place), place)
-        if _is_single(known):
+        if is_single(known):
             told = f"{said(node.iter)} is no list, so there is nothing to loop over"
             self._judge.tell(start_of(node.iter), place, "P007", told)
         inner = place.inside(node.body)
         self._check_unpacked(node, item_of(known), place)
         self.bind(node.target, inner, ValueBinding(item_of(known)))
-        inner.scope.bound["loop"] = ValueBinding(_loop_over(item_of(known)))
-        inner = within(inner, _over(node), node.target)
+        inner.scope.bound["loop"] = ValueBinding(loop_over(item_of(known)))
+        inner = within(inner, over(node), node.target)
         body = inner
         if node.test is not None:
             self.visit_condition(node.test, inner)
@@ -119,7 +117,7 @@ class Contract(Reader):
         for each in members_of(item):
             parts = len(each.parts) if isinstance(each, Row) else None
             if parts != names and isinstance(each, Row | Plain | Words | Fields):
-                told = f"the items of {said(_over(node))} cannot be taken apart into {names} names"
+                told = f"the items of {said(over(node))} cannot be taken apart into {names} names"
                 self._judge.tell(start_of(node.target), place, "P018", told)
 
     def visit_FilterBlock(self, node: nodes.FilterBlock, place: Place) -> None:
@@ -164,9 +162,12 @@ class Contract(Reader):
 
     def _set_in_namespace(self, target: nodes.NSRef, place: Place, binding: Binding) -> None:
         space = place.scope.find(target.name).binding
-        if not isinstance(space, ValueBinding) or not isinstance(space.known, Fields):
+        if not isinstance(space, ValueBinding) or space.known == ANYTHING:
             return
-        if not isinstance(call := space.known.source, nodes.Call):
+        call = space.known.source if isinstance(space.known, Fields) else None
+        if not isinstance(call, nodes.Call):
+            told = f"{target.name} is no namespace, so nothing in it can be set"
+            self._judge.tell(position_of(target.lineno), place, "P018", told)
             return
         fields = self._spaces[call]
         known = binding.known if isinstance(binding, ValueBinding) else ANYTHING
@@ -262,38 +263,5 @@ class Contract(Reader):
         self._active.pop()
 
 
-_COUNTS = ("index", "index0", "revindex", "revindex0", "length", "depth", "depth0")
-
-
-def _loop_over(item: Known) -> Known:
-    """What `loop` has inside of a loop over such items."""
-    beside = either(item, ABSENT)
-    parts: dict[str, Known] = {
-        **dict.fromkeys(_COUNTS, WHOLE),
-        **dict.fromkeys(("first", "last"), TRUTH),
-        **dict.fromkeys(("previtem", "nextitem"), beside),
-        **dict.fromkeys(("cycle", "changed"), UNCALLED),
-    }
-    return record("loop", parts)
-
-
-def _over(node: nodes.For) -> nodes.Node:
-    """What a loop goes over, without the count of its rounds."""
-    return (node.iter.node if isinstance(node.iter, nodes.Filter) else None) or node.iter
-
-
 def _scope_of(given: Mapping[str, Known]) -> Scope:
     return Scope(bound={name: ValueBinding(known) for name, known in given.items()})
-
-
-def _is_single(known: Known) -> bool:
-    """Whether the value is certainly no list, text or mapping."""
-    match known:
-        case Plain(kind=kind):
-            return kind is not str
-        case Words(words=words):
-            return not isinstance(words[0], str)
-        case Fields():
-            return True
-        case _:
-            return False

@@ -252,7 +252,7 @@ def least_of(known: Known) -> int:
         case Row(parts=parts):
             return len(parts)
         case Either(members=members):
-            return min(map(least_of, members))
+            return min(map(least_of, members), default=0)
         case _:
             return 0
 

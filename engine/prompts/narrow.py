@@ -71,11 +71,14 @@ def is_key(node: nodes.Node, of: nodes.Node, place: Place) -> bool:
 
 def within(place: Place, over: nodes.Node, target: nodes.Node) -> Place:
     """The place inside of a loop over an expression: there is something in that."""
-    if isinstance(over, nodes.Call) and isinstance(over.node, nodes.Getattr):
-        over = over.node.node  # .keys() and .items() of a mapping
-    elif isinstance(over, nodes.Filter) and over.name in _SAME_ITEMS and over.node is not None:
-        over = over.node
-    if isinstance(target, nodes.Tuple) and target.items:
+    match over:
+        case nodes.Call(node=nodes.Getattr(attr=("keys" | "items"), node=whole)):
+            over = whole
+        case nodes.Filter(node=nodes.Expr() as whole) if over.name in _SAME_ITEMS:
+            over = whole
+        case _:
+            pass
+    if isinstance(target, nodes.Tuple):
         target = target.items[0]
     if (found := path_of(over)) is None:
         return place

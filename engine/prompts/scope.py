@@ -91,11 +91,10 @@ class Scope:
 
     def rebind(self, name: str, binding: Binding) -> None:
         """Change what a name stands for, where it was set."""
-        scope: Scope | None = self
-        while scope is not None and name not in scope.bound:
+        scope = self
+        while name not in scope.bound and scope.parent is not None:
             scope = scope.parent
-        if scope is not None:
-            scope.bound[name] = binding
+        scope.bound[name] = binding
 
     def seen_by_blocks(self) -> Scope:
         """The scope that a block standing here is rendered in, unless it is `scoped`."""
