@@ -27,7 +27,7 @@ from .known import (
     item_of,
     members_of,
 )
-from .looping import is_single, over
+from .looping import is_single, loop_over, over
 from .narrow import where, within
 from .position import position_of
 from .reader import Reader
