@@ -197,7 +197,7 @@ def falsy(known: Known) -> Known:
             parts.append(Items(ANYTHING))
         elif not isinstance(each, Fields) and each != UNCALLED:
             parts.append(NONE if each in (ABSENT, BLANK) else each)
-    return either(*parts) if parts else ANYTHING
+    return either(*parts)
 
 
 def not_none(known: Known) -> Known:

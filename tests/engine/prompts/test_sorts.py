@@ -130,6 +130,7 @@ def problems(source: str) -> list[Problem]:
         ("{% set n = namespace(a=none) %}{{ n.a }}", "P005", "n.a may be None"),
         ("{% set n = namespace(a=none) %}{% if n.a %}{% set n.a = none %}{{ n.a }}{% endif %}", "P005", "n.a may be None"),
         ("{% set n = namespace() %}{% if text %}{% set n.a = 'x' %}{% endif %}{{ n.a }}", "P005", "n.a may be missing"),
+        ("{{ leaf and leaf }}", "P006", "whole Leaf"),
         ("{% set leaf.size = 1 %}", "P018", "leaf is no namespace"),
         ("{% for t in text.split(',') %}{{ text[0] }}{% endfor %}", "P005", "text[0] may be missing"),
         ("{{ mixed | reject('even') | join }}", "P005", "may have None in it"),
