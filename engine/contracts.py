@@ -32,7 +32,7 @@ from .prompts.known import (
     either,
     record,
 )
-from .prompts.typed import of, of_type, of_value
+from .prompts.typed import of, of_kept, of_type, of_value
 from .returns import Shape
 
 _OPTIONAL_TEXT = either(TEXT, NONE)
@@ -96,16 +96,16 @@ class Names:
             return ANYTHING
         if node.loads_history:
             return _HISTORY
-        parts = {name: of(declared) for name, declared in node.gives().items()}
+        parts = {name: of_kept(declared) for name, declared in node.gives().items()}
         return record("node", {**parts, "output": self._outputs[node_id]})
 
     def _output(self, node_id: str, shape: Shape | None) -> Known:
         node = self._nodes[node_id]
-        declared = of(node.gives().get("output", object))
+        declared = of_kept(node.gives().get("output", object))
         if isinstance(node, Broken) or (node.returns is not None and shape is None):
             declared = ANYTHING
         elif shape is not None and declared == TEXT:
-            declared = of(shape.schema if shape.type is None else shape.type)
+            declared = of_kept(shape.schema if shape.type is None else shape.type)
         instead = self._instead if node.on_error is None else node.on_error
         if isinstance(instead, Mapping):
             value = cast("Mapping[str, object]", instead).get("value")

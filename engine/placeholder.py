@@ -98,7 +98,12 @@ class _Filler:
                 return smallest_instance(schema, quoted(name))
 
     def _list(self, schema: Schema, name: str) -> JSON:
-        """One item, or as many as there must be; none of a kind that we are inside of."""
+        """One item, or as many as there must be; none of a kind that we are inside of.
+
+        A tuple has one for each of its parts.
+        """
+        if parts := _items(schema.get("prefixItems")):
+            return [self.value(_schema(of), f"{name}[{at}]") for at, of in enumerate(parts)]
         least = schema.get("minItems")
         count = least if isinstance(least, int) else 0
         item = _schema(schema.get("items"))

@@ -134,13 +134,14 @@ def _arguments(request: Request, key: str | None) -> dict[str, object]:
 
 
 def _message(message: Message, model: str) -> dict[str, object]:
-    content: object = message.content
+    text = _sendable(message.content)
+    content: object = text
     if message.cache and any(mark in model for mark in _MARKS_CACHE):
         mark = {"type": "ephemeral"}
-        content = [{"type": "text", "text": message.content, "cache_control": mark}]
+        content = [{"type": "text", "text": text, "cache_control": mark}]
     sent: dict[str, object] = {"role": message.role, "content": content}
     if message.name is not None:
-        sent["name"] = message.name
+        sent["name"] = _sendable(message.name)
     if message.tool_call_id is not None:
         sent["tool_call_id"] = message.tool_call_id
     if message.tool_calls:
@@ -149,11 +150,16 @@ def _message(message: Message, model: str) -> dict[str, object]:
             {
                 "id": call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
+                "function": {"name": call.name, "arguments": _sendable(call.arguments)},
             }
             for call in message.tool_calls
         ]
     return sent
+
+
+def _sendable(text: str) -> str:
+    """The text as UTF-8 can hold it: half a surrogate pair becomes `?`."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 async def _next(stream: _Stream, idle: float | None) -> Piece | None:

@@ -71,15 +71,17 @@ _GLOBALS = ("dict", "namespace", "cycler", "joiner")
 class Missing(StrictUndefined):
     """A value that is not there: an error wherever it is used.
 
-    The exceptions are truth tests of a bare name and of a key of a mapping: `{% if french %}` is
-    how a template asks whether a node ran, `{% if session.state.vip %}` whether a key is set. Which
-    names and fields there can be is checked at load.
+    The exceptions are truth tests of a bare name, a key of a mapping and an item of a list:
+    `{% if french %}` is how a template asks whether a node ran, `{% if session.state.vip %}`
+    whether a key is set. Which names and fields there can be is checked at load.
     """
 
     __slots__ = ()
 
     def __bool__(self) -> bool:  # type: ignore[override]  # the base class never returns
-        if self._undefined_obj is not missing and not isinstance(self._undefined_obj, Mapping):
+        owner: object = self._undefined_obj
+        is_part = isinstance(owner, Mapping) or isinstance(self._undefined_name, int)
+        if owner is not missing and not is_part:
             self._fail_with_undefined_error()
         return False
 

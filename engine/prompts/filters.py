@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import SimpleNamespace
 from typing import cast
+from unicodedata import normalize
 
 from jinja2 import Undefined
 from pydantic import BaseModel
@@ -17,8 +18,18 @@ from pydantic import BaseModel
 from .budget import allow, allow_text_of, as_text, joined
 
 FENCE_TAG = re.compile(r"[a-z][a-z0-9_-]*")
-_UNSEEN = "[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]*"
-_GAP = "[\\s\\x00-\\x1f\u200b-\u200f\u2060-\u2064\ufeff\u00ad]*"
+_UNSEEN = (
+    "\\x00-\\x08\\x0e-\\x1f\\x7f-\\x9f\\xad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f"
+    "\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff9-\\ufffb"
+    "\\ud800-\\udfff\\U0001bca0-\\U0001bca3\\U000e0000-\\U000e0fff"
+)
+"""What nobody sees, or what is lost on the way to a model, as a part of a character class."""
+_GAP = rf"[\s{_UNSEEN}]*+"
+_ALIKE = (
+    *(*range(0x2100, 0x2150), *range(0x2460, 0x2500), *range(0xFE50, 0xFF60)),
+    *(*range(0x1D400, 0x1D800), *range(0x1F110, 0x1F190)),
+)
+"""Where Unicode keeps other forms of `<`, `/` and the letters: wide, small, circled, bold."""
 _WIDEST_INDENT = 16
 _WHOLE = (Mapping, list, tuple, BaseModel, SimpleNamespace)
 
@@ -26,8 +37,8 @@ _WHOLE = (Mapping, list, tuple, BaseModel, SimpleNamespace)
 def fence(value: object, tag: str) -> str:
     """Wrap data in `<tag>` and `</tag>` so that it cannot close its own fence.
 
-    Whatever in the data looks like that tag, in any case and spacing, gets `&lt;` for its `<`. A
-    list, a mapping or a record is written as JSON.
+    Whatever in the data looks like that tag, in any case, spacing and form of its letters, gets
+    `&lt;` for its `<`. A list, a mapping or a record is written as JSON.
     """
     if not FENCE_TAG.fullmatch(tag):
         raise ValueError(f"fence tag {tag!r}: use small letters, digits, '_' and '-' only")
@@ -38,8 +49,21 @@ def fence(value: object, tag: str) -> str:
 
 @lru_cache(maxsize=256)
 def _fence_marks(tag: str) -> re.Pattern[str]:
-    letters = _UNSEEN.join(re.escape(letter) for letter in tag)
-    return re.compile(rf"<({_GAP}/?{_GAP}{letters}(?![A-Za-z0-9_-]))", re.IGNORECASE)
+    forms = _forms()
+    letters = f"[{_UNSEEN}]*+".join(f"[{forms[letter]}]" for letter in tag)
+    slash = f"(?:[{forms['/']}]{_GAP})?+"  # possessive: nothing here is ever tried twice
+    return re.compile(rf"[{forms['<']}]({_GAP}{slash}{letters}(?!-*[A-Za-z0-9_]))", re.IGNORECASE)
+
+
+@cache
+def _forms() -> Mapping[str, str]:
+    """Each character that a fence is made of with all that looks like it, for a class of them."""
+    forms = {each: re.escape(each) for each in "</-_abcdefghijklmnopqrstuvwxyz0123456789"}
+    for each in map(chr, _ALIKE):
+        plain = normalize("NFKC", each).strip("()").lower()
+        if plain in forms:
+            forms[plain] += each
+    return forms
 
 
 def tojson(value: object, indent: int | None = None) -> str:

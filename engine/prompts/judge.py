@@ -15,7 +15,10 @@ from ..errors import Problem, closest, listed
 from .known import (
     ABSENT,
     ANYTHING,
+    BLANK,
     NONE,
+    UNCALLED,
+    WHOLE,
     Fields,
     Items,
     Known,
@@ -25,15 +28,20 @@ from .known import (
     either,
     filled,
     is_said,
+    item_of,
+    kept,
+    lists_in,
     may_be_absent,
     may_be_none,
     members_of,
     record_in,
+    value_in,
     words_of,
 )
 from .narrow import path_of
 from .position import Position
 from .scope import Place
+from .sort import NOUNS, PRINTABLE, Taking, misfit, sorts_of
 from .tree import start_of
 
 At: TypeAlias = Callable[[], Position]
@@ -56,6 +64,7 @@ class Judge:
     def __init__(self) -> None:
         self.problems: dict[Problem, None] = {}
         self._is_asked = False
+        self._firm: set[Problem] = set()
 
     def tell(
         self, at: Position, place: Place, code: str, told: str, near: str | None = None
@@ -67,14 +76,17 @@ class Judge:
     def none_is_fine(self) -> Generator[None]:
         """Inside, nothing is said against None: `x.y is defined` asks for just that.
 
-        A loose record may then be asked for any field.
+        Jinja finds no field of None, but fails to find one of what is missing. A loose record may
+        then be asked for any field.
         """
         before, was_asked = dict(self.problems), self._is_asked
         self._is_asked = True
         yield
         self._is_asked = was_asked
         self.problems = {
-            each: None for each in self.problems if each in before or each.code != "P005"
+            each: None
+            for each in self.problems
+            if each in before or each in self._firm or each.code != "P005"
         }
 
     def without_none(self, node: nodes.Node, known: Known, place: Place) -> Known:
@@ -82,10 +94,39 @@ class Judge:
         if may_be_none(known):
             told = f"{said(node)} may be {_nothing(known)} here; guard it with {{% if %}}"
             self.tell(start_of(node), place, "P005", told)
-        return filled(known)
+        return kept(known)
+
+    def without_absent(self, node: nodes.Node, known: Known, place: Place) -> None:
+        """Refuse what may be missing where None would do."""
+        if may_be_absent(known):
+            self.without_none(node, known, place)
+
+    def fit(self, node: nodes.Node, known: Known, taking: Taking, by: str, place: Place) -> None:
+        """Refuse a value of a sort that is not taken `by` a filter, a test or an operator."""
+        if (sort := misfit(known, taking)) is not None:
+            told = f"{said(node)} is {NOUNS[sort]}, and {by} takes {taking.told}"
+            self.tell(start_of(node), place, "P018", told)
+
+    def tell_both(
+        self,
+        left: tuple[nodes.Node, Known],
+        right: tuple[nodes.Node, Known],
+        told: str,
+        place: Place,
+    ) -> None:
+        """Refuse two values that do not go together."""
+        both = " and ".join(
+            f"{said(node)} is {NOUNS[min(sorts_of(known) - {'any'}, default='text')]}"
+            for node, known in (left, right)
+        )
+        self.tell(start_of(left[0]), place, "P018", f"{both}, which {told}")
 
     def check_printed(self, node: nodes.Node, known: Known, place: Place) -> None:
-        """Refuse to print None, or a whole record."""
+        """Refuse to print None, or a whole record, or what has no text."""
+        self.fit(node, known, PRINTABLE, "a prompt", place)
+        if not may_be_none(known) and any(may_be_none(item_of(each)) for each in lists_in(known)):
+            told = f"an item of {said(node)} may be None, and that would be printed; "
+            self.tell(start_of(node), place, "P005", told + "take it out with | select | list")
         if may_be_none(known):
             told = f"{said(node)} may be {_nothing(known)}, and that would be printed; "
             told += "guard it with {% if %}, or add | default('', true)"
@@ -107,7 +148,13 @@ class Judge:
 
     def field(self, node: nodes.Node, base: Known, name: str, place: Place, at: At) -> Known:
         """What the field `name` of an expression is; `at` is where that name stands."""
-        base = self.without_none(node, base, place)
+        if BLANK in members_of(base):
+            told = f"{said(node)} may be nothing here: the `if` in it has no `else`"
+            self.tell(start_of(node), place, "P005", told)
+        if may_be_absent(base):  # to ask what is missing for a field fails, even to test for it
+            told = f"{said(node)} may be {_nothing(base)} here; guard it with {{% if %}}"
+            self._firm.add(place.template.problem_at(start_of(node), "P005", told))
+        base = filled(self.without_none(node, base, place))
         return either(*(self._field_of(node, each, name, place, at) for each in members_of(base)))
 
     def compare(
@@ -136,14 +183,22 @@ class Judge:
                 told += "" if near else f"; it has {listed(fields)}"
                 self.tell(at(), place, "P002", told, near)
             case Table():
-                return base.value
-            case Plain() | Words() | Items() if not hasattr(kind := _python(base), name):
-                near = closest(name, (each for each in dir(kind) if each[0] != "_"))
-                told = f"{said(node)} is {_NOUN.get(kind, 'a value')}, which has no {name!r}"
-                self.tell(at(), place, "P002", told, near)
+                return value_in(base)
+            case Plain() | Words() | Items():
+                return self._attribute_of(node, _python(base), name, place, at)
             case _:
                 pass
         return ANYTHING
+
+    def _attribute_of(self, node: nodes.Node, kind: type, name: str, place: Place, at: At) -> Known:
+        if not hasattr(kind, name):
+            near = closest(name, (each for each in dir(kind) if each[0] != "_"))
+            told = f"{said(node)} is {_NOUN.get(kind, 'a value')}, which has no {name!r}"
+            self.tell(at(), place, "P002", told, near)
+            return ANYTHING
+        if callable(getattr(kind, name)):
+            return UNCALLED
+        return WHOLE if kind is datetime and name != "tzinfo" else ANYTHING
 
 
 def said(node: nodes.Node, otherwise: str = "this value") -> str:

@@ -7,7 +7,7 @@ told is `ANYTHING`, and nothing is ever said against that.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import TypeAlias
 
@@ -37,9 +37,14 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """A list of values that are all alike."""
+    """A list of values that are all alike, `least` of them for certain.
+
+    `is_stream` is true for what can be gone through once, and has no text and no length.
+    """
 
     item: Known
+    least: int = 0
+    is_stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,14 @@ class Absence:
     """The kind of a field that is not there."""
 
 
+class Blank:
+    """The kind of what `x if y` gives where y is false: printed as nothing, and of no other use."""
+
+
+class Uncalled:
+    """The kind of a method or macro that is not called."""
+
+
 ANYTHING = Anything()
 TEXT = Plain(str)
 SAID = Plain(str, is_said=True)
@@ -107,8 +120,11 @@ NUMBER = Plain(float)
 TRUTH = Plain(bool)
 NONE = Plain(NoneType)
 ABSENT = Plain(Absence)
+BLANK = Plain(Blank)
+UNCALLED = Plain(Uncalled)
 
 _EMPTY = frozenset((NONE, ABSENT))
+_NOTHING = (NONE, ABSENT, BLANK)
 
 
 def record(
@@ -120,12 +136,12 @@ def record(
 
 
 def either(*kinds: Known) -> Known:
-    """A value of any of `kinds`."""
+    """A value of any of `kinds`; of none of them there is no value, as in an empty list."""
     members: dict[Known, None] = {}
     for kind in kinds:
         members |= dict.fromkeys(kind.members if isinstance(kind, Either) else (kind,))
     if ANYTHING in members:
-        return ANYTHING
+        members = dict.fromkeys((ANYTHING, *(each for each in _NOTHING if each in members)))
     return next(iter(members)) if len(members) == 1 else Either(tuple(members))
 
 
@@ -151,12 +167,42 @@ def members_of(known: Known) -> tuple[Known, ...]:
 
 def filled(known: Known) -> Known:
     """The same where it is known to be there, and not None."""
+    return _without(known, _EMPTY | {BLANK})
+
+
+def kept(known: Known) -> Known:
+    """The same where None, and what is missing, was refused."""
     return _without(known, _EMPTY)
 
 
 def there(known: Known) -> Known:
     """The same where it is known to be there."""
-    return _without(known, frozenset((ABSENT,)))
+    return _without(known, frozenset((ABSENT, BLANK)))
+
+
+def some(known: Known) -> Known:
+    """The same where a list is known to have something in it."""
+    parts = [
+        replace(each, least=max(each.least, 1)) if isinstance(each, Items) else each
+        for each in members_of(known)
+    ]
+    return either(*parts)
+
+
+def falsy(known: Known) -> Known:
+    """The same where it is known to be false, empty, None or missing."""
+    parts: list[Known] = []
+    for each in members_of(known):
+        if isinstance(each, Items):
+            parts.append(Items(ANYTHING))
+        elif not isinstance(each, Fields) and each != UNCALLED:
+            parts.append(NONE if each in (ABSENT, BLANK) else each)
+    return either(*parts)
+
+
+def not_none(known: Known) -> Known:
+    """The same where it is known not to be None."""
+    return _without(known, frozenset((NONE,)))
 
 
 def of_kinds(known: Known, kinds: Collection[str]) -> Known:
@@ -177,17 +223,38 @@ def _without(known: Known, gone: frozenset[Plain]) -> Known:
 def item_of(known: Known) -> Known:
     """What a loop over the value gives."""
     match known:
-        case Items():
-            return known.item
-        case Row() | Either():
-            parts = known.parts if isinstance(known, Row) else map(item_of, known.members)
+        case Items(item=item):
+            return item
+        case Row(parts=parts) if parts:
             return either(*parts)
-        case Plain(kind=kind) if kind is not str:
-            return ANYTHING
-        case Table() | Plain() | Words():
-            return TEXT
+        case Either(members=members):
+            return either(*(item_of(each) for each in members if each != BLANK))
         case _:
-            return ANYTHING
+            is_text = isinstance(known, Table | Words) or known in (TEXT, SAID)
+            return TEXT if is_text else ANYTHING
+
+
+def value_in(table: Table) -> Known:
+    """What a mapping has under some key; nothing is said against one of which nothing is known."""
+    return table.value if table.value == ANYTHING else either(table.value, ABSENT)
+
+
+def lists_in(known: Known) -> tuple[Known, ...]:
+    """The kinds of lists that the value can be."""
+    return tuple(each for each in members_of(known) if isinstance(each, Items | Row))
+
+
+def least_of(known: Known) -> int:
+    """How many items a list has for certain."""
+    match known:
+        case Items(least=least):
+            return least
+        case Row(parts=parts):
+            return len(parts)
+        case Either(members=members):
+            return min(map(least_of, members), default=0)
+        case _:
+            return 0
 
 
 def record_in(known: Known) -> Fields | None:

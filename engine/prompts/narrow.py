@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
 from jinja2 import nodes
 
-from .known import Known, filled, of_kinds
+from .known import Known, filled, not_none, of_kinds, some
 from .scope import Place
 
 Path: TypeAlias = tuple[str, str]
 
 
 def path_of(node: nodes.Node) -> Path | None:
-    """The name and the whole path of an expression like `a.b["c"]`, or None for another."""
+    """The name and the whole path of an expression like `a.b["c"][0]`, or None for another."""
     match node:
         case nodes.Name():
             return node.name, node.name
-        case nodes.Getattr():
-            key = node.attr
-        case nodes.Getitem(arg=nodes.Const(value=str(key))):
-            pass
+        case nodes.Getattr(attr=key) | nodes.Getitem(arg=nodes.Const(value=str(key))):
+            step = f".{key}"
+        case nodes.Getitem(arg=nodes.Const(value=int(key))):
+            step = f"[{key}]"
         case _:
             return None
     base = path_of(node.node)
-    return (base[0], f"{base[1]}.{key}") if base else None
+    return (base[0], base[1] + step) if base else None
 
 
 def where(place: Place, test: nodes.Node, *, truth: bool) -> Place:
@@ -40,8 +41,9 @@ def narrowed(node: nodes.Node, known: Known, place: Place) -> Known:
     if found is None or not place.filled:
         return known
     binding = place.scope.find(found[0]).binding
-    if (found[1], binding) in place.filled:
-        known = filled(known)
+    for mark, told in _TELLS.items():
+        if (f"{found[1]}{mark}", binding) in place.filled:
+            known = told(known)
     start = f"{found[1]}.kind="
     kinds = [
         fact[len(start) :] for fact, of in place.filled if of is binding and fact.startswith(start)
@@ -51,11 +53,46 @@ def narrowed(node: nodes.Node, known: Known, place: Place) -> Known:
 
 def is_defined(node: nodes.Node, place: Place) -> bool:
     """Whether a test has found the expression to be there."""
+    return _is_told(node, _THERE, place)
+
+
+def has_some(node: nodes.Node, place: Place) -> bool:
+    """Whether a test has found that the text, list or mapping has something in it."""
+    return _is_told(node, _SOME, place)
+
+
+def is_key(node: nodes.Node, of: nodes.Node, place: Place) -> bool:
+    """Whether a name stands for a key of the mapping `of`, over which a loop goes."""
+    found = path_of(of)
+    if found is None or not isinstance(node, nodes.Name):
+        return False
+    return (f"{found[1]}{_KEY}", place.scope.find(node.name).binding) in place.filled
+
+
+def within(place: Place, over: nodes.Node, target: nodes.Node) -> Place:
+    """The place inside of a loop over an expression: there is something in that."""
+    match over:
+        case nodes.Call(node=nodes.Getattr(attr=("keys" | "items"), node=whole)):
+            over = whole
+        case nodes.Filter(node=nodes.Expr() as whole) if over.name in _SAME_ITEMS:
+            over = whole
+        case _:
+            pass
+    if isinstance(target, nodes.Tuple):
+        target = target.items[0]
+    if (found := path_of(over)) is None:
+        return place
+    told = {(f"{found[1]}{_SOME}", place.scope.find(found[0]).binding)}
+    if isinstance(target, nodes.Name):
+        told.add((f"{found[1]}{_KEY}", place.scope.find(target.name).binding))
+    return replace(place, filled=place.filled | told)
+
+
+def _is_told(node: nodes.Node, mark: str, place: Place) -> bool:
     found = path_of(node)
     if found is None:
         return False
-    # No path of a template has a question mark or `=`, so all kinds of facts share the set.
-    return (f"{found[1]}?", place.scope.find(found[0]).binding) in place.filled
+    return (f"{found[1]}{mark}", place.scope.find(found[0]).binding) in place.filled
 
 
 def _filled(node: nodes.Node, *, truth: bool) -> frozenset[Path]:
@@ -69,29 +106,69 @@ def _filled(node: nodes.Node, *, truth: bool) -> frozenset[Path]:
             found = left | right if truth == isinstance(node, nodes.And) else left & right
         case nodes.Test():
             found = _tested(node, truth=truth)
-        case nodes.Compare(ops=[nodes.Operand(expr=nodes.Const(value=value), op=operator)]):
-            if operator == ("ne" if (value is None) == truth else "eq"):
-                found = _paths(node.expr)
-            if operator == ("eq" if truth else "ne"):
-                found |= frozenset((name, f"{path}={value}") for name, path in _paths(node.expr))
+        case nodes.Compare(ops=[operand]):
+            found = _compared(node.expr, operand, truth=truth)
+        case nodes.Filter(node=nodes.Expr() as counted, name=("length" | "count")) if truth:
+            found = _marked(_paths(counted), _SOME)
+        case nodes.Getattr(node=nodes.Name(name="loop"), attr=("first" | "last") as edge) if (
+            not truth
+        ):
+            found = frozenset((("loop", f"loop.{_BESIDE[edge]}{_THERE}"),))
         case _ if truth:
-            found = _paths(node)
+            found = _paths(node) | _marked(_paths(node), _SOME)
         case _:
             pass
+    return found
+
+
+def _compared(left: nodes.Expr, operand: nodes.Operand, *, truth: bool) -> frozenset[Path]:
+    """The paths that are not None if `left`, compared with another value, comes out as `truth`."""
+    right, operator = operand.expr, operand.op
+    if isinstance(left, nodes.Const):
+        left, right, operator = right, left, _TURNED.get(operator, operator)
+    if not isinstance(right, nodes.Const):
+        return frozenset()
+    value: object = right.value
+    if isinstance(left, nodes.Filter):
+        is_some = truth and isinstance(value, int) and (operator, min(value, 1)) in _AT_LEAST_ONE
+        return _filled(left, truth=True) if is_some else frozenset()
+    found: frozenset[Path] = frozenset()
+    if operator == ("ne" if (value is None) == truth else "eq"):
+        found = _paths(left)
+    if operator == ("eq" if truth else "ne"):
+        found |= frozenset((name, f"{path}={value}") for name, path in _paths(left))
     return found
 
 
 def _tested(test: nodes.Test, *, truth: bool) -> frozenset[Path]:
     paths = _paths(test.node)
     if test.name in ("defined", "undefined"):
-        known = frozenset((name, f"{path}?") for name, path in paths)
+        known = _marked(paths, _THERE)
         return known if truth == (test.name == "defined") else frozenset()
-    return paths if test.name in (_IF_TRUE if truth else _IF_FALSE) else frozenset()
+    if test.name == "none":
+        return frozenset() if truth else _marked(paths, _NOT_NONE)
+    return paths if truth and test.name in _IF_TRUE else frozenset()
 
 
-_IF_TRUE = frozenset(("string", "mapping", "iterable", "sequence", "number"))
-_IF_FALSE = frozenset(("none",))
-"""The tests that a value passes, or fails, only if it is not None."""
+def _marked(paths: frozenset[Path], mark: str) -> frozenset[Path]:
+    return frozenset((name, f"{path}{mark}") for name, path in paths)
+
+
+_IF_TRUE = frozenset(
+    (
+        *("string", "mapping", "sequence", "iterable", "number", "integer", "float", "boolean"),
+        "true",
+    )
+)
+"""The tests that a value passes only if it is there, and not None."""
+_AT_LEAST_ONE = frozenset((("gt", 0), ("gt", 1), ("gteq", 1), ("eq", 1), ("ne", 0)))
+_TURNED = {"lt": "gt", "gt": "lt", "lteq": "gteq", "gteq": "lteq"}
+_SAME_ITEMS = frozenset(("list", "sort", "reverse", "unique", "items", "dictsort"))
+_BESIDE = {"first": "previtem", "last": "nextitem"}
+
+_THERE, _SOME, _NOT_NONE, _KEY = "?", "+", "~", "[]"
+_TELLS: Mapping[str, Callable[[Known], Known]] = {"": filled, _NOT_NONE: not_none, _SOME: some}
+"""What a fact says of its path: no path has such a mark itself, so all kinds share the set."""
 
 
 def _paths(node: nodes.Node) -> frozenset[Path]:

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 from jinja2 import nodes
 
-from .known import Known
+from .known import Known, either
 from .tree import Family, Parsed, Version
 
 
@@ -89,6 +89,13 @@ class Scope:
             scope = scope.parent
         return Found(None, False, may_be_set, detached)
 
+    def rebind(self, name: str, binding: Binding) -> None:
+        """Change what a name stands for, where it was set."""
+        scope = self
+        while name not in scope.bound and scope.parent is not None:
+            scope = scope.parent
+        scope.bound[name] = binding
+
     def seen_by_blocks(self) -> Scope:
         """The scope that a block standing here is rendered in, unless it is `scoped`."""
         branch: Scope | None = None
@@ -121,13 +128,23 @@ class Scope:
         """Take over what the branches of an `if` have set: for certain what all of them did."""
         every = set[str]().union(*(branch.bound for branch in branches))
         for name in every:
+            before = self.find(name)
             bindings = [branch.bound[name] for branch in branches if name in branch.bound]
-            if len(bindings) == len(branches):
-                same = all(binding is bindings[0] for binding in bindings)
-                self.bound[name] = bindings[0] if same else None
-            else:
-                self.maybe.add(name)
+            if len(bindings) < len(branches):
+                if not before.is_set:
+                    self.maybe.add(name)
+                    continue
+                bindings.append(before.binding)
+            self.bound[name] = _either(bindings)
         self.maybe.update(*(branch.maybe for branch in branches))
+
+
+def _either(bindings: Sequence[Binding]) -> Binding:
+    """What a name stands for that was set in one of several ways."""
+    if all(binding is bindings[0] for binding in bindings):
+        return bindings[0]
+    known = [each.known for each in bindings if isinstance(each, ValueBinding)]
+    return ValueBinding(either(*known)) if len(known) == len(bindings) else None
 
 
 @dataclass(frozen=True, slots=True)

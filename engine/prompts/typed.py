@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from functools import cache, reduce
 from types import NoneType, UnionType
 from typing import (
@@ -20,7 +20,9 @@ from typing import (
     is_typeddict,
 )
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PydanticUserError, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import DataclassField, ModelField, TypedDictField
 
 from .known import (
     ABSENT,
@@ -43,6 +45,7 @@ from .known import (
     record,
 )
 
+Field: TypeAlias = ModelField | DataclassField | TypedDictField
 Schema: TypeAlias = Mapping[str, object]
 
 _DEEPEST = 20
@@ -66,6 +69,19 @@ def of(declared: object) -> Known:
     return of_type(declared)
 
 
+def of_kept(declared: object) -> Known:
+    """What the values of a Python type are once they were kept as JSON: a date is a text there."""
+    known = of(declared)
+    if isinstance(known, Plain) or isinstance(declared, (Mapping, *_KINDS)):
+        return known
+    try:
+        adapter: TypeAdapter[object] = TypeAdapter(cast("type[object]", declared))
+        schema = adapter.json_schema(by_alias=False, mode="serialization", schema_generator=_AsKept)
+    except (PydanticUserError, NameError, TypeError):
+        return known
+    return _Reading(schema, is_open=False).of(schema)
+
+
 def of_value(value: object) -> Known:
     """What a constant is: of a mapping its keys, of a list what its items have in common."""
     if isinstance(value, Mapping):
@@ -77,8 +93,9 @@ def of_value(value: object) -> Known:
     if not items:
         return Items(ANYTHING)
     if all(isinstance(item, Mapping) for item in items):
-        return Items(_of_rows(cast("Sequence[Mapping[str, object]]", items)))
-    return Items(either(*map(of_value, items)))
+        rows = _of_rows(cast("Sequence[Mapping[str, object]]", items))
+        return Items(rows, least=len(items))
+    return Items(either(*map(of_value, items)), least=len(items))
 
 
 def _of_rows(rows: Sequence[Mapping[str, object]]) -> Known:
@@ -158,7 +175,19 @@ def _names_of(declared: type[object], hints: Mapping[str, object]) -> Iterable[s
 def _words(words: Iterable[object]) -> Known:
     """One of these values, if they are all plain: another may be kept as something else."""
     found = tuple(words)
-    return Words(found) if all(isinstance(each, str | int | None) for each in found) else ANYTHING
+    if not all(isinstance(each, str | int | None) for each in found):
+        return ANYTHING
+    there = tuple(each for each in found if each is not None)
+    kinds = [Words(there)] if there else []
+    return either(*kinds, *([NONE] if None in found else []))
+
+
+class _AsKept(GenerateJsonSchema):
+    """Writes the schema of what pydantic writes: a field with a default is there too."""
+
+    def field_is_required(self, field: Field, total: bool) -> bool:
+        is_key = field["type"] == "typed-dict-field"
+        return bool(field.get("required", total)) if is_key else True
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +205,19 @@ class _Source:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """Reads one JSON Schema; `root` is where its references lead to."""
+    """Reads one JSON Schema; `root` is where its references lead to.
+
+    Where `is_open`, an object that does not say so may have further fields.
+    """
 
     root: Schema
     depth: int = 0
+    is_open: bool = True
 
     def of(self, part: object) -> Known:
         if not isinstance(part, Mapping) or self.depth > _DEEPEST:
             return ANYTHING
-        inner = _Reading(self.root, self.depth + 1)
+        inner = replace(self, depth=self.depth + 1)
         schema = cast("Schema", part)
         if isinstance(reference := schema.get("$ref"), str):
             return inner.of(self._referred(reference))
@@ -201,15 +234,17 @@ class _Reading:
             kinds = cast("list[str]", kind)
             return either(*(self.of_kind({**schema, "type": each}) for each in kinds))
         if kind == "array":
-            return Items(self.of(schema.get("items")))
+            parts = cast("Sequence[object]", schema.get("prefixItems", ()))
+            return Row(tuple(map(self.of, parts))) if parts else Items(self.of(schema.get("items")))
         if kind != "object":
             return _SCHEMA_PLAIN.get(kind, ANYTHING)
-        further = schema.get("additionalProperties", True)
+        further = schema.get("additionalProperties", self.is_open)
         if "properties" not in schema:
             return Table(self.of(further))
         name = str(schema.get("title", "object"))
         is_open = further is not False
-        return Fields(name, _Source(schema), lambda: _properties(schema, self.root), is_open)
+        again = replace(self, depth=0)
+        return Fields(name, _Source(schema), lambda: _properties(schema, again), is_open)
 
     def _referred(self, reference: str) -> object:
         return reduce(_inside, reference.removeprefix("#/").split("/"), cast("object", self.root))
@@ -219,10 +254,10 @@ def _inside(part: object, key: str) -> object:
     return cast("Schema", part).get(key) if isinstance(part, Mapping) else None
 
 
-def _properties(schema: Schema, root: Schema) -> Mapping[str, Known]:
+def _properties(schema: Schema, reading: _Reading) -> Mapping[str, Known]:
     required = cast("list[str]", schema.get("required", []))
     properties = cast("Mapping[str, object]", schema["properties"])
-    found = {name: _Reading(root).of(part) for name, part in properties.items()}
+    found = {name: reading.of(part) for name, part in properties.items()}
     return {
         name: known if name in required else either(known, ABSENT) for name, known in found.items()
     }

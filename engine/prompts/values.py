@@ -2,66 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Protocol, cast
 
 from jinja2 import nodes
-from jinja2.visitor import NodeVisitor
 
-from .judge import At, Judge
+from .filtered import Filtered
+from .judge import At, Judge, said
 from .known import (
+    ABSENT,
     ANYTHING,
-    NONE,
-    NUMBER,
-    SAID,
+    BLANK,
     TEXT,
-    TRUTH,
+    UNCALLED,
     WHOLE,
     Items,
     Known,
-    Plain,
     Row,
     Table,
-    Words,
     either,
+    falsy,
     filled,
-    is_said,
     item_of,
-    may_be_absent,
+    least_of,
     may_be_none,
     there,
+    value_in,
 )
-from .narrow import is_defined, narrowed, where
+from .method import given_by_method, is_change, taken_by_method
+from .narrow import has_some, is_defined, is_key, narrowed, where
 from .scope import MacroBinding, ModuleBinding, Place, ValueBinding
+from .sort import INDEXED, NOUNS, NUMERIC, sorts_of
 from .tree import block_call, start_of
 from .typed import of_type
-
-_TEXTS = (
-    *("upper", "lower", "title", "capitalize", "trim", "replace", "join", "string", "indent"),
-    *("wordwrap", "truncate", "format", "e", "escape", "forceescape", "center", "urlencode"),
-    *("striptags", "pprint", "filesizeformat", "xmlattr", "urlize", "safe", "truncate_chars"),
-    "written",
-)
-_SET_APART = ("fence", "tojson", "quote", "bullets")
-_GIVES: Mapping[str, Known] = {
-    **dict.fromkeys((*_TEXTS, *_SET_APART), TEXT),
-    **dict.fromkeys(("length", "count", "int", "wordcount"), WHOLE),
-    **dict.fromkeys(("float", "round", "abs", "sum"), NUMBER),
-}
-_KEEPS = frozenset(
-    (
-        *("sort", "select", "reject", "selectattr", "rejectattr", "unique", "reverse", "list"),
-        *("\0loop", "\0slice"),
-    )
-)
-_PICKS = frozenset(("first", "last", "min", "max"))
-LOOP = "\0loop"
-_TAKES_NONE = frozenset(("tojson", "pprint", "written", LOOP))
-_TAKES_RECORDS = frozenset(("fence", "bullets", "written"))
-_BY_ATTRIBUTE = frozenset(("map", "sort", "groupby", "sum", "unique", "join", "min", "max"))
-_BY_FIRST = frozenset(("selectattr", "rejectattr", "groupby"))
-_LISTS_OF_TEXT = frozenset(("split", "rsplit", "splitlines"))
 
 
 class Walker(Protocol):
@@ -77,28 +51,25 @@ class Walker(Protocol):
         """Walk the block that `self.NAME()` or `super()` prints."""
         ...
 
+    def namespace(self, call: nodes.Call, given: Mapping[int | str, Known]) -> Known:
+        """What is known of the fields of a new namespace."""
+        ...
 
-class Values(NodeVisitor):
+
+class Values(Filtered):
     """Follows expressions to what they can be, and tells the judge of each on the way."""
 
     def __init__(self, walker: Walker, judge: Judge) -> None:
+        super().__init__(judge)
         self._walker = walker
-        self._judge = judge
-
-    def of(self, node: nodes.Node, place: Place) -> Known:
-        """What an expression can be."""
-        known: Known | None = self.visit(node, place)
-        return ANYTHING if known is None else known
-
-    def printed(self, node: nodes.Node, place: Place) -> None:
-        """Follow an expression that is printed."""
-        self._judge.check_printed(node, self.of(node, place), place)
 
     def visit_Const(self, node: nodes.Const, place: Place) -> Known:
         return of_type(cast("object", type(node.value)))
 
     def visit_Name(self, node: nodes.Name, place: Place) -> Known:
         binding = place.scope.find(node.name).binding
+        if isinstance(binding, MacroBinding):
+            return UNCALLED
         known = binding.known if isinstance(binding, ValueBinding) else ANYTHING
         return narrowed(node, known, place)
 
@@ -114,13 +85,27 @@ class Values(NodeVisitor):
         if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
             return self._field(node, node.arg.value, place, partial(start_of, node.arg))
         base = self.of(node.node, place)
-        self.of(node.arg, place)
+        self._judge.without_none(node.arg, self.of(node.arg, place), place)
         known = self._judge.without_none(node.node, base, place)
-        if isinstance(known, Row) and isinstance(node.arg, nodes.Const):
-            index = node.arg.value
-            within = isinstance(index, int) and -len(known.parts) <= index < len(known.parts)
-            return known.parts[index] if within else ANYTHING
-        return known.value if isinstance(known, Table) else item_of(known)
+        if isinstance(known, Table):
+            is_there = is_key(node.arg, node.node, place)
+            item = known.value if is_there else value_in(known)
+        else:
+            self._judge.fit(node.node, known, INDEXED, "[ ]", place)
+            item = self._item(node, known, place)
+        item = narrowed(node, item, place)
+        is_told = is_defined(node, place) or may_be_none(base)
+        return there(item) if is_told else item
+
+    def _item(self, node: nodes.Getitem, known: Known, place: Place) -> Known:
+        index = node.arg.value if isinstance(node.arg, nodes.Const) else None
+        if isinstance(node.arg, nodes.Neg) and isinstance(node.arg.node, nodes.Const):
+            index = -node.arg.node.value
+        least = max(least_of(known), has_some(node.node, place))
+        is_there = isinstance(index, int) and -least <= index < least
+        if isinstance(known, Row) and isinstance(index, int) and is_there:
+            return known.parts[index]
+        return item_of(known) if is_there else either(item_of(known), ABSENT)
 
     def _field(self, node: nodes.Getattr | nodes.Getitem, name: str, place: Place, at: At) -> Known:
         base = self.of(node.node, place)
@@ -134,74 +119,24 @@ class Values(NodeVisitor):
         self.of(node.test, place)
         first = self.of(node.expr1, where(place, node.test, truth=True))
         if node.expr2 is None:
-            return either(first, TEXT)
+            return either(first, BLANK)
         return either(first, self.of(node.expr2, where(place, node.test, truth=False)))
 
     def visit_And(self, node: nodes.And, place: Place) -> Known:
         left = self.of(node.left, place)
         right = self.of(node.right, where(place, node.left, truth=True))
-        return either(right, NONE) if may_be_none(left) else either(left, right)
+        return either(falsy(left), right)
 
     def visit_Or(self, node: nodes.Or, place: Place) -> Known:
         left = self.of(node.left, place)
         return either(filled(left), self.of(node.right, where(place, node.left, truth=False)))
 
-    def visit_Not(self, node: nodes.Not, place: Place) -> Known:
-        self.of(node.node, place)
-        return TRUTH
-
-    def visit_Test(self, node: nodes.Test, place: Place) -> Known:
-        if node.name in ("defined", "undefined"):
-            with self._judge.none_is_fine():
-                self.of(node.node, place)
-        else:
-            self.generic_visit(node, place)
-        return TRUTH
-
-    def visit_Compare(self, node: nodes.Compare, place: Place) -> Known:
-        left, known = node.expr, self.of(node.expr, place)
-        for operand in node.ops:
-            right, its = operand.expr, self.of(operand.expr, place)
-            if operand.op in ("eq", "ne"):
-                self._judge.compare(left, known, [right], place)
-                self._judge.compare(right, its, [left], place)
-            elif operand.op in ("in", "notin"):
-                if isinstance(right, nodes.List | nodes.Tuple):
-                    self._judge.compare(left, known, right.items, place)
-                elif isinstance(its, Items):
-                    self._judge.compare(right, its.item, [left], place)
-            left, known = right, its
-        return TRUTH
-
     def visit_List(self, node: nodes.List, place: Place) -> Known:
         items = [self.of(item, place) for item in node.items]
-        return Items(either(*items) if items else ANYTHING)
+        return Items(either(*items), least=len(items))
 
     def visit_Tuple(self, node: nodes.Tuple, place: Place) -> Known:
         return Row(tuple(self.of(item, place) for item in node.items))
-
-    def visit_Filter(self, node: nodes.Filter, place: Place) -> Known:
-        if node.node is None:
-            self._follow_arguments(node, place)
-            return TEXT
-        if node.name in ("default", "d"):
-            return self._default(node, node.node, place)
-        if node.name == "\0concat":
-            for part in node.node.iter_child_nodes():
-                self.printed(part, place)
-            return TEXT
-        return self._filtered(node, node.node, place)
-
-    def _filtered(self, node: nodes.Filter, value: nodes.Expr, place: Place) -> Known:
-        base = self._taken(node, value, place)
-        field = self._by_field(node, value, base, place)
-        if node.name == "map":
-            return ANYTHING if field is None else Items(field)
-        if node.name in _PICKS:
-            return item_of(base)
-        if node.name in _TEXTS and is_said(base):
-            return SAID
-        return base if node.name in _KEEPS else _GIVES.get(node.name, ANYTHING)
 
     def visit_Call(self, node: nodes.Call, place: Place) -> Known:
         given: dict[int | str, Known] = {
@@ -216,67 +151,56 @@ class Values(NodeVisitor):
             self._walker.call_macro(binding, node, given, place)
             return TEXT
         if isinstance(node.node, nodes.Getattr):
+            self._check_written(node, node.node, given, place)
             return self._method(node.node, given, place)
-        self.of(node.node, place)
-        is_range = isinstance(node.node, nodes.Name) and node.node.name == "range"
-        return Items(WHOLE) if is_range else ANYTHING
+        self._check_called(node.node, self.of(node.node, place), place)
+        return self._function(node, given, place)
 
-    def _taken(self, node: nodes.Filter, value: nodes.Expr, place: Place) -> Known:
-        """What a filter is given, where it can do with that."""
-        known = self.of(value, place)
-        self._follow_arguments(node, place)
-        if node.name in _TAKES_NONE and (node.name == LOOP or not may_be_absent(known)):
-            return known
-        known = self._judge.without_none(value, known, place)
-        makes_text = _GIVES.get(node.name) == TEXT and node.name not in _TAKES_RECORDS
-        if makes_text and not _attribute(node):
-            self._judge.refuse_fields(value, known, place)
-        return known
+    def _check_written(
+        self,
+        call: nodes.Call,
+        method: nodes.Getattr,
+        given: Mapping[int | str, Known],
+        place: Place,
+    ) -> None:
+        """Refuse what a method of a text or time cannot take."""
+        with self._judge.none_is_fine():
+            owner = filled(self.of(method.node, place))
+        if method.attr == "format":
+            for argument in (*call.args, *call.kwargs):
+                value = argument.value if isinstance(argument, nodes.Keyword) else argument
+                self._judge.check_printed(value, self.of(value, place), place)
+        elif (taking := taken_by_method(owner, method.attr)) is not None and call.args:
+            known = self._judge.without_none(call.args[0], given[0], place)
+            self._judge.fit(call.args[0], known, taking, f".{method.attr}()", place)
 
-    def _follow_arguments(self, node: nodes.Filter, place: Place) -> None:
-        for child in node.iter_child_nodes(exclude=("node",)):
-            self.of(child, place)
+    def _function(self, node: nodes.Call, given: Mapping[int | str, Known], place: Place) -> Known:
+        """What one of the functions gives that every template has."""
+        name = node.node.name if isinstance(node.node, nodes.Name) else None
+        if name == "namespace":
+            return self._walker.namespace(node, given)
+        if name != "range":
+            return ANYTHING
+        for index, argument in enumerate(node.args):
+            self._judge.fit(argument, given[index], NUMERIC, "range", place)
+        return Items(WHOLE)
+
+    def _check_called(self, node: nodes.Expr, known: Known, place: Place) -> None:
+        known = self._judge.without_none(node, known, place)
+        sorts = sorts_of(known) - {"any", "uncalled"}
+        if sorts and not (isinstance(node, nodes.Name) and node.name == "loop"):
+            told = f"{said(node)} is {NOUNS[min(sorts)]}, and cannot be called"
+            self._judge.tell(start_of(node), place, "P018", told)
 
     def _method(self, node: nodes.Getattr, given: Mapping[int | str, Known], place: Place) -> Known:
         with self._judge.none_is_fine():
             owner = filled(self.of(node.node, place))
-        self.of(node, place)
-        match owner, node.attr:
-            case Table(value=value), "items":
-                return Items(Row((TEXT, value)))
-            case Table(value=value), "values":
-                return Items(value)
-            case Table(value=value), "get":
-                return either(value, given.get(1, NONE))
-            case ((Plain() | Words()), name) if name in _LISTS_OF_TEXT:
-                return Items(TEXT)
-            case _:
-                return ANYTHING
-
-    def _default(self, node: nodes.Filter, value: nodes.Expr, place: Place) -> Known:
-        with self._judge.none_is_fine():
-            known = self.of(value, place)
-        instead = self.of(node.args[0], place) if node.args else TEXT
-        also_if_false = len(node.args) > 1 or any(each.key == "boolean" for each in node.kwargs)
-        return either(filled(known) if also_if_false else there(known), instead)
-
-    def _by_field(
-        self, node: nodes.Filter, value: nodes.Expr, base: Known, place: Place
-    ) -> Known | None:
-        """What a filter like `map(attribute="name")` finds in each item."""
-        named: Sequence[nodes.Node] = ()
-        if node.name in _BY_FIRST:
-            named = node.args[:1]
-        elif node.name in _BY_ATTRIBUTE:
-            named = _attribute(node)
-        if not named or not isinstance(const := named[0], nodes.Const):
-            return None
-        known = item_of(base)
-        for part in str(const.value).split("."):
-            known = self._judge.field(value, known, part, place, partial(start_of, const))
-        return known
-
-
-def _attribute(node: nodes.Filter) -> list[nodes.Expr]:
-    """What a filter is given as its `attribute`."""
-    return [each.value for each in node.kwargs if each.key == "attribute"]
+        if is_change(owner, node.attr):
+            told = f"{said(node.node)} cannot be changed here; make a new list with +"
+            self._judge.tell(place.template.after(node, r"\.\s*(\w+)"), place, "P018", told)
+            return ANYTHING
+        if isinstance(owner, Table):
+            self._judge.without_none(node.node, self.of(node.node, place), place)
+        else:
+            self._check_called(node, self.of(node, place), place)
+        return given_by_method(owner, node.attr, given)

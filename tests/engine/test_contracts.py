@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
+from pydantic import BaseModel, Field, computed_field
 
 from engine import Context, DefinitionError, Graph, Node, Problem, Result, Runner, ScriptedModel
 from engine.contracts import Names
@@ -320,3 +323,60 @@ def agrees(value: Any, known: Known, path: str) -> None:
 def read(value: Any, name: str, path: str) -> Any:
     assert hasattr(value, name), f"{path} has no {name}"
     return getattr(value, name)
+
+
+class Kept(BaseModel):
+    """What a template reads of it is what JSON has of it."""
+
+    day: date = date(2026, 1, 1)
+    said: str = Field(default="", alias="Said")
+    first: Leaf | None = None
+
+    @computed_field
+    @property
+    def told(self) -> str | None:
+        return None
+
+    @property
+    def lost(self) -> str:
+        return "lost"
+
+
+class Leaf(BaseModel):
+    word: str = "leaf"
+
+
+def kept() -> Kept:
+    return Kept()
+
+
+@pytest.mark.parametrize(
+    ("template", "code"),
+    [
+        ("{{ kept.output.day.year }}", "P002"),
+        ("{{ kept.output.lost }}", "P002"),
+        ("{{ kept.output.Said }}", "P002"),
+        ("{{ kept.output.told }}", "P005"),
+        ("{{ kept.output.first.word }}", "P005"),
+        ("{{ kept.output.day + 1 }}", "P018"),
+        ("{{ kept.output.day }}{{ kept.output.said }}{{ kept.output.told or '' }}", None),
+        ("{% if kept.output.first %}{{ kept.output.first.word | upper }}{% endif %}", None),
+    ],
+)
+@pytest.mark.parametrize("way", ["returns", "python"])
+def test_outputs_are_read_as_json_keeps_them(template: str, code: str | None, way: str) -> None:
+    source: Node = Member(returns=Kept) if way == "returns" else Python(call=kept)
+    graph = partial(
+        Graph,
+        name="g",
+        model="m",
+        nodes={"kept": source, "end": Member(prompt=f"{template}\n")},
+        output="end",
+    )
+    if code is not None:
+        with pytest.raises(DefinitionError) as caught:
+            graph()
+        assert [each.code for each in caught.value.problems] == [code]
+        return
+    model = ScriptedModel(lambda request: {} if request.schema else "done")
+    assert Runner(graph(), model=model).run("hello").answer == "done"

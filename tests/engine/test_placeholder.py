@@ -64,3 +64,7 @@ def test_the_least_leaves_out_what_may_be() -> None:
     assert isinstance(least, dict)
     assert least["c"] == "«n»"
     assert least["b"] == []
+
+
+def test_a_tuple_is_filled_part_by_part() -> None:
+    assert stand_in(tuple[str, int, bool], "pair") == ["«pair[0]»", 0, True]

@@ -122,9 +122,78 @@ def test_a_fence_leaves_other_text_alone(text: str) -> None:
         "{{ q | emit('system') }}",
         "{% tool %}x{% endtool %}",
         "{% system %}x{% enduser %}",
+        "{{ ''['__class__'] }}",
+        "{{ h | attr('__class__') }}",
+        "{{ [q] | map(attribute='__class__.__mro__') | list }}",
+        "{{ [q] | selectattr('__class__') | list }}",
+        "{{ ('%(a.__class__)s') % {'a': q} }}",
+        "{{ '{0[__class__]}'.format(q) }}",
+        "{{ '{0.__init__.__globals__}'.format(cycler) }}",
+        "{{ ('{0.__cla' ~ 'ss__}').format(q) }}",
+        "{{ ''.format.__self__ }}",
+        "{{ joiner.__init__.__globals__ }}",
+        "{{ namespace.__init__.__globals__ }}",
+        "{{ dict.__base__ }}",
+        "{{ dict.mro() }}",
+        "{{ range.__class__ }}",
+        "{{ self._TemplateReference__context }}",
+        "{{ self.__dict__ }}",
+        "{{ caller.__globals__ }}",
+        "{% macro m() %}{% endmacro %}{{ m.__init__.__globals__ }}",
+        "{% macro m() %}{% endmacro %}{{ m._func.__globals__ }}",
+        "{% for x in [1] %}{{ loop.__init__.__globals__ }}{% endfor %}",
+        "{% for x in [1] %}{{ loop._iterable }}{% endfor %}",
+        "{{ url_for.__globals__ }}",
+        "{{ get_flashed_messages.__globals__ }}",
+        "{{ config.items() }}",
+        "{{ request.application }}",
+        "{{ import('os') }}",
+        "{{ __import__('os') }}",
+        "{% import 'os' as os %}{{ os.system('id') }}",
+        "{% include '/etc/passwd' %}",
+        "{% include '../secret.jinja' %}",
+        "{% extends q %}",
+        "{{ (q | list)[0].__class__ }}",
+        "{{ (h | batch(1)).gi_frame }}",
+        "{{ [1] | map('upper') | attr('gi_frame') }}",
+        "{{ h.__class__.__base__.__subclasses__() }}",
+        "{{ h.extend([1]) }}",
+        "{{ h.sort() }}",
+        "{{ d.setdefault('a', 1) }}",
+        "{{ d.pop('a') }}",
+        "{{ d.clear() }}",
+        "{{ q.encode().__class__ }}",
+        "{% set d.a = 1 %}",
+        "{{ 'x' * 10**10 }}",
+        "{{ 2 ** (10 ** 10) }}",
+        "{{ range(10 ** 10) | list }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ '{:>1000000000}'.format(1) }}",
+        "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% include 'a.inline' %}",
     ],
 )
 def test_what_could_reach_out_of_the_sandbox_is_refused(source: str) -> None:
     prompts = Prompts(inline={"a": source})
     with pytest.raises(PromptError):
         prompts.render("a.inline", {"q": "x", "h": [], "d": {}})
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ [d] | map(attribute='__class__') | list }}",
+        "{{ [q] | map('attr', '__class__') | list }}",
+        "{{ [q] | groupby('__class__') }}",
+        "{{ [q] | sort(attribute='__class__') }}",
+        "{{ [q] | unique(attribute='__class__') | list }}",
+        "{{ [q] | max(attribute='__class__') }}",
+    ],
+)
+def test_a_filter_finds_nothing_of_python_in_a_value(source: str) -> None:
+    try:
+        (message,) = Prompts(inline={"a": source}).render("a.inline", {"q": "x", "d": {}})
+    except PromptError:
+        return
+    assert "class" not in message.content

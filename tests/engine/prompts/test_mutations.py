@@ -16,10 +16,12 @@ import pytest
 
 from engine import DefinitionError, Graph, Node
 from engine.prompts import Prompts
+from examples.own_kind import Translator
 from nodes import HistoryLoader, Leader, Member, Router, Search, Summarizer
 
 ROOT = Path(__file__).parents[3]
-FILES = sorted([*ROOT.glob("prompts/*.jinja"), *ROOT.glob("graphs/prompts/*.jinja")])
+FOLDERS = ("prompts", "graphs/prompts", "examples/prompts")
+FILES = sorted(file for folder in FOLDERS for file in ROOT.glob(f"{folder}/*.jinja"))
 SAMPLE = 300
 _CODE = re.compile(r"\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
 _WORD = re.compile(r"\"[^\"]*\"|'[^']*'|\b([A-Za-z_]\w*)\b")
@@ -57,15 +59,16 @@ def graph(folder: Path, file: Path) -> Graph:
     """A graph that uses the template from this folder, with all that it reads."""
     rows = [{"message": "m", "label": "one", "question": "q", "answer": "a"}]
     options = {"prompt": file.name, "params": {"examples": rows, "handbook": rows}}
-    kinds = {"router": Router, "leader": Leader, "summarizer": Summarizer}
+    kinds = {"router": Router, "leader": Leader, "summarizer": Summarizer, "translator": Translator}
     kind = kinds.get(file.stem, Router if file.stem == "by_example" else Member)
     routes = {"routes": {"one": "One", "two": "Two"}} if kind is Router else {}
     nodes: dict[str, Node] = {"history": HistoryLoader(), "one": Member(), "two": Member()}
+    own = {"language": "French"} if kind is Translator else {}
     needs = {} if kind is Router else {"needs": ["one", "two"]}
     if file.stem == "heard":
         needs["reads"] = ["history", "search"]
         nodes["search"] = Search()
-    nodes["reader"] = kind(**options, **routes, **needs)
+    nodes["reader"] = kind(**options, **routes, **own, **needs)
     output = ["one", "two"]
     return Graph(name="g", model="m", nodes=nodes, output=output, prompt_dirs=[folder])
 
