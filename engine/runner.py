@@ -230,8 +230,9 @@ class Runner:
 
     async def _taken_up(self, run_id: str, user_id: str | None, session_id: str | None) -> Turning:
         _filled(user_id=user_id, session_id=session_id, run_id=run_id)
-        key = SessionKey(user_id, session_id) if session_id else await self._store.find(run_id)
-        run = await self._store.run(key, run_id) if key and key.user_id == user_id else None
+        key = SessionKey(user_id, session_id) if session_id else None
+        key = key or await self._store.find(user_id, run_id)
+        run = await self._store.run(key, run_id) if key else None
         if key is None or run is None:
             raise NotFound(f"there is no run {run_id!r} here; `runs list` shows those there are")
         if run.status == "done":

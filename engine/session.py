@@ -59,6 +59,21 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
+class Quote:
+    """A text of an earlier run, which a record may repeat.
+
+    `place` tells which of the run's texts it is (`engine.quotes.said`), `session_id` is None for a
+    run of the same session. A store keeps a reference to the run in place of the words, and gives
+    the quote back without its `text`.
+    """
+
+    run_id: str
+    place: str
+    text: str = ""
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """What one node did in one run; written once it is final, and once for each failed attempt.
 
@@ -67,7 +82,7 @@ class Record:
     for nodes that route nothing, and `tasks` what it wrote for each. `because` says why a node was
     skipped, `error` why it failed (also when `on_error` made that a skip or a value). `state` is
     what the node keeps for its next turn, `session_state` the keys it sets for all; both count
-    only once the run is done.
+    only once the run is done. `quotes` are the texts of earlier runs that the messages may repeat.
     """
 
     node: str
@@ -87,6 +102,7 @@ class Record:
     fingerprint: str = ""
     started: float = 0.0
     ended: float = 0.0
+    quotes: tuple[Quote, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def is_final(self) -> bool:
@@ -125,13 +141,14 @@ def called(records: Iterable[Record]) -> list[Called]:
 class Summary:
     """A session in short. `covers` is the number of the last turn that it takes in.
 
-    `updated` is the Unix time, in seconds, at which the run that wrote it ended.
+    `updated` is the Unix time, in seconds, at which the run `run_id` that wrote it ended.
     """
 
     text: str
     topics: tuple[str, ...] = ()
     covers: int = 0
     updated: float = 0.0
+    run_id: str = field(default="", compare=False)
 
     @property
     def summary(self) -> str:
@@ -166,7 +183,7 @@ class Head:
     """Where a session stands between two turns.
 
     `version` rises with every finished run. `state` is what all nodes share, `node_states` what
-    each keeps for itself, `summary` the newest one.
+    each keeps for itself, `summary` the newest one. `deleted` counts the runs that were deleted.
     """
 
     version: int = 0
@@ -177,6 +194,7 @@ class Head:
     )
     summary: Summary | None = None
     name: str | None = None
+    deleted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +206,18 @@ class Change:
         default_factory=dict[str, "Mapping[str, JSON]"]
     )
     summary: Summary | None = None
+
+    @classmethod
+    def of(cls, turn: Turn, records: Iterable[Record]) -> Change:
+        """The keys that a run sets: those it was given, then those of its nodes."""
+        state: dict[str, JSON] = dict(turn.given_state or {})
+        node_states: dict[str, Mapping[str, JSON]] = {}
+        for record in records:
+            if record.session_state:
+                state.update(record.session_state)
+            if record.state is not None:
+                node_states[record.node] = record.state
+        return cls(state, node_states)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from pydantic_core import to_jsonable_python
 from .doors import Door
 from .errors import InputError, NotFound
 from .messages import JSON, NO_USAGE, Message, Usage
+from .quotes import said
 from .session import Change, Head, Record, Run, SessionKey, Summary, Turn
 from .stores import Store
 
@@ -147,12 +148,13 @@ class Session:
                 f"the session {self.key.session_id!r} is there; restore into one that is not"
             )
         exported = _read(data)
+        texts = {each.turn.run_id: said(each.turn, each.records) for each in exported.runs}
         left = sum(each.turn.status == "done" for each in exported.runs)
         for each in exported.runs:
             left -= each.turn.status == "done"
             lease = await self.store.begin(self.key, each.turn)
             try:
-                await self.store.put(lease, each.records)
+                await self.store.put(lease, [_quoting(record, texts) for record in each.records])
                 change = Change() if left else exported.change(lease.head.turns + 1)
                 await self.store.finish(lease, each.turn, change)
             finally:
@@ -234,6 +236,15 @@ def _read(data: Mapping[str, JSON]) -> _Exported:
             f"{VERSION}; restore it with a newer one"
         )
     return exported
+
+
+def _quoting(record: Record, texts: Mapping[str, Mapping[str, str]]) -> Record:
+    """The record with the texts of the runs that it quotes, as a store wants them."""
+    quotes = (
+        replace(quote, text=texts.get(quote.run_id, {}).get(quote.place, ""))
+        for quote in record.quotes
+    )
+    return replace(record, quotes=tuple(quotes))
 
 
 def _said(turn: Turn) -> Sequence[Message]:

@@ -22,7 +22,6 @@ from .errors import (
     RunError,
 )
 from .events import Listener, RunCancelled, RunFailed, RunFinished, RunStarted, Teller
-from .messages import JSON
 from .nesting import run_inside
 from .past import StoredPast
 from .scheduler import drive
@@ -69,7 +68,7 @@ class Turning:
 class _Turn:
     """A run under way: the session is ours."""
 
-    __slots__ = ("_kept", "_lease", "_of", "_state", "_tell", "_visitor", "_voice")
+    __slots__ = ("_kept", "_lease", "_of", "_past", "_state", "_tell", "_visitor", "_voice")
 
     def __init__(self, of: Turning, tell: Teller, lease: Lease) -> None:
         self._of = of
@@ -80,6 +79,8 @@ class _Turn:
         # Copies, since what nodes are given they could change.
         self._state = {**deepcopy(dict(graph.state)), **head.state, **deepcopy(dict(given))}
         self._kept: dict[str, Record] = {}
+        self._past = StoredPast(of.store, of.key)
+        self._past.given.summary(head.summary)
         self._voice = Voice(graph.answering, tell)
         self._visitor = Visitor(
             cast=of.cast,
@@ -87,7 +88,7 @@ class _Turn:
                 cast=of.cast,
                 scenery=self._scenery(head),
                 head=head,
-                past=StoredPast(of.store, of.key),
+                past=self._past,
                 voice=self._voice,
                 found=self._state,
             ),
@@ -152,7 +153,11 @@ class _Turn:
         """Move the session on; a cancellation that comes now comes too late."""
         records = self._in_order()
         turn = self._ended("done", answer=answer)
-        change = self._change(records, turn.ended)
+        summary = self._visitor.summary
+        change = replace(
+            Change.of(turn, records.values()),
+            summary=summary and replace(summary, updated=turn.ended, run_id=turn.run_id),
+        )
         turn = await _undisturbed(self._of.store.finish(self._lease, turn, change))
         return Run(self._of.key, turn, records)
 
@@ -178,17 +183,6 @@ class _Turn:
             ended=time(),
         )
 
-    def _change(self, records: Mapping[str, Record], ended: float) -> Change:
-        state: dict[str, JSON] = dict(self._of.turn.given_state or {})
-        node_states: dict[str, Mapping[str, JSON]] = {}
-        for node_id, record in records.items():
-            if record.session_state:
-                state.update(record.session_state)
-            if record.state is not None:
-                node_states[node_id] = record.state
-        summary = self._visitor.summary and replace(self._visitor.summary, updated=ended)
-        return Change(state=state, node_states=node_states, summary=summary)
-
     def _in_order(self) -> dict[str, Record]:
         return {path: self._kept[path] for path in self._of.cast.paths() if path in self._kept}
 
@@ -200,7 +194,10 @@ class _Turn:
                     sources = of.cast.at(record.node).graph.prompts.sources(exchange.prompt)
                     await of.store.keep_prompt(exchange.prompt_hash, sources)
                     of.cast.kept_prompts.add(exchange.prompt_hash)
-        await of.store.put(self._lease, records)
+        if quotes := self._past.given.quotes(of.turn):
+            await of.store.put(self._lease, [replace(record, quotes=quotes) for record in records])
+        else:
+            await of.store.put(self._lease, records)
         for record in records:
             self._kept[record.node] = record
 

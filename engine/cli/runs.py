@@ -27,9 +27,6 @@ from .turn import Way, Written, finish
 
 app = typer.Typer(no_args_is_help=True)
 
-_PAGE = 100
-"""Sessions that are looked through at once."""
-
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run.", show_default=False)]
 
 
@@ -133,7 +130,7 @@ def delete(
 
     async def find() -> SessionKey | None:
         async with storing.open() as store:
-            return await _own_key(run, owner, store)
+            return await _key(run, owner, store)
 
     async def write(key: SessionKey) -> bool:
         async with storing.open() as store:
@@ -181,32 +178,16 @@ async def _found(run_id: str, owner: Owner, storing: Storing) -> Run:
 
 def _no_run(run_id: str, storing: Storing) -> NotFound:
     return NotFound(
-        f"there is no such run {run_id!r} in {storing.folder}; look with `teamgraph runs list`"
+        f"there is no such run {run_id!r} in {storing.folder}; `teamgraph runs list` shows "
+        "those there are, of a user with --user"
     )
 
 
 async def _key(run_id: str, owner: Owner, store: Store) -> SessionKey | None:
-    """The session of a run: the one that is named, or wherever it is; only a named user's."""
-    if owner.session is None and owner.user is None:
-        return await store.find(run_id)
-    return await _own_key(run_id, owner, store)
-
-
-async def _own_key(run_id: str, owner: Owner, store: Store) -> SessionKey | None:
-    """The session of a run if it is the owner's; no user is an owner too."""
+    """The session of a run of the owner: the one that is named, or wherever it is."""
     if owner.session is not None:
         return SessionKey(owner.user, owner.session)
-    key = await store.find(run_id)
-    if key is None or key.user_id == owner.user:
-        return key
-    # A session that was exported and imported again may be there for two users.
-    looked_at = 0
-    while page := await store.sessions(owner.user, limit=_PAGE, offset=looked_at):
-        for info in page:
-            if await store.run(info.key, run_id) is not None:
-                return info.key
-        looked_at += len(page)
-    return None
+    return await store.find(owner.user, run_id)
 
 
 def _row(session_id: str, turn: Turn) -> Sequence[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import DamagedStore
-from ..session import SessionInfo, SessionKey
+from ..session import SessionInfo, SessionKey, Turn
 from . import disk
 from .compact_json import dump, parse_document
 from .compaction import delete_journal
@@ -21,6 +21,7 @@ from .journal_file import Gone, Sync
 from .layout import Layout
 from .line import header_data
 from .protocol import Hit
+from .references import Source
 from .search import says
 from .session_file import SessionFile
 
@@ -81,12 +82,10 @@ class Directory:
             hits += found or []
         return hits[: max(0, limit)]
 
-    def find(self, run_id: str) -> SessionKey | None:
-        """The session that a run belongs to, over all users."""
-        if not self.layout.check():
-            return None
+    def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
+        """The session of a user that a run belongs to, the one with the latest activity first."""
         needle = b'"k":[%b,' % dump(run_id)
-        for path in self.layout.all_journals():
+        for path in self._journals(user_id):
             if _contains(path, needle):
                 key = self._visit(
                     path, lambda session: session.key if session.has_run(run_id) else None
@@ -94,6 +93,13 @@ class Directory:
                 if key is not None:
                     return key
         return None
+
+    def turn(self, user_id: str | None, source: Source) -> Turn | None:
+        """The turn of a run in a session that is known by its file's name."""
+        name, run_id = source
+        return self._visit(
+            self.layout.named(user_id, name), lambda session: session.turn_of(run_id)
+        )
 
     def delete_session(self, key: SessionKey) -> bool:
         """Delete the files of a session, damaged or not; False if there was none."""

@@ -39,7 +39,11 @@ class Layout:
 
     def journal(self, key: SessionKey) -> Path:
         """The journal of a session."""
-        return self.user(key.user_id) / f"{_name('session', key.session_id)}.jsonl"
+        return self.named(key.user_id, session_name(key.session_id))
+
+    def named(self, user_id: str | None, name: str) -> Path:
+        """The journal of a session by the name that `session_name` gives it."""
+        return self.user(user_id) / f"{name}.jsonl"
 
     def user(self, user_id: str | None) -> Path:
         """The directory of a user."""
@@ -102,6 +106,11 @@ class Layout:
                     part.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise disk.failure(error, Path(error.filename or self.root)) from error
+
+
+def session_name(session_id: str) -> str:
+    """The name of a session's files; nobody can tell the id from it."""
+    return _name("session", session_id)
 
 
 def _name(kind: str, identifier: str | None) -> str:

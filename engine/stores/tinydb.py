@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from .directory import Directory
 from .journal_file import Gone, Sync
 from .lease import Leases, TurnQueue, busy, check_key, check_user, gone, under_way
 from .protocol import Hit, Lease, Policy
+from .references import Elsewhere
 from .session_file import SessionFile
 from .table import JournalDatabase
 from .threads import Threads
@@ -62,9 +64,7 @@ class TinyDBStore:
         """Keep `records`, all or none; a record of the same node and attempt is replaced."""
         session = self._leases.check(lease).place
         try:
-            await self._threads.exclusive(
-                session.journal, lambda: session.put(lease.run_id, records)
-            )
+            await self._threads.exclusive(session.journal, lambda: session.put(lease, records))
         except Gone as error:
             raise gone(lease.run_id, lease.key) from error
 
@@ -73,7 +73,7 @@ class TinyDBStore:
         session = self._leases.check(lease).place
         try:
             turn = await self._threads.exclusive(
-                session.journal, lambda: session.finish(lease.run_id, turn, change)
+                session.journal, lambda: session.finish(lease, turn, change)
             )
             if self._sync == "turn":
                 await self._threads.run(session.journal.flush)
@@ -101,7 +101,15 @@ class TinyDBStore:
 
     async def run(self, key: SessionKey, run_id: str) -> Run | None:
         """A run with its records, replayed messages filled in, or None."""
-        return await self._read(key, lambda session: session.run(run_id))
+        elsewhere = Elsewhere()
+        while True:
+            run = await self._read(key, lambda session: session.run(run_id, elsewhere))
+            if not (wanted := elsewhere.wanted - elsewhere.turns.keys()):
+                return run
+            for source in wanted:
+                elsewhere.turns[source] = await self._threads.run(
+                    partial(self._files.turn, key.user_id, source)
+                )
 
     async def turns(
         self, key: SessionKey, *, last: int | None = None, since: int = 0
@@ -166,9 +174,10 @@ class TinyDBStore:
         check_user(user_id)
         return await self._threads.run(lambda: self._files.delete_user(user_id))
 
-    async def find(self, run_id: str) -> SessionKey | None:
-        """The session that a run belongs to, over all users; it may look into every journal."""
-        return await self._threads.run(lambda: self._files.find(run_id))
+    async def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
+        """The session of a user that a run belongs to; it may look into each of them."""
+        check_user(user_id)
+        return await self._threads.run(lambda: self._files.find(user_id, run_id))
 
     async def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
         """Keep the sources of a template, once for each hash."""

@@ -1,0 +1,69 @@
+"""The texts of earlier runs that a run was given, so that a store can tell whose they are.
+
+A record that repeats them is kept with references in their place: whoever deletes the earlier run
+deletes its words everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from .messages import JSON
+from .session import Quote, Record, Run, Summary, Turn, called
+
+INPUT, ANSWER, SUMMARY = "input", "answer", "summary"
+
+
+def said(turn: Turn, records: Iterable[Record] = ()) -> dict[str, str]:
+    """The texts of a run by the places at which they stand, without those that are empty."""
+    texts = {INPUT: turn.input, ANSWER: turn.answer or ""}
+    for record in records:
+        texts[f"{record.node}/output"] = _text(record.output)
+        if is_summary(record):
+            texts[SUMMARY] = _text(record.output)
+        for number, call in enumerate(called([record])):
+            texts[f"{record.node}/{number}/arguments"] = call.arguments
+            texts[f"{record.node}/{number}/result"] = call.result
+    return {place: text for place, text in texts.items() if text.strip()}
+
+
+def is_summary(record: Record) -> bool:
+    """Whether the record is of a node that wrote the session's summary anew."""
+    return isinstance(record.fields.get("covers"), int)
+
+
+class Given:
+    """What one run was given of earlier ones, whichever of its nodes or tools asked for it."""
+
+    def __init__(self) -> None:
+        self._quotes: dict[tuple[str | None, str, str], Quote] = {}
+
+    def turns(self, turns: Iterable[Turn], *, session_id: str | None = None) -> None:
+        """What was said in turns, of another session if that is named."""
+        for turn in turns:
+            self._note(turn.run_id, said(turn), session_id)
+
+    def run(self, run: Run) -> None:
+        """All that was said in a run of the same session."""
+        self._note(run.run_id, said(run.turn, run.records.values()), None)
+
+    def summary(self, summary: Summary | None) -> None:
+        """A summary of the same session."""
+        if summary is not None and summary.run_id and summary.text.strip():
+            self._note(summary.run_id, {SUMMARY: summary.text}, None)
+
+    def quotes(self, own: Turn) -> tuple[Quote, ...]:
+        """All of it, behind the message of the run itself; nothing if nothing was given."""
+        if not self._quotes:
+            return ()
+        return (Quote(own.run_id, INPUT, own.input), *self._quotes.values())
+
+    def _note(self, run_id: str, texts: dict[str, str], session_id: str | None) -> None:
+        for place, text in texts.items():
+            quote = Quote(run_id, place, text, session_id)
+            self._quotes.setdefault((session_id, run_id, place), quote)
+
+
+def _text(value: JSON) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
