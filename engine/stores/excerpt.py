@@ -106,8 +106,16 @@ def _between(quoted: str, here: int, text: str, end: int) -> str:
     for escaped in _escapes(quoted[here]):
         if text.startswith(escaped, end):
             return escaped
-    margin = _MARGIN.match(text, end) if here and quoted[here - 1] == "\n" else None
-    return margin[0] if margin else ""
+    line = quoted.rfind("\n", 0, here) + 1
+    if not line or quoted[line:here].strip(" \t"):
+        return ""
+    there, own = _margin(text, end), _margin(quoted, here)
+    return there[: max(0, len(there) - len(own))]
+
+
+def _margin(text: str, at: int) -> str:
+    found = _MARGIN.match(text, at)
+    return found[0] if found else ""
 
 
 @lru_cache(maxsize=1024)
