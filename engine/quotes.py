@@ -7,15 +7,15 @@ deletes its words everywhere.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
-from .messages import JSON
-from .session import Quote, Record, Run, Summary, Turn, called
+from .messages import JSON, Quote
+from .session import Change, Head, Record, Run, StateKey, Summary, Turn, called
 
 INPUT, ANSWER, SUMMARY = "input", "answer", "summary"
 
 
-def said(turn: Turn, records: Iterable[Record] = ()) -> dict[str, str]:
+def said(turn: Turn, records: Collection[Record] = ()) -> dict[str, str]:
     """The texts of a run by the places at which they stand, without those that are empty."""
     texts = {INPUT: turn.input, ANSWER: turn.answer or ""}
     for record in records:
@@ -25,6 +25,8 @@ def said(turn: Turn, records: Iterable[Record] = ()) -> dict[str, str]:
         for number, call in enumerate(called([record])):
             texts[f"{record.node}/{number}/arguments"] = call.arguments
             texts[f"{record.node}/{number}/result"] = call.result
+    for key, value in Change.of(turn, records).values().items():
+        texts |= _kept(key, value)
     return {place: text for place, text in texts.items() if text.strip()}
 
 
@@ -46,12 +48,19 @@ class Given:
 
     def run(self, run: Run) -> None:
         """All that was said in a run of the same session."""
-        self._note(run.run_id, said(run.turn, run.records.values()), None)
+        self._note(run.run_id, said(run.turn, [*run.records.values()]), None)
 
     def summary(self, summary: Summary | None) -> None:
         """A summary of the same session."""
         if summary is not None and summary.run_id and summary.text.strip():
             self._note(summary.run_id, {SUMMARY: summary.text}, None)
+
+    def head(self, head: Head) -> None:
+        """Where the session stands: its summary, and what earlier runs left in the state."""
+        self.summary(head.summary)
+        state = Change(head.state, head.node_states).values()
+        for key, run_id in head.writers.items():
+            self._note(run_id, _kept(key, state[key]), None)
 
     def quotes(self, own: Turn) -> tuple[Quote, ...]:
         """All of it, behind the message of the run itself; nothing if nothing was given."""
@@ -63,6 +72,27 @@ class Given:
         for place, text in texts.items():
             quote = Quote(run_id, place, text, session_id)
             self._quotes.setdefault((session_id, run_id, place), quote)
+
+
+def _kept(key: StateKey, value: JSON) -> dict[str, str]:
+    return {
+        f"{key.scope}/{key.name}/{number}": text
+        for number, text in enumerate(_words(value))
+        if text.strip()
+    }
+
+
+def _words(value: JSON) -> Iterator[str]:
+    """The texts in a value; the keys of a mapping are texts too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield name
+            yield from _words(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _words(inner)
 
 
 def _text(value: JSON) -> str:

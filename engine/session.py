@@ -11,11 +11,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
-from .messages import JSON, NO_USAGE, Message, ToolCall, Usage
+from .messages import JSON, NO_USAGE, Message, Quote, ToolCall, Usage
 
 NodeStatus: TypeAlias = Literal["done", "skipped", "failed", "waiting"]
 RunStatus: TypeAlias = Literal["running", "done", "failed", "cancelled", "waiting"]
 FINAL: frozenset[str] = frozenset(("done", "skipped"))
+
+
+class StateKey(NamedTuple):
+    """What is kept from turn to turn: a key of the `state`, or what a `node` keeps for itself."""
+
+    scope: str
+    name: str
 
 
 class SessionKey(NamedTuple):
@@ -56,21 +63,6 @@ class Exchange:
         calls = tuple(_readable(call) for call in self.tool_calls)
         said = Message(role="assistant", content=self.reply, tool_calls=calls)
         return (*self.messages, said, *self.tool_results)
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """A text of an earlier run, which a record may repeat.
-
-    `place` tells which of the run's texts it is (`engine.quotes.said`), `session_id` is None for a
-    run of the same session. A store keeps a reference to the run in place of the words, and gives
-    the quote back without its `text`.
-    """
-
-    run_id: str
-    place: str
-    text: str = ""
-    session_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +175,8 @@ class Head:
     """Where a session stands between two turns.
 
     `version` rises with every finished run. `state` is what all nodes share, `node_states` what
-    each keeps for itself, `summary` the newest one. `deleted` counts the runs that were deleted.
+    each keeps for itself, `summary` the newest one. `writers` are the runs that were the last to
+    set a key or a node's state, by their names. `deleted` counts the runs that were deleted.
     """
 
     version: int = 0
@@ -195,6 +188,7 @@ class Head:
     summary: Summary | None = None
     name: str | None = None
     deleted: int = 0
+    writers: Mapping[StateKey, str] = field(default_factory=dict[StateKey, str], compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +212,13 @@ class Change:
             if record.state is not None:
                 node_states[record.node] = record.state
         return cls(state, node_states)
+
+    def values(self) -> dict[StateKey, JSON]:
+        """What the run sets, by scope and name."""
+        values = {StateKey("state", name): value for name, value in self.state.items()}
+        for node, state in self.node_states.items():
+            values[StateKey("node", node)] = dict(state)
+        return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class _Turn:
         self._state = {**deepcopy(dict(graph.state)), **head.state, **deepcopy(dict(given))}
         self._kept: dict[str, Record] = {}
         self._past = StoredPast(of.store, of.key)
-        self._past.given.summary(head.summary)
+        self._past.given.head(head)
         self._voice = Voice(graph.answering, tell)
         self._visitor = Visitor(
             cast=of.cast,

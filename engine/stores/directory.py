@@ -88,7 +88,7 @@ class Directory:
         for path in self._journals(user_id):
             if _contains(path, needle):
                 key = self._visit(
-                    path, lambda session: session.key if session.has_run(run_id) else None
+                    path, lambda session: session.key if session.turn_of(run_id) else None
                 )
                 if key is not None:
                     return key

@@ -6,50 +6,54 @@ its id, what was summed up since, and what it set in the state has to be looked 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from ..messages import JSON
-from ..session import Change
+from ..session import Change, StateKey
 from .compact_json import Document, dump, parse_document
 from .exchanges import forget_replayed
 from .quoting import DELETED
 
-StateKey: TypeAlias = tuple[str, str]
-"""The scope, `state` or `node`, and the name of a key or a node."""
+
+class Kept(NamedTuple):
+    """A value in the state, and the run that set it."""
+
+    value: JSON
+    run_id: str
 
 
 class StateChange(NamedTuple):
     """What becomes of the state: the values that some keys get, and the keys that go."""
 
-    put: dict[StateKey, JSON]
+    put: Mapping[StateKey, Kept]
     dropped: Iterable[StateKey] = ()
 
 
-def set_by(change: Change) -> dict[StateKey, JSON]:
-    """What a run sets, by scope and name."""
-    of_nodes: dict[StateKey, JSON] = {
-        ("node", node): dict(state) for node, state in change.node_states.items()
-    }
-    return {**{("state", name): value for name, value in change.state.items()}, **of_nodes}
+def set_by(run_id: str, change: Change) -> dict[StateKey, Kept]:
+    """What a run sets."""
+    return {key: Kept(value, run_id) for key, value in change.values().items()}
 
 
-def undo(gone: Change, number: int, others: Iterable[tuple[int, Change]]) -> StateChange:
+def undo(
+    gone: Mapping[StateKey, Kept],
+    number: int,
+    others: Iterable[tuple[int, Mapping[StateKey, Kept]]],
+) -> StateChange:
     """Take back what the run with this number set, where no later one has set it since.
 
-    `others` are the other done runs with their numbers, the newest first.
+    `others` are what the other done runs set, with their numbers, the newest first.
     """
-    left = dict.fromkeys(set_by(gone))
-    restored: dict[StateKey, JSON] = {}
-    for other, change in others if left else ():
-        values = set_by(change)
+    left = dict.fromkeys(gone)
+    put: dict[StateKey, Kept] = {}
+    for other, values in others if left else ():
         for key in [key for key in left if key in values]:
             del left[key]
             if other < number:
-                restored[key] = values[key]
+                put[key] = values[key]
         if not left:
             break
-    return StateChange(restored, left)
+    return StateChange(put, left)
 
 
 def forget_run(data: bytes, run_id: str, source: JSON, *, sums_up: bool) -> bytes | None:

@@ -9,13 +9,21 @@ from typing import TypeAlias
 
 from ..messages import JSON
 from ..quotes import said
-from ..session import Change, Head, Record, SessionInfo, SessionKey, Summary, Turn
+from ..session import Change, Head, Record, SessionInfo, SessionKey, StateKey, Summary, Turn
 from .codec import decode_record, encode_record, normal_mapping, normal_record
-from .forgetting import forget_run, forget_summary, undo, wrote_summary
+from .forgetting import (
+    Kept,
+    StateChange,
+    forget_run,
+    forget_summary,
+    set_by,
+    undo,
+    wrote_summary,
+)
 from .protocol import Lease
 from .quoting import References, text_of_turn
 
-Kept: TypeAlias = "Record | bytes"
+Stored: TypeAlias = "Record | bytes"
 """A record, as its document if it quotes other runs."""
 
 
@@ -32,13 +40,14 @@ class MemorySession:
     last_number: int = 0
     turns: dict[str, Turn] = field(default_factory=dict[str, Turn])
     done: list[str] = field(default_factory=list[str])
-    records: dict[str, dict[tuple[str, int], Kept]] = field(
-        default_factory=dict[str, "dict[tuple[str, int], Kept]"]
+    records: dict[str, dict[tuple[str, int], Stored]] = field(
+        default_factory=dict[str, "dict[tuple[str, int], Stored]"]
     )
     state: dict[str, JSON] = field(default_factory=dict[str, JSON])
     node_states: dict[str, Mapping[str, JSON]] = field(
         default_factory=dict[str, Mapping[str, JSON]]
     )
+    writers: dict[StateKey, str] = field(default_factory=dict[StateKey, str])
     summaries: dict[int, Summary] = field(default_factory=dict[int, Summary])
     covers: list[int] = field(default_factory=list[int])
 
@@ -52,6 +61,7 @@ class MemorySession:
             summary=self.summary(),
             name=self.name,
             deleted=self.deleted,
+            writers=dict(self.writers),
         )
 
     def summary(self, *, until: int | None = None) -> Summary | None:
@@ -75,9 +85,9 @@ class MemorySession:
     def put(self, lease: Lease, records: Sequence[Record], references: References) -> None:
         """Keep records of a run, all or none."""
         is_late = lease.head.deleted != self.deleted
-        kept: dict[tuple[str, int], Kept] = {}
+        kept: dict[tuple[str, int], Stored] = {}
         for record in records:
-            one: Kept = normal_record(record)
+            one: Stored = normal_record(record)
             if record.quotes:
                 one = encode_record(0, record, references)
                 one = forget_summary(one) if is_late else one
@@ -86,7 +96,7 @@ class MemorySession:
 
     def last_records(self, run_id: str, references: References) -> list[Record]:
         """The last record of each node of a run."""
-        last: dict[str, tuple[int, Kept]] = {}
+        last: dict[str, tuple[int, Stored]] = {}
         for (node, attempt), kept in self.records.get(run_id, {}).items():
             if node not in last or last[node][0] <= attempt:
                 last[node] = (attempt, kept)
@@ -106,8 +116,7 @@ class MemorySession:
         if number:
             self.last_number = number
             self.done.append(run_id)
-            self.state.update(state)
-            self.node_states.update(node_states)
+            self._set(StateChange(set_by(run_id, Change(state, node_states))))
             if change.summary is not None and lease.head.deleted == self.deleted:
                 if change.summary.covers not in self.summaries:
                     insort(self.covers, change.summary.covers)
@@ -134,22 +143,27 @@ class MemorySession:
         return True
 
     def _undo(self, run_id: str, number: int, references: References) -> None:
-        def change(run_id: str) -> Change:
-            return Change.of(self.turns[run_id], self.last_records(run_id, references))
+        def values(run_id: str) -> dict[StateKey, Kept]:
+            records = self.last_records(run_id, references)
+            return set_by(run_id, Change.of(self.turns[run_id], records))
 
         others = (
-            (self.turns[other].number, change(other))
+            (self.turns[other].number, values(other))
             for other in reversed(self.done)
             if other != run_id
         )
-        undone = undo(change(run_id) if number else Change(), number, others)
-        for scope, name in undone.dropped:
-            (self.state if scope == "state" else self.node_states).pop(name, None)
-        for (scope, name), value in undone.put.items():
-            if scope == "state":
-                self.state[name] = value
+        self._set(undo(values(run_id) if number else {}, number, others))
+
+    def _set(self, change: StateChange) -> None:
+        for key in change.dropped:
+            (self.state if key.scope == "state" else self.node_states).pop(key.name, None)
+            self.writers.pop(key, None)
+        for key, (value, run_id) in change.put.items():
+            if key.scope == "state":
+                self.state[key.name] = value
             elif isinstance(value, dict):
-                self.node_states[name] = value
+                self.node_states[key.name] = value
+            self.writers[key] = run_id
 
     def _forget(self, other: str, run_id: str, number: int, references: References) -> None:
         """Take the words of a run, which had this number, out of the records of another one."""

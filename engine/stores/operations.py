@@ -36,12 +36,12 @@ def put_state(catalogue: Catalogue, index: Index, change: StateChange) -> list[O
     operations = [
         Operation("d", "state", there[key].document) for key in change.dropped if key in there
     ]
-    for (scope, name), value in change.put.items():
-        place = there.get((scope, name))
+    for key, kept in change.put.items():
+        place = there.get(key)
         document = _document(place, free)
         free += place is None
-        data = dump({"scope": scope, "name": name, "value": value})
-        operations.append(Operation("p", "state", document, dump((scope, name)), data))
+        data = dump({**key._asdict(), "value": kept.value, "run": kept.run_id})
+        operations.append(Operation("p", "state", document, dump(key), data))
     return operations
 
 

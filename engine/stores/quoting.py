@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from ..messages import JSON
+from ..messages import JSON, Quote
 from ..quotes import ANSWER, INPUT
-from ..session import Quote, Turn
+from ..session import Turn
 from .excerpt import Excerpt, joined, split
 
 DELETED = "(deleted)"

@@ -7,7 +7,7 @@ nobody who holds a journal may wait for another one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias, cast
 
 from ..messages import JSON
@@ -46,7 +46,7 @@ class FileReferences:
         self,
         catalogue: Catalogue,
         turn_of: Callable[[str], Turn],
-        records_of: Callable[[str, References], Iterable[Record]],
+        records_of: Callable[[str, References], list[Record]],
         elsewhere: Elsewhere,
     ) -> None:
         self._catalogue = catalogue

@@ -13,13 +13,13 @@ from itertools import islice
 from pathlib import Path
 
 from ..messages import JSON
-from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
+from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
 from . import codec, disk
 from .catalogue import Catalogue, Place
 from .compact_json import Document, dump, parse_document
 from .compaction import compact, forget_torn
 from .deletion import deletion
-from .forgetting import StateChange, forget_summary, set_by, undo
+from .forgetting import Kept, StateChange, forget_summary, set_by, undo
 from .journal_file import JournalFile, Sync
 from .lease import already_done, gone
 from .line import Operation
@@ -105,7 +105,7 @@ class SessionFile:
         catalogue, index = self._catalogue, self.journal.index
         operations = [put_turn(catalogue, index, turn)]
         if number:
-            operations += put_state(catalogue, index, StateChange(set_by(change)))
+            operations += put_state(catalogue, index, StateChange(set_by(run_id, change)))
         if number and change.summary is not None and not self._has_lost_runs(lease):
             operations.append(put_summary(catalogue, index, change.summary))
         self.journal.commit(operations)
@@ -116,11 +116,14 @@ class SessionFile:
         """Where the session stands."""
         state: dict[str, JSON] = {}
         node_states: dict[str, Mapping[str, JSON]] = {}
+        writers: dict[StateKey, str] = {}
         for (scope, name), place in self._catalogue.state.items():
-            if scope == "state":
-                state[name] = self._document(place)["value"]
-            elif scope == "node":
-                node_states[name] = self._document(place)["value"]
+            if (scope, name) == _ABOUT:
+                continue
+            document = self._document(place)
+            (state if scope == "state" else node_states)[name] = document["value"]
+            if "run" in document:
+                writers[StateKey(scope, name)] = document["run"]
         covers = self._catalogue.covers
         last = self._last_number()
         return Head(
@@ -131,6 +134,7 @@ class SessionFile:
             summary=self._summary(covers[-1]) if covers else None,
             name=self._about().get("name"),
             deleted=self._about().get("deleted", 0),
+            writers=writers,
         )
 
     def run(self, run_id: str, elsewhere: Elsewhere) -> Run | None:
@@ -184,10 +188,6 @@ class SessionFile:
             name=self._about().get("name"),
             first_input="" if opening is None else opening.input,
         )
-
-    def has_run(self, run_id: str) -> bool:
-        """Whether a run is there."""
-        return run_id in self._catalogue.runs
 
     def rename(self, name: str | None) -> None:
         """Name the session; that is no activity of it."""
@@ -244,16 +244,16 @@ class SessionFile:
     def _undone(self, run_id: str, number: int) -> StateChange:
         references = self._references(Elsewhere())
 
-        def change(run_id: str) -> Change:
+        def values(run_id: str) -> dict[StateKey, Kept]:
             turn = self._turn(run_id, self._catalogue.runs[run_id])
-            return Change.of(turn, self._records(run_id, references))
+            return set_by(run_id, Change.of(turn, self._records(run_id, references)))
 
         others = (
-            (other, change(self._catalogue.by_number[other]))
+            (other, values(self._catalogue.by_number[other]))
             for other in reversed(self._catalogue.numbers)
             if other != number
         )
-        undone = undo(change(run_id) if number else Change(), number, others)
+        undone = undo(values(run_id) if number else {}, number, others)
         there = self._catalogue.state
         return StateChange(
             {key: value for key, value in undone.put.items() if key in there}, undone.dropped

@@ -245,6 +245,27 @@ def test_the_state_is_as_it_was_before_the_run(store: Store, tmp_path: Path) -> 
     assert session.state() == {}
 
 
+def test_what_later_prompts_showed_of_the_state_that_it_set_is_gone(
+    store: Store, tmp_path: Path
+) -> None:
+    prompt = "{% system %}{{ session.state | tojson }}{% endsystem %}{% user %}{{ input.message }}{% enduser %}"
+    graph = Graph(
+        name="g",
+        nodes={"clerk": Member(prompt=f"{prompt}\n")},
+        state={"cart": {}},
+    )
+    runner = Runner(graph, store=store, model=ScriptedModel(lambda request: "noted"))
+    session = runner.session("s")
+    cart: dict[str, JSON] = {"cart": {"word-tea": ["word-green", 2]}}
+    runner.run("buy", session_id="s", run_id="first", state=cart)
+    runner.run("what is there?", session_id="s", run_id="second")
+    assert "word-tea" in str(session.run("second").records["clerk"].exchanges)
+    session.delete_run("first")
+    assert files_with(tmp_path, "word-") == []
+    assert "word-" not in sent(session)
+    assert session.state() == {}
+
+
 def test_what_a_node_keeps_for_itself_is_as_it_was_too(store: Store) -> None:
     async def scenario() -> None:
         key = SessionKey("ann", "s")
