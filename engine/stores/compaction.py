@@ -12,7 +12,9 @@ from .header import Header
 from .journal_file import JournalFile
 from .line import Operation, Transaction, pack
 
-ASIDE = (".torn", ".tmp", ".lock")
+KEPT = (".torn", ".damaged")
+"""What is kept of writes that were cut, and of a file that was salvaged."""
+ASIDE = (*KEPT, ".tmp", ".lock")
 _WORTH_IT = 1 << 20
 
 
@@ -52,9 +54,10 @@ def compact(journal: JournalFile) -> None:
 
 
 def forget_torn(path: Path) -> None:
-    """Delete what was kept of torn writes to a journal."""
+    """Delete what was kept aside of a journal."""
     try:
-        path.with_suffix(".torn").unlink(missing_ok=True)
+        for suffix in KEPT:
+            path.with_suffix(suffix).unlink(missing_ok=True)
     except OSError as error:
         raise disk.failure(error, path) from error
 

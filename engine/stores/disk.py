@@ -37,6 +37,15 @@ def unlock(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine still runs."""
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)  # perhaps it is somebody else's
+    return True
+
+
 def write_at(descriptor: int, data: bytes, offset: int) -> None:
     """Write all of `data`."""
     written = os.pwrite(descriptor, data, offset)

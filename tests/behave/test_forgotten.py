@@ -248,7 +248,8 @@ def test_the_state_is_as_it_was_before_the_run(store: Store, tmp_path: Path) -> 
 def test_what_later_prompts_showed_of_the_state_that_it_set_is_gone(
     store: Store, tmp_path: Path
 ) -> None:
-    prompt = "{% system %}{{ session.state | tojson }}{% endsystem %}{% user %}{{ input.message }}{% enduser %}"
+    shown = "{% system %}{{ session.state | tojson }}{% endsystem %}"
+    prompt = f"{shown}{{% user %}}{{{{ input.message }}}}{{% enduser %}}"
     graph = Graph(
         name="g",
         nodes={"clerk": Member(prompt=f"{prompt}\n")},
