@@ -107,10 +107,8 @@ def resume(
     means.settle()
 
     async def events(store: Store) -> AsyncGenerator[Event]:
-        key = await _key(run_id, owner, store)
-        user, session = key or (owner.user, owner.session)
         runner = Runner(declared, store=store, model=means.model)
-        resumed = runner.aresume_stream(run_id, user_id=user, session_id=session)
+        resumed = runner.aresume_stream(run_id, user_id=owner.user, session_id=owner.session)
         async with aclosing(resumed) as told:
             async for event in told:
                 yield event
