@@ -22,6 +22,7 @@ from .errors import (
     RunError,
 )
 from .events import Listener, RunCancelled, RunFailed, RunFinished, RunStarted, Teller
+from .messages import Quote
 from .nesting import run_inside
 from .past import StoredPast
 from .scheduler import drive
@@ -194,10 +195,10 @@ class _Turn:
                     sources = of.cast.at(record.node).graph.prompts.sources(exchange.prompt)
                     await of.store.keep_prompt(exchange.prompt_hash, sources)
                     of.cast.kept_prompts.add(exchange.prompt_hash)
-        if quotes := self._past.given.quotes(of.turn):
-            await of.store.put(self._lease, [replace(record, quotes=quotes) for record in records])
-        else:
-            await of.store.put(self._lease, records)
+        quotes = self._past.given.quotes(of.turn)
+        await of.store.put(
+            self._lease, [_quoting(record, quotes) if quotes else record for record in records]
+        )
         for record in records:
             self._kept[record.node] = record
 
@@ -215,6 +216,11 @@ class _Turn:
             run=RunView(of.turn.run_id),
             now=datetime.fromtimestamp(of.turn.started, UTC),
         )
+
+
+def _quoting(record: Record, quotes: tuple[Quote, ...]) -> Record:
+    """The record with what it may quote; one in which no text was rendered quotes nothing."""
+    return replace(record, quotes=quotes) if record.exchanges or record.fields else record
 
 
 def _as_run_error(error: Exception) -> RunError:

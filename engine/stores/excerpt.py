@@ -17,10 +17,8 @@ Range: TypeAlias = tuple[int, int]
 Part: TypeAlias = "Range | str"
 """Characters `start` to `end` of the quoted text, or what stands between them."""
 
-_HEAD = 12
-"""Characters by which a text is looked for."""
-_ENOUGH = 40
-"""Characters by which a text is known where it ends early, fewer where a mark says it was cut."""
+_HEAD, _SHORT_HEAD = 40, 12
+"""Characters by which a text is known where it ends early; fewer where a mark says it was cut."""
 _CUT = ("…", "...")
 _MARGIN = re.compile(r"[ \t>]+")
 _WORD = re.compile(r"\w")
@@ -34,10 +32,10 @@ class Excerpt(NamedTuple):
     end: int
 
 
-def split(text: str, quoted: str) -> Iterator[str | Excerpt]:
-    """The text in pieces: excerpts of `quoted`, and what lies between them."""
+def split(text: str, quoted: str, beginnings: tuple[str, ...]) -> Iterator[str | Excerpt]:
+    """The text in pieces: excerpts of `quoted`, which begins like that, and what lies between."""
     begun = position = 0
-    while (at := _find(text, quoted, position)) >= 0:
+    while (at := _find(text, beginnings, position)) >= 0:
         excerpt = _excerpt(text, at, quoted)
         if excerpt is None:
             position = at + 1
@@ -50,14 +48,27 @@ def split(text: str, quoted: str) -> Iterator[str | Excerpt]:
         yield text[begun:]
 
 
+def is_cut(text: str) -> bool:
+    """Whether something may have been cut off in a text."""
+    return any(mark in text for mark in _CUT)
+
+
+def heads(quoted: str, *, cut: bool) -> tuple[str, ...]:
+    """How a text may begin where it is quoted; what has none of these quotes it nowhere."""
+    return _heads(quoted[: _SHORT_HEAD if cut else _HEAD])
+
+
 def joined(parts: tuple[Part, ...], quoted: str) -> str:
     """The excerpt as it stood in the quoting text."""
     return "".join(part if isinstance(part, str) else quoted[slice(*part)] for part in parts)
 
 
-def _find(text: str, quoted: str, position: int) -> int:
-    found = (text.find(head, position) for head in _heads(quoted[:_HEAD]))
-    return min((at for at in found if at >= 0), default=-1)
+def _find(text: str, beginnings: tuple[str, ...], position: int) -> int:
+    first = -1
+    for head in beginnings:
+        at = text.find(head, position) if first < 0 else text.find(head, position, first)
+        first = at if at >= 0 else first
+    return first
 
 
 def _excerpt(text: str, at: int, quoted: str) -> Excerpt | None:
@@ -83,7 +94,7 @@ def _excerpt(text: str, at: int, quoted: str) -> Excerpt | None:
     if here == len(quoted):
         is_word = _WORD.match(quoted[-1]) and _WORD.match(text[end : end + 1])
         return None if is_word else Excerpt(tuple(parts), end)
-    is_enough = here >= _ENOUGH or (here >= _HEAD and text.startswith(_CUT, end))
+    is_enough = here >= _HEAD or (here >= _SHORT_HEAD and text.startswith(_CUT, end))
     return Excerpt(tuple(parts), end) if is_enough else None
 
 
@@ -133,18 +144,11 @@ def _heads(beginning: str) -> tuple[str, ...]:
 @lru_cache(maxsize=1024)
 def _escapes(letter: str) -> tuple[str, ...]:
     """What may stand for a character, the longest first."""
-    forms = {
-        *_as_json(letter),
-        *({"&lt;"} if letter == "<" else ()),
-        *("\n" if letter == " " else ()),
-    }
+    forms = {*_as_json(letter), *({"&lt;"} if letter == "<" else ())}
     return tuple(sorted(forms - {letter}, key=len, reverse=True))
 
 
 def _as_json(text: str) -> tuple[str, ...]:
-    once, ascii_only = (json.dumps(text, ensure_ascii=flag)[1:-1] for flag in (False, True))
-    return (
-        once,
-        ascii_only,
-        *(json.dumps(form, ensure_ascii=False)[1:-1] for form in (once, ascii_only)),
-    )
+    once = [json.dumps(text, ensure_ascii=flag)[1:-1] for flag in (False, True)]
+    inside = [json.dumps(form, ensure_ascii=flag)[1:-1] for form in once for flag in (False, True)]
+    return (*once, *inside)

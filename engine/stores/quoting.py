@@ -8,13 +8,13 @@ that quoted it, also in what is written later by a run that had read it before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from ..messages import JSON, Quote
 from ..quotes import ANSWER, INPUT
 from ..session import Turn
-from .excerpt import Excerpt, joined, split
+from .excerpt import Excerpt, heads, is_cut, joined, split
 
 DELETED = "(deleted)"
 Content: TypeAlias = "str | list[Any]"
@@ -41,44 +41,60 @@ class Quoting:
     """Puts references into the texts of one record. `sources` are the runs that it refers to."""
 
     def __init__(self, quotes: Sequence[Quote], references: References) -> None:
-        longest_first = sorted(quotes, key=lambda quote: len(quote.text), reverse=True)
-        self._quotes = [quote for quote in longest_first if quote.text]
-        self._gone = {
-            quote.run_id
-            for quote in quotes
-            if quote.session_id is None and references.source(quote.run_id) is None
-        }
+        self._by_text: dict[str, Quote] = {}
+        for quote in quotes:
+            self._by_text.setdefault(quote.text, quote)
+        self._by_text.pop("", None)
+        self._longest_first = sorted(self._by_text, key=len, reverse=True)
+        self._quotes = quotes
         self._references = references
         self.sources: list[JSON] = []
 
-    def has_lost(self, run_id: str | None) -> bool:
-        """Whether a run was deleted since it was read."""
-        return run_id in self._gone
+    def has_lost(self, run_id: str) -> bool:
+        """Whether a run of this session was deleted since it was read."""
+        was_read = any(one.run_id == run_id for one in self._quotes if one.session_id is None)
+        return was_read and self._references.source(run_id) is None
 
     def content(self, text: str) -> Content:
         """The text as it is kept."""
+        if text in self._by_text:
+            return [self._reference(self._by_text[text])]
         pieces: list[str | list[JSON]] = [text]
-        for quote in self._quotes:
-            pieces = [part for piece in pieces for part in self._split(piece, quote)]
-        return text if pieces == [text] else pieces
+        cut = is_cut(text)
+        for quoted in self._longest_first:
+            beginnings = heads(quoted, cut=cut)
+            for beginning in beginnings:
+                if beginning in text:
+                    pieces = list(self._apart(pieces, quoted, beginnings))
+                    break
+        return pieces if len(pieces) > 1 or isinstance(pieces[0], list) else text
 
-    def _split(self, piece: str | list[JSON], quote: Quote) -> Iterable[str | list[JSON]]:
-        if not isinstance(piece, str):
-            return (piece,)
-        return [
-            self._referred(part, quote) if isinstance(part, Excerpt) else part
-            for part in split(piece, quote.text)
-        ]
+    def _apart(
+        self, pieces: Iterable[str | list[JSON]], quoted: str, beginnings: tuple[str, ...]
+    ) -> Iterator[str | list[JSON]]:
+        """The pieces, with references in place of what they quote of a text."""
+        for piece in pieces:
+            if not isinstance(piece, str):
+                yield piece
+                continue
+            for part in split(piece, quoted, beginnings):
+                if isinstance(part, str):
+                    yield part
+                else:
+                    yield self._referred(part, self._by_text[quoted])
 
     def _referred(self, excerpt: Excerpt, quote: Quote) -> list[JSON]:
-        source = self._references.source(quote.run_id, quote.session_id)
-        if source not in self.sources:
-            self.sources.append(source)
-        reference: list[JSON] = [self.sources.index(source), quote.place]
+        reference = self._reference(quote)
         if excerpt.parts != ((0, len(quote.text)),):
             reference.append([part if isinstance(part, str) else [*part] for part in excerpt.parts])
             reference.append(len(quote.text))
         return reference
+
+    def _reference(self, quote: Quote) -> list[JSON]:
+        source = self._references.source(quote.run_id, quote.session_id)
+        if source not in self.sources:
+            self.sources.append(source)
+        return [self.sources.index(source), quote.place]
 
 
 class Reading:
