@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,15 +11,17 @@ from typing import TypeVar
 
 from ..errors import DamagedStore
 from ..session import SessionInfo, SessionKey, Turn
-from . import disk
+from . import files
 from .compact_json import dump, parse_document
-from .compaction import delete_journal
+from .compaction import compact, delete_journal, upgrade
+from .disk import failure
 from .handles import Handles
 from .header import Header
-from .journal_file import Gone, Sync
 from .layout import Layout
 from .line import header_data
+from .medium import Medium
 from .protocol import Hit
+from .reading import Gone, Outdated
 from .references import Source
 from .search import says
 from .session_file import SessionFile
@@ -36,29 +37,43 @@ class SkippedSession(UserWarning):
 class Directory:
     """The sessions and prompts below one path; safe to use from many threads."""
 
-    def __init__(self, root: Path, *, sync: Sync, handles: int) -> None:
-        self.layout = Layout(root)
+    def __init__(self, root: Path, medium: Medium, *, handles: int) -> None:
+        self.layout = Layout(root, medium)
         self.handles = Handles(handles)
-        self._sync: Sync = sync
+        self._medium = medium
+        self._disk = medium.disk
         self._prompts: set[str] = set()
+        self._distrusted: set[Path] = set()
 
     def open(self, key: SessionKey, *, create: bool) -> SessionFile | None:
         """Open a session, to be given back to `handles`; None if it is not there nor to be made."""
         path = self.layout.journal(key)
         if create:
-            self.layout.make(path.parent, sync=self._sync != "never")
+            self.layout.make(path.parent)
         elif not self.layout.check():
             return None
         try:
-            session = SessionFile(path, key, sync=self._sync, create=create)
+            session = self._session(path, key, create=create)
+            if path in self._distrusted:
+                self._write_anew(session)
         except Gone:
             return None
         return self.handles.keep(session)
 
+    def distrust(self, session: SessionFile) -> None:
+        """Use a session no more whose file did not reach the disk, before it was written anew.
+
+        What the system has of it in memory may look as if it had: no later sync would notice.
+        """
+        self._distrusted.add(session.journal.path)
+        self.handles.drop(session)
+
     def is_quick_to_open(self, key: SessionKey) -> bool:
         """Whether opening a session keeps nobody waiting: it is short, and the store is there."""
         try:
-            return self.layout.check() and self.layout.journal(key).stat().st_size < _SHORT
+            return (
+                self.layout.check() and self._disk.status(self.layout.journal(key)).st_size < _SHORT
+            )
         except FileNotFoundError:
             return True
         except OSError:
@@ -86,7 +101,7 @@ class Directory:
         """The session of a user that a run belongs to, the one with the latest activity first."""
         needle = b'"k":[%b,' % dump(run_id)
         for path in self._journals(user_id):
-            if _contains(path, needle):
+            if self._contains(path, needle):
                 key = self._visit(
                     path, lambda session: session.key if session.turn_of(run_id) else None
                 )
@@ -112,14 +127,13 @@ class Directory:
     def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
         """Keep the sources of a template, once for each hash."""
         path = self.layout.prompt(prompt_hash)
-        sync = self._sync != "never"
-        self.layout.make(path.parent, sync=sync)
+        self.layout.make(path.parent)
         try:
-            if not path.exists():
+            if path.name not in self._disk.names(path.parent):
                 data = dump({"hash": prompt_hash, "sources": dict(sources)})
-                disk.write_whole(path, data + b"\n", sync=sync)
+                files.write_whole(self._disk, path, data + b"\n", sync=self._medium.is_synced)
         except OSError as error:
-            raise disk.failure(error, path) from error
+            raise failure(error, path) from error
         self._prompts.add(prompt_hash)
 
     def has_prompt(self, prompt_hash: str) -> bool:
@@ -132,12 +146,12 @@ class Directory:
         if not self.layout.check():
             return None
         try:
-            document = parse_document(path.read_bytes())
+            document = parse_document(files.read_whole(self._disk, path))
             return {name: str(text) for name, text in document["sources"].items()}
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise disk.failure(error, path) from error
+            raise failure(error, path) from error
         except (DamagedStore, AttributeError, KeyError, TypeError) as error:
             raise DamagedStore(
                 f"{path}: the sources of a prompt cannot be read; delete the file"
@@ -149,7 +163,7 @@ class Directory:
     def _visit(self, path: Path, look: Callable[[SessionFile], Answer]) -> Answer | None:
         """Look into a session and close it again; a damaged one is left out with a warning."""
         try:
-            while (key := _owner(path)) is not None:
+            while (key := self._owner(path)) is not None:
                 session = self.handles.take(key) or self._aside(path, key)
                 try:
                     with session.journal.shared():
@@ -166,47 +180,60 @@ class Directory:
 
     def _aside(self, path: Path, key: SessionKey) -> SessionFile:
         """A session that is opened for one look only."""
-        session = SessionFile(path, key, sync=self._sync, create=False)
+        session = self._session(path, key, create=False)
         session.users = 1
         return session
 
+    def _session(self, path: Path, key: SessionKey, *, create: bool) -> SessionFile:
+        try:
+            return SessionFile(path, key, self._medium, create=create)
+        except Outdated as error:
+            upgrade(path, self._medium, error.version)
+            return SessionFile(path, key, self._medium, create=create)
+
+    def _write_anew(self, session: SessionFile) -> None:
+        try:
+            compact(session.journal)
+            session.journal.flush()
+        except BaseException:
+            session.close()
+            raise
+        self._distrusted.discard(session.journal.path)
+
     def _delete(self, path: Path) -> bool:
-        was_there = delete_journal(path, sync=self._sync != "never")
+        was_there = delete_journal(self._disk, path, sync=self._medium.is_synced)
         with suppress(OSError):
-            path.parent.rmdir()
+            self._disk.remove_directory(path.parent)
         return was_there
 
-
-def _owner(path: Path) -> SessionKey | None:
-    """The session that a journal says it is of, None if nothing was committed to it yet."""
-    try:
-        with path.open("rb") as file:
-            data, is_more = header_data(file.readline()), bool(file.read(1))
-    except FileNotFoundError:  # pragma: no cover - deleted since it was listed
+    def _owner(self, path: Path) -> SessionKey | None:
+        """The session that a journal says it is of, None if nothing was committed to it yet."""
+        try:
+            line, is_more = files.first_line(self._disk, path)
+        except FileNotFoundError:  # pragma: no cover - deleted since it was listed
+            return None
+        except OSError as error:
+            raise failure(error, path) from error
+        data = header_data(line)
+        if data is not None:
+            owner = Header.read(data, path, self._medium.form).owner
+            return SessionKey(owner.get("user_id"), owner.get("session_id") or "")
+        if is_more:
+            raise DamagedStore(
+                f"{path}: its first line is damaged; restore the file from a backup, "
+                "or delete the session"
+            )
         return None
-    except OSError as error:
-        raise disk.failure(error, path) from error
-    if data is not None:
-        owner = Header.read(data, path).owner
-        return SessionKey(owner.get("user_id"), owner.get("session_id") or "")
-    if is_more:
-        raise DamagedStore(
-            f"{path}: its first line is damaged; restore the file from a backup, "
-            "or delete the session"
-        )
-    return None
+
+    def _contains(self, path: Path, needle: bytes) -> bool:
+        try:
+            return files.contains(self._disk, path, needle)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise failure(error, path) from error
 
 
 def _hits(session: SessionFile, text: str, limit: int) -> list[Hit]:
     found = (turn for turn in session.newest_first() if says(turn, text))
     return [Hit(session.key, turn) for turn in islice(found, max(0, limit))]
-
-
-def _contains(path: Path, needle: bytes) -> bool:
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            return text.find(needle) >= 0
-    except (FileNotFoundError, ValueError):
-        return False
-    except OSError as error:
-        raise disk.failure(error, path) from error

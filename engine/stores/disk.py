@@ -1,147 +1,129 @@
-"""What the stores ask of the operating system: locks, syncs, whole writes.
+"""The system calls of a store, in one place.
 
-The one module to change for a system without `flock`.
+Everything else here is built of them, so that a test, handing in a `Disk` of its own, may see each
+one, let it fail, or cut it short.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
-from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from threading import get_ident
+from typing import TypeAlias
 
 from ..errors import StoreError
+from . import system
 
+Named: TypeAlias = str | Path
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-_FORBIDDEN = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
+_AGAIN = frozenset((errno.EINTR, errno.EAGAIN))
+_MANY = frozenset((errno.EMFILE, errno.ENFILE))
+FORBIDDEN = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 
 
-def lock(descriptor: int, *, wait: bool) -> bool:
-    """Have an open file to oneself among all processes; False if another has it.
+class Disk:
+    """What a store asks of the operating system, each method one thing.
 
-    The operating system lets go of it when the process ends, however it ends.
+    They raise `OSError` as the system does. A file is a descriptor, a moment a number of
+    nanoseconds since 1970. What is made is open to its owner only.
     """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+
+    def open(self, path: Named, flags: int) -> int:
+        """Open a file; `flags` are those of `os`."""
+        return os.open(path, flags | system.BINARY, 0o600)
+
+    def close(self, file: int) -> None:
+        """Let go of an open file."""
+        os.close(file)
+
+    def read(self, file: int, length: int, offset: int) -> bytes:
+        """Read `length` bytes, fewer only where the file ends."""
+        return system.read_at(file, length, offset)
+
+    def write(self, file: int, data: bytes, offset: int) -> int:
+        """Write `data`, or a part of it from its beginning, and tell how many bytes that were."""
+        return system.write_at(file, data, offset)
+
+    def truncate(self, file: int, length: int) -> None:
+        """Cut a file off."""
+        os.ftruncate(file, length)
+
+    def sync(self, file: int) -> None:
+        """Make what was written to a file outlast a power cut."""
+        system.sync(file)
+
+    def sync_directory(self, path: Named) -> None:
+        """Make what was created, renamed or deleted in a directory outlast a power cut."""
+        system.sync_directory(path)
+
+    def lock(self, file: int) -> bool:
+        """Have an open file to oneself among all processes; False if another has it.
+
+        The operating system lets go of it when the process ends, however it ends.
+        """
+        return system.lock(file)
+
+    def unlock(self, file: int) -> None:
+        """Let go of a locked file."""
+        system.unlock(file)
+
+    def status(self, file: int | Named) -> os.stat_result:
+        """What the system knows of a file."""
+        return os.stat(file)
+
+    def touch(self, path: Named, moment: int | None = None) -> None:
+        """Set the time of a file, to now if no `moment` is given.
+
+        Now is what whoever may write the file may set, any other moment what its owner may.
+        """
+        if moment is None:
+            os.utime(path)
+        else:
+            os.utime(path, ns=(moment, moment))
+
+    def rename(self, path: Named, new: Named) -> None:
+        """Give a file another name, in one step; a file that had it is gone."""
+        os.replace(path, new)
+
+    def remove(self, path: Named) -> None:
+        """Take a file's name away."""
+        os.unlink(path)
+
+    def make_directory(self, path: Named) -> None:
+        """Make a directory in one that is there."""
+        os.mkdir(path, 0o700)
+
+    def remove_directory(self, path: Named) -> None:
+        """Remove a directory that is empty."""
+        os.rmdir(path)
+
+    def pause(self, seconds: float) -> None:
+        """Let others go on for a while."""
+        time.sleep(seconds)
+
+    def now(self) -> float:
+        """Seconds since some moment; no change of the clock disturbs them."""
+        return time.monotonic()
+
+    def names(self, directory: Named) -> list[str]:
+        """What lies in a directory."""
+        return os.listdir(directory)
 
 
-def unlock(descriptor: int) -> None:
-    """Let go of the file."""
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
-
-
-def is_alive(process: int) -> bool:
-    """Whether a process of this machine still runs."""
-    try:
-        os.kill(process, 0)
-    except OSError as error:
-        return not isinstance(error, ProcessLookupError)  # perhaps it is somebody else's
-    return True
-
-
-def write_at(descriptor: int, data: bytes, offset: int) -> None:
-    """Write all of `data`."""
-    written = os.pwrite(descriptor, data, offset)
-    while written < len(data):
-        written += os.pwrite(descriptor, data[written:], offset + written)
-
-
-def write_or_nothing(descriptor: int, data: bytes, end: int) -> None:
-    """Write all of `data` behind the `end` of a file, or leave the file as it is."""
-    try:
-        write_at(descriptor, data, end)
-    except BaseException:
-        with suppress(OSError):
-            os.ftruncate(descriptor, end)
-        raise
-
-
-def stamp(descriptor: int, directory: str) -> None:
-    """Set the time of a file to now, or to later than that of all others in the directory.
-
-    The directory itself has the latest time, so that the order holds whatever the clock does.
-    """
-    moment = max(time.time_ns(), os.stat(directory).st_mtime_ns + 1)  # noqa: PTH116 - hot path
-    os.utime(descriptor, ns=(moment, moment))
-    os.utime(directory, ns=(moment, moment))
-
-
-def modified(path: Path) -> int:
-    """The time of a file, in nanoseconds."""
-    return path.stat().st_mtime_ns
-
-
-def set_modified(file: int | Path, moment: int) -> None:
-    """Set the time of a file, in nanoseconds: some writes are no activity."""
-    os.utime(file, ns=(moment, moment))
-
-
-def read_at(descriptor: int, length: int, offset: int) -> bytes:
-    """Read `length` bytes, fewer only where the file ends."""
-    return os.pread(descriptor, length, offset)
-
-
-def append(path: Path, data: bytes) -> None:
-    """Add to a file that nobody else writes."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
-
-
-def sync_and_close(descriptor: int, directories: Sequence[Path]) -> None:
-    """Make what was written to a file, and the directories it was made in, outlast a power cut."""
-    try:
-        os.fdatasync(descriptor)
-    finally:
-        os.close(descriptor)
-    for directory in directories:
-        sync_directory(directory)
-
-
-def sync_directory(path: Path) -> None:
-    """Make what was created, renamed or deleted in a directory outlast a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_whole(path: Path, data: bytes, *, sync: bool) -> None:
-    """Put a file in place in one step: a reader sees all of it or none."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            write_at(descriptor, data, 0)
-            if sync:
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        temporary.rename(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    if sync:
-        sync_directory(path.parent)
+DISK = Disk()
 
 
 def failure(error: OSError, path: Path) -> StoreError:
     """What the operating system refused, in words that tell how to go on."""
     if error.errno in _FULL:
         way = "make room there and try again"
-    elif error.errno in _FORBIDDEN:
+    elif error.errno in FORBIDDEN:
         way = "give this user the right to read and write there, or name another store"
+    elif error.errno in _MANY:
+        way = "allow this process more open files, or give the store fewer handles"
+    elif error.errno in _AGAIN:
+        way = "try again"
     elif error.errno in (errno.ENOTDIR, errno.EEXIST):
         way = "a store is a directory; name another path"
     else:

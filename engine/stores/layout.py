@@ -10,7 +10,6 @@ stand in the journals.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,8 +18,10 @@ from pathlib import Path
 
 from ..errors import DamagedStore, StoreError, UnknownVersion
 from ..session import SessionKey
-from . import disk
+from . import files
 from .compact_json import Document, dump, parse_document
+from .disk import failure
+from .medium import Medium
 
 FORMAT = "teamgraph-store"
 VERSION = 1
@@ -33,8 +34,10 @@ class Layout:
     Directories are open to their owner only.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, medium: Medium) -> None:
         self.root = root
+        self._medium = medium
+        self._disk = medium.disk
         self._is_known = False
 
     def journal(self, key: SessionKey) -> Path:
@@ -57,22 +60,25 @@ class Layout:
 
     def journals(self, user_id: str | None) -> list[Path]:
         """The journals of a user, the one with the latest activity first."""
+        directory = self.user(user_id)
         found: list[tuple[int, str]] = []
         try:
-            with os.scandir(self.user(user_id)) as entries:
-                for entry in entries:
-                    if entry.name.endswith(".jsonl"):
-                        with suppress(FileNotFoundError):  # deleted since it was listed
-                            found.append((entry.stat().st_mtime_ns, entry.path))
+            for name in self._disk.names(directory):
+                if name.endswith(".jsonl"):
+                    with suppress(FileNotFoundError):  # deleted since it was listed
+                        status = self._disk.status(f"{directory}/{name}")
+                        found.append((status.st_mtime_ns, name))
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise disk.failure(error, self.user(user_id)) from error
-        return [Path(path) for _, path in sorted(found, reverse=True)]
+            raise failure(error, directory) from error
+        return [directory / name for _, name in sorted(found, reverse=True)]
 
     def all_journals(self) -> Iterator[Path]:
         """The journals of all users."""
-        yield from self.root.glob("users/*/*/*.jsonl")
+        for part in self._inside(self.root / "users"):
+            for user in self._inside(part):
+                yield from (path for path in self._inside(user) if path.suffix == ".jsonl")
 
     def check(self) -> bool:
         """Whether the store is there; raises `StoreError` if the path holds something else."""
@@ -80,11 +86,11 @@ class Layout:
             return True
         marker = self.root / "store.json"
         try:
-            data = marker.read_bytes()
+            data = files.read_whole(self._disk, marker)
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise disk.failure(error, self.root) from error
+            raise failure(error, self.root) from error
         about = _read_marker(marker, data)
         if about.get("version") != VERSION:
             raise UnknownVersion(
@@ -94,18 +100,26 @@ class Layout:
         self._is_known = True
         return True
 
-    def make(self, directory: Path, *, sync: bool) -> None:
+    def make(self, directory: Path) -> None:
         """Make a directory of the store, and the store itself if it is not there yet."""
         try:
             if not self.check():
-                self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+                files.make_directories(self._disk, self.root)
                 about = {"format": FORMAT, "version": VERSION}
-                disk.write_whole(self.root / "store.json", dump(about) + b"\n", sync=sync)
-            if not directory.is_dir():
-                for part in (directory.parent.parent, directory.parent, directory):
-                    part.mkdir(mode=0o700, parents=True, exist_ok=True)
+                data = dump(about) + b"\n"
+                marker = self.root / "store.json"
+                files.write_whole(self._disk, marker, data, sync=self._medium.is_synced)
+            files.make_directories(self._disk, directory)
         except OSError as error:
-            raise disk.failure(error, Path(error.filename or self.root)) from error
+            raise failure(error, Path(error.filename or self.root)) from error
+
+    def _inside(self, directory: Path) -> list[Path]:
+        try:
+            return [directory / name for name in self._disk.names(directory)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise failure(error, directory) from error
 
 
 def session_name(session_id: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from ..messages import JSON
 from ..quotes import said
@@ -161,8 +161,8 @@ class MemorySession:
         for key, (value, run_id) in change.put.items():
             if key.scope == "state":
                 self.state[key.name] = value
-            elif isinstance(value, dict):
-                self.node_states[key.name] = value
+            else:
+                self.node_states[key.name] = cast("dict[str, JSON]", value)
             self.writers[key] = run_id
 
     def _forget(self, other: str, run_id: str, number: int, references: References) -> None:

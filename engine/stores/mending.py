@@ -10,17 +10,20 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DamagedStore
 from ..session import SessionKey
-from . import disk
+from . import files
 from .catalogue import Catalogue
-from .header import Header
+from .disk import DISK, failure
+from .header import FORMAT, Header
 from .index import Index
-from .journal_file import Gone, JournalFile
+from .journal_file import JournalFile
 from .line import Operation, Transaction, pack, unpack
+from .medium import Medium
+from .reading import Gone
 from .survey import Finding, bytes_of
 from .torn import TornTail
 
@@ -46,7 +49,7 @@ class Salvage:
     @classmethod
     def of(cls, path: Path) -> Salvage:
         """Look at what can be kept; raises `DamagedStore` if nobody can tell whose it was."""
-        data = bytes_of(path)
+        data = bytes_of(DISK, path)
         header, catalogue = None, Catalogue()
         index = Index(catalogue)
         lost_lines = lost_bytes = 0
@@ -56,7 +59,7 @@ class Salvage:
                 continue
             first = piece.entries[0]
             if first.verb == "h":
-                header = Header.read(first.slot.cut(data, 0), path)
+                header = Header.read(first.slot.cut(data, 0), path, FORMAT)
                 index.reserve(header.next_numbers)
             index.apply(piece)
         if header is None:
@@ -70,7 +73,7 @@ class Salvage:
             if str(run) not in catalogue.run_ids
             for place in records.values()
         }
-        operations = [Header(header.owner, header.born, index.next_numbers()).operation()]
+        operations = [replace(header, next_numbers=index.next_numbers()).operation()]
         for table, slots in index.tables.items():
             for document, slot in slots.items():
                 if table != "nodes" or document not in orphans:
@@ -88,27 +91,21 @@ class Salvage:
     def keep(self) -> Path:
         """Put what can be kept in the place of the damaged file, and tell where that is now."""
         aside, temporary = self.path.with_suffix(".damaged"), self.path.with_suffix(".tmp")
+        disk = DISK
         try:
-            file = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                disk.lock(file, wait=True)
-                moment = disk.modified(self.path)
-                data = _packed(self.operations)
-                new = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-                try:
-                    disk.write_at(new, data, 0)
-                    os.fsync(new)
-                finally:
-                    os.close(new)
-                disk.set_modified(temporary, moment)
-                aside.unlink(missing_ok=True)
+            with files.opened(disk, self.path, os.O_RDWR) as file:
+                files.lock(disk, file, self.path)
+                moment = disk.status(self.path).st_mtime_ns
+                with files.opened(disk, temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as new:
+                    files.write_at(disk, new, _packed(self.operations), 0)
+                    disk.sync(new)
+                disk.touch(temporary, moment)
+                files.remove(disk, aside)
                 os.link(self.path, aside)
-                temporary.rename(self.path)
+                disk.rename(temporary, self.path)
                 disk.sync_directory(self.path.parent)
-            finally:
-                os.close(file)
         except OSError as error:
-            raise disk.failure(error, self.path) from error
+            raise failure(error, self.path) from error
         return aside
 
 
@@ -121,7 +118,7 @@ def mend(finding: Finding, key: SessionKey | None) -> bool:
         owner = {} if key is None else {"user_id": key.user_id, "session_id": key.session_id}
         with suppress(Gone), warnings.catch_warnings():
             warnings.simplefilter("ignore", TornTail)
-            journal = JournalFile(finding.file, owner=owner, sync="turn", create=False)
+            journal = JournalFile(finding.file, Medium(), owner=owner, create=False)
             try:
                 with journal.exclusive():
                     pass  # whoever takes a journal cuts its torn tail
@@ -132,7 +129,7 @@ def mend(finding: Finding, key: SessionKey | None) -> bool:
         try:
             finding.file.unlink(missing_ok=True)
         except OSError as error:
-            raise disk.failure(error, finding.file) from error
+            raise failure(error, finding.file) from error
         return True
     return False
 

@@ -14,15 +14,17 @@ from pathlib import Path
 
 from ..messages import JSON
 from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
-from . import codec, disk
+from . import codec
+from .activity import Activity
 from .catalogue import Catalogue, Place
 from .compact_json import Document, dump, parse_document
 from .compaction import compact, forget_torn
 from .deletion import deletion
 from .forgetting import Kept, StateChange, forget_summary, set_by, undo
-from .journal_file import JournalFile, Sync
+from .journal_file import JournalFile
 from .lease import already_done, gone
 from .line import Operation
+from .medium import Medium
 from .operations import put_state, put_summary, put_turn
 from .protocol import Lease
 from .quoting import References
@@ -36,15 +38,16 @@ _ABOUT = ("head", "")
 class SessionFile:
     """An open session. `users` counts who is at it: it may be closed when there is none."""
 
-    def __init__(self, path: Path, key: SessionKey, *, sync: Sync, create: bool) -> None:
+    def __init__(self, path: Path, key: SessionKey, medium: Medium, *, create: bool) -> None:
         self.key = key
         self.users = 0
+        self._activity = Activity(path, medium.disk)
         self._catalogue = Catalogue()
-        self.turn = TurnLock(path.with_suffix(".lock"))
+        self.turn = TurnLock(path.with_suffix(".lock"), medium.disk)
         self.journal = JournalFile(
             path,
-            owner={"user_id": key.user_id, "session_id": key.session_id},
-            sync=sync,
+            medium,
+            owner=key._asdict(),
             create=create,
             watcher=self._catalogue,
         )
@@ -65,10 +68,9 @@ class SessionFile:
         place = self._catalogue.runs.get(turn.run_id)
         if place is not None and self._turn(turn.run_id, place).status == "done":
             raise already_done(turn.run_id)
-        if turn.status != "running" or turn.number:
-            turn = replace(turn, status="running", number=0)
+        turn = replace(turn, status="running", number=0)
         self.journal.commit([put_turn(self._catalogue, self.journal.index, turn)])
-        self.journal.stamp()
+        self._activity.note()
         return self.head()
 
     def put(self, lease: Lease, records: Sequence[Record]) -> None:
@@ -109,7 +111,7 @@ class SessionFile:
         if number and change.summary is not None and not self._has_lost_runs(lease):
             operations.append(put_summary(catalogue, index, change.summary))
         self.journal.commit(operations)
-        self.journal.stamp()
+        self._activity.note()
         return turn
 
     def head(self) -> Head:
@@ -191,10 +193,9 @@ class SessionFile:
 
     def rename(self, name: str | None) -> None:
         """Name the session; that is no activity of it."""
-        moment = disk.modified(self.journal.path)
         deleted = self._about().get("deleted", 0)
-        self.journal.commit([self._about_operation(name, deleted=deleted)])
-        disk.set_modified(self.journal.path, moment)
+        with self._activity.unnoted():
+            self.journal.commit([self._about_operation(name, deleted=deleted)])
 
     def delete_run(self, run_id: str) -> bool:
         """Delete a run and its words, from the file as well; False if it is not there.
@@ -205,7 +206,7 @@ class SessionFile:
         if place is not None:
             self.journal.commit(self._deletion(run_id, int(place.document)))
         compact(self.journal)
-        forget_torn(self.journal.path)
+        forget_torn(self.journal.medium.disk, self.journal.path)
         return place is not None
 
     def _records(self, run_id: str, references: References) -> list[Record]:
@@ -290,8 +291,7 @@ class SessionFile:
         return self._recent.turn(run_id, place.slot)
 
     def _summary(self, covers: int) -> Summary:
-        place = self._catalogue.summaries[covers]
-        return codec.decode_summary(self.journal.text(place.slot))
+        return codec.decode_summary(self.journal.text(self._catalogue.summaries[covers].slot))
 
     def _document(self, place: Place) -> Document:
         return parse_document(self.journal.text(place.slot))

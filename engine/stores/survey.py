@@ -14,13 +14,15 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from ..errors import DamagedStore, InputError, UnknownVersion
 from ..session import SessionKey
-from . import disk
+from . import files
 from .catalogue import Catalogue
 from .compact_json import parse_document
-from .header import Header
+from .disk import DISK, Disk, failure
+from .header import FORMAT, Header
 from .index import Index
 from .layout import Layout
 from .line import Transaction, sequences, unpack
+from .medium import Medium
 
 Code: TypeAlias = Literal["damaged", "version", "misplaced", "torn", "stale", "aside"]
 _WRITER = re.compile(r"\.(\d+)-\d+\.tmp\Z")
@@ -72,16 +74,17 @@ class Damage(NamedTuple):
 class Survey:
     """All files below a store's directory; raises `InputError` where there is no store."""
 
-    def __init__(self, root: Path) -> None:
-        self.layout = Layout(root)
+    def __init__(self, root: Path, disk: Disk = DISK) -> None:
+        self.layout = Layout(root, Medium(disk))
+        self._disk = disk
         if not self.layout.check():
             raise InputError(f"{root}: there is no store; name another one with --store")
         self.journals = sorted(self.layout.all_journals())
 
     def read(self, path: Path) -> Journal:
         """Read one journal; it may be gone by now, which is an empty one."""
-        data = bytes_of(path)
-        while find_damage(data) and len(again := bytes_of(path)) != len(data):
+        data = bytes_of(self._disk, path)
+        while find_damage(data) and len(again := bytes_of(self._disk, path)) != len(data):
             data = again  # somebody was writing
         return _journal(self.layout, path, data)
 
@@ -89,34 +92,34 @@ class Survey:
         """Files beside the journals that a killed process or an earlier repair has left."""
         for path in sorted(self.layout.root.rglob("*")):
             journal = path.with_suffix(".jsonl")
-            if path.suffix == ".tmp" and _is_let_go(path):
+            if path.suffix == ".tmp" and _is_let_go(self._disk, path):
                 yield Finding("stale", path, "a write that was cut short has left it")
             elif path.suffix in (".torn", ".damaged") and journal.exists():
                 yield Finding(
                     "aside", path, "what an earlier repair has cut; delete it when you like"
                 )
-            elif path.suffix in (".torn", ".damaged", ".lock") and not journal.exists():
+            elif path.suffix in (".torn", ".damaged", ".lock", ".seized") and not journal.exists():
                 yield Finding("stale", path, "its session is gone")
 
     def prompts(self) -> Iterator[Finding]:
         """The sources of templates that cannot be read."""
         for path in sorted((self.layout.root / "prompts").glob("*.json")):
             try:
-                document = parse_document(bytes_of(path))
+                document = parse_document(bytes_of(self._disk, path))
             except DamagedStore:
                 document = {}
             if not isinstance(document.get("sources"), dict):
                 yield Finding("damaged", path, "the sources of a prompt cannot be read", 1)
 
 
-def bytes_of(path: Path) -> bytes:
+def bytes_of(disk: Disk, path: Path) -> bytes:
     """A file in one piece, nothing if it is gone by now."""
     try:
-        return path.read_bytes()
+        return files.read_whole(disk, path)
     except FileNotFoundError:
         return b""
     except OSError as error:
-        raise disk.failure(error, path) from error
+        raise failure(error, path) from error
 
 
 def find_damage(data: bytes) -> Damage | None:
@@ -149,7 +152,7 @@ def _journal(layout: Layout, path: Path, data: bytes) -> Journal:
     try:
         for transaction in whole(data):
             if transaction.entries[0].verb == "h":
-                header = Header.read(transaction.entries[0].slot.cut(data, 0), path)
+                header = Header.read(transaction.entries[0].slot.cut(data, 0), path, FORMAT)
                 key = SessionKey(header.owner.get("user_id"), header.owner.get("session_id") or "")
             index.apply(transaction)
     except (UnknownVersion, DamagedStore) as error:
@@ -188,16 +191,22 @@ def _good_lines(rest: bytes) -> int:
     return next(bad, 0)
 
 
-def _is_let_go(path: Path) -> bool:
+def _is_let_go(disk: Disk, path: Path) -> bool:
     """Whether nobody writes a temporary file any more: its lock is free, and its process gone."""
     writer = _WRITER.search(path.name)
-    if writer is not None and disk.is_alive(int(writer[1])):
+    if writer is not None and _is_alive(int(writer[1])):
         return False
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        with files.opened(disk, path, os.O_RDWR) as file:
+            return disk.lock(file)
     except OSError:  # gone by now, or no file of ours
         return False
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process of this machine still runs."""
     try:
-        return disk.lock(descriptor, wait=False)
-    finally:
-        os.close(descriptor)
+        os.kill(process, 0)
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)  # perhaps it is somebody else's
+    return True

@@ -26,7 +26,7 @@ from engine import (
     Turn,
 )
 from engine.session import Change
-from nodes import HistoryLoader, Member, Search, Summarizer
+from nodes import HistoryLoader, Member, Search, SubGraph, Summarizer
 from tests.remembering import Blabbing, rememberers
 from tests.teams import wait_for
 
@@ -313,6 +313,28 @@ def test_a_late_writer_does_not_bring_replayed_tool_calls_back(
         assert {message.content for message in replayed} == {"(deleted)"}
 
     wait_for(scenario())
+    assert files_with(tmp_path, "word-one") == []
+
+
+def test_what_a_graph_inside_was_told_of_earlier_runs_is_gone(store: Store, tmp_path: Path) -> None:
+    inner = Graph(name="inner", model="m", nodes={"clerk": Member()})
+    graph = Graph(
+        name="outer",
+        model="m",
+        nodes={
+            "history": HistoryLoader(),
+            "team": SubGraph(graph=inner, input="Before: {{ history.output }}"),
+        },
+    )
+    runner = Runner(graph, store=store, model=ScriptedModel(lambda request: "noted"))
+    runner.run("word-one", session_id="s", run_id="first")
+    runner.run("word-two", session_id="s", run_id="second")
+    session = runner.session("s")
+    told = session.run("second").records["team"].fields["input"]
+    assert told == "Before: user: word-one\nassistant: noted"
+    session.delete_run("first")
+    told = session.run("second").records["team"].fields["input"]
+    assert told == "Before: user: (deleted)\nassistant: (deleted)"
     assert files_with(tmp_path, "word-one") == []
 
 

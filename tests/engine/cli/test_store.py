@@ -10,6 +10,7 @@ from zlib import crc32
 
 from engine import SessionKey
 from engine.stores.layout import Layout
+from engine.stores.medium import Medium
 
 from .conftest import Project
 from .test_sessions import say
@@ -18,7 +19,7 @@ STORE = Path(".teamgraph")
 
 
 def journal(session: str, user: str | None = None) -> Path:
-    return Layout(STORE).journal(SessionKey(user, session))
+    return Layout(STORE, Medium()).journal(SessionKey(user, session))
 
 
 def told(project: Project, *words: str, code: int) -> Any:  # noqa: ANN401  whatever JSON it is

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from engine.errors import StoreError
-from engine.stores import disk
+from engine.stores import files
 from engine.stores.directory import Directory
+from engine.stores.disk import DISK, failure
 from engine.stores.journal_file import JournalFile
 from engine.stores.line import Operation
+from engine.stores.medium import Medium
 
 
 @contextmanager
@@ -41,36 +43,36 @@ def opened(path: Path) -> Iterator[int]:
 
 def test_a_write_that_does_not_fit_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     with opened(tmp_path / "file") as descriptor:
-        disk.write_or_nothing(descriptor, b"kept", 0)
+        files.write_or_nothing(DISK, descriptor, b"kept", 0)
         with files_up_to(100), pytest.raises(OSError, match="too large"):
-            disk.write_or_nothing(descriptor, b"x" * 1000, 4)
-        assert disk.read_at(descriptor, 1000, 0) == b"kept"
+            files.write_or_nothing(DISK, descriptor, b"x" * 1000, 4)
+        assert DISK.read(descriptor, 1000, 0) == b"kept"
 
 
 def test_a_whole_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    disk.write_whole(path, b"old", sync=False)
+    files.write_whole(DISK, path, b"old", sync=False)
     with files_up_to(100), pytest.raises(OSError, match="too large"):
-        disk.write_whole(path, b"x" * 1000, sync=True)
+        files.write_whole(DISK, path, b"x" * 1000, sync=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
     assert path.read_bytes() == b"old"
 
 
 def test_a_journal_goes_on_after_a_write_that_did_not_fit(tmp_path: Path) -> None:
-    journal = JournalFile(tmp_path / "s.jsonl", owner={}, sync="always", create=True)
+    journal = JournalFile(tmp_path / "s.jsonl", Medium(sync="always"), owner={}, create=True)
     with journal.exclusive():
         journal.commit([Operation("p", "t", "1", data=b"1")])
         with files_up_to(1000), pytest.raises(StoreError, match="make room there"):
             journal.commit([Operation("p", "t", "2", data=b'"' + b"x" * 2000 + b'"')])
         journal.commit([Operation("p", "t", "3", data=b"3")])
     journal.close()
-    again = JournalFile(tmp_path / "s.jsonl", owner={}, sync="never", create=False)
+    again = JournalFile(tmp_path / "s.jsonl", Medium(sync="never"), owner={}, create=False)
     assert list(again.index.tables["t"]) == ["1", "3"]
     again.close()
 
 
 def test_a_prompt_that_does_not_fit_is_told_of_and_can_be_kept_later(tmp_path: Path) -> None:
-    directory = Directory(tmp_path, sync="never", handles=1)
+    directory = Directory(tmp_path, Medium(sync="never"), handles=1)
     directory.keep_prompt("small", {"a": "b"})
     with files_up_to(100), pytest.raises(StoreError, match="make room there"):
         directory.keep_prompt("large", {"a": "x" * 1000})
@@ -87,8 +89,10 @@ def test_a_prompt_that_does_not_fit_is_told_of_and_can_be_kept_later(tmp_path: P
         (errno.EACCES, "give this user the right"),
         (errno.ENOTDIR, "a store is a directory"),
         (errno.EIO, "check the disk"),
+        (errno.EINTR, "try again"),
+        (errno.EMFILE, "allow this process more open files"),
     ],
 )
 def test_a_failure_names_the_path_and_the_way_on(number: int, way: str) -> None:
-    error = disk.failure(OSError(number, os.strerror(number)), Path("place"))
+    error = failure(OSError(number, os.strerror(number)), Path("place"))
     assert str(error).startswith(f"place: {os.strerror(number).lower()}; {way}")

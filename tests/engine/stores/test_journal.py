@@ -18,9 +18,12 @@ from tinydb.table import Document
 from engine.errors import DamagedStore, InputError, StoreError, UnknownVersion
 from engine.stores.compact_json import dump
 from engine.stores.compaction import compact, delete_journal
+from engine.stores.disk import DISK
 from engine.stores.journal import JournalStorage
-from engine.stores.journal_file import Gone, JournalFile
+from engine.stores.journal_file import JournalFile
 from engine.stores.line import Operation, pack
+from engine.stores.medium import Medium
+from engine.stores.reading import Gone
 from engine.stores.table import JournalDatabase, JournalTable
 from engine.stores.torn import TornTail
 
@@ -36,7 +39,7 @@ def path(tmp_path: Path) -> Path:
 
 def database(path: Path, **options: object) -> JournalDatabase:
     """Open a journal as a TinyDB."""
-    return JournalDatabase(path, sync="never", **options)
+    return JournalDatabase(path, Medium(sync="never"), **options)
 
 
 def file_of(opened: JournalDatabase) -> JournalFile:
@@ -188,7 +191,7 @@ def test_a_deleted_journal_is_gone_for_whoever_has_it_open(path: Path) -> None:
     fill(path)
     with database(path) as reader, database(path) as writer:
         path.with_suffix(".torn").touch()
-        assert delete_journal(path, sync=True)
+        assert delete_journal(DISK, path, sync=True)
         assert list(path.parent.iterdir()) == []
         with pytest.raises(Gone):
             reader.table("runs").all()
@@ -199,8 +202,8 @@ def test_a_deleted_journal_is_gone_for_whoever_has_it_open(path: Path) -> None:
             reader.table("runs").all()
         with pytest.raises(Gone, match="begun anew"):
             writer.insert({"n": 1})
-    assert delete_journal(path, sync=False)
-    assert not delete_journal(path, sync=False)
+    assert delete_journal(DISK, path, sync=False)
+    assert not delete_journal(DISK, path, sync=False)
 
 
 def test_compaction_keeps_documents_numbers_and_keys(path: Path) -> None:
@@ -262,7 +265,7 @@ def test_a_compaction_that_fails_changes_nothing(path: Path) -> None:
 
 
 def test_after_a_failed_sync_nothing_more_is_taken(path: Path) -> None:
-    journal = JournalFile(path, owner={}, sync="turn", create=True)
+    journal = JournalFile(path, Medium(sync="turn"), owner={}, create=True)
     with journal.exclusive():
         journal.commit([Operation("p", "runs", "1", data=b"{}")])
     reading, writing = os.pipe()
@@ -274,7 +277,7 @@ def test_after_a_failed_sync_nothing_more_is_taken(path: Path) -> None:
     os.dup2(writing, opened)  # a pipe cannot be synced
     with pytest.raises(StoreError, match="check the disk"):
         journal.flush()
-    with pytest.raises(StoreError, match="open the store anew"):
+    with pytest.raises(StoreError, match="begin the run again"):
         journal.commit([Operation("p", "runs", "2", data=b"{}")])
     for descriptor in (reading, writing):
         os.close(descriptor)
@@ -284,7 +287,7 @@ def test_after_a_failed_sync_nothing_more_is_taken(path: Path) -> None:
 
 def test_a_closed_journal_says_so(path: Path) -> None:
     fill(path)
-    closed = JournalStorage(path)
+    closed = JournalStorage(path, Medium())
     closed.close()
     closed.close()
     with pytest.raises(StoreError):
@@ -486,7 +489,7 @@ def test_a_write_that_is_broken_off_is_taken_back(path: Path) -> None:
 
 
 def test_a_document_that_is_not_there_cannot_be_dropped_twice(path: Path) -> None:
-    journal = JournalFile(path, owner={}, sync="never", create=True)
+    journal = JournalFile(path, Medium(sync="never"), owner={}, create=True)
     with journal.exclusive():
         journal.commit(
             [Operation("p", "t", "1"), Operation("d", "t", "1"), Operation("d", "t", "1")]

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import pytest
 from tinydb import where
+from tinydb.operations import delete
 
 from engine.errors import Conflict, DamagedStore, InputError, NotFound, StoreError, UnknownVersion
 from engine.messages import Message
@@ -17,11 +18,12 @@ from engine.session import Change, Exchange, Record, SessionKey, Summary, Turn
 from engine.stores import SkippedSession, TinyDBStore
 from engine.stores.compact_json import dump, parse, parse_document
 from engine.stores.compaction import compact, delete_journal, forget_torn
+from engine.stores.disk import DISK
 from engine.stores.handles import Handles
 from engine.stores.journal_file import JournalFile
 from engine.stores.layout import Layout
+from engine.stores.medium import Medium
 from engine.stores.session_file import SessionFile
-from engine.stores.turn_lock import TurnLock
 
 KEY = SessionKey("ann", "s")
 ROUNDS = range(1, 4)
@@ -50,7 +52,7 @@ async def tell(
 
 def journal(root: Path, key: SessionKey = KEY) -> Path:
     """Where a session lies."""
-    return Layout(root).journal(key)
+    return Layout(root, Medium()).journal(key)
 
 
 def test_only_the_owner_can_read_what_is_stored(tmp_path: Path) -> None:
@@ -140,6 +142,20 @@ def test_the_session_is_a_tinydb_database(tmp_path: Path) -> None:
         assert left.records == {}
         with pytest.raises(NotFound, match="nobody"):
             store.database(SessionKey("ann", "nobody"))
+        await store.close()
+
+    run(test())
+
+
+def test_a_value_of_the_state_that_nobody_signed_is_read(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = make(tmp_path)
+        await tell(store, "r1")
+        with store.database(KEY) as database:
+            database.table("state").update(delete("run"))
+        head = await store.head(KEY)
+        assert head is not None
+        assert (head.state, head.writers) == ({"n": "r1"}, {})
         await store.close()
 
     run(test())
@@ -348,7 +364,7 @@ def test_who_finds_the_journal_held_waits_in_a_thread(tmp_path: Path) -> None:
         store = make(tmp_path)
         await tell(store, "r1")
         lease = await store.begin(KEY, Turn("r2", "x"))
-        other = JournalFile(journal(tmp_path), owner={}, sync="never", create=False)
+        other = JournalFile(journal(tmp_path), Medium(sync="never"), owner={}, create=False)
         with other.exclusive():
             assert await store.run(KEY, "r1") is not None
             waiting = asyncio.create_task(store.put(lease, [Record("n", "done")]))
@@ -412,38 +428,19 @@ def test_a_session_deleted_while_it_is_open_begins_anew(tmp_path: Path) -> None:
     run(test())
 
 
-def test_the_turn_lock_notices_that_its_file_was_deleted(tmp_path: Path) -> None:
-    path = tmp_path / "s.lock"
-    one, two = TurnLock(path), TurnLock(path)
-    one.give()
-    assert one.take()
-    one.give()
-    path.unlink()
-    assert two.take()
-    assert not one.take()
-    two.close()
-    two.close()
-    assert one.take()
-    one.close()
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(StoreError, match="is a directory"):
-        one.take()
-
-
 def test_what_cannot_be_deleted_is_told_of(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     path.with_suffix(".torn").mkdir()
     with pytest.raises(StoreError, match="check the disk"):
-        forget_torn(path)
+        forget_torn(DISK, path)
     path.touch()
     with pytest.raises(StoreError, match="check the disk"):
-        delete_journal(path, sync=False)
+        delete_journal(DISK, path, sync=False)
 
 
 def test_a_compaction_whose_last_step_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
-    opened = JournalFile(path, owner={}, sync="never", create=True)
+    opened = JournalFile(path, Medium(sync="never"), owner={}, create=True)
     with opened.exclusive():
         path.unlink()
         path.mkdir()
@@ -523,7 +520,7 @@ def test_a_session_that_was_dropped_is_closed_by_the_last_one_who_gives_it_back(
     tmp_path: Path,
 ) -> None:
     handles = Handles(2)
-    session = SessionFile(tmp_path / "s.jsonl", KEY, sync="never", create=True)
+    session = SessionFile(tmp_path / "s.jsonl", KEY, Medium(sync="never"), create=True)
     assert handles.keep(session) is session
     assert handles.take(KEY) is session
     handles.drop(session)
