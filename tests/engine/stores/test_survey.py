@@ -46,7 +46,6 @@ def test_a_session_that_is_deleted_meanwhile_is_empty(tmp_path: Path, journal: P
 
 def test_a_write_that_goes_on_under_ones_eyes_is_no_damage(tmp_path: Path, journal: Path) -> None:
     data = journal.read_bytes()
-    journal.write_bytes(data[:-9])
 
     class Writing(Disk):
         def close(self, file: int) -> None:
@@ -54,7 +53,9 @@ def test_a_write_that_goes_on_under_ones_eyes_is_no_damage(tmp_path: Path, journ
             super().close(file)
             journal.write_bytes(data)
 
-    read = Survey(tmp_path, Writing()).read(journal)
+    survey = Survey(tmp_path, Writing())
+    journal.write_bytes(data[:-9])
+    read = survey.read(journal)
     assert (read.size, read.findings) == (len(data), ())
 
 
