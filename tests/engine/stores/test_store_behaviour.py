@@ -501,6 +501,27 @@ def test_prompt_sources_are_kept_once_for_each_hash(make_store: MakeStore) -> No
     run(test)
 
 
+def test_prompts_are_found_by_how_their_hash_begins(make_store: MakeStore) -> None:
+    async def test() -> None:
+        store = make_store()
+        assert await store.prompt_hashes() == []
+        lease = await store.begin(KEY, Turn("r", "x"))
+        await store.release(lease)
+        assert await store.prompt_hashes("ab") == []
+        for name in ("cd" * 32, "ab" * 32, "ac" * 32):
+            await store.keep_prompt(name, {"a.jinja": name})
+        other = make_store()
+        assert await other.prompt_hashes() == ["ab" * 32, "ac" * 32, "cd" * 32]
+        assert await other.prompt_hashes("a") == ["ab" * 32, "ac" * 32]
+        assert await other.prompt_hashes("ab" * 32) == ["ab" * 32]
+        for name in ("b", "AB", "*", "../"):
+            assert await other.prompt_hashes(name) == []
+        await store.close()
+        await other.close()
+
+    run(test)
+
+
 def test_a_run_that_was_cut_short_is_taken_up_with_its_records(make_store: MakeStore) -> None:
     async def test() -> None:
         store = make_store()
