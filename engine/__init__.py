@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .called import Called
     from .check import misnamed
     from .context import Choice, Context, Exchanged, History, Result, Upstream
     from .declared import Declared
@@ -77,7 +78,7 @@ if TYPE_CHECKING:
     from .policy import Ids, Instead, ModelSpec, OnError, Retry, Texts, Timeout
     from .rendering import RenderedNode, RenderedPrompt, Rendering
     from .runner import Runner
-    from .session import Called, Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
+    from .session import Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
     from .sessions import Metrics, Session
     from .stores import MemoryStore, Policy, Store, TinyDBStore
     from .tools import Toolbox, ToolContext, Tools
@@ -102,7 +103,17 @@ else:
 
 # From the ground up, so that a name is found where it is made, and little above it is imported.
 _HOMES = (
-    *("errors", "messages", "session", "past", "declared", "imports", "events", "context"),
+    *(
+        "errors",
+        "messages",
+        "session",
+        "called",
+        "past",
+        "declared",
+        "imports",
+        "events",
+        "context",
+    ),
     *("placeholder", "policy", "tools", "node", "plan", "check", "graph", "stores", "models"),
     *("doors", "sessions", "runner", "rendering"),
 )

@@ -18,6 +18,7 @@ from .events import Listener
 from .messages import NO_USAGE
 from .outdated import changed, outdated
 from .paging import every
+from .quotes import quoting, said
 from .resuming import Sought
 from .session import Change, Record, Run, SessionKey, Turn
 from .stores import Store
@@ -50,7 +51,7 @@ class Fork:
                 "give it another id, or none"
             )
         anew = outdated(self.cast, run.records, [*wanted, *changed(self.cast, run.records)])
-        await self._copy_turns_before(run, key)
+        texts = await self._copy_turns_before(run, key)
         turn = Turn(
             run_id=uuid4().hex,
             input=self.message or run.input,
@@ -61,7 +62,7 @@ class Fork:
             forked_from=run.run_id,
         )
         reused = [
-            replace(record, usage=NO_USAGE)  # that was spent on the old run
+            replace(quoting(record, texts), usage=NO_USAGE)  # that was spent on the old run
             for path, record in run.records.items()
             if record.is_final and path not in anew
         ]
@@ -86,8 +87,9 @@ class Fork:
             if not node.loads_history or node.when is not None
         ]
 
-    async def _copy_turns_before(self, run: Run, key: SessionKey) -> None:
-        number = 0
+    async def _copy_turns_before(self, run: Run, key: SessionKey) -> dict[str, dict[str, str]]:
+        """Copy them, and tell what texts there are to quote in them, by the ids of the runs."""
+        number, texts = 0, dict[str, dict[str, str]]()
         for turn in await self._turns_before(run):
             number += 1
             while number < turn.number:
@@ -99,7 +101,9 @@ class Fork:
             if summary is not None and summary.covers < number:
                 summary = None  # an earlier turn wrote it
             change = replace(Change.of(turn, records), summary=summary)
-            await self._keep(key, turn, records, change)
+            texts[turn.run_id] = said(turn, records)
+            await self._keep(key, turn, [quoting(record, texts) for record in records], change)
+        return texts
 
     async def _turns_before(self, run: Run) -> list[Turn]:
         """The completed turns that the session had when the run began."""

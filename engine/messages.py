@@ -40,6 +40,21 @@ class Message(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class Quote:
+    """A text of an earlier run, which a record may repeat.
+
+    `place` tells which of the run's texts it is (`engine.quotes.said`), `session_id` is None for a
+    run of the same session. A store keeps a reference to the run in place of the words, and gives
+    the quote back without its `text`.
+    """
+
+    run_id: str
+    place: str
+    text: str = ""
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """What model calls cost: tokens as the provider counts them, `cost` in US dollars.
 

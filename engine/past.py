@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from .called import Called, called
 from .messages import JSON
-from .session import Called, Run, SessionInfo, SessionKey, Summary, Turn, called
+from .quotes import Given
+from .session import Run, SessionInfo, SessionKey, Summary, Turn
 from .stores import Store
 
 LONGEST_QUOTE = 500
@@ -81,17 +83,19 @@ class Past(Protocol):
 class StoredPast:
     """The past of a run as its store has it: implements `Past`.
 
-    `until` is the number of the last turn before the run: others may come while it goes on.
+    `until` is the number of the last turn before the run: others may come while it goes on. `given`
+    is what it told so far.
     """
 
     store: Store
     key: SessionKey
     until: int
     under: str = ""
+    given: Given = field(default_factory=Given, compare=False)
 
     async def run(self, run_id: str) -> Run | None:
         """See `Past.run`."""
-        run = await self.store.run(self.key, run_id)
+        run = await self._run(run_id)
         return _within(run, self.under) if run is not None and self.under else run
 
     def inside(self, node_id: str) -> StoredPast:
@@ -106,15 +110,18 @@ class StoredPast:
             enough = None if last is None else last + later
             turns = await self.store.turns(self.key, last=enough, since=since)
             turns = [turn for turn in turns if turn.number <= self.until]
+        self.given.turns(turns)
         return turns
 
     async def summary(self, *, until: int) -> Summary | None:
         """See `Past.summary`."""
-        return await self.store.summary(self.key, until=until)
+        summary = await self.store.summary(self.key, until=until)
+        self.given.summary(summary)
+        return summary
 
     async def calls(self, run_id: str) -> Sequence[Called]:
         """See `Past.calls`."""
-        run = await self.store.run(self.key, run_id)
+        run = await self._run(run_id)
         return called(run.records.values()) if run is not None else ()
 
     async def elsewhere(
@@ -127,7 +134,7 @@ class StoredPast:
         else:
             turns = await self._found(others, runs, text, looked_at)
         return [
-            _quoted(other.key.session_id, of_session)
+            self._quoted(other.key.session_id, of_session)
             for other, of_session in zip(others, turns, strict=True)
             if of_session
         ]
@@ -140,8 +147,19 @@ class StoredPast:
             since = await self.store.turns(key, since=min(numbers, default=1) - 1)
             kept = [turn for turn in since if turn.number in numbers]
             if kept:
-                sessions.append(_quoted(session_id, kept))
+                sessions.append(self._quoted(session_id, kept))
         return sessions
+
+    async def _run(self, run_id: str) -> Run | None:
+        run = await self.store.run(self.key, run_id)
+        if run is not None:
+            self.given.run(run)
+        return run
+
+    def _quoted(self, session_id: str, turns: Sequence[Turn]) -> OtherSession:
+        self.given.turns(turns, session_id=session_id)
+        runs = (Quoted(turn.number, cut(turn.input), cut(turn.answer or "")) for turn in turns)
+        return OtherSession(session_id, tuple(runs))
 
     async def _others(self, count: int) -> tuple[list[SessionInfo], int]:
         """The user's last `count` other sessions, and how many there were to look at."""
@@ -176,11 +194,6 @@ class StoredPast:
 def cut(text: str) -> str:
     """The text, at most `LONGEST_QUOTE` characters of it."""
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}{CUT}"
-
-
-def _quoted(session_id: str, turns: Sequence[Turn]) -> OtherSession:
-    runs = (Quoted(turn.number, cut(turn.input), cut(turn.answer or "")) for turn in turns)
-    return OtherSession(session_id, tuple(runs))
 
 
 def _within(run: Run, under: str) -> Run | None:

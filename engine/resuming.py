@@ -28,8 +28,8 @@ class Sought:
         if self.session_id is not None:
             key = SessionKey(self.user_id, self.session_id)
         else:
-            key = await store.find(self.run_id)
-        run = await store.run(key, self.run_id) if key and key.user_id == self.user_id else None
+            key = await store.find(self.user_id, self.run_id)
+        run = await store.run(key, self.run_id) if key is not None else None
         if run is None:
             raise NotFound(
                 f"there is no run {self.run_id!r} here; `runs list` shows those there are"

@@ -11,11 +11,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
-from .messages import JSON, NO_USAGE, Message, ToolCall, Usage
+from .messages import JSON, NO_USAGE, Message, Quote, ToolCall, Usage
 
 NodeStatus: TypeAlias = Literal["done", "skipped", "failed", "waiting"]
 RunStatus: TypeAlias = Literal["running", "done", "failed", "cancelled", "waiting"]
 FINAL: frozenset[str] = frozenset(("done", "skipped"))
+
+
+class StateKey(NamedTuple):
+    """What is kept from turn to turn: a key of the `state`, or what a `node` keeps for itself."""
+
+    scope: str
+    name: str
 
 
 class SessionKey(NamedTuple):
@@ -68,6 +75,7 @@ class Record:
     for this node, where that asked a model. `because` says why a node was skipped, `error` why it
     failed (also when `on_error` made that a skip or a value). `state` is what the node keeps for
     its next turn, `session_state` the keys it sets for all; both count only once the run is done.
+    `quotes` are the texts of earlier runs that the messages may repeat.
     """
 
     node: str
@@ -88,6 +96,7 @@ class Record:
     fingerprint: str = ""
     started: float = 0.0
     ended: float = 0.0
+    quotes: tuple[Quote, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def is_final(self) -> bool:
@@ -96,43 +105,17 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Called:
-    """A tool call of an earlier run: what the model wanted, and what it was given back.
-
-    Calls of one reply of a model have the same `round`.
-    """
-
-    tool: str
-    arguments: str
-    result: str
-    round: int = 0
-
-
-def called(records: Iterable[Record]) -> list[Called]:
-    """The tool calls in the records of a run that were answered, in the order of the records."""
-    exchanges = [exchange for record in records for exchange in record.exchanges]
-    calls: list[Called] = []
-    for number, exchange in enumerate(exchanges):
-        results = {result.tool_call_id: result.content for result in exchange.tool_results}
-        calls += (
-            Called(call.name, call.arguments, results[call.id], round=number)
-            for call in exchange.tool_calls
-            if call.id in results
-        )
-    return calls
-
-
-@dataclass(frozen=True, slots=True)
 class Summary:
     """A session in short. `covers` is the number of the last turn that it takes in.
 
-    `updated` is the Unix time, in seconds, at which the run that wrote it ended.
+    `updated` is the Unix time, in seconds, at which the run `run_id` that wrote it ended.
     """
 
     text: str
     topics: tuple[str, ...] = ()
     covers: int = 0
     updated: float = 0.0
+    run_id: str = field(default="", compare=False)
 
     @property
     def summary(self) -> str:
@@ -171,7 +154,8 @@ class Head:
     """Where a session stands between two turns.
 
     `version` rises with every finished run. `state` is what all nodes share, `node_states` what
-    each keeps for itself, `summary` the newest one.
+    each keeps for itself, `summary` the newest one. `writers` are the runs that were the last to
+    set a key or a node's state, by their names. `deleted` counts the runs that were deleted.
     """
 
     version: int = 0
@@ -182,6 +166,8 @@ class Head:
     )
     summary: Summary | None = None
     name: str | None = None
+    deleted: int = 0
+    writers: Mapping[StateKey, str] = field(default_factory=dict[StateKey, str], compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +200,13 @@ class Change:
     def summary_at(self, number: int) -> Summary | None:
         """The summary, if it counts for the turn that has this number."""
         return self.summary if self.turns in (None, number - 1) else None
+
+    def values(self) -> dict[StateKey, JSON]:
+        """What the run sets, by scope and name."""
+        values = {StateKey("state", name): value for name, value in self.state.items()}
+        for node, state in self.node_states.items():
+            values[StateKey("node", node)] = dict(state)
+        return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,13 @@ from .doors import door
 from .errors import InputError, NotFound
 from .messages import JSON, NO_USAGE, Message, Usage
 from .paging import every
+from .quotes import quoting, said
 from .session import Change, Head, Record, Run, SessionKey, Summary, Turn
 from .stores import Store
 
 VERSION = 1
 Fact = TypeVar("Fact")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +149,14 @@ class Session:
                 f"the session {self.key.session_id!r} is there; restore into one that is not"
             )
         exported = _read(data)
+        texts = {each.turn.run_id: said(each.turn, each.records) for each in exported.runs}
         left = sum(each.turn.status == "done" for each in exported.runs)
         for each in exported.runs:
             left -= each.turn.status == "done"
             lease = await self.store.begin(self.key, each.turn)
             try:
-                await self.store.put(lease, each.records)
-                change = Change() if left else exported.change(lease.head.turns + 1)
+                await self.store.put(lease, [quoting(record, texts) for record in each.records])
+                change = exported.change(each, lease.head, is_last=not left)
                 await self.store.finish(lease, each.turn, change)
             finally:
                 await self.store.release(lease)
@@ -212,10 +215,28 @@ class _Exported:
     summary: Summary | None
     runs: tuple[_ExportedRun, ...]
 
-    def change(self, turns: int) -> Change:
-        """What the last completed run does to the session, which then has so many turns."""
-        covered = self.summary and replace(self.summary, covers=min(self.summary.covers, turns))
-        return Change(state=self.state, node_states=self.node_states, summary=covered)
+    def change(self, run: _ExportedRun, head: Head, *, is_last: bool) -> Change:
+        """What a completed run does to the session, the last one all that others left to do."""
+        own = Change.of(run.turn, run.records)
+        if not is_last:
+            return Change(_kept(own.state, self.state), _kept(own.node_states, self.node_states))
+        summary = self.summary
+        covered = summary and replace(summary, covers=min(summary.covers, head.turns + 1))
+        return Change(
+            _different(self.state, head.state),
+            _different(self.node_states, head.node_states),
+            covered,
+        )
+
+
+def _kept(values: Mapping[str, Value], wanted: Mapping[str, Value]) -> Mapping[str, Value]:
+    return {name: value for name, value in values.items() if name in wanted}
+
+
+def _different(wanted: Mapping[str, Value], there: Mapping[str, Value]) -> Mapping[str, Value]:
+    return {
+        name: value for name, value in wanted.items() if name not in there or there[name] != value
+    }
 
 
 def _read(data: Mapping[str, JSON]) -> _Exported:

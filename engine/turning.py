@@ -24,6 +24,7 @@ from .errors import (
     RunError,
 )
 from .events import Listener, RunCancelled, RunFailed, RunFinished, RunStarted, Teller
+from .messages import Quote
 from .nesting import run_inside
 from .outdated import changed, outdated, reopened
 from .past import StoredPast
@@ -95,7 +96,9 @@ class Turning:
 class _Turn:
     """A run under way: the session is ours."""
 
-    __slots__ = ("_earlier", "_kept", "_lease", "_of", "_state", "_tell", "_visitor", "_voice")
+    __slots__ = (
+        *("_earlier", "_kept", "_lease", "_of", "_past", "_state", "_tell", "_visitor", "_voice"),
+    )
 
     def __init__(
         self, of: Turning, tell: Teller, lease: Lease, earlier: Mapping[str, Record]
@@ -109,6 +112,8 @@ class _Turn:
         self._state = {**deepcopy(dict(graph.state)), **head.state, **deepcopy(dict(given))}
         self._earlier = earlier
         self._kept: dict[str, Record] = {}
+        self._past = StoredPast(of.store, of.key, until=head.turns)
+        self._past.given.head(head)
         self._voice = Voice(graph.answering, tell)
         self._visitor = Visitor(
             cast=of.cast,
@@ -116,7 +121,7 @@ class _Turn:
                 cast=of.cast,
                 scenery=self._scenery(head),
                 head=head,
-                past=StoredPast(of.store, of.key, until=head.turns),
+                past=self._past,
                 voice=self._voice,
                 found=self._state,
             ),
@@ -182,7 +187,7 @@ class _Turn:
         records = self._in_order()
         turn = self._ended("done", answer=answer)
         written = self._visitor.summary
-        summary = written and replace(written, updated=turn.ended)
+        summary = written and replace(written, updated=turn.ended, run_id=turn.run_id)
         change = Change.of(turn, records.values())
         change = replace(change, summary=summary, turns=self._lease.head.turns)
         turn = await _undisturbed(self._of.store.finish(self._lease, turn, change))
@@ -220,7 +225,10 @@ class _Turn:
                 if exchange.prompt_hash not in of.cast.kept_texts:
                     sources = of.cast.at(record.node).graph.prompts.sources(exchange.prompt)
                     await of.keep_texts(exchange.prompt_hash, sources)
-        await of.store.put(self._lease, records)
+        quotes = self._past.given.quotes(of.turn)
+        await of.store.put(
+            self._lease, [_quoting(record, quotes) if quotes else record for record in records]
+        )
         for record in records:
             self._kept[record.node] = record
 
@@ -238,6 +246,11 @@ class _Turn:
             run=RunView(of.turn.run_id),
             now=datetime.fromtimestamp(of.turn.started, UTC),
         )
+
+
+def _quoting(record: Record, quotes: tuple[Quote, ...]) -> Record:
+    """The record with what it may quote; one in which no text was rendered quotes nothing."""
+    return replace(record, quotes=quotes) if record.exchanges or record.fields else record
 
 
 def _as_run_error(error: Exception) -> RunError:

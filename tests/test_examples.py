@@ -184,3 +184,18 @@ def test_every_example_is_run_here() -> None:
     here = Path(__file__).read_text(encoding="utf-8")
     for example in EXAMPLES.glob("*.py"):
         assert f'run("{example.name}"' in here
+
+
+def test_a_session_is_asked_with_the_queries_of_tinydb(tmp_path: Path) -> None:
+    done = run("query_with_tinydb.py", "--store", "kept", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "tables: nodes, runs",
+        "about mending: It is broken.; When will it be mended?",
+        "sent to orders: 3 of 3",
+        "asked a model in the last turn: orders (4 messages), router (4 messages)",
+    ]
+    (tmp_path / "taken").touch()
+    refused = run("query_with_tinydb.py", "--store", "taken", folder=tmp_path)
+    assert refused.returncode == 2
+    assert "a store is a directory" in refused.stderr

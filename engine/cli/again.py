@@ -93,9 +93,7 @@ def resume(
         return
 
     async def events(store: Store) -> AsyncGenerator[Event]:
-        key = await owner.anywhere(run_id, store)
-        user, session = key or (owner.user, owner.session)
-        async with aclosing(again.events(store, run_id, user, session)) as told:
+        async with aclosing(again.events(store, run_id, owner.user, owner.session)) as told:
             async for event in told:
                 yield event
 
@@ -123,13 +121,11 @@ def fork(
     means.settle()
 
     async def events(store: Store) -> AsyncGenerator[Event]:
-        owner, session = await Owner(user).anywhere(run, store) or (user, None)
         making = means.runner(declared, store).afork_stream(
             run,
             node=forking.node,
             message=message,
-            user_id=owner,
-            session_id=session,
+            user_id=user,
             into=forking.session,
         )
         async with aclosing(making) as told:

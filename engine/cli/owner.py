@@ -19,24 +19,11 @@ class Owner:
     user: User = None
     session: Session = None
 
-    async def anywhere(self, run_id: str, store: Store) -> SessionKey | None:
-        """The session of a run: the one that is named, or wherever it is; only a named user's."""
-        if self.session is None and self.user is None:
-            return await store.find(run_id)
-        return await self.own(run_id, store)
-
-    async def own(self, run_id: str, store: Store) -> SessionKey | None:
-        """The session of a run if it is the owner's; no user is an owner too."""
+    async def key(self, run_id: str, store: Store) -> SessionKey | None:
+        """The session of a run of the owner: the one that is named, or wherever it is."""
         if self.session is not None:
             return SessionKey(self.user, self.session)
-        key = await store.find(run_id)
-        if key is None or key.user_id == self.user:
-            return key
-        # A session that was exported and imported again may be there for two users.
-        async for mine in self.sessions(store):
-            if await store.run(mine, run_id) is not None:
-                return mine
-        return None
+        return await store.find(self.user, run_id)
 
     async def sessions(self, store: Store) -> AsyncIterator[SessionKey]:
         """The session that is named, or all of the user."""

@@ -21,6 +21,7 @@ _ABOUT = {
     "schema": "Print the JSON Schema of graph files, for completion in editors.",
     "sessions": "List, show, search, rename, export, import and delete sessions.",
     "runs": "List runs, show what each node did, take up those cut short, fork one, delete one.",
+    "store": "Verify the files of a store, repair them, and say how much there is in them.",
 }
 
 

@@ -136,7 +136,7 @@ def delete(
 
     async def find() -> SessionKey | None:
         async with storing.open() as store:
-            return await owner.own(run, store)
+            return await owner.key(run, store)
 
     async def write(key: SessionKey) -> bool:
         async with storing.open() as store:
@@ -181,7 +181,7 @@ async def _listed(owner: Owner, storing: Storing, page: Page) -> Sequence[tuple[
 
 async def _found(run_id: str, owner: Owner, storing: Storing) -> Run:
     async with storing.open() as store:
-        key = await owner.anywhere(run_id, store)
+        key = await owner.key(run_id, store)
         run = await store.run(key, run_id) if key is not None else None
     if run is None:
         raise _no_run(run_id, storing)
@@ -195,7 +195,8 @@ async def _kept(run: Run, node_ids: Sequence[str], storing: Storing) -> list[Kep
 
 def _no_run(run_id: str, storing: Storing) -> NotFound:
     return NotFound(
-        f"there is no such run {run_id!r} in {storing.folder}; look with `teamgraph runs list`"
+        f"there is no such run {run_id!r} in {storing.folder}; `teamgraph runs list` shows "
+        "those there are, of a user with --user"
     )
 
 

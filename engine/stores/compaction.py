@@ -16,7 +16,9 @@ from .line import Operation, Transaction, pack
 from .medium import Medium
 from .open_file import OpenFile
 
-ASIDE = (".torn", ".tmp", ".seized", ".lock")
+KEPT = (".torn", ".damaged")
+"""What is kept of writes that were cut, and of a file that was salvaged."""
+ASIDE = (*KEPT, ".tmp", ".seized", ".lock")
 _WORTH_IT = 1 << 20
 
 
@@ -47,9 +49,10 @@ def upgrade(path: Path, medium: Medium, version: int) -> None:
 
 
 def forget_torn(disk: Disk, path: Path) -> None:
-    """Delete what was kept of torn writes to a journal."""
+    """Delete what was kept aside of a journal."""
     try:
-        files.remove(disk, path.with_suffix(".torn"))
+        for suffix in KEPT:
+            files.remove(disk, path.with_suffix(suffix))
     except OSError as error:
         raise failure(error, path) from error
 

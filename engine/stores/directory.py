@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import DamagedStore
-from ..session import SessionInfo, SessionKey
+from ..session import SessionInfo, SessionKey, Turn
 from . import files
 from .compact_json import dump, parse_document
 from .compaction import compact, delete_journal, upgrade
@@ -22,6 +22,7 @@ from .line import header_data
 from .medium import Medium
 from .protocol import Hit
 from .reading import Gone, Outdated
+from .references import Source
 from .search import says
 from .session_file import SessionFile
 
@@ -96,19 +97,24 @@ class Directory:
             hits += found or []
         return hits[: max(0, limit)]
 
-    def find(self, run_id: str) -> SessionKey | None:
-        """The session that a run belongs to, over all users."""
-        if not self.layout.check():
-            return None
+    def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
+        """The session of a user that a run belongs to, the one with the latest activity first."""
         needle = b'"k":[%b,' % dump(run_id)
-        for path in self.layout.all_journals():
+        for path in self._journals(user_id):
             if self._contains(path, needle):
                 key = self._visit(
-                    path, lambda session: session.key if session.has_run(run_id) else None
+                    path, lambda session: session.key if session.turn_of(run_id) else None
                 )
                 if key is not None:
                     return key
         return None
+
+    def turn(self, user_id: str | None, source: Source) -> Turn | None:
+        """The turn of a run in a session that is known by its file's name."""
+        name, run_id = source
+        return self._visit(
+            self.layout.named(user_id, name), lambda session: session.turn_of(run_id)
+        )
 
     def delete_session(self, key: SessionKey) -> bool:
         """Delete the files of a session, damaged or not; False if there was none."""

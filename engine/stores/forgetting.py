@@ -1,63 +1,94 @@
-"""The words of a deleted run, wherever later runs were sent them without saying whose they are.
+"""What a deleted run takes with it out of its session, whatever the store.
 
-Replayed messages name their run and need none of this. But a history that stands inside a system
-message, and what a tool read of the conversation, are only text.
+What other runs only quote of it is gone with the run itself (`quoting`). What they replayed with
+its id, what was summed up since, and what it set in the state has to be looked for.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-from ..session import Turn
-
-DELETED = "(deleted)"
-_HEAD = 40
-"""Characters by which a text is known in what a tool gave back, where it may have been cut."""
+from ..messages import JSON
+from ..session import Change, StateKey
+from .compact_json import Document, dump, parse_document
+from .exchanges import forget_replayed
+from .quoting import DELETED
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
-    """What was said in a run that is deleted."""
+class Kept(NamedTuple):
+    """A value in the state, and the run that set it."""
 
+    value: JSON
     run_id: str
-    whole: re.Pattern[str]
-    beginning: re.Pattern[str]
-
-    @classmethod
-    def of(cls, turn: Turn) -> Words:
-        """The words of a turn."""
-        said = [text for text in (turn.input, turn.answer) if text and text.strip()]
-        return cls(turn.run_id, _found(said), _found(said, at_most=_HEAD))
-
-    def cut_of(self, role: str) -> Callable[[str], str]:
-        """What takes these words out of the text of a message that does not say whose it is.
-
-        From a system message they are cut where they do not lie in longer words; of what a tool
-        gave back nothing is left. What the user and the assistant said themselves stays.
-        """
-        return {"system": self._cut, "tool": self._blank}.get(role, str)
-
-    def _cut(self, text: str) -> str:
-        return self.whole.sub(DELETED, text)
-
-    def _blank(self, text: str) -> str:
-        return DELETED if self.beginning.search(text) else text
 
 
-def _found(texts: Iterable[str], *, at_most: int | None = None) -> re.Pattern[str]:
-    """Finds any of the texts: as they are, fenced, or as JSON, also inside other JSON."""
-    ends = {form: text[:at_most] == text for text in texts for form in _forms(text[:at_most])}
-    longest_first = sorted(ends, key=lambda form: (-len(form), form))
-    any_of = "|".join(
-        re.escape(form).replace("<", "(?:<|&lt;)") + (r"(?!\w)" if ends[form] else "")
-        for form in longest_first
-    )
-    return re.compile(rf"(?<!\w)(?:{any_of})" if any_of else r"(?!)")
+class StateChange(NamedTuple):
+    """What becomes of the state: the values that some keys get, and the keys that go."""
+
+    put: Mapping[StateKey, Kept]
+    dropped: Iterable[StateKey] = ()
 
 
-def _forms(text: str) -> set[str]:
-    once = json.dumps(text, ensure_ascii=False)[1:-1]
-    return {text, once, json.dumps(once, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]}
+def set_by(run_id: str, change: Change) -> dict[StateKey, Kept]:
+    """What a run sets."""
+    return {key: Kept(value, run_id) for key, value in change.values().items()}
+
+
+def undo(
+    gone: Mapping[StateKey, Kept],
+    number: int,
+    others: Iterable[tuple[int, Mapping[StateKey, Kept]]],
+) -> StateChange:
+    """Take back what the run with this number set, where no later one has set it since.
+
+    `others` are what the other done runs set, with their numbers, the newest first.
+    """
+    left = dict.fromkeys(gone)
+    put: dict[StateKey, Kept] = {}
+    for other, values in others if left else ():
+        for key in [key for key in left if key in values]:
+            del left[key]
+            if other < number:
+                put[key] = values[key]
+        if not left:
+            break
+    return StateChange(put, left)
+
+
+def forget_run(data: bytes, run_id: str, source: JSON, *, sums_up: bool) -> bytes | None:
+    """The document of another run's record without the words of a deleted run; None if it had none.
+
+    `sums_up` says that a summary in it may be of that run.
+    """
+    document = parse_document(data)
+    is_changed = forget_replayed(document, run_id, source)
+    if sums_up and _is_summary(document):
+        is_changed = True
+        _forget_summary(document)
+    return dump(document) if is_changed else None
+
+
+def forget_summary(data: bytes) -> bytes:
+    """The document of a record, without the summary if one was written in it."""
+    document = parse_document(data)
+    if not _is_summary(document):
+        return data
+    _forget_summary(document)
+    return dump(document)
+
+
+def wrote_summary(data: bytes) -> bool:
+    """Whether a record's document is that of a node which wrote a summary."""
+    return _is_summary(parse_document(data))
+
+
+def _is_summary(document: Document) -> bool:
+    return isinstance(document.get("fields", {}).get("covers"), int)
+
+
+def _forget_summary(document: Document) -> None:
+    document["output"] = DELETED
+    document["fields"] = {"topics": [], "covers": document["fields"]["covers"]}
+    for exchange in document.get("exchanges", ()):
+        exchange["reply"] = DELETED

@@ -42,7 +42,11 @@ class Layout:
 
     def journal(self, key: SessionKey) -> Path:
         """The journal of a session."""
-        return self.user(key.user_id) / f"{_name('session', key.session_id)}.jsonl"
+        return self.named(key.user_id, session_name(key.session_id))
+
+    def named(self, user_id: str | None, name: str) -> Path:
+        """The journal of a session by the name that `session_name` gives it."""
+        return self.user(user_id) / f"{name}.jsonl"
 
     def user(self, user_id: str | None) -> Path:
         """The directory of a user."""
@@ -121,6 +125,11 @@ class Layout:
             return []
         except OSError as error:
             raise failure(error, directory) from error
+
+
+def session_name(session_id: str) -> str:
+    """The name of a session's files; nobody can tell the id from it."""
+    return _name("session", session_id)
 
 
 def _name(kind: str, identifier: str | None) -> str:

@@ -9,9 +9,8 @@ from itertools import count
 from threading import RLock
 
 from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
-from .codec import normal_record
 from .lease import Leases, TurnQueue, already_done, check_key, check_user, gone, under_way
-from .memory_session import MemorySession, plain_turn
+from .memory_session import MemoryReferences, MemorySession, plain_turn
 from .protocol import Hit, Lease, Policy
 from .search import says
 
@@ -47,12 +46,9 @@ class MemoryStore:
 
     async def put(self, lease: Lease, records: Sequence[Record]) -> None:
         """Keep `records`, all or none; a record of the same node and attempt is replaced."""
-        kept = [normal_record(record) for record in records]
         with self._guard:
             session = self._leased(lease)
-            of_run = session.records.setdefault(lease.run_id, {})
-            for record in kept:
-                of_run[record.node, record.attempt] = record
+            session.put(lease, records, self._references(lease.key, session))
             self._touch(session)
 
     async def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
@@ -61,7 +57,7 @@ class MemoryStore:
         try:
             with self._guard:
                 session = self._leased(lease)
-                kept = session.finish(lease.run_id, turn, change)
+                kept = session.finish(lease, turn, change)
                 self._touch(session)
                 return kept
         finally:
@@ -85,12 +81,8 @@ class MemoryStore:
             session = self._session(key)
             if session is None or run_id not in session.turns:
                 return None
-            records: dict[str, Record] = {}
-            for record in session.records.get(run_id, {}).values():
-                earlier = records.get(record.node)
-                if earlier is None or earlier.attempt <= record.attempt:
-                    records[record.node] = record
-            return Run(key, session.turns[run_id], records)
+            records = session.last_records(run_id, self._references(key, session))
+            return Run(key, session.turns[run_id], {record.node: record for record in records})
 
     async def turns(
         self, key: SessionKey, *, last: int | None = None, since: int = 0
@@ -165,7 +157,9 @@ class MemoryStore:
         """Delete a run and every word of it that the store knows of; False if there is none."""
         with self._guard:
             session = self._session(key)
-            return session is not None and session.delete_run(run_id)
+            if session is None:
+                return False
+            return session.delete_run(run_id, self._references(key, session))
 
     async def delete_session(self, key: SessionKey) -> bool:
         """Delete a session with all that it has; False if there is none."""
@@ -182,10 +176,10 @@ class MemoryStore:
                 del self._sessions[key]
             return len(keys)
 
-    async def find(self, run_id: str) -> SessionKey | None:
-        """The session that a run belongs to, over all users."""
+    async def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
+        """The session of a user that a run belongs to, the one with the latest activity first."""
         with self._guard:
-            for key, session in self._sessions.items():
+            for key, session in self._by_activity(user_id):
                 if run_id in session.turns:
                     return key
             return None
@@ -235,6 +229,9 @@ class MemoryStore:
         check_user(user_id)
         mine = [item for item in self._sessions.items() if item[0].user_id == user_id]
         return sorted(mine, key=lambda item: item[1].activity, reverse=True)
+
+    def _references(self, key: SessionKey, session: MemorySession) -> MemoryReferences:
+        return MemoryReferences(session, key.user_id, self._sessions)
 
     def _touch(self, session: MemorySession) -> None:
         session.activity = next(self._clock)

@@ -55,7 +55,8 @@ class Store(Protocol):
     async def put(self, lease: Lease, records: Sequence[Record]) -> None:
         """Keep `records`, all or none; a record of the same node and attempt is replaced.
 
-        Raises `Conflict` if the lease is no longer valid, or if its run or session was deleted.
+        What a record quotes of other runs (`Record.quotes`) is kept as references to them. Raises
+        `Conflict` if the lease is no longer valid, or if its run or session was deleted.
         """
         ...
 
@@ -63,8 +64,8 @@ class Store(Protocol):
         """Close the run and give the session free; if the turn is done, the session moves.
 
         The turn comes back as it was kept, with its number. Only a turn that is done gets one,
-        and only then `change` counts, its summary as `Change.summary_at` says. Raises `Conflict`
-        if the lease is no longer valid.
+        and only then `change` counts, its summary as `Change.summary_at` says, and not where a run
+        of the session was deleted since `begin`. Raises `Conflict` if the lease is no longer valid.
         """
         ...
 
@@ -126,9 +127,9 @@ class Store(Protocol):
     async def delete_run(self, key: SessionKey, run_id: str) -> bool:
         """Delete a run and every word of it that the store knows of; False if there is none.
 
-        The numbers of other turns stay. Messages that other runs of the session replayed from it,
-        and its words in their system messages and tool results, read `(deleted)`; summaries that
-        take its turn in go with it. What other sessions were shown of it by a search stays.
+        The numbers of other turns stay. What other runs replayed or quoted of it, in this session
+        and in others of the user, reads `(deleted)`. Summaries that take its turn in go with it,
+        and keys of the state that it was the last to set are as they were before it.
         """
         ...
 
@@ -143,8 +144,11 @@ class Store(Protocol):
         """Delete all sessions of a user, and tell how many there were."""
         ...
 
-    async def find(self, run_id: str) -> SessionKey | None:
-        """The session that a run belongs to, over all users: for a person at the console."""
+    async def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
+        """The session of a user that a run belongs to, or None.
+
+        Of several runs of that id the one whose session has the latest activity.
+        """
         ...
 
     async def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:

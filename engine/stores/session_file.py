@@ -6,25 +6,30 @@ Every method here is called while the journal is held, `shared` for those that r
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from ..messages import JSON, Message
-from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
+from ..messages import JSON
+from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
 from . import codec
 from .activity import Activity
 from .catalogue import Catalogue, Place
 from .compact_json import Document, dump, parse_document
 from .compaction import compact, forget_torn
-from .forgetting import Words
+from .deletion import deletion
+from .forgetting import Kept, StateChange, forget_summary, set_by, undo
 from .journal_file import JournalFile
 from .lease import already_done, gone
 from .line import Operation
 from .medium import Medium
+from .operations import put_state, put_summary, put_turn
+from .protocol import Lease
+from .quoting import References
 from .recent import RecentTurns
+from .references import Elsewhere, FileReferences
 from .turn_lock import TurnLock
 
 _ABOUT = ("head", "")
@@ -64,13 +69,15 @@ class SessionFile:
         if place is not None and self._turn(turn.run_id, place).status == "done":
             raise already_done(turn.run_id)
         turn = replace(turn, status="running", number=0)
-        self.journal.commit([self._run_operation(turn)])
+        self.journal.commit([put_turn(self._catalogue, self.journal.index, turn)])
         self._activity.note()
         return self.head()
 
-    def put(self, run_id: str, records: Sequence[Record]) -> None:
+    def put(self, lease: Lease, records: Sequence[Record]) -> None:
         """Keep records of a run; raises `Conflict` if the run was deleted."""
-        run = self._document_of(run_id)
+        run = self._document_of(lease.run_id)
+        is_late = self._has_lost_runs(lease)
+        references = self._references(Elsewhere())
         there = self._catalogue.records.get(run, {})
         free = self.journal.index.next_number("nodes")
         operations: list[Operation] = []
@@ -85,19 +92,25 @@ class SessionFile:
                 document = new[attempt] = str(free)
                 free += 1
             key = dump((run, *attempt))
-            data = codec.encode_record(run, record, self._reference)
+            data = codec.encode_record(run, record, references)
+            data = forget_summary(data) if is_late else data
             operations.append(Operation("p", "nodes", document, key, data))
         if operations:
             self.journal.commit(operations)
 
-    def finish(self, run_id: str, turn: Turn, change: Change) -> Turn:
+    def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
         """Close a run; raises `Conflict` if it was deleted."""
+        run_id = lease.run_id
         self._document_of(run_id)
         number = self._last_number() + 1 if turn.status == "done" else 0
         turn = replace(turn, run_id=run_id, number=number)
-        operations = [self._run_operation(turn)]
+        catalogue, index = self._catalogue, self.journal.index
+        operations = [put_turn(catalogue, index, turn)]
         if number:
-            operations += self._change_operations(change, number)
+            operations += put_state(catalogue, index, StateChange(set_by(run_id, change)))
+        summary = change.summary_at(number) if number else None
+        if summary is not None and not self._has_lost_runs(lease):
+            operations.append(put_summary(catalogue, index, summary))
         self.journal.commit(operations)
         self._activity.note()
         return turn
@@ -106,11 +119,14 @@ class SessionFile:
         """Where the session stands."""
         state: dict[str, JSON] = {}
         node_states: dict[str, Mapping[str, JSON]] = {}
+        writers: dict[StateKey, str] = {}
         for (scope, name), place in self._catalogue.state.items():
-            if scope == "state":
-                state[name] = self._document(place)["value"]
-            elif scope == "node":
-                node_states[name] = self._document(place)["value"]
+            if (scope, name) == _ABOUT:
+                continue
+            document = self._document(place)
+            (state if scope == "state" else node_states)[name] = document["value"]
+            if "run" in document:
+                writers[StateKey(scope, name)] = document["run"]
         covers = self._catalogue.covers
         last = self._last_number()
         return Head(
@@ -120,22 +136,22 @@ class SessionFile:
             node_states=node_states,
             summary=self._summary(covers[-1]) if covers else None,
             name=self._about().get("name"),
+            deleted=self._about().get("deleted", 0),
+            writers=writers,
         )
 
-    def run(self, run_id: str) -> Run | None:
+    def run(self, run_id: str, elsewhere: Elsewhere) -> Run | None:
         """A run with the last record of each of its nodes, or None."""
-        place = self._catalogue.runs.get(run_id)
-        if place is None:
+        turn = self.turn_of(run_id)
+        if turn is None:
             return None
-        last: dict[str, tuple[int, Place]] = {}
-        for (node, attempt), record in self._catalogue.records.get(int(place.document), {}).items():
-            if node not in last or last[node][0] < attempt:
-                last[node] = (attempt, record)
-        records = {
-            node: codec.decode_record(self.journal.text(record.slot), self._resolve)
-            for node, (_, record) in last.items()
-        }
-        return Run(self.key, self._turn(run_id, place), records)
+        records = self._records(run_id, self._references(elsewhere))
+        return Run(self.key, turn, {record.node: record for record in records})
+
+    def turn_of(self, run_id: str) -> Turn | None:
+        """The turn of a run, or None."""
+        place = self._catalogue.runs.get(run_id)
+        return None if place is None else self._turn(run_id, place)
 
     def turns(self, *, last: int | None = None, since: int = 0) -> list[Turn]:
         """The done turns after `since`, the newest `last` of them, oldest first."""
@@ -176,14 +192,11 @@ class SessionFile:
             first_input="" if opening is None else opening.input,
         )
 
-    def has_run(self, run_id: str) -> bool:
-        """Whether a run is there."""
-        return run_id in self._catalogue.runs
-
     def rename(self, name: str | None) -> None:
         """Name the session; that is no activity of it."""
+        deleted = self._about().get("deleted", 0)
         with self._activity.unnoted():
-            self.journal.commit([self._about_operation(name)])
+            self.journal.commit([self._about_operation(name, deleted=deleted)])
 
     def delete_run(self, run_id: str) -> bool:
         """Delete a run and its words, from the file as well; False if it is not there.
@@ -192,72 +205,69 @@ class SessionFile:
         """
         place = self._catalogue.runs.get(run_id)
         if place is not None:
-            self.journal.commit(self._deletion(run_id, place))
+            self.journal.commit(self._deletion(run_id, int(place.document)))
         compact(self.journal)
         forget_torn(self.journal.medium.disk, self.journal.path)
         return place is not None
 
-    def _deletion(self, run_id: str, place: Place) -> list[Operation]:
-        words = Words.of(self._turn(run_id, place))
-        operations = [
-            self._about_operation(self._about().get("name")),
-            Operation("d", "runs", place.document),
+    def _records(self, run_id: str, references: References) -> list[Record]:
+        """The last record of each node of a run that is there."""
+        run = int(self._catalogue.runs[run_id].document)
+        last: dict[str, tuple[int, Place]] = {}
+        for (node, attempt), record in self._catalogue.records.get(run, {}).items():
+            if node not in last or last[node][0] < attempt:
+                last[node] = (attempt, record)
+        return [
+            codec.decode_record(self.journal.text(record.slot), references)
+            for _, record in last.values()
         ]
-        for other, records in self._catalogue.records.items():
-            for record in records.values():
-                if other == int(place.document):
-                    operations.append(Operation("d", "nodes", record.document))
-                    continue
-                text = self.journal.text(record.slot)
-                kept = codec.without_run(text, words, int(place.document))
-                if kept is not None:
-                    where = (record.document, record.slot.key)
-                    operations.append(Operation("p", "nodes", *where, kept))
-        if number := self._catalogue.number_of.get(run_id, 0):
-            covers = self._catalogue.covers
-            operations += [
-                Operation("d", "summaries", self._catalogue.summaries[covered].document)
-                for covered in covers[bisect_left(covers, number) :]
-            ]
-        return operations
 
-    def _run_operation(self, turn: Turn) -> Operation:
-        place = self._catalogue.runs.get(turn.run_id)
-        free = self.journal.index.next_number("runs")
-        document = str(free) if place is None else place.document
-        key = dump((turn.run_id, turn.number))
-        return Operation("p", "runs", document, key, codec.encode_turn(turn))
+    def _references(self, elsewhere: Elsewhere) -> FileReferences:
+        return FileReferences(
+            self._catalogue,
+            lambda run_id: self._turn(run_id, self._catalogue.runs[run_id]),
+            self._records,
+            elsewhere,
+        )
 
-    def _change_operations(self, change: Change, number: int) -> list[Operation]:
-        values: list[tuple[str, str, object]] = [
-            ("state", name, value) for name, value in change.state.items()
+    def _has_lost_runs(self, lease: Lease) -> bool:
+        """Whether a run was deleted since a lease was given: it may have been summed up since."""
+        return bool(self._about().get("deleted", 0) != lease.head.deleted)
+
+    def _deletion(self, run_id: str, run: int) -> list[Operation]:
+        number = self._catalogue.number_of.get(run_id, 0)
+        deleted = self._about().get("deleted", 0) + 1
+        return [
+            self._about_operation(self._about().get("name"), deleted=deleted),
+            *put_state(self._catalogue, self.journal.index, self._undone(run_id, number)),
+            *deletion(self._catalogue, self.journal, run_id, run),
         ]
-        values += [("node", name, value) for name, value in change.node_states.items()]
-        free = self.journal.index.next_number("state")
-        operations: list[Operation] = []
-        for scope, name, value in values:
-            place = self._catalogue.state.get((scope, name))
-            document = str(free) if place is None else place.document
-            free += place is None
-            data = dump({"scope": scope, "name": name, "value": value})
-            key = dump((scope, name))
-            operations.append(Operation("p", "state", document, key, data))
-        if (summary := change.summary_at(number)) is not None:
-            operations.append(self._summary_operation(summary))
-        return operations
 
-    def _summary_operation(self, summary: Summary) -> Operation:
-        place = self._catalogue.summaries.get(summary.covers)
-        free = self.journal.index.next_number("summaries")
-        document = str(free) if place is None else place.document
-        key = dump((summary.covers,))
-        return Operation("p", "summaries", document, key, codec.encode_summary(summary))
+    def _undone(self, run_id: str, number: int) -> StateChange:
+        references = self._references(Elsewhere())
 
-    def _about_operation(self, name: str | None) -> Operation:
+        def values(run_id: str) -> dict[StateKey, Kept]:
+            turn = self._turn(run_id, self._catalogue.runs[run_id])
+            return set_by(run_id, Change.of(turn, self._records(run_id, references)))
+
+        others = (
+            (other, values(self._catalogue.by_number[other]))
+            for other in reversed(self._catalogue.numbers)
+            if other != number
+        )
+        undone = undo(values(run_id) if number else {}, number, others)
+        there = self._catalogue.state
+        return StateChange(
+            {key: value for key, value in undone.put.items() if key in there}, undone.dropped
+        )
+
+    def _about_operation(self, name: str | None, *, deleted: int) -> Operation:
         place = self._catalogue.state.get(_ABOUT)
         free = self.journal.index.next_number("state")
         document = str(free) if place is None else place.document
         about = {"scope": "head", "name": name, "turns": self._last_number()}
+        if deleted:
+            about["deleted"] = deleted
         return Operation("p", "state", document, dump(_ABOUT), dump(about))
 
     def _about(self) -> Document:
@@ -273,18 +283,6 @@ class SessionFile:
         if place is None:
             raise gone(run_id, self.key)
         return int(place.document)
-
-    def _reference(self, message: Message) -> int | None:
-        place = self._catalogue.runs.get(message.origin or "")
-        if place is None or message.origin is None:
-            return None
-        turn = self._turn(message.origin, place)
-        words = turn.input if message.role == "user" else turn.answer
-        return int(place.document) if words == message.content else None
-
-    def _resolve(self, document: int) -> Turn | None:
-        run_id = self._catalogue.run_ids.get(str(document))
-        return None if run_id is None else self._turn(run_id, self._catalogue.runs[run_id])
 
     def _numbered(self, number: int) -> Turn:
         run_id = self._catalogue.by_number[number]

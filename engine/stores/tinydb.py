@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from .lease import Leases, TurnQueue, check_key, check_user, gone, taken_over, u
 from .medium import Medium, Sync
 from .protocol import Hit, Lease, Policy
 from .reading import Gone
+from .references import Elsewhere
 from .session_file import SessionFile
 from .sessions import Sessions
 from .table import JournalDatabase
@@ -72,14 +74,14 @@ class TinyDBStore:
 
     async def put(self, lease: Lease, records: Sequence[Record]) -> None:
         """Keep `records`, all or none; a record of the same node and attempt is replaced."""
-        await self._write_leased(lease, lambda session: session.put(lease.run_id, records))
+        await self._write_leased(lease, lambda session: session.put(lease, records))
 
     async def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
         """Close the run and give the session free; if the turn is done, the session moves."""
         session = self._leases.check(lease).place
         try:
             turn = await self._write_leased(
-                lease, lambda session: session.finish(lease.run_id, turn, change), is_end=True
+                lease, lambda session: session.finish(lease, turn, change), is_end=True
             )
             await self._sessions.tidy(session)
             return turn
@@ -103,7 +105,15 @@ class TinyDBStore:
 
     async def run(self, key: SessionKey, run_id: str) -> Run | None:
         """A run with its records, replayed messages filled in, or None."""
-        return await self._sessions.read(key, lambda session: session.run(run_id))
+        elsewhere = Elsewhere()
+        while True:
+            run = await self._sessions.read(key, lambda session: session.run(run_id, elsewhere))
+            if not (wanted := elsewhere.wanted - elsewhere.turns.keys()):
+                return run
+            for source in wanted:
+                elsewhere.turns[source] = await self._sessions.run(
+                    partial(self._files.turn, key.user_id, source)
+                )
 
     async def turns(
         self, key: SessionKey, *, last: int | None = None, since: int = 0
@@ -172,9 +182,10 @@ class TinyDBStore:
         check_user(user_id)
         return await self._sessions.run(lambda: self._files.delete_user(user_id))
 
-    async def find(self, run_id: str) -> SessionKey | None:
-        """The session that a run belongs to, over all users; it may look into every journal."""
-        return await self._sessions.run(lambda: self._files.find(run_id))
+    async def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
+        """The session of a user that a run belongs to; it may look into each of them."""
+        check_user(user_id)
+        return await self._sessions.run(lambda: self._files.find(user_id, run_id))
 
     async def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
         """Keep the sources of a template, once for each hash."""

@@ -12,9 +12,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ..called import Called
 from ..messages import JSON
 from ..past import cut
-from ..session import Called, Turn
+from ..session import Turn
 from .context import ToolContext
 
 RUNS_OF_ANOTHER = 3

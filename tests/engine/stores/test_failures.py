@@ -17,6 +17,7 @@ from engine.session import Change, Record, SessionKey, Turn
 from engine.stores import SkippedSession, Sync, TinyDBStore, TornTail, files
 from engine.stores.disk import DISK, Disk, Named
 from engine.stores.open_file import OpenFile
+from engine.stores.survey import Survey
 from tests.children import child, output
 
 KEY = SessionKey("ann", "s")
@@ -339,27 +340,26 @@ def test_what_cannot_be_read_is_told_of_and_read_later(tmp_path: Path) -> None:
             await store.turns(KEY)
         disk.left["names"] = 1
         with pytest.raises(StoreError, match="check the disk"):
-            await store.find("r1")
+            await store.find("ann", "r1")
         assert len(await store.turns(KEY)) == 20
-        assert await store.find("r1") == KEY
+        assert await store.find("ann", "r1") == KEY
         await store.close()
 
     asyncio.run(test())
 
 
 @pytest.mark.parametrize("place", ["users", "users/*", "users/*/*"])
-def test_a_file_in_the_place_of_a_directory_is_passed_over_by_a_search_for_a_run(
+def test_a_file_in_the_place_of_a_directory_is_passed_over_by_a_survey(
     tmp_path: Path, place: str
 ) -> None:
     async def test() -> None:
         store = TinyDBStore(tmp_path)
         await tell(store, "r1")
         await store.close()
-        replace_by_file(tmp_path, place)
-        assert await store.find("r1") is None
-        await store.close()
 
     asyncio.run(test())
+    replace_by_file(tmp_path, place)
+    assert Survey(tmp_path).journals == []
 
 
 def replace_by_file(root: Path, place: str) -> None:
@@ -462,7 +462,7 @@ async def do_everything(store: TinyDBStore, run_id: str) -> list[StoreError]:
         lambda: store.rename(KEY, run_id),
         lambda: store.keep_prompt(prompt_hash, {"a": "b"}),
         lambda: store.prompt(prompt_hash),
-        lambda: store.find(run_id),
+        lambda: store.find(KEY.user_id, run_id),
         lambda: store.runs(KEY),
         lambda: store.delete_run(KEY, "none"),
         lambda: store.delete_session(SessionKey("ann", "none")),

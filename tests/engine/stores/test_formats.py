@@ -20,6 +20,7 @@ from engine.stores.journal import JournalStorage
 from engine.stores.layout import Layout
 from engine.stores.line import Operation, header_data, pack
 from engine.stores.medium import Medium
+from engine.stores.references import Elsewhere
 
 KEY = SessionKey("ann", "s")
 
@@ -74,7 +75,7 @@ def inputs(root: Path, medium: Medium) -> list[str]:
     with session.journal.shared():
         said = [turn.input for turn in session.turns()]
         assert session.head().state == {"n": 2}
-        assert session.run("r1") is not None
+        assert session.run("r1", Elsewhere()) is not None
     files.handles.give(session)
     files.handles.close()
     return said
@@ -105,7 +106,7 @@ def test_an_old_session_is_listed_before_it_is_upgraded(tmp_path: Path) -> None:
     path = an_old_session(tmp_path)
     files = Directory(tmp_path, written_in(2, v1=louder), handles=1)
     assert [info.first_input for info in files.infos("ann", limit=9, offset=0)] == ["hello 1!"]
-    assert files.find("r2") == KEY
+    assert files.find(KEY.user_id, "r2") == KEY
     assert version_of(path) == 2
 
 

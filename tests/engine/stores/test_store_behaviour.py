@@ -75,7 +75,7 @@ def test_a_session_that_nobody_began_is_nothing(make_store: MakeStore) -> None:
         assert await store.summary(KEY, until=9) is None
         assert await store.sessions("ann") == []
         assert await store.search("ann", "", last=5) == []
-        assert await store.find("r1") is None
+        assert await store.find("ann", "r1") is None
         assert await store.prompt("hash") is None
         assert not await store.rename(KEY, "name")
         assert not await store.delete_run(KEY, "r1")
@@ -204,7 +204,7 @@ def test_every_text_survives(make_store: MakeStore, text: str) -> None:
         assert found.records["n"].output == text
         assert found.answer == text
         assert [info.key for info in await other.sessions(key.user_id)] == [key]
-        assert await other.find(text or "r") == key
+        assert await other.find(key.user_id, text or "r") == key
         await store.close()
         await other.close()
 
@@ -385,7 +385,7 @@ def test_two_users_never_meet(make_store: MakeStore) -> None:
             assert head is not None
             assert head.state == {"n": number}
             assert await other.run(key, f"r{number + 1}") is None
-            assert await other.find(f"r{number}") == key
+            assert await other.find(key.user_id, f"r{number}") == key
         assert {info.key for info in await other.sessions(None)} == set(keys[:5])
         assert [hit.key for hit in await other.search("ann", "SECRET", last=99)] == keys[25:30][
             ::-1

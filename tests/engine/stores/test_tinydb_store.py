@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import pytest
 from tinydb import where
+from tinydb.operations import delete
 
 from engine.errors import Conflict, DamagedStore, InputError, NotFound, StoreError, UnknownVersion
 from engine.messages import Message
@@ -83,7 +84,7 @@ def test_reading_makes_no_directory(tmp_path: Path) -> None:
         store = make(tmp_path / "store")
         assert await store.head(KEY) is None
         assert await store.sessions("ann") == []
-        assert await store.find("r") is None
+        assert await store.find("ann", "r") is None
         assert not await store.delete_session(KEY)
 
     run(test())
@@ -141,6 +142,20 @@ def test_the_session_is_a_tinydb_database(tmp_path: Path) -> None:
         assert left.records == {}
         with pytest.raises(NotFound, match="nobody"):
             store.database(SessionKey("ann", "nobody"))
+        await store.close()
+
+    run(test())
+
+
+def test_a_value_of_the_state_that_nobody_signed_is_read(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = make(tmp_path)
+        await tell(store, "r1")
+        with store.database(KEY) as database:
+            database.table("state").update(delete("run"))
+        head = await store.head(KEY)
+        assert head is not None
+        assert (head.state, head.writers) == ({"n": "r1"}, {})
         await store.close()
 
     run(test())
@@ -226,8 +241,8 @@ def test_a_journal_with_nothing_in_it_is_no_session(tmp_path: Path) -> None:
         assert [info.key for info in await store.sessions("ann")] == [KEY]
         assert await store.head(torn) is None
         assert not await store.rename(SessionKey("ann", "empty"), "x")
-        assert await store.find("nobody") is None
-        assert await store.find("hello") is None
+        assert await store.find("ann", "nobody") is None
+        assert await store.find("ann", "hello") is None
         await store.close()
 
     run(test())
@@ -241,9 +256,9 @@ def test_a_run_is_found_by_its_id_and_not_by_its_words(tmp_path: Path) -> None:
         await store.put(lease, [Record("r2", "done")])
         await store.release(lease)
         await tell(store, "r4")
-        assert await store.find("r2") is None
-        assert await store.find("state") is None
-        assert await store.find("r3") == SessionKey(None, "s")
+        assert await store.find("ann", "r2") is None
+        assert await store.find("ann", "state") is None
+        assert await store.find(None, "r3") == SessionKey(None, "s")
         await store.close()
 
     run(test())
@@ -290,7 +305,7 @@ def test_files_in_the_place_of_directories_are_told_of(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="check the disk"):
             await store.sessions("ann")
         with pytest.raises(StoreError, match="check the disk"):
-            await store.find("r1")
+            await store.find("ann", "r1")
         await store.close()
 
     run(test())

@@ -1,0 +1,67 @@
+"""Asks a session's own tables what is nowhere on a page: each session is a TinyDB."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from tinydb import TinyDB, where
+
+from engine import Graph, Runner, SessionKey, TeamgraphError, TinyDBStore
+from nodes import HistoryLoader, Member, Router
+
+KEY = SessionKey("ann", "lamp")
+GRAPH = Graph(
+    name="shop",
+    model="echo",
+    nodes={
+        "history": HistoryLoader(),
+        "router": Router(routes={"orders": "Parcels", "repairs": "Broken things"}),
+        "orders": Member(role="You know where every parcel is"),
+        "repairs": Member(role="You know how to mend a lamp"),
+    },
+    output=["orders", "repairs"],
+)
+
+
+def main() -> int:
+    """Talk for three turns and ask the tables about them; 2 if it could not be done."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", default=".teamgraph", help="the folder of the sessions")
+    store = TinyDBStore(parser.parse_args().store)
+    try:
+        runner = Runner(GRAPH, store=store)
+        for message in ("Where is my lamp?", "It is broken.", "When will it be mended?"):
+            runner.run(message, user_id=KEY.user_id, session_id=KEY.session_id)
+        with store.database(KEY) as database:
+            tell(database)
+    except TeamgraphError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def tell(database: TinyDB) -> None:
+    """Three questions; `runs`, `nodes`, `state` and `summaries` are ordinary tables of TinyDB."""
+    print("tables:", ", ".join(sorted(database.tables())))
+    runs, nodes = database.table("runs"), database.table("nodes")
+
+    about = runs.search(where("input").search("broken|mended"))
+    print("about mending:", "; ".join(run["input"] for run in about))
+
+    chosen = nodes.search((where("node") == "router") & where("choices").any(["orders"]))
+    print("sent to orders:", len(chosen), "of", len(runs))
+
+    (last,) = runs.search(where("number") == len(runs))
+    asked = nodes.search((where("run") == last.doc_id) & where("exchanges").exists())
+    print("asked a model in the last turn:", ", ".join(sorted(map(named, asked))))
+
+
+def named(record: dict[str, Any]) -> str:
+    """A node, and how many messages it was sent."""
+    return f"{record['node']} ({len(record['exchanges'][0]['messages'])} messages)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
