@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .check import misnamed
     from .context import Choice, Context, Exchanged, History, Result, Upstream
     from .declared import Declared
+    from .doors import door, stream_door
     from .errors import (
         AnswerError,
         BudgetExceeded,
@@ -78,7 +79,7 @@ if TYPE_CHECKING:
     from .runner import Runner
     from .session import Called, Exchange, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
     from .sessions import Metrics, Session
-    from .stores import MemoryStore, Store, TinyDBStore
+    from .stores import MemoryStore, Policy, Store, TinyDBStore
     from .tools import Toolbox, ToolContext, Tools
 else:
 
@@ -103,7 +104,7 @@ else:
 _HOMES = (
     *("errors", "messages", "session", "past", "declared", "imports", "events", "context"),
     *("placeholder", "policy", "tools", "node", "plan", "check", "graph", "stores", "models"),
-    *("sessions", "runner", "rendering"),
+    *("doors", "sessions", "runner", "rendering"),
 )
 
 __all__ = [
@@ -154,6 +155,7 @@ __all__ = [
     "Past",
     "Path",
     "Plan",
+    "Policy",
     "Problem",
     "PromptError",
     "PromptRendered",
@@ -198,7 +200,9 @@ __all__ = [
     "Upstream",
     "Usage",
     "closest",
+    "door",
     "misnamed",
     "reference",
     "stand_in",
+    "stream_door",
 ]

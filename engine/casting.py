@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
-
-from pydantic import BaseModel
 
 from .context import Context, Result
+from .fingerprint import facts_of, fingerprint_of, hash_of
 from .graph import Graph
 from .models import AnyModel, Model
 from .node import Node
@@ -25,10 +21,11 @@ class Cast:
     """A graph ready to be visited: what templates see of it, each node's models, fingerprints.
 
     `models` lists the models of each node that asks one, the first choice first. `summarizes` says
-    whether a node keeps the session's summary. `kept_prompts` are the hashes whose sources the
-    runner's store is known to have. `play` makes one attempt of a node: its `run`, but for a dry
-    run. `inner` are the casts of the graphs inside nodes, by node; what is in them has its
-    fingerprint here too, by its path.
+    whether a node keeps the session's summary. `kept_texts` are the hashes of templates and of
+    facts that the runner's store is known to have. `play` makes one attempt of a node: its `run`,
+    but for a dry run. `inner` are the casts of the graphs inside nodes, by node; what is in them
+    has its facts and its fingerprint here too, by its path. `declared` is the hash under which a
+    store keeps the facts.
     """
 
     graph: Graph
@@ -36,9 +33,11 @@ class Cast:
     views: Views
     model: Model
     models: Mapping[str, Sequence[ModelSpec]]
+    facts: Mapping[str, str]
+    declared: str
     fingerprints: Mapping[str, str]
     summarizes: bool = False
-    kept_prompts: set[str] = field(default_factory=set[str])
+    kept_texts: set[str] = field(default_factory=set[str])
     play: Callable[[Node, Context], Awaitable[Result]] = lambda node, context: node.run(context)
     inner: Mapping[str, Cast] = field(default_factory=dict[str, "Cast"])
 
@@ -89,13 +88,23 @@ def _cast(
         for node_id in graph.templates
         if graph.nodes[node_id].asks()
     }
+    facts = {id_: facts_of(graph, id_, models.get(id_, ())) for id_ in graph.nodes}
+    fingerprints: dict[str, str] = {}
+    for node_id in graph.nodes:
+        inside = inner[node_id].fingerprints if node_id in inner else dict[str, str]()
+        fingerprints[node_id] = fingerprint_of(facts[node_id], inside)
+        if node_id in inner:
+            fingerprints |= _under(node_id, inside)
+            facts |= _under(node_id, inner[node_id].facts)
     return Cast(
         graph=graph,
         plan=graph.plan,
         views=Views(graph),
         model=model,
         models=models,
-        fingerprints=_fingerprints(graph, models, inner),
+        facts=facts,
+        declared=hash_of(facts),
+        fingerprints=fingerprints,
         summarizes=summarizes,
         inner=inner,
     )
@@ -108,54 +117,6 @@ def _models(named: str | ModelSpec | None, model: Model) -> tuple[ModelSpec, ...
     return (spec, *(ModelSpec(id=other) for other in spec.fallback))
 
 
-def _fingerprints(
-    graph: Graph, models: Mapping[str, Sequence[ModelSpec]], inner: Mapping[str, Cast]
-) -> dict[str, str]:
-    """The fingerprint of each node, and of those in the graphs inside nodes by their paths."""
-    fingerprints: dict[str, str] = {}
-    for node_id in graph.nodes:
-        inside = inner[node_id].fingerprints if node_id in inner else dict[str, str]()
-        fingerprints[node_id] = _fingerprint(graph, node_id, models, inside)
-        fingerprints |= {f"{node_id}/{path}": each for path, each in inside.items()}
-    return fingerprints
-
-
-def _fingerprint(
-    graph: Graph,
-    node_id: str,
-    models: Mapping[str, Sequence[ModelSpec]],
-    inside: Mapping[str, str],
-) -> str:
-    """A hash of all that decides what the node does: its fields, its template, its models."""
-    node = graph.nodes[node_id]
-    template = graph.templates.get(node_id)
-    others = [graph.prompts.prompt_hash(name) for name in type(node).templates]
-    facts = {
-        "kind": node.kind,
-        "node": _spelled(node),
-        "template": graph.prompts.prompt_hash(template) if template else None,
-        "models": [_spelled(spec) for spec in models.get(node_id, ())],
-        **({"templates": others} if others else {}),
-        **({"inside": inside} if inside else {}),
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _spelled(value: object) -> object:
-    """A value of a declaration as any process spells it: without addresses, sets in order."""
-    match value:
-        case Graph():  # its nodes have fingerprints of their own
-            spelled: object = [value.name, list(value.answering), _spelled(value.state)]
-        case BaseModel():
-            spelled = {name: _spelled(item) for name, item in value}
-        case Mapping():
-            pairs = cast("Mapping[object, object]", value).items()
-            spelled = {str(key): _spelled(item) for key, item in pairs}
-        case list() | tuple():
-            spelled = [_spelled(item) for item in cast("Sequence[object]", value)]
-        case set() | frozenset():
-            spelled = sorted(json.dumps(_spelled(item)) for item in cast("Set[object]", value))
-        case _:  # a function or a class has a name, and its repr an address
-            name: object = getattr(value, "__qualname__", None)
-            spelled = f"{value.__module__}:{name}" if name else repr(value)
-    return spelled
+def _under(node_id: str, inside: Mapping[str, str]) -> dict[str, str]:
+    """What is known of the nodes inside a node, by their paths."""
+    return {f"{node_id}/{path}": each for path, each in inside.items()}

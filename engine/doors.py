@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing, suppress
 from contextvars import copy_context
+from functools import update_wrapper
+from inspect import signature
 from queue import SimpleQueue
 from threading import Event as ThreadEvent
 from threading import Thread
 from typing import Concatenate, Generic, ParamSpec, TypeVar
 
-from .events import Event
-from .turning import Turning
+from .events import Event, Listener
+from .session import Run
 
 Value = TypeVar("Value")
 Owner = TypeVar("Owner")
@@ -34,26 +36,39 @@ def result_of(make: Callable[[], Coroutine[object, object, Value]]) -> Value:
     return elsewhere.task.result()
 
 
-class Door(Generic[Owner, Facts, Value]):
-    """The method of an object for scripts, made of the async one: `name = Door(aname)`."""
+def door(
+    method: Callable[Concatenate[Owner, Facts], Coroutine[object, object, Value]],
+) -> Callable[Concatenate[Owner, Facts], Value]:
+    """Make the method for scripts of the async one, which is called the same after an `a`."""
 
-    def __init__(
-        self, method: Callable[Concatenate[Owner, Facts], Coroutine[object, object, Value]]
-    ) -> None:
-        self._method = method
-        self.__doc__ = method.__doc__
+    def through(owner: Owner, /, *args: Facts.args, **facts: Facts.kwargs) -> Value:
+        return result_of(lambda: method(owner, *args, **facts))
 
-    def __get__(self, owner: Owner, kind: type[Owner]) -> Callable[Facts, Value]:
-        def through(*args: Facts.args, **facts: Facts.kwargs) -> Value:
-            return result_of(lambda: self._method(owner, *args, **facts))
-
-        return through
+    _name(through, method)
+    return through
 
 
-async def told(turning: Turning) -> AsyncGenerator[Event]:
+def stream_door(
+    method: Callable[Concatenate[Owner, Facts], AsyncGenerator[Event]],
+) -> Callable[Concatenate[Owner, Facts], Iterator[Event]]:
+    """The same for a method that gives events; ending the loop over them early cancels the run."""
+
+    def through(owner: Owner, /, *args: Facts.args, **facts: Facts.kwargs) -> Iterator[Event]:
+        events = method(owner, *args, **facts)
+        return events_of(lambda: events)
+
+    _name(through, method)
+    shown = signature(method).replace(return_annotation="Iterator[Event]")
+    vars(through)["__signature__"] = shown
+    return through
+
+
+async def told(
+    make: Callable[[Listener], Coroutine[object, object, Run]],
+) -> AsyncGenerator[Event]:
     """The events of a run as they happen; closing the generator cancels the run."""
     events: asyncio.Queue[Event | None] = asyncio.Queue()
-    run = asyncio.create_task(turning.run(events.put_nowait), name="teamgraph run")
+    run = asyncio.create_task(make(events.put_nowait), name="teamgraph run")
     run.add_done_callback(lambda _: events.put_nowait(None))
     try:
         while (event := await events.get()) is not None:
@@ -85,6 +100,14 @@ def events_of(make: Callable[[], AsyncGenerator[Event]]) -> Iterator[Event]:
     finally:
         elsewhere.end()
     elsewhere.task.result()
+
+
+def _name(through: Callable[..., object], method: Callable[..., object]) -> None:
+    """Show a door under its plain name; what the method says of itself holds for both."""
+    update_wrapper(through, method)
+    through.__name__ = method.__name__.removeprefix("a")
+    place, dot, _ = method.__qualname__.rpartition(".")
+    through.__qualname__ = f"{place}{dot}{through.__name__}"
 
 
 class _Elsewhere(Generic[Value]):

@@ -17,7 +17,7 @@
         ├── NodeError        a node failed
         ├── NoAnswer         every node that could answer was skipped
         ├── BudgetExceeded   the run spent more than the graph allows
-        └── Changed          a run cannot be resumed: its graph is another one now
+        └── Changed          a run cannot be resumed as it is: its graph is another one now
 
 Facts are attributes, the text is one lower-case sentence that names the thing, says what is
 wrong and how to go on.
@@ -127,10 +127,10 @@ class NoModelError(ModelError):
 
 
 class AnswerError(ModelError):
-    """A model answered, but not with what was asked for; asking again may help."""
+    """A model answered, but not with what was asked for; asking again mostly helps."""
 
-    def __init__(self, message: str, *, model: str) -> None:
-        super().__init__(message, model=model, retryable=True)
+    def __init__(self, message: str, *, model: str, retryable: bool = True) -> None:
+        super().__init__(message, model=model, retryable=retryable)
 
 
 class StoreError(TeamgraphError):
@@ -183,11 +183,14 @@ class BudgetExceeded(RunError):
 
 
 class Changed(RunError):
-    """The run cannot be resumed: the graph has changed since, as `differences` tell."""
+    """The run cannot be resumed as it is: its graph has changed, as `differences` tell."""
 
     def __init__(self, differences: Sequence[str], *, run: Run | None = None) -> None:
+        told = "\n".join(differences).replace("\n", "\n  ")
         super().__init__(
-            "the graph has changed since this run began: " + "; ".join(differences), run=run
+            "the graph has changed since this run began; take the change back, or say "
+            f"`reuse_unchanged` to run what was changed and all that follows anew:\n  {told}",
+            run=run,
         )
         self.differences = tuple(differences)
 

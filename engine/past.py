@@ -79,10 +79,14 @@ class Past(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredPast:
-    """The past of a run as its store has it: implements `Past`."""
+    """The past of a run as its store has it: implements `Past`.
+
+    `until` is the number of the last turn before the run: others may come while it goes on.
+    """
 
     store: Store
     key: SessionKey
+    until: int
     under: str = ""
 
     async def run(self, run_id: str) -> Run | None:
@@ -96,7 +100,13 @@ class StoredPast:
 
     async def turns(self, *, last: int | None = None, since: int = 0) -> Sequence[Turn]:
         """See `Past.turns`."""
-        return await self.store.turns(self.key, last=last, since=since)
+        turns = await self.store.turns(self.key, last=last, since=since)
+        later = turns[-1].number - self.until if turns else 0
+        if later > 0:
+            enough = None if last is None else last + later
+            turns = await self.store.turns(self.key, last=enough, since=since)
+            turns = [turn for turn in turns if turn.number <= self.until]
+        return turns
 
     async def summary(self, *, until: int) -> Summary | None:
         """See `Past.summary`."""

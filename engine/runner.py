@@ -6,30 +6,26 @@ of them are views of the same events.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Mapping
 from time import time
-from typing import TypeAlias, cast
+from typing import get_args
 from uuid import uuid4
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
-
 from .casting import Cast, cast_of
-from .doors import Door, events_of, result_of, told
-from .errors import Changed, InputError, NotFound
+from .doors import door, result_of, stream_door, told
+from .errors import InputError
 from .events import Event
+from .forking import Fork
+from .given import State, as_state, check_ids, check_message
 from .graph import Graph
-from .messages import JSON
 from .models import Model
 from .printing import print_events
 from .rendering import Rendering, Scene, render, render_next
+from .resuming import Resuming, Sought
 from .session import Run, SessionInfo, SessionKey, Turn
 from .sessions import Session
-from .stores import MemoryStore, Store
+from .stores import MemoryStore, Policy, Store
 from .turning import Turning
-
-State: TypeAlias = Mapping[str, JSON]
 
 
 class Runner:
@@ -37,14 +33,27 @@ class Runner:
 
     `store` keeps the sessions (default: in memory). `model` answers instead of the models that
     the graph names: a `Model`, or the id of one. Nothing of a run sticks to the runner.
+
+    `busy` says what a run does while another turn of its session is under way: `serialize` waits,
+    `reject` raises `SessionBusy`, `fork` goes on beside it, from the session as it stands. Turns
+    that ran side by side follow each other in the order in which they are finished.
     """
 
-    __slots__ = ("_cast", "_graph", "_model", "_store")
+    __slots__ = ("_busy", "_cast", "_graph", "_model", "_store")
 
     def __init__(
-        self, graph: Graph, *, store: Store | None = None, model: Model | str | None = None
+        self,
+        graph: Graph,
+        *,
+        store: Store | None = None,
+        model: Model | str | None = None,
+        busy: Policy = "serialize",
     ) -> None:
+        if busy not in get_args(Policy):
+            known = ", ".join(get_args(Policy))
+            raise InputError(f"busy: {busy!r} is unknown; take one of {known}")
         self._graph = graph
+        self._busy: Policy = busy
         self._store: Store = MemoryStore() if store is None else store
         self._model = model
         self._cast: Cast | None = None
@@ -72,12 +81,12 @@ class Runner:
 
         Without `session_id` the run is a session of its own. `state` sets keys of
         `session.state`, before what is stored and the graph's defaults. Raises `InputError` for
-        what cannot be run, `NodeError` (or another `RunError`, with `.run`) if the run fails.
+        what cannot be run, `NodeError` (or another `RunError`, with `.run`) if the run fails,
+        `SessionBusy` if the runner is not to wait for another turn of the session.
         """
-        turning = self._turning(message, user_id, session_id, state, run_id)
-        return await turning.run(None)
+        return await self._turning(message, user_id, session_id, state, run_id).run(None)
 
-    async def astream(
+    def astream(
         self,
         message: str,
         *,
@@ -86,74 +95,72 @@ class Runner:
         state: State | None = None,
         run_id: str | None = None,
     ) -> AsyncGenerator[Event]:
-        """Like `arun`, telling events as they happen; closing the stream cancels the run.
+        """Like `run`, telling events as they happen; closing the stream cancels the run.
 
         The last event is `RunFinished`, or says why not; after `RunFailed` its error is raised.
         """
-        turning = self._turning(message, user_id, session_id, state, run_id)
-        async with aclosing(told(turning)) as events:
-            async for event in events:
-                yield event
+        return told(self._turning(message, user_id, session_id, state, run_id).run)
 
     async def aresume(
-        self, run_id: str, *, user_id: str | None = None, session_id: str | None = None
+        self,
+        run_id: str,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        reuse_unchanged: bool = False,
     ) -> Run:
         """Go on with a run that was cut short; finished nodes are not run again.
 
         Without `session_id` the run is looked for in all sessions of the user; no user is one of
         its own, as everywhere. Raises `NotFound`, also for a run of somebody else, `InputError` if
-        it is done, `Changed` if the graph is another one now.
+        it is done, `Changed` if the graph is another one now: with `reuse_unchanged` what was
+        changed since and all that comes after it is run anew instead.
         """
-        return await (await self._taken_up(run_id, user_id, session_id)).run(None)
+        return await self._resuming(run_id, user_id, session_id, reuse_unchanged).run(None)
 
-    async def aresume_stream(
-        self, run_id: str, *, user_id: str | None = None, session_id: str | None = None
+    def aresume_stream(
+        self,
+        run_id: str,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        reuse_unchanged: bool = False,
     ) -> AsyncGenerator[Event]:
-        """Like `aresume`, telling events as `astream` does."""
-        turning = await self._taken_up(run_id, user_id, session_id)
-        async with aclosing(told(turning)) as events:
-            async for event in events:
-                yield event
+        """Like `resume`, telling events as `stream` does."""
+        return told(self._resuming(run_id, user_id, session_id, reuse_unchanged).run)
 
-    def run(
+    async def afork(
         self,
-        message: str,
+        run_id: str,
         *,
+        node: str | None = None,
+        message: str | None = None,
         user_id: str | None = None,
         session_id: str | None = None,
-        state: State | None = None,
-        run_id: str | None = None,
+        into: str | None = None,
     ) -> Run:
-        """`arun` for scripts; works where a loop is running too, as in a notebook."""
-        turning = self._turning(message, user_id, session_id, state, run_id)
-        return result_of(lambda: turning.run(None))
+        """Make a run again from `node` on: a new run, which reuses what does not follow from it.
 
-    def stream(
+        It is of a new session, `into` or one with a fresh id, that begins with the turns which the
+        session had before; `Turn.forked_from` is the old run. Another `message` makes every node
+        anew that may have read the old one: all but loaders of history. So does a change of the
+        graph for the nodes that it concerns. The old run is sought as `resume` does. Raises
+        `NotFound`, or `InputError` if the node is unknown or `into` is there already.
+        """
+        return await self._fork(run_id, node, message, user_id, session_id, into).run(None)
+
+    def afork_stream(
         self,
-        message: str,
+        run_id: str,
         *,
+        node: str | None = None,
+        message: str | None = None,
         user_id: str | None = None,
         session_id: str | None = None,
-        state: State | None = None,
-        run_id: str | None = None,
-    ) -> Iterator[Event]:
-        """`astream` for scripts; ending the loop early cancels the run."""
-        turning = self._turning(message, user_id, session_id, state, run_id)
-        return events_of(lambda: told(turning))
-
-    def resume(
-        self, run_id: str, *, user_id: str | None = None, session_id: str | None = None
-    ) -> Run:
-        """`aresume` for scripts."""
-        return result_of(lambda: self.aresume(run_id, user_id=user_id, session_id=session_id))
-
-    def resume_stream(
-        self, run_id: str, *, user_id: str | None = None, session_id: str | None = None
-    ) -> Iterator[Event]:
-        """`aresume_stream` for scripts."""
-        return events_of(
-            lambda: self.aresume_stream(run_id, user_id=user_id, session_id=session_id)
-        )
+        into: str | None = None,
+    ) -> AsyncGenerator[Event]:
+        """Like `fork`, telling events as `stream` does."""
+        return told(self._fork(run_id, node, message, user_id, session_id, into).run)
 
     def render(
         self,
@@ -169,7 +176,7 @@ class Runner:
         With `session_id` they are those of the next turn of that session; raises `NotFound` if
         there is none.
         """
-        scene = Scene(message, assume or {}, state=_checked(state) or {}, user_id=user_id)
+        scene = Scene(message, assume or {}, state=as_state(state) or {}, user_id=user_id)
         if session_id is None:
             return render(self._graph, scene)
         return result_of(lambda: render_next(self._graph, scene, self._store, session_id))
@@ -178,20 +185,26 @@ class Runner:
         self, user_id: str | None = None, *, limit: int = 20, offset: int = 0
     ) -> list[SessionInfo]:
         """The user's sessions, the one with the latest activity first."""
-        _filled(user_id=user_id)
+        check_ids(user_id=user_id)
         return await self._store.sessions(user_id, limit=limit, offset=offset)
 
     async def adelete_user(self, user_id: str | None) -> int:
         """Delete all sessions of a user, and tell how many there were."""
-        _filled(user_id=user_id)
+        check_ids(user_id=user_id)
         return await self._store.delete_user(user_id)
 
-    sessions = Door(asessions)
-    delete_user = Door(adelete_user)
+    run = door(arun)
+    stream = stream_door(astream)
+    resume = door(aresume)
+    resume_stream = stream_door(aresume_stream)
+    fork = door(afork)
+    fork_stream = stream_door(afork_stream)
+    sessions = door(asessions)
+    delete_user = door(adelete_user)
 
     def session(self, session_id: str, *, user_id: str | None = None) -> Session:
         """One session of the user, to read, name, export or delete; nothing is read yet."""
-        _filled(user_id=user_id, session_id=session_id)
+        check_ids(user_id=user_id, session_id=session_id)
         return Session(SessionKey(user_id, session_id), self._store)
 
     def print_response(
@@ -215,37 +228,40 @@ class Runner:
         run_id: str | None,
     ) -> Turning:
         """A run that is about to be made, if what it was given holds."""
-        if not isinstance(message, str) or not message.strip():  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
-            raise InputError("the message is empty; say something to the team")
-        _filled(user_id=user_id, session_id=session_id, run_id=run_id)
+        check_message(message)
+        check_ids(user_id=user_id, session_id=session_id, run_id=run_id)
+        cast = self._ready()
         turn = Turn(
             run_id=run_id or uuid4().hex,
             input=message,
             graph=self._graph.name,
-            given_state=_checked(state),
+            given_state=as_state(state),
             started=time(),
+            declared=cast.declared,
         )
         key = SessionKey(user_id, session_id or uuid4().hex)
-        return Turning(self._ready(), self._store, key, turn)
+        return Turning(cast, self._store, key, turn, busy=self._busy)
 
-    async def _taken_up(self, run_id: str, user_id: str | None, session_id: str | None) -> Turning:
-        _filled(user_id=user_id, session_id=session_id, run_id=run_id)
-        key = SessionKey(user_id, session_id) if session_id else await self._store.find(run_id)
-        run = await self._store.run(key, run_id) if key and key.user_id == user_id else None
-        if key is None or run is None:
-            raise NotFound(f"there is no run {run_id!r} here; `runs list` shows those there are")
-        if run.status == "done":
-            raise InputError(f"run {run_id!r} is done: there is nothing to resume")
-        parts = self._ready()
-        differences = [
-            f"node {node_id!r} has changed" if node_id in parts.fingerprints else f"no {node_id!r}"
-            for node_id, record in run.records.items()
-            if record.is_final and record.fingerprint != parts.fingerprints.get(node_id)
-        ]
-        if differences:
-            raise Changed(differences, run=run)
-        turn = replace(run.turn, status="running", answer=None, error=None, ended=0.0)
-        return Turning(parts, self._store, key, turn, run.records, resumed=True)
+    def _resuming(
+        self, run_id: str, user_id: str | None, session_id: str | None, reuse_unchanged: bool
+    ) -> Resuming:
+        sought = _sought(run_id, user_id, session_id)
+        return Resuming(self._ready(), self._store, sought, self._busy, reuse_unchanged)
+
+    def _fork(
+        self,
+        run_id: str,
+        node: str | None,
+        message: str | None,
+        user_id: str | None,
+        session_id: str | None,
+        into: str | None,
+    ) -> Fork:
+        if message is not None:
+            check_message(message)
+        check_ids(into=into)
+        sought = _sought(run_id, user_id, session_id)
+        return Fork(self._ready(), self._store, sought, node, message, into)
 
     def _ready(self) -> Cast:
         # Two threads may both make it: they make the same.
@@ -254,24 +270,6 @@ class Runner:
         return self._cast
 
 
-def _filled(**ids: str | None) -> None:
-    for name, value in ids.items():
-        if value == "":
-            raise InputError(f"{name} is empty; leave it out where there is none")
-        if value is not None and not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
-            # 3 and "3" would be two users in one store, and one user in another.
-            raise InputError(f"{name} is {value!r}, and ids are texts; give {str(value)!r}")
-
-
-def _checked(state: State | None) -> State | None:
-    """The state as it comes back from any store; a copy, so that the caller's stays his."""
-    if state is None:
-        return None
-    if not isinstance(state, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
-        raise InputError(f"the state is a {type(state).__name__}; give a mapping of keys to values")
-    try:
-        return cast("State", to_jsonable_python(dict(state)))
-    except (PydanticSerializationError, ValueError) as error:
-        raise InputError(
-            f"the state cannot be kept as JSON: {error}; use text, numbers, lists and mappings"
-        ) from error
+def _sought(run_id: str, user_id: str | None, session_id: str | None) -> Sought:
+    check_ids(user_id=user_id, session_id=session_id, run_id=run_id)
+    return Sought(run_id, user_id, session_id)

@@ -146,7 +146,9 @@ class Turn:
 
     `number` counts the completed turns of the session from 1 and is 0 until the turn is done.
     `answer` is the text that the user was told, None until there is one. `given_state` is the
-    state that the caller passed to the run.
+    state that the caller passed to the run. `declared` is the hash of all that the graph declares,
+    under which the store keeps it. `forked_from` is the id of the run whose records this one began
+    with, if it is a fork.
     """
 
     run_id: str
@@ -160,6 +162,8 @@ class Turn:
     given_state: Mapping[str, JSON] | None = None
     started: float = 0.0
     ended: float = 0.0
+    declared: str = ""
+    forked_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +186,34 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a finished run does to its session: keys that it sets, merged one by one."""
+    """What a finished run does to its session: keys that it sets, merged one by one.
+
+    `turns` is how many turns the session had when the run began: a summary counts only if no other
+    turn came in between, since it does not tell of that one. None if it counts in any case.
+    """
 
     state: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     node_states: Mapping[str, Mapping[str, JSON]] = field(
         default_factory=dict[str, "Mapping[str, JSON]"]
     )
     summary: Summary | None = None
+    turns: int | None = None
+
+    @classmethod
+    def of(cls, turn: Turn, records: Iterable[Record]) -> Change:
+        """The keys that a run sets: those it was given, then those of its nodes."""
+        state: dict[str, JSON] = dict(turn.given_state or {})
+        node_states: dict[str, Mapping[str, JSON]] = {}
+        for record in records:
+            if record.session_state:
+                state.update(record.session_state)
+            if record.state is not None:
+                node_states[record.node] = record.state
+        return cls(state, node_states)
+
+    def summary_at(self, number: int) -> Summary | None:
+        """The summary, if it counts for the turn that has this number."""
+        return self.summary if self.turns in (None, number - 1) else None
 
 
 @dataclass(frozen=True, slots=True)

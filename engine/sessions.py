@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
-from .doors import Door
+from .doors import door
 from .errors import InputError, NotFound
 from .messages import JSON, NO_USAGE, Message, Usage
+from .paging import every
 from .session import Change, Head, Record, Run, SessionKey, Summary, Turn
 from .stores import Store
 
 VERSION = 1
-PAGE = 100
-"""Runs that are read at once where all of them count."""
 Fact = TypeVar("Fact")
 
 
@@ -160,27 +160,24 @@ class Session:
         if exported.name is not None:
             await self.store.rename(self.key, exported.name)
 
-    head = Door(ahead)
-    history = Door(ahistory)
-    messages = Door(amessages)
-    runs = Door(aruns)
-    run = Door(arun)
-    summary = Door(asummary)
-    state = Door(astate)
-    name = Door(aname)
-    rename = Door(arename)
-    metrics = Door(ametrics)
-    delete = Door(adelete)
-    delete_run = Door(adelete_run)
-    export = Door(aexport)
-    restore = Door(arestore)
+    head = door(ahead)
+    history = door(ahistory)
+    messages = door(amessages)
+    runs = door(aruns)
+    run = door(arun)
+    summary = door(asummary)
+    state = door(astate)
+    name = door(aname)
+    rename = door(arename)
+    metrics = door(ametrics)
+    delete = door(adelete)
+    delete_run = door(adelete_run)
+    export = door(aexport)
+    restore = door(arestore)
 
     async def _all_runs(self) -> list[Turn]:
         await self.ahead()
-        turns: list[Turn] = []
-        while page := await self.store.runs(self.key, limit=PAGE, offset=len(turns)):
-            turns += page
-        return turns
+        return [turn async for turn in every(partial(self.store.runs, self.key))]
 
     def _not_found(self) -> NotFound:
         user, named = self.key.user_id, repr(self.key.session_id)

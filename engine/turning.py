@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import time
 from typing import TypeVar
@@ -15,20 +15,22 @@ from .asking import Spent
 from .attempt import told
 from .casting import Cast
 from .context import Input, SessionView
+from .difference import differences
 from .errors import (
     BudgetExceeded,
+    Changed,
     NoAnswer,
     NodeError,
     RunError,
 )
 from .events import Listener, RunCancelled, RunFailed, RunFinished, RunStarted, Teller
-from .messages import JSON
 from .nesting import run_inside
+from .outdated import changed, outdated, reopened
 from .past import StoredPast
 from .scheduler import drive
 from .session import Change, Head, Record, Run, RunStatus, SessionKey, Turn
 from .sight import Sight
-from .stores import Lease, Store
+from .stores import Lease, Policy, Store
 from .views import Fields, RunView, Scenery
 from .visit import Visitor
 from .voice import Voice
@@ -38,40 +40,66 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Turning:
-    """A run that is about to be made, or taken up again from `records`."""
+    """A run that is about to be made, or taken up again if it is `resumed`.
+
+    `records` are those of another run that it begins with, already taken for its own. `busy` says
+    what happens while another turn of the session is under way. With `reuse_unchanged` a run is
+    taken up also if its graph has changed: what was changed and all that follows is done anew.
+    """
 
     cast: Cast
     store: Store
     key: SessionKey
     turn: Turn
-    records: Mapping[str, Record] = field(default_factory=dict[str, Record])
+    records: Sequence[Record] = ()
     resumed: bool = False
+    busy: Policy = "serialize"
+    reuse_unchanged: bool = False
 
     async def run(self, listener: Listener | None) -> Run:
         """Make the run; raises what ended it, after that was kept and told."""
         tell = Teller(self.turn.run_id, self.key.session_id, listener)
-        lease = await self.store.begin(self.key, self.turn)
+        lease = await self.store.begin(self.key, self.turn, policy=self.busy)
         try:
-            return await _Turn(await self._as_it_stands(), tell, lease).run()
+            if self.cast.declared not in self.cast.kept_texts:
+                await self.keep_texts(self.cast.declared, self.cast.facts)
+            return await _Turn(self, tell, lease, await self._earlier(lease)).run()
         except BaseException:  # a run that came to its end has given the session free itself
             await _undisturbed(self.store.release(lease))
             raise
 
-    async def _as_it_stands(self) -> Turning:
-        """The run with the records that are there now that the session is ours.
+    async def keep_texts(self, name: str, texts: Mapping[str, str]) -> None:
+        """Keep under their hash the texts that records and turns only refer to, once."""
+        await self.store.keep_prompt(name, texts)
+        self.cast.kept_texts.add(name)
 
-        Somebody else may have taken it further while we waited for the session.
+    async def _earlier(self, lease: Lease) -> Mapping[str, Record]:
+        """The records that are there now that the session is ours.
+
+        Somebody else may have taken the run further while we waited for the session. Records that
+        are done anew are kept as such first: whatever ends this try, the next one knows.
         """
         run = await self.store.run(self.key, self.turn.run_id) if self.resumed else None
-        return self if run is None else replace(self, records=run.records)
+        earlier = dict(run.records) if run is not None else {}
+        rewritten = list(self.records)
+        if run is not None and (paths := changed(self.cast, earlier)):
+            if not self.reuse_unchanged:
+                raise Changed(await differences(self.cast, self.store, run, paths), run=run)
+            anew = outdated(self.cast, earlier, paths)
+            rewritten = reopened(earlier, anew, "the graph was changed since")
+        if rewritten:
+            await self.store.put(lease, rewritten)
+        return earlier | {record.node: record for record in rewritten}
 
 
 class _Turn:
     """A run under way: the session is ours."""
 
-    __slots__ = ("_kept", "_lease", "_of", "_state", "_tell", "_visitor", "_voice")
+    __slots__ = ("_earlier", "_kept", "_lease", "_of", "_state", "_tell", "_visitor", "_voice")
 
-    def __init__(self, of: Turning, tell: Teller, lease: Lease) -> None:
+    def __init__(
+        self, of: Turning, tell: Teller, lease: Lease, earlier: Mapping[str, Record]
+    ) -> None:
         self._of = of
         self._tell = tell
         self._lease = lease
@@ -79,6 +107,7 @@ class _Turn:
         given = of.turn.given_state or {}
         # Copies, since what nodes are given they could change.
         self._state = {**deepcopy(dict(graph.state)), **head.state, **deepcopy(dict(given))}
+        self._earlier = earlier
         self._kept: dict[str, Record] = {}
         self._voice = Voice(graph.answering, tell)
         self._visitor = Visitor(
@@ -87,14 +116,14 @@ class _Turn:
                 cast=of.cast,
                 scenery=self._scenery(head),
                 head=head,
-                past=StoredPast(of.store, of.key),
+                past=StoredPast(of.store, of.key, until=head.turns),
                 voice=self._voice,
                 found=self._state,
             ),
             tell=tell,
             voice=self._voice,
             spent=Spent(graph),
-            earlier=dict(of.records),
+            earlier=dict(earlier),
             store=self._keep,
             enter=run_inside,
         )
@@ -128,7 +157,7 @@ class _Turn:
         return await self._finish(self._voice.text)
 
     async def _finished_before(self) -> dict[str, Record]:
-        for record in self._of.records.values():
+        for record in self._earlier.values():
             self._visitor.spent.count(record.usage)
             if record.is_final:
                 self._kept[record.node] = record
@@ -152,7 +181,10 @@ class _Turn:
         """Move the session on; a cancellation that comes now comes too late."""
         records = self._in_order()
         turn = self._ended("done", answer=answer)
-        change = self._change(records, turn.ended)
+        written = self._visitor.summary
+        summary = written and replace(written, updated=turn.ended)
+        change = Change.of(turn, records.values())
+        change = replace(change, summary=summary, turns=self._lease.head.turns)
         turn = await _undisturbed(self._of.store.finish(self._lease, turn, change))
         return Run(self._of.key, turn, records)
 
@@ -178,17 +210,6 @@ class _Turn:
             ended=time(),
         )
 
-    def _change(self, records: Mapping[str, Record], ended: float) -> Change:
-        state: dict[str, JSON] = dict(self._of.turn.given_state or {})
-        node_states: dict[str, Mapping[str, JSON]] = {}
-        for node_id, record in records.items():
-            if record.session_state:
-                state.update(record.session_state)
-            if record.state is not None:
-                node_states[node_id] = record.state
-        summary = self._visitor.summary and replace(self._visitor.summary, updated=ended)
-        return Change(state=state, node_states=node_states, summary=summary)
-
     def _in_order(self) -> dict[str, Record]:
         return {path: self._kept[path] for path in self._of.cast.paths() if path in self._kept}
 
@@ -196,10 +217,9 @@ class _Turn:
         of = self._of
         for record in records:
             for exchange in record.exchanges:
-                if exchange.prompt_hash not in of.cast.kept_prompts:
+                if exchange.prompt_hash not in of.cast.kept_texts:
                     sources = of.cast.at(record.node).graph.prompts.sources(exchange.prompt)
-                    await of.store.keep_prompt(exchange.prompt_hash, sources)
-                    of.cast.kept_prompts.add(exchange.prompt_hash)
+                    await of.keep_texts(exchange.prompt_hash, sources)
         await of.store.put(self._lease, records)
         for record in records:
             self._kept[record.node] = record

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from time import time
 from typing import Literal
 
@@ -26,6 +27,7 @@ from .views import text_of
 from .voice import Voice
 
 NO_MODEL = ModelSpec(id="none")
+NOTHING = Result(None)
 
 
 @dataclass(slots=True)
@@ -64,8 +66,9 @@ class Visitor:
 
     def skip(self, node_id: str, because: str) -> Record:
         """Tell that the node does not run."""
-        record = self._record(Visit(node_id, {}), "skipped", because=because)
-        self.tell(NodeSkipped, node_id, 1, because, replayed=False)
+        visit = Visit(node_id, {}, attempt=self._attempts(node_id) + 1)
+        record = self._record(visit, "skipped", because=because)
+        self.tell(NodeSkipped, node_id, visit.attempt, because, replayed=False)
         self.voice.settle(record)
         return record
 
@@ -115,14 +118,11 @@ class Visitor:
 
     async def visit(self, node_id: str, records: Mapping[str, Record]) -> Record:
         """Attempt the node with each of its models until an attempt holds."""
-        node, visit = self.cast.graph.nodes[node_id], Visit(node_id, records, started=time())
-        if (before := self.earlier.get(node_id)) is not None:
-            visit.attempt = before.attempt
+        node = self.cast.graph.nodes[node_id]
+        visit = Visit(node_id, records, self._attempts(node_id), started=time())
         error: Exception = InputError("nothing was attempted")
         for spec in self.cast.models.get(node_id, (NO_MODEL,)):
-            made = 0
-            while True:
-                made += 1
+            for made in count(1):  # pragma: no branch - it has no end
                 visit.attempt += 1
                 self.tell(NodeStarted, node_id, visit.attempt, node.kind)
                 try:
@@ -137,6 +137,10 @@ class Visitor:
             if not isinstance(error, ModelError | TimeoutError) or self.voice.has_told(node_id):
                 break
         return self._gave_up(node, visit, error)
+
+    def _attempts(self, node_id: str) -> int:
+        """How many attempts earlier tries of the run have made: what comes now counts on."""
+        return before.attempt if (before := self.earlier.get(node_id)) else 0
 
     def _wait(self, node: Node, made: int, error: Exception, visit: Visit) -> float | None:
         """Tell that another attempt follows, and when; None if there is none.
@@ -276,9 +280,6 @@ class Visitor:
             past=context.past,
         )
         return Caller(toolbox, seen, state, visit.node_id, visit.attempt, self.tell)
-
-
-NOTHING = Result(None)
 
 
 async def _run(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Self
 
 from pydantic import PrivateAttr, model_validator
@@ -23,6 +22,8 @@ from engine import (
     Runner,
     Session,
     Summary,
+    door,
+    stream_door,
 )
 
 from .options import Options, objects
@@ -62,17 +63,6 @@ class Assistant(Options):
             return self._runner
         return Runner(self._graph, store=MemoryStore(), model=self._asked())
 
-    def run(
-        self,
-        message: str,
-        *,
-        user_id: str | None = None,
-        session_id: str | None = None,
-        state: Mapping[str, JSON] | None = None,
-    ) -> Run:
-        """Answer a message; see `Runner.run`."""
-        return self.runner.run(message, **self._whose(user_id, session_id), state=state)
-
     async def arun(
         self,
         message: str,
@@ -81,21 +71,10 @@ class Assistant(Options):
         session_id: str | None = None,
         state: Mapping[str, JSON] | None = None,
     ) -> Run:
-        """`run` where a loop is running."""
+        """Answer a message; see `Runner.run`."""
         return await self.runner.arun(message, **self._whose(user_id, session_id), state=state)
 
-    def stream(
-        self,
-        message: str,
-        *,
-        user_id: str | None = None,
-        session_id: str | None = None,
-        state: Mapping[str, JSON] | None = None,
-    ) -> Iterator[Event]:
-        """The same, told as it happens; see `Runner.stream`."""
-        return self.runner.stream(message, **self._whose(user_id, session_id), state=state)
-
-    async def astream(
+    def astream(
         self,
         message: str,
         *,
@@ -103,11 +82,11 @@ class Assistant(Options):
         session_id: str | None = None,
         state: Mapping[str, JSON] | None = None,
     ) -> AsyncGenerator[Event]:
-        """`stream` where a loop is running; closing it cancels the run."""
-        whose = self._whose(user_id, session_id)
-        async with aclosing(self.runner.astream(message, **whose, state=state)) as events:
-            async for event in events:
-                yield event
+        """The same, told as it happens; closing it cancels the run. See `Runner.stream`."""
+        return self.runner.astream(message, **self._whose(user_id, session_id), state=state)
+
+    run = door(arun)  # type: ignore[pydantic-field]  # a method
+    stream = stream_door(astream)  # type: ignore[pydantic-field]  # a method
 
     def print_response(
         self,

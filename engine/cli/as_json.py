@@ -11,7 +11,7 @@ from ..errors import Problem
 from ..messages import JSON, Message
 from ..plan import Edge
 from ..rendering import RenderedNode, RenderedPrompt, Rendering
-from ..session import Head, Record, Run, SessionInfo, Turn
+from ..session import Head, Record, Run, SessionInfo, SessionKey, Turn
 from ..sessions import Metrics
 
 
@@ -35,6 +35,7 @@ def records_as_json(run: Run, node_ids: Collection[str], *, prompts: bool) -> di
         "input": run.input,
         "graph": run.turn.graph,
         "number": run.turn.number,
+        "forked_from": run.turn.forked_from,
         "nodes": nodes,
         "usage": _plain(run.usage),
         "duration": run.duration,
@@ -43,9 +44,10 @@ def records_as_json(run: Run, node_ids: Collection[str], *, prompts: bool) -> di
     }
 
 
-def turn_as_json(session_id: str, turn: Turn) -> dict[str, JSON]:
+def turn_as_json(key: SessionKey, turn: Turn) -> dict[str, JSON]:
     """A turn with every field that it has, and the session that it belongs to."""
-    return {"session_id": session_id, **cast("dict[str, JSON]", _plain(turn))}
+    turn_facts = cast("dict[str, JSON]", _plain(turn))
+    return {"session_id": key.session_id, "user_id": key.user_id, **turn_facts}
 
 
 def info_as_json(info: SessionInfo) -> dict[str, JSON]:

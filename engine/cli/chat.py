@@ -13,10 +13,9 @@ from uuid import uuid4
 
 import typer
 
-from ..errors import InputError, NotFound, RunError
+from ..errors import InputError, NotFound, RunError, SessionBusy
 from ..events import Event
-from ..runner import Runner
-from ..session import SessionInfo
+from ..session import SessionInfo, SessionKey
 from ..stores import Store
 from .command import command
 from .failure import report
@@ -76,16 +75,16 @@ def chat(graph: GraphFile, reading: Reading, means: Means, talking: Talking) -> 
     session, turns = talking.found(means)
     so_far = f" with {counted(turns, 'turn')} so far" if talking.last else ""
     note(f"session {session}{so_far}; Ctrl-D ends", Tone.QUIET)
-    way = Way.of(graph, talking.user, reading, means)
+    way = Way.of(graph, reading, means)
     for message in _messages():
 
         def events(store: Store, message: str = message) -> AsyncGenerator[Event]:
-            return Runner(declared, store=store, model=means.model).astream(
+            return means.runner(declared, store).astream(
                 message, user_id=talking.user, session_id=session
             )
 
         _answer(events, means, way)
-    note(f"go on with: {way.to_session(session)}", Tone.QUIET)
+    note(f"go on with: {way.to_session(SessionKey(talking.user, session))}", Tone.QUIET)
 
 
 def _answer(events: Callable[[Store], AsyncGenerator[Event]], means: Means, way: Way) -> None:
@@ -93,7 +92,7 @@ def _answer(events: Callable[[Store], AsyncGenerator[Event]], means: Means, way:
     with suppress(KeyboardInterrupt):  # it ends the turn, not the talk
         try:
             make(events, means, written, way)
-        except RunError as error:
+        except (RunError, SessionBusy) as error:
             report(error)
     if written.broken is not None:
         raise written.broken

@@ -13,8 +13,9 @@ from typing import Annotated, TextIO, TypeAlias
 import typer
 
 from ..graph import Graph
+from ..runner import Runner
 from ..settings import make_importable, settings_of
-from ..stores import SkippedSession, Store, TinyDBStore, TornTail
+from ..stores import Policy, SkippedSession, Store, TinyDBStore, TornTail
 from .screen import Tone, note
 
 DEFAULT_STORE = Path(".teamgraph")
@@ -124,7 +125,8 @@ class Storing:
 
     def words(self) -> list[str]:
         """The same options as words of a command."""
-        return ["--store", str(self.store)] if self.store is not None else []
+        named = self.store is not None or os.environ.get("TEAMGRAPH_STORE")
+        return ["--store", str(self.folder)] if named else []
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,18 @@ class Modelling:
 
 @dataclass(frozen=True)
 class Means(Storing, Modelling):
-    """What a run is made with: where it is kept, and which model answers."""
+    """What a run is made with: where it is kept, which model answers, whether it waits."""
+
+    busy: Annotated[
+        Policy,
+        typer.Option(
+            help="While another turn of the session is under way: wait, fail, or go on beside it."
+        ),
+    ] = "serialize"
+
+    def runner(self, graph: Graph, store: Store) -> Runner:
+        """What runs the graph with these means."""
+        return Runner(graph, store=store, model=self.model, busy=self.busy)
 
     def words(self) -> list[str]:
         """The same options as words of a command."""

@@ -20,7 +20,7 @@ _ABOUT = {
     "draw": "Draw a graph: Mermaid, SVG or PNG.",
     "schema": "Print the JSON Schema of graph files, for completion in editors.",
     "sessions": "List, show, search, rename, export, import and delete sessions.",
-    "runs": "List runs, show what each node did, take up one that was cut short, delete one.",
+    "runs": "List runs, show what each node did, take up those cut short, fork one, delete one.",
 }
 
 

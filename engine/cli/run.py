@@ -14,7 +14,6 @@ import typer
 from ..errors import InputError
 from ..events import Event
 from ..messages import JSON
-from ..runner import Runner
 from ..stores import Store
 from .command import command
 from .options import AsJson, GraphFile, Means, Reading, Session, User
@@ -73,13 +72,11 @@ def run(
     written = Written(stream=answering.stream, is_quiet=answering.json)
 
     def events(store: Store) -> AsyncGenerator[Event]:
-        return Runner(declared, store=store, model=means.model).astream(
+        return means.runner(declared, store).astream(
             text, user_id=turning.user, session_id=turning.session, state=state
         )
 
-    finish(
-        events, means, written, Way.of(graph, turning.user, reading, means), as_json=answering.json
-    )
+    finish(events, means, written, Way.of(graph, reading, means), as_json=answering.json)
 
 
 def said(message: str) -> str:

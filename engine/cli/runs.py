@@ -1,10 +1,10 @@
-"""`teamgraph runs`: which there are, what each node did, taking one up again, deleting one."""
+"""`teamgraph runs`: which there are, what each node did, deleting one; the rest is in `again`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,34 +12,21 @@ from typing import Annotated
 import typer
 
 from ..errors import NotFound, closest
-from ..events import Event
-from ..runner import Runner
 from ..session import Run, SessionKey, Turn
-from ..stores import Store
+from .again import fork, resume
 from .as_json import records_as_json, turn_as_json
 from .command import command
 from .consent import Yes, make_sure
 from .opened import session_named
-from .options import AsJson, Limit, Means, Offset, Reading, Session, Storing, User
+from .options import AsJson, Page, Reading, Storing
+from .owner import Owner
 from .screen import Tone, note, print_json, print_pages, print_rows, when
 from .sources import Kept, Today, differences_told, kept_as_json, kept_of, sources_told
 from .telling import run_told
-from .turn import Way, Written, finish
 
 app = typer.Typer(no_args_is_help=True)
 
-_PAGE = 100
-"""Sessions that are looked through at once."""
-
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run.", show_default=False)]
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whose runs, and of which session."""
-
-    user: User = None
-    session: Session = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,25 +64,37 @@ class Looking:
 
 @app.callback()
 def runs() -> None:
-    """List runs, show what each node did, take up one that was cut short, delete one."""
+    """List runs, show what each node did, take up those cut short, fork one, delete one."""
 
 
 @command(app, "list")
 def list_runs(
-    owner: Owner, storing: Storing, *, limit: Limit = 20, offset: Offset = 0, json: AsJson = False
+    owner: Owner,
+    storing: Storing,
+    *,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Only those that are not done.")
+    ] = False,
+    page: Page,
+    json: AsJson = False,
 ) -> None:
     """List the runs of a session, or of all sessions of a user, the newest first.
 
     Without --user these are the runs that belong to no user.
     """
-    found = asyncio.run(_listed(owner, storing, limit=limit, offset=offset))
+    look = _unfinished if unfinished else _listed
+    found = asyncio.run(look(owner, storing, page))
     if json:
-        print_json([turn_as_json(session, turn) for session, turn in found])
+        print_json([turn_as_json(key, turn) for key, turn in found])
     elif found:
         heads = ("run", "session", "status", "started", "message")
-        print_rows(heads, [_row(session, turn) for session, turn in found])
+        print_rows(heads, [_row(key, turn) for key, turn in found])
     else:
         note(f"there are no such runs in {storing.folder}; they may be another user's (--user)")
+    if found and unfinished and not json:
+        whose = [] if owner.user is None else ["--user", owner.user]
+        command = ["runs", "resume", "--all", "--graph", "GRAPH", *storing.words(), *whose]
+        note(f"take them up: {shlex.join(['teamgraph', *command])}", Tone.QUIET)
 
 
 @command(app)
@@ -122,34 +121,8 @@ def show(run: RunId, owner: Owner, looking: Looking, reading: Reading, storing: 
     print_pages("\n".join(parts))
 
 
-@command(app)
-def resume(
-    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="The run.", show_default=False)],
-    graph: Annotated[
-        Path,
-        typer.Option(metavar="GRAPH", help="The graph that it is a run of.", show_default=False),
-    ],
-    reading: Reading,
-    owner: Owner,
-    means: Means,
-    *,
-    json: AsJson = False,
-) -> None:
-    """Take up a run that failed or was cut short; what is done is not done again."""
-    declared = reading.graph(graph)
-    means.settle()
-
-    async def events(store: Store) -> AsyncGenerator[Event]:
-        key = await _key(run_id, owner, store)
-        user, session = key or (owner.user, owner.session)
-        runner = Runner(declared, store=store, model=means.model)
-        resumed = runner.aresume_stream(run_id, user_id=user, session_id=session)
-        async with aclosing(resumed) as told:
-            async for event in told:
-                yield event
-
-    way = Way.of(graph, owner.user, reading, means)
-    finish(events, means, Written(stream=True, is_quiet=json), way, as_json=json)
+command(app)(resume)
+command(app)(fork)
 
 
 @command(app)
@@ -163,7 +136,7 @@ def delete(
 
     async def find() -> SessionKey | None:
         async with storing.open() as store:
-            return await _own_key(run, owner, store)
+            return await owner.own(run, store)
 
     async def write(key: SessionKey) -> bool:
         async with storing.open() as store:
@@ -181,28 +154,34 @@ def delete(
         note(f"run {run} of {session_named(key)} is deleted", Tone.GOOD)
 
 
-async def _listed(
-    owner: Owner, storing: Storing, *, limit: int, offset: int
-) -> Sequence[tuple[str, Turn]]:
+async def _unfinished(
+    owner: Owner, storing: Storing, page: Page
+) -> Sequence[tuple[SessionKey, Turn]]:
+    async with storing.open() as store:
+        found = await owner.unfinished(store)
+    return found[page.offset : page.offset + page.limit]
+
+
+async def _listed(owner: Owner, storing: Storing, page: Page) -> Sequence[tuple[SessionKey, Turn]]:
     async with storing.open() as store:
         if owner.session is not None:
             key = SessionKey(owner.user, owner.session)
-            turns = await store.runs(key, limit=limit, offset=offset)
-            return [(owner.session, turn) for turn in turns]
+            turns = await store.runs(key, limit=page.limit, offset=page.offset)
+            return [(key, turn) for turn in turns]
         # The newest runs of a user lie in the newest sessions, so no more of those can matter.
-        enough = limit + offset
+        enough = page.limit + page.offset
         found = [
-            (info.key.session_id, turn)
+            (info.key, turn)
             for info in await store.sessions(owner.user, limit=enough)
             for turn in await store.runs(info.key, limit=enough)
         ]
     found.sort(key=lambda pair: pair[1].started, reverse=True)
-    return found[offset:enough]
+    return found[page.offset : enough]
 
 
 async def _found(run_id: str, owner: Owner, storing: Storing) -> Run:
     async with storing.open() as store:
-        key = await _key(run_id, owner, store)
+        key = await owner.anywhere(run_id, store)
         run = await store.run(key, run_id) if key is not None else None
     if run is None:
         raise _no_run(run_id, storing)
@@ -220,29 +199,5 @@ def _no_run(run_id: str, storing: Storing) -> NotFound:
     )
 
 
-async def _key(run_id: str, owner: Owner, store: Store) -> SessionKey | None:
-    """The session of a run: the one that is named, or wherever it is; only a named user's."""
-    if owner.session is None and owner.user is None:
-        return await store.find(run_id)
-    return await _own_key(run_id, owner, store)
-
-
-async def _own_key(run_id: str, owner: Owner, store: Store) -> SessionKey | None:
-    """The session of a run if it is the owner's; no user is an owner too."""
-    if owner.session is not None:
-        return SessionKey(owner.user, owner.session)
-    key = await store.find(run_id)
-    if key is None or key.user_id == owner.user:
-        return key
-    # A session that was exported and imported again may be there for two users.
-    looked_at = 0
-    while page := await store.sessions(owner.user, limit=_PAGE, offset=looked_at):
-        for info in page:
-            if await store.run(info.key, run_id) is not None:
-                return info.key
-        looked_at += len(page)
-    return None
-
-
-def _row(session_id: str, turn: Turn) -> Sequence[str]:
-    return (turn.run_id, session_id, turn.status, when(turn.started), turn.input)
+def _row(key: SessionKey, turn: Turn) -> Sequence[str]:
+    return (turn.run_id, key.session_id, turn.status, when(turn.started), turn.input)

@@ -84,7 +84,7 @@ def show(
                 "user_id": user,
                 **head_as_json(found.head),
                 "metrics": metrics_as_json(found.metrics),
-                "turns": [turn_as_json(session, turn) for turn in found.turns],
+                "turns": [turn_as_json(key, turn) for turn in found.turns],
             }
         )
         return
@@ -121,7 +121,7 @@ def search(
 
     hits = asyncio.run(read())
     if json:
-        print_json([turn_as_json(hit.key.session_id, hit.turn) for hit in hits])
+        print_json([turn_as_json(hit.key, hit.turn) for hit in hits])
     elif hits:
         rows = [_hit(hit, text) for hit in hits]
         print_rows(("session", "turn", "started", "who", "said"), rows)

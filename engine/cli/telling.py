@@ -24,6 +24,7 @@ def _head(run: Run) -> str:
             "session": run.session_id,
             "user": run.user_id,
             "graph": run.turn.graph,
+            "forked from": run.turn.forked_from,
             "status": run.status,
             "error": run.turn.error,
             "turn": run.turn.number or None,

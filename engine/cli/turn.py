@@ -10,15 +10,16 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import RunError
+from ..errors import Changed, RunError
 from ..events import Answer, Event, RunFinished, RunStarted, RunWaiting, Token
-from ..session import Run
+from ..session import Run, SessionKey
 from ..stores import Store
 from .as_json import run_as_json
 from .options import Means, Reading, Storing
 from .progress import Progress
 from .screen import Tone, harmless, note, print_json
 
+REUSE = "--reuse-unchanged"
 Events = Callable[[Store], AsyncGenerator[Event]]
 
 
@@ -30,20 +31,23 @@ class Way:
     words: tuple[str, ...]
 
     @classmethod
-    def of(cls, graph: Path, user: str | None, reading: Reading, means: Means) -> Way:
+    def of(cls, graph: Path, reading: Reading, means: Means) -> Way:
         """The way back to what is done with these options."""
-        whose = [] if user is None else ["--user", user]
-        return cls(graph, (*reading.words(), *means.words(), *whose))
+        return cls(graph, (*reading.words(), *means.words()))
 
-    def to_run(self, run_id: str, session_id: str) -> str:
-        """The command that takes a run up again."""
+    def to_run(self, run_id: str, key: SessionKey, *more: str) -> str:
+        """The command that takes a run up again, with `more` options."""
         command = ("runs", "resume", run_id, "--graph", str(self.graph))
-        return shlex.join(["teamgraph", *command, *self.words, "--session", session_id])
+        return self._command(*command, *more, key=key)
 
-    def to_session(self, session_id: str) -> str:
+    def to_session(self, key: SessionKey) -> str:
         """The command that talks on in a session."""
-        command = ("teamgraph", "chat", str(self.graph))
-        return shlex.join([*command, *self.words, "--session", session_id])
+        return self._command("chat", str(self.graph), key=key)
+
+    def _command(self, *words: str, key: SessionKey) -> str:
+        whose = [] if key.user_id is None else ["--user", key.user_id]
+        command = ("teamgraph", *words, *self.words, *whose, "--session", key.session_id)
+        return shlex.join(command)
 
 
 class Written:
@@ -89,7 +93,7 @@ class Written:
             self.broken = error
 
 
-def finish(events: Events, storing: Storing, written: Written, way: Way, *, as_json: bool) -> None:
+def finish(events: Events, storing: Storing, written: Written, way: Way, *, as_json: bool) -> Run:
     """Make the run to its end, and with `as_json` print it, also one that failed."""
     try:
         run = make(events, storing, written, way)
@@ -101,6 +105,7 @@ def finish(events: Events, storing: Storing, written: Written, way: Way, *, as_j
         print_json(run_as_json(run))
     if written.broken is not None:
         raise written.broken
+    return run
 
 
 def make(events: Events, storing: Storing, written: Written, way: Way) -> Run:
@@ -109,7 +114,7 @@ def make(events: Events, storing: Storing, written: Written, way: Way) -> Run:
     try:
         return asyncio.run(turn.make(events, storing))
     except RunError as error:
-        for line in turn.way():
+        for line in turn.way(error):
             error.add_note(line)
         raise
     except KeyboardInterrupt:
@@ -156,7 +161,13 @@ class _Turn:
         self._written.close()
         self._progress.close()
 
-    def way(self) -> list[str]:
+    def way(self, error: RunError | None = None) -> list[str]:
         """How the run is taken up again, if it began and has not come to its end."""
+        if isinstance(error, Changed) and error.run is not None:
+            run = error.run
+            return [f"take it up: {self._way.to_run(run.run_id, run.key, REUSE)}"]
         began = self._began
-        return [f"take it up: {self._way.to_run(began.run_id, began.session_id)}"] if began else []
+        if began is None:
+            return []
+        key = SessionKey(began.user_id, began.session_id)
+        return [f"take it up: {self._way.to_run(began.run_id, key)}"]

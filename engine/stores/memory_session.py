@@ -75,10 +75,10 @@ class MemorySession:
             self.done.append(run_id)
             self.state.update(state)
             self.node_states.update(node_states)
-            if change.summary is not None:
-                if change.summary.covers not in self.summaries:
-                    insort(self.covers, change.summary.covers)
-                self.summaries[change.summary.covers] = change.summary
+            if (summary := change.summary_at(number)) is not None:
+                if summary.covers not in self.summaries:
+                    insort(self.covers, summary.covers)
+                self.summaries[summary.covers] = summary
         return turn
 
     def delete_run(self, run_id: str) -> bool:

@@ -46,7 +46,8 @@ class Store(Protocol):
         """Take the session for a run, and note the run as running.
 
         A run that is already there (it is taken up again) keeps its records. While a lease is
-        held, `serialize` waits for it, `reject` raises `SessionBusy`, `fork` goes on beside it.
+        held, `serialize` waits for it, `reject` raises `SessionBusy`, `fork` goes on beside it:
+        turns are numbered as they are finished, and state is merged key by key.
         Raises `InputError` if a run of this id is there and done.
         """
         ...
@@ -62,7 +63,8 @@ class Store(Protocol):
         """Close the run and give the session free; if the turn is done, the session moves.
 
         The turn comes back as it was kept, with its number. Only a turn that is done gets one,
-        and only then `change` counts. Raises `Conflict` if the lease is no longer valid.
+        and only then `change` counts, its summary as `Change.summary_at` says. Raises `Conflict`
+        if the lease is no longer valid.
         """
         ...
 

@@ -97,7 +97,7 @@ class SessionFile:
         turn = replace(turn, run_id=run_id, number=number)
         operations = [self._run_operation(turn)]
         if number:
-            operations += self._change_operations(change)
+            operations += self._change_operations(change, number)
         self.journal.commit(operations)
         self._activity.note()
         return turn
@@ -228,7 +228,7 @@ class SessionFile:
         key = dump((turn.run_id, turn.number))
         return Operation("p", "runs", document, key, codec.encode_turn(turn))
 
-    def _change_operations(self, change: Change) -> list[Operation]:
+    def _change_operations(self, change: Change, number: int) -> list[Operation]:
         values: list[tuple[str, str, object]] = [
             ("state", name, value) for name, value in change.state.items()
         ]
@@ -242,8 +242,8 @@ class SessionFile:
             data = dump({"scope": scope, "name": name, "value": value})
             key = dump((scope, name))
             operations.append(Operation("p", "state", document, key, data))
-        if change.summary is not None:
-            operations.append(self._summary_operation(change.summary))
+        if (summary := change.summary_at(number)) is not None:
+            operations.append(self._summary_operation(summary))
         return operations
 
     def _summary_operation(self, summary: Summary) -> Operation:

@@ -44,6 +44,7 @@ class Caller:
                 f"the model goes on calling tools after {limit} rounds and gives no answer; raise "
                 "`max_tool_rounds`, or tell it in the prompt when to stop",
                 model=model,
+                retryable=False,  # it was told to stop; another attempt would call them all again
             )
         is_over = self.rounds > limit
         for call in calls:

@@ -34,7 +34,7 @@ def fail(store: Store, session: str) -> None:
 
 
 def past(store: Store, session: str = "now") -> StoredPast:
-    return StoredPast(store, SessionKey("ann", session))
+    return StoredPast(store, SessionKey("ann", session), until=9)
 
 
 def elsewhere(store: Store, sessions: int, runs: int = 3, text: str = "") -> list[object]:

@@ -208,10 +208,12 @@ def test_a_changed_graph_is_refused_and_says_what_changed() -> None:
     changed = nodes | {"english": Member(role="You speak Welsh")}
     with pytest.raises(Changed) as caught:
         Runner(desk(nodes=changed), model=desk_model(), store=store).resume("r")
-    assert caught.value.differences == ("node 'english' has changed",)
+    told = """node 'english': role: "You speak English" -> "You speak Welsh\""""
+    assert caught.value.differences == (told,)
+    assert "reuse_unchanged" in str(caught.value)
     assert caught.value.run is not None
     without = {node_id: node for node_id, node in nodes.items() if node_id != "history"}
-    with pytest.raises(Changed, match="no 'history'"):
+    with pytest.raises(Changed, match="node 'history': the graph no longer has it"):
         Runner(desk(nodes=without), model=desk_model(), store=store).resume("r")
     unfinished = nodes | {"french": Member(role="You speak Breton")}
     run = Runner(desk(nodes=unfinished), model=desk_model(), store=store).resume("r")

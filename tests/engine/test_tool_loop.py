@@ -328,7 +328,8 @@ def test_after_the_last_round_the_model_is_told_to_answer_and_does() -> None:
     ]
 
 
-def test_a_model_that_never_stops_calling_fails_the_node() -> None:
+@pytest.mark.parametrize("retry", [0, 2])
+def test_a_model_that_never_stops_calling_fails_the_node_at_once(retry: int) -> None:
     ran: list[int] = []
 
     def count() -> int:
@@ -337,8 +338,8 @@ def test_a_model_that_never_stops_calling_fails_the_node() -> None:
 
     model = ScriptedModel(lambda _: calls(call("count")))
     with pytest.raises(NodeError, match=r"goes on calling tools after 2 rounds.*max_tool_rounds"):
-        Runner(team(count, max_tool_rounds=2), model=model).run("hello")
-    assert len(ran) == 2
+        Runner(team(count, max_tool_rounds=2, retry=retry), model=model).run("hello")
+    assert len(ran) == 2, "another attempt would call the tools again, and end no better"
     assert len(model.requests) == 4
 
 

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from engine import Context, Graph, Instead, ModelSpec, Node, Result, Retry, Timeout
+from engine import (
+    Context,
+    Event,
+    Graph,
+    Instead,
+    ModelSpec,
+    Node,
+    Result,
+    Retry,
+    Run,
+    Runner,
+    Timeout,
+    Turn,
+)
 from nodes import HistoryLoader, Leader, Member, Python, Route, Router, Summarizer
 
 
@@ -51,7 +64,25 @@ def own_kind() -> Translator:
     return Translator(language="French", needs=["a"])
 
 
+async def doors() -> None:
+    runner = Runner(team(), busy="reject")
+    runs: list[Run] = [
+        runner.run("hi", user_id="ann", session_id="s", state={"n": 1}),
+        await runner.arun("hi"),
+        runner.resume("r", reuse_unchanged=True),
+        runner.fork("r", node="a", into="t"),
+    ]
+    events: list[Event] = [*runner.stream("hi"), *runner.fork_stream("r", message="ho")]
+    turns: list[Turn] = runner.session("s").history(limit=len(runs) + len(events))
+    del turns
+
+
 def wrong() -> None:
+    runner = Runner(team())
+    runner.run(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    runner.run("hi", user="ann")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    runner.session("s").history(limit="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Runner(team(), busy="wait")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Member(role=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Member(rol="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     Graph(nam="x", nodes={})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

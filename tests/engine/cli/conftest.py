@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,7 +121,12 @@ class Terminal:
         os.write(self._ours, keys.encode())
 
     def interrupt(self) -> None:
-        """What the terminal does at Ctrl-C."""
+        """What the terminal does at Ctrl-C, once the command waits for something.
+
+        A signal that comes after readline has shown its prompt, and before it listens, is seen at
+        the next key only: CPython's `input` looks at signals when one ends its wait.
+        """
+        self._until_it_waits()
         self._process.send_signal(signal.SIGINT)
 
     def end(self) -> int:
@@ -134,6 +140,12 @@ class Terminal:
         self._process.kill()
         self._process.wait()
         os.close(self._ours)
+
+    def _until_it_waits(self) -> None:
+        status, end = Path(f"/proc/{self._process.pid}/stat"), time.monotonic() + 30
+        while status.exists() and status.read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < end, f"it never waits after {self.shown!r}"
+            time.sleep(0.001)
 
     def _read(self) -> bool:
         ready, _, _ = select.select([self._ours], [], [], 30)

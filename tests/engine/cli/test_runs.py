@@ -131,7 +131,7 @@ def test_a_run_of_a_graph_that_changed_is_refused(project: Project) -> None:
         "runs", "resume", failed["run_id"], "--graph", "two.yaml", "--allow", "slow"
     )
     assert done.returncode == 2
-    assert "node 'a' has changed" in done.stderr
+    assert """node 'a': role: "ROLE" -> "OTHER\"""" in done.stderr
 
 
 def test_a_deleted_run_is_gone_with_every_word(project: Project) -> None:

@@ -25,7 +25,7 @@ from tests.teams import wait_for
 
 
 def context() -> ToolContext:
-    past = StoredPast(MemoryStore(), SessionKey("ann", "s"))
+    past = StoredPast(MemoryStore(), SessionKey("ann", "s"), until=0)
     return ToolContext("ann", "s", "r", "n", session_state={}, past=past)
 
 
