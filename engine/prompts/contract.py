@@ -59,6 +59,7 @@ class Contract(Reader):
             if self._spaces:  # a loop reads what its last round set, so all is read once more
                 self._judge.problems.clear()
                 self._calls.clear()
+                self._scopes.clear()
                 self.walk(parsed, _scope_of(given))
         except RecursionError:
             return []  # what nests too deep to be followed is not held against anyone
