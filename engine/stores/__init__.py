@@ -12,7 +12,7 @@ from .protocol import Hit, Lease, Policy, Store
 
 if TYPE_CHECKING:
     from .directory import SkippedSession
-    from .journal_file import Sync
+    from .medium import Sync
     from .tinydb import TinyDBStore
     from .torn import TornTail
 else:
@@ -27,7 +27,7 @@ else:
 
 _ON_DISK = {
     "SkippedSession": "directory",
-    "Sync": "journal_file",
+    "Sync": "medium",
     "TinyDBStore": "tinydb",
     "TornTail": "torn",
 }

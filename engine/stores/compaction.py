@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from . import files
 from .disk import Disk, failure
-from .header import Header
+from .header import Format
 from .journal_file import JournalFile
 from .line import Operation, Transaction, pack
+from .medium import Medium
+from .open_file import OpenFile
 
-ASIDE = (".torn", ".tmp", ".lock")
+ASIDE = (".torn", ".tmp", ".seized", ".lock")
 _WORTH_IT = 1 << 20
 
 
@@ -23,33 +26,24 @@ def is_bloated(journal: JournalFile) -> bool:
     return end > _WORTH_IT and journal.index.live * 2 < end
 
 
-def compact(journal: JournalFile) -> None:
-    """Write a journal anew without what counts no more.
+def compact(journal: JournalFile, form: Format | None = None) -> None:
+    """Write a journal anew without what counts no more, or in another format.
 
     The new file takes the place of the old one in one step, so that a process may be killed at
     any moment; readers go on with the file that they have open.
     """
-    disk, temporary = journal.disk, journal.path.with_suffix(".tmp")
     with journal.exclusive():
         try:
-            file = disk.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-            try:
-                files.lock(disk, file, temporary)
-                transactions = _copy(journal, file)
-                disk.touch(temporary, disk.status(journal.path).st_mtime_ns)
-                if journal.sync != "never":
-                    disk.sync(file)
-                disk.rename(temporary, journal.path)
-            except BaseException:
-                disk.close(file)
-                with suppress(OSError):
-                    disk.remove(temporary)
-                raise
-            journal.replace(file, transactions)
-            if journal.sync != "never":
-                disk.sync_directory(journal.path.parent)
+            _compact(journal, form or journal.medium.form)
         except OSError as error:
             raise failure(error, journal.path) from error
+
+
+def upgrade(path: Path, medium: Medium, version: int) -> None:
+    """Write a journal of an older version anew, in the version of `medium`."""
+    older = replace(medium, form=Format(version))
+    with closing(JournalFile(path, older, owner={}, create=False)) as journal:
+        compact(journal, medium.form)
 
 
 def forget_torn(disk: Disk, path: Path) -> None:
@@ -80,24 +74,45 @@ def delete_journal(disk: Disk, path: Path, *, sync: bool) -> bool:
     return was_there
 
 
-def _copy(journal: JournalFile, file: int) -> list[Transaction]:
+def _compact(journal: JournalFile, form: Format) -> None:
+    medium, disk = journal.medium, journal.medium.disk
+    temporary = journal.path.with_suffix(".tmp")
+    file = OpenFile(disk, temporary, create=True, extra=os.O_TRUNC)
+    try:
+        files.lock(disk, file.descriptor, temporary)
+        transactions = _copy(journal, form, file.descriptor)
+        disk.touch(temporary, disk.status(journal.path).st_mtime_ns)
+        if medium.is_synced:
+            file.sync()
+        file.rename(journal.path)
+    except BaseException:
+        file.close()
+        with suppress(OSError):
+            disk.remove(temporary)
+        raise
+    journal.replace(file, transactions)
+    if medium.is_synced:
+        disk.sync_directory(journal.path.parent)
+
+
+def _copy(journal: JournalFile, form: Format, file: int) -> list[Transaction]:
     """Write what counts, each document a transaction of its own: a bad byte costs no other."""
     sequence, offset = journal.index.sequence, 0
     transactions: list[Transaction] = []
-    for operation in _kept(journal):
+    for operation in _kept(journal, form):
         sequence += 1
         data, transaction = pack([operation], sequence, offset)
-        files.write_at(journal.disk, file, data, offset)
+        files.write_at(journal.medium.disk, file, data, offset)
         transactions.append(transaction)
         offset = transaction.end
     return transactions
 
 
-def _kept(journal: JournalFile) -> Iterator[Operation]:
-    index = journal.index
-    yield Header(journal.owner, journal.born, index.next_numbers()).operation()
-    for table, slots in list(index.tables.items()):
+def _kept(journal: JournalFile, form: Format) -> Iterator[Operation]:
+    yield journal.header(form.version).operation()
+    for table, slots in list(journal.index.tables.items()):
         if not slots:
             yield Operation("e", table)
         for document, slot in slots.items():
-            yield Operation("p", table, document, slot.key, journal.text(slot))
+            operation = Operation("p", table, document, slot.key, journal.text(slot))
+            yield form.upgraded(operation, journal.medium.form.version)

@@ -13,14 +13,15 @@ from ..errors import DamagedStore
 from ..session import SessionInfo, SessionKey
 from . import files
 from .compact_json import dump, parse_document
-from .compaction import delete_journal
-from .disk import DISK, Disk, failure
+from .compaction import compact, delete_journal, upgrade
+from .disk import failure
 from .handles import Handles
 from .header import Header
-from .journal_file import Gone, Sync
 from .layout import Layout
 from .line import header_data
+from .medium import Medium
 from .protocol import Hit
+from .reading import Gone, Outdated
 from .search import says
 from .session_file import SessionFile
 
@@ -35,25 +36,36 @@ class SkippedSession(UserWarning):
 class Directory:
     """The sessions and prompts below one path; safe to use from many threads."""
 
-    def __init__(self, root: Path, *, sync: Sync, handles: int, disk: Disk = DISK) -> None:
-        self.layout = Layout(root, disk)
+    def __init__(self, root: Path, medium: Medium, *, handles: int) -> None:
+        self.layout = Layout(root, medium)
         self.handles = Handles(handles)
-        self._disk = disk
-        self._sync: Sync = sync
+        self._medium = medium
+        self._disk = medium.disk
         self._prompts: set[str] = set()
+        self._distrusted: set[Path] = set()
 
     def open(self, key: SessionKey, *, create: bool) -> SessionFile | None:
         """Open a session, to be given back to `handles`; None if it is not there nor to be made."""
         path = self.layout.journal(key)
         if create:
-            self.layout.make(path.parent, sync=self._sync != "never")
+            self.layout.make(path.parent)
         elif not self.layout.check():
             return None
         try:
             session = self._session(path, key, create=create)
+            if path in self._distrusted:
+                self._write_anew(session)
         except Gone:
             return None
         return self.handles.keep(session)
+
+    def distrust(self, session: SessionFile) -> None:
+        """Use a session no more whose file did not reach the disk, before it was written anew.
+
+        What the system has of it in memory may look as if it had: no later sync would notice.
+        """
+        self._distrusted.add(session.journal.path)
+        self.handles.drop(session)
 
     def is_quick_to_open(self, key: SessionKey) -> bool:
         """Whether opening a session keeps nobody waiting: it is short, and the store is there."""
@@ -109,12 +121,11 @@ class Directory:
     def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
         """Keep the sources of a template, once for each hash."""
         path = self.layout.prompt(prompt_hash)
-        sync = self._sync != "never"
-        self.layout.make(path.parent, sync=sync)
+        self.layout.make(path.parent)
         try:
             if path.name not in self._disk.names(path.parent):
                 data = dump({"hash": prompt_hash, "sources": dict(sources)})
-                files.write_whole(self._disk, path, data + b"\n", sync=sync)
+                files.write_whole(self._disk, path, data + b"\n", sync=self._medium.is_synced)
         except OSError as error:
             raise failure(error, path) from error
         self._prompts.add(prompt_hash)
@@ -168,10 +179,22 @@ class Directory:
         return session
 
     def _session(self, path: Path, key: SessionKey, *, create: bool) -> SessionFile:
-        return SessionFile(path, key, sync=self._sync, create=create, disk=self._disk)
+        try:
+            return SessionFile(path, key, self._medium, create=create)
+        except Outdated as error:
+            upgrade(path, self._medium, error.version)
+            return SessionFile(path, key, self._medium, create=create)
+
+    def _write_anew(self, session: SessionFile) -> None:
+        try:
+            compact(session.journal)
+        except BaseException:
+            session.close()
+            raise
+        self._distrusted.discard(session.journal.path)
 
     def _delete(self, path: Path) -> bool:
-        was_there = delete_journal(self._disk, path, sync=self._sync != "never")
+        was_there = delete_journal(self._disk, path, sync=self._medium.is_synced)
         with suppress(OSError):
             self._disk.remove_directory(path.parent)
         return was_there
@@ -186,7 +209,7 @@ class Directory:
             raise failure(error, path) from error
         data = header_data(line)
         if data is not None:
-            owner = Header.read(data, path).owner
+            owner = Header.read(data, path, self._medium.form).owner
             return SessionKey(owner.get("user_id"), owner.get("session_id") or "")
         if is_more:
             raise DamagedStore(

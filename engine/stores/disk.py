@@ -35,10 +35,6 @@ class Disk:
         """Let go of an open file."""
         os.close(file)
 
-    def duplicate(self, file: int) -> int:
-        """Another descriptor of an open file, to be closed by itself."""
-        return os.dup(file)
-
     def read(self, file: int, length: int, offset: int) -> bytes:
         """Read `length` bytes, fewer only where the file ends."""
         return os.pread(file, length, offset)
@@ -105,6 +101,10 @@ class Disk:
     def pause(self, seconds: float) -> None:
         """Let others go on for a while."""
         time.sleep(seconds)
+
+    def now(self) -> float:
+        """Seconds since some moment; no change of the clock disturbs them."""
+        return time.monotonic()
 
     def names(self, directory: Named) -> list[str]:
         """What lies in a directory."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import get_ident
@@ -17,7 +18,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE, _PATIENCE = 0.000_05, 0.005, 60
 
 
 @contextmanager
-def opened(disk: Disk, path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
+def opened(disk: Disk, path: Path, flags: int = os.O_RDONLY) -> Generator[int]:
     """A file that is open for as long as the block lasts."""
     file = disk.open(path, flags)
     try:
@@ -68,7 +69,10 @@ def write_at(disk: Disk, file: int, data: bytes, offset: int) -> None:
     """Write all of `data`."""
     written = disk.write(file, data, offset)
     while written < len(data):
-        written += disk.write(file, data[written:], offset + written)
+        more = disk.write(file, data[written:], offset + written)
+        if not more:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        written += more
 
 
 def lock(disk: Disk, file: int, path: Path) -> None:
@@ -135,16 +139,6 @@ def stamp(disk: Disk, path: str, directory: str) -> None:
     moment = max(time.time_ns(), disk.status(directory).st_mtime_ns + 1)
     disk.touch(path, moment)
     disk.touch(directory, moment)
-
-
-def sync_and_close(disk: Disk, file: int, directories: Sequence[Path]) -> None:
-    """Make what was written to a file, and the directories it was made in, outlast a power cut."""
-    try:
-        disk.sync(file)
-    finally:
-        disk.close(file)
-    for directory in directories:
-        disk.sync_directory(directory)
 
 
 def make_directories(disk: Disk, path: Path) -> None:

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from ..errors import DamagedStore, UnknownVersion
 from .compact_json import dump, parse_document
 from .line import Operation
 
-FORMAT = "teamgraph-journal"
-VERSION = 1
+_NAME = "teamgraph-journal"
+Upgrade: TypeAlias = Callable[[Operation], Operation]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """The version of the journals that are written, and the way to it from older ones.
+
+    `upgrades[n]` makes of a document of version n that of version n + 1.
+    """
+
+    version: int = 1
+    upgrades: Mapping[int, Upgrade] = field(default_factory=dict[int, Upgrade])
+
+    def check(self, version: object, path: Path) -> int:
+        """The version that a journal says it has; raises `UnknownVersion` if it cannot be read."""
+        if isinstance(version, int) and (version == self.version or version in self.upgrades):
+            return version
+        raise UnknownVersion(
+            f"{path}: it has version {version} and this teamgraph reads version {self.version}; "
+            "use the teamgraph that wrote it, or a newer one"
+        )
+
+    def upgraded(self, operation: Operation, version: int) -> Operation:
+        """A document of an older version as it is written now."""
+        for older in range(version, self.version):
+            operation = self.upgrades[older](operation)
+        return operation
+
+
+FORMAT = Format()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +52,25 @@ class Header:
     are the numbers that the next new document of each table gets.
     """
 
+    version: int
     owner: Mapping[str, str | None]
     born: str
     next_numbers: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @classmethod
-    def read(cls, data: bytes, path: Path) -> Header:
+    def read(cls, data: bytes, path: Path, form: Format) -> Header:
         """Read a header; raises `UnknownVersion` where a newer teamgraph wrote it."""
         document = parse_document(data)
-        if document.get("format") != FORMAT:
+        if document.get("format") != _NAME:
             raise DamagedStore(f"{path}: it is no journal of teamgraph; move it away")
-        if document.get("version") != VERSION:
-            raise UnknownVersion(
-                f"{path}: it has version {document.get('version')} and this teamgraph reads "
-                f"version {VERSION}; use the teamgraph that wrote it, or a newer one"
-            )
-        return cls(document["owner"], document["born"], document.get("next", {}))
+        version = form.check(document.get("version"), path)
+        return cls(version, document["owner"], document["born"], document.get("next", {}))
 
     def operation(self) -> Operation:
         """The header as the first line of a journal."""
         document = {
-            "format": FORMAT,
-            "version": VERSION,
+            "format": _NAME,
+            "version": self.version,
             "owner": self.owner,
             "born": self.born,
             "next": self.next_numbers,

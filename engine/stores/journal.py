@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from tinydb.storages import Storage
 
-from .disk import DISK, Disk
 from .documents import Documents
-from .journal_file import JournalFile, Sync
+from .journal_file import JournalFile
 from .line import Operation
+from .medium import Medium
 
 
 class JournalStorage(Storage):
@@ -23,13 +23,12 @@ class JournalStorage(Storage):
     def __init__(
         self,
         path: Path,
+        medium: Medium,
         *,
         owner: Mapping[str, str | None] | None = None,
-        sync: Sync = "always",
         create: bool = True,
-        disk: Disk = DISK,
     ) -> None:
-        self.file = JournalFile(path, owner=owner or {}, sync=sync, create=create, disk=disk)
+        self.file = JournalFile(path, medium, owner=owner or {}, create=create)
 
     def read(self) -> dict[str, dict[str, Any]] | None:
         """All tables; their documents are read when they are asked for."""
@@ -51,7 +50,13 @@ class JournalStorage(Storage):
                 differences = documents.differences(name, wanted)
                 operations += differences or ([] if name in tables else [Operation("e", name)])
             if operations:
-                self.file.commit(operations)
+                self.commit(operations)
+
+    def commit(self, operations: Sequence[Operation]) -> None:
+        """Write a transaction, all or nothing, while the journal is held `exclusive`."""
+        self.file.commit(operations)
+        if self.file.medium.sync == "always":
+            self.file.flush()
 
     def close(self) -> None:
         """Let go of the file. Twice does no harm."""

@@ -6,28 +6,23 @@ error. Writers hold a lock on the file for as long as one write takes, readers h
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
-from typing import Literal, TypeAlias
 from uuid import uuid4
 
-from ..errors import Conflict, StoreError
+from ..errors import StoreError
 from . import files
-from .disk import DISK, Disk, failure
+from .disk import failure
 from .header import Header
 from .index import Index, Watcher
-from .line import Operation, Slot, Transaction, pack, unpack
-from .torn import keep_aside
-
-Sync: TypeAlias = Literal["always", "turn", "never"]
-_CHUNK = 1 << 20
-
-
-class Gone(Conflict):
-    """The journal was deleted."""
+from .line import Operation, Slot, Transaction, pack
+from .medium import Medium
+from .open_file import OpenFile
+from .reading import Gone, Reader
 
 
 class JournalFile:
@@ -41,19 +36,17 @@ class JournalFile:
     def __init__(
         self,
         path: Path,
+        medium: Medium,
         *,
         owner: Mapping[str, str | None],
-        sync: Sync,
         create: bool,
         watcher: Watcher | None = None,
-        disk: Disk = DISK,
     ) -> None:
         self.path = path
-        self.owner = owner
-        self.sync = sync
-        self.disk = disk
-        self.born = ""
+        self.medium = medium
         self.index = Index(watcher)
+        self._reader = Reader(path, medium, self.index, owner)
+        self._disk = medium.disk
         self._name = os.fspath(path)
         self._directory = os.fspath(path.parent)
         self._threads = RLock()
@@ -61,7 +54,7 @@ class JournalFile:
         self._is_tidy = False
         self._has_failed = False
         self._is_new = False
-        self._file = self._inode = -1
+        self._file: OpenFile | None = None
         try:
             self._open(create=create)
         except BaseException as error:
@@ -78,9 +71,9 @@ class JournalFile:
     def close(self) -> None:
         """Let go of the file. Twice does no harm."""
         with self._threads:
-            if self._file >= 0:
-                self.disk.close(self._file)
-                self._file = -1
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
     @contextmanager
     def shared(self) -> Generator[None]:
@@ -117,71 +110,82 @@ class JournalFile:
     def text(self, slot: Slot) -> bytes:
         """The JSON of a document."""
         try:
-            return self.disk.read(self._file, slot.length, slot.offset)
+            return self._disk.read(self._opened().descriptor, slot.length, slot.offset)
         except OSError as error:
             raise failure(error, self.path) from error
 
     def commit(self, operations: Sequence[Operation]) -> None:
         """Write a transaction, all or nothing, while the journal is held `exclusive`."""
+        file = self._opened()
         if self._has_failed:
-            way = "check the disk, then open the store anew"
+            way = "check the disk, then begin the run again"
             raise StoreError(f"{self.path}: an earlier write did not reach the disk; {way}")
+        if not file.is_writable:
+            raise failure(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), self.path)
         if self.is_empty:
-            self.born = uuid4().hex
-            operations = [Header(self.owner, self.born).operation(), *operations]
+            self._reader.born = uuid4().hex
+            operations = [self.header().operation(), *operations]
         end = self.index.end
         data, transaction = pack(operations, self.index.sequence + 1, end)
         try:
-            files.write_or_nothing(self.disk, self._file, data, end)
+            files.write_or_nothing(self._disk, file.descriptor, data, end)
         except OSError as error:
             raise failure(error, self.path) from error
         self.index.apply(transaction)
-        if self.sync == "always":
-            self.flush()
 
-    def flush(self) -> None:
-        """Make what was committed outlast a power cut; if that fails, nothing more is taken."""
+    def flush(self, done: set[Path] | None = None) -> None:
+        """Make what was committed outlast a power cut; if that fails, nothing more is taken.
+
+        The directories in `done` need not be made to outlast it again.
+        """
+        done = set() if done is None else done
+        file, is_new = self._opened(), self._is_new
         try:
-            with self._threads:
-                file = self.disk.duplicate(self._file)
-                is_new, self._is_new = self._is_new, False
-            files.sync_and_close(self.disk, file, self.path.parents[:3] if is_new else ())
+            file.sync()
+            for directory in self.path.parents[:4] if is_new else ():
+                if directory not in done:
+                    self._disk.sync_directory(directory)
+                    done.add(directory)
         except OSError as error:
             self._has_failed = True
             raise failure(error, self.path) from error
+        self._is_new = False
+
+    def header(self, version: int | None = None) -> Header:
+        """What the journal says of itself, or would say in another version."""
+        version = self.medium.form.version if version is None else version
+        owner, born = self._reader.owner, self._reader.born
+        return Header(version, owner, born, self.index.next_numbers())
 
     @contextmanager
     def unstamped(self) -> Generator[None]:
         """Leave the file's time as it was: some writes are no activity of the session."""
-        moment = self._status().st_mtime_ns
+        moment = self._there().st_mtime_ns
         yield
-        self.disk.touch(self._name, moment)
+        self._disk.touch(self._name, moment)
 
     def stamp(self) -> None:
         """Note that the session was active later than any other of its user's sessions."""
-        files.stamp(self.disk, self._name, self._directory)
+        files.stamp(self._disk, self._name, self._directory)
 
-    def replace(self, file: int, transactions: Sequence[Transaction]) -> None:
+    def replace(self, file: OpenFile, transactions: Sequence[Transaction]) -> None:
         """Go on with another open file, which lies under this journal's name by now."""
         numbers = self.index.next_numbers()
-        self.disk.close(self._file)
-        self._file, self._inode = file, self.disk.status(file).st_ino
+        self._opened().close()
+        self._file = file
         self.index.forget()
         self.index.reserve(numbers)
         for transaction in transactions:
             self.index.apply(transaction)
 
     def _open(self, *, create: bool) -> None:
-        flags = os.O_RDWR | (os.O_CREAT if create else 0)
         try:
-            file = self.disk.open(self._name, flags)
+            file = OpenFile(self._disk, self.path, create=create)
         except FileNotFoundError as error:
             raise Gone(f"{self.path}: there is no such journal") from error
         self.close()
         self._file = file
-        status = self.disk.status(file)
-        self._inode = status.st_ino
-        self._is_new = status.st_size == 0
+        self._is_new = file.was_empty
         self._is_tidy = False
         self.index.forget()
         self._refresh()
@@ -201,11 +205,11 @@ class JournalFile:
         if self._depth:
             self._depth += 1
             return True
-        if self._file < 0:
-            raise self._closed()
         try:
-            while self._has_file(wait=wait):
-                if self._is_mine():
+            if not self._opened().is_writable:
+                self._open(create=False)
+            while self._has_lock(self._opened(), wait=wait):
+                if self._is_mine(self._opened()):
                     self._depth = 1
                     return True
                 self._open(create=False)
@@ -213,42 +217,43 @@ class JournalFile:
             raise failure(error, self.path) from error
         return False
 
-    def _has_file(self, *, wait: bool) -> bool:
+    def _has_lock(self, file: OpenFile, *, wait: bool) -> bool:
         if wait:
-            files.lock(self.disk, self._file, self.path)
+            files.lock(self._disk, file.descriptor, self.path)
             return True
-        return self.disk.lock(self._file)
+        return self._disk.lock(file.descriptor)
 
-    def _is_mine(self) -> bool:
+    def _is_mine(self, file: OpenFile) -> bool:
         """Whether the locked file is still the journal; if so, all of it is taken in."""
         is_mine = False
         try:
-            status = self._status()
-            if status.st_ino == self._inode:
-                if not self._is_tidy:
-                    files.remove(self.disk, self.path.with_suffix(".tmp"))
+            status = self._there()
+            if status.st_ino == file.inode:
+                if not self._is_tidy and file.is_writable:
+                    files.remove(self._disk, self.path.with_suffix(".tmp"))
                     self._is_tidy = True
                 self._take_in(status.st_size, is_locked=True)
                 is_mine = True
         finally:
             if not is_mine:
-                self.disk.unlock(self._file)
+                self._disk.unlock(file.descriptor)
         return is_mine
 
     def _unlock(self) -> None:
         self._depth -= 1
-        if not self._depth and self._file >= 0:
-            self.disk.unlock(self._file)
+        if not self._depth and self._file is not None:
+            self._disk.unlock(self._file.descriptor)
 
-    def _closed(self) -> StoreError:
-        return StoreError(f"{self.path}: the journal was closed; open it anew")
+    def _opened(self) -> OpenFile:
+        if self._file is None:
+            raise StoreError(f"{self.path}: the journal was closed; open it anew")
+        return self._file
 
     def _refresh(self) -> bool:
-        if self._file < 0:
-            raise self._closed()
+        file = self._opened()
         try:
-            status = self._status()
-            if status.st_ino == self._inode:
+            status = self._there()
+            if status.st_ino == file.inode:
                 self._take_in(status.st_size, is_locked=False)
             else:
                 self._open(create=False)
@@ -256,10 +261,10 @@ class JournalFile:
             raise failure(error, self.path) from error
         return True
 
-    def _status(self) -> os.stat_result:
+    def _there(self) -> os.stat_result:
         """The file that has the journal's name by now."""
         try:
-            return self.disk.status(self._name)
+            return self._opened().there()
         except FileNotFoundError as error:
             raise Gone(f"{self.path}: the journal was deleted") from error
 
@@ -268,48 +273,12 @@ class JournalFile:
             return
         if size < self.index.end:
             self.index.forget()
-        is_bad = self._scan(size)
+        is_bad = self._reader.take_in(self._opened(), size)
         if self.index.end == size:
             return
         if is_locked:
-            self._settle(size)
+            self._reader.settle(self._opened(), size)
         elif is_bad:
             # Perhaps a writer took a failed write back under our eyes: look again without one.
             with self.exclusive():
                 pass
-
-    def _scan(self, size: int) -> bool:
-        """Take in the transactions up to `size`; whether something is there that is none."""
-        chunk = _CHUNK
-        while True:
-            start = self.index.end
-            wanted = min(chunk, size - start)
-            buffer = self.disk.read(self._file, wanted, start)
-            for transaction in unpack(buffer, start):
-                if transaction is None or not self.index.follows(transaction):
-                    return True
-                first = transaction.entries[0]
-                if first.verb == "h":
-                    self._meet(Header.read(first.slot.cut(buffer, start), self.path))
-                self.index.apply(transaction)
-            if start + wanted == size:
-                return False
-            if self.index.end == start:
-                chunk *= 2
-
-    def _meet(self, header: Header) -> None:
-        header.must_belong_to(self.owner, self.path)
-        if self.born and self.born != header.born:
-            raise Gone(f"{self.path}: the session was deleted and begun anew")
-        self.born = header.born
-        self.index.reserve(header.next_numbers)
-
-    def _settle(self, size: int) -> None:
-        """Cut a torn tail, after one more look from the beginning: a writer may have cut it too."""
-        self.index.forget()
-        self._scan(size)
-        end = self.index.end
-        rest = self.disk.read(self._file, size - end, end)
-        if rest:
-            keep_aside(self.disk, self.path, rest, end, self.index.sequence + 1)
-            self.disk.truncate(self._file, end)

@@ -20,7 +20,8 @@ from ..errors import DamagedStore, StoreError, UnknownVersion
 from ..session import SessionKey
 from . import files
 from .compact_json import Document, dump, parse_document
-from .disk import DISK, Disk, failure
+from .disk import failure
+from .medium import Medium
 
 FORMAT = "teamgraph-store"
 VERSION = 1
@@ -33,9 +34,10 @@ class Layout:
     Directories are open to their owner only.
     """
 
-    def __init__(self, root: Path, disk: Disk = DISK) -> None:
+    def __init__(self, root: Path, medium: Medium) -> None:
         self.root = root
-        self._disk = disk
+        self._medium = medium
+        self._disk = medium.disk
         self._is_known = False
 
     def journal(self, key: SessionKey) -> Path:
@@ -94,14 +96,15 @@ class Layout:
         self._is_known = True
         return True
 
-    def make(self, directory: Path, *, sync: bool) -> None:
+    def make(self, directory: Path) -> None:
         """Make a directory of the store, and the store itself if it is not there yet."""
         try:
             if not self.check():
                 files.make_directories(self._disk, self.root)
                 about = {"format": FORMAT, "version": VERSION}
                 data = dump(about) + b"\n"
-                files.write_whole(self._disk, self.root / "store.json", data, sync=sync)
+                marker = self.root / "store.json"
+                files.write_whole(self._disk, marker, data, sync=self._medium.is_synced)
             files.make_directories(self._disk, directory)
         except OSError as error:
             raise failure(error, Path(error.filename or self.root)) from error

@@ -156,6 +156,14 @@ def gone(run_id: str, key: SessionKey) -> Conflict:
     )
 
 
+def taken_over(run_id: str, key: SessionKey) -> Conflict:
+    """The error for writing a run whose session was seized by another process."""
+    return Conflict(
+        f"run {run_id!r}: this process stood still for so long that another one has taken over "
+        f"session {key.session_id!r}; nothing was written since, resume the run to go on with it"
+    )
+
+
 def check_user(user_id: str | None) -> None:
     """Refuse the empty user id."""
     if user_id == "":

@@ -18,11 +18,11 @@ from . import codec
 from .catalogue import Catalogue, Place
 from .compact_json import Document, dump, parse_document
 from .compaction import compact, forget_torn
-from .disk import DISK, Disk
 from .forgetting import Words
-from .journal_file import JournalFile, Sync
+from .journal_file import JournalFile
 from .lease import already_done, gone
 from .line import Operation
+from .medium import Medium
 from .recent import RecentTurns
 from .turn_lock import TurnLock
 
@@ -32,19 +32,17 @@ _ABOUT = ("head", "")
 class SessionFile:
     """An open session. `users` counts who is at it: it may be closed when there is none."""
 
-    def __init__(
-        self, path: Path, key: SessionKey, *, sync: Sync, create: bool, disk: Disk = DISK
-    ) -> None:
+    def __init__(self, path: Path, key: SessionKey, medium: Medium, *, create: bool) -> None:
         self.key = key
+        self.owner = key._asdict()
         self.users = 0
         self._catalogue = Catalogue()
-        self.turn = TurnLock(path.with_suffix(".lock"), disk)
+        self.turn = TurnLock(path.with_suffix(".lock"), medium.disk)
         self.journal = JournalFile(
             path,
-            owner={"user_id": key.user_id, "session_id": key.session_id},
-            sync=sync,
+            medium,
+            owner=self.owner,
             create=create,
-            disk=disk,
             watcher=self._catalogue,
         )
         self._recent = RecentTurns(self.journal)
@@ -196,7 +194,7 @@ class SessionFile:
         if place is not None:
             self.journal.commit(self._deletion(run_id, place))
         compact(self.journal)
-        forget_torn(self.journal.disk, self.journal.path)
+        forget_torn(self.journal.medium.disk, self.journal.path)
         return place is not None
 
     def _deletion(self, run_id: str, place: Place) -> list[Operation]:

@@ -124,7 +124,7 @@ class JournalTable(Table):
     def _commit(self, operations: list[Operation]) -> None:
         if operations:
             with self.journal.exclusive():
-                self.journal.commit(operations)
+                cast("JournalStorage", self.storage).commit(operations)
         self.clear_cache()
 
 

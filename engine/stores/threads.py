@@ -1,4 +1,4 @@
-"""Where the stores wait: for a lock that another has, and for the disk."""
+"""Where the stores wait for a lock that another has, and for whatever takes long."""
 
 from __future__ import annotations
 
@@ -15,13 +15,9 @@ _THREADS = 4
 
 
 class Threads:
-    """Does a thing at once where nothing must be waited for, and in a thread where it must.
+    """Does a thing at once where nothing must be waited for, and in a thread where it must."""
 
-    With `always` each write waits for the disk, so none is done at once.
-    """
-
-    def __init__(self, *, always: bool) -> None:
-        self._always = always
+    def __init__(self) -> None:
         self._guard = Lock()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -49,7 +45,7 @@ class Threads:
 
     async def exclusive(self, journal: JournalFile, act: Callable[[], Answer]) -> Answer:
         """Write a journal."""
-        if not self._always and journal.try_exclusive():
+        if journal.try_exclusive():
             try:
                 return act()
             finally:

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from tinydb import TinyDB
 
-from ..errors import InputError, NotFound, StoreError
+from ..errors import InputError, NotFound
 from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
-from .compaction import compact, is_bloated
 from .directory import Directory
 from .disk import DISK, Disk
-from .journal_file import Gone, Sync
-from .lease import Leases, TurnQueue, busy, check_key, check_user, gone, under_way
+from .lease import Leases, TurnQueue, check_key, check_user, gone, taken_over, under_way
+from .medium import Medium, Sync
 from .protocol import Hit, Lease, Policy
+from .reading import Gone
 from .session_file import SessionFile
+from .sessions import Sessions
 from .table import JournalDatabase
-from .threads import Threads
+from .turns import Turns
 
 Answer = TypeVar("Answer")
-_FIRST_LOOK, _LONGEST_LOOK = 0.002, 0.05
 
 
 class TinyDBStore:
@@ -32,8 +30,11 @@ class TinyDBStore:
 
     `sync` says when data is forced to the disk: `always` (each write), `turn` (when a run is
     finished, before `finish` returns) or `never`. In each of them a killed process loses nothing
-    that was put; the difference is a power cut. `handles` sessions stay open. `disk` makes the
-    system calls.
+    that was put; the difference is a power cut. `handles` sessions stay open.
+
+    A run holds its session until it ends or its process dies. A process that stands still for
+    `lease_timeout` seconds (it was suspended, say) loses the session to another one that waits for
+    it, and what it writes later is refused as a `Conflict`. `disk` makes the system calls.
     """
 
     def __init__(
@@ -42,17 +43,20 @@ class TinyDBStore:
         *,
         sync: Sync = "turn",
         handles: int = 128,
+        lease_timeout: float = 60.0,
         disk: Disk = DISK,
     ) -> None:
         if sync not in ("always", "turn", "never"):
             raise InputError(f"sync: {sync!r} is unknown; take 'always', 'turn' or 'never'")
+        if not lease_timeout > 0:
+            raise InputError(f"lease_timeout: {lease_timeout!r} is no time; take some seconds")
         self.path = Path(path)
-        self._sync: Sync = sync
-        self._disk = disk
-        self._files = Directory(self.path, sync=sync, handles=handles, disk=disk)
+        self._medium = Medium(disk, sync)
+        self._files = Directory(self.path, self._medium, handles=handles)
         self._queue = TurnQueue()
         self._leases: Leases[SessionFile] = Leases()
-        self._threads = Threads(always=sync == "always")
+        self._turns = Turns(lease_timeout)
+        self._sessions = Sessions(self._files, self._medium)
 
     async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
         """Take the session for a run, and note the run as running."""
@@ -68,27 +72,17 @@ class TinyDBStore:
 
     async def put(self, lease: Lease, records: Sequence[Record]) -> None:
         """Keep `records`, all or none; a record of the same node and attempt is replaced."""
-        session = self._leases.check(lease).place
-        try:
-            await self._threads.exclusive(
-                session.journal, lambda: session.put(lease.run_id, records)
-            )
-        except Gone as error:
-            raise gone(lease.run_id, lease.key) from error
+        await self._write_leased(lease, lambda session: session.put(lease.run_id, records))
 
     async def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
         """Close the run and give the session free; if the turn is done, the session moves."""
         session = self._leases.check(lease).place
         try:
-            turn = await self._threads.exclusive(
-                session.journal, lambda: session.finish(lease.run_id, turn, change)
+            turn = await self._write_leased(
+                lease, lambda session: session.finish(lease.run_id, turn, change), is_end=True
             )
-            if self._sync == "turn":
-                await self._threads.run(session.journal.flush)
-            await self._tidy(session)
+            await self._sessions.tidy(session)
             return turn
-        except Gone as error:
-            raise gone(lease.run_id, lease.key) from error
         finally:
             await self.release(lease)
 
@@ -98,41 +92,45 @@ class TinyDBStore:
         if grant is None:
             return
         if grant.has_turn:
-            grant.place.turn.give()
+            self._turns.give(grant.place.turn)
         self._files.handles.give(grant.place)
         if grant.has_turn:
             self._queue.give(lease.key)
 
     async def head(self, key: SessionKey) -> Head | None:
         """Where the session stands, or None if there is no such session."""
-        return await self._read(key, SessionFile.head)
+        return await self._sessions.read(key, SessionFile.head)
 
     async def run(self, key: SessionKey, run_id: str) -> Run | None:
         """A run with its records, replayed messages filled in, or None."""
-        return await self._read(key, lambda session: session.run(run_id))
+        return await self._sessions.read(key, lambda session: session.run(run_id))
 
     async def turns(
         self, key: SessionKey, *, last: int | None = None, since: int = 0
     ) -> list[Turn]:
         """The done turns with `number` > `since`, the newest `last` of them, oldest first."""
-        found = await self._read(key, lambda session: session.turns(last=last, since=since))
+        found = await self._sessions.read(
+            key, lambda session: session.turns(last=last, since=since)
+        )
         return found or []
 
     async def runs(self, key: SessionKey, *, limit: int = 20, offset: int = 0) -> list[Turn]:
         """All runs of a session whatever their status, newest first."""
-        found = await self._read(key, lambda session: session.runs(limit=limit, offset=offset))
+        found = await self._sessions.read(
+            key, lambda session: session.runs(limit=limit, offset=offset)
+        )
         return found or []
 
     async def summary(self, key: SessionKey, *, until: int) -> Summary | None:
         """The newest summary that covers no turn after number `until`."""
-        return await self._read(key, lambda session: session.summary(until=until))
+        return await self._sessions.read(key, lambda session: session.summary(until=until))
 
     async def sessions(
         self, user_id: str | None, *, limit: int = 20, offset: int = 0
     ) -> list[SessionInfo]:
         """The sessions of one user, the one with the latest activity first."""
         check_user(user_id)
-        return await self._threads.run(
+        return await self._sessions.run(
             lambda: self._files.infos(user_id, limit=limit, offset=offset)
         )
 
@@ -147,7 +145,7 @@ class TinyDBStore:
     ) -> list[Hit]:
         """The done turns that have `text` in their input or answer, the newest first."""
         check_user(user_id)
-        return await self._threads.run(
+        return await self._sessions.run(
             lambda: self._files.search(user_id, text, last=last, exclude=exclude, limit=limit)
         )
 
@@ -158,40 +156,41 @@ class TinyDBStore:
             session.rename(name)
             return True
 
-        return bool(await self._write(key, act))
+        return bool(await self._sessions.write(key, act))
 
     async def delete_run(self, key: SessionKey, run_id: str) -> bool:
         """Delete a run and every word of it that the store knows of; False if there is none."""
-        return bool(await self._write(key, lambda session: session.delete_run(run_id)))
+        return bool(await self._sessions.write(key, lambda session: session.delete_run(run_id)))
 
     async def delete_session(self, key: SessionKey) -> bool:
         """Delete a session with all that it has; False if there is none."""
         check_key(key)
-        return await self._threads.run(lambda: self._files.delete_session(key))
+        return await self._sessions.run(lambda: self._files.delete_session(key))
 
     async def delete_user(self, user_id: str | None) -> int:
         """Delete all sessions of a user, and tell how many there were."""
         check_user(user_id)
-        return await self._threads.run(lambda: self._files.delete_user(user_id))
+        return await self._sessions.run(lambda: self._files.delete_user(user_id))
 
     async def find(self, run_id: str) -> SessionKey | None:
         """The session that a run belongs to, over all users; it may look into every journal."""
-        return await self._threads.run(lambda: self._files.find(run_id))
+        return await self._sessions.run(lambda: self._files.find(run_id))
 
     async def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
         """Keep the sources of a template, once for each hash."""
         if not self._files.has_prompt(prompt_hash):
-            await self._threads.run(lambda: self._files.keep_prompt(prompt_hash, sources))
+            await self._sessions.run(lambda: self._files.keep_prompt(prompt_hash, sources))
 
     async def prompt(self, prompt_hash: str) -> Mapping[str, str] | None:
         """The sources kept under a hash, or None."""
-        return await self._threads.run(lambda: self._files.prompt(prompt_hash))
+        return await self._sessions.run(lambda: self._files.prompt(prompt_hash))
 
     async def close(self) -> None:
         """End all leases and let go of every file; what is used afterwards is opened again."""
         for lease in self._leases.all():
             await self.release(lease)
-        self._threads.close()
+        self._turns.close()
+        self._sessions.close()
         self._files.handles.close()
 
     def database(self, key: SessionKey) -> TinyDB:
@@ -200,24 +199,22 @@ class TinyDBStore:
         Its tables are `runs`, `nodes`, `state` and `summaries`.
         """
         check_key(key)
-        owner = {"user_id": key.user_id, "session_id": key.session_id}
-        try:
-            return JournalDatabase(
-                self._files.layout.journal(key),
-                owner=owner,
-                sync=self._sync,
-                create=False,
-                disk=self._disk,
-            )
-        except Gone as error:
+        session = self._files.open(key, create=False)
+        if session is None:
             raise NotFound(
                 f"session {key.session_id!r}: there is none of that name in {self.path}; "
                 "list the sessions of the user to find its id"
-            ) from error
+            )
+        try:
+            return JournalDatabase(
+                session.journal.path, self._medium, owner=session.owner, create=False
+            )
+        finally:
+            self._files.handles.give(session)
 
     async def _begin(self, key: SessionKey, turn: Turn, policy: Policy) -> Lease:
         while True:
-            session = await self._open(key, create=True)
+            session = await self._sessions.open(key, create=True)
             if session is None:  # pragma: no cover - deleted while it was being made
                 continue
             try:
@@ -232,70 +229,36 @@ class TinyDBStore:
     async def _begin_in(self, session: SessionFile, turn: Turn, policy: Policy) -> Lease:
         has_turn = policy != "fork"
         if has_turn:
-            await _take_turn(session, policy)
+            await self._turns.take(session, policy, self._sessions)
+
+        def begin() -> Head | None:
+            return None if has_turn and not session.turn.is_held() else session.begin(turn)
+
         try:
             if self._leases.is_under_way(session, turn.run_id):
                 raise under_way(turn.run_id)
-            head = await self._threads.exclusive(session.journal, lambda: session.begin(turn))
+            head = await self._sessions.commit(session, begin)
         except BaseException:
             if has_turn:
-                session.turn.give()
+                self._turns.give(session.turn)
             raise
+        if head is None:  # it was seized before it was used
+            self._turns.give(session.turn)
+            return await self._begin_in(session, turn, policy)
         return self._leases.grant(Lease(session.key, turn.run_id, head), session, has_turn=has_turn)
 
-    async def _read(self, key: SessionKey, look: Callable[[SessionFile], Answer]) -> Answer | None:
-        check_key(key)
+    async def _write_leased(
+        self, lease: Lease, write: Callable[[SessionFile], Answer], *, is_end: bool = False
+    ) -> Answer:
+        grant = self._leases.check(lease)
+        session = grant.place
 
-        def act(session: SessionFile) -> Answer | None:
-            return look(session) if session.exists else None
+        def act() -> Answer:
+            if grant.has_turn and not session.turn.is_held():
+                raise taken_over(lease.run_id, lease.key)
+            return write(session)
 
-        return await self._use(
-            key, lambda session: self._threads.shared(session.journal, lambda: act(session))
-        )
-
-    async def _write(
-        self, key: SessionKey, change: Callable[[SessionFile], Answer]
-    ) -> Answer | None:
-        check_key(key)
-
-        def act(session: SessionFile) -> Answer | None:
-            return change(session) if session.exists else None
-
-        return await self._use(
-            key, lambda session: self._threads.exclusive(session.journal, lambda: act(session))
-        )
-
-    async def _use(
-        self, key: SessionKey, use: Callable[[SessionFile], Awaitable[Answer | None]]
-    ) -> Answer | None:
-        while (session := await self._open(key, create=False)) is not None:
-            try:
-                return await use(session)
-            except Gone:
-                self._files.handles.drop(session)
-            finally:
-                self._files.handles.give(session)
-        return None
-
-    async def _open(self, key: SessionKey, *, create: bool) -> SessionFile | None:
-        session = self._files.handles.take(key)
-        if session is not None:
-            return session
-        if self._files.is_quick_to_open(key):
-            return self._files.open(key, create=create)
-        return await self._threads.run(lambda: self._files.open(key, create=create))
-
-    async def _tidy(self, session: SessionFile) -> None:
-        if is_bloated(session.journal):
-            with suppress(StoreError):  # the turn is kept; where there is no room, later will do
-                await self._threads.run(lambda: compact(session.journal))
-
-
-async def _take_turn(session: SessionFile, policy: Policy) -> None:
-    """Have the turn among processes: the operating system tells nobody when it is free."""
-    pause = _FIRST_LOOK
-    while not session.turn.take():
-        if policy == "reject":
-            raise busy(session.key)
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, _LONGEST_LOOK)
+        try:
+            return await self._sessions.commit(session, act, is_end=is_end)
+        except Gone as error:
+            raise gone(lease.run_id, lease.key) from error

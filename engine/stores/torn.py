@@ -15,16 +15,19 @@ class TornTail(UserWarning):
     """The last write of a killed process was cut from a journal; its bytes were kept aside."""
 
 
-def keep_aside(disk: Disk, path: Path, rest: bytes, end: int, expected: int) -> None:
-    """Keep the bytes behind `end`, where transaction `expected` was begun, in a file of their own.
+def must_be_torn(path: Path, rest: bytes, end: int, expected: int) -> None:
+    """Raise `DamagedStore` if the bytes behind `end` can be no torn write.
 
-    Raises `DamagedStore` if they can be no torn write: a whole line of another transaction is
-    among them.
+    A torn write has no whole line but of the transaction `expected`, which was begun there.
     """
     if any(sequence != expected for sequence in sequences(rest)):
         raise DamagedStore(
             f"{path}: damaged at byte {end}; restore the file from a backup, or delete the session"
         )
+
+
+def keep_aside(disk: Disk, path: Path, rest: bytes) -> None:
+    """Keep the bytes of a torn write in a file of their own."""
     torn = path.with_suffix(".torn")
     files.append(disk, torn, rest)
     warnings.warn(

@@ -17,6 +17,7 @@ from engine.stores.directory import Directory
 from engine.stores.disk import DISK, failure
 from engine.stores.journal_file import JournalFile
 from engine.stores.line import Operation
+from engine.stores.medium import Medium
 
 
 @contextmanager
@@ -58,20 +59,20 @@ def test_a_whole_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_a_journal_goes_on_after_a_write_that_did_not_fit(tmp_path: Path) -> None:
-    journal = JournalFile(tmp_path / "s.jsonl", owner={}, sync="always", create=True)
+    journal = JournalFile(tmp_path / "s.jsonl", Medium(sync="always"), owner={}, create=True)
     with journal.exclusive():
         journal.commit([Operation("p", "t", "1", data=b"1")])
         with files_up_to(1000), pytest.raises(StoreError, match="make room there"):
             journal.commit([Operation("p", "t", "2", data=b'"' + b"x" * 2000 + b'"')])
         journal.commit([Operation("p", "t", "3", data=b"3")])
     journal.close()
-    again = JournalFile(tmp_path / "s.jsonl", owner={}, sync="never", create=False)
+    again = JournalFile(tmp_path / "s.jsonl", Medium(sync="never"), owner={}, create=False)
     assert list(again.index.tables["t"]) == ["1", "3"]
     again.close()
 
 
 def test_a_prompt_that_does_not_fit_is_told_of_and_can_be_kept_later(tmp_path: Path) -> None:
-    directory = Directory(tmp_path, sync="never", handles=1)
+    directory = Directory(tmp_path, Medium(sync="never"), handles=1)
     directory.keep_prompt("small", {"a": "b"})
     with files_up_to(100), pytest.raises(StoreError, match="make room there"):
         directory.keep_prompt("large", {"a": "x" * 1000})

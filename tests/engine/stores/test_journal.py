@@ -20,8 +20,10 @@ from engine.stores.compact_json import dump
 from engine.stores.compaction import compact, delete_journal
 from engine.stores.disk import DISK
 from engine.stores.journal import JournalStorage
-from engine.stores.journal_file import Gone, JournalFile
+from engine.stores.journal_file import JournalFile
 from engine.stores.line import Operation, pack
+from engine.stores.medium import Medium
+from engine.stores.reading import Gone
 from engine.stores.table import JournalDatabase, JournalTable
 from engine.stores.torn import TornTail
 
@@ -37,7 +39,7 @@ def path(tmp_path: Path) -> Path:
 
 def database(path: Path, **options: object) -> JournalDatabase:
     """Open a journal as a TinyDB."""
-    return JournalDatabase(path, sync="never", **options)
+    return JournalDatabase(path, Medium(sync="never"), **options)
 
 
 def file_of(opened: JournalDatabase) -> JournalFile:
@@ -263,7 +265,7 @@ def test_a_compaction_that_fails_changes_nothing(path: Path) -> None:
 
 
 def test_after_a_failed_sync_nothing_more_is_taken(path: Path) -> None:
-    journal = JournalFile(path, owner={}, sync="turn", create=True)
+    journal = JournalFile(path, Medium(sync="turn"), owner={}, create=True)
     with journal.exclusive():
         journal.commit([Operation("p", "runs", "1", data=b"{}")])
     reading, writing = os.pipe()
@@ -275,7 +277,7 @@ def test_after_a_failed_sync_nothing_more_is_taken(path: Path) -> None:
     os.dup2(writing, opened)  # a pipe cannot be synced
     with pytest.raises(StoreError, match="check the disk"):
         journal.flush()
-    with pytest.raises(StoreError, match="open the store anew"):
+    with pytest.raises(StoreError, match="begin the run again"):
         journal.commit([Operation("p", "runs", "2", data=b"{}")])
     for descriptor in (reading, writing):
         os.close(descriptor)
@@ -285,7 +287,7 @@ def test_after_a_failed_sync_nothing_more_is_taken(path: Path) -> None:
 
 def test_a_closed_journal_says_so(path: Path) -> None:
     fill(path)
-    closed = JournalStorage(path)
+    closed = JournalStorage(path, Medium())
     closed.close()
     closed.close()
     with pytest.raises(StoreError):
@@ -487,7 +489,7 @@ def test_a_write_that_is_broken_off_is_taken_back(path: Path) -> None:
 
 
 def test_a_document_that_is_not_there_cannot_be_dropped_twice(path: Path) -> None:
-    journal = JournalFile(path, owner={}, sync="never", create=True)
+    journal = JournalFile(path, Medium(sync="never"), owner={}, create=True)
     with journal.exclusive():
         journal.commit(
             [Operation("p", "t", "1"), Operation("d", "t", "1"), Operation("d", "t", "1")]

@@ -21,6 +21,7 @@ from engine.stores.disk import DISK
 from engine.stores.handles import Handles
 from engine.stores.journal_file import JournalFile
 from engine.stores.layout import Layout
+from engine.stores.medium import Medium
 from engine.stores.session_file import SessionFile
 from engine.stores.turn_lock import TurnLock
 
@@ -51,7 +52,7 @@ async def tell(
 
 def journal(root: Path, key: SessionKey = KEY) -> Path:
     """Where a session lies."""
-    return Layout(root).journal(key)
+    return Layout(root, Medium()).journal(key)
 
 
 def test_only_the_owner_can_read_what_is_stored(tmp_path: Path) -> None:
@@ -349,7 +350,7 @@ def test_who_finds_the_journal_held_waits_in_a_thread(tmp_path: Path) -> None:
         store = make(tmp_path)
         await tell(store, "r1")
         lease = await store.begin(KEY, Turn("r2", "x"))
-        other = JournalFile(journal(tmp_path), owner={}, sync="never", create=False)
+        other = JournalFile(journal(tmp_path), Medium(sync="never"), owner={}, create=False)
         with other.exclusive():
             assert await store.run(KEY, "r1") is not None
             waiting = asyncio.create_task(store.put(lease, [Record("n", "done")]))
@@ -415,7 +416,7 @@ def test_a_session_deleted_while_it_is_open_begins_anew(tmp_path: Path) -> None:
 
 def test_the_turn_lock_notices_that_its_file_was_deleted(tmp_path: Path) -> None:
     path = tmp_path / "s.lock"
-    one, two = TurnLock(path), TurnLock(path)
+    one, two = TurnLock(path, DISK), TurnLock(path, DISK)
     one.give()
     assert one.take()
     one.give()
@@ -444,7 +445,7 @@ def test_what_cannot_be_deleted_is_told_of(tmp_path: Path) -> None:
 
 def test_a_compaction_whose_last_step_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
-    opened = JournalFile(path, owner={}, sync="never", create=True)
+    opened = JournalFile(path, Medium(sync="never"), owner={}, create=True)
     with opened.exclusive():
         path.unlink()
         path.mkdir()
@@ -524,7 +525,7 @@ def test_a_session_that_was_dropped_is_closed_by_the_last_one_who_gives_it_back(
     tmp_path: Path,
 ) -> None:
     handles = Handles(2)
-    session = SessionFile(tmp_path / "s.jsonl", KEY, sync="never", create=True)
+    session = SessionFile(tmp_path / "s.jsonl", KEY, Medium(sync="never"), create=True)
     assert handles.keep(session) is session
     assert handles.take(KEY) is session
     handles.drop(session)
