@@ -7,17 +7,19 @@ one, let it fail, or cut it short.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
 from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import StoreError
+from . import system
 
 Named: TypeAlias = str | Path
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-_FORBIDDEN = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
+_AGAIN = frozenset((errno.EINTR, errno.EAGAIN))
+_MANY = frozenset((errno.EMFILE, errno.ENFILE))
+FORBIDDEN = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 
 
 class Disk:
@@ -29,7 +31,7 @@ class Disk:
 
     def open(self, path: Named, flags: int) -> int:
         """Open a file; `flags` are those of `os`."""
-        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+        return os.open(path, flags | system.BINARY, 0o600)
 
     def close(self, file: int) -> None:
         """Let go of an open file."""
@@ -37,11 +39,11 @@ class Disk:
 
     def read(self, file: int, length: int, offset: int) -> bytes:
         """Read `length` bytes, fewer only where the file ends."""
-        return os.pread(file, length, offset)
+        return system.read_at(file, length, offset)
 
     def write(self, file: int, data: bytes, offset: int) -> int:
         """Write `data`, or a part of it from its beginning, and tell how many bytes that were."""
-        return os.pwrite(file, data, offset)
+        return system.write_at(file, data, offset)
 
     def truncate(self, file: int, length: int) -> None:
         """Cut a file off."""
@@ -49,30 +51,22 @@ class Disk:
 
     def sync(self, file: int) -> None:
         """Make what was written to a file outlast a power cut."""
-        os.fdatasync(file)
+        system.sync(file)
 
     def sync_directory(self, path: Named) -> None:
         """Make what was created, renamed or deleted in a directory outlast a power cut."""
-        directory = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        system.sync_directory(path)
 
     def lock(self, file: int) -> bool:
         """Have an open file to oneself among all processes; False if another has it.
 
         The operating system lets go of it when the process ends, however it ends.
         """
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return system.lock(file)
 
     def unlock(self, file: int) -> None:
         """Let go of a locked file."""
-        fcntl.flock(file, fcntl.LOCK_UN)
+        system.unlock(file)
 
     def status(self, file: int | Named) -> os.stat_result:
         """What the system knows of a file."""
@@ -118,8 +112,12 @@ def failure(error: OSError, path: Path) -> StoreError:
     """What the operating system refused, in words that tell how to go on."""
     if error.errno in _FULL:
         way = "make room there and try again"
-    elif error.errno in _FORBIDDEN:
+    elif error.errno in FORBIDDEN:
         way = "give this user the right to read and write there, or name another store"
+    elif error.errno in _MANY:
+        way = "allow this process more open files, or give the store fewer handles"
+    elif error.errno in _AGAIN:
+        way = "try again"
     elif error.errno in (errno.ENOTDIR, errno.EEXIST):
         way = "a store is a directory; name another path"
     else:

@@ -14,6 +14,7 @@ from ..errors import StoreError
 from .disk import Disk
 
 _CHUNK = 1 << 20
+_LEFT = 3600
 _FIRST_PAUSE, _LONGEST_PAUSE, _PATIENCE = 0.000_05, 0.005, 60
 
 
@@ -110,6 +111,7 @@ def write_or_nothing(disk: Disk, file: int, data: bytes, end: int) -> None:
 
 def write_whole(disk: Disk, path: Path, data: bytes, *, sync: bool) -> None:
     """Put a file in place in one step: a reader sees all of it or none."""
+    _sweep(disk, path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.tmp")
     try:
         with opened(disk, temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
@@ -123,6 +125,19 @@ def write_whole(disk: Disk, path: Path, data: bytes, *, sync: bool) -> None:
         raise
     if sync:
         disk.sync_directory(path.parent)
+
+
+def _sweep(disk: Disk, path: Path) -> None:
+    """Remove what killed processes left of a file that they were about to put in place."""
+    left = [
+        path.with_name(name)
+        for name in disk.names(path.parent)
+        if name.startswith(f"{path.name}.") and name.endswith(".tmp")
+    ]
+    for temporary in left:
+        with suppress(FileNotFoundError):
+            if time.time() - disk.status(temporary).st_mtime > _LEFT:
+                disk.remove(temporary)
 
 
 def remove(disk: Disk, path: Path) -> None:

@@ -183,6 +183,9 @@ class JournalFile:
             file = OpenFile(self._disk, self.path, create=create)
         except FileNotFoundError as error:
             raise Gone(f"{self.path}: there is no such journal") from error
+        self._adopt(file)
+
+    def _adopt(self, file: OpenFile) -> None:
         self.close()
         self._file = file
         self._is_new = file.was_empty
@@ -207,7 +210,7 @@ class JournalFile:
             return True
         try:
             if not self._opened().is_writable:
-                self._open(create=False)
+                self._try_to_write()
             while self._has_lock(self._opened(), wait=wait):
                 if self._is_mine(self._opened()):
                     self._depth = 1
@@ -216,6 +219,14 @@ class JournalFile:
         except OSError as error:
             raise failure(error, self.path) from error
         return False
+
+    def _try_to_write(self) -> None:
+        """Open the file anew, if it may be written by now."""
+        file = OpenFile(self._disk, self.path, create=False)
+        if file.is_writable:
+            self._adopt(file)
+        else:
+            file.close()
 
     def _has_lock(self, file: OpenFile, *, wait: bool) -> bool:
         if wait:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 from threading import Lock
 
-from .disk import Disk
-
-_FORBIDDEN = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
+from .disk import FORBIDDEN, Disk
 
 
 class OpenFile:
@@ -30,7 +27,7 @@ class OpenFile:
             flags = os.O_RDWR | (os.O_CREAT if create else 0) | extra
             self.descriptor = disk.open(self._name, flags)
         except OSError as error:
-            if create or error.errno not in _FORBIDDEN:
+            if create or error.errno not in FORBIDDEN:
                 raise
             self.descriptor = disk.open(self._name, os.O_RDONLY)
             self.is_writable = False

@@ -35,7 +35,9 @@ class Syncer:
         with self._guard:
             if self._work is None:
                 self._work = SimpleQueue()
-                self._thread = Thread(target=self._run, args=(self._work,), daemon=True)
+                self._thread = Thread(
+                    target=self._run, args=(self._work,), name="teamgraph-sync", daemon=True
+                )
                 self._thread.start()
             self._work.put((journal, waiter))
         await waiter

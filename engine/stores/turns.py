@@ -41,7 +41,9 @@ class Turns:
             self._held.add(session.turn)
             if not self._is_shown:
                 self._is_shown = True
-                Thread(target=self._show, args=(self._hurry,), daemon=True).start()
+                Thread(
+                    target=self._show, args=(self._hurry,), name="teamgraph-turns", daemon=True
+                ).start()
 
     def give(self, turn: TurnLock) -> None:
         """Let another process have the turn."""

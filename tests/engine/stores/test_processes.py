@@ -5,61 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import select
 import signal
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
 from engine.errors import SessionBusy, StoreError
 from engine.session import Change, SessionKey, Turn
 from engine.stores import TinyDBStore, TornTail
+from tests.children import child, line, output
 
 KEY = SessionKey("ann", "s")
-PRELUDE = """
-import asyncio, random, resource, sys
-from engine.errors import StoreError
-from engine.session import Change, Record, SessionKey, Turn
-from engine.stores import TinyDBStore
-KEY = SessionKey("ann", "s")
-root, argument = sys.argv[1:3]
-def say(text):
-    sys.stdout.write(text + "\\n")
-    sys.stdout.flush()
-"""
-
-
-def child(root: Path, program: str, argument: str = "") -> subprocess.Popen[str]:
-    """Start a process that runs `program`; whoever starts it ends it."""
-    return subprocess.Popen(
-        [sys.executable, "-c", PRELUDE + dedent(program), str(root), argument],
-        stdout=subprocess.PIPE,
-        stdin=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[3],
-    )
-
-
-def line(process: subprocess.Popen[str]) -> str:
-    """The next line that a process says."""
-    assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], 30)
-    assert ready, "the process says nothing"
-    return process.stdout.readline().strip()
-
-
-def output(process: subprocess.Popen[str]) -> str:
-    """Wait for the end of a process that must succeed."""
-    text, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    return text
-
-
 WRITER = """
 async def main():
     store = TinyDBStore(root, sync=random.Random(argument).choice(["turn", "never"]))

@@ -23,7 +23,6 @@ from engine.stores.journal_file import JournalFile
 from engine.stores.layout import Layout
 from engine.stores.medium import Medium
 from engine.stores.session_file import SessionFile
-from engine.stores.turn_lock import TurnLock
 
 KEY = SessionKey("ann", "s")
 ROUNDS = range(1, 4)
@@ -412,25 +411,6 @@ def test_a_session_deleted_while_it_is_open_begins_anew(tmp_path: Path) -> None:
         await other.close()
 
     run(test())
-
-
-def test_the_turn_lock_notices_that_its_file_was_deleted(tmp_path: Path) -> None:
-    path = tmp_path / "s.lock"
-    one, two = TurnLock(path, DISK), TurnLock(path, DISK)
-    one.give()
-    assert one.take()
-    one.give()
-    path.unlink()
-    assert two.take()
-    assert not one.take()
-    two.close()
-    two.close()
-    assert one.take()
-    one.close()
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(StoreError, match="is a directory"):
-        one.take()
 
 
 def test_what_cannot_be_deleted_is_told_of(tmp_path: Path) -> None:

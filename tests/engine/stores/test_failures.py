@@ -1,0 +1,363 @@
+"""What the store does when the system refuses, or does half of what it was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from engine.errors import StoreError
+from engine.session import Change, Record, SessionKey, Turn
+from engine.stores import SkippedSession, TinyDBStore, TornTail, files
+from engine.stores.disk import DISK, Disk, Named
+from engine.stores.open_file import OpenFile
+from tests.children import child, output
+
+KEY = SessionKey("ann", "s")
+
+
+class Broken(Disk):
+    """A disk whose calls fail as often as they are told to, by their names."""
+
+    def __init__(self, **left: int) -> None:
+        self.left = left
+        self.number = errno.EIO
+
+    def _may_fail(self, name: str) -> None:
+        if self.left.get(name, 0) > 0:
+            self.left[name] -= 1
+            raise OSError(self.number, os.strerror(self.number))
+
+    def sync(self, file: int) -> None:
+        self._may_fail("sync")
+        super().sync(file)
+
+    def truncate(self, file: int, length: int) -> None:
+        self._may_fail("truncate")
+        super().truncate(file, length)
+
+    def status(self, file: int | Named) -> os.stat_result:
+        self._may_fail("status")
+        return super().status(file)
+
+    def write(self, file: int, data: bytes, offset: int) -> int:
+        if self.left.get("write", 0) > 0:
+            super().write(file, data[: len(data) // 2], offset)
+            self._may_fail("write")
+        if self.left.get("half", 0) > 0:
+            self.left["half"] -= 1
+            return super().write(file, data[: len(data) // 2], offset)
+        if self.left.get("nothing", 0) > 0:
+            self.left["nothing"] -= 1
+            return 0
+        return super().write(file, data, offset)
+
+
+async def tell(store: TinyDBStore, run_id: str) -> None:
+    """One whole turn that is done."""
+    lease = await store.begin(KEY, Turn(run_id, "hello"))
+    await store.put(lease, [Record("n", "done", output=run_id)])
+    await store.finish(lease, Turn(run_id, "hello", status="done"), Change())
+
+
+def journal_of(root: Path) -> Path:
+    """The one journal of a store."""
+    (path,) = root.glob("users/*/*/*.jsonl")
+    return path
+
+
+def test_what_a_failed_sync_left_in_doubt_is_written_anew(tmp_path: Path) -> None:
+    async def test() -> None:
+        disk = Broken()
+        store = TinyDBStore(tmp_path, disk=disk)
+        await tell(store, "r1")
+        before = journal_of(tmp_path).stat().st_ino
+        disk.left["sync"] = 1
+        with pytest.raises(StoreError, match="check the disk"):
+            await tell(store, "r2")
+        disk.left["sync"] = 1
+        with pytest.raises(StoreError, match="check the disk"):
+            await tell(store, "r3")
+        assert journal_of(tmp_path).stat().st_ino == before
+        assert not journal_of(tmp_path).with_suffix(".tmp").exists()
+        await tell(store, "r4")
+        assert journal_of(tmp_path).stat().st_ino != before
+        assert [turn.run_id for turn in await store.turns(KEY)] == ["r1", "r2", "r4"]
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_after_a_failed_sync_a_run_under_way_writes_nothing_more(tmp_path: Path) -> None:
+    async def test() -> None:
+        disk = Broken()
+        store = TinyDBStore(tmp_path, sync="always", disk=disk)
+        lease = await store.begin(KEY, Turn("r1", "x"))
+        disk.left["sync"] = 1
+        with pytest.raises(StoreError, match="check the disk"):
+            await store.put(lease, [Record("a", "done")])
+        with pytest.raises(StoreError, match=r"did not reach the disk; .* begin the run again"):
+            await store.put(lease, [Record("b", "done")])
+        await store.release(lease)
+        lease = await store.begin(KEY, Turn("r1", "x"))
+        await store.put(lease, [Record("b", "done")])
+        run = await store.run(KEY, "r1")
+        assert run is not None
+        assert "b" in run.records
+        await store.close()
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EINTR])
+def test_a_write_that_fails_halfway_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
+    async def test() -> None:
+        disk = Broken()
+        disk.number = number
+        store = TinyDBStore(tmp_path, disk=disk)
+        await tell(store, "r1")
+        before = journal_of(tmp_path).read_bytes()
+        disk.left["write"] = 1
+        with pytest.raises(StoreError, match=r"make room|check the disk|try again"):
+            await tell(store, "r2")
+        assert journal_of(tmp_path).read_bytes() == before
+        await tell(store, "r3")
+        assert [turn.run_id for turn in await store.turns(KEY)] == ["r1", "r3"]
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_torn_bytes_that_could_not_be_taken_back_are_cut_before_the_next_write(
+    tmp_path: Path,
+) -> None:
+    async def test() -> None:
+        disk = Broken()
+        store = TinyDBStore(tmp_path, disk=disk)
+        await tell(store, "r1")
+        before = journal_of(tmp_path).read_bytes()
+        disk.left.update(write=1, truncate=1)
+        with pytest.raises(StoreError):
+            await tell(store, "r2")
+        torn = journal_of(tmp_path).read_bytes()
+        assert len(torn) > len(before)
+        with pytest.warns(TornTail):
+            await tell(store, "r3")
+        aside = journal_of(tmp_path).with_suffix(".torn")
+        assert before + aside.read_bytes() == torn
+        other = TinyDBStore(tmp_path)
+        assert [turn.run_id for turn in await other.turns(KEY)] == ["r1", "r3"]
+        await other.close()
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_a_write_in_two_parts_is_whole_and_one_that_writes_nothing_fails(tmp_path: Path) -> None:
+    async def test() -> None:
+        disk = Broken(half=2)
+        store = TinyDBStore(tmp_path, disk=disk)
+        await tell(store, "r1")
+        disk.left.update(half=1, nothing=1)
+        with pytest.raises(StoreError, match="check the disk"):
+            await tell(store, "r2")
+        await tell(store, "r3")
+        assert [turn.run_id for turn in await store.turns(KEY)] == ["r1", "r3"]
+        await store.close()
+
+    asyncio.run(test())
+
+
+READER = """
+async def main():
+    os.seteuid(65534 if os.geteuid() == 0 else os.geteuid())
+    store = TinyDBStore(root)
+    say(str([turn.run_id for turn in await store.turns(KEY)]))
+    say(str((await store.run(KEY, "r1")).records["n"].output))
+    say(str([info.turns for info in await store.sessions("ann")]))
+    say(str(len(await store.search("ann", "hello", last=3))))
+    for act in (
+        lambda: store.begin(KEY, Turn("r2", "x")),
+        lambda: store.begin(SessionKey("bob", "new"), Turn("r2", "x")),
+        lambda: store.rename(KEY, "name"),
+        lambda: store.delete_run(KEY, "r1"),
+        lambda: store.delete_session(KEY),
+        lambda: store.keep_prompt("0" * 16, {}),
+    ):
+        try:
+            await act()
+            say("done")
+        except StoreError as error:
+            say(str(error))
+    await store.close()
+    os.seteuid(os.getuid())
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("tail", [b"", b"torn"])
+def test_a_session_that_may_only_be_read_can_still_be_shown(tail: bytes) -> None:
+    root = Path(tempfile.mkdtemp())
+    try:
+        store = TinyDBStore(root)
+        asyncio.run(tell(store, "r1"))
+        asyncio.run(store.close())
+        with journal_of(root).open("ab") as file:
+            file.write(tail)
+        before = journal_of(root).read_bytes()
+        for path in [root, *root.rglob("*")]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        said = output(child(root, READER)).splitlines()
+        assert said[:4] == ["['r1']", "r1", "[1]", "1"]
+        assert len(said) == 10
+        for text in said[4:]:
+            assert "permission denied; give this user the right to read and write" in text
+        assert journal_of(root).read_bytes() == before
+        assert not list(root.rglob("*.torn"))
+    finally:
+        for path in [root, *root.rglob("*")]:
+            path.chmod(0o700)
+        shutil.rmtree(root)
+
+
+def test_a_session_that_may_be_written_again_is_written_again(tmp_path: Path) -> None:
+    class Guarded(Disk):
+        may_write = True
+
+        def open(self, path: Named, flags: int) -> int:
+            if not self.may_write and flags & os.O_RDWR and str(path).endswith(".jsonl"):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return super().open(path, flags)
+
+    async def test() -> None:
+        disk = Guarded()
+        store = TinyDBStore(tmp_path, disk=disk)
+        await tell(store, "r1")
+        await store.close()
+        disk.may_write = False
+        assert len(await store.turns(KEY)) == 1
+        with pytest.raises(StoreError, match="permission denied"):
+            await tell(store, "r2")
+        disk.may_write = True
+        await tell(store, "r3")
+        assert [turn.run_id for turn in await store.turns(KEY)] == ["r1", "r3"]
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed_once_it_is_old(tmp_path: Path) -> None:
+    old, young = (tmp_path / f"file.{number}-1.tmp" for number in (1, 2))
+    for path in (old, young, tmp_path / "other.1-1.tmp"):
+        path.touch()
+    os.utime(old, (0, 0))
+    files.write_whole(DISK, tmp_path / "file", b"x", sync=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "file",
+        "file.2-1.tmp",
+        "other.1-1.tmp",
+    ]
+
+
+def test_who_holds_a_file_for_a_minute_is_told_of(tmp_path: Path) -> None:
+    class Patient(Disk):
+        paused = 0.0
+
+        def pause(self, seconds: float) -> None:
+            self.paused += seconds
+
+    disk = Patient()
+    path = tmp_path / "file"
+    one, two = (OpenFile(disk, path, create=True) for _ in range(2))
+    files.lock(disk, one.descriptor, path)
+    with pytest.raises(StoreError, match="held it for 60 seconds; wake that process or end it"):
+        files.lock(disk, two.descriptor, path)
+    assert 60 <= disk.paused < 61
+
+
+def test_a_file_whose_state_cannot_be_read_is_closed_again(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with pytest.raises(OSError, match="error"):
+        OpenFile(Broken(status=1), path, create=True)
+    assert path not in [entry.resolve() for entry in Path("/proc/self/fd").iterdir()]
+
+
+def test_a_file_that_is_closed_while_it_is_synced_stays_open_until_then(tmp_path: Path) -> None:
+    class Slow(Disk):
+        def __init__(self) -> None:
+            self.began, self.may_end = threading.Event(), threading.Event()
+            self.closed: list[int] = []
+
+        def sync(self, file: int) -> None:
+            self.began.set()
+            assert self.may_end.wait(30)
+            super().sync(file)
+
+        def close(self, file: int) -> None:
+            self.closed.append(file)
+            super().close(file)
+
+    disk = Slow()
+    file = OpenFile(disk, tmp_path / "file", create=True)
+    thread = threading.Thread(target=file.sync)
+    thread.start()
+    assert disk.began.wait(30)
+    file.close()
+    file.close()
+    assert disk.closed == []
+    disk.may_end.set()
+    thread.join()
+    assert disk.closed == [file.descriptor]
+    file.sync()
+
+
+@pytest.mark.parametrize("place", ["users", "users/*", "users/*/*"])
+def test_a_file_in_the_place_of_a_directory_is_passed_over_by_a_search_for_a_run(
+    tmp_path: Path, place: str
+) -> None:
+    async def test() -> None:
+        store = TinyDBStore(tmp_path)
+        await tell(store, "r1")
+        await store.close()
+        replace_by_file(tmp_path, place)
+        assert await store.find("r1") is None
+        await store.close()
+
+    asyncio.run(test())
+
+
+def replace_by_file(root: Path, place: str) -> None:
+    """Put a file where a directory was."""
+    (directory,) = root.glob(place)
+    shutil.rmtree(directory)
+    directory.touch()
+
+
+def test_a_damaged_session_that_may_only_be_read_is_refused(tmp_path: Path) -> None:
+    class Guarded(Disk):
+        def open(self, path: Named, flags: int) -> int:
+            if flags & os.O_RDWR and str(path).endswith(".jsonl"):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return super().open(path, flags)
+
+    async def test() -> None:
+        store = TinyDBStore(tmp_path)
+        await tell(store, "r1")
+        await store.close()
+        data = bytearray(journal_of(tmp_path).read_bytes())
+        data[len(data) // 2] ^= 1
+        journal_of(tmp_path).write_bytes(bytes(data))
+        reader = TinyDBStore(tmp_path, disk=Guarded())
+        with pytest.raises(StoreError, match="damaged at byte"):
+            await reader.turns(KEY)
+        with pytest.warns(SkippedSession):
+            assert await reader.sessions("ann") == []
+        await reader.close()
+
+    asyncio.run(test())

@@ -1,0 +1,315 @@
+"""Who has the turn of a session among processes, and who no longer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from threading import Event, Thread
+from threading import enumerate as enumerate_threads
+
+import pytest
+
+from engine.errors import Conflict, InputError, SessionBusy, StoreError
+from engine.session import Change, Record, SessionKey, Turn
+from engine.stores import TinyDBStore
+from engine.stores.disk import DISK, Disk, Named
+from engine.stores.turn_lock import TurnLock
+from tests.children import answer, child, line
+
+KEY = SessionKey("ann", "s")
+
+
+class Clocked(Disk):
+    """A disk whose clock is moved by hand."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def now(self) -> float:
+        return self.time
+
+
+def abandoned(waiter: TurnLock, disk: Clocked, *pauses: float) -> list[bool]:
+    """What a waiter finds, who looks after each pause; the holder has ten seconds."""
+    found: list[bool] = []
+    for pause in pauses:
+        disk.time += pause
+        found.append(waiter.is_abandoned(10))
+    return found
+
+
+def test_the_turn_lock_notices_that_its_file_was_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "s.lock"
+    one, two = TurnLock(path, DISK), TurnLock(path, DISK)
+    one.give()
+    assert not one.is_held()
+    assert one.take()
+    one.give()
+    path.unlink()
+    assert not one.is_held()
+    assert two.take()
+    assert not one.take()
+    two.close()
+    two.close()
+    assert one.take()
+    one.close()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreError, match="is a directory"):
+        one.take()
+
+
+def test_a_turn_is_abandoned_when_nothing_was_shown_while_somebody_watched(tmp_path: Path) -> None:
+    disk = Clocked()
+    holder, waiter = (TurnLock(tmp_path / "s.lock", disk) for _ in range(2))
+    assert holder.take()
+    assert not waiter.take()
+    assert abandoned(waiter, disk, 0, 3, 3, 3) == [False] * 4
+    holder.show()
+    assert abandoned(waiter, disk, 3, 3, 3, 3) == [False] * 4
+    assert abandoned(waiter, disk, 1) == [True]
+    holder.show()
+    assert not waiter.seize()
+    assert holder.is_held()
+
+
+def test_a_waiter_that_was_suspended_too_gives_the_holder_time(tmp_path: Path) -> None:
+    disk = Clocked()
+    holder, waiter = (TurnLock(tmp_path / "s.lock", disk) for _ in range(2))
+    assert holder.take()
+    assert abandoned(waiter, disk, 0, 3, 3600) == [False] * 3
+    holder.show()
+    assert abandoned(waiter, disk, 1, 3600, 3600) == [False] * 3
+    assert abandoned(waiter, disk, 3600) == [True]
+
+
+def test_the_next_holder_does_not_inherit_the_silence_of_the_last(tmp_path: Path) -> None:
+    disk = Clocked()
+    one, two, waiter = (TurnLock(tmp_path / "s.lock", disk) for _ in range(3))
+    assert one.take()
+    assert abandoned(waiter, disk, 0, 3, 3, 3) == [False] * 4
+    one.give()
+    assert two.take()
+    assert abandoned(waiter, disk, 3) == [False]
+
+
+def test_a_seized_turn_is_no_longer_held_and_cannot_be_shown(tmp_path: Path) -> None:
+    path, disk = tmp_path / "s.lock", Clocked()
+    holder, waiter, third = (TurnLock(path, disk) for _ in range(3))
+    assert holder.take()
+    assert abandoned(waiter, disk, 0, 3, 3, 3, 3)[-1]
+    assert waiter.seize()
+    assert (holder.is_held(), waiter.is_held()) == (False, True)
+    shown = path.stat().st_mtime_ns
+    holder.show()
+    assert path.stat().st_mtime_ns == shown
+    holder.give()
+    assert not holder.take()
+    assert not third.take()
+    waiter.give()
+    assert holder.take()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["s.lock"]
+
+
+def test_a_turn_that_cannot_be_seized_says_so(tmp_path: Path) -> None:
+    path, disk = tmp_path / "s.lock", Clocked()
+    holder, waiter = (TurnLock(path, disk) for _ in range(2))
+    assert holder.take()
+    assert abandoned(waiter, disk, 0, 3, 3, 3, 3)[-1]
+    path.with_suffix(".seized").mkdir()
+    with pytest.raises(StoreError, match="is a directory"):
+        waiter.seize()
+    path.unlink()
+    assert not waiter.seize()
+    holder.show()
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="not a directory"):
+        TurnLock(tmp_path / "file" / "s.lock", DISK).is_abandoned(1)
+    assert holder.is_held() is False
+
+
+def test_a_seizure_that_fails_halfway_lets_go_of_its_file(tmp_path: Path) -> None:
+    class Renaming(Clocked):
+        def rename(self, path: Named, new: Named) -> None:
+            raise PermissionError(13, "permission denied")
+
+    path, disk = tmp_path / "s.lock", Renaming()
+    holder, waiter = (TurnLock(path, disk) for _ in range(2))
+    assert holder.take()
+    assert abandoned(waiter, disk, 0, 3, 3, 3, 3)[-1]
+    with pytest.raises(StoreError, match="give this user the right"):
+        waiter.seize()
+    assert holder.is_held()
+    held = [entry.resolve() for entry in Path("/proc/self/fd").iterdir() if entry.exists()]
+    assert path.with_suffix(".seized") not in held
+
+
+def lock_of(root: Path) -> Path:
+    """The one lock file of a store."""
+    (path,) = root.glob("users/*/*/*.lock")
+    return path
+
+
+def showing() -> set[Thread]:
+    """The threads that show that turns are held."""
+    return {thread for thread in enumerate_threads() if thread.name == "teamgraph-turns"}
+
+
+HOLDER = """
+async def main():
+    store = TinyDBStore(root, sync="never", lease_timeout=float(argument))
+    lease = await store.begin(KEY, Turn("late", "x"))
+    await store.put(lease, [Record("first", "done")])
+    say("holding")
+    sys.stdin.readline()
+    said = []
+    for act in (
+        lambda: store.put(lease, [Record("second", "done")]),
+        lambda: store.finish(lease, Turn("late", "x", status="done"), Change({"late": True})),
+        lambda: store.put(lease, [Record("third", "done")]),
+    ):
+        try:
+            await act()
+        except StoreError as error:
+            said.append(f"{type(error).__name__}: {error}")
+    say("|".join(said))
+    sys.stdin.readline()
+    lease = await store.begin(KEY, Turn("late", "x"))
+    say(f"again after {lease.head.turns}")
+    await store.finish(lease, Turn("late", "x", status="done"), Change())
+    await store.close()
+asyncio.run(main())
+"""
+
+
+def test_a_suspended_process_loses_its_turn_and_writes_nothing_more(tmp_path: Path) -> None:
+    process = child(tmp_path, HOLDER, "0.3")
+    assert line(process) == "holding"
+
+    async def test() -> None:
+        store = TinyDBStore(tmp_path, sync="never", lease_timeout=0.3)
+        os.kill(process.pid, signal.SIGSTOP)
+        lease = await store.begin(KEY, Turn("next", "x"))
+        os.kill(process.pid, signal.SIGCONT)
+        answer(process)
+        said = line(process).split("|")
+        assert len(said) == 3
+        assert all(text.startswith("Conflict: run 'late': ") for text in said)
+        assert "another one has taken over" in said[0]
+        assert "resume the run" in said[0]
+        late = await store.run(KEY, "late")
+        assert late is not None
+        assert (late.status, list(late.records)) == ("running", ["first"])
+        await store.put(lease, [Record("n", "done")])
+        turn = await store.finish(lease, Turn("next", "x", status="done"), Change({"next": True}))
+        assert turn.number == 1
+        answer(process)
+        assert line(process) == "again after 1"
+        process.communicate(timeout=30)
+        head = await store.head(KEY)
+        assert head is not None
+        assert (head.turns, head.state) == (2, {"next": True})
+        await store.close()
+
+    asyncio.run(test())
+    assert process.returncode == 0
+
+
+def test_a_process_that_lives_shows_it_while_it_waits_for_a_model(tmp_path: Path) -> None:
+    class Watched(Disk):
+        def __init__(self) -> None:
+            self.touched = 0
+            self.shown = Event()
+
+        def touch(self, path: Named, moment: int) -> None:
+            super().touch(path, moment)
+            if str(path).endswith(".lock"):
+                self.touched += 1
+                if self.touched == 3:
+                    self.shown.set()
+
+    async def test() -> None:
+        disk = Watched()
+        store = TinyDBStore(tmp_path, sync="never", lease_timeout=0.06, disk=disk)
+        lease = await store.begin(KEY, Turn("r1", "x"))
+        assert await asyncio.to_thread(disk.shown.wait, 30)
+        await store.put(lease, [Record("n", "done")])
+        await store.release(lease)
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_nobody_shows_anything_when_no_turn_is_held(tmp_path: Path) -> None:
+    others = showing()
+
+    async def test() -> None:
+        store = TinyDBStore(tmp_path, sync="never", lease_timeout=0.03)
+        for number in range(2):
+            lease = await store.begin(KEY, Turn(f"r{number}", "x"))
+            (thread,) = showing() - others
+            await store.release(lease)
+            await asyncio.to_thread(thread.join, 30)
+            assert not thread.is_alive()
+        await store.begin(KEY, Turn("r2", "x"))
+        (thread,) = showing() - others
+        await store.close()
+        await asyncio.to_thread(thread.join, 30)
+
+    asyncio.run(test())
+
+
+def test_a_turn_that_is_seized_before_its_run_begins_is_waited_for_again(tmp_path: Path) -> None:
+    class Stolen(Disk):
+        """Puts another lock file in place, just when the journal is about to be locked."""
+
+        armed = False
+
+        def lock(self, file: int) -> bool:
+            if self.armed and Path(f"/proc/self/fd/{file}").resolve().suffix == ".jsonl":
+                self.armed = False
+                lock_of(tmp_path).unlink()
+            return super().lock(file)
+
+    async def test() -> None:
+        disk = Stolen()
+        store = TinyDBStore(tmp_path, sync="never", disk=disk)
+        await store.release(await store.begin(KEY, Turn("r1", "x")))
+        disk.armed = True
+        lease = await store.begin(KEY, Turn("r2", "x"))
+        assert not disk.armed
+        await store.put(lease, [Record("n", "done")])
+        fork = await store.begin(KEY, Turn("r3", "x"), policy="fork")
+        lock_of(tmp_path).unlink()
+        with pytest.raises(Conflict, match="taken over"):
+            await store.put(lease, [Record("n", "done")])
+        await store.put(fork, [Record("n", "done")])
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_a_waiter_that_is_told_not_to_wait_may_take_over_too(tmp_path: Path) -> None:
+    async def test() -> None:
+        disk = Clocked()
+        store = TinyDBStore(tmp_path, sync="never")
+        waiter = TinyDBStore(tmp_path, sync="never", disk=disk, lease_timeout=9)
+        await store.begin(KEY, Turn("r1", "x"))
+        for _ in range(3):
+            with pytest.raises(SessionBusy):
+                await waiter.begin(KEY, Turn("r2", "x"), policy="reject")
+            disk.time += 3600
+        lease = await waiter.begin(KEY, Turn("r2", "x"), policy="reject")
+        await waiter.put(lease, [Record("n", "done")])
+        await store.close()
+        await waiter.close()
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_a_lease_lasts_some_time(tmp_path: Path, timeout: float) -> None:
+    with pytest.raises(InputError, match="lease_timeout"):
+        TinyDBStore(tmp_path, lease_timeout=timeout)
