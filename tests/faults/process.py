@@ -1,0 +1,79 @@
+"""Processes to be killed: children that are forked, with all that they need imported already."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from types import FrameType
+
+from .said import Tell
+
+_PATIENCE = 60.0
+
+
+class Child:
+    """A process that runs `work`, which tells lines. Whoever starts it ends it."""
+
+    def __init__(self, work: Callable[[Tell], None]) -> None:
+        reading, writing = os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            os.close(reading)
+            _work(work, writing)
+        os.close(writing)
+        self._pipe = reading
+        self._text = b""
+
+    def wait_for(self, lines: int) -> None:
+        """Wait until it has told that many lines; an end counts too."""
+        while self._text.count(b"\n") < lines:
+            ready, _, _ = select.select([self._pipe], [], [], _PATIENCE)
+            data = os.read(self._pipe, 1 << 16) if ready else b""
+            if not data:
+                return
+            self._text += data
+
+    def kill(self, after: float = 0.0) -> list[str]:
+        """Kill it after so many seconds, and hear what it told."""
+        time.sleep(after)  # the moment of the kill, not a wait for anything
+        os.kill(self.pid, signal.SIGKILL)
+        return self.end()
+
+    def end(self) -> list[str]:
+        """Wait for its end, and hear what it told."""
+        while data := os.read(self._pipe, 1 << 20):
+            self._text += data
+        os.close(self._pipe)
+        os.waitpid(self.pid, 0)
+        return self._text.decode().split("\n")[:-1]
+
+    def send(self, signal_number: int) -> None:
+        """Send it a signal, and wait until it stands still if that is what it asks for."""
+        os.kill(self.pid, signal_number)
+        if signal_number == signal.SIGSTOP:
+            os.waitpid(self.pid, os.WUNTRACED)
+
+
+def _work(work: Callable[[Tell], None], pipe: int) -> None:
+    def too_long(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"signal {number}: the child takes too long at {frame}")
+
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(int(_PATIENCE))
+    try:
+        work(lambda text: _write(pipe, text.encode()))
+    except BaseException:  # noqa: BLE001  a child has nobody to raise it to
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+def _write(pipe: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(pipe, data) :]
