@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 from engine import Graph, NodeStarted, NotFound, Runner
@@ -46,6 +47,7 @@ def _everywhere(
     open_store: Open, hows: Sequence[How], of: frozenset[str], trials: int
 ) -> Counts:
     counts = Counts()
+    team()  # once, and not in every child
     with tempfile.TemporaryDirectory() as folder:
         before = Path(folder) / "before"
         before.mkdir()
@@ -83,9 +85,15 @@ class Telling:
                 self._tell(json.dumps(["put", record.node]) + "\n")
 
 
+@cache
+def team() -> Graph:
+    """A team of the ready-made graphs."""
+    return Graph.load(POLYGLOT)
+
+
 def runner_on(store: Store) -> Runner:
-    """A team of the ready-made graphs; its model answers at once."""
-    return Runner(Graph.load(POLYGLOT), store=store, model=Instant())
+    """The team; its model answers at once."""
+    return Runner(team(), store=store, model=Instant())
 
 
 def _turns(open_store: Open, place: Path, tell: Tell) -> None:
@@ -104,9 +112,9 @@ def _turn(open_store: Open, place: Path, mishap: Mishap, tell: Tell) -> None:
 
     async def run() -> None:
         store = open_store(place, FailingDisk(mishap))
-        team = runner_on(Telling(store, tell))  # type: ignore[arg-type]
+        telling = runner_on(Telling(store, tell))  # type: ignore[arg-type]
         try:
-            run = await team.arun("the message", run_id="r3", **IDS)
+            run = await telling.arun("the message", run_id="r3", **IDS)
             tell(json.dumps(["done", run.answer]) + "\n")
         except (StoreError, RunError) as error:
             tell(json.dumps(["failed", str(error)]) + "\n")
@@ -149,18 +157,18 @@ def _take_up(
 async def _resume(
     store: Store, kept: set[str], counts: Counts, where: str, *, is_done: bool
 ) -> None:
-    team = runner_on(store)
+    runner = runner_on(store)
     before = [turn.run_id for turn in await store.turns(KEY)]
     if before[:3] != ["r0", "r1", "r2"] or (is_done and before[3:] != ["r3"]):
         counts.note(f"{where}: the turns are {before}", "lost")
     try:
-        async for event in team.aresume_stream("r3", **IDS):
+        async for event in runner.aresume_stream("r3", **IDS):
             if isinstance(event, NodeStarted) and event.node in kept:
                 counts.note(f"{where}: node {event.node}", "again")
     except NotFound:
         if kept:
             counts.note(f"{where}: the run", "lost")
-        await team.arun("the message", run_id="r3", **IDS)
+        await runner.arun("the message", run_id="r3", **IDS)
     except InputError:
         pass  # it is done already
     run = await store.run(KEY, "r3")
