@@ -11,11 +11,20 @@ from pathlib import Path
 from threading import get_ident
 
 from ..errors import StoreError
-from .disk import Disk
+from .disk import Disk, failure
 
 _CHUNK = 1 << 20
 _LEFT = 3600
 _FIRST_PAUSE, _LONGEST_PAUSE, _PATIENCE = 0.000_05, 0.005, 60
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Say what the system refuses in our own words."""
+    try:
+        yield
+    except OSError as error:
+        raise failure(error, path) from error
 
 
 @contextmanager

@@ -162,11 +162,13 @@ class JournalFile:
         """Leave the file's time as it was: some writes are no activity of the session."""
         moment = self._there().st_mtime_ns
         yield
-        self._disk.touch(self._name, moment)
+        with files.told(self.path):
+            self._disk.touch(self._name, moment)
 
     def stamp(self) -> None:
         """Note that the session was active later than any other of its user's sessions."""
-        files.stamp(self._disk, self._name, self._directory)
+        with files.told(self.path):
+            files.stamp(self._disk, self._name, self._directory)
 
     def replace(self, file: OpenFile, transactions: Sequence[Transaction]) -> None:
         """Go on with another open file, which lies under this journal's name by now."""
@@ -253,7 +255,8 @@ class JournalFile:
     def _unlock(self) -> None:
         self._depth -= 1
         if not self._depth and self._file is not None:
-            self._disk.unlock(self._file.descriptor)
+            with files.told(self.path):
+                self._disk.unlock(self._file.descriptor)
 
     def _opened(self) -> OpenFile:
         if self._file is None:

@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from ..errors import StoreError
 from . import files
 from .disk import Disk, failure
 from .open_file import OpenFile
@@ -52,7 +53,8 @@ class TurnLock:
 
         It stays so while the journal is held `exclusive`, for nobody seizes a turn without.
         """
-        return self._file is not None and self._file.is_there()
+        with files.told(self._path):
+            return self._file is not None and self._file.is_there()
 
     def is_abandoned(self, timeout: float) -> bool:
         """Whether the holder has shown nothing for `timeout` seconds in which we watched.
@@ -92,14 +94,17 @@ class TurnLock:
 
     def show(self) -> None:
         """Show that the holder goes on."""
-        with suppress(OSError):  # deleted, or the disk is in trouble: the next write tells
+        with suppress(OSError, StoreError):  # deleted, or the disk is in trouble: the next write tells
             if self.is_held():
                 self._show()
 
     def give(self) -> None:
         """Let another process have the turn."""
         if self._file is not None:
-            self._disk.unlock(self._file.descriptor)
+            try:
+                self._disk.unlock(self._file.descriptor)
+            except OSError:
+                self.close()  # that lets go of it as well
 
     def close(self) -> None:
         """Let go of the file, and of the turn."""

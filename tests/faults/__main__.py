@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from .damage import cuts, flips
 from .judge import Counts, Open
@@ -15,6 +17,9 @@ from .kills import kills
 from .power import power
 from .stores import ours
 from .turn import calls, crashes
+
+
+MEMORY = Path("/dev/shm")  # noqa: S108  no fault here needs a slow disk: the power is cut in a model
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--trials", type=int, help="trials of each, where they are random")
     parser.add_argument("--seed", type=int, help="where the random choices begin")
     given = parser.parse_args(arguments)
+    if MEMORY.is_dir():
+        tempfile.tempdir = str(MEMORY)
     seed = given.seed if given.seed is not None else 1 if given.short else random.randrange(10**6)
     print(f"seed {seed}")
     columns = ("trials", "acknowledged", "lost", "unreadable", "again", "wrong", "seconds")
