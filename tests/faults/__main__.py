@@ -11,11 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .crowd import crowd
 from .damage import cuts, flips
 from .judge import Counts, Open
 from .kills import kills
 from .power import power
-from .stores import ours
+from .mutants import MUTANTS, SOUND, Mutant
+from .nonces import nonces
+from .stores import impatient, ours
+from .suspended import suspended
 from .turn import calls, crashes
 
 
@@ -30,6 +34,7 @@ class Fault:
     check: Callable[[Open, int, int], Counts]
     trials: int
     short: int
+    open_store: Open = ours
 
 
 FAULTS = {
@@ -39,6 +44,9 @@ FAULTS = {
     "cuts": Fault("the last transaction cut at every byte", cuts, 100_000, 60),
     "flips": Fault("one bit flipped anywhere", flips, 3_000, 100),
     "power": Fault("power losses", power, 3_000, 100),
+    "crowd": Fault("8 threads, 50 tasks, 4 processes", crowd, 620, 62),
+    "nonces": Fault("500 sessions, 30 % model faults", nonces, 5_000, 200),
+    "suspended": Fault("suspended and revived", suspended, 24, 2, impatient),
 }
 
 
@@ -54,20 +62,36 @@ def main(arguments: list[str]) -> int:
         tempfile.tempdir = str(MEMORY)
     seed = given.seed if given.seed is not None else 1 if given.short else random.randrange(10**6)
     print(f"seed {seed}")
-    columns = ("trials", "acknowledged", "lost", "unreadable", "again", "wrong", "seconds")
-    print(f"{'':40}" + "".join(f"{column:>13}" for column in columns))
-    is_clean = True
-    for name in given.names or FAULTS:
-        fault = FAULTS[name]
-        began = time.monotonic()
-        counts = fault.check(ours, given.trials or (fault.short if given.short else fault.trials), seed)
-        numbers = [getattr(counts, column) for column in columns[:-1]]
-        numbers.append(round(time.monotonic() - began))
-        print(f"{fault.title:40}" + "".join(f"{number:>13}" for number in numbers), flush=True)
-        for note in counts.notes:
-            print(f"    {note}")
-        is_clean &= counts.is_clean
+    is_clean = all([_run(FAULTS[name], given, seed) for name in given.names or FAULTS])
+    if not given.names:
+        is_clean &= all([_is_caught(mutant, seed) for mutant in MUTANTS])
+        is_clean &= not any([_is_caught(sound, seed) for sound in SOUND])
     return not is_clean
+
+
+def _run(fault: Fault, given: argparse.Namespace, seed: int) -> bool:
+    """A row of the table; whether it is as it must be."""
+    trials = given.trials or (fault.short if given.short else fault.trials)
+    began = time.monotonic()
+    counts = fault.check(fault.open_store, trials, seed)
+    seconds = time.monotonic() - began
+    print(f"{fault.title:40} {counts} {seconds:6.1f} s", flush=True)
+    for note in counts.notes:
+        print(f"    {note}")
+    return counts.is_clean
+
+
+def _is_caught(mutant: Mutant, seed: int) -> bool:
+    """Whether the fault finds something in the mutant; a row says so."""
+    fault = FAULTS[mutant.fault]
+    began = time.monotonic()
+    counts = fault.check(mutant.open_store, mutant.trials, seed)
+    seconds = time.monotonic() - began
+    found = "sound" if counts.is_clean else "broken"
+    print(
+        f"{mutant.title:40} is {found:6} by {mutant.fault:10} {counts} {seconds:6.1f} s", flush=True
+    )
+    return not counts.is_clean
 
 
 if __name__ == "__main__":

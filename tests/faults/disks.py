@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from engine.stores.disk import DISK, Disk
 
-How: TypeAlias = Literal["EIO", "ENOSPC", "EINTR", "partly", "die before", "die after", "die partly"]
+How: TypeAlias = Literal[
+    "EIO", "ENOSPC", "EINTR", "partly", "die before", "die after", "die partly", "stop"
+]
 CHANGES = frozenset(
     ("write", "truncate", "rename", "remove", "make_directory", "remove_directory", "open")
 )
@@ -61,6 +64,9 @@ class FailingDisk(Disk):
         how = self._mishap.how
         if how == "die before":
             os._exit(9)
+        if how == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+            return call(*given, **named)
         if how in ("partly", "die partly") and name == "write":
             file, data, offset = given
             written: int = call(file, data[: len(data) // 2], offset)

@@ -35,6 +35,12 @@ class Counts:
     def is_clean(self) -> bool:
         return not (self.lost or self.unreadable or self.again or self.wrong)
 
+    def __str__(self) -> str:
+        return (
+            f"{self.trials:6} trials, {self.acknowledged:6} acknowledged: {self.lost} lost, "
+            f"{self.unreadable} unreadable, {self.again} run again, {self.wrong} wrong"
+        )
+
     def note(self, what: str, count: str) -> None:
         """Count one thing that must not be; the first few are told in words."""
         setattr(self, count, getattr(self, count) + 1)
@@ -94,6 +100,8 @@ async def _judge_turns(store: Store, said: Said, counts: Counts) -> None:
             counts.note(f"turn {run_id}", "lost")
         elif turn is not None and (turn.number, turn.answer) != (number, word(run_id) * 2):
             counts.note(f"turn {run_id}: {turn}", "wrong")
+    for _ in range(len(said.done) - len(set(said.done.values()))):
+        counts.note("two turns of one number", "wrong")
     for run_id in turns.keys() - said.finishing:
         counts.note(f"turn {run_id} was never finished", "wrong")
     for run_id in said.deleted & turns.keys():

@@ -200,5 +200,3 @@ class Found:
             if self._chosen.random() < 0.3:
                 data = bytes(len(data))
             self._settle([Event("write", event.inode, data, event.offset)])
-
-

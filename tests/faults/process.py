@@ -52,11 +52,13 @@ class Child:
         os.waitpid(self.pid, 0)
         return self._text.decode().split("\n")[:-1]
 
+    def stopped(self) -> None:
+        """Wait until it has suspended itself, or has ended."""
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
     def send(self, signal_number: int) -> None:
-        """Send it a signal, and wait until it stands still if that is what it asks for."""
+        """Send it a signal."""
         os.kill(self.pid, signal_number)
-        if signal_number == signal.SIGSTOP:
-            os.waitpid(self.pid, os.WUNTRACED)
 
 
 def _work(work: Callable[[Tell], None], pipe: int) -> None:

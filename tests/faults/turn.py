@@ -43,9 +43,7 @@ def calls(open_store: Open, trials: int, seed: int) -> Counts:
     return _everywhere(open_store, FAILING, Mishap(0, "EIO").of, trials)
 
 
-def _everywhere(
-    open_store: Open, hows: Sequence[How], of: frozenset[str], trials: int
-) -> Counts:
+def _everywhere(open_store: Open, hows: Sequence[How], of: frozenset[str], trials: int) -> Counts:
     counts = Counts()
     team()  # once, and not in every child
     with tempfile.TemporaryDirectory() as folder:
