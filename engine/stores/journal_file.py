@@ -181,11 +181,13 @@ class JournalFile:
             self.index.apply(transaction)
 
     def _open(self, *, create: bool) -> None:
+        self._adopt(self._opened_anew(create=create))
+
+    def _opened_anew(self, *, create: bool) -> OpenFile:
         try:
-            file = OpenFile(self._disk, self.path, create=create)
+            return OpenFile(self._disk, self.path, create=create)
         except FileNotFoundError as error:
             raise Gone(f"{self.path}: there is no such journal") from error
-        self._adopt(file)
 
     def _adopt(self, file: OpenFile) -> None:
         self.close()
@@ -224,7 +226,7 @@ class JournalFile:
 
     def _try_to_write(self) -> None:
         """Open the file anew, if it may be written by now."""
-        file = OpenFile(self._disk, self.path, create=False)
+        file = self._opened_anew(create=False)
         if file.is_writable:
             self._adopt(file)
         else:

@@ -89,11 +89,13 @@ class Leases(Generic[Place]):
     def __init__(self) -> None:
         self._tokens = count(1)
         self._grants: dict[int, Grant[Place]] = {}
+        self._under_way: set[tuple[int, str]] = set()
 
     def grant(self, lease: Lease, place: Place, *, has_turn: bool) -> Lease:
         """Give a lease; it comes back with its token."""
         lease = replace(lease, token=next(self._tokens))
         self._grants[lease.token] = Grant(lease, place, has_turn)
+        self._under_way.add((id(place), lease.run_id))
         return lease
 
     def check(self, lease: Lease) -> Grant[Place]:
@@ -111,6 +113,7 @@ class Leases(Generic[Place]):
         grant = self._grants.get(lease.token)
         if grant is None or grant.lease is not lease:
             return None
+        self._under_way.discard((id(grant.place), lease.run_id))
         return self._grants.pop(lease.token, None)
 
     def all(self) -> list[Lease]:
@@ -119,10 +122,7 @@ class Leases(Generic[Place]):
 
     def is_under_way(self, place: Place, run_id: str) -> bool:
         """Whether a lease for this very run is out."""
-        return any(
-            grant.lease.run_id == run_id and grant.place is place
-            for grant in list(self._grants.values())
-        )
+        return (id(place), run_id) in self._under_way
 
 
 def _wake(waiter: Waiter) -> None:

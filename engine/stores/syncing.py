@@ -14,17 +14,17 @@ from .journal_file import JournalFile
 
 Waiter: TypeAlias = "asyncio.Future[None]"
 Work: TypeAlias = "SimpleQueue[tuple[JournalFile, Waiter] | None]"
-_IDLE = 5.0
 
 
 class Syncer:
-    """Has a thread while there is something to do, and for a few seconds more.
+    """Has a thread while there is something to do, and `idle` seconds longer.
 
     What is asked for while it waits for the disk it does together next: each file once, and each
     directory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, idle: float = 5.0) -> None:
+        self._idle = idle
         self._guard = Lock()
         self._work: Work | None = None
         self._thread: Thread | None = None
@@ -56,7 +56,7 @@ class Syncer:
         while is_open:
             batch: dict[JournalFile, list[Waiter]] = {}
             with suppress(Empty):
-                item = work.get(timeout=_IDLE)
+                item = work.get(timeout=self._idle)
                 while item is not None:
                     batch.setdefault(item[0], []).append(item[1])
                     item = work.get_nowait()
@@ -67,10 +67,10 @@ class Syncer:
     def _goes_on(self, work: Work) -> bool:
         """Whether there is more to do, after a while in which there was nothing."""
         with self._guard:
-            if self._work is work and work.empty():
+            is_over = self._work is work and work.empty()
+            if is_over:
                 self._work = self._thread = None
-                return False
-            return True
+            return not is_over
 
 
 def _sync(batch: dict[JournalFile, list[Waiter]]) -> None:

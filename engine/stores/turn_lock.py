@@ -37,11 +37,11 @@ class TurnLock:
             while True:
                 if self._file is None:
                     self._file = OpenFile(self._disk, self._path, create=True)
-                if not self._disk.lock(self._file.descriptor):
-                    return False
+                is_free = self._disk.lock(self._file.descriptor)
                 if self._file.is_there():
-                    self._show()
-                    return True
+                    if is_free:
+                        self._show()
+                    return is_free
                 self.close()
         except FileNotFoundError as error:
             raise Gone(f"{self._path.parent}: the directory was deleted") from error
@@ -53,8 +53,9 @@ class TurnLock:
 
         It stays so while the journal is held `exclusive`, for nobody seizes a turn without.
         """
+        file = self._file  # another thread, the one that shows, may ask
         with files.told(self._path):
-            return self._file is not None and self._file.is_there()
+            return file is not None and file.is_there()
 
     def is_abandoned(self, timeout: float) -> bool:
         """Whether the holder has shown nothing for `timeout` seconds in which we watched.

@@ -14,7 +14,7 @@ from pathlib import Path
 from .crowd import crowd
 from .damage import cuts, flips
 from .judge import Counts, Open
-from .kills import kills
+from .kills import everywhere, kills
 from .power import power
 from .mutants import MUTANTS, SOUND, Mutant
 from .nonces import nonces
@@ -39,8 +39,9 @@ class Fault:
 
 FAULTS = {
     "kills": Fault("kill -9 at random moments", kills, 1_000, 40),
-    "crashes": Fault("a crash at every write of a turn", crashes, 100_000, 60),
-    "calls": Fault("each system call of a turn fails once", calls, 100_000, 80),
+    "everywhere": Fault("a crash at every write, compaction too", everywhere, 100_000, 40),
+    "crashes": Fault("a crash at every write of a team's turn", crashes, 100_000, 20),
+    "calls": Fault("each system call of a turn fails once", calls, 100_000, 30),
     "cuts": Fault("the last transaction cut at every byte", cuts, 100_000, 60),
     "flips": Fault("one bit flipped anywhere", flips, 3_000, 100),
     "power": Fault("power losses", power, 3_000, 100),

@@ -93,16 +93,15 @@ def _look(open_store: Open, place: Path, counts: Counts, turns: int | None, wher
 
     def guarded(look: Callable[[Store], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         async def run() -> None:
-            store = open_store(place, DISK)
             try:
+                store = open_store(place, DISK)
                 await look(store)
+                await store.close()
             except StoreError as error:
                 if turns is not None:
                     counts.note(f"{where}: {error}", "unreadable")
             except (ValueError, KeyError, TypeError) as error:
                 counts.note(f"{where}: {error!r}", "unreadable")
-            finally:
-                await store.close()
 
         return run
 

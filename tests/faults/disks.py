@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from engine.stores.disk import DISK, Disk
@@ -20,29 +21,46 @@ CHANGES = frozenset(
 CALLS = (*sorted(CHANGES), "read", "sync", "sync_directory", "lock", "unlock", "status", "touch")
 
 
+DYING: tuple[How, ...] = ("die before", "die after", "die partly")
+FAILING: tuple[How, ...] = ("EIO", "ENOSPC", "EINTR", "partly")
+
+
 @dataclass
 class Mishap:
-    """What goes wrong, and at which call; `count` counts the calls so far."""
+    """What goes wrong, and at which of the calls `of`; `count` counts those so far."""
 
     at: int
     how: How
     of: frozenset[str] = frozenset(CALLS)
     count: int = 0
-    has_happened: bool = False
-    where: str = ""
-    calls: list[str] = field(default_factory=list[str])
+
+    def __str__(self) -> str:
+        return f"{self.how} at call {self.at}"
 
     def meets(self, call: str) -> bool:
         """Whether it is this call."""
-        if call not in self.of:
-            return False
-        self.count += 1
-        self.calls.append(call)
-        if self.count - 1 != self.at:
-            return False
-        self.where = call
-        self.has_happened = True
-        return True
+        self.count += call in self.of
+        return call in self.of and self.count - 1 == self.at
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a mishap may happen, in each way; all of them, or as many as are to be tried."""
+
+    hows: Sequence[How]
+    of: frozenset[str]
+    trials: int
+    seed: int
+
+    def none(self) -> Mishap:
+        """A mishap that never happens; it counts the calls."""
+        return Mishap(-1, self.hows[0], self.of)
+
+    def mishaps(self, calls: int) -> list[Mishap]:
+        """One for each place and way, of so many calls."""
+        every = [Mishap(at, how, self.of) for how in self.hows for at in range(calls)]
+        random.Random(self.seed).shuffle(every)
+        return every[: self.trials]
 
 
 class FailingDisk(Disk):

@@ -41,6 +41,8 @@ class Said:
                 said = json.loads(line)
             except ValueError:
                 break
+            if not isinstance(said, list):
+                break
             if said[0] == "ack" and trying is not None:
                 self.acknowledged += 1
                 self._keep(*trying, *said[1:])

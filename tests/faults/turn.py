@@ -21,47 +21,41 @@ from engine.stores import Lease, Store
 from engine.stores.disk import DISK
 from tests.benchmarks.parts import POLYGLOT, Instant
 
-from .disks import CHANGES, FailingDisk, How, Mishap
+from .disks import CALLS, CHANGES, DYING, FAILING, FailingDisk, Mishap, Places
 from .judge import Counts, Open, at_peace
 from .process import Child
 from .said import KEY, Tell
 
 IDS = {"user_id": "ann", "session_id": "s"}
-DYING: tuple[How, ...] = ("die before", "die after", "die partly")
-FAILING: tuple[How, ...] = ("EIO", "ENOSPC", "EINTR", "partly")
 
 
 def crashes(open_store: Open, trials: int, seed: int) -> Counts:
     """Die before, after and in the midst of every call that changes something."""
-    del seed
-    return _everywhere(open_store, DYING, CHANGES, trials)
+    return _everywhere(open_store, Places(DYING, CHANGES, trials, seed))
 
 
 def calls(open_store: Open, trials: int, seed: int) -> Counts:
     """Let every call of a turn fail once, in each way."""
-    del seed
-    return _everywhere(open_store, FAILING, Mishap(0, "EIO").of, trials)
+    return _everywhere(open_store, Places(FAILING, frozenset(CALLS), trials, seed))
 
 
-def _everywhere(open_store: Open, hows: Sequence[How], of: frozenset[str], trials: int) -> Counts:
+def _everywhere(open_store: Open, places: Places) -> Counts:
     counts = Counts()
     team()  # once, and not in every child
     with tempfile.TemporaryDirectory() as folder:
-        before = Path(folder) / "before"
+        before, place = Path(folder) / "before", Path(folder) / "place"
         before.mkdir()
         Child(lambda tell: _turns(open_store, before, tell)).end()
-        for how in hows:
-            at, is_over = 0, False
-            while not is_over and counts.trials < trials:
-                place = Path(folder) / "place"
-                shutil.copytree(before, place)
-                mishap = Mishap(at, how, of)
-                child = Child(lambda tell, m=mishap, p=place: _turn(open_store, p, m, tell))
-                told = [json.loads(line) for line in child.end()]
-                is_over = ["end", False] in told
-                _take_up(open_store, place, told, counts, f"{how} at call {at}")
-                shutil.rmtree(place)
-                at += 1
+
+        def one(mishap: Mishap) -> list[list[str]]:
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.copytree(before, place)
+            child = Child(lambda tell: _turn(open_store, place, mishap, tell))
+            return [json.loads(line) for line in child.end()]
+
+        for mishap in places.mishaps(int(one(places.none())[-1][1])):
+            told = one(mishap)
+            _take_up(open_store, place, told, counts, str(mishap))
     return counts
 
 
@@ -126,13 +120,13 @@ def _turn(open_store: Open, place: Path, mishap: Mishap, tell: Tell) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         asyncio.run(run())
-    tell(json.dumps(["end", mishap.has_happened]) + "\n")
+    tell(json.dumps(["end", str(mishap.count)]) + "\n")
 
 
 def _take_up(
-    open_store: Open, place: Path, told: list[list[object]], counts: Counts, where: str
+    open_store: Open, place: Path, told: list[list[str]], counts: Counts, where: str
 ) -> None:
-    kept = {str(what) for verb, what, *_ in told if verb == "put"}
+    kept = {what for verb, what, *_ in told if verb == "put"}
     is_done = any(verb == "done" for verb, *_ in told)
     counts.trials += 1
     counts.acknowledged += len(kept) + is_done

@@ -89,6 +89,8 @@ def test_a_prompt_that_does_not_fit_is_told_of_and_can_be_kept_later(tmp_path: P
         (errno.EACCES, "give this user the right"),
         (errno.ENOTDIR, "a store is a directory"),
         (errno.EIO, "check the disk"),
+        (errno.EINTR, "try again"),
+        (errno.EMFILE, "allow this process more open files"),
     ],
 )
 def test_a_failure_names_the_path_and_the_way_on(number: int, way: str) -> None:

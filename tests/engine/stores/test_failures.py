@@ -34,6 +34,14 @@ class Broken(Disk):
             self.left[name] -= 1
             raise OSError(self.number, os.strerror(self.number))
 
+    def read(self, file: int, length: int, offset: int) -> bytes:
+        self._may_fail("read")
+        return super().read(file, length, offset)
+
+    def names(self, directory: Named) -> list[str]:
+        self._may_fail("names")
+        return super().names(directory)
+
     def sync(self, file: int) -> None:
         self._may_fail("sync")
         super().sync(file)
@@ -315,6 +323,25 @@ def test_a_file_that_is_closed_while_it_is_synced_stays_open_until_then(tmp_path
     thread.join()
     assert disk.closed == [file.descriptor]
     file.sync()
+
+
+def test_what_cannot_be_read_is_told_of_and_read_later(tmp_path: Path) -> None:
+    async def test() -> None:
+        disk = Broken()
+        store = TinyDBStore(tmp_path, disk=disk)
+        for number in range(20):  # more turns than are kept in memory
+            await tell(store, f"r{number}")
+        disk.left["read"] = 1
+        with pytest.raises(StoreError, match="check the disk"):
+            await store.turns(KEY)
+        disk.left["names"] = 1
+        with pytest.raises(StoreError, match="check the disk"):
+            await store.find("r1")
+        assert len(await store.turns(KEY)) == 20
+        assert await store.find("r1") == KEY
+        await store.close()
+
+    asyncio.run(test())
 
 
 @pytest.mark.parametrize("place", ["users", "users/*", "users/*/*"])

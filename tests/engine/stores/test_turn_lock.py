@@ -113,6 +113,18 @@ def test_a_seized_turn_is_no_longer_held_and_cannot_be_shown(tmp_path: Path) -> 
     assert [entry.name for entry in tmp_path.iterdir()] == ["s.lock"]
 
 
+def test_who_waited_for_the_suspended_one_waits_for_his_successor_now(tmp_path: Path) -> None:
+    disk = Clocked()
+    holder, waiter, other = (TurnLock(tmp_path / "s.lock", disk) for _ in range(3))
+    assert holder.take()
+    assert not other.take()
+    assert abandoned(waiter, disk, 0, 3, 3, 3, 3)[-1]
+    assert waiter.seize()
+    assert not other.take()
+    waiter.give()
+    assert other.take()
+
+
 def test_a_turn_that_cannot_be_seized_says_so(tmp_path: Path) -> None:
     path, disk = tmp_path / "s.lock", Clocked()
     holder, waiter = (TurnLock(path, disk) for _ in range(2))

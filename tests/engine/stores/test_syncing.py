@@ -1,0 +1,141 @@
+"""Journals that are made to outlast a power cut."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from engine.errors import StoreError
+from engine.session import Change, Record, SessionKey, Turn
+from engine.stores import Sync, TinyDBStore
+from engine.stores.disk import Disk, Named
+from engine.stores.journal_file import JournalFile
+from engine.stores.medium import Medium
+from engine.stores.syncing import Syncer
+from engine.stores.table import JournalDatabase
+
+
+class Counted(Disk):
+    """Counts what it syncs; the first sync waits until it may go on."""
+
+    def __init__(self) -> None:
+        self.synced: list[str] = []
+        self.began, self.may_go_on = threading.Event(), threading.Event()
+
+    def sync(self, file: int) -> None:
+        self.began.set()
+        assert self.may_go_on.wait(30)
+        self.synced.append(Path(f"/proc/self/fd/{file}").resolve().name)
+        super().sync(file)
+
+    def sync_directory(self, path: Named) -> None:
+        self.synced.append(f"{Path(path).name}/")
+        super().sync_directory(path)
+
+
+def journal(path: Path, disk: Disk) -> JournalFile:
+    """A new journal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return JournalFile(path, Medium(disk), owner={}, create=True)
+
+
+def test_what_is_asked_for_meanwhile_is_done_together(tmp_path: Path) -> None:
+    async def test() -> None:
+        disk, syncer = Counted(), Syncer()
+        users = tmp_path / "a" / "b" / "users" / "xx"
+        first, one, two = (
+            journal(users / name / f"{name}.jsonl", disk) for name in ("first", "one", "two")
+        )
+        waiting = [asyncio.create_task(syncer.sync(first))]
+        await asyncio.to_thread(disk.began.wait, 30)
+        waiting += [asyncio.create_task(syncer.sync(each)) for each in (one, two, one, two, first)]
+        await asyncio.sleep(0)
+        waiting[-2].cancel()
+        disk.may_go_on.set()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        own = ["first.jsonl", "first/", "xx/", "users/", "b/"]
+        together = ["one.jsonl", "one/", "xx/", "users/", "b/", "two.jsonl", "two/", "first.jsonl"]
+        assert disk.synced == own + together
+        syncer.close()
+        syncer.close()
+        await syncer.sync(one)
+        assert disk.synced[-1] == "one.jsonl"
+        syncer.close()
+
+    asyncio.run(test())
+
+
+def test_whoever_waits_is_told_what_failed(tmp_path: Path) -> None:
+    async def test() -> None:
+        syncer = Syncer()
+        closed = journal(tmp_path / "s.jsonl", Disk())
+        closed.close()
+        with pytest.raises(StoreError, match="closed"):
+            await syncer.sync(closed)
+        syncer.close()
+
+    asyncio.run(test())
+
+
+def test_who_waits_in_a_loop_that_is_gone_disturbs_nobody(tmp_path: Path) -> None:
+    disk, syncer = Counted(), Syncer()
+    waited_for = journal(tmp_path / "s.jsonl", disk)
+    dead = asyncio.new_event_loop()
+    dead.set_exception_handler(lambda *_: None)
+    waiting = dead.create_task(syncer.sync(waited_for))
+    dead.run_until_complete(asyncio.sleep(0))
+    dead.close()
+    disk.may_go_on.set()
+    asyncio.run(syncer.sync(waited_for))
+    coroutine = waiting.get_coro()
+    assert coroutine is not None
+    coroutine.close()
+    syncer.close()
+
+
+def test_the_thread_ends_when_there_is_nothing_to_do(tmp_path: Path) -> None:
+    async def test() -> None:
+        disk, syncer = Counted(), Syncer(idle=0.01)
+        disk.may_go_on.set()
+        synced = journal(tmp_path / "s.jsonl", disk)
+        for _ in range(3):
+            before = set(threading.enumerate())
+            await syncer.sync(synced)
+            for thread in set(threading.enumerate()) - before:
+                if thread.name == "teamgraph-sync":
+                    await asyncio.to_thread(thread.join)
+        syncer.close()
+
+    asyncio.run(test())
+
+
+def test_a_write_through_tinydb_is_forced_down_if_all_are(tmp_path: Path) -> None:
+    disk = Counted()
+    disk.may_go_on.set()
+    for sync, expected in (("always", 1), ("turn", 0)):
+        disk.synced.clear()
+        with JournalDatabase(tmp_path / f"{sync}.jsonl", Medium(disk, sync)) as database:
+            database.insert({"a": 1})
+        assert disk.synced.count(f"{sync}.jsonl") == expected
+
+
+@pytest.mark.parametrize(("sync", "expected"), [("always", 3), ("turn", 1), ("never", 0)])
+def test_the_policy_says_when_data_is_forced_down(
+    tmp_path: Path, sync: Sync, expected: int
+) -> None:
+    async def test() -> None:
+        disk = Counted()
+        disk.may_go_on.set()
+        store = TinyDBStore(tmp_path, sync=sync, disk=disk)
+        for number in (1, 2):
+            disk.synced.clear()
+            lease = await store.begin(SessionKey("ann", "s"), Turn(f"r{number}", "x"))
+            await store.put(lease, [Record("n", "done")])
+            await store.finish(lease, Turn(lease.run_id, "x", status="done"), Change())
+        assert len(disk.synced) == expected
+        await store.close()
+
+    asyncio.run(test())
