@@ -95,7 +95,7 @@ class TurnLock:
 
     def show(self) -> None:
         """Show that the holder goes on."""
-        with suppress(OSError, StoreError):  # deleted, or the disk is in trouble: the next write tells
+        with suppress(OSError, StoreError):  # deleted, or in trouble: the next write tells
             if self.is_held():
                 self._show()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import tempfile
 import threading
 from pathlib import Path
 
+from engine.errors import StoreError
 from engine.stores import Store
 from engine.stores.disk import DISK
 
@@ -35,8 +37,7 @@ def crowd(open_store: Open, trials: int, seed: int) -> Counts:
             said.take(lines)
         judge(open_store, place, said, counts)
         workers = THREADS + TASKS + PROCESSES
-        for _ in range(workers * turns - len(said.done)):
-            counts.note("a turn that never ended", "lost")
+        counts.lost += workers * turns - len(said.done)
     counts.trials = workers * turns
     return counts
 
@@ -56,8 +57,11 @@ def _beside_each_other(open_store: Open, place: Path, turns: int, seed: int) -> 
     told: list[list[str]] = [[] for _ in range(THREADS + TASKS)]
 
     async def work(number: int) -> None:
-        chosen = random.Random(f"{seed} {number}")
-        await stream(store, told[number].append, chosen, f"w{number}", turns=turns)
+        chosen, tell = random.Random(f"{seed} {number}"), told[number].append
+        try:
+            await stream(store, tell, chosen, f"w{number}", turns=turns)
+        except StoreError as error:
+            tell(json.dumps(["error", str(error)]))
 
     async def tasks(store: Store) -> None:
         await asyncio.gather(*(work(THREADS + number) for number in range(TASKS)))

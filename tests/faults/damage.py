@@ -6,6 +6,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import StoreError
@@ -29,8 +30,9 @@ def cuts(open_store: Open, trials: int, seed: int) -> Counts:
         random.Random(seed).shuffle(places)
         for at in sorted(places[:trials]):
             _tamper(place, Path(folder) / "cut", journal, lambda data, at=at: data[:at])
-            turns = TURNS if at == sizes[-1] else TURNS - 1
-            _look(open_store, Path(folder) / "cut", counts, turns, f"cut at byte {at}")
+            needed = TURNS if at == sizes[-1] else TURNS - 1
+            where = f"cut at byte {at}"
+            Look(open_store, Path(folder) / "cut", counts, needed, False, where).whole()
     return counts
 
 
@@ -48,8 +50,10 @@ def flips(open_store: Open, trials: int, seed: int) -> Counts:
 
             _tamper(place, Path(folder) / "flipped", journal, flip)
             # A flipped tail cannot be told from a torn one; what lies before it must be refused.
-            turns = TURNS - 1 if at >= sizes[-2] else None
-            _look(open_store, Path(folder) / "flipped", counts, turns, f"bit {bit} of byte {at}")
+            is_tail = at >= sizes[-2]
+            needed, where = TURNS - is_tail, f"bit {bit} of byte {at}"
+            look = Look(open_store, Path(folder) / "flipped", counts, needed, not is_tail, where)
+            look.whole()
     return counts
 
 
@@ -86,51 +90,64 @@ def _tamper(made: Path, place: Path, journal: Path, change: Callable[[bytes], by
     file.write_bytes(change(file.read_bytes()))
 
 
-def _look(open_store: Open, place: Path, counts: Counts, turns: int | None, where: str) -> None:
-    """What is there must be right; `turns` done turns must be there, None if it may be refused."""
-    counts.trials += 1
-    counts.acknowledged += TURNS
+@dataclass(frozen=True)
+class Look:
+    """How a store is looked at that was tampered with.
 
-    def guarded(look: Callable[[Store], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-        async def run() -> None:
+    At least so many turns are `needed`; where it `may_refuse`, an error in words will do instead.
+    """
+
+    open_store: Open
+    place: Path
+    counts: Counts
+    needed: int
+    may_refuse: bool
+    where: str
+
+    def whole(self) -> None:
+        """Read it, write to it, and read again."""
+        self.counts.trials += 1
+        self.counts.acknowledged += TURNS
+        for look in (self._read, self._write, self._read_on):
+            at_peace(lambda look=look: self._guarded(look))
+
+    async def _guarded(self, look: Callable[[Store], Awaitable[None]]) -> None:
+        try:
+            store = self.open_store(self.place, DISK)
             try:
-                store = open_store(place, DISK)
                 await look(store)
+            finally:
                 await store.close()
-            except StoreError as error:
-                if turns is not None:
-                    counts.note(f"{where}: {error}", "unreadable")
-            except (ValueError, KeyError, TypeError) as error:
-                counts.note(f"{where}: {error!r}", "unreadable")
+        except StoreError as error:
+            if not self.may_refuse:
+                self._note(str(error), "unreadable")
+        except (ValueError, KeyError, TypeError) as error:
+            self._note(repr(error), "unreadable")
 
-        return run
-
-    async def read(store: Store) -> None:
+    async def _read(self, store: Store) -> None:
         found = await store.turns(KEY)
-        if len(found) < (turns or 0):
-            counts.note(f"{where}: {len(found)} turns", "lost")
+        if len(found) < self.needed:
+            self._note(f"{len(found)} turns", "lost")
         for number, turn in enumerate(found):
             text = _TEXT.format(number)
             run = await store.run(KEY, turn.run_id)
             told = (turn.run_id, turn.input, turn.answer, run and run.records["n"].output)
             if told != (f"r{number}", text, text, text):
-                counts.note(f"{where}: {told}", "wrong")
+                self._note(str(told), "wrong")
         head = await store.head(KEY)
         for run_id, text in head.state.items() if head else ():
-            if run_id != "more" and text != _TEXT.format(run_id[1:]):
-                counts.note(f"{where}: state {run_id}: {text}", "wrong")
+            if text != _TEXT.format(run_id[1:]):
+                self._note(f"state {run_id}: {text}", "wrong")
 
-    async def write(store: Store) -> None:
+    async def _write(self, store: Store) -> None:
         lease = await store.begin(KEY, Turn("more", "x"))
-        await store.finish(lease, Turn("more", "x", status="done"), Change({"more": 1}))
+        await store.finish(lease, Turn("more", "x", status="done"), Change())
 
-    at_peace(guarded(read))
-    at_peace(guarded(write))
-    at_peace(guarded(lambda store: _count(store, counts, turns, where)))
+    async def _read_on(self, store: Store) -> None:
+        """What was written is there, behind all that was there before."""
+        run_ids = [turn.run_id for turn in await store.turns(KEY)]
+        if len(run_ids) <= self.needed or run_ids[-1] != "more":
+            self._note(f"{run_ids} after one more turn", "lost")
 
-
-async def _count(store: Store, counts: Counts, turns: int | None, where: str) -> None:
-    """What was written afterwards is there, behind all that was there before."""
-    found = await store.turns(KEY)
-    if turns is not None and [turn.run_id for turn in found[turns:]][-1:] != ["more"]:
-        counts.note(f"{where}: written afterwards and not there", "lost")
+    def _note(self, what: str, count: str) -> None:
+        self.counts.note(f"{self.where}: {what}", count)

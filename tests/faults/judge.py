@@ -52,6 +52,8 @@ def judge(open_store: Open, place: Path, said: Said, counts: Counts) -> None:
     """Open a store anew and count what is not as it was acknowledged."""
     counts.trials += 1
     counts.acknowledged += said.acknowledged
+    for error in said.errors:
+        counts.note(error, "unreadable")
 
     async def look() -> None:
         store = open_store(place, DISK)
@@ -81,8 +83,9 @@ async def _judge(store: Store, said: Said, counts: Counts) -> None:
     lease = await store.begin(KEY, Turn("probe", "x"), policy="reject")
     await store.put(lease, [Record("n", "done", output="x")])
     await store.finish(lease, Turn("probe", "x", status="failed"), Change())
-    gone = said.deleted | said.deleting
-    for run_id, node in said.kept.keys() - {(run, node) for run, node in said.kept if run in gone}:
+    for run_id, node in said.kept:
+        if run_id in said.deleting:
+            continue
         run = await store.run(KEY, run_id)
         if run is None or node not in run.records:
             counts.note(f"run {run_id}, node {node}", "lost")
@@ -90,6 +93,7 @@ async def _judge(store: Store, said: Said, counts: Counts) -> None:
             is_old = run.records[node].output in said.tried[run_id, node]
             counts.note(f"run {run_id}, node {node}: not as put", "lost" if is_old else "wrong")
     await _judge_turns(store, said, counts)
+    await _judge_state(store, said, counts)
 
 
 async def _judge_turns(store: Store, said: Said, counts: Counts) -> None:
@@ -106,6 +110,9 @@ async def _judge_turns(store: Store, said: Said, counts: Counts) -> None:
         counts.note(f"turn {run_id} was never finished", "wrong")
     for run_id in said.deleted & turns.keys():
         counts.note(f"turn {run_id} was deleted", "wrong")
+
+
+async def _judge_state(store: Store, said: Said, counts: Counts) -> None:
     head = await store.head(KEY)
     state = {} if head is None else head.state
     for run_id in said.done.keys() - state.keys():

@@ -4,63 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
-import re
 import tempfile
-from collections.abc import AsyncIterator
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 
-from engine import Chunk, Graph, ModelError, NodeStarted, Reply, Request, Runner, Usage
+from engine import NodeStarted, Runner
 from engine.errors import RunError
 from engine.session import SessionKey
 from engine.stores import Store
 from engine.stores.disk import DISK
-from nodes import HistoryLoader, Member, Router, Summarizer
 
 from .judge import Counts, Open, at_peace
+from .team import NONCE, Repeating, team
 
 TURNS, AT_ONCE, FAULTS = 10, 100, 0.3
-_NONCE = re.compile(r"nonce-(\d+)-(\d+)")
-
-
-class Faulty:
-    """A model that says the last nonce it was sent, and fails three times in ten."""
-
-    def __init__(self, seed: int) -> None:
-        self._chosen = random.Random(seed)
-
-    async def ask(self, request: Request) -> AsyncIterator[Chunk | Reply]:
-        await asyncio.sleep(0)
-        if self._chosen.random() < FAULTS:
-            raise ModelError("the provider is busy", model="faulty", retryable=True)
-        said = [found for message in request.messages for found in _NONCE.findall(message.content)]
-        text = "I heard nonce-{}-{}.".format(*said[-1]) if said else "I heard nothing."
-        if request.choices:
-            text = json.dumps({"reason": text, "choice": "left"})
-        elif request.schema:
-            text = json.dumps({"summary": text, "topics": []})
-        yield Chunk(text)
-        yield Reply(text, usage=Usage(calls=1))
-
-
-@cache
-def team() -> Graph:
-    """History, router, two members, a summary; each node tries once more."""
-    return Graph(
-        name="nonces",
-        model="faulty",
-        retry={"times": 1, "wait": 0.001, "max_wait": 0.001},
-        nodes={
-            "history": HistoryLoader(runs=3),
-            "router": Router(routes={"left": "Anything", "right": "Nothing"}),
-            "left": Member(role="You repeat"),
-            "right": Member(role="You repeat"),
-            "summary": Summarizer(needs=["left", "right"]),
-        },
-        output=["left", "right"],
-    )
 
 
 def nonces(open_store: Open, trials: int, seed: int) -> Counts:
@@ -77,7 +34,7 @@ def key_of(number: int) -> SessionKey:
 
 
 async def _all(store: Store, sessions: int, seed: int, counts: Counts) -> None:
-    runner = Runner(team(), store=store, model=Faulty(seed))
+    runner = Runner(team(), store=store, model=Repeating(faults=FAULTS, seed=seed))
     at_once = asyncio.Semaphore(AT_ONCE)
 
     async def one(number: int) -> None:
@@ -127,16 +84,14 @@ async def _look(store: Store, number: int, counts: Counts) -> None:
     for at, turn in enumerate(turns):
         run = await store.run(key, turn.run_id)
         assert run is not None
-        everything = json.dumps(
-            [asdict(run.turn), [asdict(r) for r in run.records.values()]], default=str
-        )
-        said = {(int(session), int(when)) for session, when in _NONCE.findall(everything)}
+        records = [asdict(record) for record in run.records.values()]
+        everything = json.dumps([asdict(run.turn), records], default=str)
+        said = {(int(session), int(when)) for session, when in NONCE.findall(everything)}
         if any(session != number or when > at for session, when in said):
             counts.note(f"session {number}, turn {at}: {sorted(said)}", "wrong")
         if turn.answer != f"I heard nonce-{number}-{at}.":
             counts.note(f"session {number}, turn {at}: {turn.answer}", "wrong")
     head = await store.head(key)
-    if head is None or str(head.summary).count(f"nonce-{number}-") != len(
-        _NONCE.findall(str(head.summary))
-    ):
+    told = NONCE.findall(str(head and head.summary))
+    if not told or {int(session) for session, _ in told} != {number}:
         counts.note(f"session {number}: {head and head.summary}", "wrong")

@@ -70,10 +70,10 @@ class LoggingDisk(Disk):
 
     def sync_directory(self, path: Named) -> None:
         super().sync_directory(path)
-        self.log.append(Event("names", os.stat(path).st_ino))
+        self.log.append(Event("names", Path(path).stat().st_ino))
 
     def rename(self, path: Named, new: Named) -> None:
-        inode = os.stat(path).st_ino
+        inode = Path(path).stat().st_ino
         super().rename(path, new)
         self._name(new, inode)
         self._name(path, 0)
@@ -84,7 +84,7 @@ class LoggingDisk(Disk):
 
     def make_directory(self, path: Named) -> None:
         super().make_directory(path)
-        self._name(path, os.stat(path).st_ino)
+        self._name(path, Path(path).stat().st_ino)
 
     def remove_directory(self, path: Named) -> None:
         super().remove_directory(path)
@@ -96,7 +96,7 @@ class LoggingDisk(Disk):
 
     def _name(self, path: Named, file: int) -> None:
         parent, name = os.path.split(os.fspath(path))
-        self.log.append(Event("name", os.stat(parent).st_ino, path=name, file=file))
+        self.log.append(Event("name", Path(parent).stat().st_ino, path=name, file=file))
 
 
 def power(open_store: Open, trials: int, seed: int) -> Counts:

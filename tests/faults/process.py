@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from types import FrameType
 
@@ -17,7 +16,10 @@ _PATIENCE = 60.0
 
 
 class Child:
-    """A process that runs `work`, which tells lines. Whoever starts it ends it."""
+    """A process that runs `work`, which tells lines. Whoever starts it ends it.
+
+    What it raises it tells as `["error", text]`.
+    """
 
     def __init__(self, work: Callable[[Tell], None]) -> None:
         reading, writing = os.pipe()
@@ -69,9 +71,8 @@ def _work(work: Callable[[Tell], None], pipe: int) -> None:
     signal.alarm(int(_PATIENCE))
     try:
         work(lambda text: _write(pipe, text.encode()))
-    except BaseException:  # noqa: BLE001  a child has nobody to raise it to
-        traceback.print_exc()
-        sys.stderr.flush()
+    except BaseException as error:  # noqa: BLE001  a child has nobody to raise it to
+        _write(pipe, (json.dumps(["error", repr(error)]) + "\n").encode())
         os._exit(1)
     os._exit(0)
 

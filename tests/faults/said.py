@@ -31,6 +31,7 @@ class Said:
     finishing: set[str] = field(default_factory=set[str])
     deleted: set[str] = field(default_factory=set[str])
     deleting: set[str] = field(default_factory=set[str])
+    errors: list[str] = field(default_factory=list[str])
     acknowledged: int = 0
 
     def take(self, lines: Iterable[str]) -> None:
@@ -43,7 +44,9 @@ class Said:
                 break
             if not isinstance(said, list):
                 break
-            if said[0] == "ack" and trying is not None:
+            if said[0] == "error":
+                self.errors.append(said[1])
+            elif said[0] == "ack" and trying is not None:
                 self.acknowledged += 1
                 self._keep(*trying, *said[1:])
                 trying = None

@@ -33,7 +33,7 @@ def suspended(open_store: Open, trials: int, seed: int) -> Counts:
     for trial in range(trials):
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            child = Child(lambda tell, p=place, t=trial: _hold(open_store, p, t % _CALLS, tell))
+            child = Child(lambda tell, p=place, t=trial: _hold(open_store, p, 5 * t % _CALLS, tell))
             child.wait_for(1)
             child.stopped()
             at_peace(lambda c=child, p=place: _take_over(open_store(p, DISK), c))
@@ -90,6 +90,9 @@ async def _look(store: Store, told: list[list[str]], counts: Counts) -> None:
     head = await store.head(KEY)
     if run and run.status == "done":
         there.add("finish")
+    for verb, what in told[1:]:
+        if verb == "error":
+            counts.note(what, "unreadable")
     if kept - there:
         counts.note(f"kept: {kept}, there: {there}", "lost")
     if there - kept:

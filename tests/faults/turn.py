@@ -11,20 +11,19 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 
-from engine import Graph, NodeStarted, NotFound, Runner
+from engine import NodeStarted, NotFound, Runner
 from engine.errors import InputError, RunError, StoreError
 from engine.session import Record
 from engine.stores import Lease, Store
 from engine.stores.disk import DISK
-from tests.benchmarks.parts import POLYGLOT, Instant
 
 from .disks import CALLS, CHANGES, DYING, FAILING, FailingDisk, Mishap, Places
 from .judge import Counts, Open, at_peace
 from .process import Child
 from .said import KEY, Tell
+from .team import Repeating, team
 
 IDS = {"user_id": "ann", "session_id": "s"}
 
@@ -37,6 +36,11 @@ def crashes(open_store: Open, trials: int, seed: int) -> Counts:
 def calls(open_store: Open, trials: int, seed: int) -> Counts:
     """Let every call of a turn fail once, in each way."""
     return _everywhere(open_store, Places(FAILING, frozenset(CALLS), trials, seed))
+
+
+def parts(open_store: Open, trials: int, seed: int) -> Counts:
+    """Let the system write only a part of what it is given, once."""
+    return _everywhere(open_store, Places(("partly",), frozenset(("write",)), trials, seed))
 
 
 def _everywhere(open_store: Open, places: Places) -> Counts:
@@ -77,15 +81,9 @@ class Telling:
                 self._tell(json.dumps(["put", record.node]) + "\n")
 
 
-@cache
-def team() -> Graph:
-    """A team of the ready-made graphs."""
-    return Graph.load(POLYGLOT)
-
-
 def runner_on(store: Store) -> Runner:
     """The team; its model answers at once."""
-    return Runner(team(), store=store, model=Instant())
+    return Runner(team(), store=store, model=Repeating())
 
 
 def _turns(open_store: Open, place: Path, tell: Tell) -> None:
@@ -131,7 +129,7 @@ def _take_up(
     counts.trials += 1
     counts.acknowledged += len(kept) + is_done
     for verb, what, *_ in told:
-        if verb == "uncaught":
+        if verb in ("uncaught", "error"):
             counts.note(f"{where}: {what}", "unreadable")
 
     async def look() -> None:
@@ -163,8 +161,14 @@ async def _resume(
         await runner.arun("the message", run_id="r3", **IDS)
     except InputError:
         pass  # it is done already
+    await _see_the_end(store, counts, where)
+
+
+async def _see_the_end(store: Store, counts: Counts, where: str) -> None:
     run = await store.run(KEY, "r3")
     if run is None or run.status != "done":
         counts.note(f"{where}: the run that was taken up", "lost")
-    elif run.records["english"].output != run.answer:
+    elif "left" not in run.records:
+        counts.note(f"{where}: the record that has the answer", "lost")
+    elif run.records["left"].output != run.answer:
         counts.note(f"{where}: the answer is not the member's", "wrong")
