@@ -126,6 +126,11 @@ class Mutant:
     trials: int
     open_store: Open
 
+    @property
+    def soon(self) -> int:
+        """Trials in which it is mostly found: many faults find it at once."""
+        return max(1, self.trials // 8)
+
 
 def _on(disk_type: type[OtherDisk]) -> Open:
     return lambda place, disk: ours(place, disk_type(disk))
@@ -140,23 +145,23 @@ def _behind(store_type: type[OtherStore]) -> Open:
 
 
 MUTANTS = (
-    Mutant("acknowledges before it writes", "crashes", 20, _behind(AcknowledgesFirst)),
-    Mutant("acknowledges before it writes", "kills", 24, _behind(AcknowledgesFirst)),
-    Mutant("never syncs", "power", 100, _on(NeverSyncs)),
-    Mutant("syncs no directory", "power", 200, _on(ForgetsDirectories)),
+    Mutant("acknowledges before it writes", "crashes", 40, _behind(AcknowledgesFirst)),
+    Mutant("acknowledges before it writes", "kills", 40, _behind(AcknowledgesFirst)),
+    Mutant("never syncs", "power", 400, _on(NeverSyncs)),
+    Mutant("syncs no directory", "power", 400, _on(ForgetsDirectories)),
     Mutant(
         "checks no line", "flips", 100, lambda place, _: LogStore(place, checks=False, cuts=True)
     ),
     Mutant(
         "cuts no torn tail", "cuts", 100, lambda place, _: LogStore(place, checks=True, cuts=False)
     ),
-    Mutant("takes a part for the whole", "parts", 20, _on(TakesPartsForAll)),
-    Mutant("swallows errors", "calls", 40, _behind(SwallowsErrors)),
-    Mutant("runs finished nodes again", "crashes", 20, _behind(ForgetsTheLastRecord)),
-    Mutant("keeps what was deleted", "crowd", 372, _on(KeepsBackups)),
-    Mutant("locks nothing", "crowd", 400, _on(LocksNothing)),
-    Mutant("mixes users up", "nonces", 30, _behind(MixesUsersUp)),
-    Mutant("fences nobody off", "suspended", 4, _behind(FencesNobodyOff)),
+    Mutant("takes a part for the whole", "parts", 40, _on(TakesPartsForAll)),
+    Mutant("swallows errors", "calls", 80, _behind(SwallowsErrors)),
+    Mutant("runs finished nodes again", "crashes", 40, _behind(ForgetsTheLastRecord)),
+    Mutant("keeps what was deleted", "crowd", 2976, _on(KeepsBackups)),
+    Mutant("locks nothing", "crowd", 2976, _on(LocksNothing)),
+    Mutant("mixes users up", "nonces", 160, _behind(MixesUsersUp)),
+    Mutant("fences nobody off", "suspended", 8, _behind(FencesNobodyOff)),
 )
 SOUND = (
     Mutant(
