@@ -188,6 +188,7 @@ class Directory:
     def _write_anew(self, session: SessionFile) -> None:
         try:
             compact(session.journal)
+            session.journal.flush()
         except BaseException:
             session.close()
             raise

@@ -72,9 +72,15 @@ class Disk:
         """What the system knows of a file."""
         return os.stat(file)
 
-    def touch(self, path: Named, moment: int) -> None:
-        """Set the time of a file."""
-        os.utime(path, ns=(moment, moment))
+    def touch(self, path: Named, moment: int | None = None) -> None:
+        """Set the time of a file, to now if no `moment` is given.
+
+        Now is what whoever may write the file may set, any other moment what its owner may.
+        """
+        if moment is None:
+            os.utime(path)
+        else:
+            os.utime(path, ns=(moment, moment))
 
     def rename(self, path: Named, new: Named) -> None:
         """Give a file another name, in one step; a file that had it is gone."""

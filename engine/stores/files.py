@@ -11,20 +11,11 @@ from pathlib import Path
 from threading import get_ident
 
 from ..errors import StoreError
-from .disk import Disk, failure
+from .disk import Disk
 
 _CHUNK = 1 << 20
 _LEFT = 3600
 _FIRST_PAUSE, _LONGEST_PAUSE, _PATIENCE = 0.000_05, 0.005, 60
-
-
-@contextmanager
-def told(path: Path) -> Generator[None]:
-    """Say what the system refuses in our own words."""
-    try:
-        yield
-    except OSError as error:
-        raise failure(error, path) from error
 
 
 @contextmanager
@@ -153,16 +144,6 @@ def remove(disk: Disk, path: Path) -> None:
     """Take a file's name away, if it is there."""
     with suppress(FileNotFoundError):
         disk.remove(path)
-
-
-def stamp(disk: Disk, path: str, directory: str) -> None:
-    """Set the time of a file to now, or to later than that of all others in the directory.
-
-    The directory itself has the latest time, so that the order holds whatever the clock does.
-    """
-    moment = max(time.time_ns(), disk.status(directory).st_mtime_ns + 1)
-    disk.touch(path, moment)
-    disk.touch(directory, moment)
 
 
 def make_directories(disk: Disk, path: Path) -> None:

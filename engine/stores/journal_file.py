@@ -47,13 +47,11 @@ class JournalFile:
         self.index = Index(watcher)
         self._reader = Reader(path, medium, self.index, owner)
         self._disk = medium.disk
-        self._name = os.fspath(path)
-        self._directory = os.fspath(path.parent)
         self._threads = RLock()
         self._depth = 0
         self._is_tidy = False
         self._has_failed = False
-        self._is_new = False
+        self._has_lasting_name = False
         self._file: OpenFile | None = None
         try:
             self._open(create=create)
@@ -133,42 +131,31 @@ class JournalFile:
             raise failure(error, self.path) from error
         self.index.apply(transaction)
 
-    def flush(self, done: set[Path] | None = None) -> None:
+    def flush(self, lasting: set[Path] | None = None) -> None:
         """Make what was committed outlast a power cut; if that fails, nothing more is taken.
 
-        The directories in `done` need not be made to outlast it again.
+        So that it is found again, the names of the file and of the directories above it must last
+        as well. `lasting` are directories, never removed, whose names are known to do so.
         """
-        done = set() if done is None else done
-        file, is_new = self._opened(), self._is_new
+        lasting = set() if lasting is None else lasting
         try:
-            file.sync()
-            for directory in self.path.parents[:4] if is_new else ():
-                if directory not in done:
+            self._opened().sync()
+            if not self._has_lasting_name:
+                *near, part = self.path.parents[:2]
+                far = () if part in lasting else self.path.parents[2:4]
+                for directory in (*near, part, *far):
                     self._disk.sync_directory(directory)
-                    done.add(directory)
+                lasting.add(part)
         except OSError as error:
             self._has_failed = True
             raise failure(error, self.path) from error
-        self._is_new = False
+        self._has_lasting_name = True
 
     def header(self, version: int | None = None) -> Header:
         """What the journal says of itself, or would say in another version."""
         version = self.medium.form.version if version is None else version
         owner, born = self._reader.owner, self._reader.born
         return Header(version, owner, born, self.index.next_numbers())
-
-    @contextmanager
-    def unstamped(self) -> Generator[None]:
-        """Leave the file's time as it was: some writes are no activity of the session."""
-        moment = self._there().st_mtime_ns
-        yield
-        with files.told(self.path):
-            self._disk.touch(self._name, moment)
-
-    def stamp(self) -> None:
-        """Note that the session was active later than any other of its user's sessions."""
-        with files.told(self.path):
-            files.stamp(self._disk, self._name, self._directory)
 
     def replace(self, file: OpenFile, transactions: Sequence[Transaction]) -> None:
         """Go on with another open file, which lies under this journal's name by now."""
@@ -179,6 +166,12 @@ class JournalFile:
         self.index.reserve(numbers)
         for transaction in transactions:
             self.index.apply(transaction)
+
+    def _reopen(self) -> None:
+        try:
+            self._open(create=False)
+        except OSError as error:
+            raise failure(error, self.path) from error
 
     def _open(self, *, create: bool) -> None:
         self._adopt(self._opened_anew(create=create))
@@ -192,7 +185,6 @@ class JournalFile:
     def _adopt(self, file: OpenFile) -> None:
         self.close()
         self._file = file
-        self._is_new = file.was_empty
         self._is_tidy = False
         self.index.forget()
         self._refresh()
@@ -257,8 +249,11 @@ class JournalFile:
     def _unlock(self) -> None:
         self._depth -= 1
         if not self._depth and self._file is not None:
-            with files.told(self.path):
+            try:
                 self._disk.unlock(self._file.descriptor)
+            except OSError:
+                self.close()  # that lets go of the lock, too
+                self._reopen()
 
     def _opened(self) -> OpenFile:
         if self._file is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -32,12 +33,10 @@ class OpenFile:
             self.descriptor = disk.open(self._name, os.O_RDONLY)
             self.is_writable = False
         try:
-            status = disk.status(self.descriptor)
+            self.inode = disk.status(self.descriptor).st_ino
         except BaseException:
-            disk.close(self.descriptor)
+            self.close()
             raise
-        self.inode = status.st_ino
-        self.was_empty = status.st_size == 0
 
     def there(self) -> os.stat_result:
         """What is known of the file that has the name by now."""
@@ -68,7 +67,7 @@ class OpenFile:
                 self._syncs -= 1
                 is_left_open = not self._is_closed or self._syncs
             if not is_left_open:
-                self._disk.close(self.descriptor)
+                self._let_go()
 
     def close(self) -> None:
         """Let go of the file, once it is not being synced."""
@@ -78,4 +77,8 @@ class OpenFile:
             self._is_closed = True
             is_in_use = self._syncs > 0
         if not is_in_use:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        with suppress(OSError):  # what must last was synced; what is let go of needs no more
             self._disk.close(self.descriptor)

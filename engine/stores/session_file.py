@@ -15,6 +15,7 @@ from pathlib import Path
 from ..messages import JSON, Message
 from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 from . import codec
+from .activity import Activity
 from .catalogue import Catalogue, Place
 from .compact_json import Document, dump, parse_document
 from .compaction import compact, forget_torn
@@ -34,14 +35,14 @@ class SessionFile:
 
     def __init__(self, path: Path, key: SessionKey, medium: Medium, *, create: bool) -> None:
         self.key = key
-        self.owner = key._asdict()
         self.users = 0
+        self._activity = Activity(path, medium.disk)
         self._catalogue = Catalogue()
         self.turn = TurnLock(path.with_suffix(".lock"), medium.disk)
         self.journal = JournalFile(
             path,
             medium,
-            owner=self.owner,
+            owner=key._asdict(),
             create=create,
             watcher=self._catalogue,
         )
@@ -62,10 +63,9 @@ class SessionFile:
         place = self._catalogue.runs.get(turn.run_id)
         if place is not None and self._turn(turn.run_id, place).status == "done":
             raise already_done(turn.run_id)
-        if turn.status != "running" or turn.number:
-            turn = replace(turn, status="running", number=0)
+        turn = replace(turn, status="running", number=0)
         self.journal.commit([self._run_operation(turn)])
-        self.journal.stamp()
+        self._activity.note()
         return self.head()
 
     def put(self, run_id: str, records: Sequence[Record]) -> None:
@@ -99,7 +99,7 @@ class SessionFile:
         if number:
             operations += self._change_operations(change)
         self.journal.commit(operations)
-        self.journal.stamp()
+        self._activity.note()
         return turn
 
     def head(self) -> Head:
@@ -182,7 +182,7 @@ class SessionFile:
 
     def rename(self, name: str | None) -> None:
         """Name the session; that is no activity of it."""
-        with self.journal.unstamped():
+        with self._activity.unnoted():
             self.journal.commit([self._about_operation(name)])
 
     def delete_run(self, run_id: str) -> bool:
@@ -296,8 +296,7 @@ class SessionFile:
         return self._recent.turn(run_id, place.slot)
 
     def _summary(self, covers: int) -> Summary:
-        place = self._catalogue.summaries[covers]
-        return codec.decode_summary(self.journal.text(place.slot))
+        return codec.decode_summary(self.journal.text(self._catalogue.summaries[covers].slot))
 
     def _document(self, place: Place) -> Document:
         return parse_document(self.journal.text(place.slot))

@@ -19,13 +19,13 @@ Work: TypeAlias = "SimpleQueue[tuple[JournalFile, Waiter] | None]"
 class Syncer:
     """Has a thread while there is something to do, and `idle` seconds longer.
 
-    What is asked for while it waits for the disk it does together next: each file once, and each
-    directory.
+    What is asked for while it waits for the disk it does together next, each file once.
     """
 
     def __init__(self, *, idle: float = 5.0) -> None:
         self._idle = idle
         self._guard = Lock()
+        self._lasting: set[Path] = set()
         self._work: Work | None = None
         self._thread: Thread | None = None
 
@@ -62,7 +62,7 @@ class Syncer:
                     item = work.get_nowait()
                 is_open = False
             is_open = is_open and (bool(batch) or self._goes_on(work))
-            _sync(batch)
+            self._sync(batch)
 
     def _goes_on(self, work: Work) -> bool:
         """Whether there is more to do, after a while in which there was nothing."""
@@ -72,16 +72,14 @@ class Syncer:
                 self._work = self._thread = None
             return not is_over
 
-
-def _sync(batch: dict[JournalFile, list[Waiter]]) -> None:
-    directories: set[Path] = set()
-    for journal, waiters in batch.items():
-        error: Exception | None = None
-        try:
-            journal.flush(directories)
-        except Exception as raised:  # noqa: BLE001  whoever waits is told
-            error = raised
-        _tell(waiters, error)
+    def _sync(self, batch: dict[JournalFile, list[Waiter]]) -> None:
+        for journal, waiters in batch.items():
+            error: Exception | None = None
+            try:
+                journal.flush(self._lasting)
+            except Exception as raised:  # noqa: BLE001  whoever waits is told
+                error = raised
+            _tell(waiters, error)
 
 
 def _tell(waiters: Iterable[Waiter], error: Exception | None) -> None:

@@ -207,7 +207,7 @@ class TinyDBStore:
             )
         try:
             return JournalDatabase(
-                session.journal.path, self._medium, owner=session.owner, create=False
+                session.journal.path, self._medium, owner=key._asdict(), create=False
             )
         finally:
             self._files.handles.give(session)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,6 +45,7 @@ class TurnLock:
         except FileNotFoundError as error:
             raise Gone(f"{self._path.parent}: the directory was deleted") from error
         except OSError as error:
+            self.close()
             raise failure(error, self._path) from error
 
     def is_held(self) -> bool:
@@ -54,8 +54,10 @@ class TurnLock:
         It stays so while the journal is held `exclusive`, for nobody seizes a turn without.
         """
         file = self._file  # another thread, the one that shows, may ask
-        with files.told(self._path):
+        try:
             return file is not None and file.is_there()
+        except OSError as error:
+            raise failure(error, self._path) from error
 
     def is_abandoned(self, timeout: float) -> bool:
         """Whether the holder has shown nothing for `timeout` seconds in which we watched.
@@ -95,7 +97,7 @@ class TurnLock:
 
     def show(self) -> None:
         """Show that the holder goes on."""
-        with suppress(OSError, StoreError):  # deleted, or in trouble: the next write tells
+        with suppress(StoreError):  # the next write tells
             if self.is_held():
                 self._show()
 
@@ -105,7 +107,7 @@ class TurnLock:
             try:
                 self._disk.unlock(self._file.descriptor)
             except OSError:
-                self.close()  # that lets go of it as well
+                self.close()  # that lets go of the lock, too
 
     def close(self) -> None:
         """Let go of the file, and of the turn."""
@@ -114,7 +116,8 @@ class TurnLock:
             self._file = None
 
     def _show(self) -> None:
-        self._disk.touch(self._path, time.time_ns())
+        with suppress(OSError):  # deleted, or the disk is in trouble: the next write tells
+            self._disk.touch(self._path)
 
     def _mark(self) -> tuple[int, int]:
         try:

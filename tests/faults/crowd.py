@@ -14,7 +14,7 @@ from engine.stores import Store
 from engine.stores.disk import DISK
 
 from .judge import Counts, Open, at_peace, judge
-from .process import Child
+from .process import Child, ends
 from .said import Said, Tell, stream
 
 THREADS, TASKS, PROCESSES = 8, 50, 4
@@ -30,8 +30,8 @@ def crowd(open_store: Open, trials: int, seed: int) -> Counts:
             Child(lambda tell, n=f"p{number}": _alone(open_store, place, tell, n, turns))
             for number in range(PROCESSES)
         ]
-        for child in children:
-            said.take(child.end())
+        for lines in ends(children):
+            said.take(lines)
         told = _beside_each_other(open_store, place, turns, seed)
         for lines in told:
             said.take(lines)

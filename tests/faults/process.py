@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 from .said import Tell
@@ -28,14 +28,14 @@ class Child:
             os.close(reading)
             _work(work, writing)
         os.close(writing)
-        self._pipe = reading
+        self.pipe = reading
         self._text = b""
 
     def wait_for(self, lines: int) -> None:
         """Wait until it has told that many lines; an end counts too."""
         while self._text.count(b"\n") < lines:
-            ready, _, _ = select.select([self._pipe], [], [], _PATIENCE)
-            data = os.read(self._pipe, 1 << 16) if ready else b""
+            ready, _, _ = select.select([self.pipe], [], [], _PATIENCE)
+            data = os.read(self.pipe, 1 << 16) if ready else b""
             if not data:
                 return
             self._text += data
@@ -48,10 +48,19 @@ class Child:
 
     def end(self) -> list[str]:
         """Wait for its end, and hear what it told."""
-        while data := os.read(self._pipe, 1 << 20):
-            self._text += data
-        os.close(self._pipe)
-        os.waitpid(self.pid, 0)
+        return ends([self])[0]
+
+    def hear(self) -> bool:
+        """Hear more of what it tells; False once it has ended."""
+        data = os.read(self.pipe, 1 << 20)
+        self._text += data
+        if not data:
+            os.close(self.pipe)
+            os.waitpid(self.pid, 0)
+        return bool(data)
+
+    def lines(self) -> list[str]:
+        """What it told so far, in whole lines."""
         return self._text.decode().split("\n")[:-1]
 
     def stopped(self) -> None:
@@ -61,6 +70,17 @@ class Child:
     def send(self, signal_number: int) -> None:
         """Send it a signal."""
         os.kill(self.pid, signal_number)
+
+
+def ends(children: Sequence[Child]) -> list[list[str]]:
+    """Wait for the ends of all, and hear what each told; a pipe that nobody reads would fill up."""
+    there = {child.pipe: child for child in children}
+    while there:
+        ready, _, _ = select.select(list(there), [], [])
+        for pipe in ready:
+            if not there[pipe].hear():
+                del there[pipe]
+    return [child.lines() for child in children]
 
 
 def _work(work: Callable[[Tell], None], pipe: int) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from engine.errors import StoreError
 from engine.session import Change, Record, SessionKey, Turn
-from engine.stores import SkippedSession, TinyDBStore, TornTail, files
+from engine.stores import SkippedSession, Sync, TinyDBStore, TornTail, files
 from engine.stores.disk import DISK, Disk, Named
 from engine.stores.open_file import OpenFile
 from tests.children import child, output
@@ -70,8 +70,11 @@ class Broken(Disk):
 async def tell(store: TinyDBStore, run_id: str) -> None:
     """One whole turn that is done."""
     lease = await store.begin(KEY, Turn(run_id, "hello"))
-    await store.put(lease, [Record("n", "done", output=run_id)])
-    await store.finish(lease, Turn(run_id, "hello", status="done"), Change())
+    try:
+        await store.put(lease, [Record("n", "done", output=run_id)])
+        await store.finish(lease, Turn(run_id, "hello", status="done"), Change())
+    finally:
+        await store.release(lease)
 
 
 def journal_of(root: Path) -> Path:
@@ -388,3 +391,92 @@ def test_a_damaged_session_that_may_only_be_read_is_refused(tmp_path: Path) -> N
         await reader.close()
 
     asyncio.run(test())
+
+
+CALLS = (
+    "open close read write truncate sync sync_directory lock unlock status touch rename remove "
+    "make_directory remove_directory names"
+)
+
+
+class Once(Disk):
+    """A disk of whose calls one fails, the one whose turn it is."""
+
+    def __init__(self, number: int) -> None:
+        self.turn, self.number, self.calls, self.name = -1, number, 0, ""
+
+    def __getattribute__(self, name: str) -> object:
+        if name in CALLS.split():
+            self.calls += 1
+            if self.calls == self.turn:
+                self.name = name
+                return self.fail
+        return super().__getattribute__(name)
+
+    def sync(self, file: int) -> None:
+        """Nothing: no power is cut here."""
+
+    def sync_directory(self, path: Named) -> None:
+        """Nothing."""
+
+    def fail(self, *_: object) -> None:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+async def do_everything(store: TinyDBStore, run_id: str) -> list[StoreError]:
+    """Call what writes and what reads; only errors of ours come out."""
+    told: list[StoreError] = []
+    prompt_hash = run_id.rjust(16, "0")
+    for act in (
+        lambda: tell(store, run_id),
+        lambda: store.search("ann", "hello", last=3),
+        lambda: store.rename(KEY, run_id),
+        lambda: store.keep_prompt(prompt_hash, {"a": "b"}),
+        lambda: store.prompt(prompt_hash),
+        lambda: store.find(run_id),
+        lambda: store.runs(KEY),
+        lambda: store.delete_run(KEY, "none"),
+        lambda: store.delete_session(SessionKey("ann", "none")),
+        lambda: store.delete_user("bob"),
+    ):
+        try:
+            await act()
+        except StoreError as error:
+            told.append(error)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("sync", "number"), [("turn", errno.EIO), ("always", errno.ENOSPC)], ids=["turn", "always"]
+)
+def test_whichever_call_fails_it_is_told_of_and_nothing_acknowledged_is_lost(
+    tmp_path: Path, sync: Sync, number: int
+) -> None:
+    async def test(turn: int) -> bool:
+        """Let call number `turn` fail; whether there was one."""
+        disk = Once(number)
+        root = tmp_path / str(turn)
+        store = TinyDBStore(root, sync=sync, disk=disk)
+        await tell(store, "before")
+        disk.calls, disk.turn = 0, turn
+        told = await do_everything(store, "r1")
+        disk.turn = -1
+        for error in told:
+            assert str(tmp_path) in str(error)
+            assert "; " in str(error)
+        is_lost = not any(turn.run_id == "r1" for turn in await store.turns(KEY))
+        assert told or not is_lost, f"{disk.name} failed, and nobody was told"
+        assert await do_everything(store, "r2") == []
+        await store.close()
+        other = TinyDBStore(root)
+        done = [turn.run_id for turn in await other.turns(KEY)]
+        assert done in (["before", "r1", "r2"], ["before", "r2"])
+        assert is_lost or "r1" in done
+        await other.close()
+        shutil.rmtree(root)
+        return bool(disk.name)
+
+    turn = 1
+    while asyncio.run(test(turn)):
+        turn += 1
+    assert turn > 80

@@ -235,7 +235,7 @@ def test_a_process_that_lives_shows_it_while_it_waits_for_a_model(tmp_path: Path
             self.touched = 0
             self.shown = Event()
 
-        def touch(self, path: Named, moment: int) -> None:
+        def touch(self, path: Named, moment: int | None = None) -> None:
             super().touch(path, moment)
             if str(path).endswith(".lock"):
                 self.touched += 1
