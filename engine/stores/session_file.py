@@ -193,7 +193,7 @@ class SessionFile:
         """
         place = self._catalogue.runs.get(run_id)
         if place is not None:
-            with self.journal.unstamped():
+            with self._activity.unnoted():
                 self.journal.commit(self._deletion(run_id, place))
         compact(self.journal)
         forget_torn(self.journal.medium.disk, self.journal.path)

@@ -126,7 +126,7 @@ def kit_of(broken: type[MemoryStore]) -> StoreConformance:
     """The kit for a store that is made with `broken`."""
 
     class Kit(StoreConformance):
-        examples = 100
+        examples = 60
 
         def __init__(self) -> None:
             self.there: dict[Path, Store] = {}
