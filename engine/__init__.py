@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .check import misnamed
     from .context import Choice, Context, Exchanged, History, Result, Upstream
     from .declared import Declared
     from .errors import (
@@ -58,7 +59,16 @@ if TYPE_CHECKING:
     from .graph import Graph
     from .imports import reference
     from .messages import JSON, Message, ToolCall, Usage
-    from .models import AnyModel, Chunk, EchoModel, Model, Reply, Request, ScriptedModel
+    from .models import (
+        OWN_MODEL,
+        AnyModel,
+        Chunk,
+        EchoModel,
+        Model,
+        Reply,
+        Request,
+        ScriptedModel,
+    )
     from .node import Node
     from .past import OtherSession, Past, Quoted
     from .placeholder import stand_in
@@ -92,12 +102,13 @@ else:
 # From the ground up, so that a name is found where it is made, and little above it is imported.
 _HOMES = (
     *("errors", "messages", "session", "past", "declared", "imports", "events", "context"),
-    *("placeholder", "policy", "tools", "node", "plan", "graph", "stores", "models", "sessions"),
-    *("runner", "rendering"),
+    *("placeholder", "policy", "tools", "node", "plan", "check", "graph", "stores", "models"),
+    *("sessions", "runner", "rendering"),
 )
 
 __all__ = [
     "JSON",
+    "OWN_MODEL",
     "Answer",
     "AnswerError",
     "AnyModel",
@@ -187,6 +198,7 @@ __all__ = [
     "Upstream",
     "Usage",
     "closest",
+    "misnamed",
     "reference",
     "stand_in",
 ]

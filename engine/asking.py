@@ -11,9 +11,10 @@ from .context import Choice
 from .errors import AnswerError, BudgetExceeded, InputError
 from .events import PromptRendered, Teller
 from .graph import Graph
-from .messages import JSON, NO_USAGE, Usage
+from .messages import JSON, NO_USAGE, Message, Usage
 from .models import Chunk, Model, Reply, Request
 from .policy import ModelSpec
+from .prompts import RENDERED, Rendered
 from .returns import Shape, shape
 from .session import Exchange
 from .tools import Caller, told_apart
@@ -118,7 +119,7 @@ class Ask:
             raise AnswerError("the model chose no label at all", model=self.spec.id)
         if len(choice.labels) > 1 and not many:
             raise AnswerError("the model chose several labels, not one", model=self.spec.id)
-        return choice
+        return choice if tasks else replace(choice, tasks={})
 
     def test(self, expression: str) -> bool:
         """See `Context.test`."""
@@ -151,7 +152,7 @@ class Ask:
         template, caller = self._template(prompt), self.caller
         request = Request(
             model=self.spec.id,
-            messages=self.graph.prompts.render(template, {**self.names(), **variables}),
+            messages=self._rendered(template, {**self.names(), **variables}),
             schema=schema,
             choices=choices,
             many=many,
@@ -166,6 +167,13 @@ class Ask:
             results = await caller.answer(reply.tool_calls, model=self.spec.id)
             self.exchanges[-1] = replace(self.exchanges[-1], tool_results=results)
             request = replace(request, messages=self.exchanges[-1].onward)
+
+    def _rendered(self, template: str, variables: Mapping[str, object]) -> tuple[Message, ...]:
+        prompts, kept = self.graph.prompts, RENDERED.get()
+        messages = prompts.render(template, variables)
+        if kept is not None:
+            kept.append(Rendered(template, prompts.sources(template), variables, messages))
+        return messages
 
     async def _exchange(self, template: str, request: Request, *, streams: bool) -> Reply:
         """Ask once, and keep what was said."""

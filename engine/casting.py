@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from .context import Context, Result
 from .graph import Graph
-from .models import AnyModel, Model, default_model_id
+from .models import AnyModel, Model
 from .node import Node
 from .plan import Plan
 from .policy import ModelSpec
@@ -61,24 +61,31 @@ def cast_of(graph: Graph, model: Model | str | None) -> Cast:
     Raises `NoModelError` if a node asks a model and none is named anywhere.
     """
     summarizes = any(node.summarizes for node in graph.nodes.values())
-    return _cast(graph, graph.model, model, summarizes=summarizes)
+    named = model if isinstance(model, str) else None
+    asked = AnyModel() if model is None or isinstance(model, str) else model
+    return _cast(graph, graph.model, asked, named, summarizes=summarizes)
 
 
 def _cast(
     graph: Graph,
     usual: str | ModelSpec | None,
-    model: Model | str | None,
+    model: Model,
+    named: str | None,
     *,
     summarizes: bool,
 ) -> Cast:
-    """A graph, or one inside it: that asks the model of the outer one where it names none."""
+    """A graph, or one inside it: that asks the model of the outer one where it names none.
+
+    `named` is the id that stands in for all that are named.
+    """
     inner: dict[str, Cast] = {}
     for node_id, node in graph.nodes.items():
         within = node.within()
         if isinstance(within, Graph):
-            inner[node_id] = _cast(within, within.model or usual, model, summarizes=summarizes)
+            of_inner = within.model or usual
+            inner[node_id] = _cast(within, of_inner, model, named, summarizes=summarizes)
     models = {
-        node_id: _models(graph.nodes[node_id], usual, model)
+        node_id: _models(named or graph.nodes[node_id].model or usual, model)
         for node_id in graph.templates
         if graph.nodes[node_id].asks()
     }
@@ -86,7 +93,7 @@ def _cast(
         graph=graph,
         plan=graph.plan,
         views=Views(graph),
-        model=AnyModel() if model is None or isinstance(model, str) else model,
+        model=model,
         models=models,
         fingerprints=_fingerprints(graph, models, inner),
         summarizes=summarizes,
@@ -94,14 +101,9 @@ def _cast(
     )
 
 
-def _models(
-    node: Node, usual: str | ModelSpec | None, model: Model | str | None
-) -> tuple[ModelSpec, ...]:
-    if isinstance(model, str):
-        return (ModelSpec(id=model),)
-    named = node.model or usual
+def _models(named: str | ModelSpec | None, model: Model) -> tuple[ModelSpec, ...]:
     if named is None:
-        named = default_model_id(os.environ) if model is None else type(model).__name__
+        named = model.usual_id(os.environ) if isinstance(model, AnyModel) else type(model).__name__
     spec = named if isinstance(named, ModelSpec) else ModelSpec(id=named)
     return (spec, *(ModelSpec(id=other) for other in spec.fallback))
 
@@ -127,11 +129,13 @@ def _fingerprint(
     """A hash of all that decides what the node does: its fields, its template, its models."""
     node = graph.nodes[node_id]
     template = graph.templates.get(node_id)
+    others = [graph.prompts.prompt_hash(name) for name in type(node).templates]
     facts = {
         "kind": node.kind,
         "node": _spelled(node),
         "template": graph.prompts.prompt_hash(template) if template else None,
         "models": [_spelled(spec) for spec in models.get(node_id, ())],
+        **({"templates": others} if others else {}),
         **({"inside": inside} if inside else {}),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import keyword
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import comb
 
@@ -51,10 +51,11 @@ def check(
 
     `place` says where an edge is written, for messages; `names` what templates may read.
     """
-    problems = [*_ids(nodes), *_templates(nodes, templates, prompts)]
+    used = [*templates.items(), *_named_by_kinds(nodes)]
+    problems = [*_ids(nodes), *_templates(nodes, used, prompts)]
     broken = any(isinstance(node, Broken) for node in nodes.values())
     answering = _output(nodes, output, problems)
-    readable = {node_id: name for node_id, name in templates.items() if not prompts.problems(name)}
+    readable = [(node_id, name) for node_id, name in used if not prompts.problems(name)]
     wiring = wire(nodes, readable, prompts, answering)
     problems += wiring.problems
     problems += contracts(names, nodes, readable, prompts)
@@ -68,7 +69,7 @@ def check(
         problems += _never(scenarios)
         problems += _guards(wiring.unguarded, scenarios, nodes)
         problems += _bypassed(plan, nodes, scenarios)
-        if answering and len(readable) == len(templates):
+        if answering and len(readable) == len(used):
             problems += _unused(plan, nodes, answering)
     return Checked(tuple(problems), plan, answering)
 
@@ -95,22 +96,31 @@ def _ids(nodes: Mapping[str, Node]) -> Iterator[Problem]:
             text = "node id 'history' is for a history-loader only; choose another"
             yield Problem("G010", text, path=path, on_key=True)
             continue
-        if not _ID.fullmatch(node_id):
-            text = f"node id {node_id!r} must be lower-case letters, digits and _, letter first"
-        elif node_id in RESERVED or node_id == "builtin":
-            text = f"node id {node_id!r} is a name that templates already have; choose another"
-        elif node_id in _JINJA_WORDS or keyword.iskeyword(node_id):
-            text = f"node id {node_id!r} is a word of the template language; choose another"
-        else:
-            continue
-        yield Problem("G010", text, path=path, on_key=True)
+        if (why := misnamed(node_id)) is not None:
+            yield Problem("G010", f"node id {node_id!r} {why}", path=path, on_key=True)
+
+
+def misnamed(node_id: str) -> str | None:
+    """Why no node may have this id (`history`: none but a history-loader); None if one may."""
+    if not _ID.fullmatch(node_id):
+        return "must be lower-case letters, digits and _, letter first"
+    if node_id in RESERVED or node_id == "builtin":
+        return "is a name that templates already have; choose another"
+    if node_id in _JINJA_WORDS or keyword.iskeyword(node_id):
+        return "is a word of the template language; choose another"
+    return None
+
+
+def _named_by_kinds(nodes: Mapping[str, Node]) -> Iterator[tuple[str, str]]:
+    for node_id, node in nodes.items():
+        yield from ((node_id, name) for name in type(node).templates)
 
 
 def _templates(
-    nodes: Mapping[str, Node], templates: Mapping[str, str], prompts: Prompts
+    nodes: Mapping[str, Node], used: Iterable[tuple[str, str]], prompts: Prompts
 ) -> Iterator[Problem]:
     seen: set[Problem] = set()
-    for node_id, name in templates.items():
+    for node_id, name in used:
         for problem in prompts.problems(name):
             at_home = problem.file is None
             path = ("nodes", node_id, nodes[node_id].template_field)

@@ -81,15 +81,15 @@ def _hint(name: str, labels: Sequence[str]) -> str:
 
 def _tasks(fields: Mapping[str, object], chosen: Sequence[str]) -> dict[str, str]:
     written = fields.get("tasks")
-    tasks: dict[str, str] = {}
+    tasks: dict[str, list[str]] = {}
     for item in cast("list[object]", written) if isinstance(written, list) else []:
         if isinstance(item, dict):
             pair = cast("dict[str, object]", item)
             label, task = _meant(pair.get("label"), chosen), pair.get("task")
             if label is not None and isinstance(task, str) and task.strip():
-                # A member that is to do two things does both, in one go.
-                tasks[label] = f"{tasks[label]}\n{task}" if label in tasks else task
-    return tasks
+                tasks.setdefault(label, []).append(task.strip())
+    # A member that is to do two things does both, in one go, and what is said twice, once.
+    return {label: "\n".join(dict.fromkeys(each)) for label, each in tasks.items()}
 
 
 def _unfenced(text: str) -> str:

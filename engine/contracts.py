@@ -7,7 +7,7 @@ declares: the fields and params of its nodes, the shapes of their outputs, its s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
@@ -126,15 +126,18 @@ class Names:
 
 
 def contracts(
-    names: Names, nodes: Mapping[str, Node], templates: Mapping[str, str], prompts: Prompts
+    names: Names,
+    nodes: Mapping[str, Node],
+    templates: Sequence[tuple[str, str]],
+    prompts: Prompts,
 ) -> Iterator[Problem]:
     """What cannot hold in the templates and conditions, each thing once; notes with it.
 
     `templates` are those that can be read, by the nodes that use them.
     """
-    users = Counter(templates.values())
+    users = Counter(name for _, name in templates)
     found: dict[tuple[str, Problem], list[str]] = {}
-    for node_id, template in templates.items():
+    for node_id, template in templates:
         read = {each.name for each in prompts.reads(template)}
         given = names.of_template(node_id)
         known = {name: given[name] for name in sorted(read & given.keys())}

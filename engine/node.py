@@ -53,8 +53,10 @@ class Node(Declared):
     """Whether the node keeps the session's summary."""
     provides: ClassVar[Mapping[str, object]] = {"output": str}
     """The names that templates can read of it, with their types: `node_id.NAME`."""
+    templates: ClassVar[tuple[str, ...]] = ()
+    """Further template files that it asks with (`Context.ask(NAME)`), checked like its own."""
     variables: ClassVar[Mapping[str, object]] = {}
-    """Further names that the kind gives to its own template, with their types."""
+    """Further names that the kind gives to its templates, with their types."""
 
     prompt: str | None = Field(
         default=None,

@@ -258,6 +258,9 @@ def _filled(**ids: str | None) -> None:
     for name, value in ids.items():
         if value == "":
             raise InputError(f"{name} is empty; leave it out where there is none")
+        if value is not None and not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+            # 3 and "3" would be two users in one store, and one user in another.
+            raise InputError(f"{name} is {value!r}, and ids are texts; give {str(value)!r}")
 
 
 def _checked(state: State | None) -> State | None:

@@ -64,10 +64,10 @@ class Record:
 
     `output` is what templates read as `node_id.output`, `fields` the further names they can read
     (a router's `reason`, a summary's `topics`). `choices` are the labels that a router took, None
-    for nodes that route nothing, and `tasks` what it wrote for each. `because` says why a node was
-    skipped, `error` why it failed (also when `on_error` made that a skip or a value). `state` is
-    what the node keeps for its next turn, `session_state` the keys it sets for all; both count
-    only once the run is done.
+    for nodes that route nothing, and `tasks` what it wrote for each. `task` is what a router wrote
+    for this node, where that asked a model. `because` says why a node was skipped, `error` why it
+    failed (also when `on_error` made that a skip or a value). `state` is what the node keeps for
+    its next turn, `session_state` the keys it sets for all; both count only once the run is done.
     """
 
     node: str
@@ -79,6 +79,7 @@ class Record:
     fields: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     choices: tuple[str, ...] | None = None
     tasks: Mapping[str, str] = field(default_factory=dict[str, str])
+    task: str | None = None
     exchanges: tuple[Exchange, ...] = ()
     state: Mapping[str, JSON] | None = None
     session_state: Mapping[str, JSON] | None = None

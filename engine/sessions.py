@@ -183,11 +183,13 @@ class Session:
         return turns
 
     def _not_found(self) -> NotFound:
-        user = self.key.user_id
-        whose = f"user {user!r} has" if user is not None else "without a user there is"
-        return NotFound(
-            f"{whose} no session {self.key.session_id!r}; `Runner.sessions` lists those there are"
-        )
+        user, named = self.key.user_id, repr(self.key.session_id)
+        if user is not None:
+            text = f"user {user!r} has no session {named}; `Runner.sessions` lists those there are"
+        else:
+            text = f"without a user there is no session {named}; give the user_id that it belongs "
+            text += "to, if there is one, or see `Runner.sessions`"
+        return NotFound(text)
 
     def _no_run(self, run_id: str) -> NotFound:
         session = self.key.session_id

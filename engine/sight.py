@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from .casting import Cast
@@ -107,9 +107,8 @@ class Sight:
         if state is not self.found:
             scenery = replace(scenery, session=replace(scenery.session, state=Fields(state)))
         stop = self.cast.plan.stop(visit.node_id)
-        node = views.node(
-            visit.node_id, self.head.node_states.get(visit.node_id, {}), _task(visit, stop.needs)
-        )
+        kept = self.head.node_states.get(visit.node_id, {})
+        node = views.node(visit.node_id, kept, self.task(visit))
         outcomes = {
             source: outcome(records[source], self.outputs[source])
             for source in stop.sources
@@ -119,17 +118,18 @@ class Sight:
         upstream = [replace(one, output=shown(one.output)) for one in self.upstream(visit)]
         return variables(views, scenery, node, upstream, outcomes)
 
+    def task(self, visit: Visit) -> str | None:
+        """What routers before the node wrote for it to do, by whatever labels lead here."""
+        tasks = [
+            task
+            for source, labels in self.cast.plan.stop(visit.node_id).needs
+            if labels and (record := visit.records.get(source)) is not None
+            for label, task in record.tasks.items()
+            if label in labels
+        ]
+        return "\n".join(dict.fromkeys(tasks)) or None
+
 
 def _output(output: object) -> object:
     """What `.output` of a node is: a history's is its text."""
     return output.output if isinstance(output, History) else output
-
-
-def _task(visit: Visit, needs: Iterable[tuple[str, frozenset[str] | None]]) -> str | None:
-    """What a router before the node wrote for it to do."""
-    for source, labels in needs:
-        record = visit.records.get(source)
-        for label, task in record.tasks.items() if record else ():
-            if labels and label in labels:
-                return task
-    return None

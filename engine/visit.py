@@ -237,6 +237,7 @@ class Visitor:
             fields=given.fields,
             choices=given.choices,
             tasks=given.tasks,
+            task=self.sight.task(visit) if visit.exchanges else None,
             exchanges=tuple(visit.exchanges),
             state=given.state,
             session_state=given.session_state,

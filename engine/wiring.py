@@ -33,11 +33,11 @@ class Wiring:
 
 def wire(
     nodes: Mapping[str, Node],
-    templates: Mapping[str, str],
+    templates: Sequence[tuple[str, str]],
     prompts: Prompts,
     output: Sequence[str],
 ) -> Wiring:
-    """Find every edge. `templates` maps the nodes that have a template to its name."""
+    """Find every edge. `templates` are the nodes that have templates, each with the name of one."""
     wiring = Wiring()
     for node_id, node in nodes.items():
         _declared(node_id, node, nodes, wiring)
@@ -52,8 +52,7 @@ def wire(
                 if source in nodes and source != node_id
             ]
         _called(node_id, node, nodes, wiring)
-        template = templates.get(node_id)
-        if template is not None:
+        for template in (name for user, name in templates if user == node_id):
             _templated(node_id, nodes, _template_reads(template, prompts, node_id, node), wiring)
         _templated(node_id, nodes, _expression_reads(node_id, node, prompts, wiring), wiring)
     wiring.edges = list(dict.fromkeys(wiring.edges))

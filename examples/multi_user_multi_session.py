@@ -9,6 +9,7 @@ import sys
 from engine import Model, Store, TeamgraphError, TinyDBStore
 from graphs import Agent, Team
 
+UNNAMED = "no --model: TEAMGRAPH_MODEL answers, or else a 98 MB demo model that can be wrong"
 TALKS = {
     ("user_101", "session_101"): ["Comment ça va ?", "Raconte-moi une blague."],
     ("user_102", "session_102"): [
@@ -54,6 +55,8 @@ def main() -> int:
     parser.add_argument("--model", help="an id such as openai/gpt-5-mini, local, or echo")
     parser.add_argument("--store", default=".teamgraph", help="the folder of the sessions")
     options = parser.parse_args()
+    if options.model is None:
+        print(UNNAMED, file=sys.stderr)
     try:
         asyncio.run(talk(build(options.model, TinyDBStore(options.store))))
     except TeamgraphError as error:

@@ -8,6 +8,7 @@ import sys
 from engine import Model, Store, TeamgraphError, TinyDBStore
 from graphs import Agent, Team
 
+UNNAMED = "no --model: TEAMGRAPH_MODEL answers, or else a 98 MB demo model that can be wrong"
 PLACES = ("South Africa", "China", "France", "Japan")
 QUESTION = "What did I discuss in my previous conversations?"
 
@@ -45,6 +46,8 @@ def main() -> int:
     parser.add_argument("--model", help="an id such as openai/gpt-5-mini, local, or echo")
     parser.add_argument("--store", default=".teamgraph", help="the folder of the sessions")
     options = parser.parse_args()
+    if options.model is None:
+        print(UNNAMED, file=sys.stderr)
     try:
         talk(build(options.model, TinyDBStore(options.store)))
     except TeamgraphError as error:

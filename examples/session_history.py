@@ -8,6 +8,7 @@ import sys
 from engine import Model, ModelSpec, Store, TeamgraphError, TinyDBStore
 from graphs import Agent
 
+UNNAMED = "no --model: TEAMGRAPH_MODEL answers, or else a 98 MB demo model that can be wrong"
 MESSAGES = ("Share a 2 sentence horror story", "What was my first message?")
 
 
@@ -40,6 +41,8 @@ def main() -> int:
     parser.add_argument("--model", help="an id such as openai/gpt-5-mini, local, or echo")
     parser.add_argument("--store", default=".teamgraph", help="the folder of the sessions")
     options = parser.parse_args()
+    if options.model is None:
+        print(UNNAMED, file=sys.stderr)
     try:
         tools = options.model not in (None, "local")  # the demo model cannot call any
         talk(build(options.model, TinyDBStore(options.store), tools=tools))

@@ -8,6 +8,7 @@ import sys
 from engine import Model, Store, TeamgraphError, TinyDBStore
 from graphs import Agent, Team
 
+UNNAMED = "no --model: TEAMGRAPH_MODEL answers, or else a 98 MB demo model that can be wrong"
 MESSAGES = (
     "What can you tell me about quantum computing?",
     "I would also like to know about LLMs?",
@@ -55,6 +56,8 @@ def main() -> int:
     parser.add_argument("--summary-model", help="the id of the model that summarizes")
     parser.add_argument("--store", default=".teamgraph", help="the folder of the sessions")
     options = parser.parse_args()
+    if options.model is None:
+        print(UNNAMED, file=sys.stderr)
     try:
         store = TinyDBStore(options.store)
         talk(build(options.model, store), "session_summary")

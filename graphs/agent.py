@@ -4,37 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from engine import DefinitionError, Graph, ModelSpec, Node, Problem
+from engine import Graph, Node
 from nodes import Member
 
 from .assistant import Assistant
 from .naming import named
+from .options import model_id
 
 
 class Agent(Assistant):
     """One assistant. Alone it is a graph of a member with its history and summary.
 
-    In a team its name, role, description, instructions, model, tools and its own history count;
-    store, session, summaries and searches are the team's.
+    In a team its name, role, description, instructions, model, tools, and its own history and
+    search count; store, session and summaries are the team's.
     """
 
     def as_member(
         self,
-        node_id: str,
+        path: str,
         *,
         history: str | None = None,
         reads: Sequence[str] = (),
         tools: Iterable[str] = (),
         rules: Iterable[str] = (),
     ) -> Member:
-        """The agent as a node; `history`, `reads`, `tools` and `rules` are the graph's for it."""
-        model = self.model
-        if model is not None and not isinstance(model, str | ModelSpec):
-            text = f"the model of {node_id!r} is an object, which no graph file could name; give "
-            text += "the id of a model, or give the object to the team"
-            raise DefinitionError([Problem("G007", text, path=("model",), on_key=True)])
+        """The agent as a node; `history`, `reads`, `tools` and `rules` are the graph's for it.
+
+        `path` leads to the node; a model that is an object is named after it.
+        """
         about = self.role or self.description
-        own_tools = [*self.tools, *self._session_tools]
+        own_tools = list(dict.fromkeys([*self.tools, *self._session_tools]))
         return Member(
             role=about.rstrip("."),
             description=self.description or self.role,
@@ -43,7 +42,7 @@ class Agent(Assistant):
                 *self._rules,
                 *rules,
             ],
-            model=model,
+            model=model_id(self.model, path),
             tools=[*own_tools, *(tool for tool in tools if tool not in own_tools)],
             history=history,
             reads=reads,
@@ -62,7 +61,7 @@ class Agent(Assistant):
         return Graph(
             name=self.name or "agent",
             description=self.description or self.role,
-            model=self._named_model,
+            model=model_id(self.model, ""),
             state=self.session_state,
             nodes=nodes,
             output=node_id,

@@ -10,26 +10,31 @@ from pydantic import PrivateAttr, model_validator
 
 from engine import (
     JSON,
+    OWN_MODEL,
+    AnyModel,
     DefinitionError,
     Event,
     Graph,
     InputError,
     MemoryStore,
     Message,
+    Model,
     Run,
     Runner,
     Session,
     Summary,
 )
 
-from .options import Options
+from .options import Options, objects
 
 
 class Assistant(Options):
     """What can be asked: it builds an ordinary graph, `graph`, and nothing stands beside that.
 
-    Without a store every call is a session of its own that nobody can come back to. `user_id` and
-    `session_id` are those of a call that names none. Nothing of a call sticks to the object.
+    Without a store nothing is kept: a session id that comes back finds nothing of the call before.
+    `user_id` and `session_id` are those of a call that names none. Nothing of a call sticks to the
+    object. A model that is an object is named in the graph, `own/` and the path of its node; only
+    the team's own, or a lone agent's, is not.
     """
 
     _graph: Graph = PrivateAttr()
@@ -42,7 +47,7 @@ class Assistant(Options):
             raise DefinitionError(problems)
         self._graph = self._declared()
         if self._kept_in is not None:
-            self._runner = Runner(self._graph, store=self._kept_in, model=self._own_model)
+            self._runner = Runner(self._graph, store=self._kept_in, model=self._asked())
         return self
 
     @property
@@ -55,7 +60,7 @@ class Assistant(Options):
         """What runs the graph; without a store a new one each time, which keeps nothing."""
         if self._runner is not None:
             return self._runner
-        return Runner(self._graph, store=MemoryStore(), model=self._own_model)
+        return Runner(self._graph, store=MemoryStore(), model=self._asked())
 
     def run(
         self,
@@ -118,10 +123,10 @@ class Assistant(Options):
 
     def session(self, session_id: str | None = None, *, user_id: str | None = None) -> Session:
         """A session, with all that can be asked of it, also where a loop is running."""
-        chosen = session_id or self.session_id
-        if chosen is None:
+        whose = self._whose(user_id, session_id)
+        if whose["session_id"] is None:
             raise InputError("no session is named; give its session_id")
-        return self.runner.session(chosen, user_id=user_id or self.user_id)
+        return self.runner.session(**whose)
 
     def get_session_summary(
         self, session_id: str | None = None, *, user_id: str | None = None
@@ -166,6 +171,12 @@ class Assistant(Options):
     def delete_session(self, session_id: str | None = None, *, user_id: str | None = None) -> None:
         """Delete a session with all that it has."""
         self.session(session_id, user_id=user_id).delete()
+
+    def _asked(self) -> Model | None:
+        """Whom the graph asks, if any model is an object: by the ids that it names them by."""
+        usual = objects({"": self.model}).get("")
+        own = {f"{OWN_MODEL}{path}": model for path, model in self._objects().items()}
+        return AnyModel(own, others=usual) if own else usual
 
     def _declared(self) -> Graph:
         raise InputError("an Assistant is what both share; make an Agent or a Team")

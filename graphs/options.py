@@ -9,7 +9,9 @@ from pydantic import Field, PlainValidator
 
 from engine import (
     JSON,
+    OWN_MODEL,
     Declared,
+    DefinitionError,
     Model,
     ModelSpec,
     Node,
@@ -19,6 +21,8 @@ from engine import (
     Tools,
 )
 from nodes import HistoryLoader, Search, Summarizer
+
+from .elsewhere import translated
 
 MARKDOWN = "Format your answer in Markdown."
 _NEEDS = {
@@ -44,6 +48,7 @@ def _store(value: object) -> object:
     raise ValueError("must be a store, such as TinyDBStore('folder')")
 
 
+Asked = Annotated[str | ModelSpec | Model | None, PlainValidator(_model)]
 AnyStore = Annotated[Store | None, PlainValidator(_store)]
 
 
@@ -54,9 +59,7 @@ class Options(Declared):
     role: str = Field(default="", description="What it is for, in a team.")
     description: str = Field(default="", description="Who it is, as it is told.")
     instructions: Texts = Field(default=(), description="Rules that it follows.")
-    model: Annotated[str | ModelSpec | Model | None, PlainValidator(_model)] = Field(
-        default=None, description="The id of a model, or a model itself."
-    )
+    model: Asked = Field(default=None, description="The id of a model, or a model itself.")
     tools: Tools = Field(default=(), description="Functions that its model may call.")
     store: AnyStore = Field(default=None, description="Where its sessions are kept.")
     db: AnyStore = Field(default=None, description="Another word for `store`.")
@@ -89,15 +92,19 @@ class Options(Declared):
     enable_session_summaries: bool = Field(
         default=False, description="Whether a summary of the session is kept and shown."
     )
-    session_summary_model: str | ModelSpec | None = Field(
-        default=None, description="The model that summarizes."
-    )
+    session_summary_model: Asked = Field(default=None, description="The model that summarizes.")
     session_summary_prompt: str | None = Field(
         default=None,
         min_length=1,
         description="How to summarize, in words; or a template file (`name.jinja`).",
     )
     markdown: bool = Field(default=False, description="Whether answers are in Markdown.")
+
+    def __init__(self, /, **options: Any) -> None:  # noqa: ANN401  pydantic's signature
+        try:
+            super().__init__(**options)
+        except DefinitionError as error:
+            raise DefinitionError([translated(each) for each in error.problems]) from error
 
     def _conflicts(self) -> list[Problem]:
         """What cannot hold together, with the option that it is about."""
@@ -116,13 +123,9 @@ class Options(Declared):
     def _kept_in(self) -> Store | None:
         return self.store if self.store is not None else self.db
 
-    @property
-    def _own_model(self) -> Model | None:
-        return None if isinstance(self.model, str | ModelSpec) else self.model
-
-    @property
-    def _named_model(self) -> str | ModelSpec | None:
-        return self.model if isinstance(self.model, str | ModelSpec) else None
+    def _objects(self) -> dict[str, Model]:
+        """The models that are objects, by the paths of the nodes and inner graphs they are for."""
+        return objects({"summary": self.session_summary_model})
 
     @property
     def _rules(self) -> tuple[str, ...]:
@@ -139,8 +142,12 @@ class Options(Declared):
         if self.add_history_to_context or self.enable_session_summaries:
             loaders["history"] = self.loader()
         if self.search_session_history:
-            loaders["search"] = Search(sessions=self.num_history_sessions or 2)
+            loaders["search"] = self.searcher()
         return loaders
+
+    def searcher(self) -> Search:
+        """The search that the options ask for."""
+        return Search(sessions=self.num_history_sessions or 2)
 
     def loader(self, *, of: str | None = None) -> HistoryLoader:
         """The history that the options ask for; with `of`, what that node said."""
@@ -154,10 +161,30 @@ class Options(Declared):
     def _summarizers(self) -> dict[str, Node]:
         if not self.enable_session_summaries:
             return {}
-        prompt, model = self.session_summary_prompt, self.session_summary_model
+        prompt = self.session_summary_prompt
+        model = model_id(self.session_summary_model, "summary")
         if prompt is not None and prompt.endswith(".jinja") and "\n" not in prompt:
             return {"summary": Summarizer(model=model, prompt=prompt)}
         return {"summary": Summarizer(model=model, instructions=[prompt] if prompt else [])}
+
+
+def objects(models: Mapping[str, str | ModelSpec | Model | None]) -> dict[str, Model]:
+    """Those of the models that are objects, which no graph can hold."""
+    return {
+        path: model
+        for path, model in models.items()
+        if model is not None and not isinstance(model, str | ModelSpec)
+    }
+
+
+def model_id(model: str | ModelSpec | Model | None, path: str) -> str | ModelSpec | None:
+    """How a graph names the model of the node, or of the graph inside one, at this path.
+
+    The outermost graph has no path: where it names none, a model that is an object is asked.
+    """
+    if model is None or isinstance(model, str | ModelSpec):
+        return model
+    return f"{OWN_MODEL}{path}" if path else None
 
 
 def conflict(option: str, text: str) -> Problem:

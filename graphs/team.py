@@ -8,13 +8,13 @@ from typing import Annotated, cast
 
 from pydantic import Field, PlainValidator
 
-from engine import JSON, DefinitionError, Graph, Node, Problem
+from engine import JSON, DefinitionError, Graph, Model, Node, Problem
 from nodes import HistoryLoader, Leader, Router, SubGraph
 
 from .agent import Agent
 from .assistant import Assistant
 from .naming import clashes, member_ids
-from .options import MARKDOWN, conflict
+from .options import MARKDOWN, conflict, model_id, objects
 
 _WHY = {
     "delegate_to_all_members": "respond_directly lets one member answer, delegate_to_all_members "
@@ -26,6 +26,10 @@ _WHY = {
     "num_team_history_runs": "num_team_history_runs has no effect without "
     "add_team_history_to_members=True; add that, or leave it out",
     "tools": "with respond_directly the members answer; give the tools to them",
+    "add_team_history_to_members": "a team that is a member loads its own history, and no member "
+    "is an agent; give add_history_to_context to the inner teams",
+    "search_session_history": "with respond_directly the members search, a team that is a member "
+    "for itself, and no member is an agent; give it to the inner teams",
 }
 
 
@@ -73,6 +77,7 @@ class Team(Assistant):
         ids = member_ids([member.name for member in self.members])
         problems += clashes(ids)
         direct, everyone = self.respond_directly, self.delegate_to_all_members
+        agents = [member for member in self.members if isinstance(member, Agent)]
         held = {
             "delegate_to_all_members": direct and everyone,
             "determine_input_for_members": everyone and bool(self.determine_input_for_members),
@@ -80,17 +85,34 @@ class Team(Assistant):
             "num_team_history_runs": self.num_team_history_runs is not None
             and not self.add_team_history_to_members,
             "tools": direct and bool(self.tools),
+            "add_team_history_to_members": self.add_team_history_to_members and not agents,
+            "search_session_history": direct and self.search_session_history and not agents,
         }
         return problems + [
             conflict(option, _WHY[option]) for option, is_held in held.items() if is_held
         ]
 
+    def _objects(self) -> dict[str, Model]:
+        found = super()._objects()
+        ids = member_ids([member.name for member in self.members])
+        for node_id, member in zip(ids, self.members, strict=True):
+            found |= objects({node_id: member.model})
+            if isinstance(member, Team):
+                inner = member._objects()
+                found |= {f"{node_id}/{path}": model for path, model in inner.items()}
+        return found
+
     def _declared(self) -> Graph:
+        return self._at("")
+
+    def _at(self, path: str) -> Graph:
+        """The team as a graph: the outermost one, or that inside the node at this path."""
         ids = member_ids([member.name for member in self.members])
         loaders = self._team_loaders(ids)
         # Where only others have a history, it is not meant for everybody.
         usual = None if "history" in loaders or not loaders else "none"
-        members = self._nodes(ids, usual if self.respond_directly or not loaders else "none")
+        shown = usual if self.respond_directly or not loaders else "none"
+        members = self._nodes(ids, shown, path)
         chosen = {} if self.delegate_to_all_members else {"router": self._router(ids, usual)}
         leading = {} if self.respond_directly else {"leader": self._leader(ids, usual)}
         states: dict[str, JSON] = {}
@@ -106,7 +128,7 @@ class Team(Assistant):
         return Graph(
             name=self.name or "team",
             description=self.description or self.role,
-            model=self._named_model,
+            model=model_id(self.model, path),
             state={**states, **self.session_state},
             nodes=nodes,
             output=ids if self.respond_directly else "leader",
@@ -120,20 +142,21 @@ class Team(Assistant):
         for node_id, member in zip(ids, self.members, strict=True):
             if isinstance(member, Agent) and member.add_history_to_context:
                 loaders[f"{node_id}_history"] = member.loader(of=node_id)
+            if isinstance(member, Agent) and member.search_session_history:
+                loaders[f"{node_id}_search"] = member.searcher()
         return loaders
 
-    def _nodes(self, ids: Sequence[str], history: str | None) -> dict[str, Node]:
+    def _nodes(self, ids: Sequence[str], history: str | None, path: str) -> dict[str, Node]:
         """The members as nodes; `history` is what those without one of their own are shown."""
+        under = f"{path}/" if path else ""
         nodes: dict[str, Node] = {}
         problems: list[Problem] = []
         for index, (node_id, member) in enumerate(zip(ids, self.members, strict=True)):
-            reads = ["team_history"] if self.add_team_history_to_members else []
-            if self.respond_directly and self.search_session_history:
-                reads.append("search")
+            reads = self._remembered(node_id, member)
             if self.share_member_interactions:
                 reads += ids[:index]
             try:
-                nodes[node_id] = self._node(node_id, member, history, reads)
+                nodes[node_id] = self._node(member, f"{under}{node_id}", history, reads)
             except DefinitionError as error:
                 problems += (
                     replace(each, path=("members", index, *each.path)) for each in error.problems
@@ -142,17 +165,28 @@ class Team(Assistant):
             raise DefinitionError(problems)
         return nodes
 
+    def _remembered(self, node_id: str, member: Agent | Team) -> list[str]:
+        """What an agent reads of earlier turns; a team among the members loads its own."""
+        if isinstance(member, Team):
+            return []
+        wanted = {
+            "team_history": self.add_team_history_to_members,
+            "search": self.respond_directly and self.search_session_history,
+            f"{node_id}_search": member.search_session_history,
+        }
+        return [node_id for node_id, is_wanted in wanted.items() if is_wanted]
+
     def _node(
-        self, node_id: str, member: Agent | Team, history: str | None, reads: Sequence[str]
+        self, member: Agent | Team, path: str, history: str | None, reads: Sequence[str]
     ) -> Node:
         if isinstance(member, Team):
             about = member.role or member.description
             return SubGraph(
-                graph=member.graph, role=about.rstrip("."), description=about, reads=reads
+                graph=member._at(path), role=about.rstrip("."), description=about, reads=reads
             )
-        direct = self.respond_directly
+        direct, node_id = self.respond_directly, path.rpartition("/")[2]
         return member.as_member(
-            node_id,
+            path,
             history=f"{node_id}_history" if member.add_history_to_context else history,
             reads=reads,
             tools=self._session_tools if direct else (),

@@ -1,4 +1,4 @@
-"""The turns of a session in which one node spoke, with its words as the answer."""
+"""The turns of a session in which one node spoke: with its tasks, and its words as the answer."""
 
 from __future__ import annotations
 
@@ -38,4 +38,5 @@ async def _turn(past: Past, run_id: str, node_id: str) -> Turn | None:
         return None
     said = record.output
     text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
-    return replace(run.turn, answer=text)
+    asked = run.input if record.task is None else f"{run.input}\n\nYour task:\n{record.task}"
+    return replace(run.turn, input=asked, answer=text)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from engine import Graph, SessionKey, TinyDBStore, Turn
+from tests.stub import StubProvider
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -158,8 +159,25 @@ def test_the_examples_of_sessions_run_as_they_are(tmp_path: Path) -> None:
 def test_an_example_of_sessions_without_a_model_says_what_to_do(tmp_path: Path) -> None:
     done = run("session_history.py", folder=tmp_path, TEAMGRAPH_LOCAL_GGUF="missing.gguf")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
+    noted, error = done.stderr.split("\n", 1)
+    assert "98 MB demo model" in noted
+    assert error.startswith("error: ")
     assert "Traceback" not in done.stderr
+
+
+def test_an_example_of_sessions_asks_the_provider_that_is_named(tmp_path: Path) -> None:
+    with StubProvider() as stub:
+        where = {"OPENAI_API_BASE": stub.base_url, "OPENAI_API_KEY": "k"}
+        done = run("session_history.py", "--model", "openai/stub", folder=tmp_path, **where)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\n  assistant: echo: What was my first message?\n" in done.stdout
+    first, second = (request.messages for request in stub.requests)
+    assert [message["role"] for message in first] == ["system", "user"]
+    assert [message["content"] for message in second[1:]] == [
+        "Share a 2 sentence horror story",
+        "echo: Share a 2 sentence horror story",
+        "What was my first message?",
+    ]
 
 
 def test_every_example_is_run_here() -> None:

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from engine import MemoryStore, Reply, Request, ScriptedModel, Store, ToolCall
+from engine import Reply, Request, ScriptedModel, Store, ToolCall
 from tests.teams import STORES, wait_for, words_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -126,12 +126,9 @@ def test_exactly_the_last_two_other_sessions_are_searched(store: Store) -> None:
     assert shown.QUESTION not in seen
 
 
-def test_what_somebody_else_said_is_not_searched() -> None:
+def test_what_somebody_else_said_is_not_searched(store: Store) -> None:
     shown = example("search_session_history")
-    model, store = (
-        ScriptedModel(lambda request: "geographer" if request.choices else "yes"),
-        MemoryStore(),
-    )
+    model = ScriptedModel(lambda request: "geographer" if request.choices else "yes")
     shown.build(model, store).run("A secret.", user_id="user_2", session_id="theirs")
     shown.talk(shown.build(model, store))
     assert "secret" not in model.requests[-1].messages[0].content

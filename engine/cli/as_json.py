@@ -102,33 +102,43 @@ def edge_as_json(graph: str, edge: Edge, origin: str) -> dict[str, JSON]:
     }
 
 
-def rendering_as_json(rendering: Rendering, node_ids: Collection[str]) -> JSON:
+def rendering_as_json(
+    rendering: Rendering, node_ids: Collection[str], *, came_from: bool = False
+) -> JSON:
     """The prompts of some nodes as `render --json` prints them: one item for each prompt.
 
-    A node without one has an item without a template, with the reason where it is skipped.
+    A node without one has an item without a template, with the reason where it is skipped. With
+    `came_from` each message says where the stretches of its words came from.
     """
     items: list[JSON] = []
     for node_id in node_ids:
         node = rendering[node_id]
-        items += [_prompt(node, prompt) for prompt in node.prompts or (None,)]
+        for prompt in node.prompts or (None,):
+            messages = [_message(message) for message in prompt.messages] if prompt else []
+            if prompt and came_from:
+                for message, stretches in zip(messages, prompt.came_from, strict=True):
+                    message["came_from"] = _plain(stretches)
+            items.append(_prompt(node, prompt, messages))
     return items
 
 
-def _prompt(node: RenderedNode, prompt: RenderedPrompt | None) -> JSON:
+def _prompt(
+    node: RenderedNode, prompt: RenderedPrompt | None, messages: list[dict[str, JSON]]
+) -> JSON:
     return {
         "node": node.id,
         "template": prompt.template if prompt else None,
-        "messages": [_message(message) for message in prompt.messages] if prompt else [],
+        "messages": [*messages],
         "tools": _plain(prompt.tools) if prompt else [],
         "response_format": _plain(prompt.response_format) if prompt else None,
         "because": node.because,
     }
 
 
-def _message(message: Message) -> JSON:
+def _message(message: Message) -> dict[str, JSON]:
     """A message without what it does not have, and without the run that it came from."""
     said = message.model_dump(mode="json", exclude_defaults=True, exclude={"origin"})
-    return cast("JSON", {"role": message.role, "content": message.content, **said})
+    return {"role": message.role, "content": message.content, **said}
 
 
 def _facts(run: Run) -> dict[str, JSON]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -31,97 +31,128 @@ class Format(Enum):
     github = "github"
 
 
+GraphFiles: TypeAlias = Annotated[
+    list[Path], typer.Argument(metavar="GRAPH...", help="Graph files.", show_default=False)
+]
+
+
 @dataclass(frozen=True, slots=True)
-class _Checked:
-    """A graph file, the graph if it holds, and what there is to say of it."""
+class Telling:
+    """What is said of the problems, and how."""
+
+    notes: Annotated[
+        bool, typer.Option("--notes", help="Also say what holds and may be better.")
+    ] = False
+    format: Annotated[Format, typer.Option(help="How problems are printed.")] = Format.text
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A graph file, the graph if it holds, what there is to say of it, and its size in words."""
 
     file: Path
     graph: Graph | None
     problems: Sequence[Problem]
+    size: str = ""
 
-    @property
-    def holds(self) -> bool:
-        return self.graph is not None
+    @classmethod
+    def of(cls, file: Path, reading: Reading) -> Checked:
+        """Read a graph file."""
+        try:
+            graph = reading.graph(file)
+        except DefinitionError as error:
+            return cls(file, None, error.problems)
+        size = f"{counted(len(graph.nodes), 'node')}, {counted(len(graph.plan.edges), 'edge')}"
+        return cls(file, graph, graph.warnings, size)
 
-    def without_notes(self) -> _Checked:
+    def prompts(self) -> Checked:
+        """Only what there is to say of its templates and conditions."""
+        problems = [one for one in self.problems if one.code.startswith("P")]
+        size = counted(len(self.graph.templates), "prompt") if self.graph else ""
+        return replace(self, problems=problems, size=size)
+
+    def without_notes(self) -> Checked:
         """The same without what only may be better."""
         return replace(self, problems=[one for one in self.problems if one.severity != "note"])
 
     @property
+    def holds(self) -> bool:
+        """Whether nothing is wrong with the graph."""
+        return self.graph is not None
+
+    @property
+    def errors(self) -> int:
+        """How many of the problems are errors."""
+        return sum(problem.severity == "error" for problem in self.problems)
+
+    @property
     def is_unreadable(self) -> bool:
+        """Whether there is no graph to speak of."""
         return any(problem.code == _UNREADABLE for problem in self.problems)
 
 
 @command(app)
 def check(
-    graphs: Annotated[
-        list[Path], typer.Argument(metavar="GRAPH...", help="Graph files.", show_default=False)
-    ],
+    graphs: GraphFiles,
     reading: Reading,
+    telling: Telling,
     *,
     edges: Annotated[
         bool, typer.Option("--edges", help="List every edge and where it comes from.")
     ] = False,
-    notes: Annotated[
-        bool, typer.Option("--notes", help="Also say what holds and may be better.")
-    ] = False,
-    form: Annotated[Format, typer.Option("--format", help="How problems are printed.")] = (
-        Format.text
-    ),
 ) -> None:
     """Say whether graphs hold, and everything that does not, each at its place.
 
     Names, edges, routes, templates and types are checked; no model is asked. With --edges the
     edges are the result, and problems go to standard error. JSON has the notes in any case.
     """
-    checked = [_checked(file, reading) for file in graphs]
-    if not notes and form is not Format.json:
-        checked = [one.without_notes() for one in checked]
+    checked = [Checked.of(file, reading) for file in graphs]
     if edges:
-        _print_problems(checked, note)
-        _print_edges(checked, form)
+        _print_problems(_wanted(checked, telling), note)
+        _print_edges(checked, telling.format)
     else:
-        _SHOW[form](checked)
+        show(checked, telling)
     if any(one.is_unreadable for one in checked):
         raise typer.Exit(NOT_TRIED)
     if not all(one.holds for one in checked):
         raise typer.Exit(NOT_HELD)
 
 
-def _checked(file: Path, reading: Reading) -> _Checked:
-    try:
-        graph = reading.graph(file)
-    except DefinitionError as error:
-        return _Checked(file, None, error.problems)
-    return _Checked(file, graph, graph.warnings)
+def show(checked: Sequence[Checked], telling: Telling) -> None:
+    """Print what there is to say of some graphs."""
+    _SHOW[telling.format](_wanted(checked, telling))
 
 
-def _show_text(checked: Sequence[_Checked]) -> None:
+def _wanted(checked: Sequence[Checked], telling: Telling) -> Sequence[Checked]:
+    if telling.notes or telling.format is Format.json:
+        return checked
+    return [one.without_notes() for one in checked]
+
+
+def _show_text(checked: Sequence[Checked]) -> None:
     _print_problems(checked, say)
     for one in checked:
-        if one.graph is not None:
-            size = [counted(len(one.graph.nodes), "node")]
-            size.append(counted(len(one.graph.plan.edges), "edge"))
-            note(f"{one.file}: holds ({', '.join(size)})", Tone.GOOD)
+        if one.holds:
+            note(f"{one.file}: holds ({one.size})", Tone.GOOD)
 
 
-def _show_json(checked: Sequence[_Checked]) -> None:
+def _show_json(checked: Sequence[Checked]) -> None:
     print_json([problem_as_json(problem) for one in checked for problem in one.problems])
 
 
-def _show_github(checked: Sequence[_Checked]) -> None:
+def _show_github(checked: Sequence[Checked]) -> None:
     for one in checked:
         for problem in one.problems:
             say(_annotation(problem))
 
 
-def _print_problems(checked: Sequence[_Checked], tell: Callable[[str], None]) -> None:
+def _print_problems(checked: Sequence[Checked], tell: Callable[[str], None]) -> None:
     for one in checked:
         for problem in one.problems:
             tell(told(problem))
 
 
-def _print_edges(checked: Sequence[_Checked], form: Format) -> None:
+def _print_edges(checked: Sequence[Checked], form: Format) -> None:
     found = [
         (graph, edge, graph.place(edge))
         for graph in (one.graph for one in checked)
@@ -164,7 +195,7 @@ def _escaped(text: str, more: str = "") -> str:
     return text
 
 
-_SHOW: Mapping[Format, Callable[[Sequence[_Checked]], None]] = {
+_SHOW: Mapping[Format, Callable[[Sequence[Checked]], None]] = {
     Format.text: _show_text,
     Format.json: _show_json,
     Format.github: _show_github,

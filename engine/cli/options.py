@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -14,9 +13,11 @@ from typing import Annotated, TextIO, TypeAlias
 import typer
 
 from ..graph import Graph
+from ..settings import make_importable, settings_of
 from ..stores import SkippedSession, Store, TinyDBStore, TornTail
 from .screen import Tone, note
-from .settings import DEFAULT_STORE, settings_of
+
+DEFAULT_STORE = Path(".teamgraph")
 
 GraphFile: TypeAlias = Annotated[
     Path, typer.Argument(metavar="GRAPH", help="A graph file.", show_default=False)
@@ -61,7 +62,13 @@ class Reading:
     ] = None
     prompts: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="A folder of templates; repeatable.", show_default=False),
+        typer.Option(
+            metavar="DIR",
+            help="A folder of templates; repeatable.",
+            exists=True,
+            file_okay=False,
+            show_default=False,
+        ),
     ] = None
 
     def graph(self, file: Path) -> Graph:
@@ -69,8 +76,10 @@ class Reading:
         settings = settings_of(Path.cwd())
         allow = [*(self.allow or ()), *settings.allow]
         if allow:
-            _make_importable(Path.cwd(), settings.folder)
-        return Graph.load(file, prompt_dirs=[*(self.prompts or ()), *settings.prompts], allow=allow)
+            make_importable(Path.cwd(), settings.folder)
+        return Graph.load(
+            file, prompt_dirs=[*(self.prompts or ()), *settings.prompt_dirs()], allow=allow
+        )
 
     def words(self) -> list[str]:
         """The same options as words of a command."""
@@ -163,8 +172,3 @@ def _tell(
     del filename, lineno, file, line
     if issubclass(category, SkippedSession | TornTail):
         note(f"warning: {message}", Tone.WARNING)
-
-
-def _make_importable(*folders: Path | None) -> None:
-    """Let a project's own packages be found, after everything that is installed."""
-    sys.path += [str(folder) for folder in folders if folder and str(folder) not in sys.path]

@@ -50,6 +50,9 @@ class Showing:
         list[str] | None,
         typer.Option(metavar="ID", help="Only this node; repeatable.", show_default=False),
     ] = None
+    came_from: Annotated[
+        bool, typer.Option("--came-from", help="Also where each of the words came from.")
+    ] = False
     json: AsJson = False
 
 
@@ -78,9 +81,10 @@ def render(
         rendering = asyncio.run(_next(declared, scene, storing, assuming.session))
     nodes = _wanted(rendering, showing.node or [])
     if showing.json:
-        print_json(rendering_as_json(rendering, nodes))
+        print_json(rendering_as_json(rendering, nodes, came_from=showing.came_from))
     else:
-        print_pages(body(rendering[node_id] for node_id in nodes))
+        shown = (rendering[node_id] for node_id in nodes)
+        print_pages(body(shown, came_from=showing.came_from))
 
 
 async def _next(graph: Graph, scene: Scene, storing: Storing, session_id: str) -> Rendering:

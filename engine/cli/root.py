@@ -11,11 +11,12 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 _ABOUT = {
+    "init": "Begin a project: a graph, its prompts and their tests.",
     "run": "Put one message through a graph and print the answer.",
     "chat": "Talk to a graph, turn after turn, in one session.",
     "check": "Say whether graphs hold, and everything that does not.",
     "render": "Render every prompt of a run, without a model.",
-    "prompts": "Say what the case files of a project cover of its templates.",
+    "prompts": "Check, render, compare and measure templates; show those that were once used.",
     "draw": "Draw a graph: Mermaid, SVG or PNG.",
     "schema": "Print the JSON Schema of graph files, for completion in editors.",
     "sessions": "List, show, search, rename, export, import and delete sessions.",

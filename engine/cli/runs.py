@@ -22,6 +22,7 @@ from .consent import Yes, make_sure
 from .opened import session_named
 from .options import AsJson, Limit, Means, Offset, Reading, Session, Storing, User
 from .screen import Tone, note, print_json, print_pages, print_rows, when
+from .sources import Kept, Today, differences_told, kept_as_json, kept_of, sources_told
 from .telling import run_told
 from .turn import Way, Written, finish
 
@@ -51,7 +52,27 @@ class Looking:
     prompt: Annotated[
         bool, typer.Option("--prompt", help="Also the exact messages that were sent.")
     ] = False
+    diff: Annotated[
+        bool,
+        typer.Option(
+            "--diff", help="How the templates that it was asked with differ from today's."
+        ),
+    ] = False
+    graph: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="GRAPH",
+            help="The graph whose templates --diff compares with; if left out, the built-in ones.",
+            show_default=False,
+        ),
+    ] = None
     json: AsJson = False
+
+    def today(self, reading: Reading) -> Today | None:
+        """The templates to compare with, if that is wanted."""
+        if self.graph is not None:
+            return Today(reading.graph(self.graph))
+        return Today() if self.diff else None
 
 
 @app.callback()
@@ -78,18 +99,27 @@ def list_runs(
 
 
 @command(app)
-def show(run: RunId, owner: Owner, looking: Looking, storing: Storing) -> None:
-    """Show a run: every node's status and why, choice, attempts, usage, time and error."""
+def show(run: RunId, owner: Owner, looking: Looking, reading: Reading, storing: Storing) -> None:
+    """Show a run: every node's status and why, choice, attempts, usage, time and error.
+
+    With --prompt also the templates that the messages were made of, as they were then.
+    """
+    today = looking.today(reading)
     found = asyncio.run(_found(run, owner, storing))
     if looking.node is not None and looking.node not in found.records:
         near = closest(looking.node, found.records)
         there = f"did you mean {near!r}?" if near else f"it has {', '.join(found.records)}"
         raise NotFound(f"run {run!r} has no record of a node {looking.node!r}; {there}")
     node_ids = [looking.node] if looking.node is not None else list(found.records)
+    kept = asyncio.run(_kept(found, node_ids, storing)) if looking.prompt or today else []
     if looking.json:
-        print_json(records_as_json(found, node_ids, prompts=looking.prompt))
-    else:
-        print_pages(run_told(found, node_ids, prompts=looking.prompt))
+        told = records_as_json(found, node_ids, prompts=looking.prompt)
+        print_json({**told, **({"prompts": kept_as_json(kept, today)} if kept else {})})
+        return
+    parts = [run_told(found, node_ids, prompts=looking.prompt)]
+    if kept:
+        parts.append(differences_told(kept, today) if today else sources_told(kept))
+    print_pages("\n".join(parts))
 
 
 @command(app)
@@ -177,6 +207,11 @@ async def _found(run_id: str, owner: Owner, storing: Storing) -> Run:
     if run is None:
         raise _no_run(run_id, storing)
     return run
+
+
+async def _kept(run: Run, node_ids: Sequence[str], storing: Storing) -> list[Kept]:
+    async with storing.open() as store:
+        return await kept_of((run.records[node_id] for node_id in node_ids), store)
 
 
 def _no_run(run_id: str, storing: Storing) -> NotFound:

@@ -42,6 +42,7 @@ def _node(record: Record, *, prompts: bool) -> str:
             "status": record.status,
             "because": record.because,
             "choice": ", ".join(record.choices) if record.choices is not None else None,
+            "task": in_line(record.task) if record.task is not None else None,
             **{name: in_line(str(value)) for name, value in record.fields.items()},
             "error": record.error,
             "attempts": record.attempt if record.attempt > 1 else None,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from .litellm import LiteLLM
 from .local import LOCAL_NOTICE, Local
 from .protocol import Chunk, Model, Reply, Request
-from .resolve import AnyModel, default_model_id
+from .resolve import OWN_MODEL, AnyModel, default_model_id
 from .scripted import EchoModel, ScriptedModel
 
 __all__ = [
     "LOCAL_NOTICE",
+    "OWN_MODEL",
     "AnyModel",
     "Chunk",
     "EchoModel",

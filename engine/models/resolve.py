@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from engine.errors import NoModelError
 
 from .litellm import LiteLLM
 from .local import INSTALL, Local, is_installed
-from .protocol import Chunk, Reply, Request
+from .protocol import Chunk, Model, Reply, Request
 from .scripted import EchoModel
 
 _PROVIDERS = {
@@ -26,23 +26,48 @@ _PROVIDERS = {
 }
 
 
-class AnyModel:
-    """Asks whom the request names: `echo`, `local`, or any provider that litellm knows."""
+OWN_MODEL = "own/"
+"""How the ids begin by which graphs name models that only Python can give."""
 
-    def __init__(self) -> None:
+
+class AnyModel:
+    """Asks whom the request names: `echo`, `local`, or any provider that litellm knows.
+
+    `own` are models of yours, by the ids that a graph names them by, such as `own/critic`.
+    `others` is asked for all other ids, in place of the providers.
+    """
+
+    def __init__(
+        self, own: Mapping[str, Model] | None = None, *, others: Model | None = None
+    ) -> None:
+        self._own = dict(own or {})
+        self._others = others
         self._echo = EchoModel()
         self._local = Local()
         self._litellm = LiteLLM()
 
-    def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
+    def ask(self, request: Request) -> AsyncIterator[Chunk | Reply]:
         """Stream the answer of the model that the request names."""
+        model = self._own.get(request.model, self._others)
+        if model is not None:
+            return model.ask(request)
         match request.model:
+            case named if named.startswith(OWN_MODEL):
+                raise NoModelError(
+                    f"model {named}: only Python can give it: Runner(graph, model=AnyModel("
+                    f"{{{named!r}: ...}})); or name another for all nodes, such as --model local",
+                    model=named,
+                )
             case "echo":
                 return self._echo.ask(request)
             case "local":
                 return self._local.ask(request)
             case _:
                 return self._litellm.ask(request)
+
+    def usual_id(self, environ: Mapping[str, str]) -> str:
+        """The model of nodes for which nobody names one; see `default_model_id`."""
+        return default_model_id(environ) if self._others is None else type(self._others).__name__
 
 
 def default_model_id(environ: Mapping[str, str]) -> str:

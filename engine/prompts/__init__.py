@@ -4,6 +4,19 @@ from .coverage import MEASURED, Branch, Coverage
 from .expression import Expression
 from .library import Prompts
 from .reads import Read
+from .rendered import RENDERED, Rendered
 from .source import BUILTIN
+from .traced import Stretch
 
-__all__ = ["BUILTIN", "MEASURED", "Branch", "Coverage", "Expression", "Prompts", "Read"]
+__all__ = [
+    "BUILTIN",
+    "MEASURED",
+    "RENDERED",
+    "Branch",
+    "Coverage",
+    "Expression",
+    "Prompts",
+    "Read",
+    "Rendered",
+    "Stretch",
+]

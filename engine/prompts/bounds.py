@@ -14,15 +14,24 @@ from typing import TypeAlias, cast
 from jinja2 import Environment, pass_environment
 from jinja2.filters import make_attrgetter
 
-from .budget import TooMuch, allow, allow_copies_of, allow_text_of, as_text
+from .budget import CALL, TooMuch, allow, allow_copies_of, allow_text_of, as_text, spend
 
 Filter: TypeAlias = Callable[..., object]
 
 _LONGEST_INTEGER = 10_000
 """In bits: Python itself does not print much longer ones."""
 
-_DIRECTIVE = re.compile(r"%(?:\([^)]*\))?[-#0 +]*(\*|\d+)?(?:\.(\*|\d+))?")
+_MOST_DIGITS = 400
+"""Places to round to: a float has no more than 308."""
+
+_DIRECTIVE = re.compile(r"%(?:\(([^)]*)\))?[-#0 +]*(\*|\d+)?(?:\.(\*|\d+))?")
 _DIGITS = re.compile(r"\d+")
+_COPIED = 100
+"""Characters that are copied as fast as one is looked at."""
+
+_SHORT = 1000
+"""Characters that can be compared for nothing."""
+
 _WIDENING = frozenset(("center", "ljust", "rjust", "zfill", "to_bytes"))
 
 
@@ -45,12 +54,16 @@ def check_operation(operator: str, left: object, right: object) -> None:
 
 def check_percent(template: str, values: object) -> None:
     """Refuse `template % values` where a width in it, or the result, would be huge."""
-    for width, precision in _DIRECTIVE.findall(template):
+    named = _by_name(values)
+    allow(len(template))
+    for name, width, precision in _DIRECTIVE.findall(template):
         if "*" in (width, precision):
             raise TooMuch("a format has the width '*'; write the number")
         allow(max(int(width or 0), int(precision or 0)))
-    allow(len(template))
-    allow_text_of(values)
+        if name in named:
+            allow_text_of(named[name])
+    if not named:
+        allow_text_of(values)
 
 
 def check_specification(specification: str) -> None:
@@ -64,6 +77,7 @@ def checked_arguments(
 ) -> tuple[object, ...]:
     """The arguments of a text's or number's method, its result known to be bounded."""
     owner = method.__self__
+    charge(owner)
     if not isinstance(owner, str | bytes | int):
         return args
     size = owner.bit_length() if isinstance(owner, int) else len(owner)
@@ -74,8 +88,8 @@ def checked_arguments(
         case "expandtabs":
             allow(max(numbers, default=8) * size)
         case "replace" | "translate":
-            longest = max((len(each) for each in args if isinstance(each, str)), default=1)
-            allow(size * max(longest, 1))
+            given = [one for each in args for one in _replacements(each)]
+            allow(size * max(1, *map(_length, given)))
         case "join" if args:
             args = ([*cast("Iterable[object]", args[0])],)
             allow(size * _length(args[0]))
@@ -96,6 +110,8 @@ def bounded(name: str, function: Filter) -> Filter:
 
     @wraps(function)
     def filter_within_bounds(*args: object, **kwargs: object) -> object:
+        spend(CALL)
+        charge(args[passed] if len(args) > passed else None)
         if check is not None:
             check(*args[passed:], **kwargs)
         result = function(*args, **kwargs)
@@ -103,6 +119,29 @@ def bounded(name: str, function: Filter) -> Filter:
         return result
 
     return filter_within_bounds
+
+
+def bounded_test(function: Filter) -> Filter:
+    """Jinja's own test, its values taken from what the rendering may spend."""
+
+    @wraps(function)
+    def test_within_bounds(*args: object) -> object:
+        for value in args:
+            compared(value)
+        return function(*args)
+
+    return test_within_bounds
+
+
+def compared(value: object) -> object:
+    """A value that is about to be compared with another, or looked through."""
+    kind = type(value)
+    if issubclass(kind, str | bytes):
+        if len(text := cast("str", value)) > _SHORT:
+            spend(len(text))
+    elif issubclass(kind, Sequence | Mapping | set | frozenset):
+        allow_copies_of(value)
+    return value
 
 
 @pass_environment
@@ -154,6 +193,21 @@ def _check_bits(bits: int) -> None:
         raise TooMuch(f"a number has more than {_LONGEST_INTEGER} bits; make it smaller")
 
 
+def _by_name(values: object) -> Mapping[object, object]:
+    return cast("Mapping[object, object]", values) if isinstance(values, Mapping) else {}
+
+
+def _replacements(argument: object) -> Iterable[object]:
+    if isinstance(argument, dict):
+        return cast("dict[object, object]", argument).values()
+    return (argument,)
+
+
+def _round(value: object, precision: int = 0, method: str = "common") -> None:
+    if abs(precision) > _MOST_DIGITS:
+        raise TooMuch(f"round: {precision} is more than {_MOST_DIGITS} digits; make it fewer")
+
+
 def _center(value: object, width: int = 80) -> None:
     allow(width)
 
@@ -176,6 +230,9 @@ def _wordwrap(
     break_on_hyphens: bool = True,
 ) -> None:
     allow(len(value) * (1 + len(wrapstring or "")))
+    # What is left of a long word is copied for each line that it takes.
+    longest = max(map(len, value.split()), default=0)
+    spend(longest * longest // (max(width, 1) * _COPIED))
 
 
 def _parts(value: object, count: int, fill_with: object = None) -> None:
@@ -194,7 +251,7 @@ def _copies(value: object, *args: object, **kwargs: object) -> None:
     allow_copies_of(value)
 
 
-_PLAIN = frozenset(("count", "length", "abs", "int", "float", "round", "default", "d"))
+_PLAIN = frozenset(("count", "length", "abs", "int", "float", "default", "d"))
 
 _CHECKS: Mapping[str, Callable[..., None]] = {
     "batch": _parts,
@@ -202,8 +259,11 @@ _CHECKS: Mapping[str, Callable[..., None]] = {
     "format": _format,
     "groupby": _copies,
     "indent": _indent,
+    "max": _copies,
+    "min": _copies,
     "pprint": _text,
     "replace": _replace,
+    "round": _round,
     "slice": _parts,
     "sort": _copies,
     "string": _text,
@@ -212,3 +272,8 @@ _CHECKS: Mapping[str, Callable[..., None]] = {
     "wordwrap": _wordwrap,
 }
 """What Jinja's filters would make longer; the checks take the same arguments as the filters."""
+
+COMPARING = frozenset(("lower", "upper", "in", "eq", "==", "equalto", "ne", "!=", "lt", "<")) | {
+    *("lessthan", "gt", ">", "greaterthan", "le", "<=", "ge", ">="),
+}
+"""Jinja's tests that look through all of a value."""

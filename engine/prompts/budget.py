@@ -16,10 +16,17 @@ from jinja2 import Undefined
 
 from ..messages import Message
 
+PART = 20
 ROUND = 50
 CALL = 100
 TEMPLATE = 500
-"""What a round of a loop, a call and an include cost; a character costs 1."""
+"""What looking at a part of a list, a round of a loop, a call and an include cost.
+
+A character costs 1.
+"""
+
+_SIZED = frozenset((list, tuple))
+_ATOMS = frozenset((int, float, bool, type(None)))
 
 _WORK = 50
 """How often a rendering may make its longest text before it works too long."""
@@ -74,6 +81,11 @@ def allow(length: int) -> None:
     spend(length)
 
 
+def printed(value: object) -> str:
+    """What `{{ value }}` prints: nearly always a text."""
+    return value if type(value) is str else as_text(value)
+
+
 def joined(pieces: Iterable[str]) -> str:
     """The pieces as one text, refused before it is made if it is too long."""
     parts = pieces if isinstance(pieces, list) else list(pieces)
@@ -83,28 +95,36 @@ def joined(pieces: Iterable[str]) -> str:
 
 def rounds(values: Iterable[object]) -> Iterable[object]:
     """What a loop goes over, its rounds taken from what is left."""
-    if not isinstance(values, Sized):
+    if type(values) not in _SIZED and not isinstance(values, Sized):
         values = list(islice(values, CURRENT.get().left // ROUND + 1))
-    spend(len(values) * ROUND)
+    spend(len(cast("Sized", values)) * ROUND)
     return values
 
 
 def weigh(value: object, most: int) -> int:
-    """About how long `value` is as text; stops counting above `most`."""
-    weight = 0
+    """About how long `value` is as text; stops counting above `most`, and takes what it costs."""
+    weight = parts = 0
     todo = [value]
     while todo and weight <= most:
         part = todo.pop()
+        parts += 1
         weight += 1
         if isinstance(part, str | bytes):
             weight += len(part)
-        elif isinstance(part, Mapping):
-            entries = cast("Mapping[object, object]", part)
-            # A field may be called `keys` or `items`: nothing but [ ] can be trusted here.
-            todo += [*entries, *(entries[key] for key in entries)]
-        elif isinstance(part, Sequence | set | frozenset):
-            todo += cast("Iterable[object]", part)
+        elif type(part) not in _ATOMS:
+            todo += _parts_of(part)
+    spend(parts * PART)
     return weight
+
+
+def _parts_of(value: object) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        entries = cast("Mapping[object, object]", value)
+        # A field may be called `keys` or `items`: nothing but [ ] can be trusted here.
+        return [*entries, *(entries[key] for key in entries)]
+    if isinstance(value, Sequence | set | frozenset):
+        return cast("Iterable[object]", value)
+    return ()
 
 
 def allow_text_of(value: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from functools import cache
 from types import (
     AsyncGeneratorType,
     BuiltinMethodType,
@@ -16,9 +15,9 @@ from types import (
     ModuleType,
     TracebackType,
 )
-from typing import Literal, cast
+from typing import cast
 
-from jinja2 import StrictUndefined, Template, TemplateNotFound, Undefined, nodes, pass_context
+from jinja2 import StrictUndefined, Template, TemplateNotFound, Undefined, nodes
 from jinja2.environment import TemplateModule
 from jinja2.lexer import Lexer
 from jinja2.runtime import Context, LoopContext
@@ -27,11 +26,14 @@ from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
 from .bounds import (
+    COMPARING,
     bounded,
+    bounded_test,
     charge,
     check_operation,
     check_specification,
     checked_arguments,
+    compared,
     part_of,
 )
 from .budget import (
@@ -39,13 +41,13 @@ from .budget import (
     CURRENT,
     TEMPLATE,
     allow,
-    allow_text_of,
     as_text,
-    check_printable,
     joined,
+    printed,
     rounds,
     spend,
 )
+from .code import PromptCode
 from .filters import FILTERS
 from .position import PositionLexer
 from .role import EMIT, REPLAY, RoleTags, emit, replay
@@ -98,7 +100,10 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))
     template_class = PromptTemplate
+    code_generator_class = PromptCode
     concat = staticmethod(joined)
+    printed = staticmethod(printed)
+    compared = staticmethod(compared)
 
     def __init__(self, load: Callable[[str], Template | None]) -> None:
         super().__init__(
@@ -111,7 +116,6 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
             # Nothing is computed before there is a budget that bounds it, and the tree stays as
             # it was parsed: the checks read it again.
             optimized=False,
-            finalize=_printed,
             extensions=[RoleTags],
         )
         self._load = load
@@ -120,6 +124,8 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         del self.filters["random"]
         theirs = {name: bounded(name, function) for name, function in self.filters.items()}
         self.filters = {**theirs, **FILTERS}
+        tests = cast("dict[str, Callable[..., object]]", self.tests)
+        tests |= {name: bounded_test(tests[name]) for name in COMPARING}
         self.filter_names = sorted(self.filters)
         self.filters |= {EMIT: emit, REPLAY: replay}
         self.filters |= {LOOP: rounds, CONCAT: _concat, SLICE: part_of, ANSWER: _answer}
@@ -170,15 +176,15 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 
         So `triage.output.items` is the field that a model returned, not the method of `dict`.
         """
-        nature = _nature(type(obj))  # type: ignore[arg-type]  # every type can be hashed
-        if nature == "mapping":
+        nature = _NATURES[type(obj)]
+        if nature is _PLAIN:
+            value: object = getattr(obj, attribute, missing)
+            if value is not missing and attribute[0] != "_" and not callable(value):
+                return value
+        elif nature is _MAPPING:
             fields = cast("dict[str, object]", obj)
             if attribute in fields:
                 return fields[attribute]
-        elif nature == "plain" and attribute[:1] != "_":
-            value: object = getattr(obj, attribute, missing)
-            if value is not missing and not callable(value):
-                return value
         found: object = super().getattr(obj, attribute)
         return found
 
@@ -212,9 +218,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 
         def format_within_bounds(*args: object, **kwargs: object) -> str:
             values = cast("dict[str, object]", args[0]) if takes_mapping else kwargs
-            result = _Formatter(self).vformat(text, () if takes_mapping else args, values)
-            allow(len(result))
-            return result
+            return _Formatter(self).vformat(text, () if takes_mapping else args, values)
 
         return format_within_bounds
 
@@ -222,7 +226,9 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 class _Formatter(SandboxedFormatter):
     def format_field(self, value: object, format_spec: str) -> str:
         check_specification(format_spec)
-        return str(super().format_field(value, format_spec))
+        text = str(super().format_field(value, format_spec))
+        allow(len(text))
+        return text
 
 
 class _Counter(NodeTransformer):
@@ -247,26 +253,24 @@ class _Counter(NodeTransformer):
         return nodes.Filter(node.node, SLICE, bounds, [], None, None, lineno=node.lineno)
 
 
-@cache
-def _nature(kind: type) -> Literal["mapping", "plain", "machinery"]:
-    """How the attributes of a type's values are found.
+_PLAIN, _MAPPING, _OTHER = "plain", "mapping", "other"
+
+
+class _Natures(dict[type, str]):
+    """How the attributes of a type's values are found, worked out when it is first met.
 
     A plain value has none that lead into Python's machinery. What is left to the sandbox then are
     methods, and names that begin with `_`: any other field is as safe as the sandbox finds it, and
     found ten times faster.
     """
-    if issubclass(kind, dict):
-        return "mapping"
-    return "machinery" if issubclass(kind, _MACHINERY) else "plain"
+
+    def __missing__(self, kind: type) -> str:
+        found = _OTHER if issubclass(kind, _MACHINERY) else _PLAIN
+        self[kind] = _MAPPING if issubclass(kind, dict) else found
+        return self[kind]
 
 
-@pass_context
-def _printed(context: Context, value: object) -> object:
-    """What `{{ value }}` prints; a list or mapping is weighed before it becomes text."""
-    if type(value) is not str and not isinstance(value, int | float | Undefined):
-        check_printable(value)
-        allow_text_of(value)
-    return value
+_NATURES = _Natures()
 
 
 def _range(*bounds: int) -> range:

@@ -140,7 +140,7 @@ class Prompts:
         rendering = Rendering(self._longest)
         token = CURRENT.set(rendering)
         try:
-            context = template.new_context(dict(variables))
+            context = template.new_context(cast("dict[str, object]", variables))
             text = self._environment.concat(template.root_render_func(context))
             if not speaks:
                 rendering.write(Message(role="user", content=text.strip("\n")))
@@ -210,8 +210,10 @@ class Prompts:
     def _check(self, name: str) -> list[Problem]:
         found = self._find(name)
         if found is None:
+            near = self._sources.near(name)
             told = f"there is no template {name!r}"
-            return [Problem("P001", told, suggestion=self._sources.near(name))]
+            told += "" if near else " in the graph's folders (prompts/ beside it) or built in"
+            return [Problem("P001", told, suggestion=near)]
         if isinstance(found, Problem):
             return [found]
         try:

@@ -6,7 +6,7 @@ they stand, macros where they are called. Every branch counts.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import replace
 
 from jinja2 import nodes
@@ -14,7 +14,7 @@ from jinja2 import nodes
 from .guard import tests
 from .reads import ExpressionReader, Read
 from .scope import Binding, MacroBinding, ModuleBinding, Place, Scope, names_set
-from .tree import Family, Find, Parsed, named
+from .tree import Family, Find, Parsed, Reach, named
 
 _SILENT = (nodes.Assign, nodes.AssignBlock, nodes.Macro, nodes.Import, nodes.FromImport, nodes.If)
 """What still counts at the top of a template that extends another."""
@@ -28,6 +28,8 @@ class Reader(ExpressionReader):
         self._find = find
         self._macros: list[MacroBinding] = []
         self._walked: set[tuple[MacroBinding, frozenset[str]]] = set()
+        self._reach = Reach(find)
+        self._scopes: dict[Hashable, Scope] = {}
 
     def template(self, parsed: Parsed) -> list[Read]:
         """The reads of a template and of all it reaches, in reading order."""
@@ -167,6 +169,13 @@ class Reader(ExpressionReader):
             self.visit_body(version.block.body, place.in_version(version, level))
 
     def _walk_template(self, parsed: Parsed, around: Place) -> Scope:
+        """Walk a template here, unless it was walked where all that counts was the same."""
+        key = (parsed, around.content(self._reach.of(parsed)))
+        if key not in self._scopes:
+            self._scopes[key] = self._walked_scope(parsed, around)
+        return self._scopes[key]
+
+    def _walked_scope(self, parsed: Parsed, around: Place) -> Scope:
         family = Family(parsed, self._find)
         place = around.in_template(family)
         for member in family.members:

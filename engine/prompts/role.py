@@ -7,7 +7,7 @@ the template alone; rendered text is never parsed, so no text can forge a role.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from jinja2 import nodes
 from jinja2.ext import Extension
@@ -19,7 +19,7 @@ from .budget import CURRENT, spend
 Spoken: TypeAlias = Literal["system", "user", "assistant"]
 
 ROLES = frozenset(("system", "user", "assistant"))
-REPLAYED = ("user", "assistant", "tool")
+REPLAYED = frozenset(("user", "assistant", "tool"))
 ATTRIBUTES = frozenset(("cache", "name"))
 EMIT = "\0emit"
 REPLAY = "\0replay"
@@ -80,16 +80,18 @@ def is_replay(node: nodes.Node) -> bool:
     return isinstance(only := node.nodes[0], nodes.Filter) and only.name == REPLAY
 
 
-def emit(text: str, role: Spoken, cache: bool = False, name: str | None = None) -> str:
+def emit(text: str, role: Spoken, **attributes: Any) -> str:  # noqa: ANN401  pydantic checks
     """Add a message; line ends before and after its text are dropped."""
-    message = Message(role=role, content=text.strip("\n"), cache=cache, name=name)
-    CURRENT.get().write(message)
+    CURRENT.get().write(Message(role=role, content=text.strip("\n"), **attributes))
     return ""
 
 
 def replay(values: Iterable[object]) -> str:
     """Add messages of earlier runs: the very same objects, or made from mappings."""
-    messages = [_replayed(value) for value in values]
+    messages = [
+        value if type(value) is Message and value.role in REPLAYED else _replayed(value)
+        for value in values
+    ]
     spend(len(messages))
     CURRENT.get().messages.extend(messages)
     return ""

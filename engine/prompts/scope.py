@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
@@ -103,6 +103,20 @@ class Scope:
         around = self.parent.as_it_is() if self.parent is not None else None
         return replace(self, parent=around, bound=dict(self.bound), maybe=set(self.maybe))
 
+    def content(self) -> Hashable:
+        """All that a search can find which comes from an included template, as it stands now."""
+        bound: dict[str, Binding] = {}
+        maybe: set[str] = set()
+        scope: Scope | None = self
+        detached = False
+        while scope is not None:
+            bound = scope.bound | bound
+            maybe |= scope.maybe
+            detached = scope.detached
+            scope = scope.parent
+        known = frozenset((name, _content(binding)) for name, binding in bound.items())
+        return (known, frozenset(maybe - bound.keys()), detached)
+
     def join(self, branches: Sequence[Scope]) -> None:
         """Take over what the branches of an `if` have set: for certain what all of them did."""
         every = set[str]().union(*(branch.bound for branch in branches))
@@ -138,6 +152,14 @@ class Place:
     is_child: bool = False
     imported: bool = False
     role: str | None = None
+
+    def content(self, reached: frozenset[str]) -> Hashable:
+        """All that a walk through a template here depends on, which leads to those `reached`."""
+        filled = frozenset((path, _content(binding)) for path, binding in self.filled)
+        within = frozenset(self.within) & reached
+        blocks = frozenset(each for each in self.blocks if each.template.name in reached)
+        facts = (self.guards, filled, within, blocks, self.imported, self.role)
+        return (facts, self.scope.content())
 
     def inside(self, body: Sequence[nodes.Node]) -> Place:
         """The same place in a scope of its own, that of `body`."""
@@ -188,6 +210,17 @@ class Place:
             blocks=(*self.blocks, version),
             version=(version.block.name, level),
         )
+
+
+def _content(binding: Binding) -> Hashable:
+    """What tells two bindings apart: what is known of a value, what a module set, which macro."""
+    match binding:
+        case ValueBinding(known=known):
+            return known
+        case ModuleBinding(scope=scope):
+            return scope
+        case _:
+            return binding
 
 
 def names_set(body: Sequence[nodes.Node]) -> frozenset[str]:

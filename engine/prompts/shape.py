@@ -7,7 +7,7 @@ neither in another one nor where text is caught (a macro, a `set`, `call` or `fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 
 from jinja2 import nodes
@@ -16,7 +16,7 @@ from jinja2.visitor import NodeVisitor
 from ..errors import Problem
 from .position import Lines, Position, position_of
 from .role import is_replay, role_of
-from .tree import Family, Find, Parsed, Version, block_call, named, start_of
+from .tree import Family, Find, Parsed, Reach, Version, block_call, named, start_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,18 @@ class Shape:
 
 def shape_of(template: Parsed, find: Find) -> Shape:
     """The shape of a template and of all it reaches."""
-    walk = _Walk(find)
+    walk = _Walk(find, Reach(find), {})
     walk.template(_Spot(template, Family(template, find)))
     return walk.shape
 
 
 class _Walk(NodeVisitor):
-    def __init__(self, find: Find) -> None:
+    """A walk through one template; `shapes` has those of the parts that were walked before."""
+
+    def __init__(self, find: Find, reach: Reach, shapes: dict[Hashable, Shape]) -> None:
         self._find = find
+        self._reach = reach
+        self._shapes = shapes
         self.shape = Shape()
 
     def template(self, around: _Spot) -> None:
@@ -95,13 +99,10 @@ class _Walk(NodeVisitor):
 
     def visit_Include(self, node: nodes.Include, spot: _Spot) -> None:
         for parsed in self._named(node.template, spot):
-            part = _Walk(self._find)
-            part.template(replace(spot, template=parsed))
-            self.shape.speaks |= part.shape.speaks
-            self.shape.problems |= part.shape.problems
-            if part.shape.speaks:
-                self.shape.loose |= part.shape.loose
-            elif part.shape.loose:
+            part = self._part(replace(spot, template=parsed))
+            if part.speaks:
+                self.shape.loose |= part.loose
+            elif part.loose:
                 told = f"template {parsed.name!r} prints text that is part of no message: "
                 told += "include it inside {% system %} or {% user %}"
                 self.shape.loose[spot.template.problem_at(node.template, "P012", told)] = None
@@ -114,8 +115,21 @@ class _Walk(NodeVisitor):
 
     def _import(self, node: nodes.Import | nodes.FromImport, spot: _Spot) -> None:
         for parsed in self._named(node.template, spot):
-            caught = spot.caught("a template that is imported")
-            self.template(replace(caught, template=parsed))
+            self._part(replace(spot.caught("a template that is imported"), template=parsed))
+
+    def _part(self, spot: _Spot) -> Shape:
+        """The shape of a template that is rendered here, found once for places that are alike."""
+        reached = self._reach.of(spot.template)
+        within = frozenset(spot.within) & reached
+        blocks = frozenset(each for each in spot.blocks if each.template.name in reached)
+        key = (spot.template, spot.inside, within, blocks)
+        if key not in self._shapes:
+            part = _Walk(self._find, self._reach, self._shapes)
+            part.template(spot)
+            self._shapes[key] = part.shape
+        self.shape.speaks |= self._shapes[key].speaks
+        self.shape.problems |= self._shapes[key].problems
+        return self._shapes[key]
 
     def _child(self, body: Iterable[nodes.Node], spot: _Spot) -> None:
         """The top of a template that extends another: nothing there is printed."""

@@ -89,6 +89,30 @@ def is_optional(node: Reference) -> bool:
     )
 
 
+class Reach:
+    """Which templates each template can lead to, itself among them; worked out once for each."""
+
+    def __init__(self, find: Find) -> None:
+        self._find = find
+        self._known: dict[str, frozenset[str]] = {}
+
+    def of(self, template: Parsed) -> frozenset[str]:
+        """The names of all that includes, imports and parents lead to."""
+        if template.name not in self._known:
+            reached: set[str] = set()
+            todo = [template]
+            while todo:
+                each = todo.pop()
+                if each.name in reached:
+                    continue
+                reached.add(each.name)
+                names = [one for tag in references(each.tree) for one in named(tag.template) or ()]
+                found = [self._find(name.value) for name in names]
+                todo += [one for one in found if isinstance(one, Parsed)]
+            self._known[template.name] = frozenset(reached)
+        return self._known[template.name]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Version:
     """A block as one template of a family writes it."""

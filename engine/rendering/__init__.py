@@ -4,6 +4,7 @@ The run is a real one, visited by the real scheduler. Only what is outside is re
 answers what the caller assumes, the session is the one that the caller describes, nothing is kept.
 """
 
+from .assumption import assumed
 from .past import Said
 from .rehearsal import Scene, render, render_all, render_next
 from .rendering import RenderedNode, RenderedPrompt, Rendering
@@ -14,6 +15,7 @@ __all__ = [
     "Rendering",
     "Said",
     "Scene",
+    "assumed",
     "render",
     "render_all",
     "render_next",

@@ -15,6 +15,7 @@ from ..graph import Graph
 from ..messages import JSON
 from ..node import Node
 from ..policy import ModelSpec
+from ..prompts import RENDERED, Rendered
 from ..rehearsable import MESSAGE
 from ..session import Run, SessionKey, Turn
 from ..stores import Store
@@ -108,14 +109,19 @@ async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Renderin
             started=MOMENT,
         ),
     )
-    rendered: list[PromptRendered] = []
+    told: list[PromptRendered] = []
 
     def listen(event: Event) -> None:
         if isinstance(event, PromptRendered):
-            rendered.append(event)
+            told.append(event)
 
-    run = await _run(turning, listen)
-    return _rendering(graph.name, run, assumptions, rendered)
+    rendered: list[Rendered] = []
+    token = RENDERED.set(rendered)
+    try:
+        run = await _run(turning, listen)
+    finally:
+        RENDERED.reset(token)
+    return _rendering(graph.name, run, _prompts(told, assumptions, rendered))
 
 
 def _played(parts: Cast, assumptions: Assumptions, under: str = "") -> Cast:
@@ -148,14 +154,21 @@ async def _run(turning: Turning, listen: Listener) -> Run:
     return run
 
 
-def _rendering(
-    graph: str, run: Run, assumptions: Assumptions, rendered: Sequence[PromptRendered]
-) -> Rendering:
+def _prompts(
+    told: Sequence[PromptRendered], assumptions: Assumptions, rendered: Sequence[Rendered]
+) -> Mapping[str, Sequence[RenderedPrompt]]:
+    """The prompts by node id; messages that were rendered are sent as they are."""
     prompts: dict[str, list[RenderedPrompt]] = {}
+    made_from = {id(one.messages): one for one in rendered}
     left = {node_id: iter(requests) for node_id, requests in assumptions.requests.items()}
-    for event in rendered:
+    for event in told:
         request = next(left[event.model])
-        prompts.setdefault(event.model, []).append(RenderedPrompt.of(event.prompt, request))
+        prompt = RenderedPrompt.of(event.prompt, request, made_from[id(request.messages)])
+        prompts.setdefault(event.model, []).append(prompt)
+    return prompts
+
+
+def _rendering(graph: str, run: Run, prompts: Mapping[str, Sequence[RenderedPrompt]]) -> Rendering:
     nodes = {
         node_id: RenderedNode(
             id=node_id,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from ..messages import JSON, Message
 from ..models import Request
+from ..prompts import Rendered, Stretch
+from ..prompts.tracing import came_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +23,23 @@ class RenderedPrompt:
     messages: tuple[Message, ...]
     tools: tuple[Mapping[str, JSON], ...] = ()
     response_format: Mapping[str, JSON] | None = None
+    _rendered: Rendered | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, template: str, request: Request) -> RenderedPrompt:
-        """What a request shows of itself."""
-        return cls(template, request.messages, request.tools, request.schema)
+    def of(cls, template: str, request: Request, rendered: Rendered) -> RenderedPrompt:
+        """What a request shows of itself, and what its messages were rendered from."""
+        return cls(template, request.messages, request.tools, request.schema, rendered)
+
+    @property
+    def came_from(self) -> tuple[tuple[Stretch, ...], ...]:
+        """Where the words of each message came from: stretches that tile its text.
+
+        It is worked out when it is asked for: the prompt is rendered once more to keep track.
+        Nothing is known of a prompt that no dry run made.
+        """
+        if self._rendered is None:
+            return ((),) * len(self.messages)
+        return came_from(self._rendered)
 
     @property
     def text(self) -> str:

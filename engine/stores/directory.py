@@ -151,6 +151,12 @@ class Directory:
                 f"{path}: the sources of a prompt cannot be read; delete the file"
             ) from error
 
+    def prompt_hashes(self, prefix: str) -> list[str]:
+        """The hashes that sources are kept under and that begin with `prefix`, sorted."""
+        if not self.layout.check():
+            return []
+        return sorted(each for each in self.layout.prompt_hashes() if each.startswith(prefix))
+
     def _journals(self, user_id: str | None) -> list[Path]:
         return self.layout.journals(user_id) if self.layout.check() else []
 

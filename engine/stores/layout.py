@@ -54,6 +54,11 @@ class Layout:
         name = prompt_hash if _HASH.fullmatch(prompt_hash) else _name("prompt", prompt_hash)
         return self.root / "prompts" / f"{name}.json"
 
+    def prompt_hashes(self) -> list[str]:
+        """The hashes of all templates whose sources are kept."""
+        kept = self._inside(self.root / "prompts")
+        return [path.stem for path in kept if path.suffix == ".json"]
+
     def journals(self, user_id: str | None) -> list[Path]:
         """The journals of a user, the one with the latest activity first."""
         directory = self.user(user_id)

@@ -199,6 +199,10 @@ class MemoryStore:
         sources = self._prompts.get(prompt_hash)
         return None if sources is None else dict(sources)
 
+    async def prompt_hashes(self, prefix: str = "") -> list[str]:
+        """The hashes that sources are kept under and that begin with `prefix`, sorted."""
+        return sorted(each for each in self._prompts if each.startswith(prefix))
+
     async def close(self) -> None:
         """Do nothing: there is no file to let go of, and what is kept stays."""
 

@@ -153,6 +153,10 @@ class Store(Protocol):
         """The sources kept under a hash, or None."""
         ...
 
+    async def prompt_hashes(self, prefix: str = "") -> list[str]:
+        """The hashes that sources are kept under and that begin with `prefix`, sorted."""
+        ...
+
     async def close(self) -> None:
         """Write what is waiting and let go of every file. Twice does no harm."""
         ...

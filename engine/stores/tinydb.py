@@ -185,6 +185,10 @@ class TinyDBStore:
         """The sources kept under a hash, or None."""
         return await self._sessions.run(lambda: self._files.prompt(prompt_hash))
 
+    async def prompt_hashes(self, prefix: str = "") -> list[str]:
+        """The hashes that sources are kept under and that begin with `prefix`, sorted."""
+        return await self._sessions.run(lambda: self._files.prompt_hashes(prefix))
+
     async def close(self) -> None:
         """End all leases and let go of every file; what is used afterwards is opened again."""
         for lease in self._leases.all():

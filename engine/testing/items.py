@@ -11,8 +11,8 @@ import pytest
 from ..errors import TeamgraphError
 from .ledger import Mismatch
 from .plugin import prompt_run
-from .snapshot import snapshot
-from .suite import Case, Suite, folder_of
+from .suite import Case
+from .trial import hold, noted_suite
 
 
 class CaseFileCollector(pytest.File):
@@ -20,16 +20,7 @@ class CaseFileCollector(pytest.File):
 
     def collect(self) -> Iterable[CaseItem]:
         """The cases of the file; their snapshots are in use, whether or not they are run."""
-        ledger = prompt_run(self.config).ledger
-        ledger.named.setdefault(str(folder_of(self.path)), set())
-        try:
-            suite = Suite.read(self.path)
-        except TeamgraphError:
-            ledger.unsure.add(str(folder_of(self.path)))
-            raise
-        for case in suite.cases:
-            if case.snapshot is not None:
-                ledger.name(case.snapshot)
+        for case in noted_suite(self.path, prompt_run(self.config).ledger).cases:
             yield CaseItem.of(self, case)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:  # noqa: ANN401  as in pytest
@@ -52,16 +43,7 @@ class CaseItem(pytest.Item):
 
     def runtest(self) -> None:
         """Render, expect, compare; raises `Mismatch` with all that is wrong."""
-        rendering = self.case.render()
-        wrong = self.case.misses(rendering)
-        if self.case.snapshot is not None:
-            ledger = prompt_run(self.config).ledger
-            try:
-                ledger.compare(self.case.snapshot, snapshot(rendering, self.case.name))
-            except Mismatch as error:
-                wrong.append(str(error))
-        if wrong:
-            raise Mismatch("\n".join(wrong))
+        hold(self.case, prompt_run(self.config).ledger)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:  # noqa: ANN401  as in pytest
         """What is wrong with the prompts, without our own frames."""

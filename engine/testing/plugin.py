@@ -5,7 +5,6 @@ Nothing of the engine is imported before there is a case to collect or a snapsho
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -62,12 +61,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Refuse to update where nobody looks at what changed; begin to measure."""
     config.stash[MODULES] = set()
     config.stash[LEFT_OUT] = set()
-    in_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
-    if config.getoption(UPDATE) and in_ci:
-        raise pytest.UsageError(
-            f"{UPDATE}: not in CI, where nobody would see what changed; update snapshots where "
-            "you work, look at the diff and commit it"
-        )
+    if config.getoption(UPDATE):
+        from .ci import refused_in_ci  # noqa: PLC0415  see above
+
+        if (refusal := refused_in_ci(UPDATE)) is not None:
+            raise pytest.UsageError(refusal)
     limit = config.getoption("--prompts-cov-fail-under")
     if config.getoption("--prompts-cov") or limit is not None:
         prompt_run(config)

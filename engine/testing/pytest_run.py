@@ -73,9 +73,8 @@ class PromptRun:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what became of the snapshots, and what was not rendered."""
         ledger, out = self.ledger, terminalreporter
-        for what, shown in (("written", ledger.written), ("deleted", ledger.deleted)):
-            for one in sorted(shown):
-                out.write_line(f"prompt snapshot {what}: {one}")
+        for line in ledger.told():
+            out.write_line(line)
         for file in self._unused:
             out.write_line(f"prompt snapshot unused: {ledger.shown(file)}", red=True)
         if self._unused:

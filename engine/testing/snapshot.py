@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from hashlib import sha256
 
 from ..messages import JSON, Message
+from ..prompts import Stretch
 from ..rendering import RenderedNode, RenderedPrompt, Rendering
+from .margin import rows
 
 LONGEST_SLUG = 100
 _INDENT = "    "
@@ -32,9 +34,9 @@ def snapshot(rendering: Rendering, case: str) -> str:
     return f"{heading}\n\n{body(rendering.values())}"
 
 
-def body(nodes: Iterable[RenderedNode]) -> str:
-    """What some nodes would send, as a snapshot has it."""
-    lines = [line for node in nodes for line in _node(node)]
+def body(nodes: Iterable[RenderedNode], *, came_from: bool = False) -> str:
+    """What some nodes would send, as a snapshot has it; also where each of the words came from."""
+    lines = [line for node in nodes for line in _node(node, came_from=came_from)]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -76,7 +78,7 @@ def _heading(lines: list[str], index: int) -> str:
     return next((line.lstrip("# ") for line in above if line.startswith("##")), "")
 
 
-def _node(node: RenderedNode) -> Iterator[str]:
+def _node(node: RenderedNode, *, came_from: bool) -> Iterator[str]:
     yield from (f"## {node.id}", "")
     if node.because is not None:
         yield from (f"skipped: {in_line(node.because)}", "")
@@ -85,10 +87,12 @@ def _node(node: RenderedNode) -> Iterator[str]:
     number = 0
     for prompt in node.prompts:
         yield from (in_line(prompt.template), "")
-        for message in prompt.messages:
+        stretches = prompt.came_from if came_from else ((),) * len(prompt.messages)
+        for message, tiles in zip(prompt.messages, stretches, strict=True):
             number += 1
             yield from (f"### {node.id} {number} {message.role}{_attributes(message)}", "")
-            yield from (*_indented(message.content), "")
+            content = message.content
+            yield from (*(_beside(content, tiles) if tiles else _indented(content)), "")
             if message.tool_calls:
                 calls = [call.model_dump(mode="json") for call in message.tool_calls]
                 yield from (f"### {node.id} {number} tool calls", "", *_json(calls), "")
@@ -129,6 +133,18 @@ def _indented(text: str) -> list[str]:
     for place in (0, -1):
         lines[place] = lines[place] or f"{_OPEN}⟧"
     return [f"{_INDENT}{line}" if line else "" for line in lines]
+
+
+def _beside(text: str, stretches: Sequence[Stretch]) -> list[str]:
+    """The words of a text with where they came from before them; `…` goes on with a line."""
+    found = [*rows(text, stretches)]
+    places = max((len(row.place) for row in found), default=0)
+    values = max((len(row.values) for row in found), default=0)
+    return [
+        f"{_INDENT}{row.place:<{places}}  {row.values:<{values}}  "
+        f"{'…' if row.goes_on else ''}{in_line(row.words)}"
+        for row in found
+    ]
 
 
 def _line(text: str) -> str:

@@ -4,10 +4,10 @@ graph: ../graphs/desk.yaml       # relative to this file
 defaults: {user_id: ana}         # under every case
 auto: routes                     # also a case for each way that the routers may take
 cases:
-a refund:
-input: I want my money back
-assume: {router: payment}
-expect: {payment: {contains: refund}, delivery: skipped}
+  a refund:
+    input: I want my money back
+    assume: {router: payment}
+    expect: {payment: {contains: refund}, delivery: skipped}
 """
 
 from __future__ import annotations
@@ -16,81 +16,22 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
-
-from pydantic import Field
+from typing import Any, cast
 
 from .. import yaml_file
-from ..declared import Declared
-from ..errors import DefinitionError, InputError, Problem, closest, listed
+from ..errors import DefinitionError, InputError, Problem, RunError
 from ..errors import Path as Keys
 from ..graph import Graph
 from ..messages import JSON
 from ..placeholder import quoted
-from ..policy import Ids
-from ..rehearsable import MESSAGE
 from ..rendering import RenderedNode, Rendering, Said, Scene, render, render_all
+from ..settings import make_importable, settings_of
 from ..yaml_file import Document
+from .case_file import CaseFile, Declaring, Expected, Wanted, misplaced
 from .ledger import FOLDER
 from .snapshot import slug
 
 SUFFIX = ".prompts.yaml"
-BYTES_A_TOKEN = 4
-"""A rule of thumb that needs no tokenizer: English has about four bytes a token."""
-
-
-class Wanted(Declared):
-    """What must be true of a node's prompts; `max_tokens` goes by four bytes a token."""
-
-    contains: Ids = ()
-    excludes: Ids = ()
-    max_chars: int | None = Field(default=None, ge=0, strict=True)
-    max_tokens: int | None = Field(default=None, ge=0, strict=True)
-
-    def misses(self, node: RenderedNode) -> Iterator[str]:
-        """What is not true of it, in words."""
-        text = node.text
-        tokens = -(-len(text.encode(errors="replace")) // BYTES_A_TOKEN)
-        if node.because is not None:
-            yield f"{node.id}: it was skipped ({node.because}), but a prompt is expected"
-            return
-        yield from (
-            f"{node.id}: {words!r} is missing" for words in self.contains if words not in text
-        )
-        yield from (
-            f"{node.id}: {words!r} must not be there" for words in self.excludes if words in text
-        )
-        if self.max_chars is not None and len(text) > self.max_chars:
-            yield f"{node.id}: {len(text)} characters, more than {self.max_chars}"
-        if self.max_tokens is not None and tokens > self.max_tokens:
-            yield f"{node.id}: about {tokens} tokens, more than {self.max_tokens}"
-
-
-Expected: TypeAlias = Literal["skipped"] | Wanted
-
-
-class Declaring(Declared):
-    """A case as the file has it."""
-
-    input: str = MESSAGE
-    user_id: str | None = None
-    session: Mapping[str, JSON] = Field(default_factory=dict[str, JSON])
-    history: Sequence[Mapping[str, str]] = ()
-    state: Mapping[str, JSON] = Field(default_factory=dict[str, JSON])
-    assume: Mapping[str, JSON] = Field(default_factory=dict[str, JSON])
-    expect: Mapping[str, Expected] = Field(default_factory=dict[str, Expected])
-    snapshot: bool = Field(default=True, strict=True)
-
-
-class CaseFile(Declared):
-    """The whole file; `prompts` are folders of templates, `allow` packages that it may name."""
-
-    graph: str
-    prompts: Ids = ()
-    allow: Ids = ()
-    defaults: Declaring = Field(default_factory=Declaring)
-    auto: Literal["routes"] | None = None
-    cases: Mapping[str, Declaring] = Field(default_factory=dict[str, Declaring])
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +75,8 @@ class Suite:
         try:
             return _Reading(file, document).suite()
         except DefinitionError as error:
-            raise DefinitionError([_placed(one, document) for one in error.problems]) from error
+            found = [one for one in error.problems if not _is_told_of_defaults(one, document)]
+            raise DefinitionError([_placed(one, document) for one in found]) from error
 
     @property
     def folder(self) -> Path:
@@ -158,12 +100,12 @@ class _Reading:
         if isinstance(defaults, dict) and isinstance(cases, dict):
             data["cases"] = {name: _merged(defaults, case) for name, case in cases.items()}
         declared = CaseFile(**data)
-        home = self.file.parent
-        graph = Graph.load(
-            _plain(home / declared.graph),
-            prompt_dirs=[_plain(home / folder) for folder in declared.prompts],
-            allow=declared.allow,
-        )
+        graph = self._graph(declared)
+        parts: dict[Keys, Declaring] = {("defaults",): declared.defaults}
+        parts |= {("cases", name): case for name, case in declared.cases.items()}
+        problems = [one for path, part in parts.items() for one in misplaced(graph, part, path)]
+        if problems:
+            raise DefinitionError(problems)
         written = [
             self._case(graph, name, case, ("cases", name)) for name, case in declared.cases.items()
         ]
@@ -175,16 +117,30 @@ class _Reading:
         self._check_names(found)
         return Suite(self.file, tuple(found))
 
+    def _graph(self, declared: CaseFile) -> Graph:
+        """The graph, read with what the file says and the project says of all its graphs."""
+        home = self.file.parent
+        file = _plain(home / declared.graph)
+        if not file.is_file():
+            text = f"there is no graph file {declared.graph!r}; paths are relative to this file"
+            raise DefinitionError([Problem("C001", text, path=("graph",))])
+        for index, named in enumerate(declared.prompts):
+            if not (home / named).is_dir():
+                text = f"there is no folder {named!r}; paths are relative to this file"
+                raise DefinitionError([Problem("C001", text, path=("prompts", index))])
+        settings = settings_of(home.absolute())
+        if settings.allow:
+            make_importable(settings.folder)
+        return Graph.load(
+            file,
+            prompt_dirs=[
+                *(_plain(home / named) for named in declared.prompts),
+                *settings.prompt_dirs(),
+            ],
+            allow=[*declared.allow, *settings.allow],
+        )
+
     def _case(self, graph: Graph, name: str, declared: Declaring, path: Keys) -> Case:
-        for node_id in declared.expect:
-            if node_id.partition("/")[0] not in graph.nodes:
-                text = f"graph {graph.name!r} has no node {node_id!r}"
-                near = closest(node_id, graph.nodes)
-                text += "" if near else f"; it has {listed(graph.nodes)}"
-                where = (*path, "expect", node_id)
-                raise DefinitionError(
-                    [Problem("C003", text, path=where, suggestion=near, on_key=True)]
-                )
         scene = Scene(
             message=declared.input,
             assume=declared.assume,
@@ -207,7 +163,7 @@ class _Reading:
         )
         try:
             ways = render_all(graph, full)
-        except InputError as error:
+        except (InputError, RunError) as error:
             raise DefinitionError([Problem("C004", str(error), path=("auto",))]) from error
         for way in ways:
             assume = {**full.assume, **way.routes}
@@ -245,6 +201,24 @@ def _merged(under: JSON, over: JSON) -> JSON:
 def _plain(path: Path) -> Path:
     """The path without `..`, as people know it."""
     return Path(os.path.normpath(path))
+
+
+def _is_told_of_defaults(problem: Problem, document: Document) -> bool:
+    """Whether it is wrong in every case, since it is wrong in `defaults`."""
+    of, path = problem.path[:1], problem.path[2:]
+    data = document.data
+    return (
+        of == ("cases",) and not _leads(data, problem.path) and _leads(data.get("defaults"), path)
+    )
+
+
+def _leads(data: object, path: Keys) -> bool:
+    """Whether a path of keys leads somewhere."""
+    for key in path:
+        if not isinstance(data, dict) or key not in data:
+            return False
+        data = cast("dict[str | int, object]", data)[key]
+    return True
 
 
 def _placed(problem: Problem, document: Document) -> Problem:

@@ -60,7 +60,11 @@ def parse(text: str, file: str) -> Document:
 def _document(builder: Builder, file: str, text: str) -> Document:
     root = builder.root
     if root is None or (root.value is None and not builder.problems):
-        _refuse("Y005", "the file is empty; a graph needs at least `name` and `nodes`", file)
+        _refuse(
+            "Y005",
+            "the file is empty; a graph needs at least `name` and `nodes`, cases a `graph`",
+            file,
+        )
     if not isinstance(root.value, dict):
         kind = "a list" if isinstance(root.value, list) else "a single value"
         message = f"the file holds {kind}; it must be a mapping, such as `name: ...`"

@@ -24,7 +24,7 @@ from engine import (
     Token,
 )
 from graphs import Agent, Team
-from nodes import HistoryLoader, Member
+from nodes import HistoryLoader, Member, Route, Router
 from tests.remembering import Blabbing, rememberers
 from tests.teams import wait_for, words_of
 
@@ -210,7 +210,8 @@ class Short(Blabbing):
 
 
 def test_a_member_that_is_given_two_tasks_has_each_of_them_once(store: Store) -> None:
-    tasks = [{"label": "french", "task": f"{what} it."} for what in ("Translate", "Explain")]
+    whats = ("Translate", "Explain", "Explain")
+    tasks = [{"label": "french", "task": f"{what} it."} for what in whats]
 
     def script(request: Request) -> Any:  # noqa: ANN401  any answer of a script
         if request.choices:
@@ -220,13 +221,33 @@ def test_a_member_that_is_given_two_tasks_has_each_of_them_once(store: Store) ->
     model = ScriptedModel(script)
     own = FRENCH.model_copy(update={"add_history_to_context": True})
     team = Team(members=[own], model=model, store=store)
-    team.run("one", session_id="s")
-    asked = words_of(model.requests[1])
-    assert asked.count("<task>\nTranslate it.\nExplain it.\n</task>") == 1
+    run = team.run("one", session_id="s")
+    both = "Translate it.\nExplain it."
+    assert words_of(model.requests[1]).count(f"<task>\n{both}\n</task>") == 1
     assert len(model.requests) == 3
+    assert run.records["french"].task == both
+    assert team.session("s").run(run.run_id).records["french"].task == run.records["french"].task
     team.run("two", session_id="s")
     again = [message.content for message in model.requests[4].messages[1:]]
-    assert again == ["one", "done", "two"]
+    assert again == [f"one\n\nYour task:\n{both}", "done", "two"]
+
+
+def test_whatever_routers_wrote_for_a_node_is_its_task(store: Store) -> None:
+    def script(request: Request) -> Any:  # noqa: ANN401  any answer of a script
+        if request.choices:
+            tasks = [{"label": label, "task": f"Do {label}."} for label in request.choices]
+            return json.dumps({"choices": list(request.choices), "tasks": tasks})
+        return "done"
+
+    def routes(*labels: str) -> Router:
+        return Router(
+            routes={label: Route(to="french") for label in labels}, select="many", tasks=True
+        )
+
+    nodes = {"first": routes("a", "b"), "second": routes("c"), "french": Member()}
+    graph = Graph(name="g", model="m", nodes=nodes, output="french")
+    run = Runner(graph, model=ScriptedModel(script), store=store).run("one")
+    assert run.records["french"].task == "Do a.\nDo b.\nDo c."
 
 
 def test_a_loader_limits_messages_at_whole_turns_in_any_graph(store: Store) -> None:

@@ -74,12 +74,11 @@ def test_placeholders_are_the_same_characters_wherever_they_come_from(
     for _ in range(3):
         team.run(text, session_id="s")
     router, first, member, other, leader, summarizer = model.requests[-6:]
-    prompts = {
-        "history of the router": router.messages[1:],
-        "message and history of a member": member.messages[1:-4],
-    }
-    for where, messages in prompts.items():
-        assert {message.content for message in messages} == {text}, where
+    assert {message.content for message in router.messages[1:]} == {text}
+    with_task = f"{text}\n\nYour task:\n{text}"
+    of_member = [message.content for message in member.messages[1:-4]]
+    assert of_member[-1] == text
+    assert set(of_member) == {text, with_task}
     fences = {
         "task": (first, f"<task>\n{text}\n</task>"),
         "team history": (first, f"\nuser: {text}\nassistant: {text}\n</conversation>"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine import Graph, MemoryStore, Request, Result, Runner, ScriptedModel, SessionKey, Store
+from engine import Graph, Request, Result, Runner, ScriptedModel, SessionKey, Store
 from nodes import HistoryLoader, Member, Python, Router, Summarizer
 from tests.teams import STORES, desk, desk_model, wait_for, words_of
 
@@ -173,21 +173,6 @@ def test_strange_text_arrives_as_the_same_characters_everywhere(store: Store, te
     assert head.node_states == {"note": {"said": [text, text]}}
     assert head.summary is not None
     assert (head.summary.text, head.summary.topics) == (text, (text,))
-
-
-def test_state_of_the_call_comes_before_what_is_stored_and_that_before_the_default() -> None:
-    def look(session_state: Any) -> Any:
-        return session_state
-
-    default: dict[str, Any] = {"a": "default", "b": "default", "c": ["default"]}
-    graph = Graph(name="g", state=default, nodes={"look": Python(call=look)})
-    runner = Runner(graph, store=MemoryStore())
-    runner.run("hi", session_id="s", state={"b": "stored", "c": "stored"})
-    run = runner.run("hi", session_id="s", state={"c": "given"})
-    assert run.records["look"].output == {"a": "default", "b": "stored", "c": "given"}
-    later = runner.run("hi", session_id="s").records["look"].output
-    assert later == {"a": "default", "b": "stored", "c": "given"}
-    assert graph.state == {"a": "default", "b": "default", "c": ["default"]}
 
 
 def test_what_a_node_sets_is_seen_by_those_after_it_and_by_no_other() -> None:

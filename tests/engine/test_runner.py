@@ -58,6 +58,17 @@ def test_empty_ids_are_refused(name: str) -> None:
         Runner(desk(), model=desk_model()).run("hi", **ids)
 
 
+@pytest.mark.parametrize("name", ["user_id", "session_id", "run_id"])
+def test_ids_that_are_no_texts_are_refused(name: str) -> None:
+    ids: dict[str, Any] = {name: 3}
+    runner = Runner(desk(), model=desk_model())
+    with pytest.raises(InputError, match=f"{name} is 3, and ids are texts; give '3'"):
+        runner.run("hi", **ids)
+    with pytest.raises(InputError, match=f"{name} is 3"):
+        runner.resume(**({"run_id": "r"} | ids))
+    assert runner.sessions() == []
+
+
 @pytest.mark.parametrize(
     "state", [{"a": object()}, {"a": b"\xff"}, CIRCLE, ["a"], "a", {"a": lambda: 1}]
 )

@@ -110,7 +110,7 @@ def test_another_users_session_looks_exactly_like_none(store: Store, asked: str)
     with pytest.raises(NotFound) as of_nobody:
         ASKED[asked](runner.session("t", user_id="bob"))
     assert str(of_another.value) == str(of_nobody.value).replace("'t'", "'s'")
-    with pytest.raises(NotFound, match="without a user there is no session 's'"):
+    with pytest.raises(NotFound, match="without a user there is no session 's'; give the user_id"):
         ASKED[asked](runner.session("s"))
     assert runner.session("s", user_id="ann").export() == before
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from engine import (
 )
 from graphs import Agent, Team
 from graphs.assistant import Assistant
+from graphs.elsewhere import ELSEWHERE
 from tests.teams import STORES, holds_together, of, wait_for, words_of
 
 
@@ -41,6 +43,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 ENGLISH = Agent(name="English Agent", role="You answer in English")
 FRENCH = Agent(name="French Agent", role="You answer in French")
+
+
+def read_chat_history() -> str:
+    """Read it in another way."""
+    return "nothing"
 
 
 class Scripted(ScriptedModel):
@@ -140,9 +147,11 @@ def test_a_leader_answers_itself_where_no_member_is_needed() -> None:
 
 
 def test_members_that_are_given_the_message_get_no_task() -> None:
-    model = Scripted("english_agent")
-    team(model=model, determine_input_for_members=False).run("hello")
+    model = Scripted("english_agent")  # which writes tasks all the same
+    run = team(model=model, determine_input_for_members=False).run("hello")
     assert "tasks" not in json.dumps(model.requests[0].schema)
+    assert "task" not in words_of(model.last("in English"))
+    assert run.records["english_agent"].task is None
 
 
 def test_all_members_answer_at_once_and_in_declared_order() -> None:
@@ -201,10 +210,11 @@ def test_a_members_own_history_has_only_its_own_exchanges(store: Store) -> None:
     for choice, message in (*turns, ("french_agent", "4"), ("french_agent", "5")):
         model.choices = [choice]
         built.run(message, session_id="s")
+    task = "Your task:\ntask of french_agent"
     assert said(model.last("in French")) == [
-        "user: 2",
+        f"user: 2\n\n{task}",
         "assistant: French on 2",
-        "user: 4",
+        f"user: 4\n\n{task}",
         "assistant: French on 4",
         "user: 5",
     ]
@@ -286,21 +296,6 @@ def test_a_summary_is_kept_and_shown_without_the_history(store: Store) -> None:
     assert said(french) == ["user: two"]
 
 
-@pytest.mark.parametrize("prompt", ["Name every decision.", None])
-def test_the_conversation_is_summed_up_whatever_the_prompt(prompt: str | None) -> None:
-    model = Scripted("french_agent")
-    route(
-        model=model,
-        store=MemoryStore(),
-        enable_session_summaries=True,
-        session_summary_model="small",
-        session_summary_prompt=prompt,
-    ).run("one")
-    assert model.requests[-1].model == "small"
-    assert ("Name every decision." in system_of(model.requests[-1])) == bool(prompt)
-    assert "<user>\none\n</user>" in words_of(model.requests[-1])
-
-
 def test_a_template_can_say_how_to_summarize() -> None:
     built = route(enable_session_summaries=True, session_summary_prompt="builtin/summarizer.jinja")
     assert built.graph.nodes["summary"].prompt == "builtin/summarizer.jinja"
@@ -321,10 +316,29 @@ def test_the_last_other_sessions_are_shown_and_no_more(store: Store) -> None:
     assert "What did I discuss?" not in system_of(model.requests[-1])
 
 
-def test_who_has_no_other_session_is_shown_none() -> None:
+def test_a_member_may_search_for_itself(store: Store) -> None:
+    model = Scripted("english_agent", "french_agent")
+    options: dict[str, Any] = {"search_session_history": True, "num_history_sessions": 1}
+    searching = FRENCH.model_copy(update=options)
+    built = team(members=[ENGLISH, searching], model=model, store=store)
+    for number in range(3):
+        built.run(f"question {number}", session_id=f"s{number}")
+    seen = system_of(model.last("in French"))
+    assert "question 1" in seen
+    assert "question 0" not in seen
+    assert "question" not in system_of(model.last("in English"))
+
+
+def test_who_has_no_other_session_is_shown_none(store: Store) -> None:
     model = Scripted()
-    team(model=model, store=MemoryStore(), search_session_history=True).run("hello")
+    team(model=model, store=store, search_session_history=True).run("hello")
     assert "(there is none)" in system_of(model.requests[-1])
+
+
+def test_a_tool_that_is_asked_for_twice_is_offered_once() -> None:
+    agent = Agent(model=(model := Scripted()), tools="read_chat_history", read_chat_history=True)
+    agent.run("hello")
+    assert len(model.requests[0].tools) == 1
 
 
 def test_an_agent_reads_the_history_with_a_tool(store: Store) -> None:
@@ -352,6 +366,30 @@ def test_a_team_in_a_team_answers_as_a_member(store: Store) -> None:
     assert run.records["inner"].output == "French on find"
     assert run.records["inner/french_agent"].status == "done"
     assert run.answer == 'You lead the team "Outer" on hello'
+
+
+def test_a_team_in_a_team_is_told_what_the_others_found_and_loads_its_own_history(
+    store: Store,
+) -> None:
+    model = Scripted("english_agent", "inner")
+
+    def script(request: Request) -> Any:  # noqa: ANN401  any answer of a script
+        return "french_agent" if request.choices == ("french_agent",) else model.script(request)
+
+    scripted = ScriptedModel(script)
+    inner = route(name="Inner", members=[FRENCH], add_history_to_context=True)
+    shared: dict[str, Any] = {
+        "share_member_interactions": True,
+        "add_team_history_to_members": True,
+    }
+    outer = team(members=[ENGLISH, inner], model=scripted, store=store, **shared)
+    for message in ("one", "two"):
+        outer.run(message, session_id="s")
+    french = next(one for one in reversed(scripted.requests) if who(one) == "French")
+    found = "task of inner\n\nenglish_agent said:\n<finding>\nEnglish on {}\n</finding>"
+    told, answered, asked = said(french)
+    assert (told, asked) == ("user: one", f"user: {found.format('two')}")
+    assert answered.startswith('assistant: You lead the team "Languages" on one')
 
 
 def test_an_agent_has_its_rules_in_its_prompt() -> None:
@@ -487,8 +525,11 @@ def test_the_usual_user_and_session_are_those_of_the_constructor(store: Store) -
     assert (run.user_id, run.session_id) == ("ann", "s")
     assert len(agent.get_chat_history()) == 2
     assert agent.run("one", user_id="bob", session_id="t").user_id == "bob"
-    with pytest.raises(InputError, match="session_id is empty"):
-        agent.run("one", session_id="")
+    for empty in ("session_id", "user_id"):
+        ids: dict[str, Any] = {empty: ""}
+        for door in (lambda **given: agent.run("one", **given), agent.get_chat_history):
+            with pytest.raises(InputError, match=f"{empty} is empty"):
+                door(**ids)
 
 
 def test_an_answer_can_be_streamed_and_printed(
@@ -515,6 +556,19 @@ def test_an_answer_can_be_streamed_and_printed(
         ({"delegate_to_all_members": True, "determine_input_for_members": True}, "leave"),
         ({"respond_directly": True, "share_member_interactions": True}, "nothing to share"),
         ({"respond_directly": True, "tools": [print]}, "give the tools to them"),
+        (
+            {"members": [team()], "add_team_history_to_members": True},
+            "add_team_history_to_members: a team that is a member loads its own history",
+        ),
+        (
+            {"members": [team()], "respond_directly": True, "search_session_history": True},
+            "search_session_history: with respond_directly the members search",
+        ),
+        (
+            {"members": [Agent(tools=[read_chat_history])], "read_chat_history": True}
+            | {"respond_directly": True},
+            "members.0.tools.1: two tools are called 'read_chat_history'",
+        ),
         ({"num_team_history_runs": 1}, "no effect without add_team_history_to_members=True"),
         ({"num_history_runs": 1}, "no effect without add_history_to_context=True"),
         ({"num_history_sessions": 1}, "no effect without search_session_history=True"),
@@ -523,10 +577,10 @@ def test_an_answer_can_be_streamed_and_printed(
         ({"members": []}, "at least one Agent or Team"),
         ({"members": "all"}, "at least one Agent or Team"),
         ({"members": [ENGLISH, ENGLISH]}, "two members have the id 'english_agent'"),
-        ({"members": [Agent(name="Leader")]}, "the id 'leader' is that of another node"),
-        ({"members": [Agent(model=ScriptedModel("x"))]}, "give the object to the team"),
+        ({"members": [Agent(name=name) for name in ("a", "a history")]}, "'a_history' is that of"),
         ({"num_history_runs": -1, "add_history_to_context": True}, "must be 0 or more"),
         ({"model": 3}, "must be the id of a model"),
+        ({"enable_session_summaries": True, "session_summary_model": 3}, "must be the id"),
         ({"store": "folder"}, "must be a store"),
         ({"respond_direct": True}, "did you mean 'respond_directly'?"),
         ({"user_id": ""}, "user_id: must not be empty"),
@@ -552,6 +606,15 @@ def test_ids_are_made_of_names() -> None:
     assert list(built.graph.answering) == ids
 
 
+@pytest.mark.parametrize("name", ["Search", "Summary", "History", "Router", "Input", "System"])
+def test_a_name_that_means_something_else_is_still_a_name(name: str) -> None:
+    options: dict[str, Any] = {"add_history_to_context": True, "enable_session_summaries": True}
+    agent = Agent(name=name, search_session_history=True, **options)
+    assert list(agent.graph.answering) == [f"member_{name.lower()}"]
+    assert agent.graph.warnings == ()
+    assert f"member_{name.lower()}" in team(members=[Agent(name=name)], **options).graph.nodes
+
+
 def test_the_state_of_members_is_a_default_of_the_team() -> None:
     members = [Agent(session_state={"a": 1, "b": 1}), Agent(session_state={"c": 1})]
     built = Team(members=members, session_state={"b": 2})
@@ -566,3 +629,15 @@ def test_a_model_may_be_named_with_its_parameters() -> None:
 def test_what_is_neither_agent_nor_team_builds_nothing() -> None:
     with pytest.raises(DefinitionError, match="make an Agent or a Team"):
         Assistant()
+
+
+@pytest.mark.parametrize("name", sorted(ELSEWHERE))
+def test_an_option_of_other_spelling_is_told_where_it_is(name: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        team(**{name: True, "respond_direct": True})
+    told, slip = refused.value.problems
+    assert told.message == f"there is no {name!r} here; {ELSEWHERE[name]}"
+    assert slip.suggestion == "respond_directly"
+    assert name not in Team.model_fields
+    for named in re.findall(r"it is called (\w+)", told.message):
+        assert named in Team.model_fields

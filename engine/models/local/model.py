@@ -22,6 +22,9 @@ LOCAL_NOTICE = "98 MB demo model (SmolLM2-135M); its answers can be wrong"
 _NAME = "SmolLM2-135M-Instruct"
 _MAX_TOKENS = 200  # it is prone to loop, and says nothing new after that
 _MAX_TOKENS_SCHEMA = 400
+_LONGEST_TEXT, _LONGEST_ITEM, _MOST_ITEMS = 300, 40, 4
+"""In an answer of a declared shape: characters of a text, of one in a list, and parts of a list."""
+_ENDS = {"enum", "const", "pattern", "format", "minLength", "minItems"}
 
 
 class Local:
@@ -127,9 +130,27 @@ def _body(request: Request) -> dict[str, JSON]:
     if request.schema is not None:
         body["response_format"] = {
             "type": "json_schema",
-            "json_schema": {"name": "answer", "schema": dict(request.schema)},
+            "json_schema": {"name": "answer", "schema": _bounded(request.schema)},
         }
     return body
+
+
+def _bounded(schema: JSON | Mapping[str, JSON], longest: int = _LONGEST_TEXT) -> JSON:
+    """The schema with an end to every text and list, since the model seldom finds one itself."""
+    if isinstance(schema, list):
+        return [_bounded(part, longest) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    ends: dict[str, JSON] = {}
+    match schema.get("type"):
+        case "string" if not _ENDS & schema.keys():
+            ends["maxLength"] = longest
+        case "array" if not _ENDS & schema.keys():
+            ends["maxItems"] = _MOST_ITEMS
+            longest = _LONGEST_ITEM
+        case _:
+            pass
+    return {**ends, **{name: _bounded(part, longest) for name, part in schema.items()}}
 
 
 def _plain(messages: Sequence[Message]) -> list[Message]:

@@ -155,3 +155,18 @@ class SessionTests(Contract):
         await other.keep_prompt("h/../1", {"a.jinja": "other"})
         assert await other.prompt("h/../1") == sources
         assert await other.prompt("h2") is None
+
+    @looped
+    async def test_prompts_are_found_by_how_their_hash_begins(self, stores: Stores) -> None:
+        store, other = stores.open(), stores.open()
+        assert await store.prompt_hashes() == []
+        lease = await store.begin(KEY, Turn("r", "x"))
+        await store.release(lease)
+        assert await store.prompt_hashes("ab") == []
+        for name in ("cd" * 32, "ab" * 32, "ac" * 32):
+            await store.keep_prompt(name, {"a.jinja": name})
+        assert await other.prompt_hashes() == ["ab" * 32, "ac" * 32, "cd" * 32]
+        assert await other.prompt_hashes("a") == ["ab" * 32, "ac" * 32]
+        assert await other.prompt_hashes("ab" * 32) == ["ab" * 32]
+        for name in ("b", "AB", "*", "../"):
+            assert await other.prompt_hashes(name) == []

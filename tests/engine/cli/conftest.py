@@ -19,6 +19,8 @@ from engine.cli import app
 from tests.stub import StubProvider
 
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")
+ROOT = str(Path(__file__).parents[3])
+"""The packages that are tested, wherever others are installed."""
 DESK = """\
 name: desk
 nodes:
@@ -52,8 +54,9 @@ class Project:
         return CliRunner().invoke(app, words, input=said, env=self.more)
 
     def environment(self) -> dict[str, str]:
-        left_out = ("PYTHONDONTWRITEBYTECODE", "FORCE_COLOR", "NO_COLOR", "PYTHONPATH")
-        return {name: text for name, text in os.environ.items() if name not in left_out} | self.more
+        left_out = ("PYTHONDONTWRITEBYTECODE", "FORCE_COLOR", "NO_COLOR")
+        kept = {name: text for name, text in os.environ.items() if name not in left_out}
+        return kept | {"PYTHONPATH": ROOT} | self.more
 
     def apart(self, *words: str) -> subprocess.CompletedProcess[str]:
         """The command in a process of its own, to its end."""

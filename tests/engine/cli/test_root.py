@@ -10,7 +10,18 @@ from engine.cli import main
 
 from .conftest import Project
 
-COMMANDS = ("run", "chat", "check", "draw", "schema", "sessions", "runs")
+COMMANDS = (
+    "init",
+    "run",
+    "chat",
+    "check",
+    "render",
+    "prompts",
+    "draw",
+    "schema",
+    "sessions",
+    "runs",
+)
 
 
 def test_the_help_names_every_command(project: Project) -> None:

@@ -62,6 +62,17 @@ def test_a_project_allows_packages_and_names_folders_of_prompts(project: Project
     assert project.shell("$teamgraph run graphs/one.yaml hello").stdout == "echo: HELLO\n"
 
 
+def test_a_folder_of_prompts_that_is_named_must_be_there(project: Project) -> None:
+    done = project.teamgraph("check", "desk.yaml", "--prompts", "nowhere")
+    assert done.exit_code == 2
+    assert "'nowhere' does not exist" in done.stderr
+    project.write("pyproject.toml", "[tool.teamgraph]\nprompts = 'nowhere'\n")
+    done = project.teamgraph("check", "desk.yaml")
+    assert done.exit_code == 2
+    assert "nowhere: there is no such folder; make it, or take it out of `prompts`" in done.stderr
+    assert project.teamgraph("sessions", "list").exit_code == 0
+
+
 def test_a_package_that_is_not_allowed_is_refused_with_the_way_to_allow_it(
     project: Project,
 ) -> None:

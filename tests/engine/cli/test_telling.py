@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine import Graph, Reply, Runner, ScriptedModel, ToolCall
 from engine.cli.telling import run_told
-from nodes import Member
+from nodes import Member, Router
 from tests.shop import price
 
 
@@ -20,3 +20,14 @@ def test_tool_calls_and_their_results_stand_with_the_reply_that_made_them() -> N
     assert second.endswith('    reply:\n      calls price({"item": "tea"})\n    tool:\n      3\n\n')
     assert last.endswith("    reply:\n      It is 3.\n")
     assert "calls price" not in run_told(run, ["clerk"], prompts=False)
+
+
+def test_the_task_of_a_member_is_told_with_what_came_of_it() -> None:
+    router = Router(routes={"clerk": "Prices"}, tasks=True)
+    script = ['{"choice": "clerk", "tasks": [{"label": "clerk", "task": "Price the tea."}]}', "3"]
+    nodes = {"router": router, "clerk": Member()}
+    graph = Graph(name="shop", model="m", nodes=nodes, output="clerk")
+    run = Runner(graph, model=ScriptedModel(script)).run("hello")
+    told = run_told(run, ["router", "clerk"], prompts=False)
+    assert told.count("  task    Price the tea.\n") == 1
+    assert told.index("clerk (member)") < told.index("  task ")

@@ -8,7 +8,7 @@ import pytest
 
 from engine.errors import NoModelError
 from engine.messages import Message
-from engine.models import AnyModel, Request, default_model_id
+from engine.models import AnyModel, Request, ScriptedModel, default_model_id
 from tests.stub import StubProvider, ask
 
 HELLO = (Message(role="user", content="hello"),)
@@ -24,6 +24,26 @@ def test_any_other_id_goes_to_its_provider() -> None:
         reply = ask(AnyModel(), Request("openai/stub", HELLO, parameters=parameters))[1]
         assert reply.text == "echo: hello"
         assert len(stub.requests) == 1
+
+
+def test_a_model_of_ones_own_is_asked_by_the_id_that_it_was_given() -> None:
+    model = AnyModel({"own/critic": ScriptedModel("mine")})
+    assert ask(model, Request("own/critic", HELLO))[1].text == "mine"
+    assert ask(model, Request("echo", HELLO))[1].text == "echo: hello"
+
+
+def test_others_are_asked_in_place_of_every_provider(weights: Path) -> None:
+    model = AnyModel({"own/critic": ScriptedModel("mine")}, others=ScriptedModel("other"))
+    assert ask(model, Request("own/critic", HELLO))[1].text == "mine"
+    for named in ("echo", "openai/stub", "own/writer"):
+        assert ask(model, Request(named, HELLO))[1].text == "other"
+    assert model.usual_id({}) == "ScriptedModel"
+    assert AnyModel().usual_id({"TEAMGRAPH_LOCAL_GGUF": str(weights)}) == "local"
+
+
+def test_a_model_that_only_python_has_is_missed_by_its_name() -> None:
+    with pytest.raises(NoModelError, match=r"own/critic: .*AnyModel\(\{'own/critic': \.\.\.\}\)"):
+        AnyModel().ask(Request("own/critic", HELLO))
 
 
 def test_local_is_never_answered_by_another(

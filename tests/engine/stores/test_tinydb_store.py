@@ -267,6 +267,7 @@ def test_damaged_prompt_sources_are_refused(tmp_path: Path) -> None:
         (tmp_path / "prompts").touch()
         with pytest.raises(StoreError, match="prompts"):
             await store.keep_prompt("cd" * 8, {"a": "b"})
+        assert await store.prompt_hashes() == []
         await store.close()
 
     run(test())

@@ -48,11 +48,15 @@ class Project:
     def write(self, name: str, text: str) -> Path:
         return written(self.folder, text, name=name)
 
+    def read(self, name: str) -> str:
+        return (self.folder / name).read_text(encoding="utf-8")
+
     def pytest(self, *words: str) -> Done:
         point = "engine.testing.plugin"
         is_installed = any(one.value == point for one in entry_points(group="pytest11"))
         plugin = [] if is_installed else ["-p", point]
-        kept = {name: text for name, text in os.environ.items() if name not in ("CI", "COLUMNS")}
+        ours = ("CI", "COLUMNS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT")
+        kept = {name: text for name, text in os.environ.items() if name not in ours}
         path = os.pathsep.join([str(ROOT), kept.get("PYTHONPATH", "")])
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *plugin, *words],

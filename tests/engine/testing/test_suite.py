@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import DefinitionError
+from engine import DefinitionError, InputError
 from engine.testing.ledger import Ledger, Mismatch
 from engine.testing.suite import Suite
 from tests.builders import written
@@ -95,7 +95,39 @@ def test_a_graph_without_routers_has_one_way(tmp_path: Path) -> None:
         ),
         (
             "graph: team.yaml\nauto: routes\ndefaults: {assume: {ruter: x}}\n",
-            ["2:7: assume: graph 'team' has no node 'ruter'; did you mean 'router'?"],
+            ["3:21: assume: graph 'team' has no node 'ruter'; did you mean 'router'?"],
+        ),
+        (
+            "graph: team.yaml\nauto: routes\ndefaults: {session: {sumary: x}}\n",
+            ["2:7: session: there is no 'sumary' in it; did you mean 'summary'?"],
+        ),
+        (
+            "graph: team.yaml\ncases:\n"
+            "  a: {expect: {xyz: skipped}, assume: {router: frnch, german: Hallo}}\n"
+            "  b: {assume: {ruter: x}}\n",
+            [
+                "3:16: graph 'team' has no node 'xyz'; it has router, french, german",
+                "3:40: assume: node 'router' has no route 'frnch'; did you mean 'french'?",
+                "4:16: assume: graph 'team' has no node 'ruter'; did you mean 'router'?",
+            ],
+        ),
+        (
+            "graph: team.yaml\ndefaults: {histroy: [], expect: {xyz: skipped}}\n"
+            "cases:\n  a: {inptu: x}\n  b: {}\n",
+            ["2:12: unknown key 'histroy'", "4:7: unknown key 'inptu'"],
+        ),
+        (
+            "graph: team.yaml\ndefaults: {assume: {ruter: x}}\n"
+            "cases:\n  a: {assume: {router: french}}\n  b: {assume: {ruter: y}}\n",
+            ["2:21: assume: graph 'team' has no", "5:16: assume: graph 'team' has no"],
+        ),
+        (
+            "graph: teem.yaml\nauto: routes\n",
+            ["1:8: there is no graph file 'teem.yaml'"],
+        ),
+        (
+            "graph: team.yaml\nauto: routes\nprompts: [., texts]\n",
+            ["3:14: there is no folder 'texts'"],
         ),
     ],
 )
@@ -104,6 +136,14 @@ def test_what_does_not_hold_is_told_with_its_place(
 ) -> None:
     found = refused(tmp_path, text)
     assert [one[: len(start)] for one, start in zip(found, told, strict=True)] == told
+
+
+def test_a_template_that_fails_in_every_case_is_told_where_the_cases_are_made(
+    tmp_path: Path,
+) -> None:
+    written(tmp_path, "{{ 1 / 0 }}", name="prompts/member.jinja")
+    (told,) = refused(tmp_path, "graph: team.yaml\nauto: routes\n")
+    assert told == "2:7: node 'french' failed: member.jinja:1: division by zero"
 
 
 def test_the_problems_of_a_graph_keep_their_places(tmp_path: Path) -> None:
@@ -137,3 +177,15 @@ def test_what_is_expected_of_a_node_that_is_not_there_is_a_skip(tmp_path: Path) 
         "french/x: it was skipped (the graph that it should be in did not run it), "
         "but a prompt is expected"
     ]
+
+
+def test_a_snapshot_that_cannot_be_read_or_written_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "__prompts__" / "talk" / "a.md"
+    file.parent.parent.mkdir()
+    file.parent.touch()
+    ledger = Ledger(tmp_path, is_updating=True)
+    with pytest.raises(
+        InputError, match=r"^__prompts__/talk/a\.md: the snapshot cannot be .* not a"
+    ):
+        ledger.compare(file, "# a\n")
+    assert not ledger.written

@@ -99,6 +99,23 @@ def test_an_answer_follows_its_schema(local: Local) -> None:
     jsonschema.validate(json.loads(text), schema)
 
 
+def test_an_answer_of_a_declared_shape_comes_to_its_end(local: Local) -> None:
+    schema: dict[str, JSON] = {
+        "type": "object",
+        "properties": {
+            "story": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "heroes": {"type": "array", "items": {"type": "string"}},
+            "mood": {"type": "string", "enum": ["sad", "glad"]},
+        },
+        "required": ["story", "heroes", "mood"],
+        "additionalProperties": False,
+    }
+    request = asking("Write a very long story with very many heroes.", "Never stop.")
+    reply = ask(local, Request("local", request.messages, schema))[1]
+    assert reply.finish_reason == "stop"
+    jsonschema.validate(json.loads(reply.text), schema)
+
+
 @pytest.mark.parametrize(
     ("text", "label"),
     [

@@ -1,4 +1,4 @@
-"""What the command line takes from the project and the environment, where no option says it.
+"""What a project says once of all its graphs, for the command line and for case files.
 
 [tool.teamgraph]
 allow = ["myapp"]           # packages whose functions graphs may name
@@ -9,15 +9,15 @@ model = "openai/gpt-5-mini" # for graphs that name none
 
 from __future__ import annotations
 
+import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from ..errors import InputError, closest
+from .errors import InputError, closest
 
-DEFAULT_STORE = Path(".teamgraph")
 _KEYS = ("allow", "prompts", "store", "model")
 
 
@@ -30,6 +30,21 @@ class Settings:
     prompts: tuple[Path, ...] = ()
     store: Path | None = None
     model: str | None = None
+
+    def prompt_dirs(self) -> Sequence[Path]:
+        """The folders of templates; raises `InputError` if one is not there."""
+        for folder in self.prompts:
+            if not folder.is_dir():
+                raise InputError(
+                    f"{folder}: there is no such folder; make it, or take it out of `prompts` in "
+                    f"[tool.teamgraph] of pyproject.toml"
+                )
+        return self.prompts
+
+
+def make_importable(*folders: Path | None) -> None:
+    """Let a project's own packages be found, after everything that is installed."""
+    sys.path += [str(folder) for folder in folders if folder and str(folder) not in sys.path]
 
 
 def settings_of(folder: Path) -> Settings:

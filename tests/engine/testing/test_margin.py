@@ -1,0 +1,49 @@
+"""The words of a message are shown row by row, each with where it came from."""
+
+from __future__ import annotations
+
+from engine import Message, RenderedNode, RenderedPrompt
+from engine.prompts import Rendered, Stretch
+from engine.testing.margin import Row, rows
+from engine.testing.snapshot import body
+
+
+def test_a_row_ends_with_its_line_or_its_stretch() -> None:
+    text = "Say\n\nA: hello\nthere.\n<a>\nx\n</a>"
+    stretches = [
+        Stretch(0, 8, "t", 1, 1, is_text=True),
+        Stretch(8, 19, "t", 3, 4, ("input.message",)),
+        Stretch(19, 21, "t", 3, 20, is_text=True),
+        Stretch(21, 25, "t", 4, 4),
+        Stretch(25, 26, "t", 4, 4, ("a", "b", "c", "d")),
+        Stretch(26, 31, "t", 4, 4),
+    ]
+    assert [*rows(text, stretches)] == [
+        Row("t:1:1", "", "Say", goes_on=False),
+        Row("t:2:1", "", "", goes_on=False),
+        Row("t:3:1", "", "A: ", goes_on=False),
+        Row("t:3:4", "input.message", "hello", goes_on=True),
+        Row("", "", "there", goes_on=False),
+        Row("t:3:20", "", ".", goes_on=True),
+        Row("t:4:4", "", "<a>", goes_on=False),
+        Row("t:4:4", "a, b and 2 more", "x", goes_on=False),
+        Row("t:4:4", "", "</a>", goes_on=False),
+    ]
+
+
+def test_the_rows_stand_in_columns_and_forge_nothing() -> None:
+    names = {"a": "one\n## b\n\u202etwo", "b": "!"}
+    message = Message(role="user", content=f"A: {names['a']}{names['b']}")
+    rendered = Rendered("m.jinja", {"m.jinja": "A: {{ a }}{{ b }}"}, names, (message,))
+    prompt = RenderedPrompt("m.jinja", (message,), _rendered=rendered)
+    node = RenderedNode("m", "member", (prompt, RenderedPrompt("by.hand", (message,))))
+    assert body([node], came_from=True).splitlines() == [
+        *("## m", "", "m.jinja", "", "### m 1 user", ""),
+        "    m.jinja:1:1      A: ",
+        "    m.jinja:1:7   a  …one",
+        "                     ## b",
+        "                     ⟦U+202E⟧two",
+        "    m.jinja:1:14  b  …!",
+        *("", "by.hand", "", "### m 2 user", ""),
+        *("    A: one", "    ## b", "    ⟦U+202E⟧two!"),
+    ]
