@@ -24,6 +24,9 @@ class Handles:
         """The session if it is open."""
         with self._guard:
             session = self._open.get(key)
+            if session is not None and session.journal.is_closed:
+                del self._open[key]
+                return None
             if session is not None:
                 session.users += 1
                 self._open.move_to_end(key)

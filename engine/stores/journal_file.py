@@ -66,6 +66,11 @@ class JournalFile:
         """Whether nothing was ever committed."""
         return self.index.sequence == 0
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the file was let go of, or could not be opened anew."""
+        return self._file is None
+
     def close(self) -> None:
         """Let go of the file. Twice does no harm."""
         with self._threads:

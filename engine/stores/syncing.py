@@ -1,85 +1,93 @@
-"""How journals are made to outlast a power cut: by one thread, many at once."""
+"""How journals are made to outlast a power cut: in threads, many at once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, Thread, current_thread
 from typing import TypeAlias
 
 from .journal_file import JournalFile
 
 Waiter: TypeAlias = "asyncio.Future[None]"
-Work: TypeAlias = "SimpleQueue[tuple[JournalFile, Waiter] | None]"
+_THREADS = 4  # of what some of them ask for at once, the file system makes one
+
+
+@dataclass(slots=True)
+class _Crew:
+    """Some threads, and the journals that wait for them; `busy` counts those, done or not yet."""
+
+    work: SimpleQueue[JournalFile | None] = field(default_factory=SimpleQueue["JournalFile | None"])
+    threads: set[Thread] = field(default_factory=set[Thread])
+    busy: int = 0
 
 
 class Syncer:
-    """Has a thread while there is something to do, and `idle` seconds longer.
+    """Has threads while there is something to do, and `idle` seconds longer.
 
-    What is asked for while it waits for the disk it does together next, each file once.
+    What is asked for while a journal waits for its turn is done together: each file once.
     """
 
     def __init__(self, *, idle: float = 5.0) -> None:
         self._idle = idle
         self._guard = Lock()
         self._lasting: set[Path] = set()
-        self._work: Work | None = None
-        self._thread: Thread | None = None
+        self._waiting: dict[JournalFile, list[Waiter]] = {}
+        self._crew = _Crew()
 
     async def sync(self, journal: JournalFile) -> None:
         """Wait until all that was committed to a journal before has reached the disk."""
         waiter: Waiter = asyncio.get_running_loop().create_future()
         with self._guard:
-            if self._work is None:
-                self._work = SimpleQueue()
-                self._thread = Thread(
-                    target=self._run, args=(self._work,), name="teamgraph-sync", daemon=True
-                )
-                self._thread.start()
-            self._work.put((journal, waiter))
+            waiters = self._waiting.setdefault(journal, [])
+            waiters.append(waiter)
+            if len(waiters) == 1:
+                self._hand_over(journal, self._crew)
         await waiter
 
     def close(self) -> None:
-        """Wait for what is under way. What comes afterwards gets a new thread."""
+        """Wait for what is under way. What comes afterwards gets new threads."""
         with self._guard:
-            work, self._work = self._work, None
-            thread, self._thread = self._thread, None
-        if work is not None and thread is not None:
-            work.put(None)
+            crew, self._crew = self._crew, _Crew()
+            threads = list(crew.threads)
+        for _ in threads:
+            crew.work.put(None)
+        for thread in threads:
             thread.join()
 
-    def _run(self, work: Work) -> None:
-        is_open = True
-        while is_open:
-            batch: dict[JournalFile, list[Waiter]] = {}
-            with suppress(Empty):
-                item = work.get(timeout=self._idle)
-                while item is not None:
-                    batch.setdefault(item[0], []).append(item[1])
-                    item = work.get_nowait()
-                is_open = False
-            is_open = is_open and (bool(batch) or self._goes_on(work))
-            self._sync(batch)
+    def _hand_over(self, journal: JournalFile, crew: _Crew) -> None:
+        crew.work.put(journal)
+        crew.busy += 1
+        if len(crew.threads) < min(crew.busy, _THREADS):
+            thread = Thread(target=self._run, args=(crew,), name="teamgraph-sync", daemon=True)
+            crew.threads.add(thread)
+            thread.start()
 
-    def _goes_on(self, work: Work) -> bool:
-        """Whether there is more to do, after a while in which there was nothing."""
-        with self._guard:
-            is_over = self._work is work and work.empty()
-            if is_over:
-                self._work = self._thread = None
-            return not is_over
-
-    def _sync(self, batch: dict[JournalFile, list[Waiter]]) -> None:
-        for journal, waiters in batch.items():
+    def _run(self, crew: _Crew) -> None:
+        while (journal := self._next(crew)) is not None:
+            with self._guard:
+                waiters = self._waiting.pop(journal)
             error: Exception | None = None
             try:
                 journal.flush(self._lasting)
             except Exception as raised:  # noqa: BLE001  whoever waits is told
                 error = raised
+            with self._guard:
+                crew.busy -= 1
             _tell(waiters, error)
+
+    def _next(self, crew: _Crew) -> JournalFile | None:
+        """The next journal; None if there was none for a while, and the thread is to end."""
+        with suppress(Empty):
+            return crew.work.get(timeout=self._idle)
+        with self._guard:
+            is_over = crew.work.empty()
+            crew.threads -= {current_thread()} if is_over else set()
+        return None if is_over else self._next(crew)
 
 
 def _tell(waiters: Iterable[Waiter], error: Exception | None) -> None:

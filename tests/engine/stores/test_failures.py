@@ -393,6 +393,35 @@ def test_a_damaged_session_that_may_only_be_read_is_refused(tmp_path: Path) -> N
     asyncio.run(test())
 
 
+def test_a_session_that_cannot_be_let_go_of_is_opened_again(tmp_path: Path) -> None:
+    class Stuck(Disk):
+        is_stuck = False
+
+        def open(self, path: Named, flags: int) -> int:
+            if self.is_stuck and str(path).endswith(".jsonl"):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return super().open(path, flags)
+
+        def unlock(self, file: int) -> None:
+            if self.is_stuck:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            super().unlock(file)
+
+    async def test() -> None:
+        disk = Stuck()
+        store = TinyDBStore(tmp_path, disk=disk)
+        await tell(store, "r1")
+        disk.is_stuck = True
+        with pytest.raises(StoreError, match="allow this process more open files"):
+            await tell(store, "r2")
+        disk.is_stuck = False
+        await tell(store, "r3")
+        assert [turn.run_id for turn in await store.turns(KEY)] == ["r1", "r3"]
+        await store.close()
+
+    asyncio.run(test())
+
+
 CALLS = (
     "open close read write truncate sync sync_directory lock unlock status touch rename remove "
     "make_directory remove_directory names"

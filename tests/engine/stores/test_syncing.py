@@ -18,15 +18,27 @@ from engine.stores.syncing import Syncer
 from engine.stores.table import JournalDatabase
 
 
+class Started(threading.Semaphore):
+    """Counts what has begun."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def acquire_all(self, count: int) -> None:
+        """Wait until so many have begun."""
+        for _ in range(count):
+            assert self.acquire(timeout=30)
+
+
 class Counted(Disk):
-    """Counts what it syncs; the first sync waits until it may go on."""
+    """Counts what it syncs; a sync waits until it may go on."""
 
     def __init__(self) -> None:
         self.synced: list[str] = []
-        self.began, self.may_go_on = threading.Event(), threading.Event()
+        self.began, self.may_go_on = Started(), threading.Event()
 
     def sync(self, file: int) -> None:
-        self.began.set()
+        self.began.release()
         assert self.may_go_on.wait(30)
         self.synced.append(Path(f"/proc/self/fd/{file}").resolve().name)
         super().sync(file)
@@ -46,23 +58,26 @@ def test_what_is_asked_for_meanwhile_is_done_together(tmp_path: Path) -> None:
     async def test() -> None:
         disk, syncer = Counted(), Syncer()
         users = tmp_path / "a" / "b" / "users" / "xx"
-        first, one, two = (
-            journal(users / name / f"{name}.jsonl", disk) for name in ("first", "one", "two")
-        )
-        waiting = [asyncio.create_task(syncer.sync(first))]
-        await asyncio.to_thread(disk.began.wait, 30)
-        waiting += [asyncio.create_task(syncer.sync(each)) for each in (one, two, one, two, first)]
-        await asyncio.sleep(0)
+        busy = [journal(users / name / f"{name}.jsonl", disk) for name in ("1", "2", "3", "4")]
+        last = journal(users / "last" / "last.jsonl", disk)
+        waiting = [asyncio.create_task(syncer.sync(each)) for each in (*busy, last, last, last)]
+        await asyncio.to_thread(disk.began.acquire_all, len(busy))
         waiting[-2].cancel()
         disk.may_go_on.set()
         await asyncio.gather(*waiting, return_exceptions=True)
-        own = ["first.jsonl", "first/", "xx/", "users/", "b/"]
-        together = ["one.jsonl", "one/", "xx/", "two.jsonl", "two/", "xx/", "first.jsonl"]
-        assert disk.synced == own + together
+        assert sorted(name for name in disk.synced if name.endswith(".jsonl")) == [
+            "1.jsonl", "2.jsonl", "3.jsonl", "4.jsonl", "last.jsonl",
+        ]  # fmt: skip
+        assert disk.synced.count("last/") == 1
+        disk.synced.clear()
+        await syncer.sync(last)
+        new = journal(users / "new" / "new.jsonl", disk)
+        await syncer.sync(new)
+        assert disk.synced == ["last.jsonl", "new.jsonl", "new/", "xx/"]
         syncer.close()
         syncer.close()
-        await syncer.sync(one)
-        assert disk.synced[-1] == "one.jsonl"
+        await syncer.sync(new)
+        assert disk.synced[-1] == "new.jsonl"
         syncer.close()
 
     asyncio.run(test())
