@@ -24,7 +24,7 @@ COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib # on all c
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types layers cover bench lock clean FORCE
+.PHONY: help demo test check lint types layers cover bench faults lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,9 @@ cover: $(DEV) ## all tests, and the branch coverage of engine and nodes
 
 bench: $(DEV) ## what a run costs, in CPU time
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+faults: $(DEV) ## kill, cut, flip and starve the store; one of them: make faults ARGS=kills
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 # The first Python of the list that will do, in the shell's $python.
 define find_python

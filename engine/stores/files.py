@@ -59,9 +59,10 @@ def contains(disk: Disk, path: Path, needle: bytes) -> bool:
     before = b""
     with opened(disk, path) as file:
         for chunk in chunks(disk, file):
-            if needle in before + chunk:
+            known = before + chunk
+            if needle in known:
                 return True
-            before = chunk[-kept:]
+            before = known[-kept:]
     return False
 
 

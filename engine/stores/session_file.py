@@ -201,11 +201,13 @@ class SessionFile:
     def delete_run(self, run_id: str) -> bool:
         """Delete a run and its words, from the file as well; False if it is not there.
 
-        The file is written anew also in that case: an earlier attempt may have been killed.
+        That is no activity of the session. The file is written anew also where there is none: an
+        earlier attempt may have been killed.
         """
         place = self._catalogue.runs.get(run_id)
         if place is not None:
-            self.journal.commit(self._deletion(run_id, int(place.document)))
+            with self._activity.unnoted():
+                self.journal.commit(self._deletion(run_id, int(place.document)))
         compact(self.journal)
         forget_torn(self.journal.medium.disk, self.journal.path)
         return place is not None

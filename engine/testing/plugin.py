@@ -23,6 +23,9 @@ LEFT_OUT = pytest.StashKey[set[Path]]()
 """The files of which a test was not run, or did not pass."""
 
 
+pytest.register_assert_rewrite("engine.testing.conformance")  # its asserts say what they compared
+
+
 class _Worker(Protocol):
     config: pytest.Config
 

@@ -1,0 +1,274 @@
+"""The state machine: what may be done to a store, and what must be seen afterwards.
+
+The one module of the kit that imports hypothesis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from ...errors import Conflict, InputError, SessionBusy
+from ...session import Change, Record, RunStatus, SessionKey, Summary, Turn
+from ...stores import Lease, Policy, Store
+from .contract import Stores, asked, replayed
+from .model import Model, ModelSession
+
+Answer = TypeVar("Answer")
+USER_IDS = (None, "None")
+ALL_KEYS = [SessionKey(user, session) for user in USER_IDS for session in ("s", "é\0\n")]
+ALL_RUN_IDS = ("r1", "r2", "../r", 'r"\\')
+USERS, KEYS, RUN_IDS = map(st.sampled_from, (USER_IDS, ALL_KEYS, ALL_RUN_IDS))
+TEXTS = st.sampled_from(["one", "None\n", "THREE 🎈", "\ud800", "x" * 40])
+POLICIES: st.SearchStrategy[Policy] = st.sampled_from(["serialize", "reject", "fork"])
+STATUSES: st.SearchStrategy[RunStatus] = st.sampled_from(["done", "done", "failed", "waiting"])
+SUMMARIES = st.none() | st.builds(Summary, TEXTS, covers=st.integers(0, 4))
+NODES = st.sampled_from(["a", "b"])
+WHICH = st.integers(0, 5)
+
+
+@dataclass(eq=False, slots=True)
+class Held:
+    """A lease, and the opener that gave it."""
+
+    store: Store
+    lease: Lease
+    has_turn: bool
+
+    @property
+    def key(self) -> SessionKey:
+        return self.lease.key
+
+    @property
+    def run_id(self) -> str:
+        return self.lease.run_id
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Two openers of one store, and the model beside them."""
+
+    def __init__(self, stores: Stores) -> None:
+        super().__init__()
+        self._loop = asyncio.Runner()
+        self._stores = stores
+        self._model = Model()
+        self._out: list[Held] = []
+        self._ended: list[Held] = []
+        self._openers = [stores.open(), stores.open()]
+        self._touched = ALL_KEYS[0]
+        self._looks = 0
+
+    @rule(key=KEYS, run_id=RUN_IDS, text=TEXTS, policy=POLICIES, which=WHICH)
+    def begin(self, key: SessionKey, run_id: str, text: str, policy: Policy, which: int) -> None:
+        self._touched = key
+        store, session = self._openers[which % 2], self._model.sessions.get(key, ModelSession())
+        is_busy = policy != "fork" and any(one.key == key and one.has_turn for one in self._out)
+        mine = [one for one in self._out if (one.key, one.run_id) == (key, run_id)]
+        earlier = session.runs.get(run_id)
+        if any(one.store is not store for one in mine) and not is_busy:
+            return  # only the turn is held against other openers
+        refused: type[Exception] | None = SessionBusy if is_busy or mine else None
+        if not is_busy and earlier is not None and earlier.status == "done":
+            refused = InputError
+        if refused is not None:
+            at_once: Policy = "reject" if policy == "serialize" and is_busy else policy
+            with pytest.raises(refused):
+                self._wait(store.begin(key, Turn(run_id, text), policy=at_once))
+            return
+        lease = self._wait(store.begin(key, Turn(run_id, text), policy=policy))
+        assert lease.head == session.head()
+        self._model.active(key).begin(run_id, text)
+        self._out.append(Held(store, lease, has_turn=policy != "fork"))
+
+    @precondition(lambda self: self._out)
+    @rule(node=NODES, attempt=st.integers(1, 2), text=TEXTS, replays=st.booleans(), which=WHICH)
+    def put(self, node: str, attempt: int, text: str, *, replays: bool, which: int) -> None:
+        held = self._chosen(which)
+        session = self._model.sessions[held.key]
+        record = Record(node, "done", attempt=attempt, output=text)
+        earlier = session.done()
+        if replays and earlier:
+            record = asked(*replayed(earlier[-1]), node=node)
+        self._wait(held.store.put(held.lease, [record]))
+        session.put(held.run_id, record)
+
+    @precondition(lambda self: self._out)
+    @rule(status=STATUSES, value=st.integers(), summary=SUMMARIES, which=WHICH)
+    def finish(self, status: RunStatus, value: int, summary: Summary | None, which: int) -> None:
+        held = self._chosen(which)
+        change = Change({held.run_id: value}, summary=summary)
+        turn = self._model.active(held.key).finish(held.lease, status, change)
+        given = Turn(turn.run_id, turn.input, status=status, answer=turn.answer)
+        assert self._wait(held.store.finish(held.lease, given, change)) == turn
+        self._end(held)
+
+    @rule(key=KEYS, run_id=RUN_IDS, text=TEXTS, value=st.integers(), summary=SUMMARIES)
+    def tell(
+        self, key: SessionKey, run_id: str, text: str, value: int, summary: Summary | None
+    ) -> None:
+        """A whole turn, where nothing is in its way."""
+        before = len(self._out)
+        self.begin(key, run_id, text, "reject", value)
+        if len(self._out) > before:
+            self.put("a", 1, text, replays=True, which=-1)
+            self.finish("done", value, summary, which=-1)
+
+    @precondition(lambda self: self._out)
+    @rule(which=WHICH)
+    def release(self, which: int) -> None:
+        self._release(self._chosen(which))
+
+    @precondition(lambda self: self._ended)
+    @rule(which=WHICH)
+    def write_late(self, which: int) -> None:
+        """A lease that has ended writes nothing more, and may be let go of again."""
+        held = self._ended[which % len(self._ended)]
+        self._touched = held.key
+        with pytest.raises(Conflict):
+            self._wait(held.store.put(held.lease, [Record("late", "done")]))
+        with pytest.raises(Conflict):
+            self._wait(held.store.finish(held.lease, Turn(held.run_id, "x"), Change()))
+        self._wait(held.store.release(held.lease))
+
+    @rule(key=KEYS, name=st.none() | TEXTS, which=WHICH)
+    def rename(self, key: SessionKey, name: str | None, which: int) -> None:
+        self._touched = key
+        session = self._model.sessions.get(key)
+        assert self._wait(self._openers[which % 2].rename(key, name)) == (session is not None)
+        if session is not None:
+            session.name = name
+
+    @rule(key=KEYS, run_id=RUN_IDS, what=st.sampled_from(["run", "run", "session", "user"]))
+    def delete(self, key: SessionKey, run_id: str, what: str) -> None:
+        self._touched = key
+        store, user_id = self._openers[self._looks % 2], key.user_id
+        session = self._model.sessions.get(key)
+        if what == "run":
+            was_there = session is not None and session.delete_run(run_id)
+            assert self._wait(store.delete_run(key, run_id)) == was_there
+            self._lose([one for one in self._out if (one.key, one.run_id) == (key, run_id)])
+        elif what == "session":
+            self._model.sessions.pop(key, None)
+            assert self._wait(store.delete_session(key)) == (session is not None)
+            self._lose([one for one in self._out if one.key == key])
+        else:
+            gone = [self._model.sessions.pop(one) for one in self._model.of(user_id)]
+            assert self._wait(store.delete_user(user_id)) == len(gone)
+            self._lose([one for one in self._out if one.key.user_id == user_id])
+
+    @rule(which=WHICH)
+    def reopen(self, which: int) -> None:
+        store = self._openers[which % 2]
+        for one in [one for one in self._out if one.store is store]:
+            self._release(one)
+        self._wait(store.close())
+        self._openers[which % 2] = self._stores.open()
+
+    @invariant()
+    def agrees_with_the_model(self) -> None:
+        """What was touched last is as it should be, and now and then what nobody touched."""
+        self._looks += 1
+        store, is_idle = self._openers[self._looks % 2], self._looks % 4 == 0
+        key = ALL_KEYS[self._looks // 4 % len(ALL_KEYS)] if is_idle else self._touched
+        session = self._model.sessions.get(key)
+        assert self._wait(store.head(key)) == (None if session is None else session.head())
+        self._see_turns(store, key, session or ModelSession())
+        self._see_runs(store, key, session or ModelSession())
+        self._see_user(store, key.user_id)
+
+    def _see_turns(self, store: Store, key: SessionKey, session: ModelSession) -> None:
+        turns, few = session.done(), self._looks % 4
+        assert self._wait(store.turns(key)) == turns
+        assert self._wait(store.turns(key, last=few)) == turns[max(0, len(turns) - few) :]
+        after = [turn for turn in turns if turn.number > few]
+        assert self._wait(store.turns(key, since=few)) == after
+        assert self._wait(store.summary(key, until=few)) == session.summary(few)
+
+    def _see_runs(self, store: Store, key: SessionKey, session: ModelSession) -> None:
+        runs, few = list(reversed(session.runs.values())), self._looks % 4
+        assert self._wait(store.runs(key)) == runs
+        assert self._wait(store.runs(key, limit=2, offset=few)) == runs[few : few + 2]
+        run_id = ALL_RUN_IDS[self._looks % 4]
+        found = self._wait(store.run(key, run_id))
+        assert (found and found.turn) == session.runs.get(run_id)
+        shown = session.shown(run_id)
+        assert list(found.records.items() if found else ()) == list(shown.items())
+        owner = self._wait(store.find(key.user_id, run_id))
+        mine = [one for one in self._model.of(key.user_id) if self._model.has(one, run_id)]
+        assert owner in mine if mine else owner is None
+
+    def _see_user(self, store: Store, user_id: str | None) -> None:
+        listed = self._wait(store.sessions(user_id))
+        keys, wanted = [info.key for info in listed], self._model.of(user_id)
+        assert sorted(keys, key=repr) == sorted(wanted, key=repr)
+        assert self._model.settled(keys) == self._model.settled(wanted)
+        for info in listed:
+            session = self._model.sessions[info.key]
+            first = next((turn.input for turn in session.runs.values()), "")
+            assert (info.turns, info.name, info.first_input) == (session.last, session.name, first)
+        text, left_out = ("", None) if self._looks % 2 else ("one", "s")
+        hits = self._wait(store.search(user_id, text, last=9, exclude=left_out, limit=99))
+        assert {hit.key for hit in hits} <= set(wanted)
+        for key in wanted:
+            turns = reversed(self._model.sessions[key].done() if key[1] != left_out else [])
+            told = [turn for turn in turns if text in turn.input.lower()]
+            assert [hit.turn for hit in hits if hit.key == key] == told
+
+    def teardown(self) -> None:
+        try:
+            for key in self._model.sessions:
+                self._touched = key
+                self.agrees_with_the_model()
+        finally:
+            self._wait(self._stores.close())
+            self._loop.close()
+
+    def _wait(self, operation: Coroutine[object, object, Answer]) -> Answer:
+        return self._loop.run(operation)
+
+    def _chosen(self, which: int) -> Held:
+        held = self._out[which % len(self._out)]
+        self._touched = held.key
+        return held
+
+    def _lose(self, lost: list[Held]) -> None:
+        """What was deleted under a writer can no longer be written."""
+        for one in lost:
+            with pytest.raises(Conflict):
+                self._wait(one.store.put(one.lease, [Record("late", "done")]))
+            self._release(one)
+
+    def _release(self, held: Held) -> None:
+        self._wait(held.store.release(held.lease))
+        self._end(held)
+
+    def _end(self, held: Held) -> None:
+        self._out.remove(held)
+        self._ended.append(held)
+
+
+def hunt(open_stores: Callable[[], Stores], *, examples: int) -> None:
+    """Try that many sequences of operations, each on a store that is empty at first."""
+
+    class Machine(StoreMachine):
+        def __init__(self) -> None:
+            super().__init__(open_stores())
+
+    slow: tuple[HealthCheck, ...] = (HealthCheck.too_slow,)
+    chosen = settings(
+        max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=slow
+    )
+    run_state_machine_as_test(Machine, settings=chosen)

@@ -1,0 +1,205 @@
+"""What is put comes back: records, values, texts, replayed messages."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import cast
+
+import pytest
+
+from ...errors import InputError
+from ...messages import JSON, Message, ToolCall, Usage
+from ...session import Change, Head, Record, SessionKey, Turn
+from .contract import KEY, NO_CHANGE, Contract, Stores, asked, done, looped, replayed, tell
+
+TEXTS = {
+    "empty": "",
+    "surrogate": "\ud800 alone",
+    "unicode": "naïve 🎈 \u2028",
+    "controls": 'quote " \\ \n \r \t \0 \x7f',
+    "path": "../../etc/passwd",
+    "10 kB": "é" * 5_000,
+    "large": "x" * 2_000_000,
+}
+
+
+class RecordTests(Contract):
+    """What a node did is read as it was written, to the letter."""
+
+    @looped
+    async def test_a_run_comes_back_as_it_was_put(self, stores: Stores) -> None:
+        store = stores.open()
+        turn = Turn(
+            "r1",
+            "hello",
+            graph="g",
+            status="done",
+            answer="hello!",
+            usage=Usage(1, 2, 3, 4, 0.5),
+            given_state={"a": [1]},
+            started=1.0,
+            ended=4.0,
+        )
+        records = _of_every_sort()
+        kept = await tell(store, KEY, turn, records=records)
+        assert kept == replace(turn, number=1)
+        await store.close()
+        found = await stores.open().run(KEY, "r1")
+        assert found is not None
+        assert found.turn == kept
+        assert tuple(found.records.values()) == records
+        assert list(found.records) == ["route", "late", "odd", "writer"]
+
+    @pytest.mark.parametrize("text", list(TEXTS.values()), ids=list(TEXTS))
+    @looped
+    async def test_every_text_survives(self, stores: Stores, text: str) -> None:
+        store, other = stores.open(), stores.open()
+        key = SessionKey(text or None, text or "s")
+        turn = replace(done(text or "r", text or "t"), answer=text)
+        await tell(store, key, turn, records=[Record("n", "done", output=text)])
+        found = await other.run(key, turn.run_id)
+        assert found is not None
+        assert found.records["n"].output == text
+        assert (found.answer, found.input) == (text, turn.input)
+        assert [info.key for info in await other.sessions(key.user_id)] == [key]
+        assert await other.find(key.user_id, turn.run_id) == key
+
+    @looped
+    async def test_values_come_back_as_json_has_them(self, stores: Stores) -> None:
+        store = stores.open()
+        given = {"pair": (1, 2), "huge": 10**30, "nan": math.nan}
+        await tell(
+            store, KEY, done("r1"), records=[Record("n", "done", output=cast("JSON", given))]
+        )
+        given["pair"] = (3, 4)
+        found = await store.run(KEY, "r1")
+        assert found is not None
+        output = found.records["n"].output
+        assert isinstance(output, dict)
+        assert output["pair"] == [1, 2]
+        assert output["huge"] == 10**30
+        assert isinstance(output["nan"], float)
+        assert math.isnan(output["nan"])
+
+    @looped
+    async def test_a_value_that_is_no_json_is_refused_and_nothing_is_kept(
+        self, stores: Stores
+    ) -> None:
+        store = stores.open()
+        lease = await store.begin(KEY, Turn("r1", "x"))
+        no_json = cast("JSON", object())
+        with pytest.raises(InputError, match="cannot be stored"):
+            await store.put(lease, [Record("a", "done"), Record("b", "done", output=no_json)])
+        found = await store.run(KEY, "r1")
+        assert found is not None
+        assert not found.records
+        with pytest.raises(InputError):
+            await store.finish(lease, done("r1"), Change({"a": no_json}))
+        assert await store.head(KEY) == Head()
+        second = await store.begin(KEY, Turn("r1", "x"), policy="reject")
+        await store.release(second)
+
+    @looped
+    async def test_what_a_reader_changes_in_its_hands_changes_nothing_kept(
+        self, stores: Stores
+    ) -> None:
+        store = stores.open()
+        await tell(store, KEY, done("r1"), change=Change({"list": [1]}, {"n": {"list": [1]}}))
+        head = await store.head(KEY)
+        assert head is not None
+        cast("list[int]", head.state["list"]).append(2)
+        cast("list[int]", head.node_states["n"]["list"]).append(2)
+        again = await store.head(KEY)
+        assert again is not None
+        assert (again.state, again.node_states) == ({"list": [1]}, {"n": {"list": [1]}})
+
+    @looped
+    async def test_a_record_of_the_same_attempt_is_replaced_and_the_last_attempt_is_shown(
+        self, stores: Stores
+    ) -> None:
+        store = stores.open()
+        lease = await store.begin(KEY, Turn("r1", "x"))
+        await store.put(lease, [Record("m", "done", attempt=2), Record("m", "failed")])
+        await store.put(lease, [Record("n", "failed", error="once")])
+        await store.put(lease, [Record("n", "done", attempt=2, output="old")])
+        await store.put(lease, [Record("n", "done", attempt=2, output="new")])
+        await store.put(lease, [Record("n", "failed", error="once more")])
+        await store.put(lease, [])
+        found = await store.run(KEY, "r1")
+        assert found is not None
+        assert list(found.records) == ["m", "n"]
+        assert found.records["m"].attempt == 2
+        assert (found.records["n"].attempt, found.records["n"].output) == (2, "new")
+        await store.release(lease)
+
+    @looped
+    async def test_one_put_may_hold_two_records_of_one_attempt(self, stores: Stores) -> None:
+        store = stores.open()
+        records = [Record("n", "done", output="old"), Record("n", "done", output="new")]
+        await tell(store, KEY, done("r1"), records=records)
+        found = await store.run(KEY, "r1")
+        assert found is not None
+        assert found.records["n"].output == "new"
+
+    @looped
+    async def test_records_are_kept_before_the_run_is_finished(self, stores: Stores) -> None:
+        store, other = stores.open(), stores.open()
+        lease = await store.begin(KEY, Turn("r1", "x"))
+        for number in range(1, 4):
+            await store.put(lease, [Record(f"n{number}", "done", output=number)])
+            found = await other.run(KEY, "r1")
+            assert found is not None
+            assert list(found.records) == [f"n{kept}" for kept in range(1, number + 1)]
+        await store.finish(lease, done("r1", "x"), NO_CHANGE)
+
+    @looped
+    async def test_replayed_messages_are_filled_in_again(self, stores: Stores) -> None:
+        store = stores.open()
+        first = await tell(store, KEY, done("r1", "one"))
+        second = await tell(store, KEY, done("r2", "two"))
+        user, assistant = replayed(first)
+        messages = (
+            *replayed(first),
+            assistant,
+            user,
+            *replayed(second),
+            user.model_copy(update={"content": "o..."}),
+            Message(role="user", content="one", name="ann", origin="r1"),
+            Message(role="user", content="one", origin="elsewhere"),
+            Message(role="system", content="one", origin="r1"),
+            Message.model_validate({**user.model_dump(), "tool_calls": ()}),
+        )
+        await tell(store, KEY, done("r3"), records=[asked(*messages)])
+        found = await stores.open().run(KEY, "r3")
+        assert found is not None
+        assert found.records["writer"].exchanges[0].messages == messages
+
+
+def _of_every_sort() -> tuple[Record, ...]:
+    call = ToolCall(id="c1", name="add", arguments="{}")
+    routed = Record(
+        "route",
+        "done",
+        "router",
+        fields={"reason": "it is"},
+        choices=("a", "b"),
+        tasks={"a": "do it"},
+        fingerprint="f",
+        started=1.25,
+        ended=2.5,
+    )
+    odd = Record(
+        "odd",
+        "done",
+        output=[1, None, {"x": 2.5}],
+        state={"k": [1]},
+        session_state={"n": True},
+        usage=Usage(calls=1, cost=None),
+    )
+    writer = asked(
+        Message(role="system", content="Be kind"),
+        Message(role="tool", content="7", tool_call_id="c1", name="add", cache=True),
+        Message(role="assistant", content="", tool_calls=(call,)),
+    )
+    return (routed, Record("late", "skipped", because="router chose a"), odd, writer)

@@ -1,0 +1,205 @@
+"""The kit itself: what it says of a store that is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import Phase, settings
+
+import engine.testing
+from engine.errors import Conflict, InputError
+from engine.session import Change, Head, Record, Run, SessionInfo, SessionKey, Turn
+from engine.stores import Hit, Lease, MemoryStore, Policy, Store
+from engine.testing import StoreConformance
+from engine.testing.conformance.contract import Contract, Stores
+
+
+class MixesUsersUp(MemoryStore):
+    async def head(self, key: SessionKey) -> Head | None:
+        return await super().head(SessionKey(None if key.user_id == "None" else key[0], key[1]))
+
+
+class SearchesEverywhere(MemoryStore):
+    async def search(
+        self,
+        user_id: str | None,
+        text: str,
+        *,
+        last: int,
+        exclude: str | None = None,
+        limit: int = 20,
+    ) -> list[Hit]:
+        mine = await super().search(user_id, text, last=last, exclude=exclude, limit=limit)
+        return mine + await super().search(None, text, last=last, exclude=exclude, limit=limit)
+
+
+class KeepsTheSessionOfADeletedUser(MemoryStore):
+    async def delete_user(self, user_id: str | None) -> int:
+        return len(await self.sessions(user_id))
+
+
+class ForgetsAttempts(MemoryStore):
+    async def put(self, lease: Lease, records: Sequence[Record]) -> None:
+        await super().put(lease, [replace(record, attempt=1) for record in records])
+
+
+class GivesTheTurnToEverybody(MemoryStore):
+    async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
+        del policy
+        return await super().begin(key, turn, policy="fork")
+
+
+class TakesLateWrites(MemoryStore):
+    async def put(self, lease: Lease, records: Sequence[Record]) -> None:
+        try:
+            await super().put(lease, records)
+        except Conflict:
+            return
+
+
+class MovesForAFailedRun(MemoryStore):
+    async def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
+        return await super().finish(lease, replace(turn, status="done"), change)
+
+
+class LosesTheState(MemoryStore):
+    async def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
+        return await super().finish(lease, turn, replace(change, state={}))
+
+
+class KeepsDeletedWords(MemoryStore):
+    async def delete_run(self, key: SessionKey, run_id: str) -> bool:
+        run = await super().run(key, run_id)
+        return run is not None and self._forget(key, run_id)
+
+    def _forget(self, key: SessionKey, run_id: str) -> bool:
+        session = self._sessions[key]
+        session.done = [one for one in session.done if one != run_id]
+        return session.turns.pop(run_id, None) is not None
+
+
+class ListsInTheOrderOfNames(MemoryStore):
+    async def sessions(
+        self, user_id: str | None, *, limit: int = 20, offset: int = 0
+    ) -> list[SessionInfo]:
+        listed = await super().sessions(user_id, limit=99)
+        return sorted(listed, key=lambda info: info.key.session_id)[offset : offset + limit]
+
+
+class ServesTheWrongRun(MemoryStore):
+    async def run(self, key: SessionKey, run_id: str) -> Run | None:
+        turns = await self.runs(key)
+        return await super().run(key, turns[0].run_id if turns else run_id)
+
+
+class TakesEmptyIds(MemoryStore):
+    async def sessions(
+        self, user_id: str | None, *, limit: int = 20, offset: int = 0
+    ) -> list[SessionInfo]:
+        return await super().sessions(user_id or None, limit=limit, offset=offset)
+
+
+BROKEN: Mapping[type[MemoryStore], str] = {
+    MixesUsersUp: "test_two_users_never_meet",
+    SearchesEverywhere: "test_two_users_never_meet",
+    KeepsTheSessionOfADeletedUser: "test_a_user_is_deleted_and_no_other",
+    ForgetsAttempts: "test_a_record_of_the_same_attempt_is_replaced_and_the_last_attempt_is_shown",
+    GivesTheTurnToEverybody: "test_a_busy_session_is_refused_at_once_waited_for_or_forked",
+    TakesLateWrites: "test_a_lease_that_has_ended_writes_nothing_more",
+    LosesTheState: "test_a_done_turn_moves_the_session",
+    KeepsDeletedWords: "test_a_deleted_run_is_gone_with_all_its_words",
+    ListsInTheOrderOfNames: "test_sessions_are_listed_by_their_last_activity",
+    ServesTheWrongRun: "test_two_users_never_meet",
+    TakesEmptyIds: "test_empty_ids_are_refused",
+    MovesForAFailedRun: "test_turns_are_the_newest_oldest_first",
+}
+# It opens no session under an empty id, and holds nothing against the words of a system message.
+BEYOND_THE_MACHINE = (TakesEmptyIds,)
+
+
+def kit_of(broken: type[MemoryStore]) -> StoreConformance:
+    """The kit for a store that is made with `broken`."""
+
+    class Kit(StoreConformance):
+        examples = 60
+
+        def __init__(self) -> None:
+            self.there: dict[Path, Store] = {}
+
+        def open_store(self, place: Path) -> Store:
+            return self.there.setdefault(place, broken())
+
+    return Kit()
+
+
+@pytest.mark.parametrize(("broken", "test"), BROKEN.items())
+def test_a_broken_store_fails_the_test_that_is_there_for_it(
+    broken: type[MemoryStore], test: str, tmp_path: Path
+) -> None:
+    kit = kit_of(broken)
+    given = {"key": SessionKey("", "s")} if "empty_ids" in test else {}
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        getattr(kit, test)(Stores(kit.open_store, tmp_path), **given)
+
+
+@pytest.fixture
+def first_failure() -> Iterator[None]:
+    """hypothesis tries the same each time, and seeks no shorter way to a failure it has found."""
+    settings.register_profile(
+        "first failure", settings.get_profile("house"), phases=[Phase.generate], derandomize=True
+    )
+    settings.load_profile("first failure")
+    yield
+    settings.load_profile("house")
+
+
+@pytest.mark.usefixtures("first_failure")
+@pytest.mark.parametrize("broken", [one for one in BROKEN if one not in BEYOND_THE_MACHINE])
+def test_the_state_machine_finds_what_is_wrong_by_itself(
+    broken: type[MemoryStore], tmp_path: Path
+) -> None:
+    kit = kit_of(broken)
+    with pytest.raises((AssertionError, pytest.fail.Exception, Conflict)):
+        kit.test_any_operations_in_any_order_do_what_the_model_does(
+            Stores(kit.open_store, tmp_path)
+        )
+
+
+def test_a_kit_that_opens_no_store_says_what_to_define() -> None:
+    with pytest.raises(NotImplementedError, match="open_store"):
+        Contract().open_store(Path())
+
+
+def test_the_state_machine_says_what_to_install_where_hypothesis_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "engine.testing.conformance.machine", raising=False)
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    kit = kit_of(MemoryStore)
+    with pytest.raises(InputError, match=r"teamgraph\[testing\]"):
+        kit.test_any_operations_in_any_order_do_what_the_model_does(
+            Stores(kit.open_store, tmp_path)
+        )
+
+
+def test_the_plug_in_loads_neither_the_kit_nor_hypothesis() -> None:
+    program = (
+        "import sys, engine.testing.plugin as plugin; "
+        "wanted = {'hypothesis', 'engine.stores', 'engine.testing.conformance'}; "
+        "print(sorted(wanted & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_the_front_door_has_the_kit_and_no_other_name() -> None:
+    assert engine.testing.StoreConformance is StoreConformance
+    with pytest.raises(AttributeError, match="'NoSuchName'"):
+        getattr(engine.testing, "NoSuchName")  # noqa: B009

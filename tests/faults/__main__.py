@@ -1,0 +1,106 @@
+"""Prints the table: `python -m tests.faults [--short] [--trials N] [--seed N] [NAME...]`."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .crowd import crowd
+from .damage import cuts, flips
+from .judge import Counts, Open
+from .kills import everywhere, kills
+from .mutants import MUTANTS, SOUND, Mutant
+from .nonces import nonces
+from .power import power
+from .stores import impatient, ours
+from .suspended import suspended
+from .turn import calls, crashes, parts
+
+MEMORY = Path("/dev/shm")  # noqa: S108  no fault here needs a slow disk: the power is cut in a model
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A way in which things go wrong, how often it is tried, and how often in short."""
+
+    title: str
+    check: Callable[[Open, int, int], Counts]
+    trials: int
+    short: int
+    open_store: Open = ours
+
+
+FAULTS = {
+    "kills": Fault("kill -9 at random moments", kills, 1_000, 40),
+    "everywhere": Fault("a crash at every write, compaction too", everywhere, 100_000, 40),
+    "crashes": Fault("a crash at every write of a team's turn", crashes, 100_000, 20),
+    "calls": Fault("each system call of a turn fails once", calls, 100_000, 40),
+    "parts": Fault("each write of a turn is cut short once", parts, 100_000, 8),
+    "cuts": Fault("the last transaction cut at every byte", cuts, 100_000, 60),
+    "flips": Fault("one bit flipped anywhere", flips, 3_000, 100),
+    "power": Fault("power losses", power, 3_000, 100),
+    "crowd": Fault("8 threads, 50 tasks, 4 processes", crowd, 620, 62),
+    "nonces": Fault("500 sessions, 30 % model faults", nonces, 5_000, 200),
+    "suspended": Fault("suspended and revived", suspended, 24, 2, impatient),
+}
+NAMES = [*FAULTS, "mutants"]
+
+
+def main(arguments: list[str]) -> int:
+    """Print the table; 1 if anything in it is not as it must be."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--short", action="store_true", help="a few trials of each, seed 1")
+    parser.add_argument("--trials", type=int, help="trials of each, where they are random")
+    parser.add_argument("--seed", type=int, help="where the random choices begin")
+    given = parser.parse_args(arguments)
+    if MEMORY.is_dir():
+        tempfile.tempdir = str(MEMORY)
+    seed = given.seed if given.seed is not None else 1 if given.short else random.randrange(10**6)
+    print(f"seed {seed}")
+    rows: list[bool] = []
+    for name in given.names or NAMES:
+        if name == "mutants":
+            rows += [_is_found(mutant, seed) for mutant in MUTANTS]
+            rows += [not _is_found(sound, seed) for sound in SOUND]
+        else:
+            rows.append(_run(FAULTS[name], given, seed))
+    print("all is as it must be" if all(rows) else "NOT AS IT MUST BE")
+    return not all(rows)
+
+
+def _run(fault: Fault, given: argparse.Namespace, seed: int) -> bool:
+    """A row of the table; whether it is as it must be."""
+    trials = given.trials or (fault.short if given.short else fault.trials)
+    began = time.monotonic()
+    counts = fault.check(fault.open_store, trials, seed)
+    seconds = time.monotonic() - began
+    print(f"{fault.title:40} {counts} {seconds:6.1f} s", flush=True)
+    for note in counts.notes:
+        print(f"    {note}")
+    return counts.is_clean
+
+
+def _is_found(mutant: Mutant, seed: int) -> bool:
+    """A row of the table; whether the fault finds something in the mutant, soon or late."""
+    check = FAULTS[mutant.fault].check
+    began = time.monotonic()
+    counts = check(mutant.open_store, mutant.soon, seed)
+    if counts.is_clean and mutant.soon < mutant.trials:
+        counts = check(mutant.open_store, mutant.trials, seed)
+    seconds = time.monotonic() - began
+    found = "sound" if counts.is_clean else "broken"
+    print(
+        f"{mutant.title:40} is {found:6} by {mutant.fault:10} {counts} {seconds:6.1f} s", flush=True
+    )
+    return not counts.is_clean
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,179 @@
+"""Stores that are broken on purpose, each in a way that one of the faults is there to find."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from engine.errors import Conflict, StoreError
+from engine.session import Change, Record, Run, SessionKey, Turn
+from engine.stores import Lease, Policy, Store, TinyDBStore
+from engine.stores.disk import Disk, Named
+
+from .judge import Open
+from .log_store import LogStore
+from .stores import PATIENCE, ours
+
+
+class OtherDisk(Disk):
+    """A disk in front of another; what is not overridden is the other's."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def __getattribute__(self, name: str) -> Any:  # noqa: ANN401  it stands before any method
+        is_mine = name.startswith("_") or name in type(self).__dict__
+        return super().__getattribute__(name) if is_mine else getattr(self._disk, name)
+
+
+class NeverSyncs(OtherDisk):
+    def sync(self, file: int) -> None:
+        """Say that it is done."""
+
+
+class ForgetsDirectories(OtherDisk):
+    def sync_directory(self, path: Named) -> None:
+        """Say that it is done."""
+
+
+class TakesPartsForAll(OtherDisk):
+    def write(self, file: int, data: bytes, offset: int) -> int:
+        self._disk.write(file, data, offset)
+        return len(data)
+
+
+class LocksNothing(OtherDisk):
+    def lock(self, file: int) -> bool:
+        del file
+        return True
+
+
+class KeepsBackups(OtherDisk):
+    def rename(self, path: Named, new: Named) -> None:
+        if Path(new).exists():
+            shutil.copy(new, f"{new}.bak")
+        self._disk.rename(path, new)
+
+
+class OtherStore:
+    """A store in front of ours; what is not overridden is ours."""
+
+    def __init__(self, store: TinyDBStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        found: Callable[..., Any] = getattr(self._store, name)
+        return found
+
+
+class AcknowledgesFirst(OtherStore):
+    async def put(self, lease: Lease, records: Sequence[Record]) -> None:
+        self._writing = asyncio.create_task(self._store.put(lease, records))
+
+    async def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
+        await self._writing
+        return await self._store.finish(lease, turn, change)
+
+
+class ForgetsTheLastRecord(OtherStore):
+    async def run(self, key: SessionKey, run_id: str) -> Run | None:
+        run = await self._store.run(key, run_id)
+        return run and replace(run, records=dict(list(run.records.items())[:-1]))
+
+
+class SwallowsErrors(OtherStore):
+    async def put(self, lease: Lease, records: Sequence[Record]) -> None:
+        try:
+            await self._store.put(lease, records)
+        except StoreError:
+            return
+
+
+class FencesNobodyOff(OtherStore):
+    async def put(self, lease: Lease, records: Sequence[Record]) -> None:
+        try:
+            await self._store.put(lease, records)
+        except Conflict:
+            await self._store.release(lease)
+            turn = Turn(lease.run_id, "x")
+            again = await self._store.begin(lease.key, turn, policy="fork")
+            await self._store.put(again, records)
+            await self._store.release(again)
+            raise
+
+
+class MixesUsersUp(OtherStore):
+    async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
+        return await self._store.begin(SessionKey("all", "one"), turn, policy=policy)
+
+    async def turns(self, key: SessionKey, **page: int) -> list[Turn]:
+        return await self._store.turns(SessionKey("all", "one"), **page)
+
+    async def run(self, key: SessionKey, run_id: str) -> Run | None:
+        return await self._store.run(SessionKey("all", "one"), run_id)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A broken store, and the fault that must find it within so many trials."""
+
+    title: str
+    fault: str
+    trials: int
+    open_store: Open
+
+    @property
+    def soon(self) -> int:
+        """Trials in which it is mostly found: many faults find it at once."""
+        return max(1, self.trials // 8)
+
+
+def _on(disk_type: type[OtherDisk]) -> Open:
+    return lambda place, disk: ours(place, disk_type(disk))
+
+
+def _behind(store_type: type[OtherStore]) -> Open:
+    def open_store(place: Path, disk: Disk) -> Store:
+        store = TinyDBStore(place, disk=disk, lease_timeout=PATIENCE)
+        return store_type(store)  # type: ignore[return-value]  # it passes on what it has not
+
+    return open_store
+
+
+MUTANTS = (
+    Mutant("acknowledges before it writes", "crashes", 40, _behind(AcknowledgesFirst)),
+    Mutant("acknowledges before it writes", "kills", 40, _behind(AcknowledgesFirst)),
+    Mutant("never syncs", "power", 400, _on(NeverSyncs)),
+    Mutant("syncs no directory", "power", 400, _on(ForgetsDirectories)),
+    Mutant(
+        "checks no line", "flips", 100, lambda place, _: LogStore(place, checks=False, cuts=True)
+    ),
+    Mutant(
+        "cuts no torn tail", "cuts", 100, lambda place, _: LogStore(place, checks=True, cuts=False)
+    ),
+    Mutant("takes a part for the whole", "parts", 40, _on(TakesPartsForAll)),
+    Mutant("swallows errors", "calls", 80, _behind(SwallowsErrors)),
+    Mutant("runs finished nodes again", "crashes", 40, _behind(ForgetsTheLastRecord)),
+    Mutant("keeps what was deleted", "crowd", 2976, _on(KeepsBackups)),
+    Mutant("locks nothing", "crowd", 2976, _on(LocksNothing)),
+    Mutant("mixes users up", "nonces", 160, _behind(MixesUsersUp)),
+    Mutant("fences nobody off", "suspended", 8, _behind(FencesNobodyOff)),
+)
+SOUND = (
+    Mutant(
+        "a log with every guard",
+        "flips",
+        200,
+        lambda place, _: LogStore(place, checks=True, cuts=True),
+    ),
+    Mutant(
+        "a log with every guard",
+        "cuts",
+        200,
+        lambda place, _: LogStore(place, checks=True, cuts=True),
+    ),
+)

@@ -1,0 +1,21 @@
+"""The store that is put to the test: ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.stores import TinyDBStore
+from engine.stores.disk import Disk
+
+PATIENCE = 0.4
+"""Seconds for which a holder may stand still, where that is what is tested."""
+
+
+def ours(place: Path, disk: Disk) -> TinyDBStore:
+    """As it comes."""
+    return TinyDBStore(place, disk=disk)
+
+
+def impatient(place: Path, disk: Disk) -> TinyDBStore:
+    """As it comes, but for those who wait."""
+    return TinyDBStore(place, disk=disk, lease_timeout=PATIENCE)
