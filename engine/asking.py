@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from time import time
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .choosing import choice_schema, read_choice
 from .context import Choice
@@ -21,8 +23,7 @@ from .tools import Caller, told_apart
 from .voice import Voice
 
 
-@dataclass(slots=True)
-class Spent:
+class Spent(Struct):
     """What a run has used so far, held against its budget.
 
     What a graph inside a node uses counts for the run `outer` too.
@@ -59,8 +60,7 @@ class Spent:
                 )
 
 
-@dataclass(slots=True)
-class Ask:
+class Ask(Struct):
     """One attempt of one node at its model: implements `engine.node.Asker`.
 
     `names` gives what templates may read, made only when something is rendered; `exchanges`

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from .context import Context, Result
 from .fingerprint import facts_of, fingerprint_of, hash_of
@@ -16,8 +17,7 @@ from .policy import ModelSpec
 from .views import Views
 
 
-@dataclass(frozen=True, slots=True)
-class Cast:
+class Cast(Struct, frozen=True):
     """A graph ready to be visited: what templates see of it, each node's models, fingerprints.
 
     `models` lists the models of each node that asks one, the first choice first. `summarizes` says

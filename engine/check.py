@@ -6,8 +6,10 @@ import itertools
 import keyword
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from math import comb
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .contracts import Names, contracts
 from .errors import Path, Problem, closest, listed
@@ -30,8 +32,7 @@ _JINJA_WORDS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """What the check found out: the plan is None where the edges do not hold."""
 
     problems: tuple[Problem, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from .errors import InputError
 from .messages import JSON, Message
@@ -12,24 +13,21 @@ from .past import Past
 from .session import Summary
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(Struct, frozen=True):
     """The message of this turn; in a `map`, `item` is the item of this round."""
 
     message: str
     item: object = None
 
 
-@dataclass(frozen=True, slots=True)
-class Exchanged:
+class Exchanged(Struct, frozen=True):
     """One earlier turn: what the user said and what was answered."""
 
     input: str
     answer: str
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(Struct, frozen=True):
     """Earlier turns as templates read them; empty where the graph loads none.
 
     `summary` tells what happened before the first of `runs`, None if nothing did or no node of
@@ -45,8 +43,7 @@ class History:
 NO_HISTORY = History()
 
 
-@dataclass(frozen=True, slots=True)
-class SessionView:
+class SessionView(Struct, frozen=True):
     """The session as templates read it. `turns` counts the completed ones."""
 
     id: str
@@ -55,8 +52,7 @@ class SessionView:
     turns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Upstream:
+class Upstream(Struct, frozen=True):
     """A node that ran before, in the order in which `needs` names them."""
 
     id: str
@@ -65,8 +61,7 @@ class Upstream:
     output: object
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """What a router decided: labels in declared order, and why."""
 
     labels: tuple[str, ...]
@@ -99,8 +94,7 @@ class Asker(Protocol):
     def render(self) -> str: ...
 
 
-@dataclass(slots=True, eq=False)  # not frozen: one is made for each visit, and freezing costs 2 µs
-class Context:
+class Context(Struct, eq=False):  # not frozen: one is made for each visit, and freezing costs 2 µs
     """What a node sees while it runs: nothing else goes in, and `Result` is all that comes out.
 
     `outputs` maps the ids of the nodes before this one that ran to their output; `upstream` are
@@ -182,8 +176,7 @@ class Context:
         return await self.enter(message)
 
 
-@dataclass(slots=True)  # not frozen: it goes from one hand to another, and freezing costs 1 µs
-class Result:
+class Result(Struct):  # not frozen: it goes from one hand to another, and freezing costs 1 µs
     """What a node gives back.
 
     `output` is what templates read as `node_id.output` and must be JSON or a pydantic model,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import cast
+
+from msgspec.structs import replace
 
 from .errors import DefinitionError, Path, Problem
 from .kinds import Broken

@@ -26,9 +26,10 @@ wrong and how to go on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from .session import Run
@@ -41,8 +42,7 @@ class TeamgraphError(Exception):
     """The root of everything that is raised on purpose."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One thing that does not hold in a definition, and where it stands.
 
     `code` is stable (`G...` graph, `Y...` YAML, `P...` prompt). `line` and `column` count from 1,

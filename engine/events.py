@@ -8,16 +8,17 @@ about a node, the node's id and attempt. A run tells exactly one last event: `Ru
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Concatenate, ParamSpec, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .errors import TeamgraphError
 from .messages import JSON, Message
 from .session import Record, Run
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+class _Told(Struct, frozen=True):
     run_id: str
     session_id: str
     sequence: int
@@ -25,8 +26,7 @@ class _Told:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted(_Told):
+class RunStarted(_Told, frozen=True):
     """A run begins; `resumed` if records of an earlier try are there."""
 
     user_id: str | None
@@ -35,15 +35,13 @@ class RunStarted(_Told):
     resumed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class NodeStarted(_Told):
+class NodeStarted(_Told, frozen=True):
     """A node is visited for the `attempt`-th time."""
 
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class PromptRendered(_Told):
+class PromptRendered(_Told, frozen=True):
     """The exact messages that now go to `model`."""
 
     prompt: str
@@ -51,8 +49,7 @@ class PromptRendered(_Told):
     messages: tuple[Message, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Token(_Told):
+class Token(_Told, frozen=True):
     """A piece of text as it arrives; with `answer` it belongs to what the user is told.
 
     The texts of a run's answer tokens, put together, are the answer.
@@ -62,8 +59,7 @@ class Token(_Told):
     answer: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCalled(_Told):
+class ToolCalled(_Told, frozen=True):
     """A model wants a tool; `arguments` is the JSON text that it wrote."""
 
     call_id: str
@@ -71,8 +67,7 @@ class ToolCalled(_Told):
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolAnswered(_Told):
+class ToolAnswered(_Told, frozen=True):
     """What a tool gave back, as the model sees it."""
 
     call_id: str
@@ -80,8 +75,7 @@ class ToolAnswered(_Told):
     result: str
 
 
-@dataclass(frozen=True, slots=True)
-class NodeRetried(_Told):
+class NodeRetried(_Told, frozen=True):
     """An attempt failed and another follows in `wait` seconds.
 
     The node's tokens of that attempt are void; none of them were answer tokens, for a node that
@@ -92,61 +86,53 @@ class NodeRetried(_Told):
     wait: float
 
 
-@dataclass(frozen=True, slots=True)
-class NodeFinished(_Told):
+class NodeFinished(_Told, frozen=True):
     """A node is done; `replayed` if that was in an earlier try of this run."""
 
     record: Record
     replayed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class NodeSkipped(_Told):
+class NodeSkipped(_Told, frozen=True):
     """A node will not run, and why."""
 
     because: str
     replayed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class NodeFailed(_Told):
+class NodeFailed(_Told, frozen=True):
     """A node gave up after its last attempt."""
 
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(_Told):
+class Answer(_Told, frozen=True):
     """What the user is told: `value` as the node gave it, `text` as it reads."""
 
     text: str
     value: JSON
 
 
-@dataclass(frozen=True, slots=True)
-class RunFinished(_Told):
+class RunFinished(_Told, frozen=True):
     """All is done and kept."""
 
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class RunFailed(_Told):
+class RunFailed(_Told, frozen=True):
     """The run stopped at an error; what was done is kept and can be resumed."""
 
     run: Run
     error: TeamgraphError
 
 
-@dataclass(frozen=True, slots=True)
-class RunCancelled(_Told):
+class RunCancelled(_Told, frozen=True):
     """The caller ended the run; what was done is kept."""
 
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class RunWaiting(_Told):
+class RunWaiting(_Told, frozen=True):
     """The run waits for a person."""
 
     run: Run

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
+from msgspec import Struct
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -22,8 +22,7 @@ _KEY_MARK = "[key]"  # pydantic's word for an error in a key instead of its valu
 _BOUNDS = {"gt": "more than", "ge": "from", "lt": "less than", "le": "up to"}
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where an error stands: `path` are the keys that people wrote.
 
     In a union the path ends where the union begins, and `inside` goes on inside the member that

@@ -7,10 +7,12 @@ What is copied keeps its ids and its numbers, so that records which name them st
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from time import time
 from uuid import uuid4
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .casting import Cast
 from .errors import InputError, closest, listed
@@ -25,8 +27,7 @@ from .stores import Store
 from .turning import Turning
 
 
-@dataclass(frozen=True, slots=True)
-class Fork:
+class Fork(Struct, frozen=True):
     """A run about to be made of the records of another one, but for `node` and what follows it.
 
     With a `message` in place of the old one every node that may have read that is run anew too, and

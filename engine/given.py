@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias, cast
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError
 
 from .errors import InputError
+from .jsonable import jsonable
 from .messages import JSON
 
 State: TypeAlias = Mapping[str, JSON]
@@ -36,7 +37,7 @@ def as_state(state: State | None) -> State | None:
     if not isinstance(state, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
         raise InputError(f"the state is a {type(state).__name__}; give a mapping of keys to values")
     try:
-        return cast("State", to_jsonable_python(dict(state)))
+        return cast("State", jsonable(dict(state)))
     except (PydanticSerializationError, ValueError) as error:
         raise InputError(
             f"the state cannot be kept as JSON: {error}; use text, numbers, lists and mappings"

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from msgspec import Struct, field
+from msgspec.structs import replace
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
@@ -35,8 +36,7 @@ from .yaml_file import Document
 HEADER = "# yaml-language-server: $schema=../.schema/graph.v1.json\n"
 
 
-@dataclass(slots=True)
-class _Made:
+class _Made(Struct):
     """What was found out about a graph while it was made."""
 
     plan: Plan
@@ -177,8 +177,7 @@ class Graph(Rehearsable):
         return place_of(edge, self._made.document)
 
 
-@dataclass(slots=True)
-class _Making:
+class _Making(Struct):
     """Makes a graph from data, or raises with everything that does not hold, in reading order."""
 
     data: dict[str, Any]

@@ -7,11 +7,12 @@ importing, and a graph file never names an import path where the caller did not 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path as FilePath
 from typing import Any, cast
+
+from msgspec.structs import replace
 
 from .errors import DefinitionError, Path, Problem, TeamgraphError, closest
 from .imports import resolve

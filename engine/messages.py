@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, JsonValue
+
+from .kept import Kept
 
 JSON: TypeAlias = JsonValue
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
@@ -39,8 +40,7 @@ class Message(BaseModel):
     origin: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(Kept, frozen=True, eq=False):
     """A text of an earlier run, which a record may repeat.
 
     `place` tells which of the run's texts it is (`engine.quotes.said`), `session_id` is None for a
@@ -54,8 +54,7 @@ class Quote:
     session_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Kept, frozen=True, eq=False):
     """What model calls cost: tokens as the provider counts them, `cost` in US dollars.
 
     `cost` is None where it is unknown; unknown is never counted as nothing.

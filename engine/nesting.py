@@ -8,7 +8,8 @@ and is deleted with it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec.structs import replace
 
 from .asking import Spent
 from .context import Input, Result
@@ -44,7 +45,6 @@ async def run_inside(outer: Visitor, node_id: str, message: str) -> Result:
     return Result(guest.voice.value, fields=given, session_state=patches or None)
 
 
-@dataclass(slots=True)
 class _Guest(Visitor):
     """Visits the nodes of a graph inside a node."""
 

@@ -8,7 +8,8 @@ ends in `/` means a node for the sake of the graph inside it, whose other nodes 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from .casting import Cast
 from .fingerprint import own

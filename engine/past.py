@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from .called import Called, called
 from .messages import JSON
@@ -20,8 +22,7 @@ MOST_FOUND = 1000
 """Turns that one search looks through before they are sorted by session."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quoted:
+class Quoted(Struct, frozen=True):
     """A turn of another session; long texts are cut and end with the mark `…[cut]`."""
 
     number: int
@@ -29,8 +30,7 @@ class Quoted:
     answer: str
 
 
-@dataclass(frozen=True, slots=True)
-class OtherSession:
+class OtherSession(Struct, frozen=True):
     """What is quoted from another session of the same user, oldest turn first."""
 
     session_id: str
@@ -79,8 +79,7 @@ class Past(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPast:
+class StoredPast(Struct, frozen=True, eq=False):
     """The past of a run as its store has it: implements `Past`.
 
     `until` is the number of the last turn before the run: others may come while it goes on. `given`
@@ -91,7 +90,7 @@ class StoredPast:
     key: SessionKey
     until: int
     under: str = ""
-    given: Given = field(default_factory=Given, compare=False)
+    given: Given = field(default_factory=Given)
 
     async def run(self, run_id: str) -> Run | None:
         """See `Past.run`."""

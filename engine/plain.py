@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from msgspec.structs import replace
+from pydantic_core import PydanticSerializationError
 
 from .context import Result
 from .errors import InputError
+from .jsonable import jsonable
 from .messages import JSON
 
 
@@ -35,7 +35,7 @@ def as_json(node_id: str, name: str, value: object) -> JSON:
     if value is None or isinstance(value, str):
         return value
     try:
-        kept: JSON = to_jsonable_python(value, by_alias=False)
+        kept = jsonable(value, by_alias=False)
     except (PydanticSerializationError, ValueError) as error:
         raise InputError(
             f"node {node_id!r}: its {name}, a {type(value).__name__}, cannot be kept as JSON; "

@@ -16,10 +16,10 @@ Dify's graph engine, over a static order, with control and data kept apart.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
 import networkx as nx
+from msgspec import Struct
 
 from .errors import Path
 from .policy import Join
@@ -28,8 +28,7 @@ from .session import Record
 EdgeKind: TypeAlias = Literal["needs", "route", "reads"]
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(Struct, frozen=True):
     """`target` comes after `source`, and what in the definition says so.
 
     `labels` are the router's labels that lead to the target, empty for other edges. `path` are
@@ -46,8 +45,7 @@ class Edge:
     column: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """One node's place in the plan: what it waits for and who waits for it.
 
     `needs` pairs each control source with the labels that lead here, None where the source routes
@@ -62,8 +60,7 @@ class Stop:
     followers: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(Struct, frozen=True):
     """The decision that a node does not run, and why."""
 
     because: str

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .casting import Cast
 from .difference import differences
@@ -14,8 +15,7 @@ from .stores import Policy, Store
 from .turning import Turning
 
 
-@dataclass(frozen=True, slots=True)
-class Sought:
+class Sought(Struct, frozen=True):
     """A run that somebody names; without `session_id` it may be in any session of the user."""
 
     run_id: str
@@ -37,8 +37,7 @@ class Sought:
         return run
 
 
-@dataclass(frozen=True, slots=True)
-class Resuming:
+class Resuming(Struct, frozen=True):
     """Takes up a run where it stopped."""
 
     cast: Cast

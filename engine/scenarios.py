@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 
+from msgspec import Struct
+
 from .plan import Plan, Stop
 
 LIMIT = 4096
@@ -111,8 +113,7 @@ class Scenarios:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Open:
+class _Open(Struct, frozen=True):
     """What is open among `nodes`, in scenarios that are the bits of `every`.
 
     `taken` has each choice of each router with its bits; `out` the bits in which a node drops out.

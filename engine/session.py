@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
+from msgspec import Struct, field
+
+from .kept import Kept
 from .messages import JSON, NO_USAGE, Message, Quote, ToolCall, Usage
 
 NodeStatus: TypeAlias = Literal["done", "skipped", "failed", "waiting"]
@@ -32,8 +34,7 @@ class SessionKey(NamedTuple):
     session_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Kept, frozen=True, eq=False):
     """One model call of a node: what was sent, to whom, and what came back.
 
     `prompt` is the name of the template, `prompt_hash` the hash of its sources and of everything
@@ -65,8 +66,7 @@ class Exchange:
         return (*self.messages, said, *self.tool_results)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Kept, frozen=True, eq=False):
     """What one node did in one run; written once it is final, and once for each failed attempt.
 
     `output` is what templates read as `node_id.output`, `fields` the further names they can read
@@ -77,6 +77,8 @@ class Record:
     its next turn, `session_state` the keys it sets for all; both count only once the run is done.
     `quotes` are the texts of earlier runs that the messages may repeat.
     """
+
+    beside: ClassVar[frozenset[str]] = frozenset({"quotes"})
 
     node: str
     status: NodeStatus
@@ -96,7 +98,7 @@ class Record:
     fingerprint: str = ""
     started: float = 0.0
     ended: float = 0.0
-    quotes: tuple[Quote, ...] = field(default=(), compare=False, repr=False)
+    quotes: tuple[Quote, ...] = ()
 
     @property
     def is_final(self) -> bool:
@@ -104,18 +106,19 @@ class Record:
         return self.status in FINAL
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Kept, frozen=True, eq=False):
     """A session in short. `covers` is the number of the last turn that it takes in.
 
     `updated` is the Unix time, in seconds, at which the run `run_id` that wrote it ended.
     """
 
+    beside: ClassVar[frozenset[str]] = frozenset({"run_id"})
+
     text: str
     topics: tuple[str, ...] = ()
     covers: int = 0
     updated: float = 0.0
-    run_id: str = field(default="", compare=False)
+    run_id: str = ""
 
     @property
     def summary(self) -> str:
@@ -123,8 +126,7 @@ class Summary:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Kept, frozen=True, eq=False):
     """One message in, one answer out: what history, summary and search are built from.
 
     `number` counts the completed turns of the session from 1 and is 0 until the turn is done.
@@ -149,14 +151,15 @@ class Turn:
     forked_from: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Kept, frozen=True, eq=False):
     """Where a session stands between two turns.
 
     `version` rises with every finished run. `state` is what all nodes share, `node_states` what
     each keeps for itself, `summary` the newest one. `writers` are the runs that were the last to
     set a key or a node's state, by their names. `deleted` counts the runs that were deleted.
     """
+
+    beside: ClassVar[frozenset[str]] = frozenset({"writers"})
 
     version: int = 0
     turns: int = 0
@@ -167,11 +170,10 @@ class Head:
     summary: Summary | None = None
     name: str | None = None
     deleted: int = 0
-    writers: Mapping[StateKey, str] = field(default_factory=dict[StateKey, str], compare=False)
+    writers: Mapping[StateKey, str] = field(default_factory=dict[StateKey, str])
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """What a finished run does to its session: keys that it sets, merged one by one.
 
     `turns` is how many turns the session had when the run began: a summary counts only if no other
@@ -209,8 +211,7 @@ class Change:
         return values
 
 
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
+class SessionInfo(Struct, frozen=True):
     """A session in a list; `started` and `updated` are Unix times in seconds."""
 
     key: SessionKey
@@ -221,8 +222,7 @@ class SessionInfo:
     first_input: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """A run as the caller gets it: its turn, and what each node did.
 
     `records` hold the last record of each node by its id: in topological order from a runner, in

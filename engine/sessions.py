@@ -8,15 +8,17 @@ for scripts. There is one rule for a session that is not there, or that is anoth
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar, cast
 
+from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import to_jsonable_python
 
 from .doors import door
 from .errors import InputError, NotFound
+from .jsonable import jsonable
+from .kept import Kept
 from .messages import JSON, NO_USAGE, Message, Usage
 from .paging import every
 from .quotes import quoting, said
@@ -28,8 +30,7 @@ Fact = TypeVar("Fact")
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
+class Metrics(Struct, frozen=True):
     """What a session cost: the sums over all model calls of all its runs, whoever made them.
 
     `runs` counts every run, `turns` those that are done; `seconds` is the time that the runs took.
@@ -41,8 +42,7 @@ class Metrics:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True):
     """One session of one user. Holding it costs nothing: it is read when something is asked."""
 
     key: SessionKey
@@ -137,7 +137,7 @@ class Session:
                 {"turn": run.turn, "records": list(run.records.values())} for run in runs if run
             ],
         }
-        return cast("dict[str, JSON]", to_jsonable_python(data))
+        return cast("dict[str, JSON]", jsonable(data))
 
     async def arestore(self, data: Mapping[str, JSON]) -> None:
         """Fill this session, which is not there yet, with what `export` gave of any session.
@@ -196,14 +196,12 @@ class Session:
         return NotFound(f"session {session!r} has no run {run_id!r}; its `runs` lists them")
 
 
-@dataclass(frozen=True, slots=True)
-class _ExportedRun:
+class _ExportedRun(Kept, frozen=True, eq=False):
     turn: Turn
     records: tuple[Record, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Exported:
+class _Exported(Kept, frozen=True, eq=False):
     """A session as `export` writes it."""
 
     version: int

@@ -12,17 +12,17 @@ from __future__ import annotations
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
+
+from msgspec import Struct
 
 from .errors import InputError, closest
 
 _KEYS = ("allow", "prompts", "store", "model")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """A project's settings; `folder` is where its pyproject.toml lies, None if there is none."""
 
     folder: Path | None = None

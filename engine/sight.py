@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from .casting import Cast
 from .context import NO_HISTORY, Asker, Context, History, Upstream
@@ -15,8 +17,7 @@ from .views import Fields, Scenery, outcome, shown, variables
 from .voice import Voice
 
 
-@dataclass(slots=True)
-class Visit:
+class Visit(Struct):
     """A node being visited: its attempts so far and what they asked."""
 
     node_id: str
@@ -26,8 +27,7 @@ class Visit:
     exchanges: list[Exchange] = field(default_factory=list["Exchange"])
 
 
-@dataclass(slots=True)
-class Sight:
+class Sight(Struct):
     """What the nodes of one run see, as the run goes on.
 
     `found` is the session's state as the run found it. `outputs` are the outputs of the run's nodes

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import time
 from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .asking import Spent
 from .attempt import told
@@ -39,8 +41,7 @@ from .voice import Voice
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True, slots=True)
-class Turning:
+class Turning(Struct, frozen=True):
     """A run that is about to be made, or taken up again if it is `resumed`.
 
     `records` are those of another run that it begins with, already taken for its own. `busy` says

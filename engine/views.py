@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from types import SimpleNamespace
 from typing import cast
+
+from msgspec import Struct
 
 from .context import NO_HISTORY, History, Input, SessionView, Upstream
 from .graph import Graph
@@ -64,8 +65,7 @@ def text_of(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-@dataclass(frozen=True, slots=True)
-class MemberView:
+class MemberView(Struct, frozen=True):
     """A node that answers, as `graph.members` lists it."""
 
     id: str
@@ -74,8 +74,7 @@ class MemberView:
     description: str
 
 
-@dataclass(frozen=True, slots=True)
-class GraphView:
+class GraphView(Struct, frozen=True):
     """The graph as templates read it."""
 
     name: str
@@ -83,8 +82,7 @@ class GraphView:
     members: tuple[MemberView, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RunView:
+class RunView(Struct, frozen=True):
     """The run as templates read it."""
 
     id: str
@@ -148,8 +146,7 @@ def outcome(record: Record, output: object) -> object:
     return SimpleNamespace(output=shown(output), **fields)
 
 
-@dataclass(frozen=True, slots=True)
-class Scenery:
+class Scenery(Struct, frozen=True):
     """What every template of one run sees alike."""
 
     input: Input

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from time import time
 from typing import Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from .asking import Ask, Spent
 from .attempt import pause, retry_of, told
@@ -30,8 +32,7 @@ NO_MODEL = ModelSpec(id="none")
 NOTHING = Result(None)
 
 
-@dataclass(slots=True)
-class Visitor:
+class Visitor(Struct):
     """Visits the nodes of one run: implements `engine.scheduler.Work`.
 
     `sight` is what the nodes see, `earlier` the records of an earlier try of the run, with those of

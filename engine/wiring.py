@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from .errors import DefinitionError, Path, Problem, closest, listed
 from .kinds import Broken
@@ -17,8 +19,7 @@ RESERVED = frozenset(
 """The names that every template may read; no node may be called so (nor `builtin`)."""
 
 
-@dataclass(slots=True)
-class Wiring:
+class Wiring(Struct):
     """The edges of a graph, what its templates read, and what does not hold on the way.
 
     `unguarded` are reads of other nodes, `(reader, source, place)`, that need the source to run.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated, cast
 
+from msgspec.structs import replace
 from pydantic import Field, PlainValidator
 
 from engine import JSON, DefinitionError, Graph, Model, Node, Problem

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, ClassVar, Self, cast
 
+from msgspec.structs import replace
 from pydantic import Field, PrivateAttr, model_validator
 
 from engine import JSON, Context, DefinitionError, Graph, Node, Problem, Result

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import cast
 
-from pydantic_core import to_jsonable_python
-
 from ..errors import Problem
+from ..jsonable import jsonable
 from ..messages import JSON, Message
 from ..plan import Edge
 from ..rendering import RenderedNode, RenderedPrompt, Rendering
@@ -18,14 +17,14 @@ from ..sessions import Metrics
 def run_as_json(run: Run) -> dict[str, JSON]:
     """A run as `run --json` and `runs resume --json` print it."""
     nodes: dict[str, JSON] = {node_id: _short(record) for node_id, record in run.records.items()}
-    return {**_facts(run), "nodes": nodes, "usage": _plain(run.usage), "duration": run.duration}
+    return {**_facts(run), "nodes": nodes, "usage": jsonable(run.usage), "duration": run.duration}
 
 
 def records_as_json(run: Run, node_ids: Collection[str], *, prompts: bool) -> dict[str, JSON]:
     """A run with all that is known of its nodes; with `prompts` also the messages sent."""
     nodes: dict[str, JSON] = {}
     for node_id in node_ids:
-        record = cast("dict[str, JSON]", _plain(run.records[node_id]))
+        record = cast("dict[str, JSON]", jsonable(run.records[node_id]))
         if not prompts:
             for exchange in cast("list[dict[str, JSON]]", record["exchanges"]):
                 del exchange["messages"]
@@ -37,7 +36,7 @@ def records_as_json(run: Run, node_ids: Collection[str], *, prompts: bool) -> di
         "number": run.turn.number,
         "forked_from": run.turn.forked_from,
         "nodes": nodes,
-        "usage": _plain(run.usage),
+        "usage": jsonable(run.usage),
         "duration": run.duration,
         "started": run.turn.started,
         "ended": run.turn.ended,
@@ -46,7 +45,7 @@ def records_as_json(run: Run, node_ids: Collection[str], *, prompts: bool) -> di
 
 def turn_as_json(key: SessionKey, turn: Turn) -> dict[str, JSON]:
     """A turn with every field that it has, and the session that it belongs to."""
-    turn_facts = cast("dict[str, JSON]", _plain(turn))
+    turn_facts = cast("dict[str, JSON]", jsonable(turn))
     return {"session_id": key.session_id, "user_id": key.user_id, **turn_facts}
 
 
@@ -67,15 +66,15 @@ def head_as_json(head: Head) -> dict[str, JSON]:
     """Where a session stands."""
     return {
         "name": head.name,
-        "state": _plain(head.state),
-        "node_states": _plain(head.node_states),
-        "summary": _plain(head.summary),
+        "state": jsonable(head.state),
+        "node_states": jsonable(head.node_states),
+        "summary": jsonable(head.summary),
     }
 
 
 def metrics_as_json(metrics: Metrics) -> dict[str, JSON]:
     """What a session cost."""
-    return cast("dict[str, JSON]", _plain(metrics))
+    return cast("dict[str, JSON]", jsonable(metrics))
 
 
 def problem_as_json(problem: Problem) -> dict[str, JSON]:
@@ -119,7 +118,7 @@ def rendering_as_json(
             messages = [_message(message) for message in prompt.messages] if prompt else []
             if prompt and came_from:
                 for message, stretches in zip(messages, prompt.came_from, strict=True):
-                    message["came_from"] = _plain(stretches)
+                    message["came_from"] = jsonable(stretches)
             items.append(_prompt(node, prompt, messages))
     return items
 
@@ -131,8 +130,8 @@ def _prompt(
         "node": node.id,
         "template": prompt.template if prompt else None,
         "messages": [*messages],
-        "tools": _plain(prompt.tools) if prompt else [],
-        "response_format": _plain(prompt.response_format) if prompt else None,
+        "tools": jsonable(prompt.tools) if prompt else [],
+        "response_format": jsonable(prompt.response_format) if prompt else None,
         "because": node.because,
     }
 
@@ -162,14 +161,10 @@ def _short(record: Record) -> dict[str, JSON]:
         "choice": _choice(record),
         "attempts": record.attempt,
         "error": record.error,
-        "usage": _plain(record.usage),
+        "usage": jsonable(record.usage),
     }
 
 
 def _choice(record: Record) -> JSON:
     """What a router chose, as templates read it: a label, or with `select: many` a list."""
     return record.output if record.choices is not None else None
-
-
-def _plain(value: object) -> JSON:
-    return cast("JSON", to_jsonable_python(value))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from engine.errors import ModelError
 from engine.messages import NO_USAGE, ToolCall, Usage
@@ -48,15 +49,13 @@ class Piece(Protocol):
     choices: Sequence[PieceChoice]
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(Struct):
     id: str = ""
     name: str = ""
     arguments: str = ""
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(Struct):
     """An answer while its pieces come in."""
 
     model: str

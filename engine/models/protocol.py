@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from ..messages import JSON, NO_USAGE, Message, ToolCall, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One question to a model.
 
     `model` is the id as the graph names it (`openai/gpt-5-mini`, `local`, `echo`). `schema` is a
@@ -31,15 +31,13 @@ class Request:
     idle: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(Struct, frozen=True):
     """A piece of the answer's text, as it arrives."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """The whole answer: all chunks put together, tool calls, and what it cost."""
 
     text: str

@@ -8,9 +8,9 @@ cannot be told is never held against a template.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 
 from jinja2 import nodes
+from msgspec.structs import replace
 
 from ..errors import Problem, closest
 from .judge import Judge, said

@@ -13,6 +13,7 @@ from typing import cast
 from unicodedata import normalize
 
 from jinja2 import Undefined
+from msgspec import Struct
 from pydantic import BaseModel
 
 from .budget import allow, allow_text_of, as_text, joined
@@ -31,7 +32,7 @@ _ALIKE = (
 )
 """Where Unicode keeps other forms of `<`, `/` and the letters: wide, small, circled, bold."""
 _WIDEST_INDENT = 16
-_WHOLE = (Mapping, list, tuple, BaseModel, SimpleNamespace)
+_WHOLE = (Mapping, list, tuple, BaseModel, Struct, SimpleNamespace)
 
 
 def fence(value: object, tag: str) -> str:
@@ -67,7 +68,7 @@ def _forms() -> Mapping[str, str]:
 
 
 def tojson(value: object, indent: int | None = None) -> str:
-    """JSON with sorted keys and readable letters; knows pydantic models and dataclasses."""
+    """JSON with sorted keys and readable letters; knows models, dataclasses and structs."""
     if indent is not None and not 0 <= indent <= _WIDEST_INDENT:
         raise ValueError(f"tojson: indent must be from 0 to {_WIDEST_INDENT}, not {indent}")
     allow_text_of(value)
@@ -89,13 +90,21 @@ def _plain(value: object) -> object:
             plain = value.isoformat()
         case set() | frozenset():
             raise TypeError("tojson: a set has no order; make it a list with | sort")
-        case _ if is_dataclass(value) and not isinstance(value, type):
-            plain = {each.name: getattr(value, each.name) for each in fields(value)}
+        case _ if names := _fields_of(value):
+            plain = {name: getattr(value, name) for name in names}
         case Undefined():
             plain = str(value)
         case _:
             raise TypeError(f"tojson: a {type(value).__name__} cannot be written as JSON")
     return plain
+
+
+def _fields_of(value: object) -> Iterable[str]:
+    if isinstance(value, Struct):
+        return value.__struct_fields__
+    if is_dataclass(value) and not isinstance(value, type):
+        return [each.name for each in fields(value)]
+    return ()
 
 
 def written(value: object) -> str:

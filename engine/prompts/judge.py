@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from types import NoneType
 from typing import TypeAlias
 
 from jinja2 import nodes
+from msgspec.structs import replace
 
 from ..errors import Problem, closest, listed
 from .known import (

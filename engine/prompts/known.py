@@ -7,18 +7,18 @@ told is `ANYTHING`, and nothing is ever said against that.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass, replace
 from types import NoneType
 from typing import TypeAlias
 
+from msgspec import Struct
+from msgspec.structs import replace
 
-@dataclass(frozen=True, slots=True)
-class Anything:
+
+class Anything(Struct, frozen=True):
     """A value of which nothing is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plain:
+class Plain(Struct, frozen=True):
     """A text, number, truth value or None; `kind` is its Python type.
 
     `is_said` is true for the words of a user, as they came in.
@@ -28,15 +28,13 @@ class Plain:
     is_said: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Struct, frozen=True):
     """One of some fixed values."""
 
     words: tuple[object, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(Struct, frozen=True):
     """A list of values that are all alike, `least` of them for certain.
 
     `is_stream` is true for what can be gone through once, and has no text and no length.
@@ -47,22 +45,19 @@ class Items:
     is_stream: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """A tuple: each part has its own kind."""
 
     parts: tuple[Known, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """A mapping with any keys, its values all alike."""
 
     value: Known
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Fields:
+class Fields(Struct, frozen=True, eq=False):
     """A value with named fields; `name` is what people call it.
 
     The fields are asked for when they are needed: a class may have fields of its own kind. Two of
@@ -90,8 +85,7 @@ class Fields:
         return self.find()
 
 
-@dataclass(frozen=True, slots=True)
-class Either:
+class Either(Struct, frozen=True):
     """A value of one kind or another."""
 
     members: tuple[Known, ...]

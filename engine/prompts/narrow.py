@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TypeAlias
 
 from jinja2 import nodes
+from msgspec.structs import replace
 
 from .known import Known, filled, not_none, of_kinds, some
 from .scope import Place

@@ -7,9 +7,9 @@ they stand, macros where they are called. Every branch counts.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Sequence
-from dataclasses import replace
 
 from jinja2 import nodes
+from msgspec.structs import replace
 
 from .guard import tests
 from .reads import ExpressionReader, Read

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from jinja2 import nodes
 from jinja2.visitor import NodeVisitor
+from msgspec import Struct
 
 from .guard import tests
 from .position import position_of
@@ -16,8 +16,7 @@ from .scope import Binding, MacroBinding, ModuleBinding, Place
 from .tree import block_call
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Struct, frozen=True):
     """A name that a template reads from its context.
 
     `path` goes as far as it is written down: `router.output.lang`; methods that are called are no

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
 from jinja2 import nodes
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from .known import Known, either
 from .tree import Family, Parsed, Version
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MacroBinding:
+class MacroBinding(Struct, frozen=True, eq=False):
     """A name that stands for a macro; `place` is where it was defined."""
 
     macro: nodes.Macro
     place: Place
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ModuleBinding:
+class ModuleBinding(Struct, frozen=True, eq=False):
     """A name that stands for an imported template; `scope` has what that set."""
 
     scope: Scope
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ValueBinding:
+class ValueBinding(Struct, frozen=True, eq=False):
     """A name that stands for a value of which something is known."""
 
     known: Known
@@ -54,8 +52,7 @@ class Found(NamedTuple):
     early: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Scope:
+class Scope(Struct, eq=False):
     """The names set in one part of a template, and the scope around it.
 
     A `top` scope is the outermost of a template: what is set there is seen by its blocks. A
@@ -147,8 +144,7 @@ def _either(bindings: Sequence[Binding]) -> Binding:
     return ValueBinding(either(*known)) if len(known) == len(bindings) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a walk through a template stands.
 
     `guards` are the names that a test has found to be there, `filled` the paths that it has found

@@ -8,10 +8,11 @@ neither in another one nor where text is caught (a macro, a `set`, `call` or `fi
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field, replace
 
 from jinja2 import nodes
 from jinja2.visitor import NodeVisitor
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..errors import Problem
 from .position import Lines, Position, position_of
@@ -19,8 +20,7 @@ from .role import is_replay, role_of
 from .tree import Family, Find, Parsed, Reach, Version, block_call, named, start_of
 
 
-@dataclass(frozen=True, slots=True)
-class _Spot:
+class _Spot(Struct, frozen=True):
     """Where the walk stands; `inside` names what catches the text there, None for nothing."""
 
     template: Parsed
@@ -34,8 +34,7 @@ class _Spot:
         return replace(self, inside=inside)
 
 
-@dataclass(slots=True)
-class Shape:
+class Shape(Struct):
     """What a walk has found: whether a role tag is reached, and text outside of all."""
 
     speaks: bool = False

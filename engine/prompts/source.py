@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from msgspec import Struct
 
 from ..errors import Problem, closest
 from .position import with_lf
@@ -15,8 +16,7 @@ _BUILTIN_PREFIX = "builtin/"
 _SUFFIX = ".jinja"
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """The text of one template, with LF line ends; `file` is None for an inline template."""
 
     name: str

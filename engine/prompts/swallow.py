@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from jinja2.lexer import Lexer
+from msgspec.structs import replace
 
 from ..errors import Problem
 from .position import START, Position, position_of

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from jinja2 import nodes
+from msgspec import Struct
 
 from ..errors import Problem
 from .position import START, Lines, Position, position_of
 from .source import Source
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Parsed:
+class Parsed(Struct, frozen=True, eq=False):
     """A template that was read: its tree, or the problem that keeps it from having one."""
 
     source: Source
@@ -113,8 +112,7 @@ class Reach:
         return self._known[template.name]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Version:
+class Version(Struct, frozen=True, eq=False):
     """A block as one template of a family writes it."""
 
     template: Parsed

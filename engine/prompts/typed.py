@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import is_dataclass
 from functools import cache, reduce
 from types import NoneType, UnionType
 from typing import (
@@ -20,6 +20,8 @@ from typing import (
     is_typeddict,
 )
 
+from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import BaseModel, PydanticUserError, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import DataclassField, ModelField, TypedDictField
@@ -138,7 +140,7 @@ def _of_record(declared: type[object]) -> Known:
     is_open = False
     if issubclass(declared, BaseModel):
         is_open = declared.model_config.get("extra") == "allow"
-    elif not is_dataclass(declared) and not is_typeddict(declared):
+    elif not (is_dataclass(declared) or is_typeddict(declared) or issubclass(declared, Struct)):
         return ANYTHING
     source = cast("Hashable", declared)
     return Fields(declared.__name__, source, lambda: _fields_of(source), is_open)
@@ -168,6 +170,8 @@ def _fields_of(source: Hashable) -> Mapping[str, Known]:
 def _names_of(declared: type[object], hints: Mapping[str, object]) -> Iterable[str]:
     if issubclass(declared, BaseModel):
         return (*declared.model_fields, *declared.model_computed_fields)
+    if issubclass(declared, Struct):
+        return declared.__struct_fields__
     own = cast("Mapping[str, object]", getattr(declared, "__dataclass_fields__", hints))
     return (*own,)
 
@@ -190,8 +194,7 @@ class _AsKept(GenerateJsonSchema):
         return bool(field.get("required", total)) if is_key else True
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
+class _Source(Struct, frozen=True):
     """A part of a schema: two are the same if they are the very same mapping."""
 
     part: Schema
@@ -203,8 +206,7 @@ class _Source:
         return id(self.part)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(Struct, frozen=True):
     """Reads one JSON Schema; `root` is where its references lead to.
 
     Where `is_open`, an object that does not say so may have further fields.

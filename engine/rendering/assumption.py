@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import TypeAlias, cast
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..context import Context, Result
 from ..errors import InputError, closest, listed
@@ -18,8 +20,7 @@ from ..placeholder import filled, quoted
 JSONs: TypeAlias = Mapping[str, object]
 
 
-@dataclass(slots=True)
-class Assumptions:
+class Assumptions(Struct):
     """Plays the nodes of a dry run: implements `engine.models.Model` and `Cast.play`.
 
     `labels` are the labels that routers take, `values` what other nodes give, both by node id. A

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, cast
+
+from msgspec import Struct
 
 from ..errors import InputError, closest
 from ..messages import JSON, Message
@@ -26,8 +27,7 @@ class Exchanged(NamedTuple):
     answer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(Struct, frozen=True):
     """A session before the turn that is rendered; raises `InputError` if it does not hold.
 
     The turns of `history` are the newest; those before them, if `turns` says that there were more,

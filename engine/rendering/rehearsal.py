@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..casting import Cast, cast_of
 from ..doors import result_of
@@ -30,8 +32,7 @@ MOMENT = 946_684_800.0
 OUTCOMES = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(Struct, frozen=True):
     """What a dry run is given beside the graph.
 
     With `is_full` what stands in for an answer has every optional field; without, only what must

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from ..messages import JSON, Message
 from ..models import Request
 from ..prompts import Rendered, Stretch
@@ -52,8 +54,7 @@ class RenderedPrompt:
         return "\n".join(one.content for one in self.messages if one.role == "system")
 
 
-@dataclass(frozen=True, slots=True)
-class RenderedNode:
+class RenderedNode(Struct, frozen=True):
     """What one node would send. A node that asks no model has no `prompts`.
 
     `because` says why the node would be skipped, None if it runs. `output` is what the nodes after

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import GenericAlias
 from typing import Any, Literal, TypeAlias, TypedDict, cast
+
+from msgspec import Struct
 
 from ..errors import Path, closest
 from ..messages import JSON
@@ -22,8 +23,7 @@ _typed_dict = cast("Callable[[str, Mapping[str, object]], type]", TypedDict)
 _literal = cast("Any", Literal)  # Any: its words are known only at run time
 
 
-@dataclass(frozen=True, slots=True)
-class Simple:
+class Simple(Struct, frozen=True):
     """Text, a number, or true and false."""
 
     name: str
@@ -50,8 +50,7 @@ class Simple:
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Struct, frozen=True):
     """One of these words."""
 
     words: tuple[str, ...]
@@ -75,8 +74,7 @@ class Words:
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class ListOf:
+class ListOf(Struct, frozen=True):
     """Any number of values that all fit `item`."""
 
     item: Inline
@@ -99,8 +97,7 @@ class ListOf:
         return [self.item.fit(item, (*place, at), faults) for at, item in enumerate(value)]
 
 
-@dataclass(frozen=True, slots=True)
-class Optional:
+class Optional(Struct, frozen=True):
     """A value that fits `value`, or null."""
 
     value: Simple | Words | ListOf
@@ -120,8 +117,7 @@ class Optional:
         return None if value is None else self.value.fit(value, place, faults)
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(Struct, frozen=True):
     """A mapping with exactly these keys; the optional ones may be left out."""
 
     name: str
@@ -165,8 +161,7 @@ class Fields:
 Inline: TypeAlias = Simple | Words | ListOf | Optional | Fields
 
 
-@dataclass(frozen=True, slots=True)
-class InlineRule:
+class InlineRule(Struct, frozen=True):
     """A shape written into the graph, as a rule."""
 
     root: Inline
@@ -196,8 +191,7 @@ class InlineRule:
         return isinstance(root, Words) or root == Simple("str")
 
 
-@dataclass(frozen=True, slots=True)
-class _Sort:
+class _Sort(Struct, frozen=True):
     type: type
     in_schema: str
     said: str

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from msgspec import Struct
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from ..errors import DefinitionError, Problem
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 _CODE = "G032"
 
 
-@dataclass(frozen=True, slots=True)
-class PythonRule:
+class PythonRule(Struct, frozen=True):
     """A Python type, as a rule."""
 
     schema: Mapping[str, JSON]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import cast
+
+from msgspec import Struct, field
 
 from ..errors import DefinitionError, Path, Problem, closest
 from .inline import SIMPLE, Fields, Inline, InlineRule, ListOf, Optional, Simple, Words
@@ -29,8 +30,7 @@ def read_inline(declared: object, name: str) -> InlineRule:
     return InlineRule(root)
 
 
-@dataclass(slots=True)
-class _Reading:
+class _Reading(Struct):
     """What does not hold is noted and None is given back, so that the rest is read too."""
 
     problems: list[Problem] = field(default_factory=list[Problem])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import DefinitionError, Path, Problem, closest
 from ..messages import JSON
@@ -19,8 +21,7 @@ _CODE = "G033"
 _LONGEST = 200  # characters of a fault: jsonschema repeats the whole value in it
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaRule:
+class SchemaRule(Struct, frozen=True):
     """A JSON Schema, as a rule."""
 
     schema: Mapping[str, JSON]

@@ -6,8 +6,10 @@ What has its default value is left out, and so is a usage that is the sum of the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields, replace
 from typing import cast
+
+from msgspec import NODEFAULT
+from msgspec.structs import replace
 
 from ..messages import JSON, NO_USAGE, Usage
 from ..session import Exchange, Record, Summary, Turn
@@ -116,6 +118,6 @@ def _sum(exchanges: Iterable[Exchange]) -> Usage:
     return sum((exchange.usage for exchange in exchanges), start=NO_USAGE)
 
 
-_TURN = (*defaults(fields(Turn), drop=("usage", "status")), ("status", MISSING))
-_RECORD = defaults(fields(Record), drop=("usage", "exchanges", "quotes"))
-_SUMMARY = defaults(fields(Summary))
+_TURN = (*defaults(Turn, drop=("usage", "status")), ("status", NODEFAULT))
+_RECORD = defaults(Record, drop=("usage", "exchanges", "quotes"))
+_SUMMARY = defaults(Summary)

@@ -10,7 +10,8 @@ messages that are new. Replayed tool calls are kept in full, with the run that t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import MISSING, fields
+
+from msgspec import NODEFAULT
 
 from ..messages import JSON, NO_USAGE, Message, Role, ToolCall, Usage
 from ..session import Exchange
@@ -168,11 +169,11 @@ def _emptied(message: Document) -> Document:
     return emptied
 
 
-_EXCHANGE = defaults(fields(Exchange), drop=("usage", "messages", "tool_calls", "tool_results"))
-USAGE = defaults(fields(Usage))
+_EXCHANGE = defaults(Exchange, drop=("usage", "messages", "tool_calls", "tool_results"))
+USAGE = defaults(Usage)
 _MESSAGE: Defaults = tuple(
-    (name, MISSING if column.is_required() else column.default)
+    (name, NODEFAULT if column.is_required() else column.default)
     for name, column in Message.model_fields.items()
     if name != "tool_calls"
 )
-_TOOL_CALL: Defaults = tuple((name, MISSING) for name in ToolCall.model_fields)
+_TOOL_CALL: Defaults = tuple((name, NODEFAULT) for name in ToolCall.model_fields)

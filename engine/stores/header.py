@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from ..errors import DamagedStore, UnknownVersion
 from .compact_json import dump, parse_document
@@ -15,8 +16,7 @@ _NAME = "teamgraph-journal"
 Upgrade: TypeAlias = Callable[[Operation], Operation]
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(Struct, frozen=True):
     """The version of the journals that are written, and the way to it from older ones.
 
     `upgrades[n]` makes of a document of version n that of version n + 1.
@@ -44,8 +44,7 @@ class Format:
 FORMAT = Format()
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(Struct, frozen=True):
     """What a journal says of itself.
 
     `born` is another mark each time a session is made, also under the same ids. `next_numbers`

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from itertools import count
 from threading import Lock
 from typing import Generic, TypeAlias, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import Conflict, InputError, SessionBusy
 from ..session import SessionKey
@@ -74,8 +76,7 @@ class TurnQueue:
         self.give(key)
 
 
-@dataclass(frozen=True, slots=True)
-class Grant(Generic[Place]):
+class Grant(Struct, Generic[Place], frozen=True):
     """What the store notes about a lease: where its session lies, and whether it has the turn."""
 
     lease: Lease

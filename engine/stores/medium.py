@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 from .disk import DISK, Disk
 from .header import FORMAT, Format
@@ -11,8 +12,7 @@ from .header import FORMAT, Format
 Sync: TypeAlias = Literal["always", "turn", "never"]
 
 
-@dataclass(frozen=True, slots=True)
-class Medium:
+class Medium(Struct, frozen=True):
     """The same for all journals of a store."""
 
     disk: Disk = DISK

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import count
 from threading import RLock
+
+from msgspec.structs import replace
 
 from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 from .lease import Leases, TurnQueue, already_done, check_key, check_user, gone, under_way

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TypeAlias, cast
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..messages import JSON
 from ..quotes import said
@@ -27,8 +29,7 @@ Stored: TypeAlias = "Record | bytes"
 """A record, as its document if it quotes other runs."""
 
 
-@dataclass(slots=True)
-class MemorySession:
+class MemorySession(Struct):
     """What a session holds; `done` are the run ids of the done turns in their order.
 
     `covers` are the keys of `summaries`, sorted. `deleted` counts the runs that were deleted.
@@ -178,8 +179,7 @@ class MemorySession:
                 self.records[other][attempt] = changed
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryReferences:
+class MemoryReferences(Struct, frozen=True):
     """The references of one session's documents: implements `quoting.References`.
 
     A run of the same session is known by its id, one of another session by the ids of both.

@@ -10,8 +10,10 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import DamagedStore
 from ..session import SessionKey
@@ -28,8 +30,7 @@ from .survey import Finding, bytes_of
 from .torn import TornTail
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(Struct, frozen=True):
     """What salvaging a journal loses: lines that cannot be read, and records that need them."""
 
     lines: int
@@ -37,8 +38,7 @@ class Loss:
     records: int
 
 
-@dataclass(frozen=True, slots=True)
-class Salvage:
+class Salvage(Struct, frozen=True):
     """A journal that is damaged in the middle, and what of it can be kept."""
 
     path: Path

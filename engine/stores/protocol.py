@@ -7,16 +7,16 @@ records are put as nodes finish, then it is finished; only that last step moves 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias
+
+from msgspec import Struct
 
 from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 
 Policy: TypeAlias = Literal["serialize", "reject", "fork"]
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """The right to write one run of one session, and the session as it stood when it was given.
 
     `token` tells it from every other lease that the store has given.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from ..messages import JSON
 from ..session import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn

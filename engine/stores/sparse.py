@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import MISSING, Field
-from typing import Any, TypeAlias, TypeVar, cast
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
 
+from msgspec import Struct
+from msgspec.structs import FieldInfo, fields
 from pydantic import ValidationError
 
 from ..errors import DamagedStore
@@ -24,9 +25,11 @@ def sparse(value: object, defaults: Defaults) -> Document:
     }
 
 
-def defaults(columns: Iterable[Field[Any]], *, drop: tuple[str, ...] = ()) -> Defaults:
-    """The fields of a dataclass with their defaults, without those in `drop`."""
-    return tuple((column.name, _default(column)) for column in columns if column.name not in drop)
+def defaults(kind: type[Struct], *, drop: tuple[str, ...] = ()) -> Defaults:
+    """The fields of a struct with their defaults, without those in `drop`."""
+    return tuple(
+        (column.name, _default(column)) for column in fields(kind) if column.name not in drop
+    )
 
 
 def build(kind: Callable[..., Made], document: Document) -> Made:
@@ -40,7 +43,6 @@ def build(kind: Callable[..., Made], document: Document) -> Made:
         ) from error
 
 
-def _default(column: Field[Any]) -> object:
-    if column.default_factory is not MISSING:
-        return cast("object", column.default_factory())
-    return cast("object", column.default)
+def _default(column: FieldInfo) -> object:
+    made: object = column.default_factory
+    return made() if callable(made) else column.default

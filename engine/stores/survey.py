@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
+
+from msgspec import Struct
 
 from ..errors import DamagedStore, InputError, UnknownVersion
 from ..session import SessionKey
@@ -28,8 +29,7 @@ Code: TypeAlias = Literal["damaged", "version", "misplaced", "torn", "stale", "a
 _WRITER = re.compile(r"\.(\d+)-\d+\.tmp\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """Something in a store that is not as it should be.
 
     `damaged`, `version` and `misplaced` journals are not opened; a `torn` tail and a `stale` file
@@ -50,8 +50,7 @@ class Finding:
         return "warning" if self.code in ("torn", "stale") else "error"
 
 
-@dataclass(frozen=True, slots=True)
-class Journal:
+class Journal(Struct, frozen=True):
     """What one session's file holds. `live` are the bytes that still count; `key` may be lost."""
 
     path: Path

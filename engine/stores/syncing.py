@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, current_thread
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from .journal_file import JournalFile
 
@@ -17,8 +18,7 @@ Waiter: TypeAlias = "asyncio.Future[None]"
 _THREADS = 4  # of what some of them ask for at once, the file system makes one
 
 
-@dataclass(slots=True)
-class _Crew:
+class _Crew(Struct):
     """Some threads, and the journals that wait for them; `busy` counts those, done or not yet."""
 
     work: SimpleQueue[JournalFile | None] = field(default_factory=SimpleQueue["JournalFile | None"])

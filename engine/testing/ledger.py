@@ -6,9 +6,10 @@ Under pytest-xdist each worker keeps one, and the first process puts them togeth
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
+
+from msgspec import Struct, field
 
 from ..errors import InputError
 from .snapshot import difference
@@ -21,8 +22,7 @@ class Mismatch(AssertionError):
     """A prompt is not what its snapshot or its case says; the text is all there is to read."""
 
 
-@dataclass(slots=True)
-class Ledger:
+class Ledger(Struct):
     """What becomes of the snapshots of a test run.
 
     `root` is the folder that files are shown relative to. `named` are the files that cases name,

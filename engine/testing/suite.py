@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .. import yaml_file
 from ..errors import DefinitionError, InputError, Problem, RunError
@@ -34,8 +36,7 @@ from .snapshot import slug
 SUFFIX = ".prompts.yaml"
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Struct, frozen=True):
     """One case: what is rendered, what must be true of it, and the file of its snapshot."""
 
     name: str
@@ -61,8 +62,7 @@ class Case:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Suite:
+class Suite(Struct, frozen=True):
     """The cases of one file; they share the graph, which is loaded once."""
 
     file: Path
@@ -89,8 +89,7 @@ def folder_of(file: Path) -> Path:
     return file.parent / FOLDER / file.name.removesuffix(SUFFIX).removesuffix(".py")
 
 
-@dataclass(slots=True)
-class _Reading:
+class _Reading(Struct):
     file: Path
     document: Document
 

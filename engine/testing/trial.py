@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from ..errors import TeamgraphError
 from .ledger import Ledger, Mismatch
@@ -46,8 +47,7 @@ def hold(case: Case, ledger: Ledger) -> None:
         raise Mismatch("\n".join(wrong))
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(Struct, frozen=True):
     """What became of the snapshots of case files; `wrong` is what did not hold, case by case."""
 
     ledger: Ledger

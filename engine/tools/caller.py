@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import AnswerError, closest, listed
 from ..events import Teller, ToolAnswered, ToolCalled
@@ -14,8 +16,7 @@ from .tool import BadArguments
 from .toolbox import Toolbox
 
 
-@dataclass(slots=True)
-class Caller:
+class Caller(Struct):
     """The tool calls of one attempt of one node.
 
     `context` is what the tools see, but for the key of each call; `state` is the one in it.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import cast
+
+from msgspec import Struct
 
 from ..messages import JSON
 from ..past import Past
@@ -55,8 +56,7 @@ class SessionState(MutableMapping[str, JSON]):
         return {**inside, **self._set}
 
 
-@dataclass(frozen=True, slots=True)
-class ToolContext:
+class ToolContext(Struct, frozen=True):
     """Who asks, and in which run; the engine fills it in and the model never sees it.
 
     In a graph inside a node, `node_id` is the path that leads there, `node/inner_node`.

@@ -13,9 +13,10 @@ from typing import Any, Self, cast, get_args, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError
 
 from ..errors import DefinitionError, Problem
+from ..jsonable import jsonable
 from ..messages import JSON
 from .context import ToolContext
 from .docstring import read_docstring
@@ -191,7 +192,7 @@ def _as_text(value: object) -> str:
     if isinstance(value, str):
         return value
     try:
-        return json.dumps(to_jsonable_python(value), ensure_ascii=False, allow_nan=False)
+        return json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False)
     except (PydanticSerializationError, ValueError) as error:
         raise TypeError(
             f"it gave back a {type(value).__name__} that cannot be told as JSON"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Annotated, Self, TypeAlias, cast
 
+from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import AfterValidator, BeforeValidator
 
 from ..errors import DefinitionError, InputError, Problem, closest, listed
@@ -32,8 +33,7 @@ Tools: TypeAlias = Annotated[
 """A field of tools: functions, or texts `package.module:function` and names of session tools."""
 
 
-@dataclass(frozen=True, slots=True)
-class Toolbox:
+class Toolbox(Struct, frozen=True):
     """The tools that the model of a node may call, by name.
 
     `rounds` is how many of its replies may ask for tools. `missing` are functions that are named

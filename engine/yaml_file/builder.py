@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import NoReturn, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import DefinitionError, Path, Problem
 from .document import Mark, Place
@@ -41,8 +43,7 @@ _TAGS: dict[type, tuple[str, ...]] = {
 Tree: TypeAlias = "bool | int | float | str | list[Tree] | dict[str, Tree] | None"
 
 
-@dataclass(slots=True)
-class Node:
+class Node(Struct):
     """A finished value: `weight` in nodes with all below it, `height` in collections."""
 
     value: Tree
@@ -51,8 +52,7 @@ class Node:
     height: int = 0
 
 
-@dataclass(slots=True)
-class _Open:
+class _Open(Struct):
     """A collection that is being read. `key` waits for its value; `name` leads here."""
 
     node: Node

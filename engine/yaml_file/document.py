@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from ..errors import Path
 from ..messages import JSON
@@ -18,16 +19,14 @@ from .span import offset_inside
 BREAK = re.compile(r"\r\n|\r|\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A line and a column of a file, both from 1; columns count code points."""
 
     line: int
     column: int
 
 
-@dataclass(slots=True)
-class Mark:
+class Mark(Struct):
     """Where one value stands in the text, as offsets.
 
     `key` is its key (in a list, the item itself), `at` the first character of the value, `start`

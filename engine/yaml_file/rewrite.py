@@ -11,8 +11,9 @@ import re
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path as FilePath
+
+from msgspec import Struct
 
 from ..errors import DefinitionError, Problem
 from ..messages import JSON
@@ -57,8 +58,7 @@ def rewritten(old: Document, data: Mapping[str, JSON], *, default: str) -> str:
     return default
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(Struct):
     """The lines of one key: comments above it, itself from `first` to `last`, comments below."""
 
     lead: list[str]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Coroutine, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 from zlib import crc32
+
+from msgspec.structs import replace
 
 from engine.errors import DamagedStore
 from engine.session import Change, Record, Turn

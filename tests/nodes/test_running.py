@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from engine import (
     AnswerError,
@@ -645,7 +645,7 @@ def test_what_cannot_be_kept_fails_the_node_and_names_it(result: Any) -> None:
 def test_a_function_is_found_when_the_graph_is_loaded_or_not_at_all() -> None:
     node = Python(call="tests.teams:alone")
     assert node.inputs() == {}
-    context = Context(**dict.fromkeys(Context.__dataclass_fields__) | {"node_id": "n"})  # type: ignore[arg-type]  nothing else is looked at
+    context = Context(**dict.fromkeys(Context.__struct_fields__) | {"node_id": "n"})  # type: ignore[arg-type]  nothing else is looked at
     with pytest.raises(InputError, match="was not found at load"):
         wait_for(node.run(context))
 
@@ -707,7 +707,7 @@ def test_a_model_that_counts_nothing_was_asked_nevertheless() -> None:
 def test_a_record_of_an_older_window_without_numbers_is_an_empty_history() -> None:
     graph = chat(runs=1)
     loader = graph.nodes["history"]
-    blank = Context(**dict.fromkeys(Context.__dataclass_fields__))  # type: ignore[arg-type]  the past is not asked
+    blank = Context(**dict.fromkeys(Context.__struct_fields__))  # type: ignore[arg-type]  the past is not asked
     history = wait_for(loader.recall(blank, "instead"))
     assert history == wait_for(loader.recall(blank, {}))
     assert Summarizer().summarized("text", {"topics": []}) is None

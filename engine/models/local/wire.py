@@ -10,8 +10,9 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import cast
+
+from msgspec import Struct
 
 from engine.errors import ModelError
 from engine.messages import JSON
@@ -21,8 +22,7 @@ _OK = 200
 _SERVER_ERROR = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """Where the server listens, and the key that it wants to see."""
 
     port: int

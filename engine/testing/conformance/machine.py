@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import TypeVar
 
 import pytest
@@ -20,6 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec import Struct
 
 from ...errors import Conflict, InputError, SessionBusy
 from ...session import Change, Record, RunStatus, SessionKey, Summary, Turn
@@ -40,8 +40,7 @@ NODES = st.sampled_from(["a", "b"])
 WHICH = st.integers(0, 5)
 
 
-@dataclass(eq=False, slots=True)
-class Held:
+class Held(Struct, eq=False):
     """A lease, and the opener that gave it."""
 
     store: Store

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ...messages import JSON, Message
 from ...session import Change, Head, Record, RunStatus, SessionKey, Summary, Turn
@@ -12,8 +14,7 @@ from ...stores import Lease
 DELETED = "(deleted)"
 
 
-@dataclass(slots=True)
-class ModelSession:
+class ModelSession(Struct):
     """A session: its runs in the order in which they were begun, and what they left.
 
     `is_settled` is false after records were put: whether that counts as activity in a list of

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from ...session import Change, Head, RunStatus, SessionKey, Summary, Turn
 from .contract import KEY, Contract, Stores, done, looped, tell

@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
+from msgspec.structs import replace
 
 import engine.testing
 from engine.errors import Conflict, InputError
