@@ -19,13 +19,10 @@ class Kept(Struct, frozen=True, eq=False):
     beside: ClassVar[frozenset[str]] = frozenset()
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and all(
-            getattr(self, name) == getattr(other, name)
-            for name in self.__struct_fields__
-            if name not in self.beside
-        )
+        return isinstance(other, type(self)) and self._compared() == other._compared()
 
-    __hash__ = None  # type: ignore[assignment]  # most hold mappings
+    def __hash__(self) -> int:
+        return hash(self._compared())
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -39,3 +36,8 @@ class Kept(Struct, frozen=True, eq=False):
         columns = {column.name: schema(column) for column in fields(source)}
         mapping = core_schema.typed_dict_schema(columns, extra_behavior="forbid")
         return core_schema.no_info_after_validator_function(lambda found: source(**found), mapping)
+
+    def _compared(self) -> tuple[object, ...]:
+        return tuple(
+            getattr(self, name) for name in self.__struct_fields__ if name not in self.beside
+        )

@@ -63,8 +63,9 @@ def test_an_output_reads_as_text(value: object, text: str) -> None:
 
 def test_what_a_node_gave_reads_the_same_by_id_and_upstream() -> None:
     nodes = {"one": Python(call=lambda: {"items": [{"keys": 1}], "name": "n"})}
-    assert rendered("{{ one.output['items'][0]['keys'] }}", nodes) == "1"
-    assert rendered("{{ upstream[0].output.items[0].keys }}", nodes) == "1"
+    every = "{% for each in #.items %}{{ each.keys }}{% endfor %}"
+    assert rendered(every.replace("#.items", "one.output['items']"), nodes) == "1"
+    assert rendered(every.replace("#", "upstream[0].output"), nodes) == "1"
     assert rendered("{{ upstream[0].output }}", nodes) == ('{"items": [{"keys": 1}], "name": "n"}')
 
 
