@@ -8,6 +8,9 @@ from msgspec import Struct
 
 from .session import Record
 
+READERS = frozenset(("read_chat_history", "read_tool_call_history", "search_sessions"))
+"""The tools whose results are what was said before, and nothing else."""
+
 
 class Called(Struct, frozen=True):
     """A tool call of an earlier run: what the model wanted, and what it was given back.

@@ -83,7 +83,7 @@ class Names:
         """What a condition of a node may read."""
         node = self._nodes[node_id]
         known = _node(node, self._brought("node in `reads`", node.reads))
-        upstream = self._brought("node in `needs`", node.needs)
+        upstream = self._brought("node in `needs`", node.needs, least=self._sure(node_id))
         return {**self._shared, "node": known, "upstream": upstream}
 
     def of_template(self, node_id: str) -> dict[str, Known]:
@@ -115,7 +115,17 @@ class Names:
             either(declared, of_value(instead.value)) if isinstance(instead, Instead) else declared
         )
 
-    def _brought(self, name: str, sources: Iterable[str]) -> Known:
+    def _sure(self, node_id: str) -> int:
+        """How many of the nodes that it needs have run whenever it runs."""
+        node = self._nodes[node_id]
+        if node.join == "all":
+            return len(node.needs)
+        routed = any(
+            node_id in ids for each in self._nodes.values() for ids in each.branches().values()
+        )
+        return 1 if node.join == "any" and node.needs and not routed else 0
+
+    def _brought(self, name: str, sources: Iterable[str], least: int = 0) -> Known:
         """A list of what other nodes gave; `kind` tells their outputs apart."""
         parts = {"id": TEXT, "kind": TEXT, "role": TEXT}
         known = {source: self._nodes[source] for source in sources if source in self._nodes}
@@ -123,7 +133,7 @@ class Names:
             record(name, {**parts, "output": self._outputs[source]}, kind=node.kind)
             for source, node in known.items()
         ]
-        return Items(either(*(found or [record(name, {**parts, "output": ANYTHING})])))
+        return Items(either(*(found or [record(name, {**parts, "output": ANYTHING})])), least=least)
 
 
 def contracts(

@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
 
-from .called import called
+from .called import READERS, called
 from .messages import JSON, Quote
 from .session import Change, Head, Record, Run, StateKey, Summary, Turn
 
-INPUT, ANSWER, SUMMARY = "input", "answer", "summary"
+INPUT, ANSWER, SUMMARY, RESULT = "input", "answer", "summary", "/result"
 
 
 def said(turn: Turn, records: Collection[Record] = ()) -> dict[str, str]:
@@ -27,7 +27,8 @@ def said(turn: Turn, records: Collection[Record] = ()) -> dict[str, str]:
             texts[SUMMARY] = _text(record.output)
         for number, call in enumerate(called([record])):
             texts[f"{record.node}/{number}/arguments"] = call.arguments
-            texts[f"{record.node}/{number}/result"] = call.result
+            if call.tool not in READERS:  # what those told stands where it was said
+                texts[f"{record.node}/{number}{RESULT}"] = call.result
     for key, value in Change.of(turn, records).values().items():
         texts |= _kept(key, value)
     return {place: text for place, text in texts.items() if text.strip()}

@@ -5,8 +5,8 @@ What has its default value is left out, and so is a usage that is the sum of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias, cast
 
 from msgspec import NODEFAULT
 from msgspec.structs import replace
@@ -14,9 +14,12 @@ from msgspec.structs import replace
 from ..messages import JSON, NO_USAGE, Usage
 from ..session import Exchange, Record, Summary, Turn
 from .compact_json import Document, dump, parse, parse_document
-from .exchanges import USAGE, Writing, read_exchanges
+from .exchanges import USAGE, Writing, own_results, read_exchanges
 from .quoting import Quoting, Reading, References
 from .sparse import build, defaults, sparse
+
+Decode: TypeAlias = "Callable[[bytes, References], Record]"
+"""What reads the document of a record."""
 
 
 def normal(value: object) -> JSON:
@@ -88,7 +91,26 @@ def encode_record(run: int, record: Record, references: References) -> bytes:
 
 def decode_record(data: bytes, references: References) -> Record:
     """Read a document that `encode_record` wrote, with the words of other runs filled in."""
+    return _record(parse_document(data), references)
+
+
+def decode_own_words(data: bytes, references: References, *, results: bool) -> Record:
+    """The record without what it quotes of other runs, which quote others.
+
+    So it has no messages, and of its tools only the `results` that they made themselves, if any.
+    """
     document = parse_document(data)
+    for exchange in document.get("exchanges", ()):
+        exchange["messages"] = ()
+        made = own_results(exchange) if results else set()
+        for result in exchange.get("tool_results", ()):
+            if result["tool_call_id"] not in made:
+                result["content"] = ""
+    document.pop("quoting_fields", None)
+    return _record(document, references)
+
+
+def _record(document: Document, references: References) -> Record:
     document.pop("run", None)
     reading = Reading(document.pop("quotes", ()), references)
     if document.get("choices") is not None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from msgspec import NODEFAULT
 
+from ..called import READERS
 from ..messages import JSON, NO_USAGE, Message, Role, ToolCall, Usage
 from ..session import Exchange
 from .compact_json import Document
@@ -50,7 +51,11 @@ class Writing:
         document["messages"] = self._messages(messages)
         if exchange.tool_calls:
             document["tool_calls"] = [sparse(call, _TOOL_CALL) for call in exchange.tool_calls]
-            document["tool_results"] = [self._message(each) for each in exchange.tool_results]
+            made = own_results(document)
+            document["tool_results"] = [
+                self._message(each, of_result=each.tool_call_id in made)
+                for each in exchange.tool_results
+            ]
         if exchange.usage != NO_USAGE:
             document["usage"] = sparse(exchange.usage, USAGE)
         return document
@@ -80,14 +85,14 @@ class Writing:
         words = turn.input if message.role == "user" else turn.answer
         return source if words == message.content else None
 
-    def _message(self, message: Message) -> Document:
+    def _message(self, message: Message, *, of_result: bool = False) -> Document:
         if message.model_fields_set == _WORDS:
             return {"role": message.role, "content": self._quoting.content(message.content)}
         document = sparse(message, _MESSAGE)
         if message.tool_calls:
             document["tool_calls"] = [sparse(call, _TOOL_CALL) for call in message.tool_calls]
         if message.origin is None:
-            document["content"] = self._quoting.content(message.content)
+            document["content"] = self._quoting.content(message.content, of_result=of_result)
         elif self._quoting.has_lost(message.origin):
             return _emptied(document)
         return document
@@ -114,6 +119,12 @@ def read_exchanges(
             document["tool_results"] = tuple(_read_message(each, reading) for each in results)
         exchanges.append(build(Exchange, document))
     return tuple(exchanges)
+
+
+def own_results(document: Document) -> set[str]:
+    """The ids of the calls in an exchange's document that tell more than what was said before."""
+    calls = document.get("tool_calls", ())
+    return {call["id"] for call in calls if call["name"] not in READERS}
 
 
 def forget_replayed(document: Document, run_id: str, source: JSON) -> bool:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TypeAlias, cast
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ..messages import JSON
-from ..quotes import said
+from ..quotes import RESULT, said
 from ..session import Change, Head, Record, SessionInfo, SessionKey, StateKey, Summary, Turn
-from .codec import decode_record, encode_record, normal_mapping, normal_record
+from .codec import (
+    Decode,
+    decode_own_words,
+    decode_record,
+    encode_record,
+    normal_mapping,
+    normal_record,
+)
 from .forgetting import (
     Kept,
     StateChange,
@@ -95,14 +103,16 @@ class MemorySession(Struct):
             kept[record.node, record.attempt] = one
         self.records.setdefault(lease.run_id, {}).update(kept)
 
-    def last_records(self, run_id: str, references: References) -> list[Record]:
-        """The last record of each node of a run."""
+    def last_records(
+        self, run_id: str, references: References, decode: Decode = decode_record
+    ) -> list[Record]:
+        """The last record of each node of a run, as far as `decode` reads it."""
         last: dict[str, tuple[int, Stored]] = {}
         for (node, attempt), kept in self.records.get(run_id, {}).items():
             if node not in last or last[node][0] <= attempt:
                 last[node] = (attempt, kept)
         return [
-            decode_record(kept, references) if isinstance(kept, bytes) else kept
+            decode(kept, references) if isinstance(kept, bytes) else kept
             for _, kept in last.values()
         ]
 
@@ -212,7 +222,9 @@ class MemoryReferences(Struct, frozen=True):
         text = text_of_turn(turn, place)
         if text is not None:
             return text
-        return said(turn, self.session.last_records(turn.run_id, self)).get(place)
+        decode = partial(decode_own_words, results=place.endswith(RESULT))
+        records = self.session.last_records(turn.run_id, self, decode)
+        return said(turn, records).get(place)
 
 
 def plain_turn(turn: Turn) -> Turn:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from ..messages import JSON, Quote
-from ..quotes import ANSWER, INPUT
+from ..quotes import ANSWER, INPUT, RESULT
 from ..session import Turn
 from .excerpt import Excerpt, heads, is_cut, joined, split
 
@@ -55,13 +55,19 @@ class Quoting:
         was_read = any(one.run_id == run_id for one in self._quotes if one.session_id is None)
         return was_read and self._references.source(run_id) is None
 
-    def content(self, text: str) -> Content:
-        """The text as it is kept."""
-        if text in self._by_text:
-            return [self._reference(self._by_text[text])]
+    def content(self, text: str, *, of_result: bool = False) -> Content:
+        """The text as it is kept.
+
+        A result `of_result` of a tool that made it itself quotes no other results: a chain of equal
+        ones would have to be followed back to the first.
+        """
+        if (quote := self._by_text.get(text)) and not (of_result and _is_result(quote)):
+            return [self._reference(quote)]
         pieces: list[str | list[JSON]] = [text]
         cut = is_cut(text)
         for quoted in self._longest_first:
+            if of_result and _is_result(self._by_text[quoted]):
+                continue
             beginnings = heads(quoted, cut=cut)
             for beginning in beginnings:
                 if beginning in text:
@@ -123,6 +129,10 @@ class Reading:
         if not parts:
             return text
         return joined(tuple(part if isinstance(part, str) else tuple(part) for part in parts), text)
+
+
+def _is_result(quote: Quote) -> bool:
+    return quote.place.endswith(RESULT)
 
 
 def text_of_turn(turn: Turn, place: str) -> str | None:

@@ -8,12 +8,14 @@ nobody who holds a journal may wait for another one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeAlias, cast
 
 from ..messages import JSON
-from ..quotes import said
+from ..quotes import RESULT, said
 from ..session import Record, Turn
 from .catalogue import Catalogue
+from .codec import Decode, decode_own_words
 from .layout import session_name
 from .quoting import References, text_of_turn
 
@@ -46,14 +48,14 @@ class FileReferences:
         self,
         catalogue: Catalogue,
         turn_of: Callable[[str], Turn],
-        records_of: Callable[[str, References], list[Record]],
+        records_of: Callable[[str, References, Decode], list[Record]],
         elsewhere: Elsewhere,
     ) -> None:
         self._catalogue = catalogue
         self._turn_of = turn_of
         self._records_of = records_of
         self._elsewhere = elsewhere
-        self._said: dict[str, Mapping[str, str]] = {}
+        self._said: dict[tuple[str, bool], Mapping[str, str]] = {}
 
     def source(self, run_id: str, session_id: str | None = None) -> JSON:
         """See `References.source`."""
@@ -75,10 +77,13 @@ class FileReferences:
         if turn is None:
             return None
         text = text_of_turn(turn, place)
-        return self._texts(turn.run_id).get(place) if text is None else text
+        if text is not None:
+            return text
+        return self._texts(turn.run_id, results=place.endswith(RESULT)).get(place)
 
-    def _texts(self, run_id: str) -> Mapping[str, str]:
-        if run_id not in self._said:
-            records = self._records_of(run_id, self)
-            self._said[run_id] = said(self._turn_of(run_id), records)
-        return self._said[run_id]
+    def _texts(self, run_id: str, *, results: bool) -> Mapping[str, str]:
+        if (run_id, results) not in self._said:
+            decode = partial(decode_own_words, results=results)
+            records = self._records_of(run_id, self, decode)
+            self._said[run_id, results] = said(self._turn_of(run_id), records)
+        return self._said[run_id, results]

@@ -213,17 +213,16 @@ class SessionFile:
         forget_torn(self.journal.medium.disk, self.journal.path)
         return place is not None
 
-    def _records(self, run_id: str, references: References) -> list[Record]:
-        """The last record of each node of a run that is there."""
+    def _records(
+        self, run_id: str, references: References, decode: codec.Decode = codec.decode_record
+    ) -> list[Record]:
+        """The last record of each node of a run that is there, as far as `decode` reads it."""
         run = int(self._catalogue.runs[run_id].document)
         last: dict[str, tuple[int, Place]] = {}
         for (node, attempt), record in self._catalogue.records.get(run, {}).items():
             if node not in last or last[node][0] < attempt:
                 last[node] = (attempt, record)
-        return [
-            codec.decode_record(self.journal.text(record.slot), references)
-            for _, record in last.values()
-        ]
+        return [decode(self.journal.text(record.slot), references) for _, record in last.values()]
 
     def _references(self, elsewhere: Elsewhere) -> FileReferences:
         return FileReferences(

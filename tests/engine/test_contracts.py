@@ -380,3 +380,26 @@ def test_outputs_are_read_as_json_keeps_them(template: str, code: str | None, wa
         return
     model = ScriptedModel(lambda request: {} if request.schema else "done")
     assert Runner(graph(), model=model).run("hello").answer == "done"
+
+
+def first_of_upstream(join: str, routes: dict[str, str]) -> Graph:
+    """A node that reads the first of two that it needs; a router may lead to it too."""
+    return Graph(
+        name="g",
+        model="m",
+        output="end",
+        nodes={
+            "router": Router(routes=routes),
+            "one": Member(),
+            "two": Member(),
+            "end": Member(needs=["one", "two"], join=join, prompt="{{ upstream[0].output }}\n"),
+        },
+    )
+
+
+def test_a_node_that_runs_only_after_one_that_it_needs_may_read_the_first_of_them() -> None:
+    two = {"one": "1", "two": "2"}
+    assert first_of_upstream("any", two).warnings == ()
+    for join, routes in (("always", two), ("any", {**two, "end": "neither"})):
+        with pytest.raises(DefinitionError, match=r"upstream\[0\] may be missing here"):
+            first_of_upstream(join, routes)
