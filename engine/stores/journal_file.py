@@ -1,7 +1,7 @@
 """The file under a journal: only ever appended to, checked line by line, shared by processes.
 
-A torn tail, as a killed process leaves it, is cut and kept aside; damage anywhere else is an
-error. Writers hold a lock on the file for as long as one write takes, readers hold none.
+A torn tail, as a killed process or a power cut leaves it, is cut and kept aside; damage anywhere
+else is an error. Writers hold a lock on the file for as long as one write takes, readers hold none.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import RLock
 from uuid import uuid4
@@ -140,10 +140,9 @@ class JournalFile:
         self.index.apply(transaction)
 
     def flush(self, lasting: set[Path] | None = None) -> None:
-        """Make what was committed outlast a power cut, and say so in the file.
+        """Make what was committed outlast a power cut and say so in the file, or take no more.
 
-        If it fails, nothing more is taken. `lasting` are directories, never removed, whose names
-        are known to last.
+        `lasting` are directories, never removed, whose names are known to last.
         """
         file, end = self._opened(), self.index.end
         try:
@@ -171,16 +170,15 @@ class JournalFile:
             self.index.apply(transaction)
 
     def _mark(self, file: OpenFile, synced: int) -> None:
-        """Say up to where a file has reached the disk, unless somebody is at it.
-
-        That is no activity. It need not succeed: what is written next says it as well.
-        """
+        """Say up to where a file has reached the disk; if not now, the next write will."""
+        is_noted = self.medium.sync == "turn"  # afterwards: a turn's end is activity, this is none
+        activity = nullcontext() if is_noted else Activity(self.path, self._disk).unnoted()
         with suppress(StoreError):
             if self.try_exclusive():
                 try:
                     if file is self._file:  # and was it when its end was looked at
                         self.index.synced = max(self.index.synced, synced)
-                        with Activity(self.path, self._disk).unnoted():
+                        with activity:
                             self.commit([MARK])
                 finally:
                     self.end_try()

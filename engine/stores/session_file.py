@@ -36,7 +36,7 @@ class SessionFile:
     def __init__(self, path: Path, key: SessionKey, medium: Medium, *, create: bool) -> None:
         self.key = key
         self.users = 0
-        self._activity = Activity(path, medium.disk)
+        self.activity = Activity(path, medium.disk)
         self._catalogue = Catalogue()
         self.turn = TurnLock(path.with_suffix(".lock"), medium.disk)
         self.journal = JournalFile(
@@ -65,7 +65,7 @@ class SessionFile:
             raise already_done(turn.run_id)
         turn = replace(turn, status="running", number=0)
         self.journal.commit([self._run_operation(turn)])
-        self._activity.note()
+        self.activity.note()
         return self.head()
 
     def put(self, run_id: str, records: Sequence[Record]) -> None:
@@ -91,7 +91,7 @@ class SessionFile:
             self.journal.commit(operations)
 
     def finish(self, run_id: str, turn: Turn, change: Change) -> Turn:
-        """Close a run; raises `Conflict` if it was deleted."""
+        """Close a run; raises `Conflict` if it was deleted. The activity is still to be noted."""
         self._document_of(run_id)
         number = self._last_number() + 1 if turn.status == "done" else 0
         turn = replace(turn, run_id=run_id, number=number)
@@ -99,7 +99,6 @@ class SessionFile:
         if number:
             operations += self._change_operations(change)
         self.journal.commit(operations)
-        self._activity.note()
         return turn
 
     def head(self) -> Head:
@@ -182,7 +181,7 @@ class SessionFile:
 
     def rename(self, name: str | None) -> None:
         """Name the session; that is no activity of it."""
-        with self._activity.unnoted():
+        with self.activity.unnoted():
             self.journal.commit([self._about_operation(name)])
 
     def delete_run(self, run_id: str) -> bool:
@@ -193,7 +192,7 @@ class SessionFile:
         """
         place = self._catalogue.runs.get(run_id)
         if place is not None:
-            with self._activity.unnoted():
+            with self.activity.unnoted():
                 self.journal.commit(self._deletion(run_id, place))
         compact(self.journal)
         forget_torn(self.journal.medium.disk, self.journal.path)
