@@ -16,18 +16,24 @@ class TornTail(UserWarning):
 
 
 def must_be_torn(path: Path, rest: bytes, end: int, expected: int) -> None:
-    """Raise `DamagedStore` if the bytes behind `end` were there as a whole once.
+    """Raise `DamagedStore` if the bytes behind `end` were there as a whole once."""
+    if not can_be_torn(rest, end, expected):
+        raise DamagedStore(
+            f"{path}: damaged at byte {end}; restore the file from a backup, or delete the session"
+        )
+
+
+def can_be_torn(rest: bytes, end: int, expected: int) -> bool:
+    """Whether the bytes behind `end` may never have been there as a whole.
 
     A whole line among them tells, by what it vouches for. A power cut may leave whole lines behind
     others that are missing, but none that was written after those had reached the disk. Where
     nothing was ever synced, only the transaction `expected`, which was begun there, may be torn.
     """
-    for sequence, synced in claims(rest):
-        if sequence != expected if synced is None else synced > end:
-            raise DamagedStore(
-                f"{path}: damaged at byte {end}; "
-                "restore the file from a backup, or delete the session"
-            )
+    return all(
+        sequence == expected if synced is None else synced <= end
+        for sequence, synced in claims(rest)
+    )
 
 
 def keep_aside(disk: Disk, path: Path, rest: bytes) -> None:
