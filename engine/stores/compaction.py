@@ -13,7 +13,7 @@ from . import files
 from .disk import Disk, failure
 from .header import Format
 from .journal_file import JournalFile
-from .line import Operation, Transaction, pack
+from .line import MARK, Operation, Transaction, pack
 from .medium import Medium
 from .open_file import OpenFile
 
@@ -100,12 +100,16 @@ def _compact(journal: JournalFile, form: Format) -> None:
 
 
 def _copy(journal: JournalFile, form: Format, file: int) -> list[Transaction]:
-    """Write what counts, each document a transaction of its own: a bad byte costs no other."""
+    """Write what counts, each document a transaction of its own: a bad byte costs no other.
+
+    All of it is synced before it gets its name, if anything is; so it may vouch for itself.
+    """
     sequence, offset = journal.index.sequence, 0
     transactions: list[Transaction] = []
     for operation in _kept(journal, form):
         sequence += 1
-        data, transaction = pack([operation], sequence, offset)
+        synced = offset if operation is MARK else None
+        data, transaction = pack([operation], sequence, offset, synced)
         files.write_at(journal.medium.disk, file, data, offset)
         transactions.append(transaction)
         offset = transaction.end
@@ -120,3 +124,5 @@ def _kept(journal: JournalFile, form: Format) -> Iterator[Operation]:
         for document, slot in slots.items():
             operation = Operation("p", table, document, slot.key, journal.text(slot))
             yield form.upgraded(operation, journal.medium.form.version)
+    if journal.medium.is_synced:
+        yield MARK

@@ -25,6 +25,7 @@ from .reading import Gone, Outdated
 from .references import Source
 from .search import says
 from .session_file import SessionFile
+from .torn import must_be_torn
 
 Answer = TypeVar("Answer")
 _SHORT = 1 << 18
@@ -215,20 +216,17 @@ class Directory:
     def _owner(self, path: Path) -> SessionKey | None:
         """The session that a journal says it is of, None if nothing was committed to it yet."""
         try:
-            line, is_more = files.first_line(self._disk, path)
+            line = files.first_line(self._disk, path)
+            data = header_data(line)
+            rest = b"" if data else files.read_whole(self._disk, path)
         except FileNotFoundError:  # pragma: no cover - deleted since it was listed
             return None
         except OSError as error:
             raise failure(error, path) from error
-        data = header_data(line)
         if data is not None:
             owner = Header.read(data, path, self._medium.form).owner
             return SessionKey(owner.get("user_id"), owner.get("session_id") or "")
-        if is_more:
-            raise DamagedStore(
-                f"{path}: its first line is damaged; restore the file from a backup, "
-                "or delete the session"
-            )
+        must_be_torn(path, rest, end=0, expected=1)
         return None
 
     def _contains(self, path: Path, needle: bytes) -> bool:

@@ -41,16 +41,16 @@ def read_whole(disk: Disk, path: Path) -> bytes:
         return b"".join(chunks(disk, file))
 
 
-def first_line(disk: Disk, path: Path) -> tuple[bytes, bool]:
-    """The first line of a file, and whether something comes after it."""
+def first_line(disk: Disk, path: Path) -> bytes:
+    """The first line of a file."""
     head = b""
     with opened(disk, path) as file:
         for chunk in chunks(disk, file):
             head += chunk
-            line, end, rest = head.partition(b"\n")
+            line, end, _ = head.partition(b"\n")
             if end:
-                return line + end, bool(rest or disk.read(file, 1, len(head)))
-    return head, False
+                return line + end
+    return head
 
 
 def contains(disk: Disk, path: Path, needle: bytes) -> bool:

@@ -27,6 +27,7 @@ class Watcher(Protocol):
 class Index:
     """Where each document of each table lies; `live` is the number of bytes that still count.
 
+    Up to byte `synced` the file is known to have reached the disk.
     Numbers of documents are given once and never again, also not after a deletion.
     """
 
@@ -35,6 +36,7 @@ class Index:
         self.live = 0
         self.sequence = 0
         self.end = 0
+        self.synced = 0
         self._next: dict[str, int] = {}
         self._watcher = watcher
 
@@ -42,7 +44,7 @@ class Index:
         """Start over."""
         self.tables.clear()
         self._next.clear()
-        self.live = self.sequence = self.end = 0
+        self.live = self.sequence = self.end = self.synced = 0
         if self._watcher is not None:
             self._watcher.forget()
 
@@ -55,7 +57,7 @@ class Index:
                 self._drop(entry.table, entry.document)
             elif entry.verb == "h":
                 self.live += entry.slot.line
-            else:
+            elif entry.verb != "m":
                 for document in list(self.tables.get(entry.table, ())):
                     self._drop(entry.table, document)
                 self.tables.pop(entry.table, None)
@@ -63,6 +65,7 @@ class Index:
                     self.tables[entry.table] = {}
         self.sequence = transaction.sequence
         self.end = transaction.end
+        self.synced = max(self.synced, transaction.synced)
 
     def follows(self, transaction: Transaction) -> bool:
         """Whether a transaction may come next: a header first, then one number after the other."""

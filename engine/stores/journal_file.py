@@ -1,7 +1,7 @@
 """The file under a journal: only ever appended to, checked line by line, shared by processes.
 
-A torn tail, as a killed process leaves it, is cut and kept aside; damage anywhere else is an
-error. Writers hold a lock on the file for as long as one write takes, readers hold none.
+A torn tail, as a killed process or a power cut leaves it, is cut and kept aside; damage anywhere
+else is an error. Writers hold a lock on the file for as long as one write takes, readers hold none.
 """
 
 from __future__ import annotations
@@ -9,20 +9,22 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import RLock
 from uuid import uuid4
 
 from ..errors import StoreError
 from . import files
+from .activity import Activity
 from .disk import failure
 from .header import Header
 from .index import Index, Watcher
-from .line import Operation, Slot, Transaction, pack
+from .lasting import LastingName
+from .line import MARK, Operation, Slot, Transaction, pack
 from .medium import Medium
 from .open_file import OpenFile
-from .reading import Gone, Reader
+from .reading import Reader
 
 
 class JournalFile:
@@ -51,7 +53,7 @@ class JournalFile:
         self._depth = 0
         self._is_tidy = False
         self._has_failed = False
-        self._has_lasting_name = False
+        self._name = LastingName(path, medium.disk)
         self._file: OpenFile | None = None
         try:
             self._open(create=create)
@@ -129,7 +131,8 @@ class JournalFile:
             self._reader.born = uuid4().hex
             operations = [self.header().operation(), *operations]
         end = self.index.end
-        data, transaction = pack(operations, self.index.sequence + 1, end)
+        synced = self.index.synced if self.medium.is_synced else None
+        data, transaction = pack(operations, self.index.sequence + 1, end, synced)
         try:
             files.write_or_nothing(self._disk, file.descriptor, data, end)
         except OSError as error:
@@ -137,24 +140,18 @@ class JournalFile:
         self.index.apply(transaction)
 
     def flush(self, lasting: set[Path] | None = None) -> None:
-        """Make what was committed outlast a power cut; if that fails, nothing more is taken.
+        """Make what was committed outlast a power cut and say so in the file, or take no more.
 
-        So that it is found again, the names of the file and of the directories above it must last
-        as well. `lasting` are directories, never removed, whose names are known to do so.
+        `lasting` are directories, never removed, whose names are known to last.
         """
-        lasting = set() if lasting is None else lasting
+        file, end = self._opened(), self.index.end
         try:
-            self._opened().sync()
-            if not self._has_lasting_name:
-                *near, part = self.path.parents[:2]
-                far = () if part in lasting else self.path.parents[2:4]
-                for directory in (*near, part, *far):
-                    self._disk.sync_directory(directory)
-                lasting.add(part)
+            file.sync()
+            self._name.sync(lasting)
         except OSError as error:
             self._has_failed = True
             raise failure(error, self.path) from error
-        self._has_lasting_name = True
+        self._mark(file, end)
 
     def header(self, version: int | None = None) -> Header:
         """What the journal says of itself, or would say in another version."""
@@ -172,6 +169,20 @@ class JournalFile:
         for transaction in transactions:
             self.index.apply(transaction)
 
+    def _mark(self, file: OpenFile, synced: int) -> None:
+        """Say up to where a file has reached the disk; if not now, the next write will."""
+        is_noted = self.medium.sync == "turn"  # afterwards: a turn's end is activity, this is none
+        activity = nullcontext() if is_noted else Activity(self.path, self._disk).unnoted()
+        with suppress(StoreError):
+            if self.try_exclusive():
+                try:
+                    if file is self._file:  # and was it when its end was looked at
+                        self.index.synced = max(self.index.synced, synced)
+                        with activity:
+                            self.commit([MARK])
+                finally:
+                    self.end_try()
+
     def _reopen(self) -> None:
         try:
             self._open(create=False)
@@ -179,13 +190,7 @@ class JournalFile:
             raise failure(error, self.path) from error
 
     def _open(self, *, create: bool) -> None:
-        self._adopt(self._opened_anew(create=create))
-
-    def _opened_anew(self, *, create: bool) -> OpenFile:
-        try:
-            return OpenFile(self._disk, self.path, create=create)
-        except FileNotFoundError as error:
-            raise Gone(f"{self.path}: there is no such journal") from error
+        self._adopt(self._reader.opened(create=create))
 
     def _adopt(self, file: OpenFile) -> None:
         self.close()
@@ -223,7 +228,7 @@ class JournalFile:
 
     def _try_to_write(self) -> None:
         """Open the file anew, if it may be written by now."""
-        file = self._opened_anew(create=False)
+        file = self._reader.opened(create=False)
         if file.is_writable:
             self._adopt(file)
         else:
@@ -239,7 +244,7 @@ class JournalFile:
         """Whether the locked file is still the journal; if so, all of it is taken in."""
         is_mine = False
         try:
-            status = self._there()
+            status = self._reader.there(file)
             if status.st_ino == file.inode:
                 if not self._is_tidy and file.is_writable:
                     files.remove(self._disk, self.path.with_suffix(".tmp"))
@@ -268,7 +273,7 @@ class JournalFile:
     def _refresh(self) -> bool:
         file = self._opened()
         try:
-            status = self._there()
+            status = self._reader.there(file)
             if status.st_ino == file.inode:
                 self._take_in(status.st_size, is_locked=False)
             else:
@@ -276,13 +281,6 @@ class JournalFile:
         except OSError as error:
             raise failure(error, self.path) from error
         return True
-
-    def _there(self) -> os.stat_result:
-        """The file that has the journal's name by now."""
-        try:
-            return self._opened().there()
-        except FileNotFoundError as error:
-            raise Gone(f"{self.path}: the journal was deleted") from error
 
     def _take_in(self, size: int, *, is_locked: bool) -> None:
         if size == self.index.end:

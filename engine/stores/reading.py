@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,6 +45,20 @@ class Reader:
         self._disk = medium.disk
         self._form = medium.form
         self._index = index
+
+    def opened(self, *, create: bool) -> OpenFile:
+        """Open the file; raises `Gone` if it is not there, nor to be made."""
+        try:
+            return OpenFile(self._disk, self._path, create=create)
+        except FileNotFoundError as error:
+            raise Gone(f"{self._path}: there is no such journal") from error
+
+    def there(self, file: OpenFile) -> os.stat_result:
+        """What has the journal's name by now, perhaps another file; raises `Gone` if none has."""
+        try:
+            return file.there()
+        except FileNotFoundError as error:
+            raise Gone(f"{self._path}: the journal was deleted") from error
 
     def take_in(self, file: OpenFile, size: int) -> bool:
         """Take in the transactions up to `size`; whether something is there that is none."""

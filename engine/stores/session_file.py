@@ -42,7 +42,7 @@ class SessionFile:
     def __init__(self, path: Path, key: SessionKey, medium: Medium, *, create: bool) -> None:
         self.key = key
         self.users = 0
-        self._activity = Activity(path, medium.disk)
+        self.activity = Activity(path, medium.disk)
         self._catalogue = Catalogue()
         self.turn = TurnLock(path.with_suffix(".lock"), medium.disk)
         self.journal = JournalFile(
@@ -71,7 +71,7 @@ class SessionFile:
             raise already_done(turn.run_id)
         turn = replace(turn, status="running", number=0)
         self.journal.commit([put_turn(self._catalogue, self.journal.index, turn)])
-        self._activity.note()
+        self.activity.note()
         return self.head()
 
     def put(self, lease: Lease, records: Sequence[Record]) -> None:
@@ -100,7 +100,7 @@ class SessionFile:
             self.journal.commit(operations)
 
     def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
-        """Close a run; raises `Conflict` if it was deleted."""
+        """Close a run; raises `Conflict` if it was deleted. The activity is still to be noted."""
         run_id = lease.run_id
         self._document_of(run_id)
         number = self._last_number() + 1 if turn.status == "done" else 0
@@ -113,7 +113,6 @@ class SessionFile:
         if summary is not None and not self._has_lost_runs(lease):
             operations.append(put_summary(catalogue, index, summary))
         self.journal.commit(operations)
-        self._activity.note()
         return turn
 
     def head(self) -> Head:
@@ -196,7 +195,7 @@ class SessionFile:
     def rename(self, name: str | None) -> None:
         """Name the session; that is no activity of it."""
         deleted = self._about().get("deleted", 0)
-        with self._activity.unnoted():
+        with self.activity.unnoted():
             self.journal.commit([self._about_operation(name, deleted=deleted)])
 
     def delete_run(self, run_id: str) -> bool:
@@ -207,7 +206,7 @@ class SessionFile:
         """
         place = self._catalogue.runs.get(run_id)
         if place is not None:
-            with self._activity.unnoted():
+            with self.activity.unnoted():
                 self.journal.commit(self._deletion(run_id, int(place.document)))
         compact(self.journal)
         forget_torn(self.journal.medium.disk, self.journal.path)

@@ -76,6 +76,8 @@ class Sessions:
             except StoreError:
                 self._files.distrust(session)
                 raise
+        if is_end:
+            session.activity.note()
         return answer
 
     async def seize(self, session: SessionFile) -> bool:

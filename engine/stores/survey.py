@@ -22,8 +22,9 @@ from .disk import DISK, Disk, failure
 from .header import FORMAT, Header
 from .index import Index
 from .layout import Layout
-from .line import Transaction, sequences, unpack
+from .line import Transaction, claims, unpack
 from .medium import Medium
+from .torn import can_be_torn
 
 Code: TypeAlias = Literal["damaged", "version", "misplaced", "torn", "stale", "aside"]
 _WRITER = re.compile(r"\.(\d+)-\d+\.tmp\Z")
@@ -130,7 +131,7 @@ def find_damage(data: bytes) -> Damage | None:
     if end == len(data):
         return None
     rest = data[end:]
-    is_torn = all(sequence == expected for sequence in sequences(rest))
+    is_torn = can_be_torn(rest, end, expected)
     return Damage(end, data.count(b"\n", 0, end) + _good_lines(rest) + 1, is_torn)
 
 
@@ -185,7 +186,7 @@ def _good_lines(rest: bytes) -> int:
     bad = (
         number
         for number, line in enumerate(rest.splitlines(keepends=True))
-        if not any(sequences(line))
+        if not any(claims(line))
     )
     return next(bad, 0)
 

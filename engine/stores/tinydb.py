@@ -32,7 +32,9 @@ class TinyDBStore:
 
     `sync` says when data is forced to the disk: `always` (each write), `turn` (when a run is
     finished, before `finish` returns) or `never`. In each of them a killed process loses nothing
-    that was put; the difference is a power cut. `handles` sessions stay open.
+    that was put; the difference is a power cut. What it left of the end of a journal is cut and
+    kept aside, with a `TornTail` warning; with `never` the session may be refused as damaged.
+    `handles` sessions stay open.
 
     A run holds its session until it ends or its process dies. A process that stands still for
     `lease_timeout` seconds (it was suspended, say) loses the session to another one that waits for

@@ -22,15 +22,16 @@ _TEXT = "a text of the node, and the number of its turn: {}"
 
 
 def cuts(open_store: Open, trials: int, seed: int) -> Counts:
-    """Cut the last transaction at every byte: it is there as a whole or not at all."""
+    """Cut at every byte from the last transaction on: it is there as a whole or not at all."""
     counts = Counts()
     with tempfile.TemporaryDirectory() as folder:
-        place, journal, sizes = _made(open_store, Path(folder) / "made")
-        places = list(range(sizes[-2], sizes[-1] + 1))
+        place, journal, last = _made(open_store, Path(folder) / "made")
+        size = (place / journal).stat().st_size
+        places = list(range(last.start, size + 1))
         random.Random(seed).shuffle(places)
         for at in sorted(places[:trials]):
             _tamper(place, Path(folder) / "cut", journal, lambda data, at=at: data[:at])
-            needed = TURNS if at == sizes[-1] else TURNS - 1
+            needed = TURNS if at >= last.stop else TURNS - 1
             where = f"cut at byte {at}"
             Look(open_store, Path(folder) / "cut", counts, needed, False, where).whole()
     return counts
@@ -41,24 +42,24 @@ def flips(open_store: Open, trials: int, seed: int) -> Counts:
     chosen = random.Random(seed)
     counts = Counts()
     with tempfile.TemporaryDirectory() as folder:
-        place, journal, sizes = _made(open_store, Path(folder) / "made")
+        place, journal, last = _made(open_store, Path(folder) / "made")
+        size = (place / journal).stat().st_size
         for _ in range(trials):
-            at, bit = chosen.randrange(sizes[-1]), 1 << chosen.randrange(8)
+            at, bit = chosen.randrange(size), 1 << chosen.randrange(8)
 
             def flip(data: bytes, at: int = at, bit: int = bit) -> bytes:
                 return data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :]
 
             _tamper(place, Path(folder) / "flipped", journal, flip)
-            # A flipped tail cannot be told from a torn one; what lies before it must be refused.
-            is_tail = at >= sizes[-2]
-            needed, where = TURNS - is_tail, f"bit {bit} of byte {at}"
-            look = Look(open_store, Path(folder) / "flipped", counts, needed, not is_tail, where)
-            look.whole()
+            # What says that all before it is there may itself be torn; but that it must not miss.
+            where = f"bit {bit} of byte {at}"
+            may_refuse = at < last.stop
+            Look(open_store, Path(folder) / "flipped", counts, TURNS, may_refuse, where).whole()
     return counts
 
 
-def _made(open_store: Open, place: Path) -> tuple[Path, Path, list[int]]:
-    """A store with a few turns, its journal, and how long it was after each."""
+def _made(open_store: Open, place: Path) -> tuple[Path, Path, range]:
+    """A store with a few turns, its journal, and where the end of the last turn stands in it."""
     place.mkdir()
     sizes: list[int] = []
 
@@ -71,11 +72,12 @@ def _made(open_store: Open, place: Path) -> tuple[Path, Path, list[int]]:
             sizes.append(_journal(place).stat().st_size)
             turn = Turn(run_id, text, status="done", answer=text)
             await store.finish(lease, turn, Change({run_id: text}))
-        sizes.append(_journal(place).stat().st_size)
         await store.close()
 
     at_peace(make)
-    return place, _journal(place).relative_to(place), sizes
+    data = _journal(place).read_bytes()
+    end = data.index(b"\n", data.rindex(_TEXT.format(TURNS - 1).encode())) + 1
+    return place, _journal(place).relative_to(place), range(sizes[-1], end)
 
 
 def _journal(place: Path) -> Path:

@@ -54,6 +54,7 @@ class LogStore(MemoryStore):
     async def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
         kept = await super().finish(lease, turn, change)
         self._write("finish", turn.run_id, turn.input, turn.answer, dict(change.state))
+        self._write("mark")
         return kept
 
     def _write(self, *what: object) -> None:
@@ -77,7 +78,7 @@ class LogStore(MemoryStore):
                 _at_once(
                     super().put(self._leases_out[run_id], [Record(node, "done", output=output)])
                 )
-            else:
+            elif verb == "finish":
                 run_id, said, answer, state = what
                 turn = replace(Turn(run_id, said, answer=answer), status="done")
                 _at_once(super().finish(self._leases_out[run_id], turn, Change(state)))

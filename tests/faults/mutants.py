@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from engine.errors import Conflict, StoreError
 from engine.session import Change, Record, Run, SessionKey, Turn
 from engine.stores import Lease, Policy, Store, TinyDBStore
 from engine.stores.disk import Disk, Named
+from engine.stores.files import opened
 
 from .judge import Open
 from .log_store import LogStore
@@ -54,6 +57,21 @@ class LocksNothing(OtherDisk):
         return True
 
 
+class LosesMarks(OtherDisk):
+    def write(self, file: int, data: bytes, offset: int) -> int:
+        if b'"o":"m"' in data:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return self._disk.write(file, data, offset)
+
+
+class SyncsWhatItRenames(OtherDisk):
+    def rename(self, path: Named, new: Named) -> None:
+        with opened(self._disk, Path(path)) as file:
+            self._disk.sync(file)
+        self._disk.rename(path, new)
+        self._disk.sync_directory(Path(new).parent)
+
+
 class KeepsBackups(OtherDisk):
     def rename(self, path: Named, new: Named) -> None:
         if Path(new).exists():
@@ -79,6 +97,24 @@ class AcknowledgesFirst(OtherStore):
     async def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
         await self._writing
         return await self._store.finish(lease, turn, change)
+
+
+class MarksNothing(OtherStore):
+    """Syncs all that a turn has written, and says of nothing that it was synced."""
+
+    def __init__(self, place: Path, disk: Disk) -> None:
+        super().__init__(TinyDBStore(place, disk=SyncsWhatItRenames(disk), sync="never"))
+        self._place, self._disk = place, disk
+
+    async def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
+        turn = await self._store.finish(lease, turn, change)
+        for path in (self._place, *self._place.rglob("*")):
+            if path.is_dir():
+                self._disk.sync_directory(path)
+                continue
+            with opened(self._disk, path) as file:
+                self._disk.sync(file)
+        return turn
 
 
 class ForgetsTheLastRecord(OtherStore):
@@ -146,11 +182,17 @@ def _behind(store_type: type[OtherStore]) -> Open:
     return open_store
 
 
+def _unmarked(place: Path, disk: Disk) -> Store:
+    return MarksNothing(place, disk)  # type: ignore[return-value]  # it passes on what it has not
+
+
 MUTANTS = (
     Mutant("acknowledges before it writes", "crashes", 40, _behind(AcknowledgesFirst)),
     Mutant("acknowledges before it writes", "kills", 40, _behind(AcknowledgesFirst)),
     Mutant("never syncs", "power", 400, _on(NeverSyncs)),
     Mutant("syncs no directory", "power", 400, _on(ForgetsDirectories)),
+    Mutant("marks nothing as synced", "power", 400, _unmarked),
+    Mutant("loses marks", "flips", 400, _on(LosesMarks)),
     Mutant(
         "checks no line", "flips", 100, lambda place, _: LogStore(place, checks=False, cuts=True)
     ),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 from engine import NodeStarted, Runner
 from engine.errors import RunError
+from engine.jsonable import jsonable
 from engine.session import SessionKey
 from engine.stores import Store
 from engine.stores.disk import DISK
@@ -84,7 +84,7 @@ async def _look(store: Store, number: int, counts: Counts) -> None:
     for at, turn in enumerate(turns):
         run = await store.run(key, turn.run_id)
         assert run is not None
-        records = [asdict(record) for record in run.records.values()]
+        records = [jsonable(record) for record in run.records.values()]
         everything = json.dumps([asdict(run.turn), records], default=str)
         said = {(int(session), int(when)) for session, when in NONCE.findall(everything)}
         if any(session != number or when > at for session, when in said):

@@ -2,7 +2,8 @@
 
 A disk that writes down all that it is asked gives the log, and each moment of the log many states
 in which the disk may be found afterwards: each file has the first of its unsynced writes, the last
-of them partly or as zeros, and each directory some of its unsynced names, whatever the others have.
+of them partly or as zeros, or of what was not synced some blocks and others not; and each directory
+has some of its unsynced names, whatever the others have.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from engine.stores.disk import Disk, Named
 
 from .judge import Counts, Open, judge
 from .said import Said, stream
+
+_BLOCKS = (4096, 512, 64)
 
 
 @dataclass(frozen=True)
@@ -187,10 +190,19 @@ class Found:
                 self._texts[event.inode] = text
 
     def _lose(self, events: Sequence[Event]) -> None:
-        """Keep of a file the first so many, of a directory any."""
+        """Keep of a file the first so many or some blocks of them, of a directory any."""
         if events[0].what == "name":
             self._settle([event for event in events if self._chosen.random() < 0.5])
             return
+        if self._chosen.random() < 0.5:
+            self._keep_first(events)
+            return
+        inode = events[0].inode
+        synced = self._texts.get(inode, b"")
+        self._settle(events)
+        self._texts[inode] = self._mixed(synced, self._texts[inode])
+
+    def _keep_first(self, events: Sequence[Event]) -> None:
         kept = self._chosen.randint(0, len(events))
         self._settle(events[:kept])
         torn = events[kept : kept + 1]
@@ -200,3 +212,12 @@ class Found:
             if self._chosen.random() < 0.3:
                 data = bytes(len(data))
             self._settle([Event("write", event.inode, data, event.offset)])
+
+    def _mixed(self, old: bytes, new: bytes) -> bytes:
+        """Some blocks of a file as they were, with zeros where it was shorter, the others new."""
+        size = self._chosen.choice(_BLOCKS)
+        length = self._chosen.choice((len(new), max(len(old), len(new))))
+        texts = old.ljust(length, b"\0"), new.ljust(length, b"\0")
+        return b"".join(
+            self._chosen.choice(texts)[at : min(at + size, length)] for at in range(0, length, size)
+        )
