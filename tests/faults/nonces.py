@@ -85,7 +85,7 @@ async def _look(store: Store, number: int, counts: Counts) -> None:
         run = await store.run(key, turn.run_id)
         assert run is not None
         records = [jsonable(record) for record in run.records.values()]
-        everything = json.dumps([asdict(run.turn), records], default=str)
+        everything = json.dumps([jsonable(run.turn), records])
         said = {(int(session), int(when)) for session, when in NONCE.findall(everything)}
         if any(session != number or when > at for session, when in said):
             counts.note(f"session {number}, turn {at}: {sorted(said)}", "wrong")

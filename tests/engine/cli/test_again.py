@@ -123,7 +123,9 @@ def test_a_killed_run_is_listed_and_taken_up(project: Project) -> None:
 def test_a_resumed_run_that_fails_again_tells_whose_it_is(project: Project) -> None:
     failed = fail(project, "--user", "ann")
     write(project, fails=True)
-    again = project.teamgraph("runs", "resume", failed["run_id"], "--graph", "two.yaml")
+    words = ("runs", "resume", failed["run_id"], "--graph", "two.yaml")
+    assert project.teamgraph(*words).exit_code == 1  # without a user it is nobody's
+    again = project.teamgraph(*words, "--user", "ann")
     assert again.exit_code == 1
     command = again.stderr.partition("take it up: teamgraph ")[2].splitlines()[0]
     write(project)
@@ -241,7 +243,7 @@ def test_a_fork_is_a_run_of_a_session_of_its_own(project: Project) -> None:
     for message in ("one", "two", "three"):
         last = made(project, message, *whose)
     words = ("runs", "fork", last["run_id"], "--graph", "desk.yaml", "--from", "router")
-    done = project.teamgraph(*words, "--model", "echo", "--session", "new")
+    done = project.teamgraph(*words, "--user", "ann", "--model", "echo", "--session", "new")
     assert (done.exit_code, done.stdout) == (0, "echo: three\n"), done.stderr
     assert "+ history: was done before" in done.stderr
     command = done.stderr.partition("go on with: teamgraph ")[2].splitlines()[0]
@@ -252,7 +254,7 @@ def test_a_fork_is_a_run_of_a_session_of_its_own(project: Project) -> None:
     turns = json.loads(shown.stdout)["turns"]
     assert [turn["input"] for turn in turns] == ["one", "two", "three"]
     assert turns[-1]["forked_from"] == last["run_id"]
-    told = project.teamgraph("runs", "show", turns[-1]["run_id"]).stdout
+    told = project.teamgraph("runs", "show", turns[-1]["run_id"], "--user", "ann").stdout
     assert f"forked from  {last['run_id']}" in told
 
 
