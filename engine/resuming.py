@@ -31,8 +31,10 @@ class Sought(Struct, frozen=True):
             key = await store.find(self.user_id, self.run_id)
         run = await store.run(key, self.run_id) if key is not None else None
         if run is None:
+            whose = "without a user" if self.user_id is None else f"of user {self.user_id!r}"
             raise NotFound(
-                f"there is no run {self.run_id!r} here; `runs list` shows those there are"
+                f"there is no run {self.run_id!r} {whose} here; `runs list` shows those there are, "
+                "a user's if the user is named"
             )
         return run
 

@@ -102,7 +102,7 @@ def decode_own_words(data: bytes, references: References, *, results: bool) -> R
     document = parse_document(data)
     for exchange in document.get("exchanges", ()):
         exchange["messages"] = ()
-        made = own_results(exchange) if results else set()
+        made = own_results(exchange) if results else set[str]()
         for result in exchange.get("tool_results", ()):
             if result["tool_call_id"] not in made:
                 result["content"] = ""
