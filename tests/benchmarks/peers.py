@@ -40,10 +40,10 @@ class PlainTinyDB:
         self._database = TinyDB(folder / "plain.json")
 
     def fill(self, documents: Sequence[Document]) -> None:
-        self._database.insert_multiple(documents)
+        self._database.insert_multiple(documents)  # pyright: ignore[reportUnknownMemberType]  TinyDB's types are loose
 
     def add(self, document: Document) -> None:
-        self._database.insert(document)
+        self._database.insert(document)  # pyright: ignore[reportUnknownMemberType]  TinyDB's types are loose
 
     def last(self, count: int) -> int:
         return len(self._database.all()[-count:])
