@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISDIR
 from threading import get_ident
 
 from ..errors import StoreError
@@ -153,5 +154,6 @@ def make_directories(disk: Disk, path: Path) -> None:
     except FileNotFoundError:
         make_directories(disk, path.parent)
         make_directories(disk, path)
-    except FileExistsError:
-        disk.names(path)
+    except FileExistsError as error:
+        if not S_ISDIR(disk.status(path).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
