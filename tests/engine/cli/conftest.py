@@ -160,9 +160,9 @@ class Terminal:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    """An empty project but for a graph; nothing of the environment names a model or a store."""
+    """An empty project but for a graph; nothing of the environment counts, CI neither."""
     monkeypatch.chdir(tmp_path)
-    for name in (*KEYS, "TEAMGRAPH_MODEL", "TEAMGRAPH_STORE"):
+    for name in (*KEYS, "TEAMGRAPH_MODEL", "TEAMGRAPH_STORE", "CI"):
         monkeypatch.delenv(name, raising=False)
     made = Project(tmp_path)
     made.write("desk.yaml", DESK)
