@@ -154,6 +154,6 @@ def make_directories(disk: Disk, path: Path) -> None:
     except FileNotFoundError:
         make_directories(disk, path.parent)
         make_directories(disk, path)
-    except FileExistsError as error:
+    except FileExistsError:
         if not S_ISDIR(disk.status(path).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None

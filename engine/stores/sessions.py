@@ -27,7 +27,7 @@ class Sessions:
         self._files = files
         self._medium = medium
         self._threads = Threads()
-        self._syncer = Syncer()
+        self._syncer = Syncer(medium.disk)
 
     async def run(self, act: Callable[[], Answer]) -> Answer:
         """Do in a thread what concerns no session, or many."""

@@ -1,4 +1,4 @@
-"""How journals are made to outlast a power cut: in threads, many at once."""
+"""How journals are made to outlast a power cut: on the spot, or in threads, many at once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from typing import TypeAlias
 
 from msgspec import Struct, field
 
+from .disk import DISK, Disk
 from .journal_file import JournalFile
 
 Waiter: TypeAlias = "asyncio.Future[None]"
 _THREADS = 4  # of what some of them ask for at once, the file system makes one
+_QUICK = 0.001  # seconds; the other work of a turn keeps its event loop for about as long
+_PROOF = 16
 
 
 class _Crew(Struct):
@@ -27,13 +30,19 @@ class _Crew(Struct):
 
 
 class Syncer:
-    """Has threads while there is something to do, and `idle` seconds longer.
+    """Syncs on the spot for as long as the disk is quick, for a thread would cost more than that.
 
-    What is asked for while a journal waits for its turn is done together: each file once.
+    A sync that was slow sends the next ones to threads, until 16 quick ones in a row have shown
+    that the disk is quick again. So no event loop waits for a slow disk, but for the first time.
+
+    There are threads while they have something to do, and `idle` seconds longer. What is asked for
+    while a journal waits for its turn is done together: each file once.
     """
 
-    def __init__(self, *, idle: float = 5.0) -> None:
+    def __init__(self, disk: Disk = DISK, *, idle: float = 5.0) -> None:
+        self._disk = disk
         self._idle = idle
+        self._doubt = 0
         self._guard = Lock()
         self._lasting: set[Path] = set()
         self._waiting: dict[JournalFile, list[Waiter]] = {}
@@ -41,6 +50,9 @@ class Syncer:
 
     async def sync(self, journal: JournalFile) -> None:
         """Wait until all that was committed to a journal before has reached the disk."""
+        if not self._doubt:
+            self._flush(journal)
+            return
         waiter: Waiter = asyncio.get_running_loop().create_future()
         with self._guard:
             waiters = self._waiting.setdefault(journal, [])
@@ -73,12 +85,21 @@ class Syncer:
                 waiters = self._waiting.pop(journal)
             error: Exception | None = None
             try:
-                journal.flush(self._lasting)
+                self._flush(journal)
             except Exception as raised:  # noqa: BLE001  whoever waits is told
                 error = raised
             with self._guard:
                 crew.busy -= 1
             _tell(waiters, error)
+
+    def _flush(self, journal: JournalFile) -> None:
+        """Sync a journal; how long it takes decides where the next ones are synced."""
+        began = self._disk.now()
+        try:
+            journal.flush(self._lasting)
+        finally:
+            is_quick = self._disk.now() - began < _QUICK
+            self._doubt = max(0, self._doubt - 1) if is_quick else _PROOF
 
     def _next(self, crew: _Crew) -> JournalFile | None:
         """The next journal; None if there was none for a while, and the thread is to end."""

@@ -31,15 +31,22 @@ class Started(threading.Semaphore):
 
 
 class Counted(Disk):
-    """Counts what it syncs; a sync waits until it may go on."""
+    """Counts what it syncs; a sync waits until it may go on, and takes `seconds` by its clock."""
 
     def __init__(self) -> None:
         self.synced: list[str] = []
+        self.threads: list[threading.Thread] = []
         self.began, self.may_go_on = Started(), threading.Event()
+        self.time, self.seconds = 0.0, 0.0
+
+    def now(self) -> float:
+        return self.time
 
     def sync(self, file: int) -> None:
         self.began.release()
         assert self.may_go_on.wait(30)
+        self.time += self.seconds
+        self.threads.append(threading.current_thread())
         self.synced.append(Path(f"/proc/self/fd/{file}").resolve().name)
         super().sync(file)
 
@@ -54,9 +61,41 @@ def journal(path: Path, disk: Disk) -> JournalFile:
     return JournalFile(path, Medium(disk), owner={}, create=True)
 
 
-def test_what_is_asked_for_meanwhile_is_done_together(tmp_path: Path) -> None:
+def slow(folder: Path, *, idle: float = 5.0) -> tuple[Counted, Syncer]:
+    """A disk that was slow once, and a syncer that has seen it."""
+    disk = Counted()
+    disk.seconds = 0.01
+    disk.may_go_on.set()
+    syncer = Syncer(disk, idle=idle)
+    asyncio.run(syncer.sync(journal(folder / "slow" / "s.jsonl", disk)))
+    disk.began.acquire_all(1)
+    disk.may_go_on.clear()
+    disk.synced.clear()
+    return disk, syncer
+
+
+def test_a_loop_waits_for_a_slow_disk_but_once_until_it_was_quick_for_a_while(
+    tmp_path: Path,
+) -> None:
     async def test() -> None:
-        disk, syncer = Counted(), Syncer()
+        disk = Counted()
+        disk.may_go_on.set()
+        syncer, synced = Syncer(disk), journal(tmp_path / "s.jsonl", disk)
+        here = threading.current_thread()
+        for seconds in [0.0, 0.01] * 2 + [0.0] * 15 + [0.01] + [0.0] * 18:
+            disk.seconds = seconds
+            await syncer.sync(synced)
+        where = "".join("." if thread is here else "T" for thread in disk.threads)
+        assert where == ".." + 2 * "T" + 15 * "T" + "T" + 16 * "T" + ".."
+        syncer.close()
+
+    asyncio.run(test())
+
+
+def test_what_is_asked_for_meanwhile_is_done_together(tmp_path: Path) -> None:
+    disk, syncer = slow(tmp_path)
+
+    async def test() -> None:
         users = tmp_path / "a" / "b" / "users" / "xx"
         busy = [journal(users / name / f"{name}.jsonl", disk) for name in ("1", "2", "3", "4")]
         last = journal(users / "last" / "last.jsonl", disk)
@@ -84,9 +123,10 @@ def test_what_is_asked_for_meanwhile_is_done_together(tmp_path: Path) -> None:
 
 
 def test_whoever_waits_is_told_what_failed(tmp_path: Path) -> None:
+    disk, syncer = slow(tmp_path)
+
     async def test() -> None:
-        syncer = Syncer()
-        closed = journal(tmp_path / "s.jsonl", Disk())
+        closed = journal(tmp_path / "s.jsonl", disk)
         closed.close()
         with pytest.raises(StoreError, match="closed"):
             await syncer.sync(closed)
@@ -96,7 +136,7 @@ def test_whoever_waits_is_told_what_failed(tmp_path: Path) -> None:
 
 
 def test_who_waits_in_a_loop_that_is_gone_disturbs_nobody(tmp_path: Path) -> None:
-    disk, syncer = Counted(), Syncer()
+    disk, syncer = slow(tmp_path)
     waited_for = journal(tmp_path / "s.jsonl", disk)
     dead = asyncio.new_event_loop()
     dead.set_exception_handler(lambda *_: None)
@@ -112,9 +152,10 @@ def test_who_waits_in_a_loop_that_is_gone_disturbs_nobody(tmp_path: Path) -> Non
 
 
 def test_the_thread_ends_when_there_is_nothing_to_do(tmp_path: Path) -> None:
+    disk, syncer = slow(tmp_path, idle=0.01)
+    disk.may_go_on.set()
+
     async def test() -> None:
-        disk, syncer = Counted(), Syncer(idle=0.01)
-        disk.may_go_on.set()
         synced = journal(tmp_path / "s.jsonl", disk)
         for _ in range(3):
             before = set(threading.enumerate())
