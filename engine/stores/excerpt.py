@@ -50,7 +50,7 @@ def split(text: str, quoted: str, beginnings: tuple[str, ...]) -> Iterator[str |
 
 def is_cut(text: str) -> bool:
     """Whether something may have been cut off in a text."""
-    return any(mark in text for mark in _CUT)
+    return _CUT[0] in text or _CUT[1] in text
 
 
 def heads(quoted: str, *, cut: bool) -> tuple[str, ...]:
@@ -100,6 +100,8 @@ def _excerpt(text: str, at: int, quoted: str) -> Excerpt | None:
 
 def _alike(quoted: str, here: int, text: str, end: int) -> int:
     """For how many characters the two go on alike."""
+    if not here and text.startswith(quoted, end):
+        return len(quoted)
     length, step = 0, 64
     while step:
         part = quoted[here + length : here + length + step]

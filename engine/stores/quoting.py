@@ -45,7 +45,7 @@ class Quoting:
         for quote in quotes:
             self._by_text.setdefault(quote.text, quote)
         self._by_text.pop("", None)
-        self._longest_first = sorted(self._by_text, key=len, reverse=True)
+        self._known: dict[bool, Sequence[tuple[str, tuple[str, ...]]]] = {}
         self._quotes = quotes
         self._references = references
         self.sources: list[JSON] = []
@@ -64,16 +64,23 @@ class Quoting:
         if (quote := self._by_text.get(text)) and not (of_result and _is_result(quote)):
             return [self._reference(quote)]
         pieces: list[str | list[JSON]] = [text]
-        cut = is_cut(text)
-        for quoted in self._longest_first:
-            if of_result and _is_result(self._by_text[quoted]):
-                continue
-            beginnings = heads(quoted, cut=cut)
+        own = text
+        for quoted, beginnings in self._needles(cut=is_cut(text)):
             for beginning in beginnings:
-                if beginning in text:
+                if beginning in own and not (of_result and _is_result(self._by_text[quoted])):
                     pieces = list(self._apart(pieces, quoted, beginnings))
+                    own = "\0".join(piece for piece in pieces if isinstance(piece, str))
                     break
         return pieces if len(pieces) > 1 or isinstance(pieces[0], list) else text
+
+    def _needles(self, *, cut: bool) -> Sequence[tuple[str, tuple[str, ...]]]:
+        """The quoted texts, the longest first, each with how it may begin where it is quoted."""
+        if cut not in self._known:
+            self._known[cut] = [
+                (quoted, heads(quoted, cut=cut))
+                for quoted in sorted(self._by_text, key=len, reverse=True)
+            ]
+        return self._known[cut]
 
     def _apart(
         self, pieces: Iterable[str | list[JSON]], quoted: str, beginnings: tuple[str, ...]
