@@ -6,13 +6,13 @@ It follows the keys in the journal's lines, so no text is read to find one.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from typing import NamedTuple
+from msgspec import Struct
 
 from .compact_json import parse_key
 from .line import Slot
 
 
-class Place(NamedTuple):
+class Place(Struct, frozen=True, gc=False):
     """A document: its number as text, and where it lies."""
 
     document: str

@@ -15,8 +15,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 from zlib import crc32
+
+from msgspec import Struct
 
 from .compact_json import dump, parse
 
@@ -41,7 +43,7 @@ _VERBS: dict[Verb, bytes] = {
 }
 
 
-class Operation(NamedTuple):
+class Operation(Struct, frozen=True, gc=False):
     """What is done: `p` put a document, `d` delete it, `e` empty a table, `x` drop it, `h` header.
 
     `m`, a mark, does nothing: it is there for the line's `s`, right after a sync.
@@ -58,7 +60,7 @@ class Operation(NamedTuple):
 MARK = Operation("m", "")
 
 
-class Slot(NamedTuple):
+class Slot(Struct, frozen=True, gc=False):
     """Where a document lies in the file: its JSON, and the length of the whole line."""
 
     offset: int
@@ -72,7 +74,7 @@ class Slot(NamedTuple):
         return buffer[start : start + self.length]
 
 
-class Entry(NamedTuple):
+class Entry(Struct, frozen=True, gc=False):
     """An operation as it stands in a file."""
 
     verb: Verb
@@ -81,7 +83,7 @@ class Entry(NamedTuple):
     slot: Slot
 
 
-class Transaction(NamedTuple):
+class Transaction(Struct, frozen=True, gc=False):
     """Lines that count together; `end` is the offset behind the last.
 
     Up to byte `synced` they vouch for the file.
@@ -98,28 +100,27 @@ def pack(
 ) -> tuple[bytes, Transaction]:
     """The lines of one transaction, to be written at `offset`."""
     begin = b'"q":%d,' % sequence if synced is None else b'"q":%d,"s":%d,' % (sequence, synced)
-    pieces: list[bytes] = []
+    lines: list[bytes] = []
     entries: list[Entry] = []
     left = len(operations)
     for operation in operations:
         left -= 1
-        head = b'%b%b%b"t":%b,"i":%b,"k":%b,"d":' % (
+        rest = b'%b%b%b"t":%b,"i":%b,"k":%b,"d":%b}' % (
             begin,
             b'"n":%d,' % left if left else b"",
             _VERBS[operation.verb],
             _table(operation.table),
             operation.document.encode(),
             operation.key,
+            operation.data,
         )
-        data = operation.data
-        check = crc32(b"}", crc32(data, crc32(head)))
-        pieces += (b'{"c":"%08x",' % check, head, data, b"}\n")
-        start = offset + _PREFIX + len(head)
-        end = start + len(data) + 2
-        slot = Slot(start, len(data), end - offset, operation.key)
+        line = b'{"c":"%08x",%b\n' % (crc32(rest), rest)
+        lines.append(line)
+        size, length = len(line), len(operation.data)
+        slot = Slot(offset + size - length - 2, length, size, operation.key)
         entries.append(Entry(operation.verb, operation.table, operation.document, slot))
-        offset = end
-    return b"".join(pieces), Transaction(sequence, entries, offset, synced or 0)
+        offset += size
+    return b"".join(lines), Transaction(sequence, entries, offset, synced or 0)
 
 
 def unpack(buffer: bytes, offset: int) -> Iterator[Transaction | None]:

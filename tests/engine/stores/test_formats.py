@@ -35,7 +35,7 @@ def louder(operation: Operation) -> Operation:
 
 def replace_data(operation: Operation, document: Mapping[str, object]) -> Operation:
     """The operation with another document."""
-    return operation._replace(data=dump(document))
+    return replace(operation, data=dump(document))
 
 
 def written_in(version: int, **upgrades: Upgrade) -> Medium:
