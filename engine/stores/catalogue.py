@@ -6,6 +6,7 @@ It follows the keys in the journal's lines, so no text is read to find one.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+
 from msgspec import Struct
 
 from .compact_json import parse_key
