@@ -18,7 +18,7 @@ from .journal_file import JournalFile
 Waiter: TypeAlias = "asyncio.Future[None]"
 _THREADS = 4  # of what some of them ask for at once, the file system makes one
 _QUICK = 0.001  # seconds; the other work of a turn keeps its event loop for about as long
-_PROOF = 16
+_LATEST = 8
 
 
 class _Crew(Struct):
@@ -32,8 +32,9 @@ class _Crew(Struct):
 class Syncer:
     """Syncs on the spot for as long as the disk is quick, for a thread would cost more than that.
 
-    A sync that was slow sends the next ones to threads, until 16 quick ones in a row have shown
-    that the disk is quick again. So no event loop waits for a slow disk, but for the first time.
+    Once the latest syncs took more than a millisecond on average, the next ones go to threads: no
+    event loop waits for a slow disk but for the first time, and the longer that was, the more quick
+    syncs there must be before one waits again.
 
     There are threads while they have something to do, and `idle` seconds longer. What is asked for
     while a journal waits for its turn is done together: each file once.
@@ -42,7 +43,7 @@ class Syncer:
     def __init__(self, disk: Disk = DISK, *, idle: float = 5.0) -> None:
         self._disk = disk
         self._idle = idle
-        self._doubt = 0
+        self._average = 0.0
         self._guard = Lock()
         self._lasting: set[Path] = set()
         self._waiting: dict[JournalFile, list[Waiter]] = {}
@@ -50,7 +51,7 @@ class Syncer:
 
     async def sync(self, journal: JournalFile) -> None:
         """Wait until all that was committed to a journal before has reached the disk."""
-        if not self._doubt:
+        if self._average < _QUICK:
             self._flush(journal)
             return
         waiter: Waiter = asyncio.get_running_loop().create_future()
@@ -98,8 +99,7 @@ class Syncer:
         try:
             journal.flush(self._lasting)
         finally:
-            is_quick = self._disk.now() - began < _QUICK
-            self._doubt = max(0, self._doubt - 1) if is_quick else _PROOF
+            self._average += (self._disk.now() - began - self._average) / _LATEST
 
     def _next(self, crew: _Crew) -> JournalFile | None:
         """The next journal; None if there was none for a while, and the thread is to end."""

@@ -77,16 +77,21 @@ def slow(folder: Path, *, idle: float = 5.0) -> tuple[Counted, Syncer]:
 def test_a_loop_waits_for_a_slow_disk_but_once_until_it_was_quick_for_a_while(
     tmp_path: Path,
 ) -> None:
-    async def test() -> None:
-        disk = Counted()
-        disk.may_go_on.set()
-        syncer, synced = Syncer(disk), journal(tmp_path / "s.jsonl", disk)
-        here = threading.current_thread()
-        for seconds in [0.0, 0.01] * 2 + [0.0] * 15 + [0.01] + [0.0] * 18:
-            disk.seconds = seconds
+    disk = Counted()
+    disk.may_go_on.set()
+    syncer, synced = Syncer(disk), journal(tmp_path / "s.jsonl", disk)
+
+    async def where(*seconds: float) -> str:
+        disk.threads.clear()
+        for disk.seconds in seconds:
             await syncer.sync(synced)
-        where = "".join("." if thread is here else "T" for thread in disk.threads)
-        assert where == ".." + 2 * "T" + 15 * "T" + "T" + 16 * "T" + ".."
+        here = threading.current_thread()
+        return "".join("." if thread is here else "T" for thread in disk.threads)
+
+    async def test() -> None:
+        assert await where(*[0.0] * 9, 0.004, 0.0, 0.0) == "." * 12
+        assert await where(1.0, *[0.0] * 40) == "." + "T" * 37 + "..."
+        assert await where(*[0.01] * 9) == "." + "T" * 8
         syncer.close()
 
     asyncio.run(test())
