@@ -103,6 +103,8 @@ class StoredPast(Struct, frozen=True, eq=False):
 
     async def turns(self, *, last: int | None = None, since: int = 0) -> Sequence[Turn]:
         """See `Past.turns`."""
+        if since >= self.until:
+            return ()
         turns = await self.store.turns(self.key, last=last, since=since)
         later = turns[-1].number - self.until if turns else 0
         if later > 0:

@@ -91,3 +91,18 @@ def test_a_run_that_is_not_there_called_no_tools(store: Store) -> None:
     run_id = say(store, "hello", "now")
     assert wait_for(past(store).calls(run_id)) == []
     assert list(wait_for(past(store).calls("nowhere"))) == []
+
+
+def test_what_was_said_since_a_run_began_is_not_before_it(store: Store) -> None:
+    for number in range(4):
+        say(store, f"turn {number}", "s")
+    before = StoredPast(store, SessionKey("ann", "s"), until=2)
+    for since, last, expected in (
+        (0, None, ["turn 0", "turn 1"]),
+        (0, 1, ["turn 1"]),
+        (1, None, ["turn 1"]),
+        (2, None, []),
+        (3, 5, []),
+    ):
+        found = wait_for(before.turns(since=since, last=last))
+        assert [turn.input for turn in found] == expected
