@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import product
 from typing import NamedTuple, TypeAlias
@@ -21,7 +21,6 @@ _HEAD, _SHORT_HEAD = 40, 12
 """Characters by which a text is known where it ends early; fewer where a mark says it was cut."""
 _CUT = ("…", "...")
 _MARGIN = re.compile(r"[ \t>]+")
-_WORD = re.compile(r"\w")
 _INSIDE = re.compile(r"(?<!\\)\w\Z|(?<=\\)[^\Wbfnrt]\Z")
 
 
@@ -53,9 +52,10 @@ def is_cut(text: str) -> bool:
     return _CUT[0] in text or _CUT[1] in text
 
 
-def heads(quoted: str, *, cut: bool) -> tuple[str, ...]:
-    """How a text may begin where it is quoted; what has none of these quotes it nowhere."""
-    return _heads(quoted[: _SHORT_HEAD if cut else _HEAD])
+def heads(texts: Iterable[str], *, cut: bool) -> list[tuple[str, tuple[str, ...]]]:
+    """Each with how it may begin where it is quoted; what has none of these quotes it nowhere."""
+    length = _SHORT_HEAD if cut else _HEAD
+    return [(quoted, _heads(quoted[:length])) for quoted in texts]
 
 
 def joined(parts: tuple[Part, ...], quoted: str) -> str:
@@ -76,7 +76,8 @@ def _excerpt(text: str, at: int, quoted: str) -> Excerpt | None:
 
     A text that stands in the middle of a longer word is not quoted there.
     """
-    if _WORD.match(quoted) and _INSIDE.search(text, max(0, at - 2), at):
+    is_word = _is_in_word(quoted[0]) and _is_in_word(text[at - 1 : at])
+    if is_word and _INSIDE.search(text, max(0, at - 2), at):
         return None
     parts: list[Part] = []
     here, end = 0, at
@@ -92,10 +93,14 @@ def _excerpt(text: str, at: int, quoted: str) -> Excerpt | None:
         end += len(between)
         here += 0 if _MARGIN.fullmatch(between) else 1
     if here == len(quoted):
-        is_word = _WORD.match(quoted[-1]) and _WORD.match(text[end : end + 1])
+        is_word = _is_in_word(quoted[-1]) and _is_in_word(text[end : end + 1])
         return None if is_word else Excerpt(tuple(parts), end)
     is_enough = here >= _HEAD or (here >= _SHORT_HEAD and text.startswith(_CUT, end))
     return Excerpt(tuple(parts), end) if is_enough else None
+
+
+def _is_in_word(letter: str) -> bool:
+    return letter.isalnum() or letter == "_"
 
 
 def _alike(quoted: str, here: int, text: str, end: int) -> int:

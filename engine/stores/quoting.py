@@ -76,10 +76,8 @@ class Quoting:
     def _needles(self, *, cut: bool) -> Sequence[tuple[str, tuple[str, ...]]]:
         """The quoted texts, the longest first, each with how it may begin where it is quoted."""
         if cut not in self._known:
-            self._known[cut] = [
-                (quoted, heads(quoted, cut=cut))
-                for quoted in sorted(self._by_text, key=len, reverse=True)
-            ]
+            longest_first = sorted(self._by_text, key=len, reverse=True)
+            self._known[cut] = heads(longest_first, cut=cut)
         return self._known[cut]
 
     def _apart(

@@ -16,7 +16,8 @@ ODD = 'a </tag> of "é" <b> and\n  two lines > of it\\n'
 
 def own(text: str, quoted: str) -> str:
     """What is left of a text without what it quotes."""
-    pieces = list(split(text, quoted, heads(quoted, cut=is_cut(text))))
+    [(_, beginnings)] = heads([quoted], cut=is_cut(text))
+    pieces = list(split(text, quoted, beginnings))
     whole = (
         joined(piece.parts, quoted) if isinstance(piece, Excerpt) else piece for piece in pieces
     )
