@@ -29,7 +29,7 @@ from .medium import Medium
 from .operations import put_state, put_summary, put_turn
 from .protocol import Lease
 from .quoting import References
-from .recent import RecentTurns
+from .recent import Recent
 from .references import Elsewhere, FileReferences
 from .turn_lock import TurnLock
 
@@ -46,13 +46,10 @@ class SessionFile:
         self._catalogue = Catalogue()
         self.turn = TurnLock(path.with_suffix(".lock"), medium.disk)
         self.journal = JournalFile(
-            path,
-            medium,
-            owner=key._asdict(),
-            create=create,
-            watcher=self._catalogue,
+            path, medium, owner=key._asdict(), create=create, watcher=self._catalogue
         )
-        self._recent = RecentTurns(self.journal)
+        self._turns = Recent(self.journal, codec.decode_turn)
+        self._summaries = Recent(self.journal, codec.decode_summary)
 
     @property
     def exists(self) -> bool:
@@ -67,7 +64,7 @@ class SessionFile:
     def begin(self, turn: Turn) -> Head:
         """Note a run as running; raises `InputError` if it is there and done."""
         place = self._catalogue.runs.get(turn.run_id)
-        if place is not None and self._turn(turn.run_id, place).status == "done":
+        if place is not None and self._turn(place).status == "done":
             raise already_done(turn.run_id)
         turn = replace(turn, status="running", number=0)
         self.journal.commit([put_turn(self._catalogue, self.journal.index, turn)])
@@ -113,6 +110,8 @@ class SessionFile:
         if summary is not None and not self._has_lost_runs(lease):
             operations.append(put_summary(catalogue, index, summary))
         self.journal.commit(operations)
+        if turn.given_state is None:  # that is the caller's, who may change it
+            self._turns.keep(catalogue.runs[run_id].slot, turn)
         return turn
 
     def head(self) -> Head:
@@ -151,7 +150,7 @@ class SessionFile:
     def turn_of(self, run_id: str) -> Turn | None:
         """The turn of a run, or None."""
         place = self._catalogue.runs.get(run_id)
-        return None if place is None else self._turn(run_id, place)
+        return None if place is None else self._turn(place)
 
     def turns(self, *, last: int | None = None, since: int = 0) -> list[Turn]:
         """The done turns after `since`, the newest `last` of them, oldest first."""
@@ -168,9 +167,9 @@ class SessionFile:
 
     def runs(self, *, limit: int, offset: int) -> list[Turn]:
         """All runs, newest first."""
-        newest_first = reversed(self._catalogue.runs.items())
+        newest_first = reversed(self._catalogue.runs.values())
         page = islice(newest_first, offset, offset + limit)
-        return [self._turn(run_id, place) for run_id, place in page]
+        return [self._turn(place) for place in page]
 
     def summary(self, *, until: int) -> Summary | None:
         """The newest summary that covers no turn after number `until`."""
@@ -180,8 +179,8 @@ class SessionFile:
 
     def info(self) -> SessionInfo:
         """The session in a list."""
-        first = next(iter(self._catalogue.runs.items()), None)
-        opening = None if first is None else self._turn(*first)
+        first = next(iter(self._catalogue.runs.values()), None)
+        opening = None if first is None else self._turn(first)
         latest = [*self.runs(limit=1, offset=0), *self.turns(last=1)]
         return SessionInfo(
             key=self.key,
@@ -226,7 +225,7 @@ class SessionFile:
     def _references(self, elsewhere: Elsewhere) -> FileReferences:
         return FileReferences(
             self._catalogue,
-            lambda run_id: self._turn(run_id, self._catalogue.runs[run_id]),
+            lambda run_id: self._turn(self._catalogue.runs[run_id]),
             self._records,
             elsewhere,
         )
@@ -248,7 +247,7 @@ class SessionFile:
         references = self._references(Elsewhere())
 
         def values(run_id: str) -> dict[StateKey, Kept]:
-            turn = self._turn(run_id, self._catalogue.runs[run_id])
+            turn = self._turn(self._catalogue.runs[run_id])
             return set_by(run_id, Change.of(turn, self._records(run_id, references)))
 
         others = (
@@ -287,13 +286,13 @@ class SessionFile:
 
     def _numbered(self, number: int) -> Turn:
         run_id = self._catalogue.by_number[number]
-        return self._turn(run_id, self._catalogue.runs[run_id])
+        return self._turn(self._catalogue.runs[run_id])
 
-    def _turn(self, run_id: str, place: Place) -> Turn:
-        return self._recent.turn(run_id, place.slot)
+    def _turn(self, place: Place) -> Turn:
+        return self._turns.read(place.slot)
 
     def _summary(self, covers: int) -> Summary:
-        return codec.decode_summary(self.journal.text(self._catalogue.summaries[covers].slot))
+        return self._summaries.read(self._catalogue.summaries[covers].slot)
 
     def _document(self, place: Place) -> Document:
         return parse_document(self.journal.text(place.slot))
