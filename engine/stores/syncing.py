@@ -19,6 +19,7 @@ Waiter: TypeAlias = "asyncio.Future[None]"
 _THREADS = 4  # of what some of them ask for at once, the file system makes one
 _QUICK = 0.001  # seconds; the other work of a turn keeps its event loop for about as long
 _LATEST = 8
+_MOST_AWAY = 1000
 
 
 class _Crew(Struct):
@@ -32,9 +33,10 @@ class _Crew(Struct):
 class Syncer:
     """Syncs on the spot for as long as the disk is quick, for a thread would cost more than that.
 
-    Once the latest syncs took more than a millisecond on average, the next ones go to threads: no
-    event loop waits for a slow disk but for the first time, and the longer that was, the more quick
-    syncs there must be before one waits again.
+    When the latest syncs took more than a millisecond on average, the next ones go to threads: as
+    many as the square of the milliseconds of the last one. Then the disk is tried again. So a disk
+    that needs 10 ms holds up an event loop in one of hundred turns, a slow one in one of thousand.
+    What a sync takes in a thread says little, for there it waits for the others, too.
 
     There are threads while they have something to do, and `idle` seconds longer. What is asked for
     while a journal waits for its turn is done together: each file once.
@@ -44,6 +46,7 @@ class Syncer:
         self._disk = disk
         self._idle = idle
         self._average = 0.0
+        self._away = 0
         self._guard = Lock()
         self._lasting: set[Path] = set()
         self._waiting: dict[JournalFile, list[Waiter]] = {}
@@ -51,11 +54,12 @@ class Syncer:
 
     async def sync(self, journal: JournalFile) -> None:
         """Wait until all that was committed to a journal before has reached the disk."""
-        if self._average < _QUICK:
-            self._flush(journal)
+        if not self._away:
+            self._sync_here(journal)
             return
         waiter: Waiter = asyncio.get_running_loop().create_future()
         with self._guard:
+            self._away = max(0, self._away - 1)
             waiters = self._waiting.setdefault(journal, [])
             waiters.append(waiter)
             if len(waiters) == 1:
@@ -72,6 +76,17 @@ class Syncer:
         for thread in threads:
             thread.join()
 
+    def _sync_here(self, journal: JournalFile) -> None:
+        began = self._disk.now()
+        try:
+            journal.flush(self._lasting)
+        finally:
+            took = self._disk.now() - began
+            self._average += (took - self._average) / _LATEST
+            if self._average > _QUICK:
+                self._average = 0.0
+                self._away = min(int((took / _QUICK) ** 2), _MOST_AWAY)
+
     def _hand_over(self, journal: JournalFile, crew: _Crew) -> None:
         crew.work.put(journal)
         crew.busy += 1
@@ -86,20 +101,12 @@ class Syncer:
                 waiters = self._waiting.pop(journal)
             error: Exception | None = None
             try:
-                self._flush(journal)
+                journal.flush(self._lasting)
             except Exception as raised:  # noqa: BLE001  whoever waits is told
                 error = raised
             with self._guard:
                 crew.busy -= 1
             _tell(waiters, error)
-
-    def _flush(self, journal: JournalFile) -> None:
-        """Sync a journal; how long it takes decides where the next ones are synced."""
-        began = self._disk.now()
-        try:
-            journal.flush(self._lasting)
-        finally:
-            self._average += (self._disk.now() - began - self._average) / _LATEST
 
     def _next(self, crew: _Crew) -> JournalFile | None:
         """The next journal; None if there was none for a while, and the thread is to end."""
