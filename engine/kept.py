@@ -19,7 +19,12 @@ class Kept(Struct, frozen=True, eq=False):
     beside: ClassVar[frozenset[str]] = frozenset()
 
     def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
         return isinstance(other, type(self)) and self._compared() == other._compared()
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
 
     def __hash__(self) -> int:
         return hash(self._compared())

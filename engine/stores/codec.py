@@ -52,8 +52,8 @@ def normal_record(record: Record) -> Record:
 def encode_turn(turn: Turn) -> bytes:
     """The document of a run."""
     document = sparse(turn, _TURN)
-    if turn.usage != NO_USAGE:
-        document["usage"] = sparse(turn.usage, USAGE)
+    if usage := sparse(turn.usage, USAGE):
+        document["usage"] = usage
     return dump(document)
 
 
@@ -70,7 +70,15 @@ def encode_record(run: int, record: Record, references: References) -> bytes:
     document: Document = {"run": run, **sparse(record, _RECORD)}
     if record.usage != _sum(record.exchanges):
         document["usage"] = sparse(record.usage, USAGE)
+    if record.exchanges or record.quotes:
+        document |= _told(record, references)
+    return dump(document)
+
+
+def _told(record: Record, references: References) -> Document:
+    """What may quote earlier runs, with references to them."""
     quoting = Quoting(record.quotes, references)
+    document: Document = {}
     if record.exchanges:
         document["exchanges"] = Writing(references, quoting).exchanges(record.exchanges)
     if record.quotes:
@@ -86,7 +94,7 @@ def encode_record(run: int, record: Record, references: References) -> bytes:
             document |= {"fields": rest, "quoting_fields": told}
     if quoting.sources:
         document["quotes"] = quoting.sources
-    return dump(document)
+    return document
 
 
 def decode_record(data: bytes, references: References) -> Record:

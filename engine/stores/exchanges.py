@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from msgspec import NODEFAULT
 
 from ..called import READERS
-from ..messages import JSON, NO_USAGE, Message, Role, ToolCall, Usage
+from ..messages import JSON, Message, Role, ToolCall, Usage
 from ..session import Exchange
 from .compact_json import Document
 from .quoting import DELETED, Quoting, Reading, References
@@ -56,8 +56,8 @@ class Writing:
                 self._message(each, of_result=each.tool_call_id in made)
                 for each in exchange.tool_results
             ]
-        if exchange.usage != NO_USAGE:
-            document["usage"] = sparse(exchange.usage, USAGE)
+        if usage := sparse(exchange.usage, USAGE):
+            document["usage"] = usage
         return document
 
     def _messages(self, messages: Iterable[Message]) -> list[Document]:
