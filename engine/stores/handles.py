@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 from threading import Lock
 
 from ..session import SessionKey
@@ -49,9 +50,9 @@ class Handles:
                 if session.users <= 0:
                     session.close()
                 return
-            excess = len(self._open) - self._capacity
-            idle = [other for other in self._open.values() if not other.users] if excess > 0 else []
-            for other in idle[:excess]:
+            excess = max(0, len(self._open) - self._capacity)
+            idle = (other for other in self._open.values() if not other.users)
+            for other in list(islice(idle, excess)):
                 del self._open[other.key]
                 other.close()
 
