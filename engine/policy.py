@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from .declared import Declared, is_secret
+from .declared import Declared, as_tuple, is_secret
 from .errors import DefinitionError, Problem
 from .messages import JSON
 
@@ -40,7 +40,7 @@ def _plain(number: float) -> float:
 Ids: TypeAlias = Annotated[
     Sequence[str],
     BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
-    AfterValidator(tuple),
+    AfterValidator(as_tuple),
 ]
 Texts: TypeAlias = Annotated[
     Sequence[str],
@@ -48,7 +48,7 @@ Texts: TypeAlias = Annotated[
         lambda value: (value,) if isinstance(value, str) else value,
         json_schema_input_type=str | Sequence[str],
     ),
-    AfterValidator(tuple),
+    AfterValidator(as_tuple),
 ]
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Number: TypeAlias = Annotated[float, PlainSerializer(_plain, return_type=int | float)]
