@@ -60,6 +60,8 @@ Seconds: TypeAlias = Annotated[
 class Retry(Declared):
     """How often a failed attempt is made again: waits double from `wait` up to `max_wait`."""
 
+    model_config = ConfigDict(defer_build=False)
+
     times: int = Field(ge=0, strict=True, description="Attempts after the first.", examples=[2])
     wait: Seconds = Field(
         default=0.5, description="Seconds before the first one more try.", examples=[0.5]
@@ -72,6 +74,8 @@ class Retry(Declared):
 class Timeout(Declared):
     """How long an attempt may take: in all, and without a sign of life from the model."""
 
+    model_config = ConfigDict(defer_build=False)
+
     total: Seconds | None = Field(
         default=None, description="Seconds for the whole attempt.", examples=[120]
     )
@@ -82,6 +86,8 @@ class Timeout(Declared):
 
 class Instead(Declared):
     """The value that stands in for the output of a node that failed."""
+
+    model_config = ConfigDict(defer_build=False)
 
     value: JSON = Field(
         description="What templates then read as the node's output.", examples=["unknown"]
