@@ -5,7 +5,7 @@ from .expression import Expression
 from .library import Prompts
 from .reads import Read
 from .rendered import RENDERED, Rendered
-from .source import BUILTIN
+from .source import BUILTIN, file_names
 from .traced import Stretch
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "Read",
     "Rendered",
     "Stretch",
+    "file_names",
 ]

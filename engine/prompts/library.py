@@ -250,9 +250,7 @@ class Prompts:
         return syntax_problem(source, error, self._environment.lexer)
 
     def _unreadable(self, template: Parsed) -> list[Problem]:
-        names = [
-            name.value for tag in references(template) for name in named(tag.template) or ()
-        ]
+        names = [name.value for tag in references(template) for name in named(tag.template) or ()]
         found = [self._find(name) for name in names]
         return [each for each in found if isinstance(each, Problem)]
 

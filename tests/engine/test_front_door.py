@@ -14,6 +14,7 @@ import pytest
 import engine
 import graphs
 import nodes
+from engine import yaml_file
 
 PACKAGES = pytest.mark.parametrize("package", [engine, nodes, graphs], ids=lambda it: it.__name__)
 
@@ -47,7 +48,7 @@ def test_a_name_that_is_not_there_is_told_with_what_was_meant() -> None:
         engine.Grph  # type: ignore[attr-defined]  # noqa: B018  that it is not there is the point
 
 
-@PACKAGES
+@pytest.mark.parametrize("package", [engine, nodes, graphs, yaml_file])
 def test_a_name_that_is_nowhere_near_is_told_too(package: ModuleType) -> None:
     with pytest.raises(AttributeError, match=rf"'{package.__name__}' has no 'zzz'$"):
         getattr(package, "zzz")  # noqa: B009  no type checker knows it
@@ -68,8 +69,9 @@ def test_importing_a_package_alone_imports_nothing_else(package: ModuleType) -> 
     assert done.stdout == "[]\n"
 
 
-def test_a_graph_waits_only_for_the_kinds_that_it_names() -> None:
+def test_a_graph_waits_only_for_the_kinds_that_it_names_and_for_nothing_that_writes() -> None:
     code = "import sys, engine; engine.Graph(name='n', nodes={'a': {}})\n"
-    code += "print([each for each in sys.modules if each.startswith('nodes.')])"
+    code += "print([each for each in sys.modules if each.startswith('nodes.')])\n"
+    code += "print('engine.yaml_file.writer' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "['nodes.member']\n"
+    assert done.stdout == "['nodes.member']\nFalse\n"
