@@ -22,11 +22,11 @@ from .check import check
 from .contracts import Names
 from .declaration import Declaration
 from .declared import problems_of
-from .errors import DefinitionError, Problem
+from .errors import DefinitionError, Problem, in_reading_order
 from .kinds import DEFAULT, Broken, Reader, under
 from .messages import JSON
 from .node import Node
-from .placing import in_reading_order, place_of, placed
+from .placing import place_of, placed
 from .plan import Edge, Plan
 from .prompts import Expression, Prompts
 from .rehearsable import Rehearsable
