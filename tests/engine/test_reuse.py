@@ -25,16 +25,9 @@ from engine import (
     Store,
 )
 from nodes import Member, Python, Route, Router, SubGraph
-from tests.teams import STORES, wait_for
+from tests.teams import wait_for
 
 KEY = SessionKey(None, "s")
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
 
 
 class Team:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +30,7 @@ from engine import (
 from graphs import Agent, Team
 from graphs.assistant import Assistant
 from graphs.elsewhere import ELSEWHERE
-from tests.teams import STORES, holds_together, of, wait_for, words_of
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
-
+from tests.teams import holds_together, of, wait_for, words_of
 
 ENGLISH = Agent(name="English Agent", role="You answer in English")
 FRENCH = Agent(name="French Agent", role="You answer in French")
