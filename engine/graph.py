@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -133,27 +133,27 @@ class Graph(Rehearsable):
 
     __hash__ = None  # type: ignore[assignment]  # it holds mappings
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
         """Order and edges."""
         return self._made.plan
 
-    @property
+    @cached_property
     def prompts(self) -> Prompts:
         """The templates that the graph can reach."""
         return self._made.prompts
 
-    @property
+    @cached_property
     def templates(self) -> Mapping[str, str]:
         """The name of each node's template, for the nodes that have one."""
         return self._made.templates
 
-    @property
+    @cached_property
     def shapes(self) -> Mapping[str, Shape]:
         """What the nodes that declare `returns` give back."""
         return self._made.shapes
 
-    @property
+    @cached_property
     def answering(self) -> tuple[str, ...]:
         """The nodes that may answer, the preferred one first."""
         return self._made.answering
