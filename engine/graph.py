@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -22,11 +22,11 @@ from .check import check
 from .contracts import Names
 from .declaration import Declaration
 from .declared import problems_of
-from .errors import DefinitionError, Problem
+from .errors import DefinitionError, Problem, in_reading_order
 from .kinds import DEFAULT, Broken, Reader, under
 from .messages import JSON
 from .node import Node
-from .placing import in_reading_order, place_of, placed
+from .placing import place_of, placed
 from .plan import Edge, Plan
 from .prompts import Expression, Prompts, file_names
 from .rehearsable import Rehearsable
@@ -133,27 +133,27 @@ class Graph(Rehearsable):
 
     __hash__ = None  # type: ignore[assignment]  # it holds mappings
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
         """Order and edges."""
         return self._made.plan
 
-    @property
+    @cached_property
     def prompts(self) -> Prompts:
         """The templates that the graph can reach."""
         return self._made.prompts
 
-    @property
+    @cached_property
     def templates(self) -> Mapping[str, str]:
         """The name of each node's template, for the nodes that have one."""
         return self._made.templates
 
-    @property
+    @cached_property
     def shapes(self) -> Mapping[str, Shape]:
         """What the nodes that declare `returns` give back."""
         return self._made.shapes
 
-    @property
+    @cached_property
     def answering(self) -> tuple[str, ...]:
         """The nodes that may answer, the preferred one first."""
         return self._made.answering

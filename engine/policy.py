@@ -155,7 +155,8 @@ class ModelSpec(Declared):
 
     def parameters(self) -> dict[str, JSON]:
         """What goes to the provider beside the messages."""
-        return self.model_dump(exclude={"id", "fallback"}, exclude_none=True)
+        given = self.model_fields_set - {"id", "fallback"}
+        return self.model_dump(include=given, exclude_none=True) if given else {}
 
 
 def _keys_of(

@@ -29,8 +29,9 @@ def said(turn: Turn, records: Collection[Record] = ()) -> dict[str, str]:
             texts[f"{record.node}/{number}/arguments"] = call.arguments
             if call.tool not in READERS:  # what those told stands where it was said
                 texts[f"{record.node}/{number}{RESULT}"] = call.result
-    for key, value in Change.of(turn, records).values().items():
-        texts |= _kept(key, value)
+    if records or turn.given_state:
+        for key, value in Change.of(turn, records).values().items():
+            texts |= _kept(key, value)
     return {place: text for place, text in texts.items() if text.strip()}
 
 

@@ -25,6 +25,7 @@ class Visit(Struct):
     attempt: int = 0
     started: float = 0.0
     exchanges: list[Exchange] = field(default_factory=list["Exchange"])
+    upstream: list[Upstream] | None = None
 
 
 class Sight(Struct):
@@ -70,7 +71,12 @@ class Sight(Struct):
         )
 
     def upstream(self, visit: Visit) -> list[Upstream]:
-        """The sources in `needs` whose edge is live, in declared order."""
+        """The sources in `needs` whose edge is live, in declared order; looked up once a visit."""
+        if visit.upstream is None:
+            visit.upstream = self._upstream(visit)
+        return visit.upstream
+
+    def _upstream(self, visit: Visit) -> list[Upstream]:
         nodes, roles = self.cast.graph.nodes, self.cast.views.roles
         if not (needed := nodes[visit.node_id].needs):
             return []

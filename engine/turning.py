@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from time import time
 from typing import TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from .asking import Spent
@@ -30,6 +30,7 @@ from .messages import Quote
 from .nesting import run_inside
 from .outdated import changed, outdated, reopened
 from .past import StoredPast
+from .quotes import Given
 from .scheduler import drive
 from .session import Change, Head, Record, Run, RunStatus, SessionKey, Turn
 from .sight import Sight
@@ -98,7 +99,7 @@ class _Turn:
     """A run under way: the session is ours."""
 
     __slots__ = (
-        *("_earlier", "_kept", "_lease", "_of", "_past", "_state", "_tell", "_visitor", "_voice"),
+        *("_earlier", "_ledger", "_lease", "_of", "_past", "_state", "_tell", "_visitor", "_voice"),
     )
 
     def __init__(
@@ -112,9 +113,9 @@ class _Turn:
         # Copies, since what nodes are given they could change.
         self._state = {**deepcopy(dict(graph.state)), **head.state, **deepcopy(dict(given))}
         self._earlier = earlier
-        self._kept: dict[str, Record] = {}
         self._past = StoredPast(of.store, of.key, until=head.turns)
         self._past.given.head(head)
+        self._ledger = _Ledger(of, lease, self._past.given)
         self._voice = Voice(graph.answering, tell)
         self._visitor = Visitor(
             cast=of.cast,
@@ -130,7 +131,7 @@ class _Turn:
             voice=self._voice,
             spent=Spent(graph),
             earlier=dict(earlier),
-            store=self._keep,
+            store=self._ledger.keep,
             enter=run_inside,
         )
 
@@ -166,7 +167,7 @@ class _Turn:
         for record in self._earlier.values():
             self._visitor.spent.count(record.usage)
             if record.is_final:
-                self._kept[record.node] = record
+                self._ledger.records[record.node] = record
         return await self._visitor.finished_before()
 
     def _failure(self, record: Record) -> RunError:
@@ -185,7 +186,7 @@ class _Turn:
 
     async def _finish(self, answer: str) -> Run:
         """Move the session on; a cancellation that comes now comes too late."""
-        records = self._in_order()
+        records = self._ledger.in_order()
         turn = self._ended("done", answer=answer)
         written = self._visitor.summary
         summary = written and replace(written, updated=turn.ended, run_id=turn.run_id)
@@ -202,7 +203,7 @@ class _Turn:
         with suppress(Exception, asyncio.CancelledError):
             # Where the store is what failed, the run stays as it was last kept, to be resumed.
             turn = await _undisturbed(self._of.store.finish(self._lease, turn, Change()))
-        return Run(self._of.key, turn, self._in_order())
+        return Run(self._of.key, turn, self._ledger.in_order())
 
     def _ended(
         self, status: RunStatus, *, answer: str | None = None, error: str | None = None
@@ -215,23 +216,6 @@ class _Turn:
             error=error,
             ended=time(),
         )
-
-    def _in_order(self) -> dict[str, Record]:
-        return {path: self._kept[path] for path in self._of.cast.paths() if path in self._kept}
-
-    async def _keep(self, records: Sequence[Record]) -> None:
-        of = self._of
-        for record in records:
-            for exchange in record.exchanges:
-                if exchange.prompt_hash not in of.cast.kept_texts:
-                    sources = of.cast.at(record.node).graph.prompts.sources(exchange.prompt)
-                    await of.keep_texts(exchange.prompt_hash, sources)
-        quotes = self._past.given.quotes(of.turn)
-        await of.store.put(
-            self._lease, [_quoting(record, quotes) if quotes else record for record in records]
-        )
-        for record in records:
-            self._kept[record.node] = record
 
     def _scenery(self, head: Head) -> Scenery:
         of = self._of
@@ -247,6 +231,37 @@ class _Turn:
             run=RunView(of.turn.run_id),
             now=datetime.fromtimestamp(of.turn.started, UTC),
         )
+
+
+class _Ledger(Struct):
+    """The final records of a run. Apart from the rest of it, so that a run has no cycles.
+
+    `given` is what the run was given of earlier ones so far.
+    """
+
+    of: Turning
+    lease: Lease
+    given: Given
+    records: dict[str, Record] = field(default_factory=dict[str, Record])
+
+    async def keep(self, records: Sequence[Record]) -> None:
+        """Keep the records in the store, with the texts that they refer to."""
+        of = self.of
+        for record in records:
+            for exchange in record.exchanges:
+                if exchange.prompt_hash not in of.cast.kept_texts:
+                    sources = of.cast.at(record.node).graph.prompts.sources(exchange.prompt)
+                    await of.keep_texts(exchange.prompt_hash, sources)
+        quotes = self.given.quotes(of.turn)
+        await of.store.put(
+            self.lease, [_quoting(record, quotes) if quotes else record for record in records]
+        )
+        for record in records:
+            self.records[record.node] = record
+
+    def in_order(self) -> dict[str, Record]:
+        """What was kept, each node followed by those of the graph inside it."""
+        return {path: self.records[path] for path in self.of.cast.paths() if path in self.records}
 
 
 def _quoting(record: Record, quotes: tuple[Quote, ...]) -> Record:

@@ -26,6 +26,7 @@ A character costs 1.
 """
 
 _SIZED = frozenset((list, tuple))
+_PRINTED = (str, int, float, Undefined)
 _ATOMS = frozenset((int, float, bool, type(None)))
 
 _WORK = 50
@@ -143,7 +144,7 @@ def allow_copies_of(value: object) -> None:
 
 def as_text(value: object) -> str:
     """A value as text, refused before it is made if it is too long or has no text of its own."""
-    if not isinstance(value, str | int | float | Undefined):
+    if not isinstance(value, _PRINTED):
         check_printable(value)
         allow_text_of(value)
     return str(value)

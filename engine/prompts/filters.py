@@ -41,15 +41,17 @@ def fence(value: object, tag: str) -> str:
     Whatever in the data looks like that tag, in any case, spacing and form of its letters, gets
     `&lt;` for its `<`. A list, a mapping or a record is written as JSON.
     """
-    if not FENCE_TAG.fullmatch(tag):
-        raise ValueError(f"fence tag {tag!r}: use small letters, digits, '_' and '-' only")
-    body = _fence_marks(tag).sub(r"&lt;\1", written(value))
+    marks, body = _fence_marks(tag), written(value)
+    if marks.search(body):  # most data has none, and looking is cheaper than replacing
+        body = marks.sub(r"&lt;\1", body)
     allow(len(body))
     return f"<{tag}>\n{body}\n</{tag}>"
 
 
 @lru_cache(maxsize=256)
 def _fence_marks(tag: str) -> re.Pattern[str]:
+    if not FENCE_TAG.fullmatch(tag):
+        raise ValueError(f"fence tag {tag!r}: use small letters, digits, '_' and '-' only")
     forms = _forms()
     letters = f"[{_UNSEEN}]*+".join(f"[{forms[letter]}]" for letter in tag)
     slash = f"(?:[{forms['/']}]{_GAP})?+"  # possessive: nothing here is ever tried twice
@@ -109,9 +111,11 @@ def _fields_of(value: object) -> Iterable[str]:
 
 def written(value: object) -> str:
     """A value as text: JSON where Python's own would be no text for a prompt, nothing for None."""
+    kind = type(value)
+    if kind is str:
+        return cast("str", value)
     if value is None:
         return ""
-    kind = type(value)
     is_whole = issubclass(kind, _WHOLE) or is_dataclass(kind)
     return tojson(value) if is_whole else as_text(value)
 

@@ -31,15 +31,20 @@ class Shape:
 
     `schema` is the JSON Schema to send to a model. Its root is an object, since providers take
     nothing else: a list, a number or a word is asked for as `{"value": ...}`, and `parse` takes it
-    with and without. `type` is the Python type of the value as templates read it, None if a JSON
-    Schema is all that is known. An inline mapping's type is a TypedDict. `is_wrapped` tells whether
-    the schema has that object around the value.
+    with and without. `is_wrapped` tells whether the schema has that object around the value.
     """
 
     schema: Mapping[str, JSON]
-    type: object
     rule: Rule = field(repr=False)
     is_wrapped: bool = field(default=False, repr=False)
+
+    @property
+    def type(self) -> object:
+        """The Python type of the value as templates read it; a mapping's is a TypedDict.
+
+        None if a JSON Schema is all that is known.
+        """
+        return self.rule.type
 
     def parse(self, text: str) -> JSON:
         """The value in a model's text, which is JSON, alone or in one fence.
@@ -87,7 +92,7 @@ def shape(returns: object, *, name: str, folder: Path | None = None) -> Shape:
     schema = rule.schema
     wraps = not isinstance(rule, SchemaRule) and schema.get("type") != "object"
     asked = _wrapped(schema) if wraps else schema
-    return Shape({"title": name, **asked}, rule.type, rule, is_wrapped=wraps)
+    return Shape({"title": name, **asked}, rule, is_wrapped=wraps)
 
 
 def _rule(returns: object, name: str, folder: Path | None) -> Rule:

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +30,6 @@ from engine import (
 )
 from engine.turning import Turning
 from tests.teams import (
-    STORES,
     alone,
     desk,
     desk_model,
@@ -42,13 +41,6 @@ from tests.teams import (
 )
 
 KEY = SessionKey(None, "s")
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
 
 
 class Failing:
@@ -373,6 +365,26 @@ def test_the_last_event_of_a_run_that_went_well_has_the_run() -> None:
     events = heard(Runner(desk(), model=desk_model()))
     assert isinstance(events[-1], RunFinished)
     assert events[-1].run.status == "done"
+
+
+def test_a_run_leaves_nothing_that_only_the_garbage_collector_could_free(store: Store) -> None:
+    runner = Runner(desk(), store=store, model=desk_model())
+
+    async def left() -> list[str]:
+        await runner.arun("hi", session_id="s")
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        await runner.arun("hi", session_id="s")
+        gc.collect()
+        return [kind for each in gc.garbage if (kind := type(each).__module__).startswith("engine")]
+
+    try:
+        assert asyncio.run(left()) == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 def _turning(runner: Runner) -> Turning:
