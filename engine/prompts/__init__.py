@@ -4,9 +4,8 @@ from .coverage import MEASURED, Branch, Coverage
 from .expression import Expression
 from .library import Prompts
 from .reads import Read
-from .rendered import RENDERED, Rendered
+from .rendered import RENDERED, Rendered, Stretch
 from .source import BUILTIN, file_names
-from .traced import Stretch
 
 __all__ = [
     "BUILTIN",
