@@ -26,7 +26,7 @@ def result_of(make: Callable[[], Coroutine[object, object, Value]]) -> Value:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(make())
+        return _here(make)
     elsewhere = _Elsewhere(make())
     try:
         elsewhere.begin()
@@ -100,6 +100,17 @@ def events_of(make: Callable[[], AsyncGenerator[Event]]) -> Iterator[Event]:
     finally:
         elsewhere.end()
     elsewhere.task.result()
+
+
+def _here(make: Callable[[], Coroutine[object, object, Value]]) -> Value:
+    values: list[Value] = []
+
+    async def work() -> None:
+        # `asyncio.run` has Python spell its task, result and all: every word of a run, twice.
+        values.append(await make())
+
+    asyncio.run(work())
+    return values[0]
 
 
 def _name(through: Callable[..., object], method: Callable[..., object]) -> None:

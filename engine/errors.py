@@ -70,6 +70,15 @@ class Problem(Struct, frozen=True):
         return f"{text}; did you mean {self.suggestion!r}?" if self.suggestion else text
 
 
+def in_reading_order(problems: Sequence[Problem]) -> list[Problem]:
+    """By file and place, each once; without places, in the order of the checks."""
+    files = list(dict.fromkeys(problem.file for problem in problems))
+    return sorted(
+        dict.fromkeys(problems),
+        key=lambda each: (files.index(each.file), each.line or 0, each.column or 0),
+    )
+
+
 class DefinitionError(TeamgraphError, ValueError):
     """A definition does not hold; `problems` are all that was found, in reading order.
 

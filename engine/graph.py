@@ -22,13 +22,13 @@ from .check import check
 from .contracts import Names
 from .declaration import Declaration
 from .declared import problems_of
-from .errors import DefinitionError, Problem
+from .errors import DefinitionError, Problem, in_reading_order
 from .kinds import DEFAULT, Broken, Reader, under
 from .messages import JSON
 from .node import Node
-from .placing import in_reading_order, place_of, placed
+from .placing import place_of, placed
 from .plan import Edge, Plan
-from .prompts import Expression, Prompts
+from .prompts import Expression, Prompts, file_names
 from .rehearsable import Rehearsable
 from .returns import Shape, shape
 from .yaml_file import Document
@@ -198,7 +198,7 @@ class _Making(Struct):
             problems += problems_of(error, type(graph))
         shapes = self._shapes(nodes)
         folders = self._folders()
-        templates = self._templates(nodes, Prompts(folders))
+        templates = self._templates(nodes, set(file_names(folders)))
         prompts = Prompts(folders, inline=self.inline)
         place = partial(place_of, document=self.document)
         names = Names(nodes, shapes, self.data)
@@ -252,14 +252,13 @@ class _Making(Struct):
         given = _items(self.data.get("prompt_dirs"))
         return beside + [FilePath(each) for each in given if isinstance(each, str | FilePath)]
 
-    def _templates(self, nodes: Mapping[str, Node], files: Prompts) -> dict[str, str]:
+    def _templates(self, nodes: Mapping[str, Node], files: Collection[str]) -> dict[str, str]:
         """The template of each node: named, written inline, or the one called like its kind."""
         templates: dict[str, str] = {}
-        known = set(files.names())
         for node_id, node in nodes.items():
             text: str | None = getattr(node, node.template_field)
             if text is None:
-                if node.prompts and f"{node.kind}.jinja" in known:
+                if node.prompts and f"{node.kind}.jinja" in files:
                     templates[node_id] = f"{node.kind}.jinja"
             elif node.prompt is not None and not node.prompts:
                 told = f"node {node_id!r}: a {node.kind} asks no model, so it has no prompt"

@@ -19,7 +19,7 @@ from .errors import DefinitionError, Problem, closest
 _MALFORMED, _NOT_ALLOWED, _NOT_FOUND, _NOT_WRITABLE = "G020", "G021", "G022", "G023"
 # A name never begins with two underscores: `module:__loader__.get_data` would read any file.
 _NAME = r"(?!__)[^\W\d]\w*"
-_REFERENCE = re.compile(rf"({_NAME}(?:\.{_NAME})*):({_NAME}(?:\.{_NAME})*)")
+_REFERENCE = rf"({_NAME}(?:\.{_NAME})*):({_NAME}(?:\.{_NAME})*)"
 
 
 def resolve(reference: str, allow: Collection[str]) -> object:
@@ -30,7 +30,7 @@ def resolve(reference: str, allow: Collection[str]) -> object:
 
     Raises `DefinitionError`, with the error that importing raised as its cause.
     """
-    match = _REFERENCE.fullmatch(reference)
+    match = re.fullmatch(_REFERENCE, reference)
     if match is None:
         text = f"{reference!r} must be written as 'package.module:name'"
         raise _refused(_MALFORMED, text)
@@ -57,7 +57,7 @@ def reference(thing: object) -> str:
         text = f"{name!r} cannot be written to a file: it is defined in the script that runs "
         raise _refused(_NOT_WRITABLE, text + "(__main__); move it to a module that can be imported")
     written = f"{module}:{name}"
-    if _REFERENCE.fullmatch(written) is None or not _is_at(thing, str(module), str(name)):
+    if re.fullmatch(_REFERENCE, written) is None or not _is_at(thing, str(module), str(name)):
         text = f"{name!r} cannot be written to a file: {written!r} is not where it can be found; "
         raise _refused(_NOT_WRITABLE, text + "give it that name in its module")
     return written

@@ -57,6 +57,8 @@ class Node(Declared):
     """Further template files that it asks with (`Context.ask(NAME)`), checked like its own."""
     variables: ClassVar[Mapping[str, object]] = {}
     """Further names that the kind gives to its templates, with their types."""
+    given: ClassVar[tuple[str, ...]] = ()
+    """What a function of the kind may name beside nodes (`inputs`) and `params`."""
 
     prompt: str | None = Field(
         default=None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from msgspec.structs import replace
 
 from .errors import Problem
@@ -29,16 +27,3 @@ def placed(problem: Problem, document: Document | None) -> Problem:
     else:
         place = document.value(problem.path)
     return replace(problem, file=document.file, line=place.line, column=place.column)
-
-
-def in_reading_order(problems: Sequence[Problem]) -> list[Problem]:
-    """By file and place; without places, in the order of the checks."""
-    files = list(dict.fromkeys(problem.file for problem in problems))
-    return sorted(
-        dict.fromkeys(problems),
-        key=lambda problem: (
-            files.index(problem.file),
-            problem.line or 0,
-            problem.column or 0,
-        ),
-    )

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from .declared import Declared, is_secret
+from .declared import Declared, as_tuple, is_secret
 from .errors import DefinitionError, Problem
 from .messages import JSON
 
@@ -40,7 +40,7 @@ def _plain(number: float) -> float:
 Ids: TypeAlias = Annotated[
     Sequence[str],
     BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
-    AfterValidator(tuple),
+    AfterValidator(as_tuple),
 ]
 Texts: TypeAlias = Annotated[
     Sequence[str],
@@ -48,7 +48,7 @@ Texts: TypeAlias = Annotated[
         lambda value: (value,) if isinstance(value, str) else value,
         json_schema_input_type=str | Sequence[str],
     ),
-    AfterValidator(tuple),
+    AfterValidator(as_tuple),
 ]
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Number: TypeAlias = Annotated[float, PlainSerializer(_plain, return_type=int | float)]
@@ -59,6 +59,8 @@ Seconds: TypeAlias = Annotated[
 
 class Retry(Declared):
     """How often a failed attempt is made again: waits double from `wait` up to `max_wait`."""
+
+    model_config = ConfigDict(defer_build=False)
 
     times: int = Field(ge=0, strict=True, description="Attempts after the first.", examples=[2])
     wait: Seconds = Field(
@@ -72,6 +74,8 @@ class Retry(Declared):
 class Timeout(Declared):
     """How long an attempt may take: in all, and without a sign of life from the model."""
 
+    model_config = ConfigDict(defer_build=False)
+
     total: Seconds | None = Field(
         default=None, description="Seconds for the whole attempt.", examples=[120]
     )
@@ -82,6 +86,8 @@ class Timeout(Declared):
 
 class Instead(Declared):
     """The value that stands in for the output of a node that failed."""
+
+    model_config = ConfigDict(defer_build=False)
 
     value: JSON = Field(
         description="What templates then read as the node's output.", examples=["unknown"]

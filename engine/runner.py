@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from time import time
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 from uuid import uuid4
 
 from .casting import Cast, cast_of
@@ -20,12 +20,14 @@ from .given import State, as_state, check_ids, check_message
 from .graph import Graph
 from .models import Model
 from .printing import print_events
-from .rendering import Rendering, Scene, render, render_next
 from .resuming import Resuming, Sought
 from .session import Run, SessionInfo, SessionKey, Turn
 from .sessions import Session
 from .stores import MemoryStore, Policy, Store
 from .turning import Turning
+
+if TYPE_CHECKING:
+    from .rendering import Rendering
 
 
 class Runner:
@@ -176,6 +178,9 @@ class Runner:
         With `session_id` they are those of the next turn of that session; raises `NotFound` if
         there is none.
         """
+        # Whoever only runs graphs does not wait for it.
+        from .rendering import Scene, render, render_next  # noqa: PLC0415
+
         scene = Scene(message, assume or {}, state=as_state(state) or {}, user_id=user_id)
         if session_id is None:
             return render(self._graph, scene)

@@ -23,15 +23,16 @@ class Voice:
         self._candidates = candidates
         self._tell = tell
         self._settled: dict[str, Record] = {}
-        self._held: dict[str, tuple[int, str]] = {}
-        self._told = ""
+        # Pieces, for a long answer that grew piece by piece would be copied for each of them.
+        self._held: dict[str, tuple[int, list[str]]] = {}
+        self._told: list[str] = []
         self.text: str | None = None
         self.value: JSON = None
 
     @property
     def told(self) -> str:
         """What the user has been told so far."""
-        return self._told
+        return "".join(self._told)
 
     def has_told(self, node_id: str) -> bool:
         """Whether part of the answer has been told in this node's name, and somebody heard it."""
@@ -42,16 +43,16 @@ class Voice:
         if not streams or node_id not in self._candidates:
             self._tell(Token, node_id, attempt, text, answer=False)
         elif self._speaker() == node_id:
-            self._told += text
+            self._told.append(text)
             self._tell(Token, node_id, attempt, text, answer=True)
         else:
-            self._held[node_id] = attempt, self._held.get(node_id, (0, ""))[1] + text
+            self._held.setdefault(node_id, (attempt, []))[1].append(text)
 
     def take_back(self, node_id: str) -> None:
         """Forget what an attempt that failed had said and nobody heard."""
         self._held.pop(node_id, None)
         if not self._tell.is_heard and self._speaker() == node_id:
-            self._told = ""
+            self._told.clear()
 
     def settle(self, record: Record) -> None:
         """A node is final: tell what is certain now."""
@@ -65,8 +66,8 @@ class Voice:
         if done is not None:
             self._answer(done)
         elif held := self._held.pop(speaker, None):
-            attempt, text = held
-            self._told += text
+            attempt, text = held[0], "".join(held[1])
+            self._told.append(text)
             self._tell(Token, speaker, attempt, text, answer=True)
 
     def _speaker(self) -> str | None:
@@ -80,8 +81,8 @@ class Voice:
     def _answer(self, record: Record) -> None:
         self.value = record.output
         self.text = text_of(record.output)
-        rest = self.text.removeprefix(self._told)
+        rest = self.text.removeprefix(self.told)
         if rest:
-            self._told += rest
+            self._told.append(rest)
             self._tell(Token, record.node, record.attempt, rest, answer=True)
         self._tell(Answer, record.node, record.attempt, self.text, self.value)

@@ -115,8 +115,10 @@ def _called(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring)
                 wiring.unguarded.append((node_id, source, Problem("P004", remedy, path=path)))
         elif not optional:
             text = f"node {node_id!r}: its function wants {source!r}, which is no node, no param "
-            text += "and nothing that every function can have"
-            wiring.problems.append(_unknown_node(text, source, path, nodes))
+            text += f"and none of {listed(node.given)}"
+            near = closest(source, (*nodes, *node.given))
+            text += "" if near else f"; nodes: {listed(nodes)}"
+            wiring.problems.append(Problem("G012", text, path=path, suggestion=near))
 
 
 def _unknown_node(text: str, name: str, path: Path, nodes: Iterable[str]) -> Problem:

@@ -1,11 +1,30 @@
-"""Ready-made graphs: `Agent` and `Team`, and YAML files to run as they are, or to start from."""
+"""Ready-made graphs: `Agent` and `Team`, and YAML files to run as they are, or to start from.
+
+The classes are imported when they are first asked for: who loads a file does not wait for them.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .agent import Agent
-from .team import Team
+if TYPE_CHECKING:
+    from .agent import Agent
+    from .team import Team
+else:
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module  # noqa: PLC0415  not a name of this package
+
+        if name not in _HOMES:
+            raise AttributeError(f"the package {__name__!r} has no {name!r}")
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+
+_HOMES = {"Agent": "agent", "Team": "team"}
 
 FOLDER = Path(__file__).parent
 

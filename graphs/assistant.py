@@ -21,6 +21,7 @@ from engine import (
     Run,
     Runner,
     Session,
+    Store,
     Summary,
     door,
     stream_door,
@@ -48,7 +49,7 @@ class Assistant(Options):
             raise DefinitionError(problems)
         self._graph = self._declared()
         if self._kept_in is not None:
-            self._runner = Runner(self._graph, store=self._kept_in, model=self._asked())
+            self._runner = self._runner_with(self._kept_in)
         return self
 
     @property
@@ -61,7 +62,10 @@ class Assistant(Options):
         """What runs the graph; without a store a new one each time, which keeps nothing."""
         if self._runner is not None:
             return self._runner
-        return Runner(self._graph, store=MemoryStore(), model=self._asked())
+        return self._runner_with(MemoryStore())
+
+    def _runner_with(self, store: Store) -> Runner:
+        return Runner(self._graph, store=store, model=self._asked(), busy=self.busy)
 
     async def arun(
         self,

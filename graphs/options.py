@@ -15,6 +15,7 @@ from engine import (
     Model,
     ModelSpec,
     Node,
+    Policy,
     Problem,
     Store,
     Texts,
@@ -63,6 +64,9 @@ class Options(Declared):
     tools: Tools = Field(default=(), description="Functions that its model may call.")
     store: AnyStore = Field(default=None, description="Where its sessions are kept.")
     db: AnyStore = Field(default=None, description="Another word for `store`.")
+    busy: Policy = Field(
+        default="serialize", description="What a call does while its session is busy; see `Runner`."
+    )
     user_id: str | None = Field(default=None, min_length=1, description="Whose sessions they are.")
     session_id: str | None = Field(default=None, min_length=1, description="The usual session.")
     session_state: Mapping[str, JSON] = Field(

@@ -22,8 +22,6 @@ from engine import (
     stand_in,
 )
 
-GIVEN = ("context", "message", "user_id", "session_id", "state", "session_state", "upstream")
-
 
 class Python(Node):
     """Calls a function; what it returns is the output.
@@ -36,6 +34,9 @@ class Python(Node):
 
     prompts: ClassVar[bool] = False
     provides: ClassVar[Mapping[str, object]] = {"output": object}
+    given: ClassVar[tuple[str, ...]] = (
+        *("message", "user_id", "session_id", "state", "session_state", "upstream", "context"),
+    )
 
     call: str | Callable[..., Any] = Field(  # Any: the function is the user's
         description="The function: `package.module:name`, or itself in Python.",
@@ -66,7 +67,7 @@ class Python(Node):
         return {
             name: parameters[name].default is not inspect.Parameter.empty
             for name in self._wanted
-            if name not in GIVEN and name not in self.params
+            if name not in self.given and name not in self.params
         }
 
     def gives(self) -> Mapping[str, object]:

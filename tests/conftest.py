@@ -1,4 +1,4 @@
-"""What every test needs: the plug-in of the house, and a Ctrl-C that can be heard.
+"""What tests need: the plug-in of the house, a store of each sort, a Ctrl-C that can be heard.
 
 The plug-in is loaded here where the environment was installed before there was one. A shell starts
 its background jobs deaf to Ctrl-C, and what they start inherits that; the tests press it. No
@@ -8,9 +8,15 @@ example has to be done by a certain time: a machine may be busy.
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from importlib.metadata import entry_points
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
+
+from engine import Store
+from tests.teams import STORES, wait_for
 
 PLUGIN = "engine.testing.plugin"
 _installed = {point.value for point in entry_points(group="pytest11")}
@@ -21,3 +27,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
+
+
+@pytest.fixture(params=list(STORES))
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A store of each sort."""
+    store = STORES[request.param](tmp_path)
+    yield store
+    wait_for(store.close())

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from engine import Reply, Request, ScriptedModel, Store, ToolCall
-from tests.teams import STORES, wait_for, words_of
+from tests.teams import words_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -24,13 +23,6 @@ def example(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
 
 
 def said(request: Request) -> list[str]:

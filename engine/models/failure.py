@@ -14,10 +14,8 @@ from email.utils import parsedate_to_datetime
 
 from engine.errors import ModelError, NoModelError
 
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|key|gsk|xai|AIza)[-_A-Za-z0-9*.]{12,}")
-_PREFIX = re.compile(
-    r"^(?:litellm\.)?\w*(?:Error|Exception|Timeout)\w*(?: Error)?: ?|^\w+Exception - "
-)
+_KEY_LIKE = r"\b(?:sk|pk|rk|key|gsk|xai|AIza)[-_A-Za-z0-9*.]{12,}"
+_PREFIX = r"^(?:litellm\.)?\w*(?:Error|Exception|Timeout)\w*(?: Error)?: ?|^\w+Exception - "
 _DETAIL = 200
 _NOISE = (" Original exception", ". To drop these", ": <")
 _HIDDEN = "[key]"
@@ -148,7 +146,7 @@ def _detail(text: str) -> str:
     line = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
     for noise in _NOISE:
         line = line.partition(noise)[0]
-    while (shorter := _PREFIX.sub("", line)) != line:
+    while (shorter := re.sub(_PREFIX, "", line)) != line:
         line = shorter
     line = line.rstrip(" .")
     return line if len(line) <= _DETAIL else f"{line[:_DETAIL]}..."
@@ -176,4 +174,4 @@ def _scrub(error: BaseException, secrets: list[str]) -> None:
 def _scrubbed(text: str, secrets: list[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, _HIDDEN)
-    return _KEY_LIKE.sub(_HIDDEN, text)
+    return re.sub(_KEY_LIKE, _HIDDEN, text)

@@ -65,7 +65,7 @@ class LiteLLM:
                     yield Chunk(text)
         except Exception as error:
             failure = _failure(litellm, error, request, key)
-            failure.interrupted = bool(answer.text)
+            failure.interrupted = bool(answer.texts)
             raise failure from error
         finally:
             await _close(stream)

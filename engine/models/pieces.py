@@ -52,14 +52,14 @@ class Piece(Protocol):
 class _Call(Struct):
     id: str = ""
     name: str = ""
-    arguments: str = ""
+    arguments: list[str] = field(default_factory=list[str])
 
 
 class Answer(Struct):
     """An answer while its pieces come in."""
 
     model: str
-    text: str = ""
+    texts: list[str] = field(default_factory=list[str])
     usage: Usage = NO_USAGE
     finish_reason: str | None = None
     answered_by: str = ""
@@ -75,18 +75,20 @@ class Answer(Struct):
             said = choice.delta.content or ""
             for part in choice.delta.tool_calls or ():
                 self._take_call(part)
-        self.text += said
+        if said:
+            self.texts.append(said)
         return said
 
     def reply(self, cost: float | None) -> Reply:
         """The whole; `ModelError` if there is nothing in it."""
-        if not self.text and not self.calls:
+        if not self.texts and not self.calls:
             raise self._empty()
         calls = [self.calls[index] for index in sorted(self.calls)]
         return Reply(
-            self.text,
+            "".join(self.texts),
             tool_calls=tuple(
-                ToolCall(id=call.id, name=call.name, arguments=call.arguments) for call in calls
+                ToolCall(id=call.id, name=call.name, arguments="".join(call.arguments))
+                for call in calls
             ),
             usage=Usage(
                 input_tokens=self.usage.input_tokens,
@@ -103,7 +105,7 @@ class Answer(Struct):
         call = self.calls.setdefault(part.index, _Call())
         call.id = part.id or call.id
         call.name = part.function.name or call.name
-        call.arguments += part.function.arguments or ""
+        call.arguments.append(part.function.arguments or "")
 
     def _empty(self) -> ModelError:
         match self.finish_reason:

@@ -4,9 +4,8 @@ from .coverage import MEASURED, Branch, Coverage
 from .expression import Expression
 from .library import Prompts
 from .reads import Read
-from .rendered import RENDERED, Rendered
-from .source import BUILTIN
-from .traced import Stretch
+from .rendered import RENDERED, Rendered, Stretch
+from .source import BUILTIN, file_names
 
 __all__ = [
     "BUILTIN",
@@ -19,4 +18,5 @@ __all__ = [
     "Read",
     "Rendered",
     "Stretch",
+    "file_names",
 ]

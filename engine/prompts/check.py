@@ -40,13 +40,13 @@ class Checker:
         if template.problem is not None:
             yield template.problem
             return
-        for tag in references(template.tree):
+        for tag in references(template):
             yield from self._reference(template, tag)
-        for test in template.tree.find_all(nodes.Test):
+        for test in template.every(nodes.Test):
             yield from self._test(template, test)
-        for use in template.tree.find_all(nodes.Filter):
+        for use in template.every(nodes.Filter):
             yield from self._filter(template, use)
-        for modifier in template.tree.find_all(nodes.ScopedEvalContextModifier):
+        for modifier in template.every(nodes.ScopedEvalContextModifier):
             told = "{% autoescape %} is for web pages, prompts are plain text: take it out"
             yield template.problem_at(modifier, "P011", told)
         yield from self._extends(template)
@@ -131,7 +131,7 @@ class Checker:
 
     def _extends(self, template: Parsed) -> Iterator[Problem]:
         top = template.parent
-        for tag in template.tree.find_all(nodes.Extends):
+        for tag in template.every(nodes.Extends):
             if tag is not top:
                 told = "{% extends %} stands once, at the top and outside of every other tag"
                 yield template.problem_at(tag, "P014", told)
@@ -145,7 +145,7 @@ class Checker:
 
     def _blocks(self, template: Parsed) -> Iterator[Problem]:
         seen: set[str] = set()
-        for block in template.tree.find_all(nodes.Block):
+        for block in template.every(nodes.Block):
             if block.name in seen:
                 place = template.after(block, rf"\bblock\s+({block.name})\b")
                 yield template.problem_at(place, "P014", f"block {block.name!r} is there twice")
@@ -153,7 +153,7 @@ class Checker:
         members = Family(template, self._find).members
         if template.parent is None or len(members) == 1:
             return
-        known = {block.name for each in members[1:] for block in each.tree.find_all(nodes.Block)}
+        known = {block.name for each in members[1:] for block in each.every(nodes.Block)}
         for block in _outermost(template.tree.body):
             if block.name not in known:
                 place = template.after(block, rf"\bblock\s+({block.name})\b")
@@ -162,13 +162,10 @@ class Checker:
 
     def _block_calls(self, template: Parsed) -> Iterator[Problem]:
         family = Family(template, self._find)
-        block_of: dict[nodes.Call, str] = {}
-        for block in template.tree.find_all(nodes.Block):
-            block_of |= dict.fromkeys(block.find_all(nodes.Call), block.name)
-        for call in template.tree.find_all(nodes.Call):
+        for call in template.every(nodes.Call):
             name = block_call(call)
             if name == "super":
-                inner = block_of.get(call)
+                inner = _block_around(call, template)
                 versions = family.versions.get(inner or "", [])
                 if inner is None or versions[-1].template is template:
                     told = "super() says what a parent's block says, and there is none"
@@ -177,6 +174,15 @@ class Checker:
                 place = template.after(call.node, r"(\w+)")
                 told = f"there is no block {name!r}"
                 yield template.problem_at(place, "P014", told, closest(name, family.versions))
+
+
+def _block_around(call: nodes.Call, template: Parsed) -> str | None:
+    around = (
+        block.name
+        for block in reversed(template.every(nodes.Block))
+        if any(call is each for each in block.find_all(nodes.Call))
+    )
+    return next(around, None)
 
 
 def _may_be_missing(tag: Reference) -> bool:

@@ -9,7 +9,7 @@ from jinja2 import Template, UndefinedError
 
 from ..errors import PromptError, closest
 
-_UNDEFINED = re.compile(r"'(\w+)' is undefined")
+_UNDEFINED = r"'(\w+)' is undefined"
 
 
 def prompt_error(error: Exception, name: str, variables: Mapping[str, object]) -> PromptError:
@@ -36,7 +36,7 @@ def _told(error: Exception, variables: Mapping[str, object]) -> str:
         return "the template calls or includes itself without end"
     if isinstance(error, MemoryError):
         return "the template needs more memory than there is"
-    if isinstance(error, UndefinedError) and (missing := _UNDEFINED.fullmatch(text)):
+    if isinstance(error, UndefinedError) and (missing := re.fullmatch(_UNDEFINED, text)):
         near = closest(missing[1], variables)
         offered = ", ".join(sorted(variables)) or "nothing"
         hint = f"did you mean {near!r}?" if near else f"this prompt is given: {offered}"

@@ -24,6 +24,7 @@ from .expression import Expression, parse_expression, read_expression
 from .failure import prompt_error
 from .reader import Reader
 from .reads import Read
+from .scope import Scope
 from .shape import shape_of
 from .source import INLINE, Source, Sources
 from .swallow import swallowed
@@ -64,7 +65,7 @@ class Prompts:
         self._sound: dict[str, tuple[Template, bool]] = {}
         self._problems: dict[str, list[Problem]] = {}
         self._hashes: dict[str, str] = {}
-        self._reads: dict[str, list[Read]] = {}
+        self._readers: dict[str, Reader] = {}
         self._expressions: dict[str, Expression] = {}
         self._contracts: dict[Hashable, list[Problem]] = {}
 
@@ -86,12 +87,8 @@ class Prompts:
     def reads(self, name: str) -> list[Read]:
         """Every name that the template, and all it reaches, reads from its context."""
         with self._lock:
-            if name not in self._reads:
-                parsed = [found] if isinstance(found := self._find(name), Parsed) else []
-                self._reads[name] = [
-                    one for each in parsed for one in self._reader().template(each)
-                ]
-            return list(self._reads[name])
+            found = self._find(name)
+            return list(self._read(found).found.values()) if isinstance(found, Parsed) else []
 
     def contract(self, name: str, given: Mapping[str, object]) -> list[Problem]:
         """What in a sound template cannot hold for variables of these types; notes with it.
@@ -192,8 +189,13 @@ class Prompts:
             if not self.problems(name):
                 self._compiled(name)
 
-    def _reader(self) -> Reader:
-        return Reader(self._find, self._environment.globals)
+    def _read(self, root: Parsed) -> Reader:
+        """What has walked the template and all it reaches."""
+        if root.name not in self._readers:
+            reader = Reader(self._find, self._environment.globals)
+            reader.walk(root, Scope())
+            self._readers[root.name] = reader
+        return self._readers[root.name]
 
     def _reached(self, name: str) -> list[Parsed]:
         reached: dict[str, Parsed] = {}
@@ -203,7 +205,7 @@ class Prompts:
             if each in reached or not isinstance(found, Parsed):
                 continue
             reached[each] = found
-            for tag in references(found.tree):
+            for tag in references(found):
                 todo += [constant.value for constant in named(tag.template) or ()]
         return list(reached.values())
 
@@ -235,8 +237,7 @@ class Prompts:
         yield from shape.problems
         if shape.speaks:
             yield from shape.loose
-        reader = self._reader()
-        reader.template(root)
+        reader = self._read(root)
         for read in reader.unseen:
             told = f"{read.name!r} cannot be seen in a template that is imported; "
             told += "import it 'with context', or pass the value as an argument"
@@ -249,9 +250,7 @@ class Prompts:
         return syntax_problem(source, error, self._environment.lexer)
 
     def _unreadable(self, template: Parsed) -> list[Problem]:
-        names = [
-            name.value for tag in references(template.tree) for name in named(tag.template) or ()
-        ]
+        names = [name.value for tag in references(template) for name in named(tag.template) or ()]
         found = [self._find(name) for name in names]
         return [each for each in found if isinstance(each, Problem)]
 
@@ -259,7 +258,7 @@ class Prompts:
         """The templates that are rendered for themselves, not as the parent of another."""
         entered = {root.name: root}
         for template in self._reached(root.name):
-            for tag in references(template.tree):
+            for tag in references(template):
                 if isinstance(tag, nodes.Extends):
                     continue
                 for name in named(tag.template) or ():

@@ -31,11 +31,6 @@ class Reader(ExpressionReader):
         self._reach = Reach(find)
         self._scopes: dict[Hashable, Scope] = {}
 
-    def template(self, parsed: Parsed) -> list[Read]:
-        """The reads of a template and of all it reaches, in reading order."""
-        self.walk(parsed, Scope())
-        return list(self.found.values())
-
     def walk(self, parsed: Parsed, around: Scope) -> None:
         """Walk a template, and then the macros in it that nothing calls."""
         self._walk_template(parsed, Place(parsed, Family(parsed, self._find), around))

@@ -32,13 +32,12 @@ class Sources:
     """
 
     def __init__(self, folders: Sequence[Path], inline: Mapping[str, str]) -> None:
-        self._folders = (*folders, BUILTIN)
+        self._folders = tuple(folders)
         self._inline = {f"{node}{INLINE}": with_lf(text) for node, text in inline.items()}
 
     def names(self) -> list[str]:
         """Every `.jinja` file that a graph or a template can name, each once, sorted."""
-        found = {name for folder in self._folders for name in _names(folder)}
-        return sorted(found | {_BUILTIN_PREFIX + name for name in _names(BUILTIN)})
+        return file_names(self._folders)
 
     def near(self, name: str) -> str | None:
         """The template that `name` was probably meant to be, or None."""
@@ -71,11 +70,17 @@ class Sources:
         parts = PurePosixPath(name).parts
         if not parts or ".." in parts:
             return None
-        folders: Sequence[Path] = self._folders
+        folders: Sequence[Path] = (*self._folders, BUILTIN)
         if name.startswith(_BUILTIN_PREFIX):
             folders, parts = (BUILTIN,), parts[1:]
         paths = (folder.joinpath(*parts) for folder in folders)
         return next((path for path in paths if path.is_file()), None)
+
+
+def file_names(folders: Sequence[Path]) -> list[str]:
+    """Every `.jinja` file in the folders and among the built-ins, each once, sorted."""
+    found = {name for folder in (*folders, BUILTIN) for name in _names(folder)}
+    return sorted(found | {_BUILTIN_PREFIX + name for name in _names(BUILTIN)})
 
 
 def _names(folder: Path) -> list[str]:

@@ -13,8 +13,14 @@ from .position import START, Position, position_of
 from .role import ROLES
 from .tree import Parsed
 
-_SUSPECT = re.compile(r"^(?![ \t]*\{[%#]).*[%#]\}$|[%#]\}.+[%#]\}$", re.MULTILINE)
-"""A line with more than one tag, or with text before it. Few templates have one."""
+_SUSPECT = re.compile(
+    r"""^(?![ \t]*\{[%#]).*[%#]\}$           # text before a tag,
+      | [%#]\}(?!\{[%#]).+[%#]\}$            # or between two,
+      | ^[ \t]*\{[%#]-.*[%#]\}.+[%#]\}$      # or two, the first of which joins the line above
+    """,
+    re.MULTILINE | re.VERBOSE,
+)
+"""A line that ends in a tag after something that is printed. Few templates have one."""
 _PRINTS_NOTHING = frozenset(
     (*ROLES, *(f"end{role}" for role in ROLES), "messages", "set", "endset", "macro", "endmacro")
 )

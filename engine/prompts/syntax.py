@@ -17,10 +17,10 @@ _ENCLOSING = frozenset(
 )
 _TAGS = (*sorted(_ENCLOSING), "messages", "elif", "else", "extends", "include", "import", "from")
 _ENDS = tuple(f"end{tag}" for tag in sorted(_ENCLOSING))
-_UNKNOWN = re.compile(r"Encountered unknown tag '([^']*)'\.")
-_INNERMOST = re.compile(r"block that needs to be closed is '([^']*)'")
-_ATTRIBUTE = re.compile(r"takes cache and name, there is no '(.*)'")
-_CHARACTER = re.compile(r"unexpected char (.*) at \d+")
+_UNKNOWN = r"Encountered unknown tag '([^']*)'\."
+_INNERMOST = r"block that needs to be closed is '([^']*)'"
+_ATTRIBUTE = r"takes cache and name, there is no '(.*)'"
+_CHARACTER = r"unexpected char (.*) at \d+"
 
 
 def syntax_problem(source: Source, error: Exception, lexer: Lexer) -> Problem:
@@ -30,18 +30,18 @@ def syntax_problem(source: Source, error: Exception, lexer: Lexer) -> Problem:
         return Problem("P011", told, file=source.file, line=1, column=1)
     message = error.message or ""
     place = position_of(error.lineno)
-    innermost = _INNERMOST.search(message)
-    unknown = _UNKNOWN.match(message)
+    innermost = re.search(_INNERMOST, message)
+    unknown = re.match(_UNKNOWN, message)
     near: str | None = None
     if unknown is not None:
         told, near = _unknown_tag(unknown[1], innermost[1] if innermost else None)
     elif innermost is not None:
         told = f"{{% {innermost[1]} %}} is never closed; add {{% end{innermost[1]} %}}"
         place = _opened(source, innermost[1], lexer)
-    elif (character := _CHARACTER.fullmatch(message)) is not None:
+    elif (character := re.fullmatch(_CHARACTER, message)) is not None:
         told = f"the character {character[1]} has no meaning here"
     else:
-        attribute = _ATTRIBUTE.search(message)
+        attribute = re.search(_ATTRIBUTE, message)
         near = closest(attribute[1], ATTRIBUTES) if attribute else None
         told = (message[:1].lower() + message[1:]).rstrip(".")
     return Problem(

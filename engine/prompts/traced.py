@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from msgspec import Struct
+from .rendered import Stretch
 
 
 class Place(NamedTuple):
@@ -34,23 +34,6 @@ class Piece(NamedTuple):
     length: int
     place: Place | None
     values: tuple[str, ...] = ()
-
-
-class Stretch(Struct, frozen=True):
-    """Words of a message that came from one place: those from `start` up to `end`, in code points.
-
-    `template`, `line` and `column` say what printed them. `values` are the paths of the values that
-    they show, such as `input.message` or `upstream[french].output`; none for the template's own.
-    `is_text` says that they stand at that place letter by letter.
-    """
-
-    start: int
-    end: int
-    template: str
-    line: int
-    column: int
-    values: tuple[str, ...] = ()
-    is_text: bool = False
 
 
 class Traced(str):

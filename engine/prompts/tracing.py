@@ -21,10 +21,10 @@ from .bounds import join
 from .budget import CURRENT, as_text, joined, rounds
 from .environment import CONCAT, LOOP, PromptEnvironment
 from .filters import fence, written
-from .rendered import Rendered
+from .rendered import Rendered, Stretch
 from .role import EMIT, REPLAY, Spoken, emit, replay
 from .trace import Trace, trace
-from .traced import Place, Stretch, Traced, pieces_of
+from .traced import Place, Traced, pieces_of
 from .tracer import COMPUTED, MARK, NAME, PRINTED, TEXT, Tracer
 
 _VIEWS = frozenset(("keys", "values", "items"))

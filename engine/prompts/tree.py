@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias, TypeVar, cast
 
 from jinja2 import nodes
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ..errors import Problem
 from .position import START, Lines, Position, position_of
 from .source import Source
+
+Kind = TypeVar("Kind", bound=nodes.Node)
 
 
 class Parsed(Struct, frozen=True, eq=False):
@@ -20,6 +22,9 @@ class Parsed(Struct, frozen=True, eq=False):
     source: Source
     tree: nodes.Template
     problem: Problem | None = None
+    _found: dict[object, Sequence[nodes.Node]] = field(
+        default_factory=dict[object, Sequence[nodes.Node]]
+    )
 
     @property
     def name(self) -> str:
@@ -30,6 +35,15 @@ class Parsed(Struct, frozen=True, eq=False):
     def parent(self) -> nodes.Extends | None:
         """The `extends` tag, where there is one at the top."""
         return next((node for node in self.tree.body if isinstance(node, nodes.Extends)), None)
+
+    def every(self, *kinds: type[Kind]) -> Sequence[Kind]:
+        """The nodes of these kinds, in reading order; the tree is walked once, whoever asks."""
+        if kinds not in self._found:
+            if nodes.Node not in self._found:
+                self._found[nodes.Node] = [*_walked(self.tree)]
+            everything = self._found[nodes.Node]
+            self._found[kinds] = [node for node in everything if isinstance(node, kinds)]
+        return cast("Sequence[Kind]", self._found[kinds])
 
     def after(self, node: nodes.Node, pattern: str) -> Position:
         """Where group 1 of `pattern` stands, sought from the place of `node`; else that place."""
@@ -76,9 +90,9 @@ def named(template: nodes.Expr) -> list[nodes.Const] | None:
 Reference: TypeAlias = nodes.Include | nodes.Import | nodes.FromImport | nodes.Extends
 
 
-def references(tree: nodes.Template) -> Iterator[Reference]:
+def references(template: Parsed) -> Sequence[Reference]:
     """Every tag that names another template."""
-    return tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends))
+    return template.every(nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
 
 
 def is_optional(node: Reference) -> bool:
@@ -105,7 +119,7 @@ class Reach:
                 if each.name in reached:
                     continue
                 reached.add(each.name)
-                names = [one for tag in references(each.tree) for one in named(tag.template) or ()]
+                names = [one for tag in references(each) for one in named(tag.template) or ()]
                 found = [self._find(name.value) for name in names]
                 todo += [one for one in found if isinstance(one, Parsed)]
             self._known[template.name] = frozenset(reached)
@@ -136,13 +150,21 @@ class Family:
             self.members.append(found)
         self.versions: dict[str, list[Version]] = {}
         for member in self.members:
-            for block in member.tree.find_all(nodes.Block):
+            for block in member.every(nodes.Block):
                 self.versions.setdefault(block.name, []).append(Version(member, block))
 
     @property
     def base(self) -> Parsed:
         """The template whose text is the frame of all."""
         return self.members[-1]
+
+
+def _walked(tree: nodes.Template) -> Iterator[nodes.Node]:
+    todo: list[nodes.Node] = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        todo += reversed([*node.iter_child_nodes()])
 
 
 def empty_tree() -> nodes.Template:

@@ -156,4 +156,5 @@ def make_directories(disk: Disk, path: Path) -> None:
         make_directories(disk, path)
     except FileExistsError:
         if not S_ISDIR(disk.status(path).st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
+            number = errno.ENOTDIR
+            raise NotADirectoryError(number, os.strerror(number), str(path)) from error

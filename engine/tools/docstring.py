@@ -8,11 +8,9 @@ from inspect import cleandoc
 from itertools import pairwise
 from typing import NamedTuple
 
-_SECTION = re.compile(
-    r"(Args|Arguments|Parameters|Returns?|Yields?|Raises|Examples?|Notes?|Warnings?):\s*"
-)
+_SECTION = r"(Args|Arguments|Parameters|Returns?|Yields?|Raises|Examples?|Notes?|Warnings?):\s*"
 _ARGUMENTS = ("Args", "Arguments", "Parameters")
-_ENTRY = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)")
+_ENTRY = r"\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)"
 
 
 class Told(NamedTuple):
@@ -25,7 +23,7 @@ class Told(NamedTuple):
 def read_docstring(text: str | None) -> Told:
     """Read a docstring in Google style; what is not there is empty."""
     lines = cleandoc(text or "").splitlines()
-    heads = [index for index, line in enumerate(lines) if _SECTION.fullmatch(line)]
+    heads = [index for index, line in enumerate(lines) if re.fullmatch(_SECTION, line)]
     description = "\n".join(lines[: heads[0]] if heads else lines).strip()
     arguments: dict[str, str] = {}
     for head, end in pairwise([*heads, len(lines)]):
@@ -42,7 +40,7 @@ def _entries(lines: Sequence[str]) -> dict[str, str]:
     for line in filter(str.strip, lines):
         depth = len(line) - len(line.lstrip())
         margin = depth if margin is None else margin
-        entry = _ENTRY.fullmatch(line.strip()) if depth <= margin else None
+        entry = re.fullmatch(_ENTRY, line.strip()) if depth <= margin else None
         if entry is not None:
             name = str(entry[1])
             entries[name] = [entry[2]]

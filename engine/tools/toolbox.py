@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import AfterValidator, BeforeValidator
 
+from ..declared import as_tuple
 from ..errors import DefinitionError, InputError, Problem, closest, listed
 from ..imports import reference
 from ..messages import JSON
@@ -28,7 +29,7 @@ Named: TypeAlias = str | Callable[..., object]
 Tools: TypeAlias = Annotated[
     Sequence[Named],
     BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
-    AfterValidator(tuple),
+    AfterValidator(as_tuple),
 ]
 """A field of tools: functions, or texts `package.module:function` and names of session tools."""
 

@@ -2,7 +2,7 @@
 
 YAML 1.2 in its core schema and nothing that surprises: `no` is text, a key stands once, a tag is
 refused, an alias is a copy. `Document.data` is plain Python; places are asked for when an error
-needs them. The codes of the problems:
+needs them. What writes is imported when it is first asked for. The codes of the problems:
 
     Y001  the file cannot be read or written    Y009  a merge key (`<<`)
     Y002  it is not UTF-8                       Y010  several documents in one file
@@ -16,9 +16,24 @@ needs them. The codes of the problems:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .document import Document, Place
 from .reader import parse, read
-from .rewrite import dump
-from .writer import dumps
+
+if TYPE_CHECKING:
+    from .rewrite import dump
+    from .writer import dumps
+else:
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module  # noqa: PLC0415  not a name of this package
+
+        if name not in _WRITING:
+            raise AttributeError(f"the package {__name__!r} has no {name!r}")
+        return getattr(import_module(f".{_WRITING[name]}", __name__), name)
+
+
+_WRITING = {"dump": "rewrite", "dumps": "writer"}
 
 __all__ = ["Document", "Place", "dump", "dumps", "parse", "read"]

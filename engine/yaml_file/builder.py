@@ -14,7 +14,7 @@ from typing import NoReturn, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import DefinitionError, Path, Problem
+from ..errors import DefinitionError, Path, Problem, in_reading_order
 from .document import Mark, Place
 from .event import Event
 from .scalar import resolve
@@ -275,11 +275,6 @@ class Builder:
         )
         if len(self.problems) >= PROBLEMS_AT_MOST:
             raise DefinitionError(in_reading_order(self.problems))
-
-
-def in_reading_order(problems: list[Problem]) -> list[Problem]:
-    """Problems sorted by where they stand."""
-    return sorted(problems, key=lambda each: (each.line or 0, each.column or 0))
 
 
 def _shortened(word: str) -> str:

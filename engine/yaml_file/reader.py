@@ -10,8 +10,8 @@ from itertools import islice, pairwise
 from pathlib import Path as FilePath
 from typing import NoReturn
 
-from ..errors import DefinitionError, Problem, closest
-from .builder import BYTES_AT_MOST, LINE_AT_MOST, Builder, in_reading_order
+from ..errors import DefinitionError, Problem, closest, in_reading_order
+from .builder import BYTES_AT_MOST, LINE_AT_MOST, Builder
 from .document import Document, line_starts, place_at
 from .event import SyntaxFault, events
 from .syntax import explain

@@ -30,17 +30,10 @@ from engine import (
     TinyDBStore,
 )
 from nodes import HistoryLoader, Member, Python, Summarizer
-from tests.teams import STORES, alone, wait_for, words_of
+from tests.teams import alone, wait_for, words_of
 
 ROOT = Path(__file__).parents[2]
 KEY = SessionKey(None, "s")
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
 
 
 class Held:

@@ -62,6 +62,25 @@ def test_an_error_comes_out_of_every_door() -> None:
         wait_for(runner.arun("hi"))
 
 
+def test_what_comes_through_a_door_is_not_spelled_on_the_way() -> None:
+    spelled: list[object] = []
+
+    class Long:
+        def __repr__(self) -> str:
+            spelled.append(self)
+            return "this may be as long as all that was said"
+
+    async def give() -> Long:
+        return Long()
+
+    async def notebook() -> None:
+        result_of(give)
+
+    result_of(give)
+    asyncio.run(notebook())
+    assert spelled == []
+
+
 def test_context_variables_of_the_caller_are_seen_in_the_thread() -> None:
     async def who() -> str:
         return WHO.get()

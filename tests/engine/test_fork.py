@@ -3,7 +3,6 @@
 # ruff: noqa: ANN401  users pass what they like
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,16 +23,9 @@ from engine import (
     Store,
 )
 from nodes import HistoryLoader, Member, Python, Router, SubGraph, Summarizer
-from tests.teams import STORES, desk, desk_model, holds_together, of, wait_for, words_of
+from tests.teams import desk, desk_model, holds_together, of, wait_for, words_of
 
 ANN: dict[str, Any] = {"user_id": "ann", "session_id": "s"}
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
 
 
 def talked(store: Store, turns: int = 3) -> Runner:

@@ -426,10 +426,20 @@ def lookup(order: str, a: str) -> str:
     return order + a
 
 
+def misspelt(mesage: str) -> str:
+    return mesage
+
+
 def test_what_a_function_wants_must_be_there() -> None:
     nodes = {"a": Member(), "find": Python(call=lookup)}
-    with pytest.raises(DefinitionError, match="its function wants 'order', which is no node"):
+    told = (
+        "its function wants 'order', which is no node, no param and none of message, user_id, "
+        "session_id, state, session_state, upstream, context; nodes: a, find"
+    )
+    with pytest.raises(DefinitionError, match=told):
         Graph(name="x", nodes=nodes, output="a")
+    with pytest.raises(DefinitionError, match="did you mean 'message'"):
+        Graph(name="x", nodes={"a": Member(), "find": Python(call=misspelt)}, output="a")
     with_param = {"a": Member(), "find": Python(call=lookup, params={"order": "7"})}
     graph = Graph(name="x", nodes=with_param, output=["find", "a"])
     assert graph.plan.before("find") == {"a"}

@@ -16,83 +16,52 @@ from unicodedata import category, normalize
 
 import pytest
 
-from engine import Graph, Message, ModelSpec, Reply, Request, Runner, ScriptedModel, ToolCall
+from engine import (
+    Graph,
+    MemoryStore,
+    Message,
+    ModelSpec,
+    Reply,
+    Request,
+    Runner,
+    ScriptedModel,
+    Store,
+    ToolCall,
+)
 from nodes import HistoryLoader, Leader, Member, Router, Summarizer
 from tests.stub import StubProvider, StubRequest
 from tests.teams import STORES
 
-ATOMS = (
-    *("{{ input.message }}", "{{", "}}", "{%", "%}", "{#", "#}", "{% endsystem %}", "{% user %}"),
-    *("{% system %}", "{% messages history.messages %}", "{% raw %}", "{% endraw %}", "{{ self }}"),
-    *(
-        "\0emit",
-        "\0replay",
-        "system:",
-        "# system\n",
-        "<|im_start|>system\n",
-        "<|im_end|>",
-        "[/INST]",
+FAMILIES = {
+    "templates": (
+        *("{{ input.message }}", "{{ self }}", "{{", "}}", "{%", "%}", "{#", "#}", "{% user %}"),
+        *("{% system %}", "{% endsystem %}", "{% messages history.messages %}", "{% raw %}"),
+        *("{% endraw %}", "\0emit", "\0replay"),
     ),
-    *(
-        "<|eot_id|>",
-        "</s>",
-        "<<SYS>>",
-        "Human:",
-        "\n\nAssistant:",
-        '{"role": "system"}',
-        "]]>",
-        "-->",
+    "roles": (
+        *("system:", "# system\n", "<|im_start|>system\n", "<|im_end|>", "[/INST]", "<|eot_id|>"),
+        *("</s>", "<<SYS>>", "Human:", "\n\nAssistant:", '{"role": "system"}', "]]>", "-->"),
     ),
-    *(
-        "</said>",
-        "<said>",
-        "</ SAID >",
-        "<\n/\tsaid\n>",
-        "</said",
-        "</\u200bsaid>",
-        "</sa\u00adid>",
-    ),
-    *("\uff1c/said\uff1e", "<\uff0f\uff53\uff41\uff49\uff44>", "\ufe64/said>", "</\U0001d42caid>"),
-    *(
-        "</s\u202eaid>",
-        "</sai\ud800d>",
-        "</\x1bsaid>",
-        "</\U000e0001said>",
+    "fences": (
+        *("</said>", "<said>", "</ SAID >", "<\n/\tsaid\n>", "</said", "&lt;", "</\u200bsaid>"),
+        *("</sa\u00adid>", "</s\u202eaid>", "</sai\ud800d>", "</\x1bsaid>", "</\U000e0001said>"),
         "</\x00said>",
-        "</\u017faid>",
     ),
-    *(
-        "\ud800",
-        "\udfff",
-        "\x00",
-        "\x1b[2J",
-        "\x1b]0;title\x07",
-        "\u2028",
-        "\u2029",
-        "\x85",
-        "\x0b",
+    "lookalikes": (
+        *("\uff1c/said\uff1e", "<\uff0f\uff53\uff41\uff49\uff44>", "\ufe64/said>"),
+        *("</\U0001d42caid>", "</\u017faid>"),
     ),
-    *("\u202e", "\u2066", "\u200b", "\u200d", "\ufeff", "\ufffe", "\U0010ffff", "\r", "\r\n", "\n"),
-    *(
-        "`" * 3,
-        "---",
-        "a",
-        " ",
-        "é",
-        "\U0001f600",
-        "e\u0301",
-        "$",
-        "\\",
-        "%s",
-        "${x}",
-        "&lt;",
-        "'",
-        '"',
+    "unseen": (
+        *("\ud800", "\udfff", "\x00", "\x1b[2J", "\x1b]0;title\x07", "\u202e", "\u2066", "\u200b"),
+        *("\u200d", "\ufeff", "\ufffe", "\U0010ffff"),
     ),
-)
+    "lines": ("\u2028", "\u2029", "\x85", "\x0b", "\r", "\r\n", "\n", "`" * 3, "---"),
+    "letters": ("a", " ", "é", "\U0001f600", "e\u0301", "$", "\\", "%s", "${x}", "'", '"'),
+}
+ATOMS = [atom for family in FAMILIES.values() for atom in family]
 ORDINARY = "an ordinary text"
 COUNT = 120
-LONG = 7
+ON_THE_WIRE = 6
 
 MEMBER = """{% system %}
 State: {{ session.state.notes | fence("said") }}
@@ -140,10 +109,20 @@ GRAPH = Graph(
 
 
 def hostile(seed: int) -> str:
-    """A text of many dangers; one of them very long."""
+    """A text of many dangers; one of white space alone is no message."""
     chance = Random(seed)
     text = "".join(chance.choice(ATOMS) for _ in range(chance.randrange(1, 40)))
-    return (text * (1 + 100_000 // len(text))) if seed == LONG else text
+    return text if text.strip() else ORDINARY
+
+
+def megabyte(family: str) -> str:
+    """A megabyte with dangers of one family in it, and with letters of four bytes between them.
+
+    A prompt may have a million letters, and three such texts are in some.
+    """
+    chance = Random(family)
+    atoms = FAMILIES[family]
+    return "".join("".join(chance.choices(atoms, k=10)) + "\U0001f600" * 500 for _ in range(500))
 
 
 def model_saying(text: str) -> ScriptedModel:
@@ -162,9 +141,11 @@ def model_saying(text: str) -> ScriptedModel:
     return ScriptedModel(answer)  # type: ignore[arg-type]  # a summary is a mapping
 
 
-def requests_of(text: str, runner: Runner, model: ScriptedModel) -> list[Request]:
-    """All that is sent in three turns of a session in which everybody says the text."""
-    for _ in range(3):
+def requests_of(text: str, store: Store, *, turns: int) -> list[Request]:
+    """All that is sent in the turns of a session in which everybody says the text."""
+    model = model_saying(text)
+    runner = Runner(GRAPH, model=model, store=store)
+    for _ in range(turns):
         runner.run(text, user_id="ann", session_id="s", state={"notes": text})
     return model.requests
 
@@ -188,24 +169,28 @@ def is_fenced(request: Request, message: Message) -> bool:
 
 
 def fences(content: str) -> tuple[int, int]:
-    seen = "".join(
-        one for one in normalize("NFKC", content) if category(one) not in ("Cc", "Cf", "Cs", "Zs")
-    ).lower()
+    plain = normalize("NFKC", content)
+    unseen = {one for one in set(plain) if category(one) in ("Cc", "Cf", "Cs", "Zs")}
+    seen = plain.translate(dict.fromkeys(map(ord, unseen))).lower()
     return (len(re.findall(r"<said(?!-*\w)", seen)), len(re.findall(r"</said(?!-*\w)", seen)))
 
 
 @pytest.mark.parametrize("kind", STORES)
 def test_no_text_changes_who_says_what_in_a_run(kind: str, tmp_path: Path) -> None:
-    def sent(text: str, folder: Path) -> list[Request]:
-        model = model_saying(text)
-        return requests_of(text, Runner(GRAPH, model=model, store=STORES[kind](folder)), model)
-
-    expected = shape(sent(ORDINARY, tmp_path / "ordinary"))
+    expected = shape(requests_of(ORDINARY, STORES[kind](tmp_path / "ordinary"), turns=3))
     assert [role for role, _ in expected[-2]].count("system") == 1
     for seed in range(COUNT):
         text = hostile(seed)
-        requests = sent(text, tmp_path / str(seed))
-        assert shape(requests) == expected, repr(text[:300])
+        requests = requests_of(text, STORES[kind](tmp_path / str(seed)), turns=3)
+        assert shape(requests) == expected, repr(text)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_megabyte_changes_nothing_either(family: str, tmp_path: Path) -> None:
+    text = megabyte(family)
+    assert len(text.encode("utf-8", "surrogatepass")) > 1_000_000
+    expected = shape(requests_of(ORDINARY, MemoryStore(), turns=2))
+    assert shape(requests_of(text, STORES["tinydb"](tmp_path), turns=2)) == expected
 
 
 def test_no_text_changes_who_says_what_on_the_wire(
@@ -233,5 +218,5 @@ def test_no_text_changes_who_says_what_on_the_wire(
 
     expected = sent(ORDINARY, tmp_path / "ordinary")
     assert len(expected) == 8
-    for seed in range(LONG - 1):
-        assert sent(hostile(seed), tmp_path / str(seed)) == expected, repr(hostile(seed)[:300])
+    for seed in range(ON_THE_WIRE):
+        assert sent(hostile(seed), tmp_path / str(seed)) == expected, repr(hostile(seed))

@@ -27,13 +27,6 @@ STRANGE = [
 ]
 
 
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
-
-
 def keeper() -> Graph:
     """Everything that remembers: history, summary, state of a node and of the session."""
 

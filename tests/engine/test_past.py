@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from engine import Graph, ModelError, NodeError, Runner, ScriptedModel, SessionKey, Store
 from engine.past import StoredPast
 from nodes import Member
-from tests.teams import STORES, wait_for
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
+from tests.teams import wait_for
 
 
 def say(store: Store, message: str, session: str, *, user: str | None = "ann") -> str:

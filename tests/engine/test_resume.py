@@ -39,7 +39,6 @@ from engine import (
 from engine.casting import cast_of
 from nodes import Member, Python, Summarizer
 from tests.teams import (
-    STORES,
     desk,
     desk_model,
     heard_again,
@@ -85,13 +84,6 @@ class Crashing:
             return result
 
         return counted
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
 
 
 def finished(store: Store, run_id: str) -> Mapping[str, Record]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -25,16 +25,9 @@ from engine import (
     Store,
 )
 from nodes import Member, Python, Route, Router, SubGraph
-from tests.teams import STORES, wait_for
+from tests.teams import wait_for
 
 KEY = SessionKey(None, "s")
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
 
 
 class Team:
@@ -262,6 +255,27 @@ class TestTold:
         assert "template part.jinja:\n  -old\n  +new 0\n  +new 1" in told
         assert "own.jinja" not in told
         assert told.endswith("  ..."), "a long text is cut"
+
+    def test_of_several_templates_only_the_one_that_was_changed_is_told(
+        self, tmp_path: Path
+    ) -> None:
+        store = MemoryStore()
+
+        class Twice(Member):
+            prompt: str | None = "first.jinja"
+            templates: ClassVar[tuple[str, ...]] = ("second.jinja",)
+
+        def runner(first: str) -> Runner:
+            (tmp_path / "first.jinja").write_text(first, encoding="utf-8")
+            (tmp_path / "second.jinja").write_text("as ever\n", encoding="utf-8")
+            nodes = {"twice": Twice(), "last": Python(call=broken, needs="twice")}
+            graph = Graph(name="g", model="m", nodes=nodes, output="last", prompt_dirs=[tmp_path])
+            return Runner(graph, store=store, model=ScriptedModel(lambda _: "said"))
+
+        with pytest.raises(NodeError):
+            runner("old\n").run("hello", run_id="r")
+        told = differences(runner("new\n"))
+        assert told == "node 'twice':\ntemplate first.jinja:\n  -old\n  +new"
 
     def test_where_nothing_was_kept_it_says_so(self) -> None:
         class Forgetful(MemoryStore):

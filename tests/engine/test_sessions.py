@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,13 +10,6 @@ import pytest
 from engine import InputError, NodeError, NotFound, Runner, ScriptedModel, Session, Store
 from engine.messages import Usage
 from tests.teams import STORES, alone, desk, desk_model, wait_for
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
 
 
 def talked(store: Store, *messages: str, user_id: str | None = "ann") -> Session:

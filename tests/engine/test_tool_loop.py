@@ -46,13 +46,6 @@ from tests.shop import price, put_in_cart
 from tests.teams import STORES, heard, holds_together, of, told, wait_for
 
 
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
-
-
 def call(name: str, arguments: object = None, *, id: str = "c1") -> ToolCall:  # noqa: A002
     text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
     return ToolCall(id=id, name=name, arguments=text)

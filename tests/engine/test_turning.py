@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncGenerator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,7 +30,6 @@ from engine import (
 )
 from engine.turning import Turning
 from tests.teams import (
-    STORES,
     alone,
     desk,
     desk_model,
@@ -43,13 +41,6 @@ from tests.teams import (
 )
 
 KEY = SessionKey(None, "s")
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
 
 
 class Failing:

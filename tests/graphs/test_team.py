@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +23,17 @@ from engine import (
     Request,
     RunFinished,
     ScriptedModel,
+    SessionBusy,
+    SessionKey,
     Store,
     Token,
     ToolCall,
+    Turn,
 )
 from graphs import Agent, Team
 from graphs.assistant import Assistant
 from graphs.elsewhere import ELSEWHERE
-from tests.teams import STORES, holds_together, of, wait_for, words_of
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
-
+from tests.teams import holds_together, of, wait_for, words_of
 
 ENGLISH = Agent(name="English Agent", role="You answer in English")
 FRENCH = Agent(name="French Agent", role="You answer in French")
@@ -641,3 +635,21 @@ def test_an_option_of_other_spelling_is_told_where_it_is(name: str) -> None:
     assert name not in Team.model_fields
     for named in re.findall(r"it is called (\w+)", told.message):
         assert named in Team.model_fields
+
+
+def test_a_busy_session_refuses_a_call_if_that_is_wanted() -> None:
+    store = MemoryStore()
+    key = SessionKey(None, "s")
+    agent = Agent(name="Clerk", model=Scripted(), store=store, session_id="s", busy="reject")
+
+    async def beside() -> None:
+        other = Turn(run_id="other", input="hi", graph="g", started=1.0)
+        lease = await store.begin(key, other)
+        with pytest.raises(SessionBusy):
+            await agent.arun("hello")
+        await store.release(lease)
+        assert (await agent.arun("hello")).status == "done"
+
+    asyncio.run(beside())
+    with pytest.raises(DefinitionError, match="busy"):
+        Agent(name="Clerk", busy="never")  # type: ignore[arg-type]  # so a user may write

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,7 @@ from engine import (
 )
 from nodes import HistoryLoader, Leader, Member, Python, Router, SubGraph, Summarizer
 from tests.builders import refused, written
-from tests.teams import STORES, heard, heard_again, holds_together, of, wait_for, words_of
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
+from tests.teams import heard, heard_again, holds_together, of, wait_for, words_of
 
 
 def research(**options: Any) -> Graph:  # noqa: ANN401  options of a team

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,9 @@ from engine import (
 )
 from nodes import HistoryLoader, Member
 from tests.shop import price
-from tests.teams import STORES, wait_for
+from tests.teams import wait_for
 
 KEY = SessionKey(None, "s")
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
 
 
 def wants(*items: str) -> Reply:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,14 +34,7 @@ from engine import (
     Usage,
 )
 from nodes import HistoryLoader, Member, Python, Router, Summarizer
-from tests.teams import STORES, desk, desk_model, wait_for, words_of
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
+from tests.teams import desk, desk_model, wait_for, words_of
 
 
 def routed(answer: Any, *, targets: tuple[str, ...] = ("billing", "sales"), **options: Any) -> Run:

@@ -3,7 +3,6 @@
 # ruff: noqa: ANN401  models, tools and stores say what they like
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from engine import (
 )
 from nodes import Member, Search
 from tests.builders import written
-from tests.teams import STORES, wait_for
+from tests.teams import wait_for
 
 PROMPT = """{% for session in earlier.output %}
 {{ session.session_id }}:
@@ -29,13 +28,6 @@ PROMPT = """{% for session in earlier.output %}
 
 {% endfor %}
 """
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
 
 
 def desk(**options: Any) -> Graph:

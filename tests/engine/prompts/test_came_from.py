@@ -120,6 +120,7 @@ def test_text_and_values_are_told_apart() -> None:
         ("{% filter upper %}A {{ user_id }}{% endfilter %}", [("user_id", "A ANA")]),
         ("{% filter trim %} A {{ user_id }} {% endfilter %}",
          [("", "A "), ("user_id", "ana")]),
+        ("{% filter trim | upper %} A {{ user_id }} {% endfilter %}", [("user_id", "A ANA")]),
         ("{% set x %}A {{ user_id }}{% endset %}{{ x }}", [("", "A "), ("user_id", "ana")]),
         ("{% set x | upper %}A {{ user_id }}{% endset %}{{ x }}", [("user_id", "A ANA")]),
         ("{% set x = user_id | upper %}{{ x }}", [("user_id", "ANA")]),

@@ -337,6 +337,7 @@ def test_words_that_are_set_apart_or_stand_elsewhere_are_not_noted(source: str) 
         ("A {% if text %}\nb\n{% endif %}", (1, 3)),
         ("A {% include 'part.inline' %}\nC", (1, 3)),
         ("A\nB {% if text %}b{% endif %}\n C", (2, 17)),
+        ("A\n{#- why -#}{# how #}\nC", (2, 12)),
     ],
 )
 def test_a_line_break_that_is_swallowed_is_noted(source: str, place: tuple[int, int]) -> None:

@@ -37,6 +37,7 @@ GIVEN: dict[str, object] = {
     "mixed": list[str | None],
     "table": dict[str, int],
     "pairs": list[tuple[str, int]],
+    "nested": list[tuple[tuple[str, int], str]],
     "rows": {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}},
 }  # fmt: skip
 VALUES = {
@@ -50,6 +51,7 @@ VALUES = {
     "mixed": ["a", None],
     "table": {},
     "pairs": [],
+    "nested": [(("a", 1), "b")],
     "rows": [{}],
 }
 
@@ -96,6 +98,8 @@ def problems(source: str) -> list[Problem]:
         ("{{ number[0] }}", "P018", "[ ] takes a list"),
         ("{{ table.key }}", "P005", "table.key may be missing"),
         ("{{ table[text] }}", "P005", "may be missing"),
+        ("{% for key in table %}{{ table[key.upper()] }}{% endfor %}", "P005", "may be missing"),
+        ("{% for key in table %}{{ (table if text else table)[key] }}{% endfor %}", "P005", "may be missing"),
         ("{{ number is even and text is even }}", "P018", "is even takes a number"),
         ("{% if maybe < 'a' %}{% endif %}", "P005", "maybe may be None"),
         ("{% if number < 'a' %}{% endif %}", "P018", "cannot be compared"),
@@ -162,6 +166,8 @@ def test_what_cannot_be_taken_is_told(source: str, code: str, words: str) -> Non
         "{{ texts | batch(2) | map('join') | join }}{{ texts | unique | sort | join }}{{ pairs | map('first') | join }}",
         "{% for size, found in leaves | groupby('size') %}{{ found[0].size }}{% endfor %}",
         "{% for a, b in pairs %}{{ a.upper() }}{{ b + 1 }}{% endfor %}{% for a in range(3) %}{{ a + 1 }}{% endfor %}",
+        "{% for (a, b), c in nested %}{{ a.upper() }}{{ b + 1 }}{{ c.upper() }}{{ nested[0] | length }}{% endfor %}",
+        "{{ table.copy() | length }}{{ table.copy().a | default(0) }}{% for key in table.copy() %}{{ key }}{% endfor %}",
         "{% for leaf in leaves %}{% if not loop.first %}{{ loop.previtem.size }}{% endif %}{% if not loop.last %}{{ loop.nextitem.size }}{% endif %}{% endfor %}",
         "{% for leaf in leaves %}{{ loop.cycle('a', 'b') }}{% if loop.changed(leaf.size) %}x{% endif %}{% endfor %}",
         "{% if 'a' in text and text in texts and number in [1, 2] and 'a' in table %}{% endif %}",

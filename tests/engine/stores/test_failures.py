@@ -393,6 +393,61 @@ def test_a_damaged_session_that_may_only_be_read_is_refused(tmp_path: Path) -> N
     asyncio.run(test())
 
 
+class Fleeting(Disk):
+    """A disk on which somebody deletes a journal just before it is opened for the n-th time."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def open(self, path: Named, flags: int) -> int:
+        if str(path).endswith(".jsonl"):
+            self.left -= 1
+            if self.left == 0:
+                self.remove(path)
+        return super().open(path, flags)
+
+
+@pytest.mark.parametrize(
+    ("look", "opening"),
+    [
+        *(("sessions", 1), ("sessions", 2), ("search", 1), ("search", 2)),
+        *(("find", 1), ("find", 2), ("find", 3)),
+    ],
+)
+def test_a_session_that_is_deleted_while_it_is_looked_at_is_not_there(
+    tmp_path: Path, look: str, opening: int
+) -> None:
+    async def test() -> None:
+        store = TinyDBStore(tmp_path)
+        await tell(store, "r1")
+        await store.close()
+        reader = TinyDBStore(tmp_path, disk=Fleeting(opening))
+        looks = {
+            "sessions": lambda: reader.sessions("ann"),
+            "search": lambda: reader.search("ann", "hello", last=3),
+            "find": lambda: reader.find("ann", "r1"),
+        }
+        assert not await looks[look]()
+        await reader.close()
+
+    asyncio.run(test())
+    assert not list(tmp_path.glob("users/*/*/*.jsonl")), "it was deleted in time"
+
+
+def test_a_directory_that_cannot_be_listed_is_told_of(tmp_path: Path) -> None:
+    async def test() -> None:
+        disk = Broken()
+        store = TinyDBStore(tmp_path, disk=disk)
+        await store.keep_prompt("ab" * 8, {"a": "b"})
+        disk.left["names"] = 1
+        with pytest.raises(StoreError, match=r"prompts: .*; check the disk"):
+            await store.prompt_hashes()
+        assert await store.prompt_hashes() == ["ab" * 8]
+        await store.close()
+
+    asyncio.run(test())
+
+
 def test_a_session_that_cannot_be_let_go_of_is_opened_again(tmp_path: Path) -> None:
     class Stuck(Disk):
         is_stuck = False

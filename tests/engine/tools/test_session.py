@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,16 +11,8 @@ import pytest
 from engine import Graph, Reply, Request, Runner, ScriptedModel, Store, ToolCall
 from nodes import Member
 from tests.shop import price
-from tests.teams import STORES, wait_for
 
 SYSTEM = "You are the clerk of a secret shop"
-
-
-@pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store = STORES[request.param](tmp_path)
-    yield store
-    wait_for(store.close())
 
 
 def wants(tool: str, **arguments: Any) -> Reply:
