@@ -154,7 +154,7 @@ def make_directories(disk: Disk, path: Path) -> None:
     except FileNotFoundError:
         make_directories(disk, path.parent)
         make_directories(disk, path)
-    except FileExistsError:
+    except FileExistsError as error:
         if not S_ISDIR(disk.status(path).st_mode):
             number = errno.ENOTDIR
             raise NotADirectoryError(number, os.strerror(number), str(path)) from error

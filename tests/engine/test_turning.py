@@ -85,6 +85,7 @@ def test_a_store_that_fails_on_the_way_ends_the_run_with_one_last_event(
     method: str, after: int, error: Exception
 ) -> None:
     store, inner = failing(method, error, after)
+    Runner(desk(), model=desk_model(), store=inner).run("before", session_id="s")
     runner = Runner(desk(), model=desk_model(), store=store)
     events = heard(runner, session_id="s", run_id="r")
     holds_together(events)
