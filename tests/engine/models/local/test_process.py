@@ -184,6 +184,7 @@ def test_a_child_that_is_forked_while_the_server_starts_is_not_stuck() -> None:
     done = run("""
 starting = threading.Thread(target=SERVER.address)
 starting.start()
+warnings.filterwarnings("ignore", ".* multi-threaded", DeprecationWarning)  # that is the point
 child = os.fork()
 if child == 0:
     asyncio.run(first())
