@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -82,3 +83,8 @@ class Usage(Kept, frozen=True, eq=False):
 
 
 NO_USAGE = Usage()
+
+
+def text_of(value: object) -> str:
+    """A node's output as the text that a user is told: a text as it is, other JSON as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

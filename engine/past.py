@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -10,7 +9,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from .called import Called, called
-from .messages import JSON
+from .messages import text_of
 from .quotes import Given
 from .session import Run, SessionInfo, SessionKey, Summary, Turn
 from .stores import Store
@@ -203,14 +202,10 @@ def _within(run: Run, under: str) -> Run | None:
     if outer is None or outer.status != "done":
         return None
     given = outer.fields.get("input", run.input)
-    turn = replace(run.turn, input=str(given), answer=_text(outer.output))
+    turn = replace(run.turn, input=str(given), answer=text_of(outer.output))
     records = {
         path.removeprefix(under): replace(record, node=path.removeprefix(under))
         for path, record in run.records.items()
         if path.startswith(under)
     }
     return Run(run.key, turn, records)
-
-
-def _text(value: JSON) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

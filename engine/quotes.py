@@ -6,13 +6,12 @@ deletes its words everywhere.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
 
 from .called import READERS, called
-from .messages import JSON, Quote
+from .messages import JSON, Quote, text_of
 from .session import Change, Head, Record, Run, StateKey, Summary, Turn
 
 INPUT, ANSWER, SUMMARY, RESULT = "input", "answer", "summary", "/result"
@@ -22,9 +21,9 @@ def said(turn: Turn, records: Collection[Record] = ()) -> dict[str, str]:
     """The texts of a run by the places at which they stand, without those that are empty."""
     texts = {INPUT: turn.input, ANSWER: turn.answer or ""}
     for record in records:
-        texts[f"{record.node}/output"] = _text(record.output)
+        texts[f"{record.node}/output"] = text_of(record.output)
         if is_summary(record):
-            texts[SUMMARY] = _text(record.output)
+            texts[SUMMARY] = text_of(record.output)
         for number, call in enumerate(called([record])):
             texts[f"{record.node}/{number}/arguments"] = call.arguments
             if call.tool not in READERS:  # what those told stands where it was said
@@ -98,10 +97,6 @@ def _words(value: JSON) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _words(inner)
-
-
-def _text(value: JSON) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def quoting(record: Record, texts: Mapping[str, Mapping[str, str]]) -> Record:

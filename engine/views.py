@@ -60,11 +60,6 @@ def shown(value: object) -> object:
     return value
 
 
-def text_of(value: object) -> str:
-    """A node's output as the text that a user is told."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
 class MemberView(Struct, frozen=True):
     """A node that answers, as `graph.members` lists it."""
 

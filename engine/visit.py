@@ -18,14 +18,13 @@ from .casting import Cast
 from .context import Context, Result
 from .errors import BudgetExceeded, InputError, ModelError, PromptError
 from .events import NodeFailed, NodeFinished, NodeRetried, NodeSkipped, NodeStarted, Teller
-from .messages import JSON, NO_USAGE
+from .messages import JSON, NO_USAGE, text_of
 from .node import Node
 from .plain import as_json, plain
 from .policy import Instead, ModelSpec, Timeout
 from .session import Record, Summary
 from .sight import Sight, Visit
 from .tools import Caller, SessionState, Toolbox, ToolContext
-from .views import text_of
 from .voice import Voice
 
 NO_MODEL = ModelSpec(id="none")

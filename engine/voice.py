@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .events import Answer, Teller, Token
-from .messages import JSON
+from .messages import JSON, text_of
 from .session import Record
-from .views import text_of
 
 
 class Voice:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from engine import Graph, History, Record, Runner, ScriptedModel
-from engine.views import Fields, Views, outcome, shown, text_of
+from engine.messages import text_of
+from engine.views import Fields, Views, outcome, shown
 from nodes import HistoryLoader, Member, Python
 from tests.teams import words_of
 
