@@ -14,7 +14,6 @@ import random
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from engine.stores.disk import Disk, Named
@@ -42,11 +41,19 @@ class Event:
 
 
 class LoggingDisk(Disk):
-    """Does everything, and writes it down. Below `root` nothing is known to the disk yet."""
+    """Does everything, and writes it down. Below `root` nothing is known to the disk yet.
 
-    def __init__(self, root: Path) -> None:
+    Each sync takes `seconds` by its clock: a store may sync a slow disk elsewhere than a quick one.
+    """
+
+    def __init__(self, root: Path, seconds: float) -> None:
         self.log: list[Event] = []
         self.root = root
+        self._seconds = seconds
+        self._late = 0.0
+
+    def now(self) -> float:
+        return super().now() + self._late
 
     def open(self, path: Named, flags: int) -> int:
         is_new = not os.path.lexists(path)
@@ -69,6 +76,7 @@ class LoggingDisk(Disk):
 
     def sync(self, file: int) -> None:
         super().sync(file)
+        self._late += self._seconds
         self.log.append(Event("sync", os.fstat(file).st_ino))
 
     def sync_directory(self, path: Named) -> None:
@@ -107,19 +115,17 @@ def power(open_store: Open, trials: int, seed: int) -> Counts:
     chosen = random.Random(seed)
     counts = Counts()
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "made"
-        place.mkdir()
-        disk = LoggingDisk(place)
-        asyncio.run(_write(open_store, place, disk, seed))
-        root = place.stat().st_ino
-        for number in count():
-            if number == trials:
-                return counts
+        disks = [LoggingDisk(Path(folder) / "quick", 0.0), LoggingDisk(Path(folder) / "slow", 0.1)]
+        for disk in disks:
+            disk.root.mkdir()
+            asyncio.run(_write(open_store, disk.root, disk, seed))
+        for number in range(trials):
+            disk = disks[number % 2]
             moment = chosen.randint(0, len(disk.log))
             found = Path(folder) / f"found{number}"
-            Found(disk.log[:moment], chosen).put(root, found)
+            Found(disk.log[:moment], chosen).put(disk.root.stat().st_ino, found)
             judge(open_store, found, promised(disk.log[:moment]), counts)
-    raise AssertionError("unreachable")
+    return counts
 
 
 async def _write(open_store: Open, place: Path, disk: LoggingDisk, seed: int) -> None:
