@@ -19,7 +19,7 @@ from ..session import Run, SessionKey, Turn
 from ..stores import Store
 from .failure import NOT_HELD
 from .options import AsJson, Means, Reading, User
-from .owner import Owner
+from .owner import Owners
 from .run import said
 from .screen import Tone, counted, in_line, note, print_json, print_rows
 from .turn import REUSE, Way, Written, finish, make
@@ -70,7 +70,7 @@ class Forking:
 def resume(
     graph: ResumedGraph,
     reading: Reading,
-    owner: Owner,
+    owners: Owners,
     means: Means,
     resuming: Resuming,
     *,
@@ -81,19 +81,22 @@ def resume(
     """Take up a run that failed or was cut short; what is done is not done again.
 
     With --all every unfinished run of the graph that the user has, one after another; without
-    --user those that belong to no user.
+    --user those that belong to no user, with --all-users everybody's.
     """
     if resuming.everything == (run_id is not None):
         raise InputError("name one run, or take up all that are unfinished with --all")
+    if owners.all_users and run_id is not None:
+        raise InputError("--all-users goes with --all; name the user of the run with --user")
     declared = reading.graph(graph)
     means.settle()
     again = _Again(declared, means, Way.of(graph, reading, means), resuming.reuse_unchanged)
     if run_id is None:
-        again.resume_all(owner, as_json=resuming.json)
+        again.resume_all(owners, as_json=resuming.json)
         return
 
     async def events(store: Store) -> AsyncGenerator[Event]:
-        async with aclosing(again.events(store, run_id, owner.user, owner.session)) as told:
+        whose = owners.user, owners.session
+        async with aclosing(again.events(store, run_id, *whose)) as told:
             async for event in told:
                 yield event
 
@@ -155,9 +158,9 @@ class _Again:
             run_id, user_id=user, session_id=session, reuse_unchanged=self.reuse_unchanged
         )
 
-    def resume_all(self, owner: Owner, *, as_json: bool) -> None:
+    def resume_all(self, owners: Owners, *, as_json: bool) -> None:
         """Take up one after another, and say in a line what became of each."""
-        found = asyncio.run(self._unfinished(owner))
+        found = asyncio.run(self._unfinished(owners))
         mine = [each for each in reversed(found) if each[1].graph == self.graph.name]
         if others := len(found) - len(mine):
             note(f"{counted(others, 'unfinished run')} of other graphs: left alone")
@@ -165,16 +168,16 @@ class _Again:
         if as_json:
             print_json([outcome.as_json() for outcome in outcomes])
         elif outcomes:
-            rows = [outcome.row() for outcome in outcomes]
-            print_rows(("run", "session", "status", "told"), rows)
+            rows = [owners.named(each.row(), each.run.user_id) for each in outcomes]
+            print_rows(owners.named(("run", "session", "status", "told"), "user"), rows)
         else:
             note(f"there is no unfinished run of {self.graph.name} in {self.means.folder}")
         if any(outcome.has_failed for outcome in outcomes):
             raise typer.Exit(NOT_HELD)
 
-    async def _unfinished(self, owner: Owner) -> Sequence[tuple[SessionKey, Turn]]:
+    async def _unfinished(self, owners: Owners) -> Sequence[tuple[SessionKey, Turn]]:
         async with self.means.open() as store:
-            return await owner.unfinished(store)
+            return await owners.unfinished(store)
 
     def _outcome(self, key: SessionKey, turn: Turn) -> _Outcome:
         try:

@@ -41,9 +41,9 @@ def _guarded(function: Callable[..., None]) -> Callable[..., None]:
     parameters, groups = _unfolded(function)
 
     def call(*, debug: bool, **given: Any) -> None:  # noqa: ANN401  whatever the options are
-        for group, (made, names) in groups.items():
-            given[group] = made(**{name: given.pop(name) for name in names})
         with _told_errors(debug=debug):
+            for group, (made, names) in groups.items():
+                given[group] = made(**{name: given.pop(name) for name in names})
             function(**given)
             sys.stdout.flush()
 

@@ -19,7 +19,7 @@ from .command import command
 from .consent import Yes, make_sure
 from .opened import session_named
 from .options import AsJson, Page, Reading, Storing
-from .owner import Owner
+from .owner import Owner, Owners
 from .screen import Tone, note, print_json, print_pages, print_rows, when
 from .sources import Kept, Today, differences_told, kept_as_json, kept_of, sources_told
 from .telling import run_told
@@ -69,7 +69,7 @@ def runs() -> None:
 
 @command(app, "list")
 def list_runs(
-    owner: Owner,
+    owners: Owners,
     storing: Storing,
     *,
     unfinished: Annotated[
@@ -80,20 +80,21 @@ def list_runs(
 ) -> None:
     """List the runs of a session, or of all sessions of a user, the newest first.
 
-    Without --user these are the runs that belong to no user.
+    Without --user these are the runs that belong to no user, with --all-users everybody's.
     """
     look = _unfinished if unfinished else _listed
-    found = asyncio.run(look(owner, storing, page))
+    found = asyncio.run(look(owners, storing, page))
     if json:
         print_json([turn_as_json(key, turn) for key, turn in found])
     elif found:
-        heads = ("run", "session", "status", "started", "message")
-        print_rows(heads, [_row(key, turn) for key, turn in found])
+        heads = owners.named(("run", "session", "status", "started", "message"), "user")
+        print_rows(heads, [owners.named(_row(key, turn), key.user_id) for key, turn in found])
     else:
-        note(f"there are no such runs in {storing.folder}; they may be another user's (--user)")
+        elsewhere = "" if owners.all_users else "; they may be another user's (--all-users)"
+        note(f"there are no such runs in {storing.folder}{elsewhere}")
     if found and unfinished and not json:
-        whose = [] if owner.user is None else ["--user", owner.user]
-        command = ["runs", "resume", "--all", "--graph", "GRAPH", *storing.words(), *whose]
+        whose = [*storing.words(), *owners.words()]
+        command = ["runs", "resume", "--all", "--graph", "GRAPH", *whose]
         note(f"take them up: {shlex.join(['teamgraph', *command])}", Tone.QUIET)
 
 
@@ -172,7 +173,8 @@ async def _listed(owner: Owner, storing: Storing, page: Page) -> Sequence[tuple[
         enough = page.limit + page.offset
         found = [
             (info.key, turn)
-            for info in await store.sessions(owner.user, limit=enough)
+            async for user in owner.users(store)
+            for info in await store.sessions(user, limit=enough)
             for turn in await store.runs(info.key, limit=enough)
         ]
     found.sort(key=lambda pair: pair[1].started, reverse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -86,6 +86,13 @@ class Directory:
         found = (self._visit(path, SessionFile.info) for path in paths)
         return [info for info in found if info is not None]
 
+    def users(self, *, limit: int, offset: int) -> list[str | None]:
+        """The users who have a session that can be read."""
+        directories = self.layout.users() if self.layout.check() else iter(())
+        owners = (self._user(self.layout.journals_in(directory)) for directory in directories)
+        there = (owner.user_id for owner in owners if owner is not None)
+        return list(islice(there, max(0, offset), max(0, offset) + max(0, limit)))
+
     def search(
         self, user_id: str | None, text: str, *, last: int, exclude: str | None, limit: int
     ) -> list[Hit]:
@@ -166,6 +173,11 @@ class Directory:
 
     def _journals(self, user_id: str | None) -> list[Path]:
         return self.layout.journals(user_id) if self.layout.check() else []
+
+    def _user(self, journals: Iterable[Path]) -> SessionKey | None:
+        """Whose journals these are: what the first says that can be read."""
+        owners = (self._visit(path, lambda session: session.key) for path in journals)
+        return next((owner for owner in owners if owner is not None), None)
 
     def _visit(self, path: Path, look: Callable[[SessionFile], Answer]) -> Answer | None:
         """Look into a session and close it again; a damaged one is left out with a warning."""

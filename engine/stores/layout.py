@@ -65,7 +65,10 @@ class Layout:
 
     def journals(self, user_id: str | None) -> list[Path]:
         """The journals of a user, the one with the latest activity first."""
-        directory = self.user(user_id)
+        return self.journals_in(self.user(user_id))
+
+    def journals_in(self, directory: Path) -> list[Path]:
+        """The journals in the directory of a user, the one with the latest activity first."""
         found: list[tuple[int, str]] = []
         try:
             for name in self._disk.names(directory):
@@ -81,9 +84,13 @@ class Layout:
 
     def all_journals(self) -> Iterator[Path]:
         """The journals of all users."""
-        for part in self._inside(self.root / "users"):
-            for user in self._inside(part):
-                yield from (path for path in self._inside(user) if path.suffix == ".jsonl")
+        for user in self.users():
+            yield from (path for path in self._inside(user) if path.suffix == ".jsonl")
+
+    def users(self) -> Iterator[Path]:
+        """The directories of all users, always in the same order."""
+        for part in sorted(self._inside(self.root / "users")):
+            yield from sorted(self._inside(part))
 
     def check(self) -> bool:
         """Whether the store is there; raises `StoreError` if the path holds something else."""

@@ -121,6 +121,11 @@ class MemoryStore:
             page = self._by_activity(user_id)[offset : offset + limit]
             return [session.info(key) for key, session in page]
 
+    async def users(self, *, limit: int = 20, offset: int = 0) -> list[str | None]:
+        """The users who have a session, the one who came first before the others."""
+        with self._guard:
+            return list(dict.fromkeys(key.user_id for key in self._sessions))[offset:][:limit]
+
     async def search(
         self,
         user_id: str | None,

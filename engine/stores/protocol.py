@@ -104,6 +104,14 @@ class Store(Protocol):
         """The sessions of one user, the one with the latest activity first."""
         ...
 
+    async def users(self, *, limit: int = 20, offset: int = 0) -> list[str | None]:
+        """The users who have a session, None if sessions of no user are among them.
+
+        Their order stays as it is for as long as nobody comes or goes. It is for who runs the
+        store; what a user is shown never depends on it.
+        """
+        ...
+
     async def search(
         self,
         user_id: str | None,

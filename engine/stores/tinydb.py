@@ -146,6 +146,10 @@ class TinyDBStore:
             lambda: self._files.infos(user_id, limit=limit, offset=offset)
         )
 
+    async def users(self, *, limit: int = 20, offset: int = 0) -> list[str | None]:
+        """The users who have a session, in an order that means nothing but stays."""
+        return await self._sessions.run(lambda: self._files.users(limit=limit, offset=offset))
+
     async def search(
         self,
         user_id: str | None,

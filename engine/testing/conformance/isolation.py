@@ -34,6 +34,11 @@ class IsolationTests(Contract):
             found = await other.search(user, "SECRET", last=99, limit=99)
             assert {hit.key for hit in found} == mine
             assert len(found) == len(mine)
+        listed = await other.users(limit=99)
+        assert sorted(listed, key=repr) == sorted(USERS, key=repr)
+        pages = [await store.users(limit=5, offset=offset) for offset in range(0, len(USERS), 5)]
+        assert [user for page in pages for user in page] == listed
+        assert await store.users(offset=len(USERS)) == []
 
     @looped
     async def test_a_user_is_deleted_and_no_other(self, stores: Stores) -> None:
@@ -46,6 +51,7 @@ class IsolationTests(Contract):
             assert await other.delete_user(user) == 0
             left = [key for key in keys if await store.head(key) is not None]
             assert left == keys[2 * position + 2 :]
+            assert set(await store.users(limit=99)) == set(USERS[position + 1 :])
 
     @looped
     async def test_what_one_user_deletes_or_names_is_nothing_to_another(

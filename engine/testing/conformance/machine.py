@@ -210,9 +210,11 @@ class StoreMachine(RuleBasedStateMachine):
         assert owner in mine if mine else owner is None
 
     def _see_user(self, store: Store, user_id: str | None) -> None:
+        users = self._wait(store.users(limit=99))
         listed = self._wait(store.sessions(user_id))
         keys, wanted = [info.key for info in listed], self._model.of(user_id)
         assert sorted(keys, key=repr) == sorted(wanted, key=repr)
+        assert users.count(user_id) == bool(wanted)
         assert self._model.settled(keys) == self._model.settled(wanted)
         for info in listed:
             session = self._model.sessions[info.key]

@@ -177,6 +177,38 @@ def test_all_that_is_not_done_is_taken_up_one_after_another(project: Project) ->
     assert "there is no unfinished run of two in .teamgraph" in again.stderr
 
 
+def test_what_is_not_done_of_all_users_is_listed_and_taken_up(project: Project) -> None:
+    made = [fail(project, *whose) for whose in ((), ("--user", "ann"), ("--user", "bob"))]
+    assert [one["user_id"] for one in unfinished(project, "--all-users")] == ["bob", "ann", None]
+    shown = project.teamgraph("runs", "list", "--unfinished", "--all-users")
+    rows = [line.split("\t") for line in shown.stdout.splitlines()]
+    assert rows[0] == ["run", "session", "user", "status", "started", "message"]
+    assert [row[2] for row in rows[1:]] == ["bob", "ann", ""]
+    words = shlex.split(shown.stderr.partition("take them up: teamgraph ")[2])
+    assert words[-1] == "--all-users"
+    done = project.teamgraph(*(word.replace("GRAPH", "two.yaml") for word in words))
+    assert done.exit_code == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert rows[0] == ["run", "session", "user", "status", "told"]
+    assert [(row[0], row[3]) for row in rows[1:]] == [(one["run_id"], "done") for one in made]
+    assert unfinished(project, "--all-users") == []
+    listed = project.teamgraph("runs", "list", "--all-users", "--json")
+    assert [one["user_id"] for one in json.loads(listed.stdout)] == ["bob", "ann", None]
+    none = project.teamgraph("runs", "list", "--unfinished", "--all-users")
+    assert none.stderr == "there are no such runs in .teamgraph\n"
+
+
+def test_all_users_are_not_one_user(project: Project) -> None:
+    for words in (("--user", "ann"), ("--session", "s")):
+        done = project.teamgraph("runs", "list", "--all-users", *words)
+        assert done.exit_code == 2
+        assert "name no --user and no --session beside it" in done.stderr
+    write(project)
+    done = project.teamgraph("runs", "resume", "r", "--graph", "two.yaml", "--all-users")
+    assert done.exit_code == 2
+    assert "--all-users goes with --all; name the user of the run with --user" in done.stderr
+
+
 def test_one_of_all_that_fails_makes_the_exit_code_1_and_stops_no_other(project: Project) -> None:
     first, second = fail(project, "--session", "s"), fail(project, "--session", "t")
     changed = fail(project, "--session", "u", role="OTHER")

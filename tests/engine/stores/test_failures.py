@@ -393,6 +393,37 @@ def test_a_damaged_session_that_may_only_be_read_is_refused(tmp_path: Path) -> N
     asyncio.run(test())
 
 
+def journals_of(root: Path) -> set[Path]:
+    """All journals of a store."""
+    return {*root.glob("users/*/*/*.jsonl")}
+
+
+def test_a_user_is_told_if_any_of_the_sessions_can_be_read(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = TinyDBStore(tmp_path / "store")
+        assert await store.users() == []
+        assert not store.path.exists(), "reading makes no store"
+        await tell(store, "r1")
+        first = journal_of(store.path)
+        await store.finish(
+            await store.begin(SessionKey("ann", "t"), Turn("r2", "hi")),
+            Turn("r2", "hi", status="done", answer="yes"),
+            Change(),
+        )
+        await store.close()
+        newest = TinyDBStore(store.path)
+        (path,) = journals_of(store.path) - {first}
+        path.write_bytes(path.read_bytes().replace(b"hi", b"ho"))
+        with pytest.warns(SkippedSession):
+            assert await newest.users() == ["ann"]
+        assert await newest.delete_session(KEY)
+        with pytest.warns(SkippedSession):
+            assert await newest.users() == []
+        await newest.close()
+
+    asyncio.run(test())
+
+
 class Fleeting(Disk):
     """A disk on which somebody deletes a journal just before it is opened for the n-th time."""
 
