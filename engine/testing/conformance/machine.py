@@ -78,7 +78,8 @@ class StoreMachine(RuleBasedStateMachine):
         mine = [one for one in self._out if (one.key, one.run_id) == (key, run_id)]
         earlier = session.runs.get(run_id)
         if any(one.store is not store for one in mine) and not is_busy:
-            return  # only the turn is held against other openers
+            # Only the turn is held against other openers; not every search comes here.
+            return  # pragma: no cover
         refused: type[Exception] | None = SessionBusy if is_busy or mine else None
         if not is_busy and earlier is not None and earlier.status == "done":
             refused = InputError
