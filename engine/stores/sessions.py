@@ -40,7 +40,9 @@ class Sessions:
             return session
         if self._files.is_quick_to_open(key):
             return self._files.open(key, create=create)
-        return await self._threads.run(lambda: self._files.open(key, create=create))
+        return await self._threads.run(
+            lambda: self._files.open(key, create=create), undo=self._give_back
+        )
 
     async def read(self, key: SessionKey, look: Callable[[SessionFile], Answer]) -> Answer | None:
         """Look into a session; None if it is not there."""
@@ -94,6 +96,10 @@ class Sessions:
         """Wait for what is under way."""
         self._threads.close()
         self._syncer.close()
+
+    def _give_back(self, session: SessionFile | None) -> None:
+        if session is not None:
+            self._files.handles.give(session)
 
     async def _use(
         self, key: SessionKey, use: Callable[[SessionFile], Awaitable[Answer | None]]

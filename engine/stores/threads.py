@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from threading import Lock
 from typing import TypeVar
 
@@ -21,13 +22,24 @@ class Threads:
         self._guard = Lock()
         self._pool: ThreadPoolExecutor | None = None
 
-    async def run(self, act: Callable[[], Answer]) -> Answer:
-        """Do it in a thread."""
+    async def run(
+        self, act: Callable[[], Answer], *, undo: Callable[[Answer], None] | None = None
+    ) -> Answer:
+        """Do it in a thread.
+
+        A thread cannot be stopped: what comes of it after the caller was cancelled is for `undo`.
+        """
         with self._guard:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="teamgraph-store")
             pool = self._pool
-        return await asyncio.get_running_loop().run_in_executor(pool, act)
+        work = pool.submit(act)
+        try:
+            return await asyncio.wrap_future(work)
+        except asyncio.CancelledError:
+            if undo is not None:
+                work.add_done_callback(partial(_undo, undo))
+            raise
 
     async def shared(self, journal: JournalFile, act: Callable[[], Answer]) -> Answer:
         """Read a journal."""
@@ -63,3 +75,8 @@ class Threads:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown()
+
+
+def _undo(undo: Callable[[Answer], None], work: Future[Answer]) -> None:
+    if not work.cancelled() and work.exception() is None:
+        undo(work.result())
