@@ -126,6 +126,7 @@ class _Elsewhere(Generic[Value]):
 
     def __init__(self, work: Coroutine[object, object, Value]) -> None:
         self._loop = asyncio.new_event_loop()
+        self._work = work
         context = copy_context()
         self.task: asyncio.Task[Value] = self._loop.create_task(work, context=context)
         self._thread = Thread(target=self._run, name="teamgraph", daemon=True)
@@ -135,16 +136,24 @@ class _Elsewhere(Generic[Value]):
         """Start the thread.
 
         Not where the object is made: Ctrl-C may come while the thread starts, and then somebody
-        has to end what it has begun.
+        has to end what it has begun. Raises `RuntimeError` where the system has no thread left, or
+        the interpreter is about to end.
         """
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._work.close()
+            self._loop.close()
+            self.ended.set()
+            raise
 
     def end(self) -> None:
         """Cancel what is not done yet, and wait until all of it has ended."""
         with suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self.task.cancel)
         self.ended.wait()
-        self._thread.join()
+        if self._thread.ident is not None:  # or there was no thread to be had
+            self._thread.join()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

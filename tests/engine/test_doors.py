@@ -114,6 +114,36 @@ def test_whatever_ends_the_work_ends_the_loop_over_it() -> None:
         next(stream)
 
 
+NO_THREAD = """
+import asyncio, threading
+from engine.doors import events_of, result_of
+
+async def work():
+    return 1
+
+async def events():
+    yield 1
+
+async def notebook():
+    result_of(work)
+
+for use in (lambda: list(events_of(events)), lambda: asyncio.run(notebook())):
+    threading.stack_size(1 << 46)  # more than any system has
+    try:
+        use()
+    except RuntimeError as error:
+        print(error)
+"""
+
+
+def test_where_no_thread_is_to_be_had_the_door_says_so() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", NO_THREAD], cwd=ROOT, capture_output=True, timeout=60, check=True
+    )
+    assert ended.stdout.split(b"\n") == [b"can't start new thread"] * 2 + [b""]
+    assert b"Traceback" not in ended.stderr
+
+
 INTERRUPTED = """
 import asyncio, os, signal, sys
 from engine import Chunk, Reply, Runner, TinyDBStore
