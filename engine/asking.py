@@ -39,6 +39,15 @@ class Spent(Struct):
         self.usage += usage
         self.known_cost += usage.cost or 0.0
 
+    def at_least(self, usage: Usage) -> None:
+        """Go on from what an earlier try said at its end, if that is more than its records tell.
+
+        Of a node that was attempted in several tries only the last record is read.
+        """
+        if usage.calls > self.usage.calls:
+            self.usage = usage
+            self.known_cost = max(self.known_cost, usage.cost or 0.0)
+
     def add(self, usage: Usage) -> None:
         """Count a model call; raises `BudgetExceeded` if it was one too many."""
         self.count(usage)

@@ -168,6 +168,7 @@ class _Turn:
             self._visitor.spent.count(record.usage)
             if record.is_final:
                 self._ledger.records[record.node] = record
+        self._visitor.spent.at_least(self._of.turn.usage)
         return await self._visitor.finished_before()
 
     def _failure(self, record: Record) -> RunError:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from engine import (
+    BudgetExceeded,
     Changed,
     Graph,
     InputError,
@@ -39,6 +40,7 @@ from engine import (
 from engine.casting import cast_of
 from nodes import Member, Python, Summarizer
 from tests.teams import (
+    alone,
     desk,
     desk_model,
     heard_again,
@@ -434,3 +436,23 @@ def test_a_turn_that_is_taken_up_is_running_again() -> None:
     model = ScriptedModel(look)
     Runner(desk(nodes=nodes), model=model, store=store).resume("r", session_id="s")
     assert {(turn.status, turn.error) for turn in seen} == {("running", None)}
+
+
+def test_what_every_try_of_a_run_used_counts_for_it() -> None:
+    runner = Runner(alone(), model=ScriptedModel(["", "", "at last"]))
+    with pytest.raises(NodeError):
+        runner.run("hi", session_id="s", run_id="r")
+    with pytest.raises(NodeError):
+        runner.resume("r", session_id="s")
+    run = runner.resume("r", session_id="s")
+    assert (run.answer, run.usage.calls) == ("at last", 3)
+
+
+def test_a_budget_is_not_given_anew_to_each_try_of_a_run() -> None:
+    runner = Runner(alone(budget={"calls": 2}), model=ScriptedModel(["", "", "too late"]))
+    with pytest.raises(NodeError):
+        runner.run("hi", session_id="s", run_id="r")
+    with pytest.raises(NodeError):
+        runner.resume("r", session_id="s")
+    with pytest.raises(BudgetExceeded, match="used 3 calls, and its budget is 2"):
+        runner.resume("r", session_id="s")
