@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine import Graph, MemoryStore, Runner, Store, TinyDBStore
+from engine import Graph, MemoryStore, Run, Runner, Store, TinyDBStore
 
 from .parts import POLYGLOT, Instant
 from .row import Row, cpu_of, median
@@ -23,8 +23,11 @@ def rows(*, short: bool) -> Iterator[Row]:
         yield from _session("TinyDB journal, sync never", TinyDBStore(folder, sync="never"), last)
     with tempfile.TemporaryDirectory() as folder:
         yield from _session("TinyDB journal, sync at the turn's end", TinyDBStore(folder), last)
-        size = sum(path.stat().st_size for path in Path(folder).rglob("*.jsonl"))
+        size = _size(folder)
         yield Row("  bytes kept for a turn, with its texts", size / last, "bytes")
+        run = asyncio.run(_one_more(TinyDBStore(folder)))
+        rest = _size(folder) - size - _texts(run)
+        yield Row("  of a turn's bytes, those that are not its texts", rest, "bytes", 3000)
     users = 50 if short else 1000
     with tempfile.TemporaryDirectory() as folder:
         cost, grown = asyncio.run(_many(TinyDBStore(folder), users, turns=5))
@@ -40,6 +43,26 @@ def _session(name: str, store: Store, last: int) -> Iterator[Row]:
     early, late = median(costs[5:30]), median(costs[-30:])
     yield Row(f"a turn at turn 10, {name}", early * 1e3, "CPU ms", 1.0)
     yield Row(f"  at turn {last}, in units of turn 10", late / early, "x", 1.2)
+
+
+def _size(folder: str) -> int:
+    return sum(path.stat().st_size for path in Path(folder).rglob("*.jsonl"))
+
+
+async def _one_more(store: Store) -> Run:
+    runner = Runner(Graph.load(POLYGLOT), store=store, model=Instant())
+    run = await runner.arun("And what about it tomorrow?", user_id="u", session_id="s")
+    await store.close()
+    return run
+
+
+def _texts(run: Run) -> int:
+    """Bytes of what was said in a run, and of what its models were told and answered, each once."""
+    asked = [exchange for record in run.records.values() for exchange in record.exchanges]
+    texts = [run.input, run.answer or "", *(exchange.reply for exchange in asked)]
+    told = (message for exchange in asked for message in exchange.messages)
+    texts += [message.content for message in told if message.origin is None]
+    return sum(len(text.encode()) for text in texts)
 
 
 async def _turns(store: Store, last: int) -> list[float]:
