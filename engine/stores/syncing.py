@@ -60,11 +60,13 @@ class Syncer:
         waiter: Waiter = asyncio.get_running_loop().create_future()
         with self._guard:
             self._away = max(0, self._away - 1)
-            waiters = self._waiting.setdefault(journal, [])
-            waiters.append(waiter)
-            if len(waiters) == 1:
-                self._hand_over(journal, self._crew)
-        await waiter
+            is_handed = journal in self._waiting or self._hand_over(journal, self._crew)
+            if is_handed:
+                self._waiting.setdefault(journal, []).append(waiter)
+        if is_handed:
+            await waiter
+        else:
+            self._sync_here(journal)
 
     def close(self) -> None:
         """Wait for what is under way. What comes afterwards gets new threads."""
@@ -87,13 +89,18 @@ class Syncer:
                 self._average = 0.0
                 self._away = min(int((took / _QUICK) ** 2), _MOST_AWAY)
 
-    def _hand_over(self, journal: JournalFile, crew: _Crew) -> None:
+    def _hand_over(self, journal: JournalFile, crew: _Crew) -> bool:
+        """Give a journal to the threads; False if there is none, and none to be had."""
+        if len(crew.threads) < min(crew.busy + 1, _THREADS):
+            thread = Thread(target=self._run, args=(crew,), name="teamgraph-sync", daemon=True)
+            with suppress(RuntimeError):  # the system has no more of them
+                thread.start()
+                crew.threads.add(thread)
+        if not crew.threads:
+            return False
         crew.work.put(journal)
         crew.busy += 1
-        if len(crew.threads) < min(crew.busy, _THREADS):
-            thread = Thread(target=self._run, args=(crew,), name="teamgraph-sync", daemon=True)
-            crew.threads.add(thread)
-            thread.start()
+        return True
 
     def _run(self, crew: _Crew) -> None:
         while (journal := self._next(crew)) is not None:

@@ -197,3 +197,20 @@ def test_the_policy_says_when_data_is_forced_down(
         await store.close()
 
     asyncio.run(test())
+
+
+def test_where_no_thread_is_to_be_had_a_journal_is_synced_on_the_spot(tmp_path: Path) -> None:
+    disk, syncer = slow(tmp_path)
+    disk.may_go_on.set()
+    one = journal(tmp_path / "ann" / "s.jsonl", disk)
+    size = threading.stack_size(1 << 46)  # more than any system has
+    try:
+        asyncio.run(syncer.sync(one))
+    finally:
+        threading.stack_size(size)
+    assert disk.threads[-1] is threading.main_thread()
+    asyncio.run(syncer.sync(one))
+    assert disk.threads[-1] is not threading.main_thread()
+    assert disk.synced.count("s.jsonl") == 2
+    syncer.close()
+    one.close()
