@@ -76,7 +76,7 @@ class ToolAnswered(_Told, frozen=True):
 
 
 class NodeRetried(_Told, frozen=True):
-    """An attempt failed and another follows in `wait` seconds.
+    """An attempt failed and another follows in `wait` seconds, perhaps with a fallback model.
 
     The node's tokens of that attempt are void; none of them were answer tokens, for a node that
     has told part of the answer is not attempted again.

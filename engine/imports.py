@@ -38,7 +38,8 @@ def resolve(reference: str, allow: Collection[str]) -> object:
     if not any(module == package or module.startswith(f"{package}.") for package in allow):
         top = module.partition(".")[0]
         text = f"{reference!r}: {top!r} is not allowed here; pass allow=[{top!r}], --allow {top}, "
-        raise _refused(_NOT_ALLOWED, text + "or set it in pyproject.toml under [tool.teamgraph]")
+        text += "or set it in pyproject.toml under [tool.teamgraph]"
+        raise _refused(_NOT_ALLOWED, text, closest(module, allow))
     return _found(_imported(module, reference), name, reference)
 
 

@@ -121,7 +121,10 @@ class Visitor(Struct):
         node = self.cast.graph.nodes[node_id]
         visit = Visit(node_id, records, self._attempts(node_id), started=time())
         error: Exception = InputError("nothing was attempted")
+        failed: list[str] = []
         for spec in self.cast.models.get(node_id, (NO_MODEL,)):
+            if failed:
+                self.tell(NodeRetried, node_id, visit.attempt, failed[-1], 0.0)
             for made in count(1):  # pragma: no branch - it has no end
                 visit.attempt += 1
                 self.tell(NodeStarted, node_id, visit.attempt, node.kind)
@@ -134,19 +137,18 @@ class Visitor(Struct):
                 if wait is None:
                     break
                 await asyncio.sleep(wait)
+            failed.append(told(error))
             if not isinstance(error, ModelError | TimeoutError) or self.voice.has_told(node_id):
                 break
-        return self._gave_up(node, visit, error)
+        return self._gave_up(node, visit, error, "; then ".join(failed))
 
     def _attempts(self, node_id: str) -> int:
         """How many attempts earlier tries of the run have made: what comes now counts on."""
         return before.attempt if (before := self.earlier.get(node_id)) else 0
 
     def _wait(self, node: Node, made: int, error: Exception, visit: Visit) -> float | None:
-        """Tell that another attempt follows, and when; None if there is none.
-
-        Once part of an answer has been told, another attempt could only contradict it.
-        """
+        """Tell that another attempt follows, and when; None if there is none."""
+        # Once part of an answer has been told, another attempt could only contradict it.
         if self.voice.has_told(node_id := visit.node_id):
             return None
         wait = pause(retry_of(node, self.cast.graph), made, error)
@@ -201,9 +203,8 @@ class Visitor(Struct):
                 f"{kind!r} must not say `streams = True`"
             )
 
-    def _gave_up(self, node: Node, visit: Visit, error: Exception) -> Record:
-        """What the failure of the last attempt comes to: `on_error`, or a failed record."""
-        failed = told(error)
+    def _gave_up(self, node: Node, visit: Visit, error: Exception, failed: str) -> Record:
+        """What giving up comes to, told as `failed`: `on_error`, or a failed record."""
         # What was told cannot be taken back: neither a skip nor another value could follow it.
         if not isinstance(error, BudgetExceeded) and not self.voice.has_told(visit.node_id):
             policy = node.on_error or self.cast.graph.on_error
@@ -227,9 +228,7 @@ class Visitor(Struct):
         because: str | None = None,
         error: str | None = None,
     ) -> Record:
-        usage = NO_USAGE
-        for exchange in visit.exchanges:
-            usage += exchange.usage
+        usage = sum((exchange.usage for exchange in visit.exchanges), NO_USAGE)
         given = result or NOTHING
         return Record(
             node=visit.node_id,

@@ -75,7 +75,7 @@ def resume(
     resuming: Resuming,
     *,
     run_id: Annotated[
-        str | None, typer.Argument(metavar="[RUN_ID]", help="The run.", show_default=False)
+        str | None, typer.Argument(metavar="RUN_ID", help="The run.", show_default=False)
     ] = None,
 ) -> None:
     """Take up a run that failed or was cut short; what is done is not done again.
@@ -105,7 +105,7 @@ def resume(
 
 
 def fork(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run.", show_default=False)],
+    run: Annotated[str, typer.Argument(metavar="RUN_ID", help="The run.", show_default=False)],
     graph: ResumedGraph,
     reading: Reading,
     means: Means,

@@ -15,7 +15,7 @@ from ..testing.suite import SUFFIX
 CasePaths: TypeAlias = Annotated[
     list[Path] | None,
     typer.Argument(
-        metavar="[PATH]...",
+        metavar="PATH",
         help=f"Case files (*{SUFFIX}), or folders that they lie in; if left out, this one.",
         show_default=False,
     ),

@@ -23,7 +23,7 @@ from .options import GraphFile, Means, Reading, Session, Storing, User
 from .screen import Tone, counted, note
 from .turn import Way, Written, make
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _PROMPT = "> "
 

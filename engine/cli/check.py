@@ -18,7 +18,7 @@ from .failure import NOT_HELD, NOT_TRIED, told
 from .options import Reading
 from .screen import Tone, counted, note, print_json, print_rows, say
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _UNREADABLE = "Y001"
 
@@ -32,7 +32,7 @@ class Format(Enum):
 
 
 GraphFiles: TypeAlias = Annotated[
-    list[Path], typer.Argument(metavar="GRAPH...", help="Graph files.", show_default=False)
+    list[Path], typer.Argument(metavar="GRAPH", help="Graph files.", show_default=False)
 ]
 
 

@@ -16,7 +16,7 @@ from .options import GraphFile, Output, Reading
 from .picture import png, svg
 from .screen import write_out
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 class Format(Enum):
@@ -27,7 +27,11 @@ class Format(Enum):
     png = "png"
 
 
-_SUFFIXES: Mapping[str, Format] = {".svg": Format.svg, ".png": Format.png}
+_SUFFIXES: Mapping[str, Format] = {
+    ".svg": Format.svg,
+    ".png": Format.png,
+    **dict.fromkeys(("", ".mmd", ".mermaid", ".md", ".txt"), Format.mermaid),
+}
 _PICTURES: Mapping[Format, Callable[[str], bytes]] = {
     Format.mermaid: str.encode,
     Format.svg: svg,
@@ -54,7 +58,11 @@ def draw(
 
     SVG and PNG need the extra `draw` of the package.
     """
-    chosen = form or _SUFFIXES.get(output.suffix.lower() if output else "", Format.mermaid)
+    chosen = form or _SUFFIXES.get(output.suffix.lower() if output else "")
+    if chosen is None:
+        raise InputError(
+            f"{output}: no drawing ends so; say which with --format mermaid, svg or png"
+        )
     if chosen is Format.png and output is None and sys.stdout.isatty():
         raise InputError("a PNG is no text for a terminal; name a file with -o")
     drawing = mermaid(reading.graph(graph))

@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 from tempfile import TemporaryDirectory
@@ -26,7 +27,7 @@ from .command import command
 from .options import AsJson
 from .screen import Tone, note, print_json, say
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _STARTER = Path(__file__).parent / "starter"
 _HIDDEN = {"gitignore": ".gitignore"}
@@ -128,6 +129,8 @@ def _in_the_way(names: Collection[str], folder: Path) -> list[str]:
 def _steps(folder: Path) -> Iterator[str]:
     if folder.resolve() != Path.cwd():
         yield f"cd {shlex.quote(str(folder))}"
+    if find_spec("pytest") is None:
+        yield "pip install pytest"
     yield "pytest"
     yield f"teamgraph render team.yaml {_ASKED}"
     yield f"teamgraph run team.yaml {_ASKED}"

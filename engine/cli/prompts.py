@@ -25,7 +25,7 @@ from .render import render
 from .screen import Tone, counted, note, print_json, print_pages, say
 from .sources import kept_under, sources_told
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 
 @app.callback()
@@ -113,7 +113,7 @@ def show(
 ) -> None:
     """Show the templates that a prompt was rendered from, as they were then.
 
-    `teamgraph runs show RUN --prompt` tells the hash of each prompt.
+    `teamgraph runs show RUN_ID --prompt` tells the hash of each prompt.
     """
     found = asyncio.run(kept_under(prompt_hash, storing))
     if json:

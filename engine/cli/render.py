@@ -23,7 +23,7 @@ from .options import AsJson, GraphFile, Reading, Session, Storing, User
 from .run import said
 from .screen import print_json, print_pages
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,11 @@ def render(
     *,
     message: Annotated[
         str,
-        typer.Argument(help="What the user says; - reads standard input.", show_default=False),
+        typer.Argument(
+            metavar="MESSAGE",
+            help="What the user says; - reads standard input.",
+            show_default=False,
+        ),
     ] = MESSAGE,
 ) -> None:
     """Render every prompt of a run as it would be sent, without asking a model.

@@ -19,7 +19,7 @@ from .command import command
 from .options import AsJson, GraphFile, Means, Reading, Session, User
 from .turn import Way, Written, finish
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,11 @@ def run(
     graph: GraphFile,
     message: Annotated[
         str,
-        typer.Argument(help="What the user says; - reads standard input.", show_default=False),
+        typer.Argument(
+            metavar="MESSAGE",
+            help="What the user says; - reads standard input.",
+            show_default=False,
+        ),
     ],
     reading: Reading,
     means: Means,

@@ -24,9 +24,9 @@ from .screen import Tone, note, print_json, print_pages, print_rows, when
 from .sources import Kept, Today, differences_told, kept_as_json, kept_of, sources_told
 from .telling import run_told
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run.", show_default=False)]
+RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run.", show_default=False)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from .command import command
 from .options import Output
 from .screen import write_out
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @command(app)

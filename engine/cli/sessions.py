@@ -24,7 +24,7 @@ from .options import AsJson, Output, Page, Storing, User
 from .options import Session as SessionOption
 from .screen import Tone, counted, note, print_json, print_pages, print_rows, when
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 SessionId = Annotated[str, typer.Argument(metavar="ID", help="The session.", show_default=False)]
 EVERY = sys.maxsize
@@ -229,7 +229,7 @@ def delete(
     storing: Storing,
     *,
     session: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="The session.", show_default=False)
+        str | None, typer.Argument(metavar="ID", help="The session.", show_default=False)
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="All sessions of the user.", show_default=False)

@@ -19,7 +19,7 @@ from .failure import NOT_HELD
 from .options import AsJson, Storing
 from .screen import Tone, console, counted, facts, note, print_json, print_rows, say
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 
 @app.callback()

@@ -16,6 +16,7 @@ from .disk import Disk
 
 _CHUNK = 1 << 20
 _LEFT = 3600
+_TRIES = 8
 _FIRST_PAUSE, _LONGEST_PAUSE, _PATIENCE = 0.000_05, 0.005, 60
 
 
@@ -147,13 +148,18 @@ def remove(disk: Disk, path: Path) -> None:
         disk.remove(path)
 
 
-def make_directories(disk: Disk, path: Path) -> None:
-    """Make a directory, with those above it, unless it is there."""
+def make_directories(disk: Disk, path: Path, tries: int = _TRIES) -> None:
+    """Make a directory, with those above it, unless it is there.
+
+    Others may take those above away meanwhile, so it is tried several times.
+    """
     try:
         disk.make_directory(path)
     except FileNotFoundError:
+        if tries == 1:
+            raise  # it is not for want of those above: /proc has them, and takes nothing in
         make_directories(disk, path.parent)
-        make_directories(disk, path)
+        make_directories(disk, path, tries - 1)
     except FileExistsError as error:
         if not S_ISDIR(disk.status(path).st_mode):
             number = errno.ENOTDIR

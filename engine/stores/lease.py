@@ -135,7 +135,7 @@ def busy(key: SessionKey) -> SessionBusy:
     """The error for a session whose turn somebody else has."""
     return SessionBusy(
         f"session {key.session_id!r}: another run is under way in it; "
-        "wait for it, or take the policy 'serialize' or 'fork'"
+        "wait for it, or let it be waited for or forked (--busy serialize or fork)"
     )
 
 

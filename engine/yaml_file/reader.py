@@ -95,6 +95,8 @@ def _bytes(path: os.PathLike[str] | str, file: str) -> bytes:
             size = os.fstat(stream.fileno()).st_size
     except FileNotFoundError as error:
         raise _missing(path, file) from error
+    except DefinitionError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         problem = Problem("Y001", f"the file cannot be read: {reason.lower()}", file=file)

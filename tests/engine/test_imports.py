@@ -63,6 +63,11 @@ def test_a_name_in_an_allowed_module_is_found(write: Write) -> None:
     assert resolve("tg_shop.orders:Order", ["tg_shop.orders"]) is not None
 
 
+def test_a_misspelt_package_is_told_with_the_allowed_one_that_was_meant() -> None:
+    assert refused("tg_shp:find", "tg_shop").suggestion == "tg_shop"
+    assert refused("os:getcwd", "tg_shop").suggestion is None
+
+
 @pytest.mark.parametrize("allowed", ["tg_sho", "tg_shop2", "tg_shop.order", "tg_shop.orders.x", ""])
 def test_what_is_not_allowed_is_not_imported(write: Write, allowed: str) -> None:
     write("tg_shop/__init__.py", "raise AssertionError('imported')")

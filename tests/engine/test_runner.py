@@ -13,12 +13,15 @@ from engine import (
     BudgetExceeded,
     Chunk,
     Context,
+    Event,
     Graph,
     InputError,
     MemoryStore,
     ModelError,
     Node,
     NodeError,
+    NodeFailed,
+    NodeRetried,
     NodeStarted,
     NoModelError,
     Reply,
@@ -178,6 +181,23 @@ def test_fallback_models_are_asked_in_order_when_one_cannot_be_had(error: ModelE
     assert [request.model for request in model.requests] == ["first", "second", "third"]
     assert [dict(r.parameters) for r in model.requests] == [{"temperature": 0.5}, {}, {}]
     assert run.answer == "fine"
+
+
+def test_how_each_model_failed_is_told_and_kept() -> None:
+    graph = Graph(name="g", model={"id": "a", "fallback": "b"}, nodes={"member": Member()})
+    errors = [ModelError("a is down", model="a"), ModelError("b has no key", model="b")]
+    events = Runner(graph, model=failing(*errors)).stream("hi")
+    told: list[Event] = []
+    with pytest.raises(NodeError, match="node 'member' failed: a is down; then b has no key"):
+        told.extend(events)
+    assert of(told, NodeFailed)[0].error == "a is down; then b has no key"
+
+
+def test_a_fallback_that_takes_over_is_told_with_the_reason() -> None:
+    graph = Graph(name="g", model={"id": "a", "fallback": "b"}, nodes={"member": Member()})
+    model = failing(ModelError("a is down", model="a"))
+    (retried,) = of(Runner(graph, model=model).stream("hi"), NodeRetried)
+    assert (retried.attempt, retried.error, retried.wait) == (1, "a is down", 0.0)
 
 
 class Hanging:

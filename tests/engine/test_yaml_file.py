@@ -126,6 +126,10 @@ def test_a_working_directory_that_is_gone_does_no_harm(
     assert refused("team.yaml").code == "Y001"
 
 
+def test_a_folder_is_told_in_one_sentence(tmp_path: Path) -> None:
+    assert refused(tmp_path).message == "this is a folder; name a YAML file"
+
+
 def test_what_is_not_utf_8_is_told_with_the_byte(tmp_path: Path) -> None:
     file = tmp_path / "team.yaml"
     file.write_bytes("a: é\nb: ".encode() + b"\xe9\n")

@@ -33,6 +33,16 @@ def test_the_name_of_the_output_says_the_format(project: Project) -> None:
     assert "technical" in shown
 
 
+def test_a_name_that_says_no_format_is_refused_unless_one_is_named(project: Project) -> None:
+    done = project.teamgraph("draw", "desk.yaml", "-o", "desk.pdf")
+    assert done.exit_code == 2
+    assert "desk.pdf: no drawing ends so; say which with --format" in done.stderr
+    assert not (project.folder / "desk.pdf").exists()
+    assert (
+        project.teamgraph("draw", "desk.yaml", "-o", "desk.x", "--format", "mermaid").exit_code == 0
+    )
+
+
 def test_a_picture_goes_to_a_pipe_as_it_is(project: Project) -> None:
     done = project.shell("$teamgraph draw desk.yaml --format png | head -c 4 | od -c | head -1")
     assert "P   N   G" in done.stdout

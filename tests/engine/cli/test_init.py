@@ -70,6 +70,14 @@ def unpacked_wheel(folder: Path) -> Path:
     return folder / "lib"
 
 
+def test_without_pytest_the_way_to_get_it_comes_first(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pytest", None)
+    done = project.teamgraph("init", "shop")
+    assert "  cd shop\n  pip install pytest\n  pytest\n" in done.stderr
+
+
 def test_what_was_written_and_what_to_do_next_is_told(project: Project) -> None:
     done = project.teamgraph("init", "a shop")
     assert done.exit_code == 0

@@ -6,6 +6,8 @@ import sys
 from importlib import import_module
 from importlib.metadata import version
 
+import pytest
+
 from engine.cli import main
 
 from .conftest import Project
@@ -36,6 +38,29 @@ def test_every_command_has_help_of_its_own(project: Project) -> None:
         done = project.teamgraph(name, "--help")
         assert done.exit_code == 0
         assert f"Usage: teamgraph {name}" in done.stdout.replace("root", "teamgraph")
+
+
+def test_the_help_of_a_command_is_about_that_command_alone(project: Project) -> None:
+    for name in COMMANDS:
+        assert "completion" not in project.teamgraph(name, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "usage"),
+    [
+        (("run",), "{GRAPH} {MESSAGE}"),
+        (("render",), "{GRAPH} [MESSAGE]"),
+        (("check",), "{GRAPH}..."),
+        (("prompts", "update"), "[PATH]..."),
+        (("runs", "show"), "{RUN_ID}"),
+        (("runs", "resume"), "[RUN_ID]"),
+        (("sessions", "delete"), "[ID]"),
+    ],
+)
+def test_the_usage_names_what_is_to_be_given(
+    project: Project, words: tuple[str, ...], usage: str
+) -> None:
+    assert f"[OPTIONS] {usage} " in project.teamgraph(*words, "--help").stdout
 
 
 def test_without_a_command_the_help_is_shown(project: Project) -> None:

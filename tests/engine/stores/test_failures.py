@@ -68,6 +68,15 @@ class Broken(Disk):
         return super().write(file, data, offset)
 
 
+class Closed(Disk):
+    """A disk that makes no directory, though those above are there, as /proc does."""
+
+    def make_directory(self, path: Named) -> None:
+        if Path(path).is_dir():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+
 async def tell(store: TinyDBStore, run_id: str) -> None:
     """One whole turn that is done."""
     lease = await store.begin(KEY, Turn(run_id, "hello"))
@@ -82,6 +91,16 @@ def journal_of(root: Path) -> Path:
     """The one journal of a store."""
     (path,) = root.glob("users/*/*/*.jsonl")
     return path
+
+
+def test_where_no_directory_can_be_made_the_place_is_named(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = TinyDBStore(tmp_path / "store", disk=Closed())
+        with pytest.raises(StoreError, match=r"/store: no such file or directory; .*another store"):
+            await tell(store, "r1")
+        await store.close()
+
+    asyncio.run(test())
 
 
 def test_what_a_failed_sync_left_in_doubt_is_written_anew(tmp_path: Path) -> None:
