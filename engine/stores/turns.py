@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from threading import Event, Lock, Thread
 
 from .lease import busy
@@ -40,10 +41,12 @@ class Turns:
         with self._guard:
             self._held.add(session.turn)
             if not self._is_shown:
-                self._is_shown = True
-                Thread(
+                thread = Thread(
                     target=self._show, args=(self._hurry,), name="teamgraph-turns", daemon=True
-                ).start()
+                )
+                with suppress(RuntimeError):  # the system has no more of them; the next turn tries
+                    thread.start()
+                    self._is_shown = True
 
     def give(self, turn: TurnLock) -> None:
         """Let another process have the turn."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 from threading import Event
 
@@ -140,5 +141,24 @@ def test_what_needs_no_undoing_is_left_to_its_end() -> None:
         gate.set()
         threads.close()
         assert told == ["done"]
+
+    asyncio.run(test())
+
+
+def test_a_turn_that_no_thread_can_show_is_given_back_as_others_are(tmp_path: Path) -> None:
+    async def test() -> None:
+        other = TinyDBStore(tmp_path, sync="never")
+        await tell(other, OTHER, "hello")
+        store = TinyDBStore(tmp_path, sync="never")
+        await store.head(OTHER)
+        size = threading.stack_size(1 << 46)  # more than any system has
+        try:
+            lease = await store.begin(OTHER, Turn("r2", "again"))
+        finally:
+            threading.stack_size(size)
+        await store.release(lease)
+        await other.release(await other.begin(OTHER, Turn("r3", "and again"), policy="reject"))
+        await store.close()
+        await other.close()
 
     asyncio.run(test())
