@@ -89,7 +89,8 @@ class Sessions:
     async def tidy(self, session: SessionFile) -> None:
         """Compact a session if it is worth it."""
         if is_bloated(session.journal):
-            with suppress(StoreError):  # the turn is kept; where there is no room, later will do
+            # The turn is kept; where there is no room, or no thread to be had, later will do.
+            with suppress(StoreError, RuntimeError):
                 await self._threads.run(lambda: compact(session.journal))
 
     def close(self) -> None:
