@@ -29,30 +29,6 @@ class Owner:
             return SessionKey(self.user, self.session)
         return await store.find(self.user, run_id)
 
-    async def users(self, store: Store) -> AsyncIterator[str | None]:
-        """The user, or no user."""
-        del store
-        yield self.user
-
-    async def sessions(self, store: Store) -> AsyncIterator[SessionKey]:
-        """The session that is named, or all of the user."""
-        if self.session is not None:
-            yield SessionKey(self.user, self.session)
-            return
-        async for user in self.users(store):
-            async for info in every(partial(store.sessions, user)):
-                yield info.key
-
-    async def unfinished(self, store: Store) -> list[tuple[SessionKey, Turn]]:
-        """The runs that are not done, the newest first; some may be under way just now."""
-        found = [
-            (key, turn)
-            async for key in self.sessions(store)
-            async for turn in every(partial(store.runs, key))
-            if turn.status != "done"
-        ]
-        return sorted(found, key=lambda pair: pair[1].started, reverse=True)
-
 
 @dataclass(frozen=True, slots=True)
 class Owners(Owner):
@@ -73,6 +49,25 @@ class Owners(Owner):
             return
         async for user in every(store.users):
             yield user
+
+    async def sessions(self, store: Store) -> AsyncIterator[SessionKey]:
+        """The session that is named, or all of the users."""
+        if self.session is not None:
+            yield SessionKey(self.user, self.session)
+            return
+        async for user in self.users(store):
+            async for info in every(partial(store.sessions, user)):
+                yield info.key
+
+    async def unfinished(self, store: Store) -> list[tuple[SessionKey, Turn]]:
+        """The runs that are not done, the newest first; some may be under way just now."""
+        found = [
+            (key, turn)
+            async for key in self.sessions(store)
+            async for turn in every(partial(store.runs, key))
+            if turn.status != "done"
+        ]
+        return sorted(found, key=lambda pair: pair[1].started, reverse=True)
 
     def words(self) -> list[str]:
         """The options again, for a command to copy."""

@@ -156,24 +156,26 @@ def delete(
 
 
 async def _unfinished(
-    owner: Owner, storing: Storing, page: Page
+    owners: Owners, storing: Storing, page: Page
 ) -> Sequence[tuple[SessionKey, Turn]]:
     async with storing.open() as store:
-        found = await owner.unfinished(store)
+        found = await owners.unfinished(store)
     return found[page.offset : page.offset + page.limit]
 
 
-async def _listed(owner: Owner, storing: Storing, page: Page) -> Sequence[tuple[SessionKey, Turn]]:
+async def _listed(
+    owners: Owners, storing: Storing, page: Page
+) -> Sequence[tuple[SessionKey, Turn]]:
     async with storing.open() as store:
-        if owner.session is not None:
-            key = SessionKey(owner.user, owner.session)
+        if owners.session is not None:
+            key = SessionKey(owners.user, owners.session)
             turns = await store.runs(key, limit=page.limit, offset=page.offset)
             return [(key, turn) for turn in turns]
         # The newest runs of a user lie in the newest sessions, so no more of those can matter.
         enough = page.limit + page.offset
         found = [
             (info.key, turn)
-            async for user in owner.users(store)
+            async for user in owners.users(store)
             for info in await store.sessions(user, limit=enough)
             for turn in await store.runs(info.key, limit=enough)
         ]
