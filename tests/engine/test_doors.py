@@ -180,7 +180,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGINT for one process")
 @pytest.mark.parametrize("door", ["script", "notebook", "stream"])
 def test_ctrl_c_cancels_the_run_and_keeps_what_was_said(tmp_path: Path, door: str) -> None:
     ended = subprocess.run(

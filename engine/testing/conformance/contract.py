@@ -10,6 +10,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import pytest
 
+from ...errors import InputError
 from ...messages import Message, Usage
 from ...session import Change, Exchange, Record, SessionKey, Turn
 from ...stores import Store
@@ -56,7 +57,7 @@ class Contract:
         Whatever is opened with one place sees the same sessions, and what is opened with another
         sees none of them. A store that keeps nothing in files takes the place for a name.
         """
-        raise NotImplementedError(f"{type(self).__name__}: define open_store(self, place)")
+        raise InputError(f"{type(self).__name__}: define open_store(self, place)")
 
     @pytest.fixture
     def stores(self, tmp_path: Path) -> Stores:

@@ -182,7 +182,7 @@ def test_the_state_machine_finds_what_is_wrong_by_itself(
 
 
 def test_a_kit_that_opens_no_store_says_what_to_define() -> None:
-    with pytest.raises(NotImplementedError, match="open_store"):
+    with pytest.raises(InputError, match="open_store"):
         Contract().open_store(Path())
 
 
