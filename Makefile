@@ -13,7 +13,7 @@ endif
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE # every start would be a cold one
-unexport PYTHONPATH # another package named `nodes` must not shadow ours
+
 
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from .errors import TeamgraphError
 from .messages import JSON, Message
-from .session import Record, Run
+from .records import Record, Run
 
 
 class _Told(Struct, frozen=True):

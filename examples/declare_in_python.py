@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from engine import Graph, Runner, ScriptedModel
-from graphs import FOLDER
-from nodes import HistoryLoader, Member, Router, Summarizer
+from teamgraph import Graph, Runner, ScriptedModel
+from teamgraph.graphs import FOLDER
+from teamgraph.nodes import HistoryLoader, Member, Router, Summarizer
 
 LANGUAGES = ["English", "Chinese", "French"]
 MEMBERS = [language.lower() for language in LANGUAGES]

@@ -8,22 +8,10 @@ import sys
 from pathlib import Path
 from uuid import uuid4
 
-from engine import (
-    Answer,
-    Event,
-    Graph,
-    NodeFailed,
-    NodeFinished,
-    NodeSkipped,
-    NodeStarted,
-    Record,
-    Runner,
-    SessionKey,
-    TeamgraphError,
-    TinyDBStore,
-    Token,
-)
-from graphs import FOLDER
+from teamgraph import Event, Graph, Record, Runner, SessionKey, TinyDBStore
+from teamgraph.errors import TeamgraphError
+from teamgraph.events import Answer, NodeFailed, NodeFinished, NodeSkipped, NodeStarted, Token
+from teamgraph.graphs import FOLDER
 
 MESSAGES = ("Can I have my money back for the red lamp?", "When do I get the money?")
 MODEL = "SmolLM2-135M on this machine, a 98 MB demo model: its answers can be wrong"

@@ -6,8 +6,9 @@ import argparse
 import asyncio
 import sys
 
-from engine import Model, Store, TeamgraphError, TinyDBStore
-from graphs import Agent, Team
+from teamgraph import Model, Store, TinyDBStore
+from teamgraph.errors import TeamgraphError
+from teamgraph.graphs import Agent, Team
 
 UNNAMED = "no --model: TEAMGRAPH_MODEL answers, or else a 98 MB demo model that can be wrong"
 TALKS = {

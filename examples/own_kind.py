@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from engine import Context, Graph, Node, Result, Runner, ScriptedModel
+from teamgraph import Graph, Runner, ScriptedModel
+from teamgraph.kinds import Context, Node, Result
 
 
 class Translator(Node):

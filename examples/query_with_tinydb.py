@@ -8,8 +8,9 @@ from typing import Any
 
 from tinydb import TinyDB, where
 
-from engine import Graph, Runner, SessionKey, TeamgraphError, TinyDBStore
-from nodes import HistoryLoader, Member, Router
+from teamgraph import Graph, Runner, SessionKey, TinyDBStore
+from teamgraph.errors import TeamgraphError
+from teamgraph.nodes import HistoryLoader, Member, Router
 
 KEY = SessionKey("ann", "lamp")
 GRAPH = Graph(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from engine import Answer, Event, Graph, NodeSkipped, Runner, TeamgraphError, TinyDBStore, Token
+from teamgraph import Event, Graph, Runner, TinyDBStore
+from teamgraph.errors import TeamgraphError
+from teamgraph.events import Answer, NodeSkipped, Token
 
 
 def main() -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from engine import Model, ModelSpec, Store, TeamgraphError, TinyDBStore
-from graphs import Agent
+from teamgraph import Model, ModelSpec, Store, TinyDBStore
+from teamgraph.errors import TeamgraphError
+from teamgraph.graphs import Agent
 
 UNNAMED = "no --model: TEAMGRAPH_MODEL answers, or else a 98 MB demo model that can be wrong"
 MESSAGES = ("Share a 2 sentence horror story", "What was my first message?")

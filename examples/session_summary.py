@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from engine import Model, Store, TeamgraphError, TinyDBStore
-from graphs import Agent, Team
+from teamgraph import Model, Store, TinyDBStore
+from teamgraph.errors import TeamgraphError
+from teamgraph.graphs import Agent, Team
 
 UNNAMED = "no --model: TEAMGRAPH_MODEL answers, or else a 98 MB demo model that can be wrong"
 MESSAGES = (

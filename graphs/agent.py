@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from engine import Graph, Node
-from nodes import Member
+from teamgraph import Graph
+from teamgraph.kinds import Node
 
+from ..nodes.member import Member
 from .assistant import Assistant
-from .naming import named
-from .options import model_id
+from .options import model_id, named
 
 
 class Agent(Assistant):

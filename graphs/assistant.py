@@ -7,14 +7,12 @@ from typing import Any, Self
 
 from pydantic import PrivateAttr, model_validator
 
-from engine import (
+from teamgraph import (
     JSON,
     OWN_MODEL,
     AnyModel,
-    DefinitionError,
     Event,
     Graph,
-    InputError,
     MemoryStore,
     Message,
     Model,
@@ -23,9 +21,9 @@ from engine import (
     Session,
     Store,
     Summary,
-    door,
-    stream_door,
 )
+from teamgraph.errors import DefinitionError, InputError
+from teamgraph.kinds import door, stream_door
 
 from .options import Options, objects
 

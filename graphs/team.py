@@ -8,13 +8,17 @@ from typing import Annotated, cast
 from msgspec.structs import replace
 from pydantic import Field, PlainValidator
 
-from engine import JSON, DefinitionError, Graph, Model, Node, Problem
-from nodes import HistoryLoader, Leader, Router, SubGraph
+from teamgraph import JSON, Graph, Model
+from teamgraph.errors import DefinitionError, Problem
+from teamgraph.kinds import Node
 
+from ..nodes.graph import SubGraph
+from ..nodes.history_loader import HistoryLoader
+from ..nodes.leader import Leader
+from ..nodes.router import Router
 from .agent import Agent
 from .assistant import Assistant
-from .naming import clashes, member_ids
-from .options import MARKDOWN, conflict, model_id, objects
+from .options import MARKDOWN, clashes, conflict, member_ids, model_id, objects
 
 _WHY = {
     "delegate_to_all_members": "respond_directly lets one member answer, delegate_to_all_members "

@@ -1,4 +1,4 @@
-"""The kinds of nodes that come with the engine; each uses only `from engine import ...`.
+"""The kinds of nodes that come with the engine; each uses only the public names of `teamgraph`.
 
 A kind is imported when it is first asked for, so that a graph waits for none but its own.
 """

@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Self, cast
 from msgspec.structs import replace
 from pydantic import Field, PrivateAttr, model_validator
 
-from engine import JSON, Context, DefinitionError, Graph, Node, Problem, Result
+from teamgraph import JSON, Graph
+from teamgraph.errors import DefinitionError, Problem
+from teamgraph.kinds import Context, Node, Result
 
 
 class SubGraph(Node):

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from engine import JSON, Context, Node, Result, Texts, Toolbox, Tools
+from teamgraph import JSON
+from teamgraph.kinds import Context, Node, Result, Texts, Toolbox, Tools
 
 
 class Member(Node):

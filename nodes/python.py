@@ -10,17 +10,9 @@ from typing import Any, ClassVar, Self, cast, get_type_hints
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from engine import (
-    JSON,
-    Context,
-    DefinitionError,
-    InputError,
-    Node,
-    Problem,
-    Result,
-    reference,
-    stand_in,
-)
+from teamgraph import JSON
+from teamgraph.errors import DefinitionError, InputError, Problem
+from teamgraph.kinds import Context, Node, Result, reference, stand_in
 
 
 class Python(Node):

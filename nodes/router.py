@@ -7,21 +7,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from engine import (
-    JSON,
-    AnswerError,
-    Choice,
-    Context,
-    Declared,
-    DefinitionError,
-    Ids,
-    Node,
-    Path,
-    Problem,
-    Result,
-    Texts,
-    closest,
-)
+from teamgraph import JSON
+from teamgraph.errors import AnswerError, DefinitionError, Problem
+from teamgraph.kinds import Choice, Context, Declared, Ids, Node, Path, Result, Texts, closest
 
 
 class Route(Declared):

@@ -7,7 +7,8 @@ from typing import ClassVar, TypedDict
 
 from pydantic import Field
 
-from engine import JSON, Context, Node, OtherSession, Result
+from teamgraph import JSON
+from teamgraph.kinds import Context, Node, OtherSession, Result
 
 
 class FoundRun(TypedDict):

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from engine import JSON, Context, Exchanged, Node, OnError, Result, Summary, Texts
+from teamgraph import JSON, OnError, Summary
+from teamgraph.kinds import Context, Exchanged, Node, Result, Texts
 
 SHAPE = {"summary": "str", "topics": "list[str]"}
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import DefinitionError, Graph, Node, Problem
+from teamgraph import Graph
+from teamgraph.errors import DefinitionError, Problem
+from teamgraph.kinds import Node
 
 
 def written(folder: Path, text: str, *, name: str = "team.yaml") -> Path:

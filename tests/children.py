@@ -10,9 +10,9 @@ from textwrap import dedent
 
 PRELUDE = """
 import asyncio, os, random, resource, sys
-from engine.errors import StoreError
-from engine.session import Change, Record, SessionKey, Turn
-from engine.stores import TinyDBStore
+from teamgraph.errors import StoreError
+from teamgraph import Change, Record, SessionKey, Turn
+from teamgraph import TinyDBStore
 KEY = SessionKey("ann", "s")
 root, argument = sys.argv[1:3]
 def say(text):

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from engine import Store
+from teamgraph import Store
 from tests.teams import STORES, wait_for
 
-PLUGIN = "engine.testing.plugin"
+PLUGIN = "teamgraph.engine.testing.plugin"
 _installed = {point.value for point in entry_points(group="pytest11")}
 pytest_plugins = [] if PLUGIN in _installed else [PLUGIN]
 

@@ -7,8 +7,8 @@ import json
 import re
 from typing import Any
 
-from engine import Reply, Request, ScriptedModel, Store, ToolCall, ToolContext
-from graphs import Agent, Team
+from teamgraph import Reply, Request, ScriptedModel, Store, ToolCall, ToolContext
+from teamgraph.graphs import Agent, Team
 from tests.teams import words_of
 
 WORD = re.compile(r"word-[a-z0-9]+(?:-[a-z0-9]+)*")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from engine import ToolContext
+from teamgraph import ToolContext
 
 PRICES = {"tea": 3, "bread": 4}
 

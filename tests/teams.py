@@ -10,24 +10,10 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from engine import (
-    Answer,
-    Event,
-    Graph,
-    MemoryStore,
-    Request,
-    RunCancelled,
-    RunError,
-    RunFailed,
-    RunFinished,
-    Runner,
-    RunWaiting,
-    ScriptedModel,
-    Store,
-    TinyDBStore,
-    Token,
-)
-from nodes import HistoryLoader, Member, Router, Summarizer
+from teamgraph import Event, Graph, MemoryStore, Request, Runner, ScriptedModel, Store, TinyDBStore
+from teamgraph.errors import RunError
+from teamgraph.events import Answer, RunCancelled, RunFailed, RunFinished, RunWaiting, Token
+from teamgraph.nodes import HistoryLoader, Member, Router, Summarizer
 
 Value = TypeVar("Value")
 LAST = (RunFinished, RunFailed, RunCancelled, RunWaiting)

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import Graph
-from engine.testing.suite import SUFFIX, Suite
+from teamgraph import Graph
+from teamgraph.engine.testing.suite import SUFFIX, Suite
 from tests.stub import StubProvider
 
 ROOT = Path(__file__).parent.parent
@@ -172,7 +172,7 @@ def test_the_commands_of_make_that_pages_name_are_there() -> None:
 def test_the_drawing_in_the_readme_is_what_the_command_draws() -> None:
     (drawn,) = (one.text for one in blocks(ROOT / "README.md") if one.language == "mermaid")
     done = subprocess.run(
-        [sys.executable, "-m", "engine.cli", "draw", "graphs/desk.yaml"],
+        [sys.executable, "-m", "teamgraph", "draw", "graphs/desk.yaml"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import Graph, SessionKey, TinyDBStore, Turn
+from teamgraph import Graph, SessionKey, TinyDBStore, Turn
 from tests.demo_model import demo_weights
 from tests.stub import StubProvider
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import DefinitionError, Graph, Problem
+from teamgraph import Graph
+from teamgraph.errors import DefinitionError, Problem
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "prompt-checks.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from engine import Reply, Request, ScriptedModel, Store, ToolCall
+from teamgraph import Reply, Request, ScriptedModel, Store, ToolCall
 from tests.teams import words_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

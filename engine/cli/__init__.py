@@ -1,4 +1,4 @@
-"""The command line: `teamgraph`, or `python -m engine.cli`.
+"""The command line: `teamgraph`, or `python -m teamgraph`.
 
 A command's module is imported when the command is called; help and completion of the whole need
 none of them.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, cast
 
-from .root import app
+from .command import app
 
 if TYPE_CHECKING:
     from io import TextIOWrapper

@@ -13,16 +13,14 @@ import typer
 
 from ..errors import InputError, RunError, SessionBusy, TeamgraphError
 from ..events import Event
-from ..graph import Graph
+from ..graph.graph import Graph
 from ..messages import JSON
-from ..session import Run, SessionKey, Turn
-from ..stores import Store
+from ..records import Run, SessionKey, Turn
+from ..session.store import Store
 from .failure import NOT_HELD
-from .options import AsJson, Means, Reading, User
-from .owner import Owners
-from .run import said
+from .options import AsJson, Means, Owners, Reading, User
+from .run import REUSE, Way, Written, finish, make, said
 from .screen import Tone, counted, in_line, note, print_json, print_rows
-from .turn import REUSE, Way, Written, finish, make
 
 ResumedGraph: TypeAlias = Annotated[
     Path, typer.Option(metavar="GRAPH", help="The graph that it is a run of.", show_default=False)

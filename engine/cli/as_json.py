@@ -6,12 +6,12 @@ from collections.abc import Collection
 from typing import cast
 
 from ..errors import Problem
-from ..jsonable import jsonable
+from ..graph.plan import Edge
 from ..messages import JSON, Message
-from ..plan import Edge
-from ..rendering import RenderedNode, RenderedPrompt, Rendering
-from ..session import Head, Record, Run, SessionInfo, SessionKey, Turn
-from ..sessions import Metrics
+from ..records import Head, Record, Run, SessionInfo, SessionKey, Turn
+from ..run.dry_run.rendering import RenderedNode, RenderedPrompt, Rendering
+from ..session.session import Metrics
+from ..values import jsonable
 
 
 def run_as_json(run: Run) -> dict[str, JSON]:

@@ -11,7 +11,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from ..errors import DefinitionError, Problem
-from ..graph import Graph
+from ..graph.graph import Graph
 from .as_json import edge_as_json, problem_as_json
 from .command import command
 from .failure import NOT_HELD, NOT_TRIED, told

@@ -21,8 +21,7 @@ import typer
 
 from ..errors import InputError, listed
 from ..testing.ledger import Ledger
-from ..testing.suite import Suite
-from ..testing.trial import hold
+from ..testing.suite import Suite, hold
 from .command import command
 from .options import AsJson
 from .screen import Tone, note, print_json, say

@@ -1,22 +1,121 @@
-"""Options that several commands have, and what they stand for."""
+"""Options that several commands have, and what they stand for.
+
+A session that a command works on, opened where sessions are kept.
+
+Whose runs a command is about, and where they are.
+"""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TextIO, TypeAlias
 
 import typer
 
-from ..graph import Graph
-from ..runner import Runner
-from ..settings import make_importable, settings_of
-from ..stores import Policy, SkippedSession, Store, TinyDBStore, TornTail
+from ..blocking import every
+from ..errors import InputError, NotFound
+from ..graph.graph import Graph
+from ..graph.settings import make_importable, settings_of
+from ..records import SessionKey, Turn
+from ..run.runner import Runner
+from ..session.session import Session
+from ..session.store import Policy, Store
+from ..stores.journal.torn import TornTail
+from ..stores.tinydb.directory import SkippedSession
+from ..stores.tinydb.store import TinyDBStore
 from .screen import Tone, note
+
+
+@asynccontextmanager
+async def opened_session(key: SessionKey, storing: Storing) -> AsyncGenerator[Session]:
+    """The session; that it is not there is told in the words of the command line."""
+    async with storing.open() as store:
+        try:
+            yield Session(key, store)
+        except NotFound as error:
+            whose = f"user {key.user_id!r} has" if key.user_id is not None else "there is"
+            raise NotFound(
+                f"{whose} no session {key.session_id!r} in {storing.folder}; `teamgraph sessions "
+                "list` shows those there are, of another user with --user, in another store with "
+                "--store"
+            ) from error
+
+
+def session_named(key: SessionKey) -> str:
+    """The session by its name and its user's, as the middle of a sentence."""
+    whose = f" of user {key.user_id!r}" if key.user_id is not None else ""
+    return f"session {key.session_id!r}{whose}"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose runs, and of which session."""
+
+    user: User = None
+    session: SessionOption = None
+
+    async def key(self, run_id: str, store: Store) -> SessionKey | None:
+        """The session of a run of the owner: the one that is named, or wherever it is."""
+        if self.session is not None:
+            return SessionKey(self.user, self.session)
+        return await store.find(self.user, run_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Owners(Owner):
+    """Whose runs: one user's, or everybody's."""
+
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="Those of every user, and of none.")
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.all_users and (self.user is not None or self.session is not None):
+            raise InputError("--all-users is everybody; name no --user and no --session beside it")
+
+    async def users(self, store: Store) -> AsyncIterator[str | None]:
+        """All users of the store, or the one that is named."""
+        if not self.all_users:
+            yield self.user
+            return
+        async for user in every(store.users):
+            yield user
+
+    async def sessions(self, store: Store) -> AsyncIterator[SessionKey]:
+        """The session that is named, or all of the users."""
+        if self.session is not None:
+            yield SessionKey(self.user, self.session)
+            return
+        async for user in self.users(store):
+            async for info in every(partial(store.sessions, user)):
+                yield info.key
+
+    async def unfinished(self, store: Store) -> list[tuple[SessionKey, Turn]]:
+        """The runs that are not done, the newest first; some may be under way just now."""
+        found = [
+            (key, turn)
+            async for key in self.sessions(store)
+            async for turn in every(partial(store.runs, key))
+            if turn.status != "done"
+        ]
+        return sorted(found, key=lambda pair: pair[1].started, reverse=True)
+
+    def words(self) -> list[str]:
+        """The options again, for a command to copy."""
+        if self.all_users:
+            return ["--all-users"]
+        return [] if self.user is None else ["--user", self.user]
+
+    def named(self, row: Sequence[str], user: str | None) -> Sequence[str]:
+        """A row of a table, with the user behind the session where there may be several."""
+        return [*row[:2], user or "", *row[2:]] if self.all_users else row
+
 
 DEFAULT_STORE = Path(".teamgraph")
 
@@ -29,7 +128,7 @@ AsJson: TypeAlias = Annotated[
 User: TypeAlias = Annotated[
     str | None, typer.Option(metavar="ID", help="Whose session it is.", show_default=False)
 ]
-Session: TypeAlias = Annotated[
+SessionOption: TypeAlias = Annotated[
     str | None, typer.Option(metavar="ID", help="The session.", show_default=False)
 ]
 

@@ -1,4 +1,6 @@
-"""What a run does, told beside its answer: a reader of events, and nothing more.
+"""A run as people read it: what each node did, why, and what it sent.
+
+What a run does, told beside its answer: a reader of events, and nothing more.
 
 On a terminal each node under way has a moving line, and what is done stays as a line above; where
 standard error goes elsewhere there are only those lines. While the answer is being written no line
@@ -8,7 +10,7 @@ comes between its words.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from rich.console import Group
 from rich.live import Live
@@ -26,10 +28,10 @@ from ..events import (
     RunFinished,
     ToolCalled,
 )
-from ..messages import Usage
-from ..models import LOCAL_NOTICE
-from ..session import Record, Run
-from .screen import Tone, console, counted, in_line
+from ..messages import ToolCall, Usage
+from ..models.local.model import LOCAL_NOTICE
+from ..records import Exchange, Record, Run
+from .screen import Tone, console, counted, facts, in_line, indented, pretty, when
 
 _NOTICES: Mapping[str, str] = {
     "local": f"local: {LOCAL_NOTICE}",
@@ -176,3 +178,73 @@ def _line(mark: str, node: str, text: str, tone: Tone) -> Text:
 
 def _under_way(node: str, kind: str) -> Text:
     return Text.assemble((node, "bold"), f" ({kind})")
+
+
+def run_told(run: Run, node_ids: Collection[str], *, prompts: bool) -> str:
+    """The run and these of its nodes, in their order; with `prompts` the messages too."""
+    parts = [_head(run)]
+    parts += [_node(run.records[node_id], prompts=prompts) for node_id in node_ids]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(run: Run) -> str:
+    return facts(
+        {
+            "run": run.run_id,
+            "session": run.session_id,
+            "user": run.user_id,
+            "graph": run.turn.graph,
+            "forked from": run.turn.forked_from,
+            "status": run.status,
+            "error": run.turn.error,
+            "turn": run.turn.number or None,
+            "started": when(run.turn.started),
+            "took": f"{run.duration:.2f} s{spent(run.usage)}" if run.turn.ended else None,
+            "message": in_line(run.input),
+            "answer": in_line(run.answer or ""),
+        }
+    )
+
+
+def _node(record: Record, *, prompts: bool) -> str:
+    took = f"{max(0.0, record.ended - record.started):.2f} s" if record.ended else ""
+    told = facts(
+        {
+            "status": record.status,
+            "because": record.because,
+            "choice": ", ".join(record.choices) if record.choices is not None else None,
+            "task": in_line(record.task) if record.task is not None else None,
+            **{name: in_line(str(value)) for name, value in record.fields.items()},
+            "error": record.error,
+            "attempts": record.attempt if record.attempt > 1 else None,
+            "took": f"{took}{spent(record.usage)}",
+            "output": "" if record.output is None else in_line(_text(record.output)),
+            "state": pretty(record.state) if record.state else None,
+        }
+    )
+    sent = [_exchange(exchange) for exchange in record.exchanges] if prompts else []
+    return "\n\n".join([f"{record.node} ({record.kind})\n{indented(told)}", *sent])
+
+
+def _exchange(exchange: Exchange) -> str:
+    """A model call to the letter: every line of a message stands to the right of its role."""
+    parts = [f"prompt {exchange.prompt} ({exchange.prompt_hash[:12]}) to {exchange.model}"]
+    for message in exchange.messages:
+        replayed = f" (of run {message.origin})" if message.origin else ""
+        parts.append(indented(f"{message.role}{replayed}:"))
+        parts.append(_words(message.content, message.tool_calls))
+    parts.append(indented("reply:"))
+    parts.append(_words(exchange.reply, exchange.tool_calls))
+    for result in exchange.tool_results:
+        parts.append(indented("tool:"))
+        parts.append(_words(result.content))
+    return indented("\n".join(parts))
+
+
+def _words(text: str, calls: Sequence[ToolCall] = ()) -> str:
+    called = [f"calls {call.name}({call.arguments})" for call in calls]
+    return indented("\n".join(filter(None, [text, *called])), by="    ") or "    (empty)"
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else pretty(value)

@@ -1,29 +1,231 @@
-"""`teamgraph prompts`: templates checked, rendered, compared, measured, and as they once were."""
+"""`teamgraph prompts`: templates checked, rendered, compared, measured, and as they once were.
+
+The case files that a command works on.
+
+The templates that a prompt was rendered from, as a store keeps them, and how today's differ.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import unified_diff
+from io import StringIO
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
-from ..errors import InputError
-from ..prompts import MEASURED, Coverage
-from ..testing.ci import refused_in_ci
-from ..testing.covered import Covered, count_unseen
-from ..testing.suite import Suite
-from ..testing.trial import update as updated
-from .case_files import CasePaths, case_files
+from ..errors import InputError, NotFound, listed
+from ..graph.graph import Graph
+from ..messages import JSON
+from ..prompts.coverage import MEASURED, Coverage
+from ..prompts.library import Prompts
+from ..records import Record
+from ..session.store import Store
+from ..testing.coverage import Covered, count_unseen
+from ..testing.plugin import refused_in_ci
+from ..testing.suite import SUFFIX, Suite
+from ..testing.suite import update as updated
 from .check import Checked, GraphFiles, Telling
 from .check import show as show_problems
 from .command import command
 from .failure import NOT_HELD, NOT_TRIED
 from .options import AsJson, Reading, Storing
 from .render import render
-from .screen import Tone, counted, note, print_json, print_pages, say
-from .sources import kept_under, sources_told
+from .screen import Tone, counted, indented, note, print_json, print_pages, say
+
+CasePaths: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="PATH",
+        help=f"Case files (*{SUFFIX}), or folders that they lie in; if left out, this one.",
+        show_default=False,
+    ),
+]
+_LEFT_OUT = frozenset(("build", "dist", "node_modules"))
+
+
+def case_files(paths: Sequence[Path] | None) -> Sequence[Path]:
+    """The case files that are named, and those in the folders that are; here, if nothing is.
+
+    Hidden folders, environments and what was built are left out, as pytest does it. Raises
+    `NotFound` if there are none, `InputError` if something else is named.
+    """
+    files: dict[Path, None] = {}
+    for path in paths or [Path()]:
+        if not path.is_dir() and not path.name.endswith(SUFFIX):
+            raise InputError(f"{path}: a case file ends in {SUFFIX}; name one, or a folder")
+        files.update(dict.fromkeys(_inside(path) if path.is_dir() else [path]))
+    if not files:
+        raise NotFound(f"there is no case file (*{SUFFIX}) here; name one, or a folder with some")
+    return list(files)
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        here = Path(place)
+        folders[:] = sorted(name for name in folders if _is_looked_into(here / name))
+        yield from (here / name for name in sorted(names) if name.endswith(SUFFIX))
+
+
+def _is_looked_into(folder: Path) -> bool:
+    is_hidden = folder.name.startswith(".") or folder.name in _LEFT_OUT
+    return not is_hidden and not (folder / "pyvenv.cfg").is_file()
+
+
+_NO_END = "\\ No newline at end of file"
+SHORT = 12
+"""Letters of a hash that are enough for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The sources of one prompt: the text of each template by its name, the prompt's own first.
+
+    `sources` is None where the store does not have them. `node` is the path of a node that was
+    asked with it, empty where nobody knows.
+    """
+
+    hash: str
+    sources: Mapping[str, str] | None
+    prompt: str
+    node: str = ""
+
+    @property
+    def title(self) -> str:
+        """The prompt by its name and the beginning of its hash."""
+        return f"prompt {self.prompt} ({self.hash[:SHORT]})"
+
+
+@dataclass(frozen=True, slots=True)
+class Today:
+    """Templates as they are now: those of a graph, or without one the built-in ones."""
+
+    graph: Graph | None = None
+
+    def differences(self, kept: Kept) -> dict[str, str | None]:
+        """For each template of a prompt a unified diff from then to now, empty if they agree.
+
+        None stands for a template that is not among these.
+        """
+        then, now = kept.sources or {}, self._sources(kept)
+        found: dict[str, str | None] = {}
+        for name in {**then, **now}:
+            found[name] = _diff(name, then.get(name), now[name]) if name in now else None
+        return found
+
+    def told(self, name: str, difference: str | None) -> str:
+        """What there is to say of a template."""
+        if difference is None:
+            way = "" if self.graph else "; name its graph with --graph"
+            return f"{name}: not among {self.named}{way}"
+        return difference or f"{name}: unchanged"
+
+    @property
+    def named(self) -> str:
+        """Whose templates these are."""
+        return f"those of graph {self.graph.name!r}" if self.graph else "the built-in ones"
+
+    def _sources(self, kept: Kept) -> Mapping[str, str]:
+        prompts = _prompts(self.graph, kept.node) if self.graph else Prompts()
+        alone = {name: prompts.sources(name).get(name) for name in kept.sources or ()}
+        there = {name: text for name, text in alone.items() if text is not None}
+        return there | prompts.sources(kept.prompt)
+
+
+async def kept_under(prefix: str, storing: Storing) -> Kept:
+    """The prompt whose hash begins so; raises `NotFound` or, if there are several, `InputError`."""
+    wanted = prefix.strip().lower()
+    async with storing.open() as store:
+        hashes = await store.prompt_hashes(wanted) if wanted else []
+        if len(hashes) > 1 and wanted not in hashes:
+            near = listed((each[: len(wanted) + SHORT] for each in hashes), at_most=5)
+            raise InputError(
+                f"{len(hashes)} prompts begin with {prefix!r}: {near}; give more of it"
+            )
+        found = wanted if wanted in hashes else next(iter(hashes), wanted)
+        sources = await store.prompt(found) if hashes else None
+    if sources is None:
+        raise NotFound(
+            f"no prompt with the hash {prefix!r} is kept in {storing.folder}; `teamgraph runs show "
+            "RUN --prompt` tells the hash of each prompt of a run"
+        )
+    return Kept(found, sources, next(iter(sources)))
+
+
+async def kept_of(records: Iterable[Record], store: Store) -> list[Kept]:
+    """What a store keeps of each prompt that these nodes were asked with, each once."""
+    found: dict[str, Kept] = {}
+    for record in records:
+        for asked in record.exchanges:
+            if asked.prompt_hash not in found:
+                sources = await store.prompt(asked.prompt_hash)
+                found[asked.prompt_hash] = Kept(
+                    asked.prompt_hash, sources, asked.prompt, record.node
+                )
+    return list(found.values())
+
+
+def sources_told(prompts: Sequence[Kept]) -> str:
+    """The templates of each prompt as people read them; one that was shown is only named again."""
+    shown: set[tuple[str, str]] = set()
+    parts: list[str] = []
+    for kept in prompts:
+        lines = [f"{kept.title} is made of"]
+        for name, text in (kept.sources or {}).items():
+            is_known = (name, text) in shown
+            lines.append(
+                f"  {name}: as above" if is_known else f"  {name}:\n{indented(text, '    ')}"
+            )
+            shown.add((name, text))
+        parts.append("\n".join(lines) if kept.sources else _missing(kept))
+    return "\n\n".join(parts) + "\n"
+
+
+def differences_told(prompts: Sequence[Kept], today: Today) -> str:
+    """For each prompt what has changed in its templates since, as people read it."""
+    parts: list[str] = []
+    for kept in prompts:
+        lines = [f"{kept.title}: its templates then and {today.named} now"]
+        lines += [indented(today.told(*each)) for each in today.differences(kept).items()]
+        parts.append("\n".join(lines) if kept.sources else _missing(kept))
+    return "\n\n".join(parts) + "\n"
+
+
+def kept_as_json(prompts: Iterable[Kept], today: Today | None) -> dict[str, JSON]:
+    """The sources of prompts by their hash; with `today` also what differs now."""
+    return {kept.hash: dict(_facts(kept, today)) for kept in prompts}
+
+
+def _facts(kept: Kept, today: Today | None) -> Iterator[tuple[str, JSON]]:
+    yield "prompt", kept.prompt
+    yield "sources", None if kept.sources is None else dict(kept.sources)
+    if today is not None:
+        yield "diff", None if kept.sources is None else dict(today.differences(kept))
+
+
+def _missing(kept: Kept) -> str:
+    return f"{kept.title}: its sources are not kept here, since the run was imported"
+
+
+def _prompts(graph: Graph, path: str) -> Prompts:
+    """The templates that the node at a path may use: those of the innermost graph around it."""
+    for part in path.split("/")[:-1]:
+        node = graph.nodes.get(part)
+        within = node.within() if node else None
+        graph = within if isinstance(within, Graph) else graph
+    return graph.prompts
+
+
+def _diff(name: str, then: str | None, now: str) -> str:
+    old, new = StringIO(then or "").readlines(), StringIO(now).readlines()
+    lines = unified_diff(old, new, f"{name} (then)", f"{name} (now)")
+    ended = (line if line.endswith("\n") else f"{line}\n{_NO_END}\n" for line in lines)
+    return "".join(ended).removesuffix("\n")
+
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 

@@ -11,15 +11,15 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError, NotFound, closest, listed
-from ..graph import Graph
+from ..graph.graph import MESSAGE, Graph
 from ..messages import JSON
-from ..rehearsable import MESSAGE
-from ..rendering import Rendering, Scene, render_next
-from ..rendering import render as rendered
+from ..run.dry_run.rehearsal import Scene, render_next
+from ..run.dry_run.rehearsal import render as rendered
+from ..run.dry_run.rendering import Rendering
 from ..testing.snapshot import body
 from .as_json import rendering_as_json
 from .command import command
-from .options import AsJson, GraphFile, Reading, Session, Storing, User
+from .options import AsJson, GraphFile, Reading, SessionOption, Storing, User
 from .run import said
 from .screen import print_json, print_pages
 
@@ -39,7 +39,7 @@ class Assuming:
         ),
     ] = None
     user: User = None
-    session: Session = None
+    session: SessionOption = None
 
 
 @dataclass(frozen=True, slots=True)

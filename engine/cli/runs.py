@@ -12,17 +12,15 @@ from typing import Annotated
 import typer
 
 from ..errors import NotFound, closest
-from ..session import Run, SessionKey, Turn
+from ..records import Run, SessionKey, Turn
 from .again import fork, resume
 from .as_json import records_as_json, turn_as_json
 from .command import command
 from .consent import Yes, make_sure
-from .opened import session_named
-from .options import AsJson, Page, Reading, Storing
-from .owner import Owner, Owners
+from .options import AsJson, Owner, Owners, Page, Reading, Storing, session_named
+from .progress import run_told
+from .prompts import Kept, Today, differences_told, kept_as_json, kept_of, sources_told
 from .screen import Tone, note, print_json, print_pages, print_rows, when
-from .sources import Kept, Today, differences_told, kept_as_json, kept_of, sources_told
-from .telling import run_told
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 

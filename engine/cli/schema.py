@@ -6,8 +6,8 @@ import json
 
 import typer
 
-from ..kinds import installed
-from ..schema import graph_schema
+from ..graph.kinds import installed
+from ..graph.schema import graph_schema
 from .command import command
 from .options import Output
 from .screen import write_out

@@ -1,28 +1,81 @@
-"""`teamgraph sessions`: which there are, what was said in one, its name, its copies, its end."""
+"""`teamgraph sessions`: which there are, what was said in one, its name, its copies, its end.
+
+A session in a file: what `sessions export` writes and `sessions import` reads.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias, cast
 
 import typer
 
 from ..errors import InputError, NotFound
-from ..session import SessionInfo, SessionKey
-from ..sessions import Session
-from ..stores import Hit
+from ..messages import JSON
+from ..records import SessionInfo, SessionKey
+from ..session.session import Session
+from ..session.store import Hit
 from .as_json import head_as_json, info_as_json, metrics_as_json, turn_as_json
+from .chat import Conversation, found_in
 from .command import command
 from .consent import Yes, make_sure
-from .conversation import Conversation, found_in
-from .exported import read_exported, write_exported
-from .opened import opened_session, session_named
-from .options import AsJson, Output, Page, Storing, User
-from .options import Session as SessionOption
-from .screen import Tone, counted, note, print_json, print_pages, print_rows, when
+from .options import (
+    AsJson,
+    Output,
+    Page,
+    SessionOption,
+    Storing,
+    User,
+    opened_session,
+    session_named,
+)
+from .screen import (
+    Tone,
+    counted,
+    note,
+    pretty,
+    print_json,
+    print_pages,
+    print_rows,
+    when,
+    write_out,
+)
+
+STANDARD_INPUT = Path("-")
+Exported: TypeAlias = Mapping[str, JSON]
+_WANTED = "give what `teamgraph sessions export` wrote"
+
+
+def write_exported(exported: Exported, file: Path | None) -> None:
+    """Write it to a file, whole or not at all, or to standard output."""
+    # Half a surrogate pair, which UTF-8 cannot hold, becomes the escape that JSON has for it.
+    write_out(f"{pretty(exported)}\n".encode(errors="backslashreplace"), file)
+
+
+def read_exported(file: Path) -> tuple[SessionKey, Exported]:
+    """What a file, or standard input, has of a session, and which one that was.
+
+    Raises `InputError` if it cannot be read or is something else.
+    """
+    try:
+        written = sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
+        data = json.loads(written)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"{file}: it cannot be read: {reason}; name another file") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: it is not JSON: {error}; {_WANTED}") from error
+    exported = cast("dict[str, JSON]", data) if isinstance(data, dict) else {}
+    match exported.get("session_id"), exported.get("user_id"):
+        case str(session_id), (str() | None) as user_id:
+            return SessionKey(user_id, session_id), exported
+        case _:
+            raise InputError(f"{file}: it is no exported session; {_WANTED}")
+
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 

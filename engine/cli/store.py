@@ -11,8 +11,7 @@ import typer
 from rich.progress import track
 
 from ..errors import DamagedStore
-from ..stores.mending import Salvage, mend
-from ..stores.survey import Finding, Journal, Survey
+from ..stores.tinydb.repair import Finding, Journal, Salvage, Survey, mend
 from .command import command
 from .consent import Yes, make_sure
 from .failure import NOT_HELD

@@ -1,25 +1,347 @@
 """Any provider, through litellm: the only module that imports it, and only when it is used.
 
 Retrying, falling back and counting are the engine's own, so litellm is told to do none of it.
+
+What went wrong at a provider, in words that help: one `ModelError` for every way to fail.
+
+litellm tells faults apart by class, status and text, in that order of reliability and each with
+gaps; this is the one place that knows them. It looks at attributes only and imports nothing.
+
+Whether a JSON Schema may be sent as `strict`, so that the provider itself holds to it.
+
+The pieces in which a provider's answer comes in, and the answer that grows from them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
+import re
+import time
 import warnings
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol, cast
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Protocol, cast
 
-from engine.errors import ModelError, NoModelError
-from engine.messages import Message
+from msgspec import Struct, field
 
-from .failure import explain
-from .pieces import Answer, Piece
+from ..errors import ModelError, NoModelError
+from ..messages import NO_USAGE, Message, ToolCall, Usage
 from .protocol import Chunk, Reply, Request
-from .strict import is_strict
+
+if TYPE_CHECKING:
+    from ..messages import JSON
+
+
+_KEY_LIKE = r"\b(?:sk|pk|rk|key|gsk|xai|AIza)[-_A-Za-z0-9*.]{12,}"
+_PREFIX = r"^(?:litellm\.)?\w*(?:Error|Exception|Timeout)\w*(?: Error)?: ?|^\w+Exception - "
+_DETAIL = 200
+_NOISE = (" Original exception", ". To drop these", ": <")
+_HIDDEN = "[key]"
+
+_SAY = {
+    400: "the provider refused the request",
+    401: "the provider refused the key",
+    403: "the provider does not allow this key to use it",
+    404: "the provider knows no such model",
+    408: "the provider did not answer in time",
+    413: "the prompt is too large for the provider",
+    422: "the provider refused the request",
+    429: "the provider is asked too often, or the quota is used up",
+    529: "the provider is overloaded",
+}
+_DO = {
+    400: "change the prompt or the node's model parameters",
+    403: "use a key of an account that may, or name another model",
+    404: "look up its id at the provider; ids are written as provider/model",
+    408: "ask again, or raise the node's timeout",
+    413: "shorten it (fewer runs of history, shorter texts) or name another model",
+    422: "change the prompt or the node's model parameters",
+    429: "ask again later, or lower max_parallel",
+}
+_RETRYABLE = frozenset((408, 409, 425, 429))
+_SERVER_ERROR = 500
+
+
+def explain(
+    error: Exception, *, model: str, secrets: Iterable[str] = (), missing: Iterable[str] = ()
+) -> ModelError:
+    """The error to raise for one of litellm's; `missing` are key variables that are not set.
+
+    `secrets` are removed from all texts, also from those of `error` and its causes, which end up
+    in tracebacks.
+    """
+    hide = [secret for secret in secrets if secret]
+    for one in _causes(error):
+        _scrub(one, hide)
+    status, text = _status(error), _scrubbed(str(error), hide)
+    named = f"model {model}:"
+    if "LLM Provider NOT provided" in text:
+        return NoModelError(
+            f"{named} no provider of this name is known; write the id as provider/model, such as "
+            "openai/gpt-5-mini, or use local or echo",
+            model=model,
+        )
+    if missing and _came_from_here(error) and "missing" in text.lower():
+        return NoModelError(
+            f"{named} there is no key for it; set {' or '.join(missing)}, name the variable that "
+            "holds it with api_key_env, or use another model (local, echo)",
+            model=model,
+        )
+    what, retryable, told = _what(error, status, text)
+    return ModelError(
+        f"{named} {what}",
+        model=model,
+        retryable=retryable,
+        status=status if told else None,
+        retry_after=_retry_after(error),
+    )
+
+
+def _what(error: Exception, status: int | None, text: str) -> tuple[str, bool, bool]:
+    """What to say, whether to ask again, and whether the status is the provider's own."""
+    name = type(error).__name__
+    detail = _detail(text)
+    if name == "ContextWindowExceededError":
+        how = "shorten it (fewer runs of history, shorter texts) or name a model that reads more"
+        return f"the prompt is longer than the model reads ({detail}); {how}", False, True
+    if name == "MidStreamFallbackError":
+        return f"the answer broke off ({detail}); ask again", True, False
+    if "Connection error" in text or name == "APIConnectionError":
+        how = "look at the network and at api_base, then ask again"
+        return f"the provider cannot be reached, or it hung up; {how}", True, False
+    if status is None or (status >= _SERVER_ERROR and _came_from_here(error)):
+        return f"it could not be asked ({detail}); look at its parameters", False, False
+    retryable = status in _RETRYABLE or status >= _SERVER_ERROR
+    return _by_status(status, detail), retryable, not _came_from_here(error)
+
+
+def _by_status(status: int, detail: str) -> str:
+    what = _SAY.get(status, "the provider failed")
+    how = _DO.get(status, "ask again later")
+    if status == 401:  # noqa: PLR2004 - what a provider says about a key may contain it
+        return f"{what} (401); set the provider's key variable, or api_key_env, to a valid key"
+    return f"{what} ({status}: {detail}); {how}"
+
+
+def _status(error: Exception) -> int | None:
+    status = getattr(error, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _headers(error: Exception) -> Mapping[str, str]:
+    """What the provider sent before its answer; empty if it never answered."""
+    headers: Mapping[str, str] | None = getattr(error, "litellm_response_headers", None)
+    return headers or {}
+
+
+def _came_from_here(error: Exception) -> bool:
+    """Whether the error was made on this machine: no answer of a provider is behind it."""
+    return not _headers(error)
+
+
+def _retry_after(error: Exception) -> float | None:
+    """Seconds to wait, from a number of seconds or from a date."""
+    text = _headers(error).get("retry-after")
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        return _until(text)
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _until(date: str) -> float | None:
+    """Seconds from now to a date as HTTP writes it; None if it is none."""
+    try:
+        return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _detail(text: str) -> str:
+    """The first line that says something, without the names of exceptions before it."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
+    for noise in _NOISE:
+        line = line.partition(noise)[0]
+    while (shorter := re.sub(_PREFIX, "", line)) != line:
+        line = shorter
+    line = line.rstrip(" .")
+    return line if len(line) <= _DETAIL else f"{line[:_DETAIL]}..."
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += [one.__cause__, one.__context__]
+
+
+def _scrub(error: BaseException, secrets: list[str]) -> None:
+    error.args = tuple(
+        _scrubbed(part, secrets) if isinstance(part, str) else part for part in error.args
+    )
+    if isinstance(message := getattr(error, "message", None), str):
+        error.message = _scrubbed(message, secrets)  # type: ignore[attr-defined]  # litellm's own
+
+
+def _scrubbed(text: str, secrets: list[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, _HIDDEN)
+    return re.sub(_KEY_LIKE, _HIDDEN, text)
+
+
+def is_strict(schema: Mapping[str, JSON]) -> bool:
+    """Whether every object in `schema` requires all its properties and allows no others."""
+    return all(_is_closed(one) for one in _objects(dict(schema)))
+
+
+def _objects(value: JSON) -> list[dict[str, JSON]]:
+    """All schemas of objects in `value`, at any depth."""
+    if isinstance(value, list):
+        return [one for part in value for one in _objects(part)]
+    if not isinstance(value, dict):
+        return []
+    inner = [one for part in value.values() for one in _objects(part)]
+    return [value, *inner] if value.get("type") == "object" else inner
+
+
+def _is_closed(schema: dict[str, JSON]) -> bool:
+    properties, required = schema.get("properties", {}), schema.get("required", [])
+    return (
+        schema.get("additionalProperties") is False
+        and isinstance(properties, dict)
+        and isinstance(required, list)
+        and list(properties) == required
+    )
+
+
+class CallFunction(Protocol):
+    """The function in a piece of a tool call."""
+
+    name: str | None
+    arguments: str | None
+
+
+class CallPiece(Protocol):
+    """A piece of a tool call; pieces of one call have the same index."""
+
+    index: int
+    id: str | None
+    function: CallFunction
+
+
+class Delta(Protocol):
+    """What a piece adds."""
+
+    content: str | None
+    tool_calls: Sequence[CallPiece] | None
+
+
+class PieceChoice(Protocol):
+    """A piece of one of the answers; we ask for one."""
+
+    delta: Delta
+    finish_reason: str | None
+
+
+class Piece(Protocol):
+    """A piece of the stream as litellm gives it; the last one may also have a `usage`."""
+
+    model: str | None
+    choices: Sequence[PieceChoice]
+
+
+class _Call(Struct):
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list[str])
+
+
+class Answer(Struct):
+    """An answer while its pieces come in."""
+
+    model: str
+    texts: list[str] = field(default_factory=list[str])
+    usage: Usage = NO_USAGE
+    finish_reason: str | None = None
+    answered_by: str = ""
+    calls: dict[int, _Call] = field(default_factory=dict[int, _Call])
+
+    def take(self, piece: Piece) -> str:
+        """Add a piece, and give back the text in it."""
+        self.answered_by = piece.model or self.answered_by
+        self.usage = _usage(piece) or self.usage
+        said = ""
+        for choice in piece.choices[:1]:
+            self.finish_reason = choice.finish_reason or self.finish_reason
+            said = choice.delta.content or ""
+            for part in choice.delta.tool_calls or ():
+                self._take_call(part)
+        if said:
+            self.texts.append(said)
+        return said
+
+    def reply(self, cost: float | None) -> Reply:
+        """The whole; `ModelError` if there is nothing in it."""
+        if not self.texts and not self.calls:
+            raise self._empty()
+        calls = [self.calls[index] for index in sorted(self.calls)]
+        return Reply(
+            "".join(self.texts),
+            tool_calls=tuple(
+                ToolCall(id=call.id, name=call.name, arguments="".join(call.arguments))
+                for call in calls
+            ),
+            usage=Usage(
+                input_tokens=self.usage.input_tokens,
+                output_tokens=self.usage.output_tokens,
+                cached_tokens=self.usage.cached_tokens,
+                calls=1,
+                cost=cost,
+            ),
+            finish_reason=self.finish_reason,
+            model=self.answered_by,
+        )
+
+    def _take_call(self, part: CallPiece) -> None:
+        call = self.calls.setdefault(part.index, _Call())
+        call.id = part.id or call.id
+        call.name = part.function.name or call.name
+        call.arguments.append(part.function.arguments or "")
+
+    def _empty(self) -> ModelError:
+        match self.finish_reason:
+            case "length":
+                what = "max_tokens was used up before the answer began; raise it"
+            case "content_filter":
+                what = "the provider's content filter held the answer back; change the prompt"
+            case _:
+                what = "the answer is empty; ask again, or change the prompt"
+        retryable = self.finish_reason not in ("length", "content_filter")
+        return ModelError(f"model {self.model}: {what}", model=self.model, retryable=retryable)
+
+
+def _usage(piece: Piece) -> Usage | None:
+    counts: object = getattr(piece, "usage", None)
+    if counts is None:
+        return None
+    details: object = getattr(counts, "prompt_tokens_details", None)
+    return Usage(
+        input_tokens=getattr(counts, "prompt_tokens", 0) or 0,
+        output_tokens=getattr(counts, "completion_tokens", 0) or 0,
+        cached_tokens=getattr(details, "cached_tokens", 0) or 0,
+        calls=1,
+    )
+
 
 _OURS = frozenset(("id", "fallback", "api_key_env"))
 _MARKS_CACHE = ("anthropic/", "bedrock/", "claude", "gemini/", "openrouter/", "vertex_ai/")

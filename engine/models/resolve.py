@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 
-from engine.errors import NoModelError
-
+from ..errors import NoModelError
 from .litellm import LiteLLM
-from .local import INSTALL, Local, is_installed
+from .local.model import Local
+from .local.process import INSTALL, is_installed
 from .protocol import Chunk, Model, Reply, Request
 from .scripted import EchoModel
 

@@ -9,11 +9,10 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from engine.errors import ModelError
-from engine.messages import JSON, Message, Usage
-
-from .instance import choose, smallest_instance
+from ..errors import ModelError
+from ..messages import JSON, Message, Usage
 from .protocol import Chunk, Reply, Request
+from .samples import choose, smallest_instance
 
 Answer: TypeAlias = str | Mapping[str, JSON] | list[str] | Reply | Exception
 Script: TypeAlias = str | Sequence[Answer] | Mapping[str, Answer] | Callable[[Request], Answer]

@@ -16,8 +16,8 @@ from typing import NamedTuple, cast
 from jinja2 import nodes
 
 from .environment import HIT, JUDGE, LOOP, PromptEnvironment
-from .position import position_of
-from .source import Source
+from .positions import position_of
+from .sources import Source
 
 NEVER_EMPTY = "{# never empty #}"
 NO_COVER = "{# no cover #}"

@@ -1,4 +1,7 @@
-"""Jinja set up for prompts: sandboxed, strict, with role tags, exact positions and a budget."""
+"""Jinja set up for prompts: sandboxed, strict, with role tags, exact positions and a budget.
+
+How the tree of a template becomes Python: what is printed or compared is looked at before.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from types import (
 from typing import cast
 
 from jinja2 import StrictUndefined, Template, TemplateNotFound, Undefined, nodes
+from jinja2.compiler import CodeGenerator, Frame, operators
 from jinja2.environment import TemplateModule
 from jinja2.lexer import Lexer
 from jinja2.runtime import Context, LoopContext
@@ -25,8 +29,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
-from .bounds import (
+from .filters import FILTERS
+from .limits import (
+    CALL,
     COMPARING,
+    CURRENT,
+    TEMPLATE,
+    allow,
+    as_text,
     bounded,
     bounded_test,
     charge,
@@ -34,23 +44,55 @@ from .bounds import (
     check_specification,
     checked_arguments,
     compared,
-    part_of,
-)
-from .budget import (
-    CALL,
-    CURRENT,
-    TEMPLATE,
-    allow,
-    as_text,
     joined,
+    part_of,
     printed,
     rounds,
     spend,
 )
-from .code import PromptCode
-from .filters import FILTERS
-from .position import PositionLexer
-from .role import EMIT, REPLAY, RoleTags, emit, replay
+from .positions import PositionLexer
+from .roles import EMIT, REPLAY, RoleTags, emit, replay
+
+
+class PromptCode(CodeGenerator):
+    """Prints each expression with `environment.printed`, and computes none before it is rendered.
+
+    Jinja's own way, `str(environment.finalize(context, ...))`, is three calls for each. What is
+    compared with something goes through `environment.compared`.
+    """
+
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
+        self.write("(")
+        self._compared(node.expr, frame)
+        for operand in node.ops:
+            self.visit(operand, frame)
+        self.write(")")
+
+    def visit_Operand(self, node: nodes.Operand, frame: Frame) -> None:
+        self.write(f" {operators[node.op]} ")
+        self._compared(node.expr, frame)
+
+    def _compared(self, node: nodes.Expr, frame: Frame) -> None:
+        if isinstance(node, nodes.Const):
+            self.visit(node, frame)
+            return
+        self.write("environment.compared(")
+        self.visit(node, frame)
+        self.write(")")
+
+    def _make_finalize(self) -> CodeGenerator._FinalizeInfo:
+        return self._FinalizeInfo(None, "environment.printed(")
+
+    def _output_child_pre(
+        self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo
+    ) -> None:
+        self.write(finalize.src or "")
+
+    def _output_child_post(
+        self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo
+    ) -> None:
+        self.write(")")
+
 
 _MACHINERY = (
     *(type, FunctionType, MethodType, BuiltinMethodType, ModuleType, CodeType, FrameType),

@@ -16,7 +16,7 @@ from jinja2 import Undefined
 from msgspec import Struct
 from pydantic import BaseModel
 
-from .budget import allow, allow_text_of, as_text, joined
+from .limits import allow, allow_text_of, as_text, joined
 
 FENCE_TAG = re.compile(r"[a-z][a-z0-9_-]*")
 _UNSEEN = (

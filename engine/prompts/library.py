@@ -15,22 +15,20 @@ from jinja2 import Template, TemplateSyntaxError, nodes
 
 from ..errors import Problem, PromptError
 from ..messages import Message
-from .budget import CURRENT, Rendering
-from .check import Checker
-from .contract import Contract
+from .conditions import Expression, parse_expression, read_expression
 from .coverage import MEASURED
 from .environment import PromptEnvironment
-from .expression import Expression, parse_expression, read_expression
-from .failure import prompt_error
-from .reader import Reader
-from .reads import Read
-from .scope import Scope
-from .shape import shape_of
-from .source import INLINE, Source, Sources
-from .swallow import swallowed
-from .syntax import syntax_problem
-from .tree import Parsed, empty_tree, named, references
-from .typed import of
+from .limits import CURRENT, Rendering
+from .rendered import prompt_error
+from .sources import INLINE, Source, Sources
+from .static.contract import Contract
+from .static.names import Checker
+from .static.scope import Scope
+from .static.shape import shape_of, swallowed
+from .static.syntax import syntax_problem
+from .static.tree import Parsed, empty_tree, named, references
+from .static.types import of
+from .static.walk import Read, Reader
 
 LONGEST = 1_000_000
 """Characters in one rendered prompt."""

@@ -4,7 +4,3 @@ A shape is said inline (`{lang: "english|french", sure: float}`), by a Python cl
 with a JSON Schema. Either way there is a schema for the model, a type for the check of templates,
 and one sentence for the model where its answer does not fit.
 """
-
-from .shape import Shape, shape
-
-__all__ = ["Shape", "shape"]

@@ -20,6 +20,7 @@ from .rule import named, shown, told
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+
 _CODE = "G032"
 
 

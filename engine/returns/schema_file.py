@@ -17,6 +17,7 @@ from .rule import named, told
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
+
 _CODE = "G033"
 _LONGEST = 200  # characters of a fault: jsonschema repeats the whole value in it
 

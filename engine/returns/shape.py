@@ -13,9 +13,8 @@ from pydantic import TypeAdapter
 
 from ..errors import DefinitionError, Problem
 from ..messages import JSON
-from .inline import InlineRule
+from .inline import InlineRule, read_inline
 from .python_type import read_type
-from .reading import read_inline
 from .rule import Rule
 from .schema_file import SchemaRule, read_schema
 

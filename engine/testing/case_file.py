@@ -7,14 +7,14 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field
 
-from ..declared import Declared
 from ..errors import InputError, Problem, closest, listed
 from ..errors import Path as Keys
-from ..graph import Graph
+from ..graph.fields import Ids
+from ..graph.graph import MESSAGE, Graph
 from ..messages import JSON
-from ..policy import Ids
-from ..rehearsable import MESSAGE
-from ..rendering import RenderedNode, assumed
+from ..run.dry_run.assumptions import assumed
+from ..run.dry_run.rendering import RenderedNode
+from ..validation import Declared
 
 BYTES_A_TOKEN = 4
 """A rule of thumb that needs no tokenizer: English has about four bytes a token."""

@@ -11,8 +11,7 @@ import pytest
 from ..errors import TeamgraphError
 from .ledger import Mismatch
 from .plugin import prompt_run
-from .suite import Case
-from .trial import hold, noted_suite
+from .suite import Case, hold, noted_suite
 
 
 class CaseFileCollector(pytest.File):

@@ -1,10 +1,13 @@
 """What pytest loads: options, case files, the fixture `prompt_snapshot`, coverage of templates.
 
 Nothing of the engine is imported before there is a case to collect or a snapshot to compare.
+
+Whether somebody looks: in CI nobody would see which snapshots an update changed.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -12,8 +15,19 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from ..rendering import Rendering
-    from .pytest_run import PromptRun
+    from ..run.dry_run.rendering import Rendering
+    from .run import PromptRun
+
+
+def refused_in_ci(update: str) -> str | None:
+    """Why `update` (an option or a command) is refused here, or None where it is not."""
+    if os.environ.get("CI", "").lower() in ("", "0", "false"):
+        return None
+    return (
+        f"{update}: not in CI, where nobody would see what changed; update snapshots where you "
+        "work, look at the diff and commit it"
+    )
+
 
 UPDATE = "--prompts-update"
 NAME = "teamgraph-prompts"
@@ -23,7 +37,9 @@ LEFT_OUT = pytest.StashKey[set[Path]]()
 """The files of which a test was not run, or did not pass."""
 
 
-pytest.register_assert_rewrite("engine.testing.conformance")  # its asserts say what they compared
+pytest.register_assert_rewrite(
+    "teamgraph.engine.testing.conformance"
+)  # its asserts say what they compared
 
 
 class _Worker(Protocol):
@@ -61,11 +77,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Refuse to update where nobody looks at what changed; begin to measure."""
     config.stash[MODULES] = set()
     config.stash[LEFT_OUT] = set()
-    if config.getoption(UPDATE):
-        from .ci import refused_in_ci  # noqa: PLC0415  see above
-
-        if (refusal := refused_in_ci(UPDATE)) is not None:
-            raise pytest.UsageError(refusal)
+    if config.getoption(UPDATE) and (refusal := refused_in_ci(UPDATE)) is not None:
+        raise pytest.UsageError(refusal)
     limit = config.getoption("--prompts-cov-fail-under")
     if config.getoption("--prompts-cov") or limit is not None:
         prompt_run(config)
@@ -147,7 +160,7 @@ def _note_modules(session: pytest.Session) -> None:
 
 def prompt_run(config: pytest.Config) -> PromptRun:
     """What is gathered in this process; made when it is first asked for."""
-    from .pytest_run import PromptRun  # noqa: PLC0415  see above
+    from .run import PromptRun  # noqa: PLC0415  see above
 
     there: object = config.pluginmanager.get_plugin(NAME)
     if isinstance(there, PromptRun):

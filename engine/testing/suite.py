@@ -1,4 +1,6 @@
-"""A case file: a graph and the cases in which its prompts are rendered, without a line of code.
+"""The cases of a file, held against their snapshots: by pytest, and by `prompts update`.
+
+A case file: a graph and the cases in which its prompts are rendered, without a line of code.
 
 graph: ../graphs/desk.yaml       # relative to this file
 defaults: {user_id: ana}         # under every case
@@ -13,25 +15,27 @@ cases:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .. import yaml_file
-from ..errors import DefinitionError, InputError, Problem, RunError
+from ..errors import DefinitionError, InputError, Problem, RunError, TeamgraphError
 from ..errors import Path as Keys
-from ..graph import Graph
+from ..graph import yaml as yaml_file
+from ..graph.graph import Graph
+from ..graph.settings import make_importable, settings_of
+from ..graph.yaml.document import Document
 from ..messages import JSON
-from ..placeholder import quoted
-from ..rendering import RenderedNode, Rendering, Said, Scene, render, render_all
-from ..settings import make_importable, settings_of
-from ..yaml_file import Document
+from ..models.samples import quoted
+from ..run.dry_run.history import Said
+from ..run.dry_run.rehearsal import Scene, render, render_all
+from ..run.dry_run.rendering import RenderedNode, Rendering
 from .case_file import CaseFile, Declaring, Expected, Wanted, misplaced
-from .ledger import FOLDER
-from .snapshot import slug
+from .ledger import FOLDER, Ledger, Mismatch
+from .snapshot import slug, snapshot
 
 SUFFIX = ".prompts.yaml"
 
@@ -225,3 +229,74 @@ def _placed(problem: Problem, document: Document) -> Problem:
         return problem
     place = document.key(problem.path) if problem.on_key else document.value(problem.path)
     return replace(problem, file=document.file, line=place.line, column=place.column)
+
+
+def noted_suite(file: Path, ledger: Ledger) -> Suite:
+    """Read a case file, and note the snapshots that its cases have, whether or not they are held.
+
+    Raises `DefinitionError`; then its snapshots count as in use.
+    """
+    folder = str(folder_of(file))
+    ledger.named.setdefault(folder, set())
+    try:
+        suite = Suite.read(file)
+    except TeamgraphError:
+        ledger.unsure.add(folder)
+        raise
+    for case in suite.cases:
+        if case.snapshot is not None:
+            ledger.name(case.snapshot)
+    return suite
+
+
+def hold(case: Case, ledger: Ledger) -> None:
+    """Render a case, expect, compare; raises `Mismatch` with all that is wrong.
+
+    Raises `InputError` or `RunError` if the case cannot be rendered.
+    """
+    rendering = case.render()
+    wrong = case.misses(rendering)
+    if case.snapshot is not None:
+        try:
+            ledger.compare(case.snapshot, snapshot(rendering, case.name))
+        except Mismatch as error:
+            wrong.append(str(error))
+    if wrong:
+        raise Mismatch("\n".join(wrong))
+
+
+class Update(Struct, frozen=True):
+    """What became of the snapshots of case files; `wrong` is what did not hold, case by case."""
+
+    ledger: Ledger
+    cases: int
+    wrong: tuple[str, ...]
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether any snapshot is not as it was."""
+        return any(self.ledger.told())
+
+
+def update(files: Iterable[Path], root: Path) -> Update:
+    """Write the snapshots that are new or changed, delete those that no case names any more.
+
+    `root` is the folder that files are shown relative to. Snapshots of test modules stay.
+    """
+    ledger = Ledger(root, is_updating=True)
+    cases = 0
+    wrong: list[str] = []
+    for file in files:
+        try:
+            suite = noted_suite(file.absolute(), ledger)
+        except TeamgraphError as error:
+            wrong.append(str(error))
+            continue
+        for case in suite.cases:
+            cases += 1
+            try:
+                hold(case, ledger)
+            except (Mismatch, TeamgraphError) as error:
+                wrong.append(f"{ledger.shown(suite.file)}:{case.line}: {case.name}: {error}")
+    ledger.delete(ledger.unused())
+    return Update(ledger, cases, tuple(wrong))

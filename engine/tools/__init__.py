@@ -4,10 +4,3 @@
 what a node declares, `caller` calls what a reply asks for, `session` are the tools that come with
 the engine.
 """
-
-from .caller import Caller, told_apart
-from .context import SessionState, ToolContext
-from .tool import Tool
-from .toolbox import Toolbox, Tools
-
-__all__ = ["Caller", "SessionState", "Tool", "ToolContext", "Toolbox", "Tools", "told_apart"]

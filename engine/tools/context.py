@@ -9,7 +9,7 @@ from typing import cast
 from msgspec import Struct
 
 from ..messages import JSON
-from ..past import Past
+from ..session.history import Past
 
 
 class SessionState(MutableMapping[str, JSON]):

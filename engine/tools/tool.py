@@ -1,4 +1,7 @@
-"""A function as a tool: what the model is told of it, and how it is called."""
+"""A function as a tool: what the model is told of it, and how it is called.
+
+What a docstring tells a model: what the function does, and what each argument means.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import asyncio
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self, cast, get_args, get_type_hints
+from inspect import cleandoc
+from itertools import pairwise
+from typing import Any, NamedTuple, Self, cast, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
@@ -16,10 +21,50 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError
 
 from ..errors import DefinitionError, Problem
-from ..jsonable import jsonable
 from ..messages import JSON
+from ..values import jsonable
 from .context import ToolContext
-from .docstring import read_docstring
+
+_SECTION = r"(Args|Arguments|Parameters|Returns?|Yields?|Raises|Examples?|Notes?|Warnings?):\s*"
+_ARGUMENTS = ("Args", "Arguments", "Parameters")
+_ENTRY = r"\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)"
+
+
+class Told(NamedTuple):
+    """The text before the first section, and the description of each argument by its name."""
+
+    description: str
+    arguments: Mapping[str, str]
+
+
+def read_docstring(text: str | None) -> Told:
+    """Read a docstring in Google style; what is not there is empty."""
+    lines = cleandoc(text or "").splitlines()
+    heads = [index for index, line in enumerate(lines) if re.fullmatch(_SECTION, line)]
+    description = "\n".join(lines[: heads[0]] if heads else lines).strip()
+    arguments: dict[str, str] = {}
+    for head, end in pairwise([*heads, len(lines)]):
+        if lines[head].strip().rstrip(":") in _ARGUMENTS:
+            arguments |= _entries(lines[head + 1 : end])
+    return Told(description, arguments)
+
+
+def _entries(lines: Sequence[str]) -> dict[str, str]:
+    """The entries of a section: each begins where the first one does, and goes on further in."""
+    entries: dict[str, list[str]] = {}
+    margin: int | None = None
+    name: str | None = None
+    for line in filter(str.strip, lines):
+        depth = len(line) - len(line.lstrip())
+        margin = depth if margin is None else margin
+        entry = re.fullmatch(_ENTRY, line.strip()) if depth <= margin else None
+        if entry is not None:
+            name = str(entry[1])
+            entries[name] = [entry[2]]
+        elif name is not None:
+            entries[name].append(line.strip())
+    return {name: " ".join(filter(None, parts)) for name, parts in entries.items()}
+
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}")
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

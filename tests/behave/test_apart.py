@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from engine import NotFound, Store
-from graphs import Agent
+from teamgraph import Store
+from teamgraph.errors import NotFound
+from teamgraph.graphs import Agent
 from tests.remembering import Blabbing, remember, rememberers, words_in
 
 USERS = ("ann", "bob", None)

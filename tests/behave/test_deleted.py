@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from engine import Chunk, NotFound, Reply, Request, RunError, Store
+from teamgraph import Chunk, Reply, Request, Store
+from teamgraph.errors import NotFound, RunError
 from tests.remembering import Blabbing, rememberers, words_in
 from tests.teams import wait_for
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from engine import (
+from teamgraph import (
     JSON,
+    Change,
     Chunk,
     Graph,
     Record,
@@ -25,8 +26,7 @@ from engine import (
     ToolCall,
     Turn,
 )
-from engine.session import Change
-from nodes import HistoryLoader, Member, Search, SubGraph, Summarizer
+from teamgraph.nodes import HistoryLoader, Member, Search, SubGraph, Summarizer
 from tests.remembering import Blabbing, rememberers
 from tests.teams import wait_for
 

@@ -11,20 +11,11 @@ from typing import Any
 
 import pytest
 
-from engine import (
-    Chunk,
-    Graph,
-    ModelError,
-    NodeError,
-    Reply,
-    Request,
-    Runner,
-    ScriptedModel,
-    Store,
-    Token,
-)
-from graphs import Agent, Team
-from nodes import HistoryLoader, Member, Route, Router
+from teamgraph import Chunk, Graph, Reply, Request, Runner, ScriptedModel, Store
+from teamgraph.errors import ModelError, NodeError
+from teamgraph.events import Token
+from teamgraph.graphs import Agent, Team
+from teamgraph.nodes import HistoryLoader, Member, Route, Router
 from tests.remembering import Blabbing, rememberers
 from tests.teams import wait_for, words_of
 

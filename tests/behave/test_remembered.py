@@ -7,10 +7,22 @@ from typing import Any
 
 import pytest
 
-from engine import Graph, Reply, Request, Runner, ScriptedModel, Store, ToolCall, ToolContext, Usage
-from engine.session import Change, SessionKey, Turn
-from graphs import Agent, Team
-from nodes import Python
+from teamgraph import (
+    Change,
+    Graph,
+    Reply,
+    Request,
+    Runner,
+    ScriptedModel,
+    SessionKey,
+    Store,
+    ToolCall,
+    ToolContext,
+    Turn,
+    Usage,
+)
+from teamgraph.graphs import Agent, Team
+from teamgraph.nodes import Python
 from tests.teams import wait_for, words_of
 
 

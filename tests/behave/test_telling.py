@@ -10,18 +10,9 @@ from typing import Any
 
 import pytest
 
-from engine import (
-    Answer,
-    Chunk,
-    NodeStarted,
-    Reply,
-    Request,
-    ScriptedModel,
-    Store,
-    ToolCall,
-    ToolContext,
-)
-from graphs import Agent, Team
+from teamgraph import Chunk, Reply, Request, ScriptedModel, Store, ToolCall, ToolContext
+from teamgraph.events import Answer, NodeStarted
+from teamgraph.graphs import Agent, Team
 from tests.teams import LAST, holds_together, of, wait_for
 
 STRANGE = [

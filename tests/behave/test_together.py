@@ -15,12 +15,11 @@ from typing import Any
 
 import pytest
 
-from engine import (
+from teamgraph import (
     Chunk,
     Graph,
     Reply,
     Request,
-    Result,
     Runner,
     ScriptedModel,
     Store,
@@ -28,8 +27,9 @@ from engine import (
     ToolCall,
     ToolContext,
 )
-from graphs import Agent, Team
-from nodes import Member, Python
+from teamgraph.graphs import Agent, Team
+from teamgraph.kinds import Result
+from teamgraph.nodes import Member, Python
 from tests.remembering import words_in
 from tests.teams import STORES, wait_for
 
@@ -105,7 +105,7 @@ def test_threads_that_each_set_their_keys_keep_them_all(store: Store) -> None:
 CHILD = """
 import asyncio, sys
 sys.path.insert(0, ".")
-from engine import TinyDBStore
+from teamgraph import TinyDBStore
 from tests.behave.test_together import set_one, setting
 print("ready", flush=True)
 sys.stdin.readline()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from engine import Runner
+from teamgraph import Runner
 
 from .parts import Forgetful, Instant, chain, fan
 from .row import Row, cpu_of, median, wall_of

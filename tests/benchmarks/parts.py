@@ -7,9 +7,22 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from engine import Chunk, Context, Graph, Node, Reply, Request, Result, Usage
-from engine.session import Change, Head, Record, SessionKey, Summary, Turn
-from engine.stores import Lease, MemoryStore
+from teamgraph import (
+    Change,
+    Chunk,
+    Graph,
+    Head,
+    Lease,
+    MemoryStore,
+    Record,
+    Reply,
+    Request,
+    SessionKey,
+    Summary,
+    Turn,
+    Usage,
+)
+from teamgraph.kinds import Context, Node, Result
 
 POLYGLOT = Path(__file__).parents[2] / "graphs" / "polyglot.yaml"
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 from jinja2 import DictLoader, Environment
 
-from engine.messages import Message
-from engine.prompts import Prompts
+from teamgraph import Message
+from teamgraph.engine.prompts.library import Prompts
 
 from .row import Row, cpu, median
 

@@ -17,15 +17,15 @@ class One(BaseModel):
     x: int
 """
 _READY = f"""
-import engine, nodes, graphs
-runner = engine.Runner(engine.Graph.load({str(POLYGLOT)!r}))
+import teamgraph, teamgraph.nodes, teamgraph.graphs
+runner = teamgraph.Runner(teamgraph.Graph.load({str(POLYGLOT)!r}))
 import sys
 assert "litellm" not in sys.modules
 """
 _HELP = """
 import sys
 sys.argv = ["teamgraph", "--help"]
-from engine.cli import main
+from teamgraph.engine.cli import main
 try:
     main()
 except SystemExit:
@@ -41,7 +41,7 @@ def rows(*, short: bool) -> Iterator[Row]:
             taken[name].append(_seconds(code))
     libraries, ready = median(taken["libraries"]), median(taken["ready"])
     yield Row("the libraries alone", libraries, "CPU s")
-    yield Row("import engine, nodes, graphs and a loaded team, ready to run", ready, "CPU s", 0.30)
+    yield Row("import teamgraph and a loaded team, ready to run", ready, "CPU s", 0.30)
     yield Row("  the same, in units of the libraries alone", ready / libraries, "x")
     yield Row("teamgraph --help", median(taken["help"]), "CPU s", 0.25)
 

@@ -13,9 +13,7 @@ from pathlib import Path
 import msgspec
 from pydantic import BaseModel
 
-from engine import Store, TinyDBStore
-from engine.messages import Message, Usage
-from engine.session import Change, Exchange, Record, SessionKey, Turn
+from teamgraph import Change, Exchange, Message, Record, SessionKey, Store, TinyDBStore, Turn, Usage
 
 from .peers import Document, Peer, PlainTinyDB, SQLite
 from .row import Row, cpu, cpu_of, median

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine import Graph, MemoryStore, Run, Runner, Store, TinyDBStore
+from teamgraph import Graph, MemoryStore, Run, Runner, Store, TinyDBStore
 
 from .parts import POLYGLOT, Instant
 from .row import Row, cpu_of, median

@@ -12,32 +12,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import (
+from teamgraph import Chunk, Event, Graph, Reply, Request, Retry, Runner, ScriptedModel
+from teamgraph.engine.events import Teller
+from teamgraph.errors import ModelError
+from teamgraph.events import (
     Answer,
-    Chunk,
-    Event,
-    Graph,
-    ModelError,
-    Node,
     NodeFailed,
     NodeFinished,
     NodeRetried,
     NodeSkipped,
     NodeStarted,
     PromptRendered,
-    Reply,
-    Request,
-    Result,
-    Retry,
     RunFailed,
     RunFinished,
-    Runner,
     RunStarted,
-    ScriptedModel,
     Token,
 )
-from engine.events import Teller
-from nodes import Leader, Member, Python, Router
+from teamgraph.kinds import Node, Result
+from teamgraph.nodes import Leader, Member, Python, Router
 from tests.teams import alone, desk, desk_model, heard, holds_together, of, told
 
 

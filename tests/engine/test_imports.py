@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import DefinitionError, Problem
-from engine.imports import reference, resolve
+from teamgraph.engine.imports import resolve
+from teamgraph.errors import DefinitionError, Problem
+from teamgraph.kinds import reference
 
 Write = Callable[[str, str], None]
 

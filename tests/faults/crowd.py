@@ -9,9 +9,9 @@ import tempfile
 import threading
 from pathlib import Path
 
-from engine.errors import StoreError
-from engine.stores import Store
-from engine.stores.disk import DISK
+from teamgraph import Store
+from teamgraph.engine.stores.journal.disk import DISK
+from teamgraph.errors import StoreError
 
 from .judge import Counts, Open, at_peace, judge
 from .process import Child, ends

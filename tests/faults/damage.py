@@ -9,10 +9,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import StoreError
-from engine.session import Change, Record, Turn
-from engine.stores import Store
-from engine.stores.disk import DISK
+from teamgraph import Change, Record, Store, Turn
+from teamgraph.engine.stores.journal.disk import DISK
+from teamgraph.errors import StoreError
 
 from .judge import Counts, Open, at_peace
 from .said import KEY

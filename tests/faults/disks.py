@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from engine.stores.disk import DISK, Disk
+from teamgraph.engine.stores.journal.disk import DISK, Disk
 
 How: TypeAlias = Literal[
     "EIO", "ENOSPC", "EINTR", "partly", "die before", "die after", "die partly", "stop"

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from engine.errors import StoreError
-from engine.session import Change, Record, Turn
-from engine.stores import Store
-from engine.stores.disk import DISK, Disk
+from teamgraph import Change, Record, Store, Turn
+from teamgraph.engine.stores.journal.disk import DISK, Disk
+from teamgraph.errors import StoreError
 
 from .said import KEY, Said, word
 

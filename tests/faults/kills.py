@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from engine.stores.disk import DISK
+from teamgraph.engine.stores.journal.disk import DISK
 
 from .disks import CHANGES, DYING, FailingDisk, Mishap, Places
 from .judge import Counts, Open, judge

@@ -13,10 +13,9 @@ from zlib import crc32
 
 from msgspec.structs import replace
 
-from engine.errors import DamagedStore
-from engine.session import Change, Record, Turn
-from engine.session import SessionKey as Key
-from engine.stores import Lease, MemoryStore, Policy
+from teamgraph import Change, Lease, MemoryStore, Policy, Record, Turn
+from teamgraph import SessionKey as Key
+from teamgraph.errors import DamagedStore
 
 Answer = TypeVar("Answer")
 

@@ -13,11 +13,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from engine.errors import Conflict, StoreError
-from engine.session import Change, Record, Run, SessionKey, Turn
-from engine.stores import Lease, Policy, Store, TinyDBStore
-from engine.stores.disk import Disk, Named
-from engine.stores.files import opened
+from teamgraph import Change, Lease, Policy, Record, Run, SessionKey, Store, TinyDBStore, Turn
+from teamgraph.engine.stores.journal.disk import Disk, Named
+from teamgraph.engine.stores.journal.files import opened
+from teamgraph.errors import Conflict, StoreError
 
 from .judge import Open
 from .log_store import LogStore

@@ -7,12 +7,11 @@ import json
 import tempfile
 from pathlib import Path
 
-from engine import NodeStarted, Runner
-from engine.errors import RunError
-from engine.jsonable import jsonable
-from engine.session import SessionKey
-from engine.stores import Store
-from engine.stores.disk import DISK
+from teamgraph import Runner, SessionKey, Store
+from teamgraph.engine.stores.journal.disk import DISK
+from teamgraph.engine.values import jsonable
+from teamgraph.errors import RunError
+from teamgraph.events import NodeStarted
 
 from .judge import Counts, Open, at_peace
 from .team import NONCE, Repeating, team

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.stores.disk import Disk, Named
+from teamgraph.engine.stores.journal.disk import Disk, Named
 
 from .judge import Counts, Open, judge
 from .said import Said, stream

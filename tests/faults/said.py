@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 
-from engine.session import Change, Record, SessionKey, Summary, Turn
-from engine.stores import Store
+from teamgraph import Change, Record, SessionKey, Store, Summary, Turn
 
 KEY = SessionKey("ann", "s")
 Tell = Callable[[str], None]

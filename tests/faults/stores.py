@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.stores import TinyDBStore
-from engine.stores.disk import Disk
+from teamgraph import TinyDBStore
+from teamgraph.engine.stores.journal.disk import Disk
 
 PATIENCE = 0.4
 """Seconds for which a holder may stand still, where that is what is tested."""

@@ -8,10 +8,9 @@ import signal
 import tempfile
 from pathlib import Path
 
-from engine.errors import Conflict
-from engine.session import Change, Record, Turn
-from engine.stores import Store
-from engine.stores.disk import DISK
+from teamgraph import Change, Record, Store, Turn
+from teamgraph.engine.stores.journal.disk import DISK
+from teamgraph.errors import Conflict
 
 from .disks import FailingDisk, Mishap
 from .judge import Counts, Open, at_peace

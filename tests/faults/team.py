@@ -9,8 +9,9 @@ import re
 from collections.abc import AsyncIterator
 from functools import cache
 
-from engine import Chunk, Graph, ModelError, Reply, Request, Usage
-from nodes import HistoryLoader, Member, Router, Summarizer
+from teamgraph import Chunk, Graph, Reply, Request, Usage
+from teamgraph.errors import ModelError
+from teamgraph.nodes import HistoryLoader, Member, Router, Summarizer
 
 NONCE = re.compile(r"nonce-(\d+)-(\d+)")
 

@@ -13,11 +13,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engine import NodeStarted, NotFound, Runner
-from engine.errors import InputError, RunError, StoreError
-from engine.session import Record
-from engine.stores import Lease, Store
-from engine.stores.disk import DISK
+from teamgraph import Lease, Record, Runner, Store
+from teamgraph.engine.stores.journal.disk import DISK
+from teamgraph.errors import InputError, NotFound, RunError, StoreError
+from teamgraph.events import NodeStarted
 
 from .disks import CALLS, CHANGES, DYING, FAILING, FailingDisk, Mishap, Places
 from .judge import Counts, Open, at_peace

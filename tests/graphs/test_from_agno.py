@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from graphs import Agent, Team
-from graphs.elsewhere import ELSEWHERE
+from teamgraph.graphs import Agent, Team
+from teamgraph.graphs.options import ELSEWHERE
 
 PAGE = Path(__file__).parents[2] / "docs" / "from-agno.md"
 OURS = ("store", "graph", "runner", "session", "stream", "astream", "as_member")

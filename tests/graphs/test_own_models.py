@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine import AnyModel, Graph, MemoryStore, NodeError, Request, Runner, ScriptedModel
-from graphs import Agent, Team
+from teamgraph import AnyModel, Graph, MemoryStore, Request, Runner, ScriptedModel
+from teamgraph.errors import NodeError
+from teamgraph.graphs import Agent, Team
 
 
 def model(name: str) -> ScriptedModel:

@@ -10,29 +10,30 @@ from typing import Any
 
 import pytest
 
-from engine import (
-    DefinitionError,
+from teamgraph import (
     Graph,
-    InputError,
     MemoryStore,
-    ModelError,
     ModelSpec,
-    NodeError,
-    NotFound,
     Reply,
     Request,
-    RunFinished,
     ScriptedModel,
-    SessionBusy,
     SessionKey,
     Store,
-    Token,
     ToolCall,
     Turn,
 )
-from graphs import Agent, Team
-from graphs.assistant import Assistant
-from graphs.elsewhere import ELSEWHERE
+from teamgraph.errors import (
+    DefinitionError,
+    InputError,
+    ModelError,
+    NodeError,
+    NotFound,
+    SessionBusy,
+)
+from teamgraph.events import RunFinished, Token
+from teamgraph.graphs import Agent, Team
+from teamgraph.graphs.assistant import Assistant
+from teamgraph.graphs.options import ELSEWHERE
 from tests.teams import holds_together, of, wait_for, words_of
 
 ENGLISH = Agent(name="English Agent", role="You answer in English")

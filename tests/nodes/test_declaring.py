@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import DefinitionError, Graph, Instead, ModelSpec, Node, Retry
-from nodes import HistoryLoader, Leader, Member, Python, Route, Router, Summarizer
+from teamgraph import Graph, Instead, ModelSpec, Retry
+from teamgraph.errors import DefinitionError
+from teamgraph.kinds import Node
+from teamgraph.nodes import HistoryLoader, Leader, Member, Python, Route, Router, Summarizer
 from tests.builders import told, written
 
 
@@ -125,9 +127,9 @@ def test_what_is_called_must_be_a_function(tmp_path: Path) -> None:
 
 
 def test_what_a_node_returns_may_be_named_in_a_file(tmp_path: Path) -> None:
-    path = written(tmp_path, "name: x\nnodes: {a: {returns: 'engine:Summary'}}\n")
-    assert "'engine' is not allowed here" in told(path)[0]
-    graph = Graph.load(path, allow=["engine"])
+    path = written(tmp_path, "name: x\nnodes: {a: {returns: 'teamgraph:Summary'}}\n")
+    assert "'teamgraph' is not allowed here" in told(path)[0]
+    graph = Graph.load(path, allow=["teamgraph"])
     assert graph.shapes["a"].type is graph.nodes["a"].returns
 
 

@@ -9,30 +9,11 @@ from typing import Any
 
 import pytest
 
-from engine import (
-    Changed,
-    Chunk,
-    Context,
-    DefinitionError,
-    Graph,
-    InputError,
-    Model,
-    ModelError,
-    Node,
-    NodeError,
-    NodeFinished,
-    NodeRetried,
-    NodeStarted,
-    Reply,
-    Request,
-    Result,
-    Run,
-    Runner,
-    ScriptedModel,
-    Store,
-    Token,
-)
-from nodes import HistoryLoader, Leader, Member, Python, Router, SubGraph, Summarizer
+from teamgraph import Chunk, Graph, Model, Reply, Request, Run, Runner, ScriptedModel, Store
+from teamgraph.errors import Changed, DefinitionError, InputError, ModelError, NodeError
+from teamgraph.events import NodeFinished, NodeRetried, NodeStarted, Token
+from teamgraph.kinds import Context, Node, Result
+from teamgraph.nodes import HistoryLoader, Leader, Member, Python, Router, SubGraph, Summarizer
 from tests.builders import refused, written
 from tests.teams import heard, heard_again, holds_together, of, wait_for, words_of
 

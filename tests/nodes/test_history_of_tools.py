@@ -10,19 +10,9 @@ from typing import Any
 
 import pytest
 
-from engine import (
-    Graph,
-    Message,
-    ModelError,
-    NodeError,
-    Reply,
-    Runner,
-    ScriptedModel,
-    SessionKey,
-    Store,
-    ToolCall,
-)
-from nodes import HistoryLoader, Member
+from teamgraph import Graph, Message, Reply, Runner, ScriptedModel, SessionKey, Store, ToolCall
+from teamgraph.errors import ModelError, NodeError
+from teamgraph.nodes import HistoryLoader, Member
 from tests.shop import price
 from tests.teams import wait_for
 

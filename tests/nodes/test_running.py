@@ -10,21 +10,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine import (
-    AnswerError,
-    Context,
-    DefinitionError,
+from teamgraph import (
     Graph,
     Head,
-    InputError,
     MemoryStore,
-    ModelError,
-    NoAnswer,
-    NodeError,
     Record,
     Reply,
     Request,
-    Result,
     Retry,
     Run,
     Runner,
@@ -33,7 +25,16 @@ from engine import (
     Store,
     Usage,
 )
-from nodes import HistoryLoader, Member, Python, Router, Summarizer
+from teamgraph.errors import (
+    AnswerError,
+    DefinitionError,
+    InputError,
+    ModelError,
+    NoAnswer,
+    NodeError,
+)
+from teamgraph.kinds import Context, Result
+from teamgraph.nodes import HistoryLoader, Member, Python, Router, Summarizer
 from tests.teams import desk, desk_model, wait_for, words_of
 
 

@@ -8,17 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine import (
-    DefinitionError,
-    Graph,
-    ModelError,
-    NodeError,
-    Runner,
-    ScriptedModel,
-    SessionKey,
-    Store,
-)
-from nodes import Member, Search
+from teamgraph import Graph, Runner, ScriptedModel, SessionKey, Store
+from teamgraph.errors import DefinitionError, ModelError, NodeError
+from teamgraph.nodes import Member, Search
 from tests.builders import written
 from tests.teams import wait_for
 

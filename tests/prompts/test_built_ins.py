@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.prompts import MEASURED, Coverage
-from engine.testing.covered import Covered, count_unseen
-from engine.testing.suite import SUFFIX, Case, Suite
+from teamgraph.engine.prompts.coverage import MEASURED, Coverage
+from teamgraph.engine.testing.coverage import Covered, count_unseen
+from teamgraph.engine.testing.suite import SUFFIX, Case, Suite
 
 ROOT = Path(__file__).parents[2]
 ENOUGH = 90

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine import Graph, Rendering
-from engine.testing.plugin import PromptSnapshot
 from examples.own_kind import Translator
+from teamgraph import Graph, Rendering
+from teamgraph.engine.testing.plugin import PromptSnapshot
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
-from engine import PromptError
-from engine.prompts import Prompts
+from teamgraph.engine.prompts.library import Prompts
+from teamgraph.errors import PromptError
 
 from .world import KNOWN, MAY_BE_SKIPPED, WORLDS, World
 from .writer import Writer

@@ -10,12 +10,21 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from engine import Graph, Message, Record
-from engine.context import Exchanged, History, Input, SessionView, Upstream
-from engine.contracts import Names
-from engine.prompts.known import Known
-from engine.views import Fields, RunView, Scenery, Views, outcome, shown, variables
-from nodes import HistoryLoader, Member, Python, Router, Search
+from teamgraph import Graph, Message, Record
+from teamgraph.engine.graph.context import Input, SessionView
+from teamgraph.engine.graph.template_types import Names
+from teamgraph.engine.prompts.static.types import Known
+from teamgraph.engine.run.template_scope import (
+    Fields,
+    RunView,
+    Scenery,
+    Views,
+    outcome,
+    shown,
+    variables,
+)
+from teamgraph.kinds import Exchanged, History, Upstream
+from teamgraph.nodes import HistoryLoader, Member, Python, Router, Search
 
 
 class Owner(BaseModel):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import parse_qsl
 
-from engine.models.instance import smallest_instance
+from teamgraph.engine.models.samples import smallest_instance
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from engine.models import Chunk, Model, Reply, Request
+from teamgraph import Chunk, Model, Reply, Request
 
 
 async def ask_all(model: Model, request: Request) -> tuple[list[str], Reply]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from engine.errors import ModelError
-from engine.messages import JSON, Message
-from engine.models import LiteLLM, Request
+from teamgraph import JSON, Message, Request
+from teamgraph.engine.models.litellm import LiteLLM
+from teamgraph.errors import ModelError
 
 from .asking import ask
 from .server import StubProvider

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from engine import (
-    Context,
-    Event,
-    Graph,
-    Instead,
-    ModelSpec,
-    Node,
-    Result,
-    Retry,
-    Run,
-    Runner,
-    Timeout,
-    Turn,
-)
-from nodes import HistoryLoader, Leader, Member, Python, Route, Router, Summarizer
+from teamgraph import Event, Graph, Instead, ModelSpec, Retry, Run, Runner, Timeout, Turn
+from teamgraph.kinds import Context, Node, Result
+from teamgraph.nodes import HistoryLoader, Leader, Member, Python, Route, Router, Summarizer
 
 
 class Translator(Node):

@@ -12,8 +12,8 @@ import pytest
 
 from ...errors import InputError
 from ...messages import Message, Usage
-from ...session import Change, Exchange, Record, SessionKey, Turn
-from ...stores import Store
+from ...records import Change, Exchange, Record, SessionKey, Turn
+from ...session.store import Store
 
 KEY = SessionKey("ann", "trip")
 NO_CHANGE = Change()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ...errors import Conflict
-from ...session import Change, Head, Record, Summary, Turn
+from ...records import Change, Head, Record, Summary, Turn
 from .contract import KEY, NO_CHANGE, Contract, Stores, asked, done, looped, replayed, tell
 
 

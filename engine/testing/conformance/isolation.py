@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ...errors import InputError
-from ...session import Change, SessionKey, Turn
+from ...records import Change, SessionKey, Turn
 from .contract import Contract, Stores, done, looped, tell
 
 USERS = (None, "None", "null", "../x", "Ann", "ann", "é" * 5_000, " ", "a\0b", "a\nb", "*", "%")

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from ...errors import Conflict, InputError, SessionBusy
-from ...session import Change, Record, Turn
+from ...records import Change, Record, Turn
 from .contract import KEY, NO_CHANGE, Contract, Stores, done, looped, tell
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ...errors import InputError
 from ...messages import JSON, Message, ToolCall, Usage
-from ...session import Change, Head, Record, SessionKey, Turn
+from ...records import Change, Head, Record, SessionKey, Turn
 from .contract import KEY, NO_CHANGE, Contract, Stores, asked, done, looped, replayed, tell
 
 TEXTS = {

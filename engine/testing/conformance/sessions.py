@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from ...session import Change, Head, RunStatus, SessionKey, Summary, Turn
+from ...records import Change, Head, RunStatus, SessionKey, Summary, Turn
 from .contract import KEY, Contract, Stores, done, looped, tell
 
 

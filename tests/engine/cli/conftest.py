@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine.cli import app
+from teamgraph.engine.cli.command import app
 from tests.stub import StubProvider
 
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")
@@ -68,7 +68,7 @@ class Project:
     def start(self, *words: str) -> subprocess.Popen[str]:
         """The command in a process of its own; the caller ends it."""
         return subprocess.Popen(
-            [sys.executable, "-m", "engine.cli", *words],
+            [sys.executable, "-m", "teamgraph", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -83,7 +83,7 @@ class Project:
             capture_output=True,
             text=True,
             check=False,
-            env={**self.environment(), "teamgraph": f"{sys.executable} -m engine.cli"},
+            env={**self.environment(), "teamgraph": f"{sys.executable} -m teamgraph"},
         )
 
     def terminal(self, *words: str) -> Terminal:
@@ -102,7 +102,7 @@ class Terminal:
         ours, theirs = pty.openpty()
         self._ours = ours
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "engine.cli", *words],
+            [sys.executable, "-m", "teamgraph", *words],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine import SessionKey, TinyDBStore, Turn
+from teamgraph import SessionKey, TinyDBStore, Turn
 
 from .conftest import Project
 

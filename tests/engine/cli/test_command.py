@@ -9,9 +9,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from engine.cli.command import command
-from engine.cli.failure import exit_code
-from engine.errors import (
+from teamgraph.engine.cli.command import command
+from teamgraph.engine.cli.failure import exit_code
+from teamgraph.errors import (
     AnswerError,
     Changed,
     Conflict,

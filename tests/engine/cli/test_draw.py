@@ -8,8 +8,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from engine import Graph
-from engine.draw import mermaid
+from teamgraph import Graph
+from teamgraph.engine.graph.draw import mermaid
 
 from .conftest import Project
 

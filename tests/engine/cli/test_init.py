@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import Graph
+from teamgraph import Graph
 
 from .conftest import Project
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli.options import Storing
-from engine.cli.progress import Progress, line_of
-from engine.cli.turn import Way, Written, make
-from engine.errors import RunError
-from engine.events import (
-    Event,
+from teamgraph import Event, Record, Run, SessionKey, Store, Turn
+from teamgraph.engine.cli.options import Storing
+from teamgraph.engine.cli.progress import Progress, line_of
+from teamgraph.engine.cli.run import Way, Written, make
+from teamgraph.engine.models.local.model import LOCAL_NOTICE
+from teamgraph.errors import RunError
+from teamgraph.events import (
     NodeFailed,
     NodeFinished,
     NodeRetried,
@@ -22,9 +23,6 @@ from engine.events import (
     RunStarted,
     ToolCalled,
 )
-from engine.models import LOCAL_NOTICE
-from engine.session import Record, Run, SessionKey, Turn
-from engine.stores import Store
 
 WAY = Way(Path("desk.yaml"), ("--model", "echo"))
 STARTED = RunStarted("r", "s", 1, None, 0, None, "desk", "hello", False)

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import pytest
 
-from engine.cli import main
+from teamgraph.engine.cli import main
 
 from .conftest import Project
 
@@ -73,9 +73,17 @@ def test_the_version_is_that_of_the_package(project: Project) -> None:
 
 
 def test_the_help_waits_for_nothing_that_it_does_not_need(project: Project) -> None:
-    names = ("pydantic", "networkx", "jinja2", "ruamel", "tinydb", "litellm", "engine.graph")
+    names = (
+        "pydantic",
+        "networkx",
+        "jinja2",
+        "ruamel",
+        "tinydb",
+        "litellm",
+        "teamgraph.engine.graph.graph",
+    )
     code = (
-        "import sys\nfrom engine.cli import main\n"
+        "import sys\nfrom teamgraph.engine.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         f"print('loaded', [name for name in {names} if name in sys.modules])"
     )
@@ -86,7 +94,7 @@ def test_the_help_waits_for_nothing_that_it_does_not_need(project: Project) -> N
 
 def test_shells_complete_commands_and_their_options(project: Project) -> None:
     complete = "COMP_WORDS='{0}' COMP_CWORD={1} _TEAMGRAPH_COMPLETE=complete_bash {2}"
-    program = f"{sys.executable} -m engine.cli"
+    program = f"{sys.executable} -m teamgraph"
     commands = project.shell(complete.format("teamgraph ch", 1, program))
     options = project.shell(complete.format("teamgraph run --mo", 2, program))
     assert commands.stdout.split() == ["chat", "check"]
@@ -96,4 +104,4 @@ def test_shells_complete_commands_and_their_options(project: Project) -> None:
 
 
 def test_importing_the_module_runs_nothing() -> None:
-    assert import_module("engine.cli.__main__").main is main
+    assert import_module("teamgraph.__main__").main is main

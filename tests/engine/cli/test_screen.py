@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.cli.screen import facts, harmless, in_line, indented
+from teamgraph.engine.cli.screen import facts, harmless, in_line, indented
 
 
 @given(st.text())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine import Runner, ScriptedModel, TinyDBStore
+from teamgraph import Runner, ScriptedModel, TinyDBStore
 from tests.teams import alone
 
 from .conftest import Project

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from engine import SessionKey
-from engine.stores.layout import Layout
-from engine.stores.medium import Medium
+from teamgraph import SessionKey
+from teamgraph.engine.stores.journal.medium import Medium
+from teamgraph.engine.stores.tinydb.layout import Layout
 
 from .conftest import Project
 from .test_sessions import say

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine import Graph, Reply, Runner, ScriptedModel, ToolCall
-from engine.cli.telling import run_told
-from nodes import Member, Router
+from teamgraph import Graph, Reply, Runner, ScriptedModel, ToolCall
+from teamgraph.engine.cli.progress import run_told
+from teamgraph.nodes import Member, Router
 from tests.shop import price
 
 

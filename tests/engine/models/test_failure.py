@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import ModelError
-from engine.models.failure import explain
+from teamgraph.engine.models.litellm import explain
+from teamgraph.errors import ModelError
 
 
 class Fault(Exception):

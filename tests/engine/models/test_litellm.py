@@ -10,8 +10,8 @@ from contextlib import aclosing
 
 import pytest
 
-from engine.messages import JSON, Message, ToolCall
-from engine.models import Chunk, LiteLLM, Reply, Request
+from teamgraph import JSON, Chunk, Message, Reply, Request, ToolCall
+from teamgraph.engine.models.litellm import LiteLLM
 from tests.stub import StubAnswer, StubProvider, ask, ask_all, wait_until
 from tests.stub.wanted import HELLO, SECRET, to
 
@@ -19,7 +19,8 @@ pytestmark = pytest.mark.usefixtures("_keys")
 
 
 def test_nothing_of_litellm_is_imported_before_it_is_used() -> None:
-    code = "import sys, engine.models; print([m for m in sys.modules if m.startswith('litellm')])"
+    code = "import sys, teamgraph.engine.models.litellm\n"
+    code += "print([m for m in sys.modules if m.startswith('litellm')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -31,8 +32,9 @@ def test_the_first_call_makes_no_sound_and_reads_no_dotenv(
     (place / ".env").write_text("READ_FROM_DOTENV=yes\n")
     code = f"""
 import asyncio, os
-from engine.models import LiteLLM, Request
-from engine.messages import Message
+from teamgraph.engine.models.litellm import LiteLLM
+from teamgraph import Request
+from teamgraph import Message
 async def main():
     parameters = {{"api_base": {stub.base_url!r}, "api_key": "k"}}
     for model in ("openai/stub", "openai/stub?fault=500", "nonsense"):

@@ -8,8 +8,9 @@ import traceback
 
 import pytest
 
-from engine.errors import NoModelError
-from engine.models import LiteLLM, Request
+from teamgraph import Request
+from teamgraph.engine.models.litellm import LiteLLM
+from teamgraph.errors import NoModelError
 from tests.stub import StubAnswer, StubProvider, ask
 from tests.stub.wanted import HELLO, SECRET, failure, to
 
@@ -168,7 +169,8 @@ def test_without_litellm_the_way_to_get_it_is_told() -> None:
     code = """
 import asyncio, sys
 sys.modules["litellm"] = None
-from engine.models import LiteLLM, Request
+from teamgraph.engine.models.litellm import LiteLLM
+from teamgraph import Request
 async def main():
     async for part in LiteLLM().ask(Request("openai/x", ())):
         print(part)

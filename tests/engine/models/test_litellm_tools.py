@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import Graph, ModelSpec, Runner, SessionKey, Token
-from nodes import HistoryLoader, Member
+from teamgraph import Graph, ModelSpec, Runner, SessionKey
+from teamgraph.events import Token
+from teamgraph.nodes import HistoryLoader, Member
 from tests.shop import price
 from tests.stub import StubAnswer, StubProvider
 from tests.teams import STORES, heard, holds_together, of, told, wait_for

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import NoModelError
-from engine.messages import Message
-from engine.models import AnyModel, Request, ScriptedModel, default_model_id
+from teamgraph import AnyModel, Message, Request, ScriptedModel
+from teamgraph.engine.models.resolve import default_model_id
+from teamgraph.errors import NoModelError
 from tests.stub import StubProvider, ask
 
 HELLO = (Message(role="user", content="hello"),)

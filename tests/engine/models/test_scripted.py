@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import ModelError
-from engine.messages import JSON, Message, ToolCall
-from engine.models import EchoModel, Reply, Request, ScriptedModel
+from teamgraph import JSON, EchoModel, Message, Reply, Request, ScriptedModel, ToolCall
+from teamgraph.errors import ModelError
 from tests.stub import ask, ask_all
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.messages import JSON
-from engine.models.strict import is_strict
+from teamgraph import JSON
+from teamgraph.engine.models.litellm import is_strict
 
 CLOSED: dict[str, JSON] = {
     "type": "object",

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.errors import PromptError
-from engine.prompts import Prompts
+from teamgraph.engine.prompts.library import Prompts
+from teamgraph.errors import PromptError
 
 LONGEST = 20_000
 BIG = "x" * 18_000

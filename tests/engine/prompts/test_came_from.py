@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.context import Exchanged
-from engine.errors import PromptError
-from engine.messages import Message
-from engine.prompts import Prompts, Rendered, Stretch
-from engine.prompts.tracing import again, came_from
-from engine.testing.suite import SUFFIX, Case, Suite
-from engine.views import Fields, shown
+from teamgraph import Message
+from teamgraph.engine.prompts.library import Prompts
+from teamgraph.engine.prompts.provenance import again, came_from
+from teamgraph.engine.prompts.rendered import Rendered, Stretch
+from teamgraph.engine.run.template_scope import Fields, shown
+from teamgraph.engine.testing.suite import SUFFIX, Case, Suite
+from teamgraph.errors import PromptError
+from teamgraph.kinds import Exchanged
 from tests.engine.prompts.test_reads_hold import bodies
 
 CASES = Path(__file__).parents[2] / "prompts"

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
-from engine.errors import Problem
-from engine.messages import Message
-from engine.prompts import Prompts
-from engine.prompts.known import SAID, Items
+from teamgraph import Message
+from teamgraph.engine.prompts.library import Prompts
+from teamgraph.engine.prompts.static.types import SAID, Items
+from teamgraph.errors import Problem
 
 
 class RouterOutput(BaseModel):

@@ -8,7 +8,7 @@ from typing import Literal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.prompts import Prompts
+from teamgraph.engine.prompts.library import Prompts
 
 
 @dataclass

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.prompts import MEASURED, Coverage, Prompts
+from teamgraph.engine.prompts.coverage import MEASURED, Coverage
+from teamgraph.engine.prompts.library import Prompts
 
 
 @pytest.fixture

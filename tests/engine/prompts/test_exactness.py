@@ -8,8 +8,8 @@ from random import Random
 
 import pytest
 
-from engine.errors import Problem
-from engine.prompts import Prompts
+from teamgraph.engine.prompts.library import Prompts
+from teamgraph.errors import Problem
 from tests.soundness.world import KNOWN
 from tests.soundness.writer import NAMES, Writer
 

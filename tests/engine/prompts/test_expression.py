@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.errors import DefinitionError, PromptError
-from engine.prompts import Prompts
+from teamgraph.engine.prompts.library import Prompts
+from teamgraph.errors import DefinitionError, PromptError
 
 PROMPTS = Prompts()
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import PromptError
-from engine.messages import Message
-from engine.prompts import Prompts
+from teamgraph import Message
+from teamgraph.engine.prompts.library import Prompts
+from teamgraph.errors import PromptError
 
 TEMPLATE = """{% system %}
 Be good to {{ name }}.

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import DefinitionError, Graph, Node
-from engine.prompts import Prompts
 from examples.own_kind import Translator
-from nodes import HistoryLoader, Leader, Member, Router, Search, Summarizer
+from teamgraph import Graph
+from teamgraph.engine.prompts.library import Prompts
+from teamgraph.errors import DefinitionError
+from teamgraph.kinds import Node
+from teamgraph.nodes import HistoryLoader, Leader, Member, Router, Search, Summarizer
 
 ROOT = Path(__file__).parents[3]
 FOLDERS = ("prompts", "graphs/prompts", "examples/prompts")

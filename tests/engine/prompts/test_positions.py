@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jinja2 import nodes
 
-from engine.prompts import Prompts
-from engine.prompts.environment import PromptEnvironment
-from engine.prompts.position import Lines, position_of
+from teamgraph.engine.prompts.environment import PromptEnvironment
+from teamgraph.engine.prompts.library import Prompts
+from teamgraph.engine.prompts.positions import Lines, position_of
 
 ENVIRONMENT = PromptEnvironment(lambda name: None)
 

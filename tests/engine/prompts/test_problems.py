@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import Problem
-from engine.prompts import Prompts
+from teamgraph.engine.prompts.library import Prompts
+from teamgraph.errors import Problem
 
 
 def problems(source: str, **others: str) -> list[Problem]:

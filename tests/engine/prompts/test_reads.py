@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.prompts import Prompts
+from teamgraph.engine.prompts.library import Prompts
 
 
 def reads(source: str, **others: str) -> list[str]:

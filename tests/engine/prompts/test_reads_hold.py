@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from engine.errors import PromptError
-from engine.prompts import Prompts, Read
+from teamgraph.engine.prompts.library import Prompts
+from teamgraph.engine.prompts.static.walk import Read
+from teamgraph.errors import PromptError
 
 NAMES = st.sampled_from("abcde")
 

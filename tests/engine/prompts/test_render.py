@@ -13,9 +13,9 @@ from types import MappingProxyType, SimpleNamespace
 import pytest
 from pydantic import BaseModel
 
-from engine.errors import PromptError
-from engine.messages import Message
-from engine.prompts import Prompts
+from teamgraph import Message
+from teamgraph.engine.prompts.library import Prompts
+from teamgraph.errors import PromptError
 
 
 def render(source: str, **variables: object) -> tuple[Message, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.prompts import Prompts
+from teamgraph.engine.prompts.library import Prompts
 
 DEPTH = 40
 """Each template names the next one twice: 2 ** 40 ways lead to the last."""

@@ -13,9 +13,9 @@ from typing import Literal
 
 import pytest
 
-from engine.errors import Problem, PromptError
-from engine.prompts import Prompts
-from engine.prompts.known import Plain
+from teamgraph.engine.prompts.library import Prompts
+from teamgraph.engine.prompts.static.types import Plain
+from teamgraph.errors import Problem, PromptError
 
 
 @dataclass

@@ -12,7 +12,7 @@ from math import ceil
 
 import pytest
 
-from engine import DefinitionError
+from teamgraph.errors import DefinitionError
 from tests.soundness.trial import Trial, accepted, failure, trial
 from tests.soundness.world import GRAPH, WORLDS, graph
 from tests.soundness.writer import Writer

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.prompts import BUILTIN, Prompts
+from teamgraph.engine.prompts.library import Prompts
+from teamgraph.engine.prompts.sources import BUILTIN
 
 
 def test_the_first_folder_wins_and_builtin_is_always_the_builtin(tmp_path: Path) -> None:

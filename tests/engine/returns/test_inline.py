@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from engine.messages import JSON
-from engine.returns import Shape, shape
+from teamgraph import JSON
+from teamgraph.engine.returns.shape import Shape, shape
 
 TRIAGE = {
     "lang": "english|french",

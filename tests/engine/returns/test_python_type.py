@@ -12,9 +12,9 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, RootModel, computed_field, field_validator
 from typing_extensions import TypedDict
 
-from engine.errors import DefinitionError
-from engine.messages import JSON
-from engine.returns import shape
+from teamgraph import JSON
+from teamgraph.engine.returns.shape import shape
+from teamgraph.errors import DefinitionError
 
 
 class Line(BaseModel):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.errors import DefinitionError, Problem
-from engine.returns import shape
+from teamgraph.engine.returns.shape import shape
+from teamgraph.errors import DefinitionError, Problem
 
 
 def problems(returns: object) -> tuple[Problem, ...]:

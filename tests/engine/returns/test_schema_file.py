@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import DefinitionError
-from engine.returns import Shape, shape
+from teamgraph.engine.returns.shape import Shape, shape
+from teamgraph.errors import DefinitionError
 
 ORDER = {
     "type": "object",

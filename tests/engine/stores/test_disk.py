@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import StoreError
-from engine.stores import files
-from engine.stores.directory import Directory
-from engine.stores.disk import DISK, failure
-from engine.stores.journal_file import JournalFile
-from engine.stores.line import Operation
-from engine.stores.medium import Medium
+from teamgraph.engine.stores.journal import files
+from teamgraph.engine.stores.journal.disk import DISK, failure
+from teamgraph.engine.stores.journal.journal_file import JournalFile
+from teamgraph.engine.stores.journal.line import Operation
+from teamgraph.engine.stores.journal.medium import Medium
+from teamgraph.engine.stores.tinydb.directory import Directory
+from teamgraph.errors import StoreError
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.stores.excerpt import Excerpt, heads, is_cut, joined, split
+from teamgraph.engine.stores.quoting import Excerpt, heads, is_cut, joined, split
 
 ODD = 'a </tag> of "é" <b> and\n  two lines > of it\\n'
 

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import StoreError
-from engine.session import Change, Record, SessionKey, Turn
-from engine.stores import SkippedSession, Sync, TinyDBStore, TornTail, files
-from engine.stores.disk import DISK, Disk, Named
-from engine.stores.open_file import OpenFile
-from engine.stores.survey import Survey
+from teamgraph import Change, Record, SessionKey, TinyDBStore, Turn
+from teamgraph.engine.stores.journal import files
+from teamgraph.engine.stores.journal.disk import DISK, Disk, Named
+from teamgraph.engine.stores.journal.medium import Sync
+from teamgraph.engine.stores.journal.open_file import OpenFile
+from teamgraph.engine.stores.journal.torn import TornTail
+from teamgraph.engine.stores.tinydb.directory import SkippedSession
+from teamgraph.engine.stores.tinydb.repair import Survey
+from teamgraph.errors import StoreError
 from tests.children import child, output
 
 KEY = SessionKey("ann", "s")

@@ -9,18 +9,17 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from engine.errors import StoreError, UnknownVersion
-from engine.session import Change, Record, SessionKey, Turn
-from engine.stores import TinyDBStore
-from engine.stores.compact_json import dump, parse_document
-from engine.stores.compaction import upgrade
-from engine.stores.directory import Directory
-from engine.stores.header import Format, Upgrade
-from engine.stores.journal import JournalStorage
-from engine.stores.layout import Layout
-from engine.stores.line import Operation, header_data, pack
-from engine.stores.medium import Medium
-from engine.stores.references import Elsewhere
+from teamgraph import Change, Record, SessionKey, TinyDBStore, Turn
+from teamgraph.engine.stores.compact_json import dump, parse_document
+from teamgraph.engine.stores.journal.compaction import upgrade
+from teamgraph.engine.stores.journal.header import Format, Upgrade
+from teamgraph.engine.stores.journal.line import Operation, header_data, pack
+from teamgraph.engine.stores.journal.medium import Medium
+from teamgraph.engine.stores.tinydb.directory import Directory
+from teamgraph.engine.stores.tinydb.journal import JournalStorage
+from teamgraph.engine.stores.tinydb.layout import Layout
+from teamgraph.engine.stores.tinydb.references import Elsewhere
+from teamgraph.errors import StoreError, UnknownVersion
 
 KEY = SessionKey("ann", "s")
 

@@ -15,17 +15,17 @@ from tinydb import Query, where
 from tinydb.operations import increment
 from tinydb.table import Document
 
-from engine.errors import DamagedStore, InputError, StoreError, UnknownVersion
-from engine.stores.compact_json import dump
-from engine.stores.compaction import compact, delete_journal
-from engine.stores.disk import DISK
-from engine.stores.journal import JournalStorage
-from engine.stores.journal_file import JournalFile
-from engine.stores.line import Operation, pack
-from engine.stores.medium import Medium
-from engine.stores.reading import Gone
-from engine.stores.table import JournalDatabase, JournalTable
-from engine.stores.torn import TornTail
+from teamgraph.engine.stores.compact_json import dump
+from teamgraph.engine.stores.journal.compaction import compact, delete_journal
+from teamgraph.engine.stores.journal.disk import DISK
+from teamgraph.engine.stores.journal.journal_file import JournalFile
+from teamgraph.engine.stores.journal.line import Operation, pack
+from teamgraph.engine.stores.journal.medium import Medium
+from teamgraph.engine.stores.journal.reading import Gone
+from teamgraph.engine.stores.journal.torn import TornTail
+from teamgraph.engine.stores.tinydb.journal import JournalStorage
+from teamgraph.engine.stores.tinydb.table import JournalDatabase, JournalTable
+from teamgraph.errors import DamagedStore, InputError, StoreError, UnknownVersion
 
 OWNER = {"user_id": "ann", "session_id": "s"}
 Content = dict[str, dict[int, dict[str, object]]]

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from engine.errors import SessionBusy
-from engine.session import SessionKey
-from engine.stores.lease import TurnQueue
+from teamgraph import SessionKey
+from teamgraph.engine.stores.leases import TurnQueue
+from teamgraph.errors import SessionBusy
 
 KEY = SessionKey(None, "s")
 

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import DamagedStore
-from engine.session import Change, Record, SessionKey, Turn
-from engine.stores import SkippedSession, TinyDBStore, TornTail
-from engine.stores.compaction import compact
-from engine.stores.disk import Disk
-from engine.stores.journal_file import JournalFile
-from engine.stores.line import Operation
-from engine.stores.medium import Medium, Sync
+from teamgraph import Change, Record, SessionKey, TinyDBStore, Turn
+from teamgraph.engine.stores.journal.compaction import compact
+from teamgraph.engine.stores.journal.disk import Disk
+from teamgraph.engine.stores.journal.journal_file import JournalFile
+from teamgraph.engine.stores.journal.line import Operation
+from teamgraph.engine.stores.journal.medium import Medium, Sync
+from teamgraph.engine.stores.journal.torn import TornTail
+from teamgraph.engine.stores.tinydb.directory import SkippedSession
+from teamgraph.errors import DamagedStore
 
 KEY = SessionKey("ann", "s")
 
@@ -255,7 +256,7 @@ def test_nobody_waits_for_a_journal_to_say_what_was_synced(tmp_path: Path) -> No
     assert damaged(path, "first")
 
 
-@pytest.mark.filterwarnings("ignore::engine.stores.TornTail")
+@pytest.mark.filterwarnings("ignore::teamgraph.engine.stores.journal.torn.TornTail")
 def test_a_file_that_took_the_place_of_a_synced_one_is_not_taken_for_it(tmp_path: Path) -> None:
     disk = Marking()
     journal = JournalFile(tmp_path / "s.jsonl", Medium(disk), owner={}, create=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.stores import MemoryStore, Store, TinyDBStore
-from engine.testing import StoreConformance
+from teamgraph import MemoryStore, Store, TinyDBStore
+from teamgraph.engine.testing.conformance import StoreConformance
 
 
 class TestMemoryStore(StoreConformance):

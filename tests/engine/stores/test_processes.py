@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import SessionBusy, StoreError
-from engine.session import Change, SessionKey, Turn
-from engine.stores import TinyDBStore, TornTail
+from teamgraph import Change, SessionKey, TinyDBStore, Turn
+from teamgraph.engine.stores.journal.torn import TornTail
+from teamgraph.errors import SessionBusy, StoreError
 from tests.children import child, line, output
 
 KEY = SessionKey("ann", "s")

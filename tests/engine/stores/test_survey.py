@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import StoreError
-from engine.session import Change, SessionKey, Turn
-from engine.stores import TinyDBStore
-from engine.stores.disk import DISK, Disk
-from engine.stores.mending import Salvage, mend
-from engine.stores.survey import Finding, Survey, find_damage
+from teamgraph import Change, SessionKey, TinyDBStore, Turn
+from teamgraph.engine.stores.journal.disk import DISK, Disk
+from teamgraph.engine.stores.tinydb.repair import Finding, Salvage, Survey, find_damage, mend
+from teamgraph.errors import StoreError
 
 KEY = SessionKey("ann", "s")
 

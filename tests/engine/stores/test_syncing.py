@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import StoreError
-from engine.session import Change, Record, SessionKey, Turn
-from engine.stores import Sync, TinyDBStore
-from engine.stores.disk import Disk, Named
-from engine.stores.journal_file import JournalFile
-from engine.stores.medium import Medium
-from engine.stores.syncing import Syncer
-from engine.stores.table import JournalDatabase
+from teamgraph import Change, Record, SessionKey, TinyDBStore, Turn
+from teamgraph.engine.stores.journal.disk import Disk, Named
+from teamgraph.engine.stores.journal.journal_file import JournalFile
+from teamgraph.engine.stores.journal.medium import Medium, Sync
+from teamgraph.engine.stores.journal.syncing import Syncer
+from teamgraph.engine.stores.tinydb.table import JournalDatabase
+from teamgraph.errors import StoreError
 
 
 class Started(threading.Semaphore):

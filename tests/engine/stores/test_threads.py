@@ -10,11 +10,10 @@ from threading import Event
 
 import pytest
 
-from engine.errors import StoreError
-from engine.session import Change, SessionKey, Turn
-from engine.stores import TinyDBStore
-from engine.stores.disk import Disk, Named
-from engine.stores.threads import Threads
+from teamgraph import Change, SessionKey, TinyDBStore, Turn
+from teamgraph.engine.stores.journal.disk import Disk, Named
+from teamgraph.engine.stores.journal.syncing import Threads
+from teamgraph.errors import StoreError
 
 LONG = [SessionKey("ann", "long"), SessionKey("ann", "longer")]
 OTHER = SessionKey("ann", "other")

@@ -12,18 +12,23 @@ import pytest
 from tinydb import where
 from tinydb.operations import delete
 
-from engine.errors import Conflict, DamagedStore, InputError, NotFound, StoreError, UnknownVersion
-from engine.messages import Message
-from engine.session import Change, Exchange, Record, SessionKey, Summary, Turn
-from engine.stores import SkippedSession, TinyDBStore
-from engine.stores.compact_json import dump, parse, parse_document
-from engine.stores.compaction import compact, delete_journal, forget_torn
-from engine.stores.disk import DISK
-from engine.stores.handles import Handles
-from engine.stores.journal_file import JournalFile
-from engine.stores.layout import Layout
-from engine.stores.medium import Medium
-from engine.stores.session_file import SessionFile
+from teamgraph import Change, Exchange, Message, Record, SessionKey, Summary, TinyDBStore, Turn
+from teamgraph.engine.stores.compact_json import dump, parse, parse_document
+from teamgraph.engine.stores.journal.compaction import compact, delete_journal, forget_torn
+from teamgraph.engine.stores.journal.disk import DISK
+from teamgraph.engine.stores.journal.journal_file import JournalFile
+from teamgraph.engine.stores.journal.medium import Medium
+from teamgraph.engine.stores.tinydb.directory import Handles, SkippedSession
+from teamgraph.engine.stores.tinydb.layout import Layout
+from teamgraph.engine.stores.tinydb.session_file import SessionFile
+from teamgraph.errors import (
+    Conflict,
+    DamagedStore,
+    InputError,
+    NotFound,
+    StoreError,
+    UnknownVersion,
+)
 
 KEY = SessionKey("ann", "s")
 ROUNDS = range(1, 4)

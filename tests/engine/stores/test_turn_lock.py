@@ -11,11 +11,10 @@ from threading import enumerate as enumerate_threads
 
 import pytest
 
-from engine.errors import Conflict, InputError, SessionBusy, StoreError
-from engine.session import Change, Record, SessionKey, Turn
-from engine.stores import TinyDBStore
-from engine.stores.disk import DISK, Disk, Named
-from engine.stores.turn_lock import TurnLock
+from teamgraph import Change, Record, SessionKey, TinyDBStore, Turn
+from teamgraph.engine.stores.journal.disk import DISK, Disk, Named
+from teamgraph.engine.stores.tinydb.turn_lock import TurnLock
+from teamgraph.errors import Conflict, InputError, SessionBusy, StoreError
 from tests.children import answer, child, line
 
 KEY = SessionKey("ann", "s")

@@ -30,9 +30,9 @@ for name in ("pread", "pwrite", "fdatasync", "O_CLOEXEC"):
 os.O_BINARY = 0
 sys.platform = "win32"
 
-from engine import Graph, Runner, TinyDBStore
-from engine.errors import SessionBusy
-from engine.session import Change, Record, SessionKey, Turn
+from teamgraph import Graph, Runner, TinyDBStore
+from teamgraph.errors import SessionBusy
+from teamgraph import Change, Record, SessionKey, Turn
 
 async def main():
     key = SessionKey("ann", "s")

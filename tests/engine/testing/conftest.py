@@ -52,7 +52,7 @@ class Project:
         return (self.folder / name).read_text(encoding="utf-8")
 
     def pytest(self, *words: str) -> Done:
-        point = "engine.testing.plugin"
+        point = "teamgraph.engine.testing.plugin"
         is_installed = any(one.value == point for one in entry_points(group="pytest11"))
         plugin = [] if is_installed else ["-p", point]
         ours = ("CI", "COLUMNS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT")

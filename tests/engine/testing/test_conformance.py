@@ -11,12 +11,24 @@ import pytest
 from hypothesis import Phase, settings
 from msgspec.structs import replace
 
-import engine.testing
-from engine.errors import Conflict, InputError
-from engine.session import Change, Head, Record, Run, SessionInfo, SessionKey, Turn
-from engine.stores import Hit, Lease, MemoryStore, Policy, Store
-from engine.testing import StoreConformance
-from engine.testing.conformance.contract import Contract, Stores
+import teamgraph.testing
+from teamgraph import (
+    Change,
+    Head,
+    Hit,
+    Lease,
+    MemoryStore,
+    Policy,
+    Record,
+    Run,
+    SessionInfo,
+    SessionKey,
+    Store,
+    Turn,
+)
+from teamgraph.engine.testing.conformance import StoreConformance
+from teamgraph.engine.testing.conformance.contract import Contract, Stores
+from teamgraph.errors import Conflict, InputError
 
 
 class MixesUsersUp(MemoryStore):
@@ -189,7 +201,7 @@ def test_a_kit_that_opens_no_store_says_what_to_define() -> None:
 def test_the_state_machine_says_what_to_install_where_hypothesis_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "engine.testing.conformance.machine", raising=False)
+    monkeypatch.delitem(sys.modules, "teamgraph.engine.testing.conformance.machine", raising=False)
     monkeypatch.setitem(sys.modules, "hypothesis", None)
     kit = kit_of(MemoryStore)
     with pytest.raises(InputError, match=r"teamgraph\[testing\]"):
@@ -200,8 +212,8 @@ def test_the_state_machine_says_what_to_install_where_hypothesis_is_missing(
 
 def test_the_plug_in_loads_neither_the_kit_nor_hypothesis() -> None:
     program = (
-        "import sys, engine.testing.plugin as plugin; "
-        "wanted = {'hypothesis', 'engine.stores', 'engine.testing.conformance'}; "
+        "import sys, teamgraph.engine.testing.plugin as plugin; "
+        "wanted = {'hypothesis', 'teamgraph.engine.stores', 'teamgraph.testing'}; "
         "print(sorted(wanted & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -211,6 +223,6 @@ def test_the_plug_in_loads_neither_the_kit_nor_hypothesis() -> None:
 
 
 def test_the_front_door_has_the_kit_and_no_other_name() -> None:
-    assert engine.testing.StoreConformance is StoreConformance
+    assert teamgraph.testing.StoreConformance is StoreConformance
     with pytest.raises(AttributeError, match="'NoSuchName'"):
-        getattr(engine.testing, "NoSuchName")  # noqa: B009
+        getattr(teamgraph.testing, "NoSuchName")  # noqa: B009

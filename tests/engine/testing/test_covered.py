@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.prompts import BUILTIN, Branch, Coverage
-from engine.testing.covered import Covered, count_unseen
+from teamgraph.engine.prompts.coverage import Branch, Coverage
+from teamgraph.engine.prompts.sources import BUILTIN
+from teamgraph.engine.testing.coverage import Covered, count_unseen
 
 
 def test_only_templates_of_the_project_count(tmp_path: Path) -> None:

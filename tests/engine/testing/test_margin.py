@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from engine import Message, RenderedNode, RenderedPrompt
-from engine.prompts import Rendered, Stretch
-from engine.testing.margin import Row, rows
-from engine.testing.snapshot import body
+from teamgraph import Message, RenderedNode, RenderedPrompt
+from teamgraph.engine.prompts.rendered import Rendered, Stretch
+from teamgraph.engine.testing.snapshot import Row, body, rows
 
 
 def test_a_row_ends_with_its_line_or_its_stretch() -> None:

@@ -8,7 +8,7 @@ from .conftest import Project
 
 BOTH = {"talk/bonjour.md", "talk/hallo.md"}
 MODULE = """\
-from engine import Graph
+from teamgraph import Graph
 
 def rendering():
     return Graph.load("team.yaml").render("Hi")
@@ -219,8 +219,11 @@ def test_without_a_prompt_the_engine_is_not_imported(project: Project) -> None:
         import sys
 
         def test_it():
-            ours = {name for name in sys.modules if name.startswith("engine")}
-            assert ours <= {"engine", "engine.testing", "engine.testing.plugin"}
+            ours = {name for name in sys.modules if name.startswith("teamgraph")}
+            assert ours <= {
+                "teamgraph", "teamgraph.engine", "teamgraph.engine.testing",
+                "teamgraph.engine.testing.plugin",
+            }
         """,
     )
     for words in ([], ["-n", "1"]):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import Message, RenderedNode, RenderedPrompt, Rendering, ToolCall
-from engine.testing.snapshot import LONGEST_SLUG, difference, in_line, slug, snapshot
+from teamgraph import Message, RenderedNode, RenderedPrompt, Rendering, ToolCall
+from teamgraph.engine.testing.snapshot import LONGEST_SLUG, difference, in_line, slug, snapshot
 
 
 def shown(*messages: Message, prompt: RenderedPrompt | None = None) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import DefinitionError, InputError
-from engine.testing.ledger import Ledger, Mismatch
-from engine.testing.suite import Suite
+from teamgraph.engine.testing.ledger import Ledger, Mismatch
+from teamgraph.engine.testing.suite import Suite
+from teamgraph.errors import DefinitionError, InputError
 from tests.builders import written
 
 from .conftest import GRAPH

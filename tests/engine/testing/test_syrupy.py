@@ -9,7 +9,7 @@ from .conftest import Project
 pytest.importorskip("syrupy")
 
 MODULE = """\
-from engine import Graph
+from teamgraph import Graph
 
 def test_both(snapshot, prompt_snapshot):
     rendering = Graph.load("team.yaml").render("Hi")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from engine import Graph, Reply, Request, Runner, ScriptedModel, Store, ToolCall
-from nodes import Member
+from teamgraph import Graph, Reply, Request, Runner, ScriptedModel, Store, ToolCall
+from teamgraph.nodes import Member
 from tests.shop import price
 
 SYSTEM = "You are the clerk of a secret shop"

@@ -15,11 +15,10 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from engine import DefinitionError, MemoryStore, SessionKey, ToolContext
-from engine.past import StoredPast
-from engine.tools import Tool
-from engine.tools.docstring import read_docstring
-from engine.tools.tool import BadArguments
+from teamgraph import MemoryStore, SessionKey, ToolContext
+from teamgraph.engine.session.history import StoredPast
+from teamgraph.engine.tools.tool import BadArguments, Tool, read_docstring
+from teamgraph.errors import DefinitionError
 from tests.shop import price, put_in_cart
 from tests.teams import wait_for
 

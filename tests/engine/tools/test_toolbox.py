@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import DefinitionError, Graph, InputError, NodeError, Runner, ScriptedModel, Toolbox
-from nodes import Leader, Member
+from teamgraph import Graph, Runner, ScriptedModel
+from teamgraph.errors import DefinitionError, InputError, NodeError
+from teamgraph.kinds import Toolbox
+from teamgraph.nodes import Leader, Member
 from tests.builders import written
 from tests.shop import price, put_in_cart
 

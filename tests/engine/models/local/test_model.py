@@ -11,10 +11,10 @@ from contextlib import aclosing
 import jsonschema
 import pytest
 
-from engine.errors import ModelError
-from engine.messages import JSON, Message
-from engine.models import Chunk, Local, Reply, Request
-from engine.models.local import Server
+from teamgraph import JSON, Chunk, Message, Reply, Request
+from teamgraph.engine.models.local.model import Local
+from teamgraph.engine.models.local.process import Server
+from teamgraph.errors import ModelError
 from tests.stub import ask, ask_all
 
 ROUTES = {

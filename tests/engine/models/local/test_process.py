@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import NoModelError
-from engine.models.local import Server, is_installed
+from teamgraph.engine.models.local.process import Server, is_installed
+from teamgraph.errors import NoModelError
 
 pytestmark = [
     pytest.mark.usefixtures("weights"),
@@ -26,9 +26,10 @@ WAYS_OUT = r"not installed; .*make demo.*OPENAI_API_KEY.*--model openai/.*--mode
 ASKING = """
 import asyncio, os, signal, sys, threading, warnings
 warnings.simplefilter("error", ResourceWarning)
-from engine.models import Chunk, Local, Request
-from engine.models.local.process import SERVER
-from engine.messages import Message
+from teamgraph import Chunk, Request
+from teamgraph.engine.models.local.model import Local
+from teamgraph.engine.models.local.process import SERVER
+from teamgraph import Message
 request = Request("local", (Message(role="user", content="Tell me a long story."),))
 async def first():
     async for part in Local().ask(request):

@@ -8,11 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from engine.errors import ModelError
-from engine.messages import Message
-from engine.models import Local, Reply, Request
-from engine.models.local import Server
-from engine.models.local.wire import Address, ask
+from teamgraph import Message, Reply, Request
+from teamgraph.engine.models.local.model import Local
+from teamgraph.engine.models.local.process import Address, Server, ask
+from teamgraph.errors import ModelError
 from tests.stub import ask_all
 
 OK = b"HTTP/1.1 200 OK\r\n\r\n"

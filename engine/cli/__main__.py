@@ -1,8 +1,0 @@
-"""`python -m engine.cli`."""
-
-from __future__ import annotations
-
-from . import main
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,172 @@
+"""What a node may be told beside its work: models, retries, time limits, what a failure does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Literal, Self, TypeAlias, cast
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+
+from ..errors import DefinitionError, Problem
+from ..messages import JSON
+from ..validation import Declared, as_tuple, is_secret
+
+Join: TypeAlias = Literal["any", "all", "always"]
+
+
+def _one_or_many(value: object) -> object:
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be an id or a list of ids")
+    return cast("Sequence[object]", value)
+
+
+def _plain(number: float) -> float:
+    """`60`, where people wrote `60`."""
+    return int(number) if number.is_integer() else number
+
+
+# `Sequence[str]` lets people write a list, a tuple or one id; what is kept is a tuple.
+Ids: TypeAlias = Annotated[
+    Sequence[str],
+    BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
+    AfterValidator(as_tuple),
+]
+Texts: TypeAlias = Annotated[
+    Sequence[str],
+    BeforeValidator(
+        lambda value: (value,) if isinstance(value, str) else value,
+        json_schema_input_type=str | Sequence[str],
+    ),
+    AfterValidator(as_tuple),
+]
+Text: TypeAlias = Annotated[str, Field(min_length=1)]
+Number: TypeAlias = Annotated[float, PlainSerializer(_plain, return_type=int | float)]
+Seconds: TypeAlias = Annotated[
+    Number, Field(gt=0, strict=True, allow_inf_nan=False, description="seconds")
+]
+
+
+class Retry(Declared):
+    """How often a failed attempt is made again: waits double from `wait` up to `max_wait`."""
+
+    model_config = ConfigDict(defer_build=False)
+
+    times: int = Field(ge=0, strict=True, description="Attempts after the first.", examples=[2])
+    wait: Seconds = Field(
+        default=0.5, description="Seconds before the first one more try.", examples=[0.5]
+    )
+    max_wait: Seconds = Field(
+        default=30.0, description="No wait is longer than this.", examples=[30]
+    )
+
+
+class Timeout(Declared):
+    """How long an attempt may take: in all, and without a sign of life from the model."""
+
+    model_config = ConfigDict(defer_build=False)
+
+    total: Seconds | None = Field(
+        default=None, description="Seconds for the whole attempt.", examples=[120]
+    )
+    idle: Seconds | None = Field(
+        default=None, description="Seconds without a sign of life.", examples=[30]
+    )
+
+
+class Instead(Declared):
+    """The value that stands in for the output of a node that failed."""
+
+    model_config = ConfigDict(defer_build=False)
+
+    value: JSON = Field(
+        description="What templates then read as the node's output.", examples=["unknown"]
+    )
+
+
+class ModelSpec(Declared):
+    """A model with its parameters; what is not named here goes to the provider as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str = Field(
+        min_length=1,
+        description="Any litellm id, `local` or `echo`.",
+        examples=["openai/gpt-5-mini"],
+    )
+    api_base: str | None = Field(
+        default=None,
+        description="An OpenAI-compatible server.",
+        examples=["http://127.0.0.1:8000/v1"],
+    )
+    api_key_env: str | None = Field(
+        default=None,
+        description="The environment variable that holds the key.",
+        examples=["OPENAI_API_KEY"],
+    )
+    temperature: Number | None = Field(
+        default=None, ge=0, strict=True, description="0 is the most predictable.", examples=[0]
+    )
+    max_tokens: int | None = Field(
+        default=None,
+        gt=0,
+        strict=True,
+        description="The longest answer, in tokens.",
+        examples=[1000],
+    )
+    fallback: Ids = Field(
+        default=(),
+        description="Models to ask when this one cannot be had.",
+        examples=[["anthropic/claude-haiku-4-5"]],
+    )
+
+    @model_validator(mode="after")
+    def _hold_no_secret(self) -> Self:
+        problems: list[Problem] = []
+        for path in _keys_of(self.model_extra or {}):
+            key = path[-1]
+            if is_secret(key):
+                text = f"{key!r} would put a secret into the graph; name the environment variable "
+                text += "that holds it"
+                problems.append(
+                    Problem("G004", text, path=path, suggestion="api_key_env", on_key=True)
+                )
+            elif len(path) == 1 and (
+                near := get_close_matches(key, type(self).model_fields, n=1, cutoff=0.8)
+            ):
+                text = f"unknown key {key!r}"
+                problems.append(Problem("G001", text, path=path, suggestion=near[0], on_key=True))
+        if self.api_base and re.search(r"://[^/@]*:[^/@]*@", self.api_base):
+            text = "api_base holds a password; leave it out and name its variable: api_key_env"
+            problems.append(Problem("G004", text, path=("api_base",)))
+        if problems:
+            raise DefinitionError(problems)
+        return self
+
+    def parameters(self) -> dict[str, JSON]:
+        """What goes to the provider beside the messages."""
+        given = self.model_fields_set - {"id", "fallback"}
+        return self.model_dump(include=given, exclude_none=True) if given else {}
+
+
+def _keys_of(
+    mapping: Mapping[str, object], path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
+    """The paths of all keys in a mapping and in those inside it."""
+    for key, value in mapping.items():
+        yield (*path, key)
+        if isinstance(value, Mapping):
+            yield from _keys_of(cast("Mapping[str, object]", value), (*path, key))
+
+
+OnError: TypeAlias = Literal["fail", "skip"] | Instead

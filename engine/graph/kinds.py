@@ -1,0 +1,160 @@
+"""The kinds of nodes that a graph file may name: installed ones and those passed in.
+
+A package offers its kinds under the entry point group `teamgraph.nodes`. Nothing is registered by
+importing, and a graph file never names an import path where the caller did not allow it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path as FilePath
+from typing import Any, cast
+
+from msgspec.structs import replace
+
+from ..errors import DefinitionError, Path, Problem, TeamgraphError, closest
+from ..imports import resolve
+from .node import Node
+
+GROUP = "teamgraph.nodes"
+DEFAULT = "member"
+
+
+class Broken(Node):
+    """Stands for a node whose declaration does not hold, so that the rest can be checked.
+
+    It keeps the edges that it declares, as far as they can be read.
+    """
+
+
+def installed() -> Mapping[str, type[Node]]:
+    """All kinds that installed packages offer, by name; raises `TeamgraphError`."""
+    return {name: installed_kind(name) for name in offered()}
+
+
+@cache
+def offered() -> Mapping[str, EntryPoint]:
+    """Where the kinds that installed packages offer are found, by name; none is imported yet.
+
+    Raises `TeamgraphError` if two packages offer different kinds by one name.
+    """
+    points: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        known = points.setdefault(point.name, point)
+        if known.value != point.value:
+            text = f"the kind {point.name!r} is offered twice, as {known.value} and {point.value}"
+            raise TeamgraphError(f"{text}; uninstall one of the two packages")
+    return points
+
+
+@cache
+def installed_kind(name: str) -> type[Node]:
+    """The kind that an installed package offers by this name.
+
+    Raises `TeamgraphError` if it cannot be imported or is no kind, and says which.
+    """
+    point = offered()[name]
+    try:
+        kind = point.load()
+    except Exception as error:
+        package = point.module.partition(".")[0]
+        raise TeamgraphError(
+            f"the kind {name!r} ({point.value}) cannot be imported: {error}; if another package "
+            f"of the name {package!r} stands before it on the path, rename or remove that one"
+        ) from error
+    return checked_kind(name, kind)
+
+
+def checked_kind(name: str, kind: object) -> type[Node]:
+    """The kind, if it is one and is called `name`; raises `TeamgraphError` otherwise."""
+    if not (isinstance(kind, type) and issubclass(kind, Node)):
+        raise TeamgraphError(f"the kind {name!r} must be a class of node, not {kind!r}")
+    if kind.kind != name:
+        text = f"the kind {kind.kind!r} ({kind.__qualname__}) is offered as {name!r}, and a graph "
+        raise TeamgraphError(f"{text}with it could not be written; offer it as {kind.kind!r}")
+    return kind
+
+
+class Reader:
+    """Makes nodes from what a graph file says, and gathers what does not hold."""
+
+    def __init__(
+        self,
+        kinds: Mapping[str, type[Node]] | None = None,
+        allow: Collection[str] = (),
+        trail: tuple[FilePath, ...] = (),
+    ) -> None:
+        self._given = {name: checked_kind(name, kind) for name, kind in (kinds or {}).items()}
+        self._allow = allow
+        self._trail = trail
+        self.problems: list[Problem] = []
+
+    def within(self, source: str, file: FilePath) -> Reader:
+        """A reader of the graph in another file, which this one calls `source`.
+
+        Raises `DefinitionError` if the file is not there, or is being read already.
+        """
+        place = file.resolve()
+        if place in self._trail:
+            text = f"the graph {source!r} is inside itself; a graph can contain only others"
+            raise DefinitionError([Problem("G013", text)])
+        if not file.is_file():
+            text = f"there is no file {source!r}; the path is relative to the file that names it"
+            near = closest(file.name, (each.name for each in file.parent.glob("*.y*ml")))
+            raise DefinitionError([Problem("G012", text, suggestion=near)])
+        return Reader(self._given, self._allow, (*self._trail, place))
+
+    def in_place(self) -> Reader:
+        """A reader of a graph that stands in place."""
+        return Reader(self._given, self._allow, self._trail)
+
+    def nodes(self, declared: Mapping[object, object]) -> dict[str, Node]:
+        """One node for each key; those that do not hold are `Broken` and leave a problem."""
+        return {str(node_id): self._node(str(node_id), data) for node_id, data in declared.items()}
+
+    def _node(self, node_id: str, data: object) -> Node:
+        if isinstance(data, Node):
+            return data
+        path = ("nodes", node_id)
+        if not isinstance(data, Mapping):
+            text = f"node {node_id!r} must be a mapping of keys to values, such as {{role: ...}}"
+            self.problems.append(Problem("G002", text, path=path))
+            return Broken()
+        pairs = cast("Mapping[object, object]", data)
+        fields: dict[str, Any] = {str(key): value for key, value in pairs.items()}
+        kind = self._kind(fields.pop("kind", DEFAULT), path)
+        if kind is None:
+            return _broken(fields)
+        try:
+            return kind(**fields).bound(lambda reference: resolve(reference, self._allow))
+        except DefinitionError as error:
+            self.problems.extend(under(path, problem) for problem in error.problems)
+            return _broken(fields)
+
+    def _kind(self, name: object, path: Path) -> type[Node] | None:
+        known = (*self._given, *offered())
+        if isinstance(name, str) and name in known:
+            return self._given.get(name) or installed_kind(name)
+        text = f"node {path[-1]!r}: unknown kind {name!r}"
+        near = closest(str(name), known)
+        if near is None:
+            text += f"; known kinds: {', '.join(sorted(known))}"
+        self.problems.append(Problem("G005", text, path=(*path, "kind"), suggestion=near))
+        return None
+
+
+def _broken(fields: Mapping[str, object]) -> Broken:
+    edges: dict[str, list[str]] = {}
+    for key in ("needs", "reads"):
+        named = fields.get(key)
+        ids = cast("Sequence[object]", named) if isinstance(named, list | tuple) else [named]
+        edges[key] = [node_id for node_id in ids if isinstance(node_id, str)]
+    return Broken(needs=edges["needs"], reads=edges["reads"])
+
+
+def under(path: Path, problem: Problem) -> Problem:
+    """A problem that a node has with itself, as one of the graph: `path` leads to the node."""
+    message = f"node {path[-1]!r}: {problem.message}"
+    return replace(problem, message=message, path=(*path, *problem.path))

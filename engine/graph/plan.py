@@ -1,0 +1,233 @@
+"""The order of a graph and its one rule: may this node run now?
+
+Two kinds of edges. `needs` and routes are control: they vote in a join. `reads` only order and
+carry data. The state of an edge is never stored; it is a pure function of the records:
+
+    UNKNOWN  the source has no final record
+    DEAD     the source was skipped, or is a router that did not choose the target
+    LIVE     otherwise
+
+Once no edge into a node is UNKNOWN it is decided: without `needs` it runs; `join: any` asks for
+one LIVE edge, `all` for all of them, `always` for none; otherwise it is skipped. Skips spread in
+one pass in topological order. This is the rule of Airflow's `none_failed_min_one_success` and of
+Dify's graph engine, over a static order, with control and data kept apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, TypeAlias, cast
+
+import networkx as nx
+from msgspec import Struct
+
+from ..errors import Path
+from ..records import Record
+from .fields import Join
+
+EdgeKind: TypeAlias = Literal["needs", "route", "reads"]
+
+
+class Edge(Struct, frozen=True):
+    """`target` comes after `source`, and what in the definition says so.
+
+    `labels` are the router's labels that lead to the target, empty for other edges. `path` are
+    the keys in the graph file; an edge that a template makes has the template's place instead.
+    """
+
+    source: str
+    target: str
+    kind: EdgeKind
+    labels: tuple[str, ...] = ()
+    path: Path = ()
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+
+
+class Stop(Struct, frozen=True):
+    """One node's place in the plan: what it waits for and who waits for it.
+
+    `needs` pairs each control source with the labels that lead here, None where the source routes
+    nothing to this node. `sources` are all nodes before it, `followers` all after it, each once.
+    """
+
+    id: str
+    index: int
+    join: Join
+    needs: tuple[tuple[str, frozenset[str] | None], ...]
+    sources: tuple[str, ...]
+    followers: tuple[str, ...]
+
+
+class Skip(Struct, frozen=True):
+    """The decision that a node does not run, and why."""
+
+    because: str
+
+
+class Cycle(Exception):
+    """The edges go round; `edges` is one such round, in order."""
+
+    def __init__(self, edges: Sequence[Edge]) -> None:
+        super().__init__(" -> ".join([*(edge.source for edge in edges), edges[0].source]))
+        self.edges = tuple(edges)
+
+
+class Plan:
+    """The edges of a graph, its topological order, and the decision about each node."""
+
+    __slots__ = ("_stops", "edges", "order")
+
+    def __init__(self, joins: Mapping[str, Join], edges: Iterable[Edge]) -> None:
+        """Order the nodes (`joins` maps each id to its join, in declared order).
+
+        Among nodes that could come next, the one declared first does. Raises `Cycle`.
+        """
+        self.edges = tuple(edges)
+        self.order = _in_order(list(joins), self.edges)
+        place = {node_id: index for index, node_id in enumerate(self.order)}
+        incoming: dict[str, list[Edge]] = {node_id: [] for node_id in self.order}
+        followers: dict[str, dict[str, None]] = {node_id: {} for node_id in self.order}
+        for edge in self.edges:
+            incoming[edge.target].append(edge)
+            followers[edge.source][edge.target] = None
+        self._stops = {
+            node_id: Stop(
+                id=node_id,
+                index=place[node_id],
+                join=joins[node_id],
+                needs=_needs(incoming[node_id]),
+                sources=tuple(dict.fromkeys(edge.source for edge in incoming[node_id])),
+                followers=tuple(sorted(followers[node_id], key=place.__getitem__)),
+            )
+            for node_id in self.order
+        }
+
+    def stop(self, node_id: str) -> Stop:
+        """The node's place in the plan."""
+        return self._stops[node_id]
+
+    def decide(self, node_id: str, records: Mapping[str, Record]) -> Literal["run"] | Skip | None:
+        """Whether the node runs, is skipped, or cannot be decided yet (None)."""
+        stop = self._stops[node_id]
+        for source in stop.sources:
+            record = records.get(source)
+            if record is None or not record.is_final:
+                return None
+        if not stop.needs or stop.join == "always":
+            return "run"
+        live = 0
+        for source, labels in stop.needs:
+            live += is_live(records[source], labels)
+        if live == len(stop.needs) or (live and stop.join == "any"):
+            return "run"
+        return Skip(_because(stop, records))
+
+    def before(self, node_id: str) -> frozenset[str]:
+        """All nodes that come before, directly or through others."""
+        found: set[str] = set()
+        todo = [node_id]
+        while todo:
+            for source in self._stops[todo.pop()].sources:
+                if source not in found:
+                    found.add(source)
+                    todo.append(source)
+        return frozenset(found)
+
+    def after(self, node_ids: Iterable[str]) -> frozenset[str]:
+        """All nodes that come after any of these, directly or through others."""
+        found: set[str] = set()
+        todo = list(node_ids)
+        while todo:
+            for follower in self._stops[todo.pop()].followers:
+                if follower not in found:
+                    found.add(follower)
+                    todo.append(follower)
+        return frozenset(found)
+
+
+class Progress:
+    """A run's records so far, and what they decide: the pure half of the scheduler.
+
+    It counts what each node still waits for, so a finished node costs its followers only.
+    """
+
+    __slots__ = ("_plan", "_waits", "records")
+
+    def __init__(self, plan: Plan, records: Mapping[str, Record]) -> None:
+        """Go on from the final ones of `records`; others count as not there."""
+        self._plan = plan
+        self.records = {
+            node_id: records[node_id]
+            for node_id in plan.order
+            if node_id in records and records[node_id].is_final
+        }
+        self._waits = {
+            node_id: sum(source not in self.records for source in plan.stop(node_id).sources)
+            for node_id in plan.order
+        }
+
+    def decidable(self) -> list[int]:
+        """Where in the order the nodes stand that can be decided from the start, ascending."""
+        return [
+            index
+            for index, node_id in enumerate(self._plan.order)
+            if not self._waits[node_id] and node_id not in self.records
+        ]
+
+    def finish(self, record: Record) -> list[int]:
+        """Take in a final record; the places of the nodes that can be decided through it."""
+        self.records[record.node] = record
+        opened: list[int] = []
+        for follower in self._plan.stop(record.node).followers:
+            self._waits[follower] -= 1
+            if not self._waits[follower]:
+                opened.append(self._plan.stop(follower).index)
+        return opened
+
+
+def is_live(record: Record, labels: frozenset[str] | None) -> bool:
+    """Whether an edge lets its target run, from its source's final record."""
+    if record.status == "skipped":
+        return False
+    return labels is None or not labels.isdisjoint(record.choices or ())
+
+
+def _because(stop: Stop, records: Mapping[str, Record]) -> str:
+    reasons: dict[str, None] = {}
+    for source, labels in stop.needs:
+        record = records[source]
+        if record.status == "skipped":
+            reasons[f"{source} was skipped"] = None
+        elif not is_live(record, labels):
+            chosen = ", ".join(record.choices or ()) or "nothing"
+            reasons[f"{source} chose {chosen}"] = None
+    return "; ".join(reasons)
+
+
+def _in_order(node_ids: Sequence[str], edges: Iterable[Edge]) -> tuple[str, ...]:
+    declared = {node_id: index for index, node_id in enumerate(node_ids)}
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from(node_ids)
+    for edge in edges:
+        if edge.source == edge.target:
+            raise Cycle([edge])
+        if not graph.has_edge(edge.source, edge.target):
+            graph.add_edge(edge.source, edge.target, edge=edge)
+    try:
+        return tuple(nx.lexicographical_topological_sort(graph, key=declared.__getitem__))
+    except nx.NetworkXUnfeasible:
+        found = nx.find_cycle(graph)  # pyright: ignore  # noqa: PGH003  the stubs leave it open
+        pairs = cast("list[tuple[str, str]]", found)
+        raise Cycle([cast("Edge", graph.edges[pair]["edge"]) for pair in pairs]) from None
+
+
+def _needs(incoming: Iterable[Edge]) -> tuple[tuple[str, frozenset[str] | None], ...]:
+    needs: dict[str, frozenset[str] | None] = {}
+    for edge in incoming:
+        if edge.kind == "route":
+            needs[edge.source] = (needs.get(edge.source) or frozenset()) | set(edge.labels)
+        elif edge.kind == "needs":
+            needs.setdefault(edge.source, None)
+    return tuple(needs.items())

@@ -1,0 +1,102 @@
+"""The JSON Schema of graph files, made from the same classes that read them.
+
+An editor completes and checks a graph file with it. It says what a file may contain; whether the
+parts fit together (names, edges, templates) only loading the graph can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+
+from ..messages import JSON
+from .edges import RESERVED
+from .graph import Declaration
+from .kinds import DEFAULT
+from .node import Node
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+Schema: TypeAlias = dict[str, Any]
+_NODE = {"$ref": "#/$defs/node"}
+_RETURNS: JSON = [{"type": "string", "minLength": 1}, {"type": "object", "minProperties": 1}]
+
+
+def graph_schema(kinds: Mapping[str, type[Node]]) -> dict[str, JSON]:
+    """The JSON Schema (draft 2020-12) of a graph file whose nodes are of these kinds."""
+    names, made = models_json_schema(
+        [(Declaration, "validation"), *((kind, "validation") for kind in kinds.values())],
+        schema_generator=_Generator,
+    )
+    parts: dict[str, Schema] = made["$defs"]
+    graph = parts.pop(_part(names[Declaration, "validation"]))
+    graph["properties"]["nodes"] |= {"additionalProperties": _NODE, "propertyNames": _NAMES}
+    links: dict[str, Schema] = {}
+    for kind, declared in sorted(kinds.items()):
+        links[kind] = names[declared, "validation"]
+        _name_kind(parts[_part(links[kind])], kind)
+    for name in _unused(parts):
+        del parts[name]
+    return {
+        "$schema": DIALECT,
+        "title": "teamgraph graph",
+        **{key: value for key, value in graph.items() if key != "title"},
+        "$defs": {**dict(sorted(parts.items())), "node": _any_kind(links)},
+    }
+
+
+_NAMES: Schema = {
+    "pattern": "^[a-z][a-z0-9_]*$",
+    "not": {"enum": sorted({*RESERVED, "builtin"} - {"history"})},
+}
+
+
+class _Generator(GenerateJsonSchema):
+    """Without the titles that only repeat a field's name, and without what no file can hold."""
+
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012  theirs
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401  pydantic's own
+        del schema
+        return False
+
+
+def _part(link: Mapping[str, Any]) -> str:
+    return str(link["$ref"]).rpartition("/")[2]
+
+
+def _name_kind(part: Schema, kind: str) -> None:
+    """A kind's schema with the key that says which it is, which only the default one can lack."""
+    about = str(part.get("description", "")).partition("\n\n")[0]
+    named: Schema = {"const": kind, "description": about, "examples": [kind]}
+    properties: Schema = part["properties"]
+    properties["returns"] = {**properties["returns"], "anyOf": _RETURNS}
+    part["properties"] = {"kind": named, **properties}
+    if kind != DEFAULT:
+        part["required"] = ["kind", *part.get("required", ())]
+
+
+def _any_kind(links: Mapping[str, Schema]) -> Schema:
+    """A node: its `kind` decides which schema holds, so a mistake is told in that one's words."""
+    kind: Schema = {
+        "enum": list(links),
+        "default": DEFAULT,
+        "description": "What the node is.",
+        "examples": list(links)[:1],
+    }
+    cases: list[Schema] = [
+        {
+            "if": {"properties": {"kind": {"const": name}}, "required": ["kind"]},
+            "then": link,
+        }
+        for name, link in links.items()
+    ]
+    if DEFAULT in links:
+        cases.append({"if": {"not": {"required": ["kind"]}}, "then": links[DEFAULT]})
+    return {"type": "object", "properties": {"kind": kind}, "allOf": cases}
+
+
+def _unused(parts: Mapping[str, Schema]) -> list[str]:
+    """The base class of nodes is never a node itself."""
+    return [name for name in parts if name == Node.__name__]

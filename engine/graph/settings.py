@@ -1,0 +1,101 @@
+"""What a project says once of all its graphs, for the command line and for case files.
+
+[tool.teamgraph]
+allow = ["myapp"]           # packages whose functions graphs may name
+prompts = ["prompts"]       # folders of templates, relative to the pyproject.toml
+store = ".teamgraph"        # likewise
+model = "openai/gpt-5-mini" # for graphs that name none
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from msgspec import Struct
+
+from ..errors import InputError, closest
+
+_KEYS = ("allow", "prompts", "store", "model")
+
+
+class Settings(Struct, frozen=True):
+    """A project's settings; `folder` is where its pyproject.toml lies, None if there is none."""
+
+    folder: Path | None = None
+    allow: tuple[str, ...] = ()
+    prompts: tuple[Path, ...] = ()
+    store: Path | None = None
+    model: str | None = None
+
+    def prompt_dirs(self) -> Sequence[Path]:
+        """The folders of templates; raises `InputError` if one is not there."""
+        for folder in self.prompts:
+            if not folder.is_dir():
+                raise InputError(
+                    f"{folder}: there is no such folder; make it, or take it out of `prompts` in "
+                    f"[tool.teamgraph] of pyproject.toml"
+                )
+        return self.prompts
+
+
+def make_importable(*folders: Path | None) -> None:
+    """Let a project's own packages be found, after everything that is installed."""
+    sys.path += [str(folder) for folder in folders if folder and str(folder) not in sys.path]
+
+
+def settings_of(folder: Path) -> Settings:
+    """The settings of the project that `folder` lies in: of the nearest pyproject.toml upwards.
+
+    Raises `InputError` if that cannot be read or says something else.
+    """
+    for place in (folder, *folder.parents):
+        file = place / "pyproject.toml"
+        if file.is_file():
+            return _read(file)
+    return Settings()
+
+
+def _read(file: Path) -> Settings:
+    try:
+        project = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{file}: it cannot be read: {error}; repair or remove it") from error
+    tools: object = project.get("tool", {})
+    table = cast("dict[str, object]", tools).get("teamgraph", {}) if isinstance(tools, dict) else 0
+    if not isinstance(table, dict):
+        raise InputError(f"{file}: [tool.teamgraph] must be a table of settings")
+    named = cast("dict[str, object]", table)
+    for key in named:
+        if key not in _KEYS:
+            near = closest(key, _KEYS)
+            meant = f"did you mean {near!r}?" if near else f"it knows {', '.join(_KEYS)}"
+            raise InputError(f"{file}: [tool.teamgraph] has an unknown key {key!r}; {meant}")
+    store, model = _text(file, named, "store"), _text(file, named, "model")
+    return Settings(
+        folder=file.parent,
+        allow=tuple(_texts(file, named, "allow")),
+        prompts=tuple(file.parent / folder for folder in _texts(file, named, "prompts")),
+        store=file.parent / store if store else None,
+        model=model,
+    )
+
+
+def _text(file: Path, table: Mapping[str, object], key: str) -> str | None:
+    value = table.get(key)
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise InputError(f"{file}: [tool.teamgraph] {key} must be a text, not {value!r}")
+
+
+def _texts(file: Path, table: Mapping[str, object], key: str) -> Iterable[str]:
+    value = table.get(key, [])
+    listed = [value] if isinstance(value, str) else value
+    if isinstance(listed, list) and all(
+        isinstance(one, str) for one in cast("list[object]", listed)
+    ):
+        return cast("list[str]", listed)
+    raise InputError(f"{file}: [tool.teamgraph] {key} must be a list of texts, not {value!r}")

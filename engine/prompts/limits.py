@@ -1,0 +1,432 @@
+"""How long the result of an operator, a method or one of Jinja's filters would be, asked before.
+
+Everything here refuses what would be huge (`"x" * 10**9`, `"%1000000000d"`) and lets the rest be.
+
+What one rendering may cost: a limit for its text and for the work that makes it.
+
+Work is counted where it is cheap to count: a loop when it begins (its length is known), a call, an
+include, and every text that an operator, a filter or a method makes longer. So an endless loop or
+a huge text ends in an error after a bounded time, and an honest prompt hardly pays for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextvars import ContextVar
+from functools import wraps
+from itertools import islice
+from types import BuiltinMethodType
+from typing import TypeAlias, cast
+
+from jinja2 import Environment, Undefined, pass_environment
+from jinja2.filters import make_attrgetter
+
+from ..messages import Message
+
+PART = 20
+ROUND = 50
+CALL = 100
+TEMPLATE = 500
+"""What looking at a part of a list, a round of a loop, a call and an include cost.
+
+A character costs 1.
+"""
+
+_SIZED = frozenset((list, tuple))
+_PRINTED = (str, int, float, Undefined)
+_ATOMS = frozenset((int, float, bool, type(None)))
+
+_WORK = 50
+"""How often a rendering may make its longest text before it works too long."""
+
+_COPIES = 10
+"""How often its longest text may fit into what one filter copies."""
+
+
+class TooMuch(Exception):
+    """A template makes more text, or does more work, than one prompt may."""
+
+
+class Rendering:
+    """One rendering under way: the messages so far, and what it may still spend."""
+
+    __slots__ = ("answer", "left", "longest", "messages", "written")
+
+    def __init__(self, longest: int) -> None:
+        self.messages: list[Message] = []
+        self.longest = longest
+        self.left = longest * _WORK
+        self.written = 0
+        self.answer = False
+
+    def write(self, message: Message) -> None:
+        """Add a message that the template wrote itself."""
+        self.written += len(message.content)
+        if self.written > self.longest:
+            raise TooMuch(f"the prompt has more than {self.longest} characters; make it shorter")
+        self.messages.append(message)
+
+
+CURRENT: ContextVar[Rendering] = ContextVar("rendering")
+
+
+def spend(amount: int) -> None:
+    """Take `amount` from what the rendering has left."""
+    rendering = CURRENT.get()
+    rendering.left -= amount
+    if rendering.left < 0:
+        raise TooMuch(
+            "the template works too long: it loops, calls or builds text without end; "
+            "give it fewer rounds or shorter texts"
+        )
+
+
+def allow(length: int) -> None:
+    """Refuse a text or list of this length before it is made; take it from what is left."""
+    longest = CURRENT.get().longest
+    if length > longest:
+        raise TooMuch(f"a text or list is longer than {longest}; make it shorter")
+    spend(length)
+
+
+def printed(value: object) -> str:
+    """What `{{ value }}` prints: nearly always a text."""
+    return value if type(value) is str else as_text(value)
+
+
+def joined(pieces: Iterable[str]) -> str:
+    """The pieces as one text, refused before it is made if it is too long."""
+    parts = pieces if isinstance(pieces, list) else list(pieces)
+    allow(sum(map(len, parts)))
+    return "".join(parts)
+
+
+def rounds(values: Iterable[object]) -> Iterable[object]:
+    """What a loop goes over, its rounds taken from what is left."""
+    if type(values) not in _SIZED and not isinstance(values, Sized):
+        values = list(islice(values, CURRENT.get().left // ROUND + 1))
+    spend(len(cast("Sized", values)) * ROUND)
+    return values
+
+
+def weigh(value: object, most: int) -> int:
+    """About how long `value` is as text; stops counting above `most`, and takes what it costs."""
+    weight = parts = 0
+    todo = [value]
+    while todo and weight <= most:
+        part = todo.pop()
+        parts += 1
+        weight += 1
+        if isinstance(part, str | bytes):
+            weight += len(part)
+        elif type(part) not in _ATOMS:
+            todo += _parts_of(part)
+    spend(parts * PART)
+    return weight
+
+
+def _parts_of(value: object) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        entries = cast("Mapping[object, object]", value)
+        # A field may be called `keys` or `items`: nothing but [ ] can be trusted here.
+        return [*entries, *(entries[key] for key in entries)]
+    if isinstance(value, Sequence | set | frozenset):
+        return cast("Iterable[object]", value)
+    return ()
+
+
+def allow_text_of(value: object) -> None:
+    """Refuse a value that would be a text too long."""
+    allow(weigh(value, CURRENT.get().longest))
+
+
+def allow_copies_of(value: object) -> None:
+    """Refuse a list of which a filter makes copies, if they would be too many or too long."""
+    most = CURRENT.get().longest * _COPIES
+    weight = weigh(value, most)
+    if weight > most:
+        raise TooMuch(f"a list is longer than {most} in all; make it shorter")
+    spend(weight)
+
+
+def as_text(value: object) -> str:
+    """A value as text, refused before it is made if it is too long or has no text of its own."""
+    if not isinstance(value, _PRINTED):
+        check_printable(value)
+        allow_text_of(value)
+    return str(value)
+
+
+def check_printable(value: object) -> None:
+    """Refuse what would print as the address of an object: nobody means it, and it changes."""
+    name = type(value).__name__
+    if isinstance(value, Iterator):
+        raise TypeError(f"a {name} has no text; make it a list with | list, or a text with | join")
+    if callable(value):
+        raise TypeError(f"a {name} has no text; call it with ()")
+    if type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__:
+        raise TypeError(f"a {name} has no text; print one of its fields")
+
+
+Filter: TypeAlias = Callable[..., object]
+
+_LONGEST_INTEGER = 10_000
+"""In bits: Python itself does not print much longer ones."""
+
+_MOST_DIGITS = 400
+"""Places to round to: a float has no more than 308."""
+
+_DIRECTIVE = re.compile(r"%(?:\(([^)]*)\))?[-#0 +]*(\*|\d+)?(?:\.(\*|\d+))?")
+_DIGITS = re.compile(r"\d+")
+_COPIED = 100
+"""Characters that are copied as fast as one is looked at."""
+
+_SHORT = 1000
+"""Characters that can be compared for nothing."""
+
+_WIDENING = frozenset(("center", "ljust", "rjust", "zfill", "to_bytes"))
+
+
+def check_operation(operator: str, left: object, right: object) -> None:
+    """Refuse `left operator right` where the result would be huge."""
+    match operator:
+        case "+":
+            allow(_length(left) + _length(right))
+        case "*":
+            _check_product(left, right)
+            _check_product(right, left)
+        case "**":
+            if isinstance(left, int) and isinstance(right, int):
+                _check_bits(left.bit_length() * max(right, 0))
+        case _:
+            if isinstance(left, str | bytes):
+                text = left if isinstance(left, str) else left.decode("latin-1")
+                check_percent(text, right)
+
+
+def check_percent(template: str, values: object) -> None:
+    """Refuse `template % values` where a width in it, or the result, would be huge."""
+    named = _by_name(values)
+    allow(len(template))
+    for name, width, precision in _DIRECTIVE.findall(template):
+        if "*" in (width, precision):
+            raise TooMuch("a format has the width '*'; write the number")
+        allow(max(int(width or 0), int(precision or 0)))
+        if name in named:
+            allow_text_of(named[name])
+    if not named:
+        allow_text_of(values)
+
+
+def check_specification(specification: str) -> None:
+    """Refuse a format specification such as `>1000000000`."""
+    for size in _DIGITS.findall(specification):
+        allow(int(size))
+
+
+def checked_arguments(
+    method: BuiltinMethodType, args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> tuple[object, ...]:
+    """The arguments of a text's or number's method, its result known to be bounded."""
+    owner = method.__self__
+    charge(owner)
+    if not isinstance(owner, str | bytes | int):
+        return args
+    size = owner.bit_length() if isinstance(owner, int) else len(owner)
+    numbers = [value for value in (*args, *kwargs.values()) if isinstance(value, int)]
+    match method.__name__:
+        case name if name in _WIDENING:
+            allow(max(numbers, default=0))
+        case "expandtabs":
+            allow(max(numbers, default=8) * size)
+        case "replace" | "translate":
+            given = [one for each in args for one in _replacements(each)]
+            allow(size * max(1, *map(_length, given)))
+        case "join" if args:
+            args = ([*cast("Iterable[object]", args[0])],)
+            allow(size * _length(args[0]))
+            allow_text_of(args[0])
+        case _:
+            pass
+    return args
+
+
+def bounded(name: str, function: Filter) -> Filter:
+    """Jinja's own filter `name`, its result taken from what the rendering may spend."""
+    if name in _PLAIN:
+        return function
+    if name == "join":
+        return join
+    check = _CHECKS.get(name)
+    passed = 1 if hasattr(function, "jinja_pass_arg") else 0
+
+    @wraps(function)
+    def filter_within_bounds(*args: object, **kwargs: object) -> object:
+        spend(CALL)
+        charge(args[passed] if len(args) > passed else None)
+        if check is not None:
+            check(*args[passed:], **kwargs)
+        result = function(*args, **kwargs)
+        charge(result)
+        return result
+
+    return filter_within_bounds
+
+
+def bounded_test(function: Filter) -> Filter:
+    """Jinja's own test, its values taken from what the rendering may spend."""
+
+    @wraps(function)
+    def test_within_bounds(*args: object) -> object:
+        for value in args:
+            compared(value)
+        return function(*args)
+
+    return test_within_bounds
+
+
+def compared(value: object) -> object:
+    """A value that is about to be compared with another, or looked through."""
+    kind = type(value)
+    if issubclass(kind, str | bytes):
+        if len(text := cast("str", value)) > _SHORT:
+            spend(len(text))
+    elif issubclass(kind, Sequence | Mapping | set | frozenset):
+        allow_copies_of(value)
+    return value
+
+
+@pass_environment
+def join(
+    environment: Environment,
+    value: Iterable[object],
+    d: str = "",
+    attribute: str | int | None = None,
+) -> str:
+    """Jinja's `join`, refused before the text is made if it would be too long."""
+    values = value if attribute is None else map(make_attrgetter(environment, attribute), value)
+    texts = [as_text(each) for each in values]
+    allow(len(d) * len(texts) + sum(map(len, texts)))
+    return d.join(texts)
+
+
+def charge(result: object) -> None:
+    """Take a new text, list or mapping from what the rendering may spend."""
+    if isinstance(result, str | bytes | list | tuple | dict):
+        allow(len(cast("Sized", result)))
+
+
+def part_of(
+    value: Sequence[object], start: int | None, stop: int | None, step: int | None
+) -> Sequence[object]:
+    """A slice of a text or list."""
+    part = value[start:stop:step]
+    charge(part)
+    return part
+
+
+def _length(value: object) -> int:
+    if isinstance(value, Sequence):
+        return len(cast("Sequence[object]", value))
+    return 0
+
+
+def _check_product(value: object, times: object) -> None:
+    if not isinstance(times, int):
+        return
+    if isinstance(value, int):
+        _check_bits(value.bit_length() + times.bit_length())
+    else:
+        allow(_length(value) * max(times, 0))
+
+
+def _check_bits(bits: int) -> None:
+    if bits > _LONGEST_INTEGER:
+        raise TooMuch(f"a number has more than {_LONGEST_INTEGER} bits; make it smaller")
+
+
+def _by_name(values: object) -> Mapping[object, object]:
+    return cast("Mapping[object, object]", values) if isinstance(values, Mapping) else {}
+
+
+def _replacements(argument: object) -> Iterable[object]:
+    if isinstance(argument, dict):
+        return cast("dict[object, object]", argument).values()
+    return (argument,)
+
+
+def _round(value: object, precision: int = 0, method: str = "common") -> None:
+    if abs(precision) > _MOST_DIGITS:
+        raise TooMuch(f"round: {precision} is more than {_MOST_DIGITS} digits; make it fewer")
+
+
+def _center(value: object, width: int = 80) -> None:
+    allow(width)
+
+
+def _indent(value: str, width: int | str = 4, first: bool = False, blank: bool = False) -> None:
+    wide = len(width) if isinstance(width, str) else width
+    allow(len(value) + wide * (value.count("\n") + 1))
+
+
+def _replace(value: object, old: str, new: str, count: int | None = None) -> None:
+    text = as_text(value)
+    allow(len(text) + text.count(old) * len(new))
+
+
+def _wordwrap(
+    value: str,
+    width: int = 79,
+    break_long_words: bool = True,
+    wrapstring: str | None = None,
+    break_on_hyphens: bool = True,
+) -> None:
+    allow(len(value) * (1 + len(wrapstring or "")))
+    # What is left of a long word is copied for each line that it takes.
+    longest = max(map(len, value.split()), default=0)
+    spend(longest * longest // (max(width, 1) * _COPIED))
+
+
+def _parts(value: object, count: int, fill_with: object = None) -> None:
+    allow(count)
+
+
+def _format(value: str, *args: object, **kwargs: object) -> None:
+    check_percent(value, kwargs or args)
+
+
+def _text(value: object, *args: object, **kwargs: object) -> None:
+    allow_text_of(value)
+
+
+def _copies(value: object, *args: object, **kwargs: object) -> None:
+    allow_copies_of(value)
+
+
+_PLAIN = frozenset(("count", "length", "abs", "int", "float", "default", "d"))
+
+_CHECKS: Mapping[str, Callable[..., None]] = {
+    "batch": _parts,
+    "center": _center,
+    "format": _format,
+    "groupby": _copies,
+    "indent": _indent,
+    "max": _copies,
+    "min": _copies,
+    "pprint": _text,
+    "replace": _replace,
+    "round": _round,
+    "slice": _parts,
+    "sort": _copies,
+    "string": _text,
+    "sum": _copies,
+    "unique": _copies,
+    "wordwrap": _wordwrap,
+}
+"""What Jinja's filters would make longer; the checks take the same arguments as the filters."""
+
+COMPARING = frozenset(("lower", "upper", "in", "eq", "==", "equalto", "ne", "!=", "lt", "<")) | {
+    *("lessthan", "gt", ">", "greaterthan", "le", "<=", "ge", ">="),
+}
+"""Jinja's tests that look through all of a value."""

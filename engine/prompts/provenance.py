@@ -1,0 +1,615 @@
+"""Where each word of a rendered prompt came from: the same templates, compiled to keep track.
+
+The tree of a template is changed before it is compiled, and the filters that do the tracking are
+known to this environment alone: a template that is rendered for a model has none of it and costs
+nothing more. Whatever is printed becomes `Traced`; joining, capturing, including and calling macros
+keep the pieces, since all of them end in the environment's `concat`.
+
+Text that knows where its words came from: a place in a template, and the values shown there.
+
+A rendering that notes what is read on the way, so that one can tell where each word came from.
+
+Texts carry the path that they were read by (`Traced`); other values are known again by their
+identity, as long as the rendering lasts. What was read is also kept in order: a text that is
+computed came from all that was read since its expression began.
+
+Puts the tracking of words into the tree of a template, before it is compiled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import BuiltinMethodType, MethodType
+from typing import NamedTuple, TypeVar, cast
+
+from jinja2 import Environment, Template, Undefined, nodes, pass_environment
+from jinja2.filters import make_attrgetter
+from jinja2.runtime import Context, LoopContext
+from jinja2.visitor import NodeTransformer
+
+from .environment import CONCAT, LOOP, PromptEnvironment
+from .filters import fence, written
+from .limits import CURRENT, Rendering, as_text, join, joined, rounds
+from .positions import Position, position_of
+from .rendered import Rendered, Stretch
+from .roles import EMIT, REPLAY, Spoken, emit, replay, role_of
+from .static.tree import Reference, start_of
+
+
+class Place(NamedTuple):
+    """Where words were printed; `is_text` if they stand there letter by letter."""
+
+    template: str
+    line: int
+    column: int
+    is_text: bool = False
+
+    def after(self, text: str) -> Place:
+        """The place behind `text`, which stands here."""
+        if not self.is_text:
+            return self
+        lines = text.count("\n")
+        column = len(text) - text.rfind("\n") if lines else self.column + len(text)
+        return self._replace(line=self.line + lines, column=column)
+
+
+class Piece(NamedTuple):
+    """`length` characters that came from one place, not known yet where it is None.
+
+    `values` are the paths of what they show, as in `input.message`; none for the template's own.
+    """
+
+    length: int
+    place: Place | None
+    values: tuple[str, ...] = ()
+
+
+class Traced(str):
+    """A text and the pieces that it is made of, which tile it.
+
+    What Python makes of it is plain text again, except where the pieces can be kept.
+    """
+
+    pieces: tuple[Piece, ...]
+
+    def __new__(cls, text: str, pieces: Iterable[Piece]) -> Traced:
+        self = super().__new__(cls, text)
+        self.pieces = tuple(pieces)
+        return self
+
+    def __str__(self) -> str:
+        """The very same: Jinja makes text of all that it prints."""
+        return self
+
+    @classmethod
+    def of(cls, text: str, place: Place | None, values: tuple[str, ...] = ()) -> Traced:
+        """A text that came from one place whole."""
+        return cls(text, [Piece(len(text), place, values)] if text else ())
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The paths of all that it shows."""
+        return tuple(dict.fromkeys(value for piece in self.pieces for value in piece.values))
+
+    def at(self, place: Place) -> Traced:
+        """The same text; what had no place yet was printed here."""
+        return Traced(self, [piece._replace(place=piece.place or place) for piece in self.pieces])
+
+    def strip(self, chars: str | None = None, /) -> Traced:
+        """As `str.strip`, with the pieces of what is left."""
+        left = super().strip(chars)
+        start = len(self) - len(super().lstrip(chars))
+        return Traced(left, self._cut(start, start + len(left)))
+
+    def stretches(self) -> tuple[Stretch, ...]:
+        """The pieces, each with where it begins and ends; all must have a place."""
+        found: list[Stretch] = []
+        end = 0
+        for length, place, values in self.pieces:
+            start, end = end, end + length
+            assert place is not None  # noqa: S101  whatever is printed has one
+            template, line, column, is_text = place
+            found.append(Stretch(start, end, template, line, column, values, is_text))
+        return tuple(found)
+
+    def _cut(self, start: int, end: int) -> Iterable[Piece]:
+        offset = 0
+        for length, place, values in self.pieces:
+            first, last = max(start - offset, 0), min(end - offset, length)
+            if first < last:
+                moved = place.after(self[offset : offset + first]) if place else None
+                yield Piece(last - first, moved, values)
+            offset += length
+
+
+def pieces_of(text: str) -> tuple[Piece, ...]:
+    """The pieces of a text; all of it is one without a place if it is plain."""
+    return text.pieces if isinstance(text, Traced) else Traced.of(text, None).pieces
+
+
+_PLAIN = (str, int, float, Undefined, type(None))
+"""Values that are not known by their identity: Python shares them."""
+
+_NAME = re.compile(r"[A-Za-z_]\w*")
+_STEP = re.compile(r"[.\[]")
+_LISTS = (list, tuple)
+_PATIENCE = 100
+"""How much more work than the rendering itself its trace may do."""
+
+
+class Trace(Rendering):
+    """A rendering under way, and what it has read of its `variables`."""
+
+    __slots__ = ("_paths", "_reads", "_variables", "texts")
+
+    def __init__(self, longest: int, variables: Mapping[str, object]) -> None:
+        super().__init__(longest)
+        self.left *= _PATIENCE
+        self.texts: list[Traced] = []
+        self._variables = variables
+        self._reads: list[str] = []
+        self._paths: dict[int, tuple[object, str]] = {}
+
+    @property
+    def mark(self) -> int:
+        """How much was read so far."""
+        return len(self._reads)
+
+    def since(self, mark: int) -> tuple[str, ...]:
+        """The paths read since then; of `input` and `input.message` only the second."""
+        reads = dict.fromkeys(self._reads[mark:])
+        ways = {read[: step.start()] for read in reads for step in _STEP.finditer(read)}
+        return tuple(read for read in reads if read not in ways)
+
+    def path(self, value: object) -> str | None:
+        """Where a value was read that is known by its identity."""
+        found = self._paths.get(id(value))
+        return None if found is None else found[1]
+
+    def name(self, value: object, name: str) -> object:
+        """What a name stands for."""
+        if isinstance(value, Traced):
+            self._reads += value.values
+        elif self._variables.get(name) is value:
+            return self._read(value, name)
+        elif not isinstance(value, str):
+            self._reads += self._within(value)
+        return value
+
+    def part(self, owner: object, value: object, key: object) -> object:
+        """What was found in `owner` under `key`."""
+        path, known = self.path(owner), self.path(value)
+        if isinstance(value, Traced):
+            self._reads += value.values
+        elif known is not None and isinstance(owner, list | tuple):
+            return self._read(value, known)  # the list may have been made of another
+        elif path is not None and not callable(value):
+            return self._read(value, path + _step(key, value))
+        return value
+
+    def view(self, owner: object, value: object) -> object:
+        """All of `owner` in another form: its keys, values or items."""
+        path = self.path(owner)
+        return value if path is None else self._read(value, path)
+
+    def computed(self, value: object, mark: int) -> object:
+        """A text that was made of what was read since then."""
+        if type(value) is str and (reads := self.since(mark)):
+            return Traced.of(value, None, reads)
+        return value
+
+    def each(self, values: Iterable[object], mark: int, path: str | None) -> list[object]:
+        """What a loop goes over: `path` leads there, or it was made of what was read since then."""
+        reads, everything = self.since(mark), values
+        if isinstance(values, ItemsView) and path is not None:
+            items = cast("ItemsView[object, object]", values)
+            return [
+                (self._known(key, path), self._known(value, path + _step(key, value)))
+                for key, value in items
+            ]
+        if isinstance(values, Sequence) and path is not None:
+            return [self._known(one, path + _step(index, one)) for index, one in enumerate(values)]
+        return [self._made(value, reads) for value in everything]
+
+    def _within(self, value: object) -> Iterator[str]:
+        """The paths of a value, or of what it was made of in a template."""
+        if isinstance(value, Traced):
+            yield from value.values
+        elif (path := self.path(value)) is not None:
+            yield path
+        elif isinstance(value, list | tuple | dict):
+            made = cast("list[object] | dict[object, object]", value)
+            for part in made.values() if isinstance(made, dict) else made:
+                yield from self._within(part)
+
+    def _read(self, value: object, path: str) -> object:
+        self._reads.append(path)
+        return self._known(value, path)
+
+    def _known(self, value: object, path: str) -> object:
+        """The value, from now on known by its path; a text carries it."""
+        if type(value) is str:
+            return Traced.of(value, None, (path,))
+        if not isinstance(value, _PLAIN):
+            self._paths[id(value)] = value, path
+            if issubclass(type(value), _LISTS):
+                self._know_parts(cast("Sequence[object]", value), path)
+        return value
+
+    def _know_parts(self, values: Sequence[object], path: str) -> None:
+        for index, value in enumerate(values):
+            if isinstance(value, str):
+                self._paths[id(value)] = value, path + _step(index, value)
+            elif not isinstance(value, _PLAIN) and id(value) not in self._paths:
+                self._known(value, path + _step(index, value))
+
+    def _made(self, value: object, reads: tuple[str, ...]) -> object:
+        """An item of a list that was computed: the very item of one that was read, or a new one."""
+        path = self.path(value)
+        if type(value) is str:
+            is_item = path is not None and path.startswith(reads)
+            came_from = (path,) if path is not None and is_item else reads
+            return Traced.of(value, None, came_from) if reads else value
+        if type(value) is tuple:
+            return tuple(self._made(one, reads) for one in cast("tuple[object, ...]", value))
+        if path is None and len(reads) == 1 and not issubclass(type(value), (*_LISTS, dict)):
+            return self._known(value, reads[0])
+        return value
+
+
+def trace() -> Trace:
+    """The trace under way."""
+    return cast("Trace", CURRENT.get())
+
+
+def _step(key: object, value: object) -> str:
+    """From a value to one of its parts; what has an id is known by that, not by its number."""
+    if isinstance(key, str):
+        return f".{key}" if _NAME.fullmatch(key) else f"[{str(key)!r}]"
+    own = None if isinstance(value, _PLAIN) else getattr(value, "id", None)
+    return f"[{own}]" if isinstance(own, str) and _NAME.fullmatch(own) else f"[{key!r}]"
+
+
+MARK = "\0mark"
+NAME = "\0name"
+TEXT = "\0text"
+PRINTED = "\0printed"
+COMPUTED = "\0computed"
+"""No template can name these filters: a NUL is no part of an identifier."""
+
+_Child = TypeVar("_Child", bound=nodes.Node)
+
+_GIVING_BACK = frozenset(("default", "d"))
+
+
+class Tracer(NodeTransformer):
+    """Changes the tree of the template `name`; its filters know a place by its index in `places`.
+
+    Python evaluates arguments from left to right, so a mark that stands before an expression tells
+    what was read in it.
+    """
+
+    def __init__(self, name: str, places: list[Place]) -> None:
+        self._name = name
+        self._places = places
+
+    def visit_Output(self, node: nodes.Output) -> nodes.Output:
+        for index, child in enumerate(node.nodes):
+            if isinstance(child, nodes.TemplateData):
+                node.nodes[index] = self._text(child.data, child.lineno, is_text=True)
+            elif isinstance(child, nodes.Filter) and child.name == REPLAY:
+                node.nodes[index] = self.visit_Filter(child)
+            else:
+                node.nodes[index] = self._printed(child, start_of(child))
+        return node
+
+    def visit_FilterBlock(self, node: nodes.FilterBlock) -> nodes.FilterBlock:
+        self._visit_all(node.body)
+        if role_of(node) is None:
+            node.filter = self._captured(node.filter)
+        return node
+
+    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.AssignBlock:
+        self._visit_all(node.body)
+        if node.filter is not None:
+            node.filter = self._captured(node.filter)
+        return node
+
+    def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.CallBlock:
+        self.generic_visit(node.call)
+        self._visit_all(node.defaults)
+        self._visit_all(node.body)
+        return node
+
+    def visit_Filter(self, node: nodes.Filter) -> nodes.Filter:
+        value = cast("nodes.Expr", node.node)
+        if node.name == NAME:
+            return node
+        if node.name == CONCAT:
+            parts = cast("nodes.List", value)
+            parts.items = [self._printed(part, start_of(part)) for part in parts.items]
+            return node
+        if node.name == LOOP:
+            return _filter(_mark(), LOOP, self._visited(value))
+        if node.name == REPLAY:
+            place = self._place(position_of(node.lineno))
+            return _filter(_mark(), REPLAY, self._visited(value), place)
+        node.node = self._visited(value)
+        self._visit_arguments(node)
+        return _computed(node)
+
+    def visit_Test(self, node: nodes.Test) -> nodes.Test:
+        node.node = self._visited(node.node)
+        self._visit_arguments(node)
+        return node
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Getitem:
+        node.node = self._visited(node.node)
+        if not isinstance(node.arg, nodes.Const):
+            node.arg = self._visited(node.arg)
+        return node
+
+    def visit_Call(self, node: nodes.Call) -> nodes.Expr:
+        return _computed(self.generic_visit(node))
+
+    def visit_Add(self, node: nodes.Add) -> nodes.Expr:
+        return _computed(self.generic_visit(node))
+
+    def visit_Mul(self, node: nodes.Mul) -> nodes.Expr:
+        return _computed(self.generic_visit(node))
+
+    def visit_Mod(self, node: nodes.Mod) -> nodes.Expr:
+        return _computed(self.generic_visit(node))
+
+    def visit_Name(self, node: nodes.Name) -> nodes.Expr:
+        return _filter(node, NAME, nodes.Const(node.name)) if node.ctx == "load" else node
+
+    def visit_Const(self, node: nodes.Const) -> nodes.Expr:
+        text: object = node.value
+        return self._text(text, node.lineno) if isinstance(text, str) and text else node
+
+    def visit_Include(self, node: Reference) -> Reference:
+        return node  # the name of a template is printed nowhere
+
+    visit_Import = visit_FromImport = visit_Extends = visit_Include
+
+    def _text(self, text: str, line: int, *, is_text: bool = False) -> nodes.Filter:
+        place = self._place(position_of(line), is_text=is_text)
+        return _filter(nodes.Const(text), TEXT, place)
+
+    def _printed(self, node: nodes.Expr, place: Position) -> nodes.Filter:
+        names = [nodes.Const(name) for name in dict.fromkeys(_names(node))]
+        return _filter(_mark(), PRINTED, self._visited(node), self._place(place), *names)
+
+    def _captured(self, outermost: nodes.Filter) -> nodes.Filter:
+        """The filters of a block, given what was captured in it."""
+        place, innermost = position_of(outermost.lineno), outermost
+        while isinstance(innermost.node, nodes.Filter):
+            innermost = innermost.node
+        innermost.node = _filter(None, NAME, nodes.Const(""))
+        return self._printed(outermost, place)
+
+    def _visited(self, node: nodes.Expr) -> nodes.Expr:
+        return cast("nodes.Expr", self.visit(node))
+
+    def _visit_all(self, children: list[_Child]) -> None:
+        children[:] = [cast("_Child", self.visit(child)) for child in children]
+
+    def _visit_arguments(self, node: nodes.Filter | nodes.Test) -> None:
+        """The arguments; a text among them is printed only by a filter that may give it back."""
+        for index, argument in enumerate(node.args):
+            if node.name in _GIVING_BACK or not isinstance(argument, nodes.Const):
+                node.args[index] = self._visited(argument)
+
+    def _place(self, place: Position, *, is_text: bool = False) -> nodes.Const:
+        self._places.append(Place(self._name, int(place), place.column, is_text))
+        return nodes.Const(len(self._places) - 1)
+
+
+def _filter(value: nodes.Expr | None, name: str, *arguments: nodes.Expr) -> nodes.Filter:
+    return nodes.Filter(value, name, [*arguments], [], None, None)
+
+
+def _mark() -> nodes.Filter:
+    return _filter(nodes.Const(None), MARK)
+
+
+def _computed(node: nodes.Node) -> nodes.Filter:
+    return _filter(_mark(), COMPUTED, cast("nodes.Expr", node))
+
+
+def _names(node: nodes.Node) -> Iterator[str]:
+    """The names in an expression, each with the attributes that are asked of it."""
+    if (name := _dotted(node)) is not None:
+        yield name
+        return
+    is_macro = isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name)
+    for child in node.iter_child_nodes(exclude=("node",) if is_macro else ()):
+        yield from _names(child)
+
+
+def _dotted(node: nodes.Node) -> str | None:
+    match node:
+        case nodes.Name():
+            return node.name
+        case nodes.Getattr() if (owner := _dotted(node.node)) is not None:
+            return f"{owner}.{node.attr}"
+        case _:
+            return None
+
+
+_VIEWS = frozenset(("keys", "values", "items"))
+_LONGEST = 1_000_000
+
+
+def came_from(rendered: Rendered) -> tuple[tuple[Stretch, ...], ...]:
+    """For each message the stretches that it is made of; they tile its text.
+
+    Where the template does not make the same text again, it is all that can be told.
+    """
+    texts = again(rendered)
+    if [*map(str, texts)] != [message.content for message in rendered.messages]:
+        start = Place(rendered.template, 1, 1)
+        texts = [Traced.of(message.content, start) for message in rendered.messages]
+    return tuple(text.stretches() for text in texts)
+
+
+def again(rendered: Rendered) -> Sequence[Traced]:
+    """The texts of the messages, rendered once more to keep track of their words."""
+    environment = _environment(frozenset(rendered.sources.items()))
+    under_way = Trace(_LONGEST, rendered.variables)
+    token = CURRENT.set(under_way)
+    try:
+        template = cast("Template", environment.traced(rendered.template))
+        context = template.new_context(dict(rendered.variables))
+        text = environment.concat(template.root_render_func(context))
+    finally:
+        CURRENT.reset(token)
+    # No text is outside of the role tags, unless there is none: then it is the one message.
+    is_one = rendered.messages and not under_way.texts
+    return [text.strip("\n")] if is_one else under_way.texts
+
+
+@lru_cache(maxsize=32)
+def _environment(sources: frozenset[tuple[str, str]]) -> TracingEnvironment:
+    """One for each set of templates: most prompts of a graph share theirs with others."""
+    return TracingEnvironment(dict(sources))
+
+
+def _joined(pieces: Iterable[object]) -> Traced:
+    texts = [as_text(piece) for piece in pieces]
+    return Traced(joined(texts), [piece for text in texts for piece in pieces_of(text)])
+
+
+class TracingEnvironment(PromptEnvironment):
+    """Compiles templates so that what they print knows where it came from."""
+
+    concat = staticmethod(_joined)
+
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        super().__init__(self.traced)
+        self._sources = sources
+        self._templates: dict[str, Template] = {}
+        self._places: list[Place] = []
+        self.filters |= {EMIT: _emit, REPLAY: self._replay, LOOP: _rounds, CONCAT: _joined}
+        self.filters |= {
+            MARK: _mark_text,
+            NAME: _named,
+            COMPUTED: _trace_computed,
+            "fence": _fence,
+            "join": _join,
+        }
+        self.filters |= {TEXT: self._text, PRINTED: self._printed}
+
+    def traced(self, name: str) -> Template | None:
+        """The template of this name, compiled to keep track; None if there is none."""
+        if name not in self._sources:
+            return None
+        if name not in self._templates:
+            tree = self.read(self._sources[name], name)
+            Tracer(name, self._places).visit(tree)
+            tree.set_environment(self)
+            self._templates[name] = self.template(tree, name)
+        return self._templates[name]
+
+    def getattr(self, obj: object, attribute: str) -> object:
+        """A field of a value; see `Trace.part`."""
+        return trace().part(obj, super().getattr(obj, attribute), attribute)
+
+    def getitem(self, obj: object, argument: object) -> object:
+        """An item of a value; see `Trace.part`."""
+        found: object = super().getitem(obj, argument)
+        return trace().part(obj, found, argument)
+
+    def call(
+        self, context: Context, function: Callable[..., object], /, *args: object, **kwargs: object
+    ) -> object:
+        """Call a macro, method or function for a template."""
+        if isinstance(function, LoopContext):
+            args = tuple(_rounds(trace().mark, cast("Iterable[object]", each)) for each in args)
+        result = super().call(context, function, *args, **kwargs)
+        if isinstance(function, BuiltinMethodType | MethodType):
+            name = function.__name__
+            if name == "get" and args:
+                return trace().part(function.__self__, result, args[0])
+            if name in _VIEWS:
+                return trace().view(function.__self__, result)
+        return result
+
+    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
+        """Compute `+`, `*`, `**` or `%`; two texts keep their pieces."""
+        if operator == "+" and isinstance(left, str) and isinstance(right, str):
+            return _joined([left, right])
+        return super().call_binop(context, operator, left, right)
+
+    def _text(self, text: str, index: int) -> Traced:
+        return Traced.of(text, self._places[index])
+
+    def _printed(self, mark: int, value: object, index: int, *names: str) -> Traced:
+        """What an expression prints; `names` are those in it, for values that carry no path."""
+        text = as_text(value)
+        if not isinstance(text, Traced):
+            text = Traced.of(text, None, trace().since(mark) or names)
+        return text.at(self._places[index])
+
+    def _replay(self, mark: int, values: Iterable[object], index: int) -> str:
+        path = trace().path(values)
+        messages = trace().each(values, mark, path)
+        before = len(trace().messages)
+        replay(messages)
+        for value, message in zip(messages, trace().messages[before:], strict=True):
+            found = trace().path(value)
+            came_from = trace().since(mark) if found is None else (f"{found}.content",)
+            trace().texts.append(Traced.of(message.content, self._places[index], came_from))
+        return ""
+
+
+def _mark_text(nothing: object) -> int:
+    return trace().mark
+
+
+def _named(value: object, name: str) -> object:
+    return trace().name(value, name)
+
+
+def _trace_computed(mark: int, value: object) -> object:
+    return trace().computed(value, mark)
+
+
+def _rounds(mark: int, values: Iterable[object]) -> list[object]:
+    path = trace().path(values)
+    return trace().each(rounds(values), mark, path)
+
+
+def _emit(text: str, role: Spoken, **attributes: object) -> str:
+    emit(text, role, **attributes)
+    trace().texts.append(cast("Traced", text).strip("\n"))
+    return ""
+
+
+@pass_environment
+def _join(
+    environment: Environment,
+    value: Iterable[object],
+    d: str = "",
+    attribute: str | int | None = None,
+) -> str:
+    """As Jinja's, with the pieces of the texts if each has a path."""
+    values = value if attribute is None else map(make_attrgetter(environment, attribute), value)
+    texts = trace().each(list(values), trace().mark, trace().path(value))
+    if not all(isinstance(text, Traced) for text in texts):
+        return join(environment, texts, d)
+    return _joined([part for text in texts for part in (d, text)][1:])
+
+
+def _fence(value: object, tag: str) -> str:
+    """The fence is the template's own, what stands in it is the value."""
+    text, inside = fence(value, tag), written(value)
+    if not isinstance(inside, Traced):
+        return text
+    opened, closed = text.index("\n") + 1, text.rindex("\n")
+    body = text[opened:closed]
+    kept = inside if body == inside else Traced.of(body, None, inside.values)
+    return _joined([text[:opened], kept, text[closed:]])

@@ -1,0 +1,190 @@
+"""One parsed template, and what can be read off its tree without looking at another one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias, TypeVar, cast
+
+from jinja2 import nodes
+from msgspec import Struct, field
+
+from ...errors import Problem
+from ..positions import START, Lines, Position, position_of
+from ..sources import Source
+
+Kind = TypeVar("Kind", bound=nodes.Node)
+
+
+class Parsed(Struct, frozen=True, eq=False):
+    """A template that was read: its tree, or the problem that keeps it from having one."""
+
+    source: Source
+    tree: nodes.Template
+    problem: Problem | None = None
+    _found: dict[object, Sequence[nodes.Node]] = field(
+        default_factory=dict[object, Sequence[nodes.Node]]
+    )
+
+    @property
+    def name(self) -> str:
+        """The name by which the template is included."""
+        return self.source.name
+
+    @property
+    def parent(self) -> nodes.Extends | None:
+        """The `extends` tag, where there is one at the top."""
+        return next((node for node in self.tree.body if isinstance(node, nodes.Extends)), None)
+
+    def every(self, *kinds: type[Kind]) -> Sequence[Kind]:
+        """The nodes of these kinds, in reading order; the tree is walked once, whoever asks."""
+        if kinds not in self._found:
+            if nodes.Node not in self._found:
+                self._found[nodes.Node] = [*_walked(self.tree)]
+            everything = self._found[nodes.Node]
+            self._found[kinds] = [node for node in everything if isinstance(node, kinds)]
+        return cast("Sequence[Kind]", self._found[kinds])
+
+    def after(self, node: nodes.Node, pattern: str) -> Position:
+        """Where group 1 of `pattern` stands, sought from the place of `node`; else that place."""
+        place = position_of(node.lineno)
+        match = re.compile(pattern, re.DOTALL).search(self.source.text, place.offset)
+        return Lines(self.source.text).position(match.start(1)) if match else place
+
+    def problem_at(
+        self, place: nodes.Node | Position, code: str, message: str, suggestion: str | None = None
+    ) -> Problem:
+        """A problem of this template."""
+        at = place if isinstance(place, Position) else position_of(place.lineno)
+        return Problem(
+            code,
+            message,
+            file=self.source.file,
+            line=int(at),
+            column=at.column,
+            suggestion=suggestion,
+        )
+
+
+Find: TypeAlias = Callable[[str], "Parsed | Problem | None"]
+"""How a template is had by name: parsed, unreadable, or not there."""
+
+
+def named(template: nodes.Expr) -> list[nodes.Const] | None:
+    """The names that an include, import or extends can take, or None if a run decides."""
+    match template:
+        case nodes.Const() if isinstance(template.value, str):
+            return [template]
+        case nodes.Tuple() | nodes.List():
+            parts = template.items
+        case nodes.CondExpr() if template.expr2 is not None:
+            parts = [template.expr1, template.expr2]
+        case _:
+            return None
+    found = [named(part) for part in parts]
+    if not found or any(names is None for names in found):
+        return None
+    return [name for names in found if names is not None for name in names]
+
+
+Reference: TypeAlias = nodes.Include | nodes.Import | nodes.FromImport | nodes.Extends
+
+
+def references(template: Parsed) -> Sequence[Reference]:
+    """Every tag that names another template."""
+    return template.every(nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+
+
+def is_optional(node: Reference) -> bool:
+    """Whether the template that the tag names may be missing."""
+    return isinstance(node, nodes.Include) and (
+        node.ignore_missing or not isinstance(node.template, nodes.Const | nodes.CondExpr)
+    )
+
+
+class Reach:
+    """Which templates each template can lead to, itself among them; worked out once for each."""
+
+    def __init__(self, find: Find) -> None:
+        self._find = find
+        self._known: dict[str, frozenset[str]] = {}
+
+    def of(self, template: Parsed) -> frozenset[str]:
+        """The names of all that includes, imports and parents lead to."""
+        if template.name not in self._known:
+            reached: set[str] = set()
+            todo = [template]
+            while todo:
+                each = todo.pop()
+                if each.name in reached:
+                    continue
+                reached.add(each.name)
+                names = [one for tag in references(each) for one in named(tag.template) or ()]
+                found = [self._find(name.value) for name in names]
+                todo += [one for one in found if isinstance(one, Parsed)]
+            self._known[template.name] = frozenset(reached)
+        return self._known[template.name]
+
+
+class Version(Struct, frozen=True, eq=False):
+    """A block as one template of a family writes it."""
+
+    template: Parsed
+    block: nodes.Block
+
+
+class Family:
+    """A template and the parents that it extends, and the versions of their blocks.
+
+    The versions of a block stand in the order in which `super()` goes through them: the template's
+    own first.
+    """
+
+    def __init__(self, template: Parsed, find: Find) -> None:
+        self.members = [template]
+        while (tag := self.members[-1].parent) is not None:
+            names = named(tag.template)
+            found = find(names[0].value) if names else None
+            if not isinstance(found, Parsed) or found in self.members:
+                break
+            self.members.append(found)
+        self.versions: dict[str, list[Version]] = {}
+        for member in self.members:
+            for block in member.every(nodes.Block):
+                self.versions.setdefault(block.name, []).append(Version(member, block))
+
+    @property
+    def base(self) -> Parsed:
+        """The template whose text is the frame of all."""
+        return self.members[-1]
+
+
+def _walked(tree: nodes.Template) -> Iterator[nodes.Node]:
+    todo: list[nodes.Node] = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        todo += reversed([*node.iter_child_nodes()])
+
+
+def empty_tree() -> nodes.Template:
+    """The tree of a template that could not be parsed."""
+    return nodes.Template([], lineno=START)
+
+
+def block_call(node: nodes.Expr) -> str | None:
+    """The block that `self.NAME()` prints, `super` for `super()`, None for anything else."""
+    if not isinstance(node, nodes.Call):
+        return None
+    called = node.node
+    if isinstance(called, nodes.Name) and called.name == "super":
+        return "super"
+    if isinstance(called, nodes.Getattr) and isinstance(called.node, nodes.Name):
+        return called.attr if called.node.name == "self" else None
+    return None
+
+
+def start_of(node: nodes.Node) -> Position:
+    """The first character of an expression: its node may carry the place of an operator."""
+    parts = (node, *node.find_all(nodes.Expr))
+    return min((position_of(part.lineno) for part in parts), key=lambda place: place.offset)

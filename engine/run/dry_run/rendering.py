@@ -1,0 +1,114 @@
+"""What a dry run gives: for each node the prompts that it would send, or why it sends none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from ...messages import JSON, Message
+from ...models.protocol import Request
+from ...prompts.provenance import came_from
+from ...prompts.rendered import Rendered, Stretch
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPrompt:
+    """One request to a model: the template it was made from, and all that would be sent.
+
+    `tools` are the schemas of the tools that are offered, `response_format` is the JSON Schema that
+    the answer must satisfy, None for free text.
+    """
+
+    template: str
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, JSON], ...] = ()
+    response_format: Mapping[str, JSON] | None = None
+    _rendered: Rendered | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, template: str, request: Request, rendered: Rendered) -> RenderedPrompt:
+        """What a request shows of itself, and what its messages were rendered from."""
+        return cls(template, request.messages, request.tools, request.schema, rendered)
+
+    @property
+    def came_from(self) -> tuple[tuple[Stretch, ...], ...]:
+        """Where the words of each message came from: stretches that tile its text.
+
+        It is worked out when it is asked for: the prompt is rendered once more to keep track.
+        Nothing is known of a prompt that no dry run made.
+        """
+        if self._rendered is None:
+            return ((),) * len(self.messages)
+        return came_from(self._rendered)
+
+    @property
+    def text(self) -> str:
+        """The words of all messages, one message after the other."""
+        return "\n".join(message.content for message in self.messages)
+
+    @property
+    def system(self) -> str:
+        """The words of the system messages."""
+        return "\n".join(one.content for one in self.messages if one.role == "system")
+
+
+class RenderedNode(Struct, frozen=True):
+    """What one node would send. A node that asks no model has no `prompts`.
+
+    `because` says why the node would be skipped, None if it runs. `output` is what the nodes after
+    it read of it here: what was assumed, or what stands in for it.
+    """
+
+    id: str
+    kind: str
+    prompts: tuple[RenderedPrompt, ...] = ()
+    because: str | None = None
+    output: JSON = None
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether the node would not run."""
+        return self.because is not None
+
+    @property
+    def template(self) -> str | None:
+        """The template of its first prompt, None if it has none."""
+        return self.prompts[0].template if self.prompts else None
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The messages of all its prompts."""
+        return tuple(message for prompt in self.prompts for message in prompt.messages)
+
+    @property
+    def text(self) -> str:
+        """The words of all its messages."""
+        return "\n".join(prompt.text for prompt in self.prompts)
+
+    @property
+    def system(self) -> str:
+        """The words of its system messages."""
+        return "\n".join(prompt.system for prompt in self.prompts if prompt.system)
+
+
+@dataclass(frozen=True, eq=False)
+class Rendering(Mapping[str, RenderedNode]):
+    """The prompts of one run by node id, in topological order.
+
+    `routes` says which labels each router took that ran.
+    """
+
+    graph: str
+    nodes: Mapping[str, RenderedNode]
+    routes: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+    def __getitem__(self, node_id: str) -> RenderedNode:
+        return self.nodes[node_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)

@@ -1,0 +1,210 @@
+"""What a run can read of what was before it: its session, and other sessions of its user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from ..messages import text_of
+from ..records import Called, Run, SessionInfo, SessionKey, Summary, Turn, called
+from .quotes import Given
+from .store import Store
+
+LONGEST_QUOTE = 500
+"""Characters of a text from another session; what is longer is cut and has the mark."""
+CUT = "…[cut]"
+MOST_FOUND = 1000
+"""Turns that one search looks through before they are sorted by session."""
+
+
+class Quoted(Struct, frozen=True):
+    """A turn of another session; long texts are cut and end with the mark `…[cut]`."""
+
+    number: int
+    input: str
+    answer: str
+
+
+class OtherSession(Struct, frozen=True):
+    """What is quoted from another session of the same user, oldest turn first."""
+
+    session_id: str
+    runs: tuple[Quoted, ...]
+
+
+class Past(Protocol):
+    """The session before this turn, for kinds and tools that read it."""
+
+    async def run(self, run_id: str) -> Run | None:
+        """An earlier run of this session with its records, or None.
+
+        In a graph that runs inside a node, these are the records of that graph, and input and
+        answer are what it was given and gave.
+        """
+        ...
+
+    def inside(self, node_id: str) -> Past:
+        """The past as the graph inside a node sees it."""
+        ...
+
+    async def turns(self, *, last: int | None = None, since: int = 0) -> Sequence[Turn]:
+        """The completed turns with a number over `since`, the newest `last`, oldest first."""
+        ...
+
+    async def summary(self, *, until: int) -> Summary | None:
+        """The newest summary that covers no turn after number `until`."""
+        ...
+
+    async def calls(self, run_id: str) -> Sequence[Called]:
+        """The tool calls of an earlier run of this session with their results, oldest first."""
+        ...
+
+    async def elsewhere(
+        self, *, sessions: int, runs: int, text: str = ""
+    ) -> Sequence[OtherSession]:
+        """The newest `runs` turns of each of the user's last other `sessions`, latest first.
+
+        Sessions are ordered by activity; those without a completed turn do not count. With `text`
+        only the turns that contain it, and only the sessions that have any.
+        """
+        ...
+
+    async def again(self, turns: Mapping[str, Sequence[int]]) -> Sequence[OtherSession]:
+        """The same as `elsewhere`, from the numbers of the turns by session id."""
+        ...
+
+
+class StoredPast(Struct, frozen=True, eq=False):
+    """The past of a run as its store has it: implements `Past`.
+
+    `until` is the number of the last turn before the run: others may come while it goes on. `given`
+    is what it told so far.
+    """
+
+    store: Store
+    key: SessionKey
+    until: int
+    under: str = ""
+    given: Given = field(default_factory=Given)
+
+    async def run(self, run_id: str) -> Run | None:
+        """See `Past.run`."""
+        run = await self._run(run_id)
+        return _within(run, self.under) if run is not None and self.under else run
+
+    def inside(self, node_id: str) -> StoredPast:
+        """See `Past.inside`."""
+        return replace(self, under=f"{self.under}{node_id}/")
+
+    async def turns(self, *, last: int | None = None, since: int = 0) -> Sequence[Turn]:
+        """See `Past.turns`."""
+        if since >= self.until:
+            return ()
+        turns = await self.store.turns(self.key, last=last, since=since)
+        later = turns[-1].number - self.until if turns else 0
+        if later > 0:
+            enough = None if last is None else last + later
+            turns = await self.store.turns(self.key, last=enough, since=since)
+            turns = [turn for turn in turns if turn.number <= self.until]
+        self.given.turns(turns)
+        return turns
+
+    async def summary(self, *, until: int) -> Summary | None:
+        """See `Past.summary`."""
+        summary = await self.store.summary(self.key, until=until)
+        self.given.summary(summary)
+        return summary
+
+    async def calls(self, run_id: str) -> Sequence[Called]:
+        """See `Past.calls`."""
+        run = await self._run(run_id)
+        return called(run.records.values()) if run is not None else ()
+
+    async def elsewhere(
+        self, *, sessions: int, runs: int, text: str = ""
+    ) -> Sequence[OtherSession]:
+        """See `Past.elsewhere`."""
+        others, looked_at = await self._others(sessions)
+        if not text:
+            turns = [await self.store.turns(other.key, last=runs) for other in others]
+        else:
+            turns = await self._found(others, runs, text, looked_at)
+        return [
+            self._quoted(other.key.session_id, of_session)
+            for other, of_session in zip(others, turns, strict=True)
+            if of_session
+        ]
+
+    async def again(self, turns: Mapping[str, Sequence[int]]) -> Sequence[OtherSession]:
+        """See `Past.again`."""
+        sessions: list[OtherSession] = []
+        for session_id, numbers in turns.items():
+            key = SessionKey(self.key.user_id, session_id)
+            since = await self.store.turns(key, since=min(numbers, default=1) - 1)
+            kept = [turn for turn in since if turn.number in numbers]
+            if kept:
+                sessions.append(self._quoted(session_id, kept))
+        return sessions
+
+    async def _run(self, run_id: str) -> Run | None:
+        run = await self.store.run(self.key, run_id)
+        if run is not None:
+            self.given.run(run)
+        return run
+
+    def _quoted(self, session_id: str, turns: Sequence[Turn]) -> OtherSession:
+        self.given.turns(turns, session_id=session_id)
+        runs = (Quoted(turn.number, cut(turn.input), cut(turn.answer or "")) for turn in turns)
+        return OtherSession(session_id, tuple(runs))
+
+    async def _others(self, count: int) -> tuple[list[SessionInfo], int]:
+        """The user's last `count` other sessions, and how many there were to look at."""
+        found: dict[SessionKey, SessionInfo] = {}
+        looked_at, page_size = 0, count + 1
+        while len(found) < count:
+            page = await self.store.sessions(self.key.user_id, limit=page_size, offset=looked_at)
+            found |= {info.key: info for info in page if info.turns and info.key != self.key}
+            looked_at += len(page)
+            if len(page) < page_size:
+                break
+        return list(found.values())[:count], looked_at
+
+    async def _found(
+        self, others: Sequence[SessionInfo], runs: int, text: str, looked_at: int
+    ) -> list[list[Turn]]:
+        """The newest `runs` turns of each session that contain `text`, oldest first."""
+        found: dict[SessionKey, list[Turn]] = {other.key: [] for other in others}
+        hits = await self.store.search(
+            self.key.user_id,
+            text,
+            last=looked_at,
+            exclude=self.key.session_id,
+            limit=MOST_FOUND,
+        )
+        for hit in hits:
+            if hit.key in found:
+                found[hit.key].append(hit.turn)
+        return [turns[:runs][::-1] for turns in found.values()]
+
+
+def cut(text: str) -> str:
+    """The text, at most `LONGEST_QUOTE` characters of it."""
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}{CUT}"
+
+
+def _within(run: Run, under: str) -> Run | None:
+    """What of a run took place in the graph inside a node; None if the node was not done."""
+    outer = run.records.get(under.removesuffix("/"))
+    if outer is None or outer.status != "done":
+        return None
+    given = outer.fields.get("input", run.input)
+    turn = replace(run.turn, input=str(given), answer=text_of(outer.output))
+    records = {
+        path.removeprefix(under): replace(record, node=path.removeprefix(under))
+        for path, record in run.records.items()
+        if path.startswith(under)
+    }
+    return Run(run.key, turn, records)

@@ -1,0 +1,259 @@
+"""A session, opened: what was said in it, what each run did, what it keeps, and its end.
+
+Every fact is asked for in a method that is async and called `a...`, with a door of the plain name
+for scripts. There is one rule for a session that is not there, or that is another user's:
+`NotFound`, whatever was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TypeVar, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
+from pydantic import TypeAdapter, ValidationError
+
+from ..blocking import door, every
+from ..errors import InputError, NotFound
+from ..messages import JSON, NO_USAGE, Kept, Message, Usage
+from ..records import Change, Head, Record, Run, SessionKey, Summary, Turn
+from ..values import jsonable
+from .quotes import quoting, said
+from .store import Store
+
+VERSION = 1
+Fact = TypeVar("Fact")
+Value = TypeVar("Value")
+
+
+class Metrics(Struct, frozen=True):
+    """What a session cost: the sums over all model calls of all its runs, whoever made them.
+
+    `runs` counts every run, `turns` those that are done; `seconds` is the time that the runs took.
+    """
+
+    runs: int = 0
+    turns: int = 0
+    usage: Usage = NO_USAGE
+    seconds: float = 0.0
+
+
+class Session(Struct, frozen=True):
+    """One session of one user. Holding it costs nothing: it is read when something is asked."""
+
+    key: SessionKey
+    store: Store
+
+    async def ahead(self) -> Head:
+        """Where the session stands: turns, state, summary and name at once."""
+        head = await self.store.head(self.key)
+        if head is None:
+            raise self._not_found()
+        return head
+
+    async def ahistory(self, *, limit: int | None = 20, offset: int = 0) -> list[Turn]:
+        """The completed turns, oldest first: the newest `limit`, after leaving out `offset`.
+
+        None is no limit.
+        """
+        await self.ahead()
+        enough = None if limit is None else max(0, limit) + max(0, offset)
+        turns = await self.store.turns(self.key, last=enough)
+        return turns[: max(0, len(turns) - max(0, offset))]
+
+    async def amessages(self, *, limit: int | None = 20, offset: int = 0) -> list[Message]:
+        """What was said in these completed turns: the user's words and the answers, in order."""
+        turns = await self.ahistory(limit=limit, offset=offset)
+        return [message for turn in turns for message in _said(turn)]
+
+    async def aruns(self, *, limit: int = 20, offset: int = 0) -> list[Turn]:
+        """The runs whatever became of them, the newest first."""
+        await self.ahead()
+        return await self.store.runs(self.key, limit=limit, offset=offset)
+
+    async def arun(self, run_id: str) -> Run:
+        """One run with the records of its nodes."""
+        await self.ahead()
+        run = await self.store.run(self.key, run_id)
+        if run is None:
+            raise self._no_run(run_id)
+        return run
+
+    async def asummary(self) -> Summary | None:
+        """The newest summary, None as long as nothing was summed up."""
+        return (await self.ahead()).summary
+
+    async def astate(self) -> Mapping[str, JSON]:
+        """What all nodes share in the session, as it is stored."""
+        return (await self.ahead()).state
+
+    async def aname(self) -> str | None:
+        """What the session was named, None if nobody named it."""
+        return (await self.ahead()).name
+
+    async def arename(self, name: str | None) -> None:
+        """Name the session, or with None take its name away."""
+        if not await self.store.rename(self.key, name):
+            raise self._not_found()
+
+    async def ametrics(self) -> Metrics:
+        """What the session cost so far; a cost that is unknown for one run is unknown in sum."""
+        turns = await self._all_runs()
+        return Metrics(
+            runs=len(turns),
+            turns=sum(turn.status == "done" for turn in turns),
+            usage=sum((turn.usage for turn in turns), start=NO_USAGE),
+            seconds=sum(max(0.0, turn.ended - turn.started) for turn in turns if turn.ended),
+        )
+
+    async def adelete(self) -> None:
+        """Delete the session with all that it has."""
+        if not await self.store.delete_session(self.key):
+            raise self._not_found()
+
+    async def adelete_run(self, run_id: str) -> None:
+        """Delete a run and every word of it."""
+        await self.ahead()
+        if not await self.store.delete_run(self.key, run_id):
+            raise self._no_run(run_id)
+
+    async def aexport(self) -> dict[str, JSON]:
+        """The whole session as JSON: its runs with all records, oldest first, state and summary."""
+        head, turns = await self.ahead(), await self._all_runs()
+        runs = [await self.store.run(self.key, turn.run_id) for turn in reversed(turns)]
+        data = {
+            "version": VERSION,
+            "session_id": self.key.session_id,
+            "user_id": self.key.user_id,
+            "name": head.name,
+            "state": head.state,
+            "node_states": head.node_states,
+            "summary": head.summary,
+            "runs": [
+                {"turn": run.turn, "records": list(run.records.values())} for run in runs if run
+            ],
+        }
+        return cast("dict[str, JSON]", jsonable(data))
+
+    async def arestore(self, data: Mapping[str, JSON]) -> None:
+        """Fill this session, which is not there yet, with what `export` gave of any session.
+
+        Completed turns are numbered anew, without gaps, and of its summaries the newest is kept.
+        """
+        if await self.store.head(self.key) is not None:
+            raise InputError(
+                f"the session {self.key.session_id!r} is there; restore into one that is not"
+            )
+        exported = _read(data)
+        texts = {each.turn.run_id: said(each.turn, each.records) for each in exported.runs}
+        left = sum(each.turn.status == "done" for each in exported.runs)
+        for each in exported.runs:
+            left -= each.turn.status == "done"
+            lease = await self.store.begin(self.key, each.turn)
+            try:
+                await self.store.put(lease, [quoting(record, texts) for record in each.records])
+                change = exported.change(each, lease.head, is_last=not left)
+                await self.store.finish(lease, each.turn, change)
+            finally:
+                await self.store.release(lease)
+        if exported.name is not None:
+            await self.store.rename(self.key, exported.name)
+
+    head = door(ahead)
+    history = door(ahistory)
+    messages = door(amessages)
+    runs = door(aruns)
+    run = door(arun)
+    summary = door(asummary)
+    state = door(astate)
+    name = door(aname)
+    rename = door(arename)
+    metrics = door(ametrics)
+    delete = door(adelete)
+    delete_run = door(adelete_run)
+    export = door(aexport)
+    restore = door(arestore)
+
+    async def _all_runs(self) -> list[Turn]:
+        await self.ahead()
+        return [turn async for turn in every(partial(self.store.runs, self.key))]
+
+    def _not_found(self) -> NotFound:
+        user, named = self.key.user_id, repr(self.key.session_id)
+        if user is not None:
+            text = f"user {user!r} has no session {named}; `Runner.sessions` lists those there are"
+        else:
+            text = f"without a user there is no session {named}; give the user_id that it belongs "
+            text += "to, if there is one, or see `Runner.sessions`"
+        return NotFound(text)
+
+    def _no_run(self, run_id: str) -> NotFound:
+        session = self.key.session_id
+        return NotFound(f"session {session!r} has no run {run_id!r}; its `runs` lists them")
+
+
+class _ExportedRun(Kept, frozen=True, eq=False):
+    turn: Turn
+    records: tuple[Record, ...]
+
+
+class _Exported(Kept, frozen=True, eq=False):
+    """A session as `export` writes it."""
+
+    version: int
+    session_id: str
+    user_id: str | None
+    name: str | None
+    state: Mapping[str, JSON]
+    node_states: Mapping[str, Mapping[str, JSON]]
+    summary: Summary | None
+    runs: tuple[_ExportedRun, ...]
+
+    def change(self, run: _ExportedRun, head: Head, *, is_last: bool) -> Change:
+        """What a completed run does to the session, the last one all that others left to do."""
+        own = Change.of(run.turn, run.records)
+        if not is_last:
+            return Change(_kept(own.state, self.state), _kept(own.node_states, self.node_states))
+        summary = self.summary
+        covered = summary and replace(summary, covers=min(summary.covers, head.turns + 1))
+        return Change(
+            _different(self.state, head.state),
+            _different(self.node_states, head.node_states),
+            covered,
+        )
+
+
+def _kept(values: Mapping[str, Value], wanted: Mapping[str, Value]) -> Mapping[str, Value]:
+    return {name: value for name, value in values.items() if name in wanted}
+
+
+def _different(wanted: Mapping[str, Value], there: Mapping[str, Value]) -> Mapping[str, Value]:
+    return {
+        name: value for name, value in wanted.items() if name not in there or there[name] != value
+    }
+
+
+def _read(data: Mapping[str, JSON]) -> _Exported:
+    try:
+        exported = TypeAdapter(_Exported).validate_python(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "it"
+        raise InputError(
+            f"this is no exported session: {where}: {first['msg']}; take what `export` gave"
+        ) from error
+    if exported.version != VERSION:
+        raise InputError(
+            f"the exported session has version {exported.version}, and this teamgraph reads "
+            f"{VERSION}; restore it with a newer one"
+        )
+    return exported
+
+
+def _said(turn: Turn) -> Sequence[Message]:
+    return (
+        Message(role="user", content=turn.input, origin=turn.run_id),
+        Message(role="assistant", content=turn.answer or "", origin=turn.run_id),
+    )

@@ -1,0 +1,318 @@
+"""The root of what people declare: frozen, closed, and wrong in a readable way.
+
+pydantic finds what is wrong; this module says it in the words of the house, with the key that was
+probably meant. Nested declarations raise inside their parent, and pydantic gathers what they say,
+so one `DefinitionError` names everything at once.
+
+Where in a declaration an error of pydantic stands, and what would have been right there.
+
+pydantic's places mix the keys that people wrote with the names of the union members that it tried.
+Only the annotations tell them apart, so they are walked along.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+from msgspec import Struct
+from msgspec.structs import replace
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from .errors import DefinitionError, Path, Problem, closest, listed
+from .messages import JSON
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+
+_KEY_MARK = "[key]"  # pydantic's word for an error in a key instead of its value
+_BOUNDS = {"gt": "more than", "ge": "from", "lt": "less than", "le": "up to"}
+
+
+class Place(Struct, frozen=True):
+    """Where an error stands: `path` are the keys that people wrote.
+
+    In a union the path ends where the union begins, and `inside` goes on inside the member that
+    was tried. `model` is the declaration that has, or lacks, the last key of the path.
+    """
+
+    path: Path
+    union: object = None
+    inside: Path = ()
+    model: type[BaseModel] | None = None
+
+
+def place_of(parts: Sequence[str | int], declared: type[BaseModel]) -> Place:
+    """The place that `parts`, pydantic's `loc`, means in a declaration of this type."""
+    annotation: object = declared
+    model: type[BaseModel] | None = None
+    keys: list[str | int] = []
+    for index, part in enumerate(parts):
+        annotation = _bare(annotation)
+        if annotation is JSON:
+            break  # what follows are kinds of JSON, each between two keys
+        if _is_union(annotation):
+            return Place(tuple(keys), annotation, _written(parts[index + 1 :]))
+        if part == _KEY_MARK:
+            break
+        model = _model(annotation)
+        annotation = _under(annotation, part)
+        keys.append(part)
+    return Place(tuple(keys), model=model)
+
+
+def expected(annotation: object) -> str:
+    """What fits a type, in words: `a whole number from 0, or {times, wait, max_wait}`."""
+    bare = _bare(annotation)
+    if _is_union(bare):
+        members = [expected(member) for member in get_args(bare) if member is not NoneType]
+        return ", or ".join(dict.fromkeys(members))
+    if get_origin(bare) is Literal:
+        return " or ".join(repr(word) for word in get_args(bare))
+    model = _model(bare)
+    if model is not None:
+        return "{" + ", ".join(model.model_fields) + "}"
+    return f"{_noun(bare)}{_bounds(annotation)}"
+
+
+def number(value: object) -> str:
+    """A bound as people write it: `0`, not `0.0`."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _bare(annotation: object) -> object:
+    """The type without what is annotated to it, without `| None`, and behind its alias."""
+    if annotation is JSON:
+        return annotation
+    if get_origin(annotation) is Annotated:
+        return _bare(get_args(annotation)[0])
+    if (value := getattr(annotation, "__value__", None)) is not None:
+        return _bare(value)
+    if _is_union(annotation):
+        members = [member for member in get_args(annotation) if member is not NoneType]
+        return _bare(members[0]) if len(members) == 1 else annotation
+    return annotation
+
+
+def _is_union(annotation: object) -> bool:
+    return get_origin(annotation) in (Union, UnionType)
+
+
+def _model(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return None
+
+
+def _under(annotation: object, key: str | int) -> object:
+    """The type of what stands under a key of a value of this type, None if that is unknown."""
+    if (model := _model(annotation)) is not None:
+        field = model.model_fields.get(str(key))
+        return field.annotation if field else None
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if not isinstance(origin, type) or not arguments:
+        return None
+    return arguments[1] if issubclass(origin, Mapping) else arguments[0]
+
+
+def _written(parts: Iterable[str | int]) -> Path:
+    return tuple(part for part in parts if part != _KEY_MARK)
+
+
+def _noun(bare: object) -> str:
+    origin = get_origin(bare) or bare
+    if origin is Callable:
+        return "a function"
+    nouns = (
+        noun
+        for kind, noun in _NOUNS.items()
+        if isinstance(origin, type) and issubclass(origin, kind)
+    )
+    return next(nouns, f"a {getattr(origin, '__name__', origin)}")
+
+
+_NOUNS: Mapping[type, str] = {
+    str: "text",
+    bytes: "bytes",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    Mapping: "a mapping of keys to values",
+    Sequence: "a list",
+    AbstractSet: "a list",
+}
+
+
+def _bounds(annotation: object) -> str:
+    """The bounds of a number; with its unit, if it is described."""
+    facts = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    limits: list[str] = []
+    for fact in facts:
+        unit = fact.description if isinstance(fact, FieldInfo) else None
+        limits += [f"of {unit}"] if unit else []
+        for limit in fact.metadata if isinstance(fact, FieldInfo) else (fact,):
+            limits += [
+                f"{word} {number(bound)}"
+                for name, word in _BOUNDS.items()
+                if (bound := getattr(limit, name, None)) is not None
+            ]
+    return "".join(f" {limit}" for limit in limits)
+
+
+_CONFIDENTIAL = r"(?i)(?<!cache_)key$|secret|token$|password|passwd|credential|^authorization$"
+_QUOTED = r"'([^']*)'"
+_LONGEST_SHOWN = 60  # characters of a wrong value: enough to know it again
+
+
+class Declared(BaseModel):
+    """A part of a definition. An object that exists holds; otherwise `DefinitionError`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
+
+    def __init__(self, /, **data: Any) -> None:  # noqa: ANN401  pydantic's signature
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise DefinitionError(problems_of(error, type(self))) from error
+
+
+def problems_of(error: ValidationError, declared: type[BaseModel]) -> list[Problem]:
+    """What pydantic found, in the order of the fields: one problem for each place.
+
+    pydantic reports every member of a union that a value does not fit; here they are one problem
+    that says what would fit.
+    """
+    by_place: dict[Path, list[tuple[Place, ErrorDetails]]] = {}
+    for detail in error.errors(include_url=False):
+        place = place_of(detail["loc"], declared)
+        by_place.setdefault(place.path, []).append((place, detail))
+    problems = [problem for path, found in by_place.items() for problem in _told(path, found)]
+    return list(dict.fromkeys(problems))
+
+
+def as_tuple(items: Sequence[object]) -> tuple[object, ...]:
+    """What is kept of a list. pydantic takes 3 ms to find the signature of `tuple` itself."""
+    return tuple(items)
+
+
+def is_secret(key: str) -> bool:
+    """Whether what stands under a key of this name is probably a secret."""
+    return re.search(_CONFIDENTIAL, key) is not None
+
+
+def _told(path: Path, found: list[tuple[Place, ErrorDetails]]) -> Iterable[Problem]:
+    """The problems at one place; more than one if several parts of its value do not hold."""
+    causes = [detail.get("ctx", {}).get("error") for _, detail in found]
+    nested = [cause for cause in causes if isinstance(cause, DefinitionError)]
+    if nested:
+        for cause in nested:
+            yield from (replace(each, path=(*path, *each.path)) for each in cause.problems)
+        return
+    first, detail = found[0]
+    if first.union is None:
+        yield from (_problem(detail, place) for place, detail in found)
+    elif inner := [(place, each) for place, each in found if place.inside]:
+        yield from (
+            _problem(each, replace(place, path=path + place.inside)) for place, each in inner
+        )
+    else:
+        yield _unfit(f"must be {expected(first.union)}", detail["input"], path)
+
+
+def _problem(detail: ErrorDetails, place: Place) -> Problem:
+    path = place.path
+    key = str(path[-1]) if path else ""
+    match detail["type"]:
+        case "extra_forbidden":
+            return _unknown_key(path, place.model.model_fields if place.model else ())
+        case "missing":
+            return Problem("G003", f"{key!r} is required", path=path)
+        case kind:
+            say = _SAY.get(kind)
+            facts: Mapping[str, object] = detail.get("ctx", {})
+            text = say(facts) if say else detail["msg"].removeprefix("Value error, ").rstrip(".")
+            return _unfit(text, detail["input"], path)
+
+
+def _unfit(text: str, value: object, path: Path) -> Problem:
+    """The problem of a value; one of the words that would fit may have been meant."""
+    near = closest(value, re.findall(_QUOTED, text)) if isinstance(value, str) else None
+    named = f"{_dotted(path)}: {text}{_given(value)}" if path else text
+    return Problem("G002", named, path=path, suggestion=near)
+
+
+def _unknown_key(path: Path, known: Iterable[str]) -> Problem:
+    """The problem of a key that nothing reads, with the one that was meant or all there are."""
+    key, names = str(path[-1]), list(known)
+    near = closest(key, names)
+    if near is None and is_secret(key):
+        text = f"{key!r} would put a secret into the graph; name the environment variable that "
+        text += "holds it: `model: {id: ..., api_key_env: ...}`"
+        return Problem("G004", text, path=path, on_key=True)
+    text = f"unknown key {key!r}"
+    if near is None and names:
+        text += f"; known keys: {listed(names, 30)}"
+    return Problem("G001", text, path=path, suggestion=near, on_key=True)
+
+
+def _dotted(path: Path) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(parts).removeprefix(".")
+
+
+def _given(value: object) -> str:
+    """The wrong value, if it is short; never a whole mapping, which may hold a secret."""
+    given = ""
+    match value:
+        case "" | [] | () | {} if not value:
+            pass
+        case None | bool():
+            given = {None: "null", True: "true", False: "false"}[value]
+        case str() | int() | float() if len(repr(value)) <= _LONGEST_SHOWN:
+            given = repr(value)
+        case Mapping():
+            given = "a mapping"
+        case list() | tuple():
+            given = "a list"
+        case _:
+            pass
+    return f", not {given}" if given else ""
+
+
+_INSTANCES = {"Sequence": "a list", "Mapping": "a mapping of keys to values"}
+
+_SAY: Mapping[str, Callable[[Mapping[str, object]], str]] = {
+    "greater_than": lambda facts: f"must be more than {number(facts['gt'])}",
+    "greater_than_equal": lambda facts: f"must be {number(facts['ge'])} or more",
+    "less_than": lambda facts: f"must be less than {number(facts['lt'])}",
+    "less_than_equal": lambda facts: f"must be {number(facts['le'])} or less",
+    "int_type": lambda _: "must be a whole number",
+    "int_parsing": lambda _: "must be a whole number",
+    "int_from_float": lambda _: "must be a whole number",
+    "float_type": lambda _: "must be a number",
+    "float_parsing": lambda _: "must be a number",
+    "finite_number": lambda _: "must be a finite number",
+    "bool_type": lambda _: "must be true or false",
+    "bool_parsing": lambda _: "must be true or false",
+    "string_type": lambda _: "must be text",
+    "string_too_short": lambda _: "must not be empty",
+    "dict_type": lambda _: "must be a mapping of keys to values",
+    "mapping_type": lambda _: "must be a mapping of keys to values",
+    "model_type": lambda _: "must be a mapping of keys to values",
+    "list_type": lambda _: "must be a list",
+    "tuple_type": lambda _: "must be a list",
+    "too_short": lambda _: "must not be empty",
+    "literal_error": lambda facts: f"must be {facts['expected']}",
+    "invalid-json-value": lambda _: (
+        "must be text, a number, true, false, null, a list or a mapping"
+    ),
+    "sequence_str": lambda _: "must be a list",
+    "is_instance_of": lambda facts: (
+        f"must be {_INSTANCES.get(str(facts['class']), facts['class'])}"
+    ),
+}

@@ -1,0 +1,152 @@
+"""teamgraph: declare a team of LLM agents as a graph, run it, and keep every turn.
+
+A message goes one way: declare (`Graph`) -> check -> order (`Plan`) -> visit -> render -> ask ->
+record -> tell. This list is what a user of graphs needs. Ready-made graphs stand in
+`teamgraph.graphs`, the kinds of nodes in `teamgraph.nodes`, what the author of a kind needs in
+`teamgraph.kinds`; further `teamgraph.events`, `teamgraph.errors` and `teamgraph.testing`.
+
+A name is imported from its module on first access (PEP 562), so that `teamgraph --help`, which
+needs none, does not wait for the engine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .engine.events import Event
+    from .engine.graph.fields import Instead, ModelSpec, OnError, Retry, Timeout
+    from .engine.graph.graph import Budget, Graph
+    from .engine.graph.plan import Edge, Plan
+    from .engine.messages import JSON, Message, ToolCall, Usage
+    from .engine.models.protocol import Chunk, Model, Reply, Request
+    from .engine.models.resolve import OWN_MODEL, AnyModel
+    from .engine.models.scripted import EchoModel, ScriptedModel
+    from .engine.records import (
+        Change,
+        Exchange,
+        Head,
+        Record,
+        Run,
+        SessionInfo,
+        SessionKey,
+        Summary,
+        Turn,
+    )
+    from .engine.run.dry_run.rendering import RenderedNode, RenderedPrompt, Rendering
+    from .engine.run.runner import Runner
+    from .engine.session.session import Metrics, Session
+    from .engine.session.store import Hit, Lease, Policy, Store
+    from .engine.stores.memory import MemoryStore
+    from .engine.stores.tinydb.store import TinyDBStore
+    from .engine.tools.context import ToolContext
+else:
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module  # noqa: PLC0415  not a name of this package
+
+        if (module := _MODULES.get(name)) is not None:
+            return globals().setdefault(name, getattr(import_module(module, __name__), name))
+        from .engine.errors import closest  # noqa: PLC0415  as above
+
+        near = closest(name, __all__)
+        meant = f"; did you mean {near!r}?" if near else ""
+        raise AttributeError(f"the package {__name__!r} has no {name!r}{meant}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+
+_MODULES = {
+    "AnyModel": ".engine.models.resolve",
+    "Budget": ".engine.graph.graph",
+    "Change": ".engine.records",
+    "Chunk": ".engine.models.protocol",
+    "EchoModel": ".engine.models.scripted",
+    "Edge": ".engine.graph.plan",
+    "Event": ".engine.events",
+    "Exchange": ".engine.records",
+    "Graph": ".engine.graph.graph",
+    "Head": ".engine.records",
+    "Hit": ".engine.session.store",
+    "Instead": ".engine.graph.fields",
+    "JSON": ".engine.messages",
+    "Lease": ".engine.session.store",
+    "MemoryStore": ".engine.stores.memory",
+    "Message": ".engine.messages",
+    "Metrics": ".engine.session.session",
+    "Model": ".engine.models.protocol",
+    "ModelSpec": ".engine.graph.fields",
+    "OWN_MODEL": ".engine.models.resolve",
+    "OnError": ".engine.graph.fields",
+    "Plan": ".engine.graph.plan",
+    "Policy": ".engine.session.store",
+    "Record": ".engine.records",
+    "RenderedNode": ".engine.run.dry_run.rendering",
+    "RenderedPrompt": ".engine.run.dry_run.rendering",
+    "Rendering": ".engine.run.dry_run.rendering",
+    "Reply": ".engine.models.protocol",
+    "Request": ".engine.models.protocol",
+    "Retry": ".engine.graph.fields",
+    "Run": ".engine.records",
+    "Runner": ".engine.run.runner",
+    "ScriptedModel": ".engine.models.scripted",
+    "Session": ".engine.session.session",
+    "SessionInfo": ".engine.records",
+    "SessionKey": ".engine.records",
+    "Store": ".engine.session.store",
+    "Summary": ".engine.records",
+    "Timeout": ".engine.graph.fields",
+    "TinyDBStore": ".engine.stores.tinydb.store",
+    "ToolCall": ".engine.messages",
+    "ToolContext": ".engine.tools.context",
+    "Turn": ".engine.records",
+    "Usage": ".engine.messages",
+}
+
+__all__ = [
+    "JSON",
+    "OWN_MODEL",
+    "AnyModel",
+    "Budget",
+    "Change",
+    "Chunk",
+    "EchoModel",
+    "Edge",
+    "Event",
+    "Exchange",
+    "Graph",
+    "Head",
+    "Hit",
+    "Instead",
+    "Lease",
+    "MemoryStore",
+    "Message",
+    "Metrics",
+    "Model",
+    "ModelSpec",
+    "OnError",
+    "Plan",
+    "Policy",
+    "Record",
+    "RenderedNode",
+    "RenderedPrompt",
+    "Rendering",
+    "Reply",
+    "Request",
+    "Retry",
+    "Run",
+    "Runner",
+    "ScriptedModel",
+    "Session",
+    "SessionInfo",
+    "SessionKey",
+    "Store",
+    "Summary",
+    "Timeout",
+    "TinyDBStore",
+    "ToolCall",
+    "ToolContext",
+    "Turn",
+    "Usage",
+]

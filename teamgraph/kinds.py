@@ -1,0 +1,46 @@
+"""What the author of a kind of nodes needs, beside the names of `teamgraph` itself.
+
+The kinds that come with teamgraph use only this module, `teamgraph`, `teamgraph.errors` and
+`teamgraph.events`.
+"""
+
+from __future__ import annotations
+
+from .engine.blocking import door, stream_door
+from .engine.errors import Path, closest
+from .engine.graph.context import Choice, Context, Exchanged, History, Result, Upstream
+from .engine.graph.fields import Ids, Texts
+from .engine.graph.node import Node
+from .engine.graph.rules import misnamed
+from .engine.imports import reference
+from .engine.models.samples import stand_in
+from .engine.records import Called
+from .engine.session.history import OtherSession, Past, Quoted
+from .engine.tools.toolbox import Toolbox, Tools
+from .engine.validation import Declared
+
+__all__ = [
+    "Called",
+    "Choice",
+    "Context",
+    "Declared",
+    "Exchanged",
+    "History",
+    "Ids",
+    "Node",
+    "OtherSession",
+    "Past",
+    "Path",
+    "Quoted",
+    "Result",
+    "Texts",
+    "Toolbox",
+    "Tools",
+    "Upstream",
+    "closest",
+    "door",
+    "misnamed",
+    "reference",
+    "stand_in",
+    "stream_door",
+]

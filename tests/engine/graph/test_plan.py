@@ -1,0 +1,82 @@
+"""The order of a graph, and the decision about each node."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from teamgraph import Edge, Plan, Record
+from teamgraph.engine.graph.plan import Cycle, Progress, Skip
+
+
+def test_nodes_that_could_come_next_come_as_declared() -> None:
+    edges = [Edge("c", "a", "needs"), Edge("b", "a", "reads")]
+    assert Plan(dict.fromkeys("abcd", "any"), edges).order == ("b", "c", "a", "d")
+
+
+def test_edges_that_go_round_are_named_in_order() -> None:
+    edges = [
+        Edge("a", "b", "needs"),
+        Edge("b", "c", "reads"),
+        Edge("c", "b", "needs"),
+        Edge("c", "b", "reads"),
+    ]
+    with pytest.raises(Cycle) as caught:
+        Plan(dict.fromkeys("abc", "any"), edges)
+    assert [(edge.source, edge.target) for edge in caught.value.edges] == [("b", "c"), ("c", "b")]
+    assert str(caught.value) == "b -> c -> b"
+
+
+def test_two_labels_to_one_node_are_one_vote() -> None:
+    edges = [Edge("r", "a", "route", ("x",)), Edge("r", "a", "route", ("y",))]
+    plan = Plan({"r": "any", "a": "all"}, edges)
+    assert plan.stop("a").needs == (("r", frozenset({"x", "y"})),)
+    chosen = {"r": Record("r", "done", choices=("y",))}
+    assert plan.decide("a", chosen) == "run"
+
+
+def test_a_skip_tells_every_reason_once() -> None:
+    edges = [
+        Edge("r", "d", "route", ("x",)),
+        Edge("a", "d", "needs"),
+        Edge("s", "d", "route", ("x",)),
+    ]
+    plan = Plan({"r": "any", "a": "any", "s": "any", "d": "any"}, edges)
+    records = {
+        "r": Record("r", "done", choices=("y", "z")),
+        "a": Record("a", "skipped", because="r chose y"),
+        "s": Record("s", "done", choices=()),
+    }
+    assert plan.decide("d", records) == Skip("r chose y, z; a was skipped; s chose nothing")
+    assert plan.decide("d", {"r": records["r"]}) is None
+
+
+def test_what_comes_before_and_after_reaches_through_others() -> None:
+    plan = Plan(
+        dict.fromkeys("abcde", "any"),
+        [Edge("a", "b", "needs"), Edge("b", "c", "reads"), Edge("a", "c", "needs")],
+    )
+    assert plan.before("c") == {"a", "b"}
+    assert plan.after(["a"]) == {"b", "c"}
+    assert plan.after([]) == plan.before("e") == frozenset()
+
+
+def test_progress_goes_on_from_final_records_only() -> None:
+    plan = Plan(dict.fromkeys("abc", "any"), [Edge("a", "b", "needs"), Edge("b", "c", "needs")])
+    records = {"a": Record("a", "done"), "b": Record("b", "failed"), "gone": Record("gone", "done")}
+    progress = Progress(plan, records)
+    assert list(progress.records) == ["a"]
+    assert progress.decidable() == [1]
+    assert progress.finish(Record("b", "done")) == [2]
+
+
+def test_a_thousand_nodes_are_put_in_order() -> None:
+    ids = [f"n{index}" for index in range(1000)]
+    chain = Plan(
+        dict.fromkeys(reversed(ids), "any"),
+        [Edge(a, b, "needs") for a, b in itertools.pairwise(ids)],
+    )
+    assert chain.order == tuple(ids)
+    fan = Plan(dict.fromkeys(ids, "any"), [Edge("n0", each, "needs") for each in ids[1:]])
+    assert fan.stop("n0").followers == tuple(ids[1:])

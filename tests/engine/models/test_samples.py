@@ -1,0 +1,71 @@
+"""Values that stand in for answers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel
+
+from teamgraph import JSON
+from teamgraph.engine.models.samples import filled
+from teamgraph.engine.returns.shape import shape
+from teamgraph.kinds import stand_in
+
+
+class Tree(BaseModel):
+    name: str
+    children: list[Tree]
+    parent: Tree | None
+
+
+@pytest.mark.parametrize(
+    ("returns", "value"),
+    [
+        (None, "«n»"),
+        (object, "«n»"),
+        (Any, "«n»"),
+        (object(), "«n»"),
+        (str, "«n»"),
+        (int, 0),
+        (bool, True),
+        (list[str], ["«n[0]»"]),
+        (Literal["a", "b"], "a"),
+        (str | None, "«n»"),
+        ({"a": "str?", "b": {"c": "list[int]"}}, {"a": "«n.a»", "b": {"c": [0]}}),
+    ],
+)
+def test_it_has_the_shape_that_is_wanted(returns: object, value: JSON) -> None:
+    assert stand_in(returns, "n") == value
+
+
+def test_what_contains_itself_ends() -> None:
+    assert filled(shape(Tree, name="n").schema, "n") == {
+        "name": "«n.name»",
+        "children": [{"name": "«n.children[0].name»", "children": [], "parent": None}],
+        "parent": {"name": "«n.parent.name»", "children": [], "parent": None},
+    }
+
+
+def test_an_odd_schema_does_no_harm() -> None:
+    odd: dict[str, JSON] = {
+        "properties": {
+            "two": {"type": "array", "minItems": 2},
+            "none": {"type": "array", "maxItems": 0},
+        },
+    }
+    assert filled(odd, "n") == {"two": ["«n.two[0]»", "«n.two[1]»"], "none": []}
+    assert filled({"properties": 3, "const": 4}, "n") == 4
+    assert filled({"anyOf": [{"type": "null"}]}, "n") is None
+
+
+def test_the_least_leaves_out_what_may_be() -> None:
+    wanted = shape({"a": "str?", "b": "list[str]", "c": "str"}, name="n").schema
+    least = filled(wanted, "n", is_full=False)
+    assert isinstance(least, dict)
+    assert least["c"] == "«n»"
+    assert least["b"] == []
+
+
+def test_a_tuple_is_filled_part_by_part() -> None:
+    assert stand_in(tuple[str, int, bool], "pair") == ["«pair[0]»", 0, True]

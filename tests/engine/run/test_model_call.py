@@ -1,0 +1,100 @@
+"""What is asked of a model, and how its answer is read."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from teamgraph import Graph, Reply, Request, Runner, ScriptedModel
+from teamgraph.errors import AnswerError, NodeError
+from teamgraph.nodes import Member, Router
+
+LABELS = ["billing", "Sales & more", "été", "a.b"]
+
+
+def chosen(text: str, *, many: bool) -> tuple[str, ...] | str:
+    """The labels that a router reads in a model's text, or why there are none."""
+    graph = Graph(
+        name="g",
+        model="m",
+        nodes={
+            "router": Router(
+                routes={label: {"to": "end"} for label in LABELS},
+                select="many" if many else "one",
+            ),
+            "end": Member(),
+        },
+        output="end",
+    )
+    model = ScriptedModel(lambda request: Reply(text if request.choices else "x"))
+    try:
+        return Runner(graph, model=model).run("hi").records["router"].choices or ()
+    except NodeError as error:
+        return error.reason if isinstance(error.__cause__, AnswerError) else repr(error)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.text(max_size=40) | st.recursive(st.none() | st.text(max_size=9), st.lists).map(json.dumps)
+)
+def test_whatever_a_model_says_is_a_label_or_an_error_with_the_labels(text: str) -> None:
+    outcome = chosen(text, many=False)
+    if isinstance(outcome, tuple):
+        assert len(outcome) == 1
+        assert outcome[0] in LABELS
+    else:
+        assert outcome.startswith("the model ")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(LABELS), min_size=1), st.booleans())
+def test_labels_come_in_declared_order_once_each(labels: list[str], loud: bool) -> None:
+    names = [label.upper() if loud else label for label in labels]
+    outcome = chosen(json.dumps({"reason": None, "choices": names}), many=True)
+    assert outcome == tuple(label for label in LABELS if label in labels)
+
+
+def test_the_schema_of_a_choice_names_the_labels_and_what_is_wanted() -> None:
+    asked: list[Request] = []
+
+    def script(request: Request) -> Reply:
+        asked.append(request)
+        return Reply('{"choices": ["a"], "reason": "", "tasks": []}' if request.choices else "x")
+
+    for options in ({}, {"select": "many"}, {"select": "many", "allow_none": True, "tasks": True}):
+        nodes = {
+            "router": Router.model_validate({"routes": {"a": "A", "b": "B"}, **options}),
+            "a": Member(),
+            "b": Member(),
+        }
+        graph = Graph(name="g", model="m", nodes=nodes, output=["a", "b"])
+        Runner(graph, model=ScriptedModel(script)).run("hi")
+    one, many, all_options = [request for request in asked if request.choices]
+    assert one.schema == {
+        "type": "object",
+        "title": "choice",
+        "properties": {
+            "reason": {"type": "string"},
+            "choice": {"type": "string", "enum": ["a", "b"]},
+        },
+        "required": ["reason", "choice"],
+        "additionalProperties": False,
+    }
+    label = {"type": "string", "enum": ["a", "b"]}
+    assert many.schema is not None
+    assert all_options.schema is not None
+    assert many.schema["properties"] == {
+        "reason": {"type": "string"},
+        "choices": {"type": "array", "items": label, "minItems": 1},
+    }
+    assert all_options.schema["required"] == ["reason", "choices", "tasks"]
+    assert (one.many, many.many) == (False, True)
+
+
+def test_an_error_shows_a_long_answer_only_in_part() -> None:
+    reason = chosen("word " * 100, many=False)
+    assert isinstance(reason, str)
+    assert "word ...' instead" in reason
+    assert len(reason) < 200

@@ -1,0 +1,82 @@
+"""The front doors of the packages: each name is taken from its module when it is asked for."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import teamgraph
+from teamgraph import errors, events, graphs, kinds, nodes, testing
+
+PACKAGES = pytest.mark.parametrize(
+    "package", [teamgraph, nodes, graphs], ids=lambda it: it.__name__
+)
+DOORS = pytest.mark.parametrize(
+    "package",
+    [teamgraph, nodes, graphs, kinds, errors, events, testing],
+    ids=lambda it: it.__name__,
+)
+
+
+def declared(package: ModuleType) -> dict[str, str]:
+    """Each name that type checkers see in the package, and the module that it is imported from."""
+    tree = ast.parse(Path(str(package.__file__)).read_text(encoding="utf-8"))
+    return {
+        name.name: f"{package.__spec__.parent}.{node.module}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for name in node.names
+        if name.name in package.__all__
+    }
+
+
+@DOORS
+def test_the_list_of_public_names_is_what_type_checkers_see(package: ModuleType) -> None:
+    own = {"FOLDER"} if package is graphs else set[str]()
+    assert {*declared(package), *own} == set(package.__all__)
+
+
+@DOORS
+def test_every_name_is_the_one_of_its_module(package: ModuleType) -> None:
+    for name, module in declared(package).items():
+        assert getattr(package, name) is getattr(import_module(module), name), name
+
+
+def test_a_name_that_is_not_there_is_told_with_what_was_meant() -> None:
+    with pytest.raises(AttributeError, match="'teamgraph' has no 'Grph'; did you mean 'Graph'"):
+        teamgraph.Grph  # type: ignore[attr-defined]  # noqa: B018  that it is not there is the point
+
+
+@PACKAGES
+def test_a_name_that_is_nowhere_near_is_told_too(package: ModuleType) -> None:
+    with pytest.raises(AttributeError, match=rf"'{package.__name__}' has no 'zzz'$"):
+        getattr(package, "zzz")  # noqa: B009  no type checker knows it
+
+
+@PACKAGES
+def test_the_package_lists_its_names(package: ModuleType) -> None:
+    assert set(package.__all__) <= set(dir(package))
+
+
+@PACKAGES
+def test_importing_a_package_alone_imports_nothing_else(package: ModuleType) -> None:
+    name = package.__name__
+    code = (
+        f"import sys, {name}; print([each for each in sys.modules if each.startswith('{name}.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_graph_waits_only_for_the_kinds_that_it_names_and_for_nothing_that_writes() -> None:
+    code = "import sys, teamgraph; teamgraph.Graph(name='n', nodes={'a': {}})\n"
+    code += "print([each for each in sys.modules if each.startswith('teamgraph.nodes.')])\n"
+    code += "print('teamgraph.engine.graph.yaml.writer' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['teamgraph.nodes.member']\nFalse\n"
