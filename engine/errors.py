@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 Severity: TypeAlias = Literal["error", "warning", "note"]
-Path: TypeAlias = tuple[str | int, ...]
+KeyPath: TypeAlias = tuple[str | int, ...]
 
 
 class TeamgraphError(Exception):
@@ -59,7 +59,7 @@ class Problem(Struct, frozen=True):
     file: str | None = None
     line: int | None = None
     column: int | None = None
-    path: Path = ()
+    path: KeyPath = ()
     suggestion: str | None = None
     on_key: bool = False
 

@@ -159,7 +159,7 @@ Listener: TypeAlias = Callable[[Event], None]
 Facts = ParamSpec("Facts")
 
 
-class Teller:
+class EventEmitter:
     """Tells the events of one run to one listener, numbered; tells nothing if there is none."""
 
     __slots__ = ("_listener", "_run_id", "_sequence", "_session_id")

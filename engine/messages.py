@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, JsonValue
 from pydantic_core import CoreSchema, core_schema
 
 
-class Kept(Struct, frozen=True, eq=False):
+class FrozenStruct(Struct, frozen=True, eq=False):
     """A frozen value. Making one checks nothing; as a field of a pydantic type it is checked.
 
     Two are equal if their fields are, but for those that a class names in `beside`.
@@ -84,7 +84,7 @@ class Message(BaseModel):
     origin: str | None = None
 
 
-class Quote(Kept, frozen=True, eq=False):
+class Quote(FrozenStruct, frozen=True, eq=False):
     """A text of an earlier run, which a record may repeat.
 
     `place` tells which of the run's texts it is (`engine.quotes.said`), `session_id` is None for a
@@ -98,7 +98,7 @@ class Quote(Kept, frozen=True, eq=False):
     session_id: str | None = None
 
 
-class Usage(Kept, frozen=True, eq=False):
+class Usage(FrozenStruct, frozen=True, eq=False):
     """What model calls cost: tokens as the provider counts them, `cost` in US dollars.
 
     `cost` is None where it is unknown; unknown is never counted as nothing.

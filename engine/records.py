@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct, field
 
-from .messages import JSON, NO_USAGE, Kept, Message, Quote, ToolCall, Usage
+from .messages import JSON, NO_USAGE, FrozenStruct, Message, Quote, ToolCall, Usage
 
 NodeStatus: TypeAlias = Literal["done", "skipped", "failed", "waiting"]
 RunStatus: TypeAlias = Literal["running", "done", "failed", "cancelled", "waiting"]
@@ -35,7 +35,7 @@ class SessionKey(NamedTuple):
     session_id: str
 
 
-class Exchange(Kept, frozen=True, eq=False):
+class Exchange(FrozenStruct, frozen=True, eq=False):
     """One model call of a node: what was sent, to whom, and what came back.
 
     `prompt` is the name of the template, `prompt_hash` the hash of its sources and of everything
@@ -67,7 +67,7 @@ class Exchange(Kept, frozen=True, eq=False):
         return (*self.messages, said, *self.tool_results)
 
 
-class Record(Kept, frozen=True, eq=False):
+class Record(FrozenStruct, frozen=True, eq=False):
     """What one node did in one run; written once it is final, and once for each failed attempt.
 
     `output` is what templates read as `node_id.output`, `fields` the further names they can read
@@ -107,7 +107,7 @@ class Record(Kept, frozen=True, eq=False):
         return self.status in FINAL
 
 
-class Summary(Kept, frozen=True, eq=False):
+class Summary(FrozenStruct, frozen=True, eq=False):
     """A session in short. `covers` is the number of the last turn that it takes in.
 
     `updated` is the Unix time, in seconds, at which the run `run_id` that wrote it ended.
@@ -127,7 +127,7 @@ class Summary(Kept, frozen=True, eq=False):
         return self.text
 
 
-class Turn(Kept, frozen=True, eq=False):
+class Turn(FrozenStruct, frozen=True, eq=False):
     """One message in, one answer out: what history, summary and search are built from.
 
     `number` counts the completed turns of the session from 1 and is 0 until the turn is done.
@@ -152,7 +152,7 @@ class Turn(Kept, frozen=True, eq=False):
     forked_from: str | None = None
 
 
-class Head(Kept, frozen=True, eq=False):
+class Head(FrozenStruct, frozen=True, eq=False):
     """Where a session stands between two turns.
 
     `version` rises with every finished run. `state` is what all nodes share, `node_states` what
@@ -288,7 +288,7 @@ READERS = frozenset(("read_chat_history", "read_tool_call_history", "search_sess
 """The tools whose results are what was said before, and nothing else."""
 
 
-class Called(Struct, frozen=True):
+class PastToolCall(Struct, frozen=True):
     """A tool call of an earlier run: what the model wanted, and what it was given back.
 
     Calls of one reply of a model have the same `round`.
@@ -300,14 +300,14 @@ class Called(Struct, frozen=True):
     round: int = 0
 
 
-def called(records: Iterable[Record]) -> list[Called]:
+def past_tool_calls(records: Iterable[Record]) -> list[PastToolCall]:
     """The tool calls in the records of a run that were answered, in the order of the records."""
     exchanges = [exchange for record in records for exchange in record.exchanges]
-    calls: list[Called] = []
+    calls: list[PastToolCall] = []
     for number, exchange in enumerate(exchanges):
         results = {result.tool_call_id: result.content for result in exchange.tool_results}
         calls += (
-            Called(call.name, call.arguments, results[call.id], round=number)
+            PastToolCall(call.name, call.arguments, results[call.id], round=number)
             for call in exchange.tool_calls
             if call.id in results
         )

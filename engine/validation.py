@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from .errors import DefinitionError, Path, Problem, closest, listed
+from .errors import DefinitionError, KeyPath, Problem, closest, listed
 from .messages import JSON
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class Place(Struct, frozen=True):
     was tried. `model` is the declaration that has, or lacks, the last key of the path.
     """
 
-    path: Path
+    path: KeyPath
     union: object = None
-    inside: Path = ()
+    inside: KeyPath = ()
     model: type[BaseModel] | None = None
 
 
@@ -120,7 +120,7 @@ def _under(annotation: object, key: str | int) -> object:
     return arguments[1] if issubclass(origin, Mapping) else arguments[0]
 
 
-def _written(parts: Iterable[str | int]) -> Path:
+def _written(parts: Iterable[str | int]) -> KeyPath:
     return tuple(part for part in parts if part != _KEY_MARK)
 
 
@@ -187,7 +187,7 @@ def problems_of(error: ValidationError, declared: type[BaseModel]) -> list[Probl
     pydantic reports every member of a union that a value does not fit; here they are one problem
     that says what would fit.
     """
-    by_place: dict[Path, list[tuple[Place, ErrorDetails]]] = {}
+    by_place: dict[KeyPath, list[tuple[Place, ErrorDetails]]] = {}
     for detail in error.errors(include_url=False):
         place = place_of(detail["loc"], declared)
         by_place.setdefault(place.path, []).append((place, detail))
@@ -205,7 +205,7 @@ def is_secret(key: str) -> bool:
     return re.search(_CONFIDENTIAL, key) is not None
 
 
-def _told(path: Path, found: list[tuple[Place, ErrorDetails]]) -> Iterable[Problem]:
+def _told(path: KeyPath, found: list[tuple[Place, ErrorDetails]]) -> Iterable[Problem]:
     """The problems at one place; more than one if several parts of its value do not hold."""
     causes = [detail.get("ctx", {}).get("error") for _, detail in found]
     nested = [cause for cause in causes if isinstance(cause, DefinitionError)]
@@ -239,14 +239,14 @@ def _problem(detail: ErrorDetails, place: Place) -> Problem:
             return _unfit(text, detail["input"], path)
 
 
-def _unfit(text: str, value: object, path: Path) -> Problem:
+def _unfit(text: str, value: object, path: KeyPath) -> Problem:
     """The problem of a value; one of the words that would fit may have been meant."""
     near = closest(value, re.findall(_QUOTED, text)) if isinstance(value, str) else None
     named = f"{_dotted(path)}: {text}{_given(value)}" if path else text
     return Problem("G002", named, path=path, suggestion=near)
 
 
-def _unknown_key(path: Path, known: Iterable[str]) -> Problem:
+def _unknown_key(path: KeyPath, known: Iterable[str]) -> Problem:
     """The problem of a key that nothing reads, with the one that was meant or all there are."""
     key, names = str(path[-1]), list(known)
     near = closest(key, names)
@@ -260,7 +260,7 @@ def _unknown_key(path: Path, known: Iterable[str]) -> Problem:
     return Problem("G001", text, path=path, suggestion=near, on_key=True)
 
 
-def _dotted(path: Path) -> str:
+def _dotted(path: KeyPath) -> str:
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return "".join(parts).removeprefix(".")
 

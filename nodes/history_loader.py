@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from pydantic import Field
 
 from teamgraph import JSON, Message, Summary, ToolCall, Turn
-from teamgraph.kinds import Called, Context, Exchanged, History, Node, Past, Path, Result
+from teamgraph.kinds import Context, Exchanged, History, KeyPath, Node, Past, PastToolCall, Result
 
 
 async def own_runs(
@@ -96,7 +96,7 @@ class HistoryLoader(Node):
         examples=["english"],
     )
 
-    def mentions(self) -> Mapping[Path, str]:
+    def mentions(self) -> Mapping[KeyPath, str]:
         """The node whose turns it loads."""
         return {} if self.of is None else {("of",): self.of}
 
@@ -173,9 +173,9 @@ class HistoryLoader(Node):
 
     async def _called(
         self, context: Context, turns: Sequence[Turn]
-    ) -> Mapping[str, Sequence[Called]]:
+    ) -> Mapping[str, Sequence[PastToolCall]]:
         """The newest `tool_calls` calls of the turns, by run."""
-        called: dict[str, Sequence[Called]] = {}
+        called: dict[str, Sequence[PastToolCall]] = {}
         left = self.tool_calls
         for turn in reversed(turns):
             if left:
@@ -189,7 +189,7 @@ def _number(value: JSON) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _said(turn: Turn, called: Sequence[Called]) -> list[Message]:
+def _said(turn: Turn, called: Sequence[PastToolCall]) -> list[Message]:
     """A turn as messages: what the user said, the tool calls with their results, the answer."""
     said = [Message(role="user", content=turn.input, origin=turn.run_id)]
     numbered = enumerate(called)
@@ -199,7 +199,7 @@ def _said(turn: Turn, called: Sequence[Called]) -> list[Message]:
     return [*said, Message(role="assistant", content=turn.answer or "", origin=turn.run_id)]
 
 
-def _called_again(calls: Sequence[tuple[str, Called]], *, origin: str) -> list[Message]:
+def _called_again(calls: Sequence[tuple[str, PastToolCall]], *, origin: str) -> list[Message]:
     """One reply that called tools, and their results, under ids that no other run has."""
     wanted = tuple(
         ToolCall(id=call_id, name=call.tool, arguments=call.arguments) for call_id, call in calls

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from teamgraph import JSON
 from teamgraph.errors import AnswerError, DefinitionError, Problem
-from teamgraph.kinds import Choice, Context, Declared, Ids, Node, Path, Result, Texts, closest
+from teamgraph.kinds import Choice, Context, Declared, Ids, KeyPath, Node, Result, Texts, closest
 
 
 class Route(Declared):
@@ -120,9 +120,9 @@ class Router(Node):
         """One label, or one and more; none where that is allowed."""
         return (0 if self.allow_none else 1, 1 if self.select == "one" else len(self.routes))
 
-    def expressions(self) -> Mapping[Path, str]:
+    def expressions(self) -> Mapping[KeyPath, str]:
         """Its own `when` and those of its routes."""
-        of_routes: dict[Path, str] = {
+        of_routes: dict[KeyPath, str] = {
             ("routes", label, "when"): route.when
             for label, route in self.outlets.items()
             if route.when is not None

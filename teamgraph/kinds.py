@@ -7,30 +7,30 @@ The kinds that come with teamgraph use only this module, `teamgraph`, `teamgraph
 from __future__ import annotations
 
 from .engine.blocking import door, stream_door
-from .engine.errors import Path, closest
+from .engine.errors import KeyPath, closest
 from .engine.graph.context import Choice, Context, Exchanged, History, Result, Upstream
 from .engine.graph.fields import Ids, Texts
 from .engine.graph.node import Node
 from .engine.graph.rules import misnamed
 from .engine.imports import reference
 from .engine.models.samples import stand_in
-from .engine.records import Called
+from .engine.records import PastToolCall
 from .engine.session.history import OtherSession, Past, Quoted
 from .engine.tools.toolbox import Toolbox, Tools
 from .engine.validation import Declared
 
 __all__ = [
-    "Called",
     "Choice",
     "Context",
     "Declared",
     "Exchanged",
     "History",
     "Ids",
+    "KeyPath",
     "Node",
     "OtherSession",
     "Past",
-    "Path",
+    "PastToolCall",
     "Quoted",
     "Result",
     "Texts",

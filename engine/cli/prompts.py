@@ -82,7 +82,7 @@ SHORT = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RecordedPrompt:
     """The sources of one prompt: the text of each template by its name, the prompt's own first.
 
     `sources` is None where the store does not have them. `node` is the path of a node that was
@@ -106,7 +106,7 @@ class Today:
 
     graph: Graph | None = None
 
-    def differences(self, kept: Kept) -> dict[str, str | None]:
+    def differences(self, kept: RecordedPrompt) -> dict[str, str | None]:
         """For each template of a prompt a unified diff from then to now, empty if they agree.
 
         None stands for a template that is not among these.
@@ -129,14 +129,14 @@ class Today:
         """Whose templates these are."""
         return f"those of graph {self.graph.name!r}" if self.graph else "the built-in ones"
 
-    def _sources(self, kept: Kept) -> Mapping[str, str]:
+    def _sources(self, kept: RecordedPrompt) -> Mapping[str, str]:
         prompts = _prompts(self.graph, kept.node) if self.graph else Prompts()
         alone = {name: prompts.sources(name).get(name) for name in kept.sources or ()}
         there = {name: text for name, text in alone.items() if text is not None}
         return there | prompts.sources(kept.prompt)
 
 
-async def kept_under(prefix: str, storing: Storing) -> Kept:
+async def kept_under(prefix: str, storing: Storing) -> RecordedPrompt:
     """The prompt whose hash begins so; raises `NotFound` or, if there are several, `InputError`."""
     wanted = prefix.strip().lower()
     async with storing.open() as store:
@@ -153,23 +153,23 @@ async def kept_under(prefix: str, storing: Storing) -> Kept:
             f"no prompt with the hash {prefix!r} is kept in {storing.folder}; `teamgraph runs show "
             "RUN --prompt` tells the hash of each prompt of a run"
         )
-    return Kept(found, sources, next(iter(sources)))
+    return RecordedPrompt(found, sources, next(iter(sources)))
 
 
-async def kept_of(records: Iterable[Record], store: Store) -> list[Kept]:
+async def kept_of(records: Iterable[Record], store: Store) -> list[RecordedPrompt]:
     """What a store keeps of each prompt that these nodes were asked with, each once."""
-    found: dict[str, Kept] = {}
+    found: dict[str, RecordedPrompt] = {}
     for record in records:
         for asked in record.exchanges:
             if asked.prompt_hash not in found:
                 sources = await store.prompt(asked.prompt_hash)
-                found[asked.prompt_hash] = Kept(
+                found[asked.prompt_hash] = RecordedPrompt(
                     asked.prompt_hash, sources, asked.prompt, record.node
                 )
     return list(found.values())
 
 
-def sources_told(prompts: Sequence[Kept]) -> str:
+def sources_told(prompts: Sequence[RecordedPrompt]) -> str:
     """The templates of each prompt as people read them; one that was shown is only named again."""
     shown: set[tuple[str, str]] = set()
     parts: list[str] = []
@@ -185,7 +185,7 @@ def sources_told(prompts: Sequence[Kept]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def differences_told(prompts: Sequence[Kept], today: Today) -> str:
+def differences_told(prompts: Sequence[RecordedPrompt], today: Today) -> str:
     """For each prompt what has changed in its templates since, as people read it."""
     parts: list[str] = []
     for kept in prompts:
@@ -195,19 +195,19 @@ def differences_told(prompts: Sequence[Kept], today: Today) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def kept_as_json(prompts: Iterable[Kept], today: Today | None) -> dict[str, JSON]:
+def kept_as_json(prompts: Iterable[RecordedPrompt], today: Today | None) -> dict[str, JSON]:
     """The sources of prompts by their hash; with `today` also what differs now."""
     return {kept.hash: dict(_facts(kept, today)) for kept in prompts}
 
 
-def _facts(kept: Kept, today: Today | None) -> Iterator[tuple[str, JSON]]:
+def _facts(kept: RecordedPrompt, today: Today | None) -> Iterator[tuple[str, JSON]]:
     yield "prompt", kept.prompt
     yield "sources", None if kept.sources is None else dict(kept.sources)
     if today is not None:
         yield "diff", None if kept.sources is None else dict(today.differences(kept))
 
 
-def _missing(kept: Kept) -> str:
+def _missing(kept: RecordedPrompt) -> str:
     return f"{kept.title}: its sources are not kept here, since the run was imported"
 
 

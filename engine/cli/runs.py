@@ -19,7 +19,7 @@ from .command import command
 from .consent import Yes, make_sure
 from .options import AsJson, Owner, Owners, Page, Reading, Storing, session_named
 from .progress import run_told
-from .prompts import Kept, Today, differences_told, kept_as_json, kept_of, sources_told
+from .prompts import RecordedPrompt, Today, differences_told, kept_as_json, kept_of, sources_told
 from .screen import Tone, note, print_json, print_pages, print_rows, when
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -190,7 +190,7 @@ async def _found(run_id: str, owner: Owner, storing: Storing) -> Run:
     return run
 
 
-async def _kept(run: Run, node_ids: Sequence[str], storing: Storing) -> list[Kept]:
+async def _kept(run: Run, node_ids: Sequence[str], storing: Storing) -> list[RecordedPrompt]:
     async with storing.open() as store:
         return await kept_of((run.records[node_id] for node_id in node_ids), store)
 

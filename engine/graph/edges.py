@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ..errors import DefinitionError, Path, Problem, closest, listed
+from ..errors import DefinitionError, KeyPath, Problem, closest, listed
 from ..prompts.library import Prompts
 from ..prompts.static.walk import Read
 from .kinds import Broken
@@ -64,7 +64,7 @@ def wire(
 def _declared(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:
     for kind, sources in (("needs", node.needs), ("reads", node.reads)):
         for index, source in enumerate(sources):
-            path: Path = ("nodes", node_id, kind, index)
+            path: KeyPath = ("nodes", node_id, kind, index)
             if source in nodes:
                 wiring.edges.append(
                     Edge(source, node_id, "needs" if kind == "needs" else "reads", path=path)
@@ -78,7 +78,7 @@ def _mentioned(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiri
     for field_path, name in node.mentions().items():
         if name not in nodes:
             text = f"node {node_id!r} names {name!r}, and there is no such node"
-            path: Path = ("nodes", node_id, *field_path)
+            path: KeyPath = ("nodes", node_id, *field_path)
             wiring.problems.append(_unknown_node(text, name, path, nodes))
     loader = node.history
     if loader not in (None, "none") and not (loader in nodes and nodes[loader].loads_history):
@@ -89,10 +89,10 @@ def _mentioned(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiri
 
 def _routed(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:
     labels: dict[str, list[str]] = {}
-    paths: dict[str, Path] = {}
+    paths: dict[str, KeyPath] = {}
     for label, targets in node.branches().items():
         for index, target in enumerate(targets):
-            path: Path = ("nodes", node_id, "routes", label, "to", index)
+            path: KeyPath = ("nodes", node_id, "routes", label, "to", index)
             if target not in nodes:
                 text = f"node {node_id!r}: the route {label!r} leads to {target!r}"
                 text += ", and there is no such node"
@@ -107,7 +107,7 @@ def _routed(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring)
 
 
 def _called(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:
-    path: Path = ("nodes", node_id, "call")
+    path: KeyPath = ("nodes", node_id, "call")
     for source, optional in node.inputs().items():
         if source in nodes:
             wiring.edges.append(Edge(source, node_id, "reads", path=path))
@@ -122,7 +122,7 @@ def _called(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring)
             wiring.problems.append(Problem("G012", text, path=path, suggestion=near))
 
 
-def _unknown_node(text: str, name: str, path: Path, nodes: Iterable[str]) -> Problem:
+def _unknown_node(text: str, name: str, path: KeyPath, nodes: Iterable[str]) -> Problem:
     near = closest(name, nodes)
     if near is None:
         text += f"; nodes: {listed(nodes)}"
@@ -144,7 +144,7 @@ def _expression_reads(
     node_id: str, node: Node, prompts: Prompts, wiring: Wiring
 ) -> Iterator[tuple[Read, Problem]]:
     for field_path, source in node.expressions().items():
-        path: Path = ("nodes", node_id, *field_path)
+        path: KeyPath = ("nodes", node_id, *field_path)
         try:
             expression = prompts.expression(source)
         except DefinitionError as error:

@@ -19,7 +19,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property, partial
 from importlib import import_module
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from msgspec import Struct, field
@@ -246,7 +246,7 @@ class Graph(Rehearsable):
         `kinds` are kinds beside the installed ones, by name; `allow` names the packages whose
         functions and classes the file may use. Raises `DefinitionError`.
         """
-        return cls.read(path, Reader(kinds, allow, (FilePath(path).resolve(),)), prompt_dirs)
+        return cls.read(path, Reader(kinds, allow, (Path(path).resolve(),)), prompt_dirs)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], reader: Reader, prompt_dirs: object) -> Self:
@@ -257,7 +257,7 @@ class Graph(Rehearsable):
             text = "unknown key 'prompt_dirs'; folders are given by the caller, not by the file"
             reader.problems.append(Problem("G001", text, path=("prompt_dirs",), on_key=True))
         data["prompt_dirs"] = prompt_dirs
-        return cls.made(_Making(data, reader, document, FilePath(path).parent))
+        return cls.made(_Making(data, reader, document, Path(path).parent))
 
     @classmethod
     def made(cls, making: _Making) -> Self:
@@ -350,7 +350,7 @@ class _Making(Struct):
     data: dict[str, Any]
     reader: Reader
     document: Document | None = None
-    folder: FilePath | None = None
+    folder: Path | None = None
     inline: dict[str, str] = field(default_factory=dict[str, str])
 
     def graph(self, graph: Graph) -> _Made:
@@ -400,7 +400,7 @@ class _Making(Struct):
     def _inner(self, source: str | Mapping[str, Any]) -> Graph:
         folders = self.data.get("prompt_dirs", ())
         if isinstance(source, str):
-            file = (self.folder or FilePath()) / source
+            file = (self.folder or Path()) / source
             return Graph.read(file, self.reader.within(source, file), folders)
         data = {str(key): value for key, value in source.items()}
         data["prompt_dirs"] = folders
@@ -414,10 +414,10 @@ class _Making(Struct):
         output: object = self.data.get("output")
         return [text for text in _items(output) or [output] if isinstance(text, str)]
 
-    def _folders(self) -> list[FilePath]:
+    def _folders(self) -> list[Path]:
         beside = [self.folder / "prompts"] if self.folder else []
         given = _items(self.data.get("prompt_dirs"))
-        return beside + [FilePath(each) for each in given if isinstance(each, str | FilePath)]
+        return beside + [Path(each) for each in given if isinstance(each, str | Path)]
 
     def _templates(self, nodes: Mapping[str, Node], files: Collection[str]) -> dict[str, str]:
         """The template of each node: named, written inline, or the one called like its kind."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, cast
 
 from msgspec.structs import replace
 
-from ..errors import DefinitionError, Path, Problem, TeamgraphError, closest
+from ..errors import DefinitionError, KeyPath, Problem, TeamgraphError, closest
 from ..imports import resolve
 from .node import Node
 
@@ -84,14 +84,14 @@ class Reader:
         self,
         kinds: Mapping[str, type[Node]] | None = None,
         allow: Collection[str] = (),
-        trail: tuple[FilePath, ...] = (),
+        trail: tuple[Path, ...] = (),
     ) -> None:
         self._given = {name: checked_kind(name, kind) for name, kind in (kinds or {}).items()}
         self._allow = allow
         self._trail = trail
         self.problems: list[Problem] = []
 
-    def within(self, source: str, file: FilePath) -> Reader:
+    def within(self, source: str, file: Path) -> Reader:
         """A reader of the graph in another file, which this one calls `source`.
 
         Raises `DefinitionError` if the file is not there, or is being read already.
@@ -133,7 +133,7 @@ class Reader:
             self.problems.extend(under(path, problem) for problem in error.problems)
             return _broken(fields)
 
-    def _kind(self, name: object, path: Path) -> type[Node] | None:
+    def _kind(self, name: object, path: KeyPath) -> type[Node] | None:
         known = (*self._given, *offered())
         if isinstance(name, str) and name in known:
             return self._given.get(name) or installed_kind(name)
@@ -154,7 +154,7 @@ def _broken(fields: Mapping[str, object]) -> Broken:
     return Broken(needs=edges["needs"], reads=edges["reads"])
 
 
-def under(path: Path, problem: Problem) -> Problem:
+def under(path: KeyPath, problem: Problem) -> Problem:
     """A problem that a node has with itself, as one of the graph: `path` leads to the node."""
     message = f"node {path[-1]!r}: {problem.message}"
     return replace(problem, message=message, path=(*path, *problem.path))

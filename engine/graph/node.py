@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Self, cast
 
 from pydantic import Field
 
-from ..errors import InputError, Path
+from ..errors import InputError, KeyPath
 from ..imports import reference
 from ..messages import JSON
 from ..records import Summary
@@ -165,7 +165,7 @@ class Node(Declared):
         del read
         return self
 
-    def mentions(self) -> Mapping[Path, str]:
+    def mentions(self) -> Mapping[KeyPath, str]:
         """Ids of nodes that it names without coming after them, by the path of the field."""
         return {}
 
@@ -194,7 +194,7 @@ class Node(Declared):
         """For a kind that routes: the fewest and the most labels that it chooses at once."""
         return (1, 1)
 
-    def expressions(self) -> Mapping[Path, str]:
+    def expressions(self) -> Mapping[KeyPath, str]:
         """The Jinja expressions in the node's fields, by the path of the field."""
         return {("when",): self.when} if self.when is not None else {}
 

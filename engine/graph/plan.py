@@ -21,7 +21,7 @@ from typing import Literal, TypeAlias, cast
 import networkx as nx
 from msgspec import Struct
 
-from ..errors import Path
+from ..errors import KeyPath
 from ..records import Record
 from .fields import Join
 
@@ -39,7 +39,7 @@ class Edge(Struct, frozen=True):
     target: str
     kind: EdgeKind
     labels: tuple[str, ...] = ()
-    path: Path = ()
+    path: KeyPath = ()
     file: str | None = None
     line: int | None = None
     column: int | None = None

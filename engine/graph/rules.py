@@ -11,7 +11,7 @@ from math import comb
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import Path, Problem, closest, listed
+from ..errors import KeyPath, Problem, closest, listed
 from ..prompts.library import Prompts
 from .edges import RESERVED, wire
 from .fields import Join
@@ -90,7 +90,7 @@ def _plan(nodes: Mapping[str, Node], edges: Sequence[Edge]) -> tuple[Plan, list[
 
 def _ids(nodes: Mapping[str, Node]) -> Iterator[Problem]:
     for node_id, node in nodes.items():
-        path: Path = ("nodes", node_id)
+        path: KeyPath = ("nodes", node_id)
         if node_id == "history":
             if node.loads_history or isinstance(node, Broken):
                 continue

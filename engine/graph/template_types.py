@@ -14,7 +14,7 @@ from typing import cast
 
 from msgspec.structs import replace
 
-from ..errors import DefinitionError, Path, Problem
+from ..errors import DefinitionError, KeyPath, Problem
 from ..messages import Message
 from ..prompts.library import Prompts
 from ..prompts.static.types import (
@@ -168,7 +168,7 @@ def contracts(
 
 def _of_conditions(node_id: str, node: Node, names: Names, prompts: Prompts) -> Iterator[Problem]:
     for field, source in node.expressions().items():
-        path: Path = ("nodes", node_id, *field)
+        path: KeyPath = ("nodes", node_id, *field)
         try:
             problems = prompts.condition_contract(source, names.of_condition(node_id))
         except DefinitionError:  # it was told when its reads were gathered

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 from msgspec import Struct, field
 
-from ..errors import DefinitionError, Path, Problem, closest
+from ..errors import DefinitionError, KeyPath, Problem, closest
 from ..messages import JSON
 from .rule import named, shown, told
 
@@ -41,7 +41,7 @@ class Simple(Struct, frozen=True):
         """The Python type of what fits."""
         return _SIMPLE[self.name].type
 
-    def fit(self, value: JSON, place: Path, faults: list[str]) -> JSON:
+    def fit(self, value: JSON, place: KeyPath, faults: list[str]) -> JSON:
         """The value as it is kept; what does not fit is told in `faults`."""
         simple = _SIMPLE[self.name]
         if self.name == "int" and isinstance(value, float) and value.is_integer():
@@ -68,7 +68,7 @@ class Words(Struct, frozen=True):
         """The Python type of what fits."""
         return operator.getitem(_literal, self.words)
 
-    def fit(self, value: JSON, place: Path, faults: list[str]) -> JSON:
+    def fit(self, value: JSON, place: KeyPath, faults: list[str]) -> JSON:
         """The value as it is kept; what does not fit is told in `faults`."""
         if value not in self.words:
             text = f"{named(place)} must be {' or '.join(self.words)}, not {shown(value)}"
@@ -92,7 +92,7 @@ class ListOf(Struct, frozen=True):
         """The Python type of what fits."""
         return GenericAlias(list, (self.item.type,))
 
-    def fit(self, value: JSON, place: Path, faults: list[str]) -> JSON:
+    def fit(self, value: JSON, place: KeyPath, faults: list[str]) -> JSON:
         """The value as it is kept; what does not fit is told in `faults`."""
         if not isinstance(value, list):
             faults.append(f"{named(place)} must be a list, not {shown(value)}")
@@ -115,7 +115,7 @@ class Optional(Struct, frozen=True):
         """The Python type of what fits."""
         return cast("type", self.value.type) | None
 
-    def fit(self, value: JSON, place: Path, faults: list[str]) -> JSON:
+    def fit(self, value: JSON, place: KeyPath, faults: list[str]) -> JSON:
         """The value as it is kept; what does not fit is told in `faults`."""
         return None if value is None else self.value.fit(value, place, faults)
 
@@ -141,7 +141,7 @@ class Fields(Struct, frozen=True):
         """The Python type of what fits."""
         return _typed_dict(self.name, {key: part.type for key, part in self.fields.items()})
 
-    def fit(self, value: JSON, place: Path, faults: list[str]) -> JSON:
+    def fit(self, value: JSON, place: KeyPath, faults: list[str]) -> JSON:
         """The value as it is kept; what does not fit is told in `faults`."""
         if not isinstance(value, dict):
             keys = ", ".join(self.fields)
@@ -209,7 +209,7 @@ _SIMPLE: Mapping[str, _Sort] = {
 SIMPLE = tuple(_SIMPLE)
 
 
-def _as_float(value: int, place: Path, faults: list[str]) -> JSON:
+def _as_float(value: int, place: KeyPath, faults: list[str]) -> JSON:
     try:
         return float(value)
     except OverflowError:
@@ -241,7 +241,7 @@ class _Reading(Struct):
 
     problems: list[Problem] = field(default_factory=list[Problem])
 
-    def any(self, declared: object, path: Path, name: str) -> Inline | None:
+    def any(self, declared: object, path: KeyPath, name: str) -> Inline | None:
         if isinstance(declared, Mapping):
             return self._mapping(cast("Mapping[object, object]", declared), path, name)
         if not isinstance(declared, str):
@@ -254,7 +254,9 @@ class _Reading(Struct):
             return None
         return self._text(declared, path)
 
-    def _mapping(self, declared: Mapping[object, object], path: Path, name: str) -> Fields | None:
+    def _mapping(
+        self, declared: Mapping[object, object], path: KeyPath, name: str
+    ) -> Fields | None:
         if len(path) >= _DEEPEST:
             self._note(path, "this is nested too deeply; write less into one value")
             return None
@@ -269,7 +271,7 @@ class _Reading(Struct):
                 fields[str(key)] = inner
         return None if self.problems else Fields(name, fields)
 
-    def _check_key(self, key: object, path: Path) -> None:
+    def _check_key(self, key: object, path: KeyPath) -> None:
         if isinstance(key, str) and key.isidentifier():
             return
         near = re.sub(r"\W+", "_", str(key)).strip("_")
@@ -280,7 +282,7 @@ class _Reading(Struct):
             on_key=True,
         )
 
-    def _text(self, declared: str, path: Path) -> Simple | Words | ListOf | Optional | None:
+    def _text(self, declared: str, path: KeyPath) -> Simple | Words | ListOf | Optional | None:
         text = declared.strip()
         if text.endswith("?"):
             return self._optional(text, path)
@@ -294,14 +296,14 @@ class _Reading(Struct):
         self._note_unknown(text, path)
         return None
 
-    def _optional(self, text: str, path: Path) -> Optional | None:
+    def _optional(self, text: str, path: KeyPath) -> Optional | None:
         inner = self._text(text[:-1], path)
         if isinstance(inner, Optional):
             self._note(path, f"{text!r} is optional twice; one ? is enough")
             return None
         return Optional(inner) if inner else None
 
-    def _words(self, text: str, path: Path) -> Words | None:
+    def _words(self, text: str, path: KeyPath) -> Words | None:
         words = tuple(word.strip() for word in text.split("|"))
         wrong = next((word for word in words if not _WORD.fullmatch(word)), None)
         if wrong is not None:
@@ -315,7 +317,7 @@ class _Reading(Struct):
         self._note(path, said)
         return None
 
-    def _note_unknown(self, text: str, path: Path) -> None:
+    def _note_unknown(self, text: str, path: KeyPath) -> None:
         if text == "list":
             self._note(path, "a list of what? write list[str]", suggestion="list[str]")
             return
@@ -326,7 +328,7 @@ class _Reading(Struct):
         self._note(path, said if near else f"{said}; write {_FORMS}", suggestion=near)
 
     def _note(
-        self, path: Path, message: str, *, suggestion: str | None = None, on_key: bool = False
+        self, path: KeyPath, message: str, *, suggestion: str | None = None, on_key: bool = False
     ) -> None:
         problem = Problem(_CODE, message, path=path, suggestion=suggestion, on_key=on_key)
         self.problems.append(problem)

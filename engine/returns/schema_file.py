@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import DefinitionError, Path, Problem, closest
+from ..errors import DefinitionError, KeyPath, Problem, closest
 from ..messages import JSON
 from .rule import named, told
 
@@ -44,13 +44,13 @@ class SchemaRule(Struct, frozen=True):
         return value
 
 
-def read_schema(declared: str, folder: FilePath | None) -> SchemaRule:
+def read_schema(declared: str, folder: Path | None) -> SchemaRule:
     """The shape in a file; without `folder` it lies in the working directory.
 
     Raises `DefinitionError` if there is no such file, if what is in it is no JSON Schema, or if
     that refers to anything outside of it: a schema is never fetched.
     """
-    schema = _loaded(declared, folder or FilePath())
+    schema = _loaded(declared, folder or Path())
     try:
         return SchemaRule(schema, None, _validator(schema))
     except DefinitionError as error:
@@ -62,7 +62,7 @@ def read_schema(declared: str, folder: FilePath | None) -> SchemaRule:
         ) from error
 
 
-def _loaded(declared: str, folder: FilePath) -> dict[str, JSON]:
+def _loaded(declared: str, folder: Path) -> dict[str, JSON]:
     file = folder / declared
     try:
         schema: JSON = json.loads(file.read_text(encoding="utf-8-sig"))
@@ -123,7 +123,7 @@ def _check_references(schema: dict[str, JSON]) -> None:
         raise DefinitionError(problems)
 
 
-def _references(part: JSON, place: Path) -> Iterator[tuple[Path, str]]:
+def _references(part: JSON, place: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     """Every reference, and every id inside: those would move what a reference means."""
     if isinstance(part, list):
         for at, item in enumerate(part):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..events import Answer, Teller, Token
+from ..events import Answer, EventEmitter, Token
 from ..messages import JSON, text_of
 from ..records import Record
 
 
-class Voice:
+class AnswerStream:
     """Tells text as it arrives, and the answer once it is certain.
 
     A node that could answer, while an earlier one still may, is not told but held back; so the
@@ -18,7 +18,7 @@ class Voice:
 
     __slots__ = ("_candidates", "_held", "_settled", "_tell", "_told", "text", "value")
 
-    def __init__(self, candidates: Sequence[str], tell: Teller) -> None:
+    def __init__(self, candidates: Sequence[str], tell: EventEmitter) -> None:
         self._candidates = candidates
         self._tell = tell
         self._settled: dict[str, Record] = {}

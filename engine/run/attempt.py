@@ -28,7 +28,7 @@ from ..errors import (
     PromptError,
     RunError,
 )
-from ..events import NodeFailed, NodeFinished, NodeRetried, NodeSkipped, NodeStarted, Teller
+from ..events import EventEmitter, NodeFailed, NodeFinished, NodeRetried, NodeSkipped, NodeStarted
 from ..graph.context import Context, Result
 from ..graph.fields import Instead, ModelSpec, Retry, Timeout
 from ..graph.graph import Graph
@@ -39,9 +39,9 @@ from ..tools.caller import Caller
 from ..tools.context import SessionState, ToolContext
 from ..tools.toolbox import Toolbox
 from ..values import jsonable
-from .answer import Voice
-from .model_call import Ask, Spent
-from .prepared import Cast
+from .answer import AnswerStream
+from .model_call import ModelCall, Spent
+from .prepared import PreparedGraph
 from .sight import Sight, Visit
 
 
@@ -133,10 +133,10 @@ class Visitor(Struct):
     `untold` those of conditions. `under` leads to the graph, where that is inside a node.
     """
 
-    cast: Cast
+    cast: PreparedGraph
     sight: Sight
-    tell: Teller
-    voice: Voice
+    tell: EventEmitter
+    voice: AnswerStream
     spent: Spent
     earlier: dict[str, Record]
     store: Callable[[Sequence[Record]], Awaitable[None]]
@@ -344,10 +344,10 @@ class Visitor(Struct):
             ended=time() if visit.started else 0.0,
         )
 
-    def _ask(self, visit: Visit, spec: ModelSpec) -> Ask:
+    def _ask(self, visit: Visit, spec: ModelSpec) -> ModelCall:
         graph = self.cast.graph
         timeout = graph.nodes[visit.node_id].timeout or graph.timeout
-        return Ask(
+        return ModelCall(
             graph=graph,
             node_id=visit.node_id,
             attempt=visit.attempt,

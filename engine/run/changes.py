@@ -19,10 +19,10 @@ from msgspec.structs import replace
 
 from ..records import Record, Run
 from ..session.store import Store
-from .prepared import Cast, own
+from .prepared import PreparedGraph, own
 
 
-def changed(cast: Cast, records: Mapping[str, Record]) -> list[str]:
+def changed(cast: PreparedGraph, records: Mapping[str, Record]) -> list[str]:
     """The paths of what is done in `records` and is declared in another way now, or nowhere.
 
     A node that is not done may be mended, unless part of the graph inside it is done.
@@ -40,7 +40,7 @@ def changed(cast: Cast, records: Mapping[str, Record]) -> list[str]:
     return found
 
 
-def outdated(cast: Cast, records: Mapping[str, Record], paths: Iterable[str]) -> set[str]:
+def outdated(cast: PreparedGraph, records: Mapping[str, Record], paths: Iterable[str]) -> set[str]:
     """The paths of the final records that cannot stay if these nodes are done anew."""
     anew = _anew(cast, records, paths)
     return {path for path in anew if path in records and records[path].is_final}
@@ -51,7 +51,7 @@ def reopened(records: Mapping[str, Record], paths: Iterable[str], because: str) 
     return [replace(records[path], status="failed", error=because) for path in sorted(paths)]
 
 
-def _anew(cast: Cast, paths_there: Iterable[str], wanted: Iterable[str]) -> set[str]:
+def _anew(cast: PreparedGraph, paths_there: Iterable[str], wanted: Iterable[str]) -> set[str]:
     """Everything of `paths_there` that is done anew with `wanted`, whatever its record says."""
     there, whole, inside = list(paths_there), set[str](), dict[str, list[str]]()
     for path in wanted:
@@ -82,7 +82,7 @@ _MOST_LINES = 40
 """Lines of one text's difference that are told."""
 
 
-async def differences(of: Cast, store: Store, run: Run, paths: Iterable[str]) -> list[str]:
+async def differences(of: PreparedGraph, store: Store, run: Run, paths: Iterable[str]) -> list[str]:
     """What is another now at each of the paths that `changed` found, one text each.
 
     A difference of a text has lines of its own, which begin with `-` and `+`.
@@ -102,7 +102,7 @@ async def differences(of: Cast, store: Store, run: Run, paths: Iterable[str]) ->
     return texts
 
 
-async def _told(of: Cast, store: Store, path: str, kept: str | None) -> list[str]:
+async def _told(of: PreparedGraph, store: Store, path: str, kept: str | None) -> list[str]:
     if kept is None:
         return ["it was changed, and what it was before is not known here"]
     old, new = _facts(kept), _facts(of.facts[path])
@@ -115,7 +115,9 @@ async def _told(of: Cast, store: Store, path: str, kept: str | None) -> list[str
     return told or [_field(name, old.get(name), new.get(name)) for name in names]
 
 
-async def _templates(of: Cast, store: Store, path: str, old: object, new: object) -> list[str]:
+async def _templates(
+    of: PreparedGraph, store: Store, path: str, old: object, new: object
+) -> list[str]:
     """What was changed in the texts that make the prompts; inline ones are told as fields."""
     hashes, now = cast("Mapping[str, str]", old), cast("Mapping[str, str]", new)
     before, after = dict[str, str](), dict[str, str]()

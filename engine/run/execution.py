@@ -14,18 +14,18 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ..errors import BudgetExceeded, Changed, NoAnswer, NodeError, RunError
-from ..events import Listener, RunCancelled, RunFailed, RunFinished, RunStarted, Teller
+from ..events import EventEmitter, Listener, RunCancelled, RunFailed, RunFinished, RunStarted
 from ..graph.context import Input, SessionView
 from ..messages import Quote
 from ..records import Change, Head, Record, Run, RunStatus, SessionKey, Turn
 from ..session.history import StoredPast
-from ..session.quotes import Given
+from ..session.quotes import QuoteLog
 from ..session.store import Lease, Policy, Store
-from .answer import Voice
+from .answer import AnswerStream
 from .attempt import Visitor, told
 from .changes import changed, differences, outdated, reopened
 from .model_call import Spent
-from .prepared import Cast
+from .prepared import PreparedGraph
 from .scheduler import drive
 from .sight import Sight
 from .subgraph import run_inside
@@ -42,7 +42,7 @@ class Turning(Struct, frozen=True):
     taken up also if its graph has changed: what was changed and all that follows is done anew.
     """
 
-    cast: Cast
+    cast: PreparedGraph
     store: Store
     key: SessionKey
     turn: Turn
@@ -53,7 +53,7 @@ class Turning(Struct, frozen=True):
 
     async def run(self, listener: Listener | None) -> Run:
         """Make the run; raises what ended it, after that was kept and told."""
-        tell = Teller(self.turn.run_id, self.key.session_id, listener)
+        tell = EventEmitter(self.turn.run_id, self.key.session_id, listener)
         lease = await self.store.begin(self.key, self.turn, policy=self.busy)
         try:
             if self.cast.declared not in self.cast.kept_texts:
@@ -95,7 +95,7 @@ class _Turn:
     )
 
     def __init__(
-        self, of: Turning, tell: Teller, lease: Lease, earlier: Mapping[str, Record]
+        self, of: Turning, tell: EventEmitter, lease: Lease, earlier: Mapping[str, Record]
     ) -> None:
         self._of = of
         self._tell = tell
@@ -108,7 +108,7 @@ class _Turn:
         self._past = StoredPast(of.store, of.key, until=head.turns)
         self._past.given.head(head)
         self._ledger = _Ledger(of, lease, self._past.given)
-        self._voice = Voice(graph.answering, tell)
+        self._voice = AnswerStream(graph.answering, tell)
         self._visitor = Visitor(
             cast=of.cast,
             sight=Sight(
@@ -234,7 +234,7 @@ class _Ledger(Struct):
 
     of: Turning
     lease: Lease
-    given: Given
+    given: QuoteLog
     records: dict[str, Record] = field(default_factory=dict[str, Record])
 
     async def keep(self, records: Sequence[Record]) -> None:

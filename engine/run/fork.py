@@ -23,7 +23,7 @@ from ..session.quotes import quoting, said
 from ..session.store import Store
 from .changes import changed, outdated
 from .execution import Turning
-from .prepared import Cast
+from .prepared import PreparedGraph
 from .resume import Sought
 
 
@@ -34,7 +34,7 @@ class Fork(Struct, frozen=True):
     so is what the graph declares in another way now. `session_id` is the new session's.
     """
 
-    cast: Cast
+    cast: PreparedGraph
     store: Store
     source: Sought
     node: str | None

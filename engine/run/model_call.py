@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import AnswerError, BudgetExceeded, InputError, closest
-from ..events import PromptRendered, Teller
+from ..events import EventEmitter, PromptRendered
 from ..graph.context import Choice
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
@@ -24,7 +24,7 @@ from ..prompts.rendered import RENDERED, Rendered
 from ..records import Exchange
 from ..returns.shape import Shape, shape
 from ..tools.caller import Caller, told_apart
-from .answer import Voice
+from .answer import AnswerStream
 
 SHOWN = 60
 """Characters of a wrong answer that an error shows."""
@@ -165,7 +165,7 @@ class Spent(Struct):
                 )
 
 
-class Ask(Struct):
+class ModelCall(Struct):
     """One attempt of one node at its model: implements `engine.node.Asker`.
 
     `names` gives what templates may read, made only when something is rendered; `exchanges`
@@ -181,8 +181,8 @@ class Ask(Struct):
     names: Callable[[], dict[str, object]]
     exchanges: list[Exchange]
     spent: Spent
-    tell: Teller
-    voice: Voice
+    tell: EventEmitter
+    voice: AnswerStream
     caller: Caller | None = None
 
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str:

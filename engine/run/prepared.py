@@ -84,7 +84,7 @@ def _spelled(value: object) -> object:
     return spelled
 
 
-class Cast(Struct, frozen=True):
+class PreparedGraph(Struct, frozen=True):
     """A graph ready to be visited: what templates see of it, each node's models, fingerprints.
 
     `models` lists the models of each node that asks one, the first choice first. `summarizes` says
@@ -106,7 +106,7 @@ class Cast(Struct, frozen=True):
     summarizes: bool = False
     kept_texts: set[str] = field(default_factory=set[str])
     play: Callable[[Node, Context], Awaitable[Result]] = lambda node, context: node.run(context)
-    inner: Mapping[str, Cast] = field(default_factory=dict[str, "Cast"])
+    inner: Mapping[str, PreparedGraph] = field(default_factory=dict[str, "PreparedGraph"])
 
     def paths(self) -> Iterator[str]:
         """Every node in order, each followed by those of the graph inside it, by their paths."""
@@ -115,13 +115,13 @@ class Cast(Struct, frozen=True):
             if node_id in self.inner:
                 yield from (f"{node_id}/{path}" for path in self.inner[node_id].paths())
 
-    def at(self, path: str) -> Cast:
+    def at(self, path: str) -> PreparedGraph:
         """The cast that the node of this path belongs to."""
         outer, slash, rest = path.partition("/")
         return self.inner[outer].at(rest) if slash else self
 
 
-def cast_of(graph: Graph, model: Model | str | None) -> Cast:
+def prepare(graph: Graph, model: Model | str | None) -> PreparedGraph:
     """Make a graph ready to be visited, with `model` in place of those it names.
 
     Raises `NoModelError` if a node asks a model and none is named anywhere.
@@ -139,12 +139,12 @@ def _cast(
     named: str | None,
     *,
     summarizes: bool,
-) -> Cast:
+) -> PreparedGraph:
     """A graph, or one inside it: that asks the model of the outer one where it names none.
 
     `named` is the id that stands in for all that are named.
     """
-    inner: dict[str, Cast] = {}
+    inner: dict[str, PreparedGraph] = {}
     for node_id, node in graph.nodes.items():
         within = node.within()
         if isinstance(within, Graph):
@@ -163,7 +163,7 @@ def _cast(
         if node_id in inner:
             fingerprints |= _under(node_id, inside)
             facts |= _under(node_id, inner[node_id].facts)
-    return Cast(
+    return PreparedGraph(
         graph=graph,
         plan=graph.plan,
         views=Views(graph),

@@ -11,7 +11,7 @@ from ..records import Run, SessionKey
 from ..session.store import Policy, Store
 from .changes import changed, differences
 from .execution import Turning
-from .prepared import Cast
+from .prepared import PreparedGraph
 
 
 class Sought(Struct, frozen=True):
@@ -41,7 +41,7 @@ class Sought(Struct, frozen=True):
 class Resuming(Struct, frozen=True):
     """Takes up a run where it stopped."""
 
-    cast: Cast
+    cast: PreparedGraph
     store: Store
     sought: Sought
     busy: Policy

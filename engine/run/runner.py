@@ -23,7 +23,7 @@ from ..stores.memory import MemoryStore
 from ..values import State, as_state, check_ids, check_message
 from .execution import Turning
 from .fork import Fork
-from .prepared import Cast, cast_of
+from .prepared import PreparedGraph, prepare
 from .printing import print_events
 from .resume import Resuming, Sought
 
@@ -59,7 +59,7 @@ class Runner:
         self._busy: Policy = busy
         self._store: Store = MemoryStore() if store is None else store
         self._model = model
-        self._cast: Cast | None = None
+        self._cast: PreparedGraph | None = None
 
     @property
     def graph(self) -> Graph:
@@ -269,10 +269,10 @@ class Runner:
         sought = _sought(run_id, user_id, session_id)
         return Fork(self._ready(), self._store, sought, node, message, into)
 
-    def _ready(self) -> Cast:
+    def _ready(self) -> PreparedGraph:
         # Two threads may both make it: they make the same.
         if self._cast is None:
-            self._cast = cast_of(self._graph, self._model)
+            self._cast = prepare(self._graph, self._model)
         return self._cast
 
 

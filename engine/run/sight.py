@@ -12,8 +12,8 @@ from ..graph.plan import is_live
 from ..messages import JSON
 from ..records import Exchange, Head, Record
 from ..session.history import Past
-from .answer import Voice
-from .prepared import Cast
+from .answer import AnswerStream
+from .prepared import PreparedGraph
 from .template_scope import Fields, Scenery, outcome, shown, variables
 
 
@@ -35,11 +35,11 @@ class Sight(Struct):
     as Python has them, `patches` the keys that they set in the session's state.
     """
 
-    cast: Cast
+    cast: PreparedGraph
     scenery: Scenery
     head: Head
     past: Past
-    voice: Voice
+    voice: AnswerStream
     found: Mapping[str, JSON]
     outputs: dict[str, object] = field(default_factory=dict[str, object])
     patches: dict[str, Mapping[str, JSON]] = field(default_factory=dict[str, "Mapping[str, JSON]"])

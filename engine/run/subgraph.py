@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from msgspec.structs import replace
 
 from ..errors import BudgetExceeded, NoAnswer, NodeError
-from ..events import Answer, Event, Listener, Teller, Token
+from ..events import Answer, Event, EventEmitter, Listener, Token
 from ..graph.context import Input, Result
 from ..messages import JSON
 from ..records import Head, Record
-from .answer import Voice
+from .answer import AnswerStream
 from .attempt import Visitor
 from .model_call import Spent
 from .scheduler import drive
@@ -60,8 +60,8 @@ def _guest(outer: Visitor, node_id: str, message: str) -> Visitor:
     sight = outer.sight
     scenery, under = sight.scenery, f"{node_id}/"
     state = {**cast.graph.state, **sight.state(Visit(node_id, {}))}
-    tell = Teller(scenery.run.id, scenery.session.id, _listener(outer, node_id))
-    voice = Voice(cast.graph.answering, tell)
+    tell = EventEmitter(scenery.run.id, scenery.session.id, _listener(outer, node_id))
+    voice = AnswerStream(cast.graph.answering, tell)
     return _Guest(
         cast=cast,
         sight=Sight(

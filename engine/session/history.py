@@ -9,8 +9,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ..messages import text_of
-from ..records import Called, Run, SessionInfo, SessionKey, Summary, Turn, called
-from .quotes import Given
+from ..records import PastToolCall, Run, SessionInfo, SessionKey, Summary, Turn, past_tool_calls
+from .quotes import QuoteLog
 from .store import Store
 
 LONGEST_QUOTE = 500
@@ -58,7 +58,7 @@ class Past(Protocol):
         """The newest summary that covers no turn after number `until`."""
         ...
 
-    async def calls(self, run_id: str) -> Sequence[Called]:
+    async def calls(self, run_id: str) -> Sequence[PastToolCall]:
         """The tool calls of an earlier run of this session with their results, oldest first."""
         ...
 
@@ -88,7 +88,7 @@ class StoredPast(Struct, frozen=True, eq=False):
     key: SessionKey
     until: int
     under: str = ""
-    given: Given = field(default_factory=Given)
+    given: QuoteLog = field(default_factory=QuoteLog)
 
     async def run(self, run_id: str) -> Run | None:
         """See `Past.run`."""
@@ -118,10 +118,10 @@ class StoredPast(Struct, frozen=True, eq=False):
         self.given.summary(summary)
         return summary
 
-    async def calls(self, run_id: str) -> Sequence[Called]:
+    async def calls(self, run_id: str) -> Sequence[PastToolCall]:
         """See `Past.calls`."""
         run = await self._run(run_id)
-        return called(run.records.values()) if run is not None else ()
+        return past_tool_calls(run.records.values()) if run is not None else ()
 
     async def elsewhere(
         self, *, sessions: int, runs: int, text: str = ""

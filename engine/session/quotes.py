@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from msgspec.structs import replace
 
 from ..messages import JSON, Quote, text_of
-from ..records import READERS, Change, Head, Record, Run, StateKey, Summary, Turn, called
+from ..records import READERS, Change, Head, Record, Run, StateKey, Summary, Turn, past_tool_calls
 
 INPUT, ANSWER, SUMMARY, RESULT = "input", "answer", "summary", "/result"
 
@@ -23,7 +23,7 @@ def said(turn: Turn, records: Collection[Record] = ()) -> dict[str, str]:
         texts[f"{record.node}/output"] = text_of(record.output)
         if is_summary(record):
             texts[SUMMARY] = text_of(record.output)
-        for number, call in enumerate(called([record])):
+        for number, call in enumerate(past_tool_calls([record])):
             texts[f"{record.node}/{number}/arguments"] = call.arguments
             if call.tool not in READERS:  # what those told stands where it was said
                 texts[f"{record.node}/{number}{RESULT}"] = call.result
@@ -38,7 +38,7 @@ def is_summary(record: Record) -> bool:
     return isinstance(record.fields.get("covers"), int)
 
 
-class Given:
+class QuoteLog:
     """What one run was given of earlier ones, whichever of its nodes or tools asked for it."""
 
     def __init__(self) -> None:

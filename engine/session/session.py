@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..blocking import door, every
 from ..errors import InputError, NotFound
-from ..messages import JSON, NO_USAGE, Kept, Message, Usage
+from ..messages import JSON, NO_USAGE, FrozenStruct, Message, Usage
 from ..records import Change, Head, Record, Run, SessionKey, Summary, Turn
 from ..values import jsonable
 from .quotes import quoting, said
@@ -194,12 +194,12 @@ class Session(Struct, frozen=True):
         return NotFound(f"session {session!r} has no run {run_id!r}; its `runs` lists them")
 
 
-class _ExportedRun(Kept, frozen=True, eq=False):
+class _ExportedRun(FrozenStruct, frozen=True, eq=False):
     turn: Turn
     records: tuple[Record, ...]
 
 
-class _Exported(Kept, frozen=True, eq=False):
+class _Exported(FrozenStruct, frozen=True, eq=False):
     """A session as `export` writes it."""
 
     version: int

@@ -29,7 +29,15 @@ from .codec import (
 )
 from .leases import Leases, TurnQueue, already_done, check_key, check_user, gone, under_way
 from .quoting import References, text_of_turn
-from .redaction import Kept, StateChange, forget_run, forget_summary, set_by, undo, wrote_summary
+from .redaction import (
+    StateChange,
+    StateValue,
+    forget_run,
+    forget_summary,
+    set_by,
+    undo,
+    wrote_summary,
+)
 from .tinydb.search import says
 
 Stored: TypeAlias = "Record | bytes"
@@ -154,7 +162,7 @@ class MemorySession(Struct):
         return True
 
     def _undo(self, run_id: str, number: int, references: References) -> None:
-        def values(run_id: str) -> dict[StateKey, Kept]:
+        def values(run_id: str) -> dict[StateKey, StateValue]:
             records = self.last_records(run_id, references)
             return set_by(run_id, Change.of(self.turns[run_id], records))
 

@@ -16,7 +16,7 @@ from .compact_json import Document, dump, parse_document
 from .quoting import DELETED
 
 
-class Kept(NamedTuple):
+class StateValue(NamedTuple):
     """A value in the state, and the run that set it."""
 
     value: JSON
@@ -26,26 +26,26 @@ class Kept(NamedTuple):
 class StateChange(NamedTuple):
     """What becomes of the state: the values that some keys get, and the keys that go."""
 
-    put: Mapping[StateKey, Kept]
+    put: Mapping[StateKey, StateValue]
     dropped: Iterable[StateKey] = ()
 
 
-def set_by(run_id: str, change: Change) -> dict[StateKey, Kept]:
+def set_by(run_id: str, change: Change) -> dict[StateKey, StateValue]:
     """What a run sets."""
-    return {key: Kept(value, run_id) for key, value in change.values().items()}
+    return {key: StateValue(value, run_id) for key, value in change.values().items()}
 
 
 def undo(
-    gone: Mapping[StateKey, Kept],
+    gone: Mapping[StateKey, StateValue],
     number: int,
-    others: Iterable[tuple[int, Mapping[StateKey, Kept]]],
+    others: Iterable[tuple[int, Mapping[StateKey, StateValue]]],
 ) -> StateChange:
     """Take back what the run with this number set, where no later one has set it since.
 
     `others` are what the other done runs set, with their numbers, the newest first.
     """
     left = dict.fromkeys(gone)
-    put: dict[StateKey, Kept] = {}
+    put: dict[StateKey, StateValue] = {}
     for other, values in others if left else ():
         for key in [key for key in left if key in values]:
             del left[key]

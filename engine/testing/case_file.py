@@ -7,8 +7,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field
 
-from ..errors import InputError, Problem, closest, listed
-from ..errors import Path as Keys
+from ..errors import InputError, KeyPath, Problem, closest, listed
 from ..graph.fields import Ids
 from ..graph.graph import MESSAGE, Graph
 from ..messages import JSON
@@ -77,7 +76,7 @@ class CaseFile(Declared):
     cases: Mapping[str, Declaring] = Field(default_factory=dict[str, Declaring])
 
 
-def misplaced(graph: Graph, declared: Declaring, path: Keys) -> Iterator[Problem]:
+def misplaced(graph: Graph, declared: Declaring, path: KeyPath) -> Iterator[Problem]:
     """What is said of nodes that the graph does not have, or that do not give that.
 
     `path` are the keys that lead to the case.
@@ -86,7 +85,7 @@ def misplaced(graph: Graph, declared: Declaring, path: Keys) -> Iterator[Problem
     yield from _unassumed(graph, declared, (*path, "assume"))
 
 
-def _unexpected(graph: Graph, declared: Declaring, path: Keys) -> Iterator[Problem]:
+def _unexpected(graph: Graph, declared: Declaring, path: KeyPath) -> Iterator[Problem]:
     """What is expected of nodes that are not there."""
     for node_id in declared.expect:
         if node_id.partition("/")[0] not in graph.nodes:
@@ -97,7 +96,7 @@ def _unexpected(graph: Graph, declared: Declaring, path: Keys) -> Iterator[Probl
             yield Problem("C003", text, path=where, suggestion=near, on_key=True)
 
 
-def _unassumed(graph: Graph, declared: Declaring, path: Keys) -> Iterator[Problem]:
+def _unassumed(graph: Graph, declared: Declaring, path: KeyPath) -> Iterator[Problem]:
     """What is assumed of nodes that are not there, or do not give that."""
     for node_id, value in declared.assume.items():
         try:

@@ -22,8 +22,7 @@ from typing import Any, cast
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import DefinitionError, InputError, Problem, RunError, TeamgraphError
-from ..errors import Path as Keys
+from ..errors import DefinitionError, InputError, KeyPath, Problem, RunError, TeamgraphError
 from ..graph import yaml as yaml_file
 from ..graph.graph import Graph
 from ..graph.settings import make_importable, settings_of
@@ -104,7 +103,7 @@ class _Reading(Struct):
             data["cases"] = {name: _merged(defaults, case) for name, case in cases.items()}
         declared = CaseFile(**data)
         graph = self._graph(declared)
-        parts: dict[Keys, Declaring] = {("defaults",): declared.defaults}
+        parts: dict[KeyPath, Declaring] = {("defaults",): declared.defaults}
         parts |= {("cases", name): case for name, case in declared.cases.items()}
         problems = [one for path, part in parts.items() for one in misplaced(graph, part, path)]
         if problems:
@@ -143,7 +142,7 @@ class _Reading(Struct):
             allow=[*declared.allow, *settings.allow],
         )
 
-    def _case(self, graph: Graph, name: str, declared: Declaring, path: Keys) -> Case:
+    def _case(self, graph: Graph, name: str, declared: Declaring, path: KeyPath) -> Case:
         scene = Scene(
             message=declared.input,
             assume=declared.assume,
@@ -215,7 +214,7 @@ def _is_told_of_defaults(problem: Problem, document: Document) -> bool:
     )
 
 
-def _leads(data: object, path: Keys) -> bool:
+def _leads(data: object, path: KeyPath) -> bool:
     """Whether a path of keys leads somewhere."""
     for key in path:
         if not isinstance(data, dict) or key not in data:

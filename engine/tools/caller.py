@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import AnswerError, closest, listed
-from ..events import Teller, ToolAnswered, ToolCalled
+from ..events import EventEmitter, ToolAnswered, ToolCalled
 from ..messages import Message, ToolCall
 from .context import SessionState, ToolContext
 from .tool import BadArguments
@@ -28,7 +28,7 @@ class Caller(Struct):
     state: SessionState
     node_id: str
     attempt: int
-    tell: Teller
+    tell: EventEmitter
     rounds: int = 0
     calls: int = 0
 

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from ..errors import DefinitionError, InputError, Problem, closest, listed
 from ..imports import reference
 from ..messages import JSON
-from ..records import Called, Turn
+from ..records import PastToolCall, Turn
 from ..session.history import cut
 from ..validation import as_tuple
 from .context import ToolContext
@@ -85,7 +85,7 @@ def _said(turn: Turn) -> JSON:
     return {"user": turn.input, "assistant": turn.answer or ""}
 
 
-def _call(call: Called) -> JSON:
+def _call(call: PastToolCall) -> JSON:
     try:
         arguments: JSON = json.loads(call.arguments or "{}")
     except ValueError:

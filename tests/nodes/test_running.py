@@ -497,7 +497,7 @@ def test_an_empty_answer_is_no_answer(empty: str) -> None:
 # Python
 
 
-def called(function: Any, **options: Any) -> Run:
+def past_tool_calls(function: Any, **options: Any) -> Run:
     graph = Graph(name="g", nodes={"work": Python(call=function, **options)})
     return Runner(graph).run("hello", user_id="ann", session_id="s", state={"a": [1]})
 
@@ -528,7 +528,7 @@ class Callable_:  # noqa: N801  an object that is called
     ],
 )
 def test_a_function_gets_what_it_names(function: Any, output: Any) -> None:
-    run = called(function, params={"size": 7})
+    run = past_tool_calls(function, params={"size": 7})
     assert run.records["work"].output == output
 
 
@@ -608,7 +608,7 @@ def failing(error: BaseException) -> Callable[[], str]:
 )
 def test_an_exception_in_a_function_fails_its_node(error: Exception, text: str) -> None:
     with pytest.raises(NodeError) as caught:
-        called(failing(error))
+        past_tool_calls(failing(error))
     assert caught.value.reason == text
     assert str(caught.value) == f"node 'work' failed: {text}"
 
@@ -631,7 +631,7 @@ CIRCLE.append(CIRCLE)
 )
 def test_what_cannot_be_kept_fails_the_node_and_names_it(result: Any) -> None:
     with pytest.raises(NodeError) as caught:
-        called(lambda: result)
+        past_tool_calls(lambda: result)
     assert "node 'work': its " in caught.value.reason
 
 

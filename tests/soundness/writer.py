@@ -127,7 +127,7 @@ NAMES: Mapping[str, Kind] = {
 
 
 @dataclass(frozen=True)
-class Path:
+class KeyPath:
     """An expression that reads a value; `guards` are the parts of it that may be None."""
 
     text: str
@@ -326,14 +326,14 @@ class Writer:
         other = self._use(no, path) if shape < 0.2 else self.body(no, 1)
         return f"{{% if {test} %}}{first}{middle}{{% else %}}{other}{{% endif %}}"
 
-    def _use(self, sight: Sight, path: Path) -> str:
+    def _use(self, sight: Sight, path: KeyPath) -> str:
         """Something made of a value that is there now."""
         kind = path.kind.kind if isinstance(path.kind, Maybe) else path.kind
         if is_text(kind) or is_number(kind) or kind in ("truth", "time"):
             return f"{{{{ {path.text} }}}}{{{{ {path.text} | string | upper }}}}"
         if isinstance(kind, Rec):
             name, of = self._chance.choice(sorted(kind.fields.items(), key=str))
-            inner = Path(f"{path.text}.{name}", of)
+            inner = KeyPath(f"{path.text}.{name}", of)
             return self._use(sight, inner) if not isinstance(of, Maybe) else self.body(sight, 1)
         if isinstance(kind, Many):
             return self._loop_over(sight, path.text, kind.item)
@@ -680,7 +680,7 @@ class Writer:
             )
         path = self._path(sight, lambda kind: True)
         if path.guards:
-            path = Path("'plain'", "text")
+            path = KeyPath("'plain'", "text")
         kind, text = path.kind, path.text
         ways = [
             text,
@@ -813,7 +813,7 @@ class Writer:
             f"({path.text} if {self._guard(path)} else {otherwise})",
         )
 
-    def _guard(self, path: Path) -> str:
+    def _guard(self, path: KeyPath) -> str:
         return " and ".join(self._test_of(*each) for each in path.guards)
 
     def _anything(self, sight: Sight) -> str:
@@ -833,18 +833,18 @@ class Writer:
             " | sum",
         )
 
-    def _path(self, sight: Sight, fits: Callable[[Kind], bool]) -> Path:
+    def _path(self, sight: Sight, fits: Callable[[Kind], bool]) -> KeyPath:
         """A path of a kind that fits; a plain one if there is none."""
         found = [path for path in self._paths(sight) if fits(path.kind)]
         # What stands near is read more often than the hundred other things.
         near = [path for path in found if path.text.split(".")[0] not in NAMES]
         if near and self._chance.random() < 0.5:
             found = near
-        return self._chance.choice(found) if found else Path("'plain'", "text")
+        return self._chance.choice(found) if found else KeyPath("'plain'", "text")
 
-    def _paths(self, sight: Sight) -> Iterator[Path]:
+    def _paths(self, sight: Sight) -> Iterator[KeyPath]:
         for name, kind in sight.names.items():
-            yield from _walked(Path(name, kind), sight.held)
+            yield from _walked(KeyPath(name, kind), sight.held)
 
     def _is_none(self, kind: Kind) -> bool:
         return isinstance(kind, Maybe)
@@ -859,15 +859,15 @@ class Writer:
         return self._chance.choice(choices)
 
 
-def _walked(path: Path, held: frozenset[str], depth: int = 4) -> Iterator[Path]:
+def _walked(path: KeyPath, held: frozenset[str], depth: int = 4) -> Iterator[KeyPath]:
     kind = path.kind
     if isinstance(kind, Maybe):
         if path.text in held:
-            path = Path(path.text, kind.kind, path.guards)
+            path = KeyPath(path.text, kind.kind, path.guards)
             yield path
         else:
             yield path
-            path = Path(path.text, kind.kind, (*path.guards, (path.text, kind.absent)))
+            path = KeyPath(path.text, kind.kind, (*path.guards, (path.text, kind.absent)))
             if not isinstance(kind.kind, Rec):
                 yield path
         kind = kind.kind
@@ -875,4 +875,4 @@ def _walked(path: Path, held: frozenset[str], depth: int = 4) -> Iterator[Path]:
         yield path
     if isinstance(kind, Rec) and depth:
         for name, each in kind.fields.items():
-            yield from _walked(Path(f"{path.text}.{name}", each, path.guards), held, depth - 1)
+            yield from _walked(KeyPath(f"{path.text}.{name}", each, path.guards), held, depth - 1)

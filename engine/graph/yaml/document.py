@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct, field
 
-from ...errors import Path
+from ...errors import KeyPath
 from ...messages import JSON
 
 _BREAK = re.compile(r"\r\n|\r|\n")
@@ -143,21 +143,21 @@ class Document:
         self.root = root
         self._starts = line_starts(text)
 
-    def key(self, path: Path) -> Place:
+    def key(self, path: KeyPath) -> Place:
         """The place of the key or list item that `path` leads to.
 
         Where the path leads nowhere, the place of the last key on it that is there.
         """
         return self.place(self._find(path)[0].key)
 
-    def value(self, path: Path) -> Place:
+    def value(self, path: KeyPath) -> Place:
         """The place of the value's first character; of its key where nothing is written.
 
         Where the path leads nowhere, the place of the last value on it that is there.
         """
         return self.place(self._find(path)[0].at)
 
-    def inside(self, path: Path, line: int, column: int) -> Place:
+    def inside(self, path: KeyPath, line: int, column: int) -> Place:
         """The place of a character inside a text, given where it stands in the parsed text.
 
         Exact for block scalars with `|` and for texts on one line, and for every character but
@@ -173,7 +173,7 @@ class Document:
         """The line and column of an offset into `text`."""
         return place_at(self._starts, offset)
 
-    def _find(self, path: Path) -> tuple[Mark, bool]:
+    def _find(self, path: KeyPath) -> tuple[Mark, bool]:
         """The mark at the end of the path, or of the last key on it; and whether it is the end."""
         mark = self.root
         for part in path:

@@ -30,7 +30,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import islice, pairwise
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn, Protocol, TypeAlias, cast
 
 from msgspec import Struct
@@ -39,7 +39,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml import events as kinds
 from ruamel.yaml.error import YAMLError
 
-from ...errors import DefinitionError, Path, Problem, closest, in_reading_order
+from ...errors import DefinitionError, KeyPath, Problem, closest, in_reading_order
 from .document import Document, Mark, Place, line_starts, place_at
 
 Kind: TypeAlias = Literal["scalar", "mapping", "sequence", "end", "alias", "document"]
@@ -626,7 +626,7 @@ class Builder:
 
     def _note(self, code: str, message: str, at: int, *, name: str | None = None) -> None:
         names = [*(each.name for each in self._stack), name or self._name()]
-        path: Path = tuple(part for part in names if part is not None)
+        path: KeyPath = tuple(part for part in names if part is not None)
         place = self._place(at)
         self.problems.append(
             Problem(code, message, file=self._file, line=place.line, column=place.column, path=path)
@@ -708,20 +708,20 @@ def _document(builder: Builder, file: str, text: str) -> Document:
 def shown(path: os.PathLike[str] | str) -> str:
     """The path relative to the working directory where it lies below it, else absolute."""
     try:
-        here = FilePath.cwd()
+        here = Path.cwd()
     except OSError:  # it was deleted under our feet
         return os.fspath(path)
-    whole = FilePath(os.path.normpath(here / path))
+    whole = Path(os.path.normpath(here / path))
     return (whole.relative_to(here) if whole.is_relative_to(here) else whole).as_posix()
 
 
 def _bytes(path: os.PathLike[str] | str, file: str) -> bytes:
     try:
-        mode = FilePath(path).stat().st_mode
+        mode = Path(path).stat().st_mode
         if not stat.S_ISREG(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
             _refuse("Y001", f"this is {kind}; name a YAML file", file)
-        with FilePath(path).open("rb") as stream:
+        with Path(path).open("rb") as stream:
             source = stream.read(BYTES_AT_MOST + 1)
             size = os.fstat(stream.fileno()).st_size
     except FileNotFoundError as error:
@@ -738,7 +738,7 @@ def _bytes(path: os.PathLike[str] | str, file: str) -> bytes:
 
 
 def _missing(path: os.PathLike[str] | str, file: str) -> DefinitionError:
-    whole = FilePath(path)
+    whole = Path(path)
     try:
         found = [each.name for each in islice(whole.parent.iterdir(), _ENTRIES_LOOKED_AT)]
     except OSError:

@@ -19,12 +19,12 @@ import re
 import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import NoReturn, cast
 
 from msgspec import Struct
 
-from ...errors import DefinitionError, Path, Problem
+from ...errors import DefinitionError, KeyPath, Problem
 from ...messages import JSON
 from .document import BREAK, Document, Mark
 from .reader import (
@@ -56,7 +56,7 @@ def check_writable(data: Mapping[str, object]) -> None:
     Half a surrogate pair, a number that is none, a key that is not text, an object of another
     kind, too many levels or values (also those of data that contains itself).
     """
-    waiting: list[tuple[Path, object]] = [((), data)]
+    waiting: list[tuple[KeyPath, object]] = [((), data)]
     count = 0
     while waiting:
         path, value = waiting.pop()
@@ -76,14 +76,14 @@ def check_writable(data: Mapping[str, object]) -> None:
                 _check_leaf(value, path)
 
 
-def _checked_key(key: object, path: Path) -> str:
+def _checked_key(key: object, path: KeyPath) -> str:
     if not isinstance(key, str):
         _refuse("Y014", f"the key {key!r} is not text; make it text", path)
     _check_text(key, path)
     return key
 
 
-def _check_leaf(value: object, path: Path) -> None:
+def _check_leaf(value: object, path: KeyPath) -> None:
     match value:
         case str():
             _check_text(value, path)
@@ -100,12 +100,12 @@ def _check_leaf(value: object, path: Path) -> None:
             _refuse("Y015", f"a {kind} cannot be written as YAML; make it text or a mapping", path)
 
 
-def _check_text(text: str, path: Path) -> None:
+def _check_text(text: str, path: KeyPath) -> None:
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         _refuse("Y004", "half a surrogate pair cannot be written as UTF-8; leave it out", path)
 
 
-def _refuse(code: str, message: str, path: Path) -> NoReturn:
+def _refuse(code: str, message: str, path: KeyPath) -> NoReturn:
     raise DefinitionError([Problem(code, message, path=path)])
 
 
@@ -308,7 +308,7 @@ def dump(data: Mapping[str, JSON], path: os.PathLike[str] | str, *, header: str 
         text = rewritten(old, data, default=text)
     text = _headed(text, header)
     try:
-        _write(FilePath(path), text.replace("\n", newline).encode())
+        _write(Path(path), text.replace("\n", newline).encode())
     except (OSError, ValueError, RuntimeError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         problem = Problem("Y001", f"the file cannot be written: {reason}", file=shown(path))
@@ -485,7 +485,7 @@ def _existing(path: os.PathLike[str] | str) -> Document | None:
     return None
 
 
-def _write(path: FilePath, content: bytes) -> None:
+def _write(path: Path, content: bytes) -> None:
     """Replace the file in one step; a link stays a link, the file's permissions stay."""
     target = path.resolve()
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None

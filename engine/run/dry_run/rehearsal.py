@@ -20,7 +20,7 @@ from ...prompts.rendered import RENDERED, Rendered
 from ...records import Run, SessionKey, Turn
 from ...session.store import Store
 from ..execution import Turning
-from ..prepared import Cast, cast_of
+from ..prepared import PreparedGraph, prepare
 from .assumptions import Assumptions, JSONs, assumed, found_at
 from .history import Past, ReadOnly, Said
 from .rendering import RenderedNode, RenderedPrompt, Rendering
@@ -98,7 +98,7 @@ async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Renderin
     key = SessionKey(scene.user_id, past.session_id)
     assumptions = assumed(graph, scene.assume, is_full=scene.is_full)
     turning = Turning(
-        cast=_played(cast_of(graph, assumptions), assumptions),
+        cast=_played(prepare(graph, assumptions), assumptions),
         store=ReadOnly(past.store(key) if store is None else store),
         key=key,
         turn=Turn(
@@ -124,7 +124,7 @@ async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Renderin
     return _rendering(graph.name, run, _prompts(told, assumptions, rendered))
 
 
-def _played(parts: Cast, assumptions: Assumptions, under: str = "") -> Cast:
+def _played(parts: PreparedGraph, assumptions: Assumptions, under: str = "") -> PreparedGraph:
     """The cast of a dry run, and those inside it: each model is called like the node that asks."""
     return replace(
         parts,

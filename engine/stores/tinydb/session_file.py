@@ -25,7 +25,7 @@ from ..journal.line import Operation
 from ..journal.medium import Medium
 from ..leases import already_done, gone
 from ..quoting import References
-from ..redaction import Kept, StateChange, forget_summary, set_by, undo
+from ..redaction import StateChange, StateValue, forget_summary, set_by, undo
 from .catalogue import Catalogue, Place
 from .documents import Recent
 from .operations import deletion, put_state, put_summary, put_turn
@@ -245,7 +245,7 @@ class SessionFile:
     def _undone(self, run_id: str, number: int) -> StateChange:
         references = self._references(Elsewhere())
 
-        def values(run_id: str) -> dict[StateKey, Kept]:
+        def values(run_id: str) -> dict[StateKey, StateValue]:
             turn = self._turn(self._catalogue.runs[run_id])
             return set_by(run_id, Change.of(turn, self._records(run_id, references)))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from teamgraph import JSON
 from teamgraph.engine.graph.yaml.document import Document, Place
 from teamgraph.engine.graph.yaml.reader import parse
-from teamgraph.kinds import Path
+from teamgraph.kinds import KeyPath
 
 WORDS = st.text(alphabet="abcxyzäß語😀", min_size=1, max_size=5).map(lambda word: f"w{word}")
 NOISE = st.sampled_from(["", "  # a: comment", "  # 😀 'quote", " # [", "   "])
@@ -24,14 +24,14 @@ class Source:
     """A document in the making: its text, and where each key and value was put."""
 
     text: str = ""
-    keys: dict[Path, tuple[Place, str]] = field(default_factory=dict)
-    values: dict[Path, tuple[Place, str]] = field(default_factory=dict)
+    keys: dict[KeyPath, tuple[Place, str]] = field(default_factory=dict)
+    values: dict[KeyPath, tuple[Place, str]] = field(default_factory=dict)
 
     def here(self) -> Place:
         lines = self.text.split("\n")
         return Place(len(lines), len(lines[-1]) + 1)
 
-    def put(self, path: Path, token: str, where: dict[Path, tuple[Place, str]]) -> None:
+    def put(self, path: KeyPath, token: str, where: dict[KeyPath, tuple[Place, str]]) -> None:
         where[path] = (self.here(), token)
         self.text += token
 
@@ -42,7 +42,7 @@ def scalar_of(draw: st.DrawFn) -> str:
     return shape.format(word)
 
 
-def put_flow(draw: st.DrawFn, source: Source, path: Path, depth: int) -> None:
+def put_flow(draw: st.DrawFn, source: Source, path: KeyPath, depth: int) -> None:
     kind = draw(st.sampled_from(["scalar", "list", "map"])) if depth else "scalar"
     if kind == "scalar":
         source.put(path, scalar_of(draw), source.values)
@@ -60,7 +60,7 @@ def put_flow(draw: st.DrawFn, source: Source, path: Path, depth: int) -> None:
     source.text += "]" if kind == "list" else "}"
 
 
-def put_list(draw: st.DrawFn, source: Source, path: Path, indent: int) -> None:
+def put_list(draw: st.DrawFn, source: Source, path: KeyPath, indent: int) -> None:
     for index in range(draw(st.integers(1, 3))):
         source.text += " " * indent + "-" + " " * draw(st.integers(1, 3))
         source.keys[(*path, index)] = (source.here(), "")
@@ -70,7 +70,7 @@ def put_list(draw: st.DrawFn, source: Source, path: Path, indent: int) -> None:
         source.text += draw(NOISE) + "\n"
 
 
-def put_mapping(draw: st.DrawFn, source: Source, path: Path, indent: int, depth: int) -> None:
+def put_mapping(draw: st.DrawFn, source: Source, path: KeyPath, indent: int, depth: int) -> None:
     for index, key in enumerate(draw(st.lists(WORDS, min_size=1, max_size=4, unique=True))):
         source.text += "".join(f"{line}\n" for line in draw(GAPS))
         source.text += " " * indent
@@ -126,7 +126,7 @@ LINES = st.lists(
 )
 
 
-def shifted(document: Document, path: Path) -> list[tuple[str, str]]:
+def shifted(document: Document, path: KeyPath) -> list[tuple[str, str]]:
     """Each character of a parsed text beside what stands at the place that is reported for it."""
     value: JSON = document.data
     for part in path:
@@ -206,7 +206,7 @@ def test_an_empty_text_and_an_end_have_a_place_too() -> None:
 
 
 @pytest.mark.parametrize("path", [("a", "nope"), ("a", 7, "x"), ("a", "b", "c")])
-def test_a_path_that_leads_nowhere_has_the_place_of_its_last_key(path: Path) -> None:
+def test_a_path_that_leads_nowhere_has_the_place_of_its_last_key(path: KeyPath) -> None:
     document = parse("x: 1\na: {b: 2}\n", "f.yaml")
     known = ("a", "b") if path[1] == "b" else ("a",)
     assert document.key(path) == document.key(known)

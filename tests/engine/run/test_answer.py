@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teamgraph import Event, Record
-from teamgraph.engine.events import Teller
-from teamgraph.engine.run.answer import Voice
+from teamgraph.engine.events import EventEmitter
+from teamgraph.engine.run.answer import AnswerStream
 from teamgraph.events import Answer
 from tests.teams import of, told
 
@@ -24,7 +24,7 @@ def test_whoever_speaks_and_ends_first_the_answer_is_the_first_candidates_not_sk
     texts = {node_id: f"{node_id} says {chance.random()}" for node_id in candidates}
     skipped = {node_id for node_id in candidates if chance.random() < 0.4}
     events: list[Event] = []
-    voice = Voice(candidates, Teller("r", "s", events.append))
+    voice = AnswerStream(candidates, EventEmitter("r", "s", events.append))
     left = {node_id: list(texts[node_id].partition(" ")) for node_id in candidates}
     while left:
         node_id = chance.choice(list(left))
@@ -52,7 +52,7 @@ def test_whoever_speaks_and_ends_first_the_answer_is_the_first_candidates_not_sk
 
 def test_what_others_say_is_told_but_is_no_answer() -> None:
     events: list[Event] = []
-    voice = Voice(["a"], Teller("r", "s", events.append))
+    voice = AnswerStream(["a"], EventEmitter("r", "s", events.append))
     voice.say("b", 1, "beside", streams=True)
     voice.say("a", 1, '{"js', streams=False)
     voice.settle(Record("b", "done", output="beside"))
@@ -67,7 +67,7 @@ def test_what_others_say_is_told_but_is_no_answer() -> None:
 
 def test_what_nobody_heard_can_be_taken_back() -> None:
     for listener, left in (([].append, "Once"), (None, "")):
-        voice = Voice(["a"], Teller("r", "s", listener))  # type: ignore[arg-type]  any list will do
+        voice = AnswerStream(["a"], EventEmitter("r", "s", listener))  # type: ignore[arg-type]  any list will do
         voice.say("a", 1, "Once", streams=True)
         assert voice.told == "Once"
         assert voice.has_told("a") is (listener is not None)

@@ -26,7 +26,7 @@ from teamgraph import (
     TinyDBStore,
     Turn,
 )
-from teamgraph.engine.run.prepared import cast_of
+from teamgraph.engine.run.prepared import prepare
 from teamgraph.errors import BudgetExceeded, Changed, InputError, ModelError, NodeError, NotFound
 from teamgraph.events import NodeFinished, NodeSkipped, RunStarted
 from teamgraph.kinds import Node, Result
@@ -380,7 +380,7 @@ def test_a_fingerprint_says_the_same_in_every_process_and_differs_for_what_matte
 
     def prints(node: Node, model: str = "m") -> str:
         graph = Graph(name="g", model=model, nodes={"it": node})
-        return cast_of(graph, ScriptedModel("x")).fingerprints["it"]
+        return prepare(graph, ScriptedModel("x")).fingerprints["it"]
 
     many = [f"w{n}" for n in range(30)]
     assert prints(Chosen(words=frozenset(many))) == prints(Chosen(words=frozenset(many[::-1])))
