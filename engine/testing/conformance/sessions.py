@@ -149,9 +149,9 @@ class SessionTests(Contract):
     async def test_prompt_sources_are_kept_once_for_each_hash(self, stores: Stores) -> None:
         store, other = stores.open(), stores.open()
         sources = {"a.jinja": "Hello é", "b.jinja": ""}
-        await store.keep_prompt("h/../1", sources)
-        await store.keep_prompt("h/../1", {"a.jinja": "other"})
-        await other.keep_prompt("h/../1", {"a.jinja": "other"})
+        await store.put_prompt("h/../1", sources)
+        await store.put_prompt("h/../1", {"a.jinja": "other"})
+        await other.put_prompt("h/../1", {"a.jinja": "other"})
         assert await other.prompt("h/../1") == sources
         assert await other.prompt("h2") is None
 
@@ -163,7 +163,7 @@ class SessionTests(Contract):
         await store.release(lease)
         assert await store.prompt_hashes("ab") == []
         for name in ("cd" * 32, "ab" * 32, "ac" * 32):
-            await store.keep_prompt(name, {"a.jinja": name})
+            await store.put_prompt(name, {"a.jinja": name})
         assert await other.prompt_hashes() == ["ab" * 32, "ac" * 32, "cd" * 32]
         assert await other.prompt_hashes("a") == ["ab" * 32, "ac" * 32]
         assert await other.prompt_hashes("ab" * 32) == ["ab" * 32]

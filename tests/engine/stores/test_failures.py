@@ -13,11 +13,15 @@ from pathlib import Path
 import pytest
 
 from teamgraph import Change, Record, SessionKey, TinyDBStore, Turn
-from teamgraph.engine.stores.journal import files
-from teamgraph.engine.stores.journal.disk import DISK, Disk, Named
-from teamgraph.engine.stores.journal.medium import Sync
-from teamgraph.engine.stores.journal.open_file import OpenFile
-from teamgraph.engine.stores.journal.torn import TornTail
+from teamgraph.engine.stores.journal.disk import (
+    DISK,
+    Disk,
+    Named,
+    OpenFile,
+    lock_file,
+    replace_file,
+)
+from teamgraph.engine.stores.journal.journal_file import Sync, TornTail
 from teamgraph.engine.stores.tinydb.directory import SkippedSession
 from teamgraph.engine.stores.tinydb.repair import Survey
 from teamgraph.errors import StoreError
@@ -222,7 +226,7 @@ async def main():
         lambda: store.rename(KEY, "name"),
         lambda: store.delete_run(KEY, "r1"),
         lambda: store.delete_session(KEY),
-        lambda: store.keep_prompt("0" * 16, {}),
+        lambda: store.put_prompt("0" * 16, {}),
     ):
         try:
             await act()
@@ -291,7 +295,7 @@ def test_what_a_killed_process_left_of_a_file_is_removed_once_it_is_old(tmp_path
     for path in (old, young, tmp_path / "other.1-1.tmp"):
         path.touch()
     os.utime(old, (0, 0))
-    files.write_whole(DISK, tmp_path / "file", b"x", sync=False)
+    replace_file(DISK, tmp_path / "file", b"x", sync=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "file",
         "file.2-1.tmp",
@@ -309,9 +313,11 @@ def test_who_holds_a_file_for_a_minute_is_told_of(tmp_path: Path) -> None:
     disk = Patient()
     path = tmp_path / "file"
     one, two = (OpenFile(disk, path, create=True) for _ in range(2))
-    files.lock(disk, one.descriptor, path)
-    with pytest.raises(StoreError, match="held it for 60 seconds; wake that process or end it"):
-        files.lock(disk, two.descriptor, path)
+    lock_file(disk, one.descriptor, path)
+    with pytest.raises(
+        StoreError, match="had it locked for 60 seconds; wake that process or end it"
+    ):
+        lock_file(disk, two.descriptor, path)
     assert 60 <= disk.paused < 61
 
 
@@ -491,7 +497,7 @@ def test_a_directory_that_cannot_be_listed_is_told_of(tmp_path: Path) -> None:
     async def test() -> None:
         disk = Broken()
         store = TinyDBStore(tmp_path, disk=disk)
-        await store.keep_prompt("ab" * 8, {"a": "b"})
+        await store.put_prompt("ab" * 8, {"a": "b"})
         disk.left["names"] = 1
         with pytest.raises(StoreError, match=r"prompts: .*; check the disk"):
             await store.prompt_hashes()
@@ -568,7 +574,7 @@ async def do_everything(store: TinyDBStore, run_id: str) -> list[StoreError]:
         lambda: tell(store, run_id),
         lambda: store.search("ann", "hello", last=3),
         lambda: store.rename(KEY, run_id),
-        lambda: store.keep_prompt(prompt_hash, {"a": "b"}),
+        lambda: store.put_prompt(prompt_hash, {"a": "b"}),
         lambda: store.prompt(prompt_hash),
         lambda: store.find(KEY.user_id, run_id),
         lambda: store.runs(KEY),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from teamgraph import Change, SessionKey, TinyDBStore, Turn
-from teamgraph.engine.stores.journal.torn import TornTail
+from teamgraph.engine.stores.journal.journal_file import TornTail
 from teamgraph.errors import SessionBusy, StoreError
 from tests.children import child, line, output
 
@@ -213,7 +213,7 @@ def test_a_full_disk_changes_nothing_and_says_how_to_go_on(tmp_path: Path) -> No
         await store.put(lease, [Record("d", "done", output="fits")])
         turn = await store.finish(lease, Turn("r1", "x", status="done", answer="y"), Change())
         try:
-            await store.keep_prompt("0" * 16, {"a": "x" * 50_000})
+            await store.put_prompt("0" * 16, {"a": "x" * 50_000})
         except StoreError as error:
             say(str(error))
         resource.setrlimit(resource.RLIMIT_FSIZE, free)  # coverage has to write too
@@ -270,7 +270,7 @@ def test_a_store_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / "other" / "store.json").write_text(json.dumps({"format": "something"}))
 
     async def test() -> None:
-        for name, way in (("file", "a store is a directory"), ("other", "no store of teamgraph")):
+        for name, way in (("file", "a store is a directory"), ("other", "not a store of teamgraph")):
             store = TinyDBStore(tmp_path / name)
             with pytest.raises(StoreError, match=way):
                 await store.begin(KEY, Turn("r", "x"))

@@ -10,8 +10,7 @@ import pytest
 
 from teamgraph import Change, Record, SessionKey, TinyDBStore, Turn
 from teamgraph.engine.stores.journal.disk import Disk, Named
-from teamgraph.engine.stores.journal.journal_file import JournalFile
-from teamgraph.engine.stores.journal.medium import Medium, Sync
+from teamgraph.engine.stores.journal.journal_file import JournalFile, JournalSettings, Sync
 from teamgraph.engine.stores.journal.syncing import Syncer
 from teamgraph.engine.stores.tinydb.table import JournalDatabase
 from teamgraph.errors import StoreError
@@ -56,7 +55,7 @@ class Counted(Disk):
 def journal(path: Path, disk: Disk) -> JournalFile:
     """A new journal."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return JournalFile(path, Medium(disk), owner={}, create=True)
+    return JournalFile(path, JournalSettings(disk), owner={}, create=True)
 
 
 def slow(folder: Path, *, idle: float = 5.0) -> tuple[Counted, Syncer]:
@@ -174,7 +173,7 @@ def test_a_write_through_tinydb_is_forced_down_if_all_are(tmp_path: Path) -> Non
     disk.may_go_on.set()
     for sync, expected in (("always", 1), ("turn", 0)):
         disk.synced.clear()
-        with JournalDatabase(tmp_path / f"{sync}.jsonl", Medium(disk, sync)) as database:
+        with JournalDatabase(tmp_path / f"{sync}.jsonl", JournalSettings(disk, sync)) as database:
             database.insert({"a": 1})
         assert disk.synced.count(f"{sync}.jsonl") == expected
 
