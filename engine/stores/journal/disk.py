@@ -216,18 +216,18 @@ class OpenFile:
 
     def __init__(self, disk: Disk, path: Path, *, create: bool, extra: int = 0) -> None:
         self._disk = disk
-        self._path = os.fspath(path)
+        self.path = os.fspath(path)
         self._guard = Lock()
         self._is_closed = False
         self._syncs = 0
         self.is_writable = True
         try:
             flags = os.O_RDWR | (os.O_CREAT if create else 0) | extra
-            self.descriptor = disk.open(self._path, flags)
+            self.descriptor = disk.open(self.path, flags)
         except OSError as error:
             if create or error.errno not in FORBIDDEN:
                 raise
-            self.descriptor = disk.open(self._path, os.O_RDONLY)
+            self.descriptor = disk.open(self.path, os.O_RDONLY)
             self.is_writable = False
         try:
             self.inode = disk.status(self.descriptor).st_ino
@@ -235,21 +235,17 @@ class OpenFile:
             self.close()
             raise
 
-    def status_of_path(self) -> os.stat_result:
-        """The `os.stat` of whichever file the path names now."""
-        return self._disk.status(self._path)
-
     def is_at_path(self) -> bool:
         """Whether the path still names this file (same inode)."""
         try:
-            return self.status_of_path().st_ino == self.inode
+            return self._disk.status(self.path).st_ino == self.inode
         except FileNotFoundError:
             return False
 
     def rename(self, path: Path) -> None:
         """Rename it, replacing the file that has the new name."""
-        self._disk.rename(self._path, path)
-        self._path = os.fspath(path)
+        self._disk.rename(self.path, path)
+        self.path = os.fspath(path)
 
     def sync(self) -> None:
         """fdatasync; the file may be closed meanwhile, which takes effect afterwards."""

@@ -413,23 +413,17 @@ class JournalFile:
             raise StoreError(f"{self.path}: the journal was closed; open it again")
         return self._file
 
-    def _status(self, file: OpenFile) -> os.stat_result:
-        try:
-            return file.status_of_path()
-        except FileNotFoundError as error:
-            raise JournalDeleted(f"{self.path}: the journal was deleted") from error
-
     def _refresh(self) -> None:
         """Catch up with what other processes wrote, or open the file that replaced this one."""
         file = self._opened()
         try:
-            status = self._status(file)
+            status = self._disk.status(file.path)
             if status.st_ino == file.inode:
                 self._catch_up(file, status.st_size, is_locked=False)
             else:
                 self._open(create=False)
         except OSError as error:
-            raise store_error(error, self.path) from error
+            raise self._failure(error) from error
 
     def _lock(self, *, wait: bool) -> bool:
         """Lock the file that has the journal's path now, and catch up with it."""
@@ -450,13 +444,18 @@ class JournalFile:
                     return True
                 self._open(create=False)
         except OSError as error:
-            raise store_error(error, self.path) from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> StoreError:
+        if isinstance(error, FileNotFoundError):
+            return JournalDeleted(f"{self.path}: the journal was deleted")
+        return store_error(error, self.path)
 
     def _is_current(self, file: OpenFile) -> bool:
         """Catch up with a locked file; unlocks it and returns False if it was replaced."""
         is_current = False
         try:
-            status = self._status(file)
+            status = self._disk.status(file.path)
             if status.st_ino == file.inode:
                 if not self._is_tidy and file.is_writable:
                     remove_file(self._disk, self.path.with_suffix(".tmp"))

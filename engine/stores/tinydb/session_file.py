@@ -247,7 +247,8 @@ class SessionFile:
         turn = replace(turn, run_id=run_id, number=number)
         operations = [self._put_turn(turn)]
         if number:
-            operations += self._put_state(StateChange(values_set_by(run_id, change)))
+            values = {key: StateValue(value, run_id) for key, value in change.values().items()}
+            operations += self._put_state(StateChange(values))
         summary = change.summary_at(number) if number else None
         if summary is not None and not self._has_lost_runs(grant):
             operations.append(self._put_summary(summary))
