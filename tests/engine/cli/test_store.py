@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from teamgraph import SessionKey
 from teamgraph.engine.stores.journal.medium import Medium
 from teamgraph.engine.stores.tinydb.layout import Layout
+
+from teamgraph import SessionKey
 
 from .conftest import Project
 from .test_sessions import say

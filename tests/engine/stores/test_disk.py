@@ -56,7 +56,7 @@ def test_a_whole_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old"
 
 
-def test_a_journal_goes_on_after_a_write_that_did_not_fit(tmp_path: Path) -> None:
+def test_a_journal_works_after_a_write_that_did_not_fit(tmp_path: Path) -> None:
     journal = JournalFile(
         tmp_path / "s.jsonl", JournalSettings(sync="always"), owner={}, create=True
     )
@@ -71,7 +71,7 @@ def test_a_journal_goes_on_after_a_write_that_did_not_fit(tmp_path: Path) -> Non
     again.close()
 
 
-def test_a_prompt_that_does_not_fit_is_told_of_and_can_be_kept_later(tmp_path: Path) -> None:
+def test_a_prompt_that_does_not_fit_raises_and_can_be_stored_later(tmp_path: Path) -> None:
     directory = SessionDirectory(tmp_path, JournalSettings(sync="never"), handles=1)
     directory.put_prompt("small", {"a": "b"})
     with files_up_to(100), pytest.raises(StoreError, match="make room there"):

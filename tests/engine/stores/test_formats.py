@@ -84,7 +84,7 @@ def inputs(root: Path, settings: JournalSettings) -> list[str]:
     return said
 
 
-def test_an_older_journal_is_written_anew_when_it_is_opened(tmp_path: Path) -> None:
+def test_an_older_journal_is_rewritten_when_it_is_opened(tmp_path: Path) -> None:
     path = an_old_session(tmp_path)
     moment = path.stat().st_mtime_ns
     path.with_suffix(".tmp").write_bytes(b"a killed upgrade left this")

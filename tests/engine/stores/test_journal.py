@@ -71,7 +71,7 @@ def damaged(path: Path, data: bytes) -> None:
     path.with_suffix(".torn").unlink(missing_ok=True)
 
 
-def test_a_write_torn_at_any_byte_is_cut_and_kept_aside(path: Path) -> None:
+def test_a_write_torn_at_any_byte_is_cut_and_set_aside(path: Path) -> None:
     with database(path) as new:
         new.table("runs").insert_multiple([{"n": 1}, {"n": 2}])
     before = path.read_bytes()
@@ -134,7 +134,7 @@ def test_a_flipped_bit_is_never_served(path: Path) -> None:
     assert refused > 200
 
 
-def test_a_line_that_stands_twice_is_damage(path: Path) -> None:
+def test_a_duplicated_line_is_damage(path: Path) -> None:
     fill(path)
     data = path.read_bytes()
     damaged(path, data + data.splitlines(keepends=True)[-1])
@@ -182,13 +182,13 @@ def test_a_file_that_was_moved_to_another_session_is_refused(path: Path) -> None
         database(path, owner={**OWNER, "session_id": "t"})
 
 
-def test_a_journal_that_is_not_there_is_gone(path: Path) -> None:
+def test_opening_a_missing_journal_raises(path: Path) -> None:
     with pytest.raises(JournalDeleted):
         database(path, create=False)
     assert not path.exists()
 
 
-def test_a_deleted_journal_is_gone_for_whoever_has_it_open(path: Path) -> None:
+def test_a_deleted_journal_raises_for_all_that_have_it_open(path: Path) -> None:
     fill(path)
     with database(path) as reader, database(path) as writer:
         path.with_suffix(".torn").touch()
@@ -265,7 +265,7 @@ def test_a_compaction_that_fails_changes_nothing(path: Path) -> None:
         open_one.insert({"n": 1})
 
 
-def test_after_a_failed_sync_nothing_more_is_taken(path: Path) -> None:
+def test_after_a_failed_sync_nothing_can_be_committed(path: Path) -> None:
     journal = JournalFile(path, JournalSettings(sync="turn"), owner={}, create=True)
     with journal.exclusive():
         journal.commit([Operation("p", "runs", "1", data=b"{}")])
@@ -372,7 +372,7 @@ def test_the_query_api_of_tinydb_works(path: Path) -> None:  # noqa: PLR0915 - o
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_a_journal_always_holds_what_a_dictionary_would(  # noqa: C901, PLR0912 - one model
+def test_a_journal_behaves_like_a_dictionary(  # noqa: C901, PLR0912 - one model
     tmp_path: Path, steps: list[tuple[str, int, str]]
 ) -> None:
     path = tmp_path / "property.jsonl"
@@ -451,7 +451,7 @@ def test_a_reader_looks_again_before_it_tells_of_noise(path: Path) -> None:
             assert len(reader.table("runs")) == 6
 
 
-def test_a_reader_that_saw_a_write_which_was_taken_back_sees_the_next(path: Path) -> None:
+def test_a_reader_that_saw_a_write_that_was_undone_sees_the_next(path: Path) -> None:
     fill(path, 1)
     before = path.read_bytes()
     fill(path, 1)
@@ -461,7 +461,7 @@ def test_a_reader_that_saw_a_write_which_was_taken_back_sees_the_next(path: Path
         assert len(reader.table("runs")) == 45
 
 
-def test_a_journal_that_became_a_directory_is_told_of(path: Path) -> None:
+def test_a_journal_that_became_a_directory_raises(path: Path) -> None:
     fill(path)
     with database(path) as reader:
         path.unlink()
@@ -471,7 +471,7 @@ def test_a_journal_that_became_a_directory_is_told_of(path: Path) -> None:
                 failing()
 
 
-def test_a_document_that_cannot_be_read_is_told_of(path: Path) -> None:
+def test_a_document_that_cannot_be_read_raises(path: Path) -> None:
     fill(path)
     with database(path) as reader:
         documents = (reader.storage.read() or {})["runs"]
@@ -480,7 +480,7 @@ def test_a_document_that_cannot_be_read_is_told_of(path: Path) -> None:
             documents["1"]
 
 
-def test_a_write_that_is_broken_off_is_taken_back(path: Path) -> None:
+def test_a_write_that_is_interrupted_is_undone(path: Path) -> None:
     fill(path)
     before = path.read_bytes()
     with database(path) as writer, file_of(writer).exclusive():

@@ -50,7 +50,7 @@ def test_a_waiter_that_is_woken_after_it_was_cancelled_does_no_harm() -> None:
     asyncio.run(test())
 
 
-def test_a_waiter_whose_loop_is_gone_is_passed_over() -> None:
+def test_a_waiter_of_a_closed_loop_is_skipped() -> None:
     queue = SessionQueue()
     asyncio.run(queue.acquire(KEY, "serialize"))
     dead = asyncio.new_event_loop()

@@ -60,7 +60,7 @@ def test_the_turn_lock_notices_that_its_file_was_deleted(tmp_path: Path) -> None
         one.try_acquire()
 
 
-def test_a_turn_is_abandoned_when_nothing_was_shown_while_somebody_watched(tmp_path: Path) -> None:
+def test_a_lock_is_stale_when_it_was_not_refreshed_while_it_was_watched(tmp_path: Path) -> None:
     disk = Clocked()
     holder, waiter = (SessionLock(tmp_path / "s.lock", disk) for _ in range(2))
     assert holder.try_acquire()
@@ -94,7 +94,7 @@ def test_the_next_holder_does_not_inherit_the_silence_of_the_last(tmp_path: Path
     assert abandoned(waiter, disk, 3) == [False]
 
 
-def test_a_seized_turn_is_no_longer_held_and_cannot_be_shown(tmp_path: Path) -> None:
+def test_a_lock_that_was_taken_over_is_not_held_and_not_refreshed(tmp_path: Path) -> None:
     path, disk = tmp_path / "s.lock", Clocked()
     holder, waiter, third = (SessionLock(path, disk) for _ in range(3))
     assert holder.try_acquire()
@@ -124,7 +124,7 @@ def test_who_waited_for_the_suspended_one_waits_for_his_successor_now(tmp_path: 
     assert other.try_acquire()
 
 
-def test_a_turn_that_cannot_be_seized_says_so(tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_taken_over_raises(tmp_path: Path) -> None:
     path, disk = tmp_path / "s.lock", Clocked()
     holder, waiter = (SessionLock(path, disk) for _ in range(2))
     assert holder.try_acquire()
@@ -228,7 +228,7 @@ def test_a_suspended_process_loses_its_turn_and_writes_nothing_more(tmp_path: Pa
     assert process.returncode == 0
 
 
-def test_a_process_that_lives_shows_it_while_it_waits_for_a_model(tmp_path: Path) -> None:
+def test_a_living_process_refreshes_its_lock_while_it_waits_for_a_model(tmp_path: Path) -> None:
     class Watched(Disk):
         def __init__(self) -> None:
             self.touched = 0
@@ -253,7 +253,7 @@ def test_a_process_that_lives_shows_it_while_it_waits_for_a_model(tmp_path: Path
     asyncio.run(test())
 
 
-def test_nobody_shows_anything_when_no_turn_is_held(tmp_path: Path) -> None:
+def test_the_heartbeat_stops_when_no_lock_is_held(tmp_path: Path) -> None:
     others = showing()
 
     async def test() -> None:
@@ -272,7 +272,7 @@ def test_nobody_shows_anything_when_no_turn_is_held(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
-def test_a_turn_that_is_seized_before_its_run_begins_is_waited_for_again(tmp_path: Path) -> None:
+def test_a_lock_that_is_taken_over_before_its_run_begins_is_acquired_again(tmp_path: Path) -> None:
     class Stolen(Disk):
         """Puts another lock file in place, just when the journal is about to be locked."""
 
@@ -302,7 +302,7 @@ def test_a_turn_that_is_seized_before_its_run_begins_is_waited_for_again(tmp_pat
     asyncio.run(test())
 
 
-def test_a_waiter_that_is_told_not_to_wait_may_take_over_too(tmp_path: Path) -> None:
+def test_a_rejecting_waiter_may_take_over_too(tmp_path: Path) -> None:
     async def test() -> None:
         disk = Clocked()
         store = TinyDBStore(tmp_path, sync="never")

@@ -78,7 +78,7 @@ def run(root: Path, *acts: Callable[[TinyDBStore], object], sync: Sync = "turn")
     asyncio.run(main())
 
 
-def test_a_hole_in_what_was_not_synced_costs_only_what_stands_behind_it(tmp_path: Path) -> None:
+def test_a_hole_in_what_was_not_synced_costs_only_what_is_behind_it(tmp_path: Path) -> None:
     run(tmp_path, lambda store: tell(store, "r1"), lambda store: begin(store, "r2"))
     path = journal_of(tmp_path)
     before = lose(path, "r2 two")

@@ -48,7 +48,7 @@ def test_a_session_that_is_deleted_meanwhile_is_empty(tmp_path: Path, journal: P
     assert not journal.exists()
 
 
-def test_a_write_that_goes_on_under_ones_eyes_is_no_damage(tmp_path: Path, journal: Path) -> None:
+def test_a_concurrent_write_is_not_damage(tmp_path: Path, journal: Path) -> None:
     data = journal.read_bytes()
 
     class Writing(Disk):
@@ -73,7 +73,7 @@ def test_a_file_that_is_being_written_is_no_leftover(tmp_path: Path, journal: Pa
 
 
 @pytest.mark.parametrize("cut", [1, 20])
-def test_every_torn_tail_is_told_from_damage(journal: Path, cut: int) -> None:
+def test_torn_tails_are_distinguished_from_damage(journal: Path, cut: int) -> None:
     data = journal.read_bytes()
     assert find_damage(data) is None
     torn = find_damage(data[:-cut])
@@ -97,7 +97,7 @@ def test_what_is_neither_torn_nor_stale_is_not_mended(journal: Path) -> None:
     assert journal.read_bytes() == before
 
 
-def test_what_the_system_refuses_is_told(journal: Path) -> None:
+def test_what_the_system_refuses_raises(journal: Path) -> None:
     with pytest.raises(StoreError):
         repair_finding(Finding("stale", journal.parent, ""), None)
     journal.with_suffix(".damaged").mkdir()

@@ -122,7 +122,7 @@ def test_what_is_asked_for_meanwhile_is_done_together(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
-def test_whoever_waits_is_told_what_failed(tmp_path: Path) -> None:
+def test_waiters_get_the_error_of_the_sync(tmp_path: Path) -> None:
     disk, syncer = slow(tmp_path)
 
     async def test() -> None:
@@ -135,7 +135,7 @@ def test_whoever_waits_is_told_what_failed(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
-def test_who_waits_in_a_loop_that_is_gone_disturbs_nobody(tmp_path: Path) -> None:
+def test_a_waiter_of_a_closed_loop_disturbs_nobody(tmp_path: Path) -> None:
     disk, syncer = slow(tmp_path)
     waited_for = journal(tmp_path / "s.jsonl", disk)
     dead = asyncio.new_event_loop()

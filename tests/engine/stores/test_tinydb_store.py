@@ -150,7 +150,7 @@ def test_the_session_is_a_tinydb_database(tmp_path: Path) -> None:
     run(test())
 
 
-def test_a_value_of_the_state_that_nobody_signed_is_read(tmp_path: Path) -> None:
+def test_a_value_of_the_state_without_a_writer_is_read(tmp_path: Path) -> None:
     async def test() -> None:
         store = make(tmp_path)
         await tell(store, "r1")
@@ -267,6 +267,21 @@ def test_a_run_is_found_by_its_id_and_not_by_its_words(tmp_path: Path) -> None:
     run(test())
 
 
+@pytest.mark.parametrize("lost", ["file", "folder"])
+def test_a_prompt_is_stored_again_if_it_was_removed_meanwhile(tmp_path: Path, lost: str) -> None:
+    async def test() -> None:
+        store = make(tmp_path)
+        for _ in range(2):
+            await store.put_prompt("ab" * 8, {"a": "b"})
+            assert await store.prompt("ab" * 8) == {"a": "b"}
+            folder = tmp_path / "prompts"
+            shutil.rmtree(folder) if lost == "folder" else next(folder.iterdir()).unlink()
+            assert await store.prompt("ab" * 8) is None
+        await store.close()
+
+    run(test())
+
+
 def test_damaged_prompt_sources_are_refused(tmp_path: Path) -> None:
     async def test() -> None:
         store = make(tmp_path)
@@ -336,7 +351,7 @@ def test_many_sessions_share_few_open_files(tmp_path: Path) -> None:
     run(test())
 
 
-def test_closing_ends_leases_and_what_comes_later_opens_the_store_again(tmp_path: Path) -> None:
+def test_closing_ends_leases_and_later_use_opens_the_store_again(tmp_path: Path) -> None:
     async def test() -> None:
         store = make(tmp_path)
         lease = await store.begin(KEY, Turn("r1", "x"))
@@ -402,7 +417,7 @@ def test_a_session_that_is_mostly_garbage_is_compacted(tmp_path: Path) -> None:
     run(test())
 
 
-def test_a_turn_is_kept_even_if_there_is_no_room_to_compact(tmp_path: Path) -> None:
+def test_a_turn_is_stored_even_if_there_is_no_room_to_compact(tmp_path: Path) -> None:
     async def test() -> None:
         store = make(tmp_path)
         lease = await store.begin(KEY, Turn("r1", "x"))
@@ -417,7 +432,7 @@ def test_a_turn_is_kept_even_if_there_is_no_room_to_compact(tmp_path: Path) -> N
     run(test())
 
 
-def test_a_session_deleted_while_it_is_open_begins_anew(tmp_path: Path) -> None:
+def test_a_session_deleted_while_it_is_open_starts_empty(tmp_path: Path) -> None:
     async def test() -> None:
         store, other = make(tmp_path), make(tmp_path)
         for number in ROUNDS:
@@ -434,7 +449,7 @@ def test_a_session_deleted_while_it_is_open_begins_anew(tmp_path: Path) -> None:
     run(test())
 
 
-def test_what_cannot_be_deleted_is_told_of(tmp_path: Path) -> None:
+def test_what_cannot_be_deleted_raises(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     path.with_suffix(".torn").mkdir()
     with pytest.raises(StoreError, match="check the disk"):
@@ -505,7 +520,7 @@ def test_a_session_whose_first_line_is_damaged_is_not_left_out_in_silence(tmp_pa
     run(test())
 
 
-def test_a_session_that_was_begun_anew_elsewhere_is_listed(tmp_path: Path) -> None:
+def test_a_session_that_was_begun_again_elsewhere_is_listed(tmp_path: Path) -> None:
     async def test() -> None:
         store, other = make(tmp_path), make(tmp_path)
         lease = await store.begin(KEY, Turn("r1", "old"))
