@@ -15,7 +15,7 @@ from .isolation_tests import IsolationTests
 from .lease_tests import LeaseTests
 from .record_tests import RecordTests
 from .session_tests import SessionTests
-from .suite import StoreOpener, StoreTests
+from .store_tests import StoreOpener, StoreTests
 
 
 class StateMachineTests(StoreTests):

@@ -6,7 +6,7 @@ import pytest
 
 from ...errors import Conflict
 from ...records import Change, Head, Record, Summary, Turn
-from .suite import (
+from .store_tests import (
     KEY,
     NO_CHANGE,
     StoreOpener,

@@ -6,7 +6,7 @@ import pytest
 
 from ...errors import InputError
 from ...records import Change, SessionKey, Turn
-from .suite import StoreOpener, StoreTests, async_test, done, run_turn
+from .store_tests import StoreOpener, StoreTests, async_test, done, run_turn
 
 USERS = (None, "None", "null", "../x", "Ann", "ann", "é" * 5_000, " ", "a\0b", "a\nb", "*", "%")
 SESSIONS = ("s", "None", "../../s", "S", "x" * 10_000, "s\0", "s\n", "s/t", "s%")

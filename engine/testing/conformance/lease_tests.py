@@ -9,7 +9,7 @@ import pytest
 
 from ...errors import Conflict, InputError, SessionBusy
 from ...records import Change, Record, Turn
-from .suite import KEY, NO_CHANGE, StoreOpener, StoreTests, async_test, done, run_turn
+from .store_tests import KEY, NO_CHANGE, StoreOpener, StoreTests, async_test, done, run_turn
 
 
 class LeaseTests(StoreTests):

@@ -26,7 +26,7 @@ from ...errors import Conflict, InputError, SessionBusy
 from ...messages import JSON, Message
 from ...records import Change, Head, Record, RunStatus, SessionKey, Summary, Turn
 from ...session.store import Lease, Policy, Store
-from .suite import StoreOpener, asked, replayed
+from .store_tests import StoreOpener, asked, replayed
 
 DELETED = "(deleted)"
 

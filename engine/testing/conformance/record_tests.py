@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ...errors import InputError
 from ...messages import JSON, Message, ToolCall, Usage
 from ...records import Change, Head, Record, SessionKey, Turn
-from .suite import (
+from .store_tests import (
     KEY,
     NO_CHANGE,
     StoreOpener,

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from ...records import Change, Head, RunStatus, SessionKey, Summary, Turn
-from .suite import KEY, StoreOpener, StoreTests, async_test, done, run_turn
+from .store_tests import KEY, StoreOpener, StoreTests, async_test, done, run_turn
 
 
 class SessionTests(StoreTests):

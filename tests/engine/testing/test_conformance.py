@@ -27,7 +27,7 @@ from teamgraph import (
     Turn,
 )
 from teamgraph.engine.testing.conformance import StoreConformance
-from teamgraph.engine.testing.conformance.suite import StoreOpener, StoreTests
+from teamgraph.engine.testing.conformance.store_tests import StoreOpener, StoreTests
 from teamgraph.errors import Conflict, InputError
 
 
