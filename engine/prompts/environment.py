@@ -174,7 +174,6 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         self._load = load
         self._lexer = PositionLexer(self)
         self.globals = {name: self.globals[name] for name in _GLOBALS} | {"range": _range}
-        del self.filters["random"]
         self.filters = {**_LIMITED_FILTERS, **FILTERS}
         self.tests |= _LIMITED_TESTS
         self.filter_names = sorted(self.filters)

@@ -402,7 +402,7 @@ def _explanation(error: Exception, variables: Mapping[str, object]) -> str:
     if isinstance(error, RecursionError):
         return "the template calls or includes itself without end"
     if isinstance(error, MemoryError):
-        return "the template needs more memory than there is"
+        return "the template needs more memory than is available"
     if isinstance(error, UndefinedError) and (missing := re.fullmatch(_UNDEFINED, text)):
         near = closest(missing[1], variables)
         offered = ", ".join(sorted(variables)) or "nothing"

@@ -626,5 +626,5 @@ def _fence(value: object, tag: str) -> str:
         return text
     opened, closed = text.index("\n") + 1, text.rindex("\n")
     body = text[opened:closed]
-    kept = inside if body == inside else TracedText.of(body, None, inside.values)
-    return _joined([text[:opened], kept, text[closed:]])
+    traced = inside if body == inside else TracedText.of(body, None, inside.values)
+    return _joined([text[:opened], traced, text[closed:]])

@@ -256,10 +256,10 @@ class Inference(NodeVisitor):
             for argument in (*call.args, *call.kwargs):
                 value = argument.value if isinstance(argument, nodes.Keyword) else argument
                 self._diagnostics.check_printed(value, self.infer(value, flow), flow)
-        elif (taking := method_accepts(owner, method.attr)) is not None and call.args:
+        elif (accepts := method_accepts(owner, method.attr)) is not None and call.args:
             value_type = self._diagnostics.require_value(call.args[0], given[0], flow)
             self._diagnostics.require_accepted(
-                call.args[0], value_type, taking, f".{method.attr}()", flow
+                call.args[0], value_type, accepts, f".{method.attr}()", flow
             )
 
     def _function(
@@ -445,8 +445,8 @@ class Inference(NodeVisitor):
             value_type = self._diagnostics.require_value(value, value_type, flow)
         if makes_text(name) and not by_attribute and find_record(value_type) is not None:
             self._diagnostics.report_record(value, value_type, flow)
-        elif (taking := filter_accepts(name)) is not None:
-            self._diagnostics.require_accepted(value, value_type, taking, f"| {name}", flow)
+        elif (accepts := filter_accepts(name)) is not None:
+            self._diagnostics.require_accepted(value, value_type, accepts, f"| {name}", flow)
         return value_type
 
     def _picked(

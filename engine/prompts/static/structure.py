@@ -303,9 +303,9 @@ def _opened(source: TemplateSource, tag: str, lexer: Lexer) -> Position:
     """Where the innermost unclosed `tag` opens."""
     opened: list[Position] = []
     tokens = lexer.tokeniter(source.text, source.name)
-    spoken = ((line, kind, value) for line, kind, value in tokens if kind != "whitespace")
+    significant = ((line, kind, value) for line, kind, value in tokens if kind != "whitespace")
     before = ""
-    for line, kind, value in spoken:
+    for line, kind, value in significant:
         if before == "block_begin" and value == tag:
             opened.append(position_of(line))
         elif opened and ((before, value) == ("block_begin", f"end{tag}") or _assigns(tag, value)):

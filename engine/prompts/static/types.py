@@ -630,9 +630,9 @@ def _category_of(value_type: StaticType) -> Iterable[str]:
             return (_OTHER_CATEGORIES.get(type(value_type), "any"),)
 
 
-def rejected_category(value_type: StaticType, taking: Accepts) -> str | None:
+def rejected_category(value_type: StaticType, accepts: Accepts) -> str | None:
     """A category of the value that is not accepted; None if all are."""
-    return min(categories_of(value_type) - taking.categories - {"any"}, default=None)
+    return min(categories_of(value_type) - accepts.categories - {"any"}, default=None)
 
 
 def is_orderable(*values: StaticType) -> bool:
