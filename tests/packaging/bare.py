@@ -19,6 +19,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 LEFT_OUT = r"teamgraph|\.pth$|^__pycache__$|hypothesis|syrupy"
+FOLDERS = ("engine", "graphs", "nodes", "prompts")
 ROOT = Path(__file__).parents[2]
 SCRIPT = """\
 #!{python}

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.builders import written
-from tests.packaging.bare import Bare, Done
+from tests.packaging.bare import FOLDERS, Bare, Done
 
-NAMES = ("engine", "graphs", "nodes", "prompts")
 FORMS: Mapping[str, str] = {  # where a name's module lies, and how it is imported
     "package": "{name}/__init__.py",
     "folder": "{name}/mine.py",
@@ -92,7 +91,7 @@ def form(request: pytest.FixtureRequest) -> str:
 def project(form: str, bare: Bare, tmp_path: Path) -> Path:
     """A project with its own engine, graphs, nodes and prompts, and a test of each."""
     installed = str(bare.site_packages / "teamgraph" / "__init__.py")
-    for name in NAMES:
+    for name in FOLDERS:
         written(tmp_path, MODULE.format(name=name), name=FORMS[form].format(name=name))
         test = TEST.format(name=name, module=module_of(name, form), installed=installed)
         written(tmp_path, test, name=f"test_{name}.py")
@@ -103,10 +102,10 @@ def team(form: str) -> str:
     """A graph whose nodes call the project's own functions, and whose member has its tools."""
     calls = "".join(
         f"  from_{name}: {{kind: python, call: '{module_of(name, form)}:where'}}\n"
-        for name in NAMES
+        for name in FOLDERS
     )
-    tools = ", ".join(f"'{module_of(name, form)}:look_in_{name}'" for name in NAMES)
-    needs = ", ".join(f"from_{name}" for name in NAMES)
+    tools = ", ".join(f"'{module_of(name, form)}:look_in_{name}'" for name in FOLDERS)
+    needs = ", ".join(f"from_{name}" for name in FOLDERS)
     return f"""\
 name: theirs
 nodes:
@@ -126,17 +125,17 @@ def passed(done: Done, tests: int) -> None:
 def test_their_tests_import_their_modules(bare: Bare, project: Path, way: str) -> None:
     program, words, variables = PYTEST[way]
     done = bare.run(program, *words, cwd=project, **variables)
-    passed(done, 2 * len(NAMES))
+    passed(done, 2 * len(FOLDERS))
     assert done.err == ""
 
 
 def test_commands_find_their_functions(bare: Bare, project: Path, form: str) -> None:
     written(project, team(form), name="team.yaml")
-    template = "{{ node.role }}\n" + "".join(f"{{{{ from_{name}.output }}}}\n" for name in NAMES)
+    template = "{{ node.role }}\n" + "".join(f"{{{{ from_{name}.output }}}}\n" for name in FOLDERS)
     written(project, template, name="prompts/clerk.jinja")
     written(project, CASES, name="team.prompts.yaml")
-    allow = [word for name in NAMES for word in ("--allow", name)]
-    settings = f"[tool.teamgraph]\nallow = {json.dumps(NAMES)}\n"
+    allow = [word for name in FOLDERS for word in ("--allow", name)]
+    settings = f"[tool.teamgraph]\nallow = {json.dumps(FOLDERS)}\n"
 
     refused = bare.run("teamgraph", "check", "team.yaml", cwd=project)
     assert refused.code == 1
@@ -148,12 +147,12 @@ def test_commands_find_their_functions(bare: Bare, project: Path, form: str) -> 
     words = ("run", "team.yaml", "What is it?", "--model", "echo", "--json", *allow)
     run = bare.run("teamgraph", *words, cwd=project)
     assert run.code == 0, run.out + run.err
-    assert all(f"theirs: {name}" in run.out for name in NAMES)
+    assert all(f"theirs: {name}" in run.out for name in FOLDERS)
 
     written(project, settings, name="pyproject.toml")
     updated = bare.run("teamgraph", "prompts", "update", cwd=project)
     assert updated.code == 0, updated.out + updated.err
-    passed(bare.run("pytest", cwd=project), 2 * len(NAMES) + 1)
+    passed(bare.run("pytest", cwd=project), 2 * len(FOLDERS) + 1)
 
 
 def test_a_project_that_does_not_use_teamgraph_sees_nothing_of_it(
@@ -172,7 +171,7 @@ def test_a_started_project_may_get_modules_called_as_ours(bare: Bare, tmp_path: 
     started = bare.run("teamgraph", "init", "shop", cwd=tmp_path)
     assert started.code == 0, started.err
     shop = tmp_path / "shop"
-    for name in NAMES:
+    for name in FOLDERS:
         written(shop, MODULE.format(name=name), name=f"{name}/__init__.py")
     path = shop / "team.yaml"
     text = path.read_text(encoding="utf-8")

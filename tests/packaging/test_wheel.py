@@ -8,10 +8,9 @@ import tarfile
 from pathlib import Path
 from zipfile import ZipFile
 
-from tests.packaging.bare import ROOT, Bare
+from tests.packaging.bare import FOLDERS, ROOT, Bare
 from tests.packaging.conftest import Built
 
-FOLDERS = ("engine", "graphs", "nodes", "prompts")
 IMPORTABLE = f"""
 from importlib.util import find_spec
 print([name for name in {(*FOLDERS, "teamgraph")} if find_spec(name)])
