@@ -1,8 +1,8 @@
-"""The words are true: what README and docs show is run as it stands, and links lead somewhere.
+"""README and docs are true: their code blocks run unchanged, their links and paths exist.
 
-A block whose first line is a comment with a file name is that file; a page's blocks share a
+A block whose first line is a comment with a file name is that file; the blocks of a page share a
 folder, as they do for a reader who follows along. In `console` blocks a line with `$ ` is run by a
-shell, and the lines after it are what it prints, where `...` stands for any lines.
+shell, and the lines after it are its expected output, where `...` matches any lines.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ RUN = {"console", "python", "yaml"}
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"(?:#|\{#) ([\w/]+(?:\.\w+)+)(?: #\})?\n")
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
+_OWN_PATH = re.compile(r"`((?:engine|nodes|graphs|teamgraph|tests|examples)/(?:[\w/.-]*\w/?)?)`")
 _END = "-- end of command --"
 
 
@@ -198,6 +199,14 @@ def test_every_link_leads_to_a_file_and_every_name_is_defined_in_it(page: Path) 
         if text.startswith("`") and file.suffix == ".py":
             name = text.strip("`")
             assert name in defined_in(file) or file.samefile(ROOT / name), f"{name} in {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_path_of_the_repository_that_a_page_names_exists(page: Path) -> None:
+    if page.name == "0014-the-house.md":  # lists where modules were
+        return
+    named = set(_OWN_PATH.findall(page.read_text(encoding="utf-8")))
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
 def defined_in(file: Path) -> set[str]:
