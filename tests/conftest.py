@@ -20,7 +20,7 @@ from tests.teams import STORES, wait_for
 
 PLUGIN = "teamgraph.engine.testing.plugin"
 _installed = {point.value for point in entry_points(group="pytest11")}
-pytest_plugins = [] if PLUGIN in _installed else [PLUGIN]
+pytest_plugins = ["tests.security"] if PLUGIN in _installed else ["tests.security", PLUGIN]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

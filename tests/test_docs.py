@@ -24,7 +24,7 @@ from teamgraph.engine.testing.suite import SUFFIX, Suite
 from tests.stub import StubProvider
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RUN = {"console", "python", "yaml"}
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"(?:#|\{#) ([\w/]+(?:\.\w+)+)(?: #\})?\n")
