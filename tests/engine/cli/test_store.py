@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from teamgraph import SessionKey
 from teamgraph.engine.stores.journal.journal_file import JournalSettings
 from teamgraph.engine.stores.tinydb.directory import StoreLayout
-
-from teamgraph import SessionKey
 
 from .conftest import Project
 from .test_sessions import say
