@@ -20,7 +20,7 @@ from ..errors import DefinitionError, InputError, Problem, closest, listed
 from ..imports import reference
 from ..messages import JSON
 from ..records import PastToolCall, Turn
-from ..session.history import cut
+from ..session.history import shorten
 from ..validation import as_tuple
 from .context import ToolContext
 from .tool import Tool
@@ -90,7 +90,7 @@ def _call(call: PastToolCall) -> JSON:
         arguments: JSON = json.loads(call.arguments or "{}")
     except ValueError:
         arguments = call.arguments
-    return {"tool": call.tool, "arguments": arguments, "result": cut(call.result)}
+    return {"tool": call.tool, "arguments": arguments, "result": shorten(call.result)}
 
 
 def _one_or_many(value: object) -> object:
