@@ -81,7 +81,7 @@ class NodePath(str):
         )
 
     def relative_to(self, outer: str) -> NodePath:
-        """The path as the graph inside `outer` knows it; raises `ValueError` if it is not there."""
+        """The path in the graph inside `outer`; raises `ValueError` if it is not inside."""
         if not outer:
             return self
         if not self.startswith(f"{outer}{_SEPARATOR}"):

@@ -83,10 +83,10 @@ _MODEL_FAULTS = (ModelError, TimeoutError)
 
 
 class RunRequest(Struct, frozen=True):
-    """The turn to run, in which session, and what of it is there already.
+    """The turn to run, its session, and the records to begin with.
 
     `records` are those that a new run begins with. `busy` is what to do while another turn of the
-    session is running. A resumed run goes on from what the store has of it; if the graph was
+    session is running. A resumed run begins with what the store has of it; if the graph was
     changed since, that raises `Changed`, unless `reuse_unchanged`: then what was changed, and all
     that follows from it, runs again.
     """
@@ -240,7 +240,7 @@ class RunExecution(Struct):
         return error
 
     async def _finish(self, answer: str) -> Run:
-        """Close the turn and move the session on; a cancellation at this point comes too late."""
+        """Close the turn and move the session on; no longer cancellable."""
         records = self._ordered_records()
         turn = self._ended_turn("done", answer=answer)
         summary = self.summary and replace(self.summary, updated=turn.ended, run_id=turn.run_id)
@@ -279,7 +279,7 @@ class RunExecution(Struct):
         """See `Work.skip_reason`."""
         node = self.prepared.graph.nodes[node_id]
         if self.parent is not None and node.summarizes:
-            return "the graph around this one keeps the session's summary"
+            return "the graph around this one writes the session's summary"
         if node.when is None:
             return None
         try:
@@ -535,7 +535,7 @@ class RunExecution(Struct):
             outer, node = self.parent, NodePath(self.path.steps[-1])
             records = [replace(record, node=str(node.child(record.node))) for record in records]
             await outer._put(records)
-            # Another attempt of the node around them goes on from here.
+            # Another attempt of the node around them begins with these.
             outer.earlier.update({record.node: record for record in records})
             return
         for record in records:
@@ -655,7 +655,7 @@ class RunExecution(Struct):
 async def _earlier_records(
     prepared: PreparedGraph, store: Store, lease: Lease, request: RunRequest
 ) -> dict[str, Record]:
-    """The records that a run goes on from; those that have to run again are turned to failed."""
+    """The records that a run begins with; those that have to run again are turned to failed."""
     earlier, rewritten = dict[str, Record](), list(request.records)
     # Read under the lease: another process may have resumed the run while we waited for it.
     run = await store.run(lease.key, lease.run_id) if request.is_resumed else None

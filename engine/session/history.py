@@ -43,7 +43,7 @@ class Past(Protocol):
         """An earlier run of this session with its records, or None.
 
         In a graph that runs inside a node, these are the records of that graph, and input and
-        answer are what it was given and gave.
+        answer are those of the node around it.
         """
         ...
 
@@ -63,7 +63,7 @@ class Past(Protocol):
         """The tool calls of an earlier run of this session with their results, oldest first."""
         ...
 
-    async def elsewhere(
+    async def other_sessions(
         self, *, sessions: int, runs: int, text: str = ""
     ) -> Sequence[OtherSession]:
         """The newest `runs` turns of each of the user's last other `sessions`, latest first.
@@ -73,8 +73,8 @@ class Past(Protocol):
         """
         ...
 
-    async def again(self, turns: Mapping[str, Sequence[int]]) -> Sequence[OtherSession]:
-        """The same as `elsewhere`, from the numbers of the turns by session id."""
+    async def quoted_turns(self, turns: Mapping[str, Sequence[int]]) -> Sequence[OtherSession]:
+        """Like `other_sessions`, for the numbers of turns by session id; deleted ones are missing."""
         ...
 
 
@@ -124,10 +124,10 @@ class StoredPast(Struct, frozen=True, eq=False):
         run = await self._run(run_id)
         return past_tool_calls(run.records.values()) if run is not None else ()
 
-    async def elsewhere(
+    async def other_sessions(
         self, *, sessions: int, runs: int, text: str = ""
     ) -> Sequence[OtherSession]:
-        """See `Past.elsewhere`."""
+        """See `Past.other_sessions`."""
         others, looked_at = await self._others(sessions)
         if not text:
             turns = [await self.store.turns(other.key, last=runs) for other in others]
@@ -139,15 +139,15 @@ class StoredPast(Struct, frozen=True, eq=False):
             if found
         ]
 
-    async def again(self, turns: Mapping[str, Sequence[int]]) -> Sequence[OtherSession]:
-        """See `Past.again`."""
+    async def quoted_turns(self, turns: Mapping[str, Sequence[int]]) -> Sequence[OtherSession]:
+        """See `Past.quoted_turns`."""
         sessions: list[OtherSession] = []
         for session_id, numbers in turns.items():
             key = SessionKey(self.key.user_id, session_id)
             since = await self.store.turns(key, since=min(numbers, default=1) - 1)
-            kept = [turn for turn in since if turn.number in numbers]
-            if kept:
-                sessions.append(self._quoted(session_id, kept))
+            wanted = [turn for turn in since if turn.number in numbers]
+            if wanted:
+                sessions.append(self._quoted(session_id, wanted))
         return sessions
 
     async def _run(self, run_id: str) -> Run | None:

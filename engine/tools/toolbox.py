@@ -68,7 +68,9 @@ async def search_sessions(context: ToolContext, query: str = "", limit: Count = 
         query: Words that an exchange must contain; leave it out to read the last exchanges.
         limit: How many conversations to look at.
     """
-    others = await context.past.elsewhere(sessions=limit, runs=RUNS_OF_ANOTHER, text=query.strip())
+    others = await context.past.other_sessions(
+        sessions=limit, runs=RUNS_OF_ANOTHER, text=query.strip()
+    )
     return [
         {"conversation": [{"user": run.input, "assistant": run.answer} for run in other.runs]}
         for other in others

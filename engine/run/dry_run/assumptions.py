@@ -105,8 +105,8 @@ class Assumptions(Struct):
                 wanted.parse(text)
         except ValueError as error:
             raise InputError(
-                f"node {path!r}: nothing stands in for what it returns: {error}; say what it "
-                f"gives: assume={{{path!r}: ...}}"
+                f"node {path!r}: no sample fits what it returns: {error}; give its output: "
+                f"assume={{{path!r}: ...}}"
             ) from error
         return text
 
