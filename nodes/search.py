@@ -65,7 +65,9 @@ class Search(Node):
         text = context.render().strip() if self.query is not None else ""
         found: Sequence[OtherSession] = ()
         if self.sessions and self.runs:
-            found = await context.past.other_sessions(sessions=self.sessions, runs=self.runs, text=text)
+            found = await context.past.other_sessions(
+                sessions=self.sessions, runs=self.runs, text=text
+            )
         stored: list[JSON] = [
             {"session_id": session.session_id, "turns": [run.number for run in session.runs]}
             for session in found

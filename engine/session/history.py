@@ -74,7 +74,7 @@ class Past(Protocol):
         ...
 
     async def quoted_turns(self, turns: Mapping[str, Sequence[int]]) -> Sequence[OtherSession]:
-        """Like `other_sessions`, for the numbers of turns by session id; deleted ones are missing."""
+        """Like `other_sessions`, for the numbers of turns by session id, without deleted ones."""
         ...
 
 

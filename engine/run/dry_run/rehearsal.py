@@ -16,7 +16,7 @@ from ...graph.graph import MESSAGE, Graph
 from ...graph.node import Node
 from ...messages import JSON
 from ...node_path import ROOT, NodePath
-from ...prompts.rendered import RENDERED, Rendered
+from ...prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ...records import Run, SessionKey, Turn
 from ...session.store import Store
 from ..execution import RunRequest
@@ -110,8 +110,8 @@ async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Renderin
         if isinstance(event, PromptRendered):
             emitted.append(event)
 
-    rendered: list[Rendered] = []
-    token = RENDERED.set(rendered)
+    rendered: list[CapturedPrompt] = []
+    token = CAPTURED_PROMPTS.set(rendered)
     try:
         run = await _run(
             DryRunExecution.execute(
@@ -122,7 +122,7 @@ async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Renderin
             )
         )
     finally:
-        RENDERED.reset(token)
+        CAPTURED_PROMPTS.reset(token)
     return _rendering(graph.name, run, _prompts(emitted, assumptions, rendered))
 
 
@@ -156,7 +156,7 @@ async def _run(execution: Coroutine[object, object, Run]) -> Run:
 
 
 def _prompts(
-    emitted: Sequence[PromptRendered], assumptions: Assumptions, rendered: Sequence[Rendered]
+    emitted: Sequence[PromptRendered], assumptions: Assumptions, rendered: Sequence[CapturedPrompt]
 ) -> Mapping[str, Sequence[RenderedPrompt]]:
     """The prompts by node path, each with what it was rendered from."""
     prompts: dict[str, list[RenderedPrompt]] = {}

@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from ...messages import JSON, Message
 from ...models.protocol import Request
-from ...prompts.provenance import came_from
-from ...prompts.rendered import Rendered, Stretch
+from ...prompts.library import CapturedPrompt
+from ...prompts.provenance import Span, trace_spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +25,23 @@ class RenderedPrompt:
     messages: tuple[Message, ...]
     tools: tuple[Mapping[str, JSON], ...] = ()
     response_format: Mapping[str, JSON] | None = None
-    _rendered: Rendered | None = field(default=None, repr=False, compare=False)
+    _rendered: CapturedPrompt | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, template: str, request: Request, rendered: Rendered) -> RenderedPrompt:
+    def of(cls, template: str, request: Request, rendered: CapturedPrompt) -> RenderedPrompt:
         """The prompt that a request sends, with what its messages were rendered from."""
         return cls(template, request.messages, request.tools, request.schema, rendered)
 
     @property
-    def came_from(self) -> tuple[tuple[Stretch, ...], ...]:
-        """The provenance of each message: consecutive stretches that make up its text.
+    def came_from(self) -> tuple[tuple[Span, ...], ...]:
+        """The provenance of each message: consecutive spans that make up its text.
 
         Computed when first read: the prompt is rendered again with tracking. Empty for a prompt
         that no dry run made.
         """
         if self._rendered is None:
             return ((),) * len(self.messages)
-        return came_from(self._rendered)
+        return trace_spans(self._rendered)
 
     @property
     def text(self) -> str:
