@@ -11,7 +11,8 @@ from ..errors import InputError, KeyPath, Problem, closest, listed
 from ..graph.fields import Ids
 from ..graph.graph import MESSAGE, Graph
 from ..messages import JSON
-from ..run.dry_run.assumptions import assumed
+from ..node_path import NodePath
+from ..run.dry_run.assumptions import check_assumptions
 from ..run.dry_run.rendering import RenderedNode
 from ..validation import Declared
 
@@ -88,7 +89,7 @@ def misplaced(graph: Graph, declared: Declaring, path: KeyPath) -> Iterator[Prob
 def _unexpected(graph: Graph, declared: Declaring, path: KeyPath) -> Iterator[Problem]:
     """What is expected of nodes that are not there."""
     for node_id in declared.expect:
-        if node_id.partition("/")[0] not in graph.nodes:
+        if NodePath(node_id).outermost not in graph.nodes:
             text = f"graph {graph.name!r} has no node {node_id!r}"
             near = closest(node_id, graph.nodes)
             text += "" if near else f"; it has {listed(graph.nodes)}"
@@ -100,7 +101,7 @@ def _unassumed(graph: Graph, declared: Declaring, path: KeyPath) -> Iterator[Pro
     """What is assumed of nodes that are not there, or do not give that."""
     for node_id, value in declared.assume.items():
         try:
-            assumed(graph, {node_id: value})
+            check_assumptions(graph, {node_id: value})
         except InputError as error:
             where = (*path, node_id)
             yield Problem("C006", str(error), path=where, on_key=True)

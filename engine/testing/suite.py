@@ -29,7 +29,7 @@ from ..graph.settings import make_importable, settings_of
 from ..graph.yaml.document import Document
 from ..messages import JSON
 from ..models.samples import quoted
-from ..run.dry_run.history import Said
+from ..run.dry_run.assumed_session import HistoryItem
 from ..run.dry_run.rehearsal import Scene, render, render_all
 from ..run.dry_run.rendering import RenderedNode, Rendering
 from .case_file import CaseFile, Declaring, Expected, Wanted, misplaced
@@ -146,7 +146,7 @@ class _Reading(Struct):
         scene = Scene(
             message=declared.input,
             assume=declared.assume,
-            history=cast("Sequence[Said]", declared.history),
+            history=cast("Sequence[HistoryItem]", declared.history),
             state=declared.state,
             session=declared.session,
             user_id=declared.user_id,
