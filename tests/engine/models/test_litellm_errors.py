@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from teamgraph.engine.models.litellm import explain
+from teamgraph.engine.models.litellm import translate_error
 from teamgraph.errors import ModelError
 
 
@@ -32,7 +32,7 @@ ANSWERED = {"content-type": "application/json"}
 
 
 def told(error: Exception) -> ModelError:
-    return explain(error, model="a/b")
+    return translate_error(error, model="a/b")
 
 
 @settings(deadline=None)
@@ -59,7 +59,7 @@ def test_no_secret_is_shown_anywhere(secret: str, before: str) -> None:
     fault = Fault(f"{before}{secret} is wrong", 400, ANSWERED)
     fault.__cause__ = cause
     cause.__context__ = fault
-    error = explain(fault, model="a/b", secrets=[secret, ""])
+    error = translate_error(fault, model="a/b", secrets=[secret, ""])
     assert not [text for text in (error, fault, cause) if secret in str(text)]
 
 
@@ -103,7 +103,7 @@ def test_the_detail_is_what_the_provider_said(text: str, detail: str) -> None:
 
 def test_an_error_of_which_nothing_is_known_is_not_retried() -> None:
     error = told(ValueError("what"))
-    assert "it could not be asked (what)" in str(error)
+    assert "the request could not be made (what)" in str(error)
     assert (error.retryable, error.status, error.retry_after) == (False, None, None)
 
 
@@ -115,5 +115,5 @@ def test_an_unheard_of_status_is_told() -> None:
 
 def test_what_fails_inside_litellm_itself_is_not_the_provider_s_fault() -> None:
     error = told(Fault("no such attribute", 500))
-    assert "it could not be asked (no such attribute)" in str(error)
+    assert "the request could not be made (no such attribute)" in str(error)
     assert error.status is None
