@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 from teamgraph import Graph
-from teamgraph.engine.testing.suite import SUFFIX, Suite
+from teamgraph.engine.testing.cases import CaseFile
+from teamgraph.engine.testing.snapshots import SUFFIX
 from tests.stub import StubProvider
 
 ROOT = Path(__file__).parent.parent
@@ -105,7 +106,7 @@ class Reader:
     def read(self, file: Path) -> None:
         """A case file holds, and so does a graph file."""
         if file.name.endswith(SUFFIX):
-            assert Suite.read(file).cases
+            assert CaseFile.load(file).cases
         else:
             assert Graph.load(file).nodes
 

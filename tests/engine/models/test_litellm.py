@@ -1,4 +1,4 @@
-"""The real litellm against a provider on loopback: what goes out, what comes back, what fails."""
+"""The real litellm against a provider on loopback: requests, answers, failures."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_usage_is_what_the_provider_counted_and_an_unknown_price_stays_unknown(
     assert usage.cost is None
 
 
-def test_a_known_price_is_told(stub: StubProvider) -> None:
+def test_a_known_price_is_in_the_usage(stub: StubProvider) -> None:
     usage = ask(LiteLLM(), request_to(stub, "openai/gpt-4o-mini"))[1].usage
     assert usage.cost is not None
     assert 0 < usage.cost < 0.001

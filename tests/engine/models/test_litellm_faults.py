@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("_keys")
         ("529", True, "is overloaded (529"),
     ],
 )
-def test_a_refusal_is_told_by_its_status(
+def test_a_refusal_is_explained_by_its_status(
     stub: StubProvider, fault: str, retryable: bool, words: str
 ) -> None:
     error = failure(request_to(stub, f"openai/stub?fault={fault}"))
@@ -44,7 +44,7 @@ def test_a_refusal_is_told_by_its_status(
     assert len(stub.requests) == 1
 
 
-def test_a_prompt_over_the_context_is_told_as_such(stub: StubProvider) -> None:
+def test_a_prompt_over_the_context_is_recognized(stub: StubProvider) -> None:
     error = failure(request_to(stub, "openai/stub?fault=context"))
     assert "the prompt is longer than the model reads (" in str(error)
     assert (error.status, error.retryable) == (400, False)
@@ -77,7 +77,7 @@ def test_a_timeout_among_the_parameters_is_the_provider_s_own(stub: StubProvider
 
 
 @pytest.mark.parametrize("fault", ["cut", "malformed", "sse_error"])
-def test_an_answer_that_breaks_off_is_told_as_interrupted(stub: StubProvider, fault: str) -> None:
+def test_an_answer_that_breaks_off_is_marked_as_interrupted(stub: StubProvider, fault: str) -> None:
     error = failure(request_to(stub, f"openai/stub?fault={fault}"))
     assert "the answer broke off" in str(error)
     assert (error.retryable, error.interrupted, error.status) == (True, True, None)
@@ -89,7 +89,7 @@ def test_a_connection_that_is_reset_is_worth_another_try(stub: StubProvider) -> 
     assert (error.retryable, error.interrupted, error.status) == (True, False, None)
 
 
-def test_a_provider_that_is_not_there_is_told(stub: StubProvider) -> None:
+def test_a_provider_that_cannot_be_reached_is_an_error(stub: StubProvider) -> None:
     stub.__exit__()
     error = failure(request_to(stub))
     assert "cannot be reached" in str(error)
@@ -134,7 +134,7 @@ def test_a_key_given_as_a_parameter_is_hidden_too(stub: StubProvider) -> None:
 
 
 @pytest.mark.parametrize("model", ["nonsense", "foo/bar"])
-def test_an_id_that_nobody_knows_is_told_with_the_ways_out(model: str) -> None:
+def test_an_unknown_id_is_an_error_with_advice(model: str) -> None:
     with pytest.raises(NoModelError, match=r"write the id as provider/model, .* local or echo"):
         ask(LiteLLM(), Request(model, HELLO))
 
@@ -165,7 +165,7 @@ def test_a_parameter_that_the_provider_does_not_take_is_named(stub: StubProvider
     assert (error.retryable, error.status) == (False, None)
 
 
-def test_without_litellm_the_way_to_get_it_is_told() -> None:
+def test_without_litellm_the_error_says_how_to_install_it() -> None:
     code = """
 import asyncio, sys
 sys.modules["litellm"] = None

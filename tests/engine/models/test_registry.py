@@ -188,7 +188,7 @@ def test_a_key_without_a_model_asks_for_the_model(
         default_model_id({variable: "k", "TEAMGRAPH_LOCAL_GGUF": str(weights)})
 
 
-def test_with_nothing_at_all_the_ways_out_are_told(tmp_path: Path) -> None:
+def test_with_nothing_at_all_the_error_lists_the_alternatives(tmp_path: Path) -> None:
     nowhere = {"TEAMGRAPH_LOCAL_GGUF": str(tmp_path / "none")}
     with pytest.raises(NoModelError) as caught:
         default_model_id(nowhere)

@@ -1,4 +1,4 @@
-"""What the model of this machine says when its server misbehaves, played by a server that does."""
+"""Errors of the demo model when its server misbehaves, with a fake server."""
 
 from __future__ import annotations
 

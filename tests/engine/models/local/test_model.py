@@ -1,4 +1,4 @@
-"""The real demo model: it answers, streams, chooses, and fills a schema, from any loop."""
+"""The real demo model: answers, streams, chooses labels and fills schemas, from any loop."""
 
 from __future__ import annotations
 
@@ -152,7 +152,9 @@ def test_of_many_it_chooses_what_is_likelier_than_chance_in_declared_order(
         ("I want my money back.", "payment refund"),
     ],
 )
-def test_labels_that_begin_alike_are_told_apart(local: LocalModel, text: str, label: str) -> None:
+def test_labels_with_a_common_prefix_are_distinguished(
+    local: LocalModel, text: str, label: str
+) -> None:
     pairs = (
         {"car": "cars and driving", "carpet": "rugs and floors"},
         {"payment card": "credit cards", "payment refund": "money back", "weather": "rain"},
@@ -179,7 +181,7 @@ def test_a_prompt_without_messages_is_refused(local: LocalModel) -> None:
 
 
 @pytest.mark.parametrize("choices", [(), ("a", "b")])
-def test_a_prompt_that_is_too_long_is_told_with_the_limit(
+def test_a_prompt_that_is_too_long_is_an_error_with_the_limit(
     local: LocalModel, choices: tuple[str, ...]
 ) -> None:
     request = Request("local", asking("word " * 5000).messages, choices=choices)
@@ -188,7 +190,7 @@ def test_a_prompt_that_is_too_long_is_told_with_the_limit(
     assert (caught.value.status, caught.value.retryable) == (400, False)
 
 
-def test_a_parameter_of_the_wrong_type_is_told(local: LocalModel) -> None:
+def test_a_parameter_of_the_wrong_type_is_an_error(local: LocalModel) -> None:
     with pytest.raises(ModelError, match=r"refused the request: .*temperature"):
         ask(local, asking("hi", temperature="warm"))
 

@@ -1,4 +1,4 @@
-"""The serving process: one for each Python process, and gone with it, however it goes."""
+"""The server process: one per Python process, and it ends with that, however that ends."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_server_that_does_not_end_by_itself_is_killed() -> None:
     assert is_gone(pid)
 
 
-def test_the_exit_code_is_kept_and_the_server_is_gone() -> None:
+def test_the_exit_code_is_the_program_s_and_the_server_ends() -> None:
     done = run("asyncio.run(first()); print(SERVER.pid); sys.exit(7)")
     assert (done.returncode, done.stderr) == (7, "")
     assert is_gone(int(done.stdout))
@@ -197,7 +197,7 @@ sys.exit(status)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_file_that_is_no_model_is_told(
+def test_a_file_that_is_no_model_is_an_error(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.gguf"
@@ -208,7 +208,7 @@ def test_a_file_that_is_no_model_is_told(
     assert server.pid is None
 
 
-def test_a_file_that_is_not_there_is_told(
+def test_a_file_that_is_missing_is_an_error(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TEAMGRAPH_LOCAL_GGUF", str(tmp_path / "none.gguf"))
@@ -217,7 +217,7 @@ def test_a_file_that_is_not_there_is_told(
 
 
 @pytest.mark.parametrize("threads", ["0", "two", "-1", ""])
-def test_a_number_of_threads_that_is_none_is_told(
+def test_a_number_of_threads_that_is_invalid_is_an_error(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch, threads: str
 ) -> None:
     monkeypatch.setenv("TEAMGRAPH_LOCAL_THREADS", threads)
@@ -231,7 +231,7 @@ def test_a_model_file_of_one_s_own_counts_as_installed(weights: Path, tmp_path: 
     assert not is_installed({"TEAMGRAPH_LOCAL_GGUF": str(tmp_path / "none")})
 
 
-def test_without_xllamacpp_the_ways_out_are_told(
+def test_without_xllamacpp_the_error_lists_the_alternatives(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
@@ -240,7 +240,7 @@ def test_without_xllamacpp_the_ways_out_are_told(
         server.address()
 
 
-def test_without_the_weights_the_ways_out_are_told(
+def test_without_the_weights_the_error_lists_the_alternatives(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nothing(_: object = None) -> Iterator[Distribution]:

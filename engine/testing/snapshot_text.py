@@ -1,9 +1,8 @@
-"""A rendering as a text to review: Markdown that no content can forge, the same in every process.
+"""The text of a snapshot: a rendering as Markdown that is reviewed, the same in every process.
 
-Content is always indented by four, headings never are. Characters that cannot be seen are written
-`⟦U+202E⟧`, so that hidden instructions show, and different prompts never look the same.
-
-The words of a message row by row, each with where it came from.
+Content cannot forge structure: it is always indented by four, headings never are. Invisible
+characters are written as `⟦U+202E⟧`, so hidden instructions show, and different prompts have
+different texts. With provenance, each piece of a message has its template and values beside it.
 """
 
 from __future__ import annotations
@@ -20,50 +19,12 @@ from ..messages import JSON, Message
 from ..prompts.rendered import Stretch
 from ..run.dry_run.rendering import RenderedNode, RenderedPrompt, Rendering
 
-_NAMED = 2
-"""How many paths of one stretch are named."""
-
-
-class Row(NamedTuple):
-    """Words on one line that came from one place; `goes_on` if the line began before them.
-
-    `place` and `values` are empty where they are those of the row above.
-    """
-
-    place: str
-    values: str
-    words: str
-    goes_on: bool
-
-
-def rows(text: str, stretches: Sequence[Stretch]) -> Iterator[Row]:
-    """The rows of a message; the end of a line has none of its own."""
-    goes_on = False
-    for stretch in stretches:
-        lines = text[stretch.start : stretch.end].split("\n")
-        place, values = f"{stretch.template}:{stretch.line}:{stretch.column}", _values(stretch)
-        for number, words in enumerate(lines):
-            if number and stretch.is_text:
-                place = f"{stretch.template}:{stretch.line + number}:1"
-            goes_on = goes_on and not number
-            is_end = not words and (goes_on or number == len(lines) - 1)
-            if not is_end:
-                yield Row(place, values, words, goes_on)
-                place = values = ""
-        goes_on = not text[: stretch.end].endswith("\n")
-
-
-def _values(stretch: Stretch) -> str:
-    more = len(stretch.values) - _NAMED
-    named = ", ".join(stretch.values[:_NAMED])
-    return f"{named} and {more} more" if more > 0 else named
-
-
 LONGEST_SLUG = 100
+_VALUES_SHOWN = 2
 _INDENT = "    "
 _OPEN = "⟦"
-_UNSEEN = frozenset(("Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"))
-# Letters and marks that print as nothing: fillers, joiners, variation selectors.
+_INVISIBLE = frozenset(("Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"))
+# Letters and marks that print nothing: fillers, joiners, variation selectors.
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f]|[\U000e0100-\U000e01ef]"
 )
@@ -71,23 +32,23 @@ _BLANK = re.compile(
 
 def snapshot(rendering: Rendering, case: str) -> str:
     """The snapshot of a case: every node in topological order, with all that it would send."""
-    heading = f"# {in_line(rendering.graph)} / {in_line(case)}"
-    return f"{heading}\n\n{body(rendering.values())}"
+    heading = f"# {escape_invisible(rendering.graph)} / {escape_invisible(case)}"
+    return f"{heading}\n\n{nodes_as_text(rendering.values())}"
 
 
-def body(nodes: Iterable[RenderedNode], *, came_from: bool = False) -> str:
-    """What some nodes would send, as a snapshot has it; also where each of the words came from."""
+def nodes_as_text(nodes: Iterable[RenderedNode], *, came_from: bool = False) -> str:
+    """What nodes would send, as a snapshot has it; with `came_from`, with the provenance of it."""
     lines = [line for node in nodes for line in _node(node, came_from=came_from)]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def slug(name: str) -> str:
-    """The name of a case as the name of a file, without its suffix."""
-    plain = unicodedata.normalize("NFC", name).lower()
-    words = re.sub(r"[^\w.-]+", "-", plain).strip("-.") or "case"
-    if len(words) <= LONGEST_SLUG:
-        return words
-    return f"{words[:LONGEST_SLUG]}-{sha256(name.encode()).hexdigest()[:8]}"
+    """The name of a case as a file name, without the suffix."""
+    normalized = unicodedata.normalize("NFC", name).lower()
+    short = re.sub(r"[^\w.-]+", "-", normalized).strip("-.") or "case"
+    if len(short) <= LONGEST_SLUG:
+        return short
+    return f"{short[:LONGEST_SLUG]}-{sha256(name.encode()).hexdigest()[:8]}"
 
 
 def difference(stored: str, now: str, name: str, context: int = 2) -> str:
@@ -108,13 +69,48 @@ def difference(stored: str, now: str, name: str, context: int = 2) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def in_line(text: str) -> str:
-    """A text on one line, all of it to be seen."""
-    return "".join(_shown(one) for one in text)
+def escape_invisible(text: str) -> str:
+    """The text on one line, with line breaks and invisible characters escaped."""
+    return "".join(_escaped(one) for one in text)
+
+
+class ProvenanceRow(NamedTuple):
+    """Text on one line that one place of a template printed; `continues` the line of the row above.
+
+    `place` and `values` are empty where they are the same as in the row above.
+    """
+
+    place: str
+    values: str
+    text: str
+    continues: bool
+
+
+def provenance_rows(text: str, stretches: Sequence[Stretch]) -> Iterator[ProvenanceRow]:
+    """The rows of a message; a line break has no row of its own."""
+    continues = False
+    for stretch in stretches:
+        lines = text[stretch.start : stretch.end].split("\n")
+        place, values = f"{stretch.template}:{stretch.line}:{stretch.column}", _values(stretch)
+        for number, line in enumerate(lines):
+            if number and stretch.is_text:
+                place = f"{stretch.template}:{stretch.line + number}:1"
+            continues = continues and not number
+            is_end = not line and (continues or number == len(lines) - 1)
+            if not is_end:
+                yield ProvenanceRow(place, values, line, continues)
+                place = values = ""
+        continues = not text[: stretch.end].endswith("\n")
+
+
+def _values(stretch: Stretch) -> str:
+    more = len(stretch.values) - _VALUES_SHOWN
+    named = ", ".join(stretch.values[:_VALUES_SHOWN])
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def _heading(lines: list[str], index: int) -> str:
-    """The innermost heading over a line: it names the node and the message."""
+    """The nearest heading above a line: it names the node and the message."""
     above = reversed(lines[: index + 1])
     return next((line.lstrip("# ") for line in above if line.startswith("##")), "")
 
@@ -122,18 +118,18 @@ def _heading(lines: list[str], index: int) -> str:
 def _node(node: RenderedNode, *, came_from: bool) -> Iterator[str]:
     yield from (f"## {node.id}", "")
     if node.because is not None:
-        yield from (f"skipped: {in_line(node.because)}", "")
+        yield from (f"skipped: {escape_invisible(node.because)}", "")
     elif not node.prompts:
-        yield from (f"{in_line(node.kind)}, sends no prompt", "")
+        yield from (f"{escape_invisible(node.kind)}, sends no prompt", "")
     number = 0
     for prompt in node.prompts:
-        yield from (in_line(prompt.template), "")
+        yield from (escape_invisible(prompt.template), "")
         stretches = prompt.came_from if came_from else ((),) * len(prompt.messages)
         for message, tiles in zip(prompt.messages, stretches, strict=True):
             number += 1
             yield from (f"### {node.id} {number} {message.role}{_attributes(message)}", "")
             content = message.content
-            yield from (*(_beside(content, tiles) if tiles else _indented(content)), "")
+            yield from (*(_with_provenance(content, tiles) if tiles else _indented(content)), "")
             if message.tool_calls:
                 calls = [call.model_dump(mode="json") for call in message.tool_calls]
                 yield from (f"### {node.id} {number} tool calls", "", *_json(calls), "")
@@ -153,12 +149,12 @@ def _attributes(message: Message) -> str:
         "name": message.name,
         "tool_call_id": message.tool_call_id,
     }
-    said = [f" {name}={_quoted(value)}" for name, value in attributes.items() if value is not None]
-    return "".join(said) + (" cache" if message.cache else "")
+    found = [f" {name}={_quoted(value)}" for name, value in attributes.items() if value is not None]
+    return "".join(found) + (" cache" if message.cache else "")
 
 
 def _quoted(value: str) -> str:
-    return in_line(json.dumps(value, ensure_ascii=False))
+    return escape_invisible(json.dumps(value, ensure_ascii=False))
 
 
 def _json(value: object) -> list[str]:
@@ -167,36 +163,36 @@ def _json(value: object) -> list[str]:
 
 
 def _indented(text: str) -> list[str]:
-    """The lines of a text; no end of it, and no empty line at an end, goes unseen."""
+    """The lines of a text; an empty text, first or last line is written as `⟦⟧`."""
     if not text:
         return [f"{_INDENT}{_OPEN}⟧"]
     lines = [_line(line) for line in text.split("\n")]
-    for place in (0, -1):
-        lines[place] = lines[place] or f"{_OPEN}⟧"
+    for index in (0, -1):
+        lines[index] = lines[index] or f"{_OPEN}⟧"
     return [f"{_INDENT}{line}" if line else "" for line in lines]
 
 
-def _beside(text: str, stretches: Sequence[Stretch]) -> list[str]:
-    """The words of a text with where they came from before them; `…` goes on with a line."""
-    found = [*rows(text, stretches)]
+def _with_provenance(text: str, stretches: Sequence[Stretch]) -> list[str]:
+    """The lines of a text, each piece after its provenance; `…` continues the line above."""
+    found = [*provenance_rows(text, stretches)]
     places = max((len(row.place) for row in found), default=0)
     values = max((len(row.values) for row in found), default=0)
     return [
         f"{_INDENT}{row.place:<{places}}  {row.values:<{values}}  "
-        f"{'…' if row.goes_on else ''}{in_line(row.words)}"
+        f"{'…' if row.continues else ''}{escape_invisible(row.text)}"
         for row in found
     ]
 
 
 def _line(text: str) -> str:
-    bare = text.rstrip(" \t")
-    ends = "".join(f"{_OPEN}U+{ord(one):04X}⟧" for one in text[len(bare) :])
-    return "".join(one if one == "\t" else _shown(one) for one in bare) + ends
+    stripped = text.rstrip(" \t")
+    trailing = "".join(f"{_OPEN}U+{ord(one):04X}⟧" for one in text[len(stripped) :])
+    return "".join(one if one == "\t" else _escaped(one) for one in stripped) + trailing
 
 
-def _shown(one: str) -> str:
+def _escaped(one: str) -> str:
     if one == " " or (one != _OPEN and one.isascii() and one.isprintable()):
         return one
-    if one == _OPEN or unicodedata.category(one) in _UNSEEN or _BLANK.match(one):
+    if one == _OPEN or unicodedata.category(one) in _INVISIBLE or _BLANK.match(one):
         return f"{_OPEN}U+{ord(one):04X}⟧"
     return one
