@@ -22,7 +22,7 @@ from ..errors import InputError, NotFound, listed
 from ..graph.graph import Graph
 from ..graph.settings import make_importable, settings_of
 from ..messages import JSON
-from ..prompts.coverage import MEASURED, Coverage
+from ..prompts.branch_coverage import CURRENT_COVERAGE, Coverage
 from ..prompts.library import Prompts
 from ..records import Record
 from ..session.store import Store
@@ -338,12 +338,12 @@ def _make_importable(files: Iterable[Path]) -> None:
 
 def _covered(files: Sequence[Path]) -> CoverageReport:
     measured = Coverage()
-    token = MEASURED.set(measured)
+    token = CURRENT_COVERAGE.set(measured)
     try:
         for file in files:
             for case in CaseFile.load(file).cases:
                 case.render()
         count_unused_templates(measured, Path.cwd())
     finally:
-        MEASURED.reset(token)
+        CURRENT_COVERAGE.reset(token)
     return CoverageReport.of(measured, Path.cwd())

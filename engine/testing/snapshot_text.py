@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from ..messages import JSON, Message
-from ..prompts.rendered import Stretch
+from ..prompts.provenance import Span
 from ..run.dry_run.rendering import RenderedNode, RenderedPrompt, Rendering
 
 LONGEST_SLUG = 100
@@ -86,26 +86,26 @@ class ProvenanceRow(NamedTuple):
     continues: bool
 
 
-def provenance_rows(text: str, stretches: Sequence[Stretch]) -> Iterator[ProvenanceRow]:
+def provenance_rows(text: str, spans: Sequence[Span]) -> Iterator[ProvenanceRow]:
     """The rows of a message; a line break has no row of its own."""
     continues = False
-    for stretch in stretches:
-        lines = text[stretch.start : stretch.end].split("\n")
-        place, values = f"{stretch.template}:{stretch.line}:{stretch.column}", _values(stretch)
+    for span in spans:
+        lines = text[span.start : span.end].split("\n")
+        place, values = f"{span.template}:{span.line}:{span.column}", _values(span)
         for number, line in enumerate(lines):
-            if number and stretch.is_text:
-                place = f"{stretch.template}:{stretch.line + number}:1"
+            if number and span.is_text:
+                place = f"{span.template}:{span.line + number}:1"
             continues = continues and not number
             is_end = not line and (continues or number == len(lines) - 1)
             if not is_end:
                 yield ProvenanceRow(place, values, line, continues)
                 place = values = ""
-        continues = not text[: stretch.end].endswith("\n")
+        continues = not text[: span.end].endswith("\n")
 
 
-def _values(stretch: Stretch) -> str:
-    more = len(stretch.values) - _VALUES_SHOWN
-    named = ", ".join(stretch.values[:_VALUES_SHOWN])
+def _values(span: Span) -> str:
+    more = len(span.values) - _VALUES_SHOWN
+    named = ", ".join(span.values[:_VALUES_SHOWN])
     return f"{named} and {more} more" if more > 0 else named
 
 
@@ -124,8 +124,8 @@ def _node(node: RenderedNode, *, came_from: bool) -> Iterator[str]:
     number = 0
     for prompt in node.prompts:
         yield from (escape_invisible(prompt.template), "")
-        stretches = prompt.came_from if came_from else ((),) * len(prompt.messages)
-        for message, tiles in zip(prompt.messages, stretches, strict=True):
+        spans = prompt.came_from if came_from else ((),) * len(prompt.messages)
+        for message, tiles in zip(prompt.messages, spans, strict=True):
             number += 1
             yield from (f"### {node.id} {number} {message.role}{_attributes(message)}", "")
             content = message.content
@@ -172,9 +172,9 @@ def _indented(text: str) -> list[str]:
     return [f"{_INDENT}{line}" if line else "" for line in lines]
 
 
-def _with_provenance(text: str, stretches: Sequence[Stretch]) -> list[str]:
+def _with_provenance(text: str, spans: Sequence[Span]) -> list[str]:
     """The lines of a text, each piece after its provenance; `…` continues the line above."""
-    found = [*provenance_rows(text, stretches)]
+    found = [*provenance_rows(text, spans)]
     places = max((len(row.place) for row in found), default=0)
     values = max((len(row.values) for row in found), default=0)
     return [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from teamgraph.engine.prompts.coverage import MEASURED, Coverage
+from teamgraph.engine.prompts.branch_coverage import CURRENT_COVERAGE, Coverage
 from teamgraph.engine.testing.cases import CaseFile, PromptCase
 from teamgraph.engine.testing.coverage_report import CoverageReport, count_unused_templates
 from teamgraph.engine.testing.snapshots import SUFFIX
@@ -23,12 +23,12 @@ def cases() -> list[PromptCase]:
 @pytest.mark.parametrize(("named", "enough"), [("auto ", ENOUGH), ("", 100)])
 def test_enough_branches_are_rendered_by_cases(named: str, enough: int) -> None:
     coverage = Coverage()
-    token = MEASURED.set(coverage)
+    token = CURRENT_COVERAGE.set(coverage)
     for case in cases():
         if case.name.startswith(named):
             case.render()
     count_unused_templates(coverage, ROOT)
-    MEASURED.reset(token)
+    CURRENT_COVERAGE.reset(token)
     covered = CoverageReport.of(coverage, ROOT)
     assert covered.percent >= enough, covered.text()
     assert {Path(one.template).name for one in covered.counts} >= {

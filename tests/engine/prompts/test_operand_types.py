@@ -14,7 +14,7 @@ from typing import Literal
 import pytest
 
 from teamgraph.engine.prompts.library import Prompts
-from teamgraph.engine.prompts.static.types import Plain
+from teamgraph.engine.prompts.static.types import ScalarType
 from teamgraph.errors import Problem, PromptError
 
 
@@ -30,7 +30,7 @@ GIVEN: dict[str, object] = {
     "anything": object,
     "maybe": str | None,
     "number": int,
-    "now": Plain(datetime),
+    "now": ScalarType(datetime),
     "leaf": Leaf,
     "leaves": Sequence[Leaf],
     "texts": list[str],
@@ -59,14 +59,14 @@ VALUES = {
 def problems(source: str) -> list[Problem]:
     prompts = Prompts(inline={"t": source})
     assert prompts.problems("t.inline") == []
-    return [each for each in prompts.contract("t.inline", GIVEN) if each.severity == "error"]
+    return [each for each in prompts.type_problems("t.inline", GIVEN) if each.severity == "error"]
 
 
 @pytest.mark.parametrize(
     ("source", "code", "words"),
     [
         ("{{ number + text }}", "P018", "number is a number and text is a text"),
-        ("{{ text - 1 }}", "P018", "cannot be taken together by -"),
+        ("{{ text - 1 }}", "P018", "cannot be combined by -"),
         ("{{ maybe + 'a' }}", "P005", "maybe may be None"),
         ("{{ -text }}", "P018", "text is a text, and - takes a number"),
         ("{{ '%s' % maybe }}", "P005", "maybe may be None"),
@@ -83,12 +83,12 @@ def problems(source: str) -> list[Problem]:
         ("{{ number | wordwrap }}", "P018", "| wordwrap takes a text"),
         ("{{ text | round }}", "P018", "| round takes a number"),
         ("{{ texts | sum }}", "P018", "| sum takes a number"),
-        ("{{ leaves | sort | list | length }}", "P018", "have no order"),
-        ("{{ leaves | sort(attribute='note') | length }}", "P005", "may have None in it"),
-        ("{{ mixed | join }}", "P005", "may have None in it"),
+        ("{{ leaves | sort | list | length }}", "P018", "cannot be ordered"),
+        ("{{ leaves | sort(attribute='note') | length }}", "P005", "may contain None"),
+        ("{{ mixed | join }}", "P005", "may contain None"),
         ("{{ mixed }}", "P005", "an item of mixed may be None"),
-        ("{{ leaves | map(attribute='word') | join }}", "P005", "may have None in it"),
-        ("{{ texts | map('upper') }}", "P018", "no list before"),
+        ("{{ leaves | map(attribute='word') | join }}", "P005", "may contain None"),
+        ("{{ texts | map('upper') }}", "P018", "an iterator, not a list"),
         ("{{ mixed | map('upper') | join }}", "P005", "may be None"),
         ("{{ texts | select | length }}", "P018", "| list"),
         ("{{ texts | reverse | last }}", "P018", "| last takes a list"),
@@ -106,12 +106,12 @@ def problems(source: str) -> list[Problem]:
         ("{% if number is gt('a') %}{% endif %}", "P018", "cannot be compared"),
         ("{% if 'a' in maybe %}{% endif %}", "P005", "maybe may be None"),
         ("{% if 'a' in number %}{% endif %}", "P018", "in takes a list"),
-        ("{% if number in text %}{% endif %}", "P018", "cannot be looked for"),
+        ("{% if number in text %}{% endif %}", "P018", "cannot be used with `in`"),
         ("{% if text is in number %}{% endif %}", "P018", "in takes a list"),
         ("{{ texts.append('a') }}", "P018", "texts cannot be changed here"),
         ("{{ table.update({}) }}", "P018", "table cannot be changed here"),
-        ("{% for a, b in texts %}{% endfor %}", "P018", "cannot be taken apart into 2 names"),
-        ("{% for a, b, c in pairs %}{% endfor %}", "P018", "cannot be taken apart into 3 names"),
+        ("{% for a, b in texts %}{% endfor %}", "P018", "cannot be unpacked into 2 names"),
+        ("{% for a, b, c in pairs %}{% endfor %}", "P018", "cannot be unpacked into 3 names"),
         ("{% for a in range(text) %}{% endfor %}", "P018", "range takes a number"),
         ("{% for a in texts %}{{ loop.previtem | upper }}{% endfor %}", "P005", "may be missing"),
         ("{{ ('a' if text).upper() }}", "P005", "has no `else`"),
@@ -127,7 +127,7 @@ def problems(source: str) -> list[Problem]:
         ("{% macro m() %}{% endmacro %}{% call m() %}{% endcall %}", "P009", "calls no caller()"),
         ("{% macro m() %}{{ caller(none) }}{% endmacro %}{% call(a) m() %}{{ a }}{% endcall %}", "P005", "a may be None"),
         ("{% macro m() %}{% endmacro %}{{ m }}", "P018", "m is not called"),
-        ("{% set x | length %}{{ text }}{% endset %}{{ x + 'a' }}", "P018", "cannot be taken"),
+        ("{% set x | length %}{{ text }}{% endset %}{{ x + 'a' }}", "P018", "cannot be combined"),
         ("{% set x = leaf %}{% if text %}{% set x = none %}{% endif %}{{ x.size }}", "P005", "x may be None"),
         ("{% for x in leaves %}{% if text %}{% set x = 1 %}{% endif %}{{ x.size }}{% endfor %}", "P002", "x is a number"),
         ("{% set n = namespace(a=1) %}{{ n.b }}", "P002", "n has no 'b'"),
@@ -135,9 +135,9 @@ def problems(source: str) -> list[Problem]:
         ("{% set n = namespace(a=none) %}{% if n.a %}{% set n.a = none %}{{ n.a }}{% endif %}", "P005", "n.a may be None"),
         ("{% set n = namespace() %}{% if text %}{% set n.a = 'x' %}{% endif %}{{ n.a }}", "P005", "n.a may be missing"),
         ("{{ leaf and leaf }}", "P006", "whole Leaf"),
-        ("{% set leaf.size = 1 %}", "P018", "leaf is no namespace"),
+        ("{% set leaf.size = 1 %}", "P018", "leaf is not a namespace"),
         ("{% for t in text.split(',') %}{{ text[0] }}{% endfor %}", "P005", "text[0] may be missing"),
-        ("{{ mixed | reject('even') | join }}", "P005", "may have None in it"),
+        ("{{ mixed | reject('even') | join }}", "P005", "may contain None"),
         ("{% set n = namespace(a='x') %}{% for t in texts %}{{ n.a }}{% set n.a = none %}{% endfor %}", "P005", "n.a may be None"),
     ],
 )  # fmt: skip
