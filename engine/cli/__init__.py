@@ -1,7 +1,7 @@
 """The command line: `teamgraph`, or `python -m teamgraph`.
 
-A command's module is imported when the command is called; help and completion of the whole need
-none of them.
+It knows texts, options and exit codes; what is done is done by the rooms below. A subcommand's
+module is imported when the subcommand is called: the help of the whole needs none of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Run the command that the arguments name, and end with its exit code."""
-    # No letter of an answer may end the program.
+    """Run the command line of this process, and exit with its code."""
+    # A character that the output's encoding lacks is printed as an escape.
     cast("TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
     app(prog_name="teamgraph")
