@@ -170,7 +170,8 @@ class RunnerOptions(StoreOptions, ModelOptions):
     busy: Annotated[
         Policy,
         typer.Option(
-            help="If another turn of the session is in progress: wait for it, fail, or run a fork."
+            metavar="POLICY",
+            help="If the session is busy: serialize (wait for the other turn), reject, or fork.",
         ),
     ] = "serialize"
 
