@@ -1,6 +1,6 @@
-"""What the author of a kind of nodes needs, beside the names of `teamgraph` itself.
+"""What the author of a node kind needs in addition to the names of `teamgraph` itself.
 
-The kinds that come with teamgraph use only this module, `teamgraph`, `teamgraph.errors` and
+The built-in kinds use only this module, `teamgraph`, `teamgraph.errors` and
 `teamgraph.events`.
 """
 

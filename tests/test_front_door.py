@@ -53,6 +53,25 @@ def test_a_name_that_is_not_there_is_told_with_what_was_meant() -> None:
         teamgraph.Grph  # type: ignore[attr-defined]  # noqa: B018  that it is not there is the point
 
 
+@pytest.mark.parametrize(
+    ("name", "door"),
+    [
+        ("Team", "graphs"),
+        ("Member", "nodes"),
+        ("NodeFinished", "events"),
+        ("StoreError", "errors"),
+        ("Context", "kinds"),
+    ],
+)
+def test_a_name_of_another_module_is_refused_with_the_import_that_works(
+    name: str, door: str
+) -> None:
+    way = f"from teamgraph.{door} import {name}"
+    with pytest.raises(ImportError, match=f"^'{name}' is in teamgraph.{door}: {way}$"):
+        exec(f"from teamgraph import {name}")  # noqa: S102  a statement, as users write it
+    exec(way)  # noqa: S102  as above
+
+
 @PACKAGES
 def test_a_name_that_is_nowhere_near_is_told_too(package: ModuleType) -> None:
     with pytest.raises(AttributeError, match=rf"'{package.__name__}' has no 'zzz'$"):

@@ -20,7 +20,7 @@ import typer
 from ..errors import InputError, NotFound, listed
 from ..graph.graph import Graph
 from ..messages import JSON
-from ..prompts.coverage import MEASURED, Coverage
+from ..prompts.branch_coverage import CURRENT_COVERAGE, Coverage
 from ..prompts.library import Prompts
 from ..records import Record
 from ..session.store import Store
@@ -177,14 +177,14 @@ def _is_searched(folder: Path) -> bool:
 
 def _measure(files: Sequence[Path]) -> Covered:
     measured = Coverage()
-    token = MEASURED.set(measured)
+    token = CURRENT_COVERAGE.set(measured)
     try:
         for file in files:
             for case in Suite.read(file).cases:
                 case.render()
         count_unseen(measured, Path.cwd())
     finally:
-        MEASURED.reset(token)
+        CURRENT_COVERAGE.reset(token)
     return Covered.of(measured, Path.cwd())
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ..errors import DefinitionError, KeyPath, Problem, closest, listed
 from ..prompts.library import Prompts
-from ..prompts.static.walk import Read
+from ..prompts.static.walk import VariableRead
 from .kinds import Broken
 from .node import Node
 from .plan import Edge
@@ -131,7 +131,7 @@ def _unknown_node(text: str, name: str, path: KeyPath, nodes: Iterable[str]) -> 
 
 def _template_reads(
     template: str, prompts: Prompts, node_id: str, node: Node
-) -> Iterator[tuple[Read, Problem]]:
+) -> Iterator[tuple[VariableRead, Problem]]:
     """What a template reads, each with a problem that stands at its place."""
     for read in prompts.reads(template):
         place = Problem("P002", "", file=read.file, line=read.line, column=read.column)
@@ -142,7 +142,7 @@ def _template_reads(
 
 def _expression_reads(
     node_id: str, node: Node, prompts: Prompts, wiring: Wiring
-) -> Iterator[tuple[Read, Problem]]:
+) -> Iterator[tuple[VariableRead, Problem]]:
     for field_path, source in node.expressions().items():
         path: KeyPath = ("nodes", node_id, *field_path)
         try:
@@ -160,7 +160,7 @@ def _expression_reads(
 def _templated(
     node_id: str,
     nodes: Mapping[str, Node],
-    reads: Iterable[tuple[Read, Problem]],
+    reads: Iterable[tuple[VariableRead, Problem]],
     wiring: Wiring,
 ) -> None:
     for read, place in reads:
@@ -193,7 +193,7 @@ def _loader(nodes: Mapping[str, Node], place: Problem, wiring: Wiring) -> str | 
     return loaders[0] if len(loaders) == 1 else None
 
 
-def _edge_of(read: Read, place: Problem, source: str, node_id: str) -> Edge:
+def _edge_of(read: VariableRead, place: Problem, source: str, node_id: str) -> Edge:
     return Edge(
         source,
         node_id,
@@ -205,7 +205,7 @@ def _edge_of(read: Read, place: Problem, source: str, node_id: str) -> Edge:
     )
 
 
-def _unknown_name(read: Read, place: Problem, nodes: Iterable[str], node: Node) -> Problem:
+def _unknown_name(read: VariableRead, place: Problem, nodes: Iterable[str], node: Node) -> Problem:
     if read.assigned:
         text = f"{read.name!r} is set on one way only; set it before the branch"
         return replace(place, code="P004", message=text)

@@ -30,9 +30,8 @@ from pydantic.json_schema import SkipJsonSchema
 from ..errors import DefinitionError, Problem, in_reading_order
 from ..messages import JSON
 from ..models.samples import quoted
-from ..prompts.conditions import Expression
-from ..prompts.library import Prompts
-from ..prompts.sources import file_names
+from ..prompts.library import Expression, Prompts
+from ..prompts.sources import template_names
 from ..returns.shape import Shape, shape
 from ..validation import Declared, problems_of
 from . import yaml as yaml_file
@@ -365,7 +364,7 @@ class _Making(Struct):
             problems += problems_of(error, type(graph))
         shapes = self._shapes(nodes)
         folders = self._folders()
-        templates = self._templates(nodes, set(file_names(folders)))
+        templates = self._templates(nodes, set(template_names(folders)))
         prompts = Prompts(folders, inline=self.inline)
         place = partial(place_of, document=self.document)
         names = Names(nodes, shapes, self.data)

@@ -44,73 +44,75 @@ _COPIES = 10
 """How often its longest text may fit into what one filter copies."""
 
 
-class TooMuch(Exception):
+class RenderLimitExceeded(Exception):
     """A template makes more text, or does more work, than one prompt may."""
 
 
-class Rendering:
+class RenderState:
     """One rendering under way: the messages so far, and what it may still spend."""
 
-    __slots__ = ("answer", "left", "longest", "messages", "written")
+    __slots__ = ("condition", "max_length", "message_chars", "messages", "work_left")
 
-    def __init__(self, longest: int) -> None:
+    def __init__(self, max_length: int) -> None:
         self.messages: list[Message] = []
-        self.longest = longest
-        self.left = longest * _WORK
-        self.written = 0
-        self.answer = False
+        self.max_length = max_length
+        self.work_left = max_length * _WORK
+        self.message_chars = 0
+        self.condition = False
 
     def write(self, message: Message) -> None:
         """Add a message that the template wrote itself."""
-        self.written += len(message.content)
-        if self.written > self.longest:
-            raise TooMuch(f"the prompt has more than {self.longest} characters; make it shorter")
+        self.message_chars += len(message.content)
+        if self.message_chars > self.max_length:
+            raise RenderLimitExceeded(
+                f"the prompt has more than {self.max_length} characters; make it shorter"
+            )
         self.messages.append(message)
 
 
-CURRENT: ContextVar[Rendering] = ContextVar("rendering")
+CURRENT_RENDER: ContextVar[RenderState] = ContextVar("rendering")
 
 
-def spend(amount: int) -> None:
+def charge_work(amount: int) -> None:
     """Take `amount` from what the rendering has left."""
-    rendering = CURRENT.get()
-    rendering.left -= amount
-    if rendering.left < 0:
-        raise TooMuch(
+    rendering = CURRENT_RENDER.get()
+    rendering.work_left -= amount
+    if rendering.work_left < 0:
+        raise RenderLimitExceeded(
             "the template works too long: it loops, calls or builds text without end; "
             "give it fewer rounds or shorter texts"
         )
 
 
-def allow(length: int) -> None:
+def charge_length(length: int) -> None:
     """Refuse a text or list of this length before it is made; take it from what is left."""
-    longest = CURRENT.get().longest
-    if length > longest:
-        raise TooMuch(f"a text or list is longer than {longest}; make it shorter")
-    spend(length)
+    max_length = CURRENT_RENDER.get().max_length
+    if length > max_length:
+        raise RenderLimitExceeded(f"a text or list is longer than {max_length}; make it shorter")
+    charge_work(length)
 
 
-def printed(value: object) -> str:
+def print_value(value: object) -> str:
     """What `{{ value }}` prints: nearly always a text."""
     return value if type(value) is str else as_text(value)
 
 
-def joined(pieces: Iterable[str]) -> str:
+def concatenate(pieces: Iterable[str]) -> str:
     """The pieces as one text, refused before it is made if it is too long."""
     parts = pieces if isinstance(pieces, list) else list(pieces)
-    allow(sum(map(len, parts)))
+    charge_length(sum(map(len, parts)))
     return "".join(parts)
 
 
-def rounds(values: Iterable[object]) -> Iterable[object]:
+def charge_loop(values: Iterable[object]) -> Iterable[object]:
     """What a loop goes over, its rounds taken from what is left."""
     if type(values) not in _SIZED and not isinstance(values, Sized):
-        values = list(islice(values, CURRENT.get().left // ROUND + 1))
-    spend(len(cast("Sized", values)) * ROUND)
+        values = list(islice(values, CURRENT_RENDER.get().work_left // ROUND + 1))
+    charge_work(len(cast("Sized", values)) * ROUND)
     return values
 
 
-def weigh(value: object, most: int) -> int:
+def estimate_size(value: object, most: int) -> int:
     """About how long `value` is as text; stops counting above `most`, and takes what it costs."""
     weight = parts = 0
     todo = [value]
@@ -122,7 +124,7 @@ def weigh(value: object, most: int) -> int:
             weight += len(part)
         elif type(part) not in _ATOMS:
             todo += _parts_of(part)
-    spend(parts * PART)
+    charge_work(parts * PART)
     return weight
 
 
@@ -136,25 +138,25 @@ def _parts_of(value: object) -> Iterable[object]:
     return ()
 
 
-def allow_text_of(value: object) -> None:
+def limit_text(value: object) -> None:
     """Refuse a value that would be a text too long."""
-    allow(weigh(value, CURRENT.get().longest))
+    charge_length(estimate_size(value, CURRENT_RENDER.get().max_length))
 
 
-def allow_copies_of(value: object) -> None:
+def limit_copies(value: object) -> None:
     """Refuse a list of which a filter makes copies, if they would be too many or too long."""
-    most = CURRENT.get().longest * _COPIES
-    weight = weigh(value, most)
+    most = CURRENT_RENDER.get().max_length * _COPIES
+    weight = estimate_size(value, most)
     if weight > most:
-        raise TooMuch(f"a list is longer than {most} in all; make it shorter")
-    spend(weight)
+        raise RenderLimitExceeded(f"a list is longer than {most} in all; make it shorter")
+    charge_work(weight)
 
 
 def as_text(value: object) -> str:
     """A value as text, refused before it is made if it is too long or has no text of its own."""
     if not isinstance(value, _PRINTED):
         check_printable(value)
-        allow_text_of(value)
+        limit_text(value)
     return str(value)
 
 
@@ -188,73 +190,73 @@ _SHORT = 1000
 _WIDENING = frozenset(("center", "ljust", "rjust", "zfill", "to_bytes"))
 
 
-def check_operation(operator: str, left: object, right: object) -> None:
+def check_operator(operator: str, work_left: object, right: object) -> None:
     """Refuse `left operator right` where the result would be huge."""
     match operator:
         case "+":
-            allow(_length(left) + _length(right))
+            charge_length(_length(work_left) + _length(right))
         case "*":
-            _check_product(left, right)
-            _check_product(right, left)
+            _check_product(work_left, right)
+            _check_product(right, work_left)
         case "**":
-            if isinstance(left, int) and isinstance(right, int):
-                _check_bits(left.bit_length() * max(right, 0))
+            if isinstance(work_left, int) and isinstance(right, int):
+                _check_bits(work_left.bit_length() * max(right, 0))
         case _:
-            if isinstance(left, str | bytes):
-                text = left if isinstance(left, str) else left.decode("latin-1")
-                check_percent(text, right)
+            if isinstance(work_left, str | bytes):
+                text = work_left if isinstance(work_left, str) else work_left.decode("latin-1")
+                check_percent_format(text, right)
 
 
-def check_percent(template: str, values: object) -> None:
+def check_percent_format(template: str, values: object) -> None:
     """Refuse `template % values` where a width in it, or the result, would be huge."""
-    named = _by_name(values)
-    allow(len(template))
+    literal_names = _by_name(values)
+    charge_length(len(template))
     for name, width, precision in _DIRECTIVE.findall(template):
         if "*" in (width, precision):
-            raise TooMuch("a format has the width '*'; write the number")
-        allow(max(int(width or 0), int(precision or 0)))
-        if name in named:
-            allow_text_of(named[name])
-    if not named:
-        allow_text_of(values)
+            raise RenderLimitExceeded("a format has the width '*'; write the number")
+        charge_length(max(int(width or 0), int(precision or 0)))
+        if name in literal_names:
+            limit_text(literal_names[name])
+    if not literal_names:
+        limit_text(values)
 
 
-def check_specification(specification: str) -> None:
+def check_format_spec(specification: str) -> None:
     """Refuse a format specification such as `>1000000000`."""
     for size in _DIGITS.findall(specification):
-        allow(int(size))
+        charge_length(int(size))
 
 
-def checked_arguments(
+def check_method(
     method: BuiltinMethodType, args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> tuple[object, ...]:
     """The arguments of a text's or number's method, its result known to be bounded."""
     owner = method.__self__
-    charge(owner)
+    charge_value(owner)
     if not isinstance(owner, str | bytes | int):
         return args
     size = owner.bit_length() if isinstance(owner, int) else len(owner)
     numbers = [value for value in (*args, *kwargs.values()) if isinstance(value, int)]
     match method.__name__:
         case name if name in _WIDENING:
-            allow(max(numbers, default=0))
+            charge_length(max(numbers, default=0))
         case "expandtabs":
-            allow(max(numbers, default=8) * size)
+            charge_length(max(numbers, default=8) * size)
         case "replace" | "translate":
             given = [one for each in args for one in _replacements(each)]
-            allow(size * max(1, *map(_length, given)))
+            charge_length(size * max(1, *map(_length, given)))
         case "join" if args:
             args = ([*cast("Iterable[object]", args[0])],)
-            allow(size * _length(args[0]))
-            allow_text_of(args[0])
+            charge_length(size * _length(args[0]))
+            limit_text(args[0])
         case _:
             pass
     return args
 
 
-def bounded(name: str, function: Filter) -> Filter:
+def limited_filter(name: str, function: Filter) -> Filter:
     """Jinja's own filter `name`, its result taken from what the rendering may spend."""
-    if name in _PLAIN:
+    if name in _UNCHECKED:
         return function
     if name == "join":
         return join
@@ -263,37 +265,37 @@ def bounded(name: str, function: Filter) -> Filter:
 
     @wraps(function)
     def filter_within_bounds(*args: object, **kwargs: object) -> object:
-        spend(CALL)
-        charge(args[passed] if len(args) > passed else None)
+        charge_work(CALL)
+        charge_value(args[passed] if len(args) > passed else None)
         if check is not None:
             check(*args[passed:], **kwargs)
         result = function(*args, **kwargs)
-        charge(result)
+        charge_value(result)
         return result
 
     return filter_within_bounds
 
 
-def bounded_test(function: Filter) -> Filter:
+def limited_test(function: Filter) -> Filter:
     """Jinja's own test, its values taken from what the rendering may spend."""
 
     @wraps(function)
     def test_within_bounds(*args: object) -> object:
         for value in args:
-            compared(value)
+            charge_comparison(value)
         return function(*args)
 
     return test_within_bounds
 
 
-def compared(value: object) -> object:
+def charge_comparison(value: object) -> object:
     """A value that is about to be compared with another, or looked through."""
     kind = type(value)
     if issubclass(kind, str | bytes):
         if len(text := cast("str", value)) > _SHORT:
-            spend(len(text))
+            charge_work(len(text))
     elif issubclass(kind, Sequence | Mapping | set | frozenset):
-        allow_copies_of(value)
+        limit_copies(value)
     return value
 
 
@@ -307,22 +309,22 @@ def join(
     """Jinja's `join`, refused before the text is made if it would be too long."""
     values = value if attribute is None else map(make_attrgetter(environment, attribute), value)
     texts = [as_text(each) for each in values]
-    allow(len(d) * len(texts) + sum(map(len, texts)))
+    charge_length(len(d) * len(texts) + sum(map(len, texts)))
     return d.join(texts)
 
 
-def charge(result: object) -> None:
+def charge_value(result: object) -> None:
     """Take a new text, list or mapping from what the rendering may spend."""
     if isinstance(result, str | bytes | list | tuple | dict):
-        allow(len(cast("Sized", result)))
+        charge_length(len(cast("Sized", result)))
 
 
-def part_of(
+def slice_value(
     value: Sequence[object], start: int | None, stop: int | None, step: int | None
 ) -> Sequence[object]:
     """A slice of a text or list."""
     part = value[start:stop:step]
-    charge(part)
+    charge_value(part)
     return part
 
 
@@ -338,12 +340,14 @@ def _check_product(value: object, times: object) -> None:
     if isinstance(value, int):
         _check_bits(value.bit_length() + times.bit_length())
     else:
-        allow(_length(value) * max(times, 0))
+        charge_length(_length(value) * max(times, 0))
 
 
 def _check_bits(bits: int) -> None:
     if bits > _LONGEST_INTEGER:
-        raise TooMuch(f"a number has more than {_LONGEST_INTEGER} bits; make it smaller")
+        raise RenderLimitExceeded(
+            f"a number has more than {_LONGEST_INTEGER} bits; make it smaller"
+        )
 
 
 def _by_name(values: object) -> Mapping[object, object]:
@@ -358,21 +362,23 @@ def _replacements(argument: object) -> Iterable[object]:
 
 def _round(value: object, precision: int = 0, method: str = "common") -> None:
     if abs(precision) > _MOST_DIGITS:
-        raise TooMuch(f"round: {precision} is more than {_MOST_DIGITS} digits; make it fewer")
+        raise RenderLimitExceeded(
+            f"round: {precision} is more than {_MOST_DIGITS} digits; make it fewer"
+        )
 
 
 def _center(value: object, width: int = 80) -> None:
-    allow(width)
+    charge_length(width)
 
 
 def _indent(value: str, width: int | str = 4, first: bool = False, blank: bool = False) -> None:
     wide = len(width) if isinstance(width, str) else width
-    allow(len(value) + wide * (value.count("\n") + 1))
+    charge_length(len(value) + wide * (value.count("\n") + 1))
 
 
 def _replace(value: object, old: str, new: str, count: int | None = None) -> None:
     text = as_text(value)
-    allow(len(text) + text.count(old) * len(new))
+    charge_length(len(text) + text.count(old) * len(new))
 
 
 def _wordwrap(
@@ -382,29 +388,29 @@ def _wordwrap(
     wrapstring: str | None = None,
     break_on_hyphens: bool = True,
 ) -> None:
-    allow(len(value) * (1 + len(wrapstring or "")))
+    charge_length(len(value) * (1 + len(wrapstring or "")))
     # What is left of a long word is copied for each line that it takes.
-    longest = max(map(len, value.split()), default=0)
-    spend(longest * longest // (max(width, 1) * _COPIED))
+    max_length = max(map(len, value.split()), default=0)
+    charge_work(max_length * max_length // (max(width, 1) * _COPIED))
 
 
 def _parts(value: object, count: int, fill_with: object = None) -> None:
-    allow(count)
+    charge_length(count)
 
 
 def _format(value: str, *args: object, **kwargs: object) -> None:
-    check_percent(value, kwargs or args)
+    check_percent_format(value, kwargs or args)
 
 
 def _text(value: object, *args: object, **kwargs: object) -> None:
-    allow_text_of(value)
+    limit_text(value)
 
 
 def _copies(value: object, *args: object, **kwargs: object) -> None:
-    allow_copies_of(value)
+    limit_copies(value)
 
 
-_PLAIN = frozenset(("count", "length", "abs", "int", "float", "default", "d"))
+_UNCHECKED = frozenset(("count", "length", "abs", "int", "float", "default", "d"))
 
 _CHECKS: Mapping[str, Callable[..., None]] = {
     "batch": _parts,

@@ -1,20 +1,4 @@
-"""Where each word of a rendered prompt came from: the same templates, compiled to keep track.
-
-The tree of a template is changed before it is compiled, and the filters that do the tracking are
-known to this environment alone: a template that is rendered for a model has none of it and costs
-nothing more. Whatever is printed becomes `Traced`; joining, capturing, including and calling macros
-keep the pieces, since all of them end in the environment's `concat`.
-
-Text that knows where its words came from: a place in a template, and the values shown there.
-
-A rendering that notes what is read on the way, so that one can tell where each word came from.
-
-Texts carry the path that they were read by (`Traced`); other values are known again by their
-identity, as long as the rendering lasts. What was read is also kept in order: a text that is
-computed came from all that was read since its expression began.
-
-Puts the tracking of words into the tree of a template, before it is compiled.
-"""
+"""PROV"""
 
 from __future__ import annotations
 
@@ -28,17 +12,35 @@ from jinja2 import Environment, Template, Undefined, nodes, pass_environment
 from jinja2.filters import make_attrgetter
 from jinja2.runtime import Context, LoopContext
 from jinja2.visitor import NodeTransformer
+from msgspec import Struct
 
 from .environment import CONCAT, LOOP, PromptEnvironment
-from .filters import fence, written
-from .limits import CURRENT, Rendering, as_text, join, joined, rounds
-from .positions import Position, position_of
-from .rendered import Rendered, Stretch
-from .roles import EMIT, REPLAY, Spoken, emit, replay, role_of
-from .static.tree import Reference, start_of
+from .filters import fence, to_prompt_text
+from .library import CapturedPrompt
+from .limits import CURRENT_RENDER, RenderState, as_text, charge_loop, concatenate, join
+from .roles import EMIT, REPLAY, TagRole, emit_message, message_role, replay_messages
+from .sources import Position, position_of
+from .static.tree import Reference, start_position
 
 
-class Place(NamedTuple):
+class Span(Struct, frozen=True):
+    """Words of a message that came from one place: those from `start` up to `end`, in code points.
+
+    `template`, `line` and `column` say what printed them. `values` are the paths of the values that
+    they show, such as `input.message` or `upstream[french].output`; none for the template's own.
+    `is_text` says that they stand at that place letter by letter.
+    """
+
+    start: int
+    end: int
+    template: str
+    line: int
+    column: int
+    values: tuple[str, ...] = ()
+    is_text: bool = False
+
+
+class Origin(NamedTuple):
     """Where words were printed; `is_text` if they stand there letter by letter."""
 
     template: str
@@ -46,7 +48,7 @@ class Place(NamedTuple):
     column: int
     is_text: bool = False
 
-    def after(self, text: str) -> Place:
+    def after(self, text: str) -> Origin:
         """The place behind `text`, which stands here."""
         if not self.is_text:
             return self
@@ -55,26 +57,26 @@ class Place(NamedTuple):
         return self._replace(line=self.line + lines, column=column)
 
 
-class Piece(NamedTuple):
+class OriginPiece(NamedTuple):
     """`length` characters that came from one place, not known yet where it is None.
 
     `values` are the paths of what they show, as in `input.message`; none for the template's own.
     """
 
     length: int
-    place: Place | None
+    origin: Origin | None
     values: tuple[str, ...] = ()
 
 
-class Traced(str):
+class TracedText(str):
     """A text and the pieces that it is made of, which tile it.
 
     What Python makes of it is plain text again, except where the pieces can be kept.
     """
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[OriginPiece, ...]
 
-    def __new__(cls, text: str, pieces: Iterable[Piece]) -> Traced:
+    def __new__(cls, text: str, pieces: Iterable[OriginPiece]) -> TracedText:
         self = super().__new__(cls, text)
         self.pieces = tuple(pieces)
         return self
@@ -84,49 +86,51 @@ class Traced(str):
         return self
 
     @classmethod
-    def of(cls, text: str, place: Place | None, values: tuple[str, ...] = ()) -> Traced:
+    def of(cls, text: str, origin: Origin | None, values: tuple[str, ...] = ()) -> TracedText:
         """A text that came from one place whole."""
-        return cls(text, [Piece(len(text), place, values)] if text else ())
+        return cls(text, [OriginPiece(len(text), origin, values)] if text else ())
 
     @property
     def values(self) -> tuple[str, ...]:
         """The paths of all that it shows."""
         return tuple(dict.fromkeys(value for piece in self.pieces for value in piece.values))
 
-    def at(self, place: Place) -> Traced:
+    def at(self, origin: Origin) -> TracedText:
         """The same text; what had no place yet was printed here."""
-        return Traced(self, [piece._replace(place=piece.place or place) for piece in self.pieces])
+        return TracedText(
+            self, [piece._replace(origin=piece.origin or origin) for piece in self.pieces]
+        )
 
-    def strip(self, chars: str | None = None, /) -> Traced:
+    def strip(self, chars: str | None = None, /) -> TracedText:
         """As `str.strip`, with the pieces of what is left."""
-        left = super().strip(chars)
+        work_left = super().strip(chars)
         start = len(self) - len(super().lstrip(chars))
-        return Traced(left, self._cut(start, start + len(left)))
+        return TracedText(work_left, self._cut(start, start + len(work_left)))
 
-    def stretches(self) -> tuple[Stretch, ...]:
+    def stretches(self) -> tuple[Span, ...]:
         """The pieces, each with where it begins and ends; all must have a place."""
-        found: list[Stretch] = []
+        found: list[Span] = []
         end = 0
-        for length, place, values in self.pieces:
+        for length, origin, values in self.pieces:
             start, end = end, end + length
-            assert place is not None  # noqa: S101  whatever is printed has one
-            template, line, column, is_text = place
-            found.append(Stretch(start, end, template, line, column, values, is_text))
+            assert origin is not None  # noqa: S101  whatever is printed has one
+            template, line, column, is_text = origin
+            found.append(Span(start, end, template, line, column, values, is_text))
         return tuple(found)
 
-    def _cut(self, start: int, end: int) -> Iterable[Piece]:
+    def _cut(self, start: int, end: int) -> Iterable[OriginPiece]:
         offset = 0
-        for length, place, values in self.pieces:
+        for length, origin, values in self.pieces:
             first, last = max(start - offset, 0), min(end - offset, length)
             if first < last:
-                moved = place.after(self[offset : offset + first]) if place else None
-                yield Piece(last - first, moved, values)
+                moved = origin.after(self[offset : offset + first]) if origin else None
+                yield OriginPiece(last - first, moved, values)
             offset += length
 
 
-def pieces_of(text: str) -> tuple[Piece, ...]:
+def origins_of(text: str) -> tuple[OriginPiece, ...]:
     """The pieces of a text; all of it is one without a place if it is plain."""
-    return text.pieces if isinstance(text, Traced) else Traced.of(text, None).pieces
+    return text.pieces if isinstance(text, TracedText) else TracedText.of(text, None).pieces
 
 
 _PLAIN = (str, int, float, Undefined, type(None))
@@ -139,15 +143,15 @@ _PATIENCE = 100
 """How much more work than the rendering itself its trace may do."""
 
 
-class Trace(Rendering):
+class TraceState(RenderState):
     """A rendering under way, and what it has read of its `variables`."""
 
     __slots__ = ("_paths", "_reads", "_variables", "texts")
 
-    def __init__(self, longest: int, variables: Mapping[str, object]) -> None:
-        super().__init__(longest)
-        self.left *= _PATIENCE
-        self.texts: list[Traced] = []
+    def __init__(self, max_length: int, variables: Mapping[str, object]) -> None:
+        super().__init__(max_length)
+        self.work_left *= _PATIENCE
+        self.texts: list[TracedText] = []
         self._variables = variables
         self._reads: list[str] = []
         self._paths: dict[int, tuple[object, str]] = {}
@@ -170,7 +174,7 @@ class Trace(Rendering):
 
     def name(self, value: object, name: str) -> object:
         """What a name stands for."""
-        if isinstance(value, Traced):
+        if isinstance(value, TracedText):
             self._reads += value.values
         elif self._variables.get(name) is value:
             return self._read(value, name)
@@ -181,7 +185,7 @@ class Trace(Rendering):
     def part(self, owner: object, value: object, key: object) -> object:
         """What was found in `owner` under `key`."""
         path, known = self.path(owner), self.path(value)
-        if isinstance(value, Traced):
+        if isinstance(value, TracedText):
             self._reads += value.values
         elif known is not None and isinstance(owner, list | tuple):
             return self._read(value, known)  # the list may have been made of another
@@ -197,7 +201,7 @@ class Trace(Rendering):
     def computed(self, value: object, mark: int) -> object:
         """A text that was made of what was read since then."""
         if type(value) is str and (reads := self.since(mark)):
-            return Traced.of(value, None, reads)
+            return TracedText.of(value, None, reads)
         return value
 
     def each(self, values: Iterable[object], mark: int, path: str | None) -> list[object]:
@@ -215,7 +219,7 @@ class Trace(Rendering):
 
     def _within(self, value: object) -> Iterator[str]:
         """The paths of a value, or of what it was made of in a template."""
-        if isinstance(value, Traced):
+        if isinstance(value, TracedText):
             yield from value.values
         elif (path := self.path(value)) is not None:
             yield path
@@ -231,7 +235,7 @@ class Trace(Rendering):
     def _known(self, value: object, path: str) -> object:
         """The value, from now on known by its path; a text carries it."""
         if type(value) is str:
-            return Traced.of(value, None, (path,))
+            return TracedText.of(value, None, (path,))
         if not isinstance(value, _PLAIN):
             self._paths[id(value)] = value, path
             if issubclass(type(value), _LISTS):
@@ -250,8 +254,8 @@ class Trace(Rendering):
         path = self.path(value)
         if type(value) is str:
             is_item = path is not None and path.startswith(reads)
-            came_from = (path,) if path is not None and is_item else reads
-            return Traced.of(value, None, came_from) if reads else value
+            trace_spans = (path,) if path is not None and is_item else reads
+            return TracedText.of(value, None, trace_spans) if reads else value
         if type(value) is tuple:
             return tuple(self._made(one, reads) for one in cast("tuple[object, ...]", value))
         if path is None and len(reads) == 1 and not issubclass(type(value), (*_LISTS, dict)):
@@ -259,9 +263,9 @@ class Trace(Rendering):
         return value
 
 
-def trace() -> Trace:
+def trace() -> TraceState:
     """The trace under way."""
-    return cast("Trace", CURRENT.get())
+    return cast("TraceState", CURRENT_RENDER.get())
 
 
 def _step(key: object, value: object) -> str:
@@ -284,16 +288,16 @@ _Child = TypeVar("_Child", bound=nodes.Node)
 _GIVING_BACK = frozenset(("default", "d"))
 
 
-class Tracer(NodeTransformer):
-    """Changes the tree of the template `name`; its filters know a place by its index in `places`.
+class TraceTransformer(NodeTransformer):
+    """Changes the tree of the template `name`; its filters know a place by its index in `origins`.
 
     Python evaluates arguments from left to right, so a mark that stands before an expression tells
     what was read in it.
     """
 
-    def __init__(self, name: str, places: list[Place]) -> None:
+    def __init__(self, name: str, origins: list[Origin]) -> None:
         self._name = name
-        self._places = places
+        self._origins = origins
 
     def visit_Output(self, node: nodes.Output) -> nodes.Output:
         for index, child in enumerate(node.nodes):
@@ -302,12 +306,12 @@ class Tracer(NodeTransformer):
             elif isinstance(child, nodes.Filter) and child.name == REPLAY:
                 node.nodes[index] = self.visit_Filter(child)
             else:
-                node.nodes[index] = self._printed(child, start_of(child))
+                node.nodes[index] = self._printed(child, start_position(child))
         return node
 
     def visit_FilterBlock(self, node: nodes.FilterBlock) -> nodes.FilterBlock:
         self._visit_all(node.body)
-        if role_of(node) is None:
+        if message_role(node) is None:
             node.filter = self._captured(node.filter)
         return node
 
@@ -329,13 +333,13 @@ class Tracer(NodeTransformer):
             return node
         if node.name == CONCAT:
             parts = cast("nodes.List", value)
-            parts.items = [self._printed(part, start_of(part)) for part in parts.items]
+            parts.items = [self._printed(part, start_position(part)) for part in parts.items]
             return node
         if node.name == LOOP:
             return _filter(_mark(), LOOP, self._visited(value))
         if node.name == REPLAY:
-            place = self._place(position_of(node.lineno))
-            return _filter(_mark(), REPLAY, self._visited(value), place)
+            origin = self._origin(position_of(node.lineno))
+            return _filter(_mark(), REPLAY, self._visited(value), origin)
         node.node = self._visited(value)
         self._visit_arguments(node)
         return _computed(node)
@@ -376,20 +380,20 @@ class Tracer(NodeTransformer):
     visit_Import = visit_FromImport = visit_Extends = visit_Include
 
     def _text(self, text: str, line: int, *, is_text: bool = False) -> nodes.Filter:
-        place = self._place(position_of(line), is_text=is_text)
-        return _filter(nodes.Const(text), TEXT, place)
+        origin = self._origin(position_of(line), is_text=is_text)
+        return _filter(nodes.Const(text), TEXT, origin)
 
-    def _printed(self, node: nodes.Expr, place: Position) -> nodes.Filter:
+    def _printed(self, node: nodes.Expr, origin: Position) -> nodes.Filter:
         names = [nodes.Const(name) for name in dict.fromkeys(_names(node))]
-        return _filter(_mark(), PRINTED, self._visited(node), self._place(place), *names)
+        return _filter(_mark(), PRINTED, self._visited(node), self._origin(origin), *names)
 
     def _captured(self, outermost: nodes.Filter) -> nodes.Filter:
         """The filters of a block, given what was captured in it."""
-        place, innermost = position_of(outermost.lineno), outermost
+        origin, innermost = position_of(outermost.lineno), outermost
         while isinstance(innermost.node, nodes.Filter):
             innermost = innermost.node
         innermost.node = _filter(None, NAME, nodes.Const(""))
-        return self._printed(outermost, place)
+        return self._printed(outermost, origin)
 
     def _visited(self, node: nodes.Expr) -> nodes.Expr:
         return cast("nodes.Expr", self.visit(node))
@@ -403,9 +407,9 @@ class Tracer(NodeTransformer):
             if node.name in _GIVING_BACK or not isinstance(argument, nodes.Const):
                 node.args[index] = self._visited(argument)
 
-    def _place(self, place: Position, *, is_text: bool = False) -> nodes.Const:
-        self._places.append(Place(self._name, int(place), place.column, is_text))
-        return nodes.Const(len(self._places) - 1)
+    def _origin(self, origin: Position, *, is_text: bool = False) -> nodes.Const:
+        self._origins.append(Origin(self._name, int(origin), origin.column, is_text))
+        return nodes.Const(len(self._origins) - 1)
 
 
 def _filter(value: nodes.Expr | None, name: str, *arguments: nodes.Expr) -> nodes.Filter:
@@ -444,29 +448,29 @@ _VIEWS = frozenset(("keys", "values", "items"))
 _LONGEST = 1_000_000
 
 
-def came_from(rendered: Rendered) -> tuple[tuple[Stretch, ...], ...]:
+def trace_spans(rendered: CapturedPrompt) -> tuple[tuple[Span, ...], ...]:
     """For each message the stretches that it is made of; they tile its text.
 
     Where the template does not make the same text again, it is all that can be told.
     """
-    texts = again(rendered)
+    texts = render_traced(rendered)
     if [*map(str, texts)] != [message.content for message in rendered.messages]:
-        start = Place(rendered.template, 1, 1)
-        texts = [Traced.of(message.content, start) for message in rendered.messages]
+        start = Origin(rendered.template, 1, 1)
+        texts = [TracedText.of(message.content, start) for message in rendered.messages]
     return tuple(text.stretches() for text in texts)
 
 
-def again(rendered: Rendered) -> Sequence[Traced]:
+def render_traced(rendered: CapturedPrompt) -> Sequence[TracedText]:
     """The texts of the messages, rendered once more to keep track of their words."""
     environment = _environment(frozenset(rendered.sources.items()))
-    under_way = Trace(_LONGEST, rendered.variables)
-    token = CURRENT.set(under_way)
+    under_way = TraceState(_LONGEST, rendered.variables)
+    token = CURRENT_RENDER.set(under_way)
     try:
         template = cast("Template", environment.traced(rendered.template))
         context = template.new_context(dict(rendered.variables))
         text = environment.concat(template.root_render_func(context))
     finally:
-        CURRENT.reset(token)
+        CURRENT_RENDER.reset(token)
     # No text is outside of the role tags, unless there is none: then it is the one message.
     is_one = rendered.messages and not under_way.texts
     return [text.strip("\n")] if is_one else under_way.texts
@@ -478,9 +482,9 @@ def _environment(sources: frozenset[tuple[str, str]]) -> TracingEnvironment:
     return TracingEnvironment(dict(sources))
 
 
-def _joined(pieces: Iterable[object]) -> Traced:
+def _joined(pieces: Iterable[object]) -> TracedText:
     texts = [as_text(piece) for piece in pieces]
-    return Traced(joined(texts), [piece for text in texts for piece in pieces_of(text)])
+    return TracedText(concatenate(texts), [piece for text in texts for piece in origins_of(text)])
 
 
 class TracingEnvironment(PromptEnvironment):
@@ -492,7 +496,7 @@ class TracingEnvironment(PromptEnvironment):
         super().__init__(self.traced)
         self._sources = sources
         self._templates: dict[str, Template] = {}
-        self._places: list[Place] = []
+        self._origins: list[Origin] = []
         self.filters |= {EMIT: _emit, REPLAY: self._replay, LOOP: _rounds, CONCAT: _joined}
         self.filters |= {
             MARK: _mark_text,
@@ -509,7 +513,7 @@ class TracingEnvironment(PromptEnvironment):
             return None
         if name not in self._templates:
             tree = self.read(self._sources[name], name)
-            Tracer(name, self._places).visit(tree)
+            TraceTransformer(name, self._origins).visit(tree)
             tree.set_environment(self)
             self._templates[name] = self.template(tree, name)
         return self._templates[name]
@@ -538,31 +542,33 @@ class TracingEnvironment(PromptEnvironment):
                 return trace().view(function.__self__, result)
         return result
 
-    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
+    def call_binop(
+        self, context: Context, operator: str, work_left: object, right: object
+    ) -> object:
         """Compute `+`, `*`, `**` or `%`; two texts keep their pieces."""
-        if operator == "+" and isinstance(left, str) and isinstance(right, str):
-            return _joined([left, right])
-        return super().call_binop(context, operator, left, right)
+        if operator == "+" and isinstance(work_left, str) and isinstance(right, str):
+            return _joined([work_left, right])
+        return super().call_binop(context, operator, work_left, right)
 
-    def _text(self, text: str, index: int) -> Traced:
-        return Traced.of(text, self._places[index])
+    def _text(self, text: str, index: int) -> TracedText:
+        return TracedText.of(text, self._origins[index])
 
-    def _printed(self, mark: int, value: object, index: int, *names: str) -> Traced:
+    def _printed(self, mark: int, value: object, index: int, *names: str) -> TracedText:
         """What an expression prints; `names` are those in it, for values that carry no path."""
         text = as_text(value)
-        if not isinstance(text, Traced):
-            text = Traced.of(text, None, trace().since(mark) or names)
-        return text.at(self._places[index])
+        if not isinstance(text, TracedText):
+            text = TracedText.of(text, None, trace().since(mark) or names)
+        return text.at(self._origins[index])
 
     def _replay(self, mark: int, values: Iterable[object], index: int) -> str:
         path = trace().path(values)
         messages = trace().each(values, mark, path)
         before = len(trace().messages)
-        replay(messages)
+        replay_messages(messages)
         for value, message in zip(messages, trace().messages[before:], strict=True):
             found = trace().path(value)
-            came_from = trace().since(mark) if found is None else (f"{found}.content",)
-            trace().texts.append(Traced.of(message.content, self._places[index], came_from))
+            trace_spans = trace().since(mark) if found is None else (f"{found}.content",)
+            trace().texts.append(TracedText.of(message.content, self._origins[index], trace_spans))
         return ""
 
 
@@ -580,12 +586,12 @@ def _trace_computed(mark: int, value: object) -> object:
 
 def _rounds(mark: int, values: Iterable[object]) -> list[object]:
     path = trace().path(values)
-    return trace().each(rounds(values), mark, path)
+    return trace().each(charge_loop(values), mark, path)
 
 
-def _emit(text: str, role: Spoken, **attributes: object) -> str:
-    emit(text, role, **attributes)
-    trace().texts.append(cast("Traced", text).strip("\n"))
+def _emit(text: str, role: TagRole, **attributes: object) -> str:
+    emit_message(text, role, **attributes)
+    trace().texts.append(cast("TracedText", text).strip("\n"))
     return ""
 
 
@@ -599,17 +605,17 @@ def _join(
     """As Jinja's, with the pieces of the texts if each has a path."""
     values = value if attribute is None else map(make_attrgetter(environment, attribute), value)
     texts = trace().each(list(values), trace().mark, trace().path(value))
-    if not all(isinstance(text, Traced) for text in texts):
+    if not all(isinstance(text, TracedText) for text in texts):
         return join(environment, texts, d)
     return _joined([part for text in texts for part in (d, text)][1:])
 
 
 def _fence(value: object, tag: str) -> str:
     """The fence is the template's own, what stands in it is the value."""
-    text, inside = fence(value, tag), written(value)
-    if not isinstance(inside, Traced):
+    text, inside = fence(value, tag), to_prompt_text(value)
+    if not isinstance(inside, TracedText):
         return text
     opened, closed = text.index("\n") + 1, text.rindex("\n")
     body = text[opened:closed]
-    kept = inside if body == inside else Traced.of(body, None, inside.values)
+    kept = inside if body == inside else TracedText.of(body, None, inside.values)
     return _joined([text[:opened], kept, text[closed:]])

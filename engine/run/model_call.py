@@ -20,7 +20,7 @@ from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..messages import JSON, NO_USAGE, Message, Usage
 from ..models.protocol import Chunk, Model, Reply, Request
-from ..prompts.rendered import RENDERED, Rendered
+from ..prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ..records import Exchange
 from ..returns.shape import Shape, shape
 from ..tools.caller import Caller, told_apart
@@ -274,10 +274,10 @@ class ModelCall(Struct):
             request = replace(request, messages=self.exchanges[-1].onward)
 
     def _rendered(self, template: str, variables: Mapping[str, object]) -> tuple[Message, ...]:
-        prompts, kept = self.graph.prompts, RENDERED.get()
+        prompts, kept = self.graph.prompts, CAPTURED_PROMPTS.get()
         messages = prompts.render(template, variables)
         if kept is not None:
-            kept.append(Rendered(template, prompts.sources(template), variables, messages))
+            kept.append(CapturedPrompt(template, prompts.sources(template), variables, messages))
         return messages
 
     async def _exchange(self, template: str, request: Request, *, streams: bool) -> Reply:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from ..prompts.coverage import Branch, Coverage
+from ..prompts.branch_coverage import Branch, Coverage
 from ..prompts.library import Prompts
 from ..prompts.sources import BUILTIN
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from ..errors import InputError
-from ..prompts.coverage import MEASURED, Branch, Coverage
+from ..prompts.branch_coverage import CURRENT_COVERAGE, Branch, Coverage
 from ..run.dry_run.rendering import Rendering
 from .coverage import Covered, count_unseen
 from .ledger import HOW, Ledger
@@ -30,11 +30,11 @@ class PromptRun:
         self._limit: float | None = config.getoption("--prompts-cov-fail-under")
         is_measured = config.getoption("--prompts-cov") or self._limit is not None
         self._coverage = Coverage() if is_measured else None
-        self._token = MEASURED.set(self._coverage)
+        self._token = CURRENT_COVERAGE.set(self._coverage)
 
     def close(self) -> None:
         """Measure no more."""
-        MEASURED.reset(self._token)
+        CURRENT_COVERAGE.reset(self._token)
 
     def fixture(self, request: pytest.FixtureRequest) -> _PromptSnapshot:
         """The `prompt_snapshot` of one test."""

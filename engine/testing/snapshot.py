@@ -17,7 +17,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from ..messages import JSON, Message
-from ..prompts.rendered import Stretch
+from ..prompts.provenance import Span
 from ..run.dry_run.rendering import RenderedNode, RenderedPrompt, Rendering
 
 _NAMED = 2
@@ -36,7 +36,7 @@ class Row(NamedTuple):
     goes_on: bool
 
 
-def rows(text: str, stretches: Sequence[Stretch]) -> Iterator[Row]:
+def rows(text: str, stretches: Sequence[Span]) -> Iterator[Row]:
     """The rows of a message; the end of a line has none of its own."""
     goes_on = False
     for stretch in stretches:
@@ -53,7 +53,7 @@ def rows(text: str, stretches: Sequence[Stretch]) -> Iterator[Row]:
         goes_on = not text[: stretch.end].endswith("\n")
 
 
-def _values(stretch: Stretch) -> str:
+def _values(stretch: Span) -> str:
     more = len(stretch.values) - _NAMED
     named = ", ".join(stretch.values[:_NAMED])
     return f"{named} and {more} more" if more > 0 else named
@@ -176,7 +176,7 @@ def _indented(text: str) -> list[str]:
     return [f"{_INDENT}{line}" if line else "" for line in lines]
 
 
-def _beside(text: str, stretches: Sequence[Stretch]) -> list[str]:
+def _beside(text: str, stretches: Sequence[Span]) -> list[str]:
     """The words of a text with where they came from before them; `…` goes on with a line."""
     found = [*rows(text, stretches)]
     places = max((len(row.place) for row in found), default=0)

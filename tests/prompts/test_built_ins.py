@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from teamgraph.engine.prompts.coverage import MEASURED, Coverage
+from teamgraph.engine.prompts.branch_coverage import CURRENT_COVERAGE, Coverage
 from teamgraph.engine.testing.coverage import Covered, count_unseen
 from teamgraph.engine.testing.suite import SUFFIX, Case, Suite
 
@@ -22,12 +22,12 @@ def cases() -> list[Case]:
 @pytest.mark.parametrize(("named", "enough"), [("auto ", ENOUGH), ("", 100)])
 def test_enough_branches_are_rendered_by_cases(named: str, enough: int) -> None:
     coverage = Coverage()
-    token = MEASURED.set(coverage)
+    token = CURRENT_COVERAGE.set(coverage)
     for case in cases():
         if case.name.startswith(named):
             case.render()
     count_unseen(coverage, ROOT)
-    MEASURED.reset(token)
+    CURRENT_COVERAGE.reset(token)
     covered = Covered.of(coverage, ROOT)
     assert covered.percent >= enough, covered.text()
     assert {Path(one.template).name for one in covered.counts} >= {

@@ -11,19 +11,19 @@ from typing import TypeAlias
 from jinja2 import nodes
 from msgspec.structs import replace
 
-from .scope import Place
-from .types import Known, filled, not_none, of_kinds, some
+from .scope import Flow
+from .types import StaticType, non_empty, with_kinds, without_none, without_null
 
 
-def tests(node: nodes.Node, truth: bool) -> frozenset[str]:
+def names_defined_by(node: nodes.Node, truth: bool) -> frozenset[str]:
     """The names that are certainly there if the test `node` comes out as `truth`."""
     match node:
         case nodes.Name() if truth:
             names = frozenset((node.name,))
         case nodes.Not():
-            names = tests(node.node, not truth)
+            names = names_defined_by(node.node, not truth)
         case nodes.And() | nodes.Or():
-            left, right = tests(node.left, truth), tests(node.right, truth)
+            left, right = names_defined_by(node.left, truth), names_defined_by(node.right, truth)
             names = left | right if truth == isinstance(node, nodes.And) else left & right
         case nodes.Test(node=nodes.Name(name=name)) if node.name == _TRUE_IF[truth]:
             names = frozenset((name,))
@@ -35,10 +35,10 @@ def tests(node: nodes.Node, truth: bool) -> frozenset[str]:
 _TRUE_IF = {True: "defined", False: "undefined"}
 
 
-Path: TypeAlias = tuple[str, str]
+AccessPath: TypeAlias = tuple[str, str]
 
 
-def path_of(node: nodes.Node) -> Path | None:
+def access_path(node: nodes.Node) -> AccessPath | None:
     """The name and the whole path of an expression like `a.b["c"][0]`, or None for another."""
     match node:
         case nodes.Name():
@@ -49,51 +49,51 @@ def path_of(node: nodes.Node) -> Path | None:
             step = f"[{key}]"
         case _:
             return None
-    base = path_of(node.node)
+    base = access_path(node.node)
     return (base[0], base[1] + step) if base else None
 
 
-def where(place: Place, test: nodes.Node, *, truth: bool) -> Place:
+def assume(flow: Flow, test: nodes.Node, *, truth: bool) -> Flow:
     """The place where a test has come out as `truth`."""
-    told = {(path, place.scope.find(name).binding) for name, path in _filled(test, truth=truth)}
-    return replace(place, filled=place.filled | told) if told else place
+    facts = {(path, flow.scope.find(name).binding) for name, path in _facts(test, truth=truth)}
+    return replace(flow, facts=flow.facts | facts) if facts else flow
 
 
-def narrowed(node: nodes.Node, known: Known, place: Place) -> Known:
+def narrow(node: nodes.Node, value_type: StaticType, flow: Flow) -> StaticType:
     """The same as far as tests have found out what the expression is."""
-    found = path_of(node)
-    if found is None or not place.filled:
-        return known
-    binding = place.scope.find(found[0]).binding
-    for mark, told in _TELLS.items():
-        if (f"{found[1]}{mark}", binding) in place.filled:
-            known = told(known)
+    found = access_path(node)
+    if found is None or not flow.facts:
+        return value_type
+    binding = flow.scope.find(found[0]).binding
+    for mark, facts in _NARROWINGS.items():
+        if (f"{found[1]}{mark}", binding) in flow.facts:
+            value_type = facts(value_type)
     start = f"{found[1]}.kind="
     kinds = [
-        fact[len(start) :] for fact, of in place.filled if of is binding and fact.startswith(start)
+        fact[len(start) :] for fact, of in flow.facts if of is binding and fact.startswith(start)
     ]
-    return of_kinds(known, kinds) if kinds else known
+    return with_kinds(value_type, kinds) if kinds else value_type
 
 
-def is_defined(node: nodes.Node, place: Place) -> bool:
+def is_defined(node: nodes.Node, flow: Flow) -> bool:
     """Whether a test has found the expression to be there."""
-    return _is_told(node, _THERE, place)
+    return _has_fact(node, _THERE, flow)
 
 
-def has_some(node: nodes.Node, place: Place) -> bool:
+def is_non_empty(node: nodes.Node, flow: Flow) -> bool:
     """Whether a test has found that the text, list or mapping has something in it."""
-    return _is_told(node, _SOME, place)
+    return _has_fact(node, _SOME, flow)
 
 
-def is_key(node: nodes.Node, of: nodes.Node, place: Place) -> bool:
+def is_key_of(node: nodes.Node, of: nodes.Node, flow: Flow) -> bool:
     """Whether a name stands for a key of the mapping `of`, over which a loop goes."""
-    found = path_of(of)
+    found = access_path(of)
     if found is None or not isinstance(node, nodes.Name):
         return False
-    return (f"{found[1]}{_KEY}", place.scope.find(node.name).binding) in place.filled
+    return (f"{found[1]}{_KEY}", flow.scope.find(node.name).binding) in flow.facts
 
 
-def within(place: Place, over: nodes.Node, target: nodes.Node) -> Place:
+def inside_loop(flow: Flow, over: nodes.Node, target: nodes.Node) -> Flow:
     """The place inside of a loop over an expression: there is something in that."""
     match over:
         case nodes.Call(node=nodes.Getattr(attr=("keys" | "items"), node=whole)):
@@ -104,36 +104,36 @@ def within(place: Place, over: nodes.Node, target: nodes.Node) -> Place:
             pass
     if isinstance(target, nodes.Tuple):
         target = target.items[0]
-    if (found := path_of(over)) is None:
-        return place
-    told = {(f"{found[1]}{_SOME}", place.scope.find(found[0]).binding)}
+    if (found := access_path(over)) is None:
+        return flow
+    facts = {(f"{found[1]}{_SOME}", flow.scope.find(found[0]).binding)}
     if isinstance(target, nodes.Name):
-        told.add((f"{found[1]}{_KEY}", place.scope.find(target.name).binding))
-    return replace(place, filled=place.filled | told)
+        facts.add((f"{found[1]}{_KEY}", flow.scope.find(target.name).binding))
+    return replace(flow, facts=flow.facts | facts)
 
 
-def _is_told(node: nodes.Node, mark: str, place: Place) -> bool:
-    found = path_of(node)
+def _has_fact(node: nodes.Node, mark: str, flow: Flow) -> bool:
+    found = access_path(node)
     if found is None:
         return False
-    return (f"{found[1]}{mark}", place.scope.find(found[0]).binding) in place.filled
+    return (f"{found[1]}{mark}", flow.scope.find(found[0]).binding) in flow.facts
 
 
-def _filled(node: nodes.Node, *, truth: bool) -> frozenset[Path]:
+def _facts(node: nodes.Node, *, truth: bool) -> frozenset[AccessPath]:
     """The paths that are not None if the test comes out as `truth`."""
-    found: frozenset[Path] = frozenset()
+    found: frozenset[AccessPath] = frozenset()
     match node:
         case nodes.Not():
-            found = _filled(node.node, truth=not truth)
+            found = _facts(node.node, truth=not truth)
         case nodes.And() | nodes.Or():
-            left, right = _filled(node.left, truth=truth), _filled(node.right, truth=truth)
+            left, right = _facts(node.left, truth=truth), _facts(node.right, truth=truth)
             found = left | right if truth == isinstance(node, nodes.And) else left & right
         case nodes.Test():
             found = _tested(node, truth=truth)
         case nodes.Compare(ops=[operand]):
             found = _compared(node.expr, operand, truth=truth)
-        case nodes.Filter(node=nodes.Expr() as counted, name=("length" | "count")) if truth:
-            found = _marked(_paths(counted), _SOME)
+        case nodes.Filter(node=nodes.Expr() as with_limits, name=("length" | "count")) if truth:
+            found = _marked(_paths(with_limits), _SOME)
         case nodes.Getattr(node=nodes.Name(name="loop"), attr=("first" | "last") as edge) if (
             not truth
         ):
@@ -145,7 +145,7 @@ def _filled(node: nodes.Node, *, truth: bool) -> frozenset[Path]:
     return found
 
 
-def _compared(left: nodes.Expr, operand: nodes.Operand, *, truth: bool) -> frozenset[Path]:
+def _compared(left: nodes.Expr, operand: nodes.Operand, *, truth: bool) -> frozenset[AccessPath]:
     """The paths that are not None if `left`, compared with another value, comes out as `truth`."""
     right, operator = operand.expr, operand.op
     if isinstance(left, nodes.Const):
@@ -155,8 +155,8 @@ def _compared(left: nodes.Expr, operand: nodes.Operand, *, truth: bool) -> froze
     value: object = right.value
     if isinstance(left, nodes.Filter):
         is_some = truth and isinstance(value, int) and (operator, min(value, 1)) in _AT_LEAST_ONE
-        return _filled(left, truth=True) if is_some else frozenset()
-    found: frozenset[Path] = frozenset()
+        return _facts(left, truth=True) if is_some else frozenset()
+    found: frozenset[AccessPath] = frozenset()
     if operator == ("ne" if (value is None) == truth else "eq"):
         found = _paths(left)
     if operator == ("eq" if truth else "ne"):
@@ -164,17 +164,17 @@ def _compared(left: nodes.Expr, operand: nodes.Operand, *, truth: bool) -> froze
     return found
 
 
-def _tested(test: nodes.Test, *, truth: bool) -> frozenset[Path]:
+def _tested(test: nodes.Test, *, truth: bool) -> frozenset[AccessPath]:
     paths = _paths(test.node)
     if test.name in ("defined", "undefined"):
-        known = _marked(paths, _THERE)
-        return known if truth == (test.name == "defined") else frozenset()
+        value_type = _marked(paths, _THERE)
+        return value_type if truth == (test.name == "defined") else frozenset()
     if test.name == "none":
         return frozenset() if truth else _marked(paths, _NOT_NONE)
     return paths if truth and test.name in _IF_TRUE else frozenset()
 
 
-def _marked(paths: frozenset[Path], mark: str) -> frozenset[Path]:
+def _marked(paths: frozenset[AccessPath], mark: str) -> frozenset[AccessPath]:
     return frozenset((name, f"{path}{mark}") for name, path in paths)
 
 
@@ -191,10 +191,14 @@ _SAME_ITEMS = frozenset(("list", "sort", "reverse", "unique", "items", "dictsort
 _BESIDE = {"first": "previtem", "last": "nextitem"}
 
 _THERE, _SOME, _NOT_NONE, _KEY = "?", "+", "~", "[]"
-_TELLS: Mapping[str, Callable[[Known], Known]] = {"": filled, _NOT_NONE: not_none, _SOME: some}
+_NARROWINGS: Mapping[str, Callable[[StaticType], StaticType]] = {
+    "": without_null,
+    _NOT_NONE: without_none,
+    _SOME: non_empty,
+}
 """What a fact says of its path: no path has such a mark itself, so all kinds share the set."""
 
 
-def _paths(node: nodes.Node) -> frozenset[Path]:
-    path = path_of(node)
+def _paths(node: nodes.Node) -> frozenset[AccessPath]:
+    path = access_path(node)
     return frozenset((path,)) if path else frozenset()

@@ -9,15 +9,15 @@ from jinja2 import nodes
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from .tree import Family, Parsed, Version
-from .types import Known, either
+from .tree import BlockOverride, InheritanceChain, ParsedTemplate
+from .types import StaticType, union
 
 
 class MacroBinding(Struct, frozen=True, eq=False):
-    """A name that stands for a macro; `place` is where it was defined."""
+    """A name that stands for a macro; `flow` is where it was defined."""
 
     macro: nodes.Macro
-    place: Place
+    flow: Flow
 
 
 class ModuleBinding(Struct, frozen=True, eq=False):
@@ -29,14 +29,14 @@ class ModuleBinding(Struct, frozen=True, eq=False):
 class ValueBinding(Struct, frozen=True, eq=False):
     """A name that stands for a value of which something is known."""
 
-    known: Known
+    value_type: StaticType
 
 
 Binding: TypeAlias = MacroBinding | ModuleBinding | ValueBinding | None
 """What is known of a name that is set: None is any value."""
 
 
-class Found(NamedTuple):
+class Lookup(NamedTuple):
     """What became of a search for a name.
 
     `is_set` is true if the template has set it on every way to this place, `may_be_set` if on some.
@@ -70,21 +70,21 @@ class Scope(Struct, eq=False):
     bound: dict[str, Binding] = field(default_factory=dict[str, Binding])
     maybe: set[str] = field(default_factory=set[str])
 
-    def find(self, name: str) -> Found:
+    def find(self, name: str) -> Lookup:
         """Look a name up from here outwards."""
         scope: Scope | None = self
         may_be_set = detached = is_inner = is_apart = False
         while scope is not None:
             if name in scope.bound:
-                return Found(scope.bound[name], True, True, False)
+                return Lookup(scope.bound[name], True, True, False)
             may_be_set |= name in scope.maybe
             if is_inner and not is_apart and name in scope.own:
-                return Found(None, False, may_be_set, False, early=True)
+                return Lookup(None, False, may_be_set, False, early=True)
             is_inner |= not scope.branch
             is_apart |= scope.apart
             detached = scope.detached
             scope = scope.parent
-        return Found(None, False, may_be_set, detached)
+        return Lookup(None, False, may_be_set, detached)
 
     def rebind(self, name: str, binding: Binding) -> None:
         """Change what a name stands for, where it was set."""
@@ -118,13 +118,13 @@ class Scope(Struct, eq=False):
             maybe |= scope.maybe
             detached = scope.detached
             scope = scope.parent
-        known = frozenset((name, _content(binding)) for name, binding in bound.items())
-        return (known, frozenset(maybe - bound.keys()), detached)
+        value_type = frozenset((name, _content(binding)) for name, binding in bound.items())
+        return (value_type, frozenset(maybe - bound.keys()), detached)
 
     def join(self, branches: Sequence[Scope]) -> None:
         """Take over what the branches of an `if` have set: for certain what all of them did."""
-        every = set[str]().union(*(branch.bound for branch in branches))
-        for name in every:
+        find_all = set[str]().union(*(branch.bound for branch in branches))
+        for name in find_all:
             before = self.find(name)
             bindings = [branch.bound[name] for branch in branches if name in branch.bound]
             if len(bindings) < len(branches):
@@ -140,27 +140,27 @@ def _either(bindings: Sequence[Binding]) -> Binding:
     """What a name stands for that was set in one of several ways."""
     if all(binding is bindings[0] for binding in bindings):
         return bindings[0]
-    known = [each.known for each in bindings if isinstance(each, ValueBinding)]
-    return ValueBinding(either(*known)) if len(known) == len(bindings) else None
+    value_type = [each.value_type for each in bindings if isinstance(each, ValueBinding)]
+    return ValueBinding(union(*value_type)) if len(value_type) == len(bindings) else None
 
 
-class Place(Struct, frozen=True):
+class Flow(Struct, frozen=True):
     """Where a walk through a template stands.
 
-    `guards` are the names that a test has found to be there, `filled` the paths that it has found
+    `guards` are the names that a test has found to be there, `facts` the paths that it has found
     not to be None, each with what its first name stood for then. `within` are the templates around
     this one, `blocks` the blocks; `version` is the block that `super()` goes on from, and how deep.
     `is_child` is true at the top of a template that extends another, where nothing is printed;
     `imported` in a template that is only imported. `role` is that of the message here.
     """
 
-    template: Parsed
-    family: Family
+    template: ParsedTemplate
+    family: InheritanceChain
     scope: Scope
     guards: frozenset[str] = frozenset()
-    filled: frozenset[tuple[str, Binding]] = frozenset()
+    facts: frozenset[tuple[str, Binding]] = frozenset()
     within: tuple[str, ...] = ()
-    blocks: tuple[Version, ...] = ()
+    blocks: tuple[BlockOverride, ...] = ()
     version: tuple[str, int] | None = None
     is_child: bool = False
     imported: bool = False
@@ -168,21 +168,21 @@ class Place(Struct, frozen=True):
 
     def content(self, reached: frozenset[str]) -> Hashable:
         """All that a walk through a template here depends on, which leads to those `reached`."""
-        filled = frozenset((path, _content(binding)) for path, binding in self.filled)
+        facts = frozenset((path, _content(binding)) for path, binding in self.facts)
         within = frozenset(self.within) & reached
         blocks = frozenset(each for each in self.blocks if each.template.name in reached)
-        facts = (self.guards, filled, within, blocks, self.imported, self.role)
-        return (facts, self.scope.content())
+        around = (self.guards, facts, within, blocks, self.imported, self.role)
+        return (around, self.scope.content())
 
-    def inside(self, body: Sequence[nodes.Node]) -> Place:
+    def inside(self, body: Sequence[nodes.Node]) -> Flow:
         """The same place in a scope of its own, that of `body`."""
         return replace(self, scope=Scope(self.scope, own=names_set(body)), is_child=False)
 
-    def where(self, names: frozenset[str]) -> Place:
+    def where(self, names: frozenset[str]) -> Flow:
         """The same place where `names` are known to be there."""
         return replace(self, guards=self.guards | names) if names else self
 
-    def branch(self) -> Place:
+    def branch(self) -> Flow:
         """One way through an `if`."""
         return replace(self, scope=Scope(self.scope, branch=True))
 
@@ -199,11 +199,11 @@ class Place(Struct, frozen=True):
             case _:
                 return None
 
-    def for_block(self) -> Place:
+    def for_block(self) -> Flow:
         """The same place as a block sees it that is not `scoped`."""
         return replace(self, scope=self.scope.seen_by_blocks())
 
-    def in_template(self, family: Family) -> Place:
+    def in_template(self, family: InheritanceChain) -> Flow:
         """At the top of a template that is rendered here."""
         return replace(
             self,
@@ -213,7 +213,7 @@ class Place(Struct, frozen=True):
             version=None,
         )
 
-    def in_version(self, version: Version, level: int) -> Place:
+    def in_version(self, version: BlockOverride, level: int) -> Flow:
         """In a version of a block that is rendered here."""
         return replace(
             self,
@@ -228,8 +228,8 @@ class Place(Struct, frozen=True):
 def _content(binding: Binding) -> Hashable:
     """What tells two bindings apart: what is known of a value, what a module set, which macro."""
     match binding:
-        case ValueBinding(known=known):
-            return known
+        case ValueBinding(value_type=value_type):
+            return value_type
         case ModuleBinding(scope=scope):
             return scope
         case _:

@@ -10,16 +10,15 @@ from jinja2 import nodes
 from msgspec import Struct, field
 
 from ...errors import Problem
-from ..positions import START, Lines, Position, position_of
-from ..sources import Source
+from ..sources import START, LineIndex, Position, TemplateSource, position_of
 
 Kind = TypeVar("Kind", bound=nodes.Node)
 
 
-class Parsed(Struct, frozen=True, eq=False):
+class ParsedTemplate(Struct, frozen=True, eq=False):
     """A template that was read: its tree, or the problem that keeps it from having one."""
 
-    source: Source
+    source: TemplateSource
     tree: nodes.Template
     problem: Problem | None = None
     _found: dict[object, Sequence[nodes.Node]] = field(
@@ -36,7 +35,7 @@ class Parsed(Struct, frozen=True, eq=False):
         """The `extends` tag, where there is one at the top."""
         return next((node for node in self.tree.body if isinstance(node, nodes.Extends)), None)
 
-    def every(self, *kinds: type[Kind]) -> Sequence[Kind]:
+    def find_all(self, *kinds: type[Kind]) -> Sequence[Kind]:
         """The nodes of these kinds, in reading order; the tree is walked once, whoever asks."""
         if kinds not in self._found:
             if nodes.Node not in self._found:
@@ -47,15 +46,19 @@ class Parsed(Struct, frozen=True, eq=False):
 
     def after(self, node: nodes.Node, pattern: str) -> Position:
         """Where group 1 of `pattern` stands, sought from the place of `node`; else that place."""
-        place = position_of(node.lineno)
-        match = re.compile(pattern, re.DOTALL).search(self.source.text, place.offset)
-        return Lines(self.source.text).position(match.start(1)) if match else place
+        position = position_of(node.lineno)
+        match = re.compile(pattern, re.DOTALL).search(self.source.text, position.offset)
+        return LineIndex(self.source.text).position(match.start(1)) if match else position
 
     def problem_at(
-        self, place: nodes.Node | Position, code: str, message: str, suggestion: str | None = None
+        self,
+        position: nodes.Node | Position,
+        code: str,
+        message: str,
+        suggestion: str | None = None,
     ) -> Problem:
         """A problem of this template."""
-        at = place if isinstance(place, Position) else position_of(place.lineno)
+        at = position if isinstance(position, Position) else position_of(position.lineno)
         return Problem(
             code,
             message,
@@ -66,11 +69,11 @@ class Parsed(Struct, frozen=True, eq=False):
         )
 
 
-Find: TypeAlias = Callable[[str], "Parsed | Problem | None"]
+TemplateLookup: TypeAlias = Callable[[str], "ParsedTemplate | Problem | None"]
 """How a template is had by name: parsed, unreadable, or not there."""
 
 
-def named(template: nodes.Expr) -> list[nodes.Const] | None:
+def literal_names(template: nodes.Expr) -> list[nodes.Const] | None:
     """The names that an include, import or extends can take, or None if a run decides."""
     match template:
         case nodes.Const() if isinstance(template.value, str):
@@ -81,7 +84,7 @@ def named(template: nodes.Expr) -> list[nodes.Const] | None:
             parts = [template.expr1, template.expr2]
         case _:
             return None
-    found = [named(part) for part in parts]
+    found = [literal_names(part) for part in parts]
     if not found or any(names is None for names in found):
         return None
     return [name for names in found if names is not None for name in names]
@@ -90,9 +93,9 @@ def named(template: nodes.Expr) -> list[nodes.Const] | None:
 Reference: TypeAlias = nodes.Include | nodes.Import | nodes.FromImport | nodes.Extends
 
 
-def references(template: Parsed) -> Sequence[Reference]:
+def references(template: ParsedTemplate) -> Sequence[Reference]:
     """Every tag that names another template."""
-    return template.every(nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+    return template.find_all(nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
 
 
 def is_optional(node: Reference) -> bool:
@@ -102,14 +105,14 @@ def is_optional(node: Reference) -> bool:
     )
 
 
-class Reach:
+class ReachableTemplates:
     """Which templates each template can lead to, itself among them; worked out once for each."""
 
-    def __init__(self, find: Find) -> None:
+    def __init__(self, find: TemplateLookup) -> None:
         self._find = find
         self._known: dict[str, frozenset[str]] = {}
 
-    def of(self, template: Parsed) -> frozenset[str]:
+    def names_from(self, template: ParsedTemplate) -> frozenset[str]:
         """The names of all that includes, imports and parents lead to."""
         if template.name not in self._known:
             reached: set[str] = set()
@@ -119,42 +122,44 @@ class Reach:
                 if each.name in reached:
                     continue
                 reached.add(each.name)
-                names = [one for tag in references(each) for one in named(tag.template) or ()]
+                names = [
+                    one for tag in references(each) for one in literal_names(tag.template) or ()
+                ]
                 found = [self._find(name.value) for name in names]
-                todo += [one for one in found if isinstance(one, Parsed)]
+                todo += [one for one in found if isinstance(one, ParsedTemplate)]
             self._known[template.name] = frozenset(reached)
         return self._known[template.name]
 
 
-class Version(Struct, frozen=True, eq=False):
+class BlockOverride(Struct, frozen=True, eq=False):
     """A block as one template of a family writes it."""
 
-    template: Parsed
+    template: ParsedTemplate
     block: nodes.Block
 
 
-class Family:
+class InheritanceChain:
     """A template and the parents that it extends, and the versions of their blocks.
 
     The versions of a block stand in the order in which `super()` goes through them: the template's
     own first.
     """
 
-    def __init__(self, template: Parsed, find: Find) -> None:
+    def __init__(self, template: ParsedTemplate, find: TemplateLookup) -> None:
         self.members = [template]
         while (tag := self.members[-1].parent) is not None:
-            names = named(tag.template)
+            names = literal_names(tag.template)
             found = find(names[0].value) if names else None
-            if not isinstance(found, Parsed) or found in self.members:
+            if not isinstance(found, ParsedTemplate) or found in self.members:
                 break
             self.members.append(found)
-        self.versions: dict[str, list[Version]] = {}
+        self.versions: dict[str, list[BlockOverride]] = {}
         for member in self.members:
-            for block in member.every(nodes.Block):
-                self.versions.setdefault(block.name, []).append(Version(member, block))
+            for block in member.find_all(nodes.Block):
+                self.versions.setdefault(block.name, []).append(BlockOverride(member, block))
 
     @property
-    def base(self) -> Parsed:
+    def base(self) -> ParsedTemplate:
         """The template whose text is the frame of all."""
         return self.members[-1]
 
@@ -184,7 +189,7 @@ def block_call(node: nodes.Expr) -> str | None:
     return None
 
 
-def start_of(node: nodes.Node) -> Position:
+def start_position(node: nodes.Node) -> Position:
     """The first character of an expression: its node may carry the place of an operator."""
     parts = (node, *node.find_all(nodes.Expr))
-    return min((position_of(part.lineno) for part in parts), key=lambda place: place.offset)
+    return min((position_of(part.lineno) for part in parts), key=lambda position: position.offset)

@@ -16,7 +16,7 @@ from ...graph.fields import ModelSpec
 from ...graph.graph import MESSAGE, Graph
 from ...graph.node import Node
 from ...messages import JSON
-from ...prompts.rendered import RENDERED, Rendered
+from ...prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ...records import Run, SessionKey, Turn
 from ...session.store import Store
 from ..execution import Turning
@@ -115,12 +115,12 @@ async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Renderin
         if isinstance(event, PromptRendered):
             told.append(event)
 
-    rendered: list[Rendered] = []
-    token = RENDERED.set(rendered)
+    rendered: list[CapturedPrompt] = []
+    token = CAPTURED_PROMPTS.set(rendered)
     try:
         run = await _run(turning, listen)
     finally:
-        RENDERED.reset(token)
+        CAPTURED_PROMPTS.reset(token)
     return _rendering(graph.name, run, _prompts(told, assumptions, rendered))
 
 
@@ -155,7 +155,7 @@ async def _run(turning: Turning, listen: Listener) -> Run:
 
 
 def _prompts(
-    told: Sequence[PromptRendered], assumptions: Assumptions, rendered: Sequence[Rendered]
+    told: Sequence[PromptRendered], assumptions: Assumptions, rendered: Sequence[CapturedPrompt]
 ) -> Mapping[str, Sequence[RenderedPrompt]]:
     """The prompts by node id; messages that were rendered are sent as they are."""
     prompts: dict[str, list[RenderedPrompt]] = {}

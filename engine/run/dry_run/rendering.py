@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from ...messages import JSON, Message
 from ...models.protocol import Request
-from ...prompts.provenance import came_from
-from ...prompts.rendered import Rendered, Stretch
+from ...prompts.library import CapturedPrompt
+from ...prompts.provenance import Span, trace_spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +25,15 @@ class RenderedPrompt:
     messages: tuple[Message, ...]
     tools: tuple[Mapping[str, JSON], ...] = ()
     response_format: Mapping[str, JSON] | None = None
-    _rendered: Rendered | None = field(default=None, repr=False, compare=False)
+    _rendered: CapturedPrompt | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, template: str, request: Request, rendered: Rendered) -> RenderedPrompt:
+    def of(cls, template: str, request: Request, rendered: CapturedPrompt) -> RenderedPrompt:
         """What a request shows of itself, and what its messages were rendered from."""
         return cls(template, request.messages, request.tools, request.schema, rendered)
 
     @property
-    def came_from(self) -> tuple[tuple[Stretch, ...], ...]:
+    def came_from(self) -> tuple[tuple[Span, ...], ...]:
         """Where the words of each message came from: stretches that tile its text.
 
         It is worked out when it is asked for: the prompt is rendered once more to keep track.
@@ -41,7 +41,7 @@ class RenderedPrompt:
         """
         if self._rendered is None:
             return ((),) * len(self.messages)
-        return came_from(self._rendered)
+        return trace_spans(self._rendered)
 
     @property
     def text(self) -> str:

@@ -112,7 +112,7 @@ BIG = "x" * 18_000
     ],
 )
 def test_it_ends_in_an_error(source: str) -> None:
-    prompts = Prompts(inline={"a": source}, longest=LONGEST)
+    prompts = Prompts(inline={"a": source}, max_length=LONGEST)
     assert prompts.problems("a.inline") == []
     tracemalloc.start()
     try:
@@ -138,7 +138,7 @@ def test_a_loop_over_something_endless_is_stopped() -> None:
             yield number
             number += 1
 
-    prompts = Prompts(inline={"a": "{% for x in xs %}{% endfor %}"}, longest=1000)
+    prompts = Prompts(inline={"a": "{% for x in xs %}{% endfor %}"}, max_length=1000)
     with pytest.raises(PromptError, match="works too long"):
         prompts.render("a.inline", {"xs": naturals()})
 
@@ -187,7 +187,7 @@ def test_honest_work_is_left_alone(source: str, said: str | None) -> None:
 
 
 def test_a_prompt_may_be_as_long_as_it_is_allowed() -> None:
-    prompts = Prompts(inline={"a": "{{ x }}"}, longest=10)
+    prompts = Prompts(inline={"a": "{{ x }}"}, max_length=10)
     assert len(prompts.render("a.inline", {"x": "x" * 10})[0].content) == 10
     with pytest.raises(PromptError, match="longer than 10"):
         prompts.render("a.inline", {"x": "x" * 11})

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teamgraph import Message
-from teamgraph.engine.prompts.library import Prompts
-from teamgraph.engine.prompts.provenance import again, came_from
-from teamgraph.engine.prompts.rendered import Rendered, Stretch
+from teamgraph.engine.prompts.library import CapturedPrompt, Prompts
+from teamgraph.engine.prompts.provenance import Span, render_traced, trace_spans
 from teamgraph.engine.run.template_scope import Fields, shown
 from teamgraph.engine.testing.suite import SUFFIX, Case, Suite
 from teamgraph.errors import PromptError
@@ -38,11 +37,11 @@ NAMES: Mapping[str, object] = {
 }
 
 
-def rendered(source: str, names: Mapping[str, object] = NAMES, **others: str) -> Rendered:
+def rendered(source: str, names: Mapping[str, object] = NAMES, **others: str) -> CapturedPrompt:
     prompts = Prompts(inline={"t": source, **others})
     assert prompts.problems("t.inline") == []
     messages = prompts.render("t.inline", names)
-    return Rendered("t.inline", prompts.sources("t.inline"), names, messages)
+    return CapturedPrompt("t.inline", prompts.sources("t.inline"), names, messages)
 
 
 def told(source: str, **others: str) -> list[tuple[str, str, str]]:
@@ -51,14 +50,14 @@ def told(source: str, **others: str) -> list[tuple[str, str, str]]:
     text = prompt.messages[0].content
     return [
         (f"{each.line}:{each.column}", ", ".join(each.values), text[each.start : each.end])
-        for each in came_from(prompt)[0]
+        for each in trace_spans(prompt)[0]
     ]
 
 
-def holds(prompt: Rendered) -> None:
+def holds(prompt: CapturedPrompt) -> None:
     """The same text again; stretches that tile it; text that stands where it is said to stand."""
-    assert [*map(str, again(prompt))] == [message.content for message in prompt.messages]
-    for message, stretches in zip(prompt.messages, came_from(prompt), strict=True):
+    assert [*map(str, render_traced(prompt))] == [message.content for message in prompt.messages]
+    for message, stretches in zip(prompt.messages, trace_spans(prompt), strict=True):
         ends = [0, *(stretch.end for stretch in stretches)]
         assert ends == [*(stretch.start for stretch in stretches), len(message.content)]
         for stretch in stretches:
@@ -196,7 +195,7 @@ def test_included_imported_and_inherited_words_are_told_by_their_own_template() 
     text = prompt.messages[0].content
     assert [
         (each.template, f"{each.line}:{each.column}", text[each.start : each.end])
-        for each in came_from(prompt)[0]
+        for each in trace_spans(prompt)[0]
     ] == [
         ("base.inline", "1:1", "Base\n"),
         ("base.inline", "2:14", "of all"),
@@ -210,13 +209,13 @@ def test_included_imported_and_inherited_words_are_told_by_their_own_template() 
 
 def test_messages_that_are_replayed_are_told_by_their_number() -> None:
     prompt = rendered("{% messages history.messages %}{% user %}\n\n{{ user_id }}\n{% enduser %}")
-    assert [[each.values for each in stretches] for stretches in came_from(prompt)] == [
+    assert [[each.values for each in stretches] for stretches in trace_spans(prompt)] == [
         [("history.messages[0].content",)],
         [("history.messages[1].content",)],
         [("user_id",)],
     ]
     made = rendered("{% messages [{'role': 'user', 'content': input.message}] %}")
-    assert [each.values for each in came_from(made)[0]] == [("input.message",)]
+    assert [each.values for each in trace_spans(made)[0]] == [("input.message",)]
 
 
 def test_text_is_told_where_it_stands_after_the_space_before_it_was_dropped() -> None:
@@ -228,13 +227,13 @@ def test_text_is_told_where_it_stands_after_the_space_before_it_was_dropped() ->
 
 def test_a_template_that_makes_another_text_each_time_is_named_as_a_whole() -> None:
     first = rendered("{{ user_id }}")
-    other = Rendered(first.template, first.sources, {"user_id": "bob"}, first.messages)
-    assert came_from(other) == ((Stretch(0, 3, "t.inline", 1, 1),),)
+    other = CapturedPrompt(first.template, first.sources, {"user_id": "bob"}, first.messages)
+    assert trace_spans(other) == ((Span(0, 3, "t.inline", 1, 1),),)
 
 
 def test_an_empty_message_has_no_stretches() -> None:
-    assert came_from(rendered("{% user %}{% enduser %}")) == ((),)
-    assert came_from(rendered("{% if not user_id %}{% user %}{% enduser %}{% endif %}")) == ()
+    assert trace_spans(rendered("{% user %}{% enduser %}")) == ((),)
+    assert trace_spans(rendered("{% if not user_id %}{% user %}{% enduser %}{% endif %}")) == ()
 
 
 def every_case() -> list[Case]:
@@ -273,10 +272,10 @@ def test_whatever_a_template_does_the_words_of_a_value_lead_back_to_it(
         messages = prompts.render("t.inline", names)
     except PromptError:
         return  # a macro that calls itself
-    prompt = Rendered("t.inline", prompts.sources("t.inline"), names, messages)
+    prompt = CapturedPrompt("t.inline", prompts.sources("t.inline"), names, messages)
     holds(prompt)
     text = messages[0].content
-    for stretch in came_from(prompt)[0]:
+    for stretch in trace_spans(prompt)[0]:
         words = text[stretch.start : stretch.end]
         assert {name for name, mark in MARKS.items() if mark in words} <= {*stretch.values}
 
@@ -285,7 +284,7 @@ def test_a_value_is_told_as_it_is_shown_to_templates() -> None:
     data = shown({"rows": [{"id": "r1", "text": "one"}, {"id": "two words", "text": "two"}]})
     source = "{% for row in data.rows %}{{ row.text }}{% endfor %}"
     prompt = rendered(source, {"data": data})
-    assert [each.values for each in came_from(prompt)[0]] == [
+    assert [each.values for each in trace_spans(prompt)[0]] == [
         ("data.rows[r1].text",),
         ("data.rows[1].text",),
     ]

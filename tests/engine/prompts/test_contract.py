@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from teamgraph import Message
 from teamgraph.engine.prompts.library import Prompts
-from teamgraph.engine.prompts.static.types import SAID, Items
+from teamgraph.engine.prompts.static.types import USER_TEXT, ListType
 from teamgraph.errors import Problem
 
 
@@ -124,7 +124,7 @@ GIVEN: dict[str, object] = {
 def problems(source: str, **others: str) -> list[Problem]:
     prompts = Prompts(inline={"t": source, **others})
     assert prompts.problems("t.inline") == []
-    return prompts.contract("t.inline", GIVEN)
+    return prompts.type_problems("t.inline", GIVEN)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_the_contract_holds_in_all_that_is_reached(tmp_path: Path) -> None:
     }
     for name, text in files.items():
         (tmp_path / f"{name}.jinja").write_text(text)
-    found = Prompts([tmp_path]).contract("a.jinja", GIVEN)
+    found = Prompts([tmp_path]).type_problems("a.jinja", GIVEN)
     assert [(Path(each.file or "").stem, each.line, each.column) for each in found] == [
         ("base", 1, 25),
         ("a", 1, 61),
@@ -296,7 +296,9 @@ def test_the_contract_holds_in_all_that_is_reached(tmp_path: Path) -> None:
 def noted(source: str, **others: str) -> list[tuple[str, int | None, int | None]]:
     prompts = Prompts(inline={"t": source, **others})
     assert prompts.problems("t.inline") == []
-    found = prompts.contract("t.inline", {"said": SAID, "text": str, "rows": Items(SAID)})
+    found = prompts.type_problems(
+        "t.inline", {"said": USER_TEXT, "text": str, "rows": ListType(USER_TEXT)}
+    )
     assert {each.severity for each in found} <= {"note"}
     return [(each.code, each.line, each.column) for each in found]
 
@@ -380,7 +382,7 @@ def test_a_schema_that_leads_into_itself_is_followed_as_far_as_needed() -> None:
         "$defs": {"nested": nested, "endless": endless, "tag": tag},
     }
     source = "{% for a in s.nested %}{% for b in a %}{{ b | length }}{% endfor %}{% endfor %}{{ s.endless.x }}{{ s.lost.x }}{{ s.odd.x }}{{ s.nestd }}{{ s.twice.b }}"
-    found = Prompts(inline={"t": source}).contract("t.inline", {"s": schema})
+    found = Prompts(inline={"t": source}).type_problems("t.inline", {"s": schema})
     wrong = [("P002", source.index("nestd") + 1), ("P002", source.index("b }}", 90) + 1)]
     assert [(each.code, each.column) for each in found] == wrong
 
@@ -392,11 +394,11 @@ def test_macros_that_call_one_another_too_deep_are_not_held_against_a_template()
             for each in range(count)
         )
         source = f"{macros}{{% macro m{count}(t) %}}{{{{ t }}}}{{% endmacro %}}{{{{ m0(text) }}}}"
-        assert Prompts(inline={"t": source}).contract("t.inline", {"text": str}) == []
+        assert Prompts(inline={"t": source}).type_problems("t.inline", {"text": str}) == []
 
 
 def test_a_template_that_is_not_there_has_no_contract() -> None:
-    assert Prompts().contract("nothing.jinja", GIVEN) == []
+    assert Prompts().type_problems("nothing.jinja", GIVEN) == []
 
 
 IDENTIFIERS = {
@@ -429,7 +431,7 @@ def test_every_typo_of_one_letter_in_an_identifier_is_caught_where_it_stands() -
     given = {**GIVEN, "member": Member}
     source = IDENTIFIERS["t"]
     sound = Prompts(inline=IDENTIFIERS)
-    assert sound.problems("t.inline") == sound.contract("t.inline", given) == []
+    assert sound.problems("t.inline") == sound.type_problems("t.inline", given) == []
     words = [
         (tag.start() + word.start(), word[0])
         for tag in re.finditer(r"\{[{%].*?[%}]\}", source)
@@ -450,7 +452,7 @@ def _all_problems(inline: dict[str, str], given: Mapping[str, object]) -> list[t
     prompts = Prompts(inline=inline)
     found = prompts.problems("t.inline")
     if not found:
-        found = prompts.contract("t.inline", given)
+        found = prompts.type_problems("t.inline", given)
         found += [
             Problem("P002", "", line=read.line, column=read.column)
             for read in prompts.reads("t.inline")

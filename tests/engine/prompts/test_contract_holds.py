@@ -80,7 +80,7 @@ BODIES = st.recursive(
 @given(BODIES, st.lists(BRANCHES, min_size=1, max_size=3))
 def test_what_keeps_its_contract_is_rendered(body: str, branches: list[Branch]) -> None:
     prompts = Prompts(inline={"t": body})
-    if prompts.problems("t.inline") or prompts.contract("t.inline", {"b": Branch, "t": Leaf}):
+    if prompts.problems("t.inline") or prompts.type_problems("t.inline", {"b": Branch, "t": Leaf}):
         return
     if any(read.name == "x" for read in prompts.reads("t.inline")):
         return

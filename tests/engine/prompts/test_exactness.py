@@ -34,7 +34,7 @@ def told(source: str) -> list[Problem]:
     """The errors of a template."""
     prompts = Prompts(inline={"t": source})
     return prompts.problems("t.inline") or [
-        each for each in prompts.contract("t.inline", KNOWN) if each.severity == "error"
+        each for each in prompts.type_problems("t.inline", KNOWN) if each.severity == "error"
     ]
 
 
@@ -75,5 +75,5 @@ def test_a_wrong_name_is_told_at_the_name(name: str) -> None:
         text = source.replace("\r\n", "\n")
         line = text.split("\n")[read.line - 1]
         assert line[read.column - 1 :].startswith(f"{name}.")
-        for each in prompts.contract("t.inline", KNOWN):
+        for each in prompts.type_problems("t.inline", KNOWN):
             assert standing(each, text).startswith((name, "nothing_like_it"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from teamgraph.engine.prompts.library import Prompts
-from teamgraph.engine.prompts.static.walk import Read
+from teamgraph.engine.prompts.static.walk import VariableRead
 from teamgraph.errors import PromptError
 
 NAMES = st.sampled_from("abcde")
@@ -115,7 +115,7 @@ def failure(prompts: Prompts, variables: dict[str, str]) -> str | None:
 
 
 def test_reads_are_values() -> None:
-    read = Read("a", "a.b", "t", 1, 2, guarded=True)
+    read = VariableRead("a", "a.b", "t", 1, 2, guarded=True)
     assert replace(read, guarded=False) != read
     with pytest.raises(AttributeError):
         read.name = "b"  # type: ignore[misc]  # that it cannot be set is the point

@@ -14,7 +14,7 @@ from typing import Literal
 import pytest
 
 from teamgraph.engine.prompts.library import Prompts
-from teamgraph.engine.prompts.static.types import Plain
+from teamgraph.engine.prompts.static.types import ScalarType
 from teamgraph.errors import Problem, PromptError
 
 
@@ -30,7 +30,7 @@ GIVEN: dict[str, object] = {
     "anything": object,
     "maybe": str | None,
     "number": int,
-    "now": Plain(datetime),
+    "now": ScalarType(datetime),
     "leaf": Leaf,
     "leaves": Sequence[Leaf],
     "texts": list[str],
@@ -59,7 +59,7 @@ VALUES = {
 def problems(source: str) -> list[Problem]:
     prompts = Prompts(inline={"t": source})
     assert prompts.problems("t.inline") == []
-    return [each for each in prompts.contract("t.inline", GIVEN) if each.severity == "error"]
+    return [each for each in prompts.type_problems("t.inline", GIVEN) if each.severity == "error"]
 
 
 @pytest.mark.parametrize(

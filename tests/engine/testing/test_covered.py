@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from teamgraph.engine.prompts.coverage import Branch, Coverage
+from teamgraph.engine.prompts.branch_coverage import Branch, Coverage
 from teamgraph.engine.prompts.sources import BUILTIN
 from teamgraph.engine.testing.coverage import Covered, count_unseen
 

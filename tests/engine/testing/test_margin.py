@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from teamgraph import Message, RenderedNode, RenderedPrompt
-from teamgraph.engine.prompts.rendered import Rendered, Stretch
+from teamgraph.engine.prompts.library import CapturedPrompt
+from teamgraph.engine.prompts.provenance import Span
 from teamgraph.engine.testing.snapshot import Row, body, rows
 
 
 def test_a_row_ends_with_its_line_or_its_stretch() -> None:
     text = "Say\n\nA: hello\nthere.\n<a>\nx\n</a>"
     stretches = [
-        Stretch(0, 8, "t", 1, 1, is_text=True),
-        Stretch(8, 19, "t", 3, 4, ("input.message",)),
-        Stretch(19, 21, "t", 3, 20, is_text=True),
-        Stretch(21, 25, "t", 4, 4),
-        Stretch(25, 26, "t", 4, 4, ("a", "b", "c", "d")),
-        Stretch(26, 31, "t", 4, 4),
+        Span(0, 8, "t", 1, 1, is_text=True),
+        Span(8, 19, "t", 3, 4, ("input.message",)),
+        Span(19, 21, "t", 3, 20, is_text=True),
+        Span(21, 25, "t", 4, 4),
+        Span(25, 26, "t", 4, 4, ("a", "b", "c", "d")),
+        Span(26, 31, "t", 4, 4),
     ]
     assert [*rows(text, stretches)] == [
         Row("t:1:1", "", "Say", goes_on=False),
@@ -33,7 +34,7 @@ def test_a_row_ends_with_its_line_or_its_stretch() -> None:
 def test_the_rows_stand_in_columns_and_forge_nothing() -> None:
     names = {"a": "one\n## b\n\u202etwo", "b": "!"}
     message = Message(role="user", content=f"A: {names['a']}{names['b']}")
-    rendered = Rendered("m.jinja", {"m.jinja": "A: {{ a }}{{ b }}"}, names, (message,))
+    rendered = CapturedPrompt("m.jinja", {"m.jinja": "A: {{ a }}{{ b }}"}, names, (message,))
     prompt = RenderedPrompt("m.jinja", (message,), _rendered=rendered)
     node = RenderedNode("m", "member", (prompt, RenderedPrompt("by.hand", (message,))))
     assert body([node], came_from=True).splitlines() == [

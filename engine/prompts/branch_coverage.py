@@ -15,9 +15,8 @@ from typing import NamedTuple, cast
 
 from jinja2 import nodes
 
-from .environment import HIT, JUDGE, LOOP, PromptEnvironment
-from .positions import position_of
-from .sources import Source
+from .environment import BRANCH, HIT, LOOP, PromptEnvironment
+from .sources import TemplateSource, position_of
 
 NEVER_EMPTY = "{# never empty #}"
 NO_COVER = "{# no cover #}"
@@ -59,67 +58,67 @@ class Coverage:
 
     def watch(self, environment: PromptEnvironment) -> None:
         """Let the probes of an environment's templates count here."""
-        environment.filters |= {HIT: self._hit, JUDGE: self._judge}
+        environment.filters |= {HIT: self._count_hit, BRANCH: self._count_branch}
 
-    def probe(self, environment: PromptEnvironment, source: Source) -> nodes.Template:
+    def probe(self, environment: PromptEnvironment, source: TemplateSource) -> nodes.Template:
         """The tree of a template with probes in it."""
         tree = environment.read(source.text, source.name)
-        _Probes(self, source).put(tree)
+        _Probes(self, source).insert(tree)
         return cast("nodes.Template", tree.set_environment(environment))
 
-    def _hit(self, value: object, number: int) -> object:
+    def _count_hit(self, value: object, number: int) -> object:
         self._counts[number] += 1
         return value
 
-    def _judge(self, value: object, true: int | None, false: int | None) -> object:
+    def _count_branch(self, value: object, true: int | None, false: int | None) -> object:
         number = true if value else false
         if number is not None:
             self._counts[number] += 1
         return value
 
 
-MEASURED: ContextVar[Coverage | None] = ContextVar("measured", default=None)
+CURRENT_COVERAGE: ContextVar[Coverage | None] = ContextVar("measured", default=None)
 """Where the templates of the graphs that are now made are counted."""
 
 
 class _Probes:
-    def __init__(self, coverage: Coverage, source: Source) -> None:
+    def __init__(self, coverage: Coverage, source: TemplateSource) -> None:
         self._coverage = coverage
         self._lines = source.text.split("\n")
         self._template = source.file or f"{source.name}#{_short_hash(source.text)}"
 
-    def put(self, tree: nodes.Template) -> None:
+    def insert(self, tree: nodes.Template) -> None:
         guarded = set(_guarded(tree))
         parts = list(tree.find_all((nodes.If, nodes.For, nodes.CondExpr, nodes.Macro)))
         elifs = {id(one) for part in parts if isinstance(part, nodes.If) for one in part.elif_}
         for part in parts:
             match part:
                 case nodes.If() if id(part) not in elifs:
-                    self._put_if(part)
+                    self._insert_if(part)
                 case nodes.For():
-                    self._put_for(part, is_guarded=id(part) in guarded)
+                    self._insert_for(part, is_guarded=id(part) in guarded)
                 case nodes.CondExpr():
-                    part.test = self._judged(part.test, part, "inline if", "inline else")
+                    part.test = self._with_branch_probe(part.test, part, "inline if", "inline else")
                 case nodes.Macro():
                     part.body.insert(0, self._entered(part, f"macro {part.name} called"))
                 case _:
                     pass
         tree.body.insert(0, self._entered(tree, "template rendered"))
 
-    def _put_if(self, tag: nodes.If) -> None:
+    def _insert_if(self, tag: nodes.If) -> None:
         otherwise = "else taken" if tag.else_ else "if not taken"
         chain = [tag, *tag.elif_]
         for one in chain:
-            said = "if taken" if one is tag else "elif taken"
+            what = "if taken" if one is tag else "elif taken"
             last = otherwise if one is chain[-1] else None
-            one.test = self._judged(one.test, one, said, last, tag)
+            one.test = self._with_branch_probe(one.test, one, what, last, tag)
 
-    def _put_for(self, tag: nodes.For, *, is_guarded: bool) -> None:
+    def _insert_for(self, tag: nodes.For, *, is_guarded: bool) -> None:
         tag.body.insert(0, self._entered(tag, "for ran"))
         if not is_guarded and NEVER_EMPTY not in self._line(tag):
             tag.else_.insert(0, self._entered(tag, "for empty"))
 
-    def _judged(
+    def _with_branch_probe(
         self,
         test: nodes.Node,
         tag: nodes.Node,
@@ -131,7 +130,7 @@ class _Probes:
             self._number(tag, true),
             None if false is None else self._number(whole or tag, false),
         ]
-        return _filtered(cast("nodes.Expr", test), JUDGE, numbers)
+        return _filtered(cast("nodes.Expr", test), BRANCH, numbers)
 
     def _entered(self, tag: nodes.Node, what: str) -> nodes.ExprStmt:
         nothing = nodes.Const(None, lineno=tag.lineno)
@@ -167,10 +166,14 @@ def _loops(part: nodes.Node) -> Iterator[nodes.For]:
 
 def _gone_over(loop: nodes.For) -> nodes.Node | None:
     """What a loop goes over, without the count of its rounds."""
-    counted: nodes.Node = loop.iter
-    if not isinstance(counted, nodes.Filter) or counted.name != LOOP or loop.test is not None:
+    with_limits: nodes.Node = loop.iter
+    if (
+        not isinstance(with_limits, nodes.Filter)
+        or with_limits.name != LOOP
+        or loop.test is not None
+    ):
         return None
-    return counted.node
+    return with_limits.node
 
 
 def _short_hash(text: str) -> str:
