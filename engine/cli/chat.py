@@ -43,7 +43,10 @@ class ChatOptions:
     last: Annotated[
         bool,
         typer.Option(
-            "--last", "--continue", help="Continue the user's last session.", show_default=False
+            "--last",
+            "--continue",
+            help="Continue the user's most recent session.",
+            show_default=False,
         ),
     ] = False
 
@@ -55,7 +58,7 @@ class ChatOptions:
         if not self.last:
             return self.session or uuid4().hex, 0
         if self.session is not None:
-            raise InputError("--last and --session name two sessions; leave out one of them")
+            raise InputError("--last and --session cannot be combined")
         latest = asyncio.run(self._latest(options))
         if not latest:
             whose = f"user {self.user!r} has" if self.user is not None else "there is"
@@ -76,10 +79,10 @@ def chat(
     runner_options: RunnerOptions,
     chat_options: ChatOptions,
 ) -> None:
-    """Talk to a graph, turn after turn, in one session.
+    """Chat with a graph in one session.
 
-    Ctrl-C during an answer cancels that turn; Ctrl-C or Ctrl-D at the prompt ends the chat. A turn
-    that fails does not end it: send the message again, or another one.
+    Ctrl-C during an answer cancels the turn; Ctrl-C or Ctrl-D at the prompt ends the chat. After a
+    failed turn the chat continues.
     """
     loaded = graph_options.load(graph)
     runner_options.use_project_default()

@@ -40,11 +40,9 @@ class ReportOptions:
     """Which problems are printed, and how."""
 
     notes: Annotated[
-        bool, typer.Option("--notes", help="Also print notes: what is valid but could be better.")
+        bool, typer.Option("--notes", help="Also show notes: valid, but could be better.")
     ] = False
-    format: Annotated[ReportFormat, typer.Option(help="How problems are printed.")] = (
-        ReportFormat.text
-    )
+    format: Annotated[ReportFormat, typer.Option(help="The output format.")] = ReportFormat.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +102,13 @@ def check(
     report: ReportOptions,
     *,
     edges: Annotated[
-        bool, typer.Option("--edges", help="List every edge and where it comes from.")
+        bool, typer.Option("--edges", help="List every edge with its origin.")
     ] = False,
 ) -> None:
-    """Check graphs and report every problem with file, line and column.
+    """Check graph files and report every problem with file, line and column.
 
-    Names, edges, routes, templates and types are checked; no model is called. With --edges the
-    edges are the result, and problems go to standard error. JSON always has the notes.
+    Checks names, edges, routes, templates and types; calls no model. With --edges, prints the
+    edges, and problems go to standard error. JSON always includes notes.
 
     Exit code 0 if all graphs are valid, 1 if one has problems, 2 if a file cannot be read.
     """

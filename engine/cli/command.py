@@ -1,8 +1,7 @@
 """The `teamgraph` command: its subcommands, their options and help, and how errors are reported.
 
-Exit codes: 0 success; 1 failure (the run failed, a graph has problems, nothing was found); 2 it
-could not start (usage, an invalid graph given to `run`, no model, a store that cannot be read or
-written); 130 interrupted; 141 the reader of the output left.
+Exit codes: 0 success; 1 the run failed, a check found problems, or nothing was found; 2 usage
+error, invalid graph, no model, or unreadable store; 130 interrupted; 141 broken pipe.
 """
 
 from __future__ import annotations
@@ -43,22 +42,22 @@ EXIT_NOT_STARTED = 2
 EXIT_BROKEN_PIPE = 141
 
 EXIT_CODES = (
-    "Exit codes: 0 success; 1 failure (the run failed, a graph has problems, nothing was found); "
-    "2 could not start (usage, an invalid graph, no model, an unreadable store); 130 interrupted."
+    "Exit codes: 0 success; 1 the run failed, a check found problems, or nothing was found; "
+    "2 usage error, invalid graph, no model, or unreadable store; 130 interrupted."
 )
 
 _SUMMARIES = {
     "init": "Create a project: a graph, its prompts and their tests.",
     "run": "Run a graph on one message and print the answer.",
-    "chat": "Talk to a graph, turn after turn, in one session.",
-    "check": "Check graphs and report every problem with its place.",
+    "chat": "Chat with a graph in one session.",
+    "check": "Check graph files and report every problem.",
     "render": "Render every prompt of a run, without a model.",
-    "prompts": "Check, render, snapshot and measure prompt templates.",
+    "prompts": "Check, render and snapshot-test prompt templates, and show recorded ones.",
     "draw": "Draw a graph as Mermaid, SVG or PNG.",
     "schema": "Print the JSON Schema of graph files, for editors.",
     "sessions": "List, show, search, rename, export, import and delete sessions.",
     "runs": "List, show, resume, fork and delete runs.",
-    "store": "Verify, repair and measure the files of a store.",
+    "store": "Verify and repair the files of a store, and show their size.",
 }
 
 _Debug = Annotated[
@@ -115,7 +114,7 @@ def teamgraph(
         ),
     ] = False,
 ) -> None:
-    """Declare a team of LLM agents as a graph, run it, and see why it answered as it did."""
+    """Declare a team of LLM agents as a graph, run it, and inspect what each one was sent."""
 
 
 def command(
@@ -296,7 +295,7 @@ def did_you_mean(problem: Problem) -> str:
 
 def _report_internal_error(error: Exception) -> None:
     print_note(
-        f"error: internal error: {type(error).__name__}: {error}; this is a bug in teamgraph or in "
-        "a package that it uses, --debug shows the traceback",
+        f"error: internal error: {type(error).__name__}: {error}; please report it with the "
+        "traceback that --debug shows",
         Style.ERROR,
     )

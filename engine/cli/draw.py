@@ -45,15 +45,15 @@ def draw(
         DrawFormat | None,
         typer.Option(
             "--format",
-            help="The format. Default: what the output's name ends in, else mermaid.",
+            help="The output format. Default: the suffix of --output, else mermaid.",
             show_default=False,
         ),
     ] = None,
     output: OutputOption = None,
 ) -> None:
-    """Draw a graph: its nodes, the routes between them, and which data they read.
+    """Draw a graph: nodes, routes and data edges.
 
-    SVG and PNG need the package's extra `draw`.
+    SVG and PNG need the extra `draw`: pip install 'teamgraph[draw]'.
     """
     suffix = output.suffix.lower() if output else ""
     chosen = form or _SUFFIXES.get(suffix)
@@ -63,7 +63,7 @@ def draw(
             "--format"
         )
     if chosen is DrawFormat.png and output is None and sys.stdout.isatty():
-        raise InputError("a PNG cannot be shown in a terminal; name a file with -o")
+        raise InputError("a PNG cannot be printed to a terminal; write it to a file with -o")
     write_output(_DRAWERS[chosen](mermaid(graph_options.load(graph))), output)
 
 

@@ -40,7 +40,9 @@ def init(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR", help="The project's folder; . is the current one.", show_default=False
+            metavar="DIR",
+            help="The folder of the project; . is the current one.",
+            show_default=False,
         ),
     ],
     *,
@@ -67,7 +69,7 @@ def init(
         return
     for file in files:
         print_text(str(folder / file))
-    print_note("\n  ".join([f"{name} is ready; next steps:", *steps]), Style.SUCCESS)
+    print_note("\n  ".join([f"created {name}; next steps:", *steps]), Style.SUCCESS)
     if model == "echo":
         print_note("the model is echo, which repeats the message; name another in pyproject.toml")
 
@@ -101,8 +103,8 @@ def _files(folder: Path) -> Iterator[Path]:
 def _write(files: Mapping[str, bytes], folder: Path) -> None:
     if existing := _conflicts(files, folder):
         raise InputError(
-            f"{listed(existing)}: already exists and is never overwritten; nothing was written; "
-            f"move {'it' if len(existing) == 1 else 'them'} away, or name another folder"
+            f"{listed(existing, at_most=3)}: already exists; nothing was written; move "
+            f"{'it' if len(existing) == 1 else 'them'} away, or name another folder"
         )
     for name, data in files.items():
         file = folder / name

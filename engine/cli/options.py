@@ -41,21 +41,27 @@ GraphOption: TypeAlias = Annotated[
     Path, typer.Option(metavar="GRAPH", help="The graph file of the run.", show_default=False)
 ]
 JsonFlag: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print one JSON value.", show_default=False)
+    bool, typer.Option("--json", help="Print JSON.", show_default=False)
 ]
 YesFlag: TypeAlias = Annotated[
-    bool, typer.Option("--yes", help="Do it without asking.", show_default=False)
+    bool, typer.Option("--yes", help="Do not ask for confirmation.", show_default=False)
 ]
 UserOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="ID", help="The user whose session it is.", show_default=False),
+    typer.Option(metavar="ID", help="The user that the session belongs to.", show_default=False),
 ]
 SessionOption: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="ID", help="The session.", show_default=False)
+    str | None, typer.Option(metavar="ID", help="The session id.", show_default=False)
 ]
 OutputOption: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write to this file.", show_default=False),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write to this file, not to standard output.",
+        show_default=False,
+    ),
 ]
 
 
@@ -147,7 +153,7 @@ class ModelOptions:
         str | None,
         typer.Option(
             metavar="ID",
-            help="The model of every node: an id such as openai/gpt-5-mini, local, or echo.",
+            help="Use this model for every node: an id such as openai/gpt-5-mini, local or echo.",
             show_default=False,
         ),
     ] = None
@@ -188,8 +194,8 @@ class RunnerOptions(StoreOptions, ModelOptions):
 class PageOptions:
     """Which part of a long list."""
 
-    limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 20
-    offset: Annotated[int, typer.Option(min=0, help="Skip this many first.")] = 0
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Show at most N.")] = 20
+    offset: Annotated[int, typer.Option(min=0, metavar="N", help="Skip the first N.")] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +217,7 @@ class RunFilter(RunLookup):
     """Which runs: those of a session, of a user, or of all users."""
 
     all_users: Annotated[
-        bool, typer.Option("--all-users", help="The runs of all users, and those without a user.")
+        bool, typer.Option("--all-users", help="Include every user, and runs without a user.")
     ] = False
 
     def __post_init__(self) -> None:
@@ -272,8 +278,7 @@ async def open_session(key: SessionKey, options: StoreOptions) -> AsyncGenerator
             whose = f"user {key.user_id!r} has" if key.user_id is not None else "there is"
             raise NotFound(
                 f"{whose} no session {key.session_id!r} in {options.folder}; `teamgraph sessions "
-                "list` shows the sessions, of another user with --user, in another store with "
-                "--store"
+                "list` lists sessions (--user: of a user, --store: of another store)"
             ) from error
 
 

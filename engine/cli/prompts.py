@@ -56,26 +56,24 @@ command(app)(render)
 def check(graphs: GraphFiles, graph_options: GraphOptions, report: ReportOptions) -> None:
     """Check only the templates and conditions of graphs.
 
-    It is that part of `teamgraph check`. docs/prompt-checks.md explains each code. JSON always has
-    the notes.
+    The codes are explained in docs/prompt-checks.md. JSON always includes notes.
 
     Exit code 0 if all of them are valid, 1 if one has problems, 2 if some could not be checked.
     """
     checked = [CheckedFile.load(file, graph_options) for file in graphs]
-    of_prompts = [one.prompts_only() for one in checked]
-    print_report(of_prompts, report)
+    prompt_reports = [one.prompts_only() for one in checked]
+    print_report(prompt_reports, report)
     incomplete = [
         every.file
-        for every, one in zip(checked, of_prompts, strict=True)
+        for every, one in zip(checked, prompt_reports, strict=True)
         if every.count("error") > one.count("error")
     ]
     for file in incomplete:
         print_note(
-            f"{file}: the graph has other problems, so not every prompt could be checked; "
-            f"`teamgraph check {file}` lists them",
+            f"{file}: other problems prevented some checks; `teamgraph check {file}` lists them",
             Style.ERROR,
         )
-    if any(one.count("error") for one in of_prompts):
+    if any(one.count("error") for one in prompt_reports):
         raise typer.Exit(EXIT_FAILURE)
     if incomplete:
         raise typer.Exit(EXIT_NOT_STARTED)
@@ -83,10 +81,10 @@ def check(graphs: GraphFiles, graph_options: GraphOptions, report: ReportOptions
 
 @command(app)
 def update(*, paths: CasePaths = None, json: JsonFlag = False) -> None:
-    """Write new and changed snapshots of cases, and delete those that no case has.
+    """Write new and changed snapshots of case files, and delete unused ones.
 
-    It does for case files what `pytest --prompts-update` does; snapshots of test modules are not
-    touched.
+    It is what `pytest --prompts-update` does for case files; snapshots of test modules are not
+    changed.
     """
     if (refusal := refused_in_ci("teamgraph prompts update")) is not None:
         raise InputError(refusal)
@@ -156,7 +154,7 @@ def _case_files(paths: Sequence[Path] | None) -> Sequence[Path]:
     files: dict[Path, None] = {}
     for path in paths or [Path()]:
         if not path.is_dir() and not path.name.endswith(SUFFIX):
-            raise InputError(f"{path}: a case file ends in {SUFFIX}; name one, or a folder")
+            raise InputError(f"{path}: not a case file (*{SUFFIX}) and not a folder")
         files.update(dict.fromkeys(_files_in(path) if path.is_dir() else [path]))
     if not files:
         raise NotFound(f"there is no case file (*{SUFFIX}) here; name one, or a folder with some")
@@ -303,7 +301,7 @@ def differences_text(prompts: Sequence[RecordedPrompt], current: CurrentTemplate
     """What has changed in the templates of each prompt, as text."""
     parts: list[str] = []
     for recorded in prompts:
-        lines = [f"{recorded.title}: its templates then and {current.title} now"]
+        lines = [f"{recorded.title}: its templates then, and {current.title} now"]
         differences = current.differences(recorded).items()
         lines += [indent(current.difference_text(*difference)) for difference in differences]
         parts.append("\n".join(lines) if recorded.sources else _missing(recorded))

@@ -41,7 +41,7 @@ class SceneOptions:
         list[str] | None,
         typer.Option(
             metavar="NODE=VALUE",
-            help="The output of a node: router=french, or JSON if it is not a text; repeatable.",
+            help="Assume a node's output, such as router=french; JSON if not text; repeatable.",
             show_default=False,
         ),
     ] = None
@@ -58,7 +58,7 @@ class RenderOptions:
         typer.Option(metavar="ID", help="Only this node; repeatable.", show_default=False),
     ] = None
     came_from: Annotated[
-        bool, typer.Option("--came-from", help="Also print where each part of the text comes from.")
+        bool, typer.Option("--came-from", help="Also show where each piece of text comes from.")
     ] = False
     json: JsonFlag = False
 
@@ -82,7 +82,7 @@ def render(
 ) -> None:
     """Render every prompt of a run as it would be sent, without calling a model.
 
-    With --session the prompts are those of the session's next turn; the session is only read.
+    With --session, renders the next turn of a stored session, which is not changed.
     """
     loaded = graph_options.load(graph)
     assume = _parse_assumptions(loaded, scene_options.assume or ())

@@ -54,7 +54,7 @@ class TurnOptions:
         list[str] | None,
         typer.Option(
             metavar="KEY=JSON",
-            help="A key of the session's state for this turn; repeatable.",
+            help="Set a key of session.state for this turn; repeatable.",
             show_default=False,
         ),
     ] = None
@@ -65,9 +65,7 @@ class AnswerOptions:
     """How the answer is printed."""
 
     json: JsonFlag = False
-    stream: Annotated[
-        bool, typer.Option("--stream/--no-stream", help="Print the answer as it arrives.")
-    ] = True
+    stream: Annotated[bool, typer.Option("--stream/--no-stream", help="Stream the answer.")] = True
 
 
 @command(app)
@@ -88,8 +86,8 @@ def run(
 ) -> None:
     """Run a graph on one message and print the answer.
 
-    The answer goes to standard output, the progress of the nodes to standard error. With
-    --session the run is the next turn of that session; without it, it has a session of its own.
+    The answer goes to standard output, progress to standard error. With --session the run is
+    the next turn of that session; without it, it gets a new session.
 
     Exit code 0 if the run is done, 1 if it failed, 2 if it could not start, 130 if it was
     interrupted.
@@ -216,7 +214,7 @@ def execute(
     except KeyboardInterrupt:
         display.close()
         if lines := display.hints():
-            print_note("\n".join(["cancelled; finished nodes are saved", *lines]), Style.WARNING)
+            print_note("\n".join(["cancelled; finished nodes are stored", *lines]), Style.WARNING)
         raise
     finally:
         display.close()
@@ -290,6 +288,6 @@ def _parse_state(settings: Sequence[str]) -> dict[str, JSON]:
         except ValueError as error:
             text = shlex.quote(f"{key}={json.dumps(value, ensure_ascii=False)}")
             raise InputError(
-                f"--state {setting!r}: {value!r} is not JSON; a text is written --state {text}"
+                f"--state {setting!r}: {value!r} is not JSON; quote a text: --state {text}"
             ) from error
     return state

@@ -77,10 +77,10 @@ class RunShowOptions:
         str | None, typer.Option(metavar="ID", help="This node only.", show_default=False)
     ] = None
     prompt: Annotated[
-        bool, typer.Option("--prompt", help="Also the exact messages that were sent.")
+        bool, typer.Option("--prompt", help="Also show the messages that were sent.")
     ] = False
     diff: Annotated[
-        bool, typer.Option("--diff", help="How the templates have changed since the run.")
+        bool, typer.Option("--diff", help="Show how the templates have changed since the run.")
     ] = False
     graph: Annotated[
         Path | None,
@@ -104,13 +104,13 @@ class ResumeOptions:
     """Which runs are resumed, and what happens if the graph has changed."""
 
     all_unfinished: Annotated[
-        bool, typer.Option("--all", help="Every unfinished run of the graph, oldest first.")
+        bool, typer.Option("--all", help="Resume every unfinished run of the graph, oldest first.")
     ] = False
     reuse_unchanged: Annotated[
         bool,
         typer.Option(
             REUSE_UNCHANGED,
-            help="If the graph has changed, run the changed nodes and all after them again.",
+            help="If the graph has changed, run the changed nodes and everything after them again.",
         ),
     ] = False
     json: JsonFlag = False
@@ -128,7 +128,7 @@ class ForkOptions:
     ] = None
     message: Annotated[
         str | None,
-        typer.Option(help="Another message; - reads standard input.", show_default=False),
+        typer.Option(help="A new message; - reads standard input.", show_default=False),
     ] = None
     session: Annotated[
         str | None,
@@ -142,15 +142,13 @@ def list_runs(
     which: RunFilter,
     store: StoreOptions,
     *,
-    unfinished: Annotated[
-        bool, typer.Option("--unfinished", help="Only runs that are not done.")
-    ] = False,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Only unfinished runs.")] = False,
     page: PageOptions,
     json: JsonFlag = False,
 ) -> None:
     """List the runs of a session, or of all sessions of a user, newest first.
 
-    Without --user the runs are those without a user, with --all-users those of everybody.
+    Without --user, lists runs that belong to no user; with --all-users, those of everybody.
     """
     read = _unfinished_runs if unfinished else _runs
     found = asyncio.run(read(which, store, page))
@@ -177,7 +175,7 @@ def show(
 ) -> None:
     """Show a run: each node's status and its reason, choice, attempts, usage, time and error.
 
-    With --prompt also the messages that were sent, and the templates that they were rendered from.
+    With --prompt, also the messages that were sent and the templates they were rendered from.
     """
     current = options.current_templates(graph_options)
     found = asyncio.run(_run(run, lookup, store))
@@ -212,15 +210,15 @@ def resume(
         str | None, typer.Argument(metavar="RUN_ID", help="The run.", show_default=False)
     ] = None,
 ) -> None:
-    """Resume a run that failed or was interrupted; finished nodes are not run again.
+    """Resume a run that failed or was interrupted; finished nodes do not run again.
 
-    With --all every unfinished run of the graph and the user is resumed, one after another;
-    without --user those without a user, with --all-users those of everybody.
+    With --all, every unfinished run of the graph that belongs to the user, one after another;
+    without --user those that belong to no user, with --all-users those of everybody.
     """
     if options.all_unfinished == (run_id is not None):
-        raise InputError("name one run, or resume every unfinished one with --all")
+        raise InputError("name a run, or resume all unfinished ones with --all")
     if which.all_users and run_id is not None:
-        raise InputError("--all-users goes with --all; name the user of the run with --user")
+        raise InputError("--all-users needs --all; for one run, name its user with --user")
     loaded = graph_options.load(graph)
     runner_options.use_project_default()
     hints = CommandHints.of(graph, graph_options, runner_options)
@@ -246,11 +244,11 @@ def fork(
     *,
     user: UserOption = None,
 ) -> None:
-    """Run a run again from one of its nodes on, in a new session.
+    """Run again from one node of a run on, in a new session.
 
-    The new run reuses every node that does not depend on that one. Its session begins with the
-    turns before the old run, which stays as it is. With --message every node that may have read
-    the message is run again too.
+    The new session begins with the turns before the old run, which stays unchanged. Nodes that do
+    not depend on the given node are not run again. With --message, every node that may have read
+    the message runs again.
     """
     loaded = graph_options.load(graph)
     message = None if options.message is None else read_message(options.message)
@@ -276,9 +274,9 @@ def delete(
     yes: YesFlag = False,
     json: JsonFlag = False,
 ) -> None:
-    """Delete a run and everything that was said in it, with every summary that includes it.
+    """Delete a run, everything quoted from it, and summaries that cover it.
 
-    Without --user only a run without a user.
+    Without --user, only a run that belongs to no user.
     """
 
     async def find() -> SessionKey | None:
@@ -292,7 +290,7 @@ def delete(
     key = asyncio.run(find())
     if key is None:
         raise _no_run(run, store)
-    confirm(f"run {run!r} of {session_title(key)} and everything that was said in it", yes=yes)
+    confirm(f"run {run!r} of {session_title(key)} and everything quoted from it", yes=yes)
     if not asyncio.run(write(key)):
         raise _no_run(run, store)
     if json:
@@ -347,8 +345,8 @@ async def _prompts(
 
 def _no_run(run_id: str, options: StoreOptions) -> NotFound:
     return NotFound(
-        f"there is no run {run_id!r} in {options.folder}; `teamgraph runs list` shows the runs, "
-        "of a user with --user"
+        f"there is no run {run_id!r} in {options.folder}; `teamgraph runs list` lists runs "
+        "(--user: of a user)"
     )
 
 

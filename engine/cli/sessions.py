@@ -56,7 +56,7 @@ _EXCERPT_LENGTH = 100
 app = command_group(
     """List, show, search, rename, export, import and delete sessions.
 
-    Without --user the sessions are those without a user, never those of somebody.
+    Without --user, only sessions that belong to no user.
     """
 )
 
@@ -70,7 +70,7 @@ def list_sessions(
 ) -> None:
     """List the sessions of a user, the one with the latest activity first.
 
-    Without --user the sessions are those without a user.
+    Without --user, lists sessions that belong to no user.
     """
 
     async def read() -> Sequence[SessionInfo]:
@@ -138,10 +138,7 @@ def search(
     page: PageOptions,
     json: JsonFlag = False,
 ) -> None:
-    """Find the completed turns of a user whose message or answer has a text, newest first.
-
-    Upper and lower case are the same.
-    """
+    """Search the completed turns of a user for a text, newest first; case is ignored."""
     if not text.strip():
         raise InputError("the text is empty; give a text to look for")
 
@@ -166,7 +163,7 @@ def search(
 def rename(
     session: SessionId,
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help='Its name; "" removes it.', show_default=False)
+        str, typer.Argument(metavar="NAME", help='The new name; "" removes it.', show_default=False)
     ],
     store: StoreOptions,
     *,
@@ -188,7 +185,7 @@ def rename(
     if json:
         print_json({"session_id": session, "user_id": user, "name": name or None})
     else:
-        verdict = f"is now named {name!r}" if name else "has no name now"
+        verdict = f"is now named {name!r}" if name else "no longer has a name"
         print_note(f"{session_title(key)} {verdict}", Style.SUCCESS)
 
 
@@ -228,9 +225,10 @@ def import_session(
     user: UserOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Import an exported session, under its own session and user ids.
+    """Import an exported session.
 
-    --session and --user give it other ids. An existing session is never overwritten.
+    It keeps its id and its user unless --session or --user names others. An existing session is
+    never overwritten.
     """
     exported_key, exported = _read_export(file)
     key = SessionKey(
@@ -273,16 +271,16 @@ def delete(
     yes: YesFlag = False,
     json: JsonFlag = False,
 ) -> None:
-    """Delete a session and everything in it, or with --all all sessions of a user."""
+    """Delete a session, or with --all every session of a user, with everything quoted from it."""
     if all_sessions == (session is not None):
-        raise InputError("name one session, or all of a user with --all --user ID")
+        raise InputError("name a session, or delete all of a user with --all --user ID")
     if session is not None:
         _delete_session(SessionKey(user, session), store, yes=yes)
         count = 1
     elif user is not None:
         count = _delete_user(user, store, yes=yes)
     else:
-        raise InputError("--all deletes the sessions of one user; name the user with --user")
+        raise InputError("--all deletes the sessions of one user: name the user with --user")
     if json:
         print_json({"session_id": session, "user_id": user, "deleted": count})
     else:
@@ -291,7 +289,7 @@ def delete(
 
 def _delete_session(key: SessionKey, options: StoreOptions, *, yes: bool) -> None:
     # It is not read first: a damaged session can be deleted too.
-    confirm(f"{session_title(key)} in {options.folder} and everything in it", yes=yes)
+    confirm(f"{session_title(key)} in {options.folder} and everything quoted from it", yes=yes)
 
     async def write() -> None:
         async with open_session(key, options) as opened:
@@ -318,7 +316,7 @@ def _read_export(file: Path) -> tuple[SessionKey, ExportedSession]:
 
     Raises `InputError` if it cannot be read or is something else.
     """
-    advice = "give what `teamgraph sessions export` wrote"
+    advice = "use a file that `teamgraph sessions export` wrote"
     try:
         written = sys.stdin.buffer.read() if file == _STANDARD_INPUT else file.read_bytes()
         data = json.loads(written)
@@ -331,7 +329,7 @@ def _read_export(file: Path) -> tuple[SessionKey, ExportedSession]:
         case str(session_id), (str() | None) as user_id:
             return SessionKey(user_id, session_id), exported
         case _:
-            raise InputError(f"{file}: it is not an exported session; {advice}")
+            raise InputError(f"{file}: not an exported session; {advice}")
 
 
 def _whose(user: str | None) -> str:

@@ -25,12 +25,12 @@ from .output import (
     two_columns,
 )
 
-app = command_group("Verify, repair and measure the files of a store.")
+app = command_group("Verify and repair the files of a store, and show their size.")
 
 
 @command(app)
 def verify(store: StoreOptions, *, json: JsonFlag = False) -> None:
-    """Read every file of the store and report damage; nothing is written.
+    """Read every file of the store and report damage; nothing is changed.
 
     Exit code 0 if there is none, 1 if something should be repaired, 2 if it is not a store.
     """
@@ -46,7 +46,7 @@ def verify(store: StoreOptions, *, json: JsonFlag = False) -> None:
         bad = sum(finding.severity != "note" for finding in findings)
         verified = f"{counted(len(journals), 'session')} in {store.folder} verified"
         if bad:
-            advice = "`teamgraph store repair` repairs what can be repaired"
+            advice = "`teamgraph store repair` repairs what it can"
             print_note(f"{verified}: {counted(bad, 'problem')}; {advice}", Style.ERROR)
         else:
             print_note(f"{verified}: no problems", Style.SUCCESS)
@@ -61,17 +61,17 @@ def repair(
         bool,
         typer.Option(
             "--salvage",
-            help="Also recover what can be read of damaged sessions; the damaged files are kept.",
+            help="Keep every readable line of damaged sessions, and save the damaged files.",
             show_default=False,
         ),
     ] = False,
     yes: YesFlag = False,
     json: JsonFlag = False,
 ) -> None:
-    """Remove incomplete writes and leftovers of killed processes; no record is lost by that.
+    """Cut incomplete writes and delete leftovers of killed processes; no record is lost.
 
-    A session that is damaged elsewhere is left as it is, to be restored from a backup. With
-    --salvage every line of it that can be read is recovered, and the damaged file is kept beside.
+    Sessions that are damaged in the middle are not changed: restore a backup, or use --salvage to
+    keep every readable line.
 
     Exit code 0 if nothing is left to repair, 1 if something is, 2 if it is not a store.
     """
@@ -119,13 +119,13 @@ def stats(
     store: StoreOptions,
     *,
     limit: Annotated[
-        int, typer.Option(min=0, help="How many of the largest sessions to list.")
+        int, typer.Option(min=0, metavar="N", help="List the N largest sessions.")
     ] = 10,
     json: JsonFlag = False,
 ) -> None:
     """Count users, sessions, runs and bytes, and list the largest sessions.
 
-    Garbage is the share of bytes that is outdated; compaction removes it.
+    Garbage is superseded lines; compaction removes them.
     """
     survey = Survey(store.folder)
     journals = _read(survey)

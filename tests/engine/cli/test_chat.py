@@ -63,7 +63,7 @@ def test_at_a_terminal_ctrl_c_ends_the_turn_and_then_the_talk(
     terminal.press("hello\n")
     terminal.wait_for("a lo")
     terminal.interrupt()
-    terminal.wait_for("cancelled; finished nodes are saved")
+    terminal.wait_for("cancelled; finished nodes are stored")
     terminal.wait_for("> ")
     terminal.press("again\n")
     terminal.wait_for("short")
@@ -119,4 +119,4 @@ def test_a_session_by_its_name_is_not_the_last_one_too(project: Project) -> None
     words = ("chat", "desk.yaml", "--model", "echo", "--last", "--session", "s")
     done = project.teamgraph(*words, said="one\n")
     assert done.exit_code == 2
-    assert "--last and --session name two sessions" in done.stderr
+    assert "--last and --session cannot be combined" in done.stderr

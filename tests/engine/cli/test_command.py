@@ -60,8 +60,8 @@ def test_an_internal_error_is_one_line() -> None:
     done = CliRunner().invoke(app, ["door", "--width", "-1"])
     assert done.exit_code == 1
     assert done.stderr == (
-        "error: internal error: ValueError: a width under nothing; this is a bug in teamgraph or "
-        "in a package that it uses, --debug shows the traceback\n"
+        "error: internal error: ValueError: a width under nothing; please report it "
+        "with the traceback that --debug shows\n"
     )
 
 

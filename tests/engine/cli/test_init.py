@@ -84,7 +84,7 @@ def test_what_was_written_and_what_to_do_next_is_told(project: Project) -> None:
     assert there(project.folder / "a shop") == FILES
     assert "a shop/tests/__prompts__/team/a-parcel-that-did-not-come.md\n" in done.stdout
     assert len(done.stdout.splitlines()) == len(FILES) + 5
-    assert done.stderr.startswith("a-shop is ready; next steps:\n  cd 'a shop'\n  pytest\n")
+    assert done.stderr.startswith("created a-shop; next steps:\n  cd 'a shop'\n  pytest\n")
     assert "the model is echo" in done.stderr
 
 
@@ -149,7 +149,7 @@ def test_a_link_that_leads_nowhere_is_in_the_way_too(project: Project) -> None:
     (project.folder / "team.yaml").symlink_to("nowhere.yaml")
     done = project.teamgraph("init", ".")
     assert done.exit_code == 2
-    assert "team.yaml: already exists and is never overwritten" in done.stderr
+    assert "team.yaml: already exists; nothing was written" in done.stderr
     assert not (project.folder / "nowhere.yaml").exists()
 
 

@@ -81,7 +81,7 @@ def test_nothing_is_said_of_templates_to_those_who_do_not_ask(
 def test_what_has_changed_since_is_a_diff_for_each_template(project: Project, run_id: str) -> None:
     words = ("--node", "billing", "--diff", "--graph", "desk.yaml")
     same = shown(project, run_id, *words)
-    assert "then and those of graph 'desk' now\n  member.jinja: unchanged\n" in same
+    assert "then, and those of graph 'desk' now\n  member.jinja: unchanged\n" in same
     assert set(kept(project, run_id, *words[2:])["diff"].values()) == {""}
     project.write("prompts/member.jinja", OWN.replace("kind", "quick"))
     changed = shown(project, run_id, *words)
@@ -118,7 +118,7 @@ def test_without_a_graph_the_built_in_templates_are_compared_with(
     project.write("prompts/rhyme.jinja", OWN)
     project.write("rhyme.yaml", "name: rhyme\nnodes:\n  a: {prompt: rhyme.jinja}\n")
     told = shown(project, asked(project, "rhyme.yaml"), "--diff")
-    assert "its templates then and the built-in ones now\n" in told
+    assert "its templates then, and the built-in ones now\n" in told
     assert "  rhyme.jinja: not among the built-in ones; name its graph with --graph\n" in told
     assert "  builtin/member.jinja: unchanged\n" in told
     diff = kept(project, run_id, "--diff")["diff"]

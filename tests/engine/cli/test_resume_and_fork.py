@@ -204,7 +204,7 @@ def test_all_users_are_not_one_user(project: Project) -> None:
     write(project)
     done = project.teamgraph("runs", "resume", "r", "--graph", "two.yaml", "--all-users")
     assert done.exit_code == 2
-    assert "--all-users goes with --all; name the user of the run with --user" in done.stderr
+    assert "--all-users needs --all; for one run, name its user with --user" in done.stderr
 
 
 def test_one_of_all_that_fails_makes_the_exit_code_1_and_stops_no_other(project: Project) -> None:
@@ -259,7 +259,7 @@ def test_a_run_that_is_under_way_is_left_to_whoever_makes_it(project: Project) -
 def test_one_run_is_named_or_all(project: Project, words: tuple[str, ...]) -> None:
     done = project.teamgraph("runs", "resume", *words, "--graph", "two.yaml")
     assert done.exit_code == 2
-    assert "name one run, or resume every unfinished one with --all" in done.stderr
+    assert "name a run, or resume all unfinished ones with --all" in done.stderr
 
 
 def made(project: Project, message: str, *more: str) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def test_state_is_given_as_json(project: Project) -> None:
 def test_state_that_is_no_json_is_refused_with_the_way_to_write_a_text(project: Project) -> None:
     done = project.teamgraph("run", "desk.yaml", "hi", "--model", "echo", "--state", "a=b c")
     assert done.exit_code == 2
-    assert "a text is written --state 'a=\"b c\"'" in done.stderr
+    assert "quote a text: --state 'a=\"b c\"'" in done.stderr
 
 
 def test_state_without_a_key_is_refused(project: Project) -> None:
@@ -151,7 +151,7 @@ def test_an_interrupted_run_is_cancelled_and_its_session_can_be_used_at_once(
         _, told = running.communicate(timeout=30)
     assert begun == "a"
     assert running.returncode == 130
-    assert "cancelled; finished nodes are saved\nresume it: teamgraph runs resume" in told
+    assert "cancelled; finished nodes are stored\nresume it: teamgraph runs resume" in told
     again = project.apart("run", "one.yaml", "hi", "--session", "s")
     assert (again.returncode, again.stdout) == (0, "short\n")
     turns = json.loads(project.teamgraph("runs", "list", "--session", "s", "--json").stdout)

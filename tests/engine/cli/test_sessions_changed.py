@@ -107,7 +107,7 @@ def test_what_nobody_said_is_a_note_and_no_error(project: Project) -> None:
     nobodys = project.teamgraph("sessions", "search", "secret", "--offset", "3")
     assert (his.exit_code, his.stdout, nobodys.exit_code, nobodys.stdout) == (0, "", 0, "")
     assert his.stderr == "no completed turns of user 'bob' in .teamgraph have 'secret'\n"
-    assert nobodys.stderr.startswith("no more completed turn that belongs to no user (see --user)")
+    assert nobodys.stderr.startswith("no more completed turns without a user (see --user)")
 
 
 def test_nothing_is_not_searched_for(project: Project) -> None:
@@ -126,7 +126,7 @@ def test_a_session_is_named_and_the_name_is_taken_away(project: Project) -> None
     listed = project.teamgraph("sessions", "list", "--user", "ann").stdout
     assert listed.splitlines()[1].split("\t")[:2] == ["s", "my bread"]
     gone = project.teamgraph("sessions", "rename", "s", "", "--user", "ann")
-    assert gone.stderr == "session 's' of user 'ann' has no name now\n"
+    assert gone.stderr == "session 's' of user 'ann' no longer has a name\n"
     assert shown(project, "sessions", "show", "s", "--user", "ann")["name"] is None
     again = shown(project, "sessions", "rename", "s", "new", "--user", "ann")
     assert again == {"session_id": "s", "user_id": "ann", "name": "new"}
@@ -221,9 +221,9 @@ def test_nothing_is_imported_over_a_session_that_is_there(project: Project) -> N
         (b"\xff", "it is not JSON: "),
         (b"{", "it is not JSON: "),
         (b"[" * 200_000, "it is not JSON: "),
-        (b"[]", "it is not an exported session; give what `teamgraph sessions export` wrote"),
-        (b'{"session_id": 1}', "it is not an exported session; "),
-        (b'{"session_id": "s", "user_id": 1}', "it is not an exported session; "),
+        (b"[]", "not an exported session; use a file that `teamgraph sessions export` wrote"),
+        (b'{"session_id": 1}', "not an exported session; "),
+        (b'{"session_id": "s", "user_id": 1}', "not an exported session; "),
         (b'{"session_id": "s"}', "this is no exported session: version: "),
     ],
 )
@@ -286,7 +286,7 @@ def test_what_is_to_be_deleted_must_be_named(project: Project) -> None:
     for words in ((), ("s", "--all", "--user", "ann")):
         done = project.teamgraph("sessions", "delete", *words, "--yes")
         assert done.exit_code == 2
-        assert "name one session, or all of a user with --all --user ID" in done.stderr
+        assert "name a session, or delete all of a user with --all --user ID" in done.stderr
     everybodys = project.teamgraph("sessions", "delete", "--all", "--yes")
     assert everybodys.exit_code == 2
     assert "name the user with --user" in everybodys.stderr
@@ -324,7 +324,7 @@ def test_at_a_terminal_somebody_is_asked_first(
 ) -> None:
     say(project, "one", "s")
     terminal = project.terminal("sessions", "delete", "s")
-    terminal.wait_for("delete session 's' in .teamgraph and everything in it? [y/N]")
+    terminal.wait_for("delete session 's' in .teamgraph and everything quoted from it? [y/N]")
     terminal.press(f"{key}\n")
     assert terminal.end() == code
     assert ("nothing was deleted" in terminal.shown) == bool(left)
