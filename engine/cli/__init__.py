@@ -7,9 +7,11 @@ module is imported when the subcommand is called: the help of the whole needs no
 from __future__ import annotations
 
 import sys
+from traceback import format_exc
 from typing import TYPE_CHECKING, cast
 
-from .command import app
+from ..terminal import write_text
+from .command import EXIT_FAILURE, app
 
 if TYPE_CHECKING:
     from io import TextIOWrapper
@@ -21,4 +23,8 @@ def main() -> None:
     """Run the command line of this process, and exit with its code."""
     # A character that the output's encoding lacks is printed as an escape.
     cast("TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
-    app(prog_name="teamgraph")
+    try:
+        app(prog_name="teamgraph")
+    except Exception:  # noqa: BLE001  with --debug, errors come here
+        write_text(format_exc(), sys.stderr)
+        sys.exit(EXIT_FAILURE)

@@ -15,12 +15,12 @@ from copy import copy
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
-from typer.models import OptionInfo
 
 from ..errors import (
     Changed,
@@ -216,20 +216,24 @@ def _expand(
     return [*parameters, _option("debug", _Debug, default=False)], groups
 
 
-def _option(name: str, annotation: object, default: object) -> inspect.Parameter:
-    if get_args(annotation)[:1] == (bool,):
-        annotation = Annotated[bool, *map(_without_type, get_args(annotation)[1:])]
+def _option(name: str, annotation: Any, default: object) -> inspect.Parameter:  # noqa: ANN401  a type
+    """A parameter with what all options of its type have in common."""
+    taken, *more = get_args(annotation)
+    info = copy(more[0])
+    if taken is bool:
+        info.metavar = ""  # a flag's help does not look as if it took a value
+    elif Path in (taken, *get_args(taken)) or list[Path] in get_args(taken):
+        info.parser = _parse_path
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[taken, info]
     )
 
 
-def _without_type(info: object) -> object:
-    """A flag's declaration whose help does not look as if it took a value."""
-    info = copy(info)
-    if isinstance(info, OptionInfo):
-        info.metavar = ""
-    return info
+def _parse_path(text: str) -> Path:
+    """A path as it was typed; `Path("")` would be the current folder."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty; name a file or a folder, or leave it out")
+    return Path(text)
 
 
 def _discard_stdout() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any, Protocol, cast
 
 import typer
@@ -13,7 +14,7 @@ from ..errors import InputError
 from ..graph.draw import mermaid
 from .command import command
 from .options import GraphFile, GraphOptions, OutputOption
-from .output import write_output
+from .output import write_file, write_output
 
 INSTALL = "pip install 'teamgraph[draw]'"
 _SCALE = 2.0  # pixels per unit, so that letters are sharp on high-density screens
@@ -64,22 +65,21 @@ def draw(
         )
     if chosen is DrawFormat.png and output is None and sys.stdout.isatty():
         raise InputError("a PNG cannot be printed to a terminal; write it to a file with -o")
-    write_output(_DRAWERS[chosen](mermaid(graph_options.load(graph))), output)
+    drawing = mermaid(graph_options.load(graph))
+    match chosen:
+        case DrawFormat.mermaid:
+            write_output(drawing, output)
+        case DrawFormat.svg:
+            write_output(_rendered(drawing).svg(), output)
+        case DrawFormat.png:
+            _write_png(_rendered(drawing).png(scale=_SCALE, background="#ffffff"), output)
 
 
-def _svg(drawing: str) -> bytes:
-    return _rendered(drawing).svg().encode()
-
-
-def _png(drawing: str) -> bytes:
-    return _rendered(drawing).png(scale=_SCALE, background="#ffffff")
-
-
-_DRAWERS: Mapping[DrawFormat, Callable[[str], bytes]] = {
-    DrawFormat.mermaid: str.encode,
-    DrawFormat.svg: _svg,
-    DrawFormat.png: _png,
-}
+def _write_png(data: bytes, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.buffer.write(data)
+    else:
+        write_file(data, output)
 
 
 class _MermaidPicture(Protocol):

@@ -35,10 +35,12 @@ from .output import Style, print_note
 DEFAULT_STORE = Path(".teamgraph")
 
 GraphFile: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="GRAPH", help="A graph file.", show_default=False)
+    Path,
+    typer.Argument(metavar="GRAPH", help="A graph file.", show_default=False),
 ]
 GraphOption: TypeAlias = Annotated[
-    Path, typer.Option(metavar="GRAPH", help="The graph file of the run.", show_default=False)
+    Path,
+    typer.Option(metavar="GRAPH", help="The graph file of the run.", show_default=False),
 ]
 JsonFlag: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print JSON.", show_default=False)
@@ -82,14 +84,18 @@ class GraphOptions:
         typer.Option(
             metavar="DIR",
             help="A folder of prompt templates; repeatable.",
-            exists=True,
-            file_okay=False,
             show_default=False,
         ),
     ] = None
 
     def load(self, file: Path) -> Graph:
-        """Load the graph, with the project's settings; raises `DefinitionError`."""
+        """Load the graph, with the project's settings.
+
+        Raises `DefinitionError`, and `InputError` if a folder of templates does not exist.
+        """
+        for folder in self.prompts or ():
+            if not folder.is_dir():
+                raise InputError(f"--prompts: folder '{folder}' does not exist; name another one")
         settings = settings_of(Path.cwd())
         allow = [*(self.allow or ()), *settings.allow]
         if allow:

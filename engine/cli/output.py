@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import InputError
-from ..terminal import escape_controls
+from ..terminal import escape_controls, escape_json, write_text
 
 
 class Style(Enum):
@@ -73,19 +73,35 @@ def print_paged(text: str) -> None:
         out.print(Text(escape_controls(text)))
 
 
-def write_output(data: bytes, file: Path | None) -> None:
-    """Write a result to a file, whole or not at all, or to standard output."""
+def write_output(text: str, file: Path | None, *, private: bool = False) -> None:
+    """Write a result to a file or to standard output; with `private` only the user may read it."""
     if file is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        write_text(text, sys.stdout)
+    else:
+        write_file(text.encode(), file, private=private)
+
+
+def write_file(data: bytes, file: Path, *, private: bool = False) -> None:
+    """Write a file, whole or not at all; a device or a pipe is written to."""
     try:
-        temporary.write_bytes(data)
-        temporary.replace(file)
+        target = file.resolve()
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+        else:
+            _replace(target, data, mode=0o600 if private else 0o666)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise InputError(f"{file}: cannot write it: {reason(error)}; name another file") from error
+
+
+def _replace(target: Path, data: bytes, *, mode: int) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with open(temporary, "xb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
+            file.write(data)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def make_console(stream: TextIO) -> Console:
@@ -128,8 +144,8 @@ def local_time(moment: float) -> str:
 
 
 def pretty_json(value: object) -> str:
-    """A value as indented JSON."""
-    return json.dumps(value, ensure_ascii=False, indent=2)
+    """A value as indented JSON, with its control characters as escapes."""
+    return escape_json(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def reason(error: OSError) -> str:

@@ -22,7 +22,7 @@ from ..events import Answer, Event, RunFinished, RunStarted, RunWaiting, Token
 from ..messages import JSON
 from ..records import Run, SessionKey
 from ..session.store import Store
-from ..terminal import escape_controls
+from ..terminal import write_text
 from .command import command
 from .json_output import run_as_json
 from .options import (
@@ -141,7 +141,6 @@ class AnswerWriter:
     def __init__(self, *, stream: bool, is_quiet: bool = False) -> None:
         self._stream = stream
         self._is_quiet = is_quiet
-        self._is_terminal = sys.stdout.isatty()
         self._is_open = False
         self.broken_pipe: BrokenPipeError | None = None
 
@@ -172,8 +171,7 @@ class AnswerWriter:
         """Write unless the reader has left; the run goes on without it, and is recorded."""
         try:
             if self.broken_pipe is None:
-                sys.stdout.write(escape_controls(text) if self._is_terminal else text)
-                sys.stdout.flush()
+                write_text(text, sys.stdout)
         except BrokenPipeError as error:
             self.broken_pipe = error
 

@@ -21,4 +21,4 @@ def schema(*, output: OutputOption = None) -> None:
 
     # yaml-language-server: $schema=../.schema/graph.v1.json
     """
-    write_output(f"{pretty_json(graph_schema(installed()))}\n".encode(), output)
+    write_output(f"{pretty_json(graph_schema(installed()))}\n", output)

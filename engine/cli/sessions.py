@@ -197,7 +197,10 @@ def export(
     user: UserOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Write a whole session as JSON: every run with its records, state, summary and name."""
+    """Write a whole session as JSON: every run with its records, state, summary and name.
+
+    Only the user who runs the command may read the file.
+    """
     key = SessionKey(user, session)
 
     async def read() -> ExportedSession:
@@ -205,8 +208,7 @@ def export(
             return await opened.aexport()
 
     exported = asyncio.run(read())
-    # Half of a surrogate pair cannot be written as UTF-8; JSON has an escape for it.
-    write_output(f"{pretty_json(exported)}\n".encode(errors="backslashreplace"), output)
+    write_output(f"{pretty_json(exported)}\n", output, private=True)
 
 
 @command(app, "import")
