@@ -1,4 +1,4 @@
-"""A python node: a function of yours as a part of the graph."""
+"""The kind `python`: calls a function."""
 
 from __future__ import annotations
 
@@ -43,13 +43,12 @@ class Python(Node):
         return self
 
     def bound(self, resolve: Callable[[str], object]) -> Self:
-        """The node with its function found."""
-        node = super().bound(resolve)
-        if not isinstance(node.call, str):
-            return node
-        function = _found(node.call, resolve)
-        fields: dict[str, Any] = {**dict(node), "call": function}
-        return type(node)(**fields)
+        """The node with its function resolved."""
+        if not isinstance(self.call, str):
+            return self
+        function = _resolved(self.call, resolve)
+        fields: dict[str, Any] = {**dict(self), "call": function}
+        return type(self)(**fields)
 
     def inputs(self) -> Mapping[str, bool]:
         """The nodes that the function names, and whether it can do without."""
@@ -126,7 +125,7 @@ def _called(function: Callable[..., Any], arguments: Mapping[str, object]) -> An
         raise RuntimeError("the function raised StopIteration") from error
 
 
-def _found(name: str, resolve: Callable[[str], object]) -> Callable[..., Any]:
+def _resolved(name: str, resolve: Callable[[str], object]) -> Callable[..., Any]:
     try:
         function = resolve(name)
     except DefinitionError as error:

@@ -1,4 +1,4 @@
-"""A router: chooses the way that a message takes, and takes no other."""
+"""The kind `router`: chooses which nodes run, by rules or by a model."""
 
 from __future__ import annotations
 
@@ -121,13 +121,12 @@ class Router(Node):
         return (0 if self.allow_none else 1, 1 if self.select == "one" else len(self.routes))
 
     def expressions(self) -> Mapping[KeyPath, str]:
-        """Its own `when` and those of its routes."""
-        of_routes: dict[KeyPath, str] = {
+        """The `when` of its routes."""
+        return {
             ("routes", label, "when"): route.when
             for label, route in self.outlets.items()
             if route.when is not None
         }
-        return {**super().expressions(), **of_routes}
 
     def asks(self) -> bool:
         """A router whose routes all have `when` needs no model."""

@@ -1,4 +1,4 @@
-"""A summarizer: keeps the session in short, so that long sessions stay cheap."""
+"""The kind `summarizer`: writes a rolling summary of the session."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ class Summarizer(Node):
 
     answers: ClassVar[bool] = False
     comes_last: ClassVar[bool] = True
-    summarizes: ClassVar[bool] = True
     provides: ClassVar[Mapping[str, object]] = {"output": str, "topics": list[str]}
     variables: ClassVar[Mapping[str, object]] = {"turns": list[Exchanged]}
 

@@ -20,6 +20,7 @@ import typer
 
 from ..errors import InputError, NotFound, listed
 from ..graph.graph import Graph
+from ..graph.node import graph_in
 from ..messages import JSON
 from ..prompts.coverage import MEASURED, Coverage
 from ..prompts.library import Prompts
@@ -215,7 +216,7 @@ def _prompts(graph: Graph, path: str) -> Prompts:
     """The templates that the node at a path may use: those of the innermost graph around it."""
     for part in path.split("/")[:-1]:
         node = graph.nodes.get(part)
-        within = node.within() if node else None
+        within = graph_in(node) if node else None
         graph = within if isinstance(within, Graph) else graph
     return graph.prompts
 

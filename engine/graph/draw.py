@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from textwrap import shorten, wrap
 
 from .graph import Graph
-from .node import Node
+from .node import Node, branches_of, loads_history, runs_last
 from .plan import Edge
 
 _ROLE_AT_MOST = 60
@@ -48,11 +48,11 @@ def _box(node_id: str, node: Node) -> str:
 
 
 def _shape(node: Node) -> tuple[str, str]:
-    if node.branches():
+    if branches_of(node):
         return "{", "}"
-    if node.loads_history:
+    if loads_history(node):
         return "[(", ")]"
-    if node.comes_last:
+    if runs_last(node):
         return "([", "])"
     return ("[", "]") if node.prompts else ("[[", "]]")
 

@@ -32,7 +32,7 @@ from ..events import EventEmitter, NodeFailed, NodeFinished, NodeRetried, NodeSk
 from ..graph.context import Context, Result
 from ..graph.fields import Instead, ModelSpec, Retry, Timeout
 from ..graph.graph import Graph
-from ..graph.node import Node
+from ..graph.node import Node, recalled, result_after, summary_again, tools_of
 from ..messages import JSON, NO_USAGE, text_of
 from ..records import Record, Summary
 from ..tools.caller import Caller
@@ -195,8 +195,8 @@ class Visitor(Struct):
             visit = Visit(record.node, records)
             context = self.sight.context(visit, self._ask(visit, NO_MODEL))
             node = self.cast.graph.nodes[record.node]
-            self.sight.outputs[record.node] = await node.recall(context, record.output)
-            summary = node.summarized(record.output, record.fields)
+            self.sight.outputs[record.node] = await recalled(node, context, record.output)
+            summary = summary_again(node, record.output, record.fields)
             if summary is not None and summary.covers == self.sight.head.turns + 1:
                 self.summary = summary  # unless other turns came in between
             self.tell(NodeFinished, record.node, record.attempt, record, replayed=True)
@@ -256,7 +256,7 @@ class Visitor(Struct):
         context = self.sight.context(visit, ask)
         if visit.node_id in self.cast.inner:
             context.enter = partial(self.enter, self, visit.node_id)
-        if (toolbox := node.toolbox()) is None:
+        if (toolbox := tools_of(node)) is None:
             return await self._timed(node, context)
         caller = ask.caller = self._caller(toolbox, context, visit)
         result = await self._timed(node, context)
@@ -301,7 +301,7 @@ class Visitor(Struct):
         # What was told cannot be taken back: neither a skip nor another value could follow it.
         if not isinstance(error, BudgetExceeded) and not self.voice.has_told(visit.node_id):
             policy = node.on_error or self.cast.graph.on_error
-            instead = node.instead(error)
+            instead = result_after(error, node)
             if instead is None and isinstance(policy, Instead):
                 instead = Result(policy.value)
             if instead is not None:

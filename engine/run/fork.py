@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from ..blocking import every
 from ..errors import InputError, closest, listed
 from ..events import Listener
+from ..graph.node import loads_history
 from ..messages import NO_USAGE
 from ..records import Change, Record, Run, SessionKey, Turn
 from ..session.quotes import quoting, said
@@ -85,7 +86,7 @@ class Fork(Struct, frozen=True):
         return [
             node_id
             for node_id, node in self.cast.graph.nodes.items()
-            if not node.loads_history or node.when is not None
+            if not loads_history(node) or node.when is not None
         ]
 
     async def _copy_turns_before(self, run: Run, key: SessionKey) -> dict[str, dict[str, str]]:

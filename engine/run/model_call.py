@@ -18,6 +18,7 @@ from ..events import EventEmitter, PromptRendered
 from ..graph.context import Choice
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
+from ..graph.node import can_stream
 from ..messages import JSON, NO_USAGE, Message, Usage
 from ..models.protocol import Chunk, Model, Reply, Request
 from ..prompts.rendered import RENDERED, Rendered
@@ -317,7 +318,7 @@ class ModelCall(Struct):
         return prompt
 
     async def _receive(self, request: Request, *, streams: bool) -> Reply:
-        streams = streams and type(self.graph.nodes[self.node_id]).streams
+        streams = streams and can_stream(self.graph.nodes[self.node_id])
         pieces = self.model.ask(request)
         held: list[str] = []
         try:

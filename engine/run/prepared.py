@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from ..graph.context import Context, Result
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
-from ..graph.node import Node
+from ..graph.node import Node, asks_model, further_templates, graph_in, summarizes
 from ..graph.plan import Plan
 from ..models.protocol import Model
 from ..models.resolve import AnyModel
@@ -34,7 +34,7 @@ def facts_of(graph: Graph, node_id: str, models: Sequence[ModelSpec]) -> str:
     """The facts of a node as JSON: its fields, its templates' hashes, its models, its edges."""
     node, stop = graph.nodes[node_id], graph.plan.stop(node_id)
     own_template = graph.templates.get(node_id)
-    templates = [*([own_template] if own_template else []), *type(node).templates]
+    templates = [*([own_template] if own_template else []), *further_templates(node)]
     routes = {source: sorted(labels) for source, labels in stop.needs if labels is not None}
     facts = {
         "kind": node.kind,
@@ -126,10 +126,10 @@ def prepare(graph: Graph, model: Model | str | None) -> PreparedGraph:
 
     Raises `NoModelError` if a node asks a model and none is named anywhere.
     """
-    summarizes = any(node.summarizes for node in graph.nodes.values())
+    has_summary = any(summarizes(node) for node in graph.nodes.values())
     named = model if isinstance(model, str) else None
     asked = AnyModel() if model is None or isinstance(model, str) else model
-    return _cast(graph, graph.model, asked, named, summarizes=summarizes)
+    return _cast(graph, graph.model, asked, named, summarizes=has_summary)
 
 
 def _cast(
@@ -146,14 +146,14 @@ def _cast(
     """
     inner: dict[str, PreparedGraph] = {}
     for node_id, node in graph.nodes.items():
-        within = node.within()
+        within = graph_in(node)
         if isinstance(within, Graph):
             of_inner = within.model or usual
             inner[node_id] = _cast(within, of_inner, model, named, summarizes=summarizes)
     models = {
         node_id: _models(named or graph.nodes[node_id].model or usual, model)
         for node_id in graph.templates
-        if graph.nodes[node_id].asks()
+        if asks_model(graph.nodes[node_id])
     }
     facts = {id_: facts_of(graph, id_, models.get(id_, ())) for id_ in graph.nodes}
     fingerprints: dict[str, str] = {}

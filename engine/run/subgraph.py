@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from ..errors import BudgetExceeded, NoAnswer, NodeError
 from ..events import Answer, Event, EventEmitter, Listener, Token
 from ..graph.context import Input, Result
+from ..graph.node import summarizes
 from ..messages import JSON
 from ..records import Head, Record
 from .answer import AnswerStream
@@ -50,7 +51,7 @@ class _Guest(Visitor):
 
     def barred(self, node_id: str, records: Mapping[str, Record]) -> str | None:
         """No summary is written here: the session has one, and the graph around keeps it."""
-        if self.cast.graph.nodes[node_id].summarizes:
+        if summarizes(self.cast.graph.nodes[node_id]):
             return "the graph around this one keeps the session's summary"
         return Visitor.barred(self, node_id, records)
 

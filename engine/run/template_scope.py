@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from ..graph.context import NO_HISTORY, History, Input, SessionView, Upstream
 from ..graph.graph import Graph
-from ..graph.node import Node
+from ..graph.node import Node, loads_history, template_fields, tools_of
 from ..messages import JSON
 from ..records import Record
 
@@ -98,7 +98,7 @@ class Views:
         )
         self.graph = GraphView(graph.name, graph.description, members)
         self._nodes: dict[str, dict[str, object]] = {}
-        loaders = [node_id for node_id, node in graph.nodes.items() if node.loads_history]
+        loaders = [node_id for node_id, node in graph.nodes.items() if loads_history(node)]
         usual = "history" if "history" in loaders else next(iter(loaders), None)
         self.loaders = {node_id: node.history or usual for node_id, node in graph.nodes.items()}
 
@@ -113,7 +113,7 @@ class Views:
         node = self._graph.nodes[node_id]
         fields = {name: shown(getattr(node, name)) for name in type(node).model_fields}
         shape = self._graph.shapes.get(node_id)
-        toolbox = node.toolbox()
+        toolbox = tools_of(node)
         return {
             "instructions": (),
             **fields,
@@ -121,7 +121,7 @@ class Views:
             "role": self.roles[node_id],
             "params": Fields(node.params),
             "returns": shape.schema if shape else None,
-            **node.shown(),
+            **template_fields(node),
             "id": node_id,
             "kind": node.kind,
         }

@@ -404,7 +404,7 @@ def test_a_graph_may_stand_in_place(tmp_path: Path) -> None:
     [
         ("graph: nope.yaml", "5:12: node 'team': there is no file 'nope.yaml'"),
         ("graph: inner.yml", "did you mean 'inner.yaml'?"),
-        ("graph: team.yaml", "the graph 'team.yaml' is inside itself"),
+        ("graph: team.yaml", "the graph 'team.yaml' contains itself"),
         ("graph: 3", "graph must be a file's path, a graph in place, or a Graph"),
         ("graph: {name: x, nodes: {one: {rol: y}}}", "5:36: node 'team': node 'one': unknown key"),
         ("graph: {name: x}", "node 'team': 'nodes' is required"),
@@ -459,7 +459,7 @@ def test_warnings_of_an_inner_graph_are_told_with_those_around_it(tmp_path: Path
     )
     file = written(tmp_path, "name: outer\nnodes:\n  team: {kind: graph, graph: inner.yaml}\n")
     (warning,) = Graph.load(file).warnings
-    assert str(warning).endswith("warning: node 'team': nobody uses the output of node 'two'")
+    assert str(warning).endswith("warning: node 'team': the output of node 'two' is not used")
     assert (warning.file, warning.line) == (str(tmp_path / "inner.yaml"), 4)
 
 

@@ -25,6 +25,7 @@ from teamgraph import (
     Store,
     Usage,
 )
+from teamgraph.engine.graph.node import summary_again
 from teamgraph.errors import (
     AnswerError,
     DefinitionError,
@@ -704,5 +705,5 @@ def test_a_record_of_an_older_window_without_numbers_is_an_empty_history() -> No
     history = wait_for(loader.recall(blank, "instead"))
     assert history == wait_for(loader.recall(blank, {}))
     assert Summarizer().summarized("text", {"topics": []}) is None
-    assert Member().summarized("text", {}) is None
+    assert summary_again(Member(), "text", {}) is None
     assert replace(Record("n", "done")).is_final

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from teamgraph import Graph, Message, Record
 from teamgraph.engine.graph.context import Input, SessionView
-from teamgraph.engine.graph.template_types import Names
+from teamgraph.engine.graph.template_types import TemplateTypes
 from teamgraph.engine.prompts.static.types import Known
 from teamgraph.engine.run.template_scope import (
     Fields,
@@ -112,9 +112,9 @@ def graph(template: str) -> Graph:
 
 
 GRAPH = graph("{{ input.message }}\n")
-KNOWN: Mapping[str, Known] = Names(
+KNOWN: Mapping[str, Known] = TemplateTypes(
     GRAPH.nodes, GRAPH.shapes, {"state": STATE, "on_error": None}
-).of_template("reader")
+).for_template("reader")
 MAY_BE_SKIPPED = frozenset(("english", "french", "glad", "sad", "maybe"))
 _VIEWS = Views(GRAPH)
 _TEXTS = (

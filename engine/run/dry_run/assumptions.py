@@ -12,7 +12,15 @@ from msgspec.structs import replace
 from ...errors import InputError, closest, listed
 from ...graph.context import Context, Result
 from ...graph.graph import Graph
-from ...graph.node import Node
+from ...graph.node import (
+    Node,
+    asks_model,
+    branches_of,
+    graph_in,
+    loads_history,
+    rehearsed,
+    takes_of,
+)
 from ...messages import JSON
 from ...models.protocol import Chunk, Reply, Request
 from ...models.samples import filled, quoted
@@ -47,29 +55,29 @@ class Assumptions(Struct):
         `under` is the path of the node whose graph it belongs to, empty for the outer graph.
         """
         node_id = f"{under}{context.node_id}"
-        if node.branches():
+        if branches_of(node):
             return await self._routed(node_id, node, context)
         if node_id not in self.values:
-            return await node.rehearse(context)
+            return await rehearsed(node, context)
         value = self.values[node_id]
         if not self._asks(node_id, node):
             return Result(value)
-        result = await node.rehearse(context)
+        result = await rehearsed(node, context)
         return result if node_id in self._said else replace(result, output=value, stored=None)
 
     def _asks(self, path: str, node: Node) -> bool:
         """Whether the node asks its model, so that its prompt is rendered."""
         graph, _ = found_at(self.graph, path)
-        return node.asks() and path.rpartition("/")[2] in graph.templates
+        return asks_model(node) and path.rpartition("/")[2] in graph.templates
 
     async def _routed(self, node_id: str, node: Node, context: Context) -> Result:
         labels = self.labels.get(node_id)
         asks = self._asks(node_id, node)
-        result = await node.rehearse(context) if labels is None or asks else None
+        result = await rehearsed(node, context) if labels is None or asks else None
         if result is not None and (labels is None or result.choices == labels):
             return result
         return Result(
-            output=list(labels or ()) if node.takes()[1] > 1 else "".join(labels or ()),
+            output=list(labels or ()) if takes_of(node)[1] > 1 else "".join(labels or ()),
             fields={"reason": quoted(f"{node_id}.reason")},
             choices=labels,
         )
@@ -124,11 +132,11 @@ def assumed(graph: Graph, assume: JSONs, *, is_full: bool = True) -> Assumptions
     values: dict[str, JSON] = {}
     for node_id, value in assume.items():
         owner, node = found_at(graph, node_id)
-        if node.loads_history:
+        if loads_history(node):
             raise InputError(
                 f"assume: what {node_id!r} loads is the session's past; give it as `history`"
             )
-        if node.branches():
+        if branches_of(node):
             labels[node_id] = _labels(node_id, node, value)
         else:
             values[node_id] = _value(owner, node_id, value)
@@ -148,14 +156,14 @@ def found_at(graph: Graph, path: str) -> tuple[Graph, Node]:
         raise InputError(f"assume: graph {graph.name!r} has no node {node_id!r}; {meant}")
     if not slash:
         return graph, node
-    within = node.within()
+    within = graph_in(node)
     if not isinstance(within, Graph):
         raise InputError(f"assume: node {node_id!r} has no graph inside, so it has no {rest!r}")
     return found_at(within, rest)
 
 
 def _labels(node_id: str, node: Node, value: object) -> tuple[str, ...]:
-    known, (fewest, most) = node.branches(), node.takes()
+    known, (fewest, most) = branches_of(node), takes_of(node)
     named = [value] if isinstance(value, str) else value
     if not isinstance(named, list | tuple):
         raise InputError(f"assume: node {node_id!r} routes; name a label of it: {listed(known)}")

@@ -14,7 +14,7 @@ from ...errors import InputError, NoAnswer, NodeError, NotFound
 from ...events import Event, Listener, PromptRendered
 from ...graph.fields import ModelSpec
 from ...graph.graph import MESSAGE, Graph
-from ...graph.node import Node
+from ...graph.node import Node, branches_of, takes_of
 from ...messages import JSON
 from ...prompts.rendered import RENDERED, Rendered
 from ...records import Run, SessionKey, Turn
@@ -189,6 +189,6 @@ def _rendering(graph: str, run: Run, prompts: Mapping[str, Sequence[RenderedProm
 
 def _ways(router: Node) -> list[tuple[str, ...]]:
     """What a router may choose: nothing where it may, each label alone, all that it can at once."""
-    labels, (fewest, most) = tuple(router.branches()), router.takes()
+    labels, (fewest, most) = tuple(branches_of(router)), takes_of(router)
     ways = dict.fromkeys([(), *((label,) for label in labels), labels[:most]])
     return [way for way in ways if fewest <= len(way) <= most]

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, Field, computed_field
 
 from teamgraph import Graph, Runner, ScriptedModel
-from teamgraph.engine.graph.template_types import Names
+from teamgraph.engine.graph.template_types import TemplateTypes
 from teamgraph.engine.prompts.static.types import ANYTHING, Fields, Items, Known
 from teamgraph.engine.returns.shape import shape
 from teamgraph.errors import DefinitionError, Problem
@@ -288,7 +288,7 @@ def test_every_name_that_is_declared_is_given_and_nothing_else() -> None:
         runner.run(message, user_id="ann", session_id="s")
     given = Spy.seen[-1]
     shapes = {"triage": shape({"lang": "fr|de"}, name="triage")}
-    names = Names(nodes, shapes, declared).of_template("spy")
+    names = TemplateTypes(nodes, shapes, declared).for_template("spy")
     assert given.keys() - {"spy"} == names.keys() - {"english", "spy", "summary"}
     for name, value in given.items():
         agrees(value, names[name], name)
