@@ -138,7 +138,7 @@ def _resolved(name: str, resolve: Callable[[str], object]) -> Callable[..., Any]
             ]
         ) from error
     if not callable(function):
-        raise DefinitionError([Problem("G008", f"{name!r} is no function", path=("call",))])
+        raise DefinitionError([Problem("G008", f"{name!r} is not a function", path=("call",))])
     return function
 
 

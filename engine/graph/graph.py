@@ -21,7 +21,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from ..errors import DefinitionError, Problem, in_reading_order
 from ..messages import JSON
-from ..models.samples import quoted
+from ..models.samples import placeholder
 from ..prompts.conditions import Expression
 from ..prompts.library import Prompts
 from ..prompts.sources import file_names
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ..run.dry_run.rendering import Rendering
 
 HEADER = "# yaml-language-server: $schema=../.schema/graph.v1.json\n"
-MESSAGE = quoted("message")
+MESSAGE = placeholder("message")
 """The message of a dry run if the caller gives none."""
 
 

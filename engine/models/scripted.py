@@ -12,7 +12,7 @@ from typing import TypeAlias
 from ..errors import ModelError
 from ..messages import JSON, Message, Usage
 from .protocol import Chunk, Reply, Request
-from .samples import choose, smallest_instance
+from .samples import choose, sample
 
 Answer: TypeAlias = str | Mapping[str, JSON] | list[str] | Reply | Exception
 Script: TypeAlias = str | Sequence[Answer] | Mapping[str, Answer] | Callable[[Request], Answer]
@@ -71,7 +71,7 @@ class EchoModel:
         if request.choices:
             return choose(request, request.choices[:1])
         if request.schema is not None:
-            return json.dumps(smallest_instance(request.schema, "echo"), ensure_ascii=False)
+            return json.dumps(sample(request.schema, "echo"), ensure_ascii=False)
         said = [message.content for message in request.messages if message.role == "user"]
         return f"echo: {said[-1]}" if said else "echo"
 

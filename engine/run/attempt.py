@@ -35,7 +35,7 @@ from ..graph.graph import Graph
 from ..graph.node import Node, recalled, result_after, summary_again, tools_of
 from ..messages import JSON, NO_USAGE, text_of
 from ..records import Record, Summary
-from ..tools.caller import Caller
+from ..tools.caller import ToolCaller
 from ..tools.context import SessionState, ToolContext
 from ..tools.toolbox import Toolbox
 from ..values import jsonable
@@ -361,7 +361,7 @@ class Visitor(Struct):
             voice=self.voice,
         )
 
-    def _caller(self, toolbox: Toolbox, context: Context, visit: Visit) -> Caller:
+    def _caller(self, toolbox: Toolbox, context: Context, visit: Visit) -> ToolCaller:
         state = SessionState(context.session_state)
         seen = ToolContext(
             user_id=context.user_id,
@@ -371,7 +371,7 @@ class Visitor(Struct):
             session_state=state,
             past=context.past,
         )
-        return Caller(toolbox, seen, state, visit.node_id, visit.attempt, self.tell)
+        return ToolCaller(toolbox, seen, state, visit.node_id, visit.attempt, self.tell)
 
 
 async def _run(

@@ -24,7 +24,7 @@ from ..models.protocol import Chunk, Model, Reply, Request
 from ..prompts.rendered import RENDERED, Rendered
 from ..records import Exchange
 from ..returns.shape import Shape, shape
-from ..tools.caller import Caller, told_apart
+from ..tools.caller import ToolCaller, with_unique_ids
 from .answer import AnswerStream
 
 SHOWN = 60
@@ -184,7 +184,7 @@ class ModelCall(Struct):
     spent: Spent
     tell: EventEmitter
     voice: AnswerStream
-    caller: Caller | None = None
+    caller: ToolCaller | None = None
 
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
         """See `Context.ask`."""
@@ -325,7 +325,7 @@ class ModelCall(Struct):
             async for piece in pieces:
                 if not isinstance(piece, Chunk):
                     self._say(*held, streams=streams and not piece.tool_calls)
-                    calls = told_apart(piece.tool_calls)
+                    calls = with_unique_ids(piece.tool_calls)
                     return replace(piece, tool_calls=calls) if calls else piece
                 if request.tools:
                     # Only the whole reply says whether this is the answer or leads to a tool.

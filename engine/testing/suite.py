@@ -28,7 +28,7 @@ from ..graph.graph import Graph
 from ..graph.settings import make_importable, settings_of
 from ..graph.yaml.document import Document
 from ..messages import JSON
-from ..models.samples import quoted
+from ..models.samples import placeholder
 from ..run.dry_run.history import Said
 from ..run.dry_run.rehearsal import Scene, render, render_all
 from ..run.dry_run.rendering import RenderedNode, Rendering
@@ -159,9 +159,9 @@ class _Reading(Struct):
         empty = self._case(graph, "", defaults, ("auto",))
         full = replace(
             empty.scene,
-            history=empty.scene.history or [(quoted("input"), quoted("answer"))],
-            session={"summary": quoted("summary"), **empty.scene.session},
-            user_id=empty.scene.user_id or quoted("user"),
+            history=empty.scene.history or [(placeholder("input"), placeholder("answer"))],
+            session={"summary": placeholder("summary"), **empty.scene.session},
+            user_id=empty.scene.user_id or placeholder("user"),
         )
         try:
             ways = render_all(graph, full)

@@ -1,7 +1,4 @@
-"""A function as a tool: what the model is told of it, and how it is called.
-
-What a docstring tells a model: what the function does, and what each argument means.
-"""
+"""A function as a tool: JSON Schema from its signature and docstring, validation, the call."""
 
 from __future__ import annotations
 
@@ -30,15 +27,15 @@ _ARGUMENTS = ("Args", "Arguments", "Parameters")
 _ENTRY = r"\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)"
 
 
-class Told(NamedTuple):
-    """The text before the first section, and the description of each argument by its name."""
+class Docstring(NamedTuple):
+    """A parsed docstring: the text before the first section, and each argument's description."""
 
     description: str
     arguments: Mapping[str, str]
 
 
-def read_docstring(text: str | None) -> Told:
-    """Read a docstring in Google style; what is not there is empty."""
+def read_docstring(text: str | None) -> Docstring:
+    """Parse a docstring in Google style; what is missing is empty."""
     lines = cleandoc(text or "").splitlines()
     heads = [index for index, line in enumerate(lines) if re.fullmatch(_SECTION, line)]
     description = "\n".join(lines[: heads[0]] if heads else lines).strip()
@@ -46,11 +43,11 @@ def read_docstring(text: str | None) -> Told:
     for head, end in pairwise([*heads, len(lines)]):
         if lines[head].strip().rstrip(":") in _ARGUMENTS:
             arguments |= _entries(lines[head + 1 : end])
-    return Told(description, arguments)
+    return Docstring(description, arguments)
 
 
 def _entries(lines: Sequence[str]) -> dict[str, str]:
-    """The entries of a section: each begins where the first one does, and goes on further in."""
+    """The entries of a section; lines that are indented deeper continue an entry."""
     entries: dict[str, list[str]] = {}
     margin: int | None = None
     name: str | None = None
@@ -71,15 +68,16 @@ _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_O
 
 
 class BadArguments(ValueError):
-    """What the model wrote cannot be the arguments of the tool; the text tells it why."""
+    """The arguments that a model wrote are invalid; the text, sent back to the model, says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A function that a model may call.
 
-    `parameters` is the JSON Schema of the arguments that the model writes. Two tools are equal if
-    their functions are.
+    `parameters` is the JSON Schema of the arguments that the model writes; `_names` maps the field
+    names of `_arguments`, the pydantic model that validates them, to parameters, and `_contexts`
+    are the parameters of type `ToolContext`. Tools are equal if their functions are.
     """
 
     function: Callable[..., object]
@@ -92,7 +90,7 @@ class Tool:
 
     @classmethod
     def of(cls, function: Callable[..., object]) -> Self:
-        """Make a tool of a typed function; raises `DefinitionError` if it cannot be one."""
+        """Make a tool from a typed function; raises `DefinitionError` if that is not possible."""
         name: object = getattr(function, "__name__", None)
         if not isinstance(name, str) or _NAME.fullmatch(name) is None:
             text = f"{function!r} has no name that a model could call it by"
@@ -100,23 +98,23 @@ class Tool:
         hints = _hints(function, name)
         contexts = tuple(each for each, hint in hints.items() if _is_context(hint))
         parameters = _parameters(function, name, hints, contexts)
-        told = read_docstring(function.__doc__)
+        docstring = read_docstring(function.__doc__)
         fields: dict[str, Any] = {}
         names: dict[str, str] = {}
         for index, parameter in enumerate(parameters):
-            # Under names of our own: `schema`, `copy` or `_x` could not be fields of a model.
+            # Own field names: `schema`, `copy` or `_x` cannot be fields of a pydantic model.
             names[f"p{index}"] = parameter.name
-            facts: dict[str, Any] = {"alias": parameter.name}
-            if parameter.name in told.arguments:
-                facts["description"] = told.arguments[parameter.name]
+            options: dict[str, Any] = {"alias": parameter.name}
+            if parameter.name in docstring.arguments:
+                options["description"] = docstring.arguments[parameter.name]
             if parameter.default is not inspect.Parameter.empty:
-                facts["default"] = parameter.default
-            fields[f"p{index}"] = (hints[parameter.name], Field(**facts))
+                options["default"] = parameter.default
+            fields[f"p{index}"] = (hints[parameter.name], Field(**options))
         arguments, schema = _model(name, fields)
-        return cls(function, name, told.description, schema, arguments, names, contexts)
+        return cls(function, name, docstring.description, schema, arguments, names, contexts)
 
     def offered(self) -> Mapping[str, JSON]:
-        """The tool as a request to a model names it."""
+        """The tool as a request to a model describes it."""
         return {
             "type": "function",
             "function": {
@@ -127,21 +125,21 @@ class Tool:
         }
 
     def read(self, text: str) -> dict[str, object]:
-        """The arguments in the JSON that a model wrote; raises `BadArguments`.
+        """Validate the arguments, JSON that a model wrote; raises `BadArguments`.
 
-        Those that it left out are left out here too, so that the function's own defaults hold.
+        Arguments that the model left out are left out, so that the function's defaults apply.
         """
         try:
             made = self._arguments.model_validate_json(text.strip() or "{}")
         except ValidationError as error:
-            raise BadArguments("; ".join(_faults(error))) from error
+            raise BadArguments("; ".join(_messages(error))) from error
         written = made.model_fields_set
         return {name: getattr(made, own) for own, name in self._names.items() if own in written}
 
     async def call(self, arguments: Mapping[str, object], context: ToolContext) -> str:
-        """Call the function, in a thread if it is not async; what it gives back, as text.
+        """Call the function, in a thread if it is not async; the result as text.
 
-        Raises what the function raises, and `TypeError` for what cannot be told as JSON.
+        Raises what the function raises, and `TypeError` for a result that JSON cannot represent.
         """
         given = {**arguments, **dict.fromkeys(self._contexts, context)}
         if inspect.iscoroutinefunction(self.function):
@@ -153,8 +151,8 @@ class Tool:
         return _as_text(value)
 
 
-class _Generator(GenerateJsonSchema):
-    """Without titles that only repeat a name, and without defaults that JSON cannot hold."""
+class _ArgumentsSchema(GenerateJsonSchema):
+    """Generates the schema without titles, and without defaults that JSON cannot represent."""
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012  theirs
 
@@ -183,11 +181,13 @@ def _parameters(
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind not in _BY_NAME:
-            text = f"tool {name!r}: {parameter} takes arguments that have no name; "
-            raise _refused(f"{text}name each that the model is to give")
+            text = (
+                f"tool {name!r}: {parameter} takes arguments without names; give each argument of "
+            )
+            raise _refused(f"{text}the tool a parameter of its own")
         if parameter.name not in hints:
             text = f"tool {name!r}: the parameter {parameter.name!r} has no type; "
-            raise _refused(f"{text}annotate it, so that the model can be told")
+            raise _refused(f"{text}annotate it: the model is sent the types")
         if parameter.name not in contexts:
             parameters.append(parameter)
     return parameters
@@ -198,38 +198,38 @@ def _is_context(hint: object) -> bool:
 
 
 def _model(name: str, fields: dict[str, Any]) -> tuple[type[BaseModel], dict[str, JSON]]:
-    """What reads the arguments, and its JSON Schema."""
+    """The pydantic model that validates the arguments, and its JSON Schema."""
     try:
         model: type[BaseModel] = create_model(
             name, __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields
         )
-        schema = model.model_json_schema(schema_generator=_Generator)
+        schema = model.model_json_schema(schema_generator=_ArgumentsSchema)
     except (
         PydanticSchemaGenerationError,
         PydanticInvalidForJsonSchema,
         PydanticUserError,
     ) as error:
-        told = str(error).strip().splitlines()[0]
-        text = f"tool {name!r}: a model cannot be told its types: {told}"
+        reason = str(error).strip().splitlines()[0]
+        text = f"tool {name!r}: its types have no JSON Schema: {reason}"
         raise _refused(f"{text}; use text, numbers, lists, mappings or pydantic models") from error
     del schema["title"]
     schema.setdefault("properties", {})
     return model, cast("dict[str, JSON]", schema)
 
 
-def _faults(error: ValidationError) -> list[str]:
-    faults: list[str] = []
+def _messages(error: ValidationError) -> list[str]:
+    messages: list[str] = []
     for detail in error.errors(include_url=False):
         place = ".".join(str(part) for part in detail["loc"])
-        faults.append(f"{place}: {detail['msg']}" if place else detail["msg"])
-    return faults
+        messages.append(f"{place}: {detail['msg']}" if place else detail["msg"])
+    return messages
 
 
 def _called(function: Callable[..., object], given: Mapping[str, object]) -> object:
     try:
         return function(**given)
     except StopIteration as error:
-        # No future can carry it: whoever awaits the thread would wait for ever.
+        # A future cannot carry StopIteration: awaiting the thread would never end.
         raise RuntimeError("it raised StopIteration") from error
 
 
@@ -240,7 +240,7 @@ def _as_text(value: object) -> str:
         return json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False)
     except (PydanticSerializationError, ValueError) as error:
         raise TypeError(
-            f"it gave back a {type(value).__name__} that cannot be told as JSON"
+            f"it returned a {type(value).__name__} that cannot be written as JSON"
         ) from error
 
 

@@ -133,7 +133,7 @@ def test_what_is_called_must_be_a_function(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match=r"2:33: node 'a': .*has no 'x'|no module"):
         Graph.load(path, allow=["tests"])
     path = written(tmp_path, "name: x\nnodes: {a: {kind: python, call: 'string:digits'}}\n")
-    with pytest.raises(DefinitionError, match="2:33: node 'a': 'string:digits' is no function"):
+    with pytest.raises(DefinitionError, match="2:33: node 'a': 'string:digits' is not a function"):
         Graph.load(path, allow=["string"])
 
 

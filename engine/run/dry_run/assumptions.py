@@ -23,7 +23,7 @@ from ...graph.node import (
 )
 from ...messages import JSON
 from ...models.protocol import Chunk, Reply, Request
-from ...models.samples import filled, quoted
+from ...models.samples import placeholder, sample
 
 JSONs: TypeAlias = Mapping[str, object]
 
@@ -78,13 +78,13 @@ class Assumptions(Struct):
             return result
         return Result(
             output=list(labels or ()) if takes_of(node)[1] > 1 else "".join(labels or ()),
-            fields={"reason": quoted(f"{node_id}.reason")},
+            fields={"reason": placeholder(f"{node_id}.reason")},
             choices=labels,
         )
 
     def _text(self, node_id: str, request: Request) -> str:
         if request.schema is None:
-            text = self.values.get(node_id, quoted(node_id))
+            text = self.values.get(node_id, placeholder(node_id))
             if not isinstance(text, str) or not text.strip():
                 raise InputError(
                     f"assume: node {node_id!r} answers with text, not with {text!r}; write a text"
@@ -99,7 +99,11 @@ class Assumptions(Struct):
         if wanted is not None or isinstance(value, dict):
             self._said.add(node_id)
         if node_id not in self._said or node_id not in self.values:
-            value = filled(request.schema, node_id, is_full=self.is_full)
+            value = (
+                sample(request.schema, name=node_id)
+                if self.is_full
+                else sample(request.schema, placeholder(node_id))
+            )
         text = json.dumps(value, ensure_ascii=False)
         try:
             if wanted is not None:
@@ -115,13 +119,13 @@ class Assumptions(Struct):
         taken = self.labels.get(node_id, request.choices[:1])
         offered = [label for label in taken if label in request.choices]
         labels = offered if offered or not taken else list(request.choices[:1])
-        answer = cast("dict[str, JSON]", filled(request.schema or {}, node_id))
+        answer = cast("dict[str, JSON]", sample(request.schema or {}, name=node_id))
         if request.many:
             answer["choices"] = list[JSON](labels)
         else:
             answer["choice"] = labels[0]
         if "tasks" in answer:
-            task = quoted(f"{node_id}.task")
+            task = placeholder(f"{node_id}.task")
             answer["tasks"] = [{"label": label, "task": task} for label in labels]
         return json.dumps(answer, ensure_ascii=False)
 

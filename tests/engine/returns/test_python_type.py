@@ -187,7 +187,7 @@ class Unfinished(BaseModel):
 @pytest.mark.parametrize("returns", [NoShape, Unfinished, list[NoShape], BaseException])
 def test_a_class_that_says_no_shape_is_refused(returns: object) -> None:
     with pytest.raises(
-        DefinitionError, match="says no shape that can be written as JSON"
+        DefinitionError, match="cannot be described as JSON Schema"
     ) as caught:
         shape(returns, name="node")
     (problem,) = caught.value.problems

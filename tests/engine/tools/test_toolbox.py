@@ -77,7 +77,7 @@ def test_templates_read_names_and_descriptions() -> None:
         ("[zzz]", "there is no session tool 'zzz'; there are read_chat_history, "),
         ("[tests.shop:pric]", "'tests.shop' has no 'pric'; did you mean 'price'?"),
         ("[os:getcwd]", "'os' is not allowed here"),
-        ("[tests.shop:NOT_CALLABLE]", "'tests.shop:NOT_CALLABLE' is no function"),
+        ("[tests.shop:NOT_CALLABLE]", "'tests.shop:NOT_CALLABLE' is not a function"),
         ("[tests.shop:price, tests.shop:price]", "two tools are called 'price'; rename one"),
         ("3", "tools: must be a tool or a list of tools"),
         ("[3]", "tools[0]: must be"),
