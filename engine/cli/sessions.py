@@ -126,7 +126,7 @@ def show(
     async def read() -> Conversation:
         async with opened_session(key, storing) as opened:
             turns = await opened.ahistory(limit=page.limit, offset=page.offset)
-            head, metrics = await opened.ahead(), await opened.ametrics()
+            head, metrics = await opened.aget_head(), await opened.ametrics()
         return Conversation(key, head, metrics, turns, page.offset)
 
     found = asyncio.run(read())
@@ -268,7 +268,7 @@ def import_session(
                 await opened.arestore(exported)
             except InputError as error:
                 raise InputError(f"{file}: {error}") from error
-            return (await opened.ahead()).turns
+            return (await opened.aget_head()).turns
 
     turns = asyncio.run(write())
     if json:

@@ -27,7 +27,6 @@ from ..prompts.library import Prompts
 from ..prompts.sources import file_names
 from ..returns.shape import Shape, shape
 from ..validation import Declared, problems_of
-from . import yaml as yaml_file
 from .fields import Ids, ModelSpec, Number, OnError, Retry, Seconds, Text, Timeout
 from .kinds import DEFAULT, InvalidNode, NodeReader, in_node
 from .node import HoldsGraph, Node, graph_in, template_field
@@ -35,6 +34,7 @@ from .plan import Edge, Plan
 from .rules import apply_rules
 from .template_types import TemplateTypes
 from .yaml.document import Document
+from .yaml.reader import read_yaml
 
 if TYPE_CHECKING:
     from ..run.dry_run.history import Said
@@ -170,7 +170,9 @@ class Graph(Declaration):
 
     def dump(self, path: str | os.PathLike[str]) -> None:
         """Write the graph as YAML; an existing file's comments stay with the keys they are at."""
-        yaml_file.dump(self.written(), path, header=HEADER)
+        from .yaml.writer import write_yaml  # noqa: PLC0415  loading a graph writes nothing
+
+        write_yaml(self.written(), path, header=HEADER)
 
     def written(self) -> dict[str, JSON]:
         """The graph as a file has it: no defaults, `version` first."""
@@ -318,7 +320,7 @@ def _load(
     cls: type[GraphT], path: str | os.PathLike[str], reader: NodeReader, prompt_dirs: object
 ) -> GraphT:
     """The graph in a file; `reader` knows of the graphs around this one."""
-    document = yaml_file.read(path)
+    document = read_yaml(path)
     data: dict[str, Any] = dict(document.data)
     if "prompt_dirs" in data:
         text = "unknown key 'prompt_dirs'; folders are given by the caller, not by the file"

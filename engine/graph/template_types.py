@@ -49,7 +49,7 @@ from .node import (
 )
 
 _OPTIONAL_TEXT = either(TEXT, NONE)
-_INPUT = record("input", {"message": SAID, "item": ANYTHING})
+_INPUT = record("input", {"message": SAID})
 _HISTORY = record(
     "history",
     {

@@ -20,7 +20,7 @@ from ..events import Listener
 from ..graph.node import loads_history
 from ..messages import NO_USAGE
 from ..records import Change, Record, Run, SessionKey, Turn
-from ..session.quotes import quoting, said
+from ..session.quotes import quoting, texts_of
 from ..session.store import Store
 from .changes import changed, outdated
 from .execution import Turning
@@ -103,7 +103,7 @@ class Fork(Struct, frozen=True):
             if summary is not None and summary.covers < number:
                 summary = None  # an earlier turn wrote it
             change = replace(Change.of(turn, records), summary=summary)
-            texts[turn.run_id] = said(turn, records)
+            texts[turn.run_id] = texts_of(turn, records)
             await self._keep(key, turn, [quoting(record, texts) for record in records], change)
         return texts
 

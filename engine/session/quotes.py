@@ -1,7 +1,7 @@
-"""The texts of earlier runs that a run was given, so that a store can tell whose they are.
+"""Provenance of text across runs: which texts of earlier runs a run has read.
 
-A record that repeats them is kept with references in their place: whoever deletes the earlier run
-deletes its words everywhere.
+A store writes a record that repeats such a text with references in place of the words, so that
+deleting the earlier run deletes its words everywhere.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ..records import READERS, Change, Head, Record, Run, StateKey, Summary, Tur
 INPUT, ANSWER, SUMMARY, RESULT = "input", "answer", "summary", "/result"
 
 
-def said(turn: Turn, records: Collection[Record] = ()) -> dict[str, str]:
-    """The texts of a run by the places at which they stand, without those that are empty."""
+def texts_of(turn: Turn, records: Collection[Record] = ()) -> dict[str, str]:
+    """The texts of a run that are not empty, by their places in it (`input`, `node/output`)."""
     texts = {INPUT: turn.input, ANSWER: turn.answer or ""}
     for record in records:
         texts[f"{record.node}/output"] = text_of(record.output)
@@ -25,59 +25,59 @@ def said(turn: Turn, records: Collection[Record] = ()) -> dict[str, str]:
             texts[SUMMARY] = text_of(record.output)
         for number, call in enumerate(past_tool_calls([record])):
             texts[f"{record.node}/{number}/arguments"] = call.arguments
-            if call.tool not in READERS:  # what those told stands where it was said
+            if call.tool not in READERS:  # their results repeat texts of other runs
                 texts[f"{record.node}/{number}{RESULT}"] = call.result
     if records or turn.given_state:
         for key, value in Change.of(turn, records).values().items():
-            texts |= _kept(key, value)
+            texts |= _texts_in(key, value)
     return {place: text for place, text in texts.items() if text.strip()}
 
 
 def is_summary(record: Record) -> bool:
-    """Whether the record is of a node that wrote the session's summary anew."""
+    """Whether the record is of a node that wrote a new summary of the session."""
     return isinstance(record.fields.get("covers"), int)
 
 
 class QuoteLog:
-    """What one run was given of earlier ones, whichever of its nodes or tools asked for it."""
+    """Collects the texts of earlier runs that nodes and tools of one run have read."""
 
     def __init__(self) -> None:
         self._quotes: dict[tuple[str | None, str, str], Quote] = {}
 
     def turns(self, turns: Iterable[Turn], *, session_id: str | None = None) -> None:
-        """What was said in turns, of another session if that is named."""
+        """Add the texts of turns, of another session if `session_id` names one."""
         for turn in turns:
-            self._note(turn.run_id, said(turn), session_id)
+            self._add(turn.run_id, texts_of(turn), session_id)
 
     def run(self, run: Run) -> None:
-        """All that was said in a run of the same session."""
-        self._note(run.run_id, said(run.turn, [*run.records.values()]), None)
+        """Add all texts of a run of the same session."""
+        self._add(run.run_id, texts_of(run.turn, [*run.records.values()]), None)
 
     def summary(self, summary: Summary | None) -> None:
-        """A summary of the same session."""
+        """Add the text of a summary of the same session."""
         if summary is not None and summary.run_id and summary.text.strip():
-            self._note(summary.run_id, {SUMMARY: summary.text}, None)
+            self._add(summary.run_id, {SUMMARY: summary.text}, None)
 
     def head(self, head: Head) -> None:
-        """Where the session stands: its summary, and what earlier runs left in the state."""
+        """Add the summary, and the texts that earlier runs wrote into the state."""
         self.summary(head.summary)
         state = Change(head.state, head.node_states).values()
         for key, run_id in head.writers.items():
-            self._note(run_id, _kept(key, state[key]), None)
+            self._add(run_id, _texts_in(key, state[key]), None)
 
     def quotes(self, own: Turn) -> tuple[Quote, ...]:
-        """All of it, behind the message of the run itself; nothing if nothing was given."""
+        """The run's own message, then all texts that were read; empty if none was."""
         if not self._quotes:
             return ()
         return (Quote(own.run_id, INPUT, own.input), *self._quotes.values())
 
-    def _note(self, run_id: str, texts: dict[str, str], session_id: str | None) -> None:
+    def _add(self, run_id: str, texts: dict[str, str], session_id: str | None) -> None:
         for place, text in texts.items():
             quote = Quote(run_id, place, text, session_id)
             self._quotes.setdefault((session_id, run_id, place), quote)
 
 
-def _kept(key: StateKey, value: JSON) -> dict[str, str]:
+def _texts_in(key: StateKey, value: JSON) -> dict[str, str]:
     return {
         f"{key.scope}/{key.name}/{number}": text
         for number, text in enumerate(_words(value))
@@ -86,7 +86,7 @@ def _kept(key: StateKey, value: JSON) -> dict[str, str]:
 
 
 def _words(value: JSON) -> Iterator[str]:
-    """The texts in a value; the keys of a mapping are texts too."""
+    """The texts in a value, keys of mappings included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -99,7 +99,7 @@ def _words(value: JSON) -> Iterator[str]:
 
 
 def quoting(record: Record, texts: Mapping[str, Mapping[str, str]]) -> Record:
-    """The record with the texts of the runs that it quotes, as a store wants them."""
+    """The record with the texts of its quotes filled in, as `Store.put` takes it."""
     quotes = (
         replace(quote, text=texts.get(quote.run_id, {}).get(quote.place, ""))
         for quote in record.quotes

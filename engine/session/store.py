@@ -1,7 +1,7 @@
-"""What the engine asks of a store.
+"""`Store`: the protocol between the engine and whatever persists sessions.
 
-A store keeps sessions: turns, the records of their nodes, state, summaries. A run is begun, its
-records are put as nodes finish, then it is finished; only that last step moves the session.
+A store has sessions: turns, the records of their nodes, state, summaries. A run begins, its
+records are put as nodes finish, then it is finished; only that last step changes the session.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Policy: TypeAlias = Literal["serialize", "reject", "fork"]
 
 
 class Lease(Struct, frozen=True):
-    """The right to write one run of one session, and the session as it stood when it was given.
+    """The exclusive right to write one run of a session; `head` is the session when it began.
 
-    `token` tells it from every other lease that the store has given.
+    `token` distinguishes it from every other lease that the store has given.
     """
 
     key: SessionKey
@@ -29,24 +29,23 @@ class Lease(Struct, frozen=True):
 
 
 class Hit(NamedTuple):
-    """A turn that a search found, and the session that it belongs to."""
+    """A search result: a turn, and the key of its session."""
 
     key: SessionKey
     turn: Turn
 
 
 class Store(Protocol):
-    """Keeps sessions; safe to use from many tasks and threads at once.
+    """Persists sessions; safe for concurrent use by tasks and threads.
 
     Every method raises `StoreError` where the store cannot be read or written. A session or run
     that does not exist is None or an empty list; so is one that belongs to another user.
     """
 
     async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
-        """Take the session for a run, and note the run as running.
+        """Acquire the lease of the session for a run, and store the run as running.
 
-        A run that is already there (it is taken up again) keeps its records. While a lease is
-        held, `serialize` waits for it, `reject` raises `SessionBusy`, `fork` goes on beside it:
+        A run that exists already (it is resumed) keeps its records. While another lease is held, `serialize` waits for it, `reject` raises `SessionBusy`, `fork` goes on beside it:
         turns are numbered as they are finished, and state is merged key by key.
         Raises `InputError` if a run of this id is there and done.
         """

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from ..messages import JSON
 from ..records import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
-from ..session.quotes import RESULT, said
+from ..session.quotes import RESULT, texts_of
 from ..session.store import Hit, Lease, Policy
 from .codec import (
     Decode,
@@ -231,7 +231,7 @@ class MemoryReferences(Struct, frozen=True):
             return text
         decode = partial(decode_own_words, results=place.endswith(RESULT))
         records = self.session.last_records(turn.run_id, self, decode)
-        return said(turn, records).get(place)
+        return texts_of(turn, records).get(place)
 
 
 def plain_turn(turn: Turn) -> Turn:

@@ -23,10 +23,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import DefinitionError, InputError, KeyPath, Problem, RunError, TeamgraphError
-from ..graph import yaml as yaml_file
 from ..graph.graph import Graph
 from ..graph.settings import make_importable, settings_of
 from ..graph.yaml.document import Document
+from ..graph.yaml.reader import read_yaml
 from ..messages import JSON
 from ..models.samples import placeholder
 from ..run.dry_run.history import Said
@@ -74,7 +74,7 @@ class Suite(Struct, frozen=True):
     @classmethod
     def read(cls, file: Path) -> Suite:
         """Read a case file and its graph; raises `DefinitionError` with all that does not hold."""
-        document = yaml_file.read(file)
+        document = read_yaml(file)
         try:
             return _Reading(file, document).suite()
         except DefinitionError as error:

@@ -323,7 +323,7 @@ def test_inner_nodes_keep_their_state_and_set_the_sessions(store: Store) -> None
         run = runner.run("hello", session_id="s")
         assert run.records["team"].output == f"seen {turn}, mood calm"
         assert run.answer == f"seen {turn}, mood None"
-    head = runner.session("s").head()
+    head = runner.session("s").get_head()
     assert head.state == {"seen": 2}
     assert head.node_states == {"team/count": {"calls": 2}}
 
@@ -433,7 +433,7 @@ def test_only_a_node_with_a_graph_can_run_one() -> None:
         async def run(self, context: Context) -> Result:
             return await context.run_graph("hello")
 
-    with pytest.raises(NodeError, match="has no graph inside that could run") as failed:
+    with pytest.raises(NodeError, match="has no inner graph to run") as failed:
         Runner(Graph(name="g", nodes={"eager": Eager()})).run("hello")
     assert isinstance(failed.value.__cause__, InputError)
 

@@ -1,13 +1,9 @@
-"""A YAML file that was read: its data, and where each key, value and word of it stands.
+"""A parsed YAML file: its data, and the position of each key, value and character.
 
-Marks are offsets into the text, kept in a tree of the data's own shape; a line and a column are
-computed only when somebody asks.
-
-From a character of a parsed text back to where it was written.
-
-A literal block keeps its lines, so the line is counted and the indentation added. Every other
-style changes nothing but white space, doubled quotes and escapes, so raw and parsed text are
-walked side by side.
+Marks are offsets into the text, in a tree of the data's own shape; lines and columns are computed
+on demand. A position inside a text is found from its place in the parsed text: a literal block
+keeps its lines, so the line is counted and the indentation added; every other style changes only
+white space, doubled quotes and escapes, so raw and parsed text are walked in parallel.
 """
 
 from __future__ import annotations
@@ -96,7 +92,7 @@ def _length(raw: str, at: int, character: str, style: str) -> int:
 BREAK = re.compile(r"\r\n|\r|\n")
 
 
-class Place(Struct, frozen=True):
+class Position(Struct, frozen=True):
     """A line and a column of a file, both from 1; columns count code points."""
 
     line: int
@@ -129,7 +125,7 @@ class Mark(Struct):
 
 
 class Document:
-    """The content of a YAML file as plain Python, with the place of everything in it.
+    """The content of a YAML file as plain Python data, with positions.
 
     `file` is the name that errors show, `text` the whole source without a byte order mark.
     """
@@ -143,21 +139,21 @@ class Document:
         self.root = root
         self._starts = line_starts(text)
 
-    def key(self, path: KeyPath) -> Place:
+    def key(self, path: KeyPath) -> Position:
         """The place of the key or list item that `path` leads to.
 
         Where the path leads nowhere, the place of the last key on it that is there.
         """
-        return self.place(self._find(path)[0].key)
+        return self.position(self._find(path)[0].key)
 
-    def value(self, path: KeyPath) -> Place:
+    def value(self, path: KeyPath) -> Position:
         """The place of the value's first character; of its key where nothing is written.
 
         Where the path leads nowhere, the place of the last value on it that is there.
         """
-        return self.place(self._find(path)[0].at)
+        return self.position(self._find(path)[0].at)
 
-    def inside(self, path: KeyPath, line: int, column: int) -> Place:
+    def inside(self, path: KeyPath, line: int, column: int) -> Position:
         """The place of a character inside a text, given where it stands in the parsed text.
 
         Exact for block scalars with `|` and for texts on one line, and for every character but
@@ -165,13 +161,13 @@ class Document:
         """
         mark, whole = self._find(path)
         if mark.text is None or not whole:
-            return self.place(mark.at)
+            return self.position(mark.at)
         raw = self.text[mark.start : mark.end]
-        return self.place(mark.start + offset_inside(raw, mark.text, mark.style, line, column))
+        return self.position(mark.start + offset_inside(raw, mark.text, mark.style, line, column))
 
-    def place(self, offset: int) -> Place:
+    def position(self, offset: int) -> Position:
         """The line and column of an offset into `text`."""
-        return place_at(self._starts, offset)
+        return position_at(self._starts, offset)
 
     def _find(self, path: KeyPath) -> tuple[Mark, bool]:
         """The mark at the end of the path, or of the last key on it; and whether it is the end."""
@@ -189,10 +185,10 @@ def line_starts(text: str) -> list[int]:
     return list(_line_starts(text))
 
 
-def place_at(starts: list[int], offset: int) -> Place:
+def position_at(starts: list[int], offset: int) -> Position:
     """The line and column of an offset, given where the lines begin."""
     line = bisect_right(starts, offset)
-    return Place(line, offset - starts[line - 1] + 1)
+    return Position(line, offset - starts[line - 1] + 1)
 
 
 def _line_starts(text: str) -> Iterator[int]:

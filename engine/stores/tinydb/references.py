@@ -13,7 +13,7 @@ from typing import TypeAlias, cast
 
 from ...messages import JSON
 from ...records import Record, Turn
-from ...session.quotes import RESULT, said
+from ...session.quotes import RESULT, texts_of
 from ..codec import Decode, decode_own_words
 from ..quoting import References, text_of_turn
 from .catalogue import Catalogue
@@ -85,5 +85,5 @@ class FileReferences:
         if (run_id, results) not in self._said:
             decode = partial(decode_own_words, results=results)
             records = self._records_of(run_id, self, decode)
-            self._said[run_id, results] = said(self._turn_of(run_id), records)
+            self._said[run_id, results] = texts_of(self._turn_of(run_id), records)
         return self._said[run_id, results]

@@ -120,7 +120,7 @@ def test_what_cannot_hold_is_told_when_the_graph_is_made(
 @pytest.mark.parametrize(
     "template",
     [
-        "{{ input.message }}{{ input.item }}{{ user_id or 'nobody' }}{{ now.year }}",
+        "{{ input.message }}{{ user_id or 'nobody' }}{{ now.year }}",
         "{% if session.summary %}{{ session.summary }}{% endif %}{{ session.turns + 1 }}",
         "{{ session.state.orders }}{{ session.state.cart.apples }}{{ session.state | tojson }}",
         "{% for one in session.state.seen %}{{ one.what }}{% endfor %}{{ session.state.who.name }}",
