@@ -45,9 +45,10 @@ class Store(Protocol):
     async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
         """Acquire the lease of the session for a run, and store the run as running.
 
-        A run that exists already (it is resumed) keeps its records. While another lease is held, `serialize` waits for it, `reject` raises `SessionBusy`, `fork` goes on beside it:
-        turns are numbered as they are finished, and state is merged key by key.
-        Raises `InputError` if a run of this id is there and done.
+        A run that exists already (it is resumed) keeps its records. While another lease is held,
+        `serialize` waits for it, `reject` raises `SessionBusy`, `fork` runs concurrently: turns
+        are numbered as they are finished, and state is merged key by key. Raises `InputError` if
+        a run of this id exists and is done.
         """
         ...
 

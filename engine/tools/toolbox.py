@@ -174,7 +174,7 @@ class Toolbox(Struct, frozen=True):
         """The tools as requests describe them; raises `InputError` if one is missing."""
         if self.missing:
             raise InputError(
-                f"the tool {self.missing[0]!r} was not found at load; give the function itself, "
+                f"the tool {self.missing[0]!r} was not resolved at load; give the function itself, "
                 "or load the graph from a file and allow its package"
             )
         return tuple(tool.offered() for tool in self.tools.values())

@@ -405,10 +405,10 @@ def test_a_graph_may_stand_in_place(tmp_path: Path) -> None:
         ("graph: nope.yaml", "5:12: node 'team': there is no file 'nope.yaml'"),
         ("graph: inner.yml", "did you mean 'inner.yaml'?"),
         ("graph: team.yaml", "the graph 'team.yaml' contains itself"),
-        ("graph: 3", "graph must be a file's path, a graph in place, or a Graph"),
+        ("graph: 3", "graph must be a file's path, an inline graph, or a Graph"),
         ("graph: {name: x, nodes: {one: {rol: y}}}", "5:36: node 'team': node 'one': unknown key"),
         ("graph: {name: x}", "node 'team': 'nodes' is required"),
-        ("graph: inner.yaml\n    input: x\n    prompt: member.jinja", "keep one"),
+        ("graph: inner.yaml\n    input: x\n    prompt: member.jinja", "remove one"),
     ],
 )
 def test_what_does_not_hold_inside_is_said_at_load(

@@ -118,7 +118,7 @@ def test_a_function_without_a_name_in_a_module_cannot_be_written() -> None:
 def test_a_function_that_was_only_named_in_python_is_missed_when_the_model_is_asked() -> None:
     graph = Graph(name="s", model="m", nodes={"a": Member(tools=["tests.shop:price"])})
     with pytest.raises(
-        NodeError, match=r"the tool .tests\.shop:price. was not found at load"
+        NodeError, match=r"the tool .tests\.shop:price. was not resolved at load"
     ) as got:
         Runner(graph, model=ScriptedModel("hello")).run("hello")
     assert isinstance(got.value.__cause__, InputError)
