@@ -54,7 +54,7 @@ def door(
 def stream_door(
     method: Callable[Concatenate[Owner, Facts], AsyncGenerator[Event]],
 ) -> Callable[Concatenate[Owner, Facts], Iterator[Event]]:
-    """The same for a method that gives events; ending the loop over them early cancels the run."""
+    """Make a synchronous iterator of an async generator method; closing it cancels the run."""
 
     def through(owner: Owner, /, *args: Facts.args, **facts: Facts.kwargs) -> Iterator[Event]:
         events = method(owner, *args, **facts)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 Severity: TypeAlias = Literal["error", "warning", "note"]
 KeyPath: TypeAlias = tuple[str | int, ...]
+"""A path into nested data: keys of mappings and indices of lists, the outermost first."""
 
 
 class TeamgraphError(Exception):

@@ -155,6 +155,7 @@ Event: TypeAlias = (
     | RunCancelled
     | RunWaiting
 )
+"""Any event of a run; each run ends with exactly one of those called `Run...`, but `RunStarted`."""
 Listener: TypeAlias = Callable[[Event], None]
 Facts = ParamSpec("Facts")
 

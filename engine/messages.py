@@ -50,6 +50,7 @@ class FrozenStruct(Struct, frozen=True, eq=False):
 
 
 JSON: TypeAlias = JsonValue
+"""A JSON value: text, number, true, false, None, a list of these, or a mapping from text."""
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
 

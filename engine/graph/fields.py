@@ -36,12 +36,12 @@ def _shortest(number: float) -> float:
     return int(number) if number.is_integer() else number
 
 
-# One id, a list or a tuple; the value is a tuple.
 Ids: TypeAlias = Annotated[
     Sequence[str],
     BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
     AfterValidator(as_tuple),
 ]
+"""Type of a field with ids of nodes: one id or a list is accepted, the value is a tuple."""
 Texts: TypeAlias = Annotated[
     Sequence[str],
     BeforeValidator(
@@ -50,6 +50,7 @@ Texts: TypeAlias = Annotated[
     ),
     AfterValidator(as_tuple),
 ]
+"""Type of a field with texts: one text or a list is accepted, the value is a tuple."""
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Number: TypeAlias = Annotated[float, PlainSerializer(_shortest, return_type=int | float)]
 Seconds: TypeAlias = Annotated[
@@ -170,3 +171,4 @@ def _paths_of(
 
 
 OnError: TypeAlias = Literal["fail", "skip"] | Instead
+"""Error policy of a node: fail the run, skip the node, or use a value as its output."""

@@ -14,6 +14,7 @@ from msgspec import Struct
 from ..records import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 
 Policy: TypeAlias = Literal["serialize", "reject", "fork"]
+"""What `Store.begin` does while a session is leased: wait, raise `SessionBusy`, or run beside."""
 
 
 class Lease(Struct, frozen=True):

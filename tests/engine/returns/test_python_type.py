@@ -186,9 +186,7 @@ class Unfinished(BaseModel):
 
 @pytest.mark.parametrize("returns", [NoShape, Unfinished, list[NoShape], BaseException])
 def test_a_class_that_says_no_shape_is_refused(returns: object) -> None:
-    with pytest.raises(
-        DefinitionError, match="cannot be described as JSON Schema"
-    ) as caught:
+    with pytest.raises(DefinitionError, match="cannot be described as JSON Schema") as caught:
         shape(returns, name="node")
     (problem,) = caught.value.problems
     assert (problem.code, problem.path) == ("G032", ())
