@@ -1,4 +1,4 @@
-"""An agent: one role, alone with its sessions or a member of a team."""
+"""`Agent`: one role, on its own or as a member of a team."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from teamgraph.kinds import Node
 
 from ..nodes.member import Member
 from .assistant import Assistant
-from .options import model_id, named
+from .options import model_id, node_id_of
 
 
 class Agent(Assistant):
-    """One assistant. Alone it is a graph of a member with its history and summary.
+    """One assistant; on its own it is a graph of one member with its history and summary.
 
     In a team its name, role, description, instructions, model, tools, and its own history and
     search count; store, session and summaries are the team's.
@@ -50,7 +50,7 @@ class Agent(Assistant):
 
     def _declared(self) -> Graph:
         loaders = self._loaders()
-        node_id = named(self.name) or "agent"
+        node_id = node_id_of(self.name) or "agent"
         alone = self.model_copy(update={"model": None})
         reads = ["search"] if "search" in loaders else []
         nodes: dict[str, Node] = {

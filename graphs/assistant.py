@@ -1,4 +1,4 @@
-"""What an agent and a team have in common: a graph, and the doors to runs and sessions."""
+"""`Assistant`, the base class of `Agent` and `Team`: builds a graph and runs it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from .options import Options, objects
 
 
 class Assistant(Options):
-    """What can be asked: it builds an ordinary graph, `graph`, and nothing stands beside that.
+    """Builds an ordinary graph, `graph`, from options, and runs it.
 
-    Without a store nothing is kept: a session id that comes back finds nothing of the call before.
-    `user_id` and `session_id` are those of a call that names none. Nothing of a call sticks to the
-    object. A model that is an object is named in the graph, `own/` and the path of its node; only
-    the team's own, or a lone agent's, is not.
+    Without a store each call has an empty one of its own, so nothing is remembered. `user_id` and
+    `session_id` are the defaults of calls. Calls do not change the object. A model that is an
+    object is named `own/` and the path of its node in the graph; only the team's own, or a lone
+    agent's, is not named.
     """
 
     _graph: Graph = PrivateAttr()
@@ -46,18 +46,18 @@ class Assistant(Options):
         if problems:
             raise DefinitionError(problems)
         self._graph = self._declared()
-        if self._kept_in is not None:
-            self._runner = self._runner_with(self._kept_in)
+        if self._own_store is not None:
+            self._runner = self._runner_with(self._own_store)
         return self
 
     @property
     def graph(self) -> Graph:
-        """All that it is, as a graph: to read, to draw, to `dump` as YAML."""
+        """The graph that was built: to read, to draw, to `dump` as YAML."""
         return self._graph
 
     @property
     def runner(self) -> Runner:
-        """What runs the graph; without a store a new one each time, which keeps nothing."""
+        """The runner of the graph; without a store a new one at each access, with an empty store."""
         if self._runner is not None:
             return self._runner
         return self._runner_with(MemoryStore())
@@ -84,7 +84,7 @@ class Assistant(Options):
         session_id: str | None = None,
         state: Mapping[str, JSON] | None = None,
     ) -> AsyncGenerator[Event]:
-        """The same, told as it happens; closing it cancels the run. See `Runner.stream`."""
+        """Answer a message; the events as they happen. Closing it cancels the run."""
         return self.runner.astream(message, **self._whose(user_id, session_id), state=state)
 
     run = door(arun)  # type: ignore[pydantic-field]  # a method
@@ -98,12 +98,12 @@ class Assistant(Options):
         user_id: str | None = None,
         session_id: str | None = None,
     ) -> Run:
-        """Answer a message on standard output, with `stream` word by word."""
+        """Print the answer to a message; with `stream` as it arrives."""
         whose = self._whose(user_id, session_id)
         return self.runner.print_response(message, stream=stream, **whose)
 
     def session(self, session_id: str | None = None, *, user_id: str | None = None) -> Session:
-        """A session, with all that can be asked of it, also where a loop is running."""
+        """The `Session`, whose methods also exist as async ones."""
         whose = self._whose(user_id, session_id)
         if whose["session_id"] is None:
             raise InputError("no session is named; give its session_id")
@@ -112,7 +112,7 @@ class Assistant(Options):
     def get_session_summary(
         self, session_id: str | None = None, *, user_id: str | None = None
     ) -> Summary | None:
-        """The newest summary of a session, None as long as there is none."""
+        """The newest summary of a session, None if there is none."""
         return self.session(session_id, user_id=user_id).summary()
 
     def get_chat_history(
@@ -122,25 +122,25 @@ class Assistant(Options):
         user_id: str | None = None,
         limit: int | None = None,
     ) -> list[Message]:
-        """What was said in the newest `limit` completed turns of a session, or in all of them."""
+        """The messages of the last `limit` completed turns of a session, or of all."""
         return self.session(session_id, user_id=user_id).messages(limit=limit)
 
     def get_messages_for_session(
         self, session_id: str | None = None, *, user_id: str | None = None
     ) -> list[Message]:
-        """All that was said in a session: each message once, as user and assistant said it."""
+        """All messages of a session, each once, of the user and the assistant."""
         return self.session(session_id, user_id=user_id).messages(limit=None)
 
     def get_session_state(
         self, session_id: str | None = None, *, user_id: str | None = None
     ) -> Mapping[str, JSON]:
-        """What is stored of a session's state."""
+        """The stored state of a session."""
         return self.session(session_id, user_id=user_id).state()
 
     def get_session_name(
         self, session_id: str | None = None, *, user_id: str | None = None
     ) -> str | None:
-        """What a session was named."""
+        """The name of a session, None if it has none."""
         return self.session(session_id, user_id=user_id).name()
 
     def set_session_name(
@@ -150,11 +150,11 @@ class Assistant(Options):
         self.session(session_id, user_id=user_id).rename(session_name)
 
     def delete_session(self, session_id: str | None = None, *, user_id: str | None = None) -> None:
-        """Delete a session with all that it has."""
+        """Delete a session with its runs, state and summaries."""
         self.session(session_id, user_id=user_id).delete()
 
     def _asked(self) -> Model | None:
-        """Whom the graph asks, if any model is an object: by the ids that it names them by."""
+        """The models that are objects, by the ids that the graph has for them."""
         usual = objects({"": self.model}).get("")
         own = {f"{OWN_MODEL}{path}": model for path, model in self._objects().items()}
         return AnyModel(own, others=usual) if own else usual

@@ -1,9 +1,4 @@
-"""What people say about an agent or a team, and the nodes that some of it becomes.
-
-The ids that people's names make.
-
-What people who come from Agno may look for, and where it is here.
-"""
+"""The options that `Agent` and `Team` share, ids made from names, and Agno's option names."""
 
 from __future__ import annotations
 
@@ -27,10 +22,10 @@ OWN = ("history", "team_history", "search", "router", "leader", "summary")
 """The ids of the nodes that a team has beside its members."""
 
 
-def named(name: str) -> str:
-    """A name as a node id: `Web Searcher` is `web_searcher`; empty if nothing of it can be one.
+def node_id_of(name: str) -> str:
+    """A name as a node id: `Web Searcher` is `web_searcher`; empty if no character can be used.
 
-    Where that means something else already, as `Search` does, it is `member_search`.
+    A name that is taken, such as `Search`, has a prefix: `member_search`.
     """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
@@ -38,18 +33,20 @@ def named(name: str) -> str:
 
 
 def member_ids(names: Sequence[str]) -> list[str]:
-    """The ids of the members of a team; those without a usable name are counted."""
-    return [named(name) or f"member_{index}" for index, name in enumerate(names, start=1)]
+    """The ids of the members of a team; those without a usable name are numbered."""
+    return [node_id_of(name) or f"member_{index}" for index, name in enumerate(names, start=1)]
 
 
 def clashes(ids: Sequence[str]) -> list[Problem]:
-    """The ids that two members share, or a member and the history or search of another."""
+    """Problems with ids that two members share, or a member and another node of the team."""
     problems: list[Problem] = []
     taken = {f"{node_id}_{what}" for node_id in ids for what in ("history", "search")}
     for index, node_id in enumerate(ids):
         path = ("members", index, "name")
         if node_id in ids[:index]:
-            text = f"two members have the id {node_id!r}, which is made of their names; rename one"
+            text = (
+                f"two members have the id {node_id!r}, which is made from their names; rename one"
+            )
             problems.append(Problem("G010", text, path=path))
         elif node_id in taken:
             text = f"the id {node_id!r} is that of another node of the team; rename the member"
@@ -67,7 +64,7 @@ ELSEWHERE: Mapping[str, str] = {
     "additional_context": "say it in `instructions`",
     "additional_input": "write it into a prompt of your own",
     "cache_session": f"{_LEAVE}nothing is cached, a turn costs the same in a long session",
-    "checkpoint": f"{_LEAVE}what each node did is kept as soon as it is done",
+    "checkpoint": f"{_LEAVE}what each node did is stored as soon as it is done",
     "debug_mode": "`teamgraph runs show RUN_ID --prompt` tells what was sent",
     "dependencies": "give it as `session_state`, or as `state` of a run",
     "enable_agentic_state": "give a tool with a parameter of the type ToolContext",
@@ -87,18 +84,18 @@ ELSEWHERE: Mapping[str, str] = {
     "show_members_responses": "read `run.records[member].output`, or the events of `stream`",
     "show_tool_calls": "read the events of `stream`, or the exchanges in `run.records`",
     "storage": "it is called db",
-    "store_events": f"{_LEAVE}the record of each node is kept",
-    "store_history_messages": f"{_LEAVE}replayed messages are kept as references",
-    "store_tool_messages": f"{_LEAVE}tool calls and results are kept, and not replayed unasked",
+    "store_events": f"{_LEAVE}the record of each node is stored",
+    "store_history_messages": f"{_LEAVE}replayed messages are stored as references",
+    "store_tool_messages": f"{_LEAVE}tool calls and results are stored, and not replayed by default",
     "stream": "call `stream`, or `print_response(..., stream=True)`",
     "success_criteria": "say it in `instructions`",
     "tool_call_limit": f"{_IN_GRAPH}`max_tool_rounds` of a member",
 }
-"""Options of other spelling, with the way to what they do."""
+"""Options that Agno has under another name or not in this place, with what to do instead."""
 
 
 def translated(problem: Problem) -> Problem:
-    """The problem of an unknown option; if it is one of these, with the way to it."""
+    """The problem of an unknown option, with the advice of `ELSEWHERE` if it is listed there."""
     name = str(problem.path[0]) if len(problem.path) == 1 else ""
     if problem.code != "G001" or name not in ELSEWHERE:
         return problem
@@ -135,16 +132,16 @@ AnyStore = Annotated[Store | None, PlainValidator(_store)]
 
 
 class Options(Declared):
-    """The options that an agent and a team have in common."""
+    """The options that `Agent` and `Team` share."""
 
-    name: str = Field(default="", description="What it is called; its id is made of it.")
+    name: str = Field(default="", description="Its name; its id is made from it.")
     role: str = Field(default="", description="What it is for, in a team.")
-    description: str = Field(default="", description="Who it is, as it is told.")
+    description: str = Field(default="", description="Who it is; the model is told this.")
     instructions: Texts = Field(default=(), description="Rules that it follows.")
     model: Asked = Field(default=None, description="The id of a model, or a model itself.")
     tools: Tools = Field(default=(), description="Functions that its model may call.")
-    store: AnyStore = Field(default=None, description="Where its sessions are kept.")
-    db: AnyStore = Field(default=None, description="Another word for `store`.")
+    store: AnyStore = Field(default=None, description="Where its sessions are stored.")
+    db: AnyStore = Field(default=None, description="The same as `store`.")
     busy: Policy = Field(
         default="serialize", description="What a call does while its session is busy; see `Runner`."
     )
@@ -154,7 +151,7 @@ class Options(Declared):
         default_factory=dict[str, JSON], description="Defaults of the session's state."
     )
     add_history_to_context: bool = Field(
-        default=False, description="Whether earlier turns go to the model that answers."
+        default=False, description="Whether earlier turns are sent to the model that answers."
     )
     num_history_runs: int | None = Field(
         default=None, ge=0, strict=True, description="How many turns; 3 if left out."
@@ -175,7 +172,7 @@ class Options(Declared):
         default=None, ge=1, strict=True, description="How many other sessions; 2 if left out."
     )
     enable_session_summaries: bool = Field(
-        default=False, description="Whether a summary of the session is kept and shown."
+        default=False, description="Whether a summary of the session is written and shown."
     )
     session_summary_model: Asked = Field(default=None, description="The model that summarizes.")
     session_summary_prompt: str | None = Field(
@@ -192,12 +189,10 @@ class Options(Declared):
             raise DefinitionError([translated(each) for each in error.problems]) from error
 
     def _conflicts(self) -> list[Problem]:
-        """What cannot hold together, with the option that it is about."""
+        """Options that contradict each other, as problems at one of them."""
         problems: list[Problem] = []
         if self.store is not None and self.db is not None:
-            problems.append(
-                conflict("db", "'store' and 'db' are two words for one thing; keep one")
-            )
+            problems.append(conflict("db", "'store' and 'db' are the same option; remove one"))
         for option, needed in _NEEDS.items():
             if getattr(self, option) is not None and not getattr(self, needed):
                 text = f"{option} has no effect without {needed}=True; add that, or leave it out"
@@ -205,11 +200,11 @@ class Options(Declared):
         return problems
 
     @property
-    def _kept_in(self) -> Store | None:
+    def _own_store(self) -> Store | None:
         return self.store if self.store is not None else self.db
 
     def _objects(self) -> dict[str, Model]:
-        """The models that are objects, by the paths of the nodes and inner graphs they are for."""
+        """The models that are objects, by the path of the node or inner graph they are for."""
         return objects({"summary": self.session_summary_model})
 
     @property
@@ -222,7 +217,7 @@ class Options(Declared):
         return tuple(name for name in names if getattr(self, name))
 
     def _loaders(self) -> dict[str, Node]:
-        """The nodes that bring earlier words: of this session, and of others."""
+        """The nodes that load earlier turns: of this session, and of others."""
         loaders: dict[str, Node] = {}
         if self.add_history_to_context or self.enable_session_summaries:
             loaders["history"] = self.loader()
@@ -231,11 +226,11 @@ class Options(Declared):
         return loaders
 
     def searcher(self) -> Search:
-        """The search that the options ask for."""
+        """The search node that the options declare."""
         return Search(sessions=self.num_history_sessions or 2)
 
     def loader(self, *, of: str | None = None) -> HistoryLoader:
-        """The history that the options ask for; with `of`, what that node said."""
+        """The history-loader that the options declare; with `of`, for the turns of that node."""
         runs, messages = self.num_history_runs, self.num_history_messages
         if not self.add_history_to_context:
             return HistoryLoader(runs=0)
@@ -254,7 +249,7 @@ class Options(Declared):
 
 
 def objects(models: Mapping[str, str | ModelSpec | Model | None]) -> dict[str, Model]:
-    """Those of the models that are objects, which no graph can hold."""
+    """The models that are objects, which a graph cannot contain."""
     return {
         path: model
         for path, model in models.items()
@@ -265,7 +260,7 @@ def objects(models: Mapping[str, str | ModelSpec | Model | None]) -> dict[str, M
 def model_id(model: str | ModelSpec | Model | None, path: str) -> str | ModelSpec | None:
     """How a graph names the model of the node, or of the graph inside one, at this path.
 
-    The outermost graph has no path: where it names none, a model that is an object is asked.
+    The outermost graph has no path: if it names no model, the object is used.
     """
     if model is None or isinstance(model, str | ModelSpec):
         return model
@@ -273,5 +268,5 @@ def model_id(model: str | ModelSpec | Model | None, path: str) -> str | ModelSpe
 
 
 def conflict(option: str, text: str) -> Problem:
-    """An option that does not hold beside the others."""
+    """The problem of an option that contradicts others."""
     return Problem("G007", text, path=(option,), on_key=True)

@@ -1,4 +1,4 @@
-"""A team: a router or a leader and members, as one graph with its sessions."""
+"""`Team`: members with a router, a leader, or both, as one graph."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .options import MARKDOWN, clashes, conflict, member_ids, model_id, objects
 
 _WHY = {
     "delegate_to_all_members": "respond_directly lets one member answer, delegate_to_all_members "
-    "all of them; keep one",
+    "all of them; remove one",
     "determine_input_for_members": "delegate_to_all_members gives every member the message itself; "
     "leave determine_input_for_members out",
     "share_member_interactions": "respond_directly lets one member answer, so there is nothing to "
@@ -45,7 +45,7 @@ def _members(value: object) -> object:
 
 
 class Team(Assistant):
-    """Members that answer together.
+    """Agents and teams that answer together, as a graph with a router, a leader, or both.
 
     By default a router writes tasks for those it needs, and a leader composes their answers.
     `respond_directly`: the router chooses one, who answers the user. `delegate_to_all_members`:

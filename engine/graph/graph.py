@@ -33,8 +33,7 @@ from .node import HoldsGraph, Node, graph_in, template_field
 from .plan import Edge, Plan
 from .rules import apply_rules
 from .template_types import TemplateTypes
-from .yaml.document import Document
-from .yaml.reader import read_yaml
+from .yaml.reader import Document, read_yaml
 
 if TYPE_CHECKING:
     from ..run.dry_run.history import Said

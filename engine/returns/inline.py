@@ -192,17 +192,17 @@ class InlineValidator(Struct, frozen=True):
         return isinstance(root, EnumType) or root == ScalarType("str")
 
 
-class _Scalar(Struct, frozen=True):
+class _ScalarInfo(Struct, frozen=True):
     type: type
     in_schema: str
     noun: str
 
 
-_SCALARS: Mapping[str, _Scalar] = {
-    "str": _Scalar(str, "string", "text"),
-    "int": _Scalar(int, "integer", "a whole number"),
-    "float": _Scalar(float, "number", "a number"),
-    "bool": _Scalar(bool, "boolean", "true or false"),
+_SCALARS: Mapping[str, _ScalarInfo] = {
+    "str": _ScalarInfo(str, "string", "text"),
+    "int": _ScalarInfo(int, "integer", "a whole number"),
+    "float": _ScalarInfo(float, "number", "a number"),
+    "bool": _ScalarInfo(bool, "boolean", "true or false"),
 }
 SCALARS = tuple(_SCALARS)
 
@@ -227,14 +227,14 @@ def read_inline(declared: object, name: str) -> InlineValidator:
 
     Raises `DefinitionError` with all problems, each with its path inside `declared`.
     """
-    parser = _Parser()
+    parser = _InlineParser()
     root = parser.any(declared, (), name)
     if root is None:
         raise DefinitionError(parser.problems)
     return InlineValidator(root)
 
 
-class _Parser(Struct):
+class _InlineParser(Struct):
     """Parses a declaration; a problem is added and gives None, so that the rest is parsed too."""
 
     problems: list[Problem] = field(default_factory=list[Problem])

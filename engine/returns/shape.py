@@ -63,7 +63,7 @@ class Shape:
             value = text.strip()
         return self.validator.validate(value)
 
-    def check(self, value: object) -> JSON:
+    def validate(self, value: object) -> JSON:
         """The same for a Python value: a pydantic model, a dataclass, a dict, or plain JSON.
 
         Raises `ValueError` as `parse` does.

@@ -25,8 +25,7 @@ from msgspec.structs import replace
 from ..errors import DefinitionError, InputError, KeyPath, Problem, RunError, TeamgraphError
 from ..graph.graph import Graph
 from ..graph.settings import make_importable, settings_of
-from ..graph.yaml.document import Document
-from ..graph.yaml.reader import read_yaml
+from ..graph.yaml.reader import Document, read_yaml
 from ..messages import JSON
 from ..models.samples import placeholder
 from ..run.dry_run.history import Said

@@ -25,44 +25,6 @@ from .context import ToolContext
 _SECTION = r"(Args|Arguments|Parameters|Returns?|Yields?|Raises|Examples?|Notes?|Warnings?):\s*"
 _ARGUMENTS = ("Args", "Arguments", "Parameters")
 _ENTRY = r"\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)"
-
-
-class Docstring(NamedTuple):
-    """A parsed docstring: the text before the first section, and each argument's description."""
-
-    description: str
-    arguments: Mapping[str, str]
-
-
-def read_docstring(text: str | None) -> Docstring:
-    """Parse a docstring in Google style; what is missing is empty."""
-    lines = cleandoc(text or "").splitlines()
-    heads = [index for index, line in enumerate(lines) if re.fullmatch(_SECTION, line)]
-    description = "\n".join(lines[: heads[0]] if heads else lines).strip()
-    arguments: dict[str, str] = {}
-    for head, end in pairwise([*heads, len(lines)]):
-        if lines[head].strip().rstrip(":") in _ARGUMENTS:
-            arguments |= _entries(lines[head + 1 : end])
-    return Docstring(description, arguments)
-
-
-def _entries(lines: Sequence[str]) -> dict[str, str]:
-    """The entries of a section; lines that are indented deeper continue an entry."""
-    entries: dict[str, list[str]] = {}
-    margin: int | None = None
-    name: str | None = None
-    for line in filter(str.strip, lines):
-        depth = len(line) - len(line.lstrip())
-        margin = depth if margin is None else margin
-        entry = re.fullmatch(_ENTRY, line.strip()) if depth <= margin else None
-        if entry is not None:
-            name = str(entry[1])
-            entries[name] = [entry[2]]
-        elif name is not None:
-            entries[name].append(line.strip())
-    return {name: " ".join(filter(None, parts)) for name, parts in entries.items()}
-
-
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}")
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -149,6 +111,42 @@ class Tool:
         if inspect.isawaitable(value):
             value = await value
         return _as_text(value)
+
+
+class Docstring(NamedTuple):
+    """A parsed docstring: the text before the first section, and each argument's description."""
+
+    description: str
+    arguments: Mapping[str, str]
+
+
+def read_docstring(text: str | None) -> Docstring:
+    """Parse a docstring in Google style; what is missing is empty."""
+    lines = cleandoc(text or "").splitlines()
+    heads = [index for index, line in enumerate(lines) if re.fullmatch(_SECTION, line)]
+    description = "\n".join(lines[: heads[0]] if heads else lines).strip()
+    arguments: dict[str, str] = {}
+    for head, end in pairwise([*heads, len(lines)]):
+        if lines[head].strip().rstrip(":") in _ARGUMENTS:
+            arguments |= _entries(lines[head + 1 : end])
+    return Docstring(description, arguments)
+
+
+def _entries(lines: Sequence[str]) -> dict[str, str]:
+    """The entries of a section; lines that are indented deeper continue an entry."""
+    entries: dict[str, list[str]] = {}
+    margin: int | None = None
+    name: str | None = None
+    for line in filter(str.strip, lines):
+        depth = len(line) - len(line.lstrip())
+        margin = depth if margin is None else margin
+        entry = re.fullmatch(_ENTRY, line.strip()) if depth <= margin else None
+        if entry is not None:
+            name = str(entry[1])
+            entries[name] = [entry[2]]
+        elif name is not None:
+            entries[name].append(line.strip())
+    return {name: " ".join(filter(None, parts)) for name, parts in entries.items()}
 
 
 class _ArgumentsSchema(GenerateJsonSchema):

@@ -568,7 +568,7 @@ def test_an_answer_can_be_streamed_and_printed(
         ({"num_history_runs": 1}, "no effect without add_history_to_context=True"),
         ({"num_history_sessions": 1}, "no effect without search_session_history=True"),
         ({"session_summary_prompt": "x"}, "no effect without enable_session_summaries=True"),
-        ({"store": MemoryStore(), "db": MemoryStore()}, "two words for one thing"),
+        ({"store": MemoryStore(), "db": MemoryStore()}, "are the same option"),
         ({"members": []}, "at least one Agent or Team"),
         ({"members": "all"}, "at least one Agent or Team"),
         ({"members": [ENGLISH, ENGLISH]}, "two members have the id 'english_agent'"),

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple, Protocol, TypeAlias, cast
 
+from msgspec import Struct
 from ruamel.yaml import YAML
 from ruamel.yaml import events as kinds
 from ruamel.yaml.error import YAMLError
 
-from .document import Position, line_starts, position_at
-
+BREAK = re.compile(r"\r\n|\r|\n")
 EventKind: TypeAlias = Literal["scalar", "mapping", "sequence", "end", "alias", "document"]
 
 _KINDS: dict[type, EventKind] = {
@@ -42,6 +43,13 @@ _BROKEN = (
     RuntimeError,
     TypeError,
 )
+
+
+class FilePosition(Struct, frozen=True):
+    """A line and a column of a file, both from 1; columns count code points."""
+
+    line: int
+    column: int
 
 
 class ParserEvent(NamedTuple):
@@ -78,7 +86,7 @@ class YAMLSyntaxError(Exception):
 
 def parse_events(text: str) -> Iterator[ParserEvent]:
     """The events of a text. Raises `YAMLSyntaxError` at the first error."""
-    parser = cast("_Parser", YAML(typ="safe", pure=True))
+    parser = cast("_RuamelParser", YAML(typ="safe", pure=True))
     try:
         for event in parser.parse(text):
             kind = _KINDS.get(type(event))
@@ -95,16 +103,16 @@ def parse_events(text: str) -> Iterator[ParserEvent]:
 def _event(kind: EventKind, event: object) -> ParserEvent:
     match kind:
         case "scalar":
-            word = cast("_Scalar", event)
+            word = cast("_ScalarEvent", event)
             return ParserEvent(
                 kind, *_span(word), word.anchor, _tag(word), word.value, style=word.style or ""
             )
         case "mapping" | "sequence":
-            opened = cast("_Collection", event)
+            opened = cast("_CollectionEvent", event)
             flow = bool(opened.flow_style)
             return ParserEvent(kind, *_span(opened), opened.anchor, _tag(opened), flow=flow)
         case "document":
-            document = cast("_Document", event)
+            document = cast("_DocumentEvent", event)
             directed = bool(document.tags) or document.version not in (None, (1, 2))
             return ParserEvent(kind, *_span(document), directed=directed)
         case _:
@@ -139,21 +147,21 @@ class _Tagged(_Marked, Protocol):
     ctag: object | None
 
 
-class _Scalar(_Tagged, Protocol):
+class _ScalarEvent(_Tagged, Protocol):
     value: str
     style: str | None
 
 
-class _Collection(_Tagged, Protocol):
+class _CollectionEvent(_Tagged, Protocol):
     flow_style: bool | None
 
 
-class _Document(_Marked, Protocol):
+class _DocumentEvent(_Marked, Protocol):
     version: tuple[int, int] | None
     tags: Mapping[str, str] | None
 
 
-class _Parser(Protocol):
+class _RuamelParser(Protocol):
     def parse(self, stream: str) -> Iterator[object]: ...
 
 
@@ -356,5 +364,22 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def _place(text: str, offset: int) -> Position:
+def _place(text: str, offset: int) -> FilePosition:
     return position_at(line_starts(text), offset)
+
+
+def line_starts(text: str) -> list[int]:
+    """The offset at which each line begins; lines end with LF, CRLF or CR."""
+    return list(_line_starts(text))
+
+
+def position_at(starts: list[int], offset: int) -> FilePosition:
+    """The line and column of an offset, given where the lines begin."""
+    line = bisect_right(starts, offset)
+    return FilePosition(line, offset - starts[line - 1] + 1)
+
+
+def _line_starts(text: str) -> Iterator[int]:
+    yield 0
+    for match in BREAK.finditer(text):
+        yield match.end()

@@ -1,8 +1,11 @@
-"""Reads a YAML file into a `Document`: the file, its characters, then its content.
+"""Reads a YAML file into a `Document`: plain data, with the position of each key and value.
 
-The content is built from the parser's events without recursion: open collections are a stack, so
+The document is built from the parser's events without recursion: open collections are a stack, so
 depth and size are limited as they grow. A problem is added and reading continues, so that all
-problems are found at once.
+problems are found at once. Positions are marks, offsets in a tree of the data's own shape; lines
+and columns are computed on demand. A position inside a text is found from its place in the parsed
+text: a literal block keeps its lines, so the line is counted and the indentation added; every other
+style changes only white space, doubled quotes and escapes, so both texts are walked in parallel.
 """
 
 from __future__ import annotations
@@ -16,12 +19,22 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ...errors import DefinitionError, KeyPath, Problem, closest, in_reading_order
-from .document import Document, Mark, Position, line_starts, position_at
-from .parser import ParserEvent, YAMLSyntaxError, describe, parse_events, resolve_word
+from ...messages import JSON
+from .parser import (
+    BREAK,
+    FilePosition,
+    ParserEvent,
+    YAMLSyntaxError,
+    describe,
+    line_starts,
+    parse_events,
+    position_at,
+    resolve_word,
+)
 
 MAX_BYTES = 1_000_000
 MAX_LINE = 100_000  # the parser's time for one word can grow with its square
@@ -30,7 +43,6 @@ MAX_VALUES = 50_000
 MAX_PROBLEMS = 100
 _MAX_EXCERPT = 60
 _CHARACTERS_OF_A_NODE = 100  # a longer text weighs as much as several nodes
-
 _PROPERTIES = re.compile(r"(?:[&!]\S*+(?:\s++|#[^\r\n]*+)*+)+")
 _CORE = "tag:yaml.org,2002:"
 _TEXT_TAGS = ("!", _CORE + "str")
@@ -43,32 +55,165 @@ _TAGS: dict[type, tuple[str, ...]] = {
     list: ("seq",),
     dict: ("map",),
 }
-
 Tree: TypeAlias = "bool | int | float | str | list[Tree] | dict[str, Tree] | None"
+_MAX_CHARACTERS = 10
+_MAX_ENTRIES = 1000
+_NOT_ALLOWED = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]"
+)
+_ESCAPE = re.compile(
+    r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|(?:\r\n|\r|\n)[ \t]*|.)"
+)
+_WHITE_ESCAPES = ("\\n", "\\t", "\\ ", "\\\t", "\\r", "\\N", "\\_", "\\L", "\\P", "\\v", "\\f")
+_WHITE = (" ", "\t", "\r", "\n")
 
 
-class ParsedValue(Struct):
-    """A complete value; `weight` counts the values in it, `height` its levels of collections."""
+def read_yaml(path: os.PathLike[str] | str) -> Document:
+    """Read a YAML file.
 
-    value: Tree
-    mark: Mark
-    weight: int = 1
-    height: int = 0
+    Raises `DefinitionError` with all problems at once, also if there is no such file.
+    """
+    file = display_path(path)
+    source = _bytes(path, file)
+    try:
+        text = source.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        _refuse_encoding(file, source, error)
+    return parse_yaml(text, file)
 
 
-class _OpenCollection(Struct):
-    """A collection that is being read. `key` waits for its value; `name` leads here."""
+def parse_yaml(text: str, file: str) -> Document:
+    """Read YAML from a text; `file` is the name that errors show.
 
-    node: ParsedValue
-    anchor: str | None
-    name: str | int | None
-    key: ParsedValue | None = None
+    Raises `DefinitionError` with all problems at once.
+    """
+    text = text.removeprefix("\ufeff")
+    if len(text) > MAX_BYTES:
+        _refuse("Y003", _too_large(len(text)), file)
+    starts = line_starts(text)
+    _check_characters(text, file, starts)
+    builder = DocumentBuilder(text, file=file, place=partial(position_at, starts))
+    try:
+        for event in parse_events(text):
+            builder.take(event)
+    except YAMLSyntaxError as error:
+        message, at = describe(error, text)
+        builder.stop("Y007", message, at)
+    return _document(builder, file, text)
+
+
+def display_path(path: os.PathLike[str] | str) -> str:
+    """The path relative to the working directory if it lies below it, else absolute."""
+    try:
+        here = Path.cwd()
+    except OSError:  # it was deleted meanwhile
+        return os.fspath(path)
+    whole = Path(os.path.normpath(here / path))
+    return (whole.relative_to(here) if whole.is_relative_to(here) else whole).as_posix()
+
+
+class Document:
+    """The content of a YAML file as plain Python data, with positions.
+
+    `file` is the name that errors show, `text` the whole source without a byte order mark.
+    """
+
+    __slots__ = ("_starts", "data", "file", "root", "text")
+
+    def __init__(self, data: dict[str, JSON], *, file: str, text: str, root: Mark) -> None:
+        self.data = data
+        self.file = file
+        self.text = text
+        self.root = root
+        self._starts = line_starts(text)
+
+    def key(self, path: KeyPath) -> FilePosition:
+        """The place of the key or list item that `path` leads to.
+
+        Where the path leads nowhere, the place of the last key on it that is there.
+        """
+        return self.position(self._find(path)[0].key)
+
+    def value(self, path: KeyPath) -> FilePosition:
+        """The place of the value's first character; of its key where nothing is written.
+
+        Where the path leads nowhere, the place of the last value on it that is there.
+        """
+        return self.position(self._find(path)[0].at)
+
+    def inside(self, path: KeyPath, line: int, column: int) -> FilePosition:
+        """The place of a character inside a text, given where it stands in the parsed text.
+
+        Exact for block scalars with `|` and for texts on one line, and for every character but
+        white space in all others. What lies outside the text is taken to its nearest end.
+        """
+        mark, whole = self._find(path)
+        if mark.text is None or not whole:
+            return self.position(mark.at)
+        raw = self.text[mark.start : mark.end]
+        return self.position(mark.start + offset_inside(raw, mark.text, mark.style, line, column))
+
+    def position(self, offset: int) -> FilePosition:
+        """The line and column of an offset into `text`."""
+        return position_at(self._starts, offset)
+
+    def _find(self, path: KeyPath) -> tuple[Mark, bool]:
+        """The mark at the end of the path, or of the last key on it; and whether it is the end."""
+        mark = self.root
+        for part in path:
+            child = mark.children.get(part)
+            if child is None:
+                return mark, False
+            mark = child
+        return mark, True
+
+
+class Mark(Struct):
+    """Where one value stands in the text, as offsets.
+
+    `key` is its key (in a list, the item itself), `at` the first character of the value, `start`
+    and `end` enclose what it is made of: the same as `at`, but for an alias the value it copies.
+    `style` is the quote or block sign of a scalar, empty for a plain one; `text` is the parsed
+    text, None for a value that is not text. `flow` tells a collection in brackets from one that
+    is indented.
+    """
+
+    key: int
+    at: int
+    start: int
+    end: int
+    style: str = ""
+    text: str | None = None
+    flow: bool = False
+    children: dict[str | int, Mark] = field(default_factory=dict["str | int", "Mark"])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is written where the value should be."""
+        return self.at == self.start == self.end
+
+
+def _document(builder: DocumentBuilder, file: str, text: str) -> Document:
+    root = builder.root
+    if root is None or (root.value is None and not builder.problems):
+        _refuse(
+            "Y005",
+            "the file is empty; a graph needs at least `name` and `nodes`, cases a `graph`",
+            file,
+        )
+    if not isinstance(root.value, dict):
+        kind = "a list" if isinstance(root.value, list) else "a single value"
+        message = f"the file holds {kind}; it must be a mapping, such as `name: ...`"
+        builder.stop("Y006", message, root.mark.at)
+    if builder.problems:
+        raise DefinitionError(in_reading_order(builder.problems))
+    return Document(dict(root.value), file=file, text=text, root=root.mark)
 
 
 class DocumentBuilder:
     """Builds a value from events; at the end `root` is the document, `problems` what is wrong."""
 
-    def __init__(self, text: str, *, file: str, place: Callable[[int], Position]) -> None:
+    def __init__(self, text: str, *, file: str, place: Callable[[int], FilePosition]) -> None:
         self.root: ParsedValue | None = None
         self.problems: list[Problem] = []
         self._text = text
@@ -283,6 +428,24 @@ class DocumentBuilder:
             raise DefinitionError(in_reading_order(self.problems))
 
 
+class ParsedValue(Struct):
+    """A complete value; `weight` counts the values in it, `height` its levels of collections."""
+
+    value: Tree
+    mark: Mark
+    weight: int = 1
+    height: int = 0
+
+
+class _OpenCollection(Struct):
+    """A collection that is being read. `key` waits for its value; `name` leads here."""
+
+    node: ParsedValue
+    anchor: str | None
+    name: str | int | None
+    key: ParsedValue | None = None
+
+
 def _shortened(word: str) -> str:
     return word if len(word) <= _MAX_EXCERPT else f"{word[:_MAX_EXCERPT]}..."
 
@@ -293,74 +456,6 @@ def _copy(value: Tree) -> Tree:
     if isinstance(value, list):
         return [_copy(each) for each in value]
     return value
-
-
-_MAX_CHARACTERS = 10
-_MAX_ENTRIES = 1000
-_NOT_ALLOWED = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]"
-)
-
-
-def read_yaml(path: os.PathLike[str] | str) -> Document:
-    """Read a YAML file.
-
-    Raises `DefinitionError` with all problems at once, also if there is no such file.
-    """
-    file = display_path(path)
-    source = _bytes(path, file)
-    try:
-        text = source.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        _refuse_encoding(file, source, error)
-    return parse_yaml(text, file)
-
-
-def parse_yaml(text: str, file: str) -> Document:
-    """Read YAML from a text; `file` is the name that errors show.
-
-    Raises `DefinitionError` with all problems at once.
-    """
-    text = text.removeprefix("\ufeff")
-    if len(text) > MAX_BYTES:
-        _refuse("Y003", _too_large(len(text)), file)
-    starts = line_starts(text)
-    _check_characters(text, file, starts)
-    builder = DocumentBuilder(text, file=file, place=partial(position_at, starts))
-    try:
-        for event in parse_events(text):
-            builder.take(event)
-    except YAMLSyntaxError as error:
-        message, at = describe(error, text)
-        builder.stop("Y007", message, at)
-    return _document(builder, file, text)
-
-
-def _document(builder: DocumentBuilder, file: str, text: str) -> Document:
-    root = builder.root
-    if root is None or (root.value is None and not builder.problems):
-        _refuse(
-            "Y005",
-            "the file is empty; a graph needs at least `name` and `nodes`, cases a `graph`",
-            file,
-        )
-    if not isinstance(root.value, dict):
-        kind = "a list" if isinstance(root.value, list) else "a single value"
-        message = f"the file holds {kind}; it must be a mapping, such as `name: ...`"
-        builder.stop("Y006", message, root.mark.at)
-    if builder.problems:
-        raise DefinitionError(in_reading_order(builder.problems))
-    return Document(dict(root.value), file=file, text=text, root=root.mark)
-
-
-def display_path(path: os.PathLike[str] | str) -> str:
-    """The path relative to the working directory if it lies below it, else absolute."""
-    try:
-        here = Path.cwd()
-    except OSError:  # it was deleted meanwhile
-        return os.fspath(path)
-    whole = Path(os.path.normpath(here / path))
-    return (whole.relative_to(here) if whole.is_relative_to(here) else whole).as_posix()
 
 
 def _bytes(path: os.PathLike[str] | str, file: str) -> bytes:
@@ -432,3 +527,67 @@ def _too_large(size: int) -> str:
 
 def _refuse(code: str, message: str, file: str, *, cause: Exception | None = None) -> NoReturn:
     raise DefinitionError([Problem(code, message, file=file)]) from cause
+
+
+def offset_inside(raw: str, text: str, style: str, line: int, column: int) -> int:
+    """The offset in `raw` of the character at a line and column (from 1) of the parsed `text`."""
+    if not text:
+        return 0
+    if style == "|":
+        return _in_literal(raw, text, line, column)
+    lines = text.split("\n")
+    row = min(max(line, 1), len(lines))
+    index = sum(len(before) + 1 for before in lines[: row - 1])
+    index += min(max(column - 1, 0), len(lines[row - 1]))
+    begin = BREAK.search(raw) if style == ">" else None
+    start = begin.end() if begin else len(style)
+    return _walk(raw, text, start=start, index=index, style=style)
+
+
+def _in_literal(raw: str, text: str, line: int, column: int) -> int:
+    lines = text.split("\n")
+    written = [match.end() for match in BREAK.finditer(raw)]
+    row = min(max(line, 1), len(lines), len(written))
+    start = written[row - 1]
+    ends = BREAK.search(raw, start)
+    source = raw[start : ends.start() if ends else len(raw)]
+    indent = len(source) - len(lines[row - 1]) if lines[row - 1] else 0
+    return start + min(indent + max(column - 1, 0), len(source))
+
+
+def _walk(raw: str, text: str, *, start: int, index: int, style: str) -> int:
+    """The offset in `raw` of `text[index]`; just after the last character for the end."""
+    at = here = start
+    for character in text[: index + 1]:
+        here = _next(raw, at, character, style)
+        at = here + _length(raw, here, character, style)
+    return here if index < len(text) else at
+
+
+def _next(raw: str, at: int, character: str, style: str) -> int:
+    """Where `character` is written, at or after `at`: past folded breaks and white space."""
+    while skipped := _skipped(raw, at, character, style):
+        at += skipped
+    return at
+
+
+def _skipped(raw: str, at: int, character: str, style: str) -> int:
+    """How many characters at `at` are written for something else than `character`."""
+    escape = _ESCAPE.match(raw, at) if style == '"' else None
+    if escape:
+        joins = escape[0][1] in "\r\n"
+        white = escape[0].startswith(_WHITE_ESCAPES) and not character.isspace()
+        return len(escape[0]) if joins or white else 0
+    return int(raw.startswith(_WHITE, at) and character not in _WHITE)
+
+
+def _length(raw: str, at: int, character: str, style: str) -> int:
+    """How many characters of `raw` are spent on one parsed character."""
+    escape = _ESCAPE.match(raw, at) if style == '"' else None
+    if escape:
+        return len(escape[0])
+    if style == "'" and raw.startswith("''", at):
+        return 2
+    if raw.startswith("\r\n", at) and character == "\n":
+        return 2
+    return int(raw.startswith(character, at))

@@ -22,19 +22,81 @@ from msgspec import Struct
 
 from ...errors import DefinitionError, KeyPath, Problem
 from ...messages import JSON
-from .document import BREAK, Document, Mark
-from .parser import MAX_DIGITS, resolve_word
+from .parser import BREAK, MAX_DIGITS, resolve_word
 from .reader import (
     MAX_BYTES,
     MAX_DEPTH,
     MAX_LINE,
     MAX_VALUES,
+    Document,
+    Mark,
     display_path,
     parse_yaml,
     read_yaml,
 )
 
 _LARGEST = 10**MAX_DIGITS
+WIDTH = 100
+_STEP = "  "
+_MAX_KEY = 120  # the parser finds a key only if its colon is near; longer ones are marked
+_SPACED_DEPTHS = 2  # the file itself and its sections have empty lines between long entries
+_ESCAPED = re.compile(r'["\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]')
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_WORDS = {None: "null", True: "true", False: "false"}
+_SPECIAL_FIRST = frozenset("-?:,[]{}#&*!|>'\"%@`=<\t \xa0")
+_UNQUOTABLE = re.compile(r":(?:\s|$)| #|^(?:---|\.\.\.)|\s$|[\n\r\t]")
+# What readers of YAML 1.1 take for something else than text.
+_MISTAKABLE = re.compile(
+    r"(?i:y|n|yes|no|on|off|true|false|null|nan|inf)|[-+.]?[0-9][-+0-9_.:,eExXoObBa-fA-F tTzZ]*"
+    r"|[-+]?\.(?:[0-9_]*|(?i:inf|nan))"
+)
+_COMMENT = re.compile(r"[ \t]+#.*")
+_HEAD_COMMENT = re.compile(r":(?:[ \t]*[|>][-+0-9]*)?([ \t]+#.*)$")
+
+
+def write_yaml(data: Mapping[str, JSON], path: os.PathLike[str] | str, *, header: str = "") -> None:
+    """Write the data as a YAML file, whole or not at all.
+
+    Comments of an existing file stay with the keys they are at. `header` is a comment
+    for the top; it is not repeated if the file has it. Raises `DefinitionError` if the data
+    cannot be written as YAML, or the file cannot be written.
+    """
+    text = to_yaml(data)
+    old = _existing(path)
+    newline = "\r\n" if old is not None and "\r\n" in old.text else "\n"
+    if old is not None:
+        text = rewritten(old, data, default=text)
+    text = _headed(text, header)
+    try:
+        _write(Path(path), text.replace("\n", newline).encode())
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        problem = Problem("Y001", f"the file cannot be written: {reason}", file=display_path(path))
+        raise DefinitionError([problem]) from error
+
+
+def to_yaml(data: Mapping[str, JSON]) -> str:
+    """The data as YAML text; `parse_yaml(to_yaml(data))` has the same data.
+
+    Raises `DefinitionError` for what YAML cannot hold: half a surrogate pair, a number that is
+    none, a key that is not text, more than fifty levels.
+    """
+    check_writable(data)
+    text = "".join(f"{line}\n" for line in mapping_lines(data, depth=0)) if data else "{}\n"
+    check_size(text)
+    return text
+
+
+def rewritten(old: Document, data: Mapping[str, JSON], *, default: str) -> str:
+    """The text of `old` changed to hold `data`; `default` where that cannot be done safely."""
+    lines = _Rewrite(old).lines(data)
+    if lines is None:
+        return default
+    text = "\n".join(lines).rstrip("\n") + "\n"
+    with suppress(DefinitionError):
+        if to_yaml(parse_yaml(text, old.file).data) == to_yaml(data):
+            return text
+    return default
 
 
 def check_size(text: str) -> None:
@@ -104,42 +166,13 @@ def _refuse(code: str, message: str, path: KeyPath) -> NoReturn:
     raise DefinitionError([Problem(code, message, path=path)])
 
 
-WIDTH = 100
-_STEP = "  "
-_KEY_AT_MOST = 120  # the parser finds a key only if its colon is near; longer ones are marked
-_AIRY_DEPTHS = 2  # the file itself and its sections have empty lines between long entries
-
-_ESCAPED = re.compile(r'["\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]')
-_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-_WORDS = {None: "null", True: "true", False: "false"}
-_SPECIAL_FIRST = frozenset("-?:,[]{}#&*!|>'\"%@`=<\t \xa0")
-_UNQUOTABLE = re.compile(r":(?:\s|$)| #|^(?:---|\.\.\.)|\s$|[\n\r\t]")
-# What readers of YAML 1.1 take for something else than text.
-_MISTAKABLE = re.compile(
-    r"(?i:y|n|yes|no|on|off|true|false|null|nan|inf)|[-+.]?[0-9][-+0-9_.:,eExXoObBa-fA-F tTzZ]*"
-    r"|[-+]?\.(?:[0-9_]*|(?i:inf|nan))"
-)
-
-
-def to_yaml(data: Mapping[str, JSON]) -> str:
-    """The data as YAML text; `parse_yaml(to_yaml(data))` has the same data.
-
-    Raises `DefinitionError` for what YAML cannot hold: half a surrogate pair, a number that is
-    none, a key that is not text, more than fifty levels.
-    """
-    check_writable(data)
-    text = "".join(f"{line}\n" for line in mapping_lines(data, depth=0)) if data else "{}\n"
-    check_size(text)
-    return text
-
-
 def mapping_lines(mapping: Mapping[str, JSON], *, depth: int) -> list[str]:
     """The lines of an indented mapping, each already indented by `depth` steps."""
     lines: list[str] = []
     was_long = False
     for key, value in mapping.items():
         entry = entry_lines(key, value, depth=depth)
-        is_long = len(entry) > 1 and depth < _AIRY_DEPTHS
+        is_long = len(entry) > 1 and depth < _SPACED_DEPTHS
         if lines and (is_long or was_long):
             lines.append("")
         lines += entry
@@ -151,7 +184,7 @@ def entry_lines(key: str, value: JSON, *, depth: int) -> list[str]:
     """The lines of one key with its value."""
     pad = _STEP * depth
     word = scalar(key)
-    if len(word) > _KEY_AT_MOST:
+    if len(word) > _MAX_KEY:
         return [f"{pad}? {word}", *_value_lines(f"{pad}:", value, depth=depth)]
     return _value_lines(f"{pad}{word}:", value, depth=depth)
 
@@ -206,7 +239,7 @@ def _braces(mapping: Mapping[str, JSON]) -> str | None:
     for key, value in mapping.items():
         word = scalar(key, in_flow=True)
         short = None if isinstance(value, Mapping) and value else flow(value)
-        if short is None or len(word) > _KEY_AT_MOST:
+        if short is None or len(word) > _MAX_KEY:
             return None
         pairs.append(f"{word}: {short}")
     return "{" + ", ".join(pairs) + "}"
@@ -283,43 +316,6 @@ def _escape(character: str) -> str:
         return _ESCAPES[character]
     code = ord(character)
     return f"\\u{code:04x}"
-
-
-_COMMENT = re.compile(r"[ \t]+#.*")
-_HEAD_COMMENT = re.compile(r":(?:[ \t]*[|>][-+0-9]*)?([ \t]+#.*)$")
-
-
-def write_yaml(data: Mapping[str, JSON], path: os.PathLike[str] | str, *, header: str = "") -> None:
-    """Write the data as a YAML file, whole or not at all.
-
-    Comments of a file that is there already survive where their keys do. `header` is a comment
-    for the top; it is not repeated where the file has it. Raises `DefinitionError` if the data
-    cannot be written as YAML, or the file cannot be written.
-    """
-    text = to_yaml(data)
-    old = _existing(path)
-    newline = "\r\n" if old is not None and "\r\n" in old.text else "\n"
-    if old is not None:
-        text = rewritten(old, data, default=text)
-    text = _headed(text, header)
-    try:
-        _write(Path(path), text.replace("\n", newline).encode())
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        problem = Problem("Y001", f"the file cannot be written: {reason}", file=display_path(path))
-        raise DefinitionError([problem]) from error
-
-
-def rewritten(old: Document, data: Mapping[str, JSON], *, default: str) -> str:
-    """The text of `old` changed to hold `data`; `default` where that cannot be done safely."""
-    lines = _Rewrite(old).lines(data)
-    if lines is None:
-        return default
-    text = "\n".join(lines).rstrip("\n") + "\n"
-    with suppress(DefinitionError):
-        if to_yaml(parse_yaml(text, old.file).data) == to_yaml(data):
-            return text
-    return default
 
 
 class _Entry(Struct):

@@ -189,7 +189,7 @@ def _value(graph: Graph, node_id: str, value: object) -> JSON:
     if (wanted := graph.shapes.get(node_id.rpartition("/")[2])) is None:
         return cast("JSON", value)
     try:
-        return wanted.check(value)
+        return wanted.validate(value)
     except ValueError as error:
         raise InputError(
             f"assume: what node {node_id!r} gives does not fit what it returns: {error}"

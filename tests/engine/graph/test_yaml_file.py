@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from teamgraph import JSON
-from teamgraph.engine.graph.yaml.document import Position
+from teamgraph.engine.graph.yaml.parser import FilePosition
 from teamgraph.engine.graph.yaml.reader import parse_yaml, read_yaml
 from teamgraph.errors import DefinitionError, Problem
 
@@ -64,7 +64,7 @@ def test_an_alias_is_a_copy_that_shares_nothing() -> None:
 def test_a_byte_order_mark_and_an_explicit_document_are_accepted() -> None:
     document = parse_yaml("\ufeff%YAML 1.2\n---\na: 1\n...\n", "f")
     assert document.data == {"a": 1}
-    assert document.key(("a",)) == Position(3, 1)
+    assert document.key(("a",)) == FilePosition(3, 1)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -92,7 +92,7 @@ def test_a_file_is_named_relative_to_the_working_directory_where_it_lies_below_i
     assert read_yaml("sub/../sub/team.yaml").file == "sub/team.yaml"
     assert read_yaml(Path("sub/team.yaml").absolute()).file == "sub/team.yaml"
     assert read_yaml(tmp_path / "team.yaml").file == (tmp_path / "team.yaml").as_posix()
-    assert read_yaml(tmp_path / "team.yaml").key(("a",)) == Position(1, 1)
+    assert read_yaml(tmp_path / "team.yaml").key(("a",)) == FilePosition(1, 1)
 
 
 def test_a_missing_file_is_told_with_the_one_that_was_meant(tmp_path: Path) -> None:

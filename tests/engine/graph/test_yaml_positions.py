@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from teamgraph import JSON
-from teamgraph.engine.graph.yaml.document import Document, Position
-from teamgraph.engine.graph.yaml.reader import parse_yaml
+from teamgraph.engine.graph.yaml.parser import FilePosition
+from teamgraph.engine.graph.yaml.reader import Document, parse_yaml
 from teamgraph.kinds import KeyPath
 
 WORDS = st.text(alphabet="abcxyzäß語😀", min_size=1, max_size=5).map(lambda word: f"w{word}")
@@ -24,14 +24,16 @@ class Source:
     """A document in the making: its text, and where each key and value was put."""
 
     text: str = ""
-    keys: dict[KeyPath, tuple[Position, str]] = field(default_factory=dict)
-    values: dict[KeyPath, tuple[Position, str]] = field(default_factory=dict)
+    keys: dict[KeyPath, tuple[FilePosition, str]] = field(default_factory=dict)
+    values: dict[KeyPath, tuple[FilePosition, str]] = field(default_factory=dict)
 
-    def here(self) -> Position:
+    def here(self) -> FilePosition:
         lines = self.text.split("\n")
-        return Position(len(lines), len(lines[-1]) + 1)
+        return FilePosition(len(lines), len(lines[-1]) + 1)
 
-    def put(self, path: KeyPath, token: str, where: dict[KeyPath, tuple[Position, str]]) -> None:
+    def put(
+        self, path: KeyPath, token: str, where: dict[KeyPath, tuple[FilePosition, str]]
+    ) -> None:
         where[path] = (self.here(), token)
         self.text += token
 
@@ -65,7 +67,7 @@ def put_list(draw: st.DrawFn, source: Source, path: KeyPath, indent: int) -> Non
         source.text += " " * indent + "-" + " " * draw(st.integers(1, 3))
         source.keys[(*path, index)] = (source.here(), "")
         if not index:
-            source.values[path] = (Position(source.here().line, indent + 1), "-")
+            source.values[path] = (FilePosition(source.here().line, indent + 1), "-")
         put_flow(draw, source, (*path, index), 1)
         source.text += draw(NOISE) + "\n"
 
@@ -102,7 +104,7 @@ def sources(draw: st.DrawFn) -> Source:
     return source
 
 
-def at(text: str, place: Position) -> str:
+def at(text: str, place: FilePosition) -> str:
     """What stands in the source from a place to the end of its line."""
     return re.split(r"\r\n|\r|\n", text)[place.line - 1][place.column - 1 :]
 
@@ -183,7 +185,7 @@ def test_places_inside_quoted_texts_count_escapes_and_doubled_quotes() -> None:
     document = parse_yaml(
         "a: 'it''s {{ x }}'\nb: \"\\u00e9\\n\\tz \\x41{{ y }}\\\n  w\"\n", "f.yaml"
     )
-    assert document.inside(("a",), 1, 6) == Position(1, 11)
+    assert document.inside(("a",), 1, 6) == FilePosition(1, 11)
     assert at(document.text, document.inside(("a",), 1, 6)).startswith("{{ x")
     assert at(document.text, document.inside(("b",), 2, 5)).startswith("{{ y")
     assert at(document.text, document.inside(("b",), 2, 4)).startswith("\\x41")
@@ -199,12 +201,12 @@ def test_breaks_written_as_escapes_are_told_from_folded_ones() -> None:
 
 def test_an_empty_text_and_an_end_have_a_place_too() -> None:
     document = parse_yaml("a: ''\nb: |\nc: |+\n  x\n\nd: word\n", "f.yaml")
-    assert document.inside(("a",), 1, 1) == Position(1, 4)
-    assert document.inside(("b",), 1, 1) == Position(2, 4)
-    assert document.inside(("c",), 2, 1) == Position(5, 1)
+    assert document.inside(("a",), 1, 1) == FilePosition(1, 4)
+    assert document.inside(("b",), 1, 1) == FilePosition(2, 4)
+    assert document.inside(("c",), 2, 1) == FilePosition(5, 1)
     assert document.inside(("c",), 9, 9).line in (5, 6)
-    assert document.inside(("d",), 1, 99) == Position(6, 8)
-    assert document.inside(("d",), 0, 0) == Position(6, 4)
+    assert document.inside(("d",), 1, 99) == FilePosition(6, 8)
+    assert document.inside(("d",), 0, 0) == FilePosition(6, 4)
 
 
 @pytest.mark.parametrize("path", [("a", "nope"), ("a", 7, "x"), ("a", "b", "c")])
@@ -219,19 +221,19 @@ def test_a_path_that_leads_nowhere_has_the_place_of_its_last_key(path: KeyPath) 
 def test_where_nothing_is_written_the_place_is_the_key_or_the_dash() -> None:
     document = parse_yaml("a:\n  -   # none\n  - b:  # none\n\n# end\n", "f.yaml")
     assert document.data == {"a": [None, {"b": None}]}
-    assert document.key(("a", 0)) == document.value(("a", 0)) == Position(2, 3)
-    assert document.value(("a", 1, "b")) == Position(3, 5)
+    assert document.key(("a", 0)) == document.value(("a", 0)) == FilePosition(2, 3)
+    assert document.value(("a", 1, "b")) == FilePosition(3, 5)
 
 
 def test_what_an_alias_copies_is_found_where_it_was_written() -> None:
     document = parse_yaml(
         "a: &x {k: one}\nb: *x\nc: [*x]\nt: &t |\n  hi {{ n }}\nu: *t\n", "f.yaml"
     )
-    assert document.value(("b",)) == Position(2, 4)
-    assert document.key(("b",)) == Position(2, 1)
-    assert document.key(("c", 0)) == Position(3, 5)
-    assert document.value(("b", "k")) == document.value(("a", "k")) == Position(1, 11)
-    assert document.inside(("u",), 1, 4) == Position(5, 6)
+    assert document.value(("b",)) == FilePosition(2, 4)
+    assert document.key(("b",)) == FilePosition(2, 1)
+    assert document.key(("c", 0)) == FilePosition(3, 5)
+    assert document.value(("b", "k")) == document.value(("a", "k")) == FilePosition(1, 11)
+    assert document.inside(("u",), 1, 4) == FilePosition(5, 6)
 
 
 def test_anchors_and_tags_before_a_value_are_stepped_over() -> None:
@@ -239,7 +241,7 @@ def test_anchors_and_tags_before_a_value_are_stepped_over() -> None:
         "a: !!map &x\n  # why\n  k: !!str &y 5\n&z b: &e\nc: &f !!str\n", "f.yaml"
     )
     assert document.data == {"a": {"k": "5"}, "b": None, "c": ""}
-    assert document.value(("a",)) == Position(3, 3)
-    assert document.value(("a", "k")) == Position(3, 15)
-    assert document.key(("b",)) == Position(4, 4)
+    assert document.value(("a",)) == FilePosition(3, 3)
+    assert document.value(("a", "k")) == FilePosition(3, 15)
+    assert document.key(("b",)) == FilePosition(4, 4)
     assert document.value(("b",)).line == 4

@@ -173,7 +173,7 @@ def test_a_number_that_is_not_finite_is_refused() -> None:
 
     assert refusal(Part, {"size": "NaN"}) == "the answer holds a number that is not finite"
     with pytest.raises(ValueError, match="Infinity is no number in JSON"):
-        shape(Part, name="part").check(Part(size=float("inf")))
+        shape(Part, name="part").validate(Part(size=float("inf")))
 
 
 class NoShape:
