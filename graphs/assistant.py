@@ -57,7 +57,7 @@ class Assistant(Options):
 
     @property
     def runner(self) -> Runner:
-        """The runner of the graph; without a store a new one at each access, with an empty store."""
+        """The runner of the graph; without a store each access makes one with an empty store."""
         if self._runner is not None:
             return self._runner
         return self._runner_with(MemoryStore())

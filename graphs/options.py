@@ -44,9 +44,7 @@ def clashes(ids: Sequence[str]) -> list[Problem]:
     for index, node_id in enumerate(ids):
         path = ("members", index, "name")
         if node_id in ids[:index]:
-            text = (
-                f"two members have the id {node_id!r}, which is made from their names; rename one"
-            )
+            text = f"two members have the id {node_id!r}, made from their names; rename one"
             problems.append(Problem("G010", text, path=path))
         elif node_id in taken:
             text = f"the id {node_id!r} is that of another node of the team; rename the member"
@@ -86,7 +84,7 @@ ELSEWHERE: Mapping[str, str] = {
     "storage": "it is called db",
     "store_events": f"{_LEAVE}the record of each node is stored",
     "store_history_messages": f"{_LEAVE}replayed messages are stored as references",
-    "store_tool_messages": f"{_LEAVE}tool calls and results are stored, and not replayed by default",
+    "store_tool_messages": f"{_LEAVE}tool calls and results are stored, and not replayed",
     "stream": "call `stream`, or `print_response(..., stream=True)`",
     "success_criteria": "say it in `instructions`",
     "tool_call_limit": f"{_IN_GRAPH}`max_tool_rounds` of a member",
