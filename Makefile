@@ -49,7 +49,7 @@ types: $(DEV) ## mypy and pyright, both strict
 layers: $(DEV) ## who may import whom
 	@$(BIN)/lint-imports
 
-cover: $(DEV) ## all tests, and the branch coverage of engine and nodes
+cover: $(DEV) ## all tests, and the branch coverage of the package
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -n $(WORKERS) $(ARGS)
 	@$(BIN)/coverage combine --quiet

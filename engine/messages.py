@@ -50,7 +50,7 @@ class FrozenStruct(Struct, frozen=True, eq=False):
 
 
 JSON: TypeAlias = JsonValue
-"""A JSON value: text, number, true, false, None, a list of these, or a mapping from text."""
+"""Any JSON value: None, a boolean, a number, a text, or a list or mapping of JSON values."""
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
 

@@ -1,12 +1,11 @@
-"""teamgraph: declare a team of LLM agents as a graph, run it, and keep every turn.
+"""Declare a team of LLM agents as a graph, run it, and store every turn.
 
 A message goes one way: declare (`Graph`) -> check -> order (`Plan`) -> visit -> render -> ask ->
-record -> tell. This list is what a user of graphs needs. Ready-made graphs stand in
-`teamgraph.graphs`, the kinds of nodes in `teamgraph.nodes`, what the author of a kind needs in
-`teamgraph.kinds`; further `teamgraph.events`, `teamgraph.errors` and `teamgraph.testing`.
+record -> tell. This module exports what a user of graphs needs. Ready-made graphs are in
+`teamgraph.graphs`, node kinds in `teamgraph.nodes`, what the author of a kind needs in
+`teamgraph.kinds`; `teamgraph.events`, `teamgraph.errors` and `teamgraph.testing` have the rest.
 
-A name is imported from its module on first access (PEP 562), so that `teamgraph --help`, which
-needs none, does not wait for the engine.
+Names are imported from their modules on first access (PEP 562): `teamgraph --help` loads no engine.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from .engine.graph.plan import Edge, Plan
     from .engine.messages import JSON, Message, ToolCall, Usage
     from .engine.models.protocol import Chunk, Model, Reply, Request
-    from .engine.models.resolve import OWN_MODEL, AnyModel
+    from .engine.models.registry import OWN_MODEL, AnyModel
     from .engine.models.scripted import EchoModel, ScriptedModel
     from .engine.records import (
         Change,
@@ -49,6 +48,11 @@ else:
             return globals().setdefault(name, getattr(import_module(module, __name__), name))
         from .engine.errors import closest  # noqa: PLC0415  as above
 
+        for door in () if name.startswith("_") else _DOORS:
+            if name in import_module(door, __name__).__all__:
+                where = f"{__name__}{door}"
+                text = f"{name!r} is in {where}: from {where} import {name}"
+                raise ImportError(text, name=name)  # of AttributeError, `from` would drop the text
         near = closest(name, __all__)
         meant = f"; did you mean {near!r}?" if near else ""
         raise AttributeError(f"the package {__name__!r} has no {name!r}{meant}")
@@ -57,8 +61,10 @@ else:
         return sorted({*globals(), *__all__})
 
 
+_DOORS = (".graphs", ".nodes", ".events", ".errors", ".kinds")
+
 _MODULES = {
-    "AnyModel": ".engine.models.resolve",
+    "AnyModel": ".engine.models.registry",
     "Budget": ".engine.graph.graph",
     "Change": ".engine.records",
     "Chunk": ".engine.models.protocol",
@@ -77,7 +83,7 @@ _MODULES = {
     "Metrics": ".engine.session.session",
     "Model": ".engine.models.protocol",
     "ModelSpec": ".engine.graph.fields",
-    "OWN_MODEL": ".engine.models.resolve",
+    "OWN_MODEL": ".engine.models.registry",
     "OnError": ".engine.graph.fields",
     "Plan": ".engine.graph.plan",
     "Policy": ".engine.session.store",

@@ -1,4 +1,4 @@
-"""What the author of a kind of nodes needs, beside the names of `teamgraph` itself.
+"""What the author of a node kind needs in addition to the names of `teamgraph` itself.
 
 A kind is a subclass of `Node` with `run`. Whatever else it does is one of the optional protocols,
 such as `Routes` or `HasTools`: it has their methods or class variables, and inherits nothing. The

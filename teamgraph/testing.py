@@ -1,6 +1,6 @@
-"""What tests are written with: the conformance kit for stores.
+"""Conformance kit for stores: subclass `StoreConformance` and pytest runs its tests.
 
-The pytest plug-in (snapshots of prompts) is loaded by pytest itself.
+The pytest plug-in (prompt snapshots) needs no import: pytest loads it by its entry point.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ..errors import DefinitionError, KeyPath, Problem, closest, listed
 from ..prompts.library import Prompts
-from ..prompts.static.walk import Read
+from ..prompts.static.walk import VariableRead
 from .kinds import InvalidNode
 from .node import (
     Node,
@@ -143,7 +143,7 @@ def _unknown_node(text: str, name: str, path: KeyPath, nodes: Iterable[str]) -> 
 
 def _template_reads(
     template: str, prompts: Prompts, node_id: str, node: Node
-) -> Iterator[tuple[Read, Problem]]:
+) -> Iterator[tuple[VariableRead, Problem]]:
     """What a template reads, each with a problem that has its place."""
     for read in prompts.reads(template):
         place = Problem("P002", "", file=read.file, line=read.line, column=read.column)
@@ -154,7 +154,7 @@ def _template_reads(
 
 def _condition_reads(
     node_id: str, node: Node, prompts: Prompts, found: FoundEdges
-) -> Iterator[tuple[Read, Problem]]:
+) -> Iterator[tuple[VariableRead, Problem]]:
     for field_path, source in conditions_of(node).items():
         path: KeyPath = ("nodes", node_id, *field_path)
         try:
@@ -172,7 +172,7 @@ def _condition_reads(
 def _add_reads(
     node_id: str,
     nodes: Mapping[str, Node],
-    reads: Iterable[tuple[Read, Problem]],
+    reads: Iterable[tuple[VariableRead, Problem]],
     found: FoundEdges,
 ) -> None:
     for read, place in reads:
@@ -205,7 +205,7 @@ def _loader(nodes: Mapping[str, Node], place: Problem, found: FoundEdges) -> str
     return loaders[0] if len(loaders) == 1 else None
 
 
-def _edge_of(read: Read, place: Problem, source: str, node_id: str) -> Edge:
+def _edge_of(read: VariableRead, place: Problem, source: str, node_id: str) -> Edge:
     return Edge(
         source,
         node_id,
@@ -217,7 +217,7 @@ def _edge_of(read: Read, place: Problem, source: str, node_id: str) -> Edge:
     )
 
 
-def _unknown_name(read: Read, place: Problem, nodes: Iterable[str], node: Node) -> Problem:
+def _unknown_name(read: VariableRead, place: Problem, nodes: Iterable[str], node: Node) -> Problem:
     if read.assigned:
         text = f"{read.name!r} is set in one branch only; set it before the branch"
         return replace(place, code="P004", message=text)

@@ -41,7 +41,7 @@ Ids: TypeAlias = Annotated[
     BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
     AfterValidator(as_tuple),
 ]
-"""Type of a field with ids of nodes: one id or a list is accepted, the value is a tuple."""
+"""Type of a field that takes one id or several; stored as a tuple."""
 Texts: TypeAlias = Annotated[
     Sequence[str],
     BeforeValidator(
@@ -50,7 +50,7 @@ Texts: TypeAlias = Annotated[
     ),
     AfterValidator(as_tuple),
 ]
-"""Type of a field with texts: one text or a list is accepted, the value is a tuple."""
+"""Type of a field that takes one text or several; stored as a tuple."""
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Number: TypeAlias = Annotated[float, PlainSerializer(_shortest, return_type=int | float)]
 Seconds: TypeAlias = Annotated[
@@ -171,4 +171,4 @@ def _paths_of(
 
 
 OnError: TypeAlias = Literal["fail", "skip"] | Instead
-"""Error policy of a node: fail the run, skip the node, or use a value as its output."""
+"""What follows the last failed attempt: fail the run, skip the node, or use a value."""

@@ -22,9 +22,8 @@ from pydantic.json_schema import SkipJsonSchema
 from ..errors import DefinitionError, Problem, in_reading_order
 from ..messages import JSON
 from ..models.samples import placeholder
-from ..prompts.conditions import Expression
-from ..prompts.library import Prompts
-from ..prompts.sources import file_names
+from ..prompts.library import Expression, Prompts
+from ..prompts.sources import template_names
 from ..returns.shape import Shape, shape
 from ..validation import Declared, problems_of
 from .fields import Ids, ModelSpec, Number, OnError, Retry, Seconds, Text, Timeout
@@ -36,7 +35,7 @@ from .template_types import TemplateTypes
 from .yaml.reader import Document, read_yaml
 
 if TYPE_CHECKING:
-    from ..run.dry_run.history import Said
+    from ..run.dry_run.assumed_session import HistoryItem
     from ..run.dry_run.rendering import Rendering
 
 HEADER = "# yaml-language-server: $schema=../.schema/graph.v1.json\n"
@@ -197,7 +196,7 @@ class Graph(Declaration):
         message: str = MESSAGE,
         *,
         assume: Mapping[str, object] | None = None,
-        history: Sequence[Said] = (),
+        history: Sequence[HistoryItem] = (),
         state: Mapping[str, JSON] | None = None,
         session: Mapping[str, JSON] | None = None,
         user_id: str | None = None,
@@ -219,7 +218,7 @@ class Graph(Declaration):
         message: str = MESSAGE,
         *,
         assume: Mapping[str, object] | None = None,
-        history: Sequence[Said] = (),
+        history: Sequence[HistoryItem] = (),
         state: Mapping[str, JSON] | None = None,
         session: Mapping[str, JSON] | None = None,
         user_id: str | None = None,
@@ -362,7 +361,7 @@ class _GraphBuilder(Struct):
             problems += problems_of(error, type(graph))
         shapes = self._shapes(nodes)
         folders = self._folders()
-        templates = self._templates(nodes, set(file_names(folders)))
+        templates = self._templates(nodes, set(template_names(folders)))
         prompts = Prompts(folders, inline=self.inline)
         origin = partial(edge_origin, document=self.document)
         types = TemplateTypes(nodes, shapes, self.data)

@@ -18,21 +18,21 @@ from ..errors import DefinitionError, KeyPath, Problem
 from ..messages import Message
 from ..prompts.library import Prompts
 from ..prompts.static.types import (
-    ANYTHING,
+    ANY,
+    INTEGER,
     NONE,
-    SAID,
     TEXT,
-    WHOLE,
-    Items,
-    Known,
-    Plain,
-    Table,
-    either,
-    of,
-    of_kept,
-    of_type,
-    of_value,
-    record,
+    USER_TEXT,
+    ListType,
+    MappingType,
+    ScalarType,
+    StaticType,
+    constant_type,
+    declared_type,
+    python_type,
+    record_type,
+    stored_type,
+    union,
 )
 from ..returns.shape import Shape
 from .fields import Instead
@@ -48,21 +48,21 @@ from .node import (
     variables_of,
 )
 
-_OPTIONAL_TEXT = either(TEXT, NONE)
-_INPUT = record("input", {"message": SAID})
-_HISTORY = record(
+_OPTIONAL_TEXT = union(TEXT, NONE)
+_INPUT = record_type("input", {"message": USER_TEXT})
+_HISTORY = record_type(
     "history",
     {
-        "messages": Items(of_type(Message)),
-        "runs": Items(record("run", {"input": SAID, "answer": TEXT})),
+        "messages": ListType(python_type(Message)),
+        "runs": ListType(record_type("run", {"input": USER_TEXT, "answer": TEXT})),
         "summary": _OPTIONAL_TEXT,
-        "output": SAID,
+        "output": USER_TEXT,
     },
 )
-_MEMBER = record("member", {"id": TEXT, "kind": TEXT, "role": TEXT, "description": TEXT})
-_GRAPH = record("graph", {"name": TEXT, "description": TEXT, "members": Items(_MEMBER)})
-_TOOL = record("tool", {"name": TEXT, "description": TEXT})
-_RUN = record("run", {"id": TEXT})
+_MEMBER = record_type("member", {"id": TEXT, "kind": TEXT, "role": TEXT, "description": TEXT})
+_GRAPH = record_type("graph", {"name": TEXT, "description": TEXT, "members": ListType(_MEMBER)})
+_TOOL = record_type("tool", {"name": TEXT, "description": TEXT})
+_RUN = record_type("run", {"id": TEXT})
 
 
 class TemplateTypes:
@@ -80,7 +80,7 @@ class TemplateTypes:
         self._nodes = nodes
         self._on_error = declared.get("on_error")
         self._outputs = {node_id: self._output(node_id, shapes.get(node_id)) for node_id in nodes}
-        self._shared: Mapping[str, Known] = {
+        self._shared: Mapping[str, StaticType] = {
             **{node_id: self._outcome(node_id) for node_id in nodes},
             "input": _INPUT,
             "user_id": _OPTIONAL_TEXT,
@@ -88,42 +88,48 @@ class TemplateTypes:
             "history": _HISTORY,
             "graph": _GRAPH,
             "run": _RUN,
-            "now": Plain(datetime),
+            "now": ScalarType(datetime),
         }
 
-    def for_condition(self, node_id: str) -> dict[str, Known]:
+    def for_condition(self, node_id: str) -> dict[str, StaticType]:
         """The types of the names that a condition of the node may read."""
         node = self._nodes[node_id]
         known = _node(node, self._outputs_of("node in `reads`", node.reads))
         upstream = self._outputs_of("node in `needs`", node.needs, least=self._always_ran(node_id))
         return {**self._shared, "node": known, "upstream": upstream}
 
-    def for_template(self, node_id: str) -> dict[str, Known]:
+    def for_template(self, node_id: str) -> dict[str, StaticType]:
         """The types of the names that the template of the node may read."""
         variables = variables_of(self._nodes[node_id])
-        return self.for_condition(node_id) | {name: of(each) for name, each in variables.items()}
+        return self.for_condition(node_id) | {
+            name: declared_type(each) for name, each in variables.items()
+        }
 
-    def _outcome(self, node_id: str) -> Known:
+    def _outcome(self, node_id: str) -> StaticType:
         node = self._nodes[node_id]
         if isinstance(node, InvalidNode):
-            return ANYTHING
+            return ANY
         if loads_history(node):
             return _HISTORY
-        parts = {name: of_kept(declared) for name, declared in provided_by(node).items()}
-        return record("node", {**parts, "output": self._outputs[node_id]})
+        parts = {name: stored_type(declared) for name, declared in provided_by(node).items()}
+        return record_type("node", {**parts, "output": self._outputs[node_id]})
 
-    def _output(self, node_id: str, shape: Shape | None) -> Known:
+    def _output(self, node_id: str, shape: Shape | None) -> StaticType:
         node = self._nodes[node_id]
-        declared = of_kept(provided_by(node).get("output", object))
+        declared = stored_type(provided_by(node).get("output", object))
         if isinstance(node, InvalidNode) or (node.returns is not None and shape is None):
-            declared = ANYTHING
+            declared = ANY
         elif shape is not None and declared == TEXT:
-            declared = of_kept(shape.schema if shape.type is None else shape.type)
+            declared = stored_type(shape.schema if shape.type is None else shape.type)
         policy = self._on_error if node.on_error is None else node.on_error
         if isinstance(policy, Mapping):
             value = cast("Mapping[str, object]", policy).get("value")
-            return either(declared, of_value(value))
-        return either(declared, of_value(policy.value)) if isinstance(policy, Instead) else declared
+            return union(declared, constant_type(value))
+        return (
+            union(declared, constant_type(policy.value))
+            if isinstance(policy, Instead)
+            else declared
+        )
 
     def _always_ran(self, node_id: str) -> int:
         """How many of the nodes that it needs have run whenever it runs, at least."""
@@ -135,15 +141,17 @@ class TemplateTypes:
         )
         return 1 if node.join == "any" and node.needs and not routed else 0
 
-    def _outputs_of(self, name: str, sources: Iterable[str], least: int = 0) -> Known:
+    def _outputs_of(self, name: str, sources: Iterable[str], least: int = 0) -> StaticType:
         """A list of nodes with their outputs; `kind` discriminates their types."""
         parts = {"id": TEXT, "kind": TEXT, "role": TEXT}
         known = {source: self._nodes[source] for source in sources if source in self._nodes}
         found = [
-            record(name, {**parts, "output": self._outputs[source]}, kind=node.kind)
+            record_type(name, {**parts, "output": self._outputs[source]}, kind=node.kind)
             for source, node in known.items()
         ]
-        return Items(either(*(found or [record(name, {**parts, "output": ANYTHING})])), least=least)
+        return ListType(
+            union(*(found or [record_type(name, {**parts, "output": ANY})])), min_items=least
+        )
 
 
 def check_templates(
@@ -162,7 +170,7 @@ def check_templates(
         read = {each.name for each in prompts.reads(template)}
         types_here = types.for_template(node_id)
         known = {name: types_here[name] for name in sorted(read & types_here.keys())}
-        for problem in prompts.contract(template, known):
+        for problem in prompts.type_problems(template, known):
             place = ("nodes", node_id, template_field(nodes[node_id]))
             located = problem if problem.file else replace(problem, path=place)
             found.setdefault((template, located), []).append(node_id)
@@ -179,7 +187,7 @@ def _check_conditions(
     for field, source in conditions_of(node).items():
         path: KeyPath = ("nodes", node_id, *field)
         try:
-            problems = prompts.condition_contract(source, types.for_condition(node_id))
+            problems = prompts.condition_problems(source, types.for_condition(node_id))
         except DefinitionError:  # reported by `find_edges`
             continue
         yield from (replace(problem, path=path) for problem in problems)
@@ -190,46 +198,50 @@ def _for_nodes(node_ids: Iterable[str], problem: Problem) -> Problem:
     return replace(problem, message=f"{problem.message} (as node {', '.join(node_ids)} uses it)")
 
 
-def _session(state: object) -> Known:
-    parts: dict[str, Known] = {"id": TEXT, "state": Table(ANYTHING), "summary": _OPTIONAL_TEXT}
+def _session(state: object) -> StaticType:
+    parts: dict[str, StaticType] = {
+        "id": TEXT,
+        "state": MappingType(ANY),
+        "summary": _OPTIONAL_TEXT,
+    }
     if isinstance(state, Mapping) and state:
         keys = cast("Mapping[str, object]", state)
         types = {str(key): _default(value) for key, value in keys.items()}
-        parts["state"] = record("session.state", types, is_loose=True)
-    return record("session", {**parts, "turns": WHOLE})
+        parts["state"] = record_type("session.state", types, is_loose=True)
+    return record_type("session", {**parts, "turns": INTEGER})
 
 
-def _default(value: object) -> Known:
+def _default(value: object) -> StaticType:
     """The type of a key of the state: runs set other values, but of the type of the default."""
     if isinstance(value, Mapping):
-        return Table(ANYTHING)
+        return MappingType(ANY)
     if isinstance(value, list | tuple):
-        return Items(ANYTHING)
-    return ANYTHING if value is None else of_value(value)
+        return ListType(ANY)
+    return ANY if value is None else constant_type(value)
 
 
-def _node(node: Node, read_nodes: Known) -> Known:
-    params = record(
-        "params", {key: of_value(each) for key, each in node.params.items()}, is_loose=True
+def _node(node: Node, read_nodes: StaticType) -> StaticType:
+    params = record_type(
+        "params", {key: constant_type(each) for key, each in node.params.items()}, is_loose=True
     )
-    more = {name: of_value(value) for name, value in template_fields(node).items()}
-    own: dict[str, Known] = {
+    more = {name: constant_type(value) for name, value in template_fields(node).items()}
+    own: dict[str, StaticType] = {
         "role": TEXT,
-        "tools": Items(_TOOL),
+        "tools": ListType(_TOOL),
         "params": params,
-        "returns": either(Table(ANYTHING), NONE),
+        "returns": union(MappingType(ANY), NONE),
     }
-    always: dict[str, Known] = {
+    always: dict[str, StaticType] = {
         "id": TEXT,
         "kind": TEXT,
-        "state": Table(ANYTHING),
+        "state": MappingType(ANY),
         "task": _OPTIONAL_TEXT,
         "heard": read_nodes,
     }
-    usual: dict[str, Known] = {"instructions": Items(TEXT)}
-    return record("node", {**usual, **_fields_of(type(node)), **own, **more, **always})
+    usual: dict[str, StaticType] = {"instructions": ListType(TEXT)}
+    return record_type("node", {**usual, **_fields_of(type(node)), **own, **more, **always})
 
 
 @cache
-def _fields_of(kind: type[Node]) -> Mapping[str, Known]:
-    return {name: of_type(field.annotation) for name, field in kind.model_fields.items()}
+def _fields_of(kind: type[Node]) -> Mapping[str, StaticType]:
+    return {name: python_type(field.annotation) for name, field in kind.model_fields.items()}

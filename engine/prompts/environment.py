@@ -1,6 +1,6 @@
-"""Jinja set up for prompts: sandboxed, strict, with role tags, exact positions and a budget.
+"""The Jinja environment of prompts: sandbox, strict undefined, role tags, positions, limits.
 
-How the tree of a template becomes Python: what is printed or compared is looked at before.
+Code generation is adapted too: what is printed or compared passes through the limits first.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from typing import cast
 from jinja2 import StrictUndefined, Template, TemplateNotFound, Undefined, nodes
 from jinja2.compiler import CodeGenerator, Frame, operators
 from jinja2.environment import TemplateModule
+from jinja2.filters import FILTERS as JINJA_FILTERS
 from jinja2.lexer import Lexer
 from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
+from jinja2.tests import TESTS as JINJA_TESTS
 from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
@@ -33,32 +35,32 @@ from .filters import FILTERS
 from .limits import (
     CALL,
     COMPARING,
-    CURRENT,
+    CURRENT_RENDER,
     TEMPLATE,
-    allow,
     as_text,
-    bounded,
-    bounded_test,
-    charge,
-    check_operation,
-    check_specification,
-    checked_arguments,
-    compared,
-    joined,
-    part_of,
-    printed,
-    rounds,
-    spend,
+    charge_comparison,
+    charge_length,
+    charge_loop,
+    charge_value,
+    charge_work,
+    check_format_spec,
+    check_method,
+    check_operator,
+    concatenate,
+    limited_filter,
+    limited_test,
+    print_value,
+    slice_value,
 )
-from .positions import PositionLexer
-from .roles import EMIT, REPLAY, RoleTags, emit, replay
+from .roles import EMIT, REPLAY, RoleTags, emit_message, replay_messages
+from .sources import PositionLexer
 
 
-class PromptCode(CodeGenerator):
-    """Prints each expression with `environment.printed`, and computes none before it is rendered.
+class PromptCodeGenerator(CodeGenerator):
+    """Prints each expression by one call of `environment.print_value`; folds no constants.
 
-    Jinja's own way, `str(environment.finalize(context, ...))`, is three calls for each. What is
-    compared with something goes through `environment.compared`.
+    Jinja's own `str(environment.finalize(context, ...))` takes three calls. Operands of comparisons
+    pass through `environment.charge_comparison`.
     """
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
@@ -76,12 +78,12 @@ class PromptCode(CodeGenerator):
         if isinstance(node, nodes.Const):
             self.visit(node, frame)
             return
-        self.write("environment.compared(")
+        self.write("environment.charge_comparison(")
         self.visit(node, frame)
         self.write(")")
 
     def _make_finalize(self) -> CodeGenerator._FinalizeInfo:
-        return self._FinalizeInfo(None, "environment.printed(")
+        return self._FinalizeInfo(None, "environment.print_value(")
 
     def _output_child_pre(
         self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo
@@ -94,7 +96,7 @@ class PromptCode(CodeGenerator):
         self.write(")")
 
 
-_MACHINERY = (
+_PYTHON_INTERNALS = (
     *(type, FunctionType, MethodType, BuiltinMethodType, ModuleType, CodeType, FrameType),
     *(TracebackType, GeneratorType, CoroutineType, AsyncGeneratorType, Undefined),
 )
@@ -102,20 +104,28 @@ _MACHINERY = (
 LOOP = "\0loop"
 CONCAT = "\0concat"
 SLICE = "\0slice"
-ANSWER = "\0answer"
+CONDITION = "\0answer"
 HIT = "\0hit"
-JUDGE = "\0judge"
-"""No template can name these filters: a NUL is no part of an identifier."""
+BRANCH = "\0judge"
+"""Internal filters: a template cannot name them, since identifiers contain no NUL."""
 
+_LIMITED_FILTERS: Mapping[str, Callable[..., object]] = {
+    name: limited_filter(name, function)
+    for name, function in JINJA_FILTERS.items()
+    if name != "random"
+}
+_LIMITED_TESTS: Mapping[str, Callable[..., object]] = {
+    name: limited_test(cast("Callable[..., object]", JINJA_TESTS[name])) for name in COMPARING
+}
 _GLOBALS = ("dict", "namespace", "cycler", "joiner")
 
 
 class Missing(StrictUndefined):
-    """A value that is not there: an error wherever it is used.
+    """An undefined value: any use of it is an error, except some truth tests.
 
-    The exceptions are truth tests of a bare name, a key of a mapping and an item of a list:
-    `{% if french %}` is how a template asks whether a node ran, `{% if session.state.vip %}`
-    whether a key is set. Which names and fields there can be is checked at load.
+    A bare name, a key of a mapping and an item of a list may be tested: `{% if french %}` asks
+    whether a node ran, `{% if session.state.vip %}` whether a key is set. Which names and fields
+    can exist is checked at load.
     """
 
     __slots__ = ()
@@ -129,10 +139,10 @@ class Missing(StrictUndefined):
 
 
 class PromptTemplate(Template):
-    """A template whose imports are made anew for each rendering.
+    """A template that executes its imports on each render.
 
-    Jinja keeps the module of an import, so what one rendering leaves in a `namespace` there would
-    be seen by the next, perhaps of another user.
+    Jinja caches the module of an import, so what one render leaves in a `namespace` there would be
+    visible to the next, perhaps of another user.
     """
 
     def _get_default_module(self, ctx: Context | None = None) -> TemplateModule:
@@ -140,14 +150,14 @@ class PromptTemplate(Template):
 
 
 class PromptEnvironment(ImmutableSandboxedEnvironment):
-    """The environment of one `Prompts`; `load` gives it the templates that others name."""
+    """The environment of one `Prompts`; `load` finds the templates that others reference."""
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))
     template_class = PromptTemplate
-    code_generator_class = PromptCode
-    concat = staticmethod(joined)
-    printed = staticmethod(printed)
-    compared = staticmethod(compared)
+    code_generator_class = PromptCodeGenerator
+    concat = staticmethod(concatenate)
+    print_value = staticmethod(print_value)
+    charge_comparison = staticmethod(charge_comparison)
 
     def __init__(self, load: Callable[[str], Template | None]) -> None:
         super().__init__(
@@ -157,35 +167,36 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
             lstrip_blocks=True,
             keep_trailing_newline=True,
             auto_reload=False,
-            # Nothing is computed before there is a budget that bounds it, and the tree stays as
-            # it was parsed: the checks read it again.
+            # No constant folding: there is no work budget at load, and the checks need the tree.
             optimized=False,
             extensions=[RoleTags],
         )
         self._load = load
         self._lexer = PositionLexer(self)
         self.globals = {name: self.globals[name] for name in _GLOBALS} | {"range": _range}
-        del self.filters["random"]
-        theirs = {name: bounded(name, function) for name, function in self.filters.items()}
-        self.filters = {**theirs, **FILTERS}
-        tests = cast("dict[str, Callable[..., object]]", self.tests)
-        tests |= {name: bounded_test(tests[name]) for name in COMPARING}
+        self.filters = {**_LIMITED_FILTERS, **FILTERS}
+        self.tests |= _LIMITED_TESTS
         self.filter_names = sorted(self.filters)
-        self.filters |= {EMIT: emit, REPLAY: replay}
-        self.filters |= {LOOP: rounds, CONCAT: _concat, SLICE: part_of, ANSWER: _answer}
+        self.filters |= {EMIT: emit_message, REPLAY: replay_messages}
+        self.filters |= {
+            LOOP: charge_loop,
+            CONCAT: _concat,
+            SLICE: slice_value,
+            CONDITION: _record_condition,
+        }
 
     @property
     def lexer(self) -> Lexer:
-        """The lexer that knows columns."""
+        """The lexer that records columns."""
         return self._lexer
 
     def read(self, source: str, name: str | None) -> nodes.Template:
         """Parse a template; raises `TemplateSyntaxError` with a `Position` for its line."""
-        return self.counted(self.parse(source, name))
+        return self.with_limits(self.parse(source, name))
 
-    def counted(self, tree: nodes.Template) -> nodes.Template:
-        """The same tree, its loops, concatenations and slices counted when they are rendered."""
-        _Counter().visit(tree)
+    def with_limits(self, tree: nodes.Template) -> nodes.Template:
+        """The same tree, with loops, concatenations and slices charged when rendered."""
+        _LimitTransformer().visit(tree)
         return cast("nodes.Template", tree.set_environment(self))
 
     def template(self, tree: nodes.Template, name: str) -> Template:
@@ -209,23 +220,23 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         globals: MutableMapping[str, object] | None = None,  # noqa: A002  so it is called there
     ) -> Template:
         """The first of the templates that an include names."""
-        spend(TEMPLATE)
+        charge_work(TEMPLATE)
         for name in names:
             if (found := self._load(str(name))) is not None:
                 return found
         raise TemplateNotFound(", ".join(map(str, names)))
 
     def getattr(self, obj: object, attribute: str) -> object:
-        """A field of a value; the keys of a mapping come before its methods.
+        """An attribute of a value; the keys of a mapping come before its methods.
 
         So `triage.output.items` is the field that a model returned, not the method of `dict`.
         """
-        nature = _NATURES[type(obj)]
-        if nature is _PLAIN:
+        access = _ATTRIBUTE_ACCESS[type(obj)]
+        if access is _SIMPLE:
             value: object = getattr(obj, attribute, missing)
             if value is not missing and attribute[0] != "_" and not callable(value):
                 return value
-        elif nature is _MAPPING:
+        elif access is _MAPPING:
             fields = cast("dict[str, object]", obj)
             if attribute in fields:
                 return fields[attribute]
@@ -236,19 +247,19 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         self, context: Context, function: Callable[..., object], /, *args: object, **kwargs: object
     ) -> object:
         """Call a macro, method or function for a template."""
-        spend(CALL)
+        charge_work(CALL)
         if isinstance(function, LoopContext):
-            args = tuple(rounds(cast("Iterable[object]", each)) for each in args)
+            args = tuple(charge_loop(cast("Iterable[object]", each)) for each in args)
         elif isinstance(function, BuiltinMethodType):
-            args = checked_arguments(function, args, kwargs)
+            args = check_method(function, args, kwargs)
         result: object = super().call(context, function, *args, **kwargs)
         if isinstance(function, BuiltinMethodType | MethodType):
-            charge(result)
+            charge_value(result)
         return result
 
     def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
         """Compute `+`, `*`, `**` or `%`, unless the result would be huge."""
-        check_operation(operator, left, right)
+        check_operator(operator, left, right)
         result: object = super().call_binop(context, operator, left, right)
         return result
 
@@ -269,13 +280,13 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 
 class _Formatter(SandboxedFormatter):
     def format_field(self, value: object, format_spec: str) -> str:
-        check_specification(format_spec)
+        check_format_spec(format_spec)
         text = str(super().format_field(value, format_spec))
-        allow(len(text))
+        charge_length(len(text))
         return text
 
 
-class _Counter(NodeTransformer):
+class _LimitTransformer(NodeTransformer):
     def visit_For(self, node: nodes.For) -> nodes.For:
         self.generic_visit(node)
         node.iter = nodes.Filter(node.iter, LOOP, [], [], None, None, lineno=node.iter.lineno)
@@ -297,36 +308,35 @@ class _Counter(NodeTransformer):
         return nodes.Filter(node.node, SLICE, bounds, [], None, None, lineno=node.lineno)
 
 
-_PLAIN, _MAPPING, _OTHER = "plain", "mapping", "other"
+_SIMPLE, _MAPPING, _OTHER = "plain", "mapping", "other"
 
 
-class _Natures(dict[type, str]):
-    """How the attributes of a type's values are found, worked out when it is first met.
+class _AttributeAccess(dict[type, str]):
+    """Caches by type how attributes are looked up.
 
-    A plain value has none that lead into Python's machinery. What is left to the sandbox then are
-    methods, and names that begin with `_`: any other field is as safe as the sandbox finds it, and
-    found ten times faster.
+    Attributes of a simple value do not lead to Python internals, so only methods and names that
+    begin with `_` need the sandbox: ten times faster, and as safe.
     """
 
     def __missing__(self, kind: type) -> str:
-        found = _OTHER if issubclass(kind, _MACHINERY) else _PLAIN
+        found = _OTHER if issubclass(kind, _PYTHON_INTERNALS) else _SIMPLE
         self[kind] = _MAPPING if issubclass(kind, dict) else found
         return self[kind]
 
 
-_NATURES = _Natures()
+_ATTRIBUTE_ACCESS = _AttributeAccess()
 
 
 def _range(*bounds: int) -> range:
     values = range(*bounds)
-    allow(len(values))
+    charge_length(len(values))
     return values
 
 
 def _concat(values: list[object]) -> str:
-    return joined([as_text(value) for value in values])
+    return concatenate([as_text(value) for value in values])
 
 
-def _answer(value: object) -> str:
-    CURRENT.get().answer = bool(value)
+def _record_condition(value: object) -> str:
+    CURRENT_RENDER.get().condition = bool(value)
     return ""

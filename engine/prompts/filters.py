@@ -1,4 +1,4 @@
-"""The filters that teamgraph adds to Jinja's own."""
+"""The filters that teamgraph adds to Jinja's own: fence, tojson, bullets, quote, written, ..."""
 
 from __future__ import annotations
 
@@ -16,70 +16,74 @@ from jinja2 import Undefined
 from msgspec import Struct
 from pydantic import BaseModel
 
-from .limits import allow, allow_text_of, as_text, joined
+from .limits import as_text, charge_length, concatenate, limit_text
 
 FENCE_TAG = re.compile(r"[a-z][a-z0-9_-]*")
-_UNSEEN = (
+_INVISIBLE = (
     "\\x00-\\x08\\x0e-\\x1f\\x7f-\\x9f\\xad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f"
     "\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff9-\\ufffb"
     "\\ud800-\\udfff\\U0001bca0-\\U0001bca3\\U000e0000-\\U000e0fff"
 )
-"""What nobody sees, or what is lost on the way to a model, as a part of a character class."""
-_GAP = rf"[\s{_UNSEEN}]*+"
-_ALIKE = (
+"""Invisible characters, and those lost on the way to a model, for a regex character class."""
+_GAP = rf"[\s{_INVISIBLE}]*+"
+_LOOKALIKE_RANGES = (
     *(*range(0x2100, 0x2150), *range(0x2460, 0x2500), *range(0xFE50, 0xFF60)),
     *(*range(0x1D400, 0x1D800), *range(0x1F110, 0x1F190)),
 )
-"""Where Unicode keeps other forms of `<`, `/` and the letters: wide, small, circled, bold."""
+"""Unicode ranges with lookalikes of `<`, `/` and the letters: wide, small, circled, bold."""
 _WIDEST_INDENT = 16
-_WHOLE = (Mapping, list, tuple, BaseModel, Struct, SimpleNamespace)
+_JSON_TYPES = (Mapping, list, tuple, BaseModel, Struct, SimpleNamespace)
 
 
 def fence(value: object, tag: str) -> str:
     """Wrap data in `<tag>` and `</tag>` so that it cannot close its own fence.
 
-    Whatever in the data looks like that tag, in any case, spacing and form of its letters, gets
-    `&lt;` for its `<`. A list, a mapping or a record is written as JSON.
+    Whatever in the data looks like that tag, in any case, spacing or Unicode form of its letters,
+    gets `&lt;` for its `<`. A list, mapping or record is written as JSON.
     """
-    marks, body = _fence_marks(tag), written(value)
-    if marks.search(body):  # most data has none, and looking is cheaper than replacing
+    marks, body = _fence_pattern(tag), to_prompt_text(value)
+    if marks.search(body):  # searching is cheaper than replacing, and rarely finds any
         body = marks.sub(r"&lt;\1", body)
-    allow(len(body))
+    charge_length(len(body))
     return f"<{tag}>\n{body}\n</{tag}>"
 
 
 @lru_cache(maxsize=256)
-def _fence_marks(tag: str) -> re.Pattern[str]:
+def _fence_pattern(tag: str) -> re.Pattern[str]:
     if not FENCE_TAG.fullmatch(tag):
         raise ValueError(f"fence tag {tag!r}: use small letters, digits, '_' and '-' only")
-    forms = _forms()
-    letters = f"[{_UNSEEN}]*+".join(f"[{forms[letter]}]" for letter in tag)
-    slash = f"(?:[{forms['/']}]{_GAP})?+"  # possessive: nothing here is ever tried twice
-    return re.compile(rf"[{forms['<']}]({_GAP}{slash}{letters}(?!-*[A-Za-z0-9_]))", re.IGNORECASE)
+    lookalikes = _lookalikes()
+    letters = f"[{_INVISIBLE}]*+".join(f"[{lookalikes[letter]}]" for letter in tag)
+    slash = f"(?:[{lookalikes['/']}]{_GAP})?+"  # possessive: no backtracking
+    return re.compile(
+        rf"[{lookalikes['<']}]({_GAP}{slash}{letters}(?!-*[A-Za-z0-9_]))", re.IGNORECASE
+    )
 
 
 @cache
-def _forms() -> Mapping[str, str]:
-    """Each character that a fence is made of with all that looks like it, for a class of them."""
-    forms = {each: re.escape(each) for each in "</-_abcdefghijklmnopqrstuvwxyz0123456789"}
-    for each in map(chr, _ALIKE):
+def _lookalikes() -> Mapping[str, str]:
+    """Each character of a fence with its lookalikes, as the body of a regex character class."""
+    lookalikes = {each: re.escape(each) for each in "</-_abcdefghijklmnopqrstuvwxyz0123456789"}
+    for each in map(chr, _LOOKALIKE_RANGES):
         plain = normalize("NFKC", each).strip("()").lower()
-        if plain in forms:
-            forms[plain] += each
-    return forms
+        if plain in lookalikes:
+            lookalikes[plain] += each
+    return lookalikes
 
 
 def tojson(value: object, indent: int | None = None) -> str:
-    """JSON with sorted keys and readable letters; knows models, dataclasses and structs."""
+    """JSON with sorted keys and unescaped letters, also of models, dataclasses and structs."""
     if indent is not None and not 0 <= indent <= _WIDEST_INDENT:
         raise ValueError(f"tojson: indent must be from 0 to {_WIDEST_INDENT}, not {indent}")
-    allow_text_of(value)
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, indent=indent, default=_plain)
-    allow(len(text))
+    limit_text(value)
+    text = json.dumps(
+        value, ensure_ascii=False, sort_keys=True, indent=indent, default=_json_default
+    )
+    charge_length(len(text))
     return text
 
 
-def _plain(value: object) -> object:
+def _json_default(value: object) -> object:
     match value:
         case BaseModel():
             plain: object = value.model_dump()
@@ -109,38 +113,38 @@ def _fields_of(value: object) -> Iterable[str]:
     return ()
 
 
-def written(value: object) -> str:
-    """A value as text: JSON where Python's own would be no text for a prompt, nothing for None."""
+def to_prompt_text(value: object) -> str:
+    """A value as text for a prompt: lists, mappings and records as JSON, None as nothing."""
     kind = type(value)
     if kind is str:
         return cast("str", value)
     if value is None:
         return ""
-    is_whole = issubclass(kind, _WHOLE) or is_dataclass(kind)
+    is_whole = issubclass(kind, _JSON_TYPES) or is_dataclass(kind)
     return tojson(value) if is_whole else as_text(value)
 
 
 def bullets(values: Iterable[object]) -> str:
-    """One `- item` a line, a list or record as JSON; further lines of an item are indented."""
+    """One `- item` per line, lists and records as JSON; further lines of an item are indented."""
     if isinstance(values, str):
         raise TypeError("bullets: a text is not a list; put it in [ ]")
     lines: list[str] = []
     for value in values:
-        text = written(value)
-        allow(len(text))
+        text = to_prompt_text(value)
+        charge_length(len(text))
         lines += ("- ", text.replace("\n", "\n  "), "\n")
-    return joined(lines[:-1])
+    return concatenate(lines[:-1])
 
 
 def quote(value: object) -> str:
-    """Every line with `> ` before it, as in an e-mail."""
+    """The text with `> ` before every line, as in an e-mail."""
     text = as_text(value)
-    allow(3 * len(text))
+    charge_length(3 * len(text))
     return "\n".join(f"> {line}" if line else ">" for line in text.split("\n"))
 
 
 def truncate_chars(value: object, length: int) -> str:
-    """At most `length` characters; where something was cut, the last one is `…`."""
+    """At most `length` characters; the last one is `…` where the text was cut."""
     if length < 1:
         raise ValueError(f"truncate_chars: the length must be 1 or more, not {length}")
     text = as_text(value)
@@ -152,6 +156,6 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "tojson": tojson,
     "bullets": bullets,
     "quote": quote,
-    "written": written,
+    "written": to_prompt_text,
     "truncate_chars": truncate_chars,
 }

@@ -1,9 +1,12 @@
-"""The templates that one graph can reach: found, checked, hashed and rendered."""
+"""The templates of one graph: found, checked, hashed and rendered; also its conditions."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
@@ -11,36 +14,34 @@ from threading import RLock
 from types import MappingProxyType
 from typing import cast
 
-from jinja2 import Template, TemplateSyntaxError, nodes
+from jinja2 import Template, TemplateSyntaxError, UndefinedError, nodes
+from jinja2.parser import Parser
+from msgspec import Struct
 
-from ..errors import Problem, PromptError
+from ..errors import DefinitionError, Problem, PromptError, closest
 from ..messages import Message
-from .conditions import Expression, parse_expression, read_expression
-from .coverage import MEASURED
-from .environment import PromptEnvironment
-from .limits import CURRENT, Rendering
-from .rendered import prompt_error
-from .sources import INLINE, Source, Sources
-from .static.contract import Contract
-from .static.names import Checker
-from .static.scope import Scope
-from .static.shape import shape_of, swallowed
-from .static.syntax import syntax_problem
-from .static.tree import Parsed, empty_tree, named, references
-from .static.types import of
-from .static.walk import Read, Reader
+from .branch_coverage import CURRENT_COVERAGE
+from .environment import CONDITION, PromptEnvironment
+from .limits import CURRENT_RENDER, RenderState
+from .sources import INLINE, TemplateSource, TemplateSources, normalize_newlines
+from .static.flow import Scope
+from .static.structure import StructureChecker, lost_line_breaks, message_shape, syntax_problem
+from .static.tree import ParsedTemplate, empty_tree, literal_names, references
+from .static.typecheck import TypeChecker
+from .static.types import declared_type
+from .static.walk import TemplateWalker, VariableRead
 
-LONGEST = 1_000_000
+MAX_LENGTH = 1_000_000
 """Characters in one rendered prompt."""
 
 
 class Prompts:
     """The templates of one graph: its folders in order, then the built-ins.
 
-    A template is read, parsed and compiled once, when it is first asked for; what comes out of that
-    is kept for good, so a `Prompts` shows the files as they were. Safe to use from many threads.
-    `inline` gives templates by node id; they are named `NODE.inline`, a name no file can have.
-    `longest` is how many characters one rendered prompt may have.
+    A template is read, parsed and compiled on first use and cached without expiry, so later changes
+    of the files are not seen. Thread-safe. `inline` has templates by node id; they are named
+    `NODE.inline`, a name that no file can have. `max_length` limits the characters of one rendered
+    prompt.
     """
 
     def __init__(
@@ -48,172 +49,175 @@ class Prompts:
         folders: Sequence[Path] = (),
         *,
         inline: Mapping[str, str] = MappingProxyType({}),
-        longest: int = LONGEST,
+        max_length: int = MAX_LENGTH,
     ) -> None:
-        self._sources = Sources(folders, inline)
-        self._longest = longest
+        self._sources = TemplateSources(folders, inline)
+        self._max_length = max_length
         self._environment = PromptEnvironment(self._compiled)
-        self._coverage = MEASURED.get()
+        self._coverage = CURRENT_COVERAGE.get()
         if self._coverage is not None:
             self._coverage.folders.add(tuple(folders))
             self._coverage.watch(self._environment)
         self._lock = RLock()
-        self._parsed: dict[str, Parsed | Problem | None] = {}
+        self._parsed: dict[str, ParsedTemplate | Problem | None] = {}
         self._templates: dict[str, Template] = {}
-        self._sound: dict[str, tuple[Template, bool]] = {}
+        self._valid: dict[str, tuple[Template, bool]] = {}
         self._problems: dict[str, list[Problem]] = {}
         self._hashes: dict[str, str] = {}
-        self._readers: dict[str, Reader] = {}
+        self._walkers: dict[str, TemplateWalker] = {}
         self._expressions: dict[str, Expression] = {}
-        self._contracts: dict[Hashable, list[Problem]] = {}
+        self._type_problems: dict[Hashable, list[Problem]] = {}
 
     def names(self) -> list[str]:
         """Every template file that can be named, sorted."""
         return self._sources.names()
 
     def problems(self, name: str) -> list[Problem]:
-        """Everything that keeps the template from being rendered; empty if nothing does.
+        """Everything that prevents the template from being rendered; empty if it is valid.
 
-        Covers all that the template statically reaches. A template that is not there is one
-        problem without a place: that is where it was named.
+        Covers all templates that it statically reaches. A template that does not exist is one
+        problem without a position: the caller knows where it was named.
         """
         with self._lock:
             if name not in self._problems:
                 self._problems[name] = self._check(name)
             return list(self._problems[name])
 
-    def reads(self, name: str) -> list[Read]:
-        """Every name that the template, and all it reaches, reads from its context."""
+    def reads(self, name: str) -> list[VariableRead]:
+        """Every variable that the template, and all templates it reaches, read from the context."""
         with self._lock:
             found = self._find(name)
-            return list(self._read(found).found.values()) if isinstance(found, Parsed) else []
+            return (
+                list(self._read(found).found.values()) if isinstance(found, ParsedTemplate) else []
+            )
 
-    def contract(self, name: str, given: Mapping[str, object]) -> list[Problem]:
-        """What in a sound template cannot hold for variables of these types; notes with it.
+    def type_problems(self, name: str, given: Mapping[str, object]) -> list[Problem]:
+        """Type errors, and notes, of a valid template for variables of these types.
 
-        `given` are Python types, JSON Schemas or what `engine.prompts.known` says, by name, of all
-        that the template is given. A name that is not among them is not judged here: `reads` tells
-        which there are.
+        `given` has a Python type, JSON Schema or `StaticType` for each variable that the template
+        may read. A name that is missing there is not checked: see `reads`.
         """
         with self._lock:
             found = self._find(name)
-            if not isinstance(found, Parsed):
+            if not isinstance(found, ParsedTemplate):
                 return []
-            known = {each: of(declared) for each, declared in given.items()}
-            key = (name, frozenset(known.items()))
-            if key not in self._contracts:
-                contract = Contract(self._find, self._environment.globals)
-                notes = [swallowed(each, self._environment.lexer) for each in self._reached(name)]
-                self._contracts[key] = [*contract.check(found, known), *chain(*notes)]
-            return list(self._contracts[key])
+            types = {each: declared_type(declared) for each, declared in given.items()}
+            key = (name, frozenset(types.items()))
+            if key not in self._type_problems:
+                type_problems = TypeChecker(self._find, self._environment.globals)
+                notes = [
+                    lost_line_breaks(each, self._environment.lexer) for each in self._reached(name)
+                ]
+                self._type_problems[key] = [*type_problems.check(found, types), *chain(*notes)]
+            return list(self._type_problems[key])
 
-    def condition_contract(self, source: str, given: Mapping[str, object]) -> list[Problem]:
-        """The same for a condition, with places inside its text; raises `DefinitionError`."""
+    def condition_problems(self, source: str, given: Mapping[str, object]) -> list[Problem]:
+        """The same for a condition, with positions inside its text; raises `DefinitionError`."""
         self.expression(source)
         with self._lock:
-            condition, parsed = read_expression(source, self._environment)
-            contract = Contract(lambda _: None, self._environment.globals)
-            known = {each: of(declared) for each, declared in given.items()}
-            return contract.check_condition(condition, parsed, known)
+            condition, parsed = _read_expression(source, self._environment)
+            type_problems = TypeChecker(lambda _: None, self._environment.globals)
+            types = {each: declared_type(declared) for each, declared in given.items()}
+            return type_problems.check_condition(condition, parsed, types)
 
     def prompt_hash(self, name: str) -> str:
-        """A sha256, in hex, of the sources of the template and of all it statically reaches."""
-        known = self._hashes.get(name)
-        if known is None:
+        """The sha256, in hex, of the sources of the template and of all it statically reaches."""
+        types = self._hashes.get(name)
+        if types is None:
             text = json.dumps(sorted(self.sources(name).items()), ensure_ascii=True)
-            known = self._hashes[name] = sha256(text.encode("ascii")).hexdigest()
-        return known
+            types = self._hashes[name] = sha256(text.encode("ascii")).hexdigest()
+        return types
 
     def sources(self, name: str) -> dict[str, str]:
-        """The text, with LF line ends, of the template and of all it reaches, by name."""
+        """The sources, with LF line ends, of the template and of all it reaches, by name."""
         with self._lock:
             return {each.name: each.source.text for each in self._reached(name)}
 
     def render(self, name: str, variables: Mapping[str, object]) -> tuple[Message, ...]:
-        """The messages of a prompt; raises `PromptError` with the place that failed."""
-        template, speaks = self._sound.get(name) or self._make_sound(name)
-        rendering = Rendering(self._longest)
-        token = CURRENT.set(rendering)
+        """Render a prompt to its messages; raises `PromptError` with the template and line."""
+        template, has_roles = self._valid.get(name) or self._validate(name)
+        render = RenderState(self._max_length)
+        token = CURRENT_RENDER.set(render)
         try:
             context = template.new_context(cast("dict[str, object]", variables))
             text = self._environment.concat(template.root_render_func(context))
-            if not speaks:
-                rendering.write(Message(role="user", content=text.strip("\n")))
+            if not has_roles:
+                render.write(Message(role="user", content=text.strip("\n")))
         except Exception as error:
-            raise prompt_error(error, name, variables) from error
+            raise _prompt_error(error, name, variables) from error
         finally:
-            CURRENT.reset(token)
-        return tuple(rendering.messages)
+            CURRENT_RENDER.reset(token)
+        return tuple(render.messages)
 
     def expression(self, source: str) -> Expression:
-        """A condition (`when`, `until`); raises `DefinitionError` with places in its text."""
+        """Parse a condition (`when`, `until`); raises `DefinitionError` with its positions."""
         with self._lock:
             if source not in self._expressions:
-                parsed = parse_expression(source, self._environment, self._longest)
+                parsed = _parse_expression(source, self._environment, self._max_length)
                 self._expressions[source] = parsed
             return self._expressions[source]
 
-    def _find(self, name: str) -> Parsed | Problem | None:
+    def _find(self, name: str) -> ParsedTemplate | Problem | None:
         if name not in self._parsed:
             found = self._sources.find(name)
-            self._parsed[name] = self._parse(found) if isinstance(found, Source) else found
+            self._parsed[name] = self._parse(found) if isinstance(found, TemplateSource) else found
         return self._parsed[name]
 
-    def _parse(self, source: Source) -> Parsed:
+    def _parse(self, source: TemplateSource) -> ParsedTemplate:
         try:
             tree = self._environment.read(source.text, source.name)
         except (TemplateSyntaxError, RecursionError, ValueError) as error:
-            return Parsed(source, empty_tree(), self._syntax_problem(source, error))
-        return Parsed(source, tree)
+            return ParsedTemplate(source, empty_tree(), self._syntax_problem(source, error))
+        return ParsedTemplate(source, tree)
 
     def _compiled(self, name: str) -> Template | None:
         if name not in self._templates:
             with self._lock:
                 found = self._find(name)
-                if not isinstance(found, Parsed):
+                if not isinstance(found, ParsedTemplate):
                     return None
                 self._templates[name] = self._environment.template(self._probed(found), name)
         return self._templates[name]
 
-    def _probed(self, found: Parsed) -> nodes.Template:
-        """The tree to compile: the one that was checked, or another with probes in it."""
+    def _probed(self, found: ParsedTemplate) -> nodes.Template:
+        """The tree to compile: the checked one, or a copy with coverage probes."""
         if self._coverage is None:
             return found.tree
         return self._coverage.probe(self._environment, found.source)
 
     def probe(self) -> None:
-        """Compile every template that there is, so that those nobody rendered are counted too."""
+        """Compile every existing template, so that coverage counts those never rendered too."""
         for name in self.names():
             if not self.problems(name):
                 self._compiled(name)
 
-    def _read(self, root: Parsed) -> Reader:
-        """What has walked the template and all it reaches."""
-        if root.name not in self._readers:
-            reader = Reader(self._find, self._environment.globals)
+    def _read(self, root: ParsedTemplate) -> TemplateWalker:
+        """The walker that has visited the template and all it reaches."""
+        if root.name not in self._walkers:
+            reader = TemplateWalker(self._find, self._environment.globals)
             reader.walk(root, Scope())
-            self._readers[root.name] = reader
-        return self._readers[root.name]
+            self._walkers[root.name] = reader
+        return self._walkers[root.name]
 
-    def _reached(self, name: str) -> list[Parsed]:
-        reached: dict[str, Parsed] = {}
+    def _reached(self, name: str) -> list[ParsedTemplate]:
+        reached: dict[str, ParsedTemplate] = {}
         todo = [name]
         while todo:
             found = self._find(each := todo.pop(0))
-            if each in reached or not isinstance(found, Parsed):
+            if each in reached or not isinstance(found, ParsedTemplate):
                 continue
             reached[each] = found
             for tag in references(found):
-                todo += [constant.value for constant in named(tag.template) or ()]
+                todo += [constant.value for constant in literal_names(tag.template) or ()]
         return list(reached.values())
 
     def _check(self, name: str) -> list[Problem]:
         found = self._find(name)
         if found is None:
-            near = self._sources.near(name)
-            told = f"there is no template {name!r}"
-            told += "" if near else " in the graph's folders (prompts/ beside it) or built in"
-            return [Problem("P001", told, suggestion=near)]
+            suggest = self._sources.suggest(name)
+            message = f"there is no template {name!r}"
+            message += "" if suggest else " in the graph's folders (prompts/ beside it) or built in"
+            return [Problem("P001", message, suggestion=suggest)]
         if isinstance(found, Problem):
             return [found]
         try:
@@ -222,45 +226,48 @@ class Prompts:
         except RecursionError as error:
             return [self._syntax_problem(found.source, error)]
 
-    def _problems_of_text(self, root: Parsed) -> Iterator[Problem]:
-        checker = Checker(self._environment, self._find, self._sources.near)
+    def _problems_of_text(self, root: ParsedTemplate) -> Iterator[Problem]:
+        checker = StructureChecker(self._environment, self._find, self._sources.suggest)
         for template in self._reached(root.name):
             yield from checker.check(template)
             yield from self._unreadable(template)
         for template in self._entered(root):
             yield from checker.required(template)
 
-    def _problems_of_shape(self, root: Parsed) -> Iterator[Problem]:
-        shape = shape_of(root, self._find)
+    def _problems_of_shape(self, root: ParsedTemplate) -> Iterator[Problem]:
+        shape = message_shape(root, self._find)
         yield from shape.problems
-        if shape.speaks:
-            yield from shape.loose
+        if shape.has_roles:
+            yield from shape.outside_text
         reader = self._read(root)
-        for read in reader.unseen:
-            told = f"{read.name!r} cannot be seen in a template that is imported; "
-            told += "import it 'with context', or pass the value as an argument"
-            yield _problem_of(read, told)
-        for read in reader.early:
-            told = f"{read.name!r} is set only later, further out; set it before, or rename one"
-            yield _problem_of(read, told)
+        for read in reader.detached_reads:
+            message = f"{read.name!r} is not defined in an imported template; "
+            message += "import it 'with context', or pass the value as an argument"
+            yield _problem_of(read, message)
+        for read in reader.early_reads:
+            message = f"{read.name!r} is set only later, in an enclosing scope; "
+            message += "set it before this, or rename one of the two"
+            yield _problem_of(read, message)
 
-    def _syntax_problem(self, source: Source, error: Exception) -> Problem:
+    def _syntax_problem(self, source: TemplateSource, error: Exception) -> Problem:
         return syntax_problem(source, error, self._environment.lexer)
 
-    def _unreadable(self, template: Parsed) -> list[Problem]:
-        names = [name.value for tag in references(template) for name in named(tag.template) or ()]
+    def _unreadable(self, template: ParsedTemplate) -> list[Problem]:
+        names = [
+            name.value for tag in references(template) for name in literal_names(tag.template) or ()
+        ]
         found = [self._find(name) for name in names]
         return [each for each in found if isinstance(each, Problem)]
 
-    def _entered(self, root: Parsed) -> list[Parsed]:
-        """The templates that are rendered for themselves, not as the parent of another."""
+    def _entered(self, root: ParsedTemplate) -> list[ParsedTemplate]:
+        """The templates that are rendered themselves, not only as the parent of another."""
         entered = {root.name: root}
         for template in self._reached(root.name):
             for tag in references(template):
                 if isinstance(tag, nodes.Extends):
                     continue
-                for name in named(tag.template) or ():
-                    if isinstance(found := self._find(name.value), Parsed):
+                for name in literal_names(tag.template) or ():
+                    if isinstance(found := self._find(name.value), ParsedTemplate):
                         entered[found.name] = found
         return list(entered.values())
 
@@ -273,24 +280,132 @@ class Prompts:
                 problems.append(self._syntax_problem(template.source, error))
         return problems
 
-    def _make_sound(self, name: str) -> tuple[Template, bool]:
+    def _validate(self, name: str) -> tuple[Template, bool]:
         with self._lock:
             if problems := self.problems(name):
                 first = problems[0]
-                told = _told(first)
-                raise PromptError(told, template=first.file or name, line=first.line)
-            found = cast("Parsed", self._find(name))
+                message = _problem_text(first)
+                raise PromptError(message, template=first.file or name, line=first.line)
+            found = cast("ParsedTemplate", self._find(name))
             template = cast("Template", self._compiled(name))
-            self._sound[name] = (template, shape_of(found, self._find).speaks)
-            return self._sound[name]
+            self._valid[name] = (template, message_shape(found, self._find).has_roles)
+            return self._valid[name]
 
 
-def _told(problem: Problem) -> str:
-    """A problem's text without its place."""
+def _problem_text(problem: Problem) -> str:
+    """The message and suggestion of a problem, without its position."""
     near = problem.suggestion
     return f"{problem.message}; did you mean {near!r}?" if near else problem.message
 
 
-def _problem_of(read: Read, told: str) -> Problem:
+def _problem_of(read: VariableRead, message: str) -> Problem:
     file = None if read.file.endswith(INLINE) else read.file
-    return Problem("P002", told, file=file, line=read.line, column=read.column)
+    return Problem("P002", message, file=file, line=read.line, column=read.column)
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A parsed condition; `reads` are the variables that it needs."""
+
+    source: str
+    reads: list[VariableRead]
+    _template: Template = field(repr=False, compare=False)
+    _max_length: int = field(repr=False, compare=False)
+
+    def test(self, variables: Mapping[str, object]) -> bool:
+        """Evaluate the condition; raises `PromptError` where that fails."""
+        render = RenderState(self._max_length)
+        token = CURRENT_RENDER.set(render)
+        try:
+            context = self._template.new_context(dict(variables))
+            for _ in self._template.root_render_func(context):
+                pass
+        except Exception as error:
+            raise _prompt_error(error, self.source, variables) from error
+        finally:
+            CURRENT_RENDER.reset(token)
+        return render.condition
+
+
+def _parse_expression(source: str, environment: PromptEnvironment, max_length: int) -> Expression:
+    """Parse and check a condition; raises `DefinitionError` with positions inside its text."""
+    text = TemplateSource("", normalize_newlines(source), None)
+    try:
+        condition, parsed = _read_expression(source, environment)
+        problems = list(StructureChecker(environment, _find_none, _find_none).check(parsed))
+        reads = TemplateWalker(_find_none, environment.globals).expression(condition, parsed)
+        template = None if problems else environment.template(parsed.tree, source)
+    except (TemplateSyntaxError, SyntaxError, RecursionError, ValueError) as error:
+        raise DefinitionError([syntax_problem(text, error, environment.lexer)]) from error
+    if template is None:
+        raise DefinitionError(problems)
+    return Expression(source, reads, template, max_length)
+
+
+def _read_expression(
+    text: str, environment: PromptEnvironment
+) -> tuple[nodes.Expr, ParsedTemplate]:
+    """The tree of a condition, alone and inside a template; raises `TemplateSyntaxError`."""
+    source = TemplateSource("", normalize_newlines(text), None)
+    parser = Parser(environment, source.text, state="variable")
+    condition = parser.parse_expression()
+    if not parser.stream.eos:
+        parser.fail("this is more than one expression: join them with 'and' or 'or'")
+    line = condition.lineno
+    recorded = nodes.Filter(condition, CONDITION, [], [], None, None, lineno=line)
+    tree = nodes.Template([nodes.Output([recorded], lineno=line)], lineno=line)
+    return condition, ParsedTemplate(source, environment.with_limits(tree))
+
+
+def _find_none(name: str) -> None:
+    """The lookup of a condition: it can reach no templates."""
+
+
+class CapturedPrompt(Struct, frozen=True):
+    """What a prompt was rendered from (sources by name, variables), and its messages."""
+
+    template: str
+    sources: Mapping[str, str]
+    variables: Mapping[str, object]
+    messages: tuple[Message, ...]
+
+
+CAPTURED_PROMPTS: ContextVar[list[CapturedPrompt] | None] = ContextVar(
+    "captured_prompts", default=None
+)
+"""Collects each prompt that is rendered for a model, where set."""
+
+
+_UNDEFINED = r"'(\w+)' is undefined"
+
+
+def _prompt_error(error: Exception, name: str, variables: Mapping[str, object]) -> PromptError:
+    """Wrap an exception of a render, with the innermost template and line it passed through."""
+    template, line = _failing_line(error, name)
+    return PromptError(_explanation(error, variables), template=template, line=line)
+
+
+def _failing_line(error: Exception, name: str) -> tuple[str, int | None]:
+    """The innermost template, and its line, in the traceback."""
+    place: tuple[str, int | None] = (name, None)
+    trace = error.__traceback__
+    while trace is not None:
+        template = trace.tb_frame.f_globals.get("__jinja_template__")
+        if isinstance(template, Template):
+            place = (template.name or name, template.get_corresponding_lineno(trace.tb_lineno))
+        trace = trace.tb_next
+    return place
+
+
+def _explanation(error: Exception, variables: Mapping[str, object]) -> str:
+    text = str(error).split("\n", 1)[0].rstrip(".")
+    if isinstance(error, RecursionError):
+        return "the template calls or includes itself without end"
+    if isinstance(error, MemoryError):
+        return "the template needs more memory than is available"
+    if isinstance(error, UndefinedError) and (missing := re.fullmatch(_UNDEFINED, text)):
+        near = closest(missing[1], variables)
+        offered = ", ".join(sorted(variables)) or "nothing"
+        hint = f"did you mean {near!r}?" if near else f"defined here: {offered}"
+        return f"{text}; {hint}"
+    return text or type(error).__name__

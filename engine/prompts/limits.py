@@ -1,12 +1,10 @@
-"""How long the result of an operator, a method or one of Jinja's filters would be, asked before.
+"""Resource limits of one render: the length of its text, and a budget of work.
 
-Everything here refuses what would be huge (`"x" * 10**9`, `"%1000000000d"`) and lets the rest be.
-
-What one rendering may cost: a limit for its text and for the work that makes it.
-
-Work is counted where it is cheap to count: a loop when it begins (its length is known), a call, an
-include, and every text that an operator, a filter or a method makes longer. So an endless loop or
-a huge text ends in an error after a bounded time, and an honest prompt hardly pays for it.
+The length of a result is computed before the result: an operator, method or filter that would make
+something huge (`"x" * 10**9`, `"%1000000000d"`) is refused. Work is counted where that is cheap: a
+loop when it begins (its length is known), a call, an include, and every text that an operator,
+filter or method makes longer. So an endless loop ends in an error after a bounded time, and an
+ordinary prompt hardly pays for it.
 """
 
 from __future__ import annotations
@@ -28,90 +26,89 @@ PART = 20
 ROUND = 50
 CALL = 100
 TEMPLATE = 500
-"""What looking at a part of a list, a round of a loop, a call and an include cost.
-
-A character costs 1.
-"""
+"""Work units of visiting an item, an iteration, a call and an include; a character costs 1."""
 
 _SIZED = frozenset((list, tuple))
 _PRINTED = (str, int, float, Undefined)
 _ATOMS = frozenset((int, float, bool, type(None)))
 
 _WORK = 50
-"""How often a rendering may make its longest text before it works too long."""
+"""The work budget of a render, as a multiple of its maximum length."""
 
 _COPIES = 10
-"""How often its longest text may fit into what one filter copies."""
+"""How much one filter may copy, as a multiple of the maximum length."""
 
 
-class TooMuch(Exception):
-    """A template makes more text, or does more work, than one prompt may."""
+class RenderLimitExceeded(Exception):
+    """A template makes more text, or does more work, than one render may."""
 
 
-class Rendering:
-    """One rendering under way: the messages so far, and what it may still spend."""
+class RenderState:
+    """A render in progress: its messages so far, and the work that it may still do."""
 
-    __slots__ = ("answer", "left", "longest", "messages", "written")
+    __slots__ = ("condition", "max_length", "message_chars", "messages", "work_left")
 
-    def __init__(self, longest: int) -> None:
+    def __init__(self, max_length: int) -> None:
         self.messages: list[Message] = []
-        self.longest = longest
-        self.left = longest * _WORK
-        self.written = 0
-        self.answer = False
+        self.max_length = max_length
+        self.work_left = max_length * _WORK
+        self.message_chars = 0
+        self.condition = False
 
     def write(self, message: Message) -> None:
-        """Add a message that the template wrote itself."""
-        self.written += len(message.content)
-        if self.written > self.longest:
-            raise TooMuch(f"the prompt has more than {self.longest} characters; make it shorter")
+        """Append a message that the template wrote itself."""
+        self.message_chars += len(message.content)
+        if self.message_chars > self.max_length:
+            raise RenderLimitExceeded(
+                f"the prompt has more than {self.max_length} characters; make it shorter"
+            )
         self.messages.append(message)
 
 
-CURRENT: ContextVar[Rendering] = ContextVar("rendering")
+CURRENT_RENDER: ContextVar[RenderState] = ContextVar("render")
 
 
-def spend(amount: int) -> None:
-    """Take `amount` from what the rendering has left."""
-    rendering = CURRENT.get()
-    rendering.left -= amount
-    if rendering.left < 0:
-        raise TooMuch(
-            "the template works too long: it loops, calls or builds text without end; "
-            "give it fewer rounds or shorter texts"
+def charge_work(amount: int) -> None:
+    """Take `amount` from the work budget of the render; raises `RenderLimitExceeded`."""
+    render = CURRENT_RENDER.get()
+    render.work_left -= amount
+    if render.work_left < 0:
+        raise RenderLimitExceeded(
+            "the template does too much work: it loops, calls or builds text without end; "
+            "use fewer iterations or shorter texts"
         )
 
 
-def allow(length: int) -> None:
-    """Refuse a text or list of this length before it is made; take it from what is left."""
-    longest = CURRENT.get().longest
-    if length > longest:
-        raise TooMuch(f"a text or list is longer than {longest}; make it shorter")
-    spend(length)
+def charge_length(length: int) -> None:
+    """Refuse a text or list of this length before it is made, else charge it."""
+    max_length = CURRENT_RENDER.get().max_length
+    if length > max_length:
+        raise RenderLimitExceeded(f"a text or list is longer than {max_length}; make it shorter")
+    charge_work(length)
 
 
-def printed(value: object) -> str:
-    """What `{{ value }}` prints: nearly always a text."""
+def print_value(value: object) -> str:
+    """What `{{ value }}` prints; the fast path is for str."""
     return value if type(value) is str else as_text(value)
 
 
-def joined(pieces: Iterable[str]) -> str:
-    """The pieces as one text, refused before it is made if it is too long."""
+def concatenate(pieces: Iterable[str]) -> str:
+    """Join the pieces, unless the text would be too long."""
     parts = pieces if isinstance(pieces, list) else list(pieces)
-    allow(sum(map(len, parts)))
+    charge_length(sum(map(len, parts)))
     return "".join(parts)
 
 
-def rounds(values: Iterable[object]) -> Iterable[object]:
-    """What a loop goes over, its rounds taken from what is left."""
+def charge_loop(values: Iterable[object]) -> Iterable[object]:
+    """The iterable of a loop, after charging all of its iterations."""
     if type(values) not in _SIZED and not isinstance(values, Sized):
-        values = list(islice(values, CURRENT.get().left // ROUND + 1))
-    spend(len(cast("Sized", values)) * ROUND)
+        values = list(islice(values, CURRENT_RENDER.get().work_left // ROUND + 1))
+    charge_work(len(cast("Sized", values)) * ROUND)
     return values
 
 
-def weigh(value: object, most: int) -> int:
-    """About how long `value` is as text; stops counting above `most`, and takes what it costs."""
+def estimate_size(value: object, most: int) -> int:
+    """About the length of `value` as text, charging the visit; stops counting above `most`."""
     weight = parts = 0
     todo = [value]
     while todo and weight <= most:
@@ -122,7 +119,7 @@ def weigh(value: object, most: int) -> int:
             weight += len(part)
         elif type(part) not in _ATOMS:
             todo += _parts_of(part)
-    spend(parts * PART)
+    charge_work(parts * PART)
     return weight
 
 
@@ -136,30 +133,30 @@ def _parts_of(value: object) -> Iterable[object]:
     return ()
 
 
-def allow_text_of(value: object) -> None:
-    """Refuse a value that would be a text too long."""
-    allow(weigh(value, CURRENT.get().longest))
+def limit_text(value: object) -> None:
+    """Refuse a value whose text would be too long, else charge it."""
+    charge_length(estimate_size(value, CURRENT_RENDER.get().max_length))
 
 
-def allow_copies_of(value: object) -> None:
-    """Refuse a list of which a filter makes copies, if they would be too many or too long."""
-    most = CURRENT.get().longest * _COPIES
-    weight = weigh(value, most)
+def limit_copies(value: object) -> None:
+    """Refuse a list that a filter copies or searches, if it is too large, else charge it."""
+    most = CURRENT_RENDER.get().max_length * _COPIES
+    weight = estimate_size(value, most)
     if weight > most:
-        raise TooMuch(f"a list is longer than {most} in all; make it shorter")
-    spend(weight)
+        raise RenderLimitExceeded(f"a list is longer than {most} in all; make it shorter")
+    charge_work(weight)
 
 
 def as_text(value: object) -> str:
-    """A value as text, refused before it is made if it is too long or has no text of its own."""
+    """A value as text; raises if that would be too long, or if the value has no text."""
     if not isinstance(value, _PRINTED):
         check_printable(value)
-        allow_text_of(value)
+        limit_text(value)
     return str(value)
 
 
 def check_printable(value: object) -> None:
-    """Refuse what would print as the address of an object: nobody means it, and it changes."""
+    """Refuse what would print as the address of an object."""
     name = type(value).__name__
     if isinstance(value, Iterator):
         raise TypeError(f"a {name} has no text; make it a list with | list, or a text with | join")
@@ -175,86 +172,86 @@ _LONGEST_INTEGER = 10_000
 """In bits: Python itself does not print much longer ones."""
 
 _MOST_DIGITS = 400
-"""Places to round to: a float has no more than 308."""
+"""Digits to round to: a float has at most 308."""
 
 _DIRECTIVE = re.compile(r"%(?:\(([^)]*)\))?[-#0 +]*(\*|\d+)?(?:\.(\*|\d+))?")
 _DIGITS = re.compile(r"\d+")
 _COPIED = 100
-"""Characters that are copied as fast as one is looked at."""
+"""How many characters are copied in the time that one is examined."""
 
 _SHORT = 1000
-"""Characters that can be compared for nothing."""
+"""Texts up to this length are compared free of charge."""
 
 _WIDENING = frozenset(("center", "ljust", "rjust", "zfill", "to_bytes"))
 
 
-def check_operation(operator: str, left: object, right: object) -> None:
+def check_operator(operator: str, work_left: object, right: object) -> None:
     """Refuse `left operator right` where the result would be huge."""
     match operator:
         case "+":
-            allow(_length(left) + _length(right))
+            charge_length(_length(work_left) + _length(right))
         case "*":
-            _check_product(left, right)
-            _check_product(right, left)
+            _check_product(work_left, right)
+            _check_product(right, work_left)
         case "**":
-            if isinstance(left, int) and isinstance(right, int):
-                _check_bits(left.bit_length() * max(right, 0))
+            if isinstance(work_left, int) and isinstance(right, int):
+                _check_bits(work_left.bit_length() * max(right, 0))
         case _:
-            if isinstance(left, str | bytes):
-                text = left if isinstance(left, str) else left.decode("latin-1")
-                check_percent(text, right)
+            if isinstance(work_left, str | bytes):
+                text = work_left if isinstance(work_left, str) else work_left.decode("latin-1")
+                check_percent_format(text, right)
 
 
-def check_percent(template: str, values: object) -> None:
+def check_percent_format(template: str, values: object) -> None:
     """Refuse `template % values` where a width in it, or the result, would be huge."""
-    named = _by_name(values)
-    allow(len(template))
+    literal_names = _by_name(values)
+    charge_length(len(template))
     for name, width, precision in _DIRECTIVE.findall(template):
         if "*" in (width, precision):
-            raise TooMuch("a format has the width '*'; write the number")
-        allow(max(int(width or 0), int(precision or 0)))
-        if name in named:
-            allow_text_of(named[name])
-    if not named:
-        allow_text_of(values)
+            raise RenderLimitExceeded("a format has the width '*'; write the number")
+        charge_length(max(int(width or 0), int(precision or 0)))
+        if name in literal_names:
+            limit_text(literal_names[name])
+    if not literal_names:
+        limit_text(values)
 
 
-def check_specification(specification: str) -> None:
+def check_format_spec(specification: str) -> None:
     """Refuse a format specification such as `>1000000000`."""
     for size in _DIGITS.findall(specification):
-        allow(int(size))
+        charge_length(int(size))
 
 
-def checked_arguments(
+def check_method(
     method: BuiltinMethodType, args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> tuple[object, ...]:
-    """The arguments of a text's or number's method, its result known to be bounded."""
+    """The arguments of a method of a text or number, after checking the size of its result."""
     owner = method.__self__
-    charge(owner)
+    charge_value(owner)
     if not isinstance(owner, str | bytes | int):
         return args
     size = owner.bit_length() if isinstance(owner, int) else len(owner)
     numbers = [value for value in (*args, *kwargs.values()) if isinstance(value, int)]
     match method.__name__:
         case name if name in _WIDENING:
-            allow(max(numbers, default=0))
+            charge_length(max(numbers, default=0))
         case "expandtabs":
-            allow(max(numbers, default=8) * size)
+            charge_length(max(numbers, default=8) * size)
         case "replace" | "translate":
             given = [one for each in args for one in _replacements(each)]
-            allow(size * max(1, *map(_length, given)))
+            charge_length(size * max(1, *map(_length, given)))
         case "join" if args:
             args = ([*cast("Iterable[object]", args[0])],)
-            allow(size * _length(args[0]))
-            allow_text_of(args[0])
+            charge_length(size * _length(args[0]))
+            limit_text(args[0])
         case _:
             pass
     return args
 
 
-def bounded(name: str, function: Filter) -> Filter:
-    """Jinja's own filter `name`, its result taken from what the rendering may spend."""
-    if name in _PLAIN:
+def limited_filter(name: str, function: Filter) -> Filter:
+    """Jinja's own filter `name`, with its input checked and its result charged."""
+    if name in _UNCHECKED:
         return function
     if name == "join":
         return join
@@ -263,37 +260,37 @@ def bounded(name: str, function: Filter) -> Filter:
 
     @wraps(function)
     def filter_within_bounds(*args: object, **kwargs: object) -> object:
-        spend(CALL)
-        charge(args[passed] if len(args) > passed else None)
+        charge_work(CALL)
+        charge_value(args[passed] if len(args) > passed else None)
         if check is not None:
             check(*args[passed:], **kwargs)
         result = function(*args, **kwargs)
-        charge(result)
+        charge_value(result)
         return result
 
     return filter_within_bounds
 
 
-def bounded_test(function: Filter) -> Filter:
-    """Jinja's own test, its values taken from what the rendering may spend."""
+def limited_test(function: Filter) -> Filter:
+    """Jinja's own test, with its operands charged."""
 
     @wraps(function)
     def test_within_bounds(*args: object) -> object:
         for value in args:
-            compared(value)
+            charge_comparison(value)
         return function(*args)
 
     return test_within_bounds
 
 
-def compared(value: object) -> object:
-    """A value that is about to be compared with another, or looked through."""
+def charge_comparison(value: object) -> object:
+    """The same value, after charging that it is compared or searched."""
     kind = type(value)
     if issubclass(kind, str | bytes):
         if len(text := cast("str", value)) > _SHORT:
-            spend(len(text))
+            charge_work(len(text))
     elif issubclass(kind, Sequence | Mapping | set | frozenset):
-        allow_copies_of(value)
+        limit_copies(value)
     return value
 
 
@@ -304,25 +301,25 @@ def join(
     d: str = "",
     attribute: str | int | None = None,
 ) -> str:
-    """Jinja's `join`, refused before the text is made if it would be too long."""
+    """Jinja's `join`, unless the text would be too long."""
     values = value if attribute is None else map(make_attrgetter(environment, attribute), value)
     texts = [as_text(each) for each in values]
-    allow(len(d) * len(texts) + sum(map(len, texts)))
+    charge_length(len(d) * len(texts) + sum(map(len, texts)))
     return d.join(texts)
 
 
-def charge(result: object) -> None:
-    """Take a new text, list or mapping from what the rendering may spend."""
+def charge_value(result: object) -> None:
+    """Charge the length of a new text, list or mapping."""
     if isinstance(result, str | bytes | list | tuple | dict):
-        allow(len(cast("Sized", result)))
+        charge_length(len(cast("Sized", result)))
 
 
-def part_of(
+def slice_value(
     value: Sequence[object], start: int | None, stop: int | None, step: int | None
 ) -> Sequence[object]:
     """A slice of a text or list."""
     part = value[start:stop:step]
-    charge(part)
+    charge_value(part)
     return part
 
 
@@ -338,12 +335,14 @@ def _check_product(value: object, times: object) -> None:
     if isinstance(value, int):
         _check_bits(value.bit_length() + times.bit_length())
     else:
-        allow(_length(value) * max(times, 0))
+        charge_length(_length(value) * max(times, 0))
 
 
 def _check_bits(bits: int) -> None:
     if bits > _LONGEST_INTEGER:
-        raise TooMuch(f"a number has more than {_LONGEST_INTEGER} bits; make it smaller")
+        raise RenderLimitExceeded(
+            f"a number has more than {_LONGEST_INTEGER} bits; make it smaller"
+        )
 
 
 def _by_name(values: object) -> Mapping[object, object]:
@@ -358,21 +357,23 @@ def _replacements(argument: object) -> Iterable[object]:
 
 def _round(value: object, precision: int = 0, method: str = "common") -> None:
     if abs(precision) > _MOST_DIGITS:
-        raise TooMuch(f"round: {precision} is more than {_MOST_DIGITS} digits; make it fewer")
+        raise RenderLimitExceeded(
+            f"round: {precision} is more than {_MOST_DIGITS} digits; make it fewer"
+        )
 
 
 def _center(value: object, width: int = 80) -> None:
-    allow(width)
+    charge_length(width)
 
 
 def _indent(value: str, width: int | str = 4, first: bool = False, blank: bool = False) -> None:
     wide = len(width) if isinstance(width, str) else width
-    allow(len(value) + wide * (value.count("\n") + 1))
+    charge_length(len(value) + wide * (value.count("\n") + 1))
 
 
 def _replace(value: object, old: str, new: str, count: int | None = None) -> None:
     text = as_text(value)
-    allow(len(text) + text.count(old) * len(new))
+    charge_length(len(text) + text.count(old) * len(new))
 
 
 def _wordwrap(
@@ -382,29 +383,29 @@ def _wordwrap(
     wrapstring: str | None = None,
     break_on_hyphens: bool = True,
 ) -> None:
-    allow(len(value) * (1 + len(wrapstring or "")))
+    charge_length(len(value) * (1 + len(wrapstring or "")))
     # What is left of a long word is copied for each line that it takes.
-    longest = max(map(len, value.split()), default=0)
-    spend(longest * longest // (max(width, 1) * _COPIED))
+    max_length = max(map(len, value.split()), default=0)
+    charge_work(max_length * max_length // (max(width, 1) * _COPIED))
 
 
 def _parts(value: object, count: int, fill_with: object = None) -> None:
-    allow(count)
+    charge_length(count)
 
 
 def _format(value: str, *args: object, **kwargs: object) -> None:
-    check_percent(value, kwargs or args)
+    check_percent_format(value, kwargs or args)
 
 
 def _text(value: object, *args: object, **kwargs: object) -> None:
-    allow_text_of(value)
+    limit_text(value)
 
 
 def _copies(value: object, *args: object, **kwargs: object) -> None:
-    allow_copies_of(value)
+    limit_copies(value)
 
 
-_PLAIN = frozenset(("count", "length", "abs", "int", "float", "default", "d"))
+_UNCHECKED = frozenset(("count", "length", "abs", "int", "float", "default", "d"))
 
 _CHECKS: Mapping[str, Callable[..., None]] = {
     "batch": _parts,
@@ -424,9 +425,9 @@ _CHECKS: Mapping[str, Callable[..., None]] = {
     "unique": _copies,
     "wordwrap": _wordwrap,
 }
-"""What Jinja's filters would make longer; the checks take the same arguments as the filters."""
+"""Checks of Jinja's filters that make text longer, with the arguments of the filters."""
 
 COMPARING = frozenset(("lower", "upper", "in", "eq", "==", "equalto", "ne", "!=", "lt", "<")) | {
     *("lessthan", "gt", ">", "greaterthan", "le", "<=", "ge", ">="),
 }
-"""Jinja's tests that look through all of a value."""
+"""Jinja's tests that may search a whole value."""

@@ -1,19 +1,12 @@
-"""Where each word of a rendered prompt came from: the same templates, compiled to keep track.
+"""Provenance of a rendered prompt: for each stretch of text its position and the values it shows.
 
-The tree of a template is changed before it is compiled, and the filters that do the tracking are
-known to this environment alone: a template that is rendered for a model has none of it and costs
-nothing more. Whatever is printed becomes `Traced`; joining, capturing, including and calling macros
-keep the pieces, since all of them end in the environment's `concat`.
-
-Text that knows where its words came from: a place in a template, and the values shown there.
-
-A rendering that notes what is read on the way, so that one can tell where each word came from.
-
-Texts carry the path that they were read by (`Traced`); other values are known again by their
-identity, as long as the rendering lasts. What was read is also kept in order: a text that is
-computed came from all that was read since its expression began.
-
-Puts the tracking of words into the tree of a template, before it is compiled.
+The syntax tree is transformed before it is compiled, and the filters that do the tracing exist in
+this environment alone: a template that is rendered for a model has none of it and costs nothing
+more. Whatever is printed becomes a `TracedText`, a str subclass with its origins; joining,
+capturing, including and calling macros preserve them, since all of these end in the environment's
+`concat`. Texts carry the path that they were read by; other values are recognized by identity
+while the render lasts. Reads are also recorded in order, so that a computed text has the paths of
+all that was read since its expression began.
 """
 
 from __future__ import annotations
@@ -28,26 +21,44 @@ from jinja2 import Environment, Template, Undefined, nodes, pass_environment
 from jinja2.filters import make_attrgetter
 from jinja2.runtime import Context, LoopContext
 from jinja2.visitor import NodeTransformer
+from msgspec import Struct
 
 from .environment import CONCAT, LOOP, PromptEnvironment
-from .filters import fence, written
-from .limits import CURRENT, Rendering, as_text, join, joined, rounds
-from .positions import Position, position_of
-from .rendered import Rendered, Stretch
-from .roles import EMIT, REPLAY, Spoken, emit, replay, role_of
-from .static.tree import Reference, start_of
+from .filters import fence, to_prompt_text
+from .library import CapturedPrompt
+from .limits import CURRENT_RENDER, RenderState, as_text, charge_loop, concatenate, join
+from .roles import EMIT, REPLAY, TagRole, emit_message, message_role, replay_messages
+from .sources import Position, position_of
+from .static.tree import Reference, start_position
 
 
-class Place(NamedTuple):
-    """Where words were printed; `is_text` if they stand there letter by letter."""
+class Span(Struct, frozen=True):
+    """The text of a message from `start` up to `end`, in code points, that has one origin.
+
+    `template`, `line` and `column` say what printed it. `values` are the paths of the values that
+    it shows, such as `input.message` or `upstream[french].output`; empty for template text.
+    `is_text` is true where the template has this very text at that position.
+    """
+
+    start: int
+    end: int
+    template: str
+    line: int
+    column: int
+    values: tuple[str, ...] = ()
+    is_text: bool = False
+
+
+class Origin(NamedTuple):
+    """The position of what printed a text; `is_text` if the template has this very text there."""
 
     template: str
     line: int
     column: int
     is_text: bool = False
 
-    def after(self, text: str) -> Place:
-        """The place behind `text`, which stands here."""
+    def after(self, text: str) -> Origin:
+        """The position behind `text`, which begins here."""
         if not self.is_text:
             return self
         lines = text.count("\n")
@@ -55,122 +66,124 @@ class Place(NamedTuple):
         return self._replace(line=self.line + lines, column=column)
 
 
-class Piece(NamedTuple):
-    """`length` characters that came from one place, not known yet where it is None.
+class OriginPiece(NamedTuple):
+    """`length` characters of one origin; None until it is printed.
 
-    `values` are the paths of what they show, as in `input.message`; none for the template's own.
+    `values` are the paths of what they show, as `input.message`; empty for template text.
     """
 
     length: int
-    place: Place | None
+    origin: Origin | None
     values: tuple[str, ...] = ()
 
 
-class Traced(str):
-    """A text and the pieces that it is made of, which tile it.
+class TracedText(str):
+    """A str that knows the pieces that it is made of, which tile it.
 
-    What Python makes of it is plain text again, except where the pieces can be kept.
+    Operations of Python give plain str again, except those overridden here.
     """
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[OriginPiece, ...]
 
-    def __new__(cls, text: str, pieces: Iterable[Piece]) -> Traced:
+    def __new__(cls, text: str, pieces: Iterable[OriginPiece]) -> TracedText:
         self = super().__new__(cls, text)
         self.pieces = tuple(pieces)
         return self
 
     def __str__(self) -> str:
-        """The very same: Jinja makes text of all that it prints."""
+        """The same object: Jinja calls `str` on all that it prints."""
         return self
 
     @classmethod
-    def of(cls, text: str, place: Place | None, values: tuple[str, ...] = ()) -> Traced:
-        """A text that came from one place whole."""
-        return cls(text, [Piece(len(text), place, values)] if text else ())
+    def of(cls, text: str, origin: Origin | None, values: tuple[str, ...] = ()) -> TracedText:
+        """A text that has one origin."""
+        return cls(text, [OriginPiece(len(text), origin, values)] if text else ())
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The paths of all that it shows."""
+        """The paths of all values that it shows."""
         return tuple(dict.fromkeys(value for piece in self.pieces for value in piece.values))
 
-    def at(self, place: Place) -> Traced:
-        """The same text; what had no place yet was printed here."""
-        return Traced(self, [piece._replace(place=piece.place or place) for piece in self.pieces])
+    def at(self, origin: Origin) -> TracedText:
+        """The same text, with `origin` for the pieces that have none yet."""
+        return TracedText(
+            self, [piece._replace(origin=piece.origin or origin) for piece in self.pieces]
+        )
 
-    def strip(self, chars: str | None = None, /) -> Traced:
-        """As `str.strip`, with the pieces of what is left."""
-        left = super().strip(chars)
+    def strip(self, chars: str | None = None, /) -> TracedText:
+        """As `str.strip`, with the pieces of the rest."""
+        work_left = super().strip(chars)
         start = len(self) - len(super().lstrip(chars))
-        return Traced(left, self._cut(start, start + len(left)))
+        return TracedText(work_left, self._cut(start, start + len(work_left)))
 
-    def stretches(self) -> tuple[Stretch, ...]:
-        """The pieces, each with where it begins and ends; all must have a place."""
-        found: list[Stretch] = []
+    def stretches(self) -> tuple[Span, ...]:
+        """The pieces as spans; all must have an origin."""
+        found: list[Span] = []
         end = 0
-        for length, place, values in self.pieces:
+        for length, origin, values in self.pieces:
             start, end = end, end + length
-            assert place is not None  # noqa: S101  whatever is printed has one
-            template, line, column, is_text = place
-            found.append(Stretch(start, end, template, line, column, values, is_text))
+            assert origin is not None  # noqa: S101  whatever is printed has one
+            template, line, column, is_text = origin
+            found.append(Span(start, end, template, line, column, values, is_text))
         return tuple(found)
 
-    def _cut(self, start: int, end: int) -> Iterable[Piece]:
+    def _cut(self, start: int, end: int) -> Iterable[OriginPiece]:
         offset = 0
-        for length, place, values in self.pieces:
+        for length, origin, values in self.pieces:
             first, last = max(start - offset, 0), min(end - offset, length)
             if first < last:
-                moved = place.after(self[offset : offset + first]) if place else None
-                yield Piece(last - first, moved, values)
+                moved = origin.after(self[offset : offset + first]) if origin else None
+                yield OriginPiece(last - first, moved, values)
             offset += length
 
 
-def pieces_of(text: str) -> tuple[Piece, ...]:
-    """The pieces of a text; all of it is one without a place if it is plain."""
-    return text.pieces if isinstance(text, Traced) else Traced.of(text, None).pieces
+def origins_of(text: str) -> tuple[OriginPiece, ...]:
+    """The pieces of a text; a plain str is one piece without origin."""
+    return text.pieces if isinstance(text, TracedText) else TracedText.of(text, None).pieces
 
 
 _PLAIN = (str, int, float, Undefined, type(None))
-"""Values that are not known by their identity: Python shares them."""
+"""Values without a usable identity: Python shares their objects."""
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _STEP = re.compile(r"[.\[]")
 _LISTS = (list, tuple)
-_PATIENCE = 100
-"""How much more work than the rendering itself its trace may do."""
+_WORK_FACTOR = 100
+"""The work budget of a traced render, as a multiple of the usual one."""
 
 
-class Trace(Rendering):
-    """A rendering under way, and what it has read of its `variables`."""
+class TraceState(RenderState):
+    """A render in progress, and what it has read of its `variables`."""
 
     __slots__ = ("_paths", "_reads", "_variables", "texts")
 
-    def __init__(self, longest: int, variables: Mapping[str, object]) -> None:
-        super().__init__(longest)
-        self.left *= _PATIENCE
-        self.texts: list[Traced] = []
+    def __init__(self, max_length: int, variables: Mapping[str, object]) -> None:
+        super().__init__(max_length)
+        self.work_left *= _WORK_FACTOR
+        self.texts: list[TracedText] = []
         self._variables = variables
         self._reads: list[str] = []
         self._paths: dict[int, tuple[object, str]] = {}
 
     @property
     def mark(self) -> int:
-        """How much was read so far."""
+        """The number of reads so far."""
         return len(self._reads)
 
     def since(self, mark: int) -> tuple[str, ...]:
-        """The paths read since then; of `input` and `input.message` only the second."""
+        """The paths read since `mark`; of `input` and `input.message` only the second."""
         reads = dict.fromkeys(self._reads[mark:])
         ways = {read[: step.start()] for read in reads for step in _STEP.finditer(read)}
         return tuple(read for read in reads if read not in ways)
 
     def path(self, value: object) -> str | None:
-        """Where a value was read that is known by its identity."""
+        """The path that a value was read by, looked up by its identity."""
         found = self._paths.get(id(value))
         return None if found is None else found[1]
 
     def name(self, value: object, name: str) -> object:
-        """What a name stands for."""
-        if isinstance(value, Traced):
+        """Record the read of a name."""
+        if isinstance(value, TracedText):
             self._reads += value.values
         elif self._variables.get(name) is value:
             return self._read(value, name)
@@ -179,29 +192,29 @@ class Trace(Rendering):
         return value
 
     def part(self, owner: object, value: object, key: object) -> object:
-        """What was found in `owner` under `key`."""
-        path, known = self.path(owner), self.path(value)
-        if isinstance(value, Traced):
+        """Record the read of `owner[key]`."""
+        path, value_path = self.path(owner), self.path(value)
+        if isinstance(value, TracedText):
             self._reads += value.values
-        elif known is not None and isinstance(owner, list | tuple):
-            return self._read(value, known)  # the list may have been made of another
+        elif value_path is not None and isinstance(owner, list | tuple):
+            return self._read(value, value_path)  # the list may be a copy of another
         elif path is not None and not callable(value):
             return self._read(value, path + _step(key, value))
         return value
 
     def view(self, owner: object, value: object) -> object:
-        """All of `owner` in another form: its keys, values or items."""
+        """Record the read of all of `owner`: its keys, values or items."""
         path = self.path(owner)
         return value if path is None else self._read(value, path)
 
     def computed(self, value: object, mark: int) -> object:
-        """A text that was made of what was read since then."""
+        """Attribute a computed text to what was read since `mark`."""
         if type(value) is str and (reads := self.since(mark)):
-            return Traced.of(value, None, reads)
+            return TracedText.of(value, None, reads)
         return value
 
     def each(self, values: Iterable[object], mark: int, path: str | None) -> list[object]:
-        """What a loop goes over: `path` leads there, or it was made of what was read since then."""
+        """The items of a loop over `path`, or over what was computed since `mark`."""
         reads, everything = self.since(mark), values
         if isinstance(values, ItemsView) and path is not None:
             items = cast("ItemsView[object, object]", values)
@@ -214,8 +227,8 @@ class Trace(Rendering):
         return [self._made(value, reads) for value in everything]
 
     def _within(self, value: object) -> Iterator[str]:
-        """The paths of a value, or of what it was made of in a template."""
-        if isinstance(value, Traced):
+        """The paths of a value, or of the parts that a template built it from."""
+        if isinstance(value, TracedText):
             yield from value.values
         elif (path := self.path(value)) is not None:
             yield path
@@ -229,9 +242,9 @@ class Trace(Rendering):
         return self._known(value, path)
 
     def _known(self, value: object, path: str) -> object:
-        """The value, from now on known by its path; a text carries it."""
+        """Remember the path of a value; a text carries it."""
         if type(value) is str:
-            return Traced.of(value, None, (path,))
+            return TracedText.of(value, None, (path,))
         if not isinstance(value, _PLAIN):
             self._paths[id(value)] = value, path
             if issubclass(type(value), _LISTS):
@@ -246,12 +259,12 @@ class Trace(Rendering):
                 self._known(value, path + _step(index, value))
 
     def _made(self, value: object, reads: tuple[str, ...]) -> object:
-        """An item of a list that was computed: the very item of one that was read, or a new one."""
+        """An item of a computed list: the identical item of a list that was read, or a new one."""
         path = self.path(value)
         if type(value) is str:
             is_item = path is not None and path.startswith(reads)
-            came_from = (path,) if path is not None and is_item else reads
-            return Traced.of(value, None, came_from) if reads else value
+            paths = (path,) if path is not None and is_item else reads
+            return TracedText.of(value, None, paths) if reads else value
         if type(value) is tuple:
             return tuple(self._made(one, reads) for one in cast("tuple[object, ...]", value))
         if path is None and len(reads) == 1 and not issubclass(type(value), (*_LISTS, dict)):
@@ -259,13 +272,13 @@ class Trace(Rendering):
         return value
 
 
-def trace() -> Trace:
-    """The trace under way."""
-    return cast("Trace", CURRENT.get())
+def trace() -> TraceState:
+    """The traced render in progress."""
+    return cast("TraceState", CURRENT_RENDER.get())
 
 
 def _step(key: object, value: object) -> str:
-    """From a value to one of its parts; what has an id is known by that, not by its number."""
+    """The step of a path from a value to a part: by id where the part has one, else by key."""
     if isinstance(key, str):
         return f".{key}" if _NAME.fullmatch(key) else f"[{str(key)!r}]"
     own = None if isinstance(value, _PLAIN) else getattr(value, "id", None)
@@ -277,23 +290,23 @@ NAME = "\0name"
 TEXT = "\0text"
 PRINTED = "\0printed"
 COMPUTED = "\0computed"
-"""No template can name these filters: a NUL is no part of an identifier."""
+"""Internal filters: a template cannot name them, since identifiers contain no NUL."""
 
 _Child = TypeVar("_Child", bound=nodes.Node)
 
 _GIVING_BACK = frozenset(("default", "d"))
 
 
-class Tracer(NodeTransformer):
-    """Changes the tree of the template `name`; its filters know a place by its index in `places`.
+class TraceTransformer(NodeTransformer):
+    """Inserts tracing filters into a syntax tree; they refer to positions by index in `origins`.
 
-    Python evaluates arguments from left to right, so a mark that stands before an expression tells
+    Python evaluates arguments from left to right, so a mark passed before an expression separates
     what was read in it.
     """
 
-    def __init__(self, name: str, places: list[Place]) -> None:
+    def __init__(self, name: str, origins: list[Origin]) -> None:
         self._name = name
-        self._places = places
+        self._origins = origins
 
     def visit_Output(self, node: nodes.Output) -> nodes.Output:
         for index, child in enumerate(node.nodes):
@@ -302,12 +315,12 @@ class Tracer(NodeTransformer):
             elif isinstance(child, nodes.Filter) and child.name == REPLAY:
                 node.nodes[index] = self.visit_Filter(child)
             else:
-                node.nodes[index] = self._printed(child, start_of(child))
+                node.nodes[index] = self._printed(child, start_position(child))
         return node
 
     def visit_FilterBlock(self, node: nodes.FilterBlock) -> nodes.FilterBlock:
         self._visit_all(node.body)
-        if role_of(node) is None:
+        if message_role(node) is None:
             node.filter = self._captured(node.filter)
         return node
 
@@ -329,13 +342,13 @@ class Tracer(NodeTransformer):
             return node
         if node.name == CONCAT:
             parts = cast("nodes.List", value)
-            parts.items = [self._printed(part, start_of(part)) for part in parts.items]
+            parts.items = [self._printed(part, start_position(part)) for part in parts.items]
             return node
         if node.name == LOOP:
             return _filter(_mark(), LOOP, self._visited(value))
         if node.name == REPLAY:
-            place = self._place(position_of(node.lineno))
-            return _filter(_mark(), REPLAY, self._visited(value), place)
+            origin = self._origin(position_of(node.lineno))
+            return _filter(_mark(), REPLAY, self._visited(value), origin)
         node.node = self._visited(value)
         self._visit_arguments(node)
         return _computed(node)
@@ -371,25 +384,25 @@ class Tracer(NodeTransformer):
         return self._text(text, node.lineno) if isinstance(text, str) and text else node
 
     def visit_Include(self, node: Reference) -> Reference:
-        return node  # the name of a template is printed nowhere
+        return node  # the name of a template is never printed
 
     visit_Import = visit_FromImport = visit_Extends = visit_Include
 
     def _text(self, text: str, line: int, *, is_text: bool = False) -> nodes.Filter:
-        place = self._place(position_of(line), is_text=is_text)
-        return _filter(nodes.Const(text), TEXT, place)
+        origin = self._origin(position_of(line), is_text=is_text)
+        return _filter(nodes.Const(text), TEXT, origin)
 
-    def _printed(self, node: nodes.Expr, place: Position) -> nodes.Filter:
+    def _printed(self, node: nodes.Expr, origin: Position) -> nodes.Filter:
         names = [nodes.Const(name) for name in dict.fromkeys(_names(node))]
-        return _filter(_mark(), PRINTED, self._visited(node), self._place(place), *names)
+        return _filter(_mark(), PRINTED, self._visited(node), self._origin(origin), *names)
 
     def _captured(self, outermost: nodes.Filter) -> nodes.Filter:
-        """The filters of a block, given what was captured in it."""
-        place, innermost = position_of(outermost.lineno), outermost
+        """The filters of a block, applied to the captured text."""
+        origin, innermost = position_of(outermost.lineno), outermost
         while isinstance(innermost.node, nodes.Filter):
             innermost = innermost.node
         innermost.node = _filter(None, NAME, nodes.Const(""))
-        return self._printed(outermost, place)
+        return self._printed(outermost, origin)
 
     def _visited(self, node: nodes.Expr) -> nodes.Expr:
         return cast("nodes.Expr", self.visit(node))
@@ -398,14 +411,14 @@ class Tracer(NodeTransformer):
         children[:] = [cast("_Child", self.visit(child)) for child in children]
 
     def _visit_arguments(self, node: nodes.Filter | nodes.Test) -> None:
-        """The arguments; a text among them is printed only by a filter that may give it back."""
+        """Arguments; a literal text is traced only in filters that may return it."""
         for index, argument in enumerate(node.args):
             if node.name in _GIVING_BACK or not isinstance(argument, nodes.Const):
                 node.args[index] = self._visited(argument)
 
-    def _place(self, place: Position, *, is_text: bool = False) -> nodes.Const:
-        self._places.append(Place(self._name, int(place), place.column, is_text))
-        return nodes.Const(len(self._places) - 1)
+    def _origin(self, origin: Position, *, is_text: bool = False) -> nodes.Const:
+        self._origins.append(Origin(self._name, int(origin), origin.column, is_text))
+        return nodes.Const(len(self._origins) - 1)
 
 
 def _filter(value: nodes.Expr | None, name: str, *arguments: nodes.Expr) -> nodes.Filter:
@@ -421,7 +434,7 @@ def _computed(node: nodes.Node) -> nodes.Filter:
 
 
 def _names(node: nodes.Node) -> Iterator[str]:
-    """The names in an expression, each with the attributes that are asked of it."""
+    """The variables in an expression, each with its attributes."""
     if (name := _dotted(node)) is not None:
         yield name
         return
@@ -444,47 +457,47 @@ _VIEWS = frozenset(("keys", "values", "items"))
 _LONGEST = 1_000_000
 
 
-def came_from(rendered: Rendered) -> tuple[tuple[Stretch, ...], ...]:
-    """For each message the stretches that it is made of; they tile its text.
+def trace_spans(rendered: CapturedPrompt) -> tuple[tuple[Span, ...], ...]:
+    """For each message the spans that tile its text.
 
-    Where the template does not make the same text again, it is all that can be told.
+    If the template does not render to the same text again, there is one span that names it.
     """
-    texts = again(rendered)
+    texts = render_traced(rendered)
     if [*map(str, texts)] != [message.content for message in rendered.messages]:
-        start = Place(rendered.template, 1, 1)
-        texts = [Traced.of(message.content, start) for message in rendered.messages]
+        start = Origin(rendered.template, 1, 1)
+        texts = [TracedText.of(message.content, start) for message in rendered.messages]
     return tuple(text.stretches() for text in texts)
 
 
-def again(rendered: Rendered) -> Sequence[Traced]:
-    """The texts of the messages, rendered once more to keep track of their words."""
+def render_traced(rendered: CapturedPrompt) -> Sequence[TracedText]:
+    """The texts of the messages, rendered again by the tracing environment."""
     environment = _environment(frozenset(rendered.sources.items()))
-    under_way = Trace(_LONGEST, rendered.variables)
-    token = CURRENT.set(under_way)
+    render = TraceState(_LONGEST, rendered.variables)
+    token = CURRENT_RENDER.set(render)
     try:
         template = cast("Template", environment.traced(rendered.template))
         context = template.new_context(dict(rendered.variables))
         text = environment.concat(template.root_render_func(context))
     finally:
-        CURRENT.reset(token)
-    # No text is outside of the role tags, unless there is none: then it is the one message.
-    is_one = rendered.messages and not under_way.texts
-    return [text.strip("\n")] if is_one else under_way.texts
+        CURRENT_RENDER.reset(token)
+    # Without role tags the whole text is the one message.
+    is_one = rendered.messages and not render.texts
+    return [text.strip("\n")] if is_one else render.texts
 
 
 @lru_cache(maxsize=32)
 def _environment(sources: frozenset[tuple[str, str]]) -> TracingEnvironment:
-    """One for each set of templates: most prompts of a graph share theirs with others."""
+    """Cached by the set of templates: most prompts of a graph share theirs."""
     return TracingEnvironment(dict(sources))
 
 
-def _joined(pieces: Iterable[object]) -> Traced:
+def _joined(pieces: Iterable[object]) -> TracedText:
     texts = [as_text(piece) for piece in pieces]
-    return Traced(joined(texts), [piece for text in texts for piece in pieces_of(text)])
+    return TracedText(concatenate(texts), [piece for text in texts for piece in origins_of(text)])
 
 
 class TracingEnvironment(PromptEnvironment):
-    """Compiles templates so that what they print knows where it came from."""
+    """Compiles templates so that what they print carries its origin."""
 
     concat = staticmethod(_joined)
 
@@ -492,7 +505,7 @@ class TracingEnvironment(PromptEnvironment):
         super().__init__(self.traced)
         self._sources = sources
         self._templates: dict[str, Template] = {}
-        self._places: list[Place] = []
+        self._origins: list[Origin] = []
         self.filters |= {EMIT: _emit, REPLAY: self._replay, LOOP: _rounds, CONCAT: _joined}
         self.filters |= {
             MARK: _mark_text,
@@ -504,12 +517,12 @@ class TracingEnvironment(PromptEnvironment):
         self.filters |= {TEXT: self._text, PRINTED: self._printed}
 
     def traced(self, name: str) -> Template | None:
-        """The template of this name, compiled to keep track; None if there is none."""
+        """The template of this name, compiled with tracing; None if it does not exist."""
         if name not in self._sources:
             return None
         if name not in self._templates:
             tree = self.read(self._sources[name], name)
-            Tracer(name, self._places).visit(tree)
+            TraceTransformer(name, self._origins).visit(tree)
             tree.set_environment(self)
             self._templates[name] = self.template(tree, name)
         return self._templates[name]
@@ -538,31 +551,33 @@ class TracingEnvironment(PromptEnvironment):
                 return trace().view(function.__self__, result)
         return result
 
-    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
-        """Compute `+`, `*`, `**` or `%`; two texts keep their pieces."""
-        if operator == "+" and isinstance(left, str) and isinstance(right, str):
-            return _joined([left, right])
-        return super().call_binop(context, operator, left, right)
+    def call_binop(
+        self, context: Context, operator: str, work_left: object, right: object
+    ) -> object:
+        """Compute `+`, `*`, `**` or `%`; two added texts keep their pieces."""
+        if operator == "+" and isinstance(work_left, str) and isinstance(right, str):
+            return _joined([work_left, right])
+        return super().call_binop(context, operator, work_left, right)
 
-    def _text(self, text: str, index: int) -> Traced:
-        return Traced.of(text, self._places[index])
+    def _text(self, text: str, index: int) -> TracedText:
+        return TracedText.of(text, self._origins[index])
 
-    def _printed(self, mark: int, value: object, index: int, *names: str) -> Traced:
-        """What an expression prints; `names` are those in it, for values that carry no path."""
+    def _printed(self, mark: int, value: object, index: int, *names: str) -> TracedText:
+        """What an expression prints; `names` are its variables, for values without a path."""
         text = as_text(value)
-        if not isinstance(text, Traced):
-            text = Traced.of(text, None, trace().since(mark) or names)
-        return text.at(self._places[index])
+        if not isinstance(text, TracedText):
+            text = TracedText.of(text, None, trace().since(mark) or names)
+        return text.at(self._origins[index])
 
     def _replay(self, mark: int, values: Iterable[object], index: int) -> str:
         path = trace().path(values)
         messages = trace().each(values, mark, path)
         before = len(trace().messages)
-        replay(messages)
+        replay_messages(messages)
         for value, message in zip(messages, trace().messages[before:], strict=True):
             found = trace().path(value)
-            came_from = trace().since(mark) if found is None else (f"{found}.content",)
-            trace().texts.append(Traced.of(message.content, self._places[index], came_from))
+            paths = trace().since(mark) if found is None else (f"{found}.content",)
+            trace().texts.append(TracedText.of(message.content, self._origins[index], paths))
         return ""
 
 
@@ -580,12 +595,12 @@ def _trace_computed(mark: int, value: object) -> object:
 
 def _rounds(mark: int, values: Iterable[object]) -> list[object]:
     path = trace().path(values)
-    return trace().each(rounds(values), mark, path)
+    return trace().each(charge_loop(values), mark, path)
 
 
-def _emit(text: str, role: Spoken, **attributes: object) -> str:
-    emit(text, role, **attributes)
-    trace().texts.append(cast("Traced", text).strip("\n"))
+def _emit(text: str, role: TagRole, **attributes: object) -> str:
+    emit_message(text, role, **attributes)
+    trace().texts.append(cast("TracedText", text).strip("\n"))
     return ""
 
 
@@ -596,20 +611,20 @@ def _join(
     d: str = "",
     attribute: str | int | None = None,
 ) -> str:
-    """As Jinja's, with the pieces of the texts if each has a path."""
+    """Jinja's `join`, with the pieces of the texts if each has a path."""
     values = value if attribute is None else map(make_attrgetter(environment, attribute), value)
     texts = trace().each(list(values), trace().mark, trace().path(value))
-    if not all(isinstance(text, Traced) for text in texts):
+    if not all(isinstance(text, TracedText) for text in texts):
         return join(environment, texts, d)
     return _joined([part for text in texts for part in (d, text)][1:])
 
 
 def _fence(value: object, tag: str) -> str:
-    """The fence is the template's own, what stands in it is the value."""
-    text, inside = fence(value, tag), written(value)
-    if not isinstance(inside, Traced):
+    """The fence is template text, its content is the value."""
+    text, inside = fence(value, tag), to_prompt_text(value)
+    if not isinstance(inside, TracedText):
         return text
     opened, closed = text.index("\n") + 1, text.rindex("\n")
     body = text[opened:closed]
-    kept = inside if body == inside else Traced.of(body, None, inside.values)
-    return _joined([text[:opened], kept, text[closed:]])
+    traced = inside if body == inside else TracedText.of(body, None, inside.values)
+    return _joined([text[:opened], traced, text[closed:]])

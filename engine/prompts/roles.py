@@ -1,7 +1,7 @@
-"""The tags that make messages: `system`, `user`, `assistant` and `messages`.
+"""Jinja tags that create messages: `system`, `user`, `assistant` and `messages`.
 
-A tag compiles to a call that adds a message to the rendering under way. Roles come from the tree of
-the template alone; rendered text is never parsed, so no text can forge a role.
+A tag compiles to a filter that appends a message to the current render. Roles come from the syntax
+tree of the template; rendered text is never parsed, so no text can forge a role.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 
 from ..messages import Message
-from .limits import CURRENT, spend
+from .limits import CURRENT_RENDER, charge_work
 
-Spoken: TypeAlias = Literal["system", "user", "assistant"]
+TagRole: TypeAlias = Literal["system", "user", "assistant"]
 
 ROLES = frozenset(("system", "user", "assistant"))
 REPLAYED = frozenset(("user", "assistant", "tool"))
 ATTRIBUTES = frozenset(("cache", "name"))
 EMIT = "\0emit"
 REPLAY = "\0replay"
-"""No template can name these filters: a NUL is no part of an identifier."""
+"""Internal filters: a template cannot name them, since identifiers contain no NUL."""
 
 
 class RoleTags(Extension):
-    """Parses the role tags; where they may stand is checked on the whole tree."""
+    """Parses the role tags; `static.structure` checks where they may stand."""
 
     tags = {*ROLES, "messages"}  # noqa: RUF012  the base class declares it so
 
@@ -40,7 +40,7 @@ class RoleTags(Extension):
             return nodes.Output([replayed], lineno=token.lineno)
         attributes = self._attributes(parser, token.value)
         body = parser.parse_statements((f"name:end{token.value}",), drop_needle=True)
-        emit = nodes.Filter(
+        emit_message = nodes.Filter(
             None,
             EMIT,
             [nodes.Const(token.value, lineno=token.lineno)],
@@ -49,15 +49,15 @@ class RoleTags(Extension):
             None,
             lineno=token.lineno,
         )
-        return nodes.FilterBlock(body, emit, lineno=token.lineno)
+        return nodes.FilterBlock(body, emit_message, lineno=token.lineno)
 
     def _attributes(self, parser: Parser, role: str) -> list[nodes.Keyword]:
         found: dict[str, nodes.Keyword] = {}
         while parser.stream.current.type != "block_end":
             token = parser.stream.expect("name")
             if token.value not in ATTRIBUTES:
-                told = f"{{% {role} %}} takes cache and name, there is no {token.value!r}"
-                parser.fail(told, token.lineno)
+                message = f"{{% {role} %}} takes cache and name, not {token.value!r}"
+                parser.fail(message, token.lineno)
             if token.value in found:
                 parser.fail(f"attribute {token.value!r} is given twice", token.lineno)
             parser.stream.expect("assign")
@@ -66,11 +66,11 @@ class RoleTags(Extension):
         return list(found.values())
 
 
-def role_of(node: nodes.Node) -> Spoken | None:
-    """The role that a tag speaks in, or None for any other node."""
+def message_role(node: nodes.Node) -> TagRole | None:
+    """The role of a message tag, or None for any other node."""
     if not isinstance(node, nodes.FilterBlock) or node.filter.name != EMIT:
         return None
-    return cast("Spoken", cast("nodes.Const", node.filter.args[0]).value)
+    return cast("TagRole", cast("nodes.Const", node.filter.args[0]).value)
 
 
 def is_replay(node: nodes.Node) -> bool:
@@ -80,20 +80,20 @@ def is_replay(node: nodes.Node) -> bool:
     return isinstance(only := node.nodes[0], nodes.Filter) and only.name == REPLAY
 
 
-def emit(text: str, role: Spoken, **attributes: Any) -> str:  # noqa: ANN401  pydantic checks
-    """Add a message; line ends before and after its text are dropped."""
-    CURRENT.get().write(Message(role=role, content=text.strip("\n"), **attributes))
+def emit_message(text: str, role: TagRole, **attributes: Any) -> str:  # noqa: ANN401  pydantic checks
+    """Append a message; line breaks around its text are removed."""
+    CURRENT_RENDER.get().write(Message(role=role, content=text.strip("\n"), **attributes))
     return ""
 
 
-def replay(values: Iterable[object]) -> str:
-    """Add messages of earlier runs: the very same objects, or made from mappings."""
+def replay_messages(values: Iterable[object]) -> str:
+    """Append messages of earlier runs: the same objects, or ones made from mappings."""
     messages = [
         value if type(value) is Message and value.role in REPLAYED else _replayed(value)
         for value in values
     ]
-    spend(len(messages))
-    CURRENT.get().messages.extend(messages)
+    charge_work(len(messages))
+    CURRENT_RENDER.get().messages.extend(messages)
     return ""
 
 

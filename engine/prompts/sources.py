@@ -1,14 +1,22 @@
-"""Where the text of a template comes from: the folders of a graph, the built-ins, or inline."""
+"""Template sources: lookup by name, and the line and column of each token.
+
+Jinja passes the line number of a token on to every node of its tree without looking at it, so an
+`int` subclass that also carries the column gives each node an exact position.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 
+from jinja2 import TemplateSyntaxError
+from jinja2.lexer import Lexer
 from msgspec import Struct
 
 from ..errors import Problem, closest
-from .positions import with_lf
 
 BUILTIN = Path(__file__).parents[2] / "prompts"
 INLINE = ".inline"
@@ -16,53 +24,55 @@ _BUILTIN_PREFIX = "builtin/"
 _SUFFIX = ".jinja"
 
 
-class Source(Struct, frozen=True):
-    """The text of one template, with LF line ends; `file` is None for an inline template."""
+class TemplateSource(Struct, frozen=True):
+    """The text of one template with LF line ends; `file` is None for an inline template."""
 
     name: str
     text: str
     file: str | None
 
 
-class Sources:
-    """Finds a template by name: the folders in order, then the built-ins.
+class TemplateSources:
+    """Finds templates by name: in the folders in order, then among the built-ins.
 
-    `builtin/NAME` is always the built-in. A name that ends in `.inline` is never a file, so an
-    inline template can clash with none.
+    `builtin/NAME` is always the built-in. A name that ends in `.inline` is never a file, so inline
+    templates and files cannot clash.
     """
 
     def __init__(self, folders: Sequence[Path], inline: Mapping[str, str]) -> None:
         self._folders = tuple(folders)
-        self._inline = {f"{node}{INLINE}": with_lf(text) for node, text in inline.items()}
+        self._inline = {
+            f"{node}{INLINE}": normalize_newlines(text) for node, text in inline.items()
+        }
 
     def names(self) -> list[str]:
-        """Every `.jinja` file that a graph or a template can name, each once, sorted."""
-        return file_names(self._folders)
+        """Every `.jinja` file that a graph or template can name, sorted, without duplicates."""
+        return template_names(self._folders)
 
-    def near(self, name: str) -> str | None:
-        """The template that `name` was probably meant to be, or None."""
+    def suggest(self, name: str) -> str | None:
+        """The existing template whose name is closest to `name`, or None."""
         stems = {known.removesuffix(_SUFFIX): known for known in self.names()}
-        near = closest(name.removesuffix(_SUFFIX), stems)
-        return stems[near] if near else None
+        suggest = closest(name.removesuffix(_SUFFIX), stems)
+        return stems[suggest] if suggest else None
 
-    def find(self, name: str) -> Source | Problem | None:
-        """The template, the reason why its file cannot be read, or None if there is none."""
+    def find(self, name: str) -> TemplateSource | Problem | None:
+        """The template, the problem of an unreadable file, or None if it does not exist."""
         if name.endswith(INLINE):
             text = self._inline.get(name)
-            return None if text is None else Source(name, text, None)
+            return None if text is None else TemplateSource(name, text, None)
         path = self._path(name)
         if path is None:
             return None
-        file = _shown(path)
+        file = _display_path(path)
         try:
             text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
-            told = f"template {name!r} is not UTF-8 (byte {error.start}): save it as UTF-8"
-            return Problem("P016", told, file=file, line=1, column=1)
+            message = f"template {name!r} is not UTF-8 (byte {error.start}): save it as UTF-8"
+            return Problem("P016", message, file=file, line=1, column=1)
         except OSError as error:
-            told = f"template {name!r} cannot be read: {error.strerror or error}"
-            return Problem("P016", told, file=file)
-        return Source(name, with_lf(text), file)
+            message = f"template {name!r} cannot be read: {error.strerror or error}"
+            return Problem("P016", message, file=file)
+        return TemplateSource(name, normalize_newlines(text), file)
 
     def _path(self, name: str) -> Path | None:
         if "\\" in name or "\0" in name or name.startswith("/"):
@@ -77,8 +87,8 @@ class Sources:
         return next((path for path in paths if path.is_file()), None)
 
 
-def file_names(folders: Sequence[Path]) -> list[str]:
-    """Every `.jinja` file in the folders and among the built-ins, each once, sorted."""
+def template_names(folders: Sequence[Path]) -> list[str]:
+    """Every `.jinja` file in the folders and among the built-ins, sorted, without duplicates."""
     found = {name for folder in (*folders, BUILTIN) for name in _names(folder)}
     return sorted(found | {_BUILTIN_PREFIX + name for name in _names(BUILTIN)})
 
@@ -87,8 +97,74 @@ def _names(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in folder.rglob(f"*{_SUFFIX}")]
 
 
-def _shown(path: Path) -> str:
-    """The path as it is told: relative to the working directory where it lies below it."""
+def _display_path(path: Path) -> str:
+    """The path for messages: relative to the working directory where it lies below it."""
     full = path.absolute()
     here = Path.cwd()
     return str(full.relative_to(here) if full.is_relative_to(here) else full)
+
+
+class Position(int):
+    """A line number from 1; `column` counts code points from 1, `offset` counts from 0."""
+
+    column: int
+    offset: int
+
+    def __new__(cls, line: int, column: int, offset: int) -> Position:
+        self = super().__new__(cls, line)
+        self.column = column
+        self.offset = offset
+        return self
+
+
+START = Position(1, 1, 0)
+
+
+class LineIndex:
+    """Offsets of the line starts of a text that has LF line ends only."""
+
+    def __init__(self, text: str) -> None:
+        lengths = (len(line) + 1 for line in text.split("\n"))
+        self._starts = [0, *accumulate(lengths)]
+
+    def position(self, offset: int) -> Position:
+        """The line and column of the character at `offset`."""
+        line = min(bisect_right(self._starts, offset), len(self._starts) - 1)
+        return Position(line, offset - self._starts[line - 1] + 1, offset)
+
+
+def normalize_newlines(text: str) -> str:
+    """The text with CRLF and CR replaced by LF, as Jinja reads it."""
+    return re.sub(r"\r\n?", "\n", text)
+
+
+def position_of(line: int) -> Position:
+    """The position in a node's line number; column 1 where Jinja made up the number itself."""
+    return line if isinstance(line, Position) else Position(line, 1, 0)
+
+
+class PositionLexer(Lexer):
+    """Jinja's lexer, with a `Position` as the line number of each token and each error."""
+
+    def tokeniter(
+        self,
+        source: str,
+        name: str | None,
+        filename: str | None = None,
+        state: str | None = None,
+    ) -> Iterator[tuple[int, str, str]]:
+        """Yield `(position, token type, value)`; only white space lies between two values."""
+        source = normalize_newlines(source)
+        lines = LineIndex(source)
+        begin = end = 0
+        tokens = super().tokeniter(source, name, filename, state)
+        try:
+            for _, token, value in tokens:
+                begin = max(source.find(value, end), end)
+                end = begin + len(value)
+                yield lines.position(begin), token, value
+        except TemplateSyntaxError as error:
+            # An unclosed comment or raw block is reported where it opens.
+            opened = error.message is not None and error.message.startswith("Missing end of")
+            place = lines.position(begin if opened else end)
+            raise TemplateSyntaxError(error.message or "", place, name, filename) from error

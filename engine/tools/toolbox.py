@@ -18,7 +18,7 @@ from ..errors import DefinitionError, InputError, Problem, closest, listed
 from ..imports import reference
 from ..messages import JSON
 from ..records import PastToolCall, Turn
-from ..session.history import cut
+from ..session.history import shorten
 from ..validation import as_tuple
 from .context import ToolContext
 from .tool import Tool
@@ -66,7 +66,7 @@ async def search_sessions(context: ToolContext, query: str = "", limit: Count = 
         query: Words that an exchange must contain; leave it out to read the last exchanges.
         limit: How many conversations to look at.
     """
-    others = await context.past.elsewhere(
+    others = await context.past.other_sessions(
         sessions=limit, runs=TURNS_OF_OTHER_SESSION, text=query.strip()
     )
     return [
@@ -90,7 +90,7 @@ def _call(call: PastToolCall) -> JSON:
         arguments: JSON = json.loads(call.arguments or "{}")
     except ValueError:
         arguments = call.arguments
-    return {"tool": call.tool, "arguments": arguments, "result": cut(call.result)}
+    return {"tool": call.tool, "arguments": arguments, "result": shorten(call.result)}
 
 
 def _one_or_many(value: object) -> object:

@@ -76,7 +76,7 @@ def _is_accepted(prompts: Prompts) -> bool:
     for read in prompts.reads("t.inline"):
         if read.name not in KNOWN or (read.name in MAY_BE_SKIPPED and not read.guarded):
             return False
-    return all(each.severity == "note" for each in prompts.contract("t.inline", KNOWN))
+    return all(each.severity == "note" for each in prompts.type_problems("t.inline", KNOWN))
 
 
 def _failure(prompts: Prompts, world: World) -> str | None:

@@ -1,4 +1,4 @@
-"""One parsed template, and what can be read off its tree without looking at another one."""
+"""Parsed templates: syntax tree, references to other templates, inheritance chains."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from jinja2 import nodes
 from msgspec import Struct, field
 
 from ...errors import Problem
-from ..positions import START, Lines, Position, position_of
-from ..sources import Source
+from ..sources import START, LineIndex, Position, TemplateSource, position_of
 
 Kind = TypeVar("Kind", bound=nodes.Node)
 
 
-class Parsed(Struct, frozen=True, eq=False):
-    """A template that was read: its tree, or the problem that keeps it from having one."""
+class ParsedTemplate(Struct, frozen=True, eq=False):
+    """A template and its syntax tree, or the problem that prevented parsing."""
 
-    source: Source
+    source: TemplateSource
     tree: nodes.Template
     problem: Problem | None = None
     _found: dict[object, Sequence[nodes.Node]] = field(
@@ -28,16 +27,16 @@ class Parsed(Struct, frozen=True, eq=False):
 
     @property
     def name(self) -> str:
-        """The name by which the template is included."""
+        """The name that other templates reference it by."""
         return self.source.name
 
     @property
     def parent(self) -> nodes.Extends | None:
-        """The `extends` tag, where there is one at the top."""
+        """The `extends` tag at the top level, if any."""
         return next((node for node in self.tree.body if isinstance(node, nodes.Extends)), None)
 
-    def every(self, *kinds: type[Kind]) -> Sequence[Kind]:
-        """The nodes of these kinds, in reading order; the tree is walked once, whoever asks."""
+    def find_all(self, *kinds: type[Kind]) -> Sequence[Kind]:
+        """The nodes of these kinds, in reading order; cached."""
         if kinds not in self._found:
             if nodes.Node not in self._found:
                 self._found[nodes.Node] = [*_walked(self.tree)]
@@ -46,16 +45,20 @@ class Parsed(Struct, frozen=True, eq=False):
         return cast("Sequence[Kind]", self._found[kinds])
 
     def after(self, node: nodes.Node, pattern: str) -> Position:
-        """Where group 1 of `pattern` stands, sought from the place of `node`; else that place."""
-        place = position_of(node.lineno)
-        match = re.compile(pattern, re.DOTALL).search(self.source.text, place.offset)
-        return Lines(self.source.text).position(match.start(1)) if match else place
+        """The position of group 1 of `pattern`, searched from `node` on; else that of `node`."""
+        position = position_of(node.lineno)
+        match = re.compile(pattern, re.DOTALL).search(self.source.text, position.offset)
+        return LineIndex(self.source.text).position(match.start(1)) if match else position
 
     def problem_at(
-        self, place: nodes.Node | Position, code: str, message: str, suggestion: str | None = None
+        self,
+        position: nodes.Node | Position,
+        code: str,
+        message: str,
+        suggestion: str | None = None,
     ) -> Problem:
-        """A problem of this template."""
-        at = place if isinstance(place, Position) else position_of(place.lineno)
+        """A problem at a position in this template."""
+        at = position if isinstance(position, Position) else position_of(position.lineno)
         return Problem(
             code,
             message,
@@ -66,12 +69,12 @@ class Parsed(Struct, frozen=True, eq=False):
         )
 
 
-Find: TypeAlias = Callable[[str], "Parsed | Problem | None"]
-"""How a template is had by name: parsed, unreadable, or not there."""
+TemplateLookup: TypeAlias = Callable[[str], "ParsedTemplate | Problem | None"]
+"""Gets a template by name: parsed, the problem why not, or None if it does not exist."""
 
 
-def named(template: nodes.Expr) -> list[nodes.Const] | None:
-    """The names that an include, import or extends can take, or None if a run decides."""
+def literal_names(template: nodes.Expr) -> list[nodes.Const] | None:
+    """The names that an include, import or extends can have, or None if computed at run time."""
     match template:
         case nodes.Const() if isinstance(template.value, str):
             return [template]
@@ -81,7 +84,7 @@ def named(template: nodes.Expr) -> list[nodes.Const] | None:
             parts = [template.expr1, template.expr2]
         case _:
             return None
-    found = [named(part) for part in parts]
+    found = [literal_names(part) for part in parts]
     if not found or any(names is None for names in found):
         return None
     return [name for names in found if names is not None for name in names]
@@ -90,27 +93,27 @@ def named(template: nodes.Expr) -> list[nodes.Const] | None:
 Reference: TypeAlias = nodes.Include | nodes.Import | nodes.FromImport | nodes.Extends
 
 
-def references(template: Parsed) -> Sequence[Reference]:
-    """Every tag that names another template."""
-    return template.every(nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+def references(template: ParsedTemplate) -> Sequence[Reference]:
+    """The tags that reference other templates."""
+    return template.find_all(nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
 
 
 def is_optional(node: Reference) -> bool:
-    """Whether the template that the tag names may be missing."""
+    """Whether the referenced template may be missing."""
     return isinstance(node, nodes.Include) and (
         node.ignore_missing or not isinstance(node.template, nodes.Const | nodes.CondExpr)
     )
 
 
-class Reach:
-    """Which templates each template can lead to, itself among them; worked out once for each."""
+class ReachableTemplates:
+    """The transitive closure of references, itself included; cached by template."""
 
-    def __init__(self, find: Find) -> None:
+    def __init__(self, find: TemplateLookup) -> None:
         self._find = find
         self._known: dict[str, frozenset[str]] = {}
 
-    def of(self, template: Parsed) -> frozenset[str]:
-        """The names of all that includes, imports and parents lead to."""
+    def names_from(self, template: ParsedTemplate) -> frozenset[str]:
+        """The names of all templates that includes, imports and parents lead to."""
         if template.name not in self._known:
             reached: set[str] = set()
             todo = [template]
@@ -119,43 +122,44 @@ class Reach:
                 if each.name in reached:
                     continue
                 reached.add(each.name)
-                names = [one for tag in references(each) for one in named(tag.template) or ()]
+                names = [
+                    one for tag in references(each) for one in literal_names(tag.template) or ()
+                ]
                 found = [self._find(name.value) for name in names]
-                todo += [one for one in found if isinstance(one, Parsed)]
+                todo += [one for one in found if isinstance(one, ParsedTemplate)]
             self._known[template.name] = frozenset(reached)
         return self._known[template.name]
 
 
-class Version(Struct, frozen=True, eq=False):
-    """A block as one template of a family writes it."""
+class BlockOverride(Struct, frozen=True, eq=False):
+    """A block as one template of an inheritance chain defines it."""
 
-    template: Parsed
+    template: ParsedTemplate
     block: nodes.Block
 
 
-class Family:
-    """A template and the parents that it extends, and the versions of their blocks.
+class InheritanceChain:
+    """A template with the parents that it extends, and the overrides of their blocks.
 
-    The versions of a block stand in the order in which `super()` goes through them: the template's
-    own first.
+    The overrides of a block are in the order of `super()`: the template's own first.
     """
 
-    def __init__(self, template: Parsed, find: Find) -> None:
+    def __init__(self, template: ParsedTemplate, find: TemplateLookup) -> None:
         self.members = [template]
         while (tag := self.members[-1].parent) is not None:
-            names = named(tag.template)
+            names = literal_names(tag.template)
             found = find(names[0].value) if names else None
-            if not isinstance(found, Parsed) or found in self.members:
+            if not isinstance(found, ParsedTemplate) or found in self.members:
                 break
             self.members.append(found)
-        self.versions: dict[str, list[Version]] = {}
+        self.overrides: dict[str, list[BlockOverride]] = {}
         for member in self.members:
-            for block in member.every(nodes.Block):
-                self.versions.setdefault(block.name, []).append(Version(member, block))
+            for block in member.find_all(nodes.Block):
+                self.overrides.setdefault(block.name, []).append(BlockOverride(member, block))
 
     @property
-    def base(self) -> Parsed:
-        """The template whose text is the frame of all."""
+    def base(self) -> ParsedTemplate:
+        """The last parent, whose text outside of blocks is rendered."""
         return self.members[-1]
 
 
@@ -173,7 +177,7 @@ def empty_tree() -> nodes.Template:
 
 
 def block_call(node: nodes.Expr) -> str | None:
-    """The block that `self.NAME()` prints, `super` for `super()`, None for anything else."""
+    """The block that a call of `self.NAME()` prints, "super" for `super()`, else None."""
     if not isinstance(node, nodes.Call):
         return None
     called = node.node
@@ -184,7 +188,7 @@ def block_call(node: nodes.Expr) -> str | None:
     return None
 
 
-def start_of(node: nodes.Node) -> Position:
-    """The first character of an expression: its node may carry the place of an operator."""
+def start_position(node: nodes.Node) -> Position:
+    """The first character of an expression: its own node may have the position of an operator."""
     parts = (node, *node.find_all(nodes.Expr))
-    return min((position_of(part.lineno) for part in parts), key=lambda place: place.offset)
+    return min((position_of(part.lineno) for part in parts), key=lambda position: position.offset)

@@ -1,11 +1,8 @@
-"""Which sorts of values an operator, a filter or a test can take, and what comes out of it.
+"""The type lattice of the checker, and the types of Python annotations, JSON Schemas and constants.
 
-What is known of a value before it is there: its kind, its fields, the words it can be.
-
-Python types, JSON Schemas and constants are all read into this one small language. What cannot be
-told is `ANYTHING`, and nothing is ever said against that.
-
-Reads Python types, JSON Schemas and constants for what they say of their values.
+A static type says what is known of a value before it exists: scalar, literal, list, tuple, mapping,
+record, or a union of these. `ANY` is the top: nothing is ever reported against it. Below the types
+stand the categories (text, number, list, ...) that filters and operators accept.
 """
 
 from __future__ import annotations
@@ -15,7 +12,8 @@ from dataclasses import is_dataclass
 from datetime import datetime
 from functools import cache, reduce
 from itertools import product
-from types import NoneType, UnionType
+from types import NoneType
+from types import UnionType as PythonUnion
 from typing import (
     Annotated,
     Literal,
@@ -38,368 +36,378 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import DataclassField, ModelField, TypedDictField
 
 
-class Anything(Struct, frozen=True):
-    """A value of which nothing is known."""
+class AnyType(Struct, frozen=True):
+    """A value of unknown type."""
 
 
-class Plain(Struct, frozen=True):
-    """A text, number, truth value or None; `kind` is its Python type.
+class ScalarType(Struct, frozen=True):
+    """A text, number, boolean or None; `kind` is its Python type.
 
-    `is_said` is true for the words of a user, as they came in.
+    `is_user_text` is true for the raw text of a user.
     """
 
     kind: type
-    is_said: bool = False
+    is_user_text: bool = False
 
 
-class Words(Struct, frozen=True):
-    """One of some fixed values."""
+class LiteralType(Struct, frozen=True):
+    """One of a few fixed values."""
 
-    words: tuple[object, ...]
+    literals: tuple[object, ...]
 
 
-class Items(Struct, frozen=True):
-    """A list of values that are all alike, `least` of them for certain.
+class ListType(Struct, frozen=True):
+    """A list of items of one type, at least `min_items` of them.
 
-    `is_stream` is true for what can be gone through once, and has no text and no length.
+    `is_stream` is true for an iterator: it can be consumed once, and has no text and no length.
     """
 
-    item: Known
-    least: int = 0
+    item: StaticType
+    min_items: int = 0
     is_stream: bool = False
 
 
-class Row(Struct, frozen=True):
-    """A tuple: each part has its own kind."""
+class TupleType(Struct, frozen=True):
+    """A tuple: each part has its own type."""
 
-    parts: tuple[Known, ...]
-
-
-class Table(Struct, frozen=True):
-    """A mapping with any keys, its values all alike."""
-
-    value: Known
+    parts: tuple[StaticType, ...]
 
 
-class Fields(Struct, frozen=True, eq=False):
-    """A value with named fields; `name` is what people call it.
+class MappingType(Struct, frozen=True):
+    """A mapping with any keys and values of one type."""
 
-    The fields are asked for when they are needed: a class may have fields of its own kind. Two of
-    the same `source` are the same. `is_open` is true if there may be further fields; `is_loose`
-    if a template may ask whether there is one that nobody declared. `kind` is what the field
-    `kind` says, where that tells records apart that stand in one list.
+    value: StaticType
+
+
+class RecordType(Struct, frozen=True, eq=False):
+    """A value with named fields; `name` is for messages.
+
+    Fields are computed when needed, since a class may have fields of its own type. Two types with
+    the same `source` are equal. `is_open` is true if there may be further fields, `is_loose` if a
+    template may test for a field that is not declared. `kind` is the value of the field `kind`,
+    where that discriminates the records of one list.
     """
 
     name: str
     source: Hashable
-    find: Callable[[], Mapping[str, Known]]
+    find: Callable[[], Mapping[str, StaticType]]
     is_open: bool = False
     is_loose: bool = False
     kind: str | None = None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fields) and self.source == other.source
+        return isinstance(other, RecordType) and self.source == other.source
 
     def __hash__(self) -> int:
         return hash(self.source)
 
     @property
-    def fields(self) -> Mapping[str, Known]:
-        """What is known of each field; what may be left out may be `ABSENT`."""
+    def fields(self) -> Mapping[str, StaticType]:
+        """The type of each field; that of an optional one includes `ABSENT`."""
         return self.find()
 
 
-class Either(Struct, frozen=True):
-    """A value of one kind or another."""
+class UnionType(Struct, frozen=True):
+    """A value of one of several types."""
 
-    members: tuple[Known, ...]
-
-
-Known: TypeAlias = Anything | Plain | Words | Items | Row | Table | Fields | Either
+    members: tuple[StaticType, ...]
 
 
-class Absence:
-    """The kind of a field that is not there."""
+StaticType: TypeAlias = (
+    AnyType | ScalarType | LiteralType | ListType | TupleType | MappingType | RecordType | UnionType
+)
 
 
-class Blank:
-    """The kind of what `x if y` gives where y is false: printed as nothing, and of no other use."""
+class Absent:
+    """Marker of a missing field or item."""
 
 
-class Uncalled:
-    """The kind of a method or macro that is not called."""
+class NoElse:
+    """Marker of the value of `x if y` where y is false: prints nothing, has no other use."""
 
 
-ANYTHING = Anything()
-TEXT = Plain(str)
-SAID = Plain(str, is_said=True)
-WHOLE = Plain(int)
-NUMBER = Plain(float)
-TRUTH = Plain(bool)
-NONE = Plain(NoneType)
-ABSENT = Plain(Absence)
-BLANK = Plain(Blank)
-UNCALLED = Plain(Uncalled)
+class NotCalled:
+    """Marker of a method or macro that is not called."""
+
+
+ANY = AnyType()
+TEXT = ScalarType(str)
+USER_TEXT = ScalarType(str, is_user_text=True)
+INTEGER = ScalarType(int)
+NUMBER = ScalarType(float)
+BOOLEAN = ScalarType(bool)
+NONE = ScalarType(NoneType)
+ABSENT = ScalarType(Absent)
+NO_ELSE = ScalarType(NoElse)
+CALLABLE = ScalarType(NotCalled)
 
 _EMPTY = frozenset((NONE, ABSENT))
-_NOTHING = (NONE, ABSENT, BLANK)
+_NOTHING = (NONE, ABSENT, NO_ELSE)
 
 
-def record(
-    name: str, parts: Mapping[str, Known], *, is_loose: bool = False, kind: str | None = None
-) -> Known:
-    """A value with just these fields."""
+def record_type(
+    name: str, parts: Mapping[str, StaticType], *, is_loose: bool = False, kind: str | None = None
+) -> StaticType:
+    """A record with exactly these fields."""
     source = (*parts.items(), is_loose, kind)
-    return Fields(name, source, lambda: parts, is_loose=is_loose, kind=kind)
+    return RecordType(name, source, lambda: parts, is_loose=is_loose, kind=kind)
 
 
-def either(*kinds: Known) -> Known:
-    """A value of any of `kinds`; of none of them there is no value, as in an empty list."""
-    members: dict[Known, None] = {}
+def union(*kinds: StaticType) -> StaticType:
+    """The union of `kinds`; of no kinds it has no values, like the item of an empty list."""
+    members: dict[StaticType, None] = {}
     for kind in kinds:
-        members |= dict.fromkeys(kind.members if isinstance(kind, Either) else (kind,))
-    if ANYTHING in members:
-        members = dict.fromkeys((ANYTHING, *(each for each in _NOTHING if each in members)))
-    return next(iter(members)) if len(members) == 1 else Either(tuple(members))
+        members |= dict.fromkeys(kind.members if isinstance(kind, UnionType) else (kind,))
+    if ANY in members:
+        members = dict.fromkeys((ANY, *(each for each in _NOTHING if each in members)))
+    return next(iter(members)) if len(members) == 1 else UnionType(tuple(members))
 
 
-def may_be_none(known: Known) -> bool:
-    """Whether the value can be None, or not be there."""
-    return not _EMPTY.isdisjoint(members_of(known))
+def may_be_none(value_type: StaticType) -> bool:
+    """Whether the value can be None or missing."""
+    return not _EMPTY.isdisjoint(members(value_type))
 
 
-def may_be_absent(known: Known) -> bool:
+def may_be_absent(value_type: StaticType) -> bool:
     """Whether the value can be missing."""
-    return ABSENT in members_of(known)
+    return ABSENT in members(value_type)
 
 
-def is_said(known: Known) -> bool:
-    """Whether the value can be a user's own words."""
-    return any(isinstance(each, Plain) and each.is_said for each in members_of(known))
+def is_user_text(value_type: StaticType) -> bool:
+    """Whether the value can be the raw text of a user."""
+    return any(isinstance(each, ScalarType) and each.is_user_text for each in members(value_type))
 
 
-def members_of(known: Known) -> tuple[Known, ...]:
-    """The kinds that a value can be of."""
-    return known.members if isinstance(known, Either) else (known,)
+def members(value_type: StaticType) -> tuple[StaticType, ...]:
+    """The members of a union, or the type itself."""
+    return value_type.members if isinstance(value_type, UnionType) else (value_type,)
 
 
-def filled(known: Known) -> Known:
-    """The same where it is known to be there, and not None."""
-    return _without(known, _EMPTY | {BLANK})
+def without_null(value_type: StaticType) -> StaticType:
+    """The type without None, missing and the value of an `if` without `else`."""
+    return _without(value_type, _EMPTY | {NO_ELSE})
 
 
-def kept(known: Known) -> Known:
-    """The same where None, and what is missing, was refused."""
-    return _without(known, _EMPTY)
+def without_none_or_absent(value_type: StaticType) -> StaticType:
+    """The type without None and missing."""
+    return _without(value_type, _EMPTY)
 
 
-def there(known: Known) -> Known:
-    """The same where it is known to be there."""
-    return _without(known, frozenset((ABSENT, BLANK)))
+def without_absent(value_type: StaticType) -> StaticType:
+    """The type without missing and the value of an `if` without `else`."""
+    return _without(value_type, frozenset((ABSENT, NO_ELSE)))
 
 
-def some(known: Known) -> Known:
-    """The same where a list is known to have something in it."""
+def non_empty(value_type: StaticType) -> StaticType:
+    """The type where a list is known not to be empty."""
     parts = [
-        replace(each, least=max(each.least, 1)) if isinstance(each, Items) else each
-        for each in members_of(known)
+        replace(each, min_items=max(each.min_items, 1)) if isinstance(each, ListType) else each
+        for each in members(value_type)
     ]
-    return either(*parts)
+    return union(*parts)
 
 
-def falsy(known: Known) -> Known:
-    """The same where it is known to be false, empty, None or missing."""
-    parts: list[Known] = []
-    for each in members_of(known):
-        if isinstance(each, Items):
-            parts.append(Items(ANYTHING))
-        elif not isinstance(each, Fields) and each != UNCALLED:
-            parts.append(NONE if each in (ABSENT, BLANK) else each)
-    return either(*parts)
+def when_falsy(value_type: StaticType) -> StaticType:
+    """The type where the value is known to be false, empty, None or missing."""
+    parts: list[StaticType] = []
+    for each in members(value_type):
+        if isinstance(each, ListType):
+            parts.append(ListType(ANY))
+        elif not isinstance(each, RecordType) and each != CALLABLE:
+            parts.append(NONE if each in (ABSENT, NO_ELSE) else each)
+    return union(*parts)
 
 
-def not_none(known: Known) -> Known:
-    """The same where it is known not to be None."""
-    return _without(known, frozenset((NONE,)))
+def without_none(value_type: StaticType) -> StaticType:
+    """The type without None."""
+    return _without(value_type, frozenset((NONE,)))
 
 
-def of_kinds(known: Known, kinds: Collection[str]) -> Known:
-    """The same where the field `kind` is known to be one of `kinds`."""
+def with_kinds(value_type: StaticType, kinds: Collection[str]) -> StaticType:
+    """The type where the field `kind` is known to be one of `kinds`."""
     left = [
         each
-        for each in members_of(known)
-        if not isinstance(each, Fields) or each.kind is None or each.kind in kinds
+        for each in members(value_type)
+        if not isinstance(each, RecordType) or each.kind is None or each.kind in kinds
     ]
-    return either(*left) if left else ANYTHING
+    return union(*left) if left else ANY
 
 
-def _without(known: Known, gone: frozenset[Plain]) -> Known:
-    left = [member for member in members_of(known) if member not in gone]
-    return either(*left) if left else ANYTHING
+def _without(value_type: StaticType, gone: frozenset[ScalarType]) -> StaticType:
+    left = [member for member in members(value_type) if member not in gone]
+    return union(*left) if left else ANY
 
 
-def item_of(known: Known) -> Known:
-    """What a loop over the value gives."""
-    match known:
-        case Items(item=item):
+def item_type(value_type: StaticType) -> StaticType:
+    """The type of the items of a loop over the value."""
+    match value_type:
+        case ListType(item=item):
             return item
-        case Row(parts=parts) if parts:
-            return either(*parts)
-        case Either(members=members):
-            return either(*(item_of(each) for each in members if each != BLANK))
+        case TupleType(parts=parts) if parts:
+            return union(*parts)
+        case UnionType(members=members):
+            return union(*(item_type(each) for each in members if each != NO_ELSE))
         case _:
-            is_text = isinstance(known, Table | Words) or known in (TEXT, SAID)
-            return TEXT if is_text else ANYTHING
+            is_text = isinstance(value_type, MappingType | LiteralType) or value_type in (
+                TEXT,
+                USER_TEXT,
+            )
+            return TEXT if is_text else ANY
 
 
-def value_in(table: Table) -> Known:
-    """What a mapping has under some key; nothing is said against one of which nothing is known."""
-    return table.value if table.value == ANYTHING else either(table.value, ABSENT)
+def lookup_type(table: MappingType) -> StaticType:
+    """The type of a mapping's value under some key, which may be missing unless it is `ANY`."""
+    return table.value if table.value == ANY else union(table.value, ABSENT)
 
 
-def lists_in(known: Known) -> tuple[Known, ...]:
-    """The kinds of lists that the value can be."""
-    return tuple(each for each in members_of(known) if isinstance(each, Items | Row))
+def list_members(value_type: StaticType) -> tuple[StaticType, ...]:
+    """The list and tuple types that the value can have."""
+    return tuple(each for each in members(value_type) if isinstance(each, ListType | TupleType))
 
 
-def least_of(known: Known) -> int:
-    """How many items a list has for certain."""
-    match known:
-        case Items(least=least):
-            return least
-        case Row(parts=parts):
+def min_length(value_type: StaticType) -> int:
+    """The minimum number of items of a list."""
+    match value_type:
+        case ListType(min_items=min_items):
+            return min_items
+        case TupleType(parts=parts):
             return len(parts)
-        case Either(members=members):
-            return min(map(least_of, members), default=0)
+        case UnionType(members=members):
+            return min(map(min_length, members), default=0)
         case _:
             return 0
 
 
-def record_in(known: Known) -> Fields | None:
-    """The first kind of record that the value, or a list or mapping of them, can be."""
-    match known:
-        case Fields():
-            return known
-        case Items(item=part) | Table(value=part):
-            return record_in(part)
-        case Row(parts=parts) | Either(members=parts):
-            return next(filter(None, map(record_in, parts)), None)
+def find_record(value_type: StaticType) -> RecordType | None:
+    """The first record type in the value, its items or its parts."""
+    match value_type:
+        case RecordType():
+            return value_type
+        case ListType(item=part) | MappingType(value=part):
+            return find_record(part)
+        case TupleType(parts=parts) | UnionType(members=parts):
+            return next(filter(None, map(find_record, parts)), None)
         case _:
             return None
 
 
-def words_of(known: Known) -> tuple[object, ...]:
-    """The values that it can be, besides None; empty if there are any others."""
-    words: list[object] = []
-    for member in members_of(known):
-        if isinstance(member, Words):
-            words += member.words
+def literals_of(value_type: StaticType) -> tuple[object, ...]:
+    """All values that it can have besides None, if these are fixed; else empty."""
+    literals: list[object] = []
+    for member in members(value_type):
+        if isinstance(member, LiteralType):
+            literals += member.literals
         elif member not in _EMPTY:
             return ()
-    return tuple(words)
+    return tuple(literals)
 
 
 Field: TypeAlias = ModelField | DataclassField | TypedDictField
 Schema: TypeAlias = Mapping[str, object]
 
 _DEEPEST = 20
-"""How deep a schema is followed where it leads into itself."""
+"""How deep a recursive schema is followed."""
 
-_PLAIN: Mapping[object, Known] = {
-    str: TEXT, int: WHOLE, float: NUMBER, bool: TRUTH, NoneType: NONE,
+_PLAIN: Mapping[object, StaticType] = {
+    str: TEXT, int: INTEGER, float: NUMBER, bool: BOOLEAN, NoneType: NONE,
 }  # fmt: skip
-_SCHEMA_PLAIN: Mapping[object, Known] = {
-    "string": TEXT, "integer": WHOLE, "number": NUMBER, "boolean": TRUTH, "null": NONE,
+_SCHEMA_PLAIN: Mapping[object, StaticType] = {
+    "string": TEXT, "integer": INTEGER, "number": NUMBER, "boolean": BOOLEAN, "null": NONE,
 }  # fmt: skip
 
 
-def of(declared: object) -> Known:
-    """What a Python type, or a JSON Schema given as a mapping, says of its values."""
+def declared_type(declared: object) -> StaticType:
+    """The static type of a Python annotation, or of a JSON Schema given as a mapping."""
     if isinstance(declared, Mapping):
         schema = cast("Schema", declared)
-        return _Reading(schema).of(schema)
-    if isinstance(declared, _KINDS):
+        return _SchemaReader(schema).declared_type(schema)
+    if isinstance(declared, _STATIC_TYPES):
         return declared
-    return of_type(declared)
+    return python_type(declared)
 
 
-def of_kept(declared: object) -> Known:
-    """What the values of a Python type are once they were kept as JSON: a date is a text there."""
-    known = of(declared)
-    if isinstance(known, Plain) or isinstance(declared, (Mapping, *_KINDS)):
-        return known
+def stored_type(declared: object) -> StaticType:
+    """The static type of the values of a Python type after storage as JSON: a date is a text."""
+    value_type = declared_type(declared)
+    if isinstance(value_type, ScalarType) or isinstance(declared, (Mapping, *_STATIC_TYPES)):
+        return value_type
     try:
         adapter: TypeAdapter[object] = TypeAdapter(cast("type[object]", declared))
-        schema = adapter.json_schema(by_alias=False, mode="serialization", schema_generator=_AsKept)
+        schema = adapter.json_schema(
+            by_alias=False, mode="serialization", schema_generator=_StoredSchema
+        )
     except (PydanticUserError, NameError, TypeError):
-        return known
-    return _Reading(schema, is_open=False).of(schema)
+        return value_type
+    return _SchemaReader(schema, is_open=False).declared_type(schema)
 
 
-def of_value(value: object) -> Known:
-    """What a constant is: of a mapping its keys, of a list what its items have in common."""
+def constant_type(value: object) -> StaticType:
+    """The static type of a constant: a mapping is a record, a list has a union of its items."""
     if isinstance(value, Mapping):
         entries = cast("Mapping[str, object]", value)
-        return record("mapping", {str(key): of_value(each) for key, each in entries.items()})
+        return record_type(
+            "mapping", {str(key): constant_type(each) for key, each in entries.items()}
+        )
     if not isinstance(value, list | tuple):
-        return of_type(type(value))
+        return python_type(type(value))
     items = cast("Sequence[object]", value)
     if not items:
-        return Items(ANYTHING)
+        return ListType(ANY)
     if all(isinstance(item, Mapping) for item in items):
-        rows = _of_rows(cast("Sequence[Mapping[str, object]]", items))
-        return Items(rows, least=len(items))
-    return Items(either(*map(of_value, items)), least=len(items))
+        rows = _rows_type(cast("Sequence[Mapping[str, object]]", items))
+        return ListType(rows, min_items=len(items))
+    return ListType(union(*map(constant_type, items)), min_items=len(items))
 
 
-def _of_rows(rows: Sequence[Mapping[str, object]]) -> Known:
-    """What mappings in one list are: a key that not all of them have may be absent."""
+def _rows_type(rows: Sequence[Mapping[str, object]]) -> StaticType:
+    """The type of the mappings in one list: a key that not all of them have may be missing."""
     keys = dict.fromkeys(key for row in rows for key in row)
     parts = {
-        key: either(*(of_value(row[key]) if key in row else ABSENT for row in rows)) for key in keys
+        key: union(*(constant_type(row[key]) if key in row else ABSENT for row in rows))
+        for key in keys
     }
-    return record("mapping", parts)
+    return record_type("mapping", parts)
 
 
-def of_type(declared: object) -> Known:
-    """What a Python type says of its values."""
+def python_type(declared: object) -> StaticType:
+    """The static type of a Python annotation."""
     if declared is None:
         return NONE
     origin, arguments = get_origin(declared), get_args(declared)
     if origin is Literal:
-        return _words(arguments)
+        return _literal_type(arguments)
     if origin in (Annotated, Required, NotRequired):
-        return of_type(arguments[0])
-    if origin in (Union, UnionType):
-        return either(*map(of_type, arguments))
-    return _of_class(origin or declared, arguments)
+        return python_type(arguments[0])
+    if origin in (Union, PythonUnion):
+        return union(*map(python_type, arguments))
+    return _class_type(origin or declared, arguments)
 
 
-def _of_class(declared: object, arguments: tuple[object, ...]) -> Known:
+def _class_type(declared: object, arguments: tuple[object, ...]) -> StaticType:
     if not isinstance(declared, type):
-        return ANYTHING
+        return ANY
     kind = cast("type[object]", declared)
     if not arguments:
-        return _PLAIN.get(kind) or _of_record(kind)
+        return _PLAIN.get(kind) or _record_class_type(kind)
     if issubclass(kind, tuple) and arguments[-1] != ...:
-        return Row(tuple(map(of_type, arguments)))
+        return TupleType(tuple(map(python_type, arguments)))
     if issubclass(kind, Mapping):
-        return Table(of_type(arguments[-1]))
-    return Items(of_type(arguments[0])) if issubclass(kind, Iterable) else ANYTHING
+        return MappingType(python_type(arguments[-1]))
+    return ListType(python_type(arguments[0])) if issubclass(kind, Iterable) else ANY
 
 
-def _of_record(declared: type[object]) -> Known:
+def _record_class_type(declared: type[object]) -> StaticType:
     is_open = False
     if issubclass(declared, BaseModel):
         is_open = declared.model_config.get("extra") == "allow"
     elif not (is_dataclass(declared) or is_typeddict(declared) or issubclass(declared, Struct)):
-        return ANYTHING
+        return ANY
     source = cast("Hashable", declared)
-    return Fields(declared.__name__, source, lambda: _fields_of(source), is_open)
+    return RecordType(declared.__name__, source, lambda: _fields_of(source), is_open)
 
 
 @cache
-def _fields_of(source: Hashable) -> Mapping[str, Known]:
+def _fields_of(source: Hashable) -> Mapping[str, StaticType]:
     declared = cast("type[object]", source)
     try:
         hints = cast("dict[str, object]", get_type_hints(declared, include_extras=True))
@@ -407,15 +415,15 @@ def _fields_of(source: Hashable) -> Mapping[str, Known]:
         hints = {}
     optional = {*cast("Iterable[str]", getattr(declared, "__optional_keys__", ()))}
     optional |= {name for name, hint in hints.items() if get_origin(hint) is NotRequired}
-    found = {name: of_type(hints.get(name, object)) for name in _names_of(declared, hints)}
-    found |= {name: either(found[name], ABSENT) for name in optional}
+    found = {name: python_type(hints.get(name, object)) for name in _names_of(declared, hints)}
+    found |= {name: union(found[name], ABSENT) for name in optional}
     for base in declared.__mro__[:-1]:
         if base is BaseModel:
             break
         for name, each in vars(base).items():
             if isinstance(each, property):
                 given = cast("Mapping[str, object]", getattr(each.fget, "__annotations__", {}))
-                found.setdefault(name, of_type(given.get("return", object)))
+                found.setdefault(name, python_type(given.get("return", object)))
     return found
 
 
@@ -428,77 +436,83 @@ def _names_of(declared: type[object], hints: Mapping[str, object]) -> Iterable[s
     return (*own,)
 
 
-def _words(words: Iterable[object]) -> Known:
-    """One of these values, if they are all plain: another may be kept as something else."""
-    found = tuple(words)
+def _literal_type(literals: Iterable[object]) -> StaticType:
+    """A literal type, if all values are plain; others may be stored in another form."""
+    found = tuple(literals)
     if not all(isinstance(each, str | int | None) for each in found):
-        return ANYTHING
-    there = tuple(each for each in found if each is not None)
-    kinds = [Words(there)] if there else []
-    return either(*kinds, *([NONE] if None in found else []))
+        return ANY
+    without_absent = tuple(each for each in found if each is not None)
+    kinds = [LiteralType(without_absent)] if without_absent else []
+    return union(*kinds, *([NONE] if None in found else []))
 
 
-class _AsKept(GenerateJsonSchema):
-    """Writes the schema of what pydantic writes: a field with a default is there too."""
+class _StoredSchema(GenerateJsonSchema):
+    """The schema of what pydantic serializes: a field with a default is always present."""
 
     def field_is_required(self, field: Field, total: bool) -> bool:
-        is_key = field["type"] == "typed-dict-field"
-        return bool(field.get("required", total)) if is_key else True
+        is_key_of = field["type"] == "typed-dict-field"
+        return bool(field.get("required", total)) if is_key_of else True
 
 
-class _Source(Struct, frozen=True):
-    """A part of a schema: two are the same if they are the very same mapping."""
+class _SchemaIdentity(Struct, frozen=True):
+    """A part of a schema, compared by identity."""
 
     part: Schema
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Source) and self.part is other.part
+        return isinstance(other, _SchemaIdentity) and self.part is other.part
 
     def __hash__(self) -> int:
         return id(self.part)
 
 
-class _Reading(Struct, frozen=True):
-    """Reads one JSON Schema; `root` is where its references lead to.
+class _SchemaReader(Struct, frozen=True):
+    """Converts one JSON Schema; `root` resolves its references.
 
-    Where `is_open`, an object that does not say so may have further fields.
+    If `is_open`, an object without `additionalProperties` may have further fields.
     """
 
     root: Schema
     depth: int = 0
     is_open: bool = True
 
-    def of(self, part: object) -> Known:
+    def declared_type(self, part: object) -> StaticType:
         if not isinstance(part, Mapping) or self.depth > _DEEPEST:
-            return ANYTHING
+            return ANY
         inner = replace(self, depth=self.depth + 1)
         schema = cast("Schema", part)
         if isinstance(reference := schema.get("$ref"), str):
-            return inner.of(self._referred(reference))
+            return inner.declared_type(self._referred(reference))
         if "const" in schema or "enum" in schema:
-            return _words(cast("list[object]", schema.get("enum", [schema.get("const")])))
-        for union in ("anyOf", "oneOf"):
-            if union in schema:
-                return either(*map(inner.of, cast("list[object]", schema[union])))
-        return inner.of_kind(schema)
+            return _literal_type(cast("list[object]", schema.get("enum", [schema.get("const")])))
+        for keyword in ("anyOf", "oneOf"):
+            if keyword in schema:
+                return union(*map(inner.declared_type, cast("list[object]", schema[keyword])))
+        return inner._typed(schema)
 
-    def of_kind(self, schema: Schema) -> Known:
+    def _typed(self, schema: Schema) -> StaticType:
         kind = schema.get("type")
         if isinstance(kind, list):
             kinds = cast("list[str]", kind)
-            return either(*(self.of_kind({**schema, "type": each}) for each in kinds))
+            return union(*(self._typed({**schema, "type": each}) for each in kinds))
         if kind == "array":
             parts = cast("Sequence[object]", schema.get("prefixItems", ()))
-            return Row(tuple(map(self.of, parts))) if parts else Items(self.of(schema.get("items")))
+            return (
+                TupleType(tuple(map(self.declared_type, parts)))
+                if parts
+                else ListType(self.declared_type(schema.get("items")))
+            )
         if kind != "object":
-            return _SCHEMA_PLAIN.get(kind, ANYTHING)
+            return _SCHEMA_PLAIN.get(kind, ANY)
         further = schema.get("additionalProperties", self.is_open)
         if "properties" not in schema:
-            return Table(self.of(further))
+            return MappingType(self.declared_type(further))
         name = str(schema.get("title", "object"))
         is_open = further is not False
-        again = replace(self, depth=0)
-        return Fields(name, _Source(schema), lambda: _properties(schema, again), is_open)
+        render_traced = replace(self, depth=0)
+        return RecordType(
+            name, _SchemaIdentity(schema), lambda: _properties(schema, render_traced), is_open
+        )
 
     def _referred(self, reference: str) -> object:
         return reduce(_inside, reference.removeprefix("#/").split("/"), cast("object", self.root))
@@ -508,36 +522,46 @@ def _inside(part: object, key: str) -> object:
     return cast("Schema", part).get(key) if isinstance(part, Mapping) else None
 
 
-def _properties(schema: Schema, reading: _Reading) -> Mapping[str, Known]:
+def _properties(schema: Schema, reader: _SchemaReader) -> Mapping[str, StaticType]:
     required = cast("list[str]", schema.get("required", []))
     properties = cast("Mapping[str, object]", schema["properties"])
-    found = {name: reading.of(part) for name, part in properties.items()}
+    found = {name: reader.declared_type(part) for name, part in properties.items()}
     return {
-        name: known if name in required else either(known, ABSENT) for name, known in found.items()
+        name: value_type if name in required else union(value_type, ABSENT)
+        for name, value_type in found.items()
     }
 
 
-_KINDS = (Anything, Plain, Words, Items, Row, Table, Fields, Either)
+_STATIC_TYPES = (
+    AnyType,
+    ScalarType,
+    LiteralType,
+    ListType,
+    TupleType,
+    MappingType,
+    RecordType,
+    UnionType,
+)
 
 
 NOUNS: Mapping[str, str] = {
     "text": "a text",
     "number": "a number",
-    "truth": "a truth value",
+    "truth": "a boolean",
     "time": "a time",
     "list": "a list",
     "tuple": "a list",
-    "stream": "no list before it is made one with | list",
+    "stream": "an iterator, not a list, until | list makes it one",
     "mapping": "a mapping",
     "record": "a record",
-    "uncalled": "not called: () is missing",
+    "callable": "not called: () is missing",
     "none": "None",
     "absent": "missing",
-    "blank": "nothing where the `if` in it has no `else`",
+    "no_else": "undefined where its inline `if` has no `else`",
 }
-"""What is said of a value of each sort: `x is ...`."""
+"""How messages describe a value of each category: `x is ...`."""
 
-_PLAIN_SORTS: Mapping[type, str] = {
+_SCALAR_CATEGORIES: Mapping[type, str] = {
     str: "text",
     int: "number",
     float: "number",
@@ -545,102 +569,110 @@ _PLAIN_SORTS: Mapping[type, str] = {
     datetime: "time",
     list: "list",
     NoneType: "none",
-    Absence: "absent",
-    Blank: "blank",
-    Uncalled: "uncalled",
+    Absent: "absent",
+    NoElse: "no_else",
+    NotCalled: "callable",
 }
 
-_OTHERS: Mapping[type, str] = {Row: "tuple", Table: "mapping", Fields: "record"}
+_OTHER_CATEGORIES: Mapping[type, str] = {
+    TupleType: "tuple",
+    MappingType: "mapping",
+    RecordType: "record",
+}
 
 _NUMBERS = frozenset(("number", "truth"))
 _LISTS = frozenset(("list", "tuple"))
 _ORDERED = (_NUMBERS, frozenset(("text",)), frozenset(("time",)), _LISTS)
 
 
-class Taking(NamedTuple):
-    """The sorts that something takes, and how that is said."""
+class Accepts(NamedTuple):
+    """The categories that something accepts, and their description for messages."""
 
-    sorts: frozenset[str]
-    told: str
-
-
-def _taking(told: str, *sorts: str) -> Taking:
-    return Taking(frozenset(sorts), told)
+    categories: frozenset[str]
+    description: str
 
 
-_LOOPED = ("text", "list", "tuple", "stream", "mapping", "blank")
-LOOPED = _taking("a list", *_LOOPED)
-LISTED = _taking("a list", "list", "tuple", "stream", "mapping", "blank")
-SIZED = _taking("a list or a text", "text", "list", "tuple", "mapping", "blank")
-INDEXED = _taking("a list or a text", "text", "list", "tuple")
-NUMERIC = _taking("a number", "number", "truth")
-TEXTUAL = _taking("a text", "text")
-PRINTED = _taking("a text", "text", "number", "truth", "time", "list", "tuple", "mapping", "blank")
-PRINTABLE = _taking("a text", *PRINTED.sorts, "none", "absent", "record")
-WRITTEN = _taking("a value", *PRINTED.sorts, "none", "record")
-CONVERTED = Taking(PRINTED.sorts - {"blank"}, "a value")
-PAIRED = _taking("a mapping", "mapping", "record")
-CONTAINER = _taking("a list or a text", *_LOOPED, "record")
+def _accepts(description: str, *categories: str) -> Accepts:
+    return Accepts(frozenset(categories), description)
 
 
-def sorts_of(known: Known) -> frozenset[str]:
-    """The sorts that a value can be of; "any" where that cannot be told."""
-    return frozenset(sort for each in members_of(known) for sort in _sorts_of(each))
+_LOOPED = ("text", "list", "tuple", "stream", "mapping", "no_else")
+LOOPED = _accepts("a list", *_LOOPED)
+LISTED = _accepts("a list", "list", "tuple", "stream", "mapping", "no_else")
+SIZED = _accepts("a list or a text", "text", "list", "tuple", "mapping", "no_else")
+INDEXED = _accepts("a list or a text", "text", "list", "tuple")
+NUMERIC = _accepts("a number", "number", "truth")
+TEXTUAL = _accepts("a text", "text")
+PRINTED = _accepts(
+    "a text", "text", "number", "truth", "time", "list", "tuple", "mapping", "no_else"
+)
+PRINTABLE = _accepts("a text", *PRINTED.categories, "none", "absent", "record")
+WRITTEN = _accepts("a value", *PRINTED.categories, "none", "record")
+CONVERTED = Accepts(PRINTED.categories - {"no_else"}, "a value")
+PAIRED = _accepts("a mapping", "mapping", "record")
+CONTAINER = _accepts("a list or a text", *_LOOPED, "record")
 
 
-def _sorts_of(known: Known) -> Iterable[str]:
-    match known:
-        case Plain(kind=kind):
-            return (_PLAIN_SORTS.get(kind, "any"),)
-        case Words(words=words):
-            return (_PLAIN_SORTS.get(type(word), "any") for word in words)
-        case Items():
-            return ("stream" if known.is_stream else "list",)
+def categories_of(value_type: StaticType) -> frozenset[str]:
+    """The categories that a value can have; "any" where that is unknown."""
+    return frozenset(category for each in members(value_type) for category in _category_of(each))
+
+
+def _category_of(value_type: StaticType) -> Iterable[str]:
+    match value_type:
+        case ScalarType(kind=kind):
+            return (_SCALAR_CATEGORIES.get(kind, "any"),)
+        case LiteralType(literals=literals):
+            return (_SCALAR_CATEGORIES.get(type(word), "any") for word in literals)
+        case ListType():
+            return ("stream" if value_type.is_stream else "list",)
         case _:
-            return (_OTHERS.get(type(known), "any"),)
+            return (_OTHER_CATEGORIES.get(type(value_type), "any"),)
 
 
-def misfit(known: Known, taking: Taking) -> str | None:
-    """A sort that the value can be of and that is not taken; None if there is none."""
-    return min(sorts_of(known) - taking.sorts - {"any"}, default=None)
+def rejected_category(value_type: StaticType, accepts: Accepts) -> str | None:
+    """A category of the value that is not accepted; None if all are."""
+    return min(categories_of(value_type) - accepts.categories - {"any"}, default=None)
 
 
-def has_order(*values: Known) -> bool:
-    """Whether the values can be told apart as lower and higher, as far as can be told."""
-    sorts = frozenset[str]().union(*map(sorts_of, values)) - {"any"}
-    return any(sorts <= group for group in _ORDERED)
+def is_orderable(*values: StaticType) -> bool:
+    """Whether the values can be ordered among each other, as far as is known."""
+    categories = frozenset[str]().union(*map(categories_of, values)) - {"any"}
+    return any(categories <= group for group in _ORDERED)
 
 
-def result(operator: str, left: Known, right: Known) -> Known | None:
-    """What an operator makes of two values; None if there are some that it cannot take."""
-    made: list[Known] = []
-    for one, other in product(members_of(left), members_of(right)):
-        pairs = [*product(sorts_of(one), sorts_of(other))]
-        if not all(_is_taken(operator, *pair) for pair in pairs):
+def binary_result(operator: str, left: StaticType, right: StaticType) -> StaticType | None:
+    """The type of a binary operation; None if the operator rejects some of the values."""
+    made: list[StaticType] = []
+    for one, other in product(members(left), members(right)):
+        pairs = [*product(categories_of(one), categories_of(other))]
+        if not all(_is_accepted(operator, *pair) for pair in pairs):
             return None
         made.append(_made(operator, one, other, pairs))
-    return either(*made)
+    return union(*made)
 
 
-def _is_taken(operator: str, left: str, right: str) -> bool:
-    sorts = {left, right}
-    if "any" in sorts or sorts <= _NUMBERS:
+def _is_accepted(operator: str, left: str, right: str) -> bool:
+    categories = {left, right}
+    if "any" in categories or categories <= _NUMBERS:
         return True
     if operator == "%":
         return left == "text"
     if operator == "+":
         return left == right and left in ("text", "list", "tuple")
     if operator == "*":
-        return bool(sorts & {"text", *_LISTS}) and bool(sorts & _NUMBERS)
+        return bool(categories & {"text", *_LISTS}) and bool(categories & _NUMBERS)
     return operator == "-" and left == right == "time"
 
 
-def _made(operator: str, left: Known, right: Known, pairs: Iterable[tuple[str, str]]) -> Known:
-    sorts = {sort for pair in pairs for sort in pair}
-    if sorts <= _NUMBERS:
-        return WHOLE if operator != "/" and NUMBER not in (left, right) else NUMBER
-    if operator == "+" and isinstance(left, Items) and isinstance(right, Items):
-        return Items(either(left.item, right.item), least=left.least + right.least)
-    if "text" in sorts and "any" not in sorts:
-        return SAID if is_said(left) or is_said(right) else TEXT
-    return ANYTHING
+def _made(
+    operator: str, left: StaticType, right: StaticType, pairs: Iterable[tuple[str, str]]
+) -> StaticType:
+    categories = {category for pair in pairs for category in pair}
+    if categories <= _NUMBERS:
+        return INTEGER if operator != "/" and NUMBER not in (left, right) else NUMBER
+    if operator == "+" and isinstance(left, ListType) and isinstance(right, ListType):
+        return ListType(union(left.item, right.item), min_items=left.min_items + right.min_items)
+    if "text" in categories and "any" not in categories:
+        return USER_TEXT if is_user_text(left) or is_user_text(right) else TEXT
+    return ANY

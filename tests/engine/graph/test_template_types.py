@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, computed_field
 
 from teamgraph import Graph, Runner, ScriptedModel
 from teamgraph.engine.graph.template_types import TemplateTypes
-from teamgraph.engine.prompts.static.types import ANYTHING, Fields, Items, Known
+from teamgraph.engine.prompts.static.types import ANY, ListType, RecordType, StaticType
 from teamgraph.engine.returns.shape import shape
 from teamgraph.errors import DefinitionError, Problem
 from teamgraph.kinds import Context, Node, Result
@@ -304,13 +304,13 @@ def _answer(request: Any) -> Any:
     )
 
 
-def agrees(value: Any, known: Known, path: str) -> None:
+def agrees(value: Any, known: StaticType, path: str) -> None:
     """Every field that is declared is there, and every field that is there is declared."""
-    if isinstance(known, Items):
+    if isinstance(known, ListType):
         assert isinstance(value, list | tuple), path
         for item in value:
             agrees(item, known.item, f"{path}[]")
-    if not isinstance(known, Fields) or known == ANYTHING:
+    if not isinstance(known, RecordType) or known == ANY:
         return
     for name, part in known.fields.items():
         agrees(read(value, name, path), part, f"{path}.{name}")

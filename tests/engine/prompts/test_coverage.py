@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from teamgraph.engine.prompts.coverage import MEASURED, Coverage
+from teamgraph.engine.prompts.branch_coverage import CURRENT_COVERAGE, Coverage
 from teamgraph.engine.prompts.library import Prompts
 
 
@@ -15,9 +15,9 @@ from teamgraph.engine.prompts.library import Prompts
 def coverage() -> Iterator[Coverage]:
     """What is measured while the test runs."""
     measured = Coverage()
-    token = MEASURED.set(measured)
+    token = CURRENT_COVERAGE.set(measured)
     yield measured
-    MEASURED.reset(token)
+    CURRENT_COVERAGE.reset(token)
 
 
 def taken(coverage: Coverage) -> dict[str, int]:
@@ -112,8 +112,8 @@ def test_templates_that_nobody_named_are_counted_too(coverage: Coverage, tmp_pat
 
 
 def test_where_nothing_is_measured_there_is_no_probe(coverage: Coverage) -> None:
-    token = MEASURED.set(None)
+    token = CURRENT_COVERAGE.set(None)
     prompts = Prompts(inline={"t": "{% if a %}A{% endif %}"})
-    MEASURED.reset(token)
+    CURRENT_COVERAGE.reset(token)
     prompts.render("t.inline", {"a": 1})
     assert not coverage.counts

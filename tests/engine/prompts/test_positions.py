@@ -11,7 +11,7 @@ from jinja2 import nodes
 
 from teamgraph.engine.prompts.environment import PromptEnvironment
 from teamgraph.engine.prompts.library import Prompts
-from teamgraph.engine.prompts.positions import Lines, position_of
+from teamgraph.engine.prompts.sources import LineIndex, position_of
 
 ENVIRONMENT = PromptEnvironment(lambda name: None)
 
@@ -91,7 +91,7 @@ def test_each_name_and_attribute_stands_where_its_position_says(source: str) -> 
 @given(st.text(alphabet="ab\n", max_size=40), st.data())
 def test_an_offset_is_found_on_its_line(text: str, data: st.DataObject) -> None:
     offset = data.draw(st.integers(0, len(text)))
-    at = Lines(text).position(offset)
+    at = LineIndex(text).position(offset)
     assert text.split("\n")[at - 1][: at.column - 1] == text[:offset].rpartition("\n")[2]
     assert int(at) == text[:offset].count("\n") + 1
 

@@ -36,7 +36,7 @@ def test_what_is_wrong_in_a_part_is_found_however_many_ways_lead_there(ways: str
     prompts = Prompts(inline={**chain, **sides, f"t{DEPTH}": last})
     assert prompts.problems("t0.inline") == []
     assert {read.path for read in prompts.reads("t0.inline")} >= {"x.wrong", "name"}
-    (problem,) = prompts.contract("t0.inline", {"x": str, "name": str})
+    (problem,) = prompts.type_problems("t0.inline", {"x": str, "name": str})
     assert problem.message.startswith("x is a text")
 
 
