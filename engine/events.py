@@ -155,6 +155,7 @@ Event: TypeAlias = (
     | RunCancelled
     | RunWaiting
 )
+"""Any event of a run, told apart by its class."""
 Listener: TypeAlias = Callable[[Event], None]
 Facts = ParamSpec("Facts")
 

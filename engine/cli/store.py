@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import track
 
 from ..errors import DamagedStore
-from ..stores.tinydb.repair import Finding, Journal, Salvage, Survey, mend
+from ..stores.tinydb.repair import Finding, JournalReport, Salvage, Survey, repair_finding
 from .command import EXIT_FAILURE, command, command_group
 from .options import JsonFlag, StoreOptions, YesFlag, confirm
 from .output import (
@@ -89,8 +88,8 @@ def repair(
     if torn or rescues:
         files = counted(len(torn) + len(rescues), "file")
         confirm(f"{files} in {store.folder}", yes=yes, action="repair", done="repaired")
-    done = [finding for finding in torn if mend(finding, keys.get(finding.file))]
-    salvaged = [(rescue, rescue.keep()) for rescue in rescues]
+    done = [finding for finding in torn if repair_finding(finding, keys.get(finding.file))]
+    salvaged = [rescue.write() for rescue in rescues]
     left = [
         finding
         for finding in findings
@@ -100,13 +99,13 @@ def repair(
         print_json(
             {
                 "repaired": [_finding_as_json(finding) for finding in done],
-                "salvaged": [_rescue_as_json(rescue, aside) for rescue, aside in salvaged],
+                "salvaged": [_salvage_as_json(each) for each in salvaged],
                 "left": [_finding_as_json(finding) for finding in left],
             }
         )
     else:
-        for rescue, aside in salvaged:
-            text = f"{rescue.path}: salvaged; the damaged file is {aside.name}"
+        for each in salvaged:
+            text = f"{each.path}: salvaged; the damaged file is {each.damaged_file.name}"
             print_note(text, Style.WARNING)
         repaired = counted(len(done) + len(salvaged), "file")
         style = Style.ERROR if left else Style.SUCCESS
@@ -148,7 +147,7 @@ def stats(
         print_table(columns, [_row(journal) for journal in biggest])
 
 
-def _read(survey: Survey) -> list[Journal]:
+def _read(survey: Survey) -> list[JournalReport]:
     """Every session's file, with a progress bar on a terminal."""
     terminal = make_console(sys.stderr)
     paths = track(
@@ -161,7 +160,7 @@ def _read(survey: Survey) -> list[Journal]:
     return [survey.read(path) for path in paths]
 
 
-def _findings(survey: Survey, journals: Sequence[Journal]) -> list[Finding]:
+def _findings(survey: Survey, journals: Sequence[JournalReport]) -> list[Finding]:
     in_journals = [finding for journal in journals for finding in journal.findings]
     return [*in_journals, *survey.leftovers(), *survey.prompts()]
 
@@ -170,7 +169,7 @@ def _rescues(findings: Sequence[Finding]) -> Iterator[Salvage]:
     for finding in findings:
         if finding.code == "damaged" and finding.file.suffix == ".jsonl":
             try:
-                yield Salvage.of(finding.file)
+                yield Salvage.read(finding.file)
             except DamagedStore as error:
                 print_note(str(error), Style.ERROR)
 
@@ -202,21 +201,21 @@ def _finding_as_json(finding: Finding) -> dict[str, object]:
     }
 
 
-def _rescue_as_json(rescue: Salvage, aside: Path) -> dict[str, object]:
+def _salvage_as_json(salvage: Salvage) -> dict[str, object]:
     return {
-        "file": str(rescue.path),
-        "damaged_file": str(aside),
-        "session_id": rescue.key.session_id,
-        "user_id": rescue.key.user_id,
+        "file": str(salvage.path),
+        "damaged_file": str(salvage.damaged_file),
+        "session_id": salvage.key.session_id,
+        "user_id": salvage.key.user_id,
         "lost": {
-            "lines": rescue.loss.lines,
-            "bytes": rescue.loss.bytes,
-            "records": rescue.loss.records,
+            "lines": salvage.loss.lines,
+            "bytes": salvage.loss.bytes,
+            "records": salvage.loss.records,
         },
     }
 
 
-def _journal_as_json(journal: Journal) -> dict[str, object]:
+def _journal_as_json(journal: JournalReport) -> dict[str, object]:
     return {
         "session_id": journal.key.session_id if journal.key else None,
         "user_id": journal.key.user_id if journal.key else None,
@@ -227,7 +226,7 @@ def _journal_as_json(journal: Journal) -> dict[str, object]:
     }
 
 
-def _row(journal: Journal) -> Sequence[str]:
+def _row(journal: JournalReport) -> Sequence[str]:
     session, user = journal.key.session_id if journal.key else journal.path.name, None
     if journal.key:
         user = journal.key.user_id

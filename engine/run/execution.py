@@ -65,7 +65,7 @@ class Turning(Struct, frozen=True):
 
     async def keep_texts(self, name: str, texts: Mapping[str, str]) -> None:
         """Keep under their hash the texts that records and turns only refer to, once."""
-        await self.store.keep_prompt(name, texts)
+        await self.store.put_prompt(name, texts)
         self.cast.kept_texts.add(name)
 
     async def _earlier(self, lease: Lease) -> Mapping[str, Record]:
