@@ -6,6 +6,7 @@ Each class is a group of options: `command` makes one option of each field.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -18,7 +19,7 @@ from typing import Annotated, TextIO, TypeAlias
 import typer
 
 from ..blocking import every
-from ..errors import InputError, NotFound
+from ..errors import DamagedStore, InputError, NotFound
 from ..graph.graph import Graph
 from ..graph.settings import make_importable, settings_of
 from ..records import SessionKey, Turn
@@ -142,6 +143,10 @@ class StoreOptions:
             warnings.showwarning = _print_warning
             try:
                 yield store
+            except DamagedStore as error:
+                if "--salvage" in str(error) and (named := self.words()):
+                    error.add_note(f"here: teamgraph store repair --salvage {shlex.join(named)}")
+                raise
             finally:
                 await store.close()
 
