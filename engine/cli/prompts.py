@@ -19,15 +19,15 @@ import typer
 
 from ..errors import InputError, NotFound, listed
 from ..graph.graph import Graph
+from ..graph.settings import make_importable, settings_of
 from ..messages import JSON
 from ..prompts.branch_coverage import CURRENT_COVERAGE, Coverage
 from ..prompts.library import Prompts
 from ..records import Record
 from ..session.store import Store
-from ..testing.coverage import Covered, count_unseen
-from ..testing.plugin import refused_in_ci
-from ..testing.suite import SUFFIX, Suite
-from ..testing.suite import update as update_snapshots
+from ..testing.cases import CaseFile, update_snapshots
+from ..testing.coverage_report import CoverageReport, count_unused_templates
+from ..testing.snapshots import SUFFIX, refused_in_ci
 from .check import CheckedFile, GraphFiles, ReportOptions, print_report
 from .command import EXIT_FAILURE, EXIT_NOT_STARTED, command, command_group
 from .options import GraphOptions, JsonFlag, StoreOptions
@@ -88,15 +88,17 @@ def update(*, paths: CasePaths = None, json: JsonFlag = False) -> None:
     """
     if (refusal := refused_in_ci("teamgraph prompts update")) is not None:
         raise InputError(refusal)
-    done = update_snapshots(_case_files(paths), Path.cwd())
+    files = _case_files(paths)
+    _make_importable(files)
+    done = update_snapshots(files, Path.cwd())
     if json:
-        print_json({**done.ledger.done(), "cases": done.cases, "wrong": done.wrong})
+        print_json({**done.snapshots.updates(), "cases": done.cases, "wrong": done.failures})
     else:
-        for line in done.ledger.told():
+        for line in done.snapshots.report():
             print_text(line)
-    for one in done.wrong:
+    for one in done.failures:
         print_note(one, Style.ERROR)
-    if done.wrong:
+    if done.failures:
         raise typer.Exit(EXIT_FAILURE)
     if not done.has_changed:
         print_note(f"{counted(done.cases, 'case')}: all snapshots are up to date", Style.SUCCESS)
@@ -113,7 +115,9 @@ def coverage(
     json: JsonFlag = False,
 ) -> None:
     """List every branch of a template that no case renders, with file, line and column."""
-    covered = _measure(_case_files(paths))
+    files = _case_files(paths)
+    _make_importable(files)
+    covered = _measure(files)
     if json:
         print_json(covered.as_json())
     else:
@@ -145,6 +149,14 @@ def show(
         print_paged(sources_text([found]))
 
 
+def _make_importable(files: Iterable[Path]) -> None:
+    """Let the graphs of case files name functions of the projects that the files are in."""
+    for folder in dict.fromkeys(file.absolute().parent for file in files):
+        settings = settings_of(folder)
+        if settings.allow:
+            make_importable(settings.folder)
+
+
 def _case_files(paths: Sequence[Path] | None) -> Sequence[Path]:
     """The case files that are named, and those in the folders that are; default: this folder.
 
@@ -173,17 +185,17 @@ def _is_searched(folder: Path) -> bool:
     return not is_skipped and not (folder / "pyvenv.cfg").is_file()
 
 
-def _measure(files: Sequence[Path]) -> Covered:
+def _measure(files: Sequence[Path]) -> CoverageReport:
     measured = Coverage()
     token = CURRENT_COVERAGE.set(measured)
     try:
         for file in files:
-            for case in Suite.read(file).cases:
+            for case in CaseFile.load(file).cases:
                 case.render()
-        count_unseen(measured, Path.cwd())
+        count_unused_templates(measured, Path.cwd())
     finally:
         CURRENT_COVERAGE.reset(token)
-    return Covered.of(measured, Path.cwd())
+    return CoverageReport.of(measured, Path.cwd())
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from ..messages import JSON
 from ..run.dry_run.rehearsal import Scene, render_next
 from ..run.dry_run.rehearsal import render as render_scene
 from ..run.dry_run.rendering import Rendering
-from ..testing.snapshot import body
+from ..testing.snapshot_text import nodes_as_text
 from .command import command
 from .json_output import rendering_as_json
 from .options import (
@@ -96,7 +96,7 @@ def render(
         print_json(rendering_as_json(rendering, node_ids, came_from=options.came_from))
     else:
         nodes = (rendering[node_id] for node_id in node_ids)
-        print_paged(body(nodes, came_from=options.came_from))
+        print_paged(nodes_as_text(nodes, came_from=options.came_from))
 
 
 async def _render_next(

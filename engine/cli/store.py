@@ -99,13 +99,13 @@ def repair(
         print_json(
             {
                 "repaired": [_finding_as_json(finding) for finding in done],
-                "salvaged": [_salvage_as_json(each) for each in salvaged],
+                "salvaged": [_rescue_as_json(rescue) for rescue in salvaged],
                 "left": [_finding_as_json(finding) for finding in left],
             }
         )
     else:
-        for each in salvaged:
-            text = f"{each.path}: salvaged; the damaged file is {each.damaged_file.name}"
+        for rescue in salvaged:
+            text = f"{rescue.path}: salvaged; the damaged file is {rescue.damaged_file.name}"
             print_note(text, Style.WARNING)
         repaired = counted(len(done) + len(salvaged), "file")
         style = Style.ERROR if left else Style.SUCCESS
@@ -201,16 +201,16 @@ def _finding_as_json(finding: Finding) -> dict[str, object]:
     }
 
 
-def _salvage_as_json(salvage: Salvage) -> dict[str, object]:
+def _rescue_as_json(rescue: Salvage) -> dict[str, object]:
     return {
-        "file": str(salvage.path),
-        "damaged_file": str(salvage.damaged_file),
-        "session_id": salvage.key.session_id,
-        "user_id": salvage.key.user_id,
+        "file": str(rescue.path),
+        "damaged_file": str(rescue.damaged_file),
+        "session_id": rescue.key.session_id,
+        "user_id": rescue.key.user_id,
         "lost": {
-            "lines": salvage.loss.lines,
-            "bytes": salvage.loss.bytes,
-            "records": salvage.loss.records,
+            "lines": rescue.loss.lines,
+            "bytes": rescue.loss.bytes,
+            "records": rescue.loss.records,
         },
     }
 
