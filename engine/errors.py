@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 Severity: TypeAlias = Literal["error", "warning", "note"]
 KeyPath: TypeAlias = tuple[str | int, ...]
+"""The keys and list indexes that lead from the root of a document to a value in it."""
 
 
 class TeamgraphError(Exception):

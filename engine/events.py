@@ -156,6 +156,7 @@ Event: TypeAlias = (
     | RunCancelled
     | RunWaiting
 )
+"""Any event of a run, told apart by its class."""
 Listener: TypeAlias = Callable[[Event], None]
 EventFields = ParamSpec("EventFields")
 

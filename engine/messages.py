@@ -53,6 +53,7 @@ class FrozenStruct(Struct, frozen=True, eq=False):
 
 
 JSON: TypeAlias = JsonValue
+"""Any JSON value: None, a boolean, a number, a text, or a list or mapping of JSON values."""
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct, field
 
@@ -273,6 +273,23 @@ class Run(Struct, frozen=True):
     def duration(self) -> float:
         """Seconds from the first to the last moment of the run."""
         return max(0.0, self.turn.ended - self.turn.started)
+
+    if not TYPE_CHECKING:  # type checkers would take every attribute for one
+
+        def __getattr__(self, name: str) -> object:
+            if name in _ALTERNATIVES:
+                raise AttributeError(f"Run has no {name!r}; use {_ALTERNATIVES[name]}")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+_ALTERNATIVES = {
+    "content": "answer",
+    "member_responses": "records, by node",
+    "messages": "records[node].exchanges",
+    "metrics": "usage",
+    "tools": "records[node].exchanges[0].tool_calls",
+}
+"""Attributes of Agno's `RunOutput`, and where their values are here."""
 
 
 def _readable(call: ToolCall) -> ToolCall:

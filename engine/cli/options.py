@@ -26,7 +26,7 @@ from ..records import SessionKey, Turn
 from ..run.runner import Runner
 from ..session.session import Session
 from ..session.store import Policy, Store
-from ..stores.journal.torn import TornTail
+from ..stores.journal.journal_file import TornTail
 from ..stores.tinydb.directory import SkippedSession
 from ..stores.tinydb.store import TinyDBStore
 from .screen import Tone, note

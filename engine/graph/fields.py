@@ -42,6 +42,7 @@ Ids: TypeAlias = Annotated[
     BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
     AfterValidator(as_tuple),
 ]
+"""Type of a field that takes one id or several; stored as a tuple."""
 Texts: TypeAlias = Annotated[
     Sequence[str],
     BeforeValidator(
@@ -50,6 +51,7 @@ Texts: TypeAlias = Annotated[
     ),
     AfterValidator(as_tuple),
 ]
+"""Type of a field that takes one text or several; stored as a tuple."""
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Number: TypeAlias = Annotated[float, PlainSerializer(_plain, return_type=int | float)]
 Seconds: TypeAlias = Annotated[
@@ -170,3 +172,4 @@ def _keys_of(
 
 
 OnError: TypeAlias = Literal["fail", "skip"] | Instead
+"""What follows the last failed attempt: fail the run, skip the node, or use a value."""

@@ -28,8 +28,8 @@ from ..prompts.static.types import (
     ScalarType,
     StaticType,
     constant_type,
+    declared_type,
     python_type,
-    read_type,
     record_type,
     stored_type,
     union,
@@ -93,7 +93,7 @@ class Names:
         """What the template of a node may read."""
         variables = self._nodes[node_id].variables
         return self.of_condition(node_id) | {
-            name: read_type(each) for name, each in variables.items()
+            name: declared_type(each) for name, each in variables.items()
         }
 
     def _outcome(self, node_id: str) -> StaticType:

@@ -1,8 +1,7 @@
-"""Which branches of templates were rendered: counted by probes in the tree before it is compiled.
+"""Branch coverage of templates: probes in the syntax tree count what is rendered.
 
-A template that is compiled while nothing is measured has no probe in it, so in production this
-costs nothing. Probes only note that an expression was true or a body was entered; they print
-nothing and change no value.
+A template that is compiled while no coverage is measured has no probes, so this costs nothing in
+production. Probes count that a condition was true or a body was entered, and change no output.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from .sources import TemplateSource, position_of
 
 NEVER_EMPTY = "{# never empty #}"
 NO_COVER = "{# no cover #}"
-"""Comments on the line of a tag: its loop always runs; none of its branches is counted."""
+"""Comments on the line of a tag: the loop always runs; its branches are not counted."""
 
 
 class Branch(NamedTuple):
-    """A way that a template can take; `what` says which in words, `template` is its file."""
+    """A branch of a template; `what` describes it, `template` is its file."""
 
     template: str
     line: int
@@ -33,9 +32,9 @@ class Branch(NamedTuple):
 
 
 class Coverage:
-    """The branches of all templates compiled since it was made, and how often each was taken.
+    """Counters of the branches of all templates compiled while this is the current coverage.
 
-    `folders` are the search paths of the graphs that were made meanwhile.
+    `folders` are the search paths of the graphs loaded meanwhile.
     """
 
     def __init__(self) -> None:
@@ -49,7 +48,7 @@ class Coverage:
         return {branch: self._counts[self._numbers[branch]] for branch in sorted(self._numbers)}
 
     def add(self, branch: Branch, count: int = 0) -> int:
-        """Note a branch, and `count` more times that it was taken; its number."""
+        """Register a branch, add `count` to its counter, and return its number."""
         number = self._numbers.setdefault(branch, len(self._counts))
         if number == len(self._counts):
             self._counts.append(0)
@@ -57,11 +56,11 @@ class Coverage:
         return number
 
     def watch(self, environment: PromptEnvironment) -> None:
-        """Let the probes of an environment's templates count here."""
+        """Register the probe filters in an environment."""
         environment.filters |= {HIT: self._count_hit, BRANCH: self._count_branch}
 
     def probe(self, environment: PromptEnvironment, source: TemplateSource) -> nodes.Template:
-        """The tree of a template with probes in it."""
+        """Parse a template again, with probes in its tree."""
         tree = environment.read(source.text, source.name)
         _Probes(self, source).insert(tree)
         return cast("nodes.Template", tree.set_environment(environment))
@@ -78,7 +77,7 @@ class Coverage:
 
 
 CURRENT_COVERAGE: ContextVar[Coverage | None] = ContextVar("measured", default=None)
-"""Where the templates of the graphs that are now made are counted."""
+"""The coverage that templates compiled now are counted in, or None."""
 
 
 class _Probes:
@@ -152,10 +151,10 @@ def _filtered(value: nodes.Expr, name: str, numbers: Iterable[int | None]) -> no
 
 
 def _guarded(tree: nodes.Template) -> Iterator[int]:
-    """The loops that stand inside an `if` on the very thing that they go over."""
+    """The loops inside an `if` that tests the very expression they iterate over."""
     for tag in tree.find_all(nodes.If):
         inside = (loop for part in tag.body for loop in _loops(part))
-        yield from (id(loop) for loop in inside if _gone_over(loop) == tag.test)
+        yield from (id(loop) for loop in inside if _iterated(loop) == tag.test)
 
 
 def _loops(part: nodes.Node) -> Iterator[nodes.For]:
@@ -164,8 +163,8 @@ def _loops(part: nodes.Node) -> Iterator[nodes.For]:
     yield from part.find_all(nodes.For)
 
 
-def _gone_over(loop: nodes.For) -> nodes.Node | None:
-    """What a loop goes over, without the count of its rounds."""
+def _iterated(loop: nodes.For) -> nodes.Node | None:
+    """What a loop iterates over, without the filter that charges its iterations."""
     with_limits: nodes.Node = loop.iter
     if (
         not isinstance(with_limits, nodes.Filter)

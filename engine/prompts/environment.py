@@ -1,6 +1,6 @@
-"""Jinja set up for prompts: sandboxed, strict, with role tags, exact positions and a budget.
+"""The Jinja environment of prompts: sandbox, strict undefined, role tags, positions, limits.
 
-How the tree of a template becomes Python: what is printed or compared is looked at before.
+Code generation is adapted too: what is printed or compared passes through the limits first.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from typing import cast
 from jinja2 import StrictUndefined, Template, TemplateNotFound, Undefined, nodes
 from jinja2.compiler import CodeGenerator, Frame, operators
 from jinja2.environment import TemplateModule
+from jinja2.filters import FILTERS as JINJA_FILTERS
 from jinja2.lexer import Lexer
 from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
+from jinja2.tests import TESTS as JINJA_TESTS
 from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
@@ -55,10 +57,10 @@ from .sources import PositionLexer
 
 
 class PromptCodeGenerator(CodeGenerator):
-    """Prints each expression with `environment.printed`, and computes none before it is rendered.
+    """Prints each expression by one call of `environment.print_value`; folds no constants.
 
-    Jinja's own way, `str(environment.finalize(context, ...))`, is three calls for each. What is
-    compared with something goes through `environment.compared`.
+    Jinja's own `str(environment.finalize(context, ...))` takes three calls. Operands of comparisons
+    pass through `environment.charge_comparison`.
     """
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
@@ -105,17 +107,25 @@ SLICE = "\0slice"
 CONDITION = "\0answer"
 HIT = "\0hit"
 BRANCH = "\0judge"
-"""No template can name these filters: a NUL is no part of an identifier."""
+"""Internal filters: a template cannot name them, since identifiers contain no NUL."""
 
+_LIMITED_FILTERS: Mapping[str, Callable[..., object]] = {
+    name: limited_filter(name, function)
+    for name, function in JINJA_FILTERS.items()
+    if name != "random"
+}
+_LIMITED_TESTS: Mapping[str, Callable[..., object]] = {
+    name: limited_test(cast("Callable[..., object]", JINJA_TESTS[name])) for name in COMPARING
+}
 _GLOBALS = ("dict", "namespace", "cycler", "joiner")
 
 
 class Missing(StrictUndefined):
-    """A value that is not there: an error wherever it is used.
+    """An undefined value: any use of it is an error, except some truth tests.
 
-    The exceptions are truth tests of a bare name, a key of a mapping and an item of a list:
-    `{% if french %}` is how a template asks whether a node ran, `{% if session.state.vip %}`
-    whether a key is set. Which names and fields there can be is checked at load.
+    A bare name, a key of a mapping and an item of a list may be tested: `{% if french %}` asks
+    whether a node ran, `{% if session.state.vip %}` whether a key is set. Which names and fields
+    can exist is checked at load.
     """
 
     __slots__ = ()
@@ -129,10 +139,10 @@ class Missing(StrictUndefined):
 
 
 class PromptTemplate(Template):
-    """A template whose imports are made anew for each rendering.
+    """A template that executes its imports on each render.
 
-    Jinja keeps the module of an import, so what one rendering leaves in a `namespace` there would
-    be seen by the next, perhaps of another user.
+    Jinja caches the module of an import, so what one render leaves in a `namespace` there would be
+    visible to the next, perhaps of another user.
     """
 
     def _get_default_module(self, ctx: Context | None = None) -> TemplateModule:
@@ -140,7 +150,7 @@ class PromptTemplate(Template):
 
 
 class PromptEnvironment(ImmutableSandboxedEnvironment):
-    """The environment of one `Prompts`; `load` gives it the templates that others name."""
+    """The environment of one `Prompts`; `load` finds the templates that others reference."""
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))
     template_class = PromptTemplate
@@ -157,19 +167,15 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
             lstrip_blocks=True,
             keep_trailing_newline=True,
             auto_reload=False,
-            # Nothing is computed before there is a budget that bounds it, and the tree stays as
-            # it was parsed: the checks read it again.
+            # No constant folding: there is no work budget at load, and the checks need the tree.
             optimized=False,
             extensions=[RoleTags],
         )
         self._load = load
         self._lexer = PositionLexer(self)
         self.globals = {name: self.globals[name] for name in _GLOBALS} | {"range": _range}
-        del self.filters["random"]
-        theirs = {name: limited_filter(name, function) for name, function in self.filters.items()}
-        self.filters = {**theirs, **FILTERS}
-        tests = cast("dict[str, Callable[..., object]]", self.tests)
-        tests |= {name: limited_test(tests[name]) for name in COMPARING}
+        self.filters = {**_LIMITED_FILTERS, **FILTERS}
+        self.tests |= _LIMITED_TESTS
         self.filter_names = sorted(self.filters)
         self.filters |= {EMIT: emit_message, REPLAY: replay_messages}
         self.filters |= {
@@ -181,7 +187,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 
     @property
     def lexer(self) -> Lexer:
-        """The lexer that knows columns."""
+        """The lexer that records columns."""
         return self._lexer
 
     def read(self, source: str, name: str | None) -> nodes.Template:
@@ -189,7 +195,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         return self.with_limits(self.parse(source, name))
 
     def with_limits(self, tree: nodes.Template) -> nodes.Template:
-        """The same tree, its loops, concatenations and slices counted when they are rendered."""
+        """The same tree, with loops, concatenations and slices charged when rendered."""
         _LimitTransformer().visit(tree)
         return cast("nodes.Template", tree.set_environment(self))
 
@@ -221,7 +227,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         raise TemplateNotFound(", ".join(map(str, names)))
 
     def getattr(self, obj: object, attribute: str) -> object:
-        """A field of a value; the keys of a mapping come before its methods.
+        """An attribute of a value; the keys of a mapping come before its methods.
 
         So `triage.output.items` is the field that a model returned, not the method of `dict`.
         """
@@ -306,11 +312,10 @@ _SIMPLE, _MAPPING, _OTHER = "plain", "mapping", "other"
 
 
 class _AttributeAccess(dict[type, str]):
-    """How the attributes of a type's values are found, worked out when it is first met.
+    """Caches by type how attributes are looked up.
 
-    A plain value has none that lead into Python's machinery. What is left to the sandbox then are
-    methods, and names that begin with `_`: any other field is as safe as the sandbox finds it, and
-    found ten times faster.
+    Attributes of a simple value do not lead to Python internals, so only methods and names that
+    begin with `_` need the sandbox: ten times faster, and as safe.
     """
 
     def __missing__(self, kind: type) -> str:

@@ -1,4 +1,4 @@
-"""The filters that teamgraph adds to Jinja's own."""
+"""The filters that teamgraph adds to Jinja's own: fence, tojson, bullets, quote, written, ..."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _INVISIBLE = (
     "\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff9-\\ufffb"
     "\\ud800-\\udfff\\U0001bca0-\\U0001bca3\\U000e0000-\\U000e0fff"
 )
-"""What nobody sees, or what is lost on the way to a model, as a part of a character class."""
+"""Invisible characters, and those lost on the way to a model, for a regex character class."""
 _GAP = rf"[\s{_INVISIBLE}]*+"
 _LOOKALIKE_RANGES = (
     *(*range(0x2100, 0x2150), *range(0x2460, 0x2500), *range(0xFE50, 0xFF60)),
     *(*range(0x1D400, 0x1D800), *range(0x1F110, 0x1F190)),
 )
-"""Where Unicode keeps other forms of `<`, `/` and the letters: wide, small, circled, bold."""
+"""Unicode ranges with lookalikes of `<`, `/` and the letters: wide, small, circled, bold."""
 _WIDEST_INDENT = 16
 _JSON_TYPES = (Mapping, list, tuple, BaseModel, Struct, SimpleNamespace)
 
@@ -38,11 +38,11 @@ _JSON_TYPES = (Mapping, list, tuple, BaseModel, Struct, SimpleNamespace)
 def fence(value: object, tag: str) -> str:
     """Wrap data in `<tag>` and `</tag>` so that it cannot close its own fence.
 
-    Whatever in the data looks like that tag, in any case, spacing and form of its letters, gets
-    `&lt;` for its `<`. A list, a mapping or a record is written as JSON.
+    Whatever in the data looks like that tag, in any case, spacing or Unicode form of its letters,
+    gets `&lt;` for its `<`. A list, mapping or record is written as JSON.
     """
     marks, body = _fence_pattern(tag), to_prompt_text(value)
-    if marks.search(body):  # most data has none, and looking is cheaper than replacing
+    if marks.search(body):  # searching is cheaper than replacing, and rarely finds any
         body = marks.sub(r"&lt;\1", body)
     charge_length(len(body))
     return f"<{tag}>\n{body}\n</{tag}>"
@@ -54,7 +54,7 @@ def _fence_pattern(tag: str) -> re.Pattern[str]:
         raise ValueError(f"fence tag {tag!r}: use small letters, digits, '_' and '-' only")
     lookalikes = _lookalikes()
     letters = f"[{_INVISIBLE}]*+".join(f"[{lookalikes[letter]}]" for letter in tag)
-    slash = f"(?:[{lookalikes['/']}]{_GAP})?+"  # possessive: nothing here is ever tried twice
+    slash = f"(?:[{lookalikes['/']}]{_GAP})?+"  # possessive: no backtracking
     return re.compile(
         rf"[{lookalikes['<']}]({_GAP}{slash}{letters}(?!-*[A-Za-z0-9_]))", re.IGNORECASE
     )
@@ -62,7 +62,7 @@ def _fence_pattern(tag: str) -> re.Pattern[str]:
 
 @cache
 def _lookalikes() -> Mapping[str, str]:
-    """Each character that a fence is made of with all that looks like it, for a class of them."""
+    """Each character of a fence with its lookalikes, as the body of a regex character class."""
     lookalikes = {each: re.escape(each) for each in "</-_abcdefghijklmnopqrstuvwxyz0123456789"}
     for each in map(chr, _LOOKALIKE_RANGES):
         plain = normalize("NFKC", each).strip("()").lower()
@@ -72,7 +72,7 @@ def _lookalikes() -> Mapping[str, str]:
 
 
 def tojson(value: object, indent: int | None = None) -> str:
-    """JSON with sorted keys and readable letters; knows models, dataclasses and structs."""
+    """JSON with sorted keys and unescaped letters, also of models, dataclasses and structs."""
     if indent is not None and not 0 <= indent <= _WIDEST_INDENT:
         raise ValueError(f"tojson: indent must be from 0 to {_WIDEST_INDENT}, not {indent}")
     limit_text(value)
@@ -114,7 +114,7 @@ def _fields_of(value: object) -> Iterable[str]:
 
 
 def to_prompt_text(value: object) -> str:
-    """A value as text: JSON where Python's own would be no text for a prompt, nothing for None."""
+    """A value as text for a prompt: lists, mappings and records as JSON, None as nothing."""
     kind = type(value)
     if kind is str:
         return cast("str", value)
@@ -125,7 +125,7 @@ def to_prompt_text(value: object) -> str:
 
 
 def bullets(values: Iterable[object]) -> str:
-    """One `- item` a line, a list or record as JSON; further lines of an item are indented."""
+    """One `- item` per line, lists and records as JSON; further lines of an item are indented."""
     if isinstance(values, str):
         raise TypeError("bullets: a text is not a list; put it in [ ]")
     lines: list[str] = []
@@ -137,14 +137,14 @@ def bullets(values: Iterable[object]) -> str:
 
 
 def quote(value: object) -> str:
-    """Every line with `> ` before it, as in an e-mail."""
+    """The text with `> ` before every line, as in an e-mail."""
     text = as_text(value)
     charge_length(3 * len(text))
     return "\n".join(f"> {line}" if line else ">" for line in text.split("\n"))
 
 
 def truncate_chars(value: object, length: int) -> str:
-    """At most `length` characters; where something was cut, the last one is `…`."""
+    """At most `length` characters; the last one is `…` where the text was cut."""
     if length < 1:
         raise ValueError(f"truncate_chars: the length must be 1 or more, not {length}")
     text = as_text(value)

@@ -1,4 +1,4 @@
-"""LIB"""
+"""The templates of one graph: found, checked, hashed and rendered; also its conditions."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from .branch_coverage import CURRENT_COVERAGE
 from .environment import CONDITION, PromptEnvironment
 from .limits import CURRENT_RENDER, RenderState
 from .sources import INLINE, TemplateSource, TemplateSources, normalize_newlines
-from .static.scope import Scope
+from .static.flow import Scope
 from .static.structure import StructureChecker, lost_line_breaks, message_shape, syntax_problem
 from .static.tree import ParsedTemplate, empty_tree, literal_names, references
 from .static.typecheck import TypeChecker
-from .static.types import read_type
+from .static.types import declared_type
 from .static.walk import TemplateWalker, VariableRead
 
 MAX_LENGTH = 1_000_000
@@ -38,10 +38,10 @@ MAX_LENGTH = 1_000_000
 class Prompts:
     """The templates of one graph: its folders in order, then the built-ins.
 
-    A template is read, parsed and compiled once, when it is first asked for; what comes out of that
-    is kept for good, so a `Prompts` shows the files as they were. Safe to use from many threads.
-    `inline` gives templates by node id; they are named `NODE.inline`, a name no file can have.
-    `max_length` is how many characters one rendered prompt may have.
+    A template is read, parsed and compiled on first use and cached without expiry, so later changes
+    of the files are not seen. Thread-safe. `inline` has templates by node id; they are named
+    `NODE.inline`, a name that no file can have. `max_length` limits the characters of one rendered
+    prompt.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Prompts:
         max_length: int = MAX_LENGTH,
     ) -> None:
         self._sources = TemplateSources(folders, inline)
-        self._longest = max_length
+        self._max_length = max_length
         self._environment = PromptEnvironment(self._compiled)
         self._coverage = CURRENT_COVERAGE.get()
         if self._coverage is not None:
@@ -73,10 +73,10 @@ class Prompts:
         return self._sources.names()
 
     def problems(self, name: str) -> list[Problem]:
-        """Everything that keeps the template from being rendered; empty if nothing does.
+        """Everything that prevents the template from being rendered; empty if it is valid.
 
-        Covers all that the template statically reaches. A template that is not there is one
-        problem without a place: that is where it was named.
+        Covers all templates that it statically reaches. A template that does not exist is one
+        problem without a position: the caller knows where it was named.
         """
         with self._lock:
             if name not in self._problems:
@@ -84,7 +84,7 @@ class Prompts:
             return list(self._problems[name])
 
     def reads(self, name: str) -> list[VariableRead]:
-        """Every name that the template, and all it reaches, reads from its context."""
+        """Every variable that the template, and all templates it reaches, read from the context."""
         with self._lock:
             found = self._find(name)
             return (
@@ -92,17 +92,16 @@ class Prompts:
             )
 
     def type_problems(self, name: str, given: Mapping[str, object]) -> list[Problem]:
-        """What in a sound template cannot hold for variables of these types; notes with it.
+        """Type errors, and notes, of a valid template for variables of these types.
 
-        `given` are Python types, JSON Schemas or what `engine.prompts.known` says, by name, of all
-        that the template is given. A name that is not among them is not judged here: `reads` tells
-        which there are.
+        `given` has a Python type, JSON Schema or `StaticType` for each variable that the template
+        may read. A name that is missing there is not checked: see `reads`.
         """
         with self._lock:
             found = self._find(name)
             if not isinstance(found, ParsedTemplate):
                 return []
-            types = {each: read_type(declared) for each, declared in given.items()}
+            types = {each: declared_type(declared) for each, declared in given.items()}
             key = (name, frozenset(types.items()))
             if key not in self._type_problems:
                 type_problems = TypeChecker(self._find, self._environment.globals)
@@ -113,16 +112,16 @@ class Prompts:
             return list(self._type_problems[key])
 
     def condition_problems(self, source: str, given: Mapping[str, object]) -> list[Problem]:
-        """The same for a condition, with places inside its text; raises `DefinitionError`."""
+        """The same for a condition, with positions inside its text; raises `DefinitionError`."""
         self.expression(source)
         with self._lock:
-            condition, parsed = read_expression(source, self._environment)
+            condition, parsed = _read_expression(source, self._environment)
             type_problems = TypeChecker(lambda _: None, self._environment.globals)
-            types = {each: read_type(declared) for each, declared in given.items()}
+            types = {each: declared_type(declared) for each, declared in given.items()}
             return type_problems.check_condition(condition, parsed, types)
 
     def prompt_hash(self, name: str) -> str:
-        """A sha256, in hex, of the sources of the template and of all it statically reaches."""
+        """The sha256, in hex, of the sources of the template and of all it statically reaches."""
         types = self._hashes.get(name)
         if types is None:
             text = json.dumps(sorted(self.sources(name).items()), ensure_ascii=True)
@@ -130,31 +129,31 @@ class Prompts:
         return types
 
     def sources(self, name: str) -> dict[str, str]:
-        """The text, with LF line ends, of the template and of all it reaches, by name."""
+        """The sources, with LF line ends, of the template and of all it reaches, by name."""
         with self._lock:
             return {each.name: each.source.text for each in self._reached(name)}
 
     def render(self, name: str, variables: Mapping[str, object]) -> tuple[Message, ...]:
-        """The messages of a prompt; raises `PromptError` with the place that failed."""
+        """Render a prompt to its messages; raises `PromptError` with the template and line."""
         template, has_roles = self._valid.get(name) or self._validate(name)
-        rendering = RenderState(self._longest)
-        token = CURRENT_RENDER.set(rendering)
+        render = RenderState(self._max_length)
+        token = CURRENT_RENDER.set(render)
         try:
             context = template.new_context(cast("dict[str, object]", variables))
             text = self._environment.concat(template.root_render_func(context))
             if not has_roles:
-                rendering.write(Message(role="user", content=text.strip("\n")))
+                render.write(Message(role="user", content=text.strip("\n")))
         except Exception as error:
-            raise prompt_error(error, name, variables) from error
+            raise _prompt_error(error, name, variables) from error
         finally:
             CURRENT_RENDER.reset(token)
-        return tuple(rendering.messages)
+        return tuple(render.messages)
 
     def expression(self, source: str) -> Expression:
-        """A condition (`when`, `until`); raises `DefinitionError` with places in its text."""
+        """Parse a condition (`when`, `until`); raises `DefinitionError` with its positions."""
         with self._lock:
             if source not in self._expressions:
-                parsed = parse_expression(source, self._environment, self._longest)
+                parsed = _parse_expression(source, self._environment, self._max_length)
                 self._expressions[source] = parsed
             return self._expressions[source]
 
@@ -181,19 +180,19 @@ class Prompts:
         return self._templates[name]
 
     def _probed(self, found: ParsedTemplate) -> nodes.Template:
-        """The tree to compile: the one that was checked, or another with probes in it."""
+        """The tree to compile: the checked one, or a copy with coverage probes."""
         if self._coverage is None:
             return found.tree
         return self._coverage.probe(self._environment, found.source)
 
     def probe(self) -> None:
-        """Compile every template that there is, so that those nobody rendered are counted too."""
+        """Compile every existing template, so that coverage counts those never rendered too."""
         for name in self.names():
             if not self.problems(name):
                 self._compiled(name)
 
     def _read(self, root: ParsedTemplate) -> TemplateWalker:
-        """What has walked the template and all it reaches."""
+        """The walker that has visited the template and all it reaches."""
         if root.name not in self._walkers:
             reader = TemplateWalker(self._find, self._environment.globals)
             reader.walk(root, Scope())
@@ -242,11 +241,12 @@ class Prompts:
             yield from shape.outside_text
         reader = self._read(root)
         for read in reader.detached_reads:
-            message = f"{read.name!r} cannot be seen in a template that is imported; "
+            message = f"{read.name!r} is not defined in an imported template; "
             message += "import it 'with context', or pass the value as an argument"
             yield _problem_of(read, message)
         for read in reader.early_reads:
-            message = f"{read.name!r} is set only later, further out; set it before, or rename one"
+            message = f"{read.name!r} is set only later, in an enclosing scope; "
+            message += "set it before this, or rename one of the two"
             yield _problem_of(read, message)
 
     def _syntax_problem(self, source: TemplateSource, error: Exception) -> Problem:
@@ -260,7 +260,7 @@ class Prompts:
         return [each for each in found if isinstance(each, Problem)]
 
     def _entered(self, root: ParsedTemplate) -> list[ParsedTemplate]:
-        """The templates that are rendered for themselves, not as the parent of another."""
+        """The templates that are rendered themselves, not only as the parent of another."""
         entered = {root.name: root}
         for template in self._reached(root.name):
             for tag in references(template):
@@ -293,9 +293,9 @@ class Prompts:
 
 
 def _problem_text(problem: Problem) -> str:
-    """A problem's text without its place."""
-    suggest = problem.suggestion
-    return f"{problem.message}; did you mean {suggest!r}?" if suggest else problem.message
+    """The message and suggestion of a problem, without its position."""
+    near = problem.suggestion
+    return f"{problem.message}; did you mean {near!r}?" if near else problem.message
 
 
 def _problem_of(read: VariableRead, message: str) -> Problem:
@@ -305,33 +305,33 @@ def _problem_of(read: VariableRead, message: str) -> Problem:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A condition that was parsed; `reads` are the names that it needs."""
+    """A parsed condition; `reads` are the variables that it needs."""
 
     source: str
     reads: list[VariableRead]
     _template: Template = field(repr=False, compare=False)
-    _longest: int = field(repr=False, compare=False)
+    _max_length: int = field(repr=False, compare=False)
 
     def test(self, variables: Mapping[str, object]) -> bool:
-        """Whether the condition holds; raises `PromptError` where it cannot be told."""
-        rendering = RenderState(self._longest)
-        token = CURRENT_RENDER.set(rendering)
+        """Evaluate the condition; raises `PromptError` where that fails."""
+        render = RenderState(self._max_length)
+        token = CURRENT_RENDER.set(render)
         try:
             context = self._template.new_context(dict(variables))
             for _ in self._template.root_render_func(context):
                 pass
         except Exception as error:
-            raise prompt_error(error, self.source, variables) from error
+            raise _prompt_error(error, self.source, variables) from error
         finally:
             CURRENT_RENDER.reset(token)
-        return rendering.condition
+        return render.condition
 
 
-def parse_expression(source: str, environment: PromptEnvironment, max_length: int) -> Expression:
-    """Parse a condition; raises `DefinitionError` with places inside its text."""
+def _parse_expression(source: str, environment: PromptEnvironment, max_length: int) -> Expression:
+    """Parse and check a condition; raises `DefinitionError` with positions inside its text."""
     text = TemplateSource("", normalize_newlines(source), None)
     try:
-        condition, parsed = read_expression(source, environment)
+        condition, parsed = _read_expression(source, environment)
         problems = list(StructureChecker(environment, _find_none, _find_none).check(parsed))
         reads = TemplateWalker(_find_none, environment.globals).expression(condition, parsed)
         template = None if problems else environment.template(parsed.tree, source)
@@ -342,25 +342,27 @@ def parse_expression(source: str, environment: PromptEnvironment, max_length: in
     return Expression(source, reads, template, max_length)
 
 
-def read_expression(text: str, environment: PromptEnvironment) -> tuple[nodes.Expr, ParsedTemplate]:
-    """The tree of a condition, alone and as a template; raises `TemplateSyntaxError`."""
+def _read_expression(
+    text: str, environment: PromptEnvironment
+) -> tuple[nodes.Expr, ParsedTemplate]:
+    """The tree of a condition, alone and inside a template; raises `TemplateSyntaxError`."""
     source = TemplateSource("", normalize_newlines(text), None)
     parser = Parser(environment, source.text, state="variable")
     condition = parser.parse_expression()
     if not parser.stream.eos:
         parser.fail("this is more than one expression: join them with 'and' or 'or'")
     line = condition.lineno
-    condition = nodes.Filter(condition, CONDITION, [], [], None, None, lineno=line)
-    tree = nodes.Template([nodes.Output([condition], lineno=line)], lineno=line)
+    recorded = nodes.Filter(condition, CONDITION, [], [], None, None, lineno=line)
+    tree = nodes.Template([nodes.Output([recorded], lineno=line)], lineno=line)
     return condition, ParsedTemplate(source, environment.with_limits(tree))
 
 
 def _find_none(name: str) -> None:
-    """A condition reaches no templates."""
+    """The lookup of a condition: it can reach no templates."""
 
 
 class CapturedPrompt(Struct, frozen=True):
-    """The sources, by name, of all that the template reaches; the variables; the messages."""
+    """What a prompt was rendered from (sources by name, variables), and its messages."""
 
     template: str
     sources: Mapping[str, str]
@@ -368,21 +370,23 @@ class CapturedPrompt(Struct, frozen=True):
     messages: tuple[Message, ...]
 
 
-CAPTURED_PROMPTS: ContextVar[list[CapturedPrompt] | None] = ContextVar("rendered", default=None)
-"""Where the prompts that are now rendered for a model are kept; None: nowhere."""
+CAPTURED_PROMPTS: ContextVar[list[CapturedPrompt] | None] = ContextVar(
+    "captured_prompts", default=None
+)
+"""Collects each prompt that is rendered for a model, where set."""
 
 
 _UNDEFINED = r"'(\w+)' is undefined"
 
 
-def prompt_error(error: Exception, name: str, variables: Mapping[str, object]) -> PromptError:
-    """The error as the caller sees it; what was raised stays its cause."""
+def _prompt_error(error: Exception, name: str, variables: Mapping[str, object]) -> PromptError:
+    """Wrap an exception of a render, with the innermost template and line it passed through."""
     template, line = _failing_line(error, name)
     return PromptError(_explanation(error, variables), template=template, line=line)
 
 
 def _failing_line(error: Exception, name: str) -> tuple[str, int | None]:
-    """The innermost template, and its line, that the error passed through."""
+    """The innermost template, and its line, in the traceback."""
     place: tuple[str, int | None] = (name, None)
     trace = error.__traceback__
     while trace is not None:
@@ -398,10 +402,10 @@ def _explanation(error: Exception, variables: Mapping[str, object]) -> str:
     if isinstance(error, RecursionError):
         return "the template calls or includes itself without end"
     if isinstance(error, MemoryError):
-        return "the template needs more memory than there is"
+        return "the template needs more memory than is available"
     if isinstance(error, UndefinedError) and (missing := re.fullmatch(_UNDEFINED, text)):
-        suggest = closest(missing[1], variables)
+        near = closest(missing[1], variables)
         offered = ", ".join(sorted(variables)) or "nothing"
-        hint = f"did you mean {suggest!r}?" if suggest else f"this prompt is given: {offered}"
+        hint = f"did you mean {near!r}?" if near else f"defined here: {offered}"
         return f"{text}; {hint}"
     return text or type(error).__name__

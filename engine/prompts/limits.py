@@ -1,12 +1,10 @@
-"""How long the result of an operator, a method or one of Jinja's filters would be, asked before.
+"""Resource limits of one render: the length of its text, and a budget of work.
 
-Everything here refuses what would be huge (`"x" * 10**9`, `"%1000000000d"`) and lets the rest be.
-
-What one rendering may cost: a limit for its text and for the work that makes it.
-
-Work is counted where it is cheap to count: a loop when it begins (its length is known), a call, an
-include, and every text that an operator, a filter or a method makes longer. So an endless loop or
-a huge text ends in an error after a bounded time, and an honest prompt hardly pays for it.
+The length of a result is computed before the result: an operator, method or filter that would make
+something huge (`"x" * 10**9`, `"%1000000000d"`) is refused. Work is counted where that is cheap: a
+loop when it begins (its length is known), a call, an include, and every text that an operator,
+filter or method makes longer. So an endless loop ends in an error after a bounded time, and an
+ordinary prompt hardly pays for it.
 """
 
 from __future__ import annotations
@@ -28,28 +26,25 @@ PART = 20
 ROUND = 50
 CALL = 100
 TEMPLATE = 500
-"""What looking at a part of a list, a round of a loop, a call and an include cost.
-
-A character costs 1.
-"""
+"""Work units of visiting an item, an iteration, a call and an include; a character costs 1."""
 
 _SIZED = frozenset((list, tuple))
 _PRINTED = (str, int, float, Undefined)
 _ATOMS = frozenset((int, float, bool, type(None)))
 
 _WORK = 50
-"""How often a rendering may make its longest text before it works too long."""
+"""The work budget of a render, as a multiple of its maximum length."""
 
 _COPIES = 10
-"""How often its longest text may fit into what one filter copies."""
+"""How much one filter may copy, as a multiple of the maximum length."""
 
 
 class RenderLimitExceeded(Exception):
-    """A template makes more text, or does more work, than one prompt may."""
+    """A template makes more text, or does more work, than one render may."""
 
 
 class RenderState:
-    """One rendering under way: the messages so far, and what it may still spend."""
+    """A render in progress: its messages so far, and the work that it may still do."""
 
     __slots__ = ("condition", "max_length", "message_chars", "messages", "work_left")
 
@@ -61,7 +56,7 @@ class RenderState:
         self.condition = False
 
     def write(self, message: Message) -> None:
-        """Add a message that the template wrote itself."""
+        """Append a message that the template wrote itself."""
         self.message_chars += len(message.content)
         if self.message_chars > self.max_length:
             raise RenderLimitExceeded(
@@ -70,22 +65,22 @@ class RenderState:
         self.messages.append(message)
 
 
-CURRENT_RENDER: ContextVar[RenderState] = ContextVar("rendering")
+CURRENT_RENDER: ContextVar[RenderState] = ContextVar("render")
 
 
 def charge_work(amount: int) -> None:
-    """Take `amount` from what the rendering has left."""
-    rendering = CURRENT_RENDER.get()
-    rendering.work_left -= amount
-    if rendering.work_left < 0:
+    """Take `amount` from the work budget of the render; raises `RenderLimitExceeded`."""
+    render = CURRENT_RENDER.get()
+    render.work_left -= amount
+    if render.work_left < 0:
         raise RenderLimitExceeded(
-            "the template works too long: it loops, calls or builds text without end; "
-            "give it fewer rounds or shorter texts"
+            "the template does too much work: it loops, calls or builds text without end; "
+            "use fewer iterations or shorter texts"
         )
 
 
 def charge_length(length: int) -> None:
-    """Refuse a text or list of this length before it is made; take it from what is left."""
+    """Refuse a text or list of this length before it is made, else charge it."""
     max_length = CURRENT_RENDER.get().max_length
     if length > max_length:
         raise RenderLimitExceeded(f"a text or list is longer than {max_length}; make it shorter")
@@ -93,19 +88,19 @@ def charge_length(length: int) -> None:
 
 
 def print_value(value: object) -> str:
-    """What `{{ value }}` prints: nearly always a text."""
+    """What `{{ value }}` prints; the fast path is for str."""
     return value if type(value) is str else as_text(value)
 
 
 def concatenate(pieces: Iterable[str]) -> str:
-    """The pieces as one text, refused before it is made if it is too long."""
+    """Join the pieces, unless the text would be too long."""
     parts = pieces if isinstance(pieces, list) else list(pieces)
     charge_length(sum(map(len, parts)))
     return "".join(parts)
 
 
 def charge_loop(values: Iterable[object]) -> Iterable[object]:
-    """What a loop goes over, its rounds taken from what is left."""
+    """The iterable of a loop, after charging all of its iterations."""
     if type(values) not in _SIZED and not isinstance(values, Sized):
         values = list(islice(values, CURRENT_RENDER.get().work_left // ROUND + 1))
     charge_work(len(cast("Sized", values)) * ROUND)
@@ -113,7 +108,7 @@ def charge_loop(values: Iterable[object]) -> Iterable[object]:
 
 
 def estimate_size(value: object, most: int) -> int:
-    """About how long `value` is as text; stops counting above `most`, and takes what it costs."""
+    """About the length of `value` as text, charging the visit; stops counting above `most`."""
     weight = parts = 0
     todo = [value]
     while todo and weight <= most:
@@ -139,12 +134,12 @@ def _parts_of(value: object) -> Iterable[object]:
 
 
 def limit_text(value: object) -> None:
-    """Refuse a value that would be a text too long."""
+    """Refuse a value whose text would be too long, else charge it."""
     charge_length(estimate_size(value, CURRENT_RENDER.get().max_length))
 
 
 def limit_copies(value: object) -> None:
-    """Refuse a list of which a filter makes copies, if they would be too many or too long."""
+    """Refuse a list that a filter copies or searches, if it is too large, else charge it."""
     most = CURRENT_RENDER.get().max_length * _COPIES
     weight = estimate_size(value, most)
     if weight > most:
@@ -153,7 +148,7 @@ def limit_copies(value: object) -> None:
 
 
 def as_text(value: object) -> str:
-    """A value as text, refused before it is made if it is too long or has no text of its own."""
+    """A value as text; raises if that would be too long, or if the value has no text."""
     if not isinstance(value, _PRINTED):
         check_printable(value)
         limit_text(value)
@@ -161,7 +156,7 @@ def as_text(value: object) -> str:
 
 
 def check_printable(value: object) -> None:
-    """Refuse what would print as the address of an object: nobody means it, and it changes."""
+    """Refuse what would print as the address of an object."""
     name = type(value).__name__
     if isinstance(value, Iterator):
         raise TypeError(f"a {name} has no text; make it a list with | list, or a text with | join")
@@ -177,15 +172,15 @@ _LONGEST_INTEGER = 10_000
 """In bits: Python itself does not print much longer ones."""
 
 _MOST_DIGITS = 400
-"""Places to round to: a float has no more than 308."""
+"""Digits to round to: a float has at most 308."""
 
 _DIRECTIVE = re.compile(r"%(?:\(([^)]*)\))?[-#0 +]*(\*|\d+)?(?:\.(\*|\d+))?")
 _DIGITS = re.compile(r"\d+")
 _COPIED = 100
-"""Characters that are copied as fast as one is looked at."""
+"""How many characters are copied in the time that one is examined."""
 
 _SHORT = 1000
-"""Characters that can be compared for nothing."""
+"""Texts up to this length are compared free of charge."""
 
 _WIDENING = frozenset(("center", "ljust", "rjust", "zfill", "to_bytes"))
 
@@ -230,7 +225,7 @@ def check_format_spec(specification: str) -> None:
 def check_method(
     method: BuiltinMethodType, args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> tuple[object, ...]:
-    """The arguments of a text's or number's method, its result known to be bounded."""
+    """The arguments of a method of a text or number, after checking the size of its result."""
     owner = method.__self__
     charge_value(owner)
     if not isinstance(owner, str | bytes | int):
@@ -255,7 +250,7 @@ def check_method(
 
 
 def limited_filter(name: str, function: Filter) -> Filter:
-    """Jinja's own filter `name`, its result taken from what the rendering may spend."""
+    """Jinja's own filter `name`, with its input checked and its result charged."""
     if name in _UNCHECKED:
         return function
     if name == "join":
@@ -277,7 +272,7 @@ def limited_filter(name: str, function: Filter) -> Filter:
 
 
 def limited_test(function: Filter) -> Filter:
-    """Jinja's own test, its values taken from what the rendering may spend."""
+    """Jinja's own test, with its operands charged."""
 
     @wraps(function)
     def test_within_bounds(*args: object) -> object:
@@ -289,7 +284,7 @@ def limited_test(function: Filter) -> Filter:
 
 
 def charge_comparison(value: object) -> object:
-    """A value that is about to be compared with another, or looked through."""
+    """The same value, after charging that it is compared or searched."""
     kind = type(value)
     if issubclass(kind, str | bytes):
         if len(text := cast("str", value)) > _SHORT:
@@ -306,7 +301,7 @@ def join(
     d: str = "",
     attribute: str | int | None = None,
 ) -> str:
-    """Jinja's `join`, refused before the text is made if it would be too long."""
+    """Jinja's `join`, unless the text would be too long."""
     values = value if attribute is None else map(make_attrgetter(environment, attribute), value)
     texts = [as_text(each) for each in values]
     charge_length(len(d) * len(texts) + sum(map(len, texts)))
@@ -314,7 +309,7 @@ def join(
 
 
 def charge_value(result: object) -> None:
-    """Take a new text, list or mapping from what the rendering may spend."""
+    """Charge the length of a new text, list or mapping."""
     if isinstance(result, str | bytes | list | tuple | dict):
         charge_length(len(cast("Sized", result)))
 
@@ -430,9 +425,9 @@ _CHECKS: Mapping[str, Callable[..., None]] = {
     "unique": _copies,
     "wordwrap": _wordwrap,
 }
-"""What Jinja's filters would make longer; the checks take the same arguments as the filters."""
+"""Checks of Jinja's filters that make text longer, with the arguments of the filters."""
 
 COMPARING = frozenset(("lower", "upper", "in", "eq", "==", "equalto", "ne", "!=", "lt", "<")) | {
     *("lessthan", "gt", ">", "greaterthan", "le", "<=", "ge", ">="),
 }
-"""Jinja's tests that look through all of a value."""
+"""Jinja's tests that may search a whole value."""

@@ -1,4 +1,13 @@
-"""PROV"""
+"""Provenance of a rendered prompt: for each stretch of text its position and the values it shows.
+
+The syntax tree is transformed before it is compiled, and the filters that do the tracing exist in
+this environment alone: a template that is rendered for a model has none of it and costs nothing
+more. Whatever is printed becomes a `TracedText`, a str subclass with its origins; joining,
+capturing, including and calling macros preserve them, since all of these end in the environment's
+`concat`. Texts carry the path that they were read by; other values are recognized by identity
+while the render lasts. Reads are also recorded in order, so that a computed text has the paths of
+all that was read since its expression began.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +33,11 @@ from .static.tree import Reference, start_position
 
 
 class Span(Struct, frozen=True):
-    """Words of a message that came from one place: those from `start` up to `end`, in code points.
+    """The text of a message from `start` up to `end`, in code points, that has one origin.
 
-    `template`, `line` and `column` say what printed them. `values` are the paths of the values that
-    they show, such as `input.message` or `upstream[french].output`; none for the template's own.
-    `is_text` says that they stand at that place letter by letter.
+    `template`, `line` and `column` say what printed it. `values` are the paths of the values that
+    it shows, such as `input.message` or `upstream[french].output`; empty for template text.
+    `is_text` is true where the template has this very text at that position.
     """
 
     start: int
@@ -41,7 +50,7 @@ class Span(Struct, frozen=True):
 
 
 class Origin(NamedTuple):
-    """Where words were printed; `is_text` if they stand there letter by letter."""
+    """The position of what printed a text; `is_text` if the template has this very text there."""
 
     template: str
     line: int
@@ -49,7 +58,7 @@ class Origin(NamedTuple):
     is_text: bool = False
 
     def after(self, text: str) -> Origin:
-        """The place behind `text`, which stands here."""
+        """The position behind `text`, which begins here."""
         if not self.is_text:
             return self
         lines = text.count("\n")
@@ -58,9 +67,9 @@ class Origin(NamedTuple):
 
 
 class OriginPiece(NamedTuple):
-    """`length` characters that came from one place, not known yet where it is None.
+    """`length` characters of one origin; None until it is printed.
 
-    `values` are the paths of what they show, as in `input.message`; none for the template's own.
+    `values` are the paths of what they show, as `input.message`; empty for template text.
     """
 
     length: int
@@ -69,9 +78,9 @@ class OriginPiece(NamedTuple):
 
 
 class TracedText(str):
-    """A text and the pieces that it is made of, which tile it.
+    """A str that knows the pieces that it is made of, which tile it.
 
-    What Python makes of it is plain text again, except where the pieces can be kept.
+    Operations of Python give plain str again, except those overridden here.
     """
 
     pieces: tuple[OriginPiece, ...]
@@ -82,33 +91,33 @@ class TracedText(str):
         return self
 
     def __str__(self) -> str:
-        """The very same: Jinja makes text of all that it prints."""
+        """The same object: Jinja calls `str` on all that it prints."""
         return self
 
     @classmethod
     def of(cls, text: str, origin: Origin | None, values: tuple[str, ...] = ()) -> TracedText:
-        """A text that came from one place whole."""
+        """A text that has one origin."""
         return cls(text, [OriginPiece(len(text), origin, values)] if text else ())
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The paths of all that it shows."""
+        """The paths of all values that it shows."""
         return tuple(dict.fromkeys(value for piece in self.pieces for value in piece.values))
 
     def at(self, origin: Origin) -> TracedText:
-        """The same text; what had no place yet was printed here."""
+        """The same text, with `origin` for the pieces that have none yet."""
         return TracedText(
             self, [piece._replace(origin=piece.origin or origin) for piece in self.pieces]
         )
 
     def strip(self, chars: str | None = None, /) -> TracedText:
-        """As `str.strip`, with the pieces of what is left."""
+        """As `str.strip`, with the pieces of the rest."""
         work_left = super().strip(chars)
         start = len(self) - len(super().lstrip(chars))
         return TracedText(work_left, self._cut(start, start + len(work_left)))
 
     def stretches(self) -> tuple[Span, ...]:
-        """The pieces, each with where it begins and ends; all must have a place."""
+        """The pieces as spans; all must have an origin."""
         found: list[Span] = []
         end = 0
         for length, origin, values in self.pieces:
@@ -129,28 +138,28 @@ class TracedText(str):
 
 
 def origins_of(text: str) -> tuple[OriginPiece, ...]:
-    """The pieces of a text; all of it is one without a place if it is plain."""
+    """The pieces of a text; a plain str is one piece without origin."""
     return text.pieces if isinstance(text, TracedText) else TracedText.of(text, None).pieces
 
 
 _PLAIN = (str, int, float, Undefined, type(None))
-"""Values that are not known by their identity: Python shares them."""
+"""Values without a usable identity: Python shares their objects."""
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _STEP = re.compile(r"[.\[]")
 _LISTS = (list, tuple)
-_PATIENCE = 100
-"""How much more work than the rendering itself its trace may do."""
+_WORK_FACTOR = 100
+"""The work budget of a traced render, as a multiple of the usual one."""
 
 
 class TraceState(RenderState):
-    """A rendering under way, and what it has read of its `variables`."""
+    """A render in progress, and what it has read of its `variables`."""
 
     __slots__ = ("_paths", "_reads", "_variables", "texts")
 
     def __init__(self, max_length: int, variables: Mapping[str, object]) -> None:
         super().__init__(max_length)
-        self.work_left *= _PATIENCE
+        self.work_left *= _WORK_FACTOR
         self.texts: list[TracedText] = []
         self._variables = variables
         self._reads: list[str] = []
@@ -158,22 +167,22 @@ class TraceState(RenderState):
 
     @property
     def mark(self) -> int:
-        """How much was read so far."""
+        """The number of reads so far."""
         return len(self._reads)
 
     def since(self, mark: int) -> tuple[str, ...]:
-        """The paths read since then; of `input` and `input.message` only the second."""
+        """The paths read since `mark`; of `input` and `input.message` only the second."""
         reads = dict.fromkeys(self._reads[mark:])
         ways = {read[: step.start()] for read in reads for step in _STEP.finditer(read)}
         return tuple(read for read in reads if read not in ways)
 
     def path(self, value: object) -> str | None:
-        """Where a value was read that is known by its identity."""
+        """The path that a value was read by, looked up by its identity."""
         found = self._paths.get(id(value))
         return None if found is None else found[1]
 
     def name(self, value: object, name: str) -> object:
-        """What a name stands for."""
+        """Record the read of a name."""
         if isinstance(value, TracedText):
             self._reads += value.values
         elif self._variables.get(name) is value:
@@ -183,29 +192,29 @@ class TraceState(RenderState):
         return value
 
     def part(self, owner: object, value: object, key: object) -> object:
-        """What was found in `owner` under `key`."""
-        path, known = self.path(owner), self.path(value)
+        """Record the read of `owner[key]`."""
+        path, value_path = self.path(owner), self.path(value)
         if isinstance(value, TracedText):
             self._reads += value.values
-        elif known is not None and isinstance(owner, list | tuple):
-            return self._read(value, known)  # the list may have been made of another
+        elif value_path is not None and isinstance(owner, list | tuple):
+            return self._read(value, value_path)  # the list may be a copy of another
         elif path is not None and not callable(value):
             return self._read(value, path + _step(key, value))
         return value
 
     def view(self, owner: object, value: object) -> object:
-        """All of `owner` in another form: its keys, values or items."""
+        """Record the read of all of `owner`: its keys, values or items."""
         path = self.path(owner)
         return value if path is None else self._read(value, path)
 
     def computed(self, value: object, mark: int) -> object:
-        """A text that was made of what was read since then."""
+        """Attribute a computed text to what was read since `mark`."""
         if type(value) is str and (reads := self.since(mark)):
             return TracedText.of(value, None, reads)
         return value
 
     def each(self, values: Iterable[object], mark: int, path: str | None) -> list[object]:
-        """What a loop goes over: `path` leads there, or it was made of what was read since then."""
+        """The items of a loop over `path`, or over what was computed since `mark`."""
         reads, everything = self.since(mark), values
         if isinstance(values, ItemsView) and path is not None:
             items = cast("ItemsView[object, object]", values)
@@ -218,7 +227,7 @@ class TraceState(RenderState):
         return [self._made(value, reads) for value in everything]
 
     def _within(self, value: object) -> Iterator[str]:
-        """The paths of a value, or of what it was made of in a template."""
+        """The paths of a value, or of the parts that a template built it from."""
         if isinstance(value, TracedText):
             yield from value.values
         elif (path := self.path(value)) is not None:
@@ -233,7 +242,7 @@ class TraceState(RenderState):
         return self._known(value, path)
 
     def _known(self, value: object, path: str) -> object:
-        """The value, from now on known by its path; a text carries it."""
+        """Remember the path of a value; a text carries it."""
         if type(value) is str:
             return TracedText.of(value, None, (path,))
         if not isinstance(value, _PLAIN):
@@ -250,12 +259,12 @@ class TraceState(RenderState):
                 self._known(value, path + _step(index, value))
 
     def _made(self, value: object, reads: tuple[str, ...]) -> object:
-        """An item of a list that was computed: the very item of one that was read, or a new one."""
+        """An item of a computed list: the identical item of a list that was read, or a new one."""
         path = self.path(value)
         if type(value) is str:
             is_item = path is not None and path.startswith(reads)
-            trace_spans = (path,) if path is not None and is_item else reads
-            return TracedText.of(value, None, trace_spans) if reads else value
+            paths = (path,) if path is not None and is_item else reads
+            return TracedText.of(value, None, paths) if reads else value
         if type(value) is tuple:
             return tuple(self._made(one, reads) for one in cast("tuple[object, ...]", value))
         if path is None and len(reads) == 1 and not issubclass(type(value), (*_LISTS, dict)):
@@ -264,12 +273,12 @@ class TraceState(RenderState):
 
 
 def trace() -> TraceState:
-    """The trace under way."""
+    """The traced render in progress."""
     return cast("TraceState", CURRENT_RENDER.get())
 
 
 def _step(key: object, value: object) -> str:
-    """From a value to one of its parts; what has an id is known by that, not by its number."""
+    """The step of a path from a value to a part: by id where the part has one, else by key."""
     if isinstance(key, str):
         return f".{key}" if _NAME.fullmatch(key) else f"[{str(key)!r}]"
     own = None if isinstance(value, _PLAIN) else getattr(value, "id", None)
@@ -281,7 +290,7 @@ NAME = "\0name"
 TEXT = "\0text"
 PRINTED = "\0printed"
 COMPUTED = "\0computed"
-"""No template can name these filters: a NUL is no part of an identifier."""
+"""Internal filters: a template cannot name them, since identifiers contain no NUL."""
 
 _Child = TypeVar("_Child", bound=nodes.Node)
 
@@ -289,9 +298,9 @@ _GIVING_BACK = frozenset(("default", "d"))
 
 
 class TraceTransformer(NodeTransformer):
-    """Changes the tree of the template `name`; its filters know a place by its index in `origins`.
+    """Inserts tracing filters into a syntax tree; they refer to positions by index in `origins`.
 
-    Python evaluates arguments from left to right, so a mark that stands before an expression tells
+    Python evaluates arguments from left to right, so a mark passed before an expression separates
     what was read in it.
     """
 
@@ -375,7 +384,7 @@ class TraceTransformer(NodeTransformer):
         return self._text(text, node.lineno) if isinstance(text, str) and text else node
 
     def visit_Include(self, node: Reference) -> Reference:
-        return node  # the name of a template is printed nowhere
+        return node  # the name of a template is never printed
 
     visit_Import = visit_FromImport = visit_Extends = visit_Include
 
@@ -388,7 +397,7 @@ class TraceTransformer(NodeTransformer):
         return _filter(_mark(), PRINTED, self._visited(node), self._origin(origin), *names)
 
     def _captured(self, outermost: nodes.Filter) -> nodes.Filter:
-        """The filters of a block, given what was captured in it."""
+        """The filters of a block, applied to the captured text."""
         origin, innermost = position_of(outermost.lineno), outermost
         while isinstance(innermost.node, nodes.Filter):
             innermost = innermost.node
@@ -402,7 +411,7 @@ class TraceTransformer(NodeTransformer):
         children[:] = [cast("_Child", self.visit(child)) for child in children]
 
     def _visit_arguments(self, node: nodes.Filter | nodes.Test) -> None:
-        """The arguments; a text among them is printed only by a filter that may give it back."""
+        """Arguments; a literal text is traced only in filters that may return it."""
         for index, argument in enumerate(node.args):
             if node.name in _GIVING_BACK or not isinstance(argument, nodes.Const):
                 node.args[index] = self._visited(argument)
@@ -425,7 +434,7 @@ def _computed(node: nodes.Node) -> nodes.Filter:
 
 
 def _names(node: nodes.Node) -> Iterator[str]:
-    """The names in an expression, each with the attributes that are asked of it."""
+    """The variables in an expression, each with its attributes."""
     if (name := _dotted(node)) is not None:
         yield name
         return
@@ -449,9 +458,9 @@ _LONGEST = 1_000_000
 
 
 def trace_spans(rendered: CapturedPrompt) -> tuple[tuple[Span, ...], ...]:
-    """For each message the stretches that it is made of; they tile its text.
+    """For each message the spans that tile its text.
 
-    Where the template does not make the same text again, it is all that can be told.
+    If the template does not render to the same text again, there is one span that names it.
     """
     texts = render_traced(rendered)
     if [*map(str, texts)] != [message.content for message in rendered.messages]:
@@ -461,24 +470,24 @@ def trace_spans(rendered: CapturedPrompt) -> tuple[tuple[Span, ...], ...]:
 
 
 def render_traced(rendered: CapturedPrompt) -> Sequence[TracedText]:
-    """The texts of the messages, rendered once more to keep track of their words."""
+    """The texts of the messages, rendered again by the tracing environment."""
     environment = _environment(frozenset(rendered.sources.items()))
-    under_way = TraceState(_LONGEST, rendered.variables)
-    token = CURRENT_RENDER.set(under_way)
+    render = TraceState(_LONGEST, rendered.variables)
+    token = CURRENT_RENDER.set(render)
     try:
         template = cast("Template", environment.traced(rendered.template))
         context = template.new_context(dict(rendered.variables))
         text = environment.concat(template.root_render_func(context))
     finally:
         CURRENT_RENDER.reset(token)
-    # No text is outside of the role tags, unless there is none: then it is the one message.
-    is_one = rendered.messages and not under_way.texts
-    return [text.strip("\n")] if is_one else under_way.texts
+    # Without role tags the whole text is the one message.
+    is_one = rendered.messages and not render.texts
+    return [text.strip("\n")] if is_one else render.texts
 
 
 @lru_cache(maxsize=32)
 def _environment(sources: frozenset[tuple[str, str]]) -> TracingEnvironment:
-    """One for each set of templates: most prompts of a graph share theirs with others."""
+    """Cached by the set of templates: most prompts of a graph share theirs."""
     return TracingEnvironment(dict(sources))
 
 
@@ -488,7 +497,7 @@ def _joined(pieces: Iterable[object]) -> TracedText:
 
 
 class TracingEnvironment(PromptEnvironment):
-    """Compiles templates so that what they print knows where it came from."""
+    """Compiles templates so that what they print carries its origin."""
 
     concat = staticmethod(_joined)
 
@@ -508,7 +517,7 @@ class TracingEnvironment(PromptEnvironment):
         self.filters |= {TEXT: self._text, PRINTED: self._printed}
 
     def traced(self, name: str) -> Template | None:
-        """The template of this name, compiled to keep track; None if there is none."""
+        """The template of this name, compiled with tracing; None if it does not exist."""
         if name not in self._sources:
             return None
         if name not in self._templates:
@@ -545,7 +554,7 @@ class TracingEnvironment(PromptEnvironment):
     def call_binop(
         self, context: Context, operator: str, work_left: object, right: object
     ) -> object:
-        """Compute `+`, `*`, `**` or `%`; two texts keep their pieces."""
+        """Compute `+`, `*`, `**` or `%`; two added texts keep their pieces."""
         if operator == "+" and isinstance(work_left, str) and isinstance(right, str):
             return _joined([work_left, right])
         return super().call_binop(context, operator, work_left, right)
@@ -554,7 +563,7 @@ class TracingEnvironment(PromptEnvironment):
         return TracedText.of(text, self._origins[index])
 
     def _printed(self, mark: int, value: object, index: int, *names: str) -> TracedText:
-        """What an expression prints; `names` are those in it, for values that carry no path."""
+        """What an expression prints; `names` are its variables, for values without a path."""
         text = as_text(value)
         if not isinstance(text, TracedText):
             text = TracedText.of(text, None, trace().since(mark) or names)
@@ -567,8 +576,8 @@ class TracingEnvironment(PromptEnvironment):
         replay_messages(messages)
         for value, message in zip(messages, trace().messages[before:], strict=True):
             found = trace().path(value)
-            trace_spans = trace().since(mark) if found is None else (f"{found}.content",)
-            trace().texts.append(TracedText.of(message.content, self._origins[index], trace_spans))
+            paths = trace().since(mark) if found is None else (f"{found}.content",)
+            trace().texts.append(TracedText.of(message.content, self._origins[index], paths))
         return ""
 
 
@@ -602,7 +611,7 @@ def _join(
     d: str = "",
     attribute: str | int | None = None,
 ) -> str:
-    """As Jinja's, with the pieces of the texts if each has a path."""
+    """Jinja's `join`, with the pieces of the texts if each has a path."""
     values = value if attribute is None else map(make_attrgetter(environment, attribute), value)
     texts = trace().each(list(values), trace().mark, trace().path(value))
     if not all(isinstance(text, TracedText) for text in texts):
@@ -611,11 +620,11 @@ def _join(
 
 
 def _fence(value: object, tag: str) -> str:
-    """The fence is the template's own, what stands in it is the value."""
+    """The fence is template text, its content is the value."""
     text, inside = fence(value, tag), to_prompt_text(value)
     if not isinstance(inside, TracedText):
         return text
     opened, closed = text.index("\n") + 1, text.rindex("\n")
     body = text[opened:closed]
-    kept = inside if body == inside else TracedText.of(body, None, inside.values)
-    return _joined([text[:opened], kept, text[closed:]])
+    traced = inside if body == inside else TracedText.of(body, None, inside.values)
+    return _joined([text[:opened], traced, text[closed:]])

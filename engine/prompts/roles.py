@@ -1,7 +1,7 @@
-"""The tags that make messages: `system`, `user`, `assistant` and `messages`.
+"""Jinja tags that create messages: `system`, `user`, `assistant` and `messages`.
 
-A tag compiles to a call that adds a message to the rendering under way. Roles come from the tree of
-the template alone; rendered text is never parsed, so no text can forge a role.
+A tag compiles to a filter that appends a message to the current render. Roles come from the syntax
+tree of the template; rendered text is never parsed, so no text can forge a role.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ REPLAYED = frozenset(("user", "assistant", "tool"))
 ATTRIBUTES = frozenset(("cache", "name"))
 EMIT = "\0emit"
 REPLAY = "\0replay"
-"""No template can name these filters: a NUL is no part of an identifier."""
+"""Internal filters: a template cannot name them, since identifiers contain no NUL."""
 
 
 class RoleTags(Extension):
-    """Parses the role tags; where they may stand is checked on the whole tree."""
+    """Parses the role tags; `static.structure` checks where they may stand."""
 
     tags = {*ROLES, "messages"}  # noqa: RUF012  the base class declares it so
 
@@ -56,7 +56,7 @@ class RoleTags(Extension):
         while parser.stream.current.type != "block_end":
             token = parser.stream.expect("name")
             if token.value not in ATTRIBUTES:
-                message = f"{{% {role} %}} takes cache and name, there is no {token.value!r}"
+                message = f"{{% {role} %}} takes cache and name, not {token.value!r}"
                 parser.fail(message, token.lineno)
             if token.value in found:
                 parser.fail(f"attribute {token.value!r} is given twice", token.lineno)
@@ -67,7 +67,7 @@ class RoleTags(Extension):
 
 
 def message_role(node: nodes.Node) -> TagRole | None:
-    """The role that a tag speaks in, or None for any other node."""
+    """The role of a message tag, or None for any other node."""
     if not isinstance(node, nodes.FilterBlock) or node.filter.name != EMIT:
         return None
     return cast("TagRole", cast("nodes.Const", node.filter.args[0]).value)
@@ -81,13 +81,13 @@ def is_replay(node: nodes.Node) -> bool:
 
 
 def emit_message(text: str, role: TagRole, **attributes: Any) -> str:  # noqa: ANN401  pydantic checks
-    """Add a message; line ends before and after its text are dropped."""
+    """Append a message; line breaks around its text are removed."""
     CURRENT_RENDER.get().write(Message(role=role, content=text.strip("\n"), **attributes))
     return ""
 
 
 def replay_messages(values: Iterable[object]) -> str:
-    """Add messages of earlier runs: the very same objects, or made from mappings."""
+    """Append messages of earlier runs: the same objects, or ones made from mappings."""
     messages = [
         value if type(value) is Message and value.role in REPLAYED else _replayed(value)
         for value in values

@@ -1,4 +1,8 @@
-"""Template sources: found by name in folders, built-ins or inline, and lexed with exact positions."""
+"""Template sources: lookup by name, and the line and column of each token.
+
+Jinja passes the line number of a token on to every node of its tree without looking at it, so an
+`int` subclass that also carries the column gives each node an exact position.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ _SUFFIX = ".jinja"
 
 
 class TemplateSource(Struct, frozen=True):
-    """The text of one template, with LF line ends; `file` is None for an inline template."""
+    """The text of one template with LF line ends; `file` is None for an inline template."""
 
     name: str
     text: str
@@ -29,10 +33,10 @@ class TemplateSource(Struct, frozen=True):
 
 
 class TemplateSources:
-    """Finds a template by name: the folders in order, then the built-ins.
+    """Finds templates by name: in the folders in order, then among the built-ins.
 
-    `builtin/NAME` is always the built-in. A name that ends in `.inline` is never a file, so an
-    inline template can clash with none.
+    `builtin/NAME` is always the built-in. A name that ends in `.inline` is never a file, so inline
+    templates and files cannot clash.
     """
 
     def __init__(self, folders: Sequence[Path], inline: Mapping[str, str]) -> None:
@@ -42,17 +46,17 @@ class TemplateSources:
         }
 
     def names(self) -> list[str]:
-        """Every `.jinja` file that a graph or a template can name, each once, sorted."""
+        """Every `.jinja` file that a graph or template can name, sorted, without duplicates."""
         return template_names(self._folders)
 
     def suggest(self, name: str) -> str | None:
-        """The template that `name` was probably meant to be, or None."""
+        """The existing template whose name is closest to `name`, or None."""
         stems = {known.removesuffix(_SUFFIX): known for known in self.names()}
         suggest = closest(name.removesuffix(_SUFFIX), stems)
         return stems[suggest] if suggest else None
 
     def find(self, name: str) -> TemplateSource | Problem | None:
-        """The template, the reason why its file cannot be read, or None if there is none."""
+        """The template, the problem of an unreadable file, or None if it does not exist."""
         if name.endswith(INLINE):
             text = self._inline.get(name)
             return None if text is None else TemplateSource(name, text, None)
@@ -84,7 +88,7 @@ class TemplateSources:
 
 
 def template_names(folders: Sequence[Path]) -> list[str]:
-    """Every `.jinja` file in the folders and among the built-ins, each once, sorted."""
+    """Every `.jinja` file in the folders and among the built-ins, sorted, without duplicates."""
     found = {name for folder in (*folders, BUILTIN) for name in _names(folder)}
     return sorted(found | {_BUILTIN_PREFIX + name for name in _names(BUILTIN)})
 
@@ -94,14 +98,14 @@ def _names(folder: Path) -> list[str]:
 
 
 def _display_path(path: Path) -> str:
-    """The path as it is told: relative to the working directory where it lies below it."""
+    """The path for messages: relative to the working directory where it lies below it."""
     full = path.absolute()
     here = Path.cwd()
     return str(full.relative_to(here) if full.is_relative_to(here) else full)
 
 
 class Position(int):
-    """A line, counted from 1; `column` counts code points from 1, `offset` from 0."""
+    """A line number from 1; `column` counts code points from 1, `offset` counts from 0."""
 
     column: int
     offset: int
@@ -117,7 +121,7 @@ START = Position(1, 1, 0)
 
 
 class LineIndex:
-    """Where the lines of a text begin; the text has LF line ends only."""
+    """Offsets of the line starts of a text that has LF line ends only."""
 
     def __init__(self, text: str) -> None:
         lengths = (len(line) + 1 for line in text.split("\n"))
@@ -130,17 +134,17 @@ class LineIndex:
 
 
 def normalize_newlines(text: str) -> str:
-    """The text with every line end (CRLF, CR) as LF, as Jinja reads it."""
+    """The text with CRLF and CR replaced by LF, as Jinja reads it."""
     return re.sub(r"\r\n?", "\n", text)
 
 
 def position_of(line: int) -> Position:
-    """The place that a node's line number carries; column 1 where Jinja made the number itself."""
+    """The position in a node's line number; column 1 where Jinja made up the number itself."""
     return line if isinstance(line, Position) else Position(line, 1, 0)
 
 
 class PositionLexer(Lexer):
-    """Jinja's lexer, with a `Position` for the line of each token and of each error."""
+    """Jinja's lexer, with a `Position` as the line number of each token and each error."""
 
     def tokeniter(
         self,
@@ -149,7 +153,7 @@ class PositionLexer(Lexer):
         filename: str | None = None,
         state: str | None = None,
     ) -> Iterator[tuple[int, str, str]]:
-        """Yield `(position, token type, value)`; what lies between two values is only space."""
+        """Yield `(position, token type, value)`; only white space lies between two values."""
         source = normalize_newlines(source)
         lines = LineIndex(source)
         begin = end = 0
@@ -160,7 +164,7 @@ class PositionLexer(Lexer):
                 end = begin + len(value)
                 yield lines.position(begin), token, value
         except TemplateSyntaxError as error:
-            # An unclosed comment or raw block is told where it opens, the rest where it stands.
+            # An unclosed comment or raw block is reported where it opens.
             opened = error.message is not None and error.message.startswith("Missing end of")
             place = lines.position(begin if opened else end)
             raise TemplateSyntaxError(error.message or "", place, name, filename) from error

@@ -139,7 +139,7 @@ class RunExecution(Struct):
         emitter = EventEmitter(turn.run_id, key.session_id, listener)
         lease = await store.begin(key, turn, policy=request.busy)
         try:
-            await store.keep_prompt(prepared.facts_hash, prepared.facts)
+            await store.put_prompt(prepared.facts_hash, prepared.facts)
             earlier = await _earlier_records(prepared, store, lease, request)
             execution = cls._outermost(prepared, store, lease, turn, emitter, earlier)
             return await execution.run(is_resumed=request.is_resumed)
@@ -541,7 +541,7 @@ class RunExecution(Struct):
         for record in records:
             for exchange in record.exchanges:
                 sources = self.prepared.owner(record.node).graph.prompts.sources(exchange.prompt)
-                await self.store.keep_prompt(exchange.prompt_hash, sources)
+                await self.store.put_prompt(exchange.prompt_hash, sources)
         quotes = self.past.quotes.quotes(self.turn)
         # A record without a rendered text quotes nothing.
         quoting = [

@@ -1,4 +1,5 @@
-"""The static checker: an abstract interpreter over the syntax trees of templates.
+"""Static analysis of templates: an abstract interpreter over Jinja's syntax trees.
 
-Knows types, scopes and guards, and renders nothing.
+This room knows syntax trees, scopes, types and the facts that tests establish. It renders nothing,
+reads no files, and does not know where the types of the variables come from.
 """

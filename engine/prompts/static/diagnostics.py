@@ -1,4 +1,4 @@
-"""What is said against a template: None where a value is needed, a field that is not there, ..."""
+"""Diagnostics of the type checker: each kind of type error, with its message and position."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from msgspec.structs import replace
 
 from ...errors import Problem, closest, listed
 from ..sources import Position
-from .narrow import access_path
-from .scope import Flow
+from .flow import Flow, access_path
 from .tree import start_position
 from .types import (
     ABSENT,
@@ -49,13 +48,13 @@ from .types import (
 )
 
 PositionFinder: TypeAlias = Callable[[], Position]
-"""Finds a place, when it has to be told."""
+"""Computes a position, only when it is reported."""
 
 _NOUN: Mapping[type, str] = {
     str: "a text",
     int: "a number",
     float: "a number",
-    bool: "a truth value",
+    bool: "a boolean",
     list: "a list",
     datetime: "a time",
     NoneType: "None",
@@ -63,12 +62,12 @@ _NOUN: Mapping[type, str] = {
 
 
 class Diagnostics:
-    """Gathers what cannot hold in a template; each thing is said once."""
+    """Collects the type errors and notes of a template, without duplicates."""
 
     def __init__(self) -> None:
         self.problems: dict[Problem, None] = {}
-        self._is_asked = False
-        self._firm: set[Problem] = set()
+        self._in_test = False
+        self._always: set[Problem] = set()
 
     def report(
         self,
@@ -78,46 +77,44 @@ class Diagnostics:
         message: str,
         suggestion: str | None = None,
     ) -> None:
-        """Take down a problem."""
+        """Add a problem."""
         self.problems[flow.template.problem_at(find_position, code, message, suggestion)] = None
 
     @contextmanager
     def allow_none(self) -> Generator[None]:
-        """Inside, nothing is said against None: `x.y is defined` asks for just that.
+        """Context in which None is no error: `x.y is defined` tests for just that.
 
-        Jinja finds no field of None, but fails to find one of what is missing. A loose record may
-        then be asked for any field.
+        For Jinja a field of None is undefined, while a field of an undefined value is an error. In
+        this context a loose record may be tested for any field.
         """
-        before, was_asked = dict(self.problems), self._is_asked
-        self._is_asked = True
+        before, was_in_test = dict(self.problems), self._in_test
+        self._in_test = True
         yield
-        self._is_asked = was_asked
+        self._in_test = was_in_test
         self.problems = {
             each: None
             for each in self.problems
-            if each in before or each in self._firm or each.code != "P005"
+            if each in before or each in self._always or each.code != "P005"
         }
 
     def require_value(self, node: nodes.Node, value_type: StaticType, flow: Flow) -> StaticType:
-        """What an expression is where it must not be None."""
+        """Report a value that may be None or missing; its type without these."""
         if may_be_none(value_type):
-            message = f"{expression_text(node)} may be {_missing_word(value_type)} here; guard it with {{% if %}}"
+            message = _may_be_missing(node, value_type)
             self.report(start_position(node), flow, "P005", message)
         return without_none_or_absent(value_type)
 
     def require_present(self, node: nodes.Node, value_type: StaticType, flow: Flow) -> None:
-        """Refuse what may be missing where None would do."""
+        """Report a value that may be missing, where None is accepted."""
         if may_be_absent(value_type):
             self.require_value(node, value_type, flow)
 
     def require_accepted(
         self, node: nodes.Node, value_type: StaticType, accepts: Accepts, by: str, flow: Flow
     ) -> None:
-        """Refuse a value of a sort that is not taken `by` a filter, a test or an operator."""
+        """Report a value of a category that is not accepted `by` a filter, test or operator."""
         if (sort := rejected_category(value_type, accepts)) is not None:
-            message = (
-                f"{expression_text(node)} is {NOUNS[sort]}, and {by} takes {accepts.description}"
-            )
+            message = f"{describe(node)} is {NOUNS[sort]}, and {by} takes {accepts.description}"
             self.report(start_position(node), flow, "P018", message)
 
     def report_pair(
@@ -127,39 +124,43 @@ class Diagnostics:
         message: str,
         flow: Flow,
     ) -> None:
-        """Refuse two values that do not go together."""
+        """Report two values that do not go together."""
         both = " and ".join(
-            f"{expression_text(node)} is {NOUNS[min(categories_of(value_type) - {'any'}, default='text')]}"
-            for node, value_type in (left, right)
+            f"{describe(node)} is {_noun_of(value_type)}" for node, value_type in (left, right)
         )
         self.report(start_position(left[0]), flow, "P018", f"{both}, which {message}")
 
     def check_printed(self, node: nodes.Node, value_type: StaticType, flow: Flow) -> None:
-        """Refuse to print None, or a whole record, or what has no text."""
+        """Report a printed value that may be None, a whole record, or without a text."""
         self.require_accepted(node, value_type, PRINTABLE, "a prompt", flow)
         if not may_be_none(value_type) and any(
             may_be_none(item_type(each)) for each in list_members(value_type)
         ):
-            message = f"an item of {expression_text(node)} may be None, and that would be printed; "
+            message = f"an item of {describe(node)} may be None, and that would be printed; "
             self.report(
-                start_position(node), flow, "P005", message + "take it out with | select | list"
+                start_position(node), flow, "P005", message + "remove it with | select | list"
             )
         if may_be_none(value_type):
-            message = f"{expression_text(node)} may be {_missing_word(value_type)}, and that would be printed; "
-            message += "guard it with {% if %}, or add | default('', true)"
+            message = f"{describe(node)} may be {_missing_word(value_type)}, "
+            message += (
+                "and that would be printed; guard it with {% if %}, or add | default('', true)"
+            )
             self.report(start_position(node), flow, "P005", message)
-        self.refuse_fields(node, value_type, flow)
+        self.report_record(node, value_type, flow)
         if flow.role == "system" and is_user_text(value_type):
-            message = f"{expression_text(node)} is what the user wrote, and stands in a system message as if it "
-            message += 'were yours; set it apart with | fence("message")'
+            message = f"{describe(node)} is user input, printed in a system message as if it "
+            message += 'were your own text; wrap it with | fence("message")'
             problem = flow.template.problem_at(start_position(node), "P110", message)
             self.problems[replace(problem, severity="note")] = None
 
-    def refuse_fields(self, node: nodes.Node, value_type: StaticType, flow: Flow) -> None:
-        """Refuse a record where a text is needed."""
+    def report_record(self, node: nodes.Node, value_type: StaticType, flow: Flow) -> None:
+        """Report a record where a text is needed."""
         if (record := find_record(value_type)) is not None:
-            message = f"{expression_text(node)} would be printed as a whole {record.name}; take one of its fields, "
-            self.report(start_position(node), flow, "P006", message + "or all of them by | tojson")
+            message = f"{describe(node)} would print a whole {record.name}; "
+            message += "print one of its fields, "
+            self.report(
+                start_position(node), flow, "P006", message + "or all of them with | tojson"
+            )
 
     def field_type(
         self,
@@ -169,13 +170,13 @@ class Diagnostics:
         flow: Flow,
         find_position: PositionFinder,
     ) -> StaticType:
-        """What the field `name` of an expression is; `find_position` is where that name stands."""
+        """The type of the field `name` of an expression; `find_position` is where the name is."""
         if NO_ELSE in members(base):
-            message = f"{expression_text(node)} may be nothing here: the `if` in it has no `else`"
+            message = f"{describe(node)} may be undefined here: its inline `if` has no `else`"
             self.report(start_position(node), flow, "P005", message)
-        if may_be_absent(base):  # to ask what is missing for a field fails, even to test for it
-            message = f"{expression_text(node)} may be {_missing_word(base)} here; guard it with {{% if %}}"
-            self._firm.add(flow.template.problem_at(start_position(node), "P005", message))
+        if may_be_absent(base):  # a field of an undefined value is an error even in a test
+            message = _may_be_missing(node, base)
+            self._always.add(flow.template.problem_at(start_position(node), "P005", message))
         base = without_null(self.require_value(node, base, flow))
         return union(
             *(self._field_of(node, each, name, flow, find_position) for each in members(base))
@@ -184,7 +185,7 @@ class Diagnostics:
     def check_comparison(
         self, node: nodes.Node, value_type: StaticType, values: Sequence[nodes.Node], flow: Flow
     ) -> None:
-        """Refuse to compare an expression with a word that it never is."""
+        """Report a comparison with a constant that the expression never equals."""
         literals = literals_of(value_type)
         for value in values:
             if (
@@ -194,7 +195,7 @@ class Diagnostics:
             ):
                 continue
             suggestion = closest(str(value.value), map(str, literals))
-            message = f"{expression_text(node)} is never {value.value!r}"
+            message = f"{describe(node)} is never {value.value!r}"
             message += "" if suggestion else f"; it is one of {listed(map(repr, literals))}"
             self.report(start_position(value), flow, "P008", message, suggestion)
 
@@ -211,10 +212,10 @@ class Diagnostics:
                 fields = base.fields
                 if name in fields or base.is_open:
                     return fields.get(name, ANY)
-                if base.is_loose and self._is_asked:
+                if base.is_loose and self._in_test:
                     return ABSENT
                 suggestion = closest(name, fields)
-                message = f"{expression_text(node, base.name)} has no {name!r}"
+                message = f"{describe(node, base.name)} has no {name!r}"
                 message += "" if suggestion else f"; it has {listed(fields)}"
                 self.report(find_position(), flow, "P002", message, suggestion)
             case MappingType():
@@ -230,9 +231,7 @@ class Diagnostics:
     ) -> StaticType:
         if not hasattr(kind, name):
             suggestion = closest(name, (each for each in dir(kind) if each[0] != "_"))
-            message = (
-                f"{expression_text(node)} is {_NOUN.get(kind, 'a value')}, which has no {name!r}"
-            )
+            message = f"{describe(node)} is {_NOUN.get(kind, 'a value')}, which has no {name!r}"
             self.report(find_position(), flow, "P002", message, suggestion)
             return ANY
         if callable(getattr(kind, name)):
@@ -240,21 +239,29 @@ class Diagnostics:
         return INTEGER if kind is datetime and name != "tzinfo" else ANY
 
 
-def expression_text(node: nodes.Node, otherwise: str = "this value") -> str:
-    """An expression as people would say it."""
+def describe(node: nodes.Node, otherwise: str = "this value") -> str:
+    """The source text of an expression, if it is an access path."""
     found = access_path(node)
     return found[1] if found else otherwise
 
 
+def _may_be_missing(node: nodes.Node, value_type: StaticType) -> str:
+    return f"{describe(node)} may be {_missing_word(value_type)} here; guard it with {{% if %}}"
+
+
 def _missing_word(value_type: StaticType) -> str:
-    """What a value may be where it is needed."""
+    """How the message names what is missing."""
     if not may_be_absent(value_type):
         return "None"
     return "missing or None" if NONE in members(value_type) else "missing"
 
 
+def _noun_of(value_type: StaticType) -> str:
+    return NOUNS[min(categories_of(value_type) - {"any"}, default="text")]
+
+
 def _python_class(value_type: ScalarType | LiteralType | ListType) -> type:
-    """The Python type of a value."""
+    """The Python class of a value."""
     if isinstance(value_type, ListType):
         return list
     return value_type.kind if isinstance(value_type, ScalarType) else type(value_type.literals[0])

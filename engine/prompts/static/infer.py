@@ -1,4 +1,4 @@
-"""INFER"""
+"""Type inference: the type of each expression; reports what cannot work on the way."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ from jinja2 import nodes
 from jinja2.visitor import NodeVisitor
 
 from ..environment import CONCAT, LOOP
-from .diagnostics import Diagnostics, PositionFinder, expression_text
-from .narrow import assume, is_defined, is_key_of, is_non_empty, narrow
-from .scope import Flow, MacroBinding, ModuleBinding, ValueBinding
+from .diagnostics import Diagnostics, PositionFinder, describe
+from .flow import (
+    Flow,
+    MacroBinding,
+    ModuleBinding,
+    ValueBinding,
+    assume,
+    is_defined,
+    is_key_of,
+    is_non_empty,
+    narrow,
+)
 from .signatures import (
     BY_ATTRIBUTE,
     BY_FIRST,
@@ -66,12 +75,12 @@ from .types import (
 _ORDERING = frozenset(("lt", "lteq", "gt", "gteq"))
 _NUMERIC_TESTS = frozenset(("even", "odd", "divisibleby"))
 _ORDER_TESTS = frozenset((*_ORDERING, "le", "ge", "<", "<=", ">", ">=", "greaterthan", "lessthan"))
-_TESTS_OF_WHAT_IS_THERE = frozenset(("lower", "upper", "in", "iterable", "eq", "equalto", "ne"))
+_TESTS_OF_DEFINED = frozenset(("lower", "upper", "in", "iterable", "eq", "equalto", "ne"))
 _COUNTS = ("index", "index0", "revindex", "revindex0", "length", "depth", "depth0")
 
 
 def loop_type(item: StaticType) -> StaticType:
-    """What `loop` has inside of a loop over such items."""
+    """The type of `loop` inside a loop over such items."""
     beside = union(item, ABSENT)
     parts: dict[str, StaticType] = {
         **dict.fromkeys(_COUNTS, INTEGER),
@@ -83,7 +92,7 @@ def loop_type(item: StaticType) -> StaticType:
 
 
 def iterated(node: nodes.For) -> nodes.Node:
-    """What a loop goes over, without the count of its rounds."""
+    """What a loop iterates over, without the filter that charges its iterations."""
     return (node.iter.node if isinstance(node.iter, nodes.Filter) else None) or node.iter
 
 
@@ -101,7 +110,7 @@ def is_not_iterable(value_type: StaticType) -> bool:
 
 
 class Walker(Protocol):
-    """The walk that the expressions stand in."""
+    """What inference needs of the walk that it is a part of."""
 
     def call_macro(
         self,
@@ -110,7 +119,7 @@ class Walker(Protocol):
         given: Mapping[int | str, StaticType],
         at: Flow,
     ) -> None:
-        """Walk a macro with what it is given, by place and by name."""
+        """Walk a macro with the types of its arguments, by position and by name."""
         ...
 
     def print_block(self, block: str, flow: Flow) -> None:
@@ -118,7 +127,7 @@ class Walker(Protocol):
         ...
 
     def namespace(self, call: nodes.Call, given: Mapping[int | str, StaticType]) -> StaticType:
-        """What is known of the fields of a new namespace."""
+        """The type of a new namespace."""
         ...
 
 
@@ -130,12 +139,12 @@ class Inference(NodeVisitor):
         self._walker = walker
 
     def infer(self, node: nodes.Node, flow: Flow) -> StaticType:
-        """What an expression can be."""
+        """The type of an expression."""
         value_type: StaticType | None = self.visit(node, flow)
         return ANY if value_type is None else value_type
 
     def print_value(self, node: nodes.Node, flow: Flow) -> None:
-        """Follow an expression that is printed."""
+        """Infer and check an expression that is printed."""
         self._diagnostics.check_printed(node, self.infer(node, flow), flow)
 
     def visit_Const(self, node: nodes.Const, flow: Flow) -> StaticType:
@@ -167,8 +176,8 @@ class Inference(NodeVisitor):
             self._diagnostics.require_accepted(node.node, value_type, INDEXED, "[ ]", flow)
             item = self._item(node, value_type, flow)
         item = narrow(node, item, flow)
-        is_told = is_defined(node, flow) or may_be_none(base)
-        return without_absent(item) if is_told else item
+        is_certain = is_defined(node, flow) or may_be_none(base)
+        return without_absent(item) if is_certain else item
 
     def _item(self, node: nodes.Getitem, value_type: StaticType, flow: Flow) -> StaticType:
         index = node.arg.value if isinstance(node.arg, nodes.Const) else None
@@ -228,35 +237,35 @@ class Inference(NodeVisitor):
             self._walker.call_macro(binding, node, given, flow)
             return TEXT
         if isinstance(node.node, nodes.Getattr):
-            self._check_written(node, node.node, given, flow)
+            self._check_arguments(node, node.node, given, flow)
             return self._method(node.node, given, flow)
         self._check_called(node.node, self.infer(node.node, flow), flow)
         return self._function(node, given, flow)
 
-    def _check_written(
+    def _check_arguments(
         self,
         call: nodes.Call,
         method: nodes.Getattr,
         given: Mapping[int | str, StaticType],
         flow: Flow,
     ) -> None:
-        """Refuse what a method of a text or time cannot take."""
+        """Report arguments that a method of a text or time does not accept."""
         with self._diagnostics.allow_none():
             owner = without_null(self.infer(method.node, flow))
         if method.attr == "format":
             for argument in (*call.args, *call.kwargs):
                 value = argument.value if isinstance(argument, nodes.Keyword) else argument
                 self._diagnostics.check_printed(value, self.infer(value, flow), flow)
-        elif (taking := method_accepts(owner, method.attr)) is not None and call.args:
+        elif (accepts := method_accepts(owner, method.attr)) is not None and call.args:
             value_type = self._diagnostics.require_value(call.args[0], given[0], flow)
             self._diagnostics.require_accepted(
-                call.args[0], value_type, taking, f".{method.attr}()", flow
+                call.args[0], value_type, accepts, f".{method.attr}()", flow
             )
 
     def _function(
         self, node: nodes.Call, given: Mapping[int | str, StaticType], flow: Flow
     ) -> StaticType:
-        """What one of the functions gives that every template has."""
+        """The type of a call of one of Jinja's global functions."""
         name = node.node.name if isinstance(node.node, nodes.Name) else None
         if name == "namespace":
             return self._walker.namespace(node, given)
@@ -268,9 +277,9 @@ class Inference(NodeVisitor):
 
     def _check_called(self, node: nodes.Expr, value_type: StaticType, flow: Flow) -> None:
         value_type = self._diagnostics.require_value(node, value_type, flow)
-        categories = categories_of(value_type) - {"any", "uncalled"}
+        categories = categories_of(value_type) - {"any", "callable"}
         if categories and not (isinstance(node, nodes.Name) and node.name == "loop"):
-            message = f"{expression_text(node)} is {NOUNS[min(categories)]}, and cannot be called"
+            message = f"{describe(node)} is {NOUNS[min(categories)]}, and cannot be called"
             self._diagnostics.report(start_position(node), flow, "P018", message)
 
     def _method(
@@ -279,7 +288,7 @@ class Inference(NodeVisitor):
         with self._diagnostics.allow_none():
             owner = without_null(self.infer(node.node, flow))
         if is_mutation(owner, node.attr):
-            message = f"{expression_text(node.node)} cannot be changed here; make a new list with +"
+            message = f"{describe(node.node)} cannot be changed here; make a new list with +"
             self._diagnostics.report(
                 flow.template.after(node, r"\.\s*(\w+)"), flow, "P018", message
             )
@@ -306,7 +315,7 @@ class Inference(NodeVisitor):
             self._diagnostics.require_accepted(
                 node.node, value_type, NUMERIC, f"is {node.name}", flow
             )
-        elif node.name in _TESTS_OF_WHAT_IS_THERE:
+        elif node.name in _TESTS_OF_DEFINED:
             self._diagnostics.require_present(node.node, value_type, flow)
         if node.name == "in" and others:
             self._check_in(node.node, value_type, node.args[0], others[0], flow)
@@ -357,7 +366,7 @@ class Inference(NodeVisitor):
         right_type = self._diagnostics.require_value(right, right_type, flow)
         self._diagnostics.require_accepted(right, right_type, CONTAINER, "in", flow)
         if "text" in categories_of(right_type) and not categories_of(value_type) <= {"text", "any"}:
-            message = "cannot be looked for in it"
+            message = "cannot be used with `in`"
             self._diagnostics.report_pair((left, value_type), (right, right_type), message, flow)
         if isinstance(right, nodes.List | nodes.Tuple):
             self._diagnostics.check_comparison(left, value_type, right.items, flow)
@@ -365,21 +374,21 @@ class Inference(NodeVisitor):
             self._diagnostics.check_comparison(right, right_type.item, [left], flow)
 
     def visit_Add(self, node: nodes.BinExpr, flow: Flow) -> StaticType:
-        """Compute with two values; the same for every operator between two values."""
+        """Infer a binary operation."""
         left = self._diagnostics.require_value(node.left, self.infer(node.left, flow), flow)
         right = self._diagnostics.require_value(node.right, self.infer(node.right, flow), flow)
         if node.operator == "%" and "text" in categories_of(left):
             self._diagnostics.check_printed(node.right, right, flow)
         result_type = binary_result(node.operator, left, right)
         if result_type is None:
-            message = f"cannot be taken together by {node.operator}"
+            message = f"cannot be combined by {node.operator}"
             self._diagnostics.report_pair((node.left, left), (node.right, right), message, flow)
         return left if result_type is None else result_type
 
     visit_Sub = visit_Mul = visit_Div = visit_FloorDiv = visit_Mod = visit_Pow = visit_Add
 
     def visit_Neg(self, node: nodes.UnaryExpr, flow: Flow) -> StaticType:
-        """Turn the sign of a number."""
+        """Infer a unary operation."""
         value_type = self._diagnostics.require_value(node.node, self.infer(node.node, flow), flow)
         self._diagnostics.require_accepted(node.node, value_type, NUMERIC, node.operator, flow)
         return value_type
@@ -387,7 +396,7 @@ class Inference(NodeVisitor):
     visit_Pos = visit_Neg
 
     def visit_Filter(self, node: nodes.Filter, flow: Flow) -> StaticType:
-        if node.node is None:  # the innermost filter of a block: it is given what that prints
+        if node.node is None:  # the innermost filter of a block gets the printed text
             return self._filtered(node, node, TEXT, flow)
         if node.name in ("default", "d"):
             return self._default(node, node.node, flow)
@@ -431,39 +440,40 @@ class Inference(NodeVisitor):
         *,
         by_attribute: bool,
     ) -> StaticType:
-        """What a filter is given, where it can do with that."""
+        """Check the input of a filter; its type after that."""
         if name not in TAKES_NONE or may_be_absent(value_type):
             value_type = self._diagnostics.require_value(value, value_type, flow)
         if makes_text(name) and not by_attribute and find_record(value_type) is not None:
-            self._diagnostics.refuse_fields(value, value_type, flow)
-        elif (taking := filter_accepts(name)) is not None:
-            self._diagnostics.require_accepted(value, value_type, taking, f"| {name}", flow)
+            self._diagnostics.report_record(value, value_type, flow)
+        elif (accepts := filter_accepts(name)) is not None:
+            self._diagnostics.require_accepted(value, value_type, accepts, f"| {name}", flow)
         return value_type
 
     def _picked(
         self, node: nodes.Filter, value: nodes.Expr, value_type: StaticType, flow: Flow
     ) -> StaticType | None:
-        """What a filter like `map` finds in each item."""
+        """What a filter like `map` takes from each item."""
         if node.name != "map" or _attribute(node):
             return self._by_field(node, value, value_type, flow)
         name = _constant(node.args)
         if not isinstance(name, str):
             return None
         if name in ("default", "d"):
-            return self._instead(node.args[1:], item_type(value_type), flow)
+            return self._or_default(node.args[1:], item_type(value_type), flow)
         item = self._check_input(name, value, item_type(value_type), flow, by_attribute=False)
         return filter_result(name, item, None)
 
     def _check_items(self, name: str, value: nodes.Expr, item: StaticType, flow: Flow) -> None:
-        """Refuse a list with items that a filter cannot put in order, add up or write down."""
+        """Report items that a filter cannot order, add or print."""
         if name not in (*ORDERS, "sum", "join"):
             return
         if may_be_none(item):
-            message = f"{expression_text(value)} may have None in it, which | {name} cannot take; take it out "
-            self._diagnostics.report(start_position(value), flow, "P005", f"{message}with | select")
+            message = f"{describe(value)} may contain None, which | {name} does not accept; "
+            message += "remove it with | select"
+            self._diagnostics.report(start_position(value), flow, "P005", message)
         item = without_null(item)
         if name in ORDERS and not is_orderable(item):
-            message = f"the items of {expression_text(value)} have no order for | {name}"
+            message = f"the items of {describe(value)} cannot be ordered by | {name}"
             self._diagnostics.report(start_position(value), flow, "P018", message)
         elif name == "sum":
             self._diagnostics.require_accepted(value, item, NUMERIC, "| sum", flow)
@@ -472,12 +482,12 @@ class Inference(NodeVisitor):
         with self._diagnostics.allow_none():
             value_type = self.infer(value, flow)
         boolean = [each.value for each in node.kwargs if each.key == "boolean"]
-        return self._instead([*(node.args or [nodes.Const("")]), *boolean], value_type, flow)
+        return self._or_default([*(node.args or [nodes.Const("")]), *boolean], value_type, flow)
 
-    def _instead(
+    def _or_default(
         self, arguments: Sequence[nodes.Expr], value_type: StaticType, flow: Flow
     ) -> StaticType:
-        """What `default` gives: its first argument for what is missing, with two also if false."""
+        """The type of `default`: its first argument if missing, or false where it has two."""
         instead = self.infer(arguments[0], flow) if arguments else TEXT
         return union(
             without_null(value_type) if len(arguments) > 1 else without_absent(value_type), instead
@@ -486,7 +496,7 @@ class Inference(NodeVisitor):
     def _by_field(
         self, node: nodes.Filter, value: nodes.Expr, base: StaticType, flow: Flow
     ) -> StaticType | None:
-        """What a filter like `map(attribute="name")` finds in each item."""
+        """What a filter like `map(attribute="name")` takes from each item."""
         literal_names: Sequence[nodes.Node] = ()
         if node.name in BY_FIRST:
             literal_names = node.args[:1]
@@ -503,11 +513,11 @@ class Inference(NodeVisitor):
 
 
 def _attribute(node: nodes.Filter) -> list[nodes.Expr]:
-    """What a filter is given as its `attribute`."""
+    """The argument `attribute` of a filter."""
     return [each.value for each in node.kwargs if each.key == "attribute"]
 
 
 def _constant(arguments: Sequence[nodes.Expr]) -> object:
-    """The first argument, where it is written down."""
+    """The value of the first argument, if it is a constant."""
     first = arguments[0] if arguments else None
     return first.value if isinstance(first, nodes.Const) else first

@@ -1,4 +1,4 @@
-"""SIG"""
+"""Signatures of filters and methods: the categories that they accept, and the types they return."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ _OF_TIME = frozenset(("isoformat", "strftime", "ctime"))
 def method_result(
     owner: StaticType, name: str, given: Mapping[int | str, StaticType]
 ) -> StaticType:
-    """What a method gives, as far as it can be told."""
+    """The type of a method call, `ANY` where unknown."""
     return union(*(_given_by(each, name, given) for each in members(owner)))
 
 
@@ -90,7 +90,7 @@ def _given_by(owner: StaticType, name: str, given: Mapping[int | str, StaticType
 
 
 def method_accepts(owner: StaticType, name: str) -> Accepts | None:
-    """What the first argument of a method must be; None if nothing is said against any."""
+    """What a method accepts as its first argument; None if anything."""
     categories = categories_of(owner)
     if categories == _TIME:
         return _TAKEN_BY_TIME.get(name)
@@ -98,7 +98,7 @@ def method_accepts(owner: StaticType, name: str) -> Accepts | None:
 
 
 def is_mutation(owner: StaticType, name: str) -> bool:
-    """Whether a method would change a list or mapping, which no template may."""
+    """Whether a method would mutate a list or mapping, which the sandbox forbids."""
     match owner:
         case ListType() | TupleType():
             return modifies_known_mutable([], name)
@@ -164,17 +164,17 @@ _TAKES: Mapping[str, Accepts] = {
 
 
 def filter_accepts(name: str) -> Accepts | None:
-    """What a filter takes; None if nothing is said against anything."""
+    """What a filter accepts; None if anything."""
     return _TAKES.get(name)
 
 
 def makes_text(name: str) -> bool:
-    """Whether a filter writes what it is given into a text."""
+    """Whether a filter converts its input to text."""
     return _GIVES.get(name) == TEXT and name not in TAKES_RECORDS
 
 
 def filter_result(name: str, base: StaticType, picked: StaticType | None) -> StaticType:
-    """What a filter gives; `picked` is what it finds by an attribute in each item, if it does."""
+    """The type that a filter returns; `picked` is what it takes from each item, if it does."""
     if name == "map":
         return ListType(ANY if picked is None else picked, is_stream=True)
     if name in _TEXTS and is_user_text(base):
@@ -184,7 +184,7 @@ def filter_result(name: str, base: StaticType, picked: StaticType | None) -> Sta
 
 
 def selected(name: str, test: object, base: StaticType) -> StaticType:
-    """What `select` or `reject` gives for a test without arguments."""
+    """What `select` or `reject` returns for a test without arguments."""
     item = item_type(base)
     if name == "select" and test is None:
         item = without_null(item)

@@ -1,4 +1,9 @@
-"""STRUCT"""
+"""Checks that need no types: syntax, references, filters and tests, blocks, placement of messages.
+
+Placement walks the tree as it would be rendered, blocks in the override of the child. A template
+that reaches a role tag may print nothing outside of these tags; a role tag may stand neither inside
+another one nor where text is captured (a macro, a `set`, `call` or `filter` block).
+"""
 
 from __future__ import annotations
 
@@ -34,20 +39,20 @@ from .tree import (
 
 
 class StructureChecker:
-    """Finds the problems of one template at a time; `suggestion` finds the template that was meant."""
+    """Finds the structural problems of a template; `suggest` gives the closest template name."""
 
     def __init__(
         self,
         environment: PromptEnvironment,
         find: TemplateLookup,
-        suggestion: Callable[[str], str | None],
+        suggest: Callable[[str], str | None],
     ) -> None:
         self._environment = environment
         self._find = find
-        self._suggest = suggestion
+        self._suggest = suggest
 
     def check(self, template: ParsedTemplate) -> Iterator[Problem]:
-        """The problems of this template's own text."""
+        """The problems in this template's own text."""
         if template.problem is not None:
             yield template.problem
             return
@@ -58,30 +63,31 @@ class StructureChecker:
         for use in template.find_all(nodes.Filter):
             yield from self._filter(template, use)
         for modifier in template.find_all(nodes.ScopedEvalContextModifier):
-            message = "{% autoescape %} is for web pages, prompts are plain text: take it out"
+            message = "{% autoescape %} is for web pages, prompts are plain text: remove it"
             yield template.problem_at(modifier, "P011", message)
         yield from self._extends(template)
         yield from self._blocks(template)
         yield from self._block_calls(template)
 
     def required(self, template: ParsedTemplate) -> Iterator[Problem]:
-        """The blocks that a parent requires and that this template does not give."""
-        for name, versions in InheritanceChain(template, self._find).versions.items():
-            if not versions[0].block.required:
+        """The required blocks of the parents that this template does not define."""
+        for name, overrides in InheritanceChain(template, self._find).overrides.items():
+            if not overrides[0].block.required:
                 continue
             position: nodes.Node = (
-                template.parent.template if template.parent else versions[0].block
+                template.parent.template if template.parent else overrides[0].block
             )
-            message = f"block {name!r} is required: give it with {{% block {name} %}}"
+            message = f"block {name!r} is required: define it with {{% block {name} %}}"
             yield template.problem_at(position, "P014", message)
 
     def _reference(self, template: ParsedTemplate, tag: Reference) -> Iterator[Problem]:
         if isinstance(tag, nodes.Include) and not tag.with_context:
-            message = "an include sees the names around it: take out 'without context'"
+            message = "an include always sees the names around it: remove 'without context'"
             yield template.problem_at(tag, "P013", message)
         constants = literal_names(tag.template)
         if constants is None:
-            message = "a template is named at run time: write its name, or a list of names, as text"
+            message = "the template's name is computed at run time: "
+            message += "write the name, or a list of names, as text"
             yield template.problem_at(start_position(tag.template), "P013", message)
             return
         missing = [name for name in constants if self._find(name.value) is None]
@@ -137,7 +143,7 @@ class StructureChecker:
                 yield template.problem_at(tag, "P017", message)
 
     def _arguments(self, use: nodes.Filter) -> Collection[str]:
-        """What the filter can be given by name; empty where nobody can tell."""
+        """The keyword arguments of a filter; empty if it accepts any."""
         if use.name == "map":
             return () if use.args else ("attribute", "default")
         parameters = signature(self._environment.filters[use.name]).parameters
@@ -148,12 +154,12 @@ class StructureChecker:
         top = template.parent
         for tag in template.find_all(nodes.Extends):
             if tag is not top:
-                message = "{% extends %} stands once, at the top and outside of every other tag"
+                message = "{% extends %} must stand once, at the top level of the template"
                 yield template.problem_at(tag, "P014", message)
         last = InheritanceChain(template, self._find).base.parent
         names = literal_names(last.template) if last is not None else None
         if top is not None and names and names[0].value == template.name:
-            message = f"template {template.name!r} extends itself in the end"
+            message = f"template {template.name!r} extends itself"
             if last is top:
                 message += f"; extend 'builtin/{template.name}' if that is meant"
             yield template.problem_at(top.template, "P014", message)
@@ -163,7 +169,9 @@ class StructureChecker:
         for block in template.find_all(nodes.Block):
             if block.name in seen:
                 position = template.after(block, rf"\bblock\s+({block.name})\b")
-                yield template.problem_at(position, "P014", f"block {block.name!r} is there twice")
+                yield template.problem_at(
+                    position, "P014", f"block {block.name!r} is defined twice"
+                )
             seen.add(block.name)
         members = InheritanceChain(template, self._find).members
         if template.parent is None or len(members) == 1:
@@ -172,23 +180,23 @@ class StructureChecker:
         for block in _outermost(template.tree.body):
             if block.name not in known:
                 position = template.after(block, rf"\bblock\s+({block.name})\b")
-                message = f"no parent has a block {block.name!r}, so this is never shown"
+                message = f"no parent has a block {block.name!r}, so this is never printed"
                 yield template.problem_at(position, "P014", message, closest(block.name, known))
 
     def _block_calls(self, template: ParsedTemplate) -> Iterator[Problem]:
-        family = InheritanceChain(template, self._find)
+        chain = InheritanceChain(template, self._find)
         for call in template.find_all(nodes.Call):
             name = block_call(call)
             if name == "super":
                 inner = _block_around(call, template)
-                versions = family.versions.get(inner or "", [])
-                if inner is None or versions[-1].template is template:
-                    message = "super() says what a parent's block says, and there is none"
+                overrides = chain.overrides.get(inner or "", [])
+                if inner is None or overrides[-1].template is template:
+                    message = "super() prints the parent's block, and no parent has this block"
                     yield template.problem_at(call.node, "P014", message)
-            elif name is not None and name not in family.versions:
+            elif name is not None and name not in chain.overrides:
                 position = template.after(call.node, r"(\w+)")
                 message = f"there is no block {name!r}"
-                yield template.problem_at(position, "P014", message, closest(name, family.versions))
+                yield template.problem_at(position, "P014", message, closest(name, chain.overrides))
 
 
 def _block_around(call: nodes.Call, template: ParsedTemplate) -> str | None:
@@ -247,12 +255,12 @@ _TAGS = (*sorted(_ENCLOSING), "messages", "elif", "else", "extends", "include", 
 _ENDS = tuple(f"end{tag}" for tag in sorted(_ENCLOSING))
 _UNKNOWN = r"Encountered unknown tag '([^']*)'\."
 _INNERMOST = r"block that needs to be closed is '([^']*)'"
-_ATTRIBUTE = r"takes cache and name, there is no '(.*)'"
+_ATTRIBUTE = r"takes cache and name, not '(.*)'"
 _CHARACTER = r"unexpected char (.*) at \d+"
 
 
 def syntax_problem(source: TemplateSource, error: Exception, lexer: Lexer) -> Problem:
-    """The problem of a template or expression that cannot be parsed or compiled."""
+    """The problem of a template or condition that cannot be parsed or compiled."""
     if not isinstance(error, TemplateSyntaxError):
         message = "the template is nested too deep, or a number in it is too long; make it simpler"
         return Problem("P011", message, file=source.file, line=1, column=1)
@@ -267,7 +275,7 @@ def syntax_problem(source: TemplateSource, error: Exception, lexer: Lexer) -> Pr
         message = f"{{% {innermost[1]} %}} is never closed; add {{% end{innermost[1]} %}}"
         position = _opened(source, innermost[1], lexer)
     elif (character := re.fullmatch(_CHARACTER, message)) is not None:
-        message = f"the character {character[1]} has no meaning here"
+        message = f"unexpected character {character[1]}"
     else:
         attribute = re.search(_ATTRIBUTE, message)
         suggestion = closest(attribute[1], ATTRIBUTES) if attribute else None
@@ -284,20 +292,20 @@ def syntax_problem(source: TemplateSource, error: Exception, lexer: Lexer) -> Pr
 
 def _unknown_tag(tag: str, innermost: str | None) -> tuple[str, str | None]:
     if innermost is not None and tag.startswith("end"):
-        message = f"{{% {tag} %}} does not end {{% {innermost} %}}, which is open here"
+        message = f"{{% {tag} %}} does not close {{% {innermost} %}}, which is open here"
         return message, closest(tag, (f"end{innermost}",))
     if tag in (*_ENDS, *_TAGS):
-        return f"there is nothing open that {{% {tag} %}} could belong to", None
-    return f"there is no tag {tag!r}", closest(tag, _ENDS if tag.startswith("end") else _TAGS)
+        return f"{{% {tag} %}} has no matching open tag", None
+    return f"unknown tag {tag!r}", closest(tag, _ENDS if tag.startswith("end") else _TAGS)
 
 
 def _opened(source: TemplateSource, tag: str, lexer: Lexer) -> Position:
-    """Where the innermost `tag` opens that is not closed."""
+    """Where the innermost unclosed `tag` opens."""
     opened: list[Position] = []
     tokens = lexer.tokeniter(source.text, source.name)
-    spoken = ((line, kind, value) for line, kind, value in tokens if kind != "whitespace")
+    significant = ((line, kind, value) for line, kind, value in tokens if kind != "whitespace")
     before = ""
-    for line, kind, value in spoken:
+    for line, kind, value in significant:
         if before == "block_begin" and value == tag:
             opened.append(position_of(line))
         elif opened and ((before, value) == ("block_begin", f"end{tag}") or _assigns(tag, value)):
@@ -307,26 +315,26 @@ def _opened(source: TemplateSource, tag: str, lexer: Lexer) -> Position:
 
 
 def _assigns(tag: str, value: str) -> bool:
-    """Whether a token shows that `{% set %}` is the short one, which needs no end."""
+    """Whether a token shows that `{% set %}` is the form that needs no end tag."""
     return tag == "set" and value == "="
 
 
 class _Cursor(Struct, frozen=True):
-    """Where the walk stands; `inside` names what catches the text there, None for nothing."""
+    """Where the walk stands; `inside` names what captures the text there, None for nothing."""
 
     template: ParsedTemplate
-    family: InheritanceChain
+    chain: InheritanceChain
     inside: str | None = None
     within: tuple[str, ...] = ()
     blocks: tuple[BlockOverride, ...] = ()
-    version: tuple[str, int] | None = None
+    override: tuple[str, int] | None = None
 
-    def caught(self, inside: str) -> _Cursor:
+    def captured_in(self, inside: str) -> _Cursor:
         return replace(self, inside=inside)
 
 
 class MessageShape(Struct):
-    """What a walk has found: whether a role tag is reached, and text outside of all."""
+    """What a walk has found: whether it reaches a role tag, and text outside of all of them."""
 
     has_roles: bool = False
     outside_text: dict[Problem, None] = field(default_factory=dict[Problem, None])
@@ -334,14 +342,14 @@ class MessageShape(Struct):
 
 
 def message_shape(template: ParsedTemplate, find: TemplateLookup) -> MessageShape:
-    """The shape of a template and of all it reaches."""
+    """Walk a template and all it reaches for the placement of messages."""
     walk = _Walk(find, ReachableTemplates(find), {})
     walk.template(_Cursor(template, InheritanceChain(template, find)))
     return walk.shape
 
 
 class _Walk(NodeVisitor):
-    """A walk through one template; `shapes` has those of the parts that were walked before."""
+    """Walk of one template; `shapes` caches the results of parts that were walked before."""
 
     def __init__(
         self, find: TemplateLookup, reach: ReachableTemplates, shapes: dict[Hashable, MessageShape]
@@ -353,11 +361,11 @@ class _Walk(NodeVisitor):
 
     def template(self, around: _Cursor) -> None:
         parsed = around.template
-        family = InheritanceChain(parsed, self._find)
-        cursor = replace(around, family=family, within=(*around.within, parsed.name), version=None)
-        for member in family.members[:-1]:
+        chain = InheritanceChain(parsed, self._find)
+        cursor = replace(around, chain=chain, within=(*around.within, parsed.name), override=None)
+        for member in chain.members[:-1]:
             self._child(member.tree.body, replace(cursor, template=member))
-        self._body(family.base.tree.body, replace(cursor, template=family.base))
+        self._body(chain.base.tree.body, replace(cursor, template=chain.base))
 
     def visit_Output(self, node: nodes.Output, cursor: _Cursor) -> None:
         if is_replay(node):
@@ -374,20 +382,20 @@ class _Walk(NodeVisitor):
             self._role_tag(node, tag, cursor)
         else:
             self._output(node, cursor)
-        self._body(node.body, cursor.caught(tag))
+        self._body(node.body, cursor.captured_in(tag))
 
     def visit_Macro(self, node: nodes.Macro, cursor: _Cursor) -> None:
-        self._body(node.body, cursor.caught("a macro"))
+        self._body(node.body, cursor.captured_in("a macro"))
 
     def visit_AssignBlock(self, node: nodes.AssignBlock, cursor: _Cursor) -> None:
-        self._body(node.body, cursor.caught("a {% set %} block"))
+        self._body(node.body, cursor.captured_in("a {% set %} block"))
 
     def visit_CallBlock(self, node: nodes.CallBlock, cursor: _Cursor) -> None:
         self._output(node, cursor)
-        self._body(node.body, cursor.caught("a {% call %} block"))
+        self._body(node.body, cursor.captured_in("a {% call %} block"))
 
     def visit_Block(self, node: nodes.Block, cursor: _Cursor) -> None:
-        self._version(node.name, 0, cursor)
+        self._override(node.name, 0, cursor)
 
     def visit_Include(self, node: nodes.Include, cursor: _Cursor) -> None:
         for parsed in self._named(node.template, cursor):
@@ -395,7 +403,7 @@ class _Walk(NodeVisitor):
             if part.has_roles:
                 self.shape.outside_text |= part.outside_text
             elif part.outside_text:
-                message = f"template {parsed.name!r} prints text that is part of no message: "
+                message = f"template {parsed.name!r} prints text outside of every message: "
                 message += "include it inside {% system %} or {% user %}"
                 self.shape.outside_text[
                     cursor.template.problem_at(node.template, "P012", message)
@@ -409,10 +417,10 @@ class _Walk(NodeVisitor):
 
     def _import(self, node: nodes.Import | nodes.FromImport, cursor: _Cursor) -> None:
         for parsed in self._named(node.template, cursor):
-            self._part(replace(cursor.caught("a template that is imported"), template=parsed))
+            self._part(replace(cursor.captured_in("a template that is imported"), template=parsed))
 
     def _part(self, cursor: _Cursor) -> MessageShape:
-        """The shape of a template that is rendered here, found once for places that are alike."""
+        """The shape of a template that is rendered here, cached by equivalent cursor."""
         reached = self._reach.names_from(cursor.template)
         within = frozenset(cursor.within) & reached
         blocks = frozenset(each for each in cursor.blocks if each.template.name in reached)
@@ -426,18 +434,18 @@ class _Walk(NodeVisitor):
         return self._shapes[key]
 
     def _child(self, body: Iterable[nodes.Node], cursor: _Cursor) -> None:
-        """The top of a template that extends another: nothing there is printed."""
+        """The top level of a template that extends another: nothing there is printed."""
         for node in body:
             if isinstance(node, nodes.If):
                 self._child((*node.body, *node.elif_, *node.else_), cursor)
             elif isinstance(node, _SILENT):
                 self.visit(node, cursor)
             elif not isinstance(node, nodes.Block | nodes.Extends):
-                self._print_in_child(node, cursor)
+                self._output_in_child(node, cursor)
 
-    def _print_in_child(self, node: nodes.Node, cursor: _Cursor) -> None:
+    def _output_in_child(self, node: nodes.Node, cursor: _Cursor) -> None:
         if (position := _printed(node, cursor.template)) is not None:
-            message = "this stands outside the blocks of a template that extends another: "
+            message = "this is outside the blocks of a template that extends another: "
             problem = cursor.template.problem_at(position, "P015", message + "move it into a block")
             self.shape.problems[problem] = None
 
@@ -448,31 +456,35 @@ class _Walk(NodeVisitor):
     def _role_tag(self, node: nodes.Node, tag: str, cursor: _Cursor) -> None:
         self.shape.has_roles = True
         if cursor.inside is not None:
-            message = f"{tag} stands inside {cursor.inside}: messages do not nest, end that first"
+            message = (
+                f"{tag} is inside {cursor.inside}: messages cannot be nested, close that first"
+            )
             self.shape.problems[cursor.template.problem_at(node, "P012", message)] = None
 
     def _output(self, node: nodes.Node, cursor: _Cursor) -> None:
         if cursor.inside is None and (position := _printed(node, cursor.template)) is not None:
-            message = "this text is part of no message: put it into {% system %} or {% user %}"
+            message = (
+                "this text is outside of every message: put it into {% system %} or {% user %}"
+            )
             self.shape.outside_text[cursor.template.problem_at(position, "P012", message)] = None
 
     def _printed_block(self, node: nodes.Expr, cursor: _Cursor) -> None:
         block = block_call(node)
-        if block == "super" and cursor.version is not None:
-            name, level = cursor.version
-            self._version(name, level + 1, cursor)
+        if block == "super" and cursor.override is not None:
+            name, level = cursor.override
+            self._override(name, level + 1, cursor)
         elif block is not None:
-            self._version(block, 0, cursor)
+            self._override(block, 0, cursor)
 
-    def _version(self, name: str, level: int, cursor: _Cursor) -> None:
-        versions = cursor.family.versions.get(name, [])
-        if level >= len(versions) or (version := versions[level]) in cursor.blocks:
+    def _override(self, name: str, level: int, cursor: _Cursor) -> None:
+        overrides = cursor.chain.overrides.get(name, [])
+        if level >= len(overrides) or (override := overrides[level]) in cursor.blocks:
             return
-        blocks = (*cursor.blocks, version)
+        blocks = (*cursor.blocks, override)
         inner = replace(
-            cursor, template=version.template, blocks=blocks, version=(version.block.name, level)
+            cursor, template=override.template, blocks=blocks, override=(override.block.name, level)
         )
-        self._body(version.block.body, inner)
+        self._body(override.block.body, inner)
 
     def _named(self, template: nodes.Expr, cursor: _Cursor) -> list[ParsedTemplate]:
         names = [name.value for name in literal_names(template) or ()]
@@ -481,11 +493,11 @@ class _Walk(NodeVisitor):
 
 
 _SILENT = (nodes.Assign, nodes.AssignBlock, nodes.Macro, nodes.Import, nodes.FromImport)
-"""What may stand at the top of a template that extends another."""
+"""What may be at the top level of a template that extends another."""
 
 
 def _printed(node: nodes.Node, template: ParsedTemplate) -> Position | None:
-    """Where a statement first prints something, None if it prints nothing but space."""
+    """Where a statement first prints something, None if nothing but white space."""
     if not isinstance(node, nodes.Output):
         return position_of(node.lineno)
     for child in node.nodes:
@@ -505,27 +517,27 @@ _SUSPECT = re.compile(
     """,
     re.MULTILINE | re.VERBOSE,
 )
-"""A line that ends in a tag after something that is printed. Few templates have one."""
+"""A line with a tag at its end, after something that is printed; rare."""
 _PRINTS_NOTHING = frozenset(
     (*ROLES, *(f"end{role}" for role in ROLES), "messages", "set", "endset", "macro", "endmacro")
 )
 _TAG_ENDS = frozenset(("block_end", "comment_end"))
 _ENDS_MESSAGE = re.compile(r"\n|\s*\Z|\s*\{%[-+]?\s*end(?:system|user|assistant)\b")
-"""Where nothing is lost: a blank line keeps the break, and messages lose their last one anyway."""
+"""Where nothing is lost: before a blank line, and at the end of a message."""
 
 
 def lost_line_breaks(template: ParsedTemplate, lexer: Lexer) -> Iterator[Problem]:
-    """A note for each tag at the end of a line of text, whose line break is not kept."""
+    """A note for each tag at the end of a line of text, whose line break is not printed."""
     text = template.source.text
     if not _SUSPECT.search(text):
         return
-    for tag, at, after in _ends_of_lines(lexer.tokeniter(text, template.name)):
+    for tag, at, after in _line_ends(lexer.tokeniter(text, template.name)):
         if tag not in _PRINTS_NOTHING and not _ENDS_MESSAGE.match(text, after):
             yield _note(template, at)
 
 
-def _ends_of_lines(tokens: Iterable[tuple[int, str, str]]) -> Iterator[tuple[str, Position, int]]:
-    """The tags that take a line break from a line of text, each with where the next one begins."""
+def _line_ends(tokens: Iterable[tuple[int, str, str]]) -> Iterator[tuple[str, Position, int]]:
+    """The tags that swallow the line break of a line of text, with the offset of the next line."""
     prints, tag, at = False, "", START
     for position, kind, value in tokens:
         if kind == "data":
@@ -544,6 +556,6 @@ def _ends_of_lines(tokens: Iterable[tuple[int, str, str]]) -> Iterator[tuple[str
 
 
 def _note(template: ParsedTemplate, at: Position) -> Problem:
-    message = "the line break after this tag is not printed, so the next line goes on in this one; "
+    message = "the line break after this tag is not printed, so the next line continues this one; "
     message += "write +%} to keep it, or give the tag a line of its own"
     return replace(template.problem_at(at, "P111", message), severity="note")

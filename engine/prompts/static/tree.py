@@ -1,4 +1,4 @@
-"""One parsed template, and what can be read off its tree without looking at another one."""
+"""Parsed templates: syntax tree, references to other templates, inheritance chains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind = TypeVar("Kind", bound=nodes.Node)
 
 
 class ParsedTemplate(Struct, frozen=True, eq=False):
-    """A template that was read: its tree, or the problem that keeps it from having one."""
+    """A template and its syntax tree, or the problem that prevented parsing."""
 
     source: TemplateSource
     tree: nodes.Template
@@ -27,16 +27,16 @@ class ParsedTemplate(Struct, frozen=True, eq=False):
 
     @property
     def name(self) -> str:
-        """The name by which the template is included."""
+        """The name that other templates reference it by."""
         return self.source.name
 
     @property
     def parent(self) -> nodes.Extends | None:
-        """The `extends` tag, where there is one at the top."""
+        """The `extends` tag at the top level, if any."""
         return next((node for node in self.tree.body if isinstance(node, nodes.Extends)), None)
 
     def find_all(self, *kinds: type[Kind]) -> Sequence[Kind]:
-        """The nodes of these kinds, in reading order; the tree is walked once, whoever asks."""
+        """The nodes of these kinds, in reading order; cached."""
         if kinds not in self._found:
             if nodes.Node not in self._found:
                 self._found[nodes.Node] = [*_walked(self.tree)]
@@ -45,7 +45,7 @@ class ParsedTemplate(Struct, frozen=True, eq=False):
         return cast("Sequence[Kind]", self._found[kinds])
 
     def after(self, node: nodes.Node, pattern: str) -> Position:
-        """Where group 1 of `pattern` stands, sought from the place of `node`; else that place."""
+        """The position of group 1 of `pattern`, searched from `node` on; else that of `node`."""
         position = position_of(node.lineno)
         match = re.compile(pattern, re.DOTALL).search(self.source.text, position.offset)
         return LineIndex(self.source.text).position(match.start(1)) if match else position
@@ -57,7 +57,7 @@ class ParsedTemplate(Struct, frozen=True, eq=False):
         message: str,
         suggestion: str | None = None,
     ) -> Problem:
-        """A problem of this template."""
+        """A problem at a position in this template."""
         at = position if isinstance(position, Position) else position_of(position.lineno)
         return Problem(
             code,
@@ -70,11 +70,11 @@ class ParsedTemplate(Struct, frozen=True, eq=False):
 
 
 TemplateLookup: TypeAlias = Callable[[str], "ParsedTemplate | Problem | None"]
-"""How a template is had by name: parsed, unreadable, or not there."""
+"""Gets a template by name: parsed, the problem why not, or None if it does not exist."""
 
 
 def literal_names(template: nodes.Expr) -> list[nodes.Const] | None:
-    """The names that an include, import or extends can take, or None if a run decides."""
+    """The names that an include, import or extends can have, or None if computed at run time."""
     match template:
         case nodes.Const() if isinstance(template.value, str):
             return [template]
@@ -94,26 +94,26 @@ Reference: TypeAlias = nodes.Include | nodes.Import | nodes.FromImport | nodes.E
 
 
 def references(template: ParsedTemplate) -> Sequence[Reference]:
-    """Every tag that names another template."""
+    """The tags that reference other templates."""
     return template.find_all(nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
 
 
 def is_optional(node: Reference) -> bool:
-    """Whether the template that the tag names may be missing."""
+    """Whether the referenced template may be missing."""
     return isinstance(node, nodes.Include) and (
         node.ignore_missing or not isinstance(node.template, nodes.Const | nodes.CondExpr)
     )
 
 
 class ReachableTemplates:
-    """Which templates each template can lead to, itself among them; worked out once for each."""
+    """The transitive closure of references, itself included; cached by template."""
 
     def __init__(self, find: TemplateLookup) -> None:
         self._find = find
         self._known: dict[str, frozenset[str]] = {}
 
     def names_from(self, template: ParsedTemplate) -> frozenset[str]:
-        """The names of all that includes, imports and parents lead to."""
+        """The names of all templates that includes, imports and parents lead to."""
         if template.name not in self._known:
             reached: set[str] = set()
             todo = [template]
@@ -132,17 +132,16 @@ class ReachableTemplates:
 
 
 class BlockOverride(Struct, frozen=True, eq=False):
-    """A block as one template of a family writes it."""
+    """A block as one template of an inheritance chain defines it."""
 
     template: ParsedTemplate
     block: nodes.Block
 
 
 class InheritanceChain:
-    """A template and the parents that it extends, and the versions of their blocks.
+    """A template with the parents that it extends, and the overrides of their blocks.
 
-    The versions of a block stand in the order in which `super()` goes through them: the template's
-    own first.
+    The overrides of a block are in the order of `super()`: the template's own first.
     """
 
     def __init__(self, template: ParsedTemplate, find: TemplateLookup) -> None:
@@ -153,14 +152,14 @@ class InheritanceChain:
             if not isinstance(found, ParsedTemplate) or found in self.members:
                 break
             self.members.append(found)
-        self.versions: dict[str, list[BlockOverride]] = {}
+        self.overrides: dict[str, list[BlockOverride]] = {}
         for member in self.members:
             for block in member.find_all(nodes.Block):
-                self.versions.setdefault(block.name, []).append(BlockOverride(member, block))
+                self.overrides.setdefault(block.name, []).append(BlockOverride(member, block))
 
     @property
     def base(self) -> ParsedTemplate:
-        """The template whose text is the frame of all."""
+        """The last parent, whose text outside of blocks is rendered."""
         return self.members[-1]
 
 
@@ -178,7 +177,7 @@ def empty_tree() -> nodes.Template:
 
 
 def block_call(node: nodes.Expr) -> str | None:
-    """The block that `self.NAME()` prints, `super` for `super()`, None for anything else."""
+    """The block that a call of `self.NAME()` prints, "super" for `super()`, else None."""
     if not isinstance(node, nodes.Call):
         return None
     called = node.node
@@ -190,6 +189,6 @@ def block_call(node: nodes.Expr) -> str | None:
 
 
 def start_position(node: nodes.Node) -> Position:
-    """The first character of an expression: its node may carry the place of an operator."""
+    """The first character of an expression: its own node may have the position of an operator."""
     parts = (node, *node.find_all(nodes.Expr))
     return min((position_of(part.lineno) for part in parts), key=lambda position: position.offset)

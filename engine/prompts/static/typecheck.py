@@ -1,8 +1,8 @@
-"""Checks a template against what is known of the values that it is given.
+"""The type checker: walks a template with the types of its variables, and reports type errors.
 
-It is walked as for its reads, but every expression is followed to what it can be: a field that is
-not there, a None that would be printed, a comparison that never holds are found at load. What
-cannot be told is never held against a template.
+The walk is that for its reads, but each expression is inferred: a field that does not exist, a None
+that would be printed, a comparison that is never true are found at load. What is unknown is never
+reported.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from msgspec.structs import replace
 from ...errors import Problem, closest
 from ..roles import is_replay, message_role
 from ..sources import position_of
-from .diagnostics import Diagnostics, expression_text
+from .diagnostics import Diagnostics, describe
+from .flow import Binding, Flow, MacroBinding, Scope, ValueBinding, assume, inside_loop
 from .infer import Inference, is_not_iterable, iterated, loop_type
-from .narrow import assume, inside_loop
-from .scope import Binding, Flow, MacroBinding, Scope, ValueBinding
 from .tree import InheritanceChain, ParsedTemplate, TemplateLookup, start_position
 from .types import (
     ABSENT,
@@ -36,11 +35,11 @@ from .types import (
 from .walk import TemplateWalker
 
 _DEEPEST = 3
-"""How often a macro is followed into itself."""
+"""How deep a recursive macro is followed."""
 
 
 class TypeChecker(TemplateWalker):
-    """Walks one template with what is known of its variables."""
+    """Checks one template or condition."""
 
     def __init__(self, find: TemplateLookup, value_type: Collection[str]) -> None:
         super().__init__(find, value_type)
@@ -49,31 +48,31 @@ class TypeChecker(TemplateWalker):
         self._active: list[nodes.Macro] = []
         self._calls: set[tuple[object, ...]] = set()
         self._callers: dict[nodes.Call, MacroBinding] = {}
-        self._spaces: dict[nodes.Call, dict[str, StaticType]] = {}
+        self._namespaces: dict[nodes.Call, dict[str, StaticType]] = {}
 
     def check(self, parsed: ParsedTemplate, given: Mapping[str, StaticType]) -> list[Problem]:
-        """What cannot hold for variables of which this much is known."""
+        """Type errors and notes for variables of these types."""
         try:
-            self.walk(parsed, _scope_of(given))
-            if self._spaces:  # a loop reads what its last round set, so all is read once more
+            self.walk(parsed, _scope_with(given))
+            if self._namespaces:  # a loop reads what its last iteration set: check again
                 self._diagnostics.problems.clear()
                 self._calls.clear()
                 self._scopes.clear()
-                self.walk(parsed, _scope_of(given))
+                self.walk(parsed, _scope_with(given))
         except RecursionError:
-            return []  # what nests too deep to be followed is not held against anyone
+            return []  # nested too deep to be checked
         return list(self._diagnostics.problems)
 
     def check_condition(
         self, node: nodes.Expr, parsed: ParsedTemplate, given: Mapping[str, StaticType]
     ) -> list[Problem]:
         """The same for a condition."""
-        scope = _scope_of(given)
+        scope = _scope_with(given)
         self.visit_condition(node, Flow(parsed, InheritanceChain(parsed, self._find), scope))
         return list(self._diagnostics.problems)
 
     def visit(self, node: nodes.Node, *args: Flow) -> object:
-        """Walk a statement, or follow an expression."""
+        """Walk a statement, or infer an expression."""
         if isinstance(node, nodes.Expr):
             return self._inference.infer(node, *args)
         walked: object = super().visit(node, *args)
@@ -97,7 +96,7 @@ class TypeChecker(TemplateWalker):
             node.iter, self._inference.infer(node.iter, flow), flow
         )
         if is_not_iterable(value_type):
-            message = f"{expression_text(node.iter)} is no list, so there is nothing to loop over"
+            message = f"{describe(node.iter)} is not a list, so it cannot be looped over"
             self._diagnostics.report(start_position(node.iter), flow, "P007", message)
         inner = flow.inside(node.body)
         self._check_unpacked(node, item_type(value_type), flow)
@@ -112,7 +111,7 @@ class TypeChecker(TemplateWalker):
         self.visit_body(node.else_, flow.inside(node.else_))
 
     def _check_unpacked(self, node: nodes.For, item: StaticType, flow: Flow) -> None:
-        """Refuse to take items apart that have no parts, or not as many."""
+        """Report items that cannot be unpacked into the names of the loop."""
         if not isinstance(node.target, nodes.Tuple):
             return
         names = len(node.target.items)
@@ -121,7 +120,8 @@ class TypeChecker(TemplateWalker):
             if parts != names and isinstance(
                 each, TupleType | ScalarType | LiteralType | RecordType
             ):
-                message = f"the items of {expression_text(iterated(node))} cannot be taken apart into {names} names"
+                items = f"the items of {describe(iterated(node))}"
+                message = f"{items} cannot be unpacked into {names} names"
                 self._diagnostics.report(start_position(node.target), flow, "P018", message)
 
     def visit_FilterBlock(self, node: nodes.FilterBlock, flow: Flow) -> None:
@@ -156,8 +156,8 @@ class TypeChecker(TemplateWalker):
         self._inference.infer(node.call, flow)
 
     def namespace(self, call: nodes.Call, given: Mapping[int | str, StaticType]) -> StaticType:
-        """What is known of the fields of a new namespace: all that is ever set in it."""
-        fields = self._spaces.setdefault(call, {})
+        """The type of a new namespace: its fields are the unions of all that is set in it."""
+        fields = self._namespaces.setdefault(call, {})
         for name, value_type in given.items():
             if isinstance(name, str):
                 fields[name] = union(value_type, fields[name]) if name in fields else value_type
@@ -170,13 +170,13 @@ class TypeChecker(TemplateWalker):
             return
         call = space.value_type.source if isinstance(space.value_type, RecordType) else None
         if not isinstance(call, nodes.Call):
-            message = f"{target.name} is no namespace, so nothing in it can be set"
+            message = f"{target.name} is not a namespace, so its fields cannot be set"
             self._diagnostics.report(position_of(target.lineno), flow, "P018", message)
             return
-        fields = self._spaces[call]
+        fields = self._namespaces[call]
         value_type = binding.value_type if isinstance(binding, ValueBinding) else ANY
         fields[target.attr] = union(value_type, fields.get(target.attr, ABSENT))
-        # What a test found out about the old value does not hold for the new one.
+        # Facts about the old value do not hold for the new one.
         flow.scope.rebind(target.name, ValueBinding(space.value_type))
 
     def bind(self, target: nodes.Node, flow: Flow, binding: Binding = None) -> None:
@@ -200,7 +200,7 @@ class TypeChecker(TemplateWalker):
         given: Mapping[int | str, StaticType],
         at: Flow,
     ) -> None:
-        """Walk a macro with what it is given, and check that it is given what it needs."""
+        """Check the arguments of a macro call, and walk the macro with their types."""
         names = [argument.name for argument in binding.macro.args]
         if call.dyn_args is None and call.dyn_kwargs is None:
             self._check_call(binding.macro, call, given, at)
@@ -212,7 +212,7 @@ class TypeChecker(TemplateWalker):
         self._enter(binding, literal_names, at, self._callers.get(call))
 
     def _defaults(self, binding: MacroBinding) -> dict[str, StaticType]:
-        """What the arguments of a macro are that it is not given."""
+        """The types of the arguments that have defaults."""
         macro = binding.macro
         names = [argument.name for argument in macro.args][len(macro.args) - len(macro.defaults) :]
         found = [self._inference.infer(each, binding.flow) for each in macro.defaults]
@@ -277,5 +277,5 @@ class TypeChecker(TemplateWalker):
         self._active.pop()
 
 
-def _scope_of(given: Mapping[str, StaticType]) -> Scope:
+def _scope_with(given: Mapping[str, StaticType]) -> Scope:
     return Scope(bound={name: ValueBinding(value_type) for name, value_type in given.items()})

@@ -1,11 +1,8 @@
-"""Which sorts of values an operator, a filter or a test can take, and what comes out of it.
+"""The type lattice of the checker, and the types of Python annotations, JSON Schemas and constants.
 
-What is known of a value before it is there: its kind, its fields, the words it can be.
-
-Python types, JSON Schemas and constants are all read into this one small language. What cannot be
-told is `ANY`, and nothing is ever said against that.
-
-Reads Python types, JSON Schemas and constants for what they say of their values.
+A static type says what is known of a value before it exists: scalar, literal, list, tuple, mapping,
+record, or a union of these. `ANY` is the top: nothing is ever reported against it. Below the types
+stand the categories (text, number, list, ...) that filters and operators accept.
 """
 
 from __future__ import annotations
@@ -40,13 +37,13 @@ from pydantic_core.core_schema import DataclassField, ModelField, TypedDictField
 
 
 class AnyType(Struct, frozen=True):
-    """A value of which nothing is known."""
+    """A value of unknown type."""
 
 
 class ScalarType(Struct, frozen=True):
-    """A text, number, truth value or None; `kind` is its Python type.
+    """A text, number, boolean or None; `kind` is its Python type.
 
-    `is_user_text` is true for the words of a user, as they came in.
+    `is_user_text` is true for the raw text of a user.
     """
 
     kind: type
@@ -54,15 +51,15 @@ class ScalarType(Struct, frozen=True):
 
 
 class LiteralType(Struct, frozen=True):
-    """One of some fixed values."""
+    """One of a few fixed values."""
 
     literals: tuple[object, ...]
 
 
 class ListType(Struct, frozen=True):
-    """A list of values that are all alike, `min_items` of them for certain.
+    """A list of items of one type, at least `min_items` of them.
 
-    `is_stream` is true for what can be gone through once, and has no text and no length.
+    `is_stream` is true for an iterator: it can be consumed once, and has no text and no length.
     """
 
     item: StaticType
@@ -71,24 +68,24 @@ class ListType(Struct, frozen=True):
 
 
 class TupleType(Struct, frozen=True):
-    """A tuple: each part has its own kind."""
+    """A tuple: each part has its own type."""
 
     parts: tuple[StaticType, ...]
 
 
 class MappingType(Struct, frozen=True):
-    """A mapping with any keys, its values all alike."""
+    """A mapping with any keys and values of one type."""
 
     value: StaticType
 
 
 class RecordType(Struct, frozen=True, eq=False):
-    """A value with named fields; `name` is what people call it.
+    """A value with named fields; `name` is for messages.
 
-    The fields are asked for when they are needed: a class may have fields of its own kind. Two of
-    the same `source` are the same. `is_open` is true if there may be further fields; `is_loose`
-    if a template may ask whether there is one that nobody declared. `kind` is what the field
-    `kind` says, where that tells records apart that stand in one list.
+    Fields are computed when needed, since a class may have fields of its own type. Two types with
+    the same `source` are equal. `is_open` is true if there may be further fields, `is_loose` if a
+    template may test for a field that is not declared. `kind` is the value of the field `kind`,
+    where that discriminates the records of one list.
     """
 
     name: str
@@ -106,12 +103,12 @@ class RecordType(Struct, frozen=True, eq=False):
 
     @property
     def fields(self) -> Mapping[str, StaticType]:
-        """What is known of each field; what may be left out may be `ABSENT`."""
+        """The type of each field; that of an optional one includes `ABSENT`."""
         return self.find()
 
 
 class UnionType(Struct, frozen=True):
-    """A value of one kind or another."""
+    """A value of one of several types."""
 
     members: tuple[StaticType, ...]
 
@@ -122,15 +119,15 @@ StaticType: TypeAlias = (
 
 
 class Absent:
-    """The kind of a field that is not there."""
+    """Marker of a missing field or item."""
 
 
 class NoElse:
-    """The kind of what `x if y` gives where y is false: printed as nothing, and of no other use."""
+    """Marker of the value of `x if y` where y is false: prints nothing, has no other use."""
 
 
-class Callable_:
-    """The kind of a method or macro that is not called."""
+class NotCalled:
+    """Marker of a method or macro that is not called."""
 
 
 ANY = AnyType()
@@ -142,7 +139,7 @@ BOOLEAN = ScalarType(bool)
 NONE = ScalarType(NoneType)
 ABSENT = ScalarType(Absent)
 NO_ELSE = ScalarType(NoElse)
-CALLABLE = ScalarType(Callable_)
+CALLABLE = ScalarType(NotCalled)
 
 _EMPTY = frozenset((NONE, ABSENT))
 _NOTHING = (NONE, ABSENT, NO_ELSE)
@@ -151,13 +148,13 @@ _NOTHING = (NONE, ABSENT, NO_ELSE)
 def record_type(
     name: str, parts: Mapping[str, StaticType], *, is_loose: bool = False, kind: str | None = None
 ) -> StaticType:
-    """A value with just these fields."""
+    """A record with exactly these fields."""
     source = (*parts.items(), is_loose, kind)
     return RecordType(name, source, lambda: parts, is_loose=is_loose, kind=kind)
 
 
 def union(*kinds: StaticType) -> StaticType:
-    """A value of any of `kinds`; of none of them there is no value, as in an empty list."""
+    """The union of `kinds`; of no kinds it has no values, like the item of an empty list."""
     members: dict[StaticType, None] = {}
     for kind in kinds:
         members |= dict.fromkeys(kind.members if isinstance(kind, UnionType) else (kind,))
@@ -167,7 +164,7 @@ def union(*kinds: StaticType) -> StaticType:
 
 
 def may_be_none(value_type: StaticType) -> bool:
-    """Whether the value can be None, or not be there."""
+    """Whether the value can be None or missing."""
     return not _EMPTY.isdisjoint(members(value_type))
 
 
@@ -177,32 +174,32 @@ def may_be_absent(value_type: StaticType) -> bool:
 
 
 def is_user_text(value_type: StaticType) -> bool:
-    """Whether the value can be a user's own words."""
+    """Whether the value can be the raw text of a user."""
     return any(isinstance(each, ScalarType) and each.is_user_text for each in members(value_type))
 
 
 def members(value_type: StaticType) -> tuple[StaticType, ...]:
-    """The kinds that a value can be of."""
+    """The members of a union, or the type itself."""
     return value_type.members if isinstance(value_type, UnionType) else (value_type,)
 
 
 def without_null(value_type: StaticType) -> StaticType:
-    """The same where it is known to be there, and not None."""
+    """The type without None, missing and the value of an `if` without `else`."""
     return _without(value_type, _EMPTY | {NO_ELSE})
 
 
 def without_none_or_absent(value_type: StaticType) -> StaticType:
-    """The same where None, and what is missing, was refused."""
+    """The type without None and missing."""
     return _without(value_type, _EMPTY)
 
 
 def without_absent(value_type: StaticType) -> StaticType:
-    """The same where it is known to be there."""
+    """The type without missing and the value of an `if` without `else`."""
     return _without(value_type, frozenset((ABSENT, NO_ELSE)))
 
 
 def non_empty(value_type: StaticType) -> StaticType:
-    """The same where a list is known to have something in it."""
+    """The type where a list is known not to be empty."""
     parts = [
         replace(each, min_items=max(each.min_items, 1)) if isinstance(each, ListType) else each
         for each in members(value_type)
@@ -211,7 +208,7 @@ def non_empty(value_type: StaticType) -> StaticType:
 
 
 def when_falsy(value_type: StaticType) -> StaticType:
-    """The same where it is known to be false, empty, None or missing."""
+    """The type where the value is known to be false, empty, None or missing."""
     parts: list[StaticType] = []
     for each in members(value_type):
         if isinstance(each, ListType):
@@ -222,12 +219,12 @@ def when_falsy(value_type: StaticType) -> StaticType:
 
 
 def without_none(value_type: StaticType) -> StaticType:
-    """The same where it is known not to be None."""
+    """The type without None."""
     return _without(value_type, frozenset((NONE,)))
 
 
 def with_kinds(value_type: StaticType, kinds: Collection[str]) -> StaticType:
-    """The same where the field `kind` is known to be one of `kinds`."""
+    """The type where the field `kind` is known to be one of `kinds`."""
     left = [
         each
         for each in members(value_type)
@@ -242,7 +239,7 @@ def _without(value_type: StaticType, gone: frozenset[ScalarType]) -> StaticType:
 
 
 def item_type(value_type: StaticType) -> StaticType:
-    """What a loop over the value gives."""
+    """The type of the items of a loop over the value."""
     match value_type:
         case ListType(item=item):
             return item
@@ -259,17 +256,17 @@ def item_type(value_type: StaticType) -> StaticType:
 
 
 def lookup_type(table: MappingType) -> StaticType:
-    """What a mapping has under some key; nothing is said against one of which nothing is known."""
+    """The type of a mapping's value under some key, which may be missing unless it is `ANY`."""
     return table.value if table.value == ANY else union(table.value, ABSENT)
 
 
 def list_members(value_type: StaticType) -> tuple[StaticType, ...]:
-    """The kinds of lists that the value can be."""
+    """The list and tuple types that the value can have."""
     return tuple(each for each in members(value_type) if isinstance(each, ListType | TupleType))
 
 
 def min_length(value_type: StaticType) -> int:
-    """How many items a list has for certain."""
+    """The minimum number of items of a list."""
     match value_type:
         case ListType(min_items=min_items):
             return min_items
@@ -282,7 +279,7 @@ def min_length(value_type: StaticType) -> int:
 
 
 def find_record(value_type: StaticType) -> RecordType | None:
-    """The first kind of record that the value, or a list or mapping of them, can be."""
+    """The first record type in the value, its items or its parts."""
     match value_type:
         case RecordType():
             return value_type
@@ -295,7 +292,7 @@ def find_record(value_type: StaticType) -> RecordType | None:
 
 
 def literals_of(value_type: StaticType) -> tuple[object, ...]:
-    """The values that it can be, besides None; empty if there are any others."""
+    """All values that it can have besides None, if these are fixed; else empty."""
     literals: list[object] = []
     for member in members(value_type):
         if isinstance(member, LiteralType):
@@ -309,7 +306,7 @@ Field: TypeAlias = ModelField | DataclassField | TypedDictField
 Schema: TypeAlias = Mapping[str, object]
 
 _DEEPEST = 20
-"""How deep a schema is followed where it leads into itself."""
+"""How deep a recursive schema is followed."""
 
 _PLAIN: Mapping[object, StaticType] = {
     str: TEXT, int: INTEGER, float: NUMBER, bool: BOOLEAN, NoneType: NONE,
@@ -319,19 +316,19 @@ _SCHEMA_PLAIN: Mapping[object, StaticType] = {
 }  # fmt: skip
 
 
-def read_type(declared: object) -> StaticType:
-    """What a Python type, or a JSON Schema given as a mapping, says of its values."""
+def declared_type(declared: object) -> StaticType:
+    """The static type of a Python annotation, or of a JSON Schema given as a mapping."""
     if isinstance(declared, Mapping):
         schema = cast("Schema", declared)
-        return _SchemaReader(schema).read_type(schema)
+        return _SchemaReader(schema).declared_type(schema)
     if isinstance(declared, _STATIC_TYPES):
         return declared
     return python_type(declared)
 
 
 def stored_type(declared: object) -> StaticType:
-    """What the values of a Python type are once they were kept as JSON: a date is a text there."""
-    value_type = read_type(declared)
+    """The static type of the values of a Python type after storage as JSON: a date is a text."""
+    value_type = declared_type(declared)
     if isinstance(value_type, ScalarType) or isinstance(declared, (Mapping, *_STATIC_TYPES)):
         return value_type
     try:
@@ -341,11 +338,11 @@ def stored_type(declared: object) -> StaticType:
         )
     except (PydanticUserError, NameError, TypeError):
         return value_type
-    return _SchemaReader(schema, is_open=False).read_type(schema)
+    return _SchemaReader(schema, is_open=False).declared_type(schema)
 
 
 def constant_type(value: object) -> StaticType:
-    """What a constant is: of a mapping its keys, of a list what its items have in common."""
+    """The static type of a constant: a mapping is a record, a list has a union of its items."""
     if isinstance(value, Mapping):
         entries = cast("Mapping[str, object]", value)
         return record_type(
@@ -363,7 +360,7 @@ def constant_type(value: object) -> StaticType:
 
 
 def _rows_type(rows: Sequence[Mapping[str, object]]) -> StaticType:
-    """What mappings in one list are: a key that not all of them have may be absent."""
+    """The type of the mappings in one list: a key that not all of them have may be missing."""
     keys = dict.fromkeys(key for row in rows for key in row)
     parts = {
         key: union(*(constant_type(row[key]) if key in row else ABSENT for row in rows))
@@ -373,7 +370,7 @@ def _rows_type(rows: Sequence[Mapping[str, object]]) -> StaticType:
 
 
 def python_type(declared: object) -> StaticType:
-    """What a Python type says of its values."""
+    """The static type of a Python annotation."""
     if declared is None:
         return NONE
     origin, arguments = get_origin(declared), get_args(declared)
@@ -440,7 +437,7 @@ def _names_of(declared: type[object], hints: Mapping[str, object]) -> Iterable[s
 
 
 def _literal_type(literals: Iterable[object]) -> StaticType:
-    """One of these values, if they are all plain: another may be kept as something else."""
+    """A literal type, if all values are plain; others may be stored in another form."""
     found = tuple(literals)
     if not all(isinstance(each, str | int | None) for each in found):
         return ANY
@@ -450,7 +447,7 @@ def _literal_type(literals: Iterable[object]) -> StaticType:
 
 
 class _StoredSchema(GenerateJsonSchema):
-    """Writes the schema of what pydantic writes: a field with a default is there too."""
+    """The schema of what pydantic serializes: a field with a default is always present."""
 
     def field_is_required(self, field: Field, total: bool) -> bool:
         is_key_of = field["type"] == "typed-dict-field"
@@ -458,7 +455,7 @@ class _StoredSchema(GenerateJsonSchema):
 
 
 class _SchemaIdentity(Struct, frozen=True):
-    """A part of a schema: two are the same if they are the very same mapping."""
+    """A part of a schema, compared by identity."""
 
     part: Schema
 
@@ -470,27 +467,27 @@ class _SchemaIdentity(Struct, frozen=True):
 
 
 class _SchemaReader(Struct, frozen=True):
-    """Reads one JSON Schema; `root` is where its references lead to.
+    """Converts one JSON Schema; `root` resolves its references.
 
-    Where `is_open`, an object that does not say so may have further fields.
+    If `is_open`, an object without `additionalProperties` may have further fields.
     """
 
     root: Schema
     depth: int = 0
     is_open: bool = True
 
-    def read_type(self, part: object) -> StaticType:
+    def declared_type(self, part: object) -> StaticType:
         if not isinstance(part, Mapping) or self.depth > _DEEPEST:
             return ANY
         inner = replace(self, depth=self.depth + 1)
         schema = cast("Schema", part)
         if isinstance(reference := schema.get("$ref"), str):
-            return inner.read_type(self._referred(reference))
+            return inner.declared_type(self._referred(reference))
         if "const" in schema or "enum" in schema:
             return _literal_type(cast("list[object]", schema.get("enum", [schema.get("const")])))
         for keyword in ("anyOf", "oneOf"):
             if keyword in schema:
-                return union(*map(inner.read_type, cast("list[object]", schema[keyword])))
+                return union(*map(inner.declared_type, cast("list[object]", schema[keyword])))
         return inner._typed(schema)
 
     def _typed(self, schema: Schema) -> StaticType:
@@ -501,15 +498,15 @@ class _SchemaReader(Struct, frozen=True):
         if kind == "array":
             parts = cast("Sequence[object]", schema.get("prefixItems", ()))
             return (
-                TupleType(tuple(map(self.read_type, parts)))
+                TupleType(tuple(map(self.declared_type, parts)))
                 if parts
-                else ListType(self.read_type(schema.get("items")))
+                else ListType(self.declared_type(schema.get("items")))
             )
         if kind != "object":
             return _SCHEMA_PLAIN.get(kind, ANY)
         further = schema.get("additionalProperties", self.is_open)
         if "properties" not in schema:
-            return MappingType(self.read_type(further))
+            return MappingType(self.declared_type(further))
         name = str(schema.get("title", "object"))
         is_open = further is not False
         render_traced = replace(self, depth=0)
@@ -528,7 +525,7 @@ def _inside(part: object, key: str) -> object:
 def _properties(schema: Schema, reader: _SchemaReader) -> Mapping[str, StaticType]:
     required = cast("list[str]", schema.get("required", []))
     properties = cast("Mapping[str, object]", schema["properties"])
-    found = {name: reader.read_type(part) for name, part in properties.items()}
+    found = {name: reader.declared_type(part) for name, part in properties.items()}
     return {
         name: value_type if name in required else union(value_type, ABSENT)
         for name, value_type in found.items()
@@ -550,21 +547,21 @@ _STATIC_TYPES = (
 NOUNS: Mapping[str, str] = {
     "text": "a text",
     "number": "a number",
-    "truth": "a truth value",
+    "truth": "a boolean",
     "time": "a time",
     "list": "a list",
     "tuple": "a list",
-    "stream": "no list before it is made one with | list",
+    "stream": "an iterator, not a list, until | list makes it one",
     "mapping": "a mapping",
     "record": "a record",
-    "uncalled": "not called: () is missing",
+    "callable": "not called: () is missing",
     "none": "None",
     "absent": "missing",
-    "blank": "nothing where the `if` in it has no `else`",
+    "no_else": "undefined where its inline `if` has no `else`",
 }
-"""What is said of a value of each sort: `x is ...`."""
+"""How messages describe a value of each category: `x is ...`."""
 
-_PLAIN_SORTS: Mapping[type, str] = {
+_SCALAR_CATEGORIES: Mapping[type, str] = {
     str: "text",
     int: "number",
     float: "number",
@@ -573,11 +570,15 @@ _PLAIN_SORTS: Mapping[type, str] = {
     list: "list",
     NoneType: "none",
     Absent: "absent",
-    NoElse: "blank",
-    Callable_: "uncalled",
+    NoElse: "no_else",
+    NotCalled: "callable",
 }
 
-_OTHERS: Mapping[type, str] = {TupleType: "tuple", MappingType: "mapping", RecordType: "record"}
+_OTHER_CATEGORIES: Mapping[type, str] = {
+    TupleType: "tuple",
+    MappingType: "mapping",
+    RecordType: "record",
+}
 
 _NUMBERS = frozenset(("number", "truth"))
 _LISTS = frozenset(("list", "tuple"))
@@ -585,7 +586,7 @@ _ORDERED = (_NUMBERS, frozenset(("text",)), frozenset(("time",)), _LISTS)
 
 
 class Accepts(NamedTuple):
-    """The sorts that something takes, and how that is said."""
+    """The categories that something accepts, and their description for messages."""
 
     categories: frozenset[str]
     description: str
@@ -595,61 +596,63 @@ def _accepts(description: str, *categories: str) -> Accepts:
     return Accepts(frozenset(categories), description)
 
 
-_LOOPED = ("text", "list", "tuple", "stream", "mapping", "blank")
+_LOOPED = ("text", "list", "tuple", "stream", "mapping", "no_else")
 LOOPED = _accepts("a list", *_LOOPED)
-LISTED = _accepts("a list", "list", "tuple", "stream", "mapping", "blank")
-SIZED = _accepts("a list or a text", "text", "list", "tuple", "mapping", "blank")
+LISTED = _accepts("a list", "list", "tuple", "stream", "mapping", "no_else")
+SIZED = _accepts("a list or a text", "text", "list", "tuple", "mapping", "no_else")
 INDEXED = _accepts("a list or a text", "text", "list", "tuple")
 NUMERIC = _accepts("a number", "number", "truth")
 TEXTUAL = _accepts("a text", "text")
-PRINTED = _accepts("a text", "text", "number", "truth", "time", "list", "tuple", "mapping", "blank")
+PRINTED = _accepts(
+    "a text", "text", "number", "truth", "time", "list", "tuple", "mapping", "no_else"
+)
 PRINTABLE = _accepts("a text", *PRINTED.categories, "none", "absent", "record")
 WRITTEN = _accepts("a value", *PRINTED.categories, "none", "record")
-CONVERTED = Accepts(PRINTED.categories - {"blank"}, "a value")
+CONVERTED = Accepts(PRINTED.categories - {"no_else"}, "a value")
 PAIRED = _accepts("a mapping", "mapping", "record")
 CONTAINER = _accepts("a list or a text", *_LOOPED, "record")
 
 
 def categories_of(value_type: StaticType) -> frozenset[str]:
-    """The sorts that a value can be of; "any" where that cannot be told."""
-    return frozenset(sort for each in members(value_type) for sort in _sorts_of(each))
+    """The categories that a value can have; "any" where that is unknown."""
+    return frozenset(category for each in members(value_type) for category in _category_of(each))
 
 
-def _sorts_of(value_type: StaticType) -> Iterable[str]:
+def _category_of(value_type: StaticType) -> Iterable[str]:
     match value_type:
         case ScalarType(kind=kind):
-            return (_PLAIN_SORTS.get(kind, "any"),)
+            return (_SCALAR_CATEGORIES.get(kind, "any"),)
         case LiteralType(literals=literals):
-            return (_PLAIN_SORTS.get(type(word), "any") for word in literals)
+            return (_SCALAR_CATEGORIES.get(type(word), "any") for word in literals)
         case ListType():
             return ("stream" if value_type.is_stream else "list",)
         case _:
-            return (_OTHERS.get(type(value_type), "any"),)
+            return (_OTHER_CATEGORIES.get(type(value_type), "any"),)
 
 
-def rejected_category(value_type: StaticType, taking: Accepts) -> str | None:
-    """A sort that the value can be of and that is not taken; None if there is none."""
-    return min(categories_of(value_type) - taking.categories - {"any"}, default=None)
+def rejected_category(value_type: StaticType, accepts: Accepts) -> str | None:
+    """A category of the value that is not accepted; None if all are."""
+    return min(categories_of(value_type) - accepts.categories - {"any"}, default=None)
 
 
 def is_orderable(*values: StaticType) -> bool:
-    """Whether the values can be told apart as lower and higher, as far as can be told."""
+    """Whether the values can be ordered among each other, as far as is known."""
     categories = frozenset[str]().union(*map(categories_of, values)) - {"any"}
     return any(categories <= group for group in _ORDERED)
 
 
 def binary_result(operator: str, left: StaticType, right: StaticType) -> StaticType | None:
-    """What an operator makes of two values; None if there are some that it cannot take."""
+    """The type of a binary operation; None if the operator rejects some of the values."""
     made: list[StaticType] = []
     for one, other in product(members(left), members(right)):
         pairs = [*product(categories_of(one), categories_of(other))]
-        if not all(_is_taken(operator, *pair) for pair in pairs):
+        if not all(_is_accepted(operator, *pair) for pair in pairs):
             return None
         made.append(_made(operator, one, other, pairs))
     return union(*made)
 
 
-def _is_taken(operator: str, left: str, right: str) -> bool:
+def _is_accepted(operator: str, left: str, right: str) -> bool:
     categories = {left, right}
     if "any" in categories or categories <= _NUMBERS:
         return True
@@ -665,7 +668,7 @@ def _is_taken(operator: str, left: str, right: str) -> bool:
 def _made(
     operator: str, left: StaticType, right: StaticType, pairs: Iterable[tuple[str, str]]
 ) -> StaticType:
-    categories = {sort for pair in pairs for sort in pair}
+    categories = {category for pair in pairs for category in pair}
     if categories <= _NUMBERS:
         return INTEGER if operator != "/" and NUMBER not in (left, right) else NUMBER
     if operator == "+" and isinstance(left, ListType) and isinstance(right, ListType):

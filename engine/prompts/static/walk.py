@@ -1,9 +1,7 @@
-"""Walks a template as it would be rendered, and gathers the names that it reads.
+"""Walks a template as it would be rendered, and collects the variables that it reads.
 
-Parents are walked with the blocks that replace theirs, includes with the names that are set where
-they stand, macros where they are called. Every branch counts.
-
-Which names an expression reads from the context, and where they stand.
+Parents are walked with the blocks that override theirs, includes with the names that are set at
+that point, macros where they are called. All branches are walked.
 """
 
 from __future__ import annotations
@@ -17,8 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..sources import position_of
-from .narrow import names_defined_by
-from .scope import Binding, Flow, MacroBinding, ModuleBinding, Scope, names_set
+from .flow import Binding, Flow, MacroBinding, ModuleBinding, Scope, names_defined_by, names_set
 from .tree import (
     InheritanceChain,
     ParsedTemplate,
@@ -30,13 +27,12 @@ from .tree import (
 
 
 class VariableRead(Struct, frozen=True):
-    """A name that a template reads from its context.
+    """A variable that a template reads from its context.
 
-    `path` goes as far as it is written down: `router.output.lang`; methods that are called are no
-    part of it. `line` and `column` are the place of the name. `guarded` is true if the name is only
-    tested there, or stands where a test has found it to be there. `assigned` is true if the
-    template itself may have set the name before, on one way but not on every way.
-    `file` is the name of the template where it has no file, and empty for an expression.
+    `path` has the attributes too: `router.output.lang`, without methods that are called. `line` and
+    `column` are the position of the name. `guarded` is true if the name is only tested there, or a
+    test has established that it is defined. `assigned` is true if the template sets the name before
+    on some paths, but not on all. `file` is the name of an inline template, empty for a condition.
     """
 
     name: str
@@ -49,15 +45,15 @@ class VariableRead(Struct, frozen=True):
 
 
 Reads: TypeAlias = dict[tuple[str, int, int, str], VariableRead]
-"""What was read so far, by file, line, column and path: a place counts once."""
+"""Reads by file, line, column and path."""
 
 
 _SILENT = (nodes.Assign, nodes.AssignBlock, nodes.Macro, nodes.Import, nodes.FromImport, nodes.If)
-"""What still counts at the top of a template that extends another."""
+"""What has an effect at the top level of a template that extends another."""
 
 
 class TemplateWalker(NodeVisitor):
-    """Gathers the reads of one template, or of one condition."""
+    """Collects the reads of one template or condition; `builtin_names` are Jinja's own."""
 
     def __init__(self, find: TemplateLookup, builtin_names: Collection[str]) -> None:
         self._builtin_names = frozenset((*builtin_names, "self", "super"))
@@ -71,7 +67,7 @@ class TemplateWalker(NodeVisitor):
         self._scopes: dict[Hashable, Scope] = {}
 
     def walk(self, parsed: ParsedTemplate, around: Scope) -> None:
-        """Walk a template, and then the macros in it that nothing calls."""
+        """Walk a template, then the macros in it that are never called."""
         self._walk_template(parsed, Flow(parsed, InheritanceChain(parsed, self._find), around))
         called = {binding.macro for binding, _ in self._walked}
         for binding in self._macros:
@@ -85,16 +81,16 @@ class TemplateWalker(NodeVisitor):
 
     @property
     def early_reads(self) -> list[VariableRead]:
-        """What is read in a scope before a scope around it sets it."""
+        """Reads in a scope before an enclosing scope sets the name."""
         return [read for read in self.too_early.values() if not read.guarded]
 
     @property
     def detached_reads(self) -> list[VariableRead]:
-        """What imports without context read in vain."""
+        """Reads in imports without context, where the context is not visible."""
         return [read for read in self.detached.values() if not read.guarded]
 
     def walk_unknown_call(self, binding: Binding) -> None:
-        """Walk the macros that a name may stand for, where nobody can tell when they are called."""
+        """Walk the macros that a name may be bound to, if it is unknown when they are called."""
         match binding:
             case MacroBinding():
                 self.walk_macro(binding, frozenset())
@@ -105,18 +101,18 @@ class TemplateWalker(NodeVisitor):
                 pass
 
     def visit_all(self, found: Iterable[nodes.Node], flow: Flow) -> None:
-        """Walk one after the other."""
+        """Visit several nodes."""
         for node in found:
             self.visit(node, flow)
 
     def visit_body(self, body: Sequence[nodes.Node], flow: Flow) -> None:
-        """Walk statements, as far as they count where they stand."""
+        """Walk statements; at the top level of a child only those that have an effect."""
         for node in body:
             if not flow.is_child or isinstance(node, _SILENT):
                 self.visit(node, flow)
 
     def assume(self, flow: Flow, test: nodes.Node, *, truth: bool) -> Flow:
-        """The place where a test has come out as `truth`."""
+        """The flow state after a test that evaluated to `truth`."""
         return flow.where(names_defined_by(test, truth))
 
     def visit_If(self, node: nodes.If, flow: Flow) -> None:
@@ -186,7 +182,7 @@ class TemplateWalker(NodeVisitor):
         self.walk_block(node.name, 0, flow if node.scoped else flow.for_block())
 
     def visit_Extends(self, node: nodes.Extends, flow: Flow) -> None:
-        """Parents are walked with their children, not where they are named."""
+        """Do nothing: parents are walked with their children."""
 
     def visit_Include(self, node: nodes.Include, flow: Flow) -> None:
         self.visit(node.template, flow)
@@ -214,22 +210,22 @@ class TemplateWalker(NodeVisitor):
         self.visit_body(binding.macro.body, inner)
 
     def walk_block(self, name: str, level: int, flow: Flow) -> None:
-        versions = flow.family.versions.get(name, [])
-        if level < len(versions) and (version := versions[level]) not in flow.blocks:
-            self.visit_body(version.block.body, flow.in_version(version, level))
+        overrides = flow.chain.overrides.get(name, [])
+        if level < len(overrides) and (override := overrides[level]) not in flow.blocks:
+            self.visit_body(override.block.body, flow.in_override(override, level))
 
     def _walk_template(self, parsed: ParsedTemplate, around: Flow) -> Scope:
-        """Walk a template here, unless it was walked where all that counts was the same."""
+        """Walk a template here, unless it was walked from an equivalent state before."""
         key = (parsed, around.content(self._reach.names_from(parsed)))
         if key not in self._scopes:
             self._scopes[key] = self._walked_scope(parsed, around)
         return self._scopes[key]
 
     def _walked_scope(self, parsed: ParsedTemplate, around: Flow) -> Scope:
-        family = InheritanceChain(parsed, self._find)
-        flow = around.in_template(family)
-        for member in family.members:
-            is_child = member is not family.base
+        chain = InheritanceChain(parsed, self._find)
+        flow = around.in_template(chain)
+        for member in chain.members:
+            is_child = member is not chain.base
             flow.scope.own = names_set(member.tree.body)
             self.visit_body(member.tree.body, replace(flow, template=member, is_child=is_child))
         return flow.scope
@@ -315,7 +311,7 @@ class TemplateWalker(NodeVisitor):
             self.visit(node.expr2, flow.where(names_defined_by(node.test, False)))
 
     def visit_condition(self, node: nodes.Node, flow: Flow) -> None:
-        """Walk an expression of which only the truth counts: a bare name there may be missing."""
+        """Walk an expression used for its truth: a bare name there may be undefined."""
         match node:
             case nodes.Name():
                 self._test_name(node, flow)
@@ -329,7 +325,7 @@ class TemplateWalker(NodeVisitor):
     def record_read(
         self, node: nodes.Node, name: str, path: str, flow: Flow, *, guarded: bool = False
     ) -> None:
-        """Take down that `name` is read at `node`, unless the template has set it itself."""
+        """Record that `name` is read at `node`, unless the template has set it itself."""
         found = flow.scope.find(name)
         if found.is_set or (name in self._builtin_names and not found.may_be_set):
             return
@@ -340,7 +336,7 @@ class TemplateWalker(NodeVisitor):
         into = self.too_early if found.early else into
         key = (file, int(at), at.column, path)
         before = into.get(key)
-        # A test further out was about the name of the context, not about this one.
+        # An outer test was about the name of the context, not about this one.
         guarded = guarded or (name in flow.guards and not found.early)
         is_guarded = guarded and (before is None or before.guarded)
         into[key] = VariableRead(name, path, file, int(at), at.column, is_guarded, found.may_be_set)
@@ -371,6 +367,6 @@ class TemplateWalker(NodeVisitor):
         inside = flow.for_block()
         if block != "super":
             self.walk_block(block, 0, inside)
-        elif flow.version is not None:
-            name, level = flow.version
+        elif flow.override is not None:
+            name, level = flow.override
             self.walk_block(name, level + 1, inside)

@@ -48,7 +48,7 @@ def test_notes_are_told_only_to_those_who_ask(project: Project) -> None:
     assert (plain.exit_code, plain.stdout) == (0, "")
     asked = project.teamgraph("check", "noted.yaml", "--notes")
     assert asked.exit_code == 0
-    assert "noted.yaml:6:22: note: input.message is what the user wrote" in asked.stdout
+    assert "noted.yaml:6:22: note: input.message is user input" in asked.stdout
     as_json = json.loads(project.teamgraph("check", "noted.yaml", "--format", "json").stdout)
     assert [(each["code"], each["severity"]) for each in as_json] == [("P110", "note")]
 

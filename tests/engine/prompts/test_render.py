@@ -215,11 +215,11 @@ def test_a_key_that_a_mapping_has_not_is_false() -> None:
     ("source", "told"),
     [
         ("{{ routs }}", "'routs' is undefined; did you mean 'routes'?"),
-        ("{{ xyz }}", "'xyz' is undefined; this prompt is given: input, message, routes"),
+        ("{{ xyz }}", "'xyz' is undefined; defined here: input, message, routes"),
         ("{% if input.foo.bar %}{% endif %}", "'dict object' has no attribute 'foo'"),
         ("{% if message.foo %}{% endif %}", "has no attribute 'foo'"),
         ("{{ input.foo }}", "'dict object' has no attribute 'foo'"),
-        ("{{ xyz.foo }}", "'xyz' is undefined; this prompt is given: input, message, routes"),
+        ("{{ xyz.foo }}", "'xyz' is undefined; defined here: input, message, routes"),
         ("{% for x in xyz %}{% endfor %}", "'xyz' is undefined"),
         ("{{ [xyz] | tojson }}", "'xyz' is undefined"),
         ("{{ 1 / 0 }}", "division by zero"),
@@ -244,7 +244,7 @@ def test_a_failure_is_told_where_it_happened(tmp_path: Path) -> None:
 
 
 def test_a_prompt_that_is_given_nothing_says_so() -> None:
-    assert "this prompt is given: nothing" in str(failure("{{ x }}"))
+    assert "defined here: nothing" in str(failure("{{ x }}"))
 
 
 def test_an_error_without_words_is_told_by_its_name() -> None:

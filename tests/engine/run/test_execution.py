@@ -64,7 +64,7 @@ def test_a_store_that_cannot_begin_is_the_callers_to_see_and_no_run_is_told() ->
 
 @pytest.mark.parametrize("error", [StoreError("disk full"), Conflict("moved"), OSError("I/O")])
 @pytest.mark.parametrize(
-    ("method", "after"), [("put", 1), ("put", 3), ("keep_prompt", 2), ("turns", 1), ("finish", 1)]
+    ("method", "after"), [("put", 1), ("put", 3), ("put_prompt", 2), ("turns", 1), ("finish", 1)]
 )
 def test_a_store_that_fails_on_the_way_ends_the_run_with_one_last_event(
     method: str, after: int, error: Exception

@@ -1,4 +1,4 @@
-"""What a session keeps beside its turns: its summary, its state, and what it cost."""
+"""What a session stores besides its turns: summary, state and usage."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from teamgraph.nodes import Python
 from tests.teams import wait_for, words_of
 
 
-def look(session_state: Any) -> Any:  # noqa: ANN401  whatever the session has
-    """What a node sees of the session's state."""
+def look(session_state: Any) -> Any:  # noqa: ANN401  any state
+    """The session's state as a node sees it."""
     return session_state
 
 
-def test_the_state_of_a_run_counts_more_than_what_is_stored_and_that_more_than_a_default(
+def test_the_state_of_a_run_precedes_stored_state_which_precedes_defaults(
     store: Store,
 ) -> None:
     def runner(**more: Any) -> Runner:  # noqa: ANN401  any value of a state
@@ -52,7 +52,7 @@ def test_the_state_of_a_run_counts_more_than_what_is_stored_and_that_more_than_a
     assert first.session("s").state() == {"b": "stored", "c": "given"}
 
 
-def test_a_default_that_a_tool_changes_stays_the_default(store: Store) -> None:
+def test_a_tool_that_changes_a_default_does_not_change_the_declaration(store: Store) -> None:
     def add(context: ToolContext) -> None:
         """Put something into the cart."""
         context.session_state["cart"].append("tea")  # type: ignore[union-attr]  # it is a list
@@ -72,7 +72,7 @@ def test_a_default_that_a_tool_changes_stays_the_default(store: Store) -> None:
 
 
 class Counting(ScriptedModel):
-    """Sums up as `summary 1`, `summary 2`, ..., and says what each call cost."""
+    """Summarizes as `summary 1`, `summary 2`, ..., and reports the cost of each call."""
 
     def __init__(self, cost: float | None = 0.5) -> None:
         super().__init__(self.script)
@@ -89,7 +89,7 @@ class Counting(ScriptedModel):
 
 
 @pytest.mark.parametrize("prompt", ["Name every decision.", None])
-def test_a_summary_has_its_own_model_and_words_and_always_the_conversation(
+def test_a_summary_has_its_own_model_and_instructions_and_always_the_turns(
     store: Store, prompt: str | None
 ) -> None:
     own = Counting()
@@ -110,7 +110,7 @@ def test_a_summary_has_its_own_model_and_words_and_always_the_conversation(
     assert "<user>\none\n</user>" not in words_of(second)
 
 
-def test_what_is_summed_up_does_not_grow_with_the_session(store: Store) -> None:
+def test_a_summarizer_does_not_read_more_in_a_longer_session(store: Store) -> None:
     own = Counting()
     agent = Agent(
         model=ScriptedModel("fine"),
@@ -128,9 +128,7 @@ def test_what_is_summed_up_does_not_grow_with_the_session(store: Store) -> None:
 
 
 @pytest.mark.parametrize("cost", [0.5, None])
-def test_what_a_run_cost_is_the_sum_of_all_its_model_calls(
-    store: Store, cost: float | None
-) -> None:
+def test_the_usage_of_a_run_is_the_sum_of_its_model_calls(store: Store, cost: float | None) -> None:
     inner = Team(name="Inner", members=[Agent(name="Deep")])
     members = [inner, Agent(name="Other")]
     model = Counting(cost)
@@ -152,7 +150,7 @@ def test_what_a_run_cost_is_the_sum_of_all_its_model_calls(
     assert (metrics.runs, metrics.turns) == (2, 2)
 
 
-def test_a_run_that_waits_is_in_no_history(store: Store) -> None:
+def test_a_waiting_run_is_in_no_history(store: Store) -> None:
     async def wait() -> None:
         lease = await store.begin(SessionKey(None, "s"), Turn("waiting-run", "wait for me"))
         turn = Turn("waiting-run", "wait for me", status="waiting", answer="half")

@@ -1,4 +1,4 @@
-"""What is said arrives as it was said, in time, and stops when it is told to."""
+"""Streaming: text arrives unchanged and in time, and stops when the run is cancelled."""
 
 from __future__ import annotations
 
@@ -24,14 +24,12 @@ STRANGE = [
 
 
 def look(context: ToolContext) -> object:
-    """Look at the state."""
+    """Return the state."""
     return context.session_state["kept"]
 
 
 @pytest.mark.parametrize("text", STRANGE)
-def test_placeholders_are_the_same_characters_wherever_they_come_from(
-    store: Store, text: str
-) -> None:
+def test_braces_in_data_reach_the_model_unchanged(store: Store, text: str) -> None:
     def script(request: Request) -> Any:  # noqa: ANN401  any answer of a script
         if request.choices:
             tasks = [{"label": label, "task": text} for label in request.choices]
@@ -90,7 +88,7 @@ def test_placeholders_are_the_same_characters_wherever_they_come_from(
 
 
 class Gated:
-    """A model that says two words and waits, where it is asked for what is held."""
+    """A model that sends two tokens and waits, in calls for the node that `held` names."""
 
     def __init__(self, held: str) -> None:
         self.held = held
@@ -98,7 +96,7 @@ class Gated:
         self.asked: list[str] = []
 
     async def ask(self, request: Request) -> AsyncIterator[Chunk | Reply]:
-        """Answer, or begin to."""
+        """Stream the answer, or only its beginning."""
         what = "route" if request.choices else "summary" if request.schema else "answer"
         self.asked.append(what)
         if what == "answer":
@@ -124,7 +122,7 @@ def telling(store: Store, model: Any) -> Team:  # noqa: ANN401  any model
     )
 
 
-def test_the_answer_is_told_before_the_summarizer_is_done(store: Store) -> None:
+def test_the_answer_is_emitted_before_the_summarizer_is_done(store: Store) -> None:
     async def scenario() -> None:
         model = Gated("summary")
         team = telling(store, model)
@@ -146,9 +144,7 @@ def test_the_answer_is_told_before_the_summarizer_is_done(store: Store) -> None:
 
 
 @pytest.mark.parametrize("held", ["route", "answer", "summary"])
-def test_a_team_that_is_stopped_in_the_middle_can_be_asked_again_at_once(
-    store: Store, held: str
-) -> None:
+def test_a_cancelled_team_can_be_run_again_at_once(store: Store, held: str) -> None:
     async def scenario() -> None:
         model = Gated(held)
         team = telling(store, model)
@@ -177,7 +173,7 @@ def test_a_team_that_is_stopped_in_the_middle_can_be_asked_again_at_once(
     wait_for(scenario())
 
 
-def test_a_run_that_is_stopped_before_it_starts_asks_no_model(store: Store) -> None:
+def test_a_run_that_is_cancelled_before_it_starts_asks_no_model(store: Store) -> None:
     async def scenario() -> None:
         model = Gated("answer")
         team = telling(store, model)
@@ -192,7 +188,7 @@ def test_a_run_that_is_stopped_before_it_starts_asks_no_model(store: Store) -> N
     wait_for(scenario())
 
 
-def test_without_a_store_the_second_call_knows_nothing_of_the_first() -> None:
+def test_without_a_store_the_second_run_has_no_history() -> None:
     model = ScriptedModel("fine")
     agent = Agent(model=model, add_history_to_context=True, read_chat_history=True)
     for message in ("one", "two"):

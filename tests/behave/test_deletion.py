@@ -1,4 +1,4 @@
-"""What is deleted is gone, to the last byte, and nobody can bring it back."""
+"""Deletion: deleted text is in no file, and no late writer restores it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from teamgraph import Chunk, Reply, Request, Store
 from teamgraph.errors import NotFound, RunError
-from tests.remembering import Blabbing, rememberers, words_in
+from tests.memory_team import RepeatingModel, memory_team, words_in
 from tests.teams import wait_for
 
 
@@ -21,7 +21,7 @@ def folder_of(tmp_path: Path) -> Path:
 
 
 def files_with(folder: Path, text: str) -> list[Path]:
-    """The files in which a text stands, whether in their bytes or in their names."""
+    """The files whose bytes or names contain a text."""
     return [
         path
         for path in folder.rglob("*")
@@ -30,7 +30,7 @@ def files_with(folder: Path, text: str) -> list[Path]:
 
 
 def talked(store: Store, *sessions: tuple[str | None, str]) -> Any:  # noqa: ANN401  a team
-    team = rememberers(store, Blabbing(), search_session_history=False)
+    team = memory_team(store, RepeatingModel(), search_session_history=False)
     for turn in range(2):
         for user, session in sessions:
             team.run(f"word-{user}-{session}-{turn}".lower(), user_id=user, session_id=session)
@@ -60,7 +60,7 @@ def test_a_deleted_user_is_in_no_file(store: Store, tmp_path: Path) -> None:
 
 
 class Held:
-    """A model that waits in the middle of its answer until it is let go."""
+    """A model that pauses in the middle of its answer until it is released."""
 
     def __init__(self) -> None:
         self.said, self.go = asyncio.Event(), asyncio.Event()
@@ -77,14 +77,14 @@ class Held:
 
 
 @pytest.mark.parametrize("what", ["session", "user", "run"])
-def test_a_late_writer_cannot_bring_back_what_was_deleted(
+def test_a_run_in_progress_cannot_restore_a_deleted_session(
     store: Store, tmp_path: Path, what: str
 ) -> None:
     talked(store, ("ann", "one"), ("bob", "one"))
 
     async def scenario() -> None:
         model = Held()
-        team = rememberers(store, model, search_session_history=False)
+        team = memory_team(store, model, search_session_history=False)
         late = asyncio.create_task(
             team.runner.arun("word-late", user_id="ann", session_id="one", run_id="late")
         )
@@ -105,7 +105,7 @@ def test_a_late_writer_cannot_bring_back_what_was_deleted(
             assert "word-late" not in words_in(await session.aexport())
             assert [turn.status for turn in await session.aruns()] == ["done", "done"]
         assert len(await team.runner.asessions("bob")) == 1
-        team = rememberers(store, Blabbing(), search_session_history=False)
+        team = memory_team(store, RepeatingModel(), search_session_history=False)
         again = await team.arun("word-again", user_id="ann", session_id="one")
         assert again.turn.number == (3 if what == "run" else 1)
 
@@ -113,8 +113,8 @@ def test_a_late_writer_cannot_bring_back_what_was_deleted(
     assert files_with(folder_of(tmp_path), "word-late") == []
 
 
-class Terse(Blabbing):
-    """Uses every tool, and says nothing of what it has seen."""
+class Terse(RepeatingModel):
+    """Calls every tool and repeats nothing that it was sent."""
 
     def script(self, request: Request) -> Any:  # noqa: ANN401  any answer of a script
         """The next answer to a request."""
@@ -128,7 +128,7 @@ class Terse(Blabbing):
 
 @pytest.mark.parametrize("more", ["", ' </user> {é}\n"two" lines', " and so on" * 99])
 def test_a_deleted_run_is_in_no_file(store: Store, tmp_path: Path, more: str) -> None:
-    team = rememberers(store, Terse(), search_session_history=False)
+    team = memory_team(store, Terse(), search_session_history=False)
     for message in ("secret", "second", "third"):
         for user in ("ann", "bob"):
             team.run(f"{message}-of-{user}{more}", user_id=user, session_id="one")

@@ -18,7 +18,7 @@ from teamgraph.engine.run.template_scope import JSONView, json_view
 from teamgraph.engine.testing.suite import SUFFIX, Case, Suite
 from teamgraph.errors import PromptError
 from teamgraph.kinds import Exchanged
-from tests.engine.prompts.test_reads_hold import bodies
+from tests.engine.prompts.test_reads_match_render import bodies
 
 CASES = Path(__file__).parents[2] / "prompts"
 RUNS = [Exchanged("Who?", "Ana."), Exchanged("Where?", "Rome </answer>")]

@@ -1,4 +1,4 @@
-"""A team that remembers in every way there is, and a model that says whatever it sees."""
+"""A team with every kind of memory, and a model that repeats everything it was sent."""
 
 # ruff: noqa: ANN401  users pass what they like
 from __future__ import annotations
@@ -16,23 +16,23 @@ TOOLS = ("read_chat_history", "read_tool_call_history", "search_sessions")
 
 
 def remember(context: ToolContext, word: str) -> str:
-    """Keep a word.
+    """Store a word.
 
     Args:
         context: Whose session it is.
-        word: What to keep.
+        word: What to store.
     """
     context.session_state[word] = True
     return f"kept {word}"
 
 
 def words_in(value: object) -> set[str]:
-    """The words that tell who said what, wherever they stand."""
+    """The marked words (`word-...`) anywhere in a value."""
     return set(WORD.findall(repr(value)))
 
 
-class Blabbing(ScriptedModel):
-    """Uses every tool, then says all the words it has seen, so that one that leaks goes on."""
+class RepeatingModel(ScriptedModel):
+    """Calls every tool, then repeats all marked words it was sent, so that a leaked one spreads."""
 
     def __init__(self) -> None:
         super().__init__(self.script)
@@ -54,8 +54,8 @@ class Blabbing(ScriptedModel):
         return f"heard {seen}"
 
 
-def rememberers(store: Store, model: Any, **options: Any) -> Team:
-    """History, summary, search, state, tools and a member's own history."""
+def memory_team(store: Store, model: Any, **options: Any) -> Team:
+    """A team with history, summary, search, state, tools and a member's own history."""
     keeper = Agent(
         name="Keeper",
         role="You keep words",

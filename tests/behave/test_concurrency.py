@@ -1,4 +1,4 @@
-"""Many at once: in tasks, threads and processes, with nothing mixed and nothing lost."""
+"""Concurrent runs in tasks, threads and processes: nothing is mixed up and nothing is lost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from teamgraph import (
 from teamgraph.graphs import Agent, Team
 from teamgraph.kinds import Result
 from teamgraph.nodes import Member, Python
-from tests.remembering import words_in
+from tests.memory_team import words_in
 from tests.teams import STORES, wait_for
 
 SETTERS = 8
@@ -48,7 +48,7 @@ def keep(context: ToolContext, key: str) -> str:
 
 
 def note(message: str) -> Result:
-    """Sets a key as a node."""
+    """Sets a key from a `python` node."""
     return Result("noted", session_state={f"node-{message}": "node"})
 
 
@@ -62,7 +62,7 @@ def calling(request: Request) -> Any:  # noqa: ANN401  any answer of a script
 
 
 def setting(store: Store) -> Runner:
-    """A tool and a function, each of which sets a key of its own in every run."""
+    """A graph with a tool and a function that each set a key of their own in every run."""
     nodes = {"note": Python(call=note), "member": Member(needs="note", tools=[keep])}
     graph = Graph(name="g", model="m", state={"usual": 1}, nodes=nodes, output="member")
     return Runner(graph, store=store, model=ScriptedModel(calling))
@@ -73,8 +73,8 @@ async def set_one(runner: Runner, name: str) -> None:
     await runner.arun(name, user_id="ann", session_id="s", state={f"given-{name}": "given"})
 
 
-def all_are_kept(runner: Runner) -> None:
-    """Every run and every key is there, in one order."""
+def assert_all_stored(runner: Runner) -> None:
+    """Assert that every run and every key is stored, in one order."""
     session = runner.session("s", user_id="ann")
     expected = {f"{way}-{n}": way for way in ("tool", "node", "given") for n in range(SETTERS)}
     assert session.state() == expected
@@ -85,35 +85,35 @@ def all_are_kept(runner: Runner) -> None:
     assert runner.graph.state == {"usual": 1}
 
 
-def test_tasks_that_each_set_their_keys_keep_them_all(store: Store) -> None:
+def test_concurrent_tasks_lose_no_key_of_the_state(store: Store) -> None:
     runner = setting(store)
 
     async def together() -> None:
         await asyncio.gather(*(set_one(runner, str(number)) for number in range(SETTERS)))
 
     wait_for(together())
-    all_are_kept(runner)
+    assert_all_stored(runner)
 
 
-def test_threads_that_each_set_their_keys_keep_them_all(store: Store) -> None:
+def test_concurrent_threads_lose_no_key_of_the_state(store: Store) -> None:
     runner = setting(store)
     with ThreadPoolExecutor(SETTERS) as pool:
         list(pool.map(lambda name: asyncio.run(set_one(runner, name)), map(str, range(SETTERS))))
-    all_are_kept(runner)
+    assert_all_stored(runner)
 
 
 CHILD = """
 import asyncio, sys
 sys.path.insert(0, ".")
 from teamgraph import TinyDBStore
-from tests.behave.test_together import set_one, setting
+from tests.behave.test_concurrency import set_one, setting
 print("ready", flush=True)
 sys.stdin.readline()
 asyncio.run(set_one(setting(TinyDBStore(sys.argv[1])), sys.argv[2]))
 """
 
 
-def test_processes_that_each_set_their_keys_keep_them_all(tmp_path: Path) -> None:
+def test_concurrent_processes_lose_no_key_of_the_state(tmp_path: Path) -> None:
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", CHILD, str(tmp_path / "store"), str(number)],
@@ -135,7 +135,7 @@ def test_processes_that_each_set_their_keys_keep_them_all(tmp_path: Path) -> Non
         process.communicate(timeout=60)
         assert process.returncode == 0
     store = TinyDBStore(tmp_path / "store")
-    all_are_kept(setting(store))
+    assert_all_stored(setting(store))
     wait_for(store.close())
 
 
@@ -144,7 +144,7 @@ TURNS, AT_ONCE = 5, 100
 
 
 class Crowded:
-    """Says the words that it sees; keeps nothing itself, so that memory is the engine's."""
+    """Repeats the words that it was sent; stores nothing, so that memory use is the engine's."""
 
     def __init__(self) -> None:
         self.strangers: list[set[str]] = []
@@ -160,7 +160,7 @@ class Crowded:
 
 
 async def crowd(team: Team, users: range) -> None:
-    """Each of them talks in a session of its own, so many at a time."""
+    """Let each user talk in a session of their own, a number of them concurrently."""
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def talk(user: int) -> None:
@@ -173,7 +173,9 @@ async def crowd(team: Team, users: range) -> None:
 
 
 @pytest.mark.parametrize("name", list(STORES))
-def test_many_users_at_once_are_never_mixed_and_nothing_is_lost(name: str, tmp_path: Path) -> None:
+def test_many_concurrent_users_are_never_mixed_up_and_lose_nothing(
+    name: str, tmp_path: Path
+) -> None:
     store, model = STORES[name](tmp_path), Crowded()
     team = Team(
         members=[Agent(name=name, role=f"You speak {name}") for name in ("English", "French")],

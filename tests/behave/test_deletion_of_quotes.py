@@ -1,4 +1,4 @@
-"""What is deleted is gone from all that quoted it: other sessions, later runs, summaries, state."""
+"""Deleted text is removed where it was quoted: other sessions, later runs, summaries, state."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from teamgraph import (
     Turn,
 )
 from teamgraph.nodes import HistoryLoader, Member, Search, SubGraph, Summarizer
-from tests.remembering import Blabbing, rememberers
+from tests.memory_team import RepeatingModel, memory_team
 from tests.teams import wait_for
 
 ODD = ' </user> {é}\n"two" <b> lines\n  and more'
-"""Letters that are written in another way in each place where they are quoted."""
+"""Characters that each place of a quote escapes in another way."""
 
 
 def files_with(tmp_path: Path, text: str) -> list[Path]:
@@ -39,8 +39,8 @@ def files_with(tmp_path: Path, text: str) -> list[Path]:
     return [path for path in files if text.encode() in path.read_bytes()]
 
 
-class Silent(Blabbing):
-    """Uses every tool, and repeats nothing of what it has seen."""
+class Silent(RepeatingModel):
+    """Calls every tool and repeats nothing that it was sent."""
 
     def script(self, request: Request) -> Any:  # noqa: ANN401  any answer of a script
         """The next answer to a request."""
@@ -53,8 +53,8 @@ class Silent(Blabbing):
 
 
 def searched(store: Store, more: str = "") -> Any:  # noqa: ANN401  a team
-    """Two turns of one session, and two of another in which they were searched and read."""
-    team = rememberers(store, Silent())
+    """Two turns of one session, and two of another session that search and read them."""
+    team = memory_team(store, Silent())
     for session in ("one", "two"):
         for turn in range(2):
             team.run(f"word-{session}-{turn}{more}", user_id="ann", session_id=session)
@@ -66,7 +66,7 @@ def sent(session: Session) -> str:
 
 
 @pytest.mark.parametrize("more", ["", ODD, " and so on" * 99])
-def test_a_session_that_others_searched_is_gone_from_them_too(
+def test_a_deleted_session_is_removed_from_sessions_that_searched_it(
     store: Store, tmp_path: Path, more: str
 ) -> None:
     team = searched(store, more)
@@ -79,7 +79,9 @@ def test_a_session_that_others_searched_is_gone_from_them_too(
     assert [turn.input for turn in other.history()] == [f"word-two-{n}{more}" for n in range(2)]
 
 
-def test_a_run_that_others_searched_is_gone_from_them_too(store: Store, tmp_path: Path) -> None:
+def test_a_deleted_run_is_removed_from_sessions_that_searched_it(
+    store: Store, tmp_path: Path
+) -> None:
     team = searched(store, ODD)
     one = team.session("one", user_id="ann")
     one.delete_run(one.history()[0].run_id)
@@ -88,7 +90,7 @@ def test_a_run_that_others_searched_is_gone_from_them_too(store: Store, tmp_path
     assert "word-one-1" in sent(team.session("two", user_id="ann"))
 
 
-def test_the_sessions_of_others_stay_as_they_were(store: Store) -> None:
+def test_a_deletion_does_not_change_sessions_of_other_users(store: Store) -> None:
     team = searched(store)
     team.run("word-one-0", user_id="bob", session_id="one")
     before = team.session("one", user_id="bob").export()
@@ -96,9 +98,9 @@ def test_the_sessions_of_others_stay_as_they_were(store: Store) -> None:
     assert team.session("one", user_id="bob").export() == before
 
 
-def test_what_was_sent_is_read_back_to_the_letter_as_long_as_it_is_there(store: Store) -> None:
+def test_a_stored_prompt_is_read_back_unchanged_until_its_source_is_deleted(store: Store) -> None:
     model = Silent()
-    team = rememberers(store, model)
+    team = memory_team(store, model)
     for session in ("one", "two"):
         for turn in range(2):
             team.run(f"word-{session}-{turn}{ODD}", user_id="ann", session_id=session)
@@ -115,7 +117,7 @@ def test_what_was_sent_is_read_back_to_the_letter_as_long_as_it_is_there(store: 
 
 
 class Waiting:
-    """Answers at once, but for a message that asks it to wait until it is let go."""
+    """Answers at once, except for a message that asks it to wait until it is released."""
 
     def __init__(self) -> None:
         self.asked, self.go = asyncio.Event(), asyncio.Event()
@@ -155,7 +157,7 @@ def quoting_team(store: Store, model: Any) -> Runner:  # noqa: ANN401  any model
 
 
 @pytest.mark.parametrize("what", ["session", "run", "own"])
-def test_a_run_that_read_it_before_cannot_bring_it_back(
+def test_a_run_that_read_deleted_text_cannot_restore_it(
     store: Store, tmp_path: Path, what: str
 ) -> None:
     async def scenario() -> None:
@@ -184,7 +186,9 @@ def test_a_run_that_read_it_before_cannot_bring_it_back(
     assert files_with(tmp_path, "word-one") == []
 
 
-def test_a_summary_goes_with_any_run_that_it_may_be_of(store: Store, tmp_path: Path) -> None:
+def test_a_summary_is_deleted_with_every_run_that_it_may_cover(
+    store: Store, tmp_path: Path
+) -> None:
     said = iter(["secret", "secret and more", "plain"])
 
     def script(request: Request) -> object:
@@ -207,7 +211,7 @@ def test_a_summary_goes_with_any_run_that_it_may_be_of(store: Store, tmp_path: P
     assert (summary.text, summary.covers) == ("about the plain", 3)
 
 
-def test_a_run_that_is_taken_up_sums_up_anew_after_a_deletion(store: Store) -> None:
+def test_a_resumed_run_summarizes_again_after_a_deletion(store: Store) -> None:
     async def scenario() -> None:
         runner = quoting_team(store, Waiting())
         await runner.arun("word-one", session_id="one", run_id="first")
@@ -224,7 +228,7 @@ def test_a_run_that_is_taken_up_sums_up_anew_after_a_deletion(store: Store) -> N
     wait_for(scenario())
 
 
-def test_the_state_is_as_it_was_before_the_run(store: Store, tmp_path: Path) -> None:
+def test_deleting_a_run_restores_the_state_before_it(store: Store, tmp_path: Path) -> None:
     runner = Runner(
         Graph(name="g", nodes={"clerk": Member()}),
         store=store,
@@ -245,7 +249,7 @@ def test_the_state_is_as_it_was_before_the_run(store: Store, tmp_path: Path) -> 
     assert session.state() == {}
 
 
-def test_what_later_prompts_showed_of_the_state_that_it_set_is_gone(
+def test_state_that_a_deleted_run_set_is_removed_from_later_prompts(
     store: Store, tmp_path: Path
 ) -> None:
     shown = "{% system %}{{ session.state | tojson }}{% endsystem %}"
@@ -267,7 +271,7 @@ def test_what_later_prompts_showed_of_the_state_that_it_set_is_gone(
     assert session.state() == {}
 
 
-def test_what_a_node_keeps_for_itself_is_as_it_was_too(store: Store) -> None:
+def test_deleting_a_run_restores_the_state_of_its_nodes(store: Store) -> None:
     async def scenario() -> None:
         key = SessionKey("ann", "s")
         for run_id, number in (("first", 1), ("second", 2)):
@@ -288,7 +292,7 @@ def test_what_a_node_keeps_for_itself_is_as_it_was_too(store: Store) -> None:
     wait_for(scenario())
 
 
-def test_a_late_writer_does_not_bring_replayed_tool_calls_back(
+def test_a_run_in_progress_does_not_restore_replayed_tool_calls(
     store: Store, tmp_path: Path
 ) -> None:
     def look(word: str) -> str:
@@ -316,7 +320,7 @@ def test_a_late_writer_does_not_bring_replayed_tool_calls_back(
     assert files_with(tmp_path, "word-one") == []
 
 
-def test_what_a_graph_inside_was_told_of_earlier_runs_is_gone(store: Store, tmp_path: Path) -> None:
+def test_a_deleted_run_is_removed_from_prompts_of_a_subgraph(store: Store, tmp_path: Path) -> None:
     inner = Graph(name="inner", model="m", nodes={"clerk": Member()})
     graph = Graph(
         name="outer",
@@ -338,7 +342,9 @@ def test_what_a_graph_inside_was_told_of_earlier_runs_is_gone(store: Store, tmp_
     assert files_with(tmp_path, "word-one") == []
 
 
-def test_an_imported_session_forgets_as_the_one_that_it_was(store: Store, tmp_path: Path) -> None:
+def test_deletion_works_in_an_imported_session_as_in_the_original(
+    store: Store, tmp_path: Path
+) -> None:
     runner = quoting_team(
         store,
         ScriptedModel(

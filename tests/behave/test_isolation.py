@@ -1,4 +1,4 @@
-"""Users apart: nothing of one is ever seen by another, in whatever way it is remembered."""
+"""Isolation of users: no text of one user's session reaches another user by any kind of memory."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from teamgraph import Store
 from teamgraph.errors import NotFound
 from teamgraph.graphs import Agent
-from tests.remembering import Blabbing, remember, rememberers, words_in
+from tests.memory_team import RepeatingModel, memory_team, remember, words_in
 
 USERS = ("ann", "bob", None)
 
 
-def test_nothing_that_a_session_remembers_is_seen_by_another_user(store: Store) -> None:
-    model = Blabbing()
-    team = rememberers(store, model)
+def test_no_text_of_a_session_reaches_another_user(store: Store) -> None:
+    model = RepeatingModel()
+    team = memory_team(store, model)
     for turn in range(3):
         for session in ("one", "two"):
             for user in USERS:
@@ -39,8 +39,8 @@ def test_nothing_that_a_session_remembers_is_seen_by_another_user(store: Store) 
 
 
 @pytest.mark.parametrize("user", ["bob", None])
-def test_nobody_else_can_name_or_delete_a_session(store: Store, user: str | None) -> None:
-    team = rememberers(store, Blabbing())
+def test_other_users_can_neither_name_nor_delete_a_session(store: Store, user: str | None) -> None:
+    team = memory_team(store, RepeatingModel())
     team.run("word-ann", user_id="ann", session_id="s")
     before = team.session("s", user_id="ann").export()
     texts: list[str] = []
@@ -54,10 +54,10 @@ def test_nobody_else_can_name_or_delete_a_session(store: Store, user: str | None
     assert team.session("s", user_id="ann").export() == before
 
 
-def test_calls_that_name_no_session_share_nothing(store: Store) -> None:
-    model = Blabbing()
+def test_runs_without_a_session_id_share_nothing(store: Store) -> None:
+    model = RepeatingModel()
     keeper = Agent(name="Keeper", tools=[remember], read_chat_history=True)
-    team = rememberers(store, model, members=[keeper], search_session_history=False)
+    team = memory_team(store, model, members=[keeper], search_session_history=False)
     ids: set[str] = set()
     for number in range(2):
         for user in USERS:
