@@ -20,7 +20,7 @@ from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.plan import Plan
 from ..models.protocol import Model
-from ..models.resolve import AnyModel
+from ..models.registry import AnyModel
 from ..node_path import NodePath, put_inside
 from .template_scope import GraphScope
 
@@ -130,7 +130,9 @@ def own_fingerprint(fingerprint: str) -> str:
 
 def _models(named: str | ModelSpec | None, model: Model) -> tuple[ModelSpec, ...]:
     if named is None:
-        named = model.usual_id(os.environ) if isinstance(model, AnyModel) else type(model).__name__
+        named = type(model).__name__
+        if isinstance(model, AnyModel):
+            named = model.default_id(os.environ)
     spec = named if isinstance(named, ModelSpec) else ModelSpec(id=named)
     return (spec, *(ModelSpec(id=other) for other in spec.fallback))
 

@@ -97,7 +97,7 @@ def test_a_package_that_is_not_allowed_is_refused_with_the_way_to_allow_it(
         ("[tool\n", "it cannot be read: "),
     ],
 )
-def test_settings_that_do_not_hold_are_named(project: Project, table: str, told: str) -> None:
+def test_invalid_settings_are_named(project: Project, table: str, told: str) -> None:
     project.write("pyproject.toml", table)
     done = project.teamgraph("run", "desk.yaml", "hello", "--model", "echo")
     assert done.exit_code == 2

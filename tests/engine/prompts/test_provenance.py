@@ -15,7 +15,8 @@ from teamgraph import Message
 from teamgraph.engine.prompts.library import CapturedPrompt, Prompts
 from teamgraph.engine.prompts.provenance import Span, render_traced, trace_spans
 from teamgraph.engine.run.template_scope import JSONView, json_view
-from teamgraph.engine.testing.suite import SUFFIX, Case, Suite
+from teamgraph.engine.testing.cases import CaseFile, PromptCase
+from teamgraph.engine.testing.snapshots import SUFFIX
 from teamgraph.errors import PromptError
 from teamgraph.kinds import Exchanged
 from tests.engine.prompts.test_reads_match_render import bodies
@@ -236,12 +237,12 @@ def test_an_empty_message_has_no_stretches() -> None:
     assert trace_spans(rendered("{% if not user_id %}{% user %}{% enduser %}{% endif %}")) == ()
 
 
-def every_case() -> list[Case]:
-    return [case for file in sorted(CASES.glob(f"*{SUFFIX}")) for case in Suite.read(file).cases]
+def every_case() -> list[PromptCase]:
+    return [case for file in sorted(CASES.glob(f"*{SUFFIX}")) for case in CaseFile.load(file).cases]
 
 
 @pytest.mark.parametrize("case", every_case(), ids=lambda case: case.name)
-def test_it_holds_for_every_prompt_of_the_graphs_that_are_shipped(case: Case) -> None:
+def test_it_holds_for_every_prompt_of_the_graphs_that_are_shipped(case: PromptCase) -> None:
     for node in case.render().values():
         for prompt in node.prompts:
             assert prompt._rendered is not None

@@ -122,7 +122,7 @@ def test_two_processes_without_litellm_render_the_same_bytes() -> None:
 import sys
 sys.modules["litellm"] = None
 from teamgraph import Graph
-from teamgraph.engine.testing.snapshot import snapshot
+from teamgraph.engine.testing.snapshot_text import snapshot
 for rendering in Graph.load("graphs/polyglot.yaml").render_all(history=[("a", "b")]):
     sys.stdout.buffer.write(snapshot(rendering, "x").encode())
 """
