@@ -140,7 +140,7 @@ class RunExecution(Struct):
         key, turn = request.key, request.turn
         emitter = EventEmitter(turn.run_id, key.session_id, listener)
         check_event_loop()
-        lease = await store.begin(key, turn, policy=request.busy)
+        lease = await store.begin(key, turn, policy=request.busy, is_stored=request.is_resumed)
         WATCHER.add(store, lease)
         try:
             await store.put_prompt(prepared.facts_hash, prepared.facts)
