@@ -258,7 +258,7 @@ class Spy(Node):
 
     async def run(self, context: Context) -> Result:
         names: Any = context.asker
-        self.seen.append(names.names())
+        self.seen.append(names.scope.names(names.node))
         return Result(await context.ask())
 
 
