@@ -38,7 +38,7 @@ State: TypeAlias = Mapping[str, JSON]
 def check_message(message: object) -> None:
     """Refuse a message that says nothing."""
     if not isinstance(message, str) or not message.strip():  # callers may not type-check
-        raise InputError("the message is empty; say something to the team")
+        raise InputError("the message is empty; write something")
 
 
 def check_ids(**ids: str | None) -> None:
@@ -61,5 +61,5 @@ def as_state(state: State | None) -> State | None:
         return cast("State", jsonable(dict(state)))
     except (PydanticSerializationError, ValueError) as error:
         raise InputError(
-            f"the state cannot be kept as JSON: {error}; use text, numbers, lists and mappings"
+            f"the state cannot be stored as JSON: {error}; use text, numbers, lists and mappings"
         ) from error

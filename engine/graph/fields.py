@@ -112,7 +112,7 @@ class ModelSpec(Declared):
     )
     api_key_env: str | None = Field(
         default=None,
-        description="The environment variable that holds the key.",
+        description="The environment variable with the API key.",
         examples=["OPENAI_API_KEY"],
     )
     temperature: Number | None = Field(
@@ -138,7 +138,7 @@ class ModelSpec(Declared):
             key = path[-1]
             if is_secret(key):
                 text = f"{key!r} would put a secret into the graph; name the environment variable "
-                text += "that holds it"
+                text += "that contains it"
                 problems.append(
                     Problem("G004", text, path=path, suggestion="api_key_env", on_key=True)
                 )
@@ -148,7 +148,7 @@ class ModelSpec(Declared):
                 text = f"unknown key {key!r}"
                 problems.append(Problem("G001", text, path=path, suggestion=near[0], on_key=True))
         if self.api_base and re.search(r"://[^/@]*:[^/@]*@", self.api_base):
-            text = "api_base holds a password; leave it out and name its variable: api_key_env"
+            text = "api_base contains a password; remove it and name its variable: api_key_env"
             problems.append(Problem("G004", text, path=("api_base",)))
         if problems:
             raise DefinitionError(problems)

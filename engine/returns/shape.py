@@ -98,7 +98,7 @@ def _validator_of(returns: object, name: str, folder: Path | None) -> Validator:
     if isinstance(returns, str) and returns.endswith(".json"):
         return read_schema(returns, folder)
     if isinstance(returns, str) and ":" in returns:
-        text = f"{returns!r} names something in Python, which only a graph file does; here give "
+        text = f"{returns!r} is a reference, which only a graph file can have; here pass "
         raise DefinitionError([Problem("G031", f"{text}the class itself")])
     if isinstance(returns, type | UnionType) or hasattr(returns, "__origin__"):
         return read_type(returns)
@@ -146,7 +146,7 @@ def _loaded(text: str) -> JSON:
 
 
 def _no_number(word: str) -> JSON:
-    raise ValueError(f"{word} is no number in JSON")
+    raise ValueError(f"{word} is not a number in JSON")
 
 
 def _whole(digits: str) -> int:
@@ -167,5 +167,5 @@ def _once(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
     if len(made) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"{twice!r} stands twice in one object")
+        raise ValueError(f"{twice!r} is a duplicate key in one object")
     return made
