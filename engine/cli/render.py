@@ -12,6 +12,7 @@ import typer
 
 from ..errors import InputError, NotFound, closest, listed
 from ..graph.graph import MESSAGE, Graph
+from ..graph.node import branches_of
 from ..messages import JSON
 from ..records import SessionKey
 from ..run.dry_run.rehearsal import Scene, render_next
@@ -133,7 +134,7 @@ def _parse_assumptions(graph: Graph, settings: Sequence[str]) -> dict[str, JSON]
 def _parse_output(graph: Graph, node_id: str, text: str) -> JSON:
     """A router's label, or several with commas; JSON if a node's output is not a text."""
     node = graph.nodes.get(node_id)
-    if node is not None and (branches := node.branches()):
+    if node is not None and (branches := branches_of(node)):
         return text if text in branches else [one.strip() for one in text.split(",") if one.strip()]
     if node_id not in graph.shapes and (node is None or node_id in graph.templates):
         return text

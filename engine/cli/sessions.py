@@ -118,7 +118,7 @@ def show(
             key = (await latest_session(user, store, advice=" (--user: of a user)")).key
         async with open_session(key, store) as opened:
             turns = await opened.ahistory(limit=page.limit, offset=page.offset)
-            head, metrics = await opened.ahead(), await opened.ametrics()
+            head, metrics = await opened.aget_head(), await opened.ametrics()
         return SessionPage(opened.key, head, metrics, turns, page.offset)
 
     found = asyncio.run(read())
@@ -263,7 +263,7 @@ def import_session(
                 await imported.arestore(exported)
             except InputError as error:
                 raise InputError(f"{file}: {error}") from error
-            return (await imported.ahead()).turns
+            return (await imported.aget_head()).turns
 
     turns = asyncio.run(write())
     if json:
