@@ -51,6 +51,7 @@ _SUMMARIES = {
     "run": "Run a graph on one message and print the answer.",
     "chat": "Chat with a graph in one session.",
     "check": "Check graph files and report every problem.",
+    "explain": "Explain the code of a problem, such as G012.",
     "render": "Render every prompt of a run, without a model.",
     "prompts": "Check, render and snapshot-test prompt templates, and show recorded ones.",
     "draw": "Draw a graph as Mermaid, SVG or PNG.",

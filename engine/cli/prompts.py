@@ -62,7 +62,7 @@ command(app)(render)
 def check(graph_options: GraphOptions, report: ReportOptions, *, graphs: GraphPaths = None) -> None:
     """Check only the templates and conditions of graphs.
 
-    The codes are explained in docs/prompt-checks.md. JSON always includes notes.
+    `teamgraph explain CODE` explains a code. JSON always includes notes.
 
     Exit code 0 if all of them are valid, 1 if one has problems, 2 if some could not be checked.
     """

@@ -19,6 +19,7 @@ COMMANDS = (
     "run",
     "chat",
     "check",
+    "explain",
     "render",
     "prompts",
     "draw",
