@@ -15,8 +15,15 @@ import typer
 from ..errors import DefinitionError, NotFound, Problem, listed
 from ..graph.graph import Graph
 from ..graph.settings import settings_of
-from .command import EXIT_FAILURE, EXIT_NOT_STARTED, command, did_you_mean, problem_line
-from .json_output import edge_as_json, problem_as_json
+from .command import (
+    EXIT_FAILURE,
+    EXIT_NOT_STARTED,
+    command,
+    did_you_mean,
+    problem_as_json,
+    problem_line,
+)
+from .json_output import edge_as_json
 from .options import GraphOptions
 from .output import Style, counted, print_json, print_note, print_table, print_text
 
