@@ -71,3 +71,17 @@ def test_modules_beside_the_graph_are_found_from_any_folder(project: Project) ->
     ):
         done = project.shell(f"cd {folder} && $teamgraph run {name} hello --allow own")
         assert (done.returncode, done.stdout) == (0, "HELLO from NAME\n"), done.stderr
+
+
+@pytest.mark.parametrize("place", ["own.py", "deep/own.py", "deep/er/own.py"])
+def test_modules_of_case_files_are_found_from_any_folder(project: Project, place: str) -> None:
+    """In the current folder, in the project's, and beside the cases."""
+    project.write("deep/pyproject.toml", "[tool.teamgraph]\n")
+    project.write(place, MODULE)
+    graph = "name: one\nmodel: echo\nnodes:\n  a: {kind: python, call: 'own:shout'}\n  b: {}\n"
+    project.write("deep/er/one.yaml", graph + "output: [b, a]\n")
+    cases = "graph: one.yaml\nallow: [own]\ncases:\n  one: {input: hello}\n"
+    project.write("deep/er/one.prompts.yaml", cases)
+    for command in ("update", "coverage"):
+        done = project.shell(f"$teamgraph prompts {command} deep")
+        assert done.returncode == 0, done.stderr
