@@ -25,6 +25,7 @@ from pydantic import BaseModel
 
 from ..errors import ModelError, NoModelError
 from ..messages import NO_USAGE, Message, ToolCall, Usage
+from .endpoints import check_endpoint, key_of
 from .protocol import Chunk, Reply, Request
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class LiteLLM:
 
     async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
         """Stream the answer; `NoModelError` if there is no such provider or no key for it."""
-        key = _key(request)
+        check_endpoint(request.model, request.parameters, request.allow_api_base)
+        key = None if "api_key" in request.parameters else key_of(request)
         litellm = await _loaded(request.model)
         answer = StreamedReply(request.model)
         stream: _Stream | None = None
@@ -162,21 +164,6 @@ def _settle(model: type[BaseModel]) -> None:
     model.model_rebuild()
     for name in ("model_fields", "model_computed_fields"):
         setattr(model, name, getattr(model, name))
-
-
-def _key(request: Request) -> str | None:
-    """The key in the variable that `api_key_env` names; None leaves it to litellm."""
-    name = request.parameters.get("api_key_env")
-    if name is None:
-        return None
-    key = os.environ.get(str(name))
-    if not key:
-        raise NoModelError(
-            f"model {request.model}: the environment variable {name} is not set, and api_key_env "
-            "names it; set it, or name another",
-            model=request.model,
-        )
-    return key
 
 
 def _arguments(request: Request, key: str | None) -> dict[str, object]:
