@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import track
 
 from ..errors import DamagedStore
-from ..stores.tinydb.repair import Finding, Journal, Salvage, Survey, mend
+from ..stores.tinydb.repair import Finding, JournalReport, Salvage, Survey, repair_finding
 from .command import command
 from .consent import Yes, make_sure
 from .failure import NOT_HELD
@@ -85,8 +84,8 @@ def repair(
     if torn or rescues:
         what = counted(len(torn) + len(rescues), "file")
         make_sure(f"{what} in {storing.folder}", yes=yes, act="repair", acted="repaired")
-    done = [finding for finding in torn if mend(finding, keys.get(finding.file))]
-    kept = [(rescue, rescue.keep()) for rescue in rescues]
+    done = [finding for finding in torn if repair_finding(finding, keys.get(finding.file))]
+    salvaged = [rescue.write() for rescue in rescues]
     left = [
         finding
         for finding in findings
@@ -96,14 +95,15 @@ def repair(
         print_json(
             {
                 "repaired": [_as_json(finding) for finding in done],
-                "salvaged": [_salvaged(rescue, aside) for rescue, aside in kept],
+                "salvaged": [_salvaged(each) for each in salvaged],
                 "left": [_as_json(finding) for finding in left],
             }
         )
     else:
-        for rescue, aside in kept:
-            note(f"{rescue.path}: salvaged; the damaged file is {aside.name}", Tone.WARNING)
-        repaired = counted(len(done) + len(kept), "file")
+        for each in salvaged:
+            kept = each.damaged_file.name
+            note(f"{each.path}: salvaged; the damaged file is {kept}", Tone.WARNING)
+        repaired = counted(len(done) + len(salvaged), "file")
         note(f"{repaired} repaired, {len(left)} left", Tone.BAD if left else Tone.GOOD)
     _end(left)
 
@@ -140,7 +140,7 @@ def stats(
         print_rows(heads, [_row(journal) for journal in biggest])
 
 
-def _read(survey: Survey) -> list[Journal]:
+def _read(survey: Survey) -> list[JournalReport]:
     """Every session's file, with a bar on a terminal."""
     terminal = console(sys.stderr)
     paths = track(
@@ -153,7 +153,7 @@ def _read(survey: Survey) -> list[Journal]:
     return [survey.read(path) for path in paths]
 
 
-def _findings(survey: Survey, journals: Sequence[Journal]) -> list[Finding]:
+def _findings(survey: Survey, journals: Sequence[JournalReport]) -> list[Finding]:
     in_journals = [finding for journal in journals for finding in journal.findings]
     return [*in_journals, *survey.leftovers(), *survey.prompts()]
 
@@ -162,7 +162,7 @@ def _rescues(findings: Sequence[Finding]) -> Iterator[Salvage]:
     for finding in findings:
         if finding.code == "damaged" and finding.file.suffix == ".jsonl":
             try:
-                yield Salvage.of(finding.file)
+                yield Salvage.read(finding.file)
             except DamagedStore as error:
                 note(str(error), Tone.BAD)
 
@@ -194,10 +194,10 @@ def _as_json(finding: Finding) -> dict[str, object]:
     }
 
 
-def _salvaged(rescue: Salvage, aside: Path) -> dict[str, object]:
+def _salvaged(rescue: Salvage) -> dict[str, object]:
     return {
         "file": str(rescue.path),
-        "damaged_file": str(aside),
+        "damaged_file": str(rescue.damaged_file),
         "session_id": rescue.key.session_id,
         "user_id": rescue.key.user_id,
         "lost": {
@@ -208,7 +208,7 @@ def _salvaged(rescue: Salvage, aside: Path) -> dict[str, object]:
     }
 
 
-def _size_as_json(journal: Journal) -> dict[str, object]:
+def _size_as_json(journal: JournalReport) -> dict[str, object]:
     return {
         "session_id": journal.key.session_id if journal.key else None,
         "user_id": journal.key.user_id if journal.key else None,
@@ -219,7 +219,7 @@ def _size_as_json(journal: Journal) -> dict[str, object]:
     }
 
 
-def _row(journal: Journal) -> Sequence[str]:
+def _row(journal: JournalReport) -> Sequence[str]:
     session, user = journal.key.session_id if journal.key else journal.path.name, None
     if journal.key:
         user = journal.key.user_id

@@ -40,8 +40,9 @@ from ..graph.settings import settings_of
 from ..graph.yaml.document import Document
 from ..messages import JSON
 from ..models.samples import quoted
-from ..run.dry_run.assumptions import assumed
-from ..run.dry_run.history import Said
+from ..node_path import NodePath
+from ..run.dry_run.assumed_session import HistoryItem
+from ..run.dry_run.assumptions import check_assumptions
 from ..run.dry_run.rehearsal import Scene, render, render_all
 from ..run.dry_run.rendering import RenderedNode, Rendering
 from ..validation import Declared
@@ -284,7 +285,7 @@ class _Loader(Struct):
         scene = Scene(
             message=declared.input,
             assume=declared.assume,
-            history=cast("Sequence[Said]", declared.history),
+            history=cast("Sequence[HistoryItem]", declared.history),
             state=declared.state,
             session=declared.session,
             user_id=declared.user_id,
@@ -351,7 +352,7 @@ def _problems(graph: Graph, declared: DeclaredCase, path: KeyPath) -> Iterator[P
     `path` leads to the case.
     """
     for node_id in declared.expect:
-        if node_id.partition("/")[0] not in graph.nodes:
+        if NodePath(node_id).outermost not in graph.nodes:
             text = f"graph {graph.name!r} has no node {node_id!r}"
             near = closest(node_id, graph.nodes)
             text += "" if near else f"; it has {listed(graph.nodes)}"
@@ -359,7 +360,7 @@ def _problems(graph: Graph, declared: DeclaredCase, path: KeyPath) -> Iterator[P
             yield Problem("C003", text, path=where, suggestion=near, on_key=True)
     for node_id, value in declared.assume.items():
         try:
-            assumed(graph, {node_id: value})
+            check_assumptions(graph, {node_id: value})
         except InputError as error:
             where = (*path, "assume", node_id)
             yield Problem("C006", str(error), path=where, on_key=True)

@@ -95,7 +95,7 @@ class Forgetful(MemoryStore):
     async def release(self, lease: Lease) -> None:
         return None
 
-    async def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
+    async def put_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
         return None
 
     async def turns(

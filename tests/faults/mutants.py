@@ -14,8 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from teamgraph import Change, Lease, Policy, Record, Run, SessionKey, Store, TinyDBStore, Turn
-from teamgraph.engine.stores.journal.disk import Disk, Named
-from teamgraph.engine.stores.journal.files import opened
+from teamgraph.engine.stores.journal.disk import Disk, Named, opened
 from teamgraph.errors import Conflict, StoreError
 
 from .judge import Open

@@ -254,7 +254,7 @@ def test_a_run_that_is_under_way_is_left_to_whoever_makes_it(project: Project) -
     assert done.exit_code == 0, done.stderr
     (told,) = json.loads(done.stdout)
     assert (told["run_id"], told["status"]) == ("r", "running")
-    assert "under way" in told["error"]
+    assert "in progress" in told["error"]
 
 
 @pytest.mark.parametrize("words", [(), ("r", "--all")])
@@ -320,9 +320,9 @@ def test_a_second_turn_at_once_is_refused_or_goes_on_beside(project: Project, bu
     asyncio.run(store.close())
     if busy == "reject":
         assert (done.exit_code, done.stdout) == (1, "")
-        assert "another run is under way" in done.stderr
+        assert "another run is in progress" in done.stderr
         assert (said.exit_code, said.stdout) == (0, ""), "a talk goes on"
-        assert "another run is under way" in said.stderr
+        assert "another run is in progress" in said.stderr
     else:
         assert (done.exit_code, done.stdout) == (0, "echo: hi\n")
         assert (said.exit_code, said.stdout) == (0, "echo: hi\n")

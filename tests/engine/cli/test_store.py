@@ -9,8 +9,8 @@ from typing import Any
 from zlib import crc32
 
 from teamgraph import SessionKey
-from teamgraph.engine.stores.journal.medium import Medium
-from teamgraph.engine.stores.tinydb.layout import Layout
+from teamgraph.engine.stores.journal.journal_file import JournalSettings
+from teamgraph.engine.stores.tinydb.directory import StoreLayout
 
 from .conftest import Project
 from .test_sessions import say
@@ -19,7 +19,7 @@ STORE = Path(".teamgraph")
 
 
 def journal(session: str, user: str | None = None) -> Path:
-    return Layout(STORE, Medium()).journal(SessionKey(user, session))
+    return StoreLayout(STORE, JournalSettings()).journal(SessionKey(user, session))
 
 
 def told(project: Project, *words: str, code: int) -> Any:  # noqa: ANN401  whatever JSON it is
@@ -193,7 +193,7 @@ def test_a_session_whose_owner_is_lost_is_not_salvaged(project: Project) -> None
     assert found(project) == [("damaged", journal("s").name, 1), ("damaged", prompt.name, 1)]
     done = project.teamgraph("store", "repair", "--salvage", "--yes")
     assert done.exit_code == 1
-    assert "whose session it is was lost" in done.stderr
+    assert "that names its session was lost" in done.stderr
     assert "0 files repaired, 2 left" in done.stderr
 
 

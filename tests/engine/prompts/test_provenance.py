@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from teamgraph import Message
 from teamgraph.engine.prompts.library import CapturedPrompt, Prompts
 from teamgraph.engine.prompts.provenance import Span, render_traced, trace_spans
-from teamgraph.engine.run.template_scope import Fields, shown
+from teamgraph.engine.run.template_scope import JSONView, json_view
 from teamgraph.engine.testing.cases import CaseFile, PromptCase
 from teamgraph.engine.testing.snapshots import SUFFIX
 from teamgraph.errors import PromptError
@@ -30,8 +30,8 @@ NAMES: Mapping[str, object] = {
         messages=(Message(role="user", content="Who?"), Message(role="assistant", content="Ana.")),
     ),
     "upstream": (SimpleNamespace(id="french", output="Bonjour"),),
-    "node": SimpleNamespace(role="a tutor", params=Fields({"tags": ["b", "a"], "items": "two"})),
-    "session": SimpleNamespace(state=Fields({"vip": "yes", "a b": {"c": "deep"}}), summary=None),
+    "node": SimpleNamespace(role="a tutor", params=JSONView({"tags": ["b", "a"], "items": "two"})),
+    "session": SimpleNamespace(state=JSONView({"vip": "yes", "a b": {"c": "deep"}}), summary=None),
     "now": datetime(2026, 1, 2, tzinfo=UTC),
     "user_id": "ana",
     "nested": [["x", "y"], ["z"]],
@@ -282,7 +282,7 @@ def test_whatever_a_template_does_the_words_of_a_value_lead_back_to_it(
 
 
 def test_a_value_is_told_as_it_is_shown_to_templates() -> None:
-    data = shown({"rows": [{"id": "r1", "text": "one"}, {"id": "two words", "text": "two"}]})
+    data = json_view({"rows": [{"id": "r1", "text": "one"}, {"id": "two words", "text": "two"}]})
     source = "{% for row in data.rows %}{{ row.text }}{% endfor %}"
     prompt = rendered(source, {"data": data})
     assert [each.values for each in trace_spans(prompt)[0]] == [

@@ -81,7 +81,7 @@ def test_one_that_is_to_wait_comes_after(store: Store) -> None:
 def test_one_that_is_to_be_refused_is_and_leaves_nothing_behind(store: Store) -> None:
     _, second, first = wait_for(beside(store, alone(), "reject"))
     assert isinstance(second, SessionBusy)
-    assert "another run is under way" in str(second)
+    assert "another run is in progress" in str(second)
     assert first.turn.number == 1
     assert len(wait_for(store.runs(KEY))) == 1
     again = Runner(alone(), store=store, model=Quick(), busy="reject").run("two", session_id="s")

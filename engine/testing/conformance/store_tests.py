@@ -1,4 +1,4 @@
-"""What the tests of the kit are made of: opening the store under test, and telling it turns."""
+"""Base class and builders of the conformance tests."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ...session.store import Store
 KEY = SessionKey("ann", "trip")
 NO_CHANGE = Change()
 P = ParamSpec("P")
-Suite = TypeVar("Suite", bound="Contract")
+S = TypeVar("S", bound="StoreTests")
 
 
-class Stores:
-    """Opens the store of one test, as often as the test asks; all see the same sessions."""
+class StoreOpener:
+    """Opens the store of one test any number of times; all openers see the same sessions."""
 
     def __init__(self, open_store: Callable[[Path], Store], place: Path) -> None:
         self.place = place
@@ -30,47 +30,47 @@ class Stores:
         self._opened: list[Store] = []
 
     def open(self) -> Store:
-        """The store, opened once more."""
+        """Open the store."""
         store = self._open_store(self.place)
         self._opened.append(store)
         return store
 
-    def elsewhere(self, name: str) -> Stores:
-        """Opens another store, empty at first; whoever asks for it closes it."""
+    def another(self, name: str) -> StoreOpener:
+        """An opener of another store, empty at first, to be closed by the caller."""
         place = self.place / name
         place.mkdir()
-        return Stores(self._open_store, place)
+        return StoreOpener(self._open_store, place)
 
     async def close(self) -> None:
-        """Close what was opened."""
+        """Close everything that was opened."""
         for store in self._opened:
             await store.close()
         self._opened.clear()
 
 
-class Contract:
-    """A part of the kit: tests that get their stores from `open_store`."""
+class StoreTests:
+    """Base class of the parts of the kit: tests of the store that `open_store` opens."""
 
     def open_store(self, place: Path) -> Store:
-        """Open the store that lies at `place`, an empty directory at first.
+        """Open the store at `place`, an empty directory at first.
 
-        Whatever is opened with one place sees the same sessions, and what is opened with another
-        sees none of them. A store that keeps nothing in files takes the place for a name.
+        Stores opened with the same place must see the same sessions, and with another place none
+        of them. A store without files uses the place as a name.
         """
         raise InputError(f"{type(self).__name__}: define open_store(self, place)")
 
     @pytest.fixture
-    def stores(self, tmp_path: Path) -> Stores:
-        """What the tests open their stores with."""
-        return Stores(self.open_store, tmp_path)
+    def stores(self, tmp_path: Path) -> StoreOpener:
+        """The opener of the store under test."""
+        return StoreOpener(self.open_store, tmp_path)
 
 
-def looped(
-    test: Callable[Concatenate[Suite, Stores, P], Coroutine[object, object, None]],
-) -> Callable[Concatenate[Suite, Stores, P], None]:
-    """Let pytest run an asynchronous test, and close its stores in the loop that they were in."""
+def async_test(
+    test: Callable[Concatenate[S, StoreOpener, P], Coroutine[object, object, None]],
+) -> Callable[Concatenate[S, StoreOpener, P], None]:
+    """Run an asynchronous test in an event loop, and close its stores in the same loop."""
 
-    def run(self: Suite, stores: Stores, *args: P.args, **kwargs: P.kwargs) -> None:
+    def run(self: S, stores: StoreOpener, *args: P.args, **kwargs: P.kwargs) -> None:
         async def whole() -> None:
             try:
                 await test(self, stores, *args, **kwargs)
@@ -83,7 +83,7 @@ def looped(
     return run  # type: ignore[return-value]  # pytest gives the stores by name
 
 
-async def tell(
+async def run_turn(
     store: Store,
     key: SessionKey,
     turn: Turn,
@@ -91,19 +91,19 @@ async def tell(
     records: Sequence[Record] = (),
     change: Change = NO_CHANGE,
 ) -> Turn:
-    """One whole turn, begun and finished; it comes back as it was kept."""
+    """Begin and finish a whole turn; returns it as it was stored."""
     lease = await store.begin(key, Turn(turn.run_id, turn.input))
     await store.put(lease, records)
     return await store.finish(lease, turn, change)
 
 
 def done(run_id: str, text: str = "hello") -> Turn:
-    """A turn that was answered."""
+    """A done turn with an answer."""
     return Turn(run_id, text, status="done", answer=f"{text}!")
 
 
 def replayed(turn: Turn) -> tuple[Message, Message]:
-    """The two messages of an earlier turn, as a history loader brings them in."""
+    """The two messages of an earlier turn, as a history loader replays them."""
     return (
         Message(role="user", content=turn.input, origin=turn.run_id),
         Message(role="assistant", content=turn.answer or "", origin=turn.run_id),
@@ -111,7 +111,7 @@ def replayed(turn: Turn) -> tuple[Message, Message]:
 
 
 def asked(*messages: Message, node: str = "writer") -> Record:
-    """The record of a node that asked a model once."""
+    """The record of a node with one model call."""
     usage = Usage(input_tokens=9, output_tokens=2, calls=1, cost=0.25)
     exchange = Exchange(
         "member.jinja", "hash", "echo", messages, "hi", usage, "stop", started=1.5, ended=2.25

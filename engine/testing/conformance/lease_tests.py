@@ -1,4 +1,4 @@
-"""Who may write, and when."""
+"""Conformance tests: leases, the queue for a session, and forks."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import pytest
 
 from ...errors import Conflict, InputError, SessionBusy
 from ...records import Change, Record, Turn
-from .contract import KEY, NO_CHANGE, Contract, Stores, done, looped, tell
+from .store_tests import KEY, NO_CHANGE, StoreOpener, StoreTests, async_test, done, run_turn
 
 
-class LeaseTests(Contract):
-    """A turn of a session is held by one run; what holds no lease any more writes nothing."""
+class LeaseTests(StoreTests):
+    """A session is leased to one run at a time; without a lease nothing is written."""
 
-    @looped
-    async def test_a_run_that_was_cut_short_is_taken_up_with_its_records(
-        self, stores: Stores
+    @async_test
+    async def test_an_interrupted_run_is_resumed_with_its_records(
+        self, stores: StoreOpener
     ) -> None:
         store = stores.open()
         lease = await store.begin(KEY, Turn("r1", "x"))
-        await store.put(lease, [Record("a", "done", output="kept")])
+        await store.put(lease, [Record("a", "done", output="stored")])
         failed = Turn("r1", "x", status="failed", error="oh")
         await store.finish(lease, failed, NO_CHANGE)
         again = await store.begin(KEY, failed)
         found = await store.run(KEY, "r1")
         assert found is not None
-        assert (found.status, found.records["a"].output) == ("running", "kept")
+        assert (found.status, found.records["a"].output) == ("running", "stored")
         turn = await store.finish(again, done("r1", "x"), NO_CHANGE)
         assert turn.number == 1
         assert len(await store.runs(KEY)) == 1
@@ -36,8 +36,8 @@ class LeaseTests(Contract):
         free = await store.begin(KEY, Turn("r2", "x"), policy="reject")
         await store.release(free)
 
-    @looped
-    async def test_a_run_that_was_let_go_of_is_still_running(self, stores: Stores) -> None:
+    @async_test
+    async def test_a_released_run_is_still_running(self, stores: StoreOpener) -> None:
         store = stores.open()
         await store.release(await store.begin(KEY, Turn("r1", "x")))
         other = stores.open()
@@ -45,8 +45,8 @@ class LeaseTests(Contract):
         lease = await other.begin(KEY, Turn("r1", "x"), policy="reject")
         assert (await other.finish(lease, done("r1", "x"), NO_CHANGE)).number == 1
 
-    @looped
-    async def test_a_lease_that_has_ended_writes_nothing_more(self, stores: Stores) -> None:
+    @async_test
+    async def test_a_lease_that_has_ended_writes_nothing_more(self, stores: StoreOpener) -> None:
         store = stores.open()
         lease = await store.begin(KEY, Turn("r1", "x"))
         await store.release(lease)
@@ -63,9 +63,9 @@ class LeaseTests(Contract):
         assert found is not None
         assert (found.turn.number, found.records) == (1, {})
 
-    @looped
+    @async_test
     async def test_a_busy_session_is_refused_at_once_waited_for_or_forked(
-        self, stores: Stores
+        self, stores: StoreOpener
     ) -> None:
         store = stores.open()
         first = await store.begin(KEY, Turn("r1", "x"))
@@ -84,8 +84,8 @@ class LeaseTests(Contract):
         assert third.head.state == {"fork": 1, "first": 1}
         await store.release(third)
 
-    @looped
-    async def test_turns_are_given_in_the_order_they_were_asked_for(self, stores: Stores) -> None:
+    @async_test
+    async def test_leases_are_granted_in_the_order_of_requests(self, stores: StoreOpener) -> None:
         store = stores.open()
         first = await store.begin(KEY, Turn("r0", "x"))
         order: list[str] = []
@@ -104,8 +104,8 @@ class LeaseTests(Contract):
         assert order == ["r1", "r2", "r4", "r5", "r6", "r7"]
         assert [turn.run_id for turn in await store.turns(KEY)] == order
 
-    @looped
-    async def test_two_openers_take_turns_on_one_session(self, stores: Stores) -> None:
+    @async_test
+    async def test_two_openers_serialize_turns_of_one_session(self, stores: StoreOpener) -> None:
         one, two = stores.open(), stores.open()
         lease = await one.begin(KEY, Turn("r1", "x"))
         with pytest.raises(SessionBusy, match="trip"):
@@ -120,7 +120,7 @@ class LeaseTests(Contract):
         assert head is not None
         assert head.state == {"said": "r2"}
 
-    def test_threads_with_their_own_loops_lose_nothing(self, stores: Stores) -> None:
+    def test_threads_with_their_own_loops_lose_nothing(self, stores: StoreOpener) -> None:
         store = stores.open()
 
         async def work(name: str) -> None:
@@ -128,7 +128,7 @@ class LeaseTests(Contract):
                 run_id = f"{name}-{number}"
                 records = [Record("n", "done", output=run_id)]
                 change = Change({run_id: number})
-                await tell(store, KEY, done(run_id), records=records, change=change)
+                await run_turn(store, KEY, done(run_id), records=records, change=change)
 
         threads = [threading.Thread(target=asyncio.run, args=(work(name),)) for name in "abcdefgh"]
         for thread in threads:

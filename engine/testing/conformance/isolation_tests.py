@@ -1,4 +1,4 @@
-"""No user ever sees what belongs to another, whatever their ids are."""
+"""Conformance tests: users are isolated, whatever their ids are."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import pytest
 
 from ...errors import InputError
 from ...records import Change, SessionKey, Turn
-from .contract import Contract, Stores, done, looped, tell
+from .store_tests import StoreOpener, StoreTests, async_test, done, run_turn
 
 USERS = (None, "None", "null", "../x", "Ann", "ann", "é" * 5_000, " ", "a\0b", "a\nb", "*", "%")
 SESSIONS = ("s", "None", "../../s", "S", "x" * 10_000, "s\0", "s\n", "s/t", "s%")
 
 
-class IsolationTests(Contract):
-    """A user is a namespace of its own, and so is no user."""
+class IsolationTests(StoreTests):
+    """Each user is a namespace of its own, and so is None."""
 
-    @looped
-    async def test_two_users_never_meet(self, stores: Stores) -> None:
+    @async_test
+    async def test_users_see_only_their_own_sessions(self, stores: StoreOpener) -> None:
         store, other = stores.open(), stores.open()
         keys = [SessionKey(user, session) for user in USERS for session in SESSIONS]
         for number, key in enumerate(keys):
             turn = done(f"r{number}", f"secret {number}")
-            await tell(store, key, turn, change=Change({"n": number}))
+            await run_turn(store, key, turn, change=Change({"n": number}))
         for number, key in enumerate(keys):
             head = await other.head(key)
             assert head is not None
@@ -40,12 +40,12 @@ class IsolationTests(Contract):
         assert [user for page in pages for user in page] == listed
         assert await store.users(offset=len(USERS)) == []
 
-    @looped
-    async def test_a_user_is_deleted_and_no_other(self, stores: Stores) -> None:
+    @async_test
+    async def test_a_user_is_deleted_and_no_other(self, stores: StoreOpener) -> None:
         store, other = stores.open(), stores.open()
         keys = [SessionKey(user, f"s{number}") for user in USERS for number in range(2)]
         for number, key in enumerate(keys):
-            await tell(store, key, done(f"r{number}"))
+            await run_turn(store, key, done(f"r{number}"))
         for position, user in enumerate(USERS):
             assert await other.delete_user(user) == 2
             assert await other.delete_user(user) == 0
@@ -53,14 +53,12 @@ class IsolationTests(Contract):
             assert left == keys[2 * position + 2 :]
             assert set(await store.users(limit=99)) == set(USERS[position + 1 :])
 
-    @looped
-    async def test_what_one_user_deletes_or_names_is_nothing_to_another(
-        self, stores: Stores
-    ) -> None:
+    @async_test
+    async def test_deleting_or_naming_affects_no_other_user(self, stores: StoreOpener) -> None:
         store = stores.open()
         mine, yours = SessionKey("ann", "s"), SessionKey("bob", "s")
         for key in (mine, yours):
-            await tell(store, key, done("r1"))
+            await run_turn(store, key, done("r1"))
         assert await store.rename(mine, "Mine")
         assert await store.delete_run(mine, "r1")
         head = await store.head(yours)
@@ -71,8 +69,8 @@ class IsolationTests(Contract):
         assert await store.head(yours) == head
 
     @pytest.mark.parametrize("key", [SessionKey("", "s"), SessionKey("u", "")], ids=str)
-    @looped
-    async def test_empty_ids_are_refused(self, stores: Stores, key: SessionKey) -> None:
+    @async_test
+    async def test_empty_ids_are_refused(self, stores: StoreOpener, key: SessionKey) -> None:
         store = stores.open()
         with pytest.raises(InputError, match="empty"):
             await store.begin(key, Turn("r", "x"))

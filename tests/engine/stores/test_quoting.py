@@ -9,20 +9,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teamgraph.engine.stores.quoting import Excerpt, heads, is_cut, joined, split
+from teamgraph.engine.stores.quoting import (
+    QuotedSpan,
+    find_beginnings,
+    has_ellipsis,
+    quote_text,
+    split,
+)
 
 ODD = 'a </tag> of "é" <b> and\n  two lines > of it\\n'
 
 
 def own(text: str, quoted: str) -> str:
     """What is left of a text without what it quotes."""
-    [(_, beginnings)] = heads([quoted], cut=is_cut(text))
+    [beginnings] = find_beginnings([quoted], truncated=has_ellipsis(text)).values()
     pieces = list(split(text, quoted, beginnings))
     whole = (
-        joined(piece.parts, quoted) if isinstance(piece, Excerpt) else piece for piece in pieces
+        quote_text(piece.parts, quoted) if isinstance(piece, QuotedSpan) else piece
+        for piece in pieces
     )
     assert "".join(whole) == text
-    return "".join("*" if isinstance(piece, Excerpt) else piece for piece in pieces)
+    return "".join("*" if isinstance(piece, QuotedSpan) else piece for piece in pieces)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is put comes back: records, values, texts, replayed messages."""
+"""Conformance tests: records, values, texts and replayed messages are read as written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from msgspec.structs import replace
 from ...errors import InputError
 from ...messages import JSON, Message, ToolCall, Usage
 from ...records import Change, Head, Record, SessionKey, Turn
-from .contract import KEY, NO_CHANGE, Contract, Stores, asked, done, looped, replayed, tell
+from .store_tests import (
+    KEY,
+    NO_CHANGE,
+    StoreOpener,
+    StoreTests,
+    asked,
+    async_test,
+    done,
+    replayed,
+    run_turn,
+)
 
 TEXTS = {
     "empty": "",
@@ -24,11 +34,11 @@ TEXTS = {
 }
 
 
-class RecordTests(Contract):
-    """What a node did is read as it was written, to the letter."""
+class RecordTests(StoreTests):
+    """A record is read exactly as it was put."""
 
-    @looped
-    async def test_a_run_comes_back_as_it_was_put(self, stores: Stores) -> None:
+    @async_test
+    async def test_a_run_is_read_as_it_was_put(self, stores: StoreOpener) -> None:
         store = stores.open()
         turn = Turn(
             "r1",
@@ -41,23 +51,23 @@ class RecordTests(Contract):
             started=1.0,
             ended=4.0,
         )
-        records = _of_every_sort()
-        kept = await tell(store, KEY, turn, records=records)
-        assert kept == replace(turn, number=1)
+        records = _various_records()
+        stored = await run_turn(store, KEY, turn, records=records)
+        assert stored == replace(turn, number=1)
         await store.close()
         found = await stores.open().run(KEY, "r1")
         assert found is not None
-        assert found.turn == kept
+        assert found.turn == stored
         assert tuple(found.records.values()) == records
         assert list(found.records) == ["route", "late", "odd", "writer"]
 
     @pytest.mark.parametrize("text", list(TEXTS.values()), ids=list(TEXTS))
-    @looped
-    async def test_every_text_survives(self, stores: Stores, text: str) -> None:
+    @async_test
+    async def test_every_text_survives(self, stores: StoreOpener, text: str) -> None:
         store, other = stores.open(), stores.open()
         key = SessionKey(text or None, text or "s")
         turn = replace(done(text or "r", text or "t"), answer=text)
-        await tell(store, key, turn, records=[Record("n", "done", output=text)])
+        await run_turn(store, key, turn, records=[Record("n", "done", output=text)])
         found = await other.run(key, turn.run_id)
         assert found is not None
         assert found.records["n"].output == text
@@ -65,11 +75,11 @@ class RecordTests(Contract):
         assert [info.key for info in await other.sessions(key.user_id)] == [key]
         assert await other.find(key.user_id, turn.run_id) == key
 
-    @looped
-    async def test_values_come_back_as_json_has_them(self, stores: Stores) -> None:
+    @async_test
+    async def test_values_are_read_as_json(self, stores: StoreOpener) -> None:
         store = stores.open()
         given = {"pair": (1, 2), "huge": 10**30, "nan": math.nan}
-        await tell(
+        await run_turn(
             store, KEY, done("r1"), records=[Record("n", "done", output=cast("JSON", given))]
         )
         given["pair"] = (3, 4)
@@ -82,30 +92,30 @@ class RecordTests(Contract):
         assert isinstance(output["nan"], float)
         assert math.isnan(output["nan"])
 
-    @looped
-    async def test_a_value_that_is_no_json_is_refused_and_nothing_is_kept(
-        self, stores: Stores
+    @async_test
+    async def test_a_value_that_is_not_json_is_refused_and_nothing_is_stored(
+        self, stores: StoreOpener
     ) -> None:
         store = stores.open()
         lease = await store.begin(KEY, Turn("r1", "x"))
-        no_json = cast("JSON", object())
+        not_json = cast("JSON", object())
         with pytest.raises(InputError, match="cannot be stored"):
-            await store.put(lease, [Record("a", "done"), Record("b", "done", output=no_json)])
+            await store.put(lease, [Record("a", "done"), Record("b", "done", output=not_json)])
         found = await store.run(KEY, "r1")
         assert found is not None
         assert not found.records
         with pytest.raises(InputError):
-            await store.finish(lease, done("r1"), Change({"a": no_json}))
+            await store.finish(lease, done("r1"), Change({"a": not_json}))
         assert await store.head(KEY) == Head()
         second = await store.begin(KEY, Turn("r1", "x"), policy="reject")
         await store.release(second)
 
-    @looped
-    async def test_what_a_reader_changes_in_its_hands_changes_nothing_kept(
-        self, stores: Stores
+    @async_test
+    async def test_changing_a_value_that_was_read_changes_nothing_stored(
+        self, stores: StoreOpener
     ) -> None:
         store = stores.open()
-        await tell(store, KEY, done("r1"), change=Change({"list": [1]}, {"n": {"list": [1]}}))
+        await run_turn(store, KEY, done("r1"), change=Change({"list": [1]}, {"n": {"list": [1]}}))
         head = await store.head(KEY)
         assert head is not None
         cast("list[int]", head.state["list"]).append(2)
@@ -114,9 +124,9 @@ class RecordTests(Contract):
         assert again is not None
         assert (again.state, again.node_states) == ({"list": [1]}, {"n": {"list": [1]}})
 
-    @looped
-    async def test_a_record_of_the_same_attempt_is_replaced_and_the_last_attempt_is_shown(
-        self, stores: Stores
+    @async_test
+    async def test_a_record_of_the_same_attempt_is_replaced_and_the_last_attempt_is_read(
+        self, stores: StoreOpener
     ) -> None:
         store = stores.open()
         lease = await store.begin(KEY, Turn("r1", "x"))
@@ -133,31 +143,31 @@ class RecordTests(Contract):
         assert (found.records["n"].attempt, found.records["n"].output) == (2, "new")
         await store.release(lease)
 
-    @looped
-    async def test_one_put_may_hold_two_records_of_one_attempt(self, stores: Stores) -> None:
+    @async_test
+    async def test_one_put_may_have_two_records_of_one_attempt(self, stores: StoreOpener) -> None:
         store = stores.open()
         records = [Record("n", "done", output="old"), Record("n", "done", output="new")]
-        await tell(store, KEY, done("r1"), records=records)
+        await run_turn(store, KEY, done("r1"), records=records)
         found = await store.run(KEY, "r1")
         assert found is not None
         assert found.records["n"].output == "new"
 
-    @looped
-    async def test_records_are_kept_before_the_run_is_finished(self, stores: Stores) -> None:
+    @async_test
+    async def test_records_are_stored_before_the_run_is_finished(self, stores: StoreOpener) -> None:
         store, other = stores.open(), stores.open()
         lease = await store.begin(KEY, Turn("r1", "x"))
         for number in range(1, 4):
             await store.put(lease, [Record(f"n{number}", "done", output=number)])
             found = await other.run(KEY, "r1")
             assert found is not None
-            assert list(found.records) == [f"n{kept}" for kept in range(1, number + 1)]
+            assert list(found.records) == [f"n{stored}" for stored in range(1, number + 1)]
         await store.finish(lease, done("r1", "x"), NO_CHANGE)
 
-    @looped
-    async def test_replayed_messages_are_filled_in_again(self, stores: Stores) -> None:
+    @async_test
+    async def test_replayed_messages_are_filled_in_again(self, stores: StoreOpener) -> None:
         store = stores.open()
-        first = await tell(store, KEY, done("r1", "one"))
-        second = await tell(store, KEY, done("r2", "two"))
+        first = await run_turn(store, KEY, done("r1", "one"))
+        second = await run_turn(store, KEY, done("r2", "two"))
         user, assistant = replayed(first)
         messages = (
             *replayed(first),
@@ -170,13 +180,13 @@ class RecordTests(Contract):
             Message(role="system", content="one", origin="r1"),
             Message.model_validate({**user.model_dump(), "tool_calls": ()}),
         )
-        await tell(store, KEY, done("r3"), records=[asked(*messages)])
+        await run_turn(store, KEY, done("r3"), records=[asked(*messages)])
         found = await stores.open().run(KEY, "r3")
         assert found is not None
         assert found.records["writer"].exchanges[0].messages == messages
 
 
-def _of_every_sort() -> tuple[Record, ...]:
+def _various_records() -> tuple[Record, ...]:
     call = ToolCall(id="c1", name="add", arguments="{}")
     routed = Record(
         "route",

@@ -1,4 +1,4 @@
-"""How a session moves, and how sessions are listed and searched."""
+"""Conformance tests: sessions, their turns, lists and searches, and prompt sources."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import pytest
 from msgspec.structs import replace
 
 from ...records import Change, Head, RunStatus, SessionKey, Summary, Turn
-from .contract import KEY, Contract, Stores, done, looped, tell
+from .store_tests import KEY, StoreOpener, StoreTests, async_test, done, run_turn
 
 
-class SessionTests(Contract):
-    """A session moves by turns that are done, and by nothing else."""
+class SessionTests(StoreTests):
+    """A session is changed by done turns and by nothing else."""
 
-    @looped
-    async def test_a_session_that_nobody_began_is_nothing(self, stores: Stores) -> None:
+    @async_test
+    async def test_a_session_that_was_never_begun_does_not_exist(self, stores: StoreOpener) -> None:
         store = stores.open()
         assert await store.head(KEY) is None
         assert await store.run(KEY, "r1") is None
@@ -31,16 +31,16 @@ class SessionTests(Contract):
         await store.close()
         await store.close()
 
-    @looped
-    async def test_a_done_turn_moves_the_session(self, stores: Stores) -> None:
+    @async_test
+    async def test_a_done_turn_changes_the_session(self, stores: StoreOpener) -> None:
         store = stores.open()
         summary = Summary("They met.", ("meeting",), covers=1, updated=3.5)
         change = Change({"city": "Rome"}, {"writer": {"seen": 1}}, summary)
-        first = await tell(store, KEY, done("r1"), change=change)
+        first = await run_turn(store, KEY, done("r1"), change=change)
         assert first.number == 1
         expected = Head(1, 1, {"city": "Rome"}, {"writer": {"seen": 1}}, summary)
         assert await store.head(KEY) == expected
-        second = await tell(store, KEY, done("r2"), change=Change({"day": 2}))
+        second = await run_turn(store, KEY, done("r2"), change=Change({"day": 2}))
         assert second.number == 2
         head = await store.head(KEY)
         assert head is not None
@@ -52,24 +52,24 @@ class SessionTests(Contract):
         assert [turn.run_id for turn in await stores.open().turns(KEY)] == ["r1", "r2"]
 
     @pytest.mark.parametrize("status", ["failed", "cancelled", "waiting"])
-    @looped
+    @async_test
     async def test_a_run_that_is_not_done_changes_nothing_but_itself(
-        self, stores: Stores, status: RunStatus
+        self, stores: StoreOpener, status: RunStatus
     ) -> None:
         store = stores.open()
         change = Change({"a": 1}, {"writer": {"b": 1}}, Summary("x", covers=1))
-        turn = await tell(store, KEY, Turn("r1", "x", status=status, error="no"), change=change)
+        turn = await run_turn(store, KEY, Turn("r1", "x", status=status, error="no"), change=change)
         assert turn.number == 0
         assert await store.head(KEY) == Head()
         assert await store.turns(KEY) == []
-        assert [(kept.status, kept.error) for kept in await store.runs(KEY)] == [(status, "no")]
+        assert [(run.status, run.error) for run in await store.runs(KEY)] == [(status, "no")]
 
-    @looped
-    async def test_turns_are_the_newest_oldest_first(self, stores: Stores) -> None:
+    @async_test
+    async def test_turns_are_the_newest_oldest_first(self, stores: StoreOpener) -> None:
         store = stores.open()
         for number in range(1, 31):
-            await tell(store, KEY, done(f"r{number}", f"m{number}"))
-            await tell(store, KEY, Turn(f"f{number}", "x", status="failed"))
+            await run_turn(store, KEY, done(f"r{number}", f"m{number}"))
+            await run_turn(store, KEY, Turn(f"f{number}", "x", status="failed"))
         assert [turn.number for turn in await store.turns(KEY)] == list(range(1, 31))
         assert [turn.input for turn in await store.turns(KEY, last=2)] == ["m29", "m30"]
         assert [turn.number for turn in await store.turns(KEY, since=28)] == [29, 30]
@@ -79,29 +79,29 @@ class SessionTests(Contract):
         page = await store.runs(KEY, limit=3, offset=1)
         assert [turn.run_id for turn in page] == ["r30", "f29", "r29"]
 
-    @looped
+    @async_test
     async def test_the_newest_summary_that_covers_no_later_turn_is_found(
-        self, stores: Stores
+        self, stores: StoreOpener
     ) -> None:
         store = stores.open()
         for number, covers in enumerate((1, 3, 2, 3), start=1):
             summary = Summary(f"s{number}", covers=covers)
-            await tell(store, KEY, done(f"r{number}"), change=Change(summary=summary))
+            await run_turn(store, KEY, done(f"r{number}"), change=Change(summary=summary))
         found = [await store.summary(KEY, until=until) for until in range(5)]
         assert [one and one.text for one in found] == [None, "s1", "s3", "s4", "s4"]
         head = await store.head(KEY)
         assert head is not None
         assert head.summary == Summary("s4", covers=3)
 
-    @looped
-    async def test_sessions_are_listed_by_their_last_activity(self, stores: Stores) -> None:
+    @async_test
+    async def test_sessions_are_listed_by_their_last_activity(self, stores: StoreOpener) -> None:
         store = stores.open()
         keys = [SessionKey("ann", f"s{number}") for number in range(5)]
         for number, key in enumerate(keys):
             turn = done(f"r{number}", f"first of {number}")
-            await tell(store, key, replace(turn, started=9.0 - number, ended=9.5))
-        await tell(store, keys[1], replace(done("again", "more"), ended=20.0))
-        lease = await store.begin(keys[3], Turn("under way", "x"))
+            await run_turn(store, key, replace(turn, started=9.0 - number, ended=9.5))
+        await run_turn(store, keys[1], replace(done("again", "more"), ended=20.0))
+        lease = await store.begin(keys[3], Turn("in progress", "x"))
         await store.rename(keys[0], "a name")
         listed = await stores.open().sessions("ann")
         assert [info.key.session_id for info in listed] == ["s3", "s1", "s4", "s2", "s0"]
@@ -111,12 +111,12 @@ class SessionTests(Contract):
         assert await store.sessions("ann", limit=2, offset=1) == listed[1:3]
         await store.release(lease)
 
-    @looped
-    async def test_a_name_is_kept_and_taken_away(self, stores: Stores) -> None:
+    @async_test
+    async def test_a_session_is_named_and_unnamed(self, stores: StoreOpener) -> None:
         store = stores.open()
-        await tell(store, KEY, done("r1"))
+        await run_turn(store, KEY, done("r1"))
         assert await store.rename(KEY, "Trip")
-        await tell(store, KEY, done("r2"))
+        await run_turn(store, KEY, done("r2"))
         head = await store.head(KEY)
         assert head is not None
         assert (head.name, head.turns) == ("Trip", 2)
@@ -125,16 +125,20 @@ class SessionTests(Contract):
         assert head is not None
         assert head.name is None
 
-    @looped
+    @async_test
     async def test_a_search_finds_the_turns_of_other_sessions_newest_first(
-        self, stores: Stores
+        self, stores: StoreOpener
     ) -> None:
         store = stores.open()
         for session in ("a", "b", "c"):
             key = SessionKey("ann", session)
-            await tell(store, key, replace(done(f"{session}1", "Where is ROME?"), answer="Italy"))
-            await tell(store, key, replace(done(f"{session}2", "Paris?"), answer="rome is nicer"))
-            await tell(store, key, Turn(f"{session}3", "rome", status="failed"))
+            await run_turn(
+                store, key, replace(done(f"{session}1", "Where is ROME?"), answer="Italy")
+            )
+            await run_turn(
+                store, key, replace(done(f"{session}2", "Paris?"), answer="rome is nicer")
+            )
+            await run_turn(store, key, Turn(f"{session}3", "rome", status="failed"))
         found = await store.search("ann", "rome", last=2, exclude="c")
         assert [hit.turn.run_id for hit in found] == ["b2", "b1", "a2", "a1"]
         assert found[0].key == SessionKey("ann", "b")
@@ -145,25 +149,25 @@ class SessionTests(Contract):
         assert await store.search("ann", "rome", last=0) == []
         assert await store.search("bob", "", last=9) == []
 
-    @looped
-    async def test_prompt_sources_are_kept_once_for_each_hash(self, stores: Stores) -> None:
+    @async_test
+    async def test_prompt_sources_are_stored_once_for_each_hash(self, stores: StoreOpener) -> None:
         store, other = stores.open(), stores.open()
         sources = {"a.jinja": "Hello é", "b.jinja": ""}
-        await store.keep_prompt("h/../1", sources)
-        await store.keep_prompt("h/../1", {"a.jinja": "other"})
-        await other.keep_prompt("h/../1", {"a.jinja": "other"})
+        await store.put_prompt("h/../1", sources)
+        await store.put_prompt("h/../1", {"a.jinja": "other"})
+        await other.put_prompt("h/../1", {"a.jinja": "other"})
         assert await other.prompt("h/../1") == sources
         assert await other.prompt("h2") is None
 
-    @looped
-    async def test_prompts_are_found_by_how_their_hash_begins(self, stores: Stores) -> None:
+    @async_test
+    async def test_prompts_are_found_by_a_prefix_of_their_hash(self, stores: StoreOpener) -> None:
         store, other = stores.open(), stores.open()
         assert await store.prompt_hashes() == []
         lease = await store.begin(KEY, Turn("r", "x"))
         await store.release(lease)
         assert await store.prompt_hashes("ab") == []
         for name in ("cd" * 32, "ab" * 32, "ac" * 32):
-            await store.keep_prompt(name, {"a.jinja": name})
+            await store.put_prompt(name, {"a.jinja": name})
         assert await other.prompt_hashes() == ["ab" * 32, "ac" * 32, "cd" * 32]
         assert await other.prompt_hashes("a") == ["ab" * 32, "ac" * 32]
         assert await other.prompt_hashes("ab" * 32) == ["ab" * 32]

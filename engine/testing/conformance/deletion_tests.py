@@ -1,4 +1,4 @@
-"""What is deleted is gone, and stays gone."""
+"""Conformance tests: deletion of runs, sessions and users."""
 
 from __future__ import annotations
 
@@ -6,14 +6,26 @@ import pytest
 
 from ...errors import Conflict
 from ...records import Change, Head, Record, Summary, Turn
-from .contract import KEY, NO_CHANGE, Contract, Stores, asked, done, looped, replayed, tell
+from .store_tests import (
+    KEY,
+    NO_CHANGE,
+    StoreOpener,
+    StoreTests,
+    asked,
+    async_test,
+    done,
+    replayed,
+    run_turn,
+)
 
 
-class DeletionTests(Contract):
-    """Runs, sessions and users can be deleted at any time, also under a writer."""
+class DeletionTests(StoreTests):
+    """Runs, sessions and users can be deleted at any time, also while they are being written."""
 
-    @looped
-    async def test_what_was_deleted_under_a_writer_stays_deleted(self, stores: Stores) -> None:
+    @async_test
+    async def test_a_session_deleted_while_it_is_written_stays_deleted(
+        self, stores: StoreOpener
+    ) -> None:
         store = stores.open()
         lease = await store.begin(KEY, Turn("r1", "x"))
         assert await stores.open().delete_session(KEY)
@@ -29,9 +41,9 @@ class DeletionTests(Contract):
         assert (found.status, found.records) == ("running", {})
         assert fresh.head == Head()
 
-    @looped
-    async def test_a_run_that_is_deleted_while_it_is_under_way_is_never_finished(
-        self, stores: Stores
+    @async_test
+    async def test_a_run_deleted_while_it_is_in_progress_cannot_be_finished(
+        self, stores: StoreOpener
     ) -> None:
         store = stores.open()
         lease = await store.begin(KEY, Turn("r1", "x"))
@@ -42,13 +54,13 @@ class DeletionTests(Contract):
         free = await store.begin(KEY, Turn("r2", "x"), policy="reject")
         await store.release(free)
 
-    @looped
-    async def test_a_deleted_run_is_gone_with_all_its_words(self, stores: Stores) -> None:
+    @async_test
+    async def test_a_deleted_run_is_gone_with_all_its_texts(self, stores: StoreOpener) -> None:
         store, other = stores.open(), stores.open()
-        of_first = Change(summary=Summary("s1", covers=1))
-        of_second = Change(summary=Summary("s2", covers=2))
-        first = await tell(store, KEY, done("r1", "secret"), change=of_first)
-        second = await tell(store, KEY, done("r2", "plain"), change=of_second)
+        first_change = Change(summary=Summary("s1", covers=1))
+        second_change = Change(summary=Summary("s2", covers=2))
+        first = await run_turn(store, KEY, done("r1", "secret"), change=first_change)
+        second = await run_turn(store, KEY, done("r2", "plain"), change=second_change)
         user, assistant = replayed(first)
         cut = user.model_copy(update={"content": "sec..."})
         records = [
@@ -56,7 +68,7 @@ class DeletionTests(Contract):
             asked(*replayed(second), node="other"),
             Record("n", "done"),
         ]
-        await tell(store, KEY, done("r3"), records=records, change=Change({"kept": 1}))
+        await run_turn(store, KEY, done("r3"), records=records, change=Change({"kept": 1}))
         assert await store.delete_run(KEY, "r1")
         assert not await store.delete_run(KEY, "r1")
         assert await other.run(KEY, "r1") is None
@@ -75,44 +87,44 @@ class DeletionTests(Contract):
         assert found.records["other"].exchanges[0].messages == replayed(second)
         assert await other.summary(KEY, until=9) is None
 
-    @looped
-    async def test_the_numbers_and_the_state_of_a_session_outlive_its_runs(
-        self, stores: Stores
+    @async_test
+    async def test_numbers_and_state_of_a_session_outlive_its_runs(
+        self, stores: StoreOpener
     ) -> None:
         store, other = stores.open(), stores.open()
         for number in range(1, 4):
-            await tell(store, KEY, done(f"r{number}"), change=Change({"kept": number}))
+            await run_turn(store, KEY, done(f"r{number}"), change=Change({"kept": number}))
         assert await other.delete_run(KEY, "r3")
-        last = await tell(store, KEY, done("r4"))
+        last = await run_turn(store, KEY, done("r4"))
         assert last.number == 4
         head = await store.head(KEY)
         assert head is not None
         assert (head.turns, head.state) == (4, {"kept": 3})
 
-    @looped
-    async def test_a_run_that_was_never_done_can_be_deleted(self, stores: Stores) -> None:
+    @async_test
+    async def test_a_run_that_was_never_done_can_be_deleted(self, stores: StoreOpener) -> None:
         store = stores.open()
-        await tell(store, KEY, done("r0"), change=Change(summary=Summary("s", covers=1)))
-        await tell(store, KEY, Turn("r1", "x", status="failed"))
+        await run_turn(store, KEY, done("r0"), change=Change(summary=Summary("s", covers=1)))
+        await run_turn(store, KEY, Turn("r1", "x", status="failed"))
         assert await store.delete_run(KEY, "r1")
         assert [turn.run_id for turn in await store.runs(KEY)] == ["r0"]
         assert await store.summary(KEY, until=1) is not None
         assert await store.delete_run(KEY, "r0")
         assert [info.first_input for info in await store.sessions("ann")] == [""]
 
-    @looped
-    async def test_a_session_that_is_begun_anew_knows_nothing_of_the_one_before(
-        self, stores: Stores
+    @async_test
+    async def test_a_session_begun_again_after_deletion_starts_empty(
+        self, stores: StoreOpener
     ) -> None:
         store, other = stores.open(), stores.open()
         change = Change({"a": 1}, {"n": {"b": 2}}, Summary("s", covers=1))
-        await tell(store, KEY, done("r1", "secret"), change=change)
+        await run_turn(store, KEY, done("r1", "secret"), change=change)
         await store.rename(KEY, "Trip")
         assert await other.delete_session(KEY)
         assert not await store.delete_session(KEY)
         assert await store.head(KEY) is None
         assert await store.find("ann", "r1") is None
-        turn = await tell(store, KEY, done("r1", "anew"))
+        turn = await run_turn(store, KEY, done("r1", "anew"))
         assert turn.number == 1
         assert await other.head(KEY) == Head(1, 1)
         assert await other.search("ann", "secret", last=9) == []

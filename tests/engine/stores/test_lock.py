@@ -13,7 +13,7 @@ import pytest
 
 from teamgraph import Change, Record, SessionKey, TinyDBStore, Turn
 from teamgraph.engine.stores.journal.disk import DISK, Disk, Named
-from teamgraph.engine.stores.tinydb.turn_lock import TurnLock
+from teamgraph.engine.stores.tinydb.lock import SessionLock
 from teamgraph.errors import Conflict, InputError, SessionBusy, StoreError
 from tests.children import answer, child, line
 
@@ -30,114 +30,114 @@ class Clocked(Disk):
         return self.time
 
 
-def abandoned(waiter: TurnLock, disk: Clocked, *pauses: float) -> list[bool]:
+def abandoned(waiter: SessionLock, disk: Clocked, *pauses: float) -> list[bool]:
     """What a waiter finds, who looks after each pause; the holder has ten seconds."""
     found: list[bool] = []
     for pause in pauses:
         disk.time += pause
-        found.append(waiter.is_abandoned(10))
+        found.append(waiter.is_stale(10))
     return found
 
 
 def test_the_turn_lock_notices_that_its_file_was_deleted(tmp_path: Path) -> None:
     path = tmp_path / "s.lock"
-    one, two = TurnLock(path, DISK), TurnLock(path, DISK)
-    one.give()
+    one, two = SessionLock(path, DISK), SessionLock(path, DISK)
+    one.release()
     assert not one.is_held()
-    assert one.take()
-    one.give()
+    assert one.try_acquire()
+    one.release()
     path.unlink()
     assert not one.is_held()
-    assert two.take()
-    assert not one.take()
+    assert two.try_acquire()
+    assert not one.try_acquire()
     two.close()
     two.close()
-    assert one.take()
+    assert one.try_acquire()
     one.close()
     path.unlink()
     path.mkdir()
     with pytest.raises(StoreError, match="is a directory"):
-        one.take()
+        one.try_acquire()
 
 
-def test_a_turn_is_abandoned_when_nothing_was_shown_while_somebody_watched(tmp_path: Path) -> None:
+def test_a_lock_is_stale_when_it_was_not_refreshed_while_it_was_watched(tmp_path: Path) -> None:
     disk = Clocked()
-    holder, waiter = (TurnLock(tmp_path / "s.lock", disk) for _ in range(2))
-    assert holder.take()
-    assert not waiter.take()
+    holder, waiter = (SessionLock(tmp_path / "s.lock", disk) for _ in range(2))
+    assert holder.try_acquire()
+    assert not waiter.try_acquire()
     assert abandoned(waiter, disk, 0, 3, 3, 3) == [False] * 4
-    holder.show()
+    holder.refresh()
     assert abandoned(waiter, disk, 3, 3, 3, 3) == [False] * 4
     assert abandoned(waiter, disk, 1) == [True]
-    holder.show()
-    assert not waiter.seize()
+    holder.refresh()
+    assert not waiter.take_over()
     assert holder.is_held()
 
 
 def test_a_waiter_that_was_suspended_too_gives_the_holder_time(tmp_path: Path) -> None:
     disk = Clocked()
-    holder, waiter = (TurnLock(tmp_path / "s.lock", disk) for _ in range(2))
-    assert holder.take()
+    holder, waiter = (SessionLock(tmp_path / "s.lock", disk) for _ in range(2))
+    assert holder.try_acquire()
     assert abandoned(waiter, disk, 0, 3, 3600) == [False] * 3
-    holder.show()
+    holder.refresh()
     assert abandoned(waiter, disk, 1, 3600, 3600) == [False] * 3
     assert abandoned(waiter, disk, 3600) == [True]
 
 
 def test_the_next_holder_does_not_inherit_the_silence_of_the_last(tmp_path: Path) -> None:
     disk = Clocked()
-    one, two, waiter = (TurnLock(tmp_path / "s.lock", disk) for _ in range(3))
-    assert one.take()
+    one, two, waiter = (SessionLock(tmp_path / "s.lock", disk) for _ in range(3))
+    assert one.try_acquire()
     assert abandoned(waiter, disk, 0, 3, 3, 3) == [False] * 4
-    one.give()
-    assert two.take()
+    one.release()
+    assert two.try_acquire()
     assert abandoned(waiter, disk, 3) == [False]
 
 
-def test_a_seized_turn_is_no_longer_held_and_cannot_be_shown(tmp_path: Path) -> None:
+def test_a_lock_that_was_taken_over_is_not_held_and_not_refreshed(tmp_path: Path) -> None:
     path, disk = tmp_path / "s.lock", Clocked()
-    holder, waiter, third = (TurnLock(path, disk) for _ in range(3))
-    assert holder.take()
+    holder, waiter, third = (SessionLock(path, disk) for _ in range(3))
+    assert holder.try_acquire()
     assert abandoned(waiter, disk, 0, 3, 3, 3, 3)[-1]
-    assert waiter.seize()
+    assert waiter.take_over()
     assert (holder.is_held(), waiter.is_held()) == (False, True)
     shown = path.stat().st_mtime_ns
-    holder.show()
+    holder.refresh()
     assert path.stat().st_mtime_ns == shown
-    holder.give()
-    assert not holder.take()
-    assert not third.take()
-    waiter.give()
-    assert holder.take()
+    holder.release()
+    assert not holder.try_acquire()
+    assert not third.try_acquire()
+    waiter.release()
+    assert holder.try_acquire()
     assert [entry.name for entry in tmp_path.iterdir()] == ["s.lock"]
 
 
 def test_who_waited_for_the_suspended_one_waits_for_his_successor_now(tmp_path: Path) -> None:
     disk = Clocked()
-    holder, waiter, other = (TurnLock(tmp_path / "s.lock", disk) for _ in range(3))
-    assert holder.take()
-    assert not other.take()
+    holder, waiter, other = (SessionLock(tmp_path / "s.lock", disk) for _ in range(3))
+    assert holder.try_acquire()
+    assert not other.try_acquire()
     assert abandoned(waiter, disk, 0, 3, 3, 3, 3)[-1]
-    assert waiter.seize()
-    assert not other.take()
-    waiter.give()
-    assert other.take()
+    assert waiter.take_over()
+    assert not other.try_acquire()
+    waiter.release()
+    assert other.try_acquire()
 
 
-def test_a_turn_that_cannot_be_seized_says_so(tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_taken_over_raises(tmp_path: Path) -> None:
     path, disk = tmp_path / "s.lock", Clocked()
-    holder, waiter = (TurnLock(path, disk) for _ in range(2))
-    assert holder.take()
+    holder, waiter = (SessionLock(path, disk) for _ in range(2))
+    assert holder.try_acquire()
     assert abandoned(waiter, disk, 0, 3, 3, 3, 3)[-1]
     path.with_suffix(".seized").mkdir()
     with pytest.raises(StoreError, match="is a directory"):
-        waiter.seize()
+        waiter.take_over()
     path.unlink()
-    assert not waiter.seize()
-    holder.show()
+    assert not waiter.take_over()
+    holder.refresh()
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="not a directory"):
-        TurnLock(tmp_path / "file" / "s.lock", DISK).is_abandoned(1)
+        SessionLock(tmp_path / "file" / "s.lock", DISK).is_stale(1)
     assert holder.is_held() is False
 
 
@@ -147,11 +147,11 @@ def test_a_seizure_that_fails_halfway_lets_go_of_its_file(tmp_path: Path) -> Non
             raise PermissionError(13, "permission denied")
 
     path, disk = tmp_path / "s.lock", Renaming()
-    holder, waiter = (TurnLock(path, disk) for _ in range(2))
-    assert holder.take()
+    holder, waiter = (SessionLock(path, disk) for _ in range(2))
+    assert holder.try_acquire()
     assert abandoned(waiter, disk, 0, 3, 3, 3, 3)[-1]
     with pytest.raises(StoreError, match="give this user the right"):
-        waiter.seize()
+        waiter.take_over()
     assert holder.is_held()
     held = [entry.resolve() for entry in Path("/proc/self/fd").iterdir() if entry.exists()]
     assert path.with_suffix(".seized") not in held
@@ -165,7 +165,7 @@ def lock_of(root: Path) -> Path:
 
 def showing() -> set[Thread]:
     """The threads that show that turns are held."""
-    return {thread for thread in enumerate_threads() if thread.name == "teamgraph-turns"}
+    return {thread for thread in enumerate_threads() if thread.name == "teamgraph-heartbeat"}
 
 
 HOLDER = """
@@ -228,7 +228,7 @@ def test_a_suspended_process_loses_its_turn_and_writes_nothing_more(tmp_path: Pa
     assert process.returncode == 0
 
 
-def test_a_process_that_lives_shows_it_while_it_waits_for_a_model(tmp_path: Path) -> None:
+def test_a_living_process_refreshes_its_lock_while_it_waits_for_a_model(tmp_path: Path) -> None:
     class Watched(Disk):
         def __init__(self) -> None:
             self.touched = 0
@@ -253,7 +253,7 @@ def test_a_process_that_lives_shows_it_while_it_waits_for_a_model(tmp_path: Path
     asyncio.run(test())
 
 
-def test_nobody_shows_anything_when_no_turn_is_held(tmp_path: Path) -> None:
+def test_the_heartbeat_stops_when_no_lock_is_held(tmp_path: Path) -> None:
     others = showing()
 
     async def test() -> None:
@@ -272,7 +272,7 @@ def test_nobody_shows_anything_when_no_turn_is_held(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
-def test_a_turn_that_is_seized_before_its_run_begins_is_waited_for_again(tmp_path: Path) -> None:
+def test_a_lock_that_is_taken_over_before_its_run_begins_is_acquired_again(tmp_path: Path) -> None:
     class Stolen(Disk):
         """Puts another lock file in place, just when the journal is about to be locked."""
 
@@ -302,7 +302,7 @@ def test_a_turn_that_is_seized_before_its_run_begins_is_waited_for_again(tmp_pat
     asyncio.run(test())
 
 
-def test_a_waiter_that_is_told_not_to_wait_may_take_over_too(tmp_path: Path) -> None:
+def test_a_rejecting_waiter_may_take_over_too(tmp_path: Path) -> None:
     async def test() -> None:
         disk = Clocked()
         store = TinyDBStore(tmp_path, sync="never")
