@@ -70,7 +70,7 @@ _HOSTS: Mapping[str, Collection[str]] = {
 _SELF_HOSTED = frozenset(
     (
         *("custom_openai", "hosted_vllm", "litellm_proxy", "llamafile", "lm_studio", "ollama"),
-        *("ollama_chat", "openai_like", "text-completion-openai"),
+        "ollama_chat",
     )
 )
 _WITH_PLAIN_KEY = (_HOSTS.keys() | _SELF_HOSTED) - {"huggingface", "nvidia_nim", "dashscope"}
@@ -202,7 +202,7 @@ def key_of(request: Request) -> str | None:
 
     Raises `NoModelError` if the variable that `api_key_env` names is not set.
     """
-    base, name = request.parameters.get("api_base"), request.parameters.get("api_key_env")
+    name = request.parameters.get("api_key_env")
     if name is not None:
         key = os.environ.get(str(name))
         if not key:
@@ -212,9 +212,17 @@ def key_of(request: Request) -> str | None:
                 model=request.model,
             )
         return key
-    if base is None or _is_trusted(request.model, str(base), request.allow_api_base):
-        return None
-    return NO_KEY
+    return None if is_trusted(request) else NO_KEY
+
+
+def is_trusted(request: Request) -> bool:
+    """Whether the provider's own key may go where the request goes."""
+    base = request.parameters.get("api_base")
+    return (
+        base is None
+        or _is_own(request.model, str(base))
+        or _is_allowed(str(base), request.allow_api_base)
+    )
 
 
 def _endpoint_problems(
@@ -243,11 +251,11 @@ def _unallowed_server(model_id: str, base: str, name: JSON) -> Iterator[str]:
             f"{name} is a key of {listed(owners)}, and goes to no other server; name the variable "
             f"of the server at {base}, leave api_key_env out, or {_how_to_allow(base)}"
         )
-    elif prefix and prefix not in _WITH_PLAIN_KEY:
+    elif prefix not in _WITH_PLAIN_KEY:
+        provider = f"the provider {prefix!r}" if prefix else "an id without provider/"
         yield (
-            f"an id of {prefix!r} would send credentials of its own to api_base; write openai/ "
-            "before the model's name if the server is OpenAI-compatible, or "
-            f"{_how_to_allow(base)}"
+            f"{provider} may send credentials of its own to api_base; write openai/ before the "
+            f"model's name if the server is OpenAI-compatible, or {_how_to_allow(base)}"
         )
 
 
@@ -272,11 +280,6 @@ def _how_to_allow(base: str) -> str:
         f"allow it with --allow-api-base {base}, allow_api_base in [tool.teamgraph], or "
         "Runner(..., allow_api_base=[...])"
     )
-
-
-def _is_trusted(model_id: str, base: str, allowed: Collection[str]) -> bool:
-    """Whether the provider's own key may go to the address."""
-    return _is_own(model_id, base) or _is_allowed(base, allowed)
 
 
 def _is_own(model_id: str, base: str) -> bool:
