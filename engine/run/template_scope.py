@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from ..graph.context import NO_HISTORY, History, Input, SessionView, Upstream
 from ..graph.graph import Graph
-from ..graph.node import Node
+from ..graph.node import Node, loads_history, template_fields, tools_of
 from ..graph.plan import is_live
 from ..messages import JSON
 from ..records import Record
@@ -49,7 +49,7 @@ class TemplateScope(Struct):
         view = self.graph.node_view(
             node.node_id, self.node_states.get(node.node_id, {}), self.task(node)
         )
-        view.heard = [_upstream_view(one) for one in self._reads(node.node_id)]
+        view.reads = [_upstream_view(one) for one in self._reads(node.node_id)]
         return self.bind(
             view,
             [_upstream_view(one) for one in self.upstream(node)],
@@ -149,7 +149,7 @@ class GraphScope:
         )
         self.view = GraphView(graph.name, graph.description, members)
         self._node_fields: dict[str, dict[str, object]] = {}
-        loaders = [node_id for node_id, node in graph.nodes.items() if node.loads_history]
+        loaders = [node_id for node_id, node in graph.nodes.items() if loads_history(node)]
         default = "history" if "history" in loaders else next(iter(loaders), None)
         self.loaders = {node_id: node.history or default for node_id, node in graph.nodes.items()}
 
@@ -160,13 +160,13 @@ class GraphScope:
         fields = self._node_fields.get(node_id)
         if fields is None:
             fields = self._node_fields[node_id] = self._fields(node_id)
-        return SimpleNamespace(**fields, state=JSONView(state), task=task, heard=())
+        return SimpleNamespace(**fields, state=JSONView(state), task=task)
 
     def _fields(self, node_id: str) -> dict[str, object]:
         node = self._graph.nodes[node_id]
         fields = {name: json_view(getattr(node, name)) for name in type(node).model_fields}
         shape = self._graph.shapes.get(node_id)
-        toolbox = node.toolbox()
+        toolbox = tools_of(node)
         return {
             "instructions": (),
             **fields,
@@ -174,9 +174,10 @@ class GraphScope:
             "role": self.roles[node_id],
             "params": JSONView(node.params),
             "returns": shape.schema if shape else None,
-            **node.shown(),
+            **template_fields(node),
             "id": node_id,
             "kind": node.kind,
+            "reads": (),  # in a prompt: those that ran, see `names`
         }
 
 
