@@ -53,7 +53,7 @@ def door(
 def stream_door(
     method: Callable[Concatenate[Instance, Arguments], AsyncGenerator[Event]],
 ) -> Callable[Concatenate[Instance, Arguments], Iterator[Event]]:
-    """The same for a method that yields events; leaving the loop over them cancels the run."""
+    """Make a synchronous iterator of an async generator method; closing it cancels the run."""
 
     def call(
         instance: Instance, /, *args: Arguments.args, **options: Arguments.kwargs

@@ -257,8 +257,8 @@ class Spy(Node):
     seen: ClassVar[list[dict[str, object]]] = []
 
     async def run(self, context: Context) -> Result:
-        names: Any = context.asker
-        self.seen.append(names.names())
+        call: Any = context.asker
+        self.seen.append(call.scope.names(call.node))
         return Result(await context.ask())
 
 
