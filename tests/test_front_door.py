@@ -50,29 +50,6 @@ def test_every_name_is_the_one_of_its_module(package: ModuleType) -> None:
         assert getattr(package, name) is getattr(import_module(module), name), name
 
 
-def own_docstring(thing: object, module: str, name: str) -> str | None:
-    """The docstring of a name: its own, or the text below an alias or a constant."""
-    if isinstance(thing, type):
-        return vars(thing).get("__doc__")
-    if isinstance(thing, FunctionType):
-        return thing.__doc__
-    tree = ast.parse(Path(str(import_module(module).__file__)).read_text(encoding="utf-8"))
-    for assigned, text in pairwise(tree.body):
-        targets = assigned.targets if isinstance(assigned, ast.Assign) else []
-        targets += [assigned.target] if isinstance(assigned, ast.AnnAssign) else []
-        if name in {ast.unparse(target) for target in targets} and isinstance(text, ast.Expr):
-            return str(ast.literal_eval(text.value))
-    return None
-
-
-@DOORS
-def test_every_name_has_a_docstring_of_its_own(package: ModuleType) -> None:
-    for name, module in declared(package).items():
-        docstring = own_docstring(getattr(package, name), module, name)
-        assert docstring, name
-        assert docstring.splitlines()[0][-1] in ".:", name
-
-
 def test_a_name_that_is_not_there_is_told_with_what_was_meant() -> None:
     with pytest.raises(AttributeError, match="'teamgraph' has no 'Grph'; did you mean 'Graph'"):
         teamgraph.Grph  # type: ignore[attr-defined]  # noqa: B018  that it is not there is the point

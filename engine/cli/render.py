@@ -14,12 +14,14 @@ from ..errors import InputError, NotFound, closest, listed
 from ..graph.graph import MESSAGE, Graph
 from ..graph.node import branches_of
 from ..messages import JSON
+from ..records import SessionKey
 from ..run.dry_run.rehearsal import Scene, render_next
 from ..run.dry_run.rehearsal import render as render_scene
 from ..run.dry_run.rendering import Rendering
 from ..testing.snapshot_text import nodes_as_text
 from .command import command
 from .json_output import rendering_as_json
+from .lookup import find_session
 from .options import (
     GraphFile,
     GraphOptions,
@@ -106,7 +108,8 @@ async def _render_next(
     if not options.folder.is_dir():
         raise NotFound(f"there is no store in {options.folder}; name one with --store")
     async with options.open() as store:
-        return await render_next(graph, scene, store, session_id)
+        key = await find_session(SessionKey(scene.user_id, session_id), store)
+        return await render_next(graph, scene, store, key.session_id)
 
 
 def _selected(rendering: Rendering, node_ids: Sequence[str]) -> Sequence[str]:

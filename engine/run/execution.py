@@ -24,6 +24,7 @@ from typing import Literal, Self, TypeVar
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from ..blocking import check_event_loop
 from ..errors import (
     BudgetExceeded,
     InputError,
@@ -68,6 +69,7 @@ from ..tools.caller import ToolCaller
 from ..tools.context import SessionState, ToolContext
 from .answer import AnswerStream
 from .changes import as_failed, changed_paths, check_unchanged, invalidated
+from .lease_watcher import WATCHER
 from .model_call import ModelCall, UsageMeter
 from .node_execution import (
     NodeExecution,
@@ -144,15 +146,22 @@ class RunExecution(Struct):
         """Execute a run; raises what ended it, after that was stored and emitted."""
         key, turn = request.key, request.turn
         emitter = EventEmitter(turn.run_id, key.session_id, listener)
-        lease = await store.begin(key, turn, policy=request.busy)
+        check_event_loop()
+        lease = await store.begin(key, turn, policy=request.busy, is_stored=request.is_resumed)
+        WATCHER.add(store, lease)
         try:
             await store.put_prompt(prepared.facts_hash, prepared.facts)
             earlier = await _earlier_records(prepared, store, lease, request)
             execution = cls._outermost(prepared, store, lease, turn, emitter, earlier)
-            return await execution.run(is_resumed=request.is_resumed)
+            run = await execution.run(is_resumed=request.is_resumed)
+        except GeneratorExit:  # its event loop was dropped: nothing can be awaited any more
+            raise
         except BaseException:  # a run that came to its end has released the lease itself
             await finish_uncancelled(store.release(lease))
+            WATCHER.remove(lease)
             raise
+        WATCHER.remove(lease)
+        return run
 
     @classmethod
     def _outermost(
