@@ -37,7 +37,8 @@ _CLEAR_TEXT = (ModelError, PromptError, InputError, RunError, TimeoutError)
 class NodeExecution(Struct):
     """A node that runs: the number of its current attempt, and the model calls of all of them.
 
-    `records` are the final records of the run so far. `upstream` is filled in when first read.
+    `records` are the final records of the run so far. `state` is the session's state that the
+    current attempt reads, `upstream` its sources; both are filled in when first read.
     """
 
     node_id: str
@@ -46,6 +47,7 @@ class NodeExecution(Struct):
     started: float = 0.0
     exchanges: list[Exchange] = field(default_factory=list["Exchange"])
     upstream: list[Upstream] | None = None
+    state: Mapping[str, JSON] | None = None
 
 
 def retry_policy(node: Node, graph: Graph) -> Retry:
