@@ -6,7 +6,7 @@ The built-in kinds use only this module, `teamgraph`, `teamgraph.errors` and
 
 from __future__ import annotations
 
-from .engine.blocking import door, stream_door
+from .engine.blocking import call_in_thread, door, stream_door
 from .engine.errors import KeyPath, closest
 from .engine.graph.context import Choice, Context, Exchanged, History, Result, Upstream
 from .engine.graph.fields import Ids, Texts
@@ -37,6 +37,7 @@ __all__ = [
     "Toolbox",
     "Tools",
     "Upstream",
+    "call_in_thread",
     "closest",
     "door",
     "misnamed",

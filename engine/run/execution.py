@@ -65,6 +65,7 @@ from .changes import as_failed, changed_paths, check_unchanged, invalidated
 from .lease_watcher import WATCHER
 from .model_call import ModelCall, UsageMeter
 from .node_execution import (
+    DefaultTimeout,
     NodeExecution,
     error_text,
     retry_policy,
@@ -127,6 +128,7 @@ class RunExecution(Struct):
     records: dict[str, Record] = field(default_factory=dict[str, Record])
     failures: dict[str, Exception] = field(default_factory=dict[str, Exception])
     condition_errors: dict[str, Exception] = field(default_factory=dict[str, Exception])
+    default_timeout: DefaultTimeout = field(default_factory=DefaultTimeout)
     state_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     merged_records: list[Record] = field(default_factory=list[Record])
 
@@ -227,6 +229,8 @@ class RunExecution(Struct):
             failure.run = await self._stop("failed", error=str(failure))
             emit(RunFailed, None, 0, failure.run, failure)
             raise failure from failure.__cause__
+        finally:
+            self.default_timeout.close()
         emit(RunFinished, None, 0, run)
         return run
 
@@ -380,23 +384,16 @@ class RunExecution(Struct):
             )
         timeout = node.timeout or self.prepared.graph.timeout
         total = timeout.total if isinstance(timeout, Timeout) else timeout
-        if total is None:
-            result = await self._checked_result(node, context)
+        work = self._checked_result(node, context)
+        if total is not None:
+            result = await _within(total, work)
+        elif context.enter is not None:  # the nodes of the inner graph have timeouts of their own
+            result = await work
         else:
-            result = await self._timed_result(node, context, total)
+            result = await self.default_timeout.limit(work)
         if caller is not None and (changed := caller.state.changed()):
             result = replace(result, session_state={**changed, **(result.session_state or {})})
         return result
-
-    async def _timed_result(self, node: Node, context: Context, total: float) -> Result:
-        limit = asyncio.timeout(total)
-        try:
-            async with limit:
-                return await self._checked_result(node, context)
-        except TimeoutError as error:
-            if limit.expired():
-                raise TimeoutError(f"no answer within {total:g} seconds") from error
-            raise
 
     async def _checked_result(self, node: Node, context: Context) -> Result:
         try:
@@ -727,6 +724,18 @@ async def _earlier_records(
         await store.put(lease, rewritten)
         earlier |= {record.node: record for record in rewritten}
     return earlier
+
+
+async def _within(seconds: float, work: Coroutine[object, object, T]) -> T:
+    """Await an attempt; raises `TimeoutError` if it takes longer than its node or graph allows."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await work
+    except TimeoutError as error:
+        if limit.expired():
+            raise TimeoutError(f"no answer within {seconds:g} seconds") from error
+        raise
 
 
 async def finish_uncancelled(work: Coroutine[object, object, T]) -> T:

@@ -5,12 +5,12 @@ What a docstring tells a model: what the function does, and what each argument m
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import cleandoc
 from itertools import pairwise
 from typing import Any, NamedTuple, Self, cast, get_args, get_type_hints
@@ -20,6 +20,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerati
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError
 
+from ..blocking import call_in_thread
 from ..errors import DefinitionError, Problem
 from ..messages import JSON
 from ..values import jsonable
@@ -147,7 +148,7 @@ class Tool:
         if inspect.iscoroutinefunction(self.function):
             value = await self.function(**given)
         else:
-            value = await asyncio.to_thread(_called, self.function, given)
+            value = await call_in_thread(partial(self.function, **given))
         if inspect.isawaitable(value):
             value = await value
         return _as_text(value)
@@ -223,14 +224,6 @@ def _faults(error: ValidationError) -> list[str]:
         place = ".".join(str(part) for part in detail["loc"])
         faults.append(f"{place}: {detail['msg']}" if place else detail["msg"])
     return faults
-
-
-def _called(function: Callable[..., object], given: Mapping[str, object]) -> object:
-    try:
-        return function(**given)
-    except StopIteration as error:
-        # No future can carry it: whoever awaits the thread would wait for ever.
-        raise RuntimeError("it raised StopIteration") from error
 
 
 def _as_text(value: object) -> str:
