@@ -57,7 +57,10 @@ def door(
 def stream_door(
     method: Callable[Concatenate[Instance, Arguments], AsyncGenerator[Event]],
 ) -> Callable[Concatenate[Instance, Arguments], Iterator[Event]]:
-    """The same for a method that yields events; leaving the loop over them cancels the run."""
+    """Make the synchronous method of one that yields events; leaving the loop cancels the run.
+
+    See `door`.
+    """
 
     def call(
         instance: Instance, /, *args: Arguments.args, **options: Arguments.kwargs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,11 +13,12 @@ from uuid import uuid4
 
 import typer
 
-from ..errors import InputError, NotFound, RunError, SessionBusy
+from ..errors import InputError, RunError, SessionBusy
 from ..events import Event
-from ..records import SessionInfo, SessionKey
+from ..records import SessionKey
 from ..session.store import Store
 from .command import command, report_error
+from .lookup import latest_session
 from .options import (
     GraphFile,
     GraphOptions,
@@ -59,17 +60,9 @@ class ChatOptions:
             return self.session or uuid4().hex, 0
         if self.session is not None:
             raise InputError("--last and --session cannot be combined")
-        latest = asyncio.run(self._latest(options))
-        if not latest:
-            whose = f"user {self.user!r} has" if self.user is not None else "there is"
-            raise NotFound(
-                f"{whose} no session in {options.folder} to continue; leave out --last to begin one"
-            )
-        return latest[0].key.session_id, latest[0].turns
-
-    async def _latest(self, options: StoreOptions) -> Sequence[SessionInfo]:
-        async with options.open() as store:
-            return await store.sessions(self.user, limit=1)
+        advice = " to continue; leave out --last to begin one"
+        latest = asyncio.run(latest_session(self.user, options, advice=advice))
+        return latest.key.session_id, latest.turns
 
 
 @command(app)

@@ -6,24 +6,21 @@ Each class is a group of options: `command` makes one option of each field.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, TextIO, TypeAlias
 
 import typer
 
-from ..blocking import all_items
-from ..errors import InputError, NotFound
+from ..errors import DamagedStore, InputError
 from ..graph.graph import Graph
 from ..graph.settings import make_importable, settings_of
-from ..records import SessionKey, Turn
 from ..run.runner import Runner
-from ..session.session import Session
 from ..session.store import Policy, Store
 from ..stores.journal.journal_file import TornTail
 from ..stores.tinydb.directory import SkippedSession
@@ -142,6 +139,10 @@ class StoreOptions:
             warnings.showwarning = _print_warning
             try:
                 yield store
+            except DamagedStore as error:
+                if "--salvage" in str(error) and (named := self.words()):
+                    error.add_note(f"here: teamgraph store repair --salvage {shlex.join(named)}")
+                raise
             finally:
                 await store.close()
 
@@ -202,90 +203,6 @@ class PageOptions:
 
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="Show at most N.")] = 20
     offset: Annotated[int, typer.Option(min=0, metavar="N", help="Skip the first N.")] = 0
-
-
-@dataclass(frozen=True, slots=True)
-class RunLookup:
-    """Where a run is looked up by its id: in the sessions of a user, or in one of them."""
-
-    user: UserOption = None
-    session: SessionOption = None
-
-    async def find(self, run_id: str, store: Store) -> SessionKey | None:
-        """The session of the run; the one that is named, without a look whether it has the run."""
-        if self.session is not None:
-            return SessionKey(self.user, self.session)
-        return await store.find(self.user, run_id)
-
-
-@dataclass(frozen=True, slots=True)
-class RunFilter(RunLookup):
-    """Which runs: those of a session, of a user, or of all users."""
-
-    all_users: Annotated[
-        bool, typer.Option("--all-users", help="Include every user, and runs without a user.")
-    ] = False
-
-    def __post_init__(self) -> None:
-        if self.all_users and (self.user is not None or self.session is not None):
-            raise InputError("--all-users cannot be combined with --user or --session")
-
-    async def users(self, store: Store) -> AsyncIterator[str | None]:
-        """All users of the store, or the one that is named."""
-        if not self.all_users:
-            yield self.user
-            return
-        async for user in all_items(store.users):
-            yield user
-
-    async def sessions(self, store: Store) -> AsyncIterator[SessionKey]:
-        """The session that is named, or all of the users."""
-        if self.session is not None:
-            yield SessionKey(self.user, self.session)
-            return
-        async for user in self.users(store):
-            async for info in all_items(partial(store.sessions, user)):
-                yield info.key
-
-    async def unfinished(self, store: Store) -> list[tuple[SessionKey, Turn]]:
-        """The runs that are not done, the newest first; some may be in progress."""
-        found = [
-            (key, turn)
-            async for key in self.sessions(store)
-            async for turn in all_items(partial(store.runs, key))
-            if turn.status != "done"
-        ]
-        return sorted(found, key=lambda pair: pair[1].started, reverse=True)
-
-    def words(self) -> list[str]:
-        """The options as words of a command line."""
-        if self.all_users:
-            return ["--all-users"]
-        return [] if self.user is None else ["--user", self.user]
-
-    def with_user(self, row: Sequence[str], user: str | None) -> Sequence[str]:
-        """A row of a table, with the user after the session where there may be several."""
-        return [*row[:2], user or "", *row[2:]] if self.all_users else row
-
-
-def session_title(key: SessionKey) -> str:
-    """The session and its user, in the middle of a sentence."""
-    whose = f" of user {key.user_id!r}" if key.user_id is not None else ""
-    return f"session {key.session_id!r}{whose}"
-
-
-@asynccontextmanager
-async def open_session(key: SessionKey, options: StoreOptions) -> AsyncGenerator[Session]:
-    """The session; raises `NotFound` that names the options of the command line."""
-    async with options.open() as store:
-        try:
-            yield Session(key, store)
-        except NotFound as error:
-            whose = f"user {key.user_id!r} has" if key.user_id is not None else "there is"
-            raise NotFound(
-                f"{whose} no session {key.session_id!r} in {options.folder}; `teamgraph sessions "
-                "list` lists sessions (--user: of a user, --store: of another store)"
-            ) from error
 
 
 def confirm(target: str, *, yes: bool, action: str = "delete", done: str = "deleted") -> None:

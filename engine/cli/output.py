@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -23,6 +24,10 @@ from rich.text import Text
 
 from ..errors import InputError
 from ..terminal import escape_controls, escape_json, write_text
+
+_ID_COLUMNS = frozenset(("run", "session", "user"))
+_GENERATED_ID = re.compile("[0-9a-f]{32}")
+_SHORT_ID = 12
 
 
 class Style(Enum):
@@ -51,18 +56,33 @@ def print_json(value: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table on a terminal, tab-separated lines elsewhere."""
+    """Print a table on a terminal, tab-separated lines elsewhere.
+
+    On a terminal a generated id is shortened to a prefix, which commands accept. An id is never
+    cut in another way.
+    """
     lines = [[one_line(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for line in [list(columns), *lines]:
             sys.stdout.write("\t".join(line) + "\n")
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="ellipsis")
-    for line in lines:
-        table.add_row(*(Text(cell) for cell in line))
+    cells = [_shortened(column, [line[at] for line in lines]) for at, column in enumerate(columns)]
+    for column, texts in zip(columns, cells, strict=True):
+        width = max(map(len, texts), default=0) if column in _ID_COLUMNS else None
+        table.add_column(column, overflow="ellipsis", min_width=width)
+    for row in zip(*cells, strict=True):
+        table.add_row(*map(Text, row))
     make_console(sys.stdout).print(table, soft_wrap=False)
+
+
+def _shortened(column: str, texts: Sequence[str]) -> Sequence[str]:
+    """The texts of a column; generated ids as prefixes that are unique here, others in full."""
+    ids = set(filter(_GENERATED_ID.fullmatch, texts)) if column in _ID_COLUMNS else set[str]()
+    width = _SHORT_ID
+    while len({text[:width] for text in ids}) < len(ids):
+        width += 1
+    return [text[:width] if text in ids else text for text in texts]
 
 
 def print_paged(text: str) -> None:

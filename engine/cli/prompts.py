@@ -19,6 +19,7 @@ import typer
 
 from ..errors import InputError, NotFound, listed
 from ..graph.graph import Graph
+from ..graph.node import graph_in
 from ..graph.settings import make_importable, settings_of
 from ..messages import JSON
 from ..prompts.branch_coverage import CURRENT_COVERAGE, Coverage
@@ -343,7 +344,7 @@ def _prompts_of(graph: Graph, path: str) -> Prompts:
     """The templates of the node at a path: those of the innermost graph around it."""
     for part in path.split("/")[:-1]:
         node = graph.nodes.get(part)
-        within = node.within() if node else None
+        within = graph_in(node) if node else None
         graph = within if isinstance(within, Graph) else graph
     return graph.prompts
 

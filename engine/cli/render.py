@@ -12,13 +12,16 @@ import typer
 
 from ..errors import InputError, NotFound, closest, listed
 from ..graph.graph import MESSAGE, Graph
+from ..graph.node import branches_of
 from ..messages import JSON
+from ..records import SessionKey
 from ..run.dry_run.rehearsal import Scene, render_next
 from ..run.dry_run.rehearsal import render as render_scene
 from ..run.dry_run.rendering import Rendering
 from ..testing.snapshot_text import nodes_as_text
 from .command import command
 from .json_output import rendering_as_json
+from .lookup import find_session
 from .options import (
     GraphFile,
     GraphOptions,
@@ -105,7 +108,8 @@ async def _render_next(
     if not options.folder.is_dir():
         raise NotFound(f"there is no store in {options.folder}; name one with --store")
     async with options.open() as store:
-        return await render_next(graph, scene, store, session_id)
+        key = await find_session(SessionKey(scene.user_id, session_id), store)
+        return await render_next(graph, scene, store, key.session_id)
 
 
 def _selected(rendering: Rendering, node_ids: Sequence[str]) -> Sequence[str]:
@@ -130,7 +134,7 @@ def _parse_assumptions(graph: Graph, settings: Sequence[str]) -> dict[str, JSON]
 def _parse_output(graph: Graph, node_id: str, text: str) -> JSON:
     """A router's label, or several with commas; JSON if a node's output is not a text."""
     node = graph.nodes.get(node_id)
-    if node is not None and (branches := node.branches()):
+    if node is not None and (branches := branches_of(node)):
         return text if text in branches else [one.strip() for one in text.split(",") if one.strip()]
     if node_id not in graph.shapes and (node is None or node_id in graph.templates):
         return text

@@ -19,19 +19,17 @@ from ..records import Exchange, Record, Run, SessionKey, Turn
 from ..session.store import Store
 from .command import EXIT_FAILURE, command, command_group
 from .json_output import records_as_json, turn_as_json
+from .lookup import RunFilter, RunLookup, find_session, session_title
 from .options import (
     GraphOption,
     GraphOptions,
     JsonFlag,
     PageOptions,
-    RunFilter,
-    RunLookup,
     RunnerOptions,
     StoreOptions,
     UserOption,
     YesFlag,
     confirm,
-    session_title,
 )
 from .output import (
     Style,
@@ -66,7 +64,11 @@ from .run import (
 
 app = command_group("List, show, resume, fork and delete runs.")
 
-RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run.", show_default=False)]
+_RUN_ID = typer.Argument(
+    metavar="RUN_ID", help="The run id, or a unique prefix.", show_default=False
+)
+RunId = Annotated[str, _RUN_ID]
+OptionalRunId = Annotated[str | None, _RUN_ID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,22 +169,31 @@ def list_runs(
 
 @command(app)
 def show(
-    run: RunId,
     lookup: RunLookup,
     options: RunShowOptions,
     graph_options: GraphOptions,
     store: StoreOptions,
+    *,
+    run: OptionalRunId = None,
+    last: Annotated[
+        bool,
+        typer.Option(
+            "--last", help="The newest run of the user or the session.", show_default=False
+        ),
+    ] = False,
 ) -> None:
     """Show a run: each node's status and its reason, choice, attempts, usage, time and error.
 
     With --prompt, also the messages that were sent and the templates they were rendered from.
     """
+    if last == (run is not None):
+        raise InputError("name a run, or show the newest one with --last")
     current = options.current_templates(graph_options)
-    found = asyncio.run(_run(run, lookup, store))
+    found = asyncio.run(_find_run(run, lookup, store))
     if options.node is not None and options.node not in found.records:
         near = closest(options.node, found.records)
         hint = f"did you mean {near!r}?" if near else f"it has {', '.join(found.records)}"
-        raise NotFound(f"run {run!r} has no record of a node {options.node!r}; {hint}")
+        raise NotFound(f"run {found.run_id!r} has no record of a node {options.node!r}; {hint}")
     node_ids = [options.node] if options.node is not None else list(found.records)
     wants_prompts = options.prompt or current is not None
     prompts = asyncio.run(_prompts(found, node_ids, store)) if wants_prompts else []
@@ -206,9 +217,7 @@ def resume(
     runner_options: RunnerOptions,
     options: ResumeOptions,
     *,
-    run_id: Annotated[
-        str | None, typer.Argument(metavar="RUN_ID", help="The run.", show_default=False)
-    ] = None,
+    run_id: OptionalRunId = None,
 ) -> None:
     """Resume a run that failed or was interrupted; finished nodes do not run again.
 
@@ -227,8 +236,10 @@ def resume(
         resumer.resume_all(which, as_json=options.json)
         return
 
+    key, run_id = asyncio.run(_locate(run_id, which, runner_options))
+
     def events(store: Store) -> AsyncGenerator[Event]:
-        return resumer.events(store, run_id, which.user, which.session)
+        return resumer.events(store, run_id, key.user_id, key.session_id)
 
     writer = AnswerWriter(stream=True, is_quiet=options.json)
     execute_and_print(events, runner_options, writer, hints, as_json=options.json)
@@ -253,10 +264,11 @@ def fork(
     loaded = graph_options.load(graph)
     message = None if options.message is None else read_message(options.message)
     runner_options.use_project_default()
+    _, run_id = asyncio.run(_locate(run, RunLookup(user), runner_options))
 
     def events(store: Store) -> AsyncGenerator[Event]:
         return runner_options.runner(loaded, store).afork_stream(
-            run, node=options.node, message=message, user_id=user, into=options.session
+            run_id, node=options.node, message=message, user_id=user, into=options.session
         )
 
     hints = CommandHints.of(graph, graph_options, runner_options)
@@ -279,19 +291,13 @@ def delete(
     Without --user, only a run that belongs to no user.
     """
 
-    async def find() -> SessionKey | None:
-        async with store.open() as opened:
-            return await lookup.find(run, opened)
-
-    async def write(key: SessionKey) -> bool:
+    async def write() -> bool:
         async with store.open() as opened:
             return await opened.delete_run(key, run)
 
-    key = asyncio.run(find())
-    if key is None:
-        raise _no_run(run, store)
+    key, run = asyncio.run(_locate(run, lookup, store))
     confirm(f"run {run!r} of {session_title(key)} and everything quoted from it", yes=yes)
-    if not asyncio.run(write(key)):
+    if not asyncio.run(write()):
         raise _no_run(run, store)
     if json:
         print_json({"run_id": run, "session_id": key.session_id, "user_id": key.user_id})
@@ -312,7 +318,7 @@ async def _runs(
 ) -> Sequence[tuple[SessionKey, Turn]]:
     async with options.open() as store:
         if which.session is not None:
-            key = SessionKey(which.user, which.session)
+            key = await find_session(SessionKey(which.user, which.session), store)
             turns = await store.runs(key, limit=page.limit, offset=page.offset)
             return [(key, turn) for turn in turns]
         # The newest runs of a user are in the newest sessions, so no more of those are needed.
@@ -327,10 +333,21 @@ async def _runs(
     return found[page.offset : enough]
 
 
-async def _run(run_id: str, lookup: RunLookup, options: StoreOptions) -> Run:
+async def _locate(
+    run_id: str | None, lookup: RunLookup, options: StoreOptions
+) -> tuple[SessionKey, str]:
+    """The session and the whole id of a run, or of the newest one; raises `NotFound`."""
     async with options.open() as store:
-        key = await lookup.find(run_id, store)
-        run = await store.run(key, run_id) if key is not None else None
+        found = await (lookup.latest(store) if run_id is None else lookup.find(run_id, store))
+    if found is None:
+        raise _no_run(run_id, options)
+    return found
+
+
+async def _find_run(run_id: str | None, lookup: RunLookup, options: StoreOptions) -> Run:
+    key, whole_id = await _locate(run_id, lookup, options)
+    async with options.open() as store:
+        run = await store.run(key, whole_id)
     if run is None:
         raise _no_run(run_id, options)
     return run
@@ -343,9 +360,10 @@ async def _prompts(
         return await recorded_prompts((run.records[node_id] for node_id in node_ids), store)
 
 
-def _no_run(run_id: str, options: StoreOptions) -> NotFound:
+def _no_run(run_id: str | None, options: StoreOptions) -> NotFound:
+    named = "run" if run_id is None else f"run {run_id!r}"
     return NotFound(
-        f"there is no run {run_id!r} in {options.folder}; `teamgraph runs list` lists runs "
+        f"there is no {named} in {options.folder}; `teamgraph runs list` lists runs "
         "(--user: of a user)"
     )
 

@@ -19,6 +19,7 @@ from ..session.session import Metrics, Session
 from ..session.store import Hit
 from .command import command, command_group
 from .json_output import head_as_json, info_as_json, metrics_as_json, turn_as_json
+from .lookup import find_session, latest_session, open_session, session_title
 from .options import (
     JsonFlag,
     OutputOption,
@@ -28,8 +29,6 @@ from .options import (
     UserOption,
     YesFlag,
     confirm,
-    open_session,
-    session_title,
 )
 from .output import (
     Style,
@@ -60,7 +59,14 @@ app = command_group(
     """
 )
 
-SessionId = Annotated[str, typer.Argument(metavar="ID", help="The session.", show_default=False)]
+SessionId = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The session id, or a unique prefix.", show_default=False),
+]
+OptionalSessionId = Annotated[
+    str | None,
+    typer.Argument(metavar="ID", help="The session id, or a unique prefix.", show_default=False),
+]
 ExportedSession: TypeAlias = Mapping[str, JSON]
 
 
@@ -89,30 +95,38 @@ def list_sessions(
 
 @command(app)
 def show(
-    session: SessionId,
     store: StoreOptions,
     *,
+    session: OptionalSessionId = None,
+    last: Annotated[
+        bool, typer.Option("--last", help="The user's most recent session.", show_default=False)
+    ] = False,
     user: UserOption = None,
     page: PageOptions,
     json: JsonFlag = False,
 ) -> None:
     """Show a session: its newest turns, its summary, its state and its usage.
 
-    --limit is the number of turns, --offset skips the newest ones.
+    --limit is the number of turns; --offset skips the newest ones.
     """
-    key = SessionKey(user, session)
+    if last == (session is not None):
+        raise InputError("name a session, or show the most recent one with --last")
 
     async def read() -> SessionPage:
+        key = SessionKey(user, session or "")
+        if last:
+            key = (await latest_session(user, store, advice=" (--user: of a user)")).key
         async with open_session(key, store) as opened:
             turns = await opened.ahistory(limit=page.limit, offset=page.offset)
-            head, metrics = await opened.ahead(), await opened.ametrics()
-        return SessionPage(key, head, metrics, turns, page.offset)
+            head, metrics = await opened.aget_head(), await opened.ametrics()
+        return SessionPage(opened.key, head, metrics, turns, page.offset)
 
     found = asyncio.run(read())
+    key = found.key
     if json:
         print_json(
             {
-                "session_id": session,
+                "session_id": key.session_id,
                 "user_id": user,
                 **head_as_json(found.head),
                 "metrics": metrics_as_json(found.metrics),
@@ -175,15 +189,15 @@ def rename(
         name.encode()
     except UnicodeError as error:
         raise InputError("the name is not UTF-8; convert it first") from error
-    key = SessionKey(user, session)
 
-    async def write() -> None:
-        async with open_session(key, store) as opened:
+    async def write() -> SessionKey:
+        async with open_session(SessionKey(user, session), store) as opened:
             await opened.arename(name or None)
+            return opened.key
 
-    asyncio.run(write())
+    key = asyncio.run(write())
     if json:
-        print_json({"session_id": session, "user_id": user, "name": name or None})
+        print_json({"session_id": key.session_id, "user_id": user, "name": name or None})
     else:
         verdict = f"is now named {name!r}" if name else "no longer has a name"
         print_note(f"{session_title(key)} {verdict}", Style.SUCCESS)
@@ -201,10 +215,9 @@ def export(
 
     Only the user who runs the command may read the file.
     """
-    key = SessionKey(user, session)
 
     async def read() -> ExportedSession:
-        async with open_session(key, store) as opened:
+        async with open_session(SessionKey(user, session), store) as opened:
             return await opened.aexport()
 
     exported = asyncio.run(read())
@@ -250,7 +263,7 @@ def import_session(
                 await imported.arestore(exported)
             except InputError as error:
                 raise InputError(f"{file}: {error}") from error
-            return (await imported.ahead()).turns
+            return (await imported.aget_head()).turns
 
     turns = asyncio.run(write())
     if json:
@@ -263,9 +276,7 @@ def import_session(
 def delete(
     store: StoreOptions,
     *,
-    session: Annotated[
-        str | None, typer.Argument(metavar="ID", help="The session.", show_default=False)
-    ] = None,
+    session: OptionalSessionId = None,
     all_sessions: Annotated[
         bool, typer.Option("--all", help="All sessions of the user.", show_default=False)
     ] = False,
@@ -277,7 +288,7 @@ def delete(
     if all_sessions == (session is not None):
         raise InputError("name a session, or delete all of a user with --all --user ID")
     if session is not None:
-        _delete_session(SessionKey(user, session), store, yes=yes)
+        session = _delete_session(SessionKey(user, session), store, yes=yes)
         count = 1
     elif user is not None:
         count = _delete_user(user, store, yes=yes)
@@ -289,8 +300,14 @@ def delete(
         print_note(f"deleted {counted(count, 'session')}", Style.SUCCESS)
 
 
-def _delete_session(key: SessionKey, options: StoreOptions, *, yes: bool) -> None:
-    # It is not read first: a damaged session can be deleted too.
+def _delete_session(key: SessionKey, options: StoreOptions, *, yes: bool) -> str:
+    """Delete a session, damaged or not; returns its id."""
+
+    async def find() -> SessionKey:
+        async with options.open() as store:
+            return await find_session(key, store)
+
+    key = asyncio.run(find())
     confirm(f"{session_title(key)} in {options.folder} and everything quoted from it", yes=yes)
 
     async def write() -> None:
@@ -298,6 +315,7 @@ def _delete_session(key: SessionKey, options: StoreOptions, *, yes: bool) -> Non
             await opened.adelete()
 
     asyncio.run(write())
+    return key.session_id
 
 
 def _delete_user(user: str, options: StoreOptions, *, yes: bool) -> int:

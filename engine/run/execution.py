@@ -52,13 +52,20 @@ from ..events import (
 )
 from ..graph.context import NO_HISTORY, Context, History, Input, Result, SessionView
 from ..graph.fields import Instead, ModelSpec, Timeout
-from ..graph.node import Node
+from ..graph.node import (
+    Node,
+    recalled,
+    result_after,
+    summarizes,
+    summary_again,
+    tools_of,
+)
 from ..messages import JSON, NO_USAGE, text_of
 from ..node_path import ROOT, NodePath, select_inside
 from ..records import Change, Record, Run, RunStatus, SessionKey, Summary, Turn
 from ..session.history import StoredPast
 from ..session.store import Lease, Policy, Store
-from ..tools.caller import Caller
+from ..tools.caller import ToolCaller
 from ..tools.context import SessionState, ToolContext
 from .answer import AnswerStream
 from .changes import as_failed, changed_paths, check_unchanged, invalidated
@@ -294,7 +301,7 @@ class RunExecution(Struct):
     def skip_reason(self, node_id: str, records: Mapping[str, Record]) -> str | None:
         """See `Work.skip_reason`."""
         node = self.prepared.graph.nodes[node_id]
-        if self.parent is not None and node.summarizes:
+        if self.parent is not None and summarizes(node):
             return "the graph around this one writes the session's summary"
         if node.when is None:
             return None
@@ -363,8 +370,8 @@ class RunExecution(Struct):
         context = self._context(execution, call)
         if execution.node_id in self.prepared.inner:
             context.enter = partial(self.run_inner, execution)
-        caller: Caller | None = None
-        if (toolbox := node.toolbox()) is not None:
+        caller: ToolCaller | None = None
+        if (toolbox := tools_of(node)) is not None:
             state = SessionState(context.session_state)
             tool_context = ToolContext(
                 user_id=context.user_id,
@@ -374,7 +381,7 @@ class RunExecution(Struct):
                 session_state=state,
                 past=self.past,
             )
-            caller = call.caller = Caller(
+            caller = call.caller = ToolCaller(
                 toolbox,
                 tool_context,
                 state,
@@ -460,7 +467,7 @@ class RunExecution(Struct):
         # A listener that has part of the answer can get neither a skip nor another value.
         if not isinstance(error, BudgetExceeded) and not self.answer.is_committed(node_id):
             policy = node.on_error or self.prepared.graph.on_error
-            instead = node.instead(error)
+            instead = result_after(error, node)
             if instead is None and isinstance(policy, Instead):
                 instead = Result(policy.value)
             if instead is not None:
@@ -619,8 +626,8 @@ class RunExecution(Struct):
             execution = NodeExecution(record.node, records)
             context = self._context(execution, self._model_call(execution, NO_MODEL))
             node = self.prepared.graph.nodes[record.node]
-            self.scope.outputs[record.node] = await node.recall(context, record.output)
-            summary = node.summarized(record.output, record.fields)
+            self.scope.outputs[record.node] = await recalled(node, context, record.output)
+            summary = summary_again(node, record.output, record.fields)
             if summary is not None and summary.covers == self.lease.head.turns + 1:
                 self.summary = summary  # unless other turns came in between
             self.emitter.emit(NodeFinished, record.node, record.attempt, record, replayed=True)

@@ -67,8 +67,8 @@ class DefaultTimeout:
         except asyncio.CancelledError as error:
             if task in self._expired and task.uncancel() <= cancelling:
                 raise TimeoutError(
-                    f"no answer within {self._seconds:g} seconds, the default; give the node or the "
-                    "graph a `timeout`"
+                    f"no answer within {self._seconds:g} seconds, the default; give the node or "
+                    "the graph a `timeout`"
                 ) from error
             raise
         finally:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
-from ..graph.plan import Plan, Progress, Skip
+from ..graph.plan import Plan, RunProgress, Skip
 from ..records import Record
 
 
@@ -64,7 +64,7 @@ class Scheduler:
     ) -> None:
         self._plan = plan
         self._work = work
-        self._progress = Progress(plan, records)
+        self._progress = RunProgress(plan, records)
         self._limit = max_parallel or len(plan.order)
         self._decidable = self._progress.decidable()
         self._ready: list[int] = []

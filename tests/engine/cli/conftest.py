@@ -89,6 +89,10 @@ class Project:
 
     def terminal(self, *words: str) -> Terminal:
         """The command at a terminal of its own."""
+        return self.python_at_terminal("-m", "teamgraph", *words)
+
+    def python_at_terminal(self, *words: str) -> Terminal:
+        """Python at a terminal of its own."""
         made = Terminal(words, {**self.environment(), "TERM": "xterm-256color"})
         self.terminals.append(made)
         return made
@@ -103,7 +107,7 @@ class Terminal:
         ours, theirs = pty.openpty()
         self._ours = ours
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "teamgraph", *words],
+            [sys.executable, *words],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

@@ -21,7 +21,7 @@ BROKEN = {
     ),
     "cycle": (
         "name: t\nnodes:\n  a: {needs: b}\n  b: {needs: a}\noutput: a\n",
-        "the nodes go round: ",
+        "the nodes form a cycle: ",
     ),
     "unknown node": (
         "name: t\nnodes:\n  first: {}\n  a: {needs: frist}\n",

@@ -305,7 +305,7 @@ def test_a_fork_from_nowhere_is_refused(project: Project) -> None:
     assert "name the node to fork from, or another message" in nothing.stderr
     missing = project.teamgraph("runs", "fork", "none", *words[3:], "--from", "router")
     assert missing.exit_code == 1
-    assert "there is no run 'none' without a user here" in missing.stderr
+    assert "there is no run 'none' in .teamgraph" in missing.stderr
 
 
 @pytest.mark.parametrize("busy", ["reject", "fork"])

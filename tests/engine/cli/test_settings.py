@@ -69,7 +69,7 @@ def test_a_folder_of_prompts_that_is_named_must_be_there(project: Project) -> No
     project.write("pyproject.toml", "[tool.teamgraph]\nprompts = 'nowhere'\n")
     done = project.teamgraph("check", "desk.yaml")
     assert done.exit_code == 2
-    assert "nowhere: there is no such folder; make it, or take it out of `prompts`" in done.stderr
+    assert "nowhere: there is no such folder; create it, or remove it from `prompts`" in done.stderr
     assert project.teamgraph("sessions", "list").exit_code == 0
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 from zlib import crc32
+
+import pytest
 
 from teamgraph import SessionKey
 from teamgraph.engine.stores.journal.journal_file import JournalSettings
@@ -238,3 +241,30 @@ def test_a_file_that_cannot_be_read_cannot_be_verified(project: Project) -> None
     done = project.teamgraph("store", "verify")
     assert done.exit_code == 2
     assert "check the disk, or name another store" in done.stderr
+
+
+@pytest.mark.parametrize("store", [".teamgraph", "other store"])
+def test_the_error_of_a_damaged_session_names_the_command_that_recovers_it(
+    project: Project, store: str
+) -> None:
+    where = () if store == ".teamgraph" else ("--store", store)
+    for message in ("one", "two", "three"):
+        say(project, message, "s", *where)
+    (path,) = project.folder.glob(f"{store}/users/**/*.jsonl")
+    path.write_bytes(path.read_bytes().replace(b"two", b"tow"))
+    for words in (
+        ("sessions", "show", "s"),
+        ("sessions", "export", "s"),
+        ("run", "desk.yaml", "x"),
+    ):
+        session = ("--session", "s") if words[0] == "run" else ()
+        failed = project.teamgraph(*words, *session, *where)
+        assert failed.exit_code == 2
+        assert "`teamgraph store repair --salvage`" in failed.stderr
+    listed = project.teamgraph("sessions", "list", *where)
+    assert "`teamgraph store repair --salvage`" in listed.stderr
+    verified = project.teamgraph("store", "verify", *where)
+    assert "`teamgraph store repair --salvage`" in verified.stdout
+    command = failed.stderr.partition("here: teamgraph ")[2] or "store repair --salvage"
+    assert project.teamgraph(*shlex.split(command), "--yes").exit_code == 0
+    assert project.teamgraph("sessions", "show", "s", *where).exit_code == 0

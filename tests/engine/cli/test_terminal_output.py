@@ -114,6 +114,36 @@ def test_a_chat_shows_an_answer_without_control_characters(hostile: Project) -> 
     assert terminal.end() == 0
 
 
+PRINTED = f"""\
+from teamgraph import Graph, Runner, ScriptedModel
+from teamgraph.graphs import Agent
+from teamgraph.nodes import Member
+
+answers = ScriptedModel([{HOSTILE!r}] * 4)
+runner = Runner(Graph(name="t", model="m", nodes={{"a": Member()}}), model=answers)
+agent = Agent(name="A", model=answers)
+for stream in (False, True):
+    runner.print_response("x", stream=stream)
+    agent.print_response("x", stream=stream)
+"""
+
+
+def test_print_response_shows_an_answer_without_control_characters(project: Project) -> None:
+    project.write("ask.py", PRINTED)
+    terminal = project.python_at_terminal("ask.py")
+    assert terminal.end() == 0, terminal.shown
+    assert terminal.shown.replace("\r\n", "\n") == f"{escape_controls(HOSTILE)}\n" * 4
+
+
+def test_print_response_writes_to_a_pipe_what_was_answered(project: Project) -> None:
+    project.write("ask.py", PRINTED)
+    project.more["PYTHONIOENCODING"] = "utf-8"
+    assert project.shell("${teamgraph% -m *} ask.py").stdout == f"{HOSTILE}\n" * 4
+    project.write("half.py", PRINTED.replace(repr(HOSTILE), repr("\ud800")))
+    done = project.shell("${teamgraph% -m *} half.py")
+    assert (done.returncode, done.stdout) == (0, "\\ud800\n" * 4), done.stderr
+
+
 def test_json_says_the_same_with_escapes(hostile: Project) -> None:
     done = hostile.teamgraph("sessions", "show", HOSTILE, "--user", HOSTILE, "--json")
     shown = json.loads(done.stdout)
