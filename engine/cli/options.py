@@ -40,7 +40,7 @@ GraphOption: TypeAlias = Annotated[
     typer.Option(metavar="GRAPH", help="The graph file of the run.", show_default=False),
 ]
 JsonFlag: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print JSON.", show_default=False)
+    bool, typer.Option("--json", help="Print JSON, errors too.", show_default=False)
 ]
 YesFlag: TypeAlias = Annotated[
     bool, typer.Option("--yes", help="Do not ask for confirmation.", show_default=False)
@@ -164,6 +164,10 @@ class ModelOptions:
             show_default=False,
         ),
     ] = None
+
+    def __post_init__(self) -> None:
+        if self.model is not None and not self.model.strip():
+            raise InputError("--model is empty; name a model, or leave it out")
 
     def use_project_default(self) -> None:
         """Set TEAMGRAPH_MODEL to the model of the project's settings, unless it is set."""

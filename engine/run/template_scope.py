@@ -54,7 +54,7 @@ class TemplateScope(Struct):
         view = self.graph.node_view(
             node.node_id, self.node_states.get(node.node_id, {}), self.task(node)
         )
-        view.heard = [_upstream_view(one) for one in self._reads(node.node_id)]
+        view.reads = [_upstream_view(one) for one in self._reads(node.node_id)]
         return self.bind(
             view,
             [_upstream_view(one) for one in self.upstream(node)],
@@ -201,7 +201,7 @@ class GraphScope:
         fields = self._node_fields.get(node_id)
         if fields is None:
             fields = self._node_fields[node_id] = self._fields(node_id)
-        return SimpleNamespace(**fields, state=JSONView(state), task=task, heard=())
+        return SimpleNamespace(**fields, state=JSONView(state), task=task)
 
     def _fields(self, node_id: str) -> dict[str, object]:
         node = self._graph.nodes[node_id]
@@ -218,6 +218,7 @@ class GraphScope:
             **template_fields(node),
             "id": node_id,
             "kind": node.kind,
+            "reads": (),  # in a prompt: those that ran, see `names`
         }
 
 

@@ -13,7 +13,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, cast
@@ -54,18 +54,25 @@ _COMMENT = re.compile(r"[ \t]+#.*")
 _HEAD_COMMENT = re.compile(r":(?:[ \t]*[|>][-+0-9]*)?([ \t]+#.*)$")
 
 
-def write_yaml(data: Mapping[str, JSON], path: os.PathLike[str] | str, *, header: str = "") -> None:
+def write_yaml(
+    data: Mapping[str, JSON],
+    path: os.PathLike[str] | str,
+    *,
+    header: str = "",
+    order: Callable[[Mapping[str, JSON], Mapping[str, JSON]], Mapping[str, JSON]] | None = None,
+) -> None:
     """Write the data as a YAML file, whole or not at all.
 
-    Comments of an existing file stay with the keys they are at. `header` is a comment
-    for the top; it is not repeated if the file has it. Raises `DefinitionError` if the data
-    cannot be written as YAML, or the file cannot be written.
+    Comments of an existing file stay with the keys they are at; `order` arranges the data by what
+    the file has now. `header` is a comment for the top; it is not repeated if the file has it.
+    Raises `DefinitionError` if the data cannot be written as YAML, or the file cannot be written.
     """
     text = to_yaml(data)
     old = _existing(path)
     newline = "\r\n" if old is not None and "\r\n" in old.text else "\n"
     if old is not None:
-        text = rewritten(old, data, default=text)
+        data = order(data, old.data) if order is not None else data
+        text = rewritten(old, data, default=to_yaml(data))
     text = _headed(text, header)
     try:
         _write(Path(path), text.replace("\n", newline).encode())

@@ -19,6 +19,7 @@ COMMANDS = (
     "run",
     "chat",
     "check",
+    "explain",
     "render",
     "prompts",
     "draw",
@@ -101,7 +102,7 @@ def test_the_help_of_a_command_is_about_that_command_alone(project: Project) -> 
     [
         (("run",), "{GRAPH} {MESSAGE}"),
         (("render",), "{GRAPH} [MESSAGE]"),
-        (("check",), "{GRAPH}..."),
+        (("check",), "[GRAPH]..."),
         (("prompts", "update"), "[PATH]..."),
         (("runs", "delete"), "{RUN_ID}"),
         (("runs", "show"), "[RUN_ID]"),
