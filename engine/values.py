@@ -94,7 +94,7 @@ def check_message(message: object) -> None:
             f"the message is a {type(message).__name__}, and only text can be sent; pass a text"
         )
     if message is None or not message.strip():
-        raise InputError("the message is empty; say something to the team")
+        raise InputError("the message is empty; write something")
 
 
 def check_ids(**ids: str | None) -> None:

@@ -134,7 +134,7 @@ class ModelSpec(Declared):
     )
     api_key_env: str | None = Field(
         default=None,
-        description="The environment variable that holds the key.",
+        description="The environment variable with the API key.",
         examples=["OPENAI_API_KEY"],
     )
     temperature: Number | None = Field(
@@ -161,10 +161,15 @@ class ModelSpec(Declared):
             key = path[-1]
             if is_secret(key):
                 text = f"{key!r} would put a secret into the graph; name the environment variable "
-                text += "that holds it"
+                text += "that contains it"
                 problems.append(
                     Problem("G004", text, path=path, suggestion="api_key_env", on_key=True)
                 )
+            elif len(path) == 1 and (
+                near := get_close_matches(key, type(self).model_fields, n=1, cutoff=0.8)
+            ):
+                text = f"unknown key {key!r}"
+                problems.append(Problem("G001", text, path=path, suggestion=near[0], on_key=True))
         if takes_provider_parameters(self.id):
             reported = {problem.path[0] for problem in problems}
             problems += (one for one in self._provider_problems() if one.path[0] not in reported)
