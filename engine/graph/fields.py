@@ -165,11 +165,6 @@ class ModelSpec(Declared):
                 problems.append(
                     Problem("G004", text, path=path, suggestion="api_key_env", on_key=True)
                 )
-            elif len(path) == 1 and (
-                near := get_close_matches(key, type(self).model_fields, n=1, cutoff=0.8)
-            ):
-                text = f"unknown key {key!r}"
-                problems.append(Problem("G001", text, path=path, suggestion=near[0], on_key=True))
         if takes_provider_parameters(self.id):
             reported = {problem.path[0] for problem in problems}
             problems += (one for one in self._provider_problems() if one.path[0] not in reported)
