@@ -142,7 +142,9 @@ def command(
     """
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        app.command(name, help=reflow(function.__doc__ or ""))(_guarded(function))
+        text = reflow(function.__doc__ or "")
+        epilog = None if "Exit code" in text else EXIT_CODES
+        app.command(name, help=text, epilog=epilog)(_guarded(function))
         return function
 
     return add

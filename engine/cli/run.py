@@ -283,7 +283,7 @@ def _parse_state(settings: Sequence[str]) -> dict[str, JSON]:
             raise InputError(f"--state {setting!r}: write it as KEY=JSON, such as --state level=3")
         try:
             state[key] = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             text = shlex.quote(f"{key}={json.dumps(value, ensure_ascii=False)}")
             raise InputError(
                 f"--state {setting!r}: {value!r} is not JSON; quote a text: --state {text}"
