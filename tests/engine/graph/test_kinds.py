@@ -159,7 +159,7 @@ def test_a_broken_package_is_named_when_its_kind_is_used(
 def test_a_package_in_the_way_of_ours_is_told(tmp_path: Path, offer: Offer) -> None:
     offer("gone = tg_gone:Gone")
     path = written(tmp_path, "name: x\nnodes: {a: {kind: gone}}\n")
-    with pytest.raises(TeamgraphError, match="package of the name 'tg_gone' stands before it"):
+    with pytest.raises(TeamgraphError, match="package of the name 'tg_gone' comes before it"):
         Graph.load(path)
 
 
