@@ -88,6 +88,7 @@ class GraphOptions:
     def load(self, file: Path) -> Graph:
         """Load the graph, with the project's settings.
 
+        Allowed modules are found in the current folder, the project's and the graph's.
         Raises `DefinitionError`, and `InputError` if a folder of templates does not exist.
         """
         for folder in self.prompts or ():
@@ -96,7 +97,7 @@ class GraphOptions:
         settings = settings_of(Path.cwd())
         allow = [*(self.allow or ()), *settings.allow]
         if allow:
-            make_importable(Path.cwd(), settings.folder)
+            make_importable(Path.cwd(), settings.folder, file.absolute().parent)
         return Graph.load(
             file, prompt_dirs=[*(self.prompts or ()), *settings.prompt_dirs()], allow=allow
         )

@@ -24,6 +24,7 @@ from ..models.endpoints import (
 )
 from ..models.registry import takes_provider_parameters
 from ..validation import Declared, as_tuple, is_secret
+from ..values import json_problem
 
 Join: TypeAlias = Literal["any", "all", "always"]
 
@@ -56,6 +57,20 @@ Texts: TypeAlias = Annotated[
     AfterValidator(as_tuple),
 ]
 """Type of a field that takes one text or several; stored as a tuple."""
+
+
+def _storable(value: object) -> object:
+    """Refuse what no store could read again; NaN and infinity are refused by `Declared`."""
+    if problem := json_problem(value):
+        path, reason = problem
+        where = f"{'.'.join(map(str, path))}: " if path else ""
+        text = f"{where}{reason}; use text, finite numbers, lists and mappings"
+        raise DefinitionError([Problem("G002", text, path=path)])
+    return value
+
+
+JSONValue: TypeAlias = Annotated[JSON, AfterValidator(_storable)]
+JSONMapping: TypeAlias = Annotated[Mapping[str, JSON], AfterValidator(_storable)]
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Number: TypeAlias = Annotated[float, PlainSerializer(_shortest, return_type=int | float)]
 Seconds: TypeAlias = Annotated[
@@ -97,7 +112,9 @@ class Instead(Declared):
 
     model_config = ConfigDict(defer_build=False)
 
-    value: JSON = Field(description="The output of the node if it failed.", examples=["unknown"])
+    value: JSONValue = Field(
+        description="The output of the node if it failed.", examples=["unknown"]
+    )
 
 
 class ModelSpec(Declared):
@@ -117,7 +134,7 @@ class ModelSpec(Declared):
     )
     api_key_env: str | None = Field(
         default=None,
-        description="The environment variable that holds the key.",
+        description="The environment variable with the API key.",
         examples=["OPENAI_API_KEY"],
     )
     temperature: Number | None = Field(
@@ -138,12 +155,13 @@ class ModelSpec(Declared):
 
     @model_validator(mode="after")
     def _check_extra(self) -> Self:
+        _storable(self.model_extra or {})
         problems: list[Problem] = []
         for path in _paths_of(self.model_extra or {}):
             key = path[-1]
             if is_secret(key):
                 text = f"{key!r} would put a secret into the graph; name the environment variable "
-                text += "that holds it"
+                text += "that contains it"
                 problems.append(
                     Problem("G004", text, path=path, suggestion="api_key_env", on_key=True)
                 )
