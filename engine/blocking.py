@@ -324,7 +324,7 @@ class _BackgroundLoop:
                     loop.run_forever()
                     return
                 except (KeyboardInterrupt, SystemExit):
-                    continue  # raised by a task: whoever waits for it gets it
+                    continue  # raised by a task: its waiter gets it
 
 
 class _BackgroundLoops:

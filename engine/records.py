@@ -298,7 +298,7 @@ def _with_valid_arguments(call: ToolCall) -> ToolCall:
     try:
         if isinstance(json.loads(call.arguments), dict):
             return call
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     return call.model_copy(update={"arguments": "{}"})
 

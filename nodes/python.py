@@ -105,7 +105,7 @@ class Python(Node):
 
 
 def _returned(function: object) -> object:
-    """The type that a function is annotated to return, None where that cannot be told."""
+    """The annotated return type of a function, None if unknown."""
     try:
         return get_type_hints(function).get("return")
     except (NameError, TypeError):

@@ -142,7 +142,9 @@ def command(
     """
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        app.command(name, help=reflow(function.__doc__ or ""))(_guarded(function))
+        text = reflow(function.__doc__ or "")
+        epilog = None if "Exit code" in text else EXIT_CODES
+        app.command(name, help=text, epilog=epilog)(_guarded(function))
         return function
 
     return add
@@ -281,7 +283,7 @@ def _parse_path(text: str) -> Path:
 
 
 def _discard_stdout() -> None:
-    """Nobody reads standard output any more; keep Python from failing on it again at its end."""
+    """Standard output was closed by its reader; keep Python from failing on it again at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

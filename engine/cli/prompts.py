@@ -156,11 +156,10 @@ def show(
 
 
 def _make_importable(files: Iterable[Path]) -> None:
-    """Let the graphs of case files name functions of the projects that the files are in."""
+    """Let allowed modules be found in the current folder, beside case files, in their projects."""
+    make_importable(Path.cwd())
     for folder in dict.fromkeys(file.absolute().parent for file in files):
-        settings = settings_of(folder)
-        if settings.allow:
-            make_importable(settings.folder)
+        make_importable(settings_of(folder).folder, folder)
 
 
 def _case_files(paths: Sequence[Path] | None) -> Sequence[Path]:

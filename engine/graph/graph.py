@@ -26,7 +26,7 @@ from ..prompts.library import Expression, Prompts
 from ..prompts.sources import template_names
 from ..returns.shape import Shape, shape
 from ..validation import Declared, problems_of
-from .fields import Ids, ModelSpec, Number, OnError, Retry, Seconds, Text, Timeout
+from .fields import Ids, JSONMapping, ModelSpec, Number, OnError, Retry, Seconds, Text, Timeout
 from .kinds import DEFAULT, InvalidNode, NodeReader, in_node
 from .node import HoldsGraph, Node, graph_in, template_field
 from .plan import Edge, Plan
@@ -104,7 +104,7 @@ class Declaration(Declared):
     budget: Budget | None = Field(
         default=None, description="What one run may spend.", examples=[{"tokens": 50_000}]
     )
-    state: Mapping[str, JSON] = Field(
+    state: JSONMapping = Field(
         default_factory=dict[str, JSON],
         description="Defaults of `session.state`.",
         examples=[{"visits": 0}],

@@ -63,7 +63,7 @@ def installed_kind(name: str) -> type[Node]:
         package = point.module.partition(".")[0]
         raise TeamgraphError(
             f"the kind {name!r} ({point.value}) cannot be imported: {error}; if another package "
-            f"of the name {package!r} stands before it on the path, rename or remove that one"
+            f"of the name {package!r} comes before it on the path, rename or remove that one"
         ) from error
     return checked_kind(name, kind)
 

@@ -409,7 +409,7 @@ class RunExecution(Struct):
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            raise RuntimeError("it was cancelled from inside") from error
+            raise RuntimeError("the node cancelled itself") from error
         if isinstance(result, Result):
             return result
         raise InputError(

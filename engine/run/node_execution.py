@@ -9,7 +9,6 @@ from typing import TypeVar, cast
 
 from msgspec import Struct, field
 from msgspec.structs import replace
-from pydantic_core import PydanticSerializationError
 
 from ..errors import (
     BudgetExceeded,
@@ -26,7 +25,7 @@ from ..graph.graph import Graph
 from ..graph.node import Node
 from ..messages import JSON
 from ..records import Exchange, Record
-from ..values import jsonable
+from ..values import to_json
 
 T = TypeVar("T")
 
@@ -145,8 +144,10 @@ def error_text(error: BaseException) -> str:
 
 def storable_result(node_id: str, result: Result) -> Result:
     """The result with fields and states as JSON; raises `InputError` for what cannot be stored."""
-    if not (result.fields or result.state or result.session_state):
+    if not (result.fields or result.state or result.session_state or result.tasks):
         return result
+    if not all(isinstance(text, str) for pair in result.tasks.items() for text in pair):
+        raise InputError(f"node {node_id!r}: its tasks must be texts by label")
     return replace(
         result,
         fields=_storable_mapping(node_id, "fields", result.fields) or {},
@@ -159,13 +160,7 @@ def storable(node_id: str, name: str, value: object) -> JSON:
     """A value as JSON; raises `InputError` that names the node and what cannot be stored."""
     if value is None or isinstance(value, str):
         return value
-    try:
-        return jsonable(value, by_alias=False)
-    except (PydanticSerializationError, ValueError) as error:
-        raise InputError(
-            f"node {node_id!r}: its {name}, a {type(value).__name__}, cannot be stored as JSON; "
-            "use text, numbers, lists, mappings, or a pydantic model"
-        ) from error
+    return to_json(value, f"node {node_id!r}: its {name}, a {type(value).__name__},")
 
 
 def _storable_mapping(node_id: str, name: str, value: object) -> dict[str, JSON] | None:

@@ -51,7 +51,7 @@ class SkippedSession(UserWarning):
 class SessionCache:
     """LRU cache of open sessions; those in use are never closed.
 
-    Whoever acquires a session releases it.
+    The caller that acquires a session must release it.
     """
 
     def __init__(self, capacity: int) -> None:

@@ -557,7 +557,7 @@ class RunReferences:
 
 
 def session_name(session_id: str) -> str:
-    """The name of a session's files, from which the id cannot be told."""
+    """The name of a session's files: a hash, which does not reveal the id."""
     return hashed_name("session", session_id)
 
 

@@ -23,11 +23,11 @@ pytestmark = pytest.mark.usefixtures("_keys")
         ("400", False, "refused the request"),
         ("401", False, "refused the key (401); set "),
         ("403", False, "does not allow this key"),
-        ("404", False, "knows no such model (404"),
+        ("404", False, "does not know this model (404"),
         ("408", True, "did not answer in time"),
         ("413", False, "too large"),
         ("422", False, "refused the request"),
-        ("429", True, "asked too often"),
+        ("429", True, "the rate limit is reached"),
         ("500", True, "the provider failed (500"),
         ("502", True, "the provider failed (502"),
         ("503", True, "the provider failed (503"),
@@ -46,7 +46,7 @@ def test_a_refusal_is_explained_by_its_status(
 
 def test_a_prompt_over_the_context_is_recognized(stub: StubProvider) -> None:
     error = failure(request_to(stub, "openai/stub?fault=context"))
-    assert "the prompt is longer than the model reads (" in str(error)
+    assert "the prompt is longer than the model's context window (" in str(error)
     assert (error.status, error.retryable) == (400, False)
 
 
@@ -79,13 +79,13 @@ def test_a_timeout_among_the_parameters_is_the_provider_s_own(stub: StubProvider
 @pytest.mark.parametrize("fault", ["cut", "malformed", "sse_error"])
 def test_an_answer_that_breaks_off_is_marked_as_interrupted(stub: StubProvider, fault: str) -> None:
     error = failure(request_to(stub, f"openai/stub?fault={fault}"))
-    assert "the answer broke off" in str(error)
+    assert "the answer was cut off" in str(error)
     assert (error.retryable, error.interrupted, error.status) == (True, True, None)
 
 
 def test_a_connection_that_is_reset_is_worth_another_try(stub: StubProvider) -> None:
     error = failure(request_to(stub, "openai/stub?fault=reset"))
-    assert "cannot be reached, or it hung up; look at the network" in str(error)
+    assert "cannot be reached, or it closed the connection; check the network" in str(error)
     assert (error.retryable, error.interrupted, error.status) == (True, False, None)
 
 
@@ -148,7 +148,8 @@ def test_an_unknown_id_is_an_error_with_advice(model: str) -> None:
     ],
 )
 def test_a_key_that_is_missing_is_named(stub: StubProvider, model: str, variable: str) -> None:
-    request = Request(model, HELLO, parameters={"api_base": stub.base_url})
+    parameters = {"api_base": stub.base_url}
+    request = Request(model, HELLO, parameters=parameters, allow_api_base=(stub.base_url,))
     with pytest.raises(NoModelError, match=f"there is no key for it; set {variable}, "):
         ask(LiteLLM(), request)
     assert stub.requests == []
