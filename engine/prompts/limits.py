@@ -132,8 +132,9 @@ def estimate_size(value: object, most: int, visit: Callable[[object], None] | No
     `visit` is called for each part that is no text or number.
     """
     weight = parts = 0
+    affordable = CURRENT_RENDER.get().work_left // PART + 1
     todo = [value]
-    while todo and weight <= most:
+    while todo and weight <= most and parts < affordable:
         part = todo.pop()
         parts += 1
         weight += 1
