@@ -1,4 +1,4 @@
-"""The team of graphs/polyglot.yaml in Python: the same graph, checked in the same way."""
+"""The team of graphs/polyglot.yaml, declared in Python; it is the same graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `make demo` runs: two turns of one session with the support desk, and what was kept."""
+"""What `make demo` runs: two turns of a session with the support desk, and what was stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STORE = Path(".teamgraph")
 
 
 async def main() -> int:
-    """Talk, then show what was kept; 2 if that could not be done."""
+    """Run the turns, then print what was stored; exit code 2 for an error."""
     graph = Graph.load(FOLDER / "desk.yaml")
     store = TinyDBStore(STORE)
     session = SessionKey("demo", f"demo-{uuid4().hex[:8]}")
@@ -37,17 +37,17 @@ async def main() -> int:
 
 
 async def talk(runner: Runner, session: SessionKey, messages: tuple[str, ...]) -> None:
-    """Take one turn for each message, and tell what happens while it happens."""
+    """Run one turn for each message and print its events as they arrive."""
     for message in messages:
         print(f"\n> {message}")
         async for event in runner.astream(
             message, user_id=session.user_id, session_id=session.session_id
         ):
-            tell(event)
+            show_event(event)
 
 
-def tell(event: Event) -> None:
-    """One line for each node; that of the answer grows word by word."""
+def show_event(event: Event) -> None:
+    """Print one line for each node; the answer is streamed."""
     match event:
         case NodeStarted(node=node):
             print(f"  {node:<10}", end="", flush=True)
@@ -66,7 +66,7 @@ def tell(event: Event) -> None:
 
 
 async def show(store: TinyDBStore, session: SessionKey) -> None:
-    """The turns and records of the session, and the last prompt to the letter."""
+    """Print the turns and records of the session, and its last prompt in full."""
     print(f"\nWhat the store has of session {session.session_id}, user {session.user_id}:")
     records: list[Record] = []
     for turn in await store.turns(session):
@@ -85,7 +85,7 @@ async def show(store: TinyDBStore, session: SessionKey) -> None:
 
 
 def newest() -> Path:
-    """The session's file: its name is a hash, but nothing was written later."""
+    """The session's file: its name is a hash, but it is the newest."""
     return max(STORE.glob("users/*/*/*.jsonl"), key=lambda file: file.stat().st_mtime_ns)
 
 

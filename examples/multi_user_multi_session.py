@@ -40,7 +40,7 @@ def build(model: Model | str | None, store: Store) -> Team:
 
 
 async def talk(team: Team) -> None:
-    """Let all users talk at once."""
+    """Let all users talk concurrently."""
 
     async def one(user_id: str, session_id: str, messages: list[str]) -> None:
         for message in messages:
@@ -51,7 +51,7 @@ async def talk(team: Team) -> None:
 
 
 def main() -> int:
-    """Run; 2 if it could not be done."""
+    """Run; exit code 2 for an error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", help="an id such as openai/gpt-5-mini, local, or echo")
     parser.add_argument("--store", default=".teamgraph", help="the folder of the sessions")

@@ -1,7 +1,7 @@
 """A kind of your own: a frozen class with fields, a template and one method.
 
-A script passes its kinds to `Graph.load`. An installed package offers them to every graph, and to
-the command line, by an entry point in its pyproject.toml:
+A script passes its kinds to `Graph.load`. An installed package registers them for every graph, and
+for the command line, by an entry point in its pyproject.toml:
 
     [project.entry-points."teamgraph.nodes"]
     translator = "my_package.nodes:Translator"
@@ -18,12 +18,12 @@ from teamgraph.kinds import Context, Node, Result
 
 
 class Translator(Node):
-    """Puts what the nodes before it said, or else the message, into another language."""
+    """Translates the outputs of the nodes before it, or else the message."""
 
     language: str = Field(description="The language to translate into.", examples=["French"])
 
     async def run(self, context: Context) -> Result:
-        """Ask the model; its template is translator.jinja, after the name of the kind."""
+        """Ask the model; the template is translator.jinja, named after the kind."""
         return Result(await context.ask())
 
 

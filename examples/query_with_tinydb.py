@@ -1,4 +1,4 @@
-"""Asks a session's own tables what is nowhere on a page: each session is a TinyDB."""
+"""Queries the tables of a session: each session is a TinyDB database."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GRAPH = Graph(
 
 
 def main() -> int:
-    """Talk for three turns and ask the tables about them; 2 if it could not be done."""
+    """Run three turns and query their tables; exit code 2 for an error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", default=".teamgraph", help="the folder of the sessions")
     store = TinyDBStore(parser.parse_args().store)
@@ -36,15 +36,15 @@ def main() -> int:
         for message in ("Where is my lamp?", "It is broken.", "When will it be mended?"):
             runner.run(message, user_id=KEY.user_id, session_id=KEY.session_id)
         with store.database(KEY) as database:
-            tell(database)
+            run_queries(database)
     except TeamgraphError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def tell(database: TinyDB) -> None:
-    """Three questions; `runs`, `nodes`, `state` and `summaries` are ordinary tables of TinyDB."""
+def run_queries(database: TinyDB) -> None:
+    """Three queries; `runs`, `nodes`, `state` and `summaries` are ordinary tables of TinyDB."""
     print("tables:", ", ".join(sorted(database.tables())))
     runs, nodes = database.table("runs"), database.table("nodes")
 
@@ -60,7 +60,7 @@ def tell(database: TinyDB) -> None:
 
 
 def named(record: dict[str, Any]) -> str:
-    """A node, and how many messages it was sent."""
+    """The node of a record, and how many messages it was sent."""
     return f"{record['node']} ({len(record['exchanges'][0]['messages'])} messages)"
 
 

@@ -11,7 +11,7 @@ from teamgraph.events import Answer, NodeSkipped, Token
 
 
 def main() -> int:
-    """Run once; 1 if it failed."""
+    """Run once; exit code 1 for an error."""
     options = arguments()
     try:
         graph = Graph.load(options.graph)
@@ -19,15 +19,15 @@ def main() -> int:
         for event in runner.stream(
             options.message, user_id=options.user, session_id=options.session
         ):
-            tell(event)
+            show_event(event)
     except TeamgraphError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def tell(event: Event) -> None:
-    """The answer on standard output as it comes, what was left out on standard error."""
+def show_event(event: Event) -> None:
+    """Stream the answer to standard output; print skipped nodes to standard error."""
     match event:
         case Token(answer=True, text=text):
             print(text, end="", flush=True)
@@ -40,12 +40,12 @@ def tell(event: Event) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """The command line, parsed."""
     parser = argparse.ArgumentParser(description="Run a graph once and stream its answer.")
     parser.add_argument("graph", help="a graph file, such as graphs/desk.yaml")
     parser.add_argument("message", help="what the user says")
-    parser.add_argument("--user", help="whose session it is")
-    parser.add_argument("--session", help="the session to go on with; without it, a new one")
+    parser.add_argument("--user", help="the user that the session belongs to")
+    parser.add_argument("--session", help="the session to continue; without it, a new one")
     parser.add_argument("--model", help="an id such as openai/gpt-5-mini, local, or echo")
     parser.add_argument("--store", default=".teamgraph", help="the folder of the sessions")
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""A team that knows what the user talked about in the two sessions before this one."""
+"""A team that searches the user's last two other sessions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUESTION = "What did I discuss in my previous conversations?"
 
 
 def build(model: Model | str | None, store: Store) -> Team:
-    """A team that searches the user's sessions; `graph` shows the node that does."""
+    """A team that searches the user's sessions; its `graph` has a node for that."""
     return Team(
         name="Geographers",
         model=model,
@@ -42,7 +42,7 @@ def ask(team: Team, message: str, *, session_id: str) -> None:
 
 
 def main() -> int:
-    """Run; 2 if it could not be done."""
+    """Run; exit code 2 for an error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", help="an id such as openai/gpt-5-mini, local, or echo")
     parser.add_argument("--store", default=".teamgraph", help="the folder of the sessions")

@@ -1,4 +1,4 @@
-"""An agent that knows what was said before: the last turns, and by a tool all of them."""
+"""An agent with history: the last turns in its prompt, and a tool that reads all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MESSAGES = ("Share a 2 sentence horror story", "What was my first message?")
 
 
 def build(model: Model | ModelSpec | str | None, store: Store, *, tools: bool = True) -> Agent:
-    """A friendly agent; `tools` is false for models that cannot call any."""
+    """A friendly agent; `tools=False` is for models that cannot call tools."""
     return Agent(
         model=model,
         db=store,
@@ -27,7 +27,7 @@ def build(model: Model | ModelSpec | str | None, store: Store, *, tools: bool = 
 
 
 def talk(agent: Agent) -> None:
-    """Ask, and print what was kept."""
+    """Ask, and print the stored history."""
     for message in MESSAGES:
         print(f"> {message}")
         agent.print_response(message, stream=True)
@@ -37,7 +37,7 @@ def talk(agent: Agent) -> None:
 
 
 def main() -> int:
-    """Run; 2 if it could not be done."""
+    """Run; exit code 2 for an error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", help="an id such as openai/gpt-5-mini, local, or echo")
     parser.add_argument("--store", default=".teamgraph", help="the folder of the sessions")

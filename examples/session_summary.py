@@ -1,4 +1,4 @@
-"""A team keeps a summary of each session; then one with a model and words of its own for that."""
+"""A team that summarizes each session; then one with another model and prompt for the summary."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXPERT = Agent(name="Expert", role="You explain technology in simple words")
 
 
 def build(model: Model | str | None, store: Store) -> Team:
-    """A team that summarizes with its own model and the usual prompt."""
+    """A team that summarizes with its own model and the built-in prompt."""
     return Team(
         model=model,
         db=store,
@@ -29,7 +29,7 @@ def build(model: Model | str | None, store: Store) -> Team:
 
 
 def build_own(model: Model | str | None, store: Store, summary_model: str | None) -> Team:
-    """The same with another model and other words for the summary."""
+    """The same with another model and prompt for the summary."""
     return Team(
         model=model,
         db=store,
@@ -51,7 +51,7 @@ def talk(team: Team, session_id: str) -> None:
 
 
 def main() -> int:
-    """Run; 2 if it could not be done."""
+    """Run; exit code 2 for an error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", help="an id such as openai/gpt-5-mini, local, or echo")
     parser.add_argument("--summary-model", help="the id of the model that summarizes")

@@ -1,6 +1,6 @@
-"""Ready-made graphs: `Agent` and `Team`, and YAML files to run as they are, or to start from.
+"""Ready-made graphs: the classes `Agent` and `Team`, and YAML files in `FOLDER`.
 
-The classes are imported when they are first asked for: who loads a file does not wait for them.
+The classes are imported on first access, so that loading a file does not wait for them.
 """
 
 from __future__ import annotations
@@ -27,5 +27,6 @@ else:
 _HOMES = {"Agent": "agent", "Team": "team"}
 
 FOLDER = Path(__file__).parent
+"""The folder with the ready-made graph files, `FOLDER / "desk.yaml"`."""
 
 __all__ = ["FOLDER", "Agent", "Team"]

@@ -1,4 +1,4 @@
-"""An agent: one role, alone with its sessions or a member of a team."""
+"""`Agent`: one member with history and summary; a graph of its own, or a member of a team."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from teamgraph.kinds import Node
 
 from ..nodes.member import Member
 from .assistant import Assistant
-from .options import model_id, named
+from .options import model_id, to_node_id
 
 
 class Agent(Assistant):
-    """One assistant. Alone it is a graph of a member with its history and summary.
+    """One assistant. Alone it builds a graph of one member, its history and its summary.
 
-    In a team its name, role, description, instructions, model, tools, and its own history and
-    search count; store, session and summaries are the team's.
+    In a team its name, role, description, instructions, model, tools, history and search apply;
+    store, session and summaries are those of the team.
     """
 
     def as_member(
@@ -28,9 +28,9 @@ class Agent(Assistant):
         tools: Iterable[str] = (),
         rules: Iterable[str] = (),
     ) -> Member:
-        """The agent as a node; `history`, `reads`, `tools` and `rules` are the graph's for it.
+        """Return the agent as a node; the options are what the graph around it adds.
 
-        `path` leads to the node; a model that is an object is named after it.
+        `path` is the path of the node, from which the id of a model object is made.
         """
         about = self.role or self.description
         own_tools = list(dict.fromkeys([*self.tools, *self._session_tools]))
@@ -50,7 +50,7 @@ class Agent(Assistant):
 
     def _declared(self) -> Graph:
         loaders = self._loaders()
-        node_id = named(self.name) or "agent"
+        node_id = to_node_id(self.name) or "agent"
         alone = self.model_copy(update={"model": None})
         reads = ["search"] if "search" in loaders else []
         nodes: dict[str, Node] = {

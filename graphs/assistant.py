@@ -1,9 +1,9 @@
-"""What an agent and a team have in common: a graph, and the doors to runs and sessions."""
+"""What `Agent` and `Team` have in common: the graph that they build, its runs and sessions."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import PrivateAttr, model_validator
 
@@ -25,17 +25,28 @@ from teamgraph import (
 from teamgraph.errors import DefinitionError, InputError
 from teamgraph.kinds import door, stream_door
 
-from .options import Options, objects
+from .options import ALTERNATIVE_METHODS, Options, model_objects
 
 
 class Assistant(Options):
-    """What can be asked: it builds an ordinary graph, `graph`, and nothing stands beside that.
+    """Base of `Agent` and `Team`: builds an ordinary graph, `graph`, and runs it.
 
-    Without a store nothing is kept: a session id that comes back finds nothing of the call before.
-    `user_id` and `session_id` are those of a call that names none. Nothing of a call sticks to the
-    object. A model that is an object is named in the graph, `own/` and the path of its node; only
-    the team's own, or a lone agent's, is not.
+    Without a store nothing is saved: a second call with the same session id has no history.
+    `user_id` and `session_id` are defaults for calls that pass none. The object is immutable. The
+    graph refers to a model object by `own/` and the path of its node, but to the model of the team
+    (or of an agent alone) by no id: it answers for all nodes that name none.
     """
+
+    if not TYPE_CHECKING:  # type checkers would take every attribute for one
+
+        def __getattr__(self, name: str) -> object:
+            try:
+                return super().__getattr__(name)  # pydantic's, which finds private attributes
+            except AttributeError:
+                if name not in ALTERNATIVE_METHODS:
+                    raise
+            what = type(self).__name__
+            raise AttributeError(f"{what} has no {name!r}; {ALTERNATIVE_METHODS[name]}")
 
     _graph: Graph = PrivateAttr()
     _runner: Runner | None = PrivateAttr(default=None)
@@ -46,24 +57,24 @@ class Assistant(Options):
         if problems:
             raise DefinitionError(problems)
         self._graph = self._declared()
-        if self._kept_in is not None:
-            self._runner = self._runner_with(self._kept_in)
+        if self._any_store is not None:
+            self._runner = self._runner_with(self._any_store)
         return self
 
     @property
     def graph(self) -> Graph:
-        """All that it is, as a graph: to read, to draw, to `dump` as YAML."""
+        """The graph that was built: read it, draw it, or `dump` it as YAML."""
         return self._graph
 
     @property
     def runner(self) -> Runner:
-        """What runs the graph; without a store a new one each time, which keeps nothing."""
+        """The runner of the graph; without a store a new one each time, which saves nothing."""
         if self._runner is not None:
             return self._runner
         return self._runner_with(MemoryStore())
 
     def _runner_with(self, store: Store) -> Runner:
-        return Runner(self._graph, store=store, model=self._asked(), busy=self.busy)
+        return Runner(self._graph, store=store, model=self._runner_model(), busy=self.busy)
 
     async def arun(
         self,
@@ -73,7 +84,7 @@ class Assistant(Options):
         session_id: str | None = None,
         state: Mapping[str, JSON] | None = None,
     ) -> Run:
-        """Answer a message; see `Runner.run`."""
+        """Run the graph on a message; see `Runner.run`."""
         return await self.runner.arun(message, **self._whose(user_id, session_id), state=state)
 
     def astream(
@@ -84,7 +95,7 @@ class Assistant(Options):
         session_id: str | None = None,
         state: Mapping[str, JSON] | None = None,
     ) -> AsyncGenerator[Event]:
-        """The same, told as it happens; closing it cancels the run. See `Runner.stream`."""
+        """Like `run`, but yields the events; closing it cancels the run. See `Runner.stream`."""
         return self.runner.astream(message, **self._whose(user_id, session_id), state=state)
 
     run = door(arun)  # type: ignore[pydantic-field]  # a method
@@ -98,21 +109,21 @@ class Assistant(Options):
         user_id: str | None = None,
         session_id: str | None = None,
     ) -> Run:
-        """Answer a message on standard output, with `stream` word by word."""
+        """Run the graph and print the answer, piece by piece with `stream`; return the run."""
         whose = self._whose(user_id, session_id)
         return self.runner.print_response(message, stream=stream, **whose)
 
     def session(self, session_id: str | None = None, *, user_id: str | None = None) -> Session:
-        """A session, with all that can be asked of it, also where a loop is running."""
+        """Return a session, to read, rename, export or delete it."""
         whose = self._whose(user_id, session_id)
         if whose["session_id"] is None:
-            raise InputError("no session is named; give its session_id")
+            raise InputError("no session is named; pass its session_id")
         return self.runner.session(**whose)
 
     def get_session_summary(
         self, session_id: str | None = None, *, user_id: str | None = None
     ) -> Summary | None:
-        """The newest summary of a session, None as long as there is none."""
+        """Return the newest summary of a session, or None."""
         return self.session(session_id, user_id=user_id).summary()
 
     def get_chat_history(
@@ -122,48 +133,48 @@ class Assistant(Options):
         user_id: str | None = None,
         limit: int | None = None,
     ) -> list[Message]:
-        """What was said in the newest `limit` completed turns of a session, or in all of them."""
+        """Return the messages of the newest `limit` completed turns, or of all, oldest first."""
         return self.session(session_id, user_id=user_id).messages(limit=limit)
 
     def get_messages_for_session(
         self, session_id: str | None = None, *, user_id: str | None = None
     ) -> list[Message]:
-        """All that was said in a session: each message once, as user and assistant said it."""
+        """Return the messages of user and assistant in a session, each once, oldest first."""
         return self.session(session_id, user_id=user_id).messages(limit=None)
 
     def get_session_state(
         self, session_id: str | None = None, *, user_id: str | None = None
     ) -> Mapping[str, JSON]:
-        """What is stored of a session's state."""
+        """Return the stored state of a session."""
         return self.session(session_id, user_id=user_id).state()
 
     def get_session_name(
         self, session_id: str | None = None, *, user_id: str | None = None
     ) -> str | None:
-        """What a session was named."""
+        """Return the name of a session, or None."""
         return self.session(session_id, user_id=user_id).name()
 
     def set_session_name(
         self, session_name: str, *, session_id: str | None = None, user_id: str | None = None
     ) -> None:
-        """Name a session."""
+        """Rename a session."""
         self.session(session_id, user_id=user_id).rename(session_name)
 
     def delete_session(self, session_id: str | None = None, *, user_id: str | None = None) -> None:
-        """Delete a session with all that it has."""
+        """Delete a session; see `Session.delete`."""
         self.session(session_id, user_id=user_id).delete()
 
-    def _asked(self) -> Model | None:
-        """Whom the graph asks, if any model is an object: by the ids that it names them by."""
-        usual = objects({"": self.model}).get("")
+    def _runner_model(self) -> Model | None:
+        """The model of the runner: the model objects by the ids that the graph uses, if any."""
+        usual = model_objects({"": self.model}).get("")
         own = {f"{OWN_MODEL}{path}": model for path, model in self._objects().items()}
         return AnyModel(own, others=usual) if own else usual
 
     def _declared(self) -> Graph:
-        raise InputError("an Assistant is what both share; make an Agent or a Team")
+        raise InputError("Assistant is the base class of Agent and Team; create one of these")
 
     def _whose(self, user_id: str | None, session_id: str | None) -> dict[str, Any]:
-        # An empty id is handed on, to be refused: it is not the same as none.
+        # An empty id is passed on, to be refused: it is not the same as None.
         return {
             "user_id": self.user_id if user_id is None else user_id,
             "session_id": self.session_id if session_id is None else session_id,

@@ -1,8 +1,6 @@
-"""What people say about an agent or a team, and the nodes that some of it becomes.
+"""Options that `Agent` and `Team` have in common, and the nodes that are made of them.
 
-The ids that people's names make.
-
-What people who come from Agno may look for, and where it is here.
+Also node ids from names, and the options of Agno that have another name or place here.
 """
 
 from __future__ import annotations
@@ -10,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Never, cast
 
 from msgspec.structs import replace
 from pydantic import Field, PlainValidator
@@ -23,86 +21,98 @@ from ..nodes.history_loader import HistoryLoader
 from ..nodes.search import Search
 from ..nodes.summarizer import Summarizer
 
-OWN = ("history", "team_history", "search", "router", "leader", "summary")
-"""The ids of the nodes that a team has beside its members."""
+RESERVED_IDS = ("history", "team_history", "search", "router", "leader", "summary")
+"""The ids of the nodes that a team has in addition to its members."""
 
 
-def named(name: str) -> str:
-    """A name as a node id: `Web Searcher` is `web_searcher`; empty if nothing of it can be one.
+def to_node_id(name: str) -> str:
+    """Make a node id of a name: `Web Searcher` is `web_searcher`; empty if no letter is usable.
 
-    Where that means something else already, as `Search` does, it is `member_search`.
+    A reserved id gets a prefix: `Search` is `member_search`.
     """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
-    return f"member_{slug}" if slug and (slug in OWN or misnamed(slug)) else slug
+    return f"member_{slug}" if slug and (slug in RESERVED_IDS or misnamed(slug)) else slug
 
 
 def member_ids(names: Sequence[str]) -> list[str]:
-    """The ids of the members of a team; those without a usable name are counted."""
-    return [named(name) or f"member_{index}" for index, name in enumerate(names, start=1)]
+    """The ids of the members of a team; those without a usable name are numbered."""
+    return [to_node_id(name) or f"member_{index}" for index, name in enumerate(names, start=1)]
 
 
-def clashes(ids: Sequence[str]) -> list[Problem]:
-    """The ids that two members share, or a member and the history or search of another."""
+def duplicate_ids(ids: Sequence[str]) -> list[Problem]:
+    """Problems of ids that two members share, or a member and the loader of another."""
     problems: list[Problem] = []
     taken = {f"{node_id}_{what}" for node_id in ids for what in ("history", "search")}
     for index, node_id in enumerate(ids):
         path = ("members", index, "name")
         if node_id in ids[:index]:
-            text = f"two members have the id {node_id!r}, which is made of their names; rename one"
+            text = f"two members have the id {node_id!r}, made from their names; rename one"
             problems.append(Problem("G010", text, path=path))
         elif node_id in taken:
-            text = f"the id {node_id!r} is that of another node of the team; rename the member"
+            text = f"another node of the team has the id {node_id!r}; rename the member"
             problems.append(Problem("G010", text, path=path))
     return problems
 
 
 _LEAVE = "leave it out: "
-_IN_GRAPH = "set it where the graph says it, in `team.graph` or in the file that it dumps: "
-ELSEWHERE: Mapping[str, str] = {
+_IN_GRAPH = "set it in the graph (`team.graph`, or the file that it dumps): "
+ALTERNATIVES: Mapping[str, str] = {
     "add_datetime_to_context": "read `now` in a prompt of your own",
-    "add_history_to_messages": "it is called add_history_to_context",
+    "add_history_to_messages": "use add_history_to_context",
     "add_session_state_to_context": "read `session.state` in a prompt of your own",
-    "add_session_summary_to_context": f"{_LEAVE}a summary is shown where the history is",
-    "additional_context": "say it in `instructions`",
+    "add_session_summary_to_context": f"{_LEAVE}prompts with the history also have the summary",
+    "additional_context": "use `instructions`",
     "additional_input": "write it into a prompt of your own",
-    "cache_session": f"{_LEAVE}nothing is cached, a turn costs the same in a long session",
-    "checkpoint": f"{_LEAVE}what each node did is kept as soon as it is done",
-    "debug_mode": "`teamgraph runs show RUN_ID --prompt` tells what was sent",
-    "dependencies": "give it as `session_state`, or as `state` of a run",
-    "enable_agentic_state": "give a tool with a parameter of the type ToolContext",
-    "expected_output": "say it in `instructions`",
-    "id": f"{_LEAVE}the id is made of the name",
+    "cache_session": f"{_LEAVE}nothing is cached on the object",
+    "checkpoint": f"{_LEAVE}every record is stored when its node finishes",
+    "debug_mode": "`teamgraph runs show RUN_ID --prompt` shows what was sent",
+    "dependencies": "pass it as `session_state`, or as `state` of a run",
+    "enable_agentic_state": "use a tool with a parameter of the type ToolContext",
+    "expected_output": "use `instructions`",
+    "id": f"{_LEAVE}the id is made from the name",
     "max_tool_calls_from_history": f"{_IN_GRAPH}`tool_calls` of a history-loader",
-    "metadata": "give it as `session_state`, or as `state` of a run",
-    "mode": "respond_directly=True is route, delegate_to_all_members=True is broadcast, "
-    "and neither is coordinate",
-    "num_history_responses": "it is called num_history_runs",
+    "metadata": "pass it as `session_state`, or as `state` of a run",
+    "mode": "use respond_directly=True for route, delegate_to_all_members=True for broadcast, "
+    "neither for coordinate",
+    "num_history_responses": "use num_history_runs",
     "output_schema": f"{_IN_GRAPH}`returns` of a node",
-    "overwrite_db_session_state": "give `state` to the run: it counts more than what is stored",
+    "overwrite_db_session_state": "pass `state` to the run, which replaces stored keys",
     "response_model": f"{_IN_GRAPH}`returns` of a node",
     "retries": f"{_IN_GRAPH}`retry`",
-    "search_past_sessions": "it is called search_session_history",
-    "session_summary_manager": "give session_summary_model and session_summary_prompt",
+    "search_past_sessions": "use search_session_history",
+    "session_summary_manager": "use session_summary_model and session_summary_prompt",
     "show_members_responses": "read `run.records[member].output`, or the events of `stream`",
     "show_tool_calls": "read the events of `stream`, or the exchanges in `run.records`",
-    "storage": "it is called db",
-    "store_events": f"{_LEAVE}the record of each node is kept",
-    "store_history_messages": f"{_LEAVE}replayed messages are kept as references",
-    "store_tool_messages": f"{_LEAVE}tool calls and results are kept, and not replayed unasked",
+    "storage": "use db",
+    "store_events": f"{_LEAVE}the record of each node is stored",
+    "store_history_messages": f"{_LEAVE}replayed messages are stored as references",
+    "store_tool_messages": f"{_LEAVE}tool calls and results are stored; replay is optional",
     "stream": "call `stream`, or `print_response(..., stream=True)`",
-    "success_criteria": "say it in `instructions`",
+    "success_criteria": "use `instructions`",
     "tool_call_limit": f"{_IN_GRAPH}`max_tool_rounds` of a member",
 }
-"""Options of other spelling, with the way to what they do."""
+"""Options of Agno that do not exist here, with the alternative."""
 
 
-def translated(problem: Problem) -> Problem:
-    """The problem of an unknown option; if it is one of these, with the way to it."""
+ALTERNATIVE_METHODS: Mapping[str, str] = {
+    "acontinue_run": "use runner.aresume(run_id)",
+    "aprint_response": "use print_response, or astream in async code",
+    "cancel_run": "close the stream, or cancel the task that awaits arun",
+    "continue_run": "use runner.resume(run_id)",
+    "get_session": "use session(session_id, user_id=...)",
+    "get_session_messages": "use get_messages_for_session",
+    "get_session_metrics": "use session(session_id, user_id=...).metrics()",
+}
+"""Methods of Agno that do not exist here, with the alternative."""
+
+
+def with_alternative(problem: Problem) -> Problem:
+    """Name the alternative in the problem of an unknown option, if there is one."""
     name = str(problem.path[0]) if len(problem.path) == 1 else ""
-    if problem.code != "G001" or name not in ELSEWHERE:
+    if problem.code != "G001" or name not in ALTERNATIVES:
         return problem
-    text = f"there is no {name!r} here; {ELSEWHERE[name]}"
+    text = f"no such option here; {ALTERNATIVES[name]}"
     return replace(problem, message=text, suggestion=None)
 
 
@@ -121,7 +131,7 @@ def _model(value: object) -> object:
         return ModelSpec(**cast("Mapping[str, Any]", value))
     if value is None or isinstance(value, str | ModelSpec) or callable(getattr(value, "ask", None)):
         return value
-    raise ValueError("must be the id of a model, {id, temperature, ...}, or a Model")
+    raise ValueError("must be a model id, {id, temperature, ...}, or a Model")
 
 
 def _store(value: object) -> object:
@@ -130,87 +140,95 @@ def _store(value: object) -> object:
     raise ValueError("must be a store, such as TinyDBStore('folder')")
 
 
-Asked = Annotated[str | ModelSpec | Model | None, PlainValidator(_model)]
-AnyStore = Annotated[Store | None, PlainValidator(_store)]
+ModelOption = Annotated[str | ModelSpec | Model | None, PlainValidator(_model)]
+StoreOption = Annotated[Store | None, PlainValidator(_store)]
 
 
 class Options(Declared):
     """The options that an agent and a team have in common."""
 
-    name: str = Field(default="", description="What it is called; its id is made of it.")
-    role: str = Field(default="", description="What it is for, in a team.")
-    description: str = Field(default="", description="Who it is, as it is told.")
-    instructions: Texts = Field(default=(), description="Rules that it follows.")
-    model: Asked = Field(default=None, description="The id of a model, or a model itself.")
+    name: str = Field(default="", description="Its name; the node id is made from it.")
+    role: str = Field(default="", description="What it is for in a team; the router chooses by it.")
+    description: str = Field(default="", description="Who it is; a part of the prompt.")
+    instructions: Texts = Field(default=(), description="Rules that it must follow.")
+    model: ModelOption = Field(default=None, description="A model id, or a `Model` object.")
     tools: Tools = Field(default=(), description="Functions that its model may call.")
-    store: AnyStore = Field(default=None, description="Where its sessions are kept.")
-    db: AnyStore = Field(default=None, description="Another word for `store`.")
+    store: StoreOption = Field(default=None, description="Where its sessions are stored.")
+    db: StoreOption = Field(default=None, description="An alias of `store`.")
     busy: Policy = Field(
-        default="serialize", description="What a call does while its session is busy; see `Runner`."
+        default="serialize",
+        description="If the session has a turn in progress: wait, fail or run beside it.",
     )
-    user_id: str | None = Field(default=None, min_length=1, description="Whose sessions they are.")
-    session_id: str | None = Field(default=None, min_length=1, description="The usual session.")
+    user_id: str | None = Field(
+        default=None, min_length=1, description="The user of calls that pass none."
+    )
+    session_id: str | None = Field(
+        default=None, min_length=1, description="The session of calls that pass none."
+    )
     session_state: Mapping[str, JSON] = Field(
-        default_factory=dict[str, JSON], description="Defaults of the session's state."
+        default_factory=dict[str, JSON], description="The initial state of a session."
     )
     add_history_to_context: bool = Field(
-        default=False, description="Whether earlier turns go to the model that answers."
+        default=False, description="Whether the prompt has earlier turns."
     )
     num_history_runs: int | None = Field(
-        default=None, ge=0, strict=True, description="How many turns; 3 if left out."
+        default=None, ge=0, strict=True, description="How many turns; default 3."
     )
     num_history_messages: int | None = Field(
-        default=None, ge=0, strict=True, description="The most messages of these turns."
+        default=None, ge=0, strict=True, description="At most this many messages of them."
     )
     read_chat_history: bool = Field(
-        default=False, description="Whether the model may read the conversation with a tool."
+        default=False, description="Whether the model has a tool that reads the conversation."
     )
     read_tool_call_history: bool = Field(
-        default=False, description="Whether the model may read earlier tool calls with a tool."
+        default=False, description="Whether the model has a tool that reads earlier tool calls."
     )
     search_session_history: bool = Field(
-        default=False, description="Whether the model sees the user's other sessions."
+        default=False, description="Whether the prompt has turns of the user's other sessions."
     )
     num_history_sessions: int | None = Field(
-        default=None, ge=1, strict=True, description="How many other sessions; 2 if left out."
+        default=None, ge=1, strict=True, description="How many other sessions; default 2."
     )
     enable_session_summaries: bool = Field(
-        default=False, description="Whether a summary of the session is kept and shown."
+        default=False, description="Whether a summary of the session is written and shown."
     )
-    session_summary_model: Asked = Field(default=None, description="The model that summarizes.")
+    session_summary_model: ModelOption = Field(
+        default=None, description="The model that writes the summary."
+    )
     session_summary_prompt: str | None = Field(
         default=None,
         min_length=1,
-        description="How to summarize, in words; or a template file (`name.jinja`).",
+        description="Instructions for the summary, or a template file (`name.jinja`).",
     )
     markdown: bool = Field(default=False, description="Whether answers are in Markdown.")
 
-    def __init__(self, /, **options: Any) -> None:  # noqa: ANN401  pydantic's signature
+    def __init__(self, /, *others: Never, **options: Any) -> None:  # noqa: ANN401  pydantic's
+        if others:
+            text = f"{type(self).__name__} takes options by name only, such as name='...'"
+            raise DefinitionError([Problem("G007", text)])
         try:
             super().__init__(**options)
         except DefinitionError as error:
-            raise DefinitionError([translated(each) for each in error.problems]) from error
+            raise DefinitionError([with_alternative(each) for each in error.problems]) from error
 
     def _conflicts(self) -> list[Problem]:
-        """What cannot hold together, with the option that it is about."""
+        """Problems of options that contradict each other."""
         problems: list[Problem] = []
         if self.store is not None and self.db is not None:
-            problems.append(
-                conflict("db", "'store' and 'db' are two words for one thing; keep one")
-            )
+            problems.append(option_conflict("db", "'db' is an alias of 'store'; keep one"))
         for option, needed in _NEEDS.items():
             if getattr(self, option) is not None and not getattr(self, needed):
                 text = f"{option} has no effect without {needed}=True; add that, or leave it out"
-                problems.append(conflict(option, text))
+                problems.append(option_conflict(option, text))
         return problems
 
     @property
-    def _kept_in(self) -> Store | None:
+    def _any_store(self) -> Store | None:
         return self.store if self.store is not None else self.db
 
     def _objects(self) -> dict[str, Model]:
-        """The models that are objects, by the paths of the nodes and inner graphs they are for."""
-        return objects({"summary": self.session_summary_model})
+        """The model objects, by the paths of the nodes and inner graphs that use them."""
+        return model_objects({"summary": self.session_summary_model})
 
     @property
     def _rules(self) -> tuple[str, ...]:
@@ -222,7 +240,7 @@ class Options(Declared):
         return tuple(name for name in names if getattr(self, name))
 
     def _loaders(self) -> dict[str, Node]:
-        """The nodes that bring earlier words: of this session, and of others."""
+        """The nodes that load earlier turns: of this session, and of others."""
         loaders: dict[str, Node] = {}
         if self.add_history_to_context or self.enable_session_summaries:
             loaders["history"] = self.loader()
@@ -231,11 +249,11 @@ class Options(Declared):
         return loaders
 
     def searcher(self) -> Search:
-        """The search that the options ask for."""
+        """The search node of these options."""
         return Search(sessions=self.num_history_sessions or 2)
 
     def loader(self, *, of: str | None = None) -> HistoryLoader:
-        """The history that the options ask for; with `of`, what that node said."""
+        """The history-loader of these options; with `of`, of the turns of that node."""
         runs, messages = self.num_history_runs, self.num_history_messages
         if not self.add_history_to_context:
             return HistoryLoader(runs=0)
@@ -253,8 +271,8 @@ class Options(Declared):
         return {"summary": Summarizer(model=model, instructions=[prompt] if prompt else [])}
 
 
-def objects(models: Mapping[str, str | ModelSpec | Model | None]) -> dict[str, Model]:
-    """Those of the models that are objects, which no graph can hold."""
+def model_objects(models: Mapping[str, str | ModelSpec | Model | None]) -> dict[str, Model]:
+    """Those of the models that are objects; a graph refers to them by ids."""
     return {
         path: model
         for path, model in models.items()
@@ -263,15 +281,15 @@ def objects(models: Mapping[str, str | ModelSpec | Model | None]) -> dict[str, M
 
 
 def model_id(model: str | ModelSpec | Model | None, path: str) -> str | ModelSpec | None:
-    """How a graph names the model of the node, or of the graph inside one, at this path.
+    """The id by which a graph refers to the model of the node, or inner graph, at `path`.
 
-    The outermost graph has no path: where it names none, a model that is an object is asked.
+    None for a model object of the outermost graph, whose path is empty: the runner has it.
     """
     if model is None or isinstance(model, str | ModelSpec):
         return model
     return f"{OWN_MODEL}{path}" if path else None
 
 
-def conflict(option: str, text: str) -> Problem:
-    """An option that does not hold beside the others."""
+def option_conflict(option: str, text: str) -> Problem:
+    """The problem of an option that contradicts others."""
     return Problem("G007", text, path=(option,), on_key=True)

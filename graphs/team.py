@@ -1,4 +1,4 @@
-"""A team: a router or a leader and members, as one graph with its sessions."""
+"""`Team`: members with a router, a leader or both, as one graph."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from ..nodes.leader import Leader
 from ..nodes.router import Router
 from .agent import Agent
 from .assistant import Assistant
-from .options import MARKDOWN, clashes, conflict, member_ids, model_id, objects
+from .options import MARKDOWN, duplicate_ids, member_ids, model_id, model_objects, option_conflict
 
-_WHY = {
-    "delegate_to_all_members": "respond_directly lets one member answer, delegate_to_all_members "
-    "all of them; keep one",
-    "determine_input_for_members": "delegate_to_all_members gives every member the message itself; "
+_CONFLICTS = {
+    "delegate_to_all_members": "with respond_directly one member answers, with "
+    "delegate_to_all_members all of them do; keep one",
+    "determine_input_for_members": "delegate_to_all_members sends every member the message itself; "
     "leave determine_input_for_members out",
-    "share_member_interactions": "respond_directly lets one member answer, so there is nothing to "
+    "share_member_interactions": "with respond_directly one member answers, so there is nothing to "
     "share; leave share_member_interactions out",
     "num_team_history_runs": "num_team_history_runs has no effect without "
     "add_team_history_to_members=True; add that, or leave it out",
-    "tools": "with respond_directly the members answer; give the tools to them",
+    "tools": "with respond_directly the members answer; pass the tools to them",
     "add_team_history_to_members": "a team that is a member loads its own history, and no member "
-    "is an agent; give add_history_to_context to the inner teams",
+    "is an agent; set add_history_to_context on the inner teams",
     "search_session_history": "with respond_directly the members search, a team that is a member "
-    "for itself, and no member is an agent; give it to the inner teams",
+    "for itself, and no member is an agent; set it on the inner teams",
 }
 
 
@@ -45,44 +45,46 @@ def _members(value: object) -> object:
 
 
 class Team(Assistant):
-    """Members that answer together.
+    """Agents and teams that answer together, as one graph.
 
-    By default a router writes tasks for those it needs, and a leader composes their answers.
-    `respond_directly`: the router chooses one, who answers the user. `delegate_to_all_members`:
-    all answer at the same time, and a leader composes. A team can be a member of another.
+    By default a router chooses members and writes a task for each, and a leader composes their
+    answers. `respond_directly`: the router chooses one member, whose answer is the answer.
+    `delegate_to_all_members`: all members answer concurrently, and a leader composes. A team can
+    be a member of another team.
     """
 
     members: Annotated[Sequence[Agent | Team], PlainValidator(_members)] = Field(
         description="Agents and teams; their order is the order of their answers."
     )
     respond_directly: bool = Field(
-        default=False, description="Whether the member that is chosen answers the user itself."
+        default=False, description="Whether the answer of the chosen member is the answer."
     )
     delegate_to_all_members: bool = Field(
-        default=False, description="Whether every member answers, at the same time."
+        default=False, description="Whether all members answer, concurrently."
     )
     determine_input_for_members: bool | None = Field(
         default=None,
-        description="Whether a task is written for each member that is chosen; if left out, "
-        "unless it responds directly. Without one it is given the message.",
+        description="Whether the router writes a task for each chosen member; default: unless "
+        "respond_directly. A member without a task receives the message.",
     )
     share_member_interactions: bool = Field(
-        default=False, description="Whether members read what those before them said in this turn."
+        default=False,
+        description="Whether members read the answers of the members before them in this turn.",
     )
     add_team_history_to_members: bool = Field(
         default=False, description="Whether members read the team's earlier turns."
     )
     num_team_history_runs: int | None = Field(
-        default=None, ge=0, strict=True, description="How many of these; 3 if left out."
+        default=None, ge=0, strict=True, description="How many of these turns; default 3."
     )
 
     def _conflicts(self) -> list[Problem]:
         problems = super()._conflicts()
         ids = member_ids([member.name for member in self.members])
-        problems += clashes(ids)
+        problems += duplicate_ids(ids)
         direct, everyone = self.respond_directly, self.delegate_to_all_members
         agents = [member for member in self.members if isinstance(member, Agent)]
-        held = {
+        present = {
             "delegate_to_all_members": direct and everyone,
             "determine_input_for_members": everyone and bool(self.determine_input_for_members),
             "share_member_interactions": direct and self.share_member_interactions,
@@ -93,14 +95,16 @@ class Team(Assistant):
             "search_session_history": direct and self.search_session_history and not agents,
         }
         return problems + [
-            conflict(option, _WHY[option]) for option, is_held in held.items() if is_held
+            option_conflict(option, _CONFLICTS[option])
+            for option, is_present in present.items()
+            if is_present
         ]
 
     def _objects(self) -> dict[str, Model]:
         found = super()._objects()
         ids = member_ids([member.name for member in self.members])
         for node_id, member in zip(ids, self.members, strict=True):
-            found |= objects({node_id: member.model})
+            found |= model_objects({node_id: member.model})
             if isinstance(member, Team):
                 inner = member._objects()
                 found |= {f"{node_id}/{path}": model for path, model in inner.items()}
@@ -110,10 +114,10 @@ class Team(Assistant):
         return self._at("")
 
     def _at(self, path: str) -> Graph:
-        """The team as a graph: the outermost one, or that inside the node at this path."""
+        """Build the graph, for the node at `path`; the outermost team has an empty path."""
         ids = member_ids([member.name for member in self.members])
         loaders = self._team_loaders(ids)
-        # Where only others have a history, it is not meant for everybody.
+        # A history that only some members asked for is not shown to the others.
         usual = None if "history" in loaders or not loaders else "none"
         shown = usual if self.respond_directly or not loaders else "none"
         members = self._nodes(ids, shown, path)
@@ -151,12 +155,12 @@ class Team(Assistant):
         return loaders
 
     def _nodes(self, ids: Sequence[str], history: str | None, path: str) -> dict[str, Node]:
-        """The members as nodes; `history` is what those without one of their own are shown."""
+        """The members as nodes; `history` is shown to those without a history of their own."""
         under = f"{path}/" if path else ""
         nodes: dict[str, Node] = {}
         problems: list[Problem] = []
         for index, (node_id, member) in enumerate(zip(ids, self.members, strict=True)):
-            reads = self._remembered(node_id, member)
+            reads = self._reads_of(node_id, member)
             if self.share_member_interactions:
                 reads += ids[:index]
             try:
@@ -169,8 +173,8 @@ class Team(Assistant):
             raise DefinitionError(problems)
         return nodes
 
-    def _remembered(self, node_id: str, member: Agent | Team) -> list[str]:
-        """What an agent reads of earlier turns; a team among the members loads its own."""
+    def _reads_of(self, node_id: str, member: Agent | Team) -> list[str]:
+        """The loaders that an agent reads; a team among the members has its own."""
         if isinstance(member, Team):
             return []
         wanted = {

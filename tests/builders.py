@@ -1,4 +1,4 @@
-"""Graph files and what does not hold in them, in a line each."""
+"""Writes graph files and returns their problems."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def written(folder: Path, text: str, *, name: str = "team.yaml") -> Path:
 
 
 def refused(path: Path, kinds: Mapping[str, type[Node]] | None = None) -> tuple[Problem, ...]:
-    """What does not hold in a graph file."""
+    """The problems of a graph file."""
     with pytest.raises(DefinitionError) as caught:
         Graph.load(path, kinds=kinds)
     return caught.value.problems

@@ -22,7 +22,7 @@ def say(text):
 
 
 def child(root: Path, program: str, argument: str = "") -> subprocess.Popen[str]:
-    """Start a process that runs `program`; whoever starts it ends it."""
+    """Start a process that runs `program`; the caller must end it."""
     return subprocess.Popen(
         [sys.executable, "-c", PRELUDE + dedent(program), str(root), argument],
         stdout=subprocess.PIPE,
@@ -33,10 +33,10 @@ def child(root: Path, program: str, argument: str = "") -> subprocess.Popen[str]
 
 
 def line(process: subprocess.Popen[str]) -> str:
-    """The next line that a process says."""
+    """The next line that a process prints."""
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], 30)
-    assert ready, "the process says nothing"
+    assert ready, "the process printed nothing"
     return process.stdout.readline().strip()
 
 
@@ -48,7 +48,7 @@ def output(process: subprocess.Popen[str]) -> str:
 
 
 def answer(process: subprocess.Popen[str]) -> None:
-    """Let a process go on that waits for a line."""
+    """Send a line to a process that waits for one."""
     assert process.stdin is not None
     process.stdin.write("\n")
     process.stdin.flush()

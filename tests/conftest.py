@@ -1,8 +1,8 @@
-"""What tests need: the plug-in of the house, a store of each sort, a Ctrl-C that can be heard.
+"""Fixtures of all tests: our pytest plug-in, a store of each kind, a Ctrl-C that arrives.
 
-The plug-in is loaded here where the environment was installed before there was one. A shell starts
-its background jobs deaf to Ctrl-C, and what they start inherits that; the tests press it. No
-example has to be done by a certain time: a machine may be busy.
+The plug-in is loaded here if the environment was installed before it existed. A shell starts
+background jobs with SIGINT ignored, which their children inherit; the tests send it. No
+hypothesis example has a deadline: the machine may be busy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.teams import STORES, wait_for
 
 PLUGIN = "teamgraph.engine.testing.plugin"
 _installed = {point.value for point in entry_points(group="pytest11")}
-pytest_plugins = [] if PLUGIN in _installed else [PLUGIN]
+pytest_plugins = ["tests.security"] if PLUGIN in _installed else ["tests.security", PLUGIN]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,7 +31,7 @@ settings.load_profile("house")
 
 @pytest.fixture(params=list(STORES))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """A store of each sort."""
+    """A store of each kind."""
     store = STORES[request.param](tmp_path)
     yield store
     wait_for(store.close())

@@ -1,7 +1,7 @@
 """The model of the demo, for the tests that ask it.
 
-`make test` installs it, so nothing is skipped there. It has no packages for musl and for Windows on
-ARM, and whoever installed the project in another way may not have it.
+`make test` installs it, so nothing is skipped there. It has no wheels for musl and for Windows on
+ARM, and other ways to install the project may leave it out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tools of a small shop, that a graph file can name."""
+"""Tools of a small shop, which a graph file can name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small teams, and what a test wants to know of a run."""
+"""Small teams, and helpers that read the events of a run."""
 
 # ruff: noqa: ANN401  users pass what they like
 from __future__ import annotations
@@ -24,7 +24,7 @@ STORES: Mapping[str, Callable[[Path], Store]] = {
 
 
 def alone(**options: Any) -> Graph:
-    """One member and nobody else; `options` are fields of the graph."""
+    """A graph with one member; `options` are fields of the graph."""
     return Graph(name="alone", model="m", nodes={"member": Member()}, **options)
 
 
@@ -42,7 +42,7 @@ def desk(**options: Any) -> Graph:
 
 
 def desk_model(**answers: Any) -> ScriptedModel:
-    """Answers for `desk`: routes to `route`, says `said`, sums up as `summary`."""
+    """A model for `desk`: routes to `route`, answers `said`, summarizes as `summary`."""
 
     def answer(request: Request) -> Any:
         if request.choices:
@@ -55,7 +55,7 @@ def desk_model(**answers: Any) -> ScriptedModel:
 
 
 def words_of(request: Request) -> str:
-    """All that a model was sent, in one text."""
+    """All messages of a request, as one text."""
     return "\n".join(message.content for message in request.messages)
 
 
@@ -65,12 +65,12 @@ def heard(runner: Runner, message: str = "hello", **options: Any) -> list[Event]
 
 
 def heard_again(runner: Runner, run_id: str, **options: Any) -> list[Event]:
-    """All events of a run that is taken up again, however it ends."""
+    """All events of a resumed run, however it ends."""
     return _all(runner.resume_stream(run_id, **options))
 
 
 def holds_together(events: list[Event]) -> None:
-    """What is true of the events of every run."""
+    """Assert what is true of the events of every run."""
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     assert len({event.run_id for event in events}) == 1
     assert len({event.session_id for event in events}) == 1
@@ -86,7 +86,7 @@ def holds_together(events: list[Event]) -> None:
 
 
 def told(events: Iterable[Event]) -> str:
-    """The answer tokens, put together."""
+    """The answer tokens, joined."""
     return "".join(event.text for event in events if isinstance(event, Token) and event.answer)
 
 
@@ -96,7 +96,7 @@ def of(events: Iterable[Event], kind: type[Value]) -> list[Value]:
 
 
 def timeless(run: Any) -> Any:
-    """The records of a run without the clock's part in them."""
+    """The records of a run without their times."""
     return {
         node_id: replace(
             record,
@@ -111,7 +111,7 @@ def timeless(run: Any) -> Any:
 
 
 def wait_for(work: Coroutine[Any, Any, Value]) -> Value:
-    """What the coroutine gives; it may not take for ever."""
+    """The result of a coroutine; `TimeoutError` after 30 seconds."""
 
     async def bounded() -> Value:
         async with asyncio.timeout(30):
@@ -131,5 +131,5 @@ def _all(stream: Iterable[Event]) -> list[Event]:
 
 
 def shout(message: str) -> str:
-    """A function that another process finds by its name."""
+    """A function that another process can import by its name."""
     return message.upper()

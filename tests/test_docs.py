@@ -1,8 +1,8 @@
-"""The words are true: what README and docs show is run as it stands, and links lead somewhere.
+"""README and docs are true: their code blocks run unchanged, their links and paths exist.
 
-A block whose first line is a comment with a file name is that file; a page's blocks share a
+A block whose first line is a comment with a file name is that file; the blocks of a page share a
 folder, as they do for a reader who follows along. In `console` blocks a line with `$ ` is run by a
-shell, and the lines after it are what it prints, where `...` stands for any lines.
+shell, and the lines after it are its expected output, where `...` matches any lines.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from teamgraph import Graph
-from teamgraph.engine.testing.suite import SUFFIX, Suite
+from teamgraph.engine.testing.cases import CaseFile
+from teamgraph.engine.testing.snapshots import SUFFIX
 from tests.stub import StubProvider
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RUN = {"console", "python", "yaml"}
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"(?:#|\{#) ([\w/]+(?:\.\w+)+)(?: #\})?\n")
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
+_OWN_PATH = re.compile(r"`((?:engine|nodes|graphs|teamgraph|tests|examples)/(?:[\w/.-]*\w/?)?)`")
 _END = "-- end of command --"
 
 
@@ -61,7 +64,7 @@ def provider() -> Iterator[StubProvider]:
 
 
 def environment(provider: StubProvider) -> dict[str, str]:
-    """As a reader has it, with a provider that is on this machine."""
+    """A reader's environment, with a stub provider on this machine."""
     private = re.compile(r".*_API_KEY|TEAMGRAPH_.*|PYTHON.*|FORCE_COLOR|COLUMNS|CI")
     kept = {name: text for name, text in os.environ.items() if not private.fullmatch(name)}
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
@@ -69,7 +72,7 @@ def environment(provider: StubProvider) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_BLOCKS, ids=name_of)
-def test_what_a_page_shows_works_for_a_reader_who_follows_along(
+def test_the_code_blocks_of_a_page_run_as_shown(
     page: Path, provider: StubProvider, tmp_path: Path
 ) -> None:
     shutil.copytree(ROOT / "graphs", tmp_path / "graphs")
@@ -85,7 +88,7 @@ def test_what_a_page_shows_works_for_a_reader_who_follows_along(
 
 @dataclass
 class Reader:
-    """Does what the blocks of a page say, one after the other."""
+    """Runs the blocks of a page, one after the other."""
 
     folder: Path
     environment: dict[str, str]
@@ -103,9 +106,9 @@ class Reader:
             self.converse(block.text)
 
     def read(self, file: Path) -> None:
-        """A case file holds, and so does a graph file."""
+        """Load a case file or a graph file."""
         if file.name.endswith(SUFFIX):
-            assert Suite.read(file).cases
+            assert CaseFile.load(file).cases
         else:
             assert Graph.load(file).nodes
 
@@ -117,15 +120,17 @@ class Reader:
         ends = f"echo '{_END}'; echo '{_END}' >&2"
         script = "\n".join(f"{self.known(command)}\n{ends}" for command in commands)
         done = self.done(["bash", "-c", script])
-        told = zip(commands, shown, done.stdout.split(_END), done.stderr.split(_END), strict=False)
-        for command, wanted, out, notes in told:
+        results = zip(
+            commands, shown, done.stdout.split(_END), done.stderr.split(_END), strict=False
+        )
+        for command, wanted, out, notes in results:
             got = out if out.strip() else notes
             assert matches(wanted, got), f"$ {command}\nshown:\n{wanted}\ncame:\n{out}\n{notes}"
             listed = re.search(r"^([0-9a-f]{32})\s", out, re.MULTILINE)
             self.run_id = listed.group(1) if listed else self.run_id
 
     def known(self, command: str) -> str:
-        """The command with the id of a run in it, as the reader has seen it."""
+        """The command with the run id that the reader saw in place of RUN_ID."""
         return command.replace("RUN_ID", self.run_id)
 
     def done(self, command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -141,21 +146,21 @@ class Reader:
 
 
 def matches(wanted: str, got: str) -> bool:
-    """Whether the lines are the same but for the width of gaps; `...` is any number of lines."""
+    """Whether the lines are equal except for the width of gaps; `...` is any number of lines."""
     lines = [" ".join(line.split()) for line in wanted.strip().splitlines()]
     pattern = "".join("(?:.*\n)*?" if line == "..." else re.escape(line) + "\n" for line in lines)
     plain = "".join(" ".join(line.split()) + "\n" for line in got.strip().splitlines())
     return re.fullmatch(pattern, plain) is not None
 
 
-def test_the_dots_stand_for_any_lines_and_for_nothing_else() -> None:
+def test_dots_match_any_lines_and_nothing_else() -> None:
     assert matches("a\n...\nd", "a\nb\nc\nd")
     assert matches("a   b", "a\tb")
     assert not matches("a\n...\nd", "a\nb\nc")
     assert not matches("a", "a\nb")
 
 
-def test_the_commands_of_make_that_pages_name_are_there() -> None:
+def test_every_make_target_that_a_page_names_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE))
     for page in PAGES:
@@ -169,7 +174,7 @@ def test_the_commands_of_make_that_pages_name_are_there() -> None:
         assert {one or other for one, other in named} <= targets, page
 
 
-def test_the_drawing_in_the_readme_is_what_the_command_draws() -> None:
+def test_the_drawing_in_the_readme_is_the_output_of_draw() -> None:
     (drawn,) = (one.text for one in blocks(ROOT / "README.md") if one.language == "mermaid")
     done = subprocess.run(
         [sys.executable, "-m", "teamgraph", "draw", "graphs/desk.yaml"],
@@ -189,7 +194,7 @@ def test_the_picture_shows_every_node_of_the_desk() -> None:
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=name_of)
-def test_every_link_leads_to_a_file_and_every_name_is_defined_in_it(page: Path) -> None:
+def test_every_link_leads_to_a_file_that_defines_the_name(page: Path) -> None:
     for text, target in _LINK.findall(page.read_text(encoding="utf-8")):
         if "://" in target:
             continue
@@ -198,6 +203,21 @@ def test_every_link_leads_to_a_file_and_every_name_is_defined_in_it(page: Path) 
         if text.startswith("`") and file.suffix == ".py":
             name = text.strip("`")
             assert name in defined_in(file) or file.samefile(ROOT / name), f"{name} in {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_path_of_the_repository_that_a_page_names_exists(page: Path) -> None:
+    if page.name == "0014-the-house.md":  # lists where modules were
+        return
+    named = set(_OWN_PATH.findall(page.read_text(encoding="utf-8")))
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_the_walk_through_the_code_never_returns_to_a_file_that_it_left() -> None:
+    page = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
+    files = [target for _, target in _LINK.findall(page) if target.endswith(".py")]
+    visited = [file for file, _ in groupby(files)]
+    assert [file for file in visited if visited.count(file) > 1] == []
 
 
 def defined_in(file: Path) -> set[str]:

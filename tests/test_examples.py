@@ -1,4 +1,4 @@
-"""Every example runs as a newcomer would run it; the demo with the real model on this machine."""
+"""Every example runs as a newcomer runs it; the demo with the local model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page on checks of prompts is true: each wrong example gives its code at its mark."""
+"""docs/prompt-checks.md is true: each wrong example is reported with its code at its mark."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Check:
 
     @property
     def place(self) -> tuple[int, int]:
-        """The line and column over the mark."""
+        """The line and column above the mark."""
         marked = next(index for index, line in enumerate(self._lines) if _MARK.fullmatch(line))
         return marked, len(self._lines[marked])
 
@@ -44,8 +44,8 @@ class Check:
 CHECKS = [Check(*found) for found in _SECTION.findall(PAGE)]
 
 
-def told(folder: Path, template: str) -> list[Problem]:
-    """What the check says of a prompt of the member in the graph of the page."""
+def problems_of(folder: Path, template: str) -> list[Problem]:
+    """The problems of a prompt of the member `reader` in the page's graph."""
     (graph,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     (folder / "prompts").mkdir()
     (folder / "prompts" / "reader.jinja").write_text(template, encoding="utf-8")
@@ -59,15 +59,15 @@ def told(folder: Path, template: str) -> list[Problem]:
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.code)
-def test_the_wrong_example_gives_that_code_where_it_is_marked(check: Check, tmp_path: Path) -> None:
-    (problem,) = told(tmp_path, check.template)
+def test_the_wrong_example_is_reported_where_it_is_marked(check: Check, tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, check.template)
     assert (problem.code, problem.line, problem.column) == (check.code, *check.place)
     assert problem.severity == ("note" if check.code > "P1" else "error")
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.code)
-def test_the_right_example_gives_nothing(check: Check, tmp_path: Path) -> None:
-    assert told(tmp_path, check.right) == []
+def test_the_right_example_has_no_problems(check: Check, tmp_path: Path) -> None:
+    assert problems_of(tmp_path, check.right) == []
 
 
 def test_the_page_has_every_code_and_no_other() -> None:

@@ -1,4 +1,4 @@
-"""The four examples of sessions do what they promise: with a model that answers by a script."""
+"""The four examples of sessions do what they promise, with a scripted model."""
 
 from __future__ import annotations
 

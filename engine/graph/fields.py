@@ -1,10 +1,8 @@
-"""What a node may be told beside its work: models, retries, time limits, what a failure does."""
+"""Field types of graphs and nodes: models, retries, timeouts, error policies."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Annotated, Literal, Self, TypeAlias, cast
 
 from pydantic import (
@@ -18,7 +16,15 @@ from pydantic import (
 
 from ..errors import DefinitionError, Problem
 from ..messages import JSON
+from ..models.endpoints import (
+    address_problem,
+    id_problem,
+    key_variable_problem,
+    parameter_problem,
+)
+from ..models.registry import takes_provider_parameters
 from ..validation import Declared, as_tuple, is_secret
+from ..values import json_problem
 
 Join: TypeAlias = Literal["any", "all", "always"]
 
@@ -31,17 +37,17 @@ def _one_or_many(value: object) -> object:
     return cast("Sequence[object]", value)
 
 
-def _plain(number: float) -> float:
-    """`60`, where people wrote `60`."""
+def _shortest(number: float) -> float:
+    """`60` as `60`, not as `60.0`."""
     return int(number) if number.is_integer() else number
 
 
-# `Sequence[str]` lets people write a list, a tuple or one id; what is kept is a tuple.
 Ids: TypeAlias = Annotated[
     Sequence[str],
     BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
     AfterValidator(as_tuple),
 ]
+"""Type of a field that takes one id or several; stored as a tuple."""
 Texts: TypeAlias = Annotated[
     Sequence[str],
     BeforeValidator(
@@ -50,21 +56,38 @@ Texts: TypeAlias = Annotated[
     ),
     AfterValidator(as_tuple),
 ]
+"""Type of a field that takes one text or several; stored as a tuple."""
+
+
+def _storable(value: object) -> object:
+    """Refuse what no store could read again; NaN and infinity are refused by `Declared`."""
+    if problem := json_problem(value):
+        path, reason = problem
+        where = f"{'.'.join(map(str, path))}: " if path else ""
+        text = f"{where}{reason}; use text, finite numbers, lists and mappings"
+        raise DefinitionError([Problem("G002", text, path=path)])
+    return value
+
+
+JSONValue: TypeAlias = Annotated[JSON, AfterValidator(_storable)]
+JSONMapping: TypeAlias = Annotated[Mapping[str, JSON], AfterValidator(_storable)]
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
-Number: TypeAlias = Annotated[float, PlainSerializer(_plain, return_type=int | float)]
+Number: TypeAlias = Annotated[float, PlainSerializer(_shortest, return_type=int | float)]
 Seconds: TypeAlias = Annotated[
     Number, Field(gt=0, strict=True, allow_inf_nan=False, description="seconds")
 ]
 
 
 class Retry(Declared):
-    """How often a failed attempt is made again: waits double from `wait` up to `max_wait`."""
+    """Retry policy of a node: exponential backoff from `wait` up to `max_wait`."""
 
     model_config = ConfigDict(defer_build=False)
 
     times: int = Field(ge=0, strict=True, description="Attempts after the first.", examples=[2])
     wait: Seconds = Field(
-        default=0.5, description="Seconds before the first one more try.", examples=[0.5]
+        default=0.5,
+        description="Seconds before the first retry; the wait doubles each time.",
+        examples=[0.5],
     )
     max_wait: Seconds = Field(
         default=30.0, description="No wait is longer than this.", examples=[30]
@@ -72,7 +95,7 @@ class Retry(Declared):
 
 
 class Timeout(Declared):
-    """How long an attempt may take: in all, and without a sign of life from the model."""
+    """Time limits of an attempt: `total`, and `idle` without data from the model."""
 
     model_config = ConfigDict(defer_build=False)
 
@@ -80,22 +103,22 @@ class Timeout(Declared):
         default=None, description="Seconds for the whole attempt.", examples=[120]
     )
     idle: Seconds | None = Field(
-        default=None, description="Seconds without a sign of life.", examples=[30]
+        default=None, description="Seconds without data from the model.", examples=[30]
     )
 
 
 class Instead(Declared):
-    """The value that stands in for the output of a node that failed."""
+    """The error policy `{value: ...}`: an output to use if the node failed."""
 
     model_config = ConfigDict(defer_build=False)
 
-    value: JSON = Field(
-        description="What templates then read as the node's output.", examples=["unknown"]
+    value: JSONValue = Field(
+        description="The output of the node if it failed.", examples=["unknown"]
     )
 
 
 class ModelSpec(Declared):
-    """A model with its parameters; what is not named here goes to the provider as it is."""
+    """A model with its parameters; docs/writing-graphs.md lists those beside the ones here."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -126,14 +149,15 @@ class ModelSpec(Declared):
     )
     fallback: Ids = Field(
         default=(),
-        description="Models to ask when this one cannot be had.",
+        description="Models to ask if this one fails.",
         examples=[["anthropic/claude-haiku-4-5"]],
     )
 
     @model_validator(mode="after")
-    def _hold_no_secret(self) -> Self:
+    def _check_extra(self) -> Self:
+        _storable(self.model_extra or {})
         problems: list[Problem] = []
-        for path in _keys_of(self.model_extra or {}):
+        for path in _paths_of(self.model_extra or {}):
             key = path[-1]
             if is_secret(key):
                 text = f"{key!r} would put a secret into the graph; name the environment variable "
@@ -141,32 +165,46 @@ class ModelSpec(Declared):
                 problems.append(
                     Problem("G004", text, path=path, suggestion="api_key_env", on_key=True)
                 )
-            elif len(path) == 1 and (
-                near := get_close_matches(key, type(self).model_fields, n=1, cutoff=0.8)
-            ):
-                text = f"unknown key {key!r}"
-                problems.append(Problem("G001", text, path=path, suggestion=near[0], on_key=True))
-        if self.api_base and re.search(r"://[^/@]*:[^/@]*@", self.api_base):
-            text = "api_base holds a password; leave it out and name its variable: api_key_env"
-            problems.append(Problem("G004", text, path=("api_base",)))
+        if takes_provider_parameters(self.id):
+            reported = {problem.path[0] for problem in problems}
+            problems += (one for one in self._provider_problems() if one.path[0] not in reported)
         if problems:
             raise DefinitionError(problems)
         return self
 
+    def _provider_problems(self) -> Iterator[Problem]:
+        """What a graph may not set: see `engine.models.endpoints`."""
+        known = [*type(self).model_fields]
+        for name in self.model_extra or {}:
+            found = parameter_problem(name, known)
+            if found is not None:
+                text, near = found
+                yield Problem("G001", text, path=(name,), suggestion=near, on_key=True)
+        checks = (
+            ("id", id_problem, self.id),
+            ("api_base", address_problem, self.api_base),
+            ("api_key_env", key_variable_problem, self.api_key_env),
+        )
+        for name, check, value in checks:
+            problem = check(value) if value is not None else None
+            if problem is not None:
+                yield Problem("G004", problem, path=(name,))
+
     def parameters(self) -> dict[str, JSON]:
-        """What goes to the provider beside the messages."""
+        """The parameters of a request beside the messages."""
         given = self.model_fields_set - {"id", "fallback"}
         return self.model_dump(include=given, exclude_none=True) if given else {}
 
 
-def _keys_of(
+def _paths_of(
     mapping: Mapping[str, object], path: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, ...]]:
     """The paths of all keys in a mapping and in those inside it."""
     for key, value in mapping.items():
         yield (*path, key)
         if isinstance(value, Mapping):
-            yield from _keys_of(cast("Mapping[str, object]", value), (*path, key))
+            yield from _paths_of(cast("Mapping[str, object]", value), (*path, key))
 
 
 OnError: TypeAlias = Literal["fail", "skip"] | Instead
+"""What follows the last failed attempt: fail the run, skip the node, or use a value."""

@@ -1,8 +1,9 @@
-"""What a project says once of all its graphs, for the command line and for case files.
+"""Project settings for the command line and for case files: [tool.teamgraph].
 
 [tool.teamgraph]
 allow = ["myapp"]           # packages whose functions graphs may name
 prompts = ["prompts"]       # folders of templates, relative to the pyproject.toml
+allow_api_base = ["https://llm.example/v1"]  # servers that may get prompts and keys
 store = ".teamgraph"        # likewise
 model = "openai/gpt-5-mini" # for graphs that name none
 """
@@ -19,38 +20,39 @@ from msgspec import Struct
 
 from ..errors import InputError, closest
 
-_KEYS = ("allow", "prompts", "store", "model")
+_KEYS = ("allow", "allow_api_base", "prompts", "store", "model")
 
 
 class Settings(Struct, frozen=True):
-    """A project's settings; `folder` is where its pyproject.toml lies, None if there is none."""
+    """Settings of a project; `folder` has its pyproject.toml, None if there is none."""
 
     folder: Path | None = None
     allow: tuple[str, ...] = ()
+    allow_api_base: tuple[str, ...] = ()
     prompts: tuple[Path, ...] = ()
     store: Path | None = None
     model: str | None = None
 
     def prompt_dirs(self) -> Sequence[Path]:
-        """The folders of templates; raises `InputError` if one is not there."""
+        """The folders of templates; raises `InputError` if one does not exist."""
         for folder in self.prompts:
             if not folder.is_dir():
                 raise InputError(
-                    f"{folder}: there is no such folder; make it, or take it out of `prompts` in "
+                    f"{folder}: there is no such folder; create it, or remove it from `prompts` in "
                     f"[tool.teamgraph] of pyproject.toml"
                 )
         return self.prompts
 
 
 def make_importable(*folders: Path | None) -> None:
-    """Let a project's own packages be found, after everything that is installed."""
+    """Append the folders to `sys.path`, so that a project's own packages can be imported."""
     sys.path += [str(folder) for folder in folders if folder and str(folder) not in sys.path]
 
 
 def settings_of(folder: Path) -> Settings:
-    """The settings of the project that `folder` lies in: of the nearest pyproject.toml upwards.
+    """Read the settings from the nearest pyproject.toml in `folder` or above.
 
-    Raises `InputError` if that cannot be read or says something else.
+    Raises `InputError` if that cannot be read or is invalid.
     """
     for place in (folder, *folder.parents):
         file = place / "pyproject.toml"
@@ -78,6 +80,7 @@ def _read(file: Path) -> Settings:
     return Settings(
         folder=file.parent,
         allow=tuple(_texts(file, named, "allow")),
+        allow_api_base=tuple(_texts(file, named, "allow_api_base")),
         prompts=tuple(file.parent / folder for folder in _texts(file, named, "prompts")),
         store=file.parent / store if store else None,
         model=model,

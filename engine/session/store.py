@@ -1,7 +1,7 @@
-"""What the engine asks of a store.
+"""The `Store` protocol: what the engine asks of a store.
 
-A store keeps sessions: turns, the records of their nodes, state, summaries. A run is begun, its
-records are put as nodes finish, then it is finished; only that last step moves the session.
+A store persists sessions: turns, the records of their nodes, state, summaries. A run is begun, its
+records are put as nodes finish, then it is finished; only that last step changes the session.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from msgspec import Struct
 from ..records import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 
 Policy: TypeAlias = Literal["serialize", "reject", "fork"]
+"""What a run does while its session has another turn in progress: wait, fail or run beside it."""
 
 
 class Lease(Struct, frozen=True):
-    """The right to write one run of one session, and the session as it stood when it was given.
+    """The right to write one run of one session, with the session's head when it was granted.
 
-    `token` tells it from every other lease that the store has given.
+    `token` is unique to each lease that a store grants.
     """
 
     key: SessionKey
@@ -29,52 +30,63 @@ class Lease(Struct, frozen=True):
 
 
 class Hit(NamedTuple):
-    """A turn that a search found, and the session that it belongs to."""
+    """A turn found by a search, and its session."""
 
     key: SessionKey
     turn: Turn
 
 
 class Store(Protocol):
-    """Keeps sessions; safe to use from many tasks and threads at once.
+    """Persists sessions; safe to use from many tasks and threads at once.
 
     Every method raises `StoreError` where the store cannot be read or written. A session or run
     that does not exist is None or an empty list; so is one that belongs to another user.
     """
 
-    async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
-        """Take the session for a run, and note the run as running.
+    async def begin(
+        self,
+        key: SessionKey,
+        turn: Turn,
+        *,
+        policy: Policy = "serialize",
+        is_stored: bool | None = None,
+    ) -> Lease:
+        """Lease the session to a run, and store the run as running.
 
-        A run that is already there (it is taken up again) keeps its records. While a lease is
-        held, `serialize` waits for it, `reject` raises `SessionBusy`, `fork` goes on beside it:
+        A run that is stored already (it is resumed) keeps its records. While another lease is
+        held, `serialize` waits for it, `reject` raises `SessionBusy`, `fork` runs concurrently:
         turns are numbered as they are finished, and state is merged key by key.
-        Raises `InputError` if a run of this id is there and done.
+
+        Raises `InputError` if a run of this id is stored and done, `SessionBusy` if it is in
+        progress. With `is_stored` it must be stored once the session is leased, or `NotFound` is
+        raised and nothing written: it may be deleted while this waits. With `is_stored=False` it
+        must not be, or `InputError` is raised.
         """
         ...
 
     async def put(self, lease: Lease, records: Sequence[Record]) -> None:
-        """Keep `records`, all or none; a record of the same node and attempt is replaced.
+        """Store `records`, all or none; a record of the same node and attempt is replaced.
 
-        What a record quotes of other runs (`Record.quotes`) is kept as references to them. Raises
+        What a record quotes of other runs (`Record.quotes`) is stored as references to them. Raises
         `Conflict` if the lease is no longer valid, or if its run or session was deleted.
         """
         ...
 
     async def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
-        """Close the run and give the session free; if the turn is done, the session moves.
+        """Finish the run and release the session.
 
-        The turn comes back as it was kept, with its number. Only a turn that is done gets one,
-        and only then `change` counts, its summary as `Change.summary_at` says, and not where a run
-        of the session was deleted since `begin`. Raises `Conflict` if the lease is no longer valid.
+        Returns the turn as it was stored. Only a done turn gets a number, and only for such a turn
+        `change` is applied: its summary as `Change.summary_at` says, and not if a run of the
+        session was deleted since `begin`. Raises `Conflict` if the lease is no longer valid.
         """
         ...
 
     async def release(self, lease: Lease) -> None:
-        """Give the session free and leave the run as it is, to be resumed. Twice does no harm."""
+        """Release the session and leave the run as it is, to be resumed; idempotent."""
         ...
 
     async def head(self, key: SessionKey) -> Head | None:
-        """Where the session stands, or None if there is no such session."""
+        """Version, state and summary of the session, or None if there is no such session."""
         ...
 
     async def run(self, key: SessionKey, run_id: str) -> Run | None:
@@ -86,7 +98,7 @@ class Store(Protocol):
     ) -> list[Turn]:
         """The done turns with `number` > `since`, the newest `last` of them, oldest first.
 
-        The cost depends on how many turns come back, not on how long the session is.
+        The cost depends on the number of turns returned, not on the length of the session.
         """
         ...
 
@@ -105,10 +117,10 @@ class Store(Protocol):
         ...
 
     async def users(self, *, limit: int = 20, offset: int = 0) -> list[str | None]:
-        """The users who have a session, None if sessions of no user are among them.
+        """The users who have a session; None stands for sessions without a user.
 
-        Their order stays as it is for as long as nobody comes or goes. It is for who runs the
-        store; what a user is shown never depends on it.
+        The order is stable while users are neither added nor removed. This is for operators of the
+        store; nothing shown to a user depends on it.
         """
         ...
 
@@ -123,33 +135,33 @@ class Store(Protocol):
     ) -> list[Hit]:
         """The done turns that have `text` in their input or answer, the newest first.
 
-        Looked at are the user's `last` sessions by activity, without the session id `exclude`.
-        Upper and lower case are the same; an empty text is in every turn.
+        Searches the user's `last` sessions by activity, without the session id `exclude`.
+        Case-insensitive; an empty text is in every turn.
         """
         ...
 
     async def rename(self, key: SessionKey, name: str | None) -> bool:
-        """Name a session, or take its name away; False if there is no such session."""
+        """Name a session, or remove its name; False if there is no such session."""
         ...
 
     async def delete_run(self, key: SessionKey, run_id: str) -> bool:
-        """Delete a run and every word of it that the store knows of; False if there is none.
+        """Delete a run and its texts wherever the store has them; False if there is none.
 
         The numbers of other turns stay. What other runs replayed or quoted of it, in this session
-        and in others of the user, reads `(deleted)`. Summaries that take its turn in go with it,
-        and keys of the state that it was the last to set are as they were before it.
+        and in others of the user, reads `(deleted)`. Summaries that cover its turn are deleted,
+        and state keys that it was the last to set get their earlier values back.
         """
         ...
 
     async def delete_session(self, key: SessionKey) -> bool:
-        """Delete a session with all that it has; False if there is none.
+        """Delete a session with everything in it; False if there is none.
 
-        A run that is under way in it can no longer be written: `Conflict`.
+        A run that is in progress in it can no longer be written: `Conflict`.
         """
         ...
 
     async def delete_user(self, user_id: str | None) -> int:
-        """Delete all sessions of a user, and tell how many there were."""
+        """Delete all sessions of a user; returns how many there were."""
         ...
 
     async def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
@@ -159,18 +171,27 @@ class Store(Protocol):
         """
         ...
 
-    async def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
-        """Keep the sources of a template, `{name: text}`, once for each hash."""
+    async def put_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
+        """Store the sources of a template, `{name: text}`, once for each hash.
+
+        It is called for every model call, and stores them again if they were removed meanwhile.
+        """
         ...
 
     async def prompt(self, prompt_hash: str) -> Mapping[str, str] | None:
-        """The sources kept under a hash, or None."""
+        """The sources stored under a hash, or None."""
         ...
 
     async def prompt_hashes(self, prefix: str = "") -> list[str]:
-        """The hashes that sources are kept under and that begin with `prefix`, sorted."""
+        """The hashes under which sources are stored that begin with `prefix`, sorted."""
         ...
 
     async def close(self) -> None:
-        """Write what is waiting and let go of every file. Twice does no harm."""
+        """Write what is pending and close every file; idempotent."""
         ...
+
+
+def mentions(turn: Turn, text: str) -> bool:
+    """Whether the input or the answer of a turn contains `text`, case-insensitively."""
+    sought = text.casefold()
+    return sought in turn.input.casefold() or sought in (turn.answer or "").casefold()

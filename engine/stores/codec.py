@@ -1,16 +1,11 @@
-"""Turns, records and summaries to and from documents.
+"""Turns, records, exchanges and summaries as JSON documents.
 
-What has its default value is left out, and so is a usage that is the sum of the exchanges'.
-
-Values as documents that leave out what has its default value.
-
-Exchanges with models to and from documents, and what a deletion takes out of them.
-
-A message that was replayed from an earlier run is kept as `{"user": 12}` or `{"assistant": 12}`,
+Fields with their default value are left out, and so is a usage that is the sum of the exchanges'.
+A message that was replayed from an earlier run is stored as `{"user": 12}` or `{"assistant": 12}`,
 where 12 is the document of that run, and the two of one turn in a row as `{"turn": 12}`: no
-replayed word is stored twice. Other messages refer to what they quote (`quoting`). An exchange that
-goes on from the one before it, with the results of tools, is marked `continues` and keeps only the
-messages that are new. Replayed tool calls are kept in full, with the run that they are of.
+replayed text is stored twice. Other messages refer to what they quote (`quoting`). An exchange that
+continues the one before it, with the results of tools, is marked `continues` and has only the
+messages that are new. Replayed tool calls are stored in full, with the run that made them.
 """
 
 from __future__ import annotations
@@ -25,15 +20,300 @@ from pydantic import ValidationError
 from ..errors import DamagedStore
 from ..messages import JSON, NO_USAGE, Message, Role, ToolCall, Usage
 from ..records import READERS, Exchange, Record, Summary, Turn
-from .compact_json import Document, dump, parse, parse_document
-from .quoting import DELETED, Quoting, Reading, References
+from .compact_json import Document, dump_json, parse_document, parse_json
+from .quoting import DELETED, QuoteDecoder, QuoteEncoder, References
 
-Made = TypeVar("Made")
+T = TypeVar("T")
 Defaults: TypeAlias = tuple[tuple[str, object], ...]
+DecodeRecord: TypeAlias = "Callable[[bytes, References], Record]"
+_REPLAYED: tuple[Role, Role] = ("user", "assistant")
+_PLAIN = {"role", "content"}
+_REPLAY = {"role", "content", "origin"}
 
 
-def sparse(value: object, defaults: Defaults) -> Document:
-    """The fields of a value that are not what they are by default."""
+def round_trip(value: object) -> JSON:
+    """A deep copy by way of JSON, as a stored value is read: tuples become lists."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return cast("JSON", parse_json(dump_json(value)))
+
+
+def round_trip_mapping(value: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    """A deep copy of a mapping by way of JSON."""
+    return parse_document(dump_json(value)) if value else {}
+
+
+def round_trip_record(record: Record) -> Record:
+    """The record as it is read from a store, with its JSON values copied."""
+    output = round_trip(record.output)
+    state, session_state = record.state, record.session_state
+    if output is record.output and not record.fields and state is session_state is None:
+        return record
+    return replace(
+        record,
+        output=output,
+        fields=round_trip_mapping(record.fields),
+        state=None if state is None else round_trip_mapping(state),
+        session_state=None if session_state is None else round_trip_mapping(session_state),
+    )
+
+
+def encode_turn(turn: Turn) -> bytes:
+    """The document of a run."""
+    document = without_defaults(turn, _TURN)
+    if usage := without_defaults(turn.usage, USAGE):
+        document["usage"] = usage
+    return dump_json(document)
+
+
+def decode_turn(data: bytes) -> Turn:
+    """Decode what `encode_turn` encoded."""
+    document = parse_document(data)
+    if "usage" in document:
+        document["usage"] = build(Usage, document["usage"])
+    return build(Turn, document)
+
+
+def encode_record(run: int, record: Record, references: References) -> bytes:
+    """The document of a record of the run that is document `run`."""
+    document: Document = {"run": run, **without_defaults(record, _RECORD)}
+    if record.usage != _sum(record.exchanges):
+        document["usage"] = without_defaults(record.usage, USAGE)
+    if record.exchanges or record.quotes:
+        quotes = QuoteEncoder(record.quotes, references)
+        if record.exchanges:
+            document["exchanges"] = ExchangeEncoder(references, quotes).encode(record.exchanges)
+        if record.quotes:
+            quoting = _quoting_fields(record, quotes)
+            if quoting:
+                rest = {name: value for name, value in record.fields.items() if name not in quoting}
+                document |= {"fields": rest, "quoting_fields": quoting}
+        if quotes.runs:
+            document["quotes"] = quotes.runs
+    return dump_json(document)
+
+
+def _quoting_fields(record: Record, quotes: QuoteEncoder) -> dict[str, list[object]]:
+    """The fields of a record that quote earlier runs, encoded."""
+    encoded = {
+        name: quotes.encode(text) for name, text in record.fields.items() if isinstance(text, str)
+    }
+    return {name: content for name, content in encoded.items() if isinstance(content, list)}
+
+
+def decode_record(data: bytes, references: References) -> Record:
+    """Decode what `encode_record` encoded, with the texts of other runs filled in."""
+    return _record(parse_document(data), references)
+
+
+def decode_own_words(data: bytes, references: References, *, results: bool) -> Record:
+    """Decode a record without what it quotes of other runs, which may quote others in turn.
+
+    It has no messages, and of its tools' results only their own, if `results`.
+    """
+    document = parse_document(data)
+    for exchange in document.get("exchanges", ()):
+        exchange["messages"] = ()
+        own = ids_of_own_results(exchange) if results else set[str]()
+        for result in exchange.get("tool_results", ()):
+            if result["tool_call_id"] not in own:
+                result["content"] = ""
+    document.pop("quoting_fields", None)
+    return _record(document, references)
+
+
+def _record(document: Document, references: References) -> Record:
+    document.pop("run", None)
+    quotes = QuoteDecoder(document.pop("quotes", ()), references)
+    if document.get("choices") is not None:
+        document["choices"] = tuple(document["choices"])
+    for name, content in document.pop("quoting_fields", {}).items():
+        document["fields"][name] = quotes.decode(content)
+    exchanges = decode_exchanges(document.get("exchanges", ()), references, quotes)
+    document["exchanges"] = exchanges
+    document["usage"] = build(Usage, document["usage"]) if "usage" in document else _sum(exchanges)
+    document["quotes"] = tuple(quotes.quotes)
+    return build(Record, document)
+
+
+def encode_summary(summary: Summary) -> bytes:
+    """The document of a summary."""
+    return dump_json(without_defaults(summary, _SUMMARY))
+
+
+def decode_summary(data: bytes) -> Summary:
+    """Decode what `encode_summary` encoded."""
+    document = parse_document(data)
+    document["topics"] = tuple(document.get("topics", ()))
+    return build(Summary, document)
+
+
+def _sum(exchanges: Iterable[Exchange]) -> Usage:
+    return sum((exchange.usage for exchange in exchanges), start=NO_USAGE)
+
+
+class ExchangeEncoder:
+    """Encodes the exchanges of one record."""
+
+    def __init__(self, references: References, quotes: QuoteEncoder) -> None:
+        self._references = references
+        self._quotes = quotes
+
+    def encode(self, exchanges: Iterable[Exchange]) -> list[Document]:
+        """The documents of the exchanges, in their order."""
+        documents: list[Document] = []
+        onward: tuple[Message, ...] | None = None
+        for exchange in exchanges:
+            document = without_defaults(exchange, _EXCHANGE)
+            if onward is not None and exchange.messages[: len(onward)] == onward:
+                document["messages"] = self._messages(exchange.messages[len(onward) :])
+                document["continues"] = True
+            else:
+                document["messages"] = self._messages(exchange.messages)
+            if exchange.tool_calls:
+                document["tool_calls"] = [
+                    without_defaults(call, _TOOL_CALL) for call in exchange.tool_calls
+                ]
+                own = ids_of_own_results(document)
+                document["tool_results"] = [
+                    self._message(each, is_result=each.tool_call_id in own)
+                    for each in exchange.tool_results
+                ]
+            if usage := without_defaults(exchange.usage, USAGE):
+                document["usage"] = usage
+            documents.append(document)
+            onward = exchange.onward if exchange.tool_calls else None
+        return documents
+
+    def _messages(self, messages: Iterable[Message]) -> list[Document]:
+        documents: list[Document] = []
+        asked: JSON = None
+        for message in messages:
+            run = None if message.origin is None else self._replayed_run(message)
+            if run is not None and message.role == "assistant" and run == asked:
+                documents[-1] = {"turn": run}
+            elif run is not None:
+                documents.append({message.role: run})
+            elif message.model_fields_set == _PLAIN:
+                content = self._quotes.encode(message.content)
+                documents.append({"role": message.role, "content": content})
+            else:
+                documents.append(self._message(message))
+            asked = run if message.role == "user" else None
+        return documents
+
+    def _replayed_run(self, message: Message) -> JSON:
+        """The reference to the run that a message repeats; None if it does not just repeat it."""
+        if message.origin is None or not _is_replay(message):
+            return None
+        run = self._references.reference(message.origin)
+        turn = None if run is None else self._references.turn(run)
+        if turn is None:
+            return None
+        text = turn.input if message.role == "user" else turn.answer
+        return run if text == message.content else None
+
+    def _message(self, message: Message, *, is_result: bool = False) -> Document:
+        document = without_defaults(message, _MESSAGE)
+        if message.tool_calls:
+            document["tool_calls"] = [
+                without_defaults(call, _TOOL_CALL) for call in message.tool_calls
+            ]
+        if message.origin is None:
+            document["content"] = self._quotes.encode(message.content, is_result=is_result)
+        elif self._quotes.is_deleted(message.origin):
+            return _redacted(document)
+        return document
+
+
+def decode_exchanges(
+    documents: Iterable[Document], references: References, quotes: QuoteDecoder
+) -> tuple[Exchange, ...]:
+    """Decode what `ExchangeEncoder` encoded, with the texts of other runs filled in."""
+    exchanges: list[Exchange] = []
+    for document in documents:
+        before = exchanges[-1].onward if document.pop("continues", False) else ()
+        if "usage" in document:
+            document["usage"] = build(Usage, document["usage"])
+        messages = (
+            message
+            for each in document.get("messages", ())
+            for message in _decode_messages(each, references, quotes)
+        )
+        document["messages"] = (*before, *messages)
+        if "tool_calls" in document:
+            calls, results = document["tool_calls"], document["tool_results"]
+            document["tool_calls"] = tuple(build(ToolCall, call) for call in calls)
+            document["tool_results"] = tuple(_decode_message(each, quotes) for each in results)
+        exchanges.append(build(Exchange, document))
+    return tuple(exchanges)
+
+
+def ids_of_own_results(document: Document) -> set[str]:
+    """The ids of an exchange's tool calls whose results do not just repeat earlier turns."""
+    calls = document.get("tool_calls", ())
+    return {call["id"] for call in calls if call["name"] not in READERS}
+
+
+def redact_replayed(document: Document, run_id: str, run: JSON) -> bool:
+    """Redact messages of a deleted run in a record's document; False if there are none."""
+    is_changed = False
+    for exchange in document.get("exchanges", ()):
+        redacted = [
+            each for message in exchange["messages"] for each in _redact(message, run_id, run)
+        ]
+        is_changed = is_changed or redacted != exchange["messages"]
+        exchange["messages"] = redacted
+    return is_changed
+
+
+def _is_replay(message: Message) -> bool:
+    return message.model_fields_set == _REPLAY or message == Message(
+        role=message.role, content=message.content, origin=message.origin
+    )
+
+
+def _decode_messages(
+    document: Document, references: References, quotes: QuoteDecoder
+) -> list[Message]:
+    roles = _roles(document)
+    if not roles:
+        return [_decode_message(document, quotes)]
+    turn = references.turn(document["turn"] if "turn" in document else document[roles[0]])
+    if turn is None:
+        return [Message(role=role, content=DELETED) for role in roles]
+    texts = {"user": turn.input, "assistant": turn.answer or ""}
+    return [Message(role=role, content=texts[role], origin=turn.run_id) for role in roles]
+
+
+def _decode_message(document: Document, quotes: QuoteDecoder) -> Message:
+    document["content"] = quotes.decode(document["content"])
+    return build(Message, document)
+
+
+def _roles(message: Document) -> list[Role]:
+    """The roles of the messages that are stored as a reference; none for a message itself."""
+    return [role for role in _REPLAYED if role in message or "turn" in message]
+
+
+def _redact(message: Document, run_id: str, run: JSON) -> list[Document]:
+    """A message of another record, redacted if it is of the deleted run; a `turn` gives two."""
+    if roles := _roles(message):
+        if message.get(roles[0], message.get("turn")) != run:
+            return [message]
+        return [{"role": role, "content": DELETED, "origin": run_id} for role in roles]
+    return [_redacted(message) if message.get("origin") == run_id else message]
+
+
+def _redacted(message: Document) -> Document:
+    redacted = {**message, "content": DELETED}
+    if "tool_calls" in message:
+        redacted["tool_calls"] = [{**call, "arguments": "{}"} for call in message["tool_calls"]]
+    return redacted
+
+
+def without_defaults(value: object, defaults: Defaults) -> Document:
+    """The fields of a value that differ from their defaults."""
     return {
         name: item
         for name, default in defaults
@@ -42,14 +322,14 @@ def sparse(value: object, defaults: Defaults) -> Document:
 
 
 def defaults(kind: type[Struct], *, drop: tuple[str, ...] = ()) -> Defaults:
-    """The fields of a struct with their defaults, without those in `drop`."""
+    """The fields of a struct with their defaults, except those in `drop`."""
     return tuple(
         (column.name, _default(column)) for column in fields(kind) if column.name not in drop
     )
 
 
-def build(kind: Callable[..., Made], document: Document) -> Made:
-    """Make an object of a parsed document; raises `DamagedStore` if it does not fit."""
+def build(kind: Callable[..., T], document: Document) -> T:
+    """Build an object from a parsed document; raises `DamagedStore` if it does not fit."""
     try:
         return kind(**document)
     except (TypeError, ValidationError) as error:
@@ -64,166 +344,6 @@ def _default(column: FieldInfo) -> object:
     return made() if callable(made) else column.default
 
 
-_REPLAYED: tuple[Role, Role] = ("user", "assistant")
-_WORDS = {"role", "content"}
-_REPLAY = {"role", "content", "origin"}
-
-
-class Writing:
-    """The exchanges of one record as documents."""
-
-    def __init__(self, references: References, quoting: Quoting) -> None:
-        self._references = references
-        self._quoting = quoting
-
-    def exchanges(self, exchanges: Iterable[Exchange]) -> list[Document]:
-        """The documents of the exchanges, in their order."""
-        documents: list[Document] = []
-        onward: tuple[Message, ...] | None = None
-        for exchange in exchanges:
-            sent = exchange.messages
-            if onward is not None and sent[: len(onward)] == onward:
-                document = self._exchange(exchange, sent[len(onward) :]) | {"continues": True}
-            else:
-                document = self._exchange(exchange, sent)
-            documents.append(document)
-            onward = exchange.onward if exchange.tool_calls else None
-        return documents
-
-    def _exchange(self, exchange: Exchange, messages: Iterable[Message]) -> Document:
-        document = sparse(exchange, _EXCHANGE)
-        document["messages"] = self._messages(messages)
-        if exchange.tool_calls:
-            document["tool_calls"] = [sparse(call, _TOOL_CALL) for call in exchange.tool_calls]
-            made = own_results(document)
-            document["tool_results"] = [
-                self._message(each, of_result=each.tool_call_id in made)
-                for each in exchange.tool_results
-            ]
-        if usage := sparse(exchange.usage, USAGE):
-            document["usage"] = usage
-        return document
-
-    def _messages(self, messages: Iterable[Message]) -> list[Document]:
-        documents: list[Document] = []
-        asked: JSON = None
-        for message in messages:
-            run = self._replayed(message)
-            if run is None:
-                documents.append(self._message(message))
-            elif message.role == "assistant" and run == asked:
-                documents[-1] = {"turn": run}
-            else:
-                documents.append({message.role: run})
-            asked = run if message.role == "user" else None
-        return documents
-
-    def _replayed(self, message: Message) -> JSON:
-        """The run whose words the message is; None if it is not just these."""
-        if message.origin is None or not _is_replay(message):
-            return None
-        source = self._references.source(message.origin)
-        turn = None if source is None else self._references.turn(source)
-        if turn is None:
-            return None
-        words = turn.input if message.role == "user" else turn.answer
-        return source if words == message.content else None
-
-    def _message(self, message: Message, *, of_result: bool = False) -> Document:
-        if message.model_fields_set == _WORDS:
-            return {"role": message.role, "content": self._quoting.content(message.content)}
-        document = sparse(message, _MESSAGE)
-        if message.tool_calls:
-            document["tool_calls"] = [sparse(call, _TOOL_CALL) for call in message.tool_calls]
-        if message.origin is None:
-            document["content"] = self._quoting.content(message.content, of_result=of_result)
-        elif self._quoting.has_lost(message.origin):
-            return _emptied(document)
-        return document
-
-
-def read_exchanges(
-    documents: Iterable[Document], references: References, reading: Reading
-) -> tuple[Exchange, ...]:
-    """Read what `Writing` wrote, with the words of other runs filled in."""
-    exchanges: list[Exchange] = []
-    for document in documents:
-        before = exchanges[-1].onward if document.pop("continues", False) else ()
-        if "usage" in document:
-            document["usage"] = build(Usage, document["usage"])
-        messages = (
-            message
-            for each in document.get("messages", ())
-            for message in _read_messages(each, references, reading)
-        )
-        document["messages"] = (*before, *messages)
-        if "tool_calls" in document:
-            calls, results = document["tool_calls"], document["tool_results"]
-            document["tool_calls"] = tuple(build(ToolCall, call) for call in calls)
-            document["tool_results"] = tuple(_read_message(each, reading) for each in results)
-        exchanges.append(build(Exchange, document))
-    return tuple(exchanges)
-
-
-def own_results(document: Document) -> set[str]:
-    """The ids of the calls in an exchange's document that tell more than what was said before."""
-    calls = document.get("tool_calls", ())
-    return {call["id"] for call in calls if call["name"] not in READERS}
-
-
-def forget_replayed(document: Document, run_id: str, source: JSON) -> bool:
-    """Take what was replayed of a deleted run out of a record's document; False if nothing was."""
-    is_changed = False
-    for exchange in document.get("exchanges", ()):
-        kept = [each for message in exchange["messages"] for each in _cut(message, run_id, source)]
-        is_changed = is_changed or kept != exchange["messages"]
-        exchange["messages"] = kept
-    return is_changed
-
-
-def _is_replay(message: Message) -> bool:
-    return message.model_fields_set == _REPLAY or message == Message(
-        role=message.role, content=message.content, origin=message.origin
-    )
-
-
-def _read_messages(document: Document, references: References, reading: Reading) -> list[Message]:
-    roles = _roles(document)
-    if not roles:
-        return [_read_message(document, reading)]
-    turn = references.turn(document["turn"] if "turn" in document else document[roles[0]])
-    if turn is None:
-        return [Message(role=role, content=DELETED) for role in roles]
-    words = {"user": turn.input, "assistant": turn.answer or ""}
-    return [Message(role=role, content=words[role], origin=turn.run_id) for role in roles]
-
-
-def _read_message(document: Document, reading: Reading) -> Message:
-    document["content"] = reading.text(document["content"])
-    return build(Message, document)
-
-
-def _roles(message: Document) -> list[Role]:
-    """The roles of the messages that a reference stands for; none if it is a message itself."""
-    return [role for role in _REPLAYED if role in message or "turn" in message]
-
-
-def _cut(message: Document, run_id: str, source: JSON) -> list[Document]:
-    """A message of another run without the words of a deleted one; a pair of them is two."""
-    if roles := _roles(message):
-        if message.get(roles[0], message.get("turn")) != source:
-            return [message]
-        return [{"role": role, "content": DELETED, "origin": run_id} for role in roles]
-    return [_emptied(message) if message.get("origin") == run_id else message]
-
-
-def _emptied(message: Document) -> Document:
-    emptied = {**message, "content": DELETED}
-    if "tool_calls" in message:
-        emptied["tool_calls"] = [{**call, "arguments": "{}"} for call in message["tool_calls"]]
-    return emptied
-
-
 _EXCHANGE = defaults(Exchange, drop=("usage", "messages", "tool_calls", "tool_results"))
 USAGE = defaults(Usage)
 _MESSAGE: Defaults = tuple(
@@ -232,138 +352,6 @@ _MESSAGE: Defaults = tuple(
     if name != "tool_calls"
 )
 _TOOL_CALL: Defaults = tuple((name, NODEFAULT) for name in ToolCall.model_fields)
-
-
-Decode: TypeAlias = "Callable[[bytes, References], Record]"
-"""What reads the document of a record."""
-
-
-def normal(value: object) -> JSON:
-    """The value as it comes back from a store: tuples as lists, and no part shared."""
-    if value is None or isinstance(value, str | int | float):
-        return value
-    return cast("JSON", parse(dump(value)))
-
-
-def normal_mapping(value: Mapping[str, JSON]) -> Mapping[str, JSON]:
-    """The mapping as it comes back from a store."""
-    return parse_document(dump(value)) if value else {}
-
-
-def normal_record(record: Record) -> Record:
-    """The record as it comes back from a store."""
-    output = normal(record.output)
-    state, session_state = record.state, record.session_state
-    if output is record.output and not record.fields and state is session_state is None:
-        return record
-    return replace(
-        record,
-        output=output,
-        fields=normal_mapping(record.fields),
-        state=None if state is None else normal_mapping(state),
-        session_state=None if session_state is None else normal_mapping(session_state),
-    )
-
-
-def encode_turn(turn: Turn) -> bytes:
-    """The document of a run."""
-    document = sparse(turn, _TURN)
-    if usage := sparse(turn.usage, USAGE):
-        document["usage"] = usage
-    return dump(document)
-
-
-def decode_turn(data: bytes) -> Turn:
-    """Read a document that `encode_turn` wrote."""
-    document = parse_document(data)
-    if "usage" in document:
-        document["usage"] = build(Usage, document["usage"])
-    return build(Turn, document)
-
-
-def encode_record(run: int, record: Record, references: References) -> bytes:
-    """The document of what a node did in the run that is document `run`."""
-    document: Document = {"run": run, **sparse(record, _RECORD)}
-    if record.usage != _sum(record.exchanges):
-        document["usage"] = sparse(record.usage, USAGE)
-    if record.exchanges or record.quotes:
-        document |= _told(record, references)
-    return dump(document)
-
-
-def _told(record: Record, references: References) -> Document:
-    """What may quote earlier runs, with references to them."""
-    quoting = Quoting(record.quotes, references)
-    document: Document = {}
-    if record.exchanges:
-        document["exchanges"] = Writing(references, quoting).exchanges(record.exchanges)
-    if record.quotes:
-        contents = {
-            name: quoting.content(text)
-            for name, text in record.fields.items()
-            if isinstance(text, str)
-        }
-        if told := {
-            name: content for name, content in contents.items() if isinstance(content, list)
-        }:
-            rest = {name: field for name, field in record.fields.items() if name not in told}
-            document |= {"fields": rest, "quoting_fields": told}
-    if quoting.sources:
-        document["quotes"] = quoting.sources
-    return document
-
-
-def decode_record(data: bytes, references: References) -> Record:
-    """Read a document that `encode_record` wrote, with the words of other runs filled in."""
-    return _record(parse_document(data), references)
-
-
-def decode_own_words(data: bytes, references: References, *, results: bool) -> Record:
-    """The record without what it quotes of other runs, which quote others.
-
-    So it has no messages, and of its tools only the `results` that they made themselves, if any.
-    """
-    document = parse_document(data)
-    for exchange in document.get("exchanges", ()):
-        exchange["messages"] = ()
-        made = own_results(exchange) if results else set[str]()
-        for result in exchange.get("tool_results", ()):
-            if result["tool_call_id"] not in made:
-                result["content"] = ""
-    document.pop("quoting_fields", None)
-    return _record(document, references)
-
-
-def _record(document: Document, references: References) -> Record:
-    document.pop("run", None)
-    reading = Reading(document.pop("quotes", ()), references)
-    if document.get("choices") is not None:
-        document["choices"] = tuple(document["choices"])
-    for name, content in document.pop("quoting_fields", {}).items():
-        document["fields"][name] = reading.text(content)
-    exchanges = read_exchanges(document.get("exchanges", ()), references, reading)
-    document["exchanges"] = exchanges
-    document["usage"] = build(Usage, document["usage"]) if "usage" in document else _sum(exchanges)
-    document["quotes"] = tuple(reading.quotes)
-    return build(Record, document)
-
-
-def encode_summary(summary: Summary) -> bytes:
-    """The document of a summary."""
-    return dump(sparse(summary, _SUMMARY))
-
-
-def decode_summary(data: bytes) -> Summary:
-    """Read a document that `encode_summary` wrote."""
-    document = parse_document(data)
-    document["topics"] = tuple(document.get("topics", ()))
-    return build(Summary, document)
-
-
-def _sum(exchanges: Iterable[Exchange]) -> Usage:
-    return sum((exchange.usage for exchange in exchanges), start=NO_USAGE)
-
-
 _TURN = (*defaults(Turn, drop=("usage", "status")), ("status", NODEFAULT))
 _RECORD = defaults(Record, drop=("usage", "exchanges", "quotes"))
 _SUMMARY = defaults(Summary)

@@ -1,6 +1,6 @@
-"""JSON on one line, without spaces: what all files of a store are made of.
+"""Compact JSON, one line without spaces: the format of all files of a store.
 
-Texts that UTF-8 cannot hold (lone surrogates) and NaN survive the way.
+Texts that UTF-8 cannot encode (lone surrogates) and NaN survive the round trip.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from ..errors import DamagedStore, InputError
 Document: TypeAlias = dict[str, Any]
 
 
-def dump(value: object) -> bytes:
-    """Put a value into JSON; raises `InputError` for what JSON cannot hold."""
+def dump_json(value: object) -> bytes:
+    """Encode a value; raises `InputError` for what JSON cannot represent."""
     try:
-        return to_json(value, inf_nan_mode="constants", fallback=_plain)
+        return to_json(value, inf_nan_mode="constants", fallback=_as_builtin)
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
         return _dump_slowly(value, error)
 
 
-def parse(data: bytes) -> object:
-    """Read what `dump` wrote; raises `DamagedStore` for what is no JSON."""
+def parse_json(data: bytes) -> object:
+    """Decode what `dump_json` wrote; raises `DamagedStore` for invalid JSON."""
     try:
         return cast("object", from_json(data))
     except ValueError:
@@ -33,30 +33,30 @@ def parse(data: bytes) -> object:
 
 
 def parse_document(data: bytes) -> Document:
-    """Read a mapping; raises `DamagedStore` for anything else."""
-    document = parse(data)
+    """Decode a mapping; raises `DamagedStore` for anything else."""
+    document = parse_json(data)
     if not isinstance(document, dict):
-        raise DamagedStore("a stored document is no mapping; restore the file from a backup")
+        raise DamagedStore("a stored document is not a mapping; restore the file from a backup")
     return cast("Document", document)
 
 
 def parse_key(data: bytes) -> list[Any]:
-    """Read a list; the caller knows that it is one."""
-    return cast("list[Any]", parse(data))
+    """Decode a list; the caller knows that it is one."""
+    return cast("list[Any]", parse_json(data))
 
 
-def _plain(value: object) -> object:
+def _as_builtin(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(cast("Mapping[object, object]", value))
     if isinstance(value, Sequence):
         return list(cast("Sequence[object]", value))
-    raise TypeError(f"a {type(value).__name__} is no JSON")
+    raise TypeError(f"a {type(value).__name__} is not JSON")
 
 
 def _dump_slowly(value: object, reason: Exception) -> bytes:
-    """Escape what UTF-8 cannot hold; whatever else is in the way is the caller's mistake."""
+    """Encode with escapes what UTF-8 cannot encode; raises `InputError` for anything else."""
     try:
-        return json.dumps(value, separators=(",", ":"), default=_plain).encode()
+        return json.dumps(value, separators=(",", ":"), default=_as_builtin).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"a value cannot be stored: {error}; use text, numbers, lists and mappings"

@@ -1,8 +1,4 @@
-"""Who may write: the queue for a session's turn, and the leases that were given.
-
-A waiter may live in any thread and any event loop; the turn goes from hand to hand in the order
-in which it was asked for.
-"""
+"""Who may write a session: a FIFO queue for it, and the leases that were granted."""
 
 from __future__ import annotations
 
@@ -16,24 +12,24 @@ from typing import Generic, TypeAlias, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import Conflict, InputError, SessionBusy
-from ..records import SessionKey
+from ..errors import Conflict, InputError, NotFound, SessionBusy
+from ..records import SessionKey, Turn
 from ..session.store import Lease, Policy
 
-Place = TypeVar("Place")
-Waiter: TypeAlias = "asyncio.Future[None]"
+S = TypeVar("S")
+_Waiter: TypeAlias = "asyncio.Future[None]"
 
 
-class TurnQueue:
-    """One turn for each session: whoever asks first has it first."""
+class SessionQueue:
+    """FIFO queue of each session in this process; waiters may be in any thread and loop."""
 
     def __init__(self) -> None:
         self._guard = Lock()
-        self._waiting: dict[SessionKey, deque[Waiter]] = {}
-        self._handed: dict[SessionKey, Waiter] = {}
+        self._waiting: dict[SessionKey, deque[_Waiter]] = {}
+        self._handed: dict[SessionKey, _Waiter] = {}
 
-    async def take(self, key: SessionKey, policy: Policy) -> None:
-        """Have the turn of the session, after waiting for it if `policy` says so.
+    async def acquire(self, key: SessionKey, policy: Policy) -> None:
+        """Acquire the session; raises `SessionBusy` if it is taken and `policy` is `reject`.
 
         A caller that is cancelled while it waits leaves the queue.
         """
@@ -43,7 +39,7 @@ class TurnQueue:
                 self._waiting[key] = deque()
                 return
             if policy == "reject":
-                raise busy(key)
+                raise session_busy(key)
             waiter = asyncio.get_running_loop().create_future()
             queue.append(waiter)
         try:
@@ -52,20 +48,20 @@ class TurnQueue:
             self._leave(key, waiter)
             raise
 
-    def give(self, key: SessionKey) -> None:
-        """Let go of the turn: the one who waits longest has it now."""
+    def release(self, key: SessionKey) -> None:
+        """Release the session and hand it to the first waiter."""
         with self._guard:
             queue = self._waiting[key]
             while queue:
                 waiter = queue.popleft()
-                with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
+                with suppress(RuntimeError):  # its loop is closed
                     waiter.get_loop().call_soon_threadsafe(_wake, waiter)
                     self._handed[key] = waiter
                     return
             del self._waiting[key]
             self._handed.pop(key, None)
 
-    def _leave(self, key: SessionKey, waiter: Waiter) -> None:
+    def _leave(self, key: SessionKey, waiter: _Waiter) -> None:
         with self._guard:
             queue = self._waiting.get(key, ())
             if waiter in queue:
@@ -73,95 +69,112 @@ class TurnQueue:
                 return
             if self._handed.get(key) is not waiter:
                 return
-        self.give(key)
+        self.release(key)
 
 
-class Grant(Struct, Generic[Place], frozen=True):
-    """What the store notes about a lease: where its session lies, and whether it has the turn."""
+class Grant(Struct, Generic[S], frozen=True):
+    """A lease, the session it was granted for, and whether it is exclusive (not `fork`)."""
 
     lease: Lease
-    place: Place
-    has_turn: bool
+    session: S
+    is_exclusive: bool
 
 
-class Leases(Generic[Place]):
-    """The leases that are out. A lease that was let go of, or never given, is a `Conflict`."""
+class Leases(Generic[S]):
+    """The leases that are granted and not yet ended; any other is a `Conflict`."""
 
     def __init__(self) -> None:
         self._tokens = count(1)
-        self._grants: dict[int, Grant[Place]] = {}
-        self._under_way: set[tuple[int, str]] = set()
+        self._grants: dict[int, Grant[S]] = {}
+        self._runs: set[tuple[int, str]] = set()
 
-    def grant(self, lease: Lease, place: Place, *, has_turn: bool) -> Lease:
-        """Give a lease; it comes back with its token."""
+    def grant(self, lease: Lease, session: S, *, is_exclusive: bool) -> Lease:
+        """Grant a lease; returns it with its token."""
         lease = replace(lease, token=next(self._tokens))
-        self._grants[lease.token] = Grant(lease, place, has_turn)
-        self._under_way.add((id(place), lease.run_id))
+        self._grants[lease.token] = Grant(lease, session, is_exclusive)
+        self._runs.add((id(session), lease.run_id))
         return lease
 
-    def check(self, lease: Lease) -> Grant[Place]:
-        """What was noted when the lease was given; raises `Conflict` if it is no longer out."""
+    def check(self, lease: Lease) -> Grant[S]:
+        """The grant of a lease; raises `Conflict` if it has ended."""
         grant = self._grants.get(lease.token)
         if grant is None or grant.lease is not lease:
             raise Conflict(
                 f"run {lease.run_id!r}: its lease on session {lease.key.session_id!r} has ended; "
-                "begin the run again to go on with it"
+                "begin the run again to continue it"
             )
         return grant
 
-    def end(self, lease: Lease) -> Grant[Place] | None:
-        """Take a lease back; None if it is not out."""
+    def end(self, lease: Lease) -> Grant[S] | None:
+        """End a lease; None if it has ended before."""
         grant = self._grants.get(lease.token)
         if grant is None or grant.lease is not lease:
             return None
-        self._under_way.discard((id(grant.place), lease.run_id))
+        self._runs.discard((id(grant.session), lease.run_id))
         return self._grants.pop(lease.token, None)
 
     def all(self) -> list[Lease]:
-        """The leases that are out."""
+        """The leases that have not ended."""
         return [grant.lease for grant in list(self._grants.values())]
 
-    def is_under_way(self, place: Place, run_id: str) -> bool:
-        """Whether a lease for this very run is out."""
-        return (id(place), run_id) in self._under_way
+    def has_run(self, session: S, run_id: str) -> bool:
+        """Whether a lease of this run is granted."""
+        return (id(session), run_id) in self._runs
 
 
-def _wake(waiter: Waiter) -> None:
+def _wake(waiter: _Waiter) -> None:
     if not waiter.done():
         waiter.set_result(None)
 
 
-def busy(key: SessionKey) -> SessionBusy:
-    """The error for a session whose turn somebody else has."""
+def session_busy(key: SessionKey) -> SessionBusy:
+    """The error for a session that another run has."""
     return SessionBusy(
-        f"session {key.session_id!r}: another run is under way in it; "
-        "wait for it, or let it be waited for or forked (--busy serialize or fork)"
+        f"session {key.session_id!r}: another run is in progress; "
+        "wait for it, or have it waited for or forked (--busy serialize or fork)"
     )
 
 
-def under_way(run_id: str) -> SessionBusy:
-    """The error for a run that is begun a second time while the first is at it."""
-    return SessionBusy(f"run {run_id!r}: it is under way already; wait until it has ended")
+def run_in_progress(run_id: str) -> SessionBusy:
+    """The error for a run that is begun again while it is in progress."""
+    return SessionBusy(f"run {run_id!r}: it is in progress already; wait until it has ended")
 
 
-def already_done(run_id: str) -> InputError:
-    """The error for a run that is begun again although it is done."""
-    return InputError(f"run {run_id!r}: it is done already; take another run id for a new message")
+def check_stored(
+    key: SessionKey, run_id: str, stored: Turn | None, *, expected: bool | None
+) -> None:
+    """Raise `NotFound` or `InputError` if a run cannot be begun, given what is stored of it."""
+    if stored is None:
+        if expected:
+            raise NotFound(
+                f"run {run_id!r}: session {key.session_id!r} does not have it any more; it was "
+                "deleted while it waited for its turn"
+            )
+        return
+    if stored.status == "done":
+        raise InputError(
+            f"run {run_id!r}: it is done already; use another run id for a new message"
+        )
+    if expected is False:
+        raise InputError(
+            f"run {run_id!r}: it exists already ({stored.status}); resume it with `Runner.resume`, "
+            "or use another run id for a new message"
+        )
 
 
-def gone(run_id: str, key: SessionKey) -> Conflict:
+def run_deleted(run_id: str, key: SessionKey) -> Conflict:
     """The error for writing a run that was deleted, alone or with its session."""
     return Conflict(
-        f"run {run_id!r}: it was deleted from session {key.session_id!r} while it was under way; "
+        f"run {run_id!r}: it was deleted from session {key.session_id!r} while it was in progress; "
         "send the message again as a new run"
     )
 
 
-def taken_over(run_id: str, key: SessionKey) -> Conflict:
-    """The error for writing a run whose session was seized by another process."""
+def lease_lost(run_id: str, key: SessionKey) -> Conflict:
+    """The error for writing a run whose session was taken over by another process."""
     return Conflict(
-        f"run {run_id!r}: this process stood still for so long that another one has taken over "
-        f"session {key.session_id!r}; nothing was written since, resume the run to go on with it"
+        f"run {run_id!r}: this process was suspended for so long that another one has taken over "
+        f"session {key.session_id!r}; nothing was written since, resume the run to continue it"
     )
 
 

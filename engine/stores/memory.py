@@ -1,7 +1,4 @@
-"""A store that keeps sessions in memory, for tests and for runs that nobody comes back to.
-
-A session of the memory store.
-"""
+"""The in-memory store, for tests and for runs whose sessions need not outlive the process."""
 
 from __future__ import annotations
 
@@ -17,35 +14,42 @@ from msgspec.structs import replace
 
 from ..messages import JSON
 from ..records import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
-from ..session.quotes import RESULT, said
-from ..session.store import Hit, Lease, Policy
+from ..session.quotes import RESULT, run_texts
+from ..session.store import Hit, Lease, Policy, mentions
 from .codec import (
-    Decode,
+    DecodeRecord,
     decode_own_words,
     decode_record,
     encode_record,
-    normal_mapping,
-    normal_record,
+    round_trip_mapping,
+    round_trip_record,
 )
-from .leases import Leases, TurnQueue, already_done, check_key, check_user, gone, under_way
+from .leases import (
+    Leases,
+    SessionQueue,
+    check_key,
+    check_stored,
+    check_user,
+    run_deleted,
+    run_in_progress,
+)
 from .quoting import References, text_of_turn
 from .redaction import (
     StateChange,
     StateValue,
-    forget_run,
-    forget_summary,
-    set_by,
+    redact_run,
+    redact_summary,
     undo,
+    values_set_by,
     wrote_summary,
 )
-from .tinydb.search import says
 
-Stored: TypeAlias = "Record | bytes"
-"""A record, as its document if it quotes other runs."""
+StoredRecord: TypeAlias = "Record | bytes"
+"""A record, encoded if it quotes other runs."""
 
 
 class MemorySession(Struct):
-    """What a session holds; `done` are the run ids of the done turns in their order.
+    """A session in memory; `done` are the run ids of the done turns in their order.
 
     `covers` are the keys of `summaries`, sorted. `deleted` counts the runs that were deleted.
     """
@@ -56,8 +60,8 @@ class MemorySession(Struct):
     last_number: int = 0
     turns: dict[str, Turn] = field(default_factory=dict[str, Turn])
     done: list[str] = field(default_factory=list[str])
-    records: dict[str, dict[tuple[str, int], Stored]] = field(
-        default_factory=dict[str, "dict[tuple[str, int], Stored]"]
+    records: dict[str, dict[tuple[str, int], StoredRecord]] = field(
+        default_factory=dict[str, "dict[tuple[str, int], StoredRecord]"]
     )
     state: dict[str, JSON] = field(default_factory=dict[str, JSON])
     node_states: dict[str, Mapping[str, JSON]] = field(
@@ -68,12 +72,14 @@ class MemorySession(Struct):
     covers: list[int] = field(default_factory=list[int])
 
     def head(self) -> Head:
-        """Where the session stands."""
+        """Version, state and summary of the session."""
         return Head(
             version=self.last_number,
             turns=self.last_number,
-            state=normal_mapping(self.state),
-            node_states={node: normal_mapping(state) for node, state in self.node_states.items()},
+            state=round_trip_mapping(self.state),
+            node_states={
+                node: round_trip_mapping(state) for node, state in self.node_states.items()
+            },
             summary=self.summary(),
             name=self.name,
             deleted=self.deleted,
@@ -86,7 +92,7 @@ class MemorySession(Struct):
         return self.summaries[self.covers[count - 1]] if count else None
 
     def info(self, key: SessionKey) -> SessionInfo:
-        """The session in a list."""
+        """The session's entry in a list."""
         runs = list(self.turns.values())
         latest = [*runs[-1:], *(self.turns[run_id] for run_id in self.done[-1:])]
         return SessionInfo(
@@ -99,42 +105,44 @@ class MemorySession(Struct):
         )
 
     def put(self, lease: Lease, records: Sequence[Record], references: References) -> None:
-        """Keep records of a run, all or none."""
+        """Store records of a run, all or none."""
         is_late = lease.head.deleted != self.deleted
-        kept: dict[tuple[str, int], Stored] = {}
+        new: dict[tuple[str, int], StoredRecord] = {}
         for record in records:
-            one: Stored = normal_record(record)
+            stored: StoredRecord = round_trip_record(record)
             if record.quotes:
-                one = encode_record(0, record, references)
-                one = forget_summary(one) if is_late else one
-            kept[record.node, record.attempt] = one
-        self.records.setdefault(lease.run_id, {}).update(kept)
+                stored = encode_record(0, record, references)
+                stored = redact_summary(stored) if is_late else stored
+            new[record.node, record.attempt] = stored
+        self.records.setdefault(lease.run_id, {}).update(new)
 
     def last_records(
-        self, run_id: str, references: References, decode: Decode = decode_record
+        self, run_id: str, references: References, decode: DecodeRecord = decode_record
     ) -> list[Record]:
-        """The last record of each node of a run, as far as `decode` reads it."""
-        last: dict[str, tuple[int, Stored]] = {}
-        for (node, attempt), kept in self.records.get(run_id, {}).items():
+        """The last record of each node of a run, decoded by `decode`."""
+        last: dict[str, tuple[int, StoredRecord]] = {}
+        for (node, attempt), stored in self.records.get(run_id, {}).items():
             if node not in last or last[node][0] <= attempt:
-                last[node] = (attempt, kept)
+                last[node] = (attempt, stored)
         return [
-            decode(kept, references) if isinstance(kept, bytes) else kept
-            for _, kept in last.values()
+            decode(stored, references) if isinstance(stored, bytes) else stored
+            for _, stored in last.values()
         ]
 
     def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
-        """Close a run; if it is done, the session moves."""
+        """Finish a run; a done one is numbered and its change applied."""
         run_id = lease.run_id
         number = self.last_number + 1 if turn.status == "done" else 0
-        turn = replace(plain_turn(turn), run_id=run_id, number=number)
-        state = normal_mapping(change.state)
-        node_states = {node: normal_mapping(kept) for node, kept in change.node_states.items()}
+        turn = replace(_copied(turn), run_id=run_id, number=number)
+        state = round_trip_mapping(change.state)
+        node_states = {
+            node: round_trip_mapping(values) for node, values in change.node_states.items()
+        }
         self.turns[run_id] = turn
         if number:
             self.last_number = number
             self.done.append(run_id)
-            self._set(StateChange(set_by(run_id, Change(state, node_states))))
+            self._set(StateChange(values_set_by(run_id, Change(state, node_states))))
             summary = change.summary_at(number)
             if summary is not None and lease.head.deleted == self.deleted:
                 if summary.covers not in self.summaries:
@@ -143,7 +151,7 @@ class MemorySession(Struct):
         return turn
 
     def delete_run(self, run_id: str, references: References) -> bool:
-        """Delete a run and its words; False if it is not there."""
+        """Delete a run and its texts; False if there is none."""
         if run_id not in self.turns:
             return False
         number = self.turns[run_id].number
@@ -152,7 +160,7 @@ class MemorySession(Struct):
         del self.turns[run_id]
         self.records.pop(run_id, None)
         for other in self.records:
-            self._forget(other, run_id, number, references)
+            self._redact(other, run_id, number, references)
         if number:
             self.done.remove(run_id)
             start = bisect_left(self.covers, number)
@@ -164,7 +172,7 @@ class MemorySession(Struct):
     def _undo(self, run_id: str, number: int, references: References) -> None:
         def values(run_id: str) -> dict[StateKey, StateValue]:
             records = self.last_records(run_id, references)
-            return set_by(run_id, Change.of(self.turns[run_id], records))
+            return values_set_by(run_id, Change.of(self.turns[run_id], records))
 
         others = (
             (self.turns[other].number, values(other))
@@ -184,46 +192,48 @@ class MemorySession(Struct):
                 self.node_states[key.name] = cast("dict[str, JSON]", value)
             self.writers[key] = run_id
 
-    def _forget(self, other: str, run_id: str, number: int, references: References) -> None:
-        """Take the words of a run, which had this number, out of the records of another one."""
+    def _redact(self, other: str, run_id: str, number: int, references: References) -> None:
+        """Remove the texts of a run, which had this number, from the records of another one."""
         since = self.turns[other].number
-        sums_up = bool(number) and not 0 < since < number
-        for attempt, kept in list(self.records[other].items()):
-            data = kept if isinstance(kept, bytes) else encode_record(0, kept, references)
-            if sums_up and not since and wrote_summary(data):
+        may_summarize = bool(number) and not 0 < since < number
+        for attempt, stored in list(self.records[other].items()):
+            data = stored if isinstance(stored, bytes) else encode_record(0, stored, references)
+            if may_summarize and not since and wrote_summary(data):
                 del self.records[other][attempt]
-            elif (changed := forget_run(data, run_id, run_id, sums_up=sums_up)) is not None:
-                self.records[other][attempt] = changed
+                continue
+            redacted = redact_run(data, run_id, run_id, may_summarize=may_summarize)
+            if redacted is not None:
+                self.records[other][attempt] = redacted
 
 
 class MemoryReferences(Struct, frozen=True):
-    """The references of one session's documents: implements `quoting.References`.
+    """References from one session's records to earlier runs: a `quoting.References`.
 
-    A run of the same session is known by its id, one of another session by the ids of both.
+    A run of the same session is referred to by its id, one of another session by both ids.
     """
 
     session: MemorySession
     user_id: str | None
     sessions: Mapping[SessionKey, MemorySession]
 
-    def source(self, run_id: str, session_id: str | None = None) -> JSON:
-        """See `References.source`."""
+    def reference(self, run_id: str, session_id: str | None = None) -> JSON:
+        """See `References.reference`."""
         if session_id is not None:
             return [session_id, run_id]
         return run_id if run_id in self.session.turns else None
 
-    def turn(self, source: JSON) -> Turn | None:
+    def turn(self, reference: JSON) -> Turn | None:
         """See `References.turn`."""
-        return self.session.turns.get(source) if isinstance(source, str) else None
+        return self.session.turns.get(reference) if isinstance(reference, str) else None
 
-    def text(self, source: JSON, place: str) -> str | None:
+    def text(self, reference: JSON, place: str) -> str | None:
         """See `References.text`."""
-        if isinstance(source, list):
-            session_id, run_id = map(str, source)
+        if isinstance(reference, list):
+            session_id, run_id = map(str, reference)
             session = self.sessions.get(SessionKey(self.user_id, session_id))
             turn = session.turns.get(run_id) if session is not None else None
             return None if turn is None else text_of_turn(turn, place)
-        turn = self.turn(source)
+        turn = self.turn(reference)
         if turn is None:
             return None
         text = text_of_turn(turn, place)
@@ -231,72 +241,79 @@ class MemoryReferences(Struct, frozen=True):
             return text
         decode = partial(decode_own_words, results=place.endswith(RESULT))
         records = self.session.last_records(turn.run_id, self, decode)
-        return said(turn, records).get(place)
+        return run_texts(turn, records).get(place)
 
 
-def plain_turn(turn: Turn) -> Turn:
-    """The turn as it comes back from a store."""
+def _copied(turn: Turn) -> Turn:
+    """The turn with its given state copied: the caller may change that."""
     if not turn.given_state:
         return turn
-    return replace(turn, given_state=normal_mapping(turn.given_state))
+    return replace(turn, given_state=round_trip_mapping(turn.given_state))
 
 
 class MemoryStore:
-    """Keeps sessions for as long as the object lives; safe to use from many tasks and threads.
+    """Stores sessions in memory; safe to use from many tasks and threads.
 
-    It behaves as `TinyDBStore` does, but for what outlives a process. `sessions` are there from
-    the start.
+    It behaves like `TinyDBStore`, except that nothing outlives the object. `sessions` are its
+    sessions at the start.
     """
 
     def __init__(self, sessions: Mapping[SessionKey, MemorySession] | None = None) -> None:
         self._guard = RLock()
-        self._queue = TurnQueue()
+        self._queue = SessionQueue()
         self._leases: Leases[MemorySession] = Leases()
         self._clock = count(1)
         self._sessions: dict[SessionKey, MemorySession] = dict(sessions or {})
         self._prompts: dict[str, dict[str, str]] = {}
 
-    async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
-        """Take the session for a run, and note the run as running."""
+    async def begin(
+        self,
+        key: SessionKey,
+        turn: Turn,
+        *,
+        policy: Policy = "serialize",
+        is_stored: bool | None = None,
+    ) -> Lease:
+        """Lease the session to a run, and store the run as running."""
         check_key(key)
-        has_turn = policy != "fork"
-        if has_turn:
-            await self._queue.take(key, policy)
+        is_exclusive = policy != "fork"
+        if is_exclusive:
+            await self._queue.acquire(key, policy)
         try:
             with self._guard:
-                return self._begin(key, turn, has_turn=has_turn)
+                return self._begin(key, turn, is_stored, is_exclusive=is_exclusive)
         except BaseException:
-            if has_turn:
-                self._queue.give(key)
+            if is_exclusive:
+                self._queue.release(key)
             raise
 
     async def put(self, lease: Lease, records: Sequence[Record]) -> None:
-        """Keep `records`, all or none; a record of the same node and attempt is replaced."""
+        """Store `records`, all or none; a record of the same node and attempt is replaced."""
         with self._guard:
             session = self._leased(lease)
             session.put(lease, records, self._references(lease.key, session))
             self._touch(session)
 
     async def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
-        """Close the run and give the session free; if the turn is done, the session moves."""
+        """Finish the run and release the session; a done turn is numbered, its change applied."""
         self._leases.check(lease)
         try:
             with self._guard:
                 session = self._leased(lease)
-                kept = session.finish(lease, turn, change)
+                stored = session.finish(lease, turn, change)
                 self._touch(session)
-                return kept
+                return stored
         finally:
             await self.release(lease)
 
     async def release(self, lease: Lease) -> None:
-        """Give the session free and leave the run as it is, to be resumed."""
+        """Release the session and leave the run as it is, to be resumed."""
         grant = self._leases.end(lease)
-        if grant is not None and grant.has_turn:
-            self._queue.give(lease.key)
+        if grant is not None and grant.is_exclusive:
+            self._queue.release(lease.key)
 
     async def head(self, key: SessionKey) -> Head | None:
-        """Where the session stands, or None if there is no such session."""
+        """Version, state and summary of the session, or None if there is no such session."""
         with self._guard:
             session = self._session(key)
             return None if session is None else session.head()
@@ -347,7 +364,7 @@ class MemoryStore:
             return [session.info(key) for key, session in page]
 
     async def users(self, *, limit: int = 20, offset: int = 0) -> list[str | None]:
-        """The users who have a session, the one who came first before the others."""
+        """The users who have a session, in the order of their first ones."""
         with self._guard:
             return list(dict.fromkeys(key.user_id for key in self._sessions))[offset:][:limit]
 
@@ -371,12 +388,12 @@ class MemoryStore:
                 Hit(key, session.turns[run_id])
                 for key, session in others[: max(0, last)]
                 for run_id in reversed(session.done)
-                if says(session.turns[run_id], text)
+                if mentions(session.turns[run_id], text)
             ]
             return hits[: max(0, limit)]
 
     async def rename(self, key: SessionKey, name: str | None) -> bool:
-        """Name a session, or take its name away; False if there is no such session."""
+        """Name a session, or remove its name; False if there is no such session."""
         with self._guard:
             session = self._session(key)
             if session is None:
@@ -385,7 +402,7 @@ class MemoryStore:
             return True
 
     async def delete_run(self, key: SessionKey, run_id: str) -> bool:
-        """Delete a run and every word of it that the store knows of; False if there is none."""
+        """Delete a run and its texts wherever the store has them; False if there is none."""
         with self._guard:
             session = self._session(key)
             if session is None:
@@ -393,13 +410,13 @@ class MemoryStore:
             return session.delete_run(run_id, self._references(key, session))
 
     async def delete_session(self, key: SessionKey) -> bool:
-        """Delete a session with all that it has; False if there is none."""
+        """Delete a session with everything in it; False if there is none."""
         check_key(key)
         with self._guard:
             return self._sessions.pop(key, None) is not None
 
     async def delete_user(self, user_id: str | None) -> int:
-        """Delete all sessions of a user, and tell how many there were."""
+        """Delete all sessions of a user; returns how many there were."""
         check_user(user_id)
         with self._guard:
             keys = [key for key in self._sessions if key.user_id == user_id]
@@ -408,48 +425,49 @@ class MemoryStore:
             return len(keys)
 
     async def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
-        """The session of a user that a run belongs to, the one with the latest activity first."""
+        """The session of a user that a run belongs to; of several the latest active one."""
         with self._guard:
             for key, session in self._by_activity(user_id):
                 if run_id in session.turns:
                     return key
             return None
 
-    async def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
-        """Keep the sources of a template, once for each hash."""
+    async def put_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
+        """Store the sources of a template, once for each hash."""
         self._prompts.setdefault(prompt_hash, dict(sources))
 
     async def prompt(self, prompt_hash: str) -> Mapping[str, str] | None:
-        """The sources kept under a hash, or None."""
+        """The sources stored under a hash, or None."""
         sources = self._prompts.get(prompt_hash)
         return None if sources is None else dict(sources)
 
     async def prompt_hashes(self, prefix: str = "") -> list[str]:
-        """The hashes that sources are kept under and that begin with `prefix`, sorted."""
+        """The hashes under which sources are stored that begin with `prefix`, sorted."""
         return sorted(each for each in self._prompts if each.startswith(prefix))
 
     async def close(self) -> None:
-        """Do nothing: there is no file to let go of, and what is kept stays."""
+        """Do nothing: there is no file to close, and the sessions stay."""
 
-    def _begin(self, key: SessionKey, turn: Turn, *, has_turn: bool) -> Lease:
+    def _begin(
+        self, key: SessionKey, turn: Turn, is_stored: bool | None, *, is_exclusive: bool
+    ) -> Lease:
         session = self._sessions.get(key)
         earlier = None if session is None else session.turns.get(turn.run_id)
-        if earlier is not None and earlier.status == "done":
-            raise already_done(turn.run_id)
+        check_stored(key, turn.run_id, earlier, expected=is_stored)
         if session is None:
             session = self._sessions[key] = MemorySession()
-        elif self._leases.is_under_way(session, turn.run_id):
-            raise under_way(turn.run_id)
-        session.turns[turn.run_id] = replace(plain_turn(turn), status="running", number=0)
+        elif self._leases.has_run(session, turn.run_id):
+            raise run_in_progress(turn.run_id)
+        session.turns[turn.run_id] = replace(_copied(turn), status="running", number=0)
         self._touch(session)
         return self._leases.grant(
-            Lease(key, turn.run_id, session.head()), session, has_turn=has_turn
+            Lease(key, turn.run_id, session.head()), session, is_exclusive=is_exclusive
         )
 
     def _leased(self, lease: Lease) -> MemorySession:
-        session = self._leases.check(lease).place
+        session = self._leases.check(lease).session
         if session is not self._sessions.get(lease.key) or lease.run_id not in session.turns:
-            raise gone(lease.run_id, lease.key)
+            raise run_deleted(lease.run_id, lease.key)
         return session
 
     def _session(self, key: SessionKey) -> MemorySession | None:

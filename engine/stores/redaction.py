@@ -1,7 +1,7 @@
-"""What a deleted run takes with it out of its session, whatever the store.
+"""Redaction: what else changes in a session when one of its runs is deleted.
 
-What other runs only quote of it is gone with the run itself (`quoting`). What they replayed with
-its id, what was summed up since, and what it set in the state has to be looked for.
+Quotes of the run are references and vanish with it (`quoting`). Here its replayed messages and
+the summaries that cover it are redacted, and the state that it set is undone.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from ..messages import JSON
 from ..records import Change, StateKey
-from .codec import forget_replayed
-from .compact_json import Document, dump, parse_document
+from .codec import redact_replayed
+from .compact_json import Document, dump_json, parse_document
 from .quoting import DELETED
 
 
@@ -24,14 +24,14 @@ class StateValue(NamedTuple):
 
 
 class StateChange(NamedTuple):
-    """What becomes of the state: the values that some keys get, and the keys that go."""
+    """A change of the state: keys that are set, and keys that are dropped."""
 
     put: Mapping[StateKey, StateValue]
     dropped: Iterable[StateKey] = ()
 
 
-def set_by(run_id: str, change: Change) -> dict[StateKey, StateValue]:
-    """What a run sets."""
+def values_set_by(run_id: str, change: Change) -> dict[StateKey, StateValue]:
+    """The state that a run sets."""
     return {key: StateValue(value, run_id) for key, value in change.values().items()}
 
 
@@ -40,9 +40,9 @@ def undo(
     number: int,
     others: Iterable[tuple[int, Mapping[StateKey, StateValue]]],
 ) -> StateChange:
-    """Take back what the run with this number set, where no later one has set it since.
+    """The change that undoes what the deleted run with this number set, where it was the last to.
 
-    `others` are what the other done runs set, with their numbers, the newest first.
+    `others` is what the other done runs set, with their numbers, the newest first.
     """
     left = dict.fromkeys(gone)
     put: dict[StateKey, StateValue] = {}
@@ -56,30 +56,31 @@ def undo(
     return StateChange(put, left)
 
 
-def forget_run(data: bytes, run_id: str, source: JSON, *, sums_up: bool) -> bytes | None:
-    """The document of another run's record without the words of a deleted run; None if it had none.
+def redact_run(data: bytes, run_id: str, run: JSON, *, may_summarize: bool) -> bytes | None:
+    """Another run's record without the texts of a deleted run; None if it has none of them.
 
-    `sums_up` says that a summary in it may be of that run.
+    `run` is the reference to the deleted run; `may_summarize` says that a summary in the record may
+    cover it.
     """
     document = parse_document(data)
-    is_changed = forget_replayed(document, run_id, source)
-    if sums_up and _is_summary(document):
+    is_changed = redact_replayed(document, run_id, run)
+    if may_summarize and _is_summary(document):
         is_changed = True
-        _forget_summary(document)
-    return dump(document) if is_changed else None
+        _redact_summary(document)
+    return dump_json(document) if is_changed else None
 
 
-def forget_summary(data: bytes) -> bytes:
-    """The document of a record, without the summary if one was written in it."""
+def redact_summary(data: bytes) -> bytes:
+    """The document of a record, without the summary if it wrote one."""
     document = parse_document(data)
     if not _is_summary(document):
         return data
-    _forget_summary(document)
-    return dump(document)
+    _redact_summary(document)
+    return dump_json(document)
 
 
 def wrote_summary(data: bytes) -> bool:
-    """Whether a record's document is that of a node which wrote a summary."""
+    """Whether the node of a record's document wrote a summary."""
     return _is_summary(parse_document(data))
 
 
@@ -87,7 +88,7 @@ def _is_summary(document: Document) -> bool:
     return isinstance(document.get("fields", {}).get("covers"), int)
 
 
-def _forget_summary(document: Document) -> None:
+def _redact_summary(document: Document) -> None:
     document["output"] = DELETED
     document["fields"] = {"topics": [], "covers": document["fields"]["covers"]}
     for exchange in document.get("exchanges", ()):

@@ -1,4 +1,4 @@
-"""What of a session goes to the model again: completed turns, each once, and no more."""
+"""History: which earlier turns are sent to the model again (completed ones, each once)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from teamgraph.errors import ModelError, NodeError
 from teamgraph.events import Token
 from teamgraph.graphs import Agent, Team
 from teamgraph.nodes import HistoryLoader, Member, Route, Router
-from tests.remembering import Blabbing, rememberers
+from tests.memory_team import RepeatingModel, memory_team
 from tests.teams import wait_for, words_of
 
 FRENCH = Agent(name="French", role="You answer in French")
 
 
 class Answering(ScriptedModel):
-    """Routes to the first, sums up in few words, and answers `re: ` and the message."""
+    """Chooses the first label, summarizes in a few words, and answers `re: ` and the message."""
 
     def __init__(self, **answers: Any) -> None:  # noqa: ANN401  any answer of a script
         super().__init__(self.script)
@@ -39,7 +39,7 @@ class Answering(ScriptedModel):
         return self.answers.get(message, f"re: {message}")
 
     def to_members(self) -> list[list[tuple[str, str]]]:
-        """What members were sent."""
+        """The messages that members were sent, for each request."""
         return [
             [(message.role, message.content) for message in request.messages]
             for request in self.requests
@@ -48,19 +48,19 @@ class Answering(ScriptedModel):
 
 
 def said(*messages: str) -> list[tuple[str, str]]:
-    """Turns as the model gets them: message and answer, the last one still without."""
+    """Turns as the model gets them: message and answer; the last one has no answer yet."""
     pairs = [[("user", message), ("assistant", f"re: {message}")] for message in messages]
     return [one for pair in pairs for one in pair][:-1]
 
 
 class Pausing:
-    """Another model, that stops for ever in the middle of its answer to `pause`."""
+    """Wraps a model; its answer to `pause` stops for ever in the middle."""
 
     def __init__(self, model: Answering) -> None:
         self.model = model
 
     async def ask(self, request: Request) -> AsyncIterator[Chunk | Reply]:
-        """Answer, or begin to."""
+        """Stream the answer, or only its beginning."""
         if request.messages[-1].content == "pause" and not request.choices:
             yield Chunk("Once upon ")
             await asyncio.Event().wait()
@@ -69,7 +69,7 @@ class Pausing:
 
 
 @pytest.mark.parametrize("window", [0, 1, 2, 9])
-def test_a_window_is_exactly_the_last_turns_before_the_message(store: Store, window: int) -> None:
+def test_the_window_is_the_last_turns_before_the_message(store: Store, window: int) -> None:
     model = Answering()
     agent = Agent(model=model, store=store, add_history_to_context=True, num_history_runs=window)
     messages = [str(turn) for turn in range(5)]
@@ -80,7 +80,7 @@ def test_a_window_is_exactly_the_last_turns_before_the_message(store: Store, win
         assert rest == said(*messages[max(0, turn - window) : turn + 1])
 
 
-def test_runs_that_came_to_no_answer_are_in_no_history(store: Store) -> None:
+def test_runs_without_an_answer_are_in_no_history(store: Store) -> None:
     model = Answering(bad=ModelError("down", model="m"))
     team = Team(
         members=[FRENCH],
@@ -142,7 +142,7 @@ def test_a_turn_that_the_summary_covers_is_not_sent_again(store: Store) -> None:
 
 
 @pytest.mark.parametrize("answer", ["no JSON", {"topics": 3}, ModelError("down", model="m")])
-def test_a_summary_that_cannot_be_had_changes_nothing(store: Store, answer: Any) -> None:  # noqa: ANN401
+def test_a_failed_summary_changes_nothing(store: Store, answer: Any) -> None:  # noqa: ANN401
     model = Answering()
     team = Team(
         members=[FRENCH],
@@ -167,7 +167,7 @@ def test_a_summary_that_cannot_be_had_changes_nothing(store: Store, answer: Any)
     assert all(f"<user>\n{message}\n</user>" in summarizer for message in ("two", "three"))
 
 
-def test_a_summary_says_when_it_was_made_and_what_it_covers(store: Store) -> None:
+def test_a_summary_has_its_time_and_the_turns_that_it_covers(store: Store) -> None:
     model = Answering(summary={"summary": "They met.", "topics": ["meeting", "tea"]})
     agent = Agent(model=model, store=store, enable_session_summaries=True)
     run = agent.run("one", session_id="s")
@@ -177,8 +177,8 @@ def test_a_summary_says_when_it_was_made_and_what_it_covers(store: Store) -> Non
     assert run.turn.started <= summary.updated <= run.turn.ended
 
 
-def test_what_is_stored_grows_with_the_turns_and_not_with_their_square(store: Store) -> None:
-    team = rememberers(store, Short(), num_history_runs=5)
+def test_stored_bytes_grow_linearly_with_the_turns(store: Store) -> None:
+    team = memory_team(store, Short(), num_history_runs=5)
     sizes: list[int] = []
     for turn in range(32):
         team.run(f"word-{turn:02} " + "x" * 200, session_id="s", user_id="ann")
@@ -189,8 +189,8 @@ def test_what_is_stored_grows_with_the_turns_and_not_with_their_square(store: St
     assert third <= second * 1.05
 
 
-class Short(Blabbing):
-    """Answers and sums up in few words, whatever it has seen."""
+class Short(RepeatingModel):
+    """Answers and summarizes in a few words, whatever it was sent."""
 
     def script(self, request: Request) -> Any:  # noqa: ANN401  any answer of a script
         """The next answer to a request."""
@@ -200,7 +200,7 @@ class Short(Blabbing):
         return {"summary": "short", "topics": []} if isinstance(answer, dict) else answer
 
 
-def test_a_member_that_is_given_two_tasks_has_each_of_them_once(store: Store) -> None:
+def test_a_member_with_two_tasks_has_each_of_them_once(store: Store) -> None:
     whats = ("Translate", "Explain", "Explain")
     tasks = [{"label": "french", "task": f"{what} it."} for what in whats]
 
@@ -223,7 +223,7 @@ def test_a_member_that_is_given_two_tasks_has_each_of_them_once(store: Store) ->
     assert again == [f"one\n\nYour task:\n{both}", "done", "two"]
 
 
-def test_whatever_routers_wrote_for_a_node_is_its_task(store: Store) -> None:
+def test_the_task_of_a_node_is_all_that_routers_wrote_for_it(store: Store) -> None:
     def script(request: Request) -> Any:  # noqa: ANN401  any answer of a script
         if request.choices:
             tasks = [{"label": label, "task": f"Do {label}."} for label in request.choices]
@@ -241,10 +241,10 @@ def test_whatever_routers_wrote_for_a_node_is_its_task(store: Store) -> None:
     assert run.records["french"].task == "Do a.\nDo b.\nDo c."
 
 
-def test_a_loader_limits_messages_at_whole_turns_in_any_graph(store: Store) -> None:
+def test_a_loader_limits_messages_to_whole_turns_in_any_graph(store: Store) -> None:
     model = Answering()
     nodes = {"history": HistoryLoader(messages=3), "member": Member()}
     runner = Runner(Graph(name="g", model="m", nodes=nodes), model=model, store=store)
     for message in ("one", "two", "three"):
         runner.run(message, session_id="s")
-    assert model.to_members()[-1][1:] == said("one", "two", "three")[1:]
+    assert model.to_members()[-1][1:] == said("two", "three")

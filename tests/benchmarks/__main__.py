@@ -16,7 +16,7 @@ TABLES = {
 
 
 def main(arguments: list[str]) -> None:
-    """Print the tables that are named, or all."""
+    """Print the named tables, or all."""
     short = "--short" in arguments
     wanted = [name for name in arguments if name in TABLES] or list(TABLES)
     for name in wanted:

@@ -12,7 +12,7 @@ from .row import Row, cpu_of, median, wall_of
 
 
 def rows(*, short: bool) -> Iterator[Row]:
-    """Chains of nodes that do nothing, beside the cost of a bare task; a fan of short waits."""
+    """Chains of nodes that do nothing, compared with a bare task; a fan of short waits."""
     for length in (100, 1000):
         node, task = asyncio.run(_chain(length, 3 if short else 3000 // length + 5))
         yield Row(f"a node in a chain of {length}", node * 1e6, "CPU µs", 15)

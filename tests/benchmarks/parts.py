@@ -53,7 +53,7 @@ def chain(length: int) -> Graph:
 
 
 def fan(width: int) -> Graph:
-    """One node, then many beside each other, then a join."""
+    """One node, then many concurrent ones, then a join."""
     many = {f"n{index}": Nap(needs=["first"]) for index in range(width)}
     return Graph(
         name="fan",
@@ -81,7 +81,7 @@ class Instant:
 
 
 class Forgetful(MemoryStore):
-    """A store that keeps nothing: what is left is the engine's own cost."""
+    """A store that saves nothing, to measure the engine's own cost."""
 
     async def begin(self, key: SessionKey, turn: Turn, **_: object) -> Lease:  # type: ignore[override]  # whatever the policy
         return Lease(key, turn.run_id, Head())
@@ -95,7 +95,7 @@ class Forgetful(MemoryStore):
     async def release(self, lease: Lease) -> None:
         return None
 
-    async def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
+    async def put_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
         return None
 
     async def turns(

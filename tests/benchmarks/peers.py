@@ -1,4 +1,4 @@
-"""The same documents in plain TinyDB and in SQLite, as somebody would keep them without us."""
+"""The same documents in plain TinyDB and in SQLite, as one would store them without us."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ class Peer(Protocol):
     """Documents of one session in one file."""
 
     def fill(self, documents: Sequence[Document]) -> None:
-        """Keep many at once."""
+        """Store many documents."""
         ...
 
     def add(self, document: Document) -> None:
-        """Keep one."""
+        """Store one document."""
         ...
 
     def last(self, count: int) -> int:
-        """Read the newest ones, and tell how many there were."""
+        """Read the newest documents; return how many there were."""
         ...
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         ...
 
 
 class PlainTinyDB:
-    """TinyDB with its default storage: one JSON text, written anew for each change."""
+    """TinyDB with its default storage: one JSON file, rewritten for each change."""
 
     def __init__(self, folder: Path) -> None:
         self._database = TinyDB(folder / "plain.json")
@@ -53,7 +53,7 @@ class PlainTinyDB:
 
 
 class SQLite:
-    """A table of JSON texts; each commit is forced to the disk."""
+    """A table of JSON texts; each commit is synced."""
 
     def __init__(self, folder: Path) -> None:
         self._connection = sqlite3.connect(folder / "peer.sqlite")

@@ -1,4 +1,4 @@
-"""What rendering a prompt costs, beside plain Jinja doing the same work."""
+"""The cost of rendering a prompt, compared with plain Jinja."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ _NAMES = {
 
 
 def rows(*, short: bool) -> Iterator[Row]:
-    """The same prompt, interleaved; plain Jinja makes one text of it, ours makes messages."""
+    """The same prompt, alternating; plain Jinja renders one text, ours messages."""
     ours = Prompts(inline={"bench": _OURS})
-    environment = Environment(  # noqa: S701  prompts are no HTML
+    environment = Environment(  # noqa: S701  prompts are not HTML
         loader=DictLoader({"bench": _PLAIN}), trim_blocks=True, lstrip_blocks=True
     )
     plain = environment.get_template("bench")

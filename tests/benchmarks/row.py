@@ -1,4 +1,4 @@
-"""A line of the table, and how its number is taken."""
+"""A row of a table, and how its number is measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from time import perf_counter, process_time
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured, the number with its unit, and what it is held against."""
+    """What was measured, the number with its unit, and its upper limit (the bar)."""
 
     what: str
     number: float
@@ -18,10 +18,10 @@ class Row:
     bar: float | None = None
 
     def __str__(self) -> str:
-        told = f"{self.what:<66} {self.number:>10.3f} {self.unit:<10}"
+        text = f"{self.what:<66} {self.number:>10.3f} {self.unit:<10}"
         if self.bar is None:
-            return told.rstrip()
-        return f"{told} bar {self.bar:g} {'' if self.number <= self.bar else '  OVER'}".rstrip()
+            return text.rstrip()
+        return f"{text} bar {self.bar:g} {'' if self.number <= self.bar else '  OVER'}".rstrip()
 
 
 def cpu(work: Callable[[], object]) -> float:
@@ -39,12 +39,12 @@ async def cpu_of(work: Callable[[], Awaitable[object]]) -> float:
 
 
 async def wall_of(work: Callable[[], Awaitable[object]]) -> float:
-    """Seconds on the wall."""
+    """Wall-clock seconds of `work`."""
     started = perf_counter()
     await work()
     return perf_counter() - started
 
 
 def median(numbers: Sequence[float]) -> float:
-    """The middle one."""
+    """The median."""
     return statistics.median(numbers)

@@ -1,4 +1,4 @@
-"""What it costs to be there: imports, a loaded graph, the help of the command."""
+"""Start-up: imports, a loaded graph, the help of the command."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ except SystemExit:
 
 
 def rows(*, short: bool) -> Iterator[Row]:
-    """Interleaved, each in a fresh process with warm bytecode."""
+    """Alternating, each in a fresh process with cached bytecode."""
     taken: dict[str, list[float]] = {"libraries": [], "ready": [], "help": []}
     for _ in range(2 if short else 11):
         for name, code in (("libraries", _LIBRARIES), ("ready", _READY), ("help", _HELP)):
@@ -48,8 +48,8 @@ def rows(*, short: bool) -> Iterator[Row]:
 
 def _seconds(code: str) -> float:
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    told = f"{code}\nimport sys, time\nprint(time.process_time(), file=sys.stderr)"
+    timed = f"{code}\nimport sys, time\nprint(time.process_time(), file=sys.stderr)"
     done = subprocess.run(
-        [sys.executable, "-c", told], capture_output=True, text=True, check=True, env=environment
+        [sys.executable, "-c", timed], capture_output=True, text=True, check=True, env=environment
     )
     return float(done.stderr.split()[-1])

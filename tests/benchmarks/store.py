@@ -1,4 +1,4 @@
-"""What keeping costs: a record in a long session, beside plain TinyDB and SQLite; many sessions."""
+"""The store: a record in a long session, compared with plain TinyDB and SQLite; many sessions."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _sizes(folder: Path, turns: int) -> Iterator[Row]:
 
 
 async def _appends(path: Path, turns: int, rounds: int) -> Iterator[Row]:
-    """Puts and reads of the long session, interleaved with those of a short one."""
+    """Puts and reads of the long session, alternating with those of a short one."""
     store = TinyDBStore(path, sync="never")
     new: list[float] = []
     old: list[float] = []
@@ -83,7 +83,7 @@ async def _appends(path: Path, turns: int, rounds: int) -> Iterator[Row]:
 
 
 async def _beside(path: Path, name: str, reopen: Callable[[], Peer], rounds: int) -> Iterator[Row]:
-    """Ours and a peer by turns, each forcing its writes to the disk if it can."""
+    """Ours and a peer alternating, each syncing its writes if it can."""
     mine: list[float] = []
     theirs: list[float] = []
     opened: list[float] = []
@@ -160,7 +160,7 @@ async def _turn(store: Store, key: SessionKey, number: int, nodes: int = _NODES)
 
 
 async def _puts(store: Store, key: SessionKey, run_id: str) -> float:
-    """CPU seconds of one put, where the session is open and a run is under way."""
+    """CPU seconds of one put into an open session with a run in progress."""
     turn = Turn(run_id, "question")
     lease = await store.begin(key, turn)
     records = [_record(0, node) for node in range(_PUTS)]

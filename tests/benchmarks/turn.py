@@ -1,4 +1,4 @@
-"""What a turn of a team costs: history, router, member, summarizer; durable for each node."""
+"""A turn of a team: history, router, member, summarizer, stored after each node."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def rows(*, short: bool) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         yield from _session("TinyDB journal, sync at the turn's end", TinyDBStore(folder), last)
         size = _size(folder)
-        yield Row("  bytes kept for a turn, with its texts", size / last, "bytes")
+        yield Row("  bytes stored for a turn, with its texts", size / last, "bytes")
         run = asyncio.run(_one_more(TinyDBStore(folder)))
         rest = _size(folder) - size - _texts(run)
         yield Row("  of a turn's bytes, those that are not its texts", rest, "bytes", 3000)
@@ -57,11 +57,11 @@ async def _one_more(store: Store) -> Run:
 
 
 def _texts(run: Run) -> int:
-    """Bytes of what was said in a run, and of what its models were told and answered, each once."""
+    """Bytes of the messages, prompts and answers of a run, each counted once."""
     asked = [exchange for record in run.records.values() for exchange in record.exchanges]
     texts = [run.input, run.answer or "", *(exchange.reply for exchange in asked)]
-    told = (message for exchange in asked for message in exchange.messages)
-    texts += [message.content for message in told if message.origin is None]
+    messages = (message for exchange in asked for message in exchange.messages)
+    texts += [message.content for message in messages if message.origin is None]
     return sum(len(text.encode()) for text in texts)
 
 
@@ -78,7 +78,7 @@ async def _turns(store: Store, last: int) -> list[float]:
 
 
 async def _many(store: Store, users: int, *, turns: int) -> tuple[float, float]:
-    """CPU seconds of a turn, and the objects that each session of the second half left behind."""
+    """CPU seconds of a turn, and the objects that each session of the second half leaves."""
     runner = Runner(Graph.load(POLYGLOT), store=store, model=Instant(latency=0.02))
     at_once = asyncio.Semaphore(100)
 

@@ -14,8 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from teamgraph import Change, Lease, Policy, Record, Run, SessionKey, Store, TinyDBStore, Turn
-from teamgraph.engine.stores.journal.disk import Disk, Named
-from teamgraph.engine.stores.journal.files import opened
+from teamgraph.engine.stores.journal.disk import Disk, Named, opened
 from teamgraph.errors import Conflict, StoreError
 
 from .judge import Open
@@ -144,8 +143,16 @@ class FencesNobodyOff(OtherStore):
 
 
 class MixesUsersUp(OtherStore):
-    async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
-        return await self._store.begin(SessionKey("all", "one"), turn, policy=policy)
+    async def begin(
+        self,
+        key: SessionKey,
+        turn: Turn,
+        *,
+        policy: Policy = "serialize",
+        is_stored: bool | None = None,
+    ) -> Lease:
+        key = SessionKey("all", "one")
+        return await self._store.begin(key, turn, policy=policy, is_stored=is_stored)
 
     async def turns(self, key: SessionKey, **page: int) -> list[Turn]:
         return await self._store.turns(SessionKey("all", "one"), **page)

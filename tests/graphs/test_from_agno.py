@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from teamgraph.graphs import Agent, Team
-from teamgraph.graphs.options import ELSEWHERE
+from teamgraph.graphs.options import ALTERNATIVE_METHODS, ALTERNATIVES
 
 PAGE = Path(__file__).parents[2] / "docs" / "from-agno.md"
 OURS = ("store", "graph", "runner", "session", "stream", "astream", "as_member")
@@ -20,7 +20,9 @@ DOORS = [
 NAMED = re.findall(r"`[^`\n]+`", PAGE.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", sorted({*ELSEWHERE, *Team.model_fields, *DOORS} - {*OURS}))
+@pytest.mark.parametrize(
+    "name", sorted({*ALTERNATIVES, *ALTERNATIVE_METHODS, *Team.model_fields, *DOORS} - {*OURS})
+)
 def test_every_name_is_told(name: str) -> None:
     words = {word for code in NAMED for word in re.findall(r"\w+", code)}
     assert name in words

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import pytest
 
@@ -33,7 +33,7 @@ from teamgraph.errors import (
 from teamgraph.events import RunFinished, Token
 from teamgraph.graphs import Agent, Team
 from teamgraph.graphs.assistant import Assistant
-from teamgraph.graphs.options import ELSEWHERE
+from teamgraph.graphs.options import ALTERNATIVE_METHODS, ALTERNATIVES
 from tests.teams import holds_together, of, wait_for, words_of
 
 ENGLISH = Agent(name="English Agent", role="You answer in English")
@@ -550,7 +550,7 @@ def test_an_answer_can_be_streamed_and_printed(
         ({"respond_directly": True, "delegate_to_all_members": True}, "keep one"),
         ({"delegate_to_all_members": True, "determine_input_for_members": True}, "leave"),
         ({"respond_directly": True, "share_member_interactions": True}, "nothing to share"),
-        ({"respond_directly": True, "tools": [print]}, "give the tools to them"),
+        ({"respond_directly": True, "tools": [print]}, "pass the tools to them"),
         (
             {"members": [team()], "add_team_history_to_members": True},
             "add_team_history_to_members: a team that is a member loads its own history",
@@ -568,14 +568,14 @@ def test_an_answer_can_be_streamed_and_printed(
         ({"num_history_runs": 1}, "no effect without add_history_to_context=True"),
         ({"num_history_sessions": 1}, "no effect without search_session_history=True"),
         ({"session_summary_prompt": "x"}, "no effect without enable_session_summaries=True"),
-        ({"store": MemoryStore(), "db": MemoryStore()}, "two words for one thing"),
+        ({"store": MemoryStore(), "db": MemoryStore()}, "'db' is an alias of 'store'"),
         ({"members": []}, "at least one Agent or Team"),
         ({"members": "all"}, "at least one Agent or Team"),
         ({"members": [ENGLISH, ENGLISH]}, "two members have the id 'english_agent'"),
-        ({"members": [Agent(name=name) for name in ("a", "a history")]}, "'a_history' is that of"),
+        ({"members": [Agent(name=name) for name in ("a", "a history")]}, "has the id 'a_history'"),
         ({"num_history_runs": -1, "add_history_to_context": True}, "must be 0 or more"),
-        ({"model": 3}, "must be the id of a model"),
-        ({"enable_session_summaries": True, "session_summary_model": 3}, "must be the id"),
+        ({"model": 3}, "must be a model id"),
+        ({"enable_session_summaries": True, "session_summary_model": 3}, "must be a model id"),
         ({"store": "folder"}, "must be a store"),
         ({"respond_direct": True}, "did you mean 'respond_directly'?"),
         ({"user_id": ""}, "user_id: must not be empty"),
@@ -622,20 +622,48 @@ def test_a_model_may_be_named_with_its_parameters() -> None:
 
 
 def test_what_is_neither_agent_nor_team_builds_nothing() -> None:
-    with pytest.raises(DefinitionError, match="make an Agent or a Team"):
+    with pytest.raises(DefinitionError, match="base class of Agent and Team"):
         Assistant()
 
 
-@pytest.mark.parametrize("name", sorted(ELSEWHERE))
+@pytest.mark.parametrize("name", sorted(ALTERNATIVES))
 def test_an_option_of_other_spelling_is_told_where_it_is(name: str) -> None:
     with pytest.raises(DefinitionError) as refused:
         team(**{name: True, "respond_direct": True})
     told, slip = refused.value.problems
-    assert told.message == f"there is no {name!r} here; {ELSEWHERE[name]}"
+    assert told.message == f"no such option here; {ALTERNATIVES[name]}"
     assert slip.suggestion == "respond_directly"
     assert name not in Team.model_fields
-    for named in re.findall(r"it is called (\w+)", told.message):
+    for named in re.findall(r"^no such option here; use (\w+)$", told.message):
         assert named in Team.model_fields
+
+
+@pytest.mark.parametrize("name", sorted(ALTERNATIVE_METHODS))
+def test_a_method_of_agno_names_its_alternative(name: str) -> None:
+    built = team()
+    with pytest.raises(AttributeError, match=re.escape(ALTERNATIVE_METHODS[name])) as refused:
+        getattr(built, name)
+    assert str(refused.value).startswith(f"Team has no '{name}'; ")
+    assert not hasattr(built, name)
+    for named in re.findall(r"use ([a-z_]+)", ALTERNATIVE_METHODS[name]):
+        assert hasattr(built, named)
+    assert not hasattr(built, "elsewhere")
+
+
+@pytest.mark.parametrize("name", ["content", "member_responses", "messages", "metrics", "tools"])
+def test_an_attribute_of_agnos_run_names_its_alternative(name: str) -> None:
+    run = team().run("hello")
+    with pytest.raises(AttributeError, match=f"Run has no '{name}'; use ") as refused:
+        getattr(run, name)
+    first = str(refused.value).partition("; use ")[2].partition(",")[0].partition("[")[0]
+    assert hasattr(run, first)
+    assert not hasattr(run, "contents")
+
+
+@pytest.mark.parametrize(("kind", "given"), [(Agent, "Clerk"), (Team, [ENGLISH])])
+def test_options_are_passed_by_name(kind: type[Assistant], given: Never) -> None:
+    with pytest.raises(DefinitionError, match=f"{kind.__name__} takes options by name only"):
+        kind(given)
 
 
 def test_a_busy_session_refuses_a_call_if_that_is_wanted() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import parse_qsl
 
-from teamgraph.engine.models.samples import smallest_instance
+from teamgraph.engine.models.samples import sample
 
 
 @dataclass
@@ -19,6 +19,9 @@ class StubAnswer:
     answer ever), `reset` (hangs up before any byte), `cut` (hangs up after `after` chunks),
     `malformed` (a chunk that is no JSON), `badschema` (JSON that is no completion), `stall` (goes
     silent after `after` chunks), `sse_error` (an error event after `after` chunks).
+
+    `raw` are the bytes of a whole HTTP response, after which the connection is closed. `events` are
+    those of a stream, as JSON or as they are if they are text, after which the body ends.
     """
 
     text: str | None = None
@@ -31,6 +34,13 @@ class StubAnswer:
     retry_after: float | str | None = None
     finish_reason: str | None = None
     message: str | None = None
+    raw: bytes | None = None
+    events: tuple[Any, ...] | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is given to a request for any path, in any provider's format."""
+        return self.raw is not None or self.events is not None
 
 
 @dataclass(frozen=True)
@@ -74,10 +84,10 @@ def fill_in(answer: StubAnswer, request: StubRequest) -> StubAnswer:
     if tools and (choice == "required" or isinstance(choice, dict)):
         name = choice["function"]["name"] if isinstance(choice, dict) else _names(tools)[0]
         (function,) = [tool["function"] for tool in tools if tool["function"]["name"] == name]
-        arguments = smallest_instance(function.get("parameters") or {}, "stub")
+        arguments = sample(function.get("parameters") or {}, "stub")
         answer.tool_calls = ((name, arguments),)  # type: ignore[assignment]  # an object's instance
     elif wanted.get("type") == "json_schema":
-        answer.text = json.dumps(smallest_instance(wanted["json_schema"]["schema"], "stub"))
+        answer.text = json.dumps(sample(wanted["json_schema"]["schema"], "stub"))
     else:
         said = [message for message in request.messages if message.get("role") == "user"]
         answer.text = f"echo: {said[-1].get('content') if said else ''}"

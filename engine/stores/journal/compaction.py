@@ -1,4 +1,4 @@
-"""What takes bytes out of journals for good: writing one anew, and deleting it."""
+"""Compaction and deletion of journals: what removes bytes for good."""
 
 from __future__ import annotations
 
@@ -9,84 +9,73 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from . import files
-from .disk import Disk, failure
-from .header import Format
-from .journal_file import JournalFile
-from .line import MARK, Operation, Transaction, pack
-from .medium import Medium
-from .open_file import OpenFile
+from .disk import Disk, OpenFile, lock_file, opened, remove_file, store_error, write_at
+from .journal_file import JournalFile, JournalSettings
+from .line import MARK, JournalFormat, Operation, Transaction, pack
 
-KEPT = (".torn", ".damaged")
-"""What is kept of writes that were cut, and of a file that was salvaged."""
-ASIDE = (*KEPT, ".tmp", ".seized", ".lock")
-_WORTH_IT = 1 << 20
+SET_ASIDE = (".torn", ".damaged")
+"""Suffixes of what was cut from a journal, and of a damaged file that was salvaged."""
+_BESIDE = (*SET_ASIDE, ".tmp", ".seized", ".lock")
 
 
-def is_bloated(journal: JournalFile) -> bool:
-    """Whether compaction is worth its cost: more than half of a large file counts no more."""
-    end = journal.index.end
-    return end > _WORTH_IT and journal.index.live * 2 < end
+def compact(journal: JournalFile, form: JournalFormat | None = None) -> None:
+    """Rewrite a journal without its dead lines, or in another format.
 
-
-def compact(journal: JournalFile, form: Format | None = None) -> None:
-    """Write a journal anew without what counts no more, or in another format.
-
-    The new file takes the place of the old one in one step, so that a process may be killed at
-    any moment; readers go on with the file that they have open.
+    The new file replaces the old one by a rename, so a process may be killed at any moment.
+    Readers continue with the file that they have open, and open the new one at their next look.
     """
     with journal.exclusive():
         try:
-            _compact(journal, form or journal.medium.form)
+            _compact(journal, form or journal.settings.format)
         except OSError as error:
-            raise failure(error, journal.path) from error
+            raise store_error(error, journal.path) from error
 
 
-def upgrade(path: Path, medium: Medium, version: int) -> None:
-    """Write a journal of an older version anew, in the version of `medium`."""
-    older = replace(medium, form=Format(version))
+def upgrade(path: Path, settings: JournalSettings, version: int) -> None:
+    """Rewrite a journal of an older version in the current one."""
+    older = replace(settings, format=JournalFormat(version))
     with closing(JournalFile(path, older, owner={}, create=False)) as journal:
-        compact(journal, medium.form)
+        compact(journal, settings.format)
 
 
-def forget_torn(disk: Disk, path: Path) -> None:
-    """Delete what was kept aside of a journal."""
+def remove_set_aside(disk: Disk, path: Path) -> None:
+    """Delete what was set aside of a journal: torn tails and damaged files."""
     try:
-        for suffix in KEPT:
-            files.remove(disk, path.with_suffix(suffix))
+        for suffix in SET_ASIDE:
+            remove_file(disk, path.with_suffix(suffix))
     except OSError as error:
-        raise failure(error, path) from error
+        raise store_error(error, path) from error
 
 
 def delete_journal(disk: Disk, path: Path, *, sync: bool) -> bool:
-    """Delete a journal and what lies beside it, damaged or not; False if there was nothing in it.
+    """Delete a journal and the files beside it, damaged or not; False if it was empty.
 
-    Whoever has it open finds it `Gone`.
+    Others that have it open get `JournalDeleted`.
     """
     try:
-        with files.opened(disk, path, os.O_RDWR) as file:
-            files.lock(disk, file, path)
-            was_there = disk.status(file).st_size > 0
-            for suffix in (*ASIDE, path.suffix):
-                files.remove(disk, path.with_suffix(suffix))
+        with opened(disk, path, os.O_RDWR) as file:
+            lock_file(disk, file, path)
+            had_content = disk.status(file).st_size > 0
+            for suffix in (*_BESIDE, path.suffix):
+                remove_file(disk, path.with_suffix(suffix))
         if sync:
             disk.sync_directory(path.parent)
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise failure(error, path) from error
-    return was_there
+        raise store_error(error, path) from error
+    return had_content
 
 
-def _compact(journal: JournalFile, form: Format) -> None:
-    medium, disk = journal.medium, journal.medium.disk
+def _compact(journal: JournalFile, form: JournalFormat) -> None:
+    settings, disk = journal.settings, journal.settings.disk
     temporary = journal.path.with_suffix(".tmp")
     file = OpenFile(disk, temporary, create=True, extra=os.O_TRUNC)
     try:
-        files.lock(disk, file.descriptor, temporary)
+        lock_file(disk, file.descriptor, temporary)
         transactions = _copy(journal, form, file.descriptor)
         disk.touch(temporary, disk.status(journal.path).st_mtime_ns)
-        if medium.is_synced:
+        if settings.is_synced:
             file.sync()
         file.rename(journal.path)
     except BaseException:
@@ -95,34 +84,34 @@ def _compact(journal: JournalFile, form: Format) -> None:
             disk.remove(temporary)
         raise
     journal.replace(file, transactions)
-    if medium.is_synced:
+    if settings.is_synced:
         disk.sync_directory(journal.path.parent)
 
 
-def _copy(journal: JournalFile, form: Format, file: int) -> list[Transaction]:
-    """Write what counts, each document a transaction of its own: a bad byte costs no other.
+def _copy(journal: JournalFile, form: JournalFormat, file: int) -> list[Transaction]:
+    """Write the live documents, each a transaction of its own, so that a bad byte costs one.
 
-    All of it is synced before it gets its name, if anything is; so it may vouch for itself.
+    All of it is synced before it is renamed, if anything is; so the mark may claim that.
     """
     sequence, offset = journal.index.sequence, 0
     transactions: list[Transaction] = []
-    for operation in _kept(journal, form):
+    for operation in _live_operations(journal, form):
         sequence += 1
         synced = offset if operation is MARK else None
         data, transaction = pack([operation], sequence, offset, synced)
-        files.write_at(journal.medium.disk, file, data, offset)
+        write_at(journal.settings.disk, file, data, offset)
         transactions.append(transaction)
         offset = transaction.end
     return transactions
 
 
-def _kept(journal: JournalFile, form: Format) -> Iterator[Operation]:
+def _live_operations(journal: JournalFile, form: JournalFormat) -> Iterator[Operation]:
     yield journal.header(form.version).operation()
     for table, slots in list(journal.index.tables.items()):
         if not slots:
             yield Operation("e", table)
         for document, slot in slots.items():
             operation = Operation("p", table, document, slot.key, journal.text(slot))
-            yield form.upgraded(operation, journal.medium.form.version)
-    if journal.medium.is_synced:
+            yield form.upgraded(operation, journal.settings.format.version)
+    if journal.settings.is_synced:
         yield MARK

@@ -1,12 +1,8 @@
-"""The system calls of a store, in one place.
+"""System calls of a store, and what is built of them: whole files, locks, atomic replacement.
 
-Everything else here is built of them, so that a test, handing in a `Disk` of its own, may see each
-one, let it fail, or cut it short.
-
-What the systems do in different ways.
-
-Windows has no lock of a whole file, no reading at a place and no syncing of directories. What
-stands here for it has never been run there, only on what stands in for its calls in a test.
+All I/O goes through a `Disk`, so that a test, handing in one of its own, can see each call, make
+it fail, or cut it short. Windows has no lock of a whole file, no positional reads and no fsync of
+directories; its branch is tested only against stand-ins for its calls, never on Windows.
 """
 
 from __future__ import annotations
@@ -15,79 +11,74 @@ import errno
 import os
 import sys
 import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISDIR
+from threading import Lock, get_ident
 from typing import TypeAlias
 
 from ...errors import StoreError
 
 if sys.platform == "win32":
-    import errno
     import msvcrt
-    from threading import Lock
 
-    BINARY = os.O_BINARY
-    _HELD = frozenset((errno.EACCES, errno.EDEADLK))
-    _LOCKED = 0x7FFF_0000  # a byte that no journal reaches: nobody can read or write a locked one
-    _place = Lock()  # of whoever moves the one place that an open file has
+    _BINARY = os.O_BINARY
+    _IS_LOCKED = frozenset((errno.EACCES, errno.EDEADLK))
+    _LOCKED_BYTE = 0x7FFF_0000  # beyond any journal: a locked byte can be neither read nor written
+    _position = Lock()  # guards the one file position that an open file has
 
-    def read_at(file: int, length: int, offset: int) -> bytes:
-        """Read `length` bytes, fewer only where the file ends."""
-        with _place:
+    def _pread(file: int, length: int, offset: int) -> bytes:
+        with _position:
             os.lseek(file, offset, os.SEEK_SET)
             return os.read(file, length)
 
-    def write_at(file: int, data: bytes, offset: int) -> int:
-        """Write `data`, or a part of it, and tell how many bytes that were."""
-        with _place:
+    def _pwrite(file: int, data: bytes, offset: int) -> int:
+        with _position:
             os.lseek(file, offset, os.SEEK_SET)
             return os.write(file, data)
 
-    def lock(file: int) -> bool:
-        """Have an open file to oneself among all processes; False if another has it."""
+    def _flock(file: int) -> bool:
         try:
             _locking(file, msvcrt.LK_NBLCK)
         except OSError as error:
-            if error.errno in _HELD:
+            if error.errno in _IS_LOCKED:
                 return False
             raise
         return True
 
-    def unlock(file: int) -> None:
-        """Let go of a locked file."""
+    def _funlock(file: int) -> None:
         _locking(file, msvcrt.LK_UNLCK)
 
     def _locking(file: int, mode: int) -> None:
-        with _place:
-            os.lseek(file, _LOCKED, os.SEEK_SET)
+        with _position:
+            os.lseek(file, _LOCKED_BYTE, os.SEEK_SET)
             msvcrt.locking(file, mode, 1)
 
-    sync = os.fsync
+    _fsync = os.fsync
 
-    def sync_directory(path: str | os.PathLike[str]) -> None:
-        """Do nothing: the system looks after its directories."""
+    def _fsync_directory(path: str | os.PathLike[str]) -> None:
+        """Do nothing: the system syncs its directories itself."""
 
 else:
     import fcntl
 
-    BINARY = 0
-    read_at = os.pread
-    write_at = os.pwrite
-    sync = os.fdatasync if hasattr(os, "fdatasync") else os.fsync  # macOS has only the other one
+    _BINARY = 0
+    _pread = os.pread
+    _pwrite = os.pwrite
+    _fsync = os.fdatasync if hasattr(os, "fdatasync") else os.fsync  # macOS has only the other one
 
-    def lock(file: int) -> bool:
-        """Have an open file to oneself among all processes; False if another has it."""
+    def _flock(file: int) -> bool:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
 
-    def unlock(file: int) -> None:
-        """Let go of a locked file."""
+    def _funlock(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_UN)
 
-    def sync_directory(path: str | os.PathLike[str]) -> None:
-        """Make what was created, renamed or deleted in a directory outlast a power cut."""
+    def _fsync_directory(path: str | os.PathLike[str]) -> None:
         directory = os.open(path, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -103,59 +94,59 @@ FORBIDDEN = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 
 
 class Disk:
-    """What a store asks of the operating system, each method one thing.
+    """The system calls that a store makes, one method each.
 
     They raise `OSError` as the system does. A file is a descriptor, a moment a number of
-    nanoseconds since 1970. What is made is open to its owner only.
+    nanoseconds since 1970. Files and directories are created with access for their owner only.
     """
 
     def open(self, path: Named, flags: int) -> int:
         """Open a file; `flags` are those of `os`."""
-        return os.open(path, flags | BINARY, 0o600)
+        return os.open(path, flags | _BINARY, 0o600)
 
     def close(self, file: int) -> None:
-        """Let go of an open file."""
+        """Close a file."""
         os.close(file)
 
     def read(self, file: int, length: int, offset: int) -> bytes:
         """Read `length` bytes, fewer only where the file ends."""
-        return read_at(file, length, offset)
+        return _pread(file, length, offset)
 
     def write(self, file: int, data: bytes, offset: int) -> int:
-        """Write `data`, or a part of it from its beginning, and tell how many bytes that were."""
-        return write_at(file, data, offset)
+        """Write `data`, perhaps only its first part; returns the number of bytes written."""
+        return _pwrite(file, data, offset)
 
     def truncate(self, file: int, length: int) -> None:
-        """Cut a file off."""
+        """Truncate a file."""
         os.ftruncate(file, length)
 
     def sync(self, file: int) -> None:
-        """Make what was written to a file outlast a power cut."""
-        sync(file)
+        """Force what was written to a file down to the disk (fdatasync)."""
+        _fsync(file)
 
     def sync_directory(self, path: Named) -> None:
-        """Make what was created, renamed or deleted in a directory outlast a power cut."""
-        sync_directory(path)
+        """Force the entries of a directory down to the disk (fsync)."""
+        _fsync_directory(path)
 
     def lock(self, file: int) -> bool:
-        """Have an open file to oneself among all processes; False if another has it.
+        """Try to lock an open file exclusively (flock); False if another open file has the lock.
 
-        The operating system lets go of it when the process ends, however it ends.
+        The operating system releases it when the process ends, however it ends.
         """
-        return lock(file)
+        return _flock(file)
 
     def unlock(self, file: int) -> None:
-        """Let go of a locked file."""
-        unlock(file)
+        """Release the lock of an open file."""
+        _funlock(file)
 
     def status(self, file: int | Named) -> os.stat_result:
-        """What the system knows of a file."""
+        """The `os.stat` of a file."""
         return os.stat(file)
 
     def touch(self, path: Named, moment: int | None = None) -> None:
-        """Set the time of a file, to now if no `moment` is given.
+        """Set the times of a file, to now if no `moment` is given.
 
-        Now is what whoever may write the file may set, any other moment what its owner may.
+        Anyone who may write the file may set them to now, only its owner to another moment.
         """
         if moment is None:
             os.utime(path)
@@ -163,39 +154,44 @@ class Disk:
             os.utime(path, ns=(moment, moment))
 
     def rename(self, path: Named, new: Named) -> None:
-        """Give a file another name, in one step; a file that had it is gone."""
+        """Rename a file, atomically replacing one that has the new name."""
         os.replace(path, new)
 
     def remove(self, path: Named) -> None:
-        """Take a file's name away."""
+        """Delete a file."""
         os.unlink(path)
 
     def make_directory(self, path: Named) -> None:
-        """Make a directory in one that is there."""
+        """Make a directory; its parent must exist."""
         os.mkdir(path, 0o700)
 
     def remove_directory(self, path: Named) -> None:
-        """Remove a directory that is empty."""
+        """Remove an empty directory."""
         os.rmdir(path)
 
     def pause(self, seconds: float) -> None:
-        """Let others go on for a while."""
+        """Sleep."""
         time.sleep(seconds)
 
     def now(self) -> float:
-        """Seconds since some moment; no change of the clock disturbs them."""
+        """The monotonic clock, in seconds."""
         return time.monotonic()
 
     def names(self, directory: Named) -> list[str]:
-        """What lies in a directory."""
+        """The names in a directory."""
         return os.listdir(directory)
 
 
 DISK = Disk()
 
+_CHUNK = 1 << 20
+_STALE = 3600  # seconds
+_TRIES = 8
+_FIRST_PAUSE, _LONGEST_PAUSE, _LOCK_TIMEOUT = 0.000_05, 0.005, 60  # seconds
 
-def failure(error: OSError, path: Path) -> StoreError:
-    """What the operating system refused, in words that tell how to go on."""
+
+def store_error(error: OSError, path: Path) -> StoreError:
+    """The `StoreError` for what the operating system refused, with the way on."""
     if error.errno in _FULL:
         way = "make room there and try again"
     elif error.errno in FORBIDDEN:
@@ -209,3 +205,219 @@ def failure(error: OSError, path: Path) -> StoreError:
     else:
         way = "check the disk, or name another store"
     return StoreError(f"{path}: {(error.strerror or str(error)).lower()}; {way}")
+
+
+class OpenFile:
+    """An open file and the path it was opened by, which may name another file by now.
+
+    Raises `OSError` as the system does. A file without write permission is opened read-only,
+    unless `create` is true.
+    """
+
+    def __init__(self, disk: Disk, path: Path, *, create: bool, extra: int = 0) -> None:
+        self._disk = disk
+        self.path = os.fspath(path)
+        self._guard = Lock()
+        self._is_closed = False
+        self._syncs = 0
+        self.is_writable = True
+        try:
+            flags = os.O_RDWR | (os.O_CREAT if create else 0) | extra
+            self.descriptor = disk.open(self.path, flags)
+        except OSError as error:
+            if create or error.errno not in FORBIDDEN:
+                raise
+            self.descriptor = disk.open(self.path, os.O_RDONLY)
+            self.is_writable = False
+        try:
+            self.inode = disk.status(self.descriptor).st_ino
+        except BaseException:
+            self.close()
+            raise
+
+    def is_at_path(self) -> bool:
+        """Whether the path still names this file (same inode)."""
+        try:
+            return self._disk.status(self.path).st_ino == self.inode
+        except FileNotFoundError:
+            return False
+
+    def rename(self, path: Path) -> None:
+        """Rename it, replacing the file that has the new name."""
+        self._disk.rename(self.path, path)
+        self.path = os.fspath(path)
+
+    def sync(self) -> None:
+        """fdatasync; the file may be closed meanwhile, which takes effect afterwards."""
+        with self._guard:
+            if self._is_closed:
+                return
+            self._syncs += 1
+        try:
+            self._disk.sync(self.descriptor)
+        finally:
+            with self._guard:
+                self._syncs -= 1
+                is_still_open = not self._is_closed or self._syncs
+            if not is_still_open:
+                self._close()
+
+    def close(self) -> None:
+        """Close the file, as soon as no thread syncs it."""
+        with self._guard:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            is_in_use = self._syncs > 0
+        if not is_in_use:
+            self._close()
+
+    def _close(self) -> None:
+        with suppress(OSError):  # what must last was synced before
+            self._disk.close(self.descriptor)
+
+
+@contextmanager
+def opened(disk: Disk, path: Path, flags: int = os.O_RDONLY) -> Generator[int]:
+    """Open a file for the block."""
+    file = disk.open(path, flags)
+    try:
+        yield file
+    finally:
+        disk.close(file)
+
+
+def chunks(disk: Disk, file: int, offset: int = 0) -> Iterator[bytes]:
+    """The contents of a file from `offset` on, in chunks of 1 MB."""
+    while data := disk.read(file, _CHUNK, offset):
+        offset += len(data)
+        yield data
+
+
+def read_whole(disk: Disk, path: Path) -> bytes:
+    """The contents of a file."""
+    with opened(disk, path) as file:
+        return b"".join(chunks(disk, file))
+
+
+def first_line(disk: Disk, path: Path) -> bytes:
+    """The first line of a file."""
+    head = b""
+    with opened(disk, path) as file:
+        for chunk in chunks(disk, file):
+            head += chunk
+            line, end, _ = head.partition(b"\n")
+            if end:
+                return line + end
+    return head
+
+
+def contains(disk: Disk, path: Path, needle: bytes) -> bool:
+    """Whether a file contains some bytes."""
+    overlap = len(needle) - 1
+    before = b""
+    with opened(disk, path) as file:
+        for chunk in chunks(disk, file):
+            window = before + chunk
+            if needle in window:
+                return True
+            before = window[-overlap:]
+    return False
+
+
+def write_at(disk: Disk, file: int, data: bytes, offset: int) -> None:
+    """Write all of `data`."""
+    written = disk.write(file, data, offset)
+    while written < len(data):
+        more = disk.write(file, data[written:], offset + written)
+        if not more:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        written += more
+
+
+def lock_file(disk: Disk, file: int, path: Path) -> None:
+    """Lock an open file exclusively, polling with backoff; raises `StoreError` after a minute.
+
+    Files are locked for as long as one write takes.
+    """
+    pause, waited = _FIRST_PAUSE, 0.0
+    while not disk.lock(file):
+        if waited >= _LOCK_TIMEOUT:
+            raise StoreError(
+                f"{path}: another process has had it locked for {waited:.0f} seconds; "
+                "wake that process or end it, then try again"
+            )
+        disk.pause(pause)
+        waited += pause
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def append(disk: Disk, path: Path, data: bytes) -> None:
+    """Append to a file that nobody else writes, creating it if needed."""
+    with opened(disk, path, os.O_WRONLY | os.O_CREAT) as file:
+        write_at(disk, file, data, disk.status(file).st_size)
+
+
+def append_or_undo(disk: Disk, file: int, data: bytes, end: int) -> None:
+    """Write `data` at the `end` of a file; truncate back to `end` if that fails."""
+    try:
+        write_at(disk, file, data, end)
+    except BaseException:
+        with suppress(OSError):
+            disk.truncate(file, end)
+        raise
+
+
+def replace_file(disk: Disk, path: Path, data: bytes, *, sync: bool) -> None:
+    """Write a file atomically: temporary file, fsync if `sync`, rename."""
+    _remove_stale(disk, path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.tmp")
+    try:
+        with opened(disk, temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
+            write_at(disk, file, data, 0)
+            if sync:
+                disk.sync(file)
+        disk.rename(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            disk.remove(temporary)
+        raise
+    if sync:
+        disk.sync_directory(path.parent)
+
+
+def _remove_stale(disk: Disk, path: Path) -> None:
+    """Remove temporary files of `replace_file` that killed processes left an hour ago."""
+    stale = [
+        path.with_name(name)
+        for name in disk.names(path.parent)
+        if name.startswith(f"{path.name}.") and name.endswith(".tmp")
+    ]
+    for temporary in stale:
+        with suppress(FileNotFoundError):
+            if time.time() - disk.status(temporary).st_mtime > _STALE:
+                disk.remove(temporary)
+
+
+def remove_file(disk: Disk, path: Path) -> None:
+    """Delete a file if it exists."""
+    with suppress(FileNotFoundError):
+        disk.remove(path)
+
+
+def make_directories(disk: Disk, path: Path, tries: int = _TRIES) -> None:
+    """Make a directory with its parents unless it exists.
+
+    Others may remove an empty parent meanwhile, so it is tried several times.
+    """
+    try:
+        disk.make_directory(path)
+    except FileNotFoundError:
+        if tries == 1:
+            raise  # the parent exists: /proc, for one, lets nobody create anything
+        make_directories(disk, path.parent)
+        make_directories(disk, path, tries - 1)
+    except FileExistsError as error:
+        if not S_ISDIR(disk.status(path).st_mode):
+            number = errno.ENOTDIR
+            raise NotADirectoryError(number, os.strerror(number), str(path)) from error

@@ -1,65 +1,218 @@
-"""The file under a journal: only ever appended to, checked line by line, shared by processes.
+"""An open journal: append-only, checked line by line, shared by threads and processes.
 
-A torn tail, as a killed process or a power cut leaves it, is cut and kept aside; damage anywhere
-else is an error. Writers hold a lock on the file for as long as one write takes, readers hold none.
+Writers lock the file (flock) for as long as one write takes, readers take no lock. A torn tail, as
+a killed process or a power cut leaves it, is cut and set aside; damage anywhere else is an error.
+An index of where each document lies is held in memory and follows what other processes append.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+import time
+import warnings
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import RLock
+from typing import Literal, Protocol, TypeAlias
 from uuid import uuid4
 
-from ...errors import StoreError
-from . import files
-from .activity import Activity
-from .disk import failure
-from .header import Header
-from .index import Index, Watcher
-from .line import MARK, Operation, Slot, Transaction, pack
-from .medium import Medium
-from .open_file import LastingName, OpenFile
-from .reading import Reader
+from msgspec import Struct
+
+from ...errors import Conflict, DamagedStore, StoreError
+from .disk import (
+    DISK,
+    Disk,
+    OpenFile,
+    append,
+    append_or_undo,
+    lock_file,
+    remove_file,
+    store_error,
+)
+from .line import (
+    FORMAT,
+    MARK,
+    Entry,
+    Header,
+    JournalFormat,
+    Operation,
+    Slot,
+    Transaction,
+    pack,
+    sync_claims,
+    unpack,
+)
+
+Sync: TypeAlias = Literal["always", "turn", "never"]
+_BLOATED = 1 << 20
+_CHUNK = 1 << 20
+
+
+class JournalSettings(Struct, frozen=True):
+    """What all journals of a store share: the disk, when data is synced, the format."""
+
+    disk: Disk = DISK
+    sync: Sync = "turn"
+    format: JournalFormat = FORMAT
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether anything is ever synced."""
+        return self.sync != "never"
+
+
+class JournalDeleted(Conflict):
+    """The journal's file was deleted, or deleted and created again."""
+
+
+class OldVersion(StoreError):
+    """The journal has an older `version` and must be upgraded before it is used."""
+
+    def __init__(self, path: Path, version: int) -> None:
+        super().__init__(f"{path}: it has the old version {version}; open it with a store")
+        self.version = version
+
+
+class TornTail(UserWarning):
+    """A half-written end, left by a killed process or a power cut, was cut and set aside."""
+
+
+class IndexListener(Protocol):
+    """A second index, updated with each document that is put or deleted, by whichever process."""
+
+    def clear(self) -> None:
+        """Drop everything: the journal is read again from its beginning."""
+        ...
+
+    def put(self, table: str, document: str, slot: Slot) -> None:
+        """A document was put, new or in place of its earlier version."""
+        ...
+
+    def drop(self, table: str, document: str, slot: Slot) -> None:
+        """A document was deleted."""
+        ...
+
+
+class JournalIndex:
+    """In-memory index of a journal: the position of each document of each table.
+
+    `live` is the number of bytes that still count, `synced` the byte up to which the file is known
+    to be synced. Document numbers are never used twice, also not after a deletion.
+    """
+
+    def __init__(self, listener: IndexListener | None = None) -> None:
+        self.tables: dict[str, dict[str, Slot]] = {}
+        self.live = 0
+        self.sequence = 0
+        self.end = 0
+        self.synced = 0
+        self._next: dict[str, int] = {}
+        self._listener = listener
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self.tables.clear()
+        self._next.clear()
+        self.live = self.sequence = self.end = self.synced = 0
+        if self._listener is not None:
+            self._listener.clear()
+
+    def apply(self, transaction: Transaction) -> None:
+        """Add a transaction."""
+        for entry in transaction.entries:
+            if entry.verb == "p":
+                self._put(entry)
+            elif entry.verb == "d":
+                self._drop(entry.table, entry.document)
+            elif entry.verb == "h":
+                self.live += entry.slot.line
+            elif entry.verb != "m":
+                for document in list(self.tables.get(entry.table, ())):
+                    self._drop(entry.table, document)
+                self.tables.pop(entry.table, None)
+                if entry.verb == "e":
+                    self.tables[entry.table] = {}
+        self.sequence = transaction.sequence
+        self.end = transaction.end
+        self.synced = max(self.synced, transaction.synced)
+
+    def is_next(self, transaction: Transaction) -> bool:
+        """Whether a transaction may come next: a header first, then consecutive numbers."""
+        if not self.end:
+            return transaction.entries[0].verb == "h"
+        return transaction.sequence == self.sequence + 1
+
+    def next_numbers(self) -> dict[str, int]:
+        """The next free document number of each table."""
+        return dict(self._next)
+
+    def next_number(self, table: str) -> int:
+        """The next free document number of a table."""
+        return self._next.get(table, 1)
+
+    def reserve(self, numbers: Mapping[str, int]) -> None:
+        """Set the next free numbers, as a header has them."""
+        self._next.update(numbers)
+
+    def _put(self, entry: Entry) -> None:
+        slots = self.tables.setdefault(entry.table, {})
+        earlier = slots.get(entry.document)
+        if earlier is not None:
+            self.live -= earlier.line
+        slots[entry.document] = entry.slot
+        self.live += entry.slot.line
+        number = int(entry.document)
+        if number >= self._next.get(entry.table, 1):
+            self._next[entry.table] = number + 1
+        if self._listener is not None:
+            self._listener.put(entry.table, entry.document, entry.slot)
+
+    def _drop(self, table: str, document: str) -> None:
+        slot = self.tables.get(table, {}).pop(document, None)
+        if slot is None:
+            return
+        self.live -= slot.line
+        if self._listener is not None:
+            self._listener.drop(table, document, slot)
 
 
 class JournalFile:
-    """One open journal. `owner` is what its header says of whose it is; another one is an error.
+    """One open journal, safe to use from many threads; reads see what any process committed.
 
-    Raises `Gone` if the file is not there and `create` is false. `watcher` is told of each
-    document. Safe to use from many threads; it sees the transactions of other processes as soon
-    as they are whole.
+    `owner` is compared with the header's: another owner is an error. Raises `JournalDeleted` if
+    there is no file and `create` is false. `listener` is a second index to update.
     """
 
     def __init__(
         self,
         path: Path,
-        medium: Medium,
+        settings: JournalSettings,
         *,
         owner: Mapping[str, str | None],
         create: bool,
-        watcher: Watcher | None = None,
+        listener: IndexListener | None = None,
     ) -> None:
         self.path = path
-        self.medium = medium
-        self.index = Index(watcher)
-        self._reader = Reader(path, medium, self.index, owner)
-        self._disk = medium.disk
-        self._threads = RLock()
+        self.settings = settings
+        self.index = JournalIndex(listener)
+        self._owner = owner
+        self._born = ""
+        self._disk = settings.disk
+        self._mutex = RLock()
         self._depth = 0
         self._is_tidy = False
         self._has_failed = False
-        self._name = LastingName(path, medium.disk)
+        self._is_name_synced = False
         self._file: OpenFile | None = None
+        self._name, self._directory = os.fspath(path), os.fspath(path.parent)
         try:
             self._open(create=create)
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
-                raise failure(error, path) from error
+                raise store_error(error, path) from error
             raise
 
     @property
@@ -69,28 +222,33 @@ class JournalFile:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the file was let go of, or could not be opened anew."""
+        """Whether the file was closed, or could not be opened again."""
         return self._file is None
 
+    @property
+    def is_bloated(self) -> bool:
+        """Whether compaction is worth its cost: over 1 MB, and less than half of it is live."""
+        return self.index.end > _BLOATED and self.index.live * 2 < self.index.end
+
     def close(self) -> None:
-        """Let go of the file. Twice does no harm."""
-        with self._threads:
+        """Close the file; a second call has no effect."""
+        with self._mutex:
             if self._file is not None:
                 self._file.close()
                 self._file = None
 
     @contextmanager
     def shared(self) -> Generator[None]:
-        """See all that was committed, by whomever; no other thread writes meanwhile."""
-        with self._threads:
+        """Read for the block: all commits of any process are seen, no other thread writes."""
+        with self._mutex:
             if not self._depth:
                 self._refresh()
             yield
 
     @contextmanager
     def exclusive(self) -> Generator[None]:
-        """Have the journal to oneself among all threads and processes."""
-        with self._threads:
+        """Write for the block: locked against all threads and processes."""
+        with self._mutex:
             self._lock(wait=True)
             try:
                 yield
@@ -98,200 +256,322 @@ class JournalFile:
                 self._unlock()
 
     def try_shared(self) -> bool:
-        """As `shared`, but False instead of waiting; ended by `end_try`."""
-        return self._try(self._refresh)
+        """Begin `shared` without waiting; False if that is not possible. `end_try` ends it."""
+        if not self._mutex.acquire(blocking=False):
+            return False
+        try:
+            if not self._depth:
+                self._refresh()
+        except BaseException:
+            self._mutex.release()
+            raise
+        return True
 
     def try_exclusive(self) -> bool:
-        """As `exclusive`, but False instead of waiting; ended by `end_try`."""
-        return self._try(lambda: self._lock(wait=False))
+        """Begin `exclusive` without waiting; False if that is not possible. `end_try` ends it."""
+        if not self._mutex.acquire(blocking=False):
+            return False
+        is_locked = False
+        try:
+            is_locked = self._lock(wait=False)
+        finally:
+            if not is_locked:
+                self._mutex.release()
+        return is_locked
 
     def end_try(self) -> None:
         """End what `try_shared` or `try_exclusive` began."""
         if self._depth:
             self._unlock()
-        self._threads.release()
+        self._mutex.release()
 
     def text(self, slot: Slot) -> bytes:
         """The JSON of a document."""
         try:
             return self._disk.read(self._opened().descriptor, slot.length, slot.offset)
         except OSError as error:
-            raise failure(error, self.path) from error
+            raise store_error(error, self.path) from error
 
     def commit(self, operations: Sequence[Operation]) -> None:
-        """Write a transaction, all or nothing, while the journal is held `exclusive`."""
+        """Append a transaction, all or nothing; the journal must be locked `exclusive`."""
         file = self._opened()
         if self._has_failed:
             way = "check the disk, then begin the run again"
             raise StoreError(f"{self.path}: an earlier write did not reach the disk; {way}")
         if not file.is_writable:
-            raise failure(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), self.path)
+            raise store_error(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), self.path)
         if self.is_empty:
-            self._reader.born = uuid4().hex
+            self._born = uuid4().hex
             operations = [self.header().operation(), *operations]
         end = self.index.end
-        synced = self.index.synced if self.medium.is_synced else None
+        synced = self.index.synced if self.settings.is_synced else None
         data, transaction = pack(operations, self.index.sequence + 1, end, synced)
         try:
-            files.write_or_nothing(self._disk, file.descriptor, data, end)
+            append_or_undo(self._disk, file.descriptor, data, end)
         except OSError as error:
-            raise failure(error, self.path) from error
+            raise store_error(error, self.path) from error
         self.index.apply(transaction)
 
-    def flush(self, lasting: set[Path] | None = None) -> None:
-        """Make what was committed outlast a power cut and say so in the file, or take no more.
+    def flush(self, synced_directories: set[Path] | None = None) -> None:
+        """Sync what was committed, and the file's name, and append a mark that says so.
 
-        `lasting` are directories, never removed, whose names are known to last.
+        After a failure nothing can be committed any more. `synced_directories` are directories,
+        never removed, whose own names are known to be synced; it is added to.
         """
         file, end = self._opened(), self.index.end
         try:
             file.sync()
-            self._name.sync(lasting)
+            self._sync_name(synced_directories)
         except OSError as error:
             self._has_failed = True
-            raise failure(error, self.path) from error
+            raise store_error(error, self.path) from error
         self._mark(file, end)
 
     def header(self, version: int | None = None) -> Header:
-        """What the journal says of itself, or would say in another version."""
-        version = self.medium.form.version if version is None else version
-        owner, born = self._reader.owner, self._reader.born
-        return Header(version, owner, born, self.index.next_numbers())
+        """The header as it would be written now, by default in the current version."""
+        version = self.settings.format.version if version is None else version
+        return Header(version, self._owner, self._born, self.index.next_numbers())
 
     def replace(self, file: OpenFile, transactions: Sequence[Transaction]) -> None:
-        """Go on with another open file, which lies under this journal's name by now."""
+        """Continue with another open file, which was renamed to this journal's path."""
         numbers = self.index.next_numbers()
         self._opened().close()
         self._file = file
-        self.index.forget()
+        self.index.clear()
         self.index.reserve(numbers)
         for transaction in transactions:
             self.index.apply(transaction)
 
+    def touch(self) -> None:
+        """Set the mtime to later than that of any other file of the directory.
+
+        The directory's own mtime is the latest of all, so the order of the files' mtimes is that
+        of these calls, whatever the clock does. Only the owner of a file can set its mtime: for
+        others nothing happens.
+        """
+        with suppress(OSError):
+            latest = self._disk.status(self._directory).st_mtime_ns
+            moment = max(time.time_ns(), latest + 1)
+            self._disk.touch(self._name, moment)
+            self._disk.touch(self._directory, moment)
+
+    @contextmanager
+    def same_mtime(self) -> Generator[None]:
+        """Restore the mtime after the block."""
+        moment: int | None = None
+        with suppress(OSError):
+            moment = self._disk.status(self._name).st_mtime_ns
+        yield
+        if moment is not None:
+            with suppress(OSError):
+                self._disk.touch(self._name, moment)
+
+    def _sync_name(self, synced_directories: set[Path] | None) -> None:
+        """Sync the directory of the file and those above it, without which it is not found."""
+        if self._is_name_synced:
+            return
+        known = set() if synced_directories is None else synced_directories
+        *near, part = self.path.parents[:2]
+        far = () if part in known else self.path.parents[2:4]
+        for directory in (*near, part, *far):
+            self._disk.sync_directory(directory)
+        known.add(part)
+        self._is_name_synced = True
+
     def _mark(self, file: OpenFile, synced: int) -> None:
-        """Say up to where a file has reached the disk; if not now, the next write will."""
-        is_noted = self.medium.sync == "turn"  # afterwards: a turn's end is activity, this is none
-        activity = nullcontext() if is_noted else Activity(self.path, self._disk).unnoted()
+        """Record up to where the file is synced; where it is locked, the next write will."""
+        # With "turn" the caller sets the mtime afterwards.
+        mtime = nullcontext() if self.settings.sync == "turn" else self.same_mtime()
         with suppress(StoreError):
             if self.try_exclusive():
                 try:
-                    if file is self._file:  # and was it when its end was looked at
+                    if file is self._file:  # it was not replaced while it was synced
                         self.index.synced = max(self.index.synced, synced)
-                        with activity:
+                        with mtime:
                             self.commit([MARK])
                 finally:
                     self.end_try()
 
-    def _reopen(self) -> None:
-        try:
-            self._open(create=False)
-        except OSError as error:
-            raise failure(error, self.path) from error
-
     def _open(self, *, create: bool) -> None:
-        self._adopt(self._reader.opened(create=create))
+        self._use(self._open_file(create=create))
 
-    def _adopt(self, file: OpenFile) -> None:
+    def _open_file(self, *, create: bool) -> OpenFile:
+        try:
+            return OpenFile(self._disk, self.path, create=create)
+        except FileNotFoundError as error:
+            raise JournalDeleted(f"{self.path}: there is no such journal") from error
+
+    def _use(self, file: OpenFile) -> None:
         self.close()
         self._file = file
         self._is_tidy = False
-        self.index.forget()
+        self.index.clear()
         self._refresh()
 
-    def _try(self, begin: Callable[[], bool]) -> bool:
-        if not self._threads.acquire(blocking=False):
-            return False
-        is_held = False
+    def _opened(self) -> OpenFile:
+        if self._file is None:
+            raise StoreError(f"{self.path}: the journal was closed; open it again")
+        return self._file
+
+    def _refresh(self) -> None:
+        """Catch up with what other processes wrote, or open the file that replaced this one."""
+        file = self._opened()
         try:
-            is_held = begin()
-        finally:
-            if not is_held:
-                self._threads.release()
-        return is_held
+            status = self._disk.status(file.path)
+            if status.st_ino == file.inode:
+                self._catch_up(file, status.st_size, is_locked=False)
+            else:
+                self._open(create=False)
+        except OSError as error:
+            raise self._failure(error) from error
 
     def _lock(self, *, wait: bool) -> bool:
+        """Lock the file that has the journal's path now, and catch up with it."""
         if self._depth:
             self._depth += 1
             return True
         try:
             if not self._opened().is_writable:
-                self._try_to_write()
-            while self._has_lock(self._opened(), wait=wait):
-                if self._is_mine(self._opened()):
+                self._reopen_if_writable()
+            while True:
+                file = self._opened()
+                if wait:
+                    lock_file(self._disk, file.descriptor, self.path)
+                elif not self._disk.lock(file.descriptor):
+                    return False
+                if self._is_current(file):
                     self._depth = 1
                     return True
                 self._open(create=False)
         except OSError as error:
-            raise failure(error, self.path) from error
-        return False
+            raise self._failure(error) from error
 
-    def _try_to_write(self) -> None:
-        """Open the file anew, if it may be written by now."""
-        file = self._reader.opened(create=False)
+    def _failure(self, error: OSError) -> StoreError:
+        if isinstance(error, FileNotFoundError):
+            return JournalDeleted(f"{self.path}: the journal was deleted")
+        return store_error(error, self.path)
+
+    def _is_current(self, file: OpenFile) -> bool:
+        """Catch up with a locked file; unlocks it and returns False if it was replaced."""
+        is_current = False
+        try:
+            status = self._disk.status(file.path)
+            if status.st_ino == file.inode:
+                if not self._is_tidy and file.is_writable:
+                    remove_file(self._disk, self.path.with_suffix(".tmp"))
+                    self._is_tidy = True
+                self._catch_up(file, status.st_size, is_locked=True)
+                is_current = True
+        finally:
+            if not is_current:
+                self._disk.unlock(file.descriptor)
+        return is_current
+
+    def _reopen_if_writable(self) -> None:
+        file = self._open_file(create=False)
         if file.is_writable:
-            self._adopt(file)
+            self._use(file)
         else:
             file.close()
 
-    def _has_lock(self, file: OpenFile, *, wait: bool) -> bool:
-        if wait:
-            files.lock(self._disk, file.descriptor, self.path)
-            return True
-        return self._disk.lock(file.descriptor)
-
-    def _is_mine(self, file: OpenFile) -> bool:
-        """Whether the locked file is still the journal; if so, all of it is taken in."""
-        is_mine = False
-        try:
-            status = self._reader.there(file)
-            if status.st_ino == file.inode:
-                if not self._is_tidy and file.is_writable:
-                    files.remove(self._disk, self.path.with_suffix(".tmp"))
-                    self._is_tidy = True
-                self._take_in(status.st_size, is_locked=True)
-                is_mine = True
-        finally:
-            if not is_mine:
-                self._disk.unlock(file.descriptor)
-        return is_mine
-
     def _unlock(self) -> None:
         self._depth -= 1
-        if not self._depth and self._file is not None:
-            try:
-                self._disk.unlock(self._file.descriptor)
-            except OSError:
-                self.close()  # that lets go of the lock, too
-                self._reopen()
-
-    def _opened(self) -> OpenFile:
-        if self._file is None:
-            raise StoreError(f"{self.path}: the journal was closed; open it anew")
-        return self._file
-
-    def _refresh(self) -> bool:
-        file = self._opened()
+        if self._depth or self._file is None:
+            return
         try:
-            status = self._reader.there(file)
-            if status.st_ino == file.inode:
-                self._take_in(status.st_size, is_locked=False)
-            else:
+            self._disk.unlock(self._file.descriptor)
+        except OSError:
+            self.close()  # that releases the lock, too
+            try:
                 self._open(create=False)
-        except OSError as error:
-            raise failure(error, self.path) from error
-        return True
+            except OSError as error:
+                raise store_error(error, self.path) from error
 
-    def _take_in(self, size: int, *, is_locked: bool) -> None:
+    def _catch_up(self, file: OpenFile, size: int, *, is_locked: bool) -> None:
+        """Index what lies behind the index's end; a torn tail is cut if the file is locked."""
         if size == self.index.end:
             return
         if size < self.index.end:
-            self.index.forget()
-        is_bad = self._reader.take_in(self._opened(), size)
+            self.index.clear()
+        is_bad = self._read(file, size)
         if self.index.end == size:
             return
         if is_locked:
-            self._reader.settle(self._opened(), size)
+            self._cut_torn_tail(file, size)
         elif is_bad:
-            # Perhaps a writer took a failed write back under our eyes: look again without one.
+            # A writer may just have undone a failed write: look again while none can write.
             with self.exclusive():
                 pass
+
+    def _read(self, file: OpenFile, size: int) -> bool:
+        """Index the transactions up to `size`; returns whether there is something else."""
+        index, chunk = self.index, _CHUNK
+        while True:
+            start = index.end
+            wanted = min(chunk, size - start)
+            buffer = self._disk.read(file.descriptor, wanted, start)
+            for transaction in unpack(buffer, start):
+                if transaction is None or not index.is_next(transaction):
+                    return True
+                first = transaction.entries[0]
+                if first.verb == "h":
+                    self._check_header(first.slot.cut(buffer, start))
+                index.apply(transaction)
+            if start + wanted == size:
+                return False
+            if index.end == start:
+                chunk *= 2
+
+    def _check_header(self, data: bytes) -> None:
+        header = Header.read(data, self.path, self.settings.format)
+        if header.version != self.settings.format.version:
+            raise OldVersion(self.path, header.version)
+        header.must_belong_to(self._owner, self.path)
+        if self._born and self._born != header.born:
+            raise JournalDeleted(f"{self.path}: the session was deleted and begun anew")
+        self._born, self._owner = header.born, header.owner
+        self.index.reserve(header.next_numbers)
+
+    def _cut_torn_tail(self, file: OpenFile, size: int) -> None:
+        """Cut a torn tail, after reading again from the beginning: a writer may have undone it.
+
+        A read-only file is left as it is.
+        """
+        self.index.clear()
+        self._read(file, size)
+        end = self.index.end
+        rest = self._disk.read(file.descriptor, size - end, end)
+        if not rest:
+            return
+        must_be_torn(self.path, rest, end, self.index.sequence + 1)
+        if file.is_writable:
+            torn = self.path.with_suffix(".torn")
+            append(self._disk, torn, rest)
+            warnings.warn(
+                f"{self.path}: a torn tail of {len(rest)} bytes was cut and kept in {torn.name}",
+                TornTail,
+                stacklevel=2,
+            )
+            self._disk.truncate(file.descriptor, end)
+
+
+def must_be_torn(path: Path, rest: bytes, end: int, expected: int) -> None:
+    """Raise `DamagedStore` unless the bytes behind `end` can be a torn tail."""
+    if not can_be_torn(rest, end, expected):
+        raise DamagedStore(
+            f"{path}: damaged at byte {end}; restore the file from a backup, or recover what can "
+            "be read with `teamgraph store repair --salvage`"
+        )
+
+
+def can_be_torn(rest: bytes, end: int, expected: int) -> bool:
+    """Whether the bytes behind `end` may be an incomplete write, and no damage.
+
+    An intact line among them decides, by what it claims was synced. A power cut may leave intact
+    lines behind others that are missing, but none that was written after those were synced. Where
+    nothing was ever synced, only the transaction `expected`, which was begun there, may be torn.
+    """
+    return all(
+        sequence == expected if synced is None else synced <= end
+        for sequence, synced in sync_claims(rest)
+    )

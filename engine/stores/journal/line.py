@@ -1,28 +1,31 @@
-"""The lines of a journal: one JSON object for each operation on a document.
+"""Line format of a journal: one JSON object with a CRC for each operation on a document.
 
     {"c":"<crc32>","q":<sequence>,"s":<synced>,"n":<lines left>,
      "o":"d","t":"runs","i":7,"k":[...],"d":{...}}
 
-`c` guards the rest of the line. All lines of a transaction have one sequence number, one more
-than the transaction before; it counts once its last line is there, the one without `n`. `s` is up
-to which byte the file was known to have reached the disk; a line without it vouches for all that
-stands before its transaction. A line without `o` puts a document. `k` is what a store wants to know
-of a document without reading it, or null.
+`c` is the CRC-32 of the rest of the line. All lines of a transaction have one sequence number, one
+more than the transaction before; the transaction counts once its last line is written, the one
+without `n`. `s` is the byte up to which the file was known to be synced; a line without it claims
+that everything before its transaction was. A line without `o` puts a document. `k` is what a store
+indexes of a document without parsing it, or null. The first line is the `Header`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal, TypeAlias
 from zlib import crc32
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from ..compact_json import dump, parse
+from ...errors import DamagedStore, UnknownVersion
+from ..compact_json import dump_json, parse_document, parse_json
 
 Verb: TypeAlias = Literal["p", "d", "e", "x", "h", "m"]
+_FORMAT_NAME = "teamgraph-journal"
 _PREFIX = len('{"c":"00000000",')
 _LINE = re.compile(
     rb'\{"c":"([0-9a-f]{8})","q":(\d+),(?:"s":(\d+),)?(?:"n":(\d+),)?(?:"o":"([dexhm])",)?'
@@ -30,7 +33,7 @@ _LINE = re.compile(
     rb'"k":(null|\[(?:[^"\]]|"(?:[^"\\]|\\.)*+")*+\]),"d":'
 )
 _START = re.compile(rb'\{"c":"[0-9a-f]{8}","q":')
-_BY_LETTER: dict[bytes | None, Verb] = {
+_VERB_OF: dict[bytes | None, Verb] = {
     None: "p",
     b"d": "d",
     b"e": "e",
@@ -39,14 +42,14 @@ _BY_LETTER: dict[bytes | None, Verb] = {
     b"m": "m",
 }
 _VERBS: dict[Verb, bytes] = {
-    verb: b'"o":"%b",' % letter if letter else b"" for letter, verb in _BY_LETTER.items()
+    verb: b'"o":"%b",' % letter if letter else b"" for letter, verb in _VERB_OF.items()
 }
 
 
 class Operation(Struct, frozen=True, gc=False):
-    """What is done: `p` put a document, `d` delete it, `e` empty a table, `x` drop it, `h` header.
+    """A change: `p` puts a document, `d` deletes it, `e` empties a table, `x` drops it, `h` header.
 
-    `m`, a mark, does nothing: it is there for the line's `s`, right after a sync.
+    `m`, a mark, changes nothing: it records the line's `s` right after a sync.
     `document` is the number of the document as text, `key` a JSON array or `null`, `data` JSON.
     """
 
@@ -61,7 +64,7 @@ MARK = Operation("m", "")
 
 
 class Slot(Struct, frozen=True, gc=False):
-    """Where a document lies in the file: its JSON, and the length of the whole line."""
+    """Position of a document in the file: offset and length of its JSON, length of its line."""
 
     offset: int
     length: int
@@ -69,13 +72,13 @@ class Slot(Struct, frozen=True, gc=False):
     key: bytes
 
     def cut(self, buffer: bytes, offset: int) -> bytes:
-        """The JSON, out of a part of the file that begins at `offset`."""
+        """The JSON, from a buffer that begins at `offset` of the file."""
         start = self.offset - offset
         return buffer[start : start + self.length]
 
 
 class Entry(Struct, frozen=True, gc=False):
-    """An operation as it stands in a file."""
+    """An operation with the position of its document in the file."""
 
     verb: Verb
     table: str
@@ -84,9 +87,9 @@ class Entry(Struct, frozen=True, gc=False):
 
 
 class Transaction(Struct, frozen=True, gc=False):
-    """Lines that count together; `end` is the offset behind the last.
+    """Lines that are committed together; `end` is the offset behind the last.
 
-    Up to byte `synced` they vouch for the file.
+    They claim that the file was synced up to byte `synced`.
     """
 
     sequence: int
@@ -95,10 +98,83 @@ class Transaction(Struct, frozen=True, gc=False):
     synced: int = 0
 
 
+Upgrade: TypeAlias = Callable[[Operation], Operation]
+
+
+class JournalFormat(Struct, frozen=True):
+    """The version of the journals that are written, and the upgrades from older ones.
+
+    `upgrades[n]` turns an operation of version n into one of version n + 1.
+    """
+
+    version: int = 1
+    upgrades: Mapping[int, Upgrade] = field(default_factory=dict[int, Upgrade])
+
+    def check(self, version: object, path: Path) -> int:
+        """The version of a journal's header; raises `UnknownVersion` if it cannot be read."""
+        if isinstance(version, int) and (version == self.version or version in self.upgrades):
+            return version
+        raise UnknownVersion(
+            f"{path}: it has version {version} and this teamgraph reads version {self.version}; "
+            "use the teamgraph that wrote it, or a newer one"
+        )
+
+    def upgraded(self, operation: Operation, version: int) -> Operation:
+        """An operation of an older version, upgraded to this one."""
+        for older in range(version, self.version):
+            operation = self.upgrades[older](operation)
+        return operation
+
+
+FORMAT = JournalFormat()
+
+
+class Header(Struct, frozen=True):
+    """First line of a journal: format version, owner, birth mark, next document numbers.
+
+    `born` is unique to each journal created, also under the same path and owner. `next_numbers`
+    are the numbers that the next new document of each table gets.
+    """
+
+    version: int
+    owner: Mapping[str, str | None]
+    born: str
+    next_numbers: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    @classmethod
+    def read(cls, data: bytes, path: Path, form: JournalFormat) -> Header:
+        """Decode a header; raises `UnknownVersion` if a newer teamgraph wrote it."""
+        document = parse_document(data)
+        if document.get("format") != _FORMAT_NAME:
+            raise DamagedStore(f"{path}: it is not a journal of teamgraph; move it away")
+        version = form.check(document.get("version"), path)
+        return cls(version, document["owner"], document["born"], document.get("next", {}))
+
+    def operation(self) -> Operation:
+        """The operation that writes the header."""
+        document = {
+            "format": _FORMAT_NAME,
+            "version": self.version,
+            "owner": self.owner,
+            "born": self.born,
+            "next": self.next_numbers,
+        }
+        return Operation("h", "", data=dump_json(document))
+
+    def must_belong_to(self, owner: Mapping[str, str | None], path: Path) -> None:
+        """Raise `DamagedStore` for another owner: the file was moved or copied here."""
+        for name, expected in owner.items():
+            if self.owner.get(name) != expected:
+                raise DamagedStore(
+                    f"{path}: it belongs to {name} {self.owner.get(name)!r}, not to {expected!r}; "
+                    "move the file back to where it was"
+                )
+
+
 def pack(
     operations: Sequence[Operation], sequence: int, offset: int, synced: int | None = None
 ) -> tuple[bytes, Transaction]:
-    """The lines of one transaction, to be written at `offset`."""
+    """Encode one transaction, to be written at `offset`."""
     begin = b'"q":%d,' % sequence if synced is None else b'"q":%d,"s":%d,' % (sequence, synced)
     lines: list[bytes] = []
     entries: list[Entry] = []
@@ -124,23 +200,23 @@ def pack(
 
 
 def unpack(buffer: bytes, offset: int) -> Iterator[Transaction | None]:
-    """The whole transactions in a part of a file that begins at `offset`; None for a bad line.
+    """Decode the transactions in a buffer that begins at `offset` of the file; None for a bad line.
 
-    Nothing comes after a bad line, nor after a transaction whose end is not there yet.
+    Decoding stops at a bad line, and at a transaction whose last line is missing.
     """
     position = 0
     entries: list[Entry] = []
     current, left = b"", 0
     while (end := buffer.find(b"\n", position)) >= 0:
         match = _LINE.match(buffer, position, end)
-        if match is None or not _is_whole(buffer, position, end, match[1]):
+        if match is None or not _is_intact(buffer, position, end, match[1]):
             break
         if entries and (match[2], int(match[4] or 0)) != (current, left - 1):
             break
         current, left = match[2], int(match[4] or 0)
         start = match.end()
         slot = Slot(offset + start, end - 1 - start, end + 1 - position, match[8])
-        entries.append(Entry(_BY_LETTER[match[5]], _name(match[6]), match[7].decode(), slot))
+        entries.append(Entry(_VERB_OF[match[5]], _name(match[6]), match[7].decode(), slot))
         position = end + 1
         if not left:
             yield Transaction(int(current), entries, offset + position, int(match[3] or 0))
@@ -149,33 +225,33 @@ def unpack(buffer: bytes, offset: int) -> Iterator[Transaction | None]:
         yield None
 
 
-def claims(buffer: bytes) -> Iterator[tuple[int, int | None]]:
-    """Sequence number and `s` of all lines that are whole, whatever lies between them."""
+def sync_claims(buffer: bytes) -> Iterator[tuple[int, int | None]]:
+    """Sequence number and `s` of every intact line, whatever lies between them."""
     for start in _START.finditer(buffer):
         end = buffer.find(b"\n", start.end())
         match = _LINE.match(buffer, start.start(), max(end, 0))
-        if match is not None and _is_whole(buffer, start.start(), end, match[1]):
+        if match is not None and _is_intact(buffer, start.start(), end, match[1]):
             yield int(match[2]), int(match[3]) if match[3] else None
 
 
 def header_data(line: bytes) -> bytes | None:
-    """The JSON of the header that a file's first line is, or None."""
+    """The JSON of the header that a file begins with, or None."""
     end = line.find(b"\n")
     match = _LINE.match(line, 0, max(end, 0))
-    if match is None or match[5] != b"h" or not _is_whole(line, 0, end, match[1]):
+    if match is None or match[5] != b"h" or not _is_intact(line, 0, end, match[1]):
         return None
     return line[match.end() : end - 1]
 
 
-def _is_whole(buffer: bytes, start: int, end: int, check: bytes) -> bool:
+def _is_intact(buffer: bytes, start: int, end: int, check: bytes) -> bool:
     return crc32(memoryview(buffer)[start + _PREFIX : end]) == int(check, 16)
 
 
 @lru_cache(maxsize=64)
 def _table(name: str) -> bytes:
-    return dump(name)
+    return dump_json(name)
 
 
 @lru_cache(maxsize=64)
 def _name(table: bytes) -> str:
-    return str(parse(table))
+    return str(parse_json(table))

@@ -1,7 +1,4 @@
-"""Where the stores wait for a lock that another has, and for whatever takes long.
-
-How journals are made to outlast a power cut: on the spot, or in threads, many at once.
-"""
+"""The threads of a store: fsync on the spot or in threads, and a pool for blocking work."""
 
 from __future__ import annotations
 
@@ -20,15 +17,17 @@ from msgspec import Struct, field
 from .disk import DISK, Disk
 from .journal_file import JournalFile
 
-Waiter: TypeAlias = "asyncio.Future[None]"
-_THREADS = 4  # of what some of them ask for at once, the file system makes one
-_QUICK = 0.001  # seconds; the other work of a turn keeps its event loop for about as long
-_LATEST = 8
-_MOST_AWAY = 1000
+T = TypeVar("T")
+_Waiter: TypeAlias = "asyncio.Future[None]"
+_POOL_THREADS = 4
+_SYNC_THREADS = 4  # the file system merges syncs that are asked for at the same time
+_QUICK = 0.001  # seconds; the rest of a turn blocks its event loop for about as long
+_AVERAGED = 8
+_MOST_IN_THREADS = 1000
 
 
 class _Crew(Struct):
-    """Some threads, and the journals that wait for them; `busy` counts those, done or not yet."""
+    """Sync threads and their queue of journals; `busy` counts those queued or being synced."""
 
     work: SimpleQueue[JournalFile | None] = field(default_factory=SimpleQueue["JournalFile | None"])
     threads: set[Thread] = field(default_factory=set[Thread])
@@ -36,45 +35,45 @@ class _Crew(Struct):
 
 
 class Syncer:
-    """Syncs on the spot for as long as the disk is quick, for a thread would cost more than that.
+    """Syncs journals on the spot while the disk is fast, in up to four threads while it is slow.
 
-    When the latest syncs took more than a millisecond on average, the next ones go to threads: as
-    many as the square of the milliseconds of the last one. Then the disk is tried again. So a disk
-    that needs 10 ms holds up an event loop in one of hundred turns, a slow one in one of thousand.
-    What a sync takes in a thread says little, for there it waits for the others, too.
+    When the last eight syncs took more than a millisecond on average, the next ones go to threads:
+    as many as the square of the milliseconds of the last one, then the disk is tried again. So a
+    disk that needs 10 ms blocks an event loop in one of 100 turns, a slow one in one of 1000.
+    The time that a sync takes in a thread is not measured, since it waits for others there.
 
-    There are threads while they have something to do, and `idle` seconds longer. What is asked for
-    while a journal waits for its turn is done together: each file once.
+    A thread ends when it had nothing to do for `idle` seconds. Requests for a journal that is
+    still queued are merged.
     """
 
     def __init__(self, disk: Disk = DISK, *, idle: float = 5.0) -> None:
         self._disk = disk
         self._idle = idle
         self._average = 0.0
-        self._away = 0
+        self._left_for_threads = 0
         self._guard = Lock()
-        self._lasting: set[Path] = set()
-        self._waiting: dict[JournalFile, list[Waiter]] = {}
+        self._synced_directories: set[Path] = set()
+        self._waiting: dict[JournalFile, list[_Waiter]] = {}
         self._crew = _Crew()
 
     async def sync(self, journal: JournalFile) -> None:
-        """Wait until all that was committed to a journal before has reached the disk."""
-        if not self._away:
-            self._sync_here(journal)
+        """Wait until everything committed to a journal so far is synced."""
+        if not self._left_for_threads:
+            self._sync_on_the_spot(journal)
             return
-        waiter: Waiter = asyncio.get_running_loop().create_future()
+        waiter: _Waiter = asyncio.get_running_loop().create_future()
         with self._guard:
-            self._away = max(0, self._away - 1)
-            is_handed = journal in self._waiting or self._hand_over(journal, self._crew)
-            if is_handed:
+            self._left_for_threads = max(0, self._left_for_threads - 1)
+            is_queued = journal in self._waiting or self._enqueue(journal, self._crew)
+            if is_queued:
                 self._waiting.setdefault(journal, []).append(waiter)
-        if is_handed:
+        if is_queued:
             await waiter
         else:
-            self._sync_here(journal)
+            self._sync_on_the_spot(journal)
 
     def close(self) -> None:
-        """Wait for what is under way. What comes afterwards gets new threads."""
+        """Wait for the syncs in progress and end the threads; later requests start new ones."""
         with self._guard:
             crew, self._crew = self._crew, _Crew()
             threads = list(crew.threads)
@@ -83,22 +82,22 @@ class Syncer:
         for thread in threads:
             thread.join()
 
-    def _sync_here(self, journal: JournalFile) -> None:
+    def _sync_on_the_spot(self, journal: JournalFile) -> None:
         began = self._disk.now()
         try:
-            journal.flush(self._lasting)
+            journal.flush(self._synced_directories)
         finally:
             took = self._disk.now() - began
-            self._average += (took - self._average) / _LATEST
+            self._average += (took - self._average) / _AVERAGED
             if self._average > _QUICK:
                 self._average = 0.0
-                self._away = min(int((took / _QUICK) ** 2), _MOST_AWAY)
+                self._left_for_threads = min(int((took / _QUICK) ** 2), _MOST_IN_THREADS)
 
-    def _hand_over(self, journal: JournalFile, crew: _Crew) -> bool:
-        """Give a journal to the threads; False if there is none, and none to be had."""
-        if len(crew.threads) < min(crew.busy + 1, _THREADS):
+    def _enqueue(self, journal: JournalFile, crew: _Crew) -> bool:
+        """Queue a journal for the threads; False if there is none and none can be started."""
+        if len(crew.threads) < min(crew.busy + 1, _SYNC_THREADS):
             thread = Thread(target=self._run, args=(crew,), name="teamgraph-sync", daemon=True)
-            with suppress(RuntimeError):  # the system has no more of them
+            with suppress(RuntimeError):  # the system has no more threads
                 thread.start()
                 crew.threads.add(thread)
         if not crew.threads:
@@ -113,15 +112,15 @@ class Syncer:
                 waiters = self._waiting.pop(journal)
             error: Exception | None = None
             try:
-                journal.flush(self._lasting)
-            except Exception as raised:  # noqa: BLE001  whoever waits is told
+                journal.flush(self._synced_directories)
+            except Exception as raised:  # noqa: BLE001  raised in each waiter
                 error = raised
             with self._guard:
                 crew.busy -= 1
-            _tell(waiters, error)
+            _wake(waiters, error)
 
     def _next(self, crew: _Crew) -> JournalFile | None:
-        """The next journal; None if there was none for a while, and the thread is to end."""
+        """The next journal; None if the thread has been idle for too long and is to end."""
         with suppress(Empty):
             return crew.work.get(timeout=self._idle)
         with self._guard:
@@ -130,13 +129,13 @@ class Syncer:
         return None if is_over else self._next(crew)
 
 
-def _tell(waiters: Iterable[Waiter], error: Exception | None) -> None:
+def _wake(waiters: Iterable[_Waiter], error: Exception | None) -> None:
     for waiter in waiters:
-        with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
+        with suppress(RuntimeError):  # its loop is closed
             waiter.get_loop().call_soon_threadsafe(_settle, waiter, error)
 
 
-def _settle(waiter: Waiter, error: Exception | None) -> None:
+def _settle(waiter: _Waiter, error: Exception | None) -> None:
     if waiter.done():
         return
     if error is None:
@@ -145,23 +144,17 @@ def _settle(waiter: Waiter, error: Exception | None) -> None:
         waiter.set_exception(error)
 
 
-Answer = TypeVar("Answer")
-_POOL_THREADS = 4
-
-
-class Threads:
-    """Does a thing at once where nothing must be waited for, and in a thread where it must."""
+class ThreadPool:
+    """A pool of four threads, created at its first use, for work that blocks."""
 
     def __init__(self) -> None:
         self._guard = Lock()
         self._pool: ThreadPoolExecutor | None = None
 
-    async def run(
-        self, act: Callable[[], Answer], *, undo: Callable[[Answer], None] | None = None
-    ) -> Answer:
-        """Do it in a thread.
+    async def run(self, act: Callable[[], T], *, undo: Callable[[T], None] | None = None) -> T:
+        """Run a function in a thread and await its result.
 
-        A thread cannot be stopped: what comes of it after the caller was cancelled is for `undo`.
+        A thread cannot be stopped: if the caller is cancelled, its result goes to `undo`.
         """
         with self._guard:
             if self._pool is None:
@@ -175,42 +168,14 @@ class Threads:
                 work.add_done_callback(partial(_undo, undo))
             raise
 
-    async def shared(self, journal: JournalFile, act: Callable[[], Answer]) -> Answer:
-        """Read a journal."""
-        if journal.try_shared():
-            try:
-                return act()
-            finally:
-                journal.end_try()
-
-        def wait() -> Answer:
-            with journal.shared():
-                return act()
-
-        return await self.run(wait)
-
-    async def exclusive(self, journal: JournalFile, act: Callable[[], Answer]) -> Answer:
-        """Write a journal."""
-        if journal.try_exclusive():
-            try:
-                return act()
-            finally:
-                journal.end_try()
-
-        def wait() -> Answer:
-            with journal.exclusive():
-                return act()
-
-        return await self.run(wait)
-
     def close(self) -> None:
-        """Wait for what is under way. What comes afterwards gets new threads."""
+        """Wait for the work in progress and end the threads; later work starts new ones."""
         with self._guard:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown()
 
 
-def _undo(undo: Callable[[Answer], None], work: Future[Answer]) -> None:
+def _undo(undo: Callable[[T], None], work: Future[T]) -> None:
     if not work.cancelled() and work.exception() is None:
         undo(work.result())

@@ -1,41 +1,57 @@
-"""The files of a store: sessions opened, listed, searched and deleted, without any waiting.
+"""A store's directory: its layout, the cache of open sessions, and what concerns many sessions.
 
-The sessions that are open, so that a turn need not read its session again.
+    store.json                              the format and its version
+    users/<2 hex>/<user>/<session>.jsonl    a journal for each session
+    prompts/<hash>.json                     the sources of a template
+
+Names are hashes, so no id can be too long, leave the directory, or meet another one; the real ids
+are in the journals. Everything here blocks; `TinyDBStore` calls it in threads.
 """
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
-from ...errors import DamagedStore
+from ...errors import DamagedStore, StoreError, UnknownVersion
 from ...records import SessionInfo, SessionKey, Turn
-from ...session.store import Hit
-from ..compact_json import dump, parse_document
-from ..journal import files
+from ...session.store import Hit, mentions
+from ..compact_json import Document, dump_json, parse_document
 from ..journal.compaction import compact, delete_journal, upgrade
-from ..journal.disk import failure
-from ..journal.header import Header
-from ..journal.line import header_data
-from ..journal.medium import Medium
-from ..journal.reading import Gone, Outdated
-from ..journal.torn import must_be_torn
-from .layout import Layout
-from .references import Source
-from .search import says
-from .session_file import SessionFile
+from ..journal.disk import (
+    contains,
+    first_line,
+    make_directories,
+    read_whole,
+    replace_file,
+    store_error,
+)
+from ..journal.journal_file import JournalDeleted, JournalSettings, OldVersion, must_be_torn
+from ..journal.line import Header, header_data
+from .session_file import OtherRun, SessionFile, hashed_name, session_name
+
+T = TypeVar("T")
+FORMAT = "teamgraph-store"
+VERSION = 1
+_SHORT = 1 << 18  # bytes
+_HASH = re.compile("[0-9a-f]{8,64}")
 
 
-class Handles:
-    """Keeps up to `capacity` sessions open; those that somebody is at are never closed.
+class SkippedSession(UserWarning):
+    """A damaged session was left out of a list or a search."""
 
-    Whoever takes a session gives it back.
+
+class SessionCache:
+    """LRU cache of open sessions; those in use are never closed.
+
+    Whoever acquires a session releases it.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -43,7 +59,7 @@ class Handles:
         self._guard = Lock()
         self._open: OrderedDict[SessionKey, SessionFile] = OrderedDict()
 
-    def take(self, key: SessionKey) -> SessionFile | None:
+    def acquire(self, key: SessionKey) -> SessionFile | None:
         """The session if it is open."""
         with self._guard:
             session = self._open.get(key)
@@ -55,17 +71,17 @@ class Handles:
                 self._open.move_to_end(key)
             return session
 
-    def keep(self, session: SessionFile) -> SessionFile:
-        """Keep a session that was just opened; the one that another opened meanwhile wins."""
+    def add(self, session: SessionFile) -> SessionFile:
+        """Add and acquire a session; if another thread was first, its session is returned."""
         with self._guard:
-            kept = self._open.setdefault(session.key, session)
-            kept.users += 1
-            if kept is not session:
+            cached = self._open.setdefault(session.key, session)
+            cached.users += 1
+            if cached is not session:
                 session.close()
-            return kept
+            return cached
 
-    def give(self, session: SessionFile) -> None:
-        """Be done with a session; it may be closed now."""
+    def release(self, session: SessionFile) -> None:
+        """End one use of a session; what exceeds the capacity is closed."""
         with self._guard:
             session.users -= 1
             if self._open.get(session.key) is not session:
@@ -78,8 +94,8 @@ class Handles:
                 del self._open[other.key]
                 other.close()
 
-    def drop(self, session: SessionFile) -> None:
-        """Forget a session whose file is gone; the last one who gives it back closes it."""
+    def discard(self, session: SessionFile) -> None:
+        """Remove a session whose file is gone; its last user's release closes it."""
         with self._guard:
             if self._open.get(session.key) is session:
                 del self._open[session.key]
@@ -92,54 +108,142 @@ class Handles:
             self._open.clear()
 
 
-Answer = TypeVar("Answer")
-_SHORT = 1 << 18
+class StoreLayout:
+    """The paths of a store. Directories are created at the first write, never by reading.
+
+    They are created with access for their owner only.
+    """
+
+    def __init__(self, root: Path, settings: JournalSettings) -> None:
+        self.root = root
+        self._disk = settings.disk
+        self._is_synced = settings.is_synced
+        self._is_checked = False
+
+    def journal(self, key: SessionKey) -> Path:
+        """The journal of a session."""
+        return self.user(key.user_id) / f"{session_name(key.session_id)}.jsonl"
+
+    def user(self, user_id: str | None) -> Path:
+        """The directory of a user."""
+        name = hashed_name("user", user_id)
+        return self.root / "users" / name[:2] / name
+
+    def prompt(self, prompt_hash: str) -> Path:
+        """The file of a template's sources."""
+        is_hash = _HASH.fullmatch(prompt_hash)
+        name = prompt_hash if is_hash else hashed_name("prompt", prompt_hash)
+        return self.root / "prompts" / f"{name}.json"
+
+    def prompt_hashes(self) -> list[str]:
+        """The hashes of all stored templates."""
+        paths = self._entries(self.root / "prompts")
+        return [path.stem for path in paths if path.suffix == ".json"]
+
+    def journals(self, directory: Path) -> list[Path]:
+        """The journals in the directory of a user, the one with the latest activity first."""
+        found: list[tuple[int, str]] = []
+        try:
+            for name in self._disk.names(directory):
+                if name.endswith(".jsonl"):
+                    with suppress(FileNotFoundError):  # deleted since it was listed
+                        status = self._disk.status(f"{directory}/{name}")
+                        found.append((status.st_mtime_ns, name))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise store_error(error, directory) from error
+        return [directory / name for _, name in sorted(found, reverse=True)]
+
+    def all_journals(self) -> Iterator[Path]:
+        """The journals of all users."""
+        for user in self.users():
+            yield from (path for path in self._entries(user) if path.suffix == ".jsonl")
+
+    def users(self) -> Iterator[Path]:
+        """The directories of all users, in a stable order."""
+        for part in sorted(self._entries(self.root / "users")):
+            yield from sorted(self._entries(part))
+
+    def exists(self) -> bool:
+        """Whether the store was created; raises `StoreError` if the path is something else."""
+        if self._is_checked:
+            return True
+        marker = self.root / "store.json"
+        try:
+            data = read_whole(self._disk, marker)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise store_error(error, self.root) from error
+        version = _parse_marker(marker, data).get("version")
+        if version != VERSION:
+            raise UnknownVersion(
+                f"{marker}: the store has version {version} and this teamgraph reads "
+                f"version {VERSION}; use the teamgraph that wrote it, or a newer one"
+            )
+        self._is_checked = True
+        return True
+
+    def create(self, directory: Path) -> None:
+        """Create a directory of the store, and the store itself, unless they exist."""
+        try:
+            if not self.exists():
+                make_directories(self._disk, self.root)
+                data = dump_json({"format": FORMAT, "version": VERSION}) + b"\n"
+                replace_file(self._disk, self.root / "store.json", data, sync=self._is_synced)
+            make_directories(self._disk, directory)
+        except OSError as error:
+            raise store_error(error, Path(error.filename or self.root)) from error
+
+    def _entries(self, directory: Path) -> list[Path]:
+        try:
+            return [directory / name for name in self._disk.names(directory)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise store_error(error, directory) from error
 
 
-class SkippedSession(UserWarning):
-    """A damaged session was left out of a list or a search."""
+class SessionDirectory:
+    """The sessions and prompts of a store; safe to use from many threads."""
 
-
-class Directory:
-    """The sessions and prompts below one path; safe to use from many threads."""
-
-    def __init__(self, root: Path, medium: Medium, *, handles: int) -> None:
-        self.layout = Layout(root, medium)
-        self.handles = Handles(handles)
-        self._medium = medium
-        self._disk = medium.disk
-        self._prompts: set[str] = set()
+    def __init__(self, root: Path, settings: JournalSettings, *, handles: int) -> None:
+        self.layout = StoreLayout(root, settings)
+        self.cache = SessionCache(handles)
+        self._settings = settings
+        self._disk = settings.disk
+        self._prompts: dict[str, Path] = {}
         self._distrusted: set[Path] = set()
 
     def open(self, key: SessionKey, *, create: bool) -> SessionFile | None:
-        """Open a session, to be given back to `handles`; None if it is not there nor to be made."""
+        """Open a session, to be released to `cache`; None if there is none, unless `create`."""
         path = self.layout.journal(key)
         if create:
-            self.layout.make(path.parent)
-        elif not self.layout.check():
+            self.layout.create(path.parent)
+        elif not self.layout.exists():
             return None
         try:
-            session = self._session(path, key, create=create)
+            session = self._open_file(path, key, create=create)
             if path in self._distrusted:
-                self._write_anew(session)
-        except Gone:
+                self._rewrite(session)
+        except JournalDeleted:
             return None
-        return self.handles.keep(session)
+        return self.cache.add(session)
 
     def distrust(self, session: SessionFile) -> None:
-        """Use a session no more whose file did not reach the disk, before it was written anew.
+        """Rewrite a session whose sync failed before it is used again.
 
-        What the system has of it in memory may look as if it had: no later sync would notice.
+        The system's cache may show pages as written that are not: no later sync would notice.
         """
         self._distrusted.add(session.journal.path)
-        self.handles.drop(session)
+        self.cache.discard(session)
 
     def is_quick_to_open(self, key: SessionKey) -> bool:
-        """Whether opening a session keeps nobody waiting: it is short, and the store is there."""
+        """Whether opening a session blocks only briefly: its file has less than 256 kB."""
         try:
-            return (
-                self.layout.check() and self._disk.status(self.layout.journal(key)).st_size < _SHORT
-            )
+            path = self.layout.journal(key)
+            return self.layout.exists() and self._disk.status(path).st_size < _SHORT
         except FileNotFoundError:
             return True
         except OSError:
@@ -148,134 +252,138 @@ class Directory:
     def infos(self, user_id: str | None, *, limit: int, offset: int) -> list[SessionInfo]:
         """The sessions of one user, the one with the latest activity first."""
         paths = self._journals(user_id)[offset : offset + limit]
-        found = (self._visit(path, SessionFile.info) for path in paths)
+        found = (self._read(path, SessionFile.info) for path in paths)
         return [info for info in found if info is not None]
 
     def users(self, *, limit: int, offset: int) -> list[str | None]:
-        """The users who have a session that can be read."""
-        directories = self.layout.users() if self.layout.check() else iter(())
-        owners = (self._user(self.layout.journals_in(directory)) for directory in directories)
-        there = (owner.user_id for owner in owners if owner is not None)
-        return list(islice(there, max(0, offset), max(0, offset) + max(0, limit)))
+        """The users who have a readable session."""
+        directories = self.layout.users() if self.layout.exists() else iter(())
+        owners = (self._owner_of_first(self.layout.journals(each)) for each in directories)
+        found = (owner.user_id for owner in owners if owner is not None)
+        return list(islice(found, max(0, offset), max(0, offset) + max(0, limit)))
 
     def search(
         self, user_id: str | None, text: str, *, last: int, exclude: str | None, limit: int
     ) -> list[Hit]:
         """The done turns that have `text` in their input or answer, the newest first."""
-        left_out = None if exclude is None else self.layout.journal(SessionKey(user_id, exclude))
-        others = (path for path in self._journals(user_id) if path != left_out)
+        excluded = None if exclude is None else self.layout.journal(SessionKey(user_id, exclude))
+        others = (path for path in self._journals(user_id) if path != excluded)
         hits: list[Hit] = []
         for path in islice(others, max(0, last)):
-            found = self._visit(path, lambda session: _hits(session, text, limit))
-            hits += found or []
+            hits += self._read(path, lambda session: _hits(session, text, limit)) or []
         return hits[: max(0, limit)]
 
     def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
-        """The session of a user that a run belongs to, the one with the latest activity first."""
-        needle = b'"k":[%b,' % dump(run_id)
+        """The session of a user that a run belongs to; of several the latest active one."""
+        needle = b'"k":[%b,' % dump_json(run_id)
         for path in self._journals(user_id):
             if self._contains(path, needle):
-                key = self._visit(
-                    path, lambda session: session.key if session.turn_of(run_id) else None
+                key = self._read(
+                    path, lambda session: session.key if session.turn(run_id) else None
                 )
                 if key is not None:
                     return key
         return None
 
-    def turn(self, user_id: str | None, source: Source) -> Turn | None:
-        """The turn of a run in a session that is known by its file's name."""
-        name, run_id = source
-        return self._visit(
-            self.layout.named(user_id, name), lambda session: session.turn_of(run_id)
-        )
+    def turn(self, user_id: str | None, run: OtherRun) -> Turn | None:
+        """The turn of a run in a session that is given by its file's name."""
+        name, run_id = run
+        path = self.layout.user(user_id) / f"{name}.jsonl"
+        return self._read(path, lambda session: session.turn(run_id))
 
     def delete_session(self, key: SessionKey) -> bool:
         """Delete the files of a session, damaged or not; False if there was none."""
-        return self.layout.check() and self._delete(self.layout.journal(key))
+        return self.layout.exists() and self._delete(self.layout.journal(key))
 
     def delete_user(self, user_id: str | None) -> int:
-        """Delete the files of all sessions of a user, and tell how many there were."""
+        """Delete the files of all sessions of a user; returns how many there were."""
         return sum(self._delete(path) for path in self._journals(user_id))
 
-    def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
-        """Keep the sources of a template, once for each hash."""
+    def put_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
+        """Store the sources of a template, once for each hash."""
         path = self.layout.prompt(prompt_hash)
-        self.layout.make(path.parent)
+        self.layout.create(path.parent)
         try:
             if path.name not in self._disk.names(path.parent):
-                data = dump({"hash": prompt_hash, "sources": dict(sources)})
-                files.write_whole(self._disk, path, data + b"\n", sync=self._medium.is_synced)
+                data = dump_json({"hash": prompt_hash, "sources": dict(sources)})
+                replace_file(self._disk, path, data + b"\n", sync=self._settings.is_synced)
         except OSError as error:
-            raise failure(error, path) from error
-        self._prompts.add(prompt_hash)
+            raise store_error(error, path) from error
+        self._prompts[prompt_hash] = path
 
     def has_prompt(self, prompt_hash: str) -> bool:
-        """Whether the sources are known to be there."""
-        return prompt_hash in self._prompts
+        """Whether this process has stored the sources and they are still there (one `stat`)."""
+        path = self._prompts.get(prompt_hash)
+        if path is None:
+            return False
+        try:
+            self._disk.status(path)
+        except OSError:
+            return False
+        return True
 
     def prompt(self, prompt_hash: str) -> Mapping[str, str] | None:
-        """The sources kept under a hash, or None."""
+        """The sources stored under a hash, or None."""
         path = self.layout.prompt(prompt_hash)
-        if not self.layout.check():
+        if not self.layout.exists():
             return None
         try:
-            document = parse_document(files.read_whole(self._disk, path))
+            document = parse_document(read_whole(self._disk, path))
             return {name: str(text) for name, text in document["sources"].items()}
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise failure(error, path) from error
+            raise store_error(error, path) from error
         except (DamagedStore, AttributeError, KeyError, TypeError) as error:
             raise DamagedStore(
                 f"{path}: the sources of a prompt cannot be read; delete the file"
             ) from error
 
     def prompt_hashes(self, prefix: str) -> list[str]:
-        """The hashes that sources are kept under and that begin with `prefix`, sorted."""
-        if not self.layout.check():
+        """The hashes under which sources are stored that begin with `prefix`, sorted."""
+        if not self.layout.exists():
             return []
         return sorted(each for each in self.layout.prompt_hashes() if each.startswith(prefix))
 
     def _journals(self, user_id: str | None) -> list[Path]:
-        return self.layout.journals(user_id) if self.layout.check() else []
+        return self.layout.journals(self.layout.user(user_id)) if self.layout.exists() else []
 
-    def _user(self, journals: Iterable[Path]) -> SessionKey | None:
-        """Whose journals these are: what the first says that can be read."""
-        owners = (self._visit(path, lambda session: session.key) for path in journals)
+    def _owner_of_first(self, journals: Iterable[Path]) -> SessionKey | None:
+        """The owner of the first journal that can be read."""
+        owners = (self._read(path, lambda session: session.key) for path in journals)
         return next((owner for owner in owners if owner is not None), None)
 
-    def _visit(self, path: Path, look: Callable[[SessionFile], Answer]) -> Answer | None:
-        """Look into a session and close it again; a damaged one is left out with a warning."""
+    def _read(self, path: Path, read: Callable[[SessionFile], T]) -> T | None:
+        """Read a session, opened for this unless it is open; a damaged one warns and is None."""
         try:
             while (key := self._owner(path)) is not None:
-                session = self.handles.take(key) or self._aside(path, key)
+                session = self.cache.acquire(key) or self._open_uncached(path, key)
                 try:
                     with session.journal.shared():
-                        return look(session) if session.exists else None
-                except Gone:
-                    self.handles.drop(session)
+                        return read(session) if session.exists else None
+                except JournalDeleted:
+                    self.cache.discard(session)
                 finally:
-                    self.handles.give(session)
+                    self.cache.release(session)
         except DamagedStore as error:
             warnings.warn(f"a session was left out: {error}", SkippedSession, stacklevel=2)
-        except Gone:  # it was deleted between two looks at it
+        except JournalDeleted:  # it was deleted since its owner was read
             pass
         return None
 
-    def _aside(self, path: Path, key: SessionKey) -> SessionFile:
-        """A session that is opened for one look only."""
-        session = self._session(path, key, create=False)
+    def _open_uncached(self, path: Path, key: SessionKey) -> SessionFile:
+        session = self._open_file(path, key, create=False)
         session.users = 1
         return session
 
-    def _session(self, path: Path, key: SessionKey, *, create: bool) -> SessionFile:
+    def _open_file(self, path: Path, key: SessionKey, *, create: bool) -> SessionFile:
         try:
-            return SessionFile(path, key, self._medium, create=create)
-        except Outdated as error:
-            upgrade(path, self._medium, error.version)
-            return SessionFile(path, key, self._medium, create=create)
+            return SessionFile(path, key, self._settings, create=create)
+        except OldVersion as error:
+            upgrade(path, self._settings, error.version)
+            return SessionFile(path, key, self._settings, create=create)
 
-    def _write_anew(self, session: SessionFile) -> None:
+    def _rewrite(self, session: SessionFile) -> None:
         try:
             compact(session.journal)
             session.journal.flush()
@@ -285,36 +393,46 @@ class Directory:
         self._distrusted.discard(session.journal.path)
 
     def _delete(self, path: Path) -> bool:
-        was_there = delete_journal(self._disk, path, sync=self._medium.is_synced)
+        had_content = delete_journal(self._disk, path, sync=self._settings.is_synced)
         with suppress(OSError):
             self._disk.remove_directory(path.parent)
-        return was_there
+        return had_content
 
     def _owner(self, path: Path) -> SessionKey | None:
-        """The session that a journal says it is of, None if nothing was committed to it yet."""
+        """The key in a journal's header, None if nothing was committed to it yet."""
         try:
-            line = files.first_line(self._disk, path)
+            line = first_line(self._disk, path)
             data = header_data(line)
-            rest = b"" if data else files.read_whole(self._disk, path)
+            rest = b"" if data else read_whole(self._disk, path)
         except FileNotFoundError:  # it was deleted since it was listed
             return None
         except OSError as error:
-            raise failure(error, path) from error
+            raise store_error(error, path) from error
         if data is not None:
-            owner = Header.read(data, path, self._medium.form).owner
+            owner = Header.read(data, path, self._settings.format).owner
             return SessionKey(owner.get("user_id"), owner.get("session_id") or "")
         must_be_torn(path, rest, end=0, expected=1)
         return None
 
     def _contains(self, path: Path, needle: bytes) -> bool:
         try:
-            return files.contains(self._disk, path, needle)
+            return contains(self._disk, path, needle)
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise failure(error, path) from error
+            raise store_error(error, path) from error
 
 
 def _hits(session: SessionFile, text: str, limit: int) -> list[Hit]:
-    found = (turn for turn in session.newest_first() if says(turn, text))
+    found = (turn for turn in session.newest_first() if mentions(turn, text))
     return [Hit(session.key, turn) for turn in islice(found, max(0, limit))]
+
+
+def _parse_marker(marker: Path, data: bytes) -> Document:
+    try:
+        about = parse_document(data)
+    except DamagedStore as error:
+        raise DamagedStore(f"{marker}: it cannot be read; restore it from a backup") from error
+    if about.get("format") != FORMAT:
+        raise StoreError(f"{marker}: it is not a store of teamgraph; name another path")
+    return about

@@ -1,11 +1,8 @@
-"""Mending the files of a store: what a killed process left, and on demand what was damaged.
+"""`teamgraph store verify` and `repair`: find damage and leftovers in a store, and mend them.
 
-Nothing that was acknowledged is lost by `mend`. `Salvage` keeps every line that can be read of a
-journal that is damaged in the middle, and the damaged file beside it.
-
-What the files of a store hold, read without a lock: damage, leftovers, and how much there is.
-
-Nothing here writes. A file that somebody writes meanwhile is looked at again.
+`Survey` reads without locks and writes nothing; a file that is being written meanwhile is read
+again. `repair_finding` mends what killed processes left and loses no record. `Salvage` rewrites a
+journal that is damaged in the middle with every line that can be read, and keeps the damaged file.
 """
 
 from __future__ import annotations
@@ -24,45 +21,58 @@ from msgspec.structs import replace
 from ...errors import DamagedStore, InputError, UnknownVersion
 from ...records import SessionKey
 from ..compact_json import parse_document
-from ..journal import files
-from ..journal.disk import DISK, Disk, failure
-from ..journal.header import FORMAT, Header
-from ..journal.index import Index
-from ..journal.journal_file import JournalFile
-from ..journal.line import Operation, Transaction, claims, pack, unpack
-from ..journal.medium import Medium
-from ..journal.reading import Gone
-from ..journal.torn import TornTail, can_be_torn
-from .catalogue import Catalogue
-from .layout import Layout
+from ..journal.disk import (
+    DISK,
+    Disk,
+    lock_file,
+    opened,
+    read_whole,
+    remove_file,
+    store_error,
+    write_at,
+)
+from ..journal.journal_file import (
+    JournalDeleted,
+    JournalFile,
+    JournalIndex,
+    JournalSettings,
+    TornTail,
+    can_be_torn,
+)
+from ..journal.line import FORMAT, Header, Operation, Transaction, pack, sync_claims, unpack
+from .directory import StoreLayout
+from .session_file import SessionIndex
 
-Code: TypeAlias = Literal["damaged", "version", "misplaced", "torn", "stale", "aside"]
+FindingCode: TypeAlias = Literal["damaged", "version", "misplaced", "torn", "stale", "aside"]
 _WRITER = re.compile(r"\.(\d+)-\d+\.tmp\Z")
 
 
 class Finding(Struct, frozen=True):
-    """Something in a store that is not as it should be.
+    """A problem in a store, or what an earlier repair set aside.
 
     `damaged`, `version` and `misplaced` journals are not opened; a `torn` tail and a `stale` file
-    are left by a killed process and harmless; `aside` is what an earlier repair kept. `line` counts
-    from 1, None where there is none.
+    are left by a killed process and harmless; `aside` is what an earlier repair set aside. `line`
+    counts from 1 and is None where there is none.
     """
 
-    code: Code
+    code: FindingCode
     file: Path
     message: str
     line: int | None = None
 
     @property
     def severity(self) -> Literal["error", "warning", "note"]:
-        """An error keeps a session from being opened, a warning is mended by `repair`."""
+        """An error prevents a session from being opened, a warning is mended by `repair`."""
         if self.code == "aside":
             return "note"
         return "warning" if self.code in ("torn", "stale") else "error"
 
 
-class Journal(Struct, frozen=True):
-    """What one session's file holds. `live` are the bytes that still count; `key` may be lost."""
+class JournalReport(Struct, frozen=True):
+    """Size, counts and findings of one session's file; `live` are the bytes that still count.
+
+    `key` is None where the header cannot be read.
+    """
 
     path: Path
     key: SessionKey | None
@@ -74,7 +84,7 @@ class Journal(Struct, frozen=True):
 
 
 class Damage(NamedTuple):
-    """Where a journal's whole transactions end, and the first line that is none of them."""
+    """The end of a journal's intact transactions, and the first line that is not one of them."""
 
     end: int
     line: int
@@ -82,148 +92,71 @@ class Damage(NamedTuple):
 
 
 class Survey:
-    """All files below a store's directory; raises `InputError` where there is no store."""
+    """Reads all files below a store's directory; raises `InputError` where there is no store."""
 
     def __init__(self, root: Path, disk: Disk = DISK) -> None:
-        self.layout = Layout(root, Medium(disk))
+        self.layout = StoreLayout(root, JournalSettings(disk))
         self._disk = disk
-        if not self.layout.check():
+        if not self.layout.exists():
             raise InputError(f"{root}: there is no store; name another one with --store")
         self.journals = sorted(self.layout.all_journals())
 
-    def read(self, path: Path) -> Journal:
-        """Read one journal; it may be gone by now, which is an empty one."""
-        data = bytes_of(self._disk, path)
-        while find_damage(data) and len(again := bytes_of(self._disk, path)) != len(data):
-            data = again  # somebody was writing
-        return _journal(self.layout, path, data)
+    def read(self, path: Path) -> JournalReport:
+        """Read one journal; a file that was deleted meanwhile is an empty journal."""
+        data = _read_if_exists(self._disk, path)
+        while find_damage(data) and len(again := _read_if_exists(self._disk, path)) != len(data):
+            data = again  # it was being written
+        return self._report(path, data)
 
     def leftovers(self) -> Iterator[Finding]:
         """Files beside the journals that a killed process or an earlier repair has left."""
         for path in sorted(self.layout.root.rglob("*")):
             journal = path.with_suffix(".jsonl")
-            if path.suffix == ".tmp" and _is_let_go(self._disk, path):
+            if path.suffix == ".tmp" and _is_abandoned(self._disk, path):
                 yield Finding("stale", path, "a write that was cut short has left it")
             elif path.suffix in (".torn", ".damaged") and journal.exists():
                 yield Finding(
-                    "aside", path, "what an earlier repair has cut; delete it when you like"
+                    "aside", path, "an earlier repair has set it aside; delete it when you like"
                 )
             elif path.suffix in (".torn", ".damaged", ".lock", ".seized") and not journal.exists():
-                yield Finding("stale", path, "its session is gone")
+                yield Finding("stale", path, "its session was deleted")
 
     def prompts(self) -> Iterator[Finding]:
         """The sources of templates that cannot be read."""
         for path in sorted((self.layout.root / "prompts").glob("*.json")):
             try:
-                document = parse_document(bytes_of(self._disk, path))
+                document = parse_document(_read_if_exists(self._disk, path))
             except DamagedStore:
                 document = {}
             if not isinstance(document.get("sources"), dict):
                 yield Finding("damaged", path, "the sources of a prompt cannot be read", 1)
 
-
-def bytes_of(disk: Disk, path: Path) -> bytes:
-    """A file in one piece, nothing if it is gone by now."""
-    try:
-        return files.read_whole(disk, path)
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise failure(error, path) from error
-
-
-def find_damage(data: bytes) -> Damage | None:
-    """The first place in a journal that is no whole transaction, None if there is none."""
-    transactions = whole(data)
-    end, expected = 0, 1
-    for transaction in transactions:
-        end, expected = transaction.end, transaction.sequence + 1
-    if end == len(data):
-        return None
-    rest = data[end:]
-    is_torn = can_be_torn(rest, end, expected)
-    return Damage(end, data.count(b"\n", 0, end) + _good_lines(rest) + 1, is_torn)
-
-
-def whole(data: bytes) -> Iterator[Transaction]:
-    """The transactions from the beginning of a journal as far as they follow each other."""
-    index = Index()
-    for transaction in unpack(data, 0):
-        if transaction is None or not index.follows(transaction):
-            return
-        index.apply(transaction)
-        yield transaction
-
-
-def _journal(layout: Layout, path: Path, data: bytes) -> Journal:
-    catalogue = Catalogue()
-    index = Index(catalogue)
-    key, findings = None, list[Finding]()
-    try:
-        for transaction in whole(data):
-            if transaction.entries[0].verb == "h":
-                header = Header.read(transaction.entries[0].slot.cut(data, 0), path, FORMAT)
-                key = SessionKey(header.owner.get("user_id"), header.owner.get("session_id") or "")
-            index.apply(transaction)
-    except (UnknownVersion, DamagedStore) as error:
-        code: Code = "version" if isinstance(error, UnknownVersion) else "damaged"
-        message = str(error).removeprefix(f"{path}: ")
-        findings.append(Finding(code, path, message, 1))
-    else:
-        findings += _damage(path, data)
-    if key is not None and layout.journal(key) != path:
-        whose = f"session {key.session_id!r} of user {key.user_id!r}"
-        findings.append(Finding("misplaced", path, f"it is {whose}; put it back to where it was"))
-    runs, turns = len(catalogue.runs), len(catalogue.numbers)
-    return Journal(path, key, len(data), index.live, runs, turns, tuple(findings))
-
-
-def _damage(path: Path, data: bytes) -> Iterator[Finding]:
-    damage = find_damage(data)
-    if damage is None:
-        return
-    left = len(data) - damage.end
-    if damage.is_torn:
-        message = f"a write of {left} bytes was cut short; it never counted"
-        yield Finding("torn", path, message, damage.line)
-    else:
-        message = "it was changed from outside or cut in the middle; restore it from a backup"
-        yield Finding("damaged", path, message, damage.line)
-
-
-def _good_lines(rest: bytes) -> int:
-    """How many lines are whole before the first that is not; 0 if all of them are."""
-    bad = (
-        number
-        for number, line in enumerate(rest.splitlines(keepends=True))
-        if not any(claims(line))
-    )
-    return next(bad, 0)
-
-
-def _is_let_go(disk: Disk, path: Path) -> bool:
-    """Whether nobody writes a temporary file any more: its lock is free, and its process gone."""
-    writer = _WRITER.search(path.name)
-    if writer is not None and _is_alive(int(writer[1])):
-        return False
-    try:
-        with files.opened(disk, path, os.O_RDWR) as file:
-            return disk.lock(file)
-    except OSError:  # gone by now, or no file of ours
-        return False
-
-
-def _is_alive(process: int) -> bool:
-    """Whether a process of this machine still runs."""
-    try:
-        os.kill(process, 0)
-    except OSError as error:
-        return not isinstance(error, ProcessLookupError)  # perhaps it is somebody else's
-    return True
+    def _report(self, path: Path, data: bytes) -> JournalReport:
+        sessions = SessionIndex()
+        index = JournalIndex(sessions)
+        key, findings = None, list[Finding]()
+        try:
+            for transaction in _intact_transactions(data):
+                if transaction.entries[0].verb == "h":
+                    header = Header.read(transaction.entries[0].slot.cut(data, 0), path, FORMAT)
+                    key = _key_of(header.owner)
+                index.apply(transaction)
+        except (UnknownVersion, DamagedStore) as error:
+            code: FindingCode = "version" if isinstance(error, UnknownVersion) else "damaged"
+            message = str(error).removeprefix(f"{path}: ")
+            findings.append(Finding(code, path, message, 1))
+        else:
+            findings += _damage_findings(path, data)
+        if key is not None and self.layout.journal(key) != path:
+            owner = f"session {key.session_id!r} of user {key.user_id!r}"
+            message = f"it is {owner}; move it back to where it was"
+            findings.append(Finding("misplaced", path, message))
+        runs, turns = len(sessions.runs), len(sessions.numbers)
+        return JournalReport(path, key, len(data), index.live, runs, turns, tuple(findings))
 
 
 class Loss(Struct, frozen=True):
-    """What salvaging a journal loses: lines that cannot be read, and records that need them."""
+    """What salvaging a journal loses: unreadable lines, and records whose run is among them."""
 
     lines: int
     bytes: int
@@ -231,7 +164,7 @@ class Loss(Struct, frozen=True):
 
 
 class Salvage(Struct, frozen=True):
-    """A journal that is damaged in the middle, and what of it can be kept."""
+    """What can be read of a journal that is damaged in the middle."""
 
     path: Path
     owner: Mapping[str, str | None]
@@ -239,13 +172,49 @@ class Salvage(Struct, frozen=True):
     loss: Loss
 
     @classmethod
-    def of(cls, path: Path) -> Salvage:
-        """Look at what can be kept; raises `DamagedStore` if nobody can tell whose it was."""
-        data = bytes_of(DISK, path)
-        header, catalogue = None, Catalogue()
-        index = Index(catalogue)
+    def read(cls, path: Path) -> Salvage:
+        """Read what can be read; raises `DamagedStore` if the header is lost."""
+        return cls._of(path, _read_if_exists(DISK, path))
+
+    @property
+    def key(self) -> SessionKey:
+        """The session's key."""
+        return _key_of(self.owner)
+
+    @property
+    def damaged_file(self) -> Path:
+        """Where the damaged file is kept."""
+        return self.path.with_suffix(".damaged")
+
+    def write(self) -> Salvage:
+        """Lock the journal, read it again, and replace it by what can be read of it now.
+
+        Returns what was written: with the turns that other processes have stored meanwhile.
+        """
+        temporary, disk = self.path.with_suffix(".tmp"), DISK
+        try:
+            with opened(disk, self.path, os.O_RDWR) as file:
+                lock_file(disk, file, self.path)
+                current = self.read(self.path)
+                moment = disk.status(self.path).st_mtime_ns
+                with opened(disk, temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as new:
+                    write_at(disk, new, _encoded(current.operations), 0)
+                    disk.sync(new)
+                disk.touch(temporary, moment)
+                remove_file(disk, self.damaged_file)
+                os.link(self.path, self.damaged_file)
+                disk.rename(temporary, self.path)
+                disk.sync_directory(self.path.parent)
+        except OSError as error:
+            raise store_error(error, self.path) from error
+        return current
+
+    @classmethod
+    def _of(cls, path: Path, data: bytes) -> Salvage:
+        header, sessions = None, SessionIndex()
+        index = JournalIndex(sessions)
         lost_lines = lost_bytes = 0
-        for piece in _pieces(data):
+        for piece in _transactions_and_lines(data):
             if isinstance(piece, bytes):
                 lost_lines, lost_bytes = lost_lines + 1, lost_bytes + len(piece)
                 continue
@@ -256,14 +225,14 @@ class Salvage(Struct, frozen=True):
             index.apply(piece)
         if header is None:
             raise DamagedStore(
-                f"{path}: the line that says whose session it is was lost; restore the file from a "
+                f"{path}: the line that names its session was lost; restore the file from a "
                 "backup, or delete it"
             )
         orphans = {
-            place.document
-            for run, records in catalogue.records.items()
-            if str(run) not in catalogue.run_ids
-            for place in records.values()
+            stored.document
+            for run, records in sessions.records.items()
+            if str(run) not in sessions.run_ids
+            for stored in records.values()
         }
         operations = [replace(header, next_numbers=index.next_numbers()).operation()]
         for table, slots in index.tables.items():
@@ -271,49 +240,20 @@ class Salvage(Struct, frozen=True):
                 if table != "nodes" or document not in orphans:
                     text = slot.cut(data, 0)
                     operations.append(Operation("p", table, document, slot.key, text))
-        return cls(
-            path, header.owner, tuple(operations), Loss(lost_lines, lost_bytes, len(orphans))
-        )
-
-    @property
-    def key(self) -> SessionKey:
-        """Whose session it is."""
-        return SessionKey(self.owner.get("user_id"), self.owner.get("session_id") or "")
-
-    def keep(self) -> Path:
-        """Put what can be kept in the place of the damaged file, and tell where that is now."""
-        aside, temporary = self.path.with_suffix(".damaged"), self.path.with_suffix(".tmp")
-        disk = DISK
-        try:
-            with files.opened(disk, self.path, os.O_RDWR) as file:
-                files.lock(disk, file, self.path)
-                moment = disk.status(self.path).st_mtime_ns
-                with files.opened(disk, temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as new:
-                    files.write_at(disk, new, _packed(self.operations), 0)
-                    disk.sync(new)
-                disk.touch(temporary, moment)
-                files.remove(disk, aside)
-                os.link(self.path, aside)
-                disk.rename(temporary, self.path)
-                disk.sync_directory(self.path.parent)
-        except OSError as error:
-            raise failure(error, self.path) from error
-        return aside
+        loss = Loss(lost_lines, lost_bytes, len(orphans))
+        return cls(path, header.owner, tuple(operations), loss)
 
 
-def mend(finding: Finding, key: SessionKey | None) -> bool:
-    """Mend what a killed process left; False if there is nothing to mend without losing records.
-
-    A torn tail is cut and kept aside, a stale file is deleted.
-    """
+def repair_finding(finding: Finding, key: SessionKey | None) -> bool:
+    """Cut a torn tail or delete a stale file; False for other findings, which `repair` leaves."""
     if finding.code == "torn":
-        owner = {} if key is None else {"user_id": key.user_id, "session_id": key.session_id}
-        with suppress(Gone), warnings.catch_warnings():
+        owner = {} if key is None else key._asdict()
+        with suppress(JournalDeleted), warnings.catch_warnings():
             warnings.simplefilter("ignore", TornTail)
-            journal = JournalFile(finding.file, Medium(), owner=owner, create=False)
+            journal = JournalFile(finding.file, JournalSettings(), owner=owner, create=False)
             try:
                 with journal.exclusive():
-                    pass  # whoever takes a journal cuts its torn tail
+                    pass  # locking a journal cuts its torn tail
             finally:
                 journal.close()
         return True
@@ -321,21 +261,45 @@ def mend(finding: Finding, key: SessionKey | None) -> bool:
         try:
             finding.file.unlink(missing_ok=True)
         except OSError as error:
-            raise failure(error, finding.file) from error
+            raise store_error(error, finding.file) from error
         return True
     return False
 
 
-def _packed(operations: tuple[Operation, ...]) -> bytes:
-    """The lines of a new journal, each document a transaction of its own."""
-    pieces: list[bytes] = []
-    for sequence, operation in enumerate(operations, start=1):
-        pieces.append(pack([operation], sequence, 0)[0])
-    return b"".join(pieces)
+def find_damage(data: bytes) -> Damage | None:
+    """Where the intact transactions of a journal end, None if at its end."""
+    end, expected = 0, 1
+    for transaction in _intact_transactions(data):
+        end, expected = transaction.end, transaction.sequence + 1
+    if end == len(data):
+        return None
+    rest = data[end:]
+    is_torn = can_be_torn(rest, end, expected)
+    return Damage(end, data.count(b"\n", 0, end) + _intact_lines(rest) + 1, is_torn)
 
 
-def _pieces(data: bytes) -> Iterator[Transaction | bytes]:
-    """The whole transactions of a file, and the lines between them that are part of none."""
+def _intact_transactions(data: bytes) -> Iterator[Transaction]:
+    """The consecutive transactions from the beginning of a journal."""
+    index = JournalIndex()
+    for transaction in unpack(data, 0):
+        if transaction is None or not index.is_next(transaction):
+            return
+        index.apply(transaction)
+        yield transaction
+
+
+def _intact_lines(rest: bytes) -> int:
+    """The number of intact lines before the first that is not; 0 if all of them are intact."""
+    bad = (
+        number
+        for number, line in enumerate(rest.splitlines(keepends=True))
+        if not any(sync_claims(line))
+    )
+    return next(bad, 0)
+
+
+def _transactions_and_lines(data: bytes) -> Iterator[Transaction | bytes]:
+    """All intact transactions of a file, and the lines between them that are in none."""
     position = 0
     while position < len(data):
         start = position
@@ -348,3 +312,59 @@ def _pieces(data: bytes) -> Iterator[Transaction | bytes]:
             end = data.find(b"\n", position) + 1 or len(data)
             yield data[position:end]
             position = end
+
+
+def _damage_findings(path: Path, data: bytes) -> Iterator[Finding]:
+    damage = find_damage(data)
+    if damage is None:
+        return
+    left = len(data) - damage.end
+    if damage.is_torn:
+        message = f"a write of {left} bytes was cut short; it never counted"
+        yield Finding("torn", path, message, damage.line)
+    else:
+        message = "it was changed from outside or cut in the middle; restore it from a backup, or "
+        message += "recover what can be read with `teamgraph store repair --salvage`"
+        yield Finding("damaged", path, message, damage.line)
+
+
+def _encoded(operations: tuple[Operation, ...]) -> bytes:
+    """A new journal, each document a transaction of its own."""
+    pieces: list[bytes] = []
+    for sequence, operation in enumerate(operations, start=1):
+        pieces.append(pack([operation], sequence, 0)[0])
+    return b"".join(pieces)
+
+
+def _key_of(owner: Mapping[str, str | None]) -> SessionKey:
+    return SessionKey(owner.get("user_id"), owner.get("session_id") or "")
+
+
+def _read_if_exists(disk: Disk, path: Path) -> bytes:
+    try:
+        return read_whole(disk, path)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise store_error(error, path) from error
+
+
+def _is_abandoned(disk: Disk, path: Path) -> bool:
+    """Whether nobody writes a temporary file any more: it is not locked, its process is gone."""
+    writer = _WRITER.search(path.name)
+    if writer is not None and _is_alive(int(writer[1])):
+        return False
+    try:
+        with opened(disk, path, os.O_RDWR) as file:
+            return disk.lock(file)
+    except OSError:  # deleted by now, or not one of ours
+        return False
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process of this machine still runs."""
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)  # perhaps it is another user's
+    return True

@@ -1,54 +1,196 @@
-"""One session in its journal: what the store's operations do to the documents.
+"""One session in its journal: the store's operations as operations on documents.
 
-Every method here is called while the journal is held, `shared` for those that read and
-`exclusive` for those that write.
+Tables and keys: `runs` `[run_id, number]` (number 0 until the run is done), `nodes` `[run, node,
+attempt]` (`run` is the run's document number), `state` `[scope, name]` (scopes `state`, `node`,
+`head`), `summaries` `[covers]`. Methods that read are called while the journal is held `shared`,
+those that write while it is locked `exclusive`.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right, insort
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from typing import Generic, TypeAlias, TypeVar, cast
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ...messages import JSON
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
-from ...session.store import Lease
+from ...session.quotes import RESULT, run_texts
 from .. import codec
-from ..compact_json import Document, dump, parse_document
-from ..journal.activity import Activity
-from ..journal.compaction import compact, forget_torn
-from ..journal.journal_file import JournalFile
-from ..journal.line import Operation
-from ..journal.medium import Medium
-from ..leases import already_done, gone
-from ..quoting import References
-from ..redaction import StateChange, StateValue, forget_summary, set_by, undo
-from .catalogue import Catalogue, Place
-from .documents import Recent
-from .operations import deletion, put_state, put_summary, put_turn
-from .references import Elsewhere, FileReferences
-from .turn_lock import TurnLock
+from ..compact_json import Document, dump_json, parse_document, parse_key
+from ..journal.compaction import compact, remove_set_aside
+from ..journal.journal_file import JournalFile, JournalSettings
+from ..journal.line import Operation, Slot
+from ..leases import Grant, check_stored, lease_lost, run_deleted
+from ..quoting import text_of_turn
+from ..redaction import (
+    StateChange,
+    StateValue,
+    redact_run,
+    redact_summary,
+    undo,
+    values_set_by,
+    wrote_summary,
+)
+from .lock import SessionLock
 
+T = TypeVar("T")
+OtherRun: TypeAlias = tuple[str, str]
+"""A run of another session: the name of its session's file, and its id."""
 _ABOUT = ("head", "")
+_CACHED, _CACHED_BYTES = 16, 16_384
+
+
+class StoredDocument(Struct, frozen=True, gc=False):
+    """A document of the journal: its number as text, and its position."""
+
+    document: str
+    slot: Slot
+
+
+class SessionIndex:
+    """Which documents are which runs, records, state keys and summaries; an `IndexListener`.
+
+    It is built from the keys of the lines, so no document is parsed to find one. A document
+    without a key, as a user of TinyDB may insert it, is ignored.
+    """
+
+    def __init__(self) -> None:
+        self.runs: dict[str, StoredDocument] = {}
+        self.run_ids: dict[str, str] = {}
+        self.number_of: dict[str, int] = {}
+        self.numbers: list[int] = []
+        self.by_number: dict[int, str] = {}
+        self.records: dict[int, dict[tuple[str, int], StoredDocument]] = {}
+        self.state: dict[tuple[str, str], StoredDocument] = {}
+        self.covers: list[int] = []
+        self.summaries: dict[int, StoredDocument] = {}
+
+    def clear(self) -> None:
+        """See `IndexListener.clear`."""
+        for mapping in (self.runs, self.run_ids, self.number_of, self.by_number, self.records):
+            mapping.clear()
+        for rest in (self.numbers, self.state, self.covers, self.summaries):
+            rest.clear()
+
+    def put(self, table: str, document: str, slot: Slot) -> None:
+        """See `IndexListener.put`."""
+        if slot.key == b"null":
+            return
+        key = parse_key(slot.key)
+        stored = StoredDocument(document, slot)
+        match table:
+            case "runs":
+                self._put_run(stored, key[0], key[1])
+            case "nodes":
+                self.records.setdefault(key[0], {})[key[1], key[2]] = stored
+            case "state":
+                self.state[key[0], key[1]] = stored
+            case _:
+                if key[0] not in self.summaries:
+                    insort(self.covers, key[0])
+                self.summaries[key[0]] = stored
+
+    def drop(self, table: str, document: str, slot: Slot) -> None:
+        """See `IndexListener.drop`."""
+        if slot.key == b"null":
+            return
+        key = parse_key(slot.key)
+        match table:
+            case "runs":
+                self._remove_number(key[0])
+                self.runs.pop(key[0], None)
+                self.run_ids.pop(document, None)
+            case "nodes":
+                self.records[key[0]].pop((key[1], key[2]), None)
+            case "state":
+                self.state.pop((key[0], key[1]), None)
+            case _:
+                self.summaries.pop(key[0], None)
+                self.covers.remove(key[0])
+
+    def _put_run(self, stored: StoredDocument, run_id: str, number: int) -> None:
+        self._remove_number(run_id)
+        self.runs[run_id] = stored
+        self.run_ids[stored.document] = run_id
+        if number:
+            self.number_of[run_id] = number
+            self.by_number[number] = run_id
+            insort(self.numbers, number)
+
+    def _remove_number(self, run_id: str) -> None:
+        number = self.number_of.pop(run_id, 0)
+        if number:
+            del self.by_number[number]
+            del self.numbers[bisect_left(self.numbers, number)]
+
+
+class DocumentCache(Generic[T]):
+    """Cache of the 16 decoded documents last read or written, at most 16 kB each."""
+
+    def __init__(self, journal: JournalFile, decode: Callable[[bytes], T]) -> None:
+        self._journal = journal
+        self._decode = decode
+        self._cached: OrderedDict[int, tuple[Slot, T]] = OrderedDict()
+
+    def get(self, slot: Slot) -> T:
+        """The document at `slot`, read and decoded unless it is cached."""
+        cached = self._cached.get(slot.offset)
+        if cached is not None and cached[0] is slot:
+            return cached[1]
+        value = self._decode(self._journal.text(slot))
+        self.put(slot, value)
+        return value
+
+    def put(self, slot: Slot, value: T) -> None:
+        """Cache what was just written."""
+        if slot.length <= _CACHED_BYTES:
+            self._cached[slot.offset] = (slot, value)
+            if len(self._cached) > _CACHED:
+                self._cached.popitem(last=False)
+
+
+class OtherRuns:
+    """Turns of other sessions that a record quotes, read before the journal is.
+
+    While one journal is held nobody may wait for another: a run that is asked for and was not
+    read is noted in `missing`, and the caller reads it and tries again.
+    """
+
+    def __init__(self) -> None:
+        self.turns: dict[OtherRun, Turn | None] = {}
+        self.missing: set[OtherRun] = set()
+
+    def text(self, run: OtherRun, place: str) -> str | None:
+        """A text of the turn; None if the run is deleted, or was not read yet."""
+        if run not in self.turns:
+            self.missing.add(run)
+        turn = self.turns.get(run)
+        return None if turn is None else text_of_turn(turn, place)
 
 
 class SessionFile:
-    """An open session. `users` counts who is at it: it may be closed when there is none."""
+    """An open session. `users` counts its current users: it is closed only when there is none."""
 
-    def __init__(self, path: Path, key: SessionKey, medium: Medium, *, create: bool) -> None:
+    def __init__(
+        self, path: Path, key: SessionKey, settings: JournalSettings, *, create: bool
+    ) -> None:
         self.key = key
         self.users = 0
-        self.activity = Activity(path, medium.disk)
-        self._catalogue = Catalogue()
-        self.turn = TurnLock(path.with_suffix(".lock"), medium.disk)
+        self.lock = SessionLock(path.with_suffix(".lock"), settings.disk)
+        self.index = SessionIndex()
         self.journal = JournalFile(
-            path, medium, owner=key._asdict(), create=create, watcher=self._catalogue
+            path, settings, owner=key._asdict(), create=create, listener=self.index
         )
-        self._turns = Recent(self.journal, codec.decode_turn)
-        self._summaries = Recent(self.journal, codec.decode_summary)
+        self._turns = DocumentCache(self.journal, codec.decode_turn)
+        self._summaries = DocumentCache(self.journal, codec.decode_summary)
 
     @property
     def exists(self) -> bool:
@@ -56,76 +198,78 @@ class SessionFile:
         return not self.journal.is_empty
 
     def close(self) -> None:
-        """Let go of the files, and of the turn."""
-        self.turn.close()
+        """Close the files, and release the lock by that."""
+        self.lock.close()
         self.journal.close()
 
-    def begin(self, turn: Turn) -> Head:
-        """Note a run as running; raises `InputError` if it is there and done."""
-        place = self._catalogue.runs.get(turn.run_id)
-        if place is not None and self._turn(place).status == "done":
-            raise already_done(turn.run_id)
+    def begin(self, turn: Turn, is_stored: bool | None) -> Head:
+        """Store a run as running; `is_stored` and errors as for `Store.begin`."""
+        stored = self.index.runs.get(turn.run_id)
+        earlier = None if stored is None else self._turns.get(stored.slot)
+        check_stored(self.key, turn.run_id, earlier, expected=is_stored)
         turn = replace(turn, status="running", number=0)
-        self.journal.commit([put_turn(self._catalogue, self.journal.index, turn)])
-        self.activity.note()
+        self.journal.commit([self._put_turn(turn)])
+        self.journal.touch()
         return self.head()
 
-    def put(self, lease: Lease, records: Sequence[Record]) -> None:
-        """Keep records of a run; raises `Conflict` if the run was deleted."""
-        run = self._document_of(lease.run_id)
-        is_late = self._has_lost_runs(lease)
-        references = self._references(Elsewhere())
-        there = self._catalogue.records.get(run, {})
+    def put(self, grant: Grant[SessionFile], records: Sequence[Record]) -> None:
+        """Store records of a run; raises `Conflict` if it was deleted or taken over."""
+        run = self._check_writable(grant)
+        is_late = self._has_lost_runs(grant)
+        references = RunReferences(self, OtherRuns())
+        stored = self.index.records.get(run, {})
         free = self.journal.index.next_number("nodes")
         operations: list[Operation] = []
         new: dict[tuple[str, int], str] = {}
         for record in records:
             attempt = (record.node, record.attempt)
-            if attempt in there:
-                document = there[attempt].document
+            if attempt in stored:
+                document = stored[attempt].document
             elif attempt in new:
                 document = new[attempt]
             else:
                 document = new[attempt] = str(free)
                 free += 1
-            key = dump((run, *attempt))
             data = codec.encode_record(run, record, references)
-            data = forget_summary(data) if is_late else data
-            operations.append(Operation("p", "nodes", document, key, data))
+            data = redact_summary(data) if is_late else data
+            operations.append(Operation("p", "nodes", document, dump_json((run, *attempt)), data))
         if operations:
             self.journal.commit(operations)
 
-    def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
-        """Close a run; raises `Conflict` if it was deleted. The activity is still to be noted."""
-        run_id = lease.run_id
-        self._document_of(run_id)
+    def finish(self, grant: Grant[SessionFile], turn: Turn, change: Change) -> Turn:
+        """Finish a run; raises `Conflict` if it was deleted or taken over.
+
+        The caller touches the journal afterwards.
+        """
+        self._check_writable(grant)
+        run_id = grant.lease.run_id
         number = self._last_number() + 1 if turn.status == "done" else 0
         turn = replace(turn, run_id=run_id, number=number)
-        catalogue, index = self._catalogue, self.journal.index
-        operations = [put_turn(catalogue, index, turn)]
+        operations = [self._put_turn(turn)]
         if number:
-            operations += put_state(catalogue, index, StateChange(set_by(run_id, change)))
+            values = {key: StateValue(value, run_id) for key, value in change.values().items()}
+            operations += self._put_state(StateChange(values))
         summary = change.summary_at(number) if number else None
-        if summary is not None and not self._has_lost_runs(lease):
-            operations.append(put_summary(catalogue, index, summary))
+        if summary is not None and not self._has_lost_runs(grant):
+            operations.append(self._put_summary(summary))
         self.journal.commit(operations)
         if turn.given_state is None:  # that is the caller's, who may change it
-            self._turns.keep(catalogue.runs[run_id].slot, turn)
+            self._turns.put(self.index.runs[run_id].slot, turn)
         return turn
 
     def head(self) -> Head:
-        """Where the session stands."""
+        """Version, state and summary of the session."""
         state: dict[str, JSON] = {}
         node_states: dict[str, Mapping[str, JSON]] = {}
         writers: dict[StateKey, str] = {}
-        for (scope, name), place in self._catalogue.state.items():
+        for (scope, name), stored in self.index.state.items():
             if (scope, name) == _ABOUT:
                 continue
-            document = self._document(place)
+            document = parse_document(self.journal.text(stored.slot))
             (state if scope == "state" else node_states)[name] = document["value"]
             if "run" in document:
                 writers[StateKey(scope, name)] = document["run"]
-        covers = self._catalogue.covers
+        covers = self.index.covers
         last = self._last_number()
         return Head(
             version=last,
@@ -138,48 +282,62 @@ class SessionFile:
             writers=writers,
         )
 
-    def run(self, run_id: str, elsewhere: Elsewhere) -> Run | None:
+    def run(self, run_id: str, others: OtherRuns) -> Run | None:
         """A run with the last record of each of its nodes, or None."""
-        turn = self.turn_of(run_id)
+        turn = self.turn(run_id)
         if turn is None:
             return None
-        records = self._records(run_id, self._references(elsewhere))
+        records = self.records(run_id, RunReferences(self, others))
         return Run(self.key, turn, {record.node: record for record in records})
 
-    def turn_of(self, run_id: str) -> Turn | None:
+    def turn(self, run_id: str) -> Turn | None:
         """The turn of a run, or None."""
-        place = self._catalogue.runs.get(run_id)
-        return None if place is None else self._turn(place)
+        stored = self.index.runs.get(run_id)
+        return None if stored is None else self._turns.get(stored.slot)
+
+    def records(
+        self,
+        run_id: str,
+        references: RunReferences,
+        decode: codec.DecodeRecord = codec.decode_record,
+    ) -> list[Record]:
+        """The last record of each node of a stored run, decoded by `decode`."""
+        run = int(self.index.runs[run_id].document)
+        last: dict[str, tuple[int, StoredDocument]] = {}
+        for (node, attempt), record in self.index.records.get(run, {}).items():
+            if node not in last or last[node][0] < attempt:
+                last[node] = (attempt, record)
+        return [decode(self.journal.text(record.slot), references) for _, record in last.values()]
 
     def turns(self, *, last: int | None = None, since: int = 0) -> list[Turn]:
         """The done turns after `since`, the newest `last` of them, oldest first."""
-        numbers = self._catalogue.numbers
+        numbers = self.index.numbers
         start = bisect_right(numbers, since)
         if last is not None:
             start = max(start, len(numbers) - max(0, last))
         return [self._numbered(number) for number in numbers[start:]]
 
     def newest_first(self) -> Iterator[Turn]:
-        """The done turns from the newest on, each read when it is asked for."""
-        for number in reversed(self._catalogue.numbers):
+        """The done turns from the newest on, read one by one."""
+        for number in reversed(self.index.numbers):
             yield self._numbered(number)
 
     def runs(self, *, limit: int, offset: int) -> list[Turn]:
         """All runs, newest first."""
-        newest_first = reversed(self._catalogue.runs.values())
+        newest_first = reversed(self.index.runs.values())
         page = islice(newest_first, offset, offset + limit)
-        return [self._turn(place) for place in page]
+        return [self._turns.get(stored.slot) for stored in page]
 
     def summary(self, *, until: int) -> Summary | None:
         """The newest summary that covers no turn after number `until`."""
-        covers = self._catalogue.covers
+        covers = self.index.covers
         count = bisect_right(covers, until)
         return self._summary(covers[count - 1]) if count else None
 
     def info(self) -> SessionInfo:
-        """The session in a list."""
-        first = next(iter(self._catalogue.runs.values()), None)
-        opening = None if first is None else self._turn(first)
+        """The session's entry in a list."""
+        first = next(iter(self.index.runs.values()), None)
+        opening = None if first is None else self._turns.get(first.slot)
         latest = [*self.runs(limit=1, offset=0), *self.turns(last=1)]
         return SessionInfo(
             key=self.key,
@@ -191,107 +349,197 @@ class SessionFile:
         )
 
     def rename(self, name: str | None) -> None:
-        """Name the session; that is no activity of it."""
+        """Name the session; the mtime, by which sessions are listed, stays."""
         deleted = self._about().get("deleted", 0)
-        with self.activity.unnoted():
-            self.journal.commit([self._about_operation(name, deleted=deleted)])
+        with self.journal.same_mtime():
+            self.journal.commit([self._put_about(name, deleted=deleted)])
 
     def delete_run(self, run_id: str) -> bool:
-        """Delete a run and its words, from the file as well; False if it is not there.
+        """Delete a run and its texts, and compact the file; False if there is no such run.
 
-        That is no activity of the session. The file is written anew also where there is none: an
-        earlier attempt may have been killed.
+        The mtime stays. The file is compacted also where there is no such run: an earlier attempt
+        may have been killed.
         """
-        place = self._catalogue.runs.get(run_id)
-        if place is not None:
-            with self.activity.unnoted():
-                self.journal.commit(self._deletion(run_id, int(place.document)))
+        stored = self.index.runs.get(run_id)
+        if stored is not None:
+            with self.journal.same_mtime():
+                self.journal.commit(self._deletion(run_id, int(stored.document)))
         compact(self.journal)
-        forget_torn(self.journal.medium.disk, self.journal.path)
-        return place is not None
+        remove_set_aside(self.journal.settings.disk, self.journal.path)
+        return stored is not None
 
-    def _records(
-        self, run_id: str, references: References, decode: codec.Decode = codec.decode_record
-    ) -> list[Record]:
-        """The last record of each node of a run that is there, as far as `decode` reads it."""
-        run = int(self._catalogue.runs[run_id].document)
-        last: dict[str, tuple[int, Place]] = {}
-        for (node, attempt), record in self._catalogue.records.get(run, {}).items():
-            if node not in last or last[node][0] < attempt:
-                last[node] = (attempt, record)
-        return [decode(self.journal.text(record.slot), references) for _, record in last.values()]
+    def _check_writable(self, grant: Grant[SessionFile]) -> int:
+        """The document number of a lease's run; raises `Conflict` if it may not be written."""
+        run_id = grant.lease.run_id
+        if grant.is_exclusive and not self.lock.is_held():
+            raise lease_lost(run_id, self.key)
+        stored = self.index.runs.get(run_id)
+        if stored is None:
+            raise run_deleted(run_id, self.key)
+        return int(stored.document)
 
-    def _references(self, elsewhere: Elsewhere) -> FileReferences:
-        return FileReferences(
-            self._catalogue,
-            lambda run_id: self._turn(self._catalogue.runs[run_id]),
-            self._records,
-            elsewhere,
-        )
+    def _has_lost_runs(self, grant: Grant[SessionFile]) -> bool:
+        """Whether a run was deleted since the lease was granted: a new summary may be of it."""
+        return bool(self._about().get("deleted", 0) != grant.lease.head.deleted)
 
-    def _has_lost_runs(self, lease: Lease) -> bool:
-        """Whether a run was deleted since a lease was given: it may have been summed up since."""
-        return bool(self._about().get("deleted", 0) != lease.head.deleted)
+    def _put_turn(self, turn: Turn) -> Operation:
+        document = self._document_number(self.index.runs.get(turn.run_id), "runs")
+        key = dump_json((turn.run_id, turn.number))
+        return Operation("p", "runs", document, key, codec.encode_turn(turn))
 
-    def _deletion(self, run_id: str, run: int) -> list[Operation]:
-        number = self._catalogue.number_of.get(run_id, 0)
-        deleted = self._about().get("deleted", 0) + 1
-        return [
-            self._about_operation(self._about().get("name"), deleted=deleted),
-            *put_state(self._catalogue, self.journal.index, self._undone(run_id, number)),
-            *deletion(self._catalogue, self.journal, run_id, run),
-        ]
+    def _put_summary(self, summary: Summary) -> Operation:
+        document = self._document_number(self.index.summaries.get(summary.covers), "summaries")
+        key = dump_json((summary.covers,))
+        return Operation("p", "summaries", document, key, codec.encode_summary(summary))
 
-    def _undone(self, run_id: str, number: int) -> StateChange:
-        references = self._references(Elsewhere())
-
-        def values(run_id: str) -> dict[StateKey, StateValue]:
-            turn = self._turn(self._catalogue.runs[run_id])
-            return set_by(run_id, Change.of(turn, self._records(run_id, references)))
-
-        others = (
-            (other, values(self._catalogue.by_number[other]))
-            for other in reversed(self._catalogue.numbers)
-            if other != number
-        )
-        undone = undo(values(run_id) if number else {}, number, others)
-        there = self._catalogue.state
-        return StateChange(
-            {key: value for key, value in undone.put.items() if key in there}, undone.dropped
-        )
-
-    def _about_operation(self, name: str | None, *, deleted: int) -> Operation:
-        place = self._catalogue.state.get(_ABOUT)
+    def _put_state(self, change: StateChange) -> list[Operation]:
+        stored = self.index.state
         free = self.journal.index.next_number("state")
-        document = str(free) if place is None else place.document
+        operations = [
+            Operation("d", "state", stored[key].document) for key in change.dropped if key in stored
+        ]
+        for key, entry in change.put.items():
+            if key in stored:
+                document = stored[key].document
+            else:
+                document = str(free)
+                free += 1
+            data = dump_json({**key._asdict(), "value": entry.value, "run": entry.run_id})
+            operations.append(Operation("p", "state", document, dump_json(key), data))
+        return operations
+
+    def _put_about(self, name: str | None, *, deleted: int) -> Operation:
+        document = self._document_number(self.index.state.get(_ABOUT), "state")
         about = {"scope": "head", "name": name, "turns": self._last_number()}
         if deleted:
             about["deleted"] = deleted
-        return Operation("p", "state", document, dump(_ABOUT), dump(about))
+        return Operation("p", "state", document, dump_json(_ABOUT), dump_json(about))
+
+    def _document_number(self, stored: StoredDocument | None, table: str) -> str:
+        """The number of a stored document, or the next free one of the table."""
+        if stored is not None:
+            return stored.document
+        return str(self.journal.index.next_number(table))
+
+    def _deletion(self, run_id: str, run: int) -> list[Operation]:
+        """The operations that delete a run, undo its state, and redact other runs' records.
+
+        Summaries that may be of it are deleted. An unfinished run loses the record of its own
+        summary, so that it writes it again when it is resumed.
+        """
+        number = self.index.number_of.get(run_id, 0)
+        deleted = self._about().get("deleted", 0) + 1
+        operations = [
+            self._put_about(self._about().get("name"), deleted=deleted),
+            *self._put_state(self._undone(run_id, number)),
+            Operation("d", "runs", str(run)),
+        ]
+        for other, records in self.index.records.items():
+            since = self.index.number_of.get(self.index.run_ids.get(str(other), ""), 0)
+            may_summarize = bool(number) and not 0 < since < number
+            for record in records.values():
+                if other == run:
+                    operations.append(Operation("d", "nodes", record.document))
+                    continue
+                data = self.journal.text(record.slot)
+                if may_summarize and not since and wrote_summary(data):
+                    operations.append(Operation("d", "nodes", record.document))
+                    continue
+                redacted = redact_run(data, run_id, run, may_summarize=may_summarize)
+                if redacted is not None:
+                    key = record.slot.key
+                    operations.append(Operation("p", "nodes", record.document, key, redacted))
+        if number:
+            covers = self.index.covers
+            for covered in covers[bisect_left(covers, number) :]:
+                document = self.index.summaries[covered].document
+                operations.append(Operation("d", "summaries", document))
+        return operations
+
+    def _undone(self, run_id: str, number: int) -> StateChange:
+        references = RunReferences(self, OtherRuns())
+
+        def values(run_id: str) -> dict[StateKey, StateValue]:
+            turn = self._turns.get(self.index.runs[run_id].slot)
+            return values_set_by(run_id, Change.of(turn, self.records(run_id, references)))
+
+        others = (
+            (other, values(self.index.by_number[other]))
+            for other in reversed(self.index.numbers)
+            if other != number
+        )
+        undone = undo(values(run_id) if number else {}, number, others)
+        stored = self.index.state
+        return StateChange(
+            {key: value for key, value in undone.put.items() if key in stored}, undone.dropped
+        )
 
     def _about(self) -> Document:
-        place = self._catalogue.state.get(_ABOUT)
-        return {} if place is None else self._document(place)
+        stored = self.index.state.get(_ABOUT)
+        return {} if stored is None else parse_document(self.journal.text(stored.slot))
 
     def _last_number(self) -> int:
-        numbers = self._catalogue.numbers
+        numbers = self.index.numbers
         return max(int(self._about().get("turns", 0)), numbers[-1] if numbers else 0)
 
-    def _document_of(self, run_id: str) -> int:
-        place = self._catalogue.runs.get(run_id)
-        if place is None:
-            raise gone(run_id, self.key)
-        return int(place.document)
-
     def _numbered(self, number: int) -> Turn:
-        run_id = self._catalogue.by_number[number]
-        return self._turn(self._catalogue.runs[run_id])
-
-    def _turn(self, place: Place) -> Turn:
-        return self._turns.read(place.slot)
+        return self._turns.get(self.index.runs[self.index.by_number[number]].slot)
 
     def _summary(self, covers: int) -> Summary:
-        return self._summaries.read(self._catalogue.summaries[covers].slot)
+        return self._summaries.get(self.index.summaries[covers].slot)
 
-    def _document(self, place: Place) -> Document:
-        return parse_document(self.journal.text(place.slot))
+
+class RunReferences:
+    """References from one session's documents to earlier runs: a `quoting.References`.
+
+    A run of the same session is referred to by its document's number, a run of another session of
+    the user by the name of that session's file and its id.
+    """
+
+    def __init__(self, session: SessionFile, others: OtherRuns) -> None:
+        self._session = session
+        self._others = others
+        self._texts: dict[tuple[str, bool], Mapping[str, str]] = {}
+
+    def reference(self, run_id: str, session_id: str | None = None) -> JSON:
+        """See `References.reference`."""
+        if session_id is not None:
+            return [session_name(session_id), run_id]
+        stored = self._session.index.runs.get(run_id)
+        return None if stored is None else int(stored.document)
+
+    def turn(self, reference: JSON) -> Turn | None:
+        """See `References.turn`."""
+        run_id = self._session.index.run_ids.get(str(reference))
+        return None if run_id is None else self._session.turn(run_id)
+
+    def text(self, reference: JSON, place: str) -> str | None:
+        """See `References.text`."""
+        if isinstance(reference, list):
+            return self._others.text(cast("OtherRun", tuple(reference)), place)
+        turn = self.turn(reference)
+        if turn is None:
+            return None
+        text = text_of_turn(turn, place)
+        if text is not None:
+            return text
+        return self._record_texts(turn, results=place.endswith(RESULT)).get(place)
+
+    def _record_texts(self, turn: Turn, *, results: bool) -> Mapping[str, str]:
+        key = (turn.run_id, results)
+        if key not in self._texts:
+            decode = partial(codec.decode_own_words, results=results)
+            self._texts[key] = run_texts(turn, self._session.records(turn.run_id, self, decode))
+        return self._texts[key]
+
+
+def session_name(session_id: str) -> str:
+    """The name of a session's files, from which the id cannot be told."""
+    return hashed_name("session", session_id)
+
+
+def hashed_name(kind: str, identifier: str | None) -> str:
+    """A file name for an id: no two ids share one, and None is distinct from every id."""
+    tag = "none" if identifier is None else "id"
+    text = f"{kind}\0{tag}\0{identifier or ''}"
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from tinydb import TinyDB
 
-from ...errors import InputError, NotFound
+from ...errors import InputError, NotFound, StoreError
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 from ...session.store import Hit, Lease, Policy
+from ..journal.compaction import compact
 from ..journal.disk import DISK, Disk
-from ..journal.medium import Medium, Sync
-from ..journal.reading import Gone
-from ..leases import Leases, TurnQueue, check_key, check_user, gone, taken_over, under_way
-from .directory import Directory
-from .references import Elsewhere
-from .session_file import SessionFile
-from .sessions import Sessions, Turns
+from ..journal.journal_file import JournalDeleted, JournalFile, JournalSettings, Sync
+from ..journal.syncing import Syncer, ThreadPool
+from ..leases import (
+    Leases,
+    SessionQueue,
+    check_key,
+    check_stored,
+    check_user,
+    run_deleted,
+    run_in_progress,
+    session_busy,
+)
+from .directory import SessionDirectory
+from .lock import Heartbeat
+from .session_file import OtherRuns, SessionFile
 from .table import JournalDatabase
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05  # seconds
 
 
 class TinyDBStore:
-    """Keeps sessions below a directory; many processes may use it at once.
+    """Stores sessions below a directory; many processes may use it at once.
 
     `sync` says when data is forced to the disk: `always` (each write), `turn` (when a run is
     finished, before `finish` returns) or `never`. In each of them a killed process loses nothing
-    that was put; the difference is a power cut. What it left of the end of a journal is cut and
-    kept aside, with a `TornTail` warning; with `never` the session may be refused as damaged.
-    `handles` sessions stay open.
+    that was put; the difference is a power cut. A torn tail that it leaves is cut and set aside,
+    with a `TornTail` warning; with `never` the session may be refused as damaged.
+    Up to `handles` idle sessions stay open.
 
-    A run holds its session until it ends or its process dies. A process that stands still for
-    `lease_timeout` seconds (it was suspended, say) loses the session to another one that waits for
-    it, and what it writes later is refused as a `Conflict`. `disk` makes the system calls.
+    A run has its session locked until it ends or its process dies. A process that is suspended for
+    `lease_timeout` seconds loses the session to another one that waits for it, and what it writes
+    later is refused as a `Conflict`. `disk` makes the system calls.
     """
 
     def __init__(
@@ -50,104 +62,119 @@ class TinyDBStore:
         disk: Disk = DISK,
     ) -> None:
         if sync not in ("always", "turn", "never"):
-            raise InputError(f"sync: {sync!r} is unknown; take 'always', 'turn' or 'never'")
+            raise InputError(f"sync: {sync!r} is unknown; use 'always', 'turn' or 'never'")
         if not lease_timeout > 0:
-            raise InputError(f"lease_timeout: {lease_timeout!r} is no time; take some seconds")
+            raise InputError(f"lease_timeout: {lease_timeout!r} is not positive; use some seconds")
         self.path = Path(path)
-        self._medium = Medium(disk, sync)
-        self._files = Directory(self.path, self._medium, handles=handles)
-        self._queue = TurnQueue()
+        self._settings = JournalSettings(disk, sync)
+        self._lease_timeout = lease_timeout
+        self._directory = SessionDirectory(self.path, self._settings, handles=handles)
+        self._queue = SessionQueue()
         self._leases: Leases[SessionFile] = Leases()
-        self._turns = Turns(lease_timeout)
-        self._sessions = Sessions(self._files, self._medium)
+        self._heartbeat = Heartbeat(lease_timeout)
+        self._threads = ThreadPool()
+        self._syncer = Syncer(disk)
 
-    async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
-        """Take the session for a run, and note the run as running."""
+    async def begin(
+        self,
+        key: SessionKey,
+        turn: Turn,
+        *,
+        policy: Policy = "serialize",
+        is_stored: bool | None = None,
+    ) -> Lease:
+        """Lease the session to a run, and store the run as running."""
         check_key(key)
         if policy == "fork":
-            return await self._begin(key, turn, policy)
-        await self._queue.take(key, policy)
+            return await self._begin(key, turn, policy, is_stored)
+        await self._queue.acquire(key, policy)
         try:
-            return await self._begin(key, turn, policy)
+            return await self._begin(key, turn, policy, is_stored)
         except BaseException:
-            self._queue.give(key)
+            self._queue.release(key)
             raise
 
     async def put(self, lease: Lease, records: Sequence[Record]) -> None:
-        """Keep `records`, all or none; a record of the same node and attempt is replaced."""
-        await self._write_leased(lease, lambda session: session.put(lease, records))
+        """Store `records`, all or none; a record of the same node and attempt is replaced."""
+        grant = self._leases.check(lease)
+        try:
+            await self._commit(grant.session, partial(grant.session.put, grant, records))
+        except JournalDeleted as error:
+            raise run_deleted(lease.run_id, lease.key) from error
 
     async def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
-        """Close the run and give the session free; if the turn is done, the session moves."""
-        session = self._leases.check(lease).place
+        """Finish the run and release the session; a done turn is numbered, its change applied."""
+        grant = self._leases.check(lease)
+        session = grant.session
         try:
-            turn = await self._write_leased(
-                lease, lambda session: session.finish(lease, turn, change), is_end=True
+            turn = await self._commit(
+                session, partial(session.finish, grant, turn, change), is_end=True
             )
-            await self._sessions.tidy(session)
+            if session.journal.is_bloated:
+                # The turn is stored; without room, or a thread, a later turn will compact.
+                with suppress(StoreError, RuntimeError):
+                    await self._threads.run(lambda: compact(session.journal))
             return turn
+        except JournalDeleted as error:
+            raise run_deleted(lease.run_id, lease.key) from error
         finally:
             await self.release(lease)
 
     async def release(self, lease: Lease) -> None:
-        """Give the session free and leave the run as it is, to be resumed."""
+        """Release the session and leave the run as it is, to be resumed."""
         grant = self._leases.end(lease)
         if grant is None:
             return
-        if grant.has_turn:
-            self._turns.give(grant.place.turn)
-        self._files.handles.give(grant.place)
-        if grant.has_turn:
-            self._queue.give(lease.key)
+        if grant.is_exclusive:
+            self._unlock(grant.session)
+        self._directory.cache.release(grant.session)
+        if grant.is_exclusive:
+            self._queue.release(lease.key)
 
     async def head(self, key: SessionKey) -> Head | None:
-        """Where the session stands, or None if there is no such session."""
-        return await self._sessions.read(key, SessionFile.head)
+        """Version, state and summary of the session, or None if there is no such session."""
+        return await self._read(key, SessionFile.head)
 
     async def run(self, key: SessionKey, run_id: str) -> Run | None:
         """A run with its records, replayed messages filled in, or None."""
-        elsewhere = Elsewhere()
+        others = OtherRuns()
         while True:
-            run = await self._sessions.read(key, lambda session: session.run(run_id, elsewhere))
-            if not (wanted := elsewhere.wanted - elsewhere.turns.keys()):
+            run = await self._read(key, lambda session: session.run(run_id, others))
+            if not (missing := others.missing - others.turns.keys()):
                 return run
-            for source in wanted:
-                elsewhere.turns[source] = await self._sessions.run(
-                    partial(self._files.turn, key.user_id, source)
+            for other in missing:
+                others.turns[other] = await self._threads.run(
+                    partial(self._directory.turn, key.user_id, other)
                 )
 
     async def turns(
         self, key: SessionKey, *, last: int | None = None, since: int = 0
     ) -> list[Turn]:
         """The done turns with `number` > `since`, the newest `last` of them, oldest first."""
-        found = await self._sessions.read(
-            key, lambda session: session.turns(last=last, since=since)
-        )
+        found = await self._read(key, lambda session: session.turns(last=last, since=since))
         return found or []
 
     async def runs(self, key: SessionKey, *, limit: int = 20, offset: int = 0) -> list[Turn]:
         """All runs of a session whatever their status, newest first."""
-        found = await self._sessions.read(
-            key, lambda session: session.runs(limit=limit, offset=offset)
-        )
+        found = await self._read(key, lambda session: session.runs(limit=limit, offset=offset))
         return found or []
 
     async def summary(self, key: SessionKey, *, until: int) -> Summary | None:
         """The newest summary that covers no turn after number `until`."""
-        return await self._sessions.read(key, lambda session: session.summary(until=until))
+        return await self._read(key, lambda session: session.summary(until=until))
 
     async def sessions(
         self, user_id: str | None, *, limit: int = 20, offset: int = 0
     ) -> list[SessionInfo]:
         """The sessions of one user, the one with the latest activity first."""
         check_user(user_id)
-        return await self._sessions.run(
-            lambda: self._files.infos(user_id, limit=limit, offset=offset)
+        return await self._threads.run(
+            lambda: self._directory.infos(user_id, limit=limit, offset=offset)
         )
 
     async def users(self, *, limit: int = 20, offset: int = 0) -> list[str | None]:
-        """The users who have a session, in an order that means nothing but stays."""
-        return await self._sessions.run(lambda: self._files.users(limit=limit, offset=offset))
+        """The users who have a session, in a stable but arbitrary order."""
+        return await self._threads.run(lambda: self._directory.users(limit=limit, offset=offset))
 
     async def search(
         self,
@@ -160,66 +187,67 @@ class TinyDBStore:
     ) -> list[Hit]:
         """The done turns that have `text` in their input or answer, the newest first."""
         check_user(user_id)
-        return await self._sessions.run(
-            lambda: self._files.search(user_id, text, last=last, exclude=exclude, limit=limit)
+        return await self._threads.run(
+            lambda: self._directory.search(user_id, text, last=last, exclude=exclude, limit=limit)
         )
 
     async def rename(self, key: SessionKey, name: str | None) -> bool:
-        """Name a session, or take its name away; False if there is no such session."""
+        """Name a session, or remove its name; False if there is no such session."""
 
         def act(session: SessionFile) -> bool:
             session.rename(name)
             return True
 
-        return bool(await self._sessions.write(key, act))
+        return bool(await self._write(key, act))
 
     async def delete_run(self, key: SessionKey, run_id: str) -> bool:
-        """Delete a run and every word of it that the store knows of; False if there is none."""
-        return bool(await self._sessions.write(key, lambda session: session.delete_run(run_id)))
+        """Delete a run and its texts wherever the store has them; False if there is none."""
+        return bool(await self._write(key, lambda session: session.delete_run(run_id)))
 
     async def delete_session(self, key: SessionKey) -> bool:
-        """Delete a session with all that it has; False if there is none."""
+        """Delete a session with everything in it; False if there is none."""
         check_key(key)
-        return await self._sessions.run(lambda: self._files.delete_session(key))
+        return await self._threads.run(lambda: self._directory.delete_session(key))
 
     async def delete_user(self, user_id: str | None) -> int:
-        """Delete all sessions of a user, and tell how many there were."""
+        """Delete all sessions of a user; returns how many there were."""
         check_user(user_id)
-        return await self._sessions.run(lambda: self._files.delete_user(user_id))
+        return await self._threads.run(lambda: self._directory.delete_user(user_id))
 
     async def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
-        """The session of a user that a run belongs to; it may look into each of them."""
+        """The session of a user that a run belongs to; may read each of them."""
         check_user(user_id)
-        return await self._sessions.run(lambda: self._files.find(user_id, run_id))
+        return await self._threads.run(lambda: self._directory.find(user_id, run_id))
 
-    async def keep_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
-        """Keep the sources of a template, once for each hash."""
-        if not self._files.has_prompt(prompt_hash):
-            await self._sessions.run(lambda: self._files.keep_prompt(prompt_hash, sources))
+    async def put_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
+        """Store the sources of a template, once for each hash."""
+        if not self._directory.has_prompt(prompt_hash):
+            await self._threads.run(lambda: self._directory.put_prompt(prompt_hash, sources))
 
     async def prompt(self, prompt_hash: str) -> Mapping[str, str] | None:
-        """The sources kept under a hash, or None."""
-        return await self._sessions.run(lambda: self._files.prompt(prompt_hash))
+        """The sources stored under a hash, or None."""
+        return await self._threads.run(lambda: self._directory.prompt(prompt_hash))
 
     async def prompt_hashes(self, prefix: str = "") -> list[str]:
-        """The hashes that sources are kept under and that begin with `prefix`, sorted."""
-        return await self._sessions.run(lambda: self._files.prompt_hashes(prefix))
+        """The hashes under which sources are stored that begin with `prefix`, sorted."""
+        return await self._threads.run(lambda: self._directory.prompt_hashes(prefix))
 
     async def close(self) -> None:
-        """End all leases and let go of every file; what is used afterwards is opened again."""
+        """End all leases and close every file; later use opens them again."""
         for lease in self._leases.all():
             await self.release(lease)
-        self._turns.close()
-        self._sessions.close()
-        self._files.handles.close()
+        self._heartbeat.close()
+        self._threads.close()
+        self._syncer.close()
+        self._directory.cache.close()
 
     def database(self, key: SessionKey) -> TinyDB:
-        """A session as a TinyDB, to be closed by the caller; raises `NotFound` if it is not there.
+        """A session as a TinyDB, to be closed by the caller; raises `NotFound` if there is none.
 
         Its tables are `runs`, `nodes`, `state` and `summaries`.
         """
         check_key(key)
-        session = self._files.open(key, create=False)
+        session = self._directory.open(key, create=False)
         if session is None:
             raise NotFound(
                 f"session {key.session_id!r}: there is none of that name in {self.path}; "
@@ -227,58 +255,150 @@ class TinyDBStore:
             )
         try:
             return JournalDatabase(
-                session.journal.path, self._medium, owner=key._asdict(), create=False
+                session.journal.path, self._settings, owner=key._asdict(), create=False
             )
         finally:
-            self._files.handles.give(session)
+            self._directory.cache.release(session)
 
-    async def _begin(self, key: SessionKey, turn: Turn, policy: Policy) -> Lease:
+    async def _begin(
+        self, key: SessionKey, turn: Turn, policy: Policy, is_stored: bool | None
+    ) -> Lease:
         while True:
-            session = await self._sessions.open(key, create=True)
-            if session is None:  # pragma: no cover - deleted while it was being made
-                continue
+            session = await self._open(key, create=not is_stored)
+            if session is None:
+                check_stored(key, turn.run_id, None, expected=is_stored)
+                continue  # pragma: no cover - deleted while it was created
             try:
-                return await self._begin_in(session, turn, policy)
-            except Gone:
-                self._files.handles.drop(session)
-                self._files.handles.give(session)
+                return await self._begin_in(session, turn, policy, is_stored)
+            except JournalDeleted:
+                self._directory.cache.discard(session)
+                self._directory.cache.release(session)
             except BaseException:
-                self._files.handles.give(session)
+                self._directory.cache.release(session)
                 raise
 
-    async def _begin_in(self, session: SessionFile, turn: Turn, policy: Policy) -> Lease:
-        has_turn = policy != "fork"
-        if has_turn:
-            await self._turns.take(session, policy, self._sessions)
+    async def _begin_in(
+        self, session: SessionFile, turn: Turn, policy: Policy, is_stored: bool | None
+    ) -> Lease:
+        is_exclusive = policy != "fork"
 
         def begin() -> Head | None:
-            return None if has_turn and not session.turn.is_held() else session.begin(turn)
+            is_lost = is_exclusive and not session.lock.is_held()
+            return None if is_lost else session.begin(turn, is_stored)
 
-        try:
-            if self._leases.is_under_way(session, turn.run_id):
-                raise under_way(turn.run_id)
-            head = await self._sessions.commit(session, begin)
-        except BaseException:
-            if has_turn:
-                self._turns.give(session.turn)
-            raise
-        if head is None:  # it was seized before it was used
-            self._turns.give(session.turn)
-            return await self._begin_in(session, turn, policy)
-        return self._leases.grant(Lease(session.key, turn.run_id, head), session, has_turn=has_turn)
+        while True:
+            if is_exclusive:
+                await self._lock(session, policy)
+            try:
+                if self._leases.has_run(session, turn.run_id):
+                    raise run_in_progress(turn.run_id)
+                head = await self._commit(session, begin)
+            except BaseException:
+                if is_exclusive:
+                    self._unlock(session)
+                raise
+            if head is not None:
+                lease = Lease(session.key, turn.run_id, head)
+                return self._leases.grant(lease, session, is_exclusive=is_exclusive)
+            self._unlock(session)  # another process took it over before it was used
 
-    async def _write_leased(
-        self, lease: Lease, write: Callable[[SessionFile], Answer], *, is_end: bool = False
-    ) -> Answer:
-        grant = self._leases.check(lease)
-        session = grant.place
+    async def _lock(self, session: SessionFile, policy: Policy) -> None:
+        """Acquire a session's lock, polling; raises `SessionBusy` if `policy` is `reject`."""
+        pause = _FIRST_PAUSE
+        while not session.lock.try_acquire():
+            if session.lock.is_stale(self._lease_timeout):
+                take_over = partial(_write_locked, session.journal, session.lock.take_over)
+                if await self._threads.run(take_over):
+                    break
+            if policy == "reject":
+                raise session_busy(session.key)
+            await asyncio.sleep(pause)  # no operating system notifies of a lock that is released
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        self._heartbeat.add(session.lock)
 
-        def act() -> Answer:
-            if grant.has_turn and not session.turn.is_held():
-                raise taken_over(lease.run_id, lease.key)
-            return write(session)
+    def _unlock(self, session: SessionFile) -> None:
+        self._heartbeat.remove(session.lock)
+        session.lock.release()
 
-        try:
-            return await self._sessions.commit(session, act, is_end=is_end)
-        except Gone as error:
-            raise gone(lease.run_id, lease.key) from error
+    async def _open(self, key: SessionKey, *, create: bool) -> SessionFile | None:
+        """Open and acquire a session; None if there is none and `create` is false."""
+        session = self._directory.cache.acquire(key)
+        if session is not None:
+            return session
+        if self._directory.is_quick_to_open(key):
+            return self._directory.open(key, create=create)
+        return await self._threads.run(
+            lambda: self._directory.open(key, create=create), undo=self._release_opened
+        )
+
+    def _release_opened(self, session: SessionFile | None) -> None:
+        if session is not None:
+            self._directory.cache.release(session)
+
+    async def _read(self, key: SessionKey, read: Callable[[SessionFile], T]) -> T | None:
+        """Read a session, in a thread if another thread has it; None if there is none."""
+        return await self._use(key, lambda session: self._shared(session, read))
+
+    async def _write(self, key: SessionKey, write: Callable[[SessionFile], T]) -> T | None:
+        """Write a session without a lease; None if there is none."""
+
+        def act(session: SessionFile) -> T | None:
+            return write(session) if session.exists else None
+
+        return await self._use(key, lambda session: self._commit(session, partial(act, session)))
+
+    async def _use(
+        self, key: SessionKey, use: Callable[[SessionFile], Awaitable[T | None]]
+    ) -> T | None:
+        check_key(key)
+        while (session := await self._open(key, create=False)) is not None:
+            try:
+                return await use(session)
+            except JournalDeleted:
+                self._directory.cache.discard(session)
+            finally:
+                self._directory.cache.release(session)
+        return None
+
+    async def _commit(
+        self, session: SessionFile, write: Callable[[], T], *, is_end: bool = False
+    ) -> T:
+        """Write at once if the journal is free, else in a thread; then sync it if that is due."""
+        journal = session.journal
+        if journal.try_exclusive():
+            try:
+                answer = write()
+            finally:
+                journal.end_try()
+        else:
+            answer = await self._threads.run(partial(_write_locked, journal, write))
+        sync = self._settings.sync
+        if sync == "always" or (sync == "turn" and is_end):
+            try:
+                await self._syncer.sync(journal)
+            except StoreError:
+                self._directory.distrust(session)
+                raise
+        if is_end:
+            journal.touch()
+        return answer
+
+    async def _shared(self, session: SessionFile, read: Callable[[SessionFile], T]) -> T | None:
+        """Read at once if the journal is free, else wait for it in a thread."""
+        journal = session.journal
+        if journal.try_shared():
+            try:
+                return read(session) if session.exists else None
+            finally:
+                journal.end_try()
+
+        def wait() -> T | None:
+            with journal.shared():
+                return read(session) if session.exists else None
+
+        return await self._threads.run(wait)
+
+
+def _write_locked(journal: JournalFile, write: Callable[[], T]) -> T:
+    with journal.exclusive():
+        return write()

@@ -1,29 +1,29 @@
-"""TinyDB over a journal: every write costs what it changes, every query works as documented."""
+"""TinyDB over a journal: each write appends only what it changes, queries work as documented."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from tinydb import TinyDB
 from tinydb.queries import QueryLike
+from tinydb.storages import Storage
 from tinydb.table import Document, Table
 
-from ..compact_json import dump
-from ..journal.journal_file import JournalFile
-from ..journal.line import Operation
-from .documents import Documents
-from .journal import JournalStorage
+from ..compact_json import dump_json, parse_document
+from ..journal.journal_file import JournalFile, JournalSettings
+from ..journal.line import Operation, Slot
 
 
 class JournalTable(Table):
-    """A table whose writes go to the journal as single documents, one transaction a call."""
+    """A table that writes single documents to the journal, one transaction for each call."""
 
     _seen = -1
 
     @property
     def journal(self) -> JournalFile:
-        """The file that the table lies in."""
+        """The file of the table."""
         return cast("JournalStorage", self.storage).file
 
     def insert(self, document: Mapping[Any, Any]) -> int:
@@ -34,14 +34,14 @@ class JournalTable(Table):
         """Insert documents and return their numbers."""
         with self.journal.exclusive():
             operations: list[Operation] = []
-            there = self.journal.index.tables.get(self.name, {})
+            stored = self.journal.index.tables.get(self.name, {})
             new: set[int] = set()
             free = self.journal.index.next_number(self.name)
             for document in documents:
                 if not isinstance(document, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
                     raise ValueError("Document is not a Mapping")
                 number = document.doc_id if isinstance(document, self.document_class) else free
-                if number in new or str(number) in there:
+                if number in new or str(number) in stored:
                     raise ValueError(f"Document with ID {number} already exists")
                 free = max(free, number + 1)
                 new.add(number)
@@ -58,7 +58,7 @@ class JournalTable(Table):
         """Change documents and return their numbers."""
         with self.journal.exclusive():
             operations: list[Operation] = []
-            for number, document in self._chosen(cond, doc_ids):
+            for number, document in self._selected(cond, doc_ids):
                 if callable(fields):
                     fields(document)
                 else:
@@ -79,7 +79,7 @@ class JournalTable(Table):
             return super().update_multiple(updates)  # pyright: ignore[reportUnknownMemberType]
 
     def upsert(self, document: Mapping[Any, Any], cond: QueryLike | None = None) -> list[int]:
-        """Change the documents that match, or insert this one if none does."""
+        """Change the documents that match, or insert one if none does."""
         with self.journal.exclusive():
             return super().upsert(document, cond)  # pyright: ignore[reportUnknownMemberType]
 
@@ -90,7 +90,7 @@ class JournalTable(Table):
         if cond is None and doc_ids is None:
             raise RuntimeError("Use truncate() to remove all documents")
         with self.journal.exclusive():
-            numbers = [number for number, _ in self._chosen(cond, doc_ids)]
+            numbers = [number for number, _ in self._selected(cond, doc_ids)]
             self._commit([Operation("d", self.name, str(number)) for number in numbers])
             return numbers
 
@@ -99,17 +99,17 @@ class JournalTable(Table):
         self._commit([Operation("e", self.name)])
 
     def search(self, cond: QueryLike) -> list[Document]:
-        """All documents that match, also those that others wrote since the last look."""
+        """All documents that match, also those that others wrote since the last call."""
         with self.journal.shared():
             if self._seen != self.journal.index.sequence:
                 self.clear_cache()
                 self._seen = self.journal.index.sequence
             return super().search(cond)
 
-    def _chosen(
+    def _selected(
         self, cond: QueryLike | None, numbers: Iterable[int] | None
     ) -> list[tuple[int, dict[str, Any]]]:
-        documents = Documents(self.journal, self.journal.index.tables.get(self.name, {}))
+        documents = TableDocuments(self.journal, self.journal.index.tables.get(self.name, {}))
         if numbers is not None:
             wanted = dict.fromkeys(numbers)
             return [
@@ -128,6 +128,56 @@ class JournalTable(Table):
         self.clear_cache()
 
 
+class JournalStorage(Storage):
+    """A journal as a TinyDB storage.
+
+    TinyDB writes whole tables; documents that have not changed are not written again.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        settings: JournalSettings,
+        *,
+        owner: Mapping[str, str | None] | None = None,
+        create: bool = True,
+    ) -> None:
+        self.file = JournalFile(path, settings, owner=owner or {}, create=create)
+
+    def read(self) -> dict[str, dict[str, Any]] | None:
+        """All tables; their documents are read lazily."""
+        with self.file.shared():
+            tables = {
+                name: TableDocuments(self.file, slots)
+                for name, slots in self.file.index.tables.items()
+            }
+            return cast("dict[str, dict[str, Any]]", tables) or None
+
+    def write(self, data: Mapping[str, Mapping[Any, Any]]) -> None:
+        """Make the journal contain these tables and no others."""
+        with self.file.exclusive():
+            tables = self.file.index.tables
+            operations = [Operation("x", name) for name in tables if name not in data]
+            for name, wanted in data.items():
+                if isinstance(wanted, TableDocuments):
+                    continue
+                documents = TableDocuments(self.file, tables.get(name, {}))
+                differences = documents.differences(name, wanted)
+                operations += differences or ([] if name in tables else [Operation("e", name)])
+            if operations:
+                self.commit(operations)
+
+    def commit(self, operations: Sequence[Operation]) -> None:
+        """Append a transaction, all or nothing; the journal must be locked `exclusive`."""
+        self.file.commit(operations)
+        if self.file.settings.sync == "always":
+            self.file.flush()
+
+    def close(self) -> None:
+        """Close the file; a second call has no effect."""
+        self.file.close()
+
+
 class JournalDatabase(TinyDB):
     """A TinyDB on a journal; its tables are `runs`, `nodes`, `state` and `summaries`."""
 
@@ -135,5 +185,40 @@ class JournalDatabase(TinyDB):
     default_storage_class = JournalStorage  # type: ignore[assignment]  # TinyDB names its own
 
 
+class TableDocuments(Mapping[str, dict[str, Any]]):
+    """The documents of one table by number (as text), each parsed afresh when it is read."""
+
+    def __init__(self, journal: JournalFile, slots: Mapping[str, Slot]) -> None:
+        self._journal = journal
+        self._slots = slots
+
+    def __getitem__(self, document: str) -> dict[str, Any]:
+        return parse_document(self._journal.text(self._slots[document]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._slots))
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __contains__(self, document: object) -> bool:
+        return document in self._slots
+
+    def differences(self, table: str, wanted: Mapping[Any, Any]) -> list[Operation]:
+        """The operations that make the table contain `wanted` and nothing else."""
+        names = {str(document) for document in wanted}
+        operations = [
+            Operation("d", table, document) for document in self._slots if document not in names
+        ]
+        for document, content in wanted.items():
+            slot = self._slots.get(str(document))
+            data = dump_json(content)
+            if slot is None:
+                operations.append(Operation("p", table, str(document), data=data))
+            elif dump_json(self[str(document)]) != data:
+                operations.append(Operation("p", table, str(document), slot.key, data))
+        return operations
+
+
 def _put(table: str, number: int, document: Mapping[Any, Any], key: bytes = b"null") -> Operation:
-    return Operation("p", table, str(number), key, dump(document))
+    return Operation("p", table, str(number), key, dump_json(document))

@@ -1,8 +1,6 @@
-"""The state machine: what may be done to a store, and what must be seen afterwards.
+"""A hypothesis state machine over the operations of a store, and the model that it compares with.
 
-The one module of the kit that imports hypothesis.
-
-What a store is, as plainly as it can be said: the measure of the state machine.
+This is the one module of the kit that imports hypothesis.
 """
 
 from __future__ import annotations
@@ -28,16 +26,16 @@ from ...errors import Conflict, InputError, SessionBusy
 from ...messages import JSON, Message
 from ...records import Change, Head, Record, RunStatus, SessionKey, Summary, Turn
 from ...session.store import Lease, Policy, Store
-from .contract import Stores, asked, replayed
+from .store_tests import StoreOpener, asked, replayed
 
 DELETED = "(deleted)"
 
 
 class ModelSession(Struct):
-    """A session: its runs in the order in which they were begun, and what they left.
+    """A session of the model: its runs in the order in which they were begun, and their effects.
 
     `is_settled` is false after records were put: whether that counts as activity in a list of
-    sessions is a store's own business.
+    sessions is up to the store.
     """
 
     runs: dict[str, Turn] = field(default_factory=dict[str, Turn])
@@ -56,8 +54,8 @@ class ModelSession(Struct):
         self.is_settled = True
 
     def put(self, run_id: str, record: Record) -> None:
-        of_node = self.records.setdefault(run_id, {}).setdefault(record.node, {})
-        of_node[record.attempt] = record
+        attempts = self.records.setdefault(run_id, {}).setdefault(record.node, {})
+        attempts[record.attempt] = record
         self.is_settled = False
 
     def finish(self, lease: Lease, status: RunStatus, change: Change) -> Turn:
@@ -85,15 +83,15 @@ class ModelSession(Struct):
                 for attempt, record in attempts.items():
                     attempts[attempt] = _without(record, run_id)
         if turn.number:
-            kept = {covers: one for covers, one in self.summaries.items() if covers < turn.number}
-            self.summaries = kept
+            stored = {covers: one for covers, one in self.summaries.items() if covers < turn.number}
+            self.summaries = stored
         return True
 
     def done(self) -> list[Turn]:
         turns = [turn for turn in self.runs.values() if turn.number]
         return sorted(turns, key=lambda turn: turn.number)
 
-    def shown(self, run_id: str) -> dict[str, Record]:
+    def last_records(self, run_id: str) -> dict[str, Record]:
         nodes = self.records.get(run_id, {})
         return {node: attempts[max(attempts)] for node, attempts in nodes.items()}
 
@@ -106,19 +104,19 @@ class ModelSession(Struct):
         return Head(self.last, self.last, self.state, {}, newest, self.name, self.deleted)
 
 
-class Model:
-    """All sessions, the one with the latest activity last."""
+class ModelStore:
+    """The model of a store: all sessions, the one with the latest activity last."""
 
     def __init__(self) -> None:
         self.sessions: dict[SessionKey, ModelSession] = {}
 
     def active(self, key: SessionKey) -> ModelSession:
-        """The session, made if it is not there, as the one with the latest activity."""
+        """The session, created if needed, as the one with the latest activity."""
         session = self.sessions.pop(key, None) or ModelSession()
         self.sessions[key] = session
         return session
 
-    def of(self, user_id: str | None) -> list[SessionKey]:
+    def keys(self, user_id: str | None) -> list[SessionKey]:
         """The sessions of a user, the one with the latest activity first."""
         return [key for key in reversed(self.sessions) if key.user_id == user_id]
 
@@ -127,7 +125,7 @@ class Model:
         return run_id in self.sessions[key].runs
 
     def settled(self, keys: Iterable[SessionKey]) -> list[SessionKey]:
-        """Those of the sessions whose place in a list is beyond doubt."""
+        """Those of the sessions whose position in a list is defined."""
         return [key for key in keys if self.sessions[key].is_settled]
 
 
@@ -140,11 +138,11 @@ def _without(record: Record, run_id: str) -> Record:
 
 
 def _blank(message: Message, run_id: str) -> Message:
-    is_gone = message.origin == run_id
-    return message.model_copy(update={"content": DELETED}) if is_gone else message
+    is_deleted = message.origin == run_id
+    return message.model_copy(update={"content": DELETED}) if is_deleted else message
 
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 USER_IDS = (None, "None")
 ALL_KEYS = [SessionKey(user, session) for user in USER_IDS for session in ("s", "é\0\n")]
 ALL_RUN_IDS = ("r1", "r2", "../r", 'r"\\')
@@ -157,12 +155,12 @@ NODES = st.sampled_from(["a", "b"])
 WHICH = st.integers(0, 5)
 
 
-class Held(Struct, eq=False):
-    """A lease, and the opener that gave it."""
+class Leased(Struct, eq=False):
+    """A lease, and the opener that granted it."""
 
     store: Store
     lease: Lease
-    has_turn: bool
+    is_exclusive: bool
 
     @property
     def key(self) -> SessionKey:
@@ -174,15 +172,15 @@ class Held(Struct, eq=False):
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Two openers of one store, and the model beside them."""
+    """The state machine: two openers of one store, and the model."""
 
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: StoreOpener) -> None:
         super().__init__()
         self._loop = asyncio.Runner()
         self._stores = stores
-        self._model = Model()
-        self._out: list[Held] = []
-        self._ended: list[Held] = []
+        self._model = ModelStore()
+        self._out: list[Leased] = []
+        self._ended: list[Leased] = []
         self._openers = [stores.open(), stores.open()]
         self._touched = ALL_KEYS[0]
         self._looks = 0
@@ -191,52 +189,52 @@ class StoreMachine(RuleBasedStateMachine):
     def begin(self, key: SessionKey, run_id: str, text: str, policy: Policy, which: int) -> None:
         self._touched = key
         store, session = self._openers[which % 2], self._model.sessions.get(key, ModelSession())
-        is_busy = policy != "fork" and any(one.key == key and one.has_turn for one in self._out)
+        is_busy = policy != "fork" and any(one.key == key and one.is_exclusive for one in self._out)
         mine = [one for one in self._out if (one.key, one.run_id) == (key, run_id)]
         earlier = session.runs.get(run_id)
         if any(one.store is not store for one in mine) and not is_busy:
-            # Only the turn is held against other openers; not every search comes here.
+            # Only the turn is leased against other openers; not every search comes here.
             return  # pragma: no cover
         refused: type[Exception] | None = SessionBusy if is_busy or mine else None
         if not is_busy and earlier is not None and earlier.status == "done":
             refused = InputError
         if refused is not None:
-            at_once: Policy = "reject" if policy == "serialize" and is_busy else policy
+            immediate: Policy = "reject" if policy == "serialize" and is_busy else policy
             with pytest.raises(refused):
-                self._wait(store.begin(key, Turn(run_id, text), policy=at_once))
+                self._wait(store.begin(key, Turn(run_id, text), policy=immediate))
             return
         lease = self._wait(store.begin(key, Turn(run_id, text), policy=policy))
         assert lease.head == session.head()
         self._model.active(key).begin(run_id, text)
-        self._out.append(Held(store, lease, has_turn=policy != "fork"))
+        self._out.append(Leased(store, lease, is_exclusive=policy != "fork"))
 
     @precondition(lambda self: self._out)
     @rule(node=NODES, attempt=st.integers(1, 2), text=TEXTS, replays=st.booleans(), which=WHICH)
     def put(self, node: str, attempt: int, text: str, *, replays: bool, which: int) -> None:
-        held = self._chosen(which)
-        session = self._model.sessions[held.key]
+        leased = self._choose(which)
+        session = self._model.sessions[leased.key]
         record = Record(node, "done", attempt=attempt, output=text)
         earlier = session.done()
         if replays and earlier:
             record = asked(*replayed(earlier[-1]), node=node)
-        self._wait(held.store.put(held.lease, [record]))
-        session.put(held.run_id, record)
+        self._wait(leased.store.put(leased.lease, [record]))
+        session.put(leased.run_id, record)
 
     @precondition(lambda self: self._out)
     @rule(status=STATUSES, value=st.integers(), summary=SUMMARIES, which=WHICH)
     def finish(self, status: RunStatus, value: int, summary: Summary | None, which: int) -> None:
-        held = self._chosen(which)
-        change = Change({held.run_id: value}, summary=summary)
-        turn = self._model.active(held.key).finish(held.lease, status, change)
+        leased = self._choose(which)
+        change = Change({leased.run_id: value}, summary=summary)
+        turn = self._model.active(leased.key).finish(leased.lease, status, change)
         given = Turn(turn.run_id, turn.input, status=status, answer=turn.answer)
-        assert self._wait(held.store.finish(held.lease, given, change)) == turn
-        self._end(held)
+        assert self._wait(leased.store.finish(leased.lease, given, change)) == turn
+        self._end(leased)
 
     @rule(key=KEYS, run_id=RUN_IDS, text=TEXTS, value=st.integers(), summary=SUMMARIES)
-    def tell(
+    def run_turn(
         self, key: SessionKey, run_id: str, text: str, value: int, summary: Summary | None
     ) -> None:
-        """A whole turn, where nothing is in its way."""
+        """A whole turn, unless it is refused."""
         before = len(self._out)
         self.begin(key, run_id, text, "reject", value)
         if len(self._out) > before:
@@ -246,19 +244,19 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._out)
     @rule(which=WHICH)
     def release(self, which: int) -> None:
-        self._release(self._chosen(which))
+        self._release(self._choose(which))
 
     @precondition(lambda self: self._ended)
     @rule(which=WHICH)
     def write_late(self, which: int) -> None:
-        """A lease that has ended writes nothing more, and may be let go of again."""
-        held = self._ended[which % len(self._ended)]
-        self._touched = held.key
+        """A lease that has ended cannot write, and can be released again."""
+        leased = self._ended[which % len(self._ended)]
+        self._touched = leased.key
         with pytest.raises(Conflict):
-            self._wait(held.store.put(held.lease, [Record("late", "done")]))
+            self._wait(leased.store.put(leased.lease, [Record("late", "done")]))
         with pytest.raises(Conflict):
-            self._wait(held.store.finish(held.lease, Turn(held.run_id, "x"), Change()))
-        self._wait(held.store.release(held.lease))
+            self._wait(leased.store.finish(leased.lease, Turn(leased.run_id, "x"), Change()))
+        self._wait(leased.store.release(leased.lease))
 
     @rule(key=KEYS, name=st.none() | TEXTS, which=WHICH)
     def rename(self, key: SessionKey, name: str | None, which: int) -> None:
@@ -274,17 +272,17 @@ class StoreMachine(RuleBasedStateMachine):
         store, user_id = self._openers[self._looks % 2], key.user_id
         session = self._model.sessions.get(key)
         if what == "run":
-            was_there = session is not None and session.delete_run(run_id)
-            assert self._wait(store.delete_run(key, run_id)) == was_there
-            self._lose([one for one in self._out if (one.key, one.run_id) == (key, run_id)])
+            existed = session is not None and session.delete_run(run_id)
+            assert self._wait(store.delete_run(key, run_id)) == existed
+            self._end_deleted([one for one in self._out if (one.key, one.run_id) == (key, run_id)])
         elif what == "session":
             self._model.sessions.pop(key, None)
             assert self._wait(store.delete_session(key)) == (session is not None)
-            self._lose([one for one in self._out if one.key == key])
+            self._end_deleted([one for one in self._out if one.key == key])
         else:
-            gone = [self._model.sessions.pop(one) for one in self._model.of(user_id)]
-            assert self._wait(store.delete_user(user_id)) == len(gone)
-            self._lose([one for one in self._out if one.key.user_id == user_id])
+            deleted = [self._model.sessions.pop(one) for one in self._model.keys(user_id)]
+            assert self._wait(store.delete_user(user_id)) == len(deleted)
+            self._end_deleted([one for one in self._out if one.key.user_id == user_id])
 
     @rule(which=WHICH)
     def reopen(self, which: int) -> None:
@@ -296,7 +294,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def agrees_with_the_model(self) -> None:
-        """What was touched last is as it should be, and now and then what nobody touched."""
+        """The session that was changed last is as in the model, every fourth time another one."""
         self._looks += 1
         store, is_idle = self._openers[self._looks % 2], self._looks % 4 == 0
         key = ALL_KEYS[self._looks // 4 % len(ALL_KEYS)] if is_idle else self._touched
@@ -321,16 +319,16 @@ class StoreMachine(RuleBasedStateMachine):
         run_id = ALL_RUN_IDS[self._looks % 4]
         found = self._wait(store.run(key, run_id))
         assert (found and found.turn) == session.runs.get(run_id)
-        shown = session.shown(run_id)
-        assert list(found.records.items() if found else ()) == list(shown.items())
+        last_records = session.last_records(run_id)
+        assert list(found.records.items() if found else ()) == list(last_records.items())
         owner = self._wait(store.find(key.user_id, run_id))
-        mine = [one for one in self._model.of(key.user_id) if self._model.has(one, run_id)]
+        mine = [one for one in self._model.keys(key.user_id) if self._model.has(one, run_id)]
         assert owner in mine if mine else owner is None
 
     def _see_user(self, store: Store, user_id: str | None) -> None:
         users = self._wait(store.users(limit=99))
         listed = self._wait(store.sessions(user_id))
-        keys, wanted = [info.key for info in listed], self._model.of(user_id)
+        keys, wanted = [info.key for info in listed], self._model.keys(user_id)
         assert sorted(keys, key=repr) == sorted(wanted, key=repr)
         assert users.count(user_id) == bool(wanted)
         assert self._model.settled(keys) == self._model.settled(wanted)
@@ -343,8 +341,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert {hit.key for hit in hits} <= set(wanted)
         for key in wanted:
             turns = reversed(self._model.sessions[key].done() if key[1] != left_out else [])
-            told = [turn for turn in turns if text in turn.input.lower()]
-            assert [hit.turn for hit in hits if hit.key == key] == told
+            found = [turn for turn in turns if text in turn.input.lower()]
+            assert [hit.turn for hit in hits if hit.key == key] == found
 
     def teardown(self) -> None:
         try:
@@ -355,32 +353,32 @@ class StoreMachine(RuleBasedStateMachine):
             self._wait(self._stores.close())
             self._loop.close()
 
-    def _wait(self, operation: Coroutine[object, object, Answer]) -> Answer:
+    def _wait(self, operation: Coroutine[object, object, T]) -> T:
         return self._loop.run(operation)
 
-    def _chosen(self, which: int) -> Held:
-        held = self._out[which % len(self._out)]
-        self._touched = held.key
-        return held
+    def _choose(self, which: int) -> Leased:
+        leased = self._out[which % len(self._out)]
+        self._touched = leased.key
+        return leased
 
-    def _lose(self, lost: list[Held]) -> None:
-        """What was deleted under a writer can no longer be written."""
+    def _end_deleted(self, lost: list[Leased]) -> None:
+        """Leases of deleted runs can no longer write."""
         for one in lost:
             with pytest.raises(Conflict):
                 self._wait(one.store.put(one.lease, [Record("late", "done")]))
             self._release(one)
 
-    def _release(self, held: Held) -> None:
-        self._wait(held.store.release(held.lease))
-        self._end(held)
+    def _release(self, leased: Leased) -> None:
+        self._wait(leased.store.release(leased.lease))
+        self._end(leased)
 
-    def _end(self, held: Held) -> None:
-        self._out.remove(held)
-        self._ended.append(held)
+    def _end(self, leased: Leased) -> None:
+        self._out.remove(leased)
+        self._ended.append(leased)
 
 
-def hunt(open_stores: Callable[[], Stores], *, examples: int) -> None:
-    """Try that many sequences of operations, each on a store that is empty at first."""
+def run_machine(open_stores: Callable[[], StoreOpener], *, examples: int) -> None:
+    """Try `examples` sequences of operations, each on a store that is empty at first."""
 
     class Machine(StoreMachine):
         def __init__(self) -> None:

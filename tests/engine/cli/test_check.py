@@ -1,8 +1,10 @@
-"""`teamgraph check`: what holds, what does not, and which edges there are."""
+"""`teamgraph check`: verdicts, problems and edges."""
 
 from __future__ import annotations
 
 import json
+
+import pytest
 
 from .conftest import Project
 
@@ -10,11 +12,11 @@ BAD = "name: t\nnodes:\n  a: {rol: x}\n  b: {kind: membr}\n"
 WARNED = "name: t\nnodes:\n  a: {}\n  b: {}\noutput: a\n"
 
 
-def test_a_graph_that_holds_is_said_to(project: Project) -> None:
+def test_a_valid_graph_is_reported_as_valid(project: Project) -> None:
     done = project.teamgraph("check", "desk.yaml")
     assert done.exit_code == 0
     assert done.stdout == ""
-    assert done.stderr.startswith("desk.yaml: holds (4 nodes, ")
+    assert done.stderr.startswith("desk.yaml: valid (4 nodes, ")
 
 
 def test_all_problems_of_all_graphs_come_at_once(project: Project) -> None:
@@ -23,14 +25,16 @@ def test_all_problems_of_all_graphs_come_at_once(project: Project) -> None:
     done = project.teamgraph("check", "bad.yaml", "desk.yaml", "worse.yaml")
     assert done.exit_code == 1
     assert len(done.stdout.splitlines()) == 4
-    assert "desk.yaml: holds" in done.stderr
+    verdicts = done.stderr.splitlines()
+    assert (verdicts[0], verdicts[2]) == ("bad.yaml: 2 problems", "worse.yaml: 2 problems")
+    assert verdicts[1].startswith("desk.yaml: valid (4 nodes, ")
 
 
 def test_a_warning_is_told_and_is_no_error(project: Project) -> None:
     project.write("odd.yaml", WARNED)
     done = project.teamgraph("check", "odd.yaml")
     assert done.exit_code == 0
-    assert "warning: nobody uses the output of node 'b' [G108]" in done.stdout
+    assert "warning: the output of node 'b' is not used [G108]" in done.stdout
 
 
 NOTED = """
@@ -53,7 +57,7 @@ def test_notes_are_told_only_to_those_who_ask(project: Project) -> None:
     assert [(each["code"], each["severity"]) for each in as_json] == [("P110", "note")]
 
 
-def test_notes_do_not_stand_among_the_reasons_why_a_graph_does_not_hold(project: Project) -> None:
+def test_notes_are_not_among_the_problems_of_an_invalid_graph(project: Project) -> None:
     project.write("noted.yaml", NOTED.replace("{{ input", "{{ inptu.x }}{{ input"))
     done = project.teamgraph("draw", "noted.yaml")
     assert done.exit_code == 2
@@ -114,3 +118,42 @@ def test_edges_as_json_are_the_result_and_problems_stand_beside(project: Project
     bad = project.teamgraph("check", "bad.yaml", "--edges")
     assert bad.exit_code == 1
     assert "[G001]" in bad.stderr
+
+
+def test_without_a_name_all_graphs_of_the_project_are_checked(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write("pyproject.toml", "[tool.teamgraph]\n")
+    project.write("graphs/bad.yml", BAD)
+    project.write("graphs/talk.prompts.yaml", "graph: bad.yml\ncases: {a: {}}\n")
+    project.write("kind.yaml", "apiVersion: v1\nkind: Cluster\nnodes:\n- role: worker\n")
+    project.write("compose.yaml", "services:\n  nodes: {}\n")
+    for skipped in (".hidden", "build", "node_modules", "env"):
+        project.write(f"{skipped}/bad.yaml", BAD)
+    project.write("env/pyvenv.cfg", "")
+    for folder, place in ((".", ""), ("graphs", "../")):
+        monkeypatch.chdir(project.folder / folder)
+        done = project.teamgraph("check")
+        assert done.exit_code == 1
+        verdicts = sorted(line.partition(": ")[0] for line in done.stderr.splitlines())
+        assert verdicts == sorted([f"{place}desk.yaml", f"{place}graphs/bad.yml"])
+        assert len(done.stdout.splitlines()) == 2
+
+
+def test_folders_and_files_may_be_named_and_count_once(project: Project) -> None:
+    project.write("graphs/odd.yaml", WARNED)
+    done = project.teamgraph("check", "graphs", "desk.yaml", "graphs/odd.yaml")
+    assert done.exit_code == 0
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [
+        "graphs/odd.yaml",
+        "desk.yaml",
+    ]
+    prompts = project.teamgraph("prompts", "check", "graphs")
+    assert prompts.stderr == "graphs/odd.yaml: valid (2 prompts)\n"
+
+
+def test_a_folder_without_graphs_is_an_error_that_names_it(project: Project) -> None:
+    project.write("empty/other.yaml", "a: 1\n")
+    done = project.teamgraph("check", "empty")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: empty: no graph files here")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from teamgraph import Graph
+from teamgraph import Graph, Runner, ScriptedModel
 from teamgraph.errors import DefinitionError
-from teamgraph.kinds import Node
+from teamgraph.kinds import Context, Node, Result
 from teamgraph.nodes import HistoryLoader, Leader, Member, Python, Route, Router, Summarizer
 from tests.builders import told, written
 
@@ -76,6 +78,48 @@ def test_a_kind_names_further_variables_of_its_template() -> None:
         Graph(name="x", nodes={"a": Member(prompt="Say\n{{ turns }}\n")})
 
 
+class Drafting(Node):
+    """Passes names of its own to its template, one of them a name that every template has."""
+
+    variables: ClassVar[Mapping[str, object]] = {"draft": str, "history": str}
+
+    async def run(self, context: Context) -> Result:
+        return Result(await context.ask(draft="the draft", history="its history"))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ({"a": Member(), "turns": Summarizer(needs="a")}, {"a needs turns", "a reads turns"}),
+        (
+            {"a": Member(), "turns": Member(), "s": Summarizer(needs="a")},
+            {"a needs s", "a reads s"},
+        ),
+        ({"past": HistoryLoader(), "a": Drafting(prompt="{{ draft }}\n{{ history }}\n")}, set()),
+        ({"draft": Member(), "a": Drafting(prompt="{{ draft }}\n")}, set()),
+        (
+            {"draft": Member(), "a": Drafting(prompt="Say\n{{ draft }}\n", when="draft.output")},
+            {"draft reads a"},
+        ),
+    ],
+)
+def test_a_variable_of_a_kind_is_no_edge_to_a_node_of_that_name(
+    nodes: dict[str, Node], expected: set[str]
+) -> None:
+    graph = Graph(name="x", nodes=nodes, output="a", model="m")
+    assert edges(graph) == expected
+    model = ScriptedModel(lambda request: {"summary": "s", "topics": []} if request.schema else "x")
+    run = Runner(graph, model=model).run("hello")
+    assert {record.status for record in run.records.values()} == {"done"}
+    drafting = [exchange.messages for exchange in run.records["a"].exchanges]
+    assert not isinstance(nodes["a"], Drafting) or "the draft" in drafting[0][0].content
+
+
+def test_a_condition_does_not_know_the_variables_of_a_kind() -> None:
+    with pytest.raises(DefinitionError, match="unknown name 'draft'"):
+        Graph(name="x", nodes={"a": Drafting(prompt="{{ draft }}\n", when="draft == 'x'")})
+
+
 def test_a_name_that_is_near_no_other_lists_what_there_is() -> None:
     with pytest.raises(DefinitionError, match="unknown name 'zzz'; this template may read: a, "):
         Graph(name="x", nodes={"a": Member(prompt="Say\n{{ zzz }}\n")})
@@ -102,10 +146,10 @@ def test_a_history_that_is_named_must_be_a_loader(tmp_path: Path) -> None:
         "4:36: node 'mine' names 'b', and there is no such node; nodes: mine, a"
     ]
     assert told(written(tmp_path, file % ("a", "min")))[-1] == (
-        "5:25: node 'a': history names 'min', which is no history-loader here; did you mean 'mine'?"
+        "5:25: node 'a': history names 'min', which is not a history-loader; did you mean 'mine'?"
     )
     (_, problem) = told(written(tmp_path, file % ("a", "a")))
-    assert problem.startswith("5:25: node 'a': history names 'a', which is no history-loader")
+    assert problem.startswith("5:25: node 'a': history names 'a', which is not a history-loader")
 
 
 def test_a_node_reads_the_history_that_it_names_or_none(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_the_new_session_stands_as_the_old_one_stood_then(store: Store) -> None:
     run = runner.fork("two", node="end", user_id="ann", into="fork")
     session = runner.session("fork", user_id="ann")
     assert session.state() == {"given one": 1, "one": True, "given two": 1, "two": True}
-    assert session.head().node_states == {"count": {"n": 2}}
+    assert session.get_head().node_states == {"count": {"n": 2}}
     assert run.session_id == "fork"
     again = runner.run("four", user_id="ann", session_id="fork")
     assert again.turn.number == 3
@@ -198,7 +198,7 @@ def test_what_cannot_be_forked_is_refused_in_words() -> None:
         runner.fork("r1", node="frensh", user_id="ann")
     with pytest.raises(InputError, match="no node 'zzz' to fork from; it has history, router"):
         runner.fork("r1", node="zzz", user_id="ann")
-    with pytest.raises(InputError, match="session 's' is there already"):
+    with pytest.raises(InputError, match="session 's' exists already"):
         runner.fork("r1", node="french", user_id="ann", into="s")
     with pytest.raises(InputError, match="the message is empty"):
         runner.fork("r1", message=" ", user_id="ann")

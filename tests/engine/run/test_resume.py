@@ -47,7 +47,7 @@ ROOT = Path(__file__).parents[3]
 KEY = SessionKey("ann", "s")
 POINTS = [
     (method, number, when)
-    for method, calls in (("put", 4), ("finish", 1), ("keep_prompt", 3))
+    for method, calls in (("put", 4), ("finish", 1), ("put_prompt", 3))
     for number in range(1, calls + 1)
     for when in ("before", "after")
 ]

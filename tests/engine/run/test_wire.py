@@ -51,7 +51,7 @@ def sent(request: StubRequest) -> list[tuple[str, str]]:
 
 
 def test_exactly_the_rendered_messages_go_over_the_wire(stub: StubProvider) -> None:
-    runner = Runner(polyglot(stub))
+    runner = Runner(polyglot(stub), allow_api_base=[stub.base_url])
     events = heard(runner, "Bonjour ?", user_id="ann", session_id="s")
     rendered = [
         [(message.role, message.content) for message in event.messages]

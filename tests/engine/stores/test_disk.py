@@ -11,12 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from teamgraph.engine.stores.journal import files
-from teamgraph.engine.stores.journal.disk import DISK, failure
-from teamgraph.engine.stores.journal.journal_file import JournalFile
+from teamgraph.engine.stores.journal.disk import DISK, append_or_undo, replace_file, store_error
+from teamgraph.engine.stores.journal.journal_file import JournalFile, JournalSettings
 from teamgraph.engine.stores.journal.line import Operation
-from teamgraph.engine.stores.journal.medium import Medium
-from teamgraph.engine.stores.tinydb.directory import Directory
+from teamgraph.engine.stores.tinydb.directory import SessionDirectory
 from teamgraph.errors import StoreError
 
 
@@ -43,41 +41,43 @@ def opened(path: Path) -> Iterator[int]:
 
 def test_a_write_that_does_not_fit_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     with opened(tmp_path / "file") as descriptor:
-        files.write_or_nothing(DISK, descriptor, b"kept", 0)
+        append_or_undo(DISK, descriptor, b"kept", 0)
         with files_up_to(100), pytest.raises(OSError, match="too large"):
-            files.write_or_nothing(DISK, descriptor, b"x" * 1000, 4)
+            append_or_undo(DISK, descriptor, b"x" * 1000, 4)
         assert DISK.read(descriptor, 1000, 0) == b"kept"
 
 
 def test_a_whole_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    files.write_whole(DISK, path, b"old", sync=False)
+    replace_file(DISK, path, b"old", sync=False)
     with files_up_to(100), pytest.raises(OSError, match="too large"):
-        files.write_whole(DISK, path, b"x" * 1000, sync=True)
+        replace_file(DISK, path, b"x" * 1000, sync=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
     assert path.read_bytes() == b"old"
 
 
-def test_a_journal_goes_on_after_a_write_that_did_not_fit(tmp_path: Path) -> None:
-    journal = JournalFile(tmp_path / "s.jsonl", Medium(sync="always"), owner={}, create=True)
+def test_a_journal_works_after_a_write_that_did_not_fit(tmp_path: Path) -> None:
+    journal = JournalFile(
+        tmp_path / "s.jsonl", JournalSettings(sync="always"), owner={}, create=True
+    )
     with journal.exclusive():
         journal.commit([Operation("p", "t", "1", data=b"1")])
         with files_up_to(1000), pytest.raises(StoreError, match="make room there"):
             journal.commit([Operation("p", "t", "2", data=b'"' + b"x" * 2000 + b'"')])
         journal.commit([Operation("p", "t", "3", data=b"3")])
     journal.close()
-    again = JournalFile(tmp_path / "s.jsonl", Medium(sync="never"), owner={}, create=False)
+    again = JournalFile(tmp_path / "s.jsonl", JournalSettings(sync="never"), owner={}, create=False)
     assert list(again.index.tables["t"]) == ["1", "3"]
     again.close()
 
 
-def test_a_prompt_that_does_not_fit_is_told_of_and_can_be_kept_later(tmp_path: Path) -> None:
-    directory = Directory(tmp_path, Medium(sync="never"), handles=1)
-    directory.keep_prompt("small", {"a": "b"})
+def test_a_prompt_that_does_not_fit_raises_and_can_be_stored_later(tmp_path: Path) -> None:
+    directory = SessionDirectory(tmp_path, JournalSettings(sync="never"), handles=1)
+    directory.put_prompt("small", {"a": "b"})
     with files_up_to(100), pytest.raises(StoreError, match="make room there"):
-        directory.keep_prompt("large", {"a": "x" * 1000})
+        directory.put_prompt("large", {"a": "x" * 1000})
     assert directory.prompt("large") is None
-    directory.keep_prompt("large", {"a": "x" * 1000})
+    directory.put_prompt("large", {"a": "x" * 1000})
     assert directory.prompt("large") == {"a": "x" * 1000}
 
 
@@ -94,5 +94,5 @@ def test_a_prompt_that_does_not_fit_is_told_of_and_can_be_kept_later(tmp_path: P
     ],
 )
 def test_a_failure_names_the_path_and_the_way_on(number: int, way: str) -> None:
-    error = failure(OSError(number, os.strerror(number)), Path("place"))
+    error = store_error(OSError(number, os.strerror(number)), Path("place"))
     assert str(error).startswith(f"place: {os.strerror(number).lower()}; {way}")

@@ -13,11 +13,15 @@ from pathlib import Path
 import pytest
 
 from teamgraph import Change, Record, SessionKey, TinyDBStore, Turn
-from teamgraph.engine.stores.journal import files
-from teamgraph.engine.stores.journal.disk import DISK, Disk, Named
-from teamgraph.engine.stores.journal.medium import Sync
-from teamgraph.engine.stores.journal.open_file import OpenFile
-from teamgraph.engine.stores.journal.torn import TornTail
+from teamgraph.engine.stores.journal.disk import (
+    DISK,
+    Disk,
+    Named,
+    OpenFile,
+    lock_file,
+    replace_file,
+)
+from teamgraph.engine.stores.journal.journal_file import Sync, TornTail
 from teamgraph.engine.stores.tinydb.directory import SkippedSession
 from teamgraph.engine.stores.tinydb.repair import Survey
 from teamgraph.errors import StoreError
@@ -106,7 +110,7 @@ def test_where_no_directory_can_be_made_the_place_is_named(tmp_path: Path) -> No
     asyncio.run(test())
 
 
-def test_what_a_failed_sync_left_in_doubt_is_written_anew(tmp_path: Path) -> None:
+def test_a_session_whose_sync_failed_is_rewritten(tmp_path: Path) -> None:
     async def test() -> None:
         disk = Broken()
         store = TinyDBStore(tmp_path, disk=disk)
@@ -128,7 +132,7 @@ def test_what_a_failed_sync_left_in_doubt_is_written_anew(tmp_path: Path) -> Non
     asyncio.run(test())
 
 
-def test_after_a_failed_sync_a_run_under_way_writes_nothing_more(tmp_path: Path) -> None:
+def test_after_a_failed_sync_a_run_in_progress_cannot_write(tmp_path: Path) -> None:
     async def test() -> None:
         disk = Broken()
         store = TinyDBStore(tmp_path, sync="always", disk=disk)
@@ -168,7 +172,7 @@ def test_a_write_that_fails_halfway_leaves_nothing_behind(tmp_path: Path, number
     asyncio.run(test())
 
 
-def test_torn_bytes_that_could_not_be_taken_back_are_cut_before_the_next_write(
+def test_torn_bytes_that_could_not_be_undone_are_cut_before_the_next_write(
     tmp_path: Path,
 ) -> None:
     async def test() -> None:
@@ -222,7 +226,7 @@ async def main():
         lambda: store.rename(KEY, "name"),
         lambda: store.delete_run(KEY, "r1"),
         lambda: store.delete_session(KEY),
-        lambda: store.keep_prompt("0" * 16, {}),
+        lambda: store.put_prompt("0" * 16, {}),
     ):
         try:
             await act()
@@ -236,7 +240,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("tail", [b"", b"torn"])
-def test_a_session_that_may_only_be_read_can_still_be_shown(tail: bytes) -> None:
+def test_a_session_that_is_read_only_can_be_read(tail: bytes) -> None:
     root = Path(tempfile.mkdtemp())
     try:
         store = TinyDBStore(root)
@@ -291,7 +295,7 @@ def test_what_a_killed_process_left_of_a_file_is_removed_once_it_is_old(tmp_path
     for path in (old, young, tmp_path / "other.1-1.tmp"):
         path.touch()
     os.utime(old, (0, 0))
-    files.write_whole(DISK, tmp_path / "file", b"x", sync=False)
+    replace_file(DISK, tmp_path / "file", b"x", sync=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "file",
         "file.2-1.tmp",
@@ -299,7 +303,7 @@ def test_what_a_killed_process_left_of_a_file_is_removed_once_it_is_old(tmp_path
     ]
 
 
-def test_who_holds_a_file_for_a_minute_is_told_of(tmp_path: Path) -> None:
+def test_a_file_that_is_locked_for_a_minute_raises(tmp_path: Path) -> None:
     class Patient(Disk):
         paused = 0.0
 
@@ -309,9 +313,11 @@ def test_who_holds_a_file_for_a_minute_is_told_of(tmp_path: Path) -> None:
     disk = Patient()
     path = tmp_path / "file"
     one, two = (OpenFile(disk, path, create=True) for _ in range(2))
-    files.lock(disk, one.descriptor, path)
-    with pytest.raises(StoreError, match="held it for 60 seconds; wake that process or end it"):
-        files.lock(disk, two.descriptor, path)
+    lock_file(disk, one.descriptor, path)
+    with pytest.raises(
+        StoreError, match="had it locked for 60 seconds; wake that process or end it"
+    ):
+        lock_file(disk, two.descriptor, path)
     assert 60 <= disk.paused < 61
 
 
@@ -351,7 +357,7 @@ def test_a_file_that_is_closed_while_it_is_synced_stays_open_until_then(tmp_path
     file.sync()
 
 
-def test_what_cannot_be_read_is_told_of_and_read_later(tmp_path: Path) -> None:
+def test_what_cannot_be_read_raises_and_is_read_later(tmp_path: Path) -> None:
     async def test() -> None:
         disk = Broken()
         store = TinyDBStore(tmp_path, disk=disk)
@@ -420,7 +426,7 @@ def journals_of(root: Path) -> set[Path]:
     return {*root.glob("users/*/*/*.jsonl")}
 
 
-def test_a_user_is_told_if_any_of_the_sessions_can_be_read(tmp_path: Path) -> None:
+def test_a_user_is_listed_if_any_session_can_be_read(tmp_path: Path) -> None:
     async def test() -> None:
         store = TinyDBStore(tmp_path / "store")
         assert await store.users() == []
@@ -487,11 +493,11 @@ def test_a_session_that_is_deleted_while_it_is_looked_at_is_not_there(
     assert not list(tmp_path.glob("users/*/*/*.jsonl")), "it was deleted in time"
 
 
-def test_a_directory_that_cannot_be_listed_is_told_of(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_listed_raises(tmp_path: Path) -> None:
     async def test() -> None:
         disk = Broken()
         store = TinyDBStore(tmp_path, disk=disk)
-        await store.keep_prompt("ab" * 8, {"a": "b"})
+        await store.put_prompt("ab" * 8, {"a": "b"})
         disk.left["names"] = 1
         with pytest.raises(StoreError, match=r"prompts: .*; check the disk"):
             await store.prompt_hashes()
@@ -501,7 +507,7 @@ def test_a_directory_that_cannot_be_listed_is_told_of(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
-def test_a_session_that_cannot_be_let_go_of_is_opened_again(tmp_path: Path) -> None:
+def test_a_session_that_cannot_be_unlocked_is_opened_again(tmp_path: Path) -> None:
     class Stuck(Disk):
         is_stuck = False
 
@@ -568,7 +574,7 @@ async def do_everything(store: TinyDBStore, run_id: str) -> list[StoreError]:
         lambda: tell(store, run_id),
         lambda: store.search("ann", "hello", last=3),
         lambda: store.rename(KEY, run_id),
-        lambda: store.keep_prompt(prompt_hash, {"a": "b"}),
+        lambda: store.put_prompt(prompt_hash, {"a": "b"}),
         lambda: store.prompt(prompt_hash),
         lambda: store.find(KEY.user_id, run_id),
         lambda: store.runs(KEY),
@@ -586,7 +592,7 @@ async def do_everything(store: TinyDBStore, run_id: str) -> list[StoreError]:
 @pytest.mark.parametrize(
     ("sync", "number"), [("turn", errno.EIO), ("always", errno.ENOSPC)], ids=["turn", "always"]
 )
-def test_whichever_call_fails_it_is_told_of_and_nothing_acknowledged_is_lost(
+def test_whichever_call_fails_it_raises_and_nothing_acknowledged_is_lost(
     tmp_path: Path, sync: Sync, number: int
 ) -> None:
     async def test(turn: int) -> bool:

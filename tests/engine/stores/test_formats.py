@@ -10,15 +10,19 @@ import pytest
 from msgspec.structs import replace
 
 from teamgraph import Change, Record, SessionKey, TinyDBStore, Turn
-from teamgraph.engine.stores.compact_json import dump, parse_document
+from teamgraph.engine.stores.compact_json import dump_json, parse_document
 from teamgraph.engine.stores.journal.compaction import upgrade
-from teamgraph.engine.stores.journal.header import Format, Upgrade
-from teamgraph.engine.stores.journal.line import Operation, header_data, pack
-from teamgraph.engine.stores.journal.medium import Medium
-from teamgraph.engine.stores.tinydb.directory import Directory
-from teamgraph.engine.stores.tinydb.journal import JournalStorage
-from teamgraph.engine.stores.tinydb.layout import Layout
-from teamgraph.engine.stores.tinydb.references import Elsewhere
+from teamgraph.engine.stores.journal.journal_file import JournalSettings
+from teamgraph.engine.stores.journal.line import (
+    JournalFormat,
+    Operation,
+    Upgrade,
+    header_data,
+    pack,
+)
+from teamgraph.engine.stores.tinydb.directory import SessionDirectory, StoreLayout
+from teamgraph.engine.stores.tinydb.session_file import OtherRuns
+from teamgraph.engine.stores.tinydb.table import JournalStorage
 from teamgraph.errors import StoreError, UnknownVersion
 
 KEY = SessionKey("ann", "s")
@@ -34,13 +38,13 @@ def louder(operation: Operation) -> Operation:
 
 def replace_data(operation: Operation, document: Mapping[str, object]) -> Operation:
     """The operation with another document."""
-    return replace(operation, data=dump(document))
+    return replace(operation, data=dump_json(document))
 
 
-def written_in(version: int, **upgrades: Upgrade) -> Medium:
+def written_in(version: int, **upgrades: Upgrade) -> JournalSettings:
     """A teamgraph that writes journals of `version`, and reads those of v1, v2 ... as well."""
     known = {int(name[1:]): upgrade for name, upgrade in upgrades.items()}
-    return Medium(sync="turn", form=Format(version, known))
+    return JournalSettings(sync="turn", format=JournalFormat(version, known))
 
 
 def an_old_session(root: Path) -> Path:
@@ -56,7 +60,7 @@ def an_old_session(root: Path) -> Path:
         await store.close()
 
     asyncio.run(write())
-    return Layout(root, Medium()).journal(KEY)
+    return StoreLayout(root, JournalSettings()).journal(KEY)
 
 
 def version_of(path: Path) -> object:
@@ -66,21 +70,21 @@ def version_of(path: Path) -> object:
     return parse_document(data)["version"]
 
 
-def inputs(root: Path, medium: Medium) -> list[str]:
+def inputs(root: Path, settings: JournalSettings) -> list[str]:
     """What was said in the session, as a teamgraph of another version reads it."""
-    files = Directory(root, medium, handles=1)
+    files = SessionDirectory(root, settings, handles=1)
     session = files.open(KEY, create=False)
     assert session is not None
     with session.journal.shared():
         said = [turn.input for turn in session.turns()]
         assert session.head().state == {"n": 2}
-        assert session.run("r1", Elsewhere()) is not None
-    files.handles.give(session)
-    files.handles.close()
+        assert session.run("r1", OtherRuns()) is not None
+    files.cache.release(session)
+    files.cache.close()
     return said
 
 
-def test_an_older_journal_is_written_anew_when_it_is_opened(tmp_path: Path) -> None:
+def test_an_older_journal_is_rewritten_when_it_is_opened(tmp_path: Path) -> None:
     path = an_old_session(tmp_path)
     moment = path.stat().st_mtime_ns
     path.with_suffix(".tmp").write_bytes(b"a killed upgrade left this")
@@ -91,7 +95,8 @@ def test_an_older_journal_is_written_anew_when_it_is_opened(tmp_path: Path) -> N
     assert not path.with_suffix(".tmp").exists()
     assert inputs(tmp_path, newer) == ["hello 1!", "hello 2!"]
     assert [
-        info.key for info in Directory(tmp_path, newer, handles=1).infos("ann", limit=9, offset=0)
+        info.key
+        for info in SessionDirectory(tmp_path, newer, handles=1).infos("ann", limit=9, offset=0)
     ] == [KEY]
 
 
@@ -103,7 +108,7 @@ def test_upgrades_are_done_one_after_the_other(tmp_path: Path) -> None:
 
 def test_an_old_session_is_listed_before_it_is_upgraded(tmp_path: Path) -> None:
     path = an_old_session(tmp_path)
-    files = Directory(tmp_path, written_in(2, v1=louder), handles=1)
+    files = SessionDirectory(tmp_path, written_in(2, v1=louder), handles=1)
     assert [info.first_input for info in files.infos("ann", limit=9, offset=0)] == ["hello 1!"]
     assert files.find(KEY.user_id, "r2") == KEY
     assert version_of(path) == 2
@@ -115,7 +120,7 @@ def test_a_version_that_is_not_known_is_refused_and_stays_as_it_is(
 ) -> None:
     path = an_old_session(tmp_path)
     header = {"format": "teamgraph-journal", "version": version, "owner": {}, "born": "x"}
-    data, _ = pack([Operation("h", "", data=dump(header))], 1, 0)
+    data, _ = pack([Operation("h", "", data=dump_json(header))], 1, 0)
     path.write_bytes(data)
 
     async def test() -> None:

@@ -15,16 +15,17 @@ from tinydb import Query, where
 from tinydb.operations import increment
 from tinydb.table import Document
 
-from teamgraph.engine.stores.compact_json import dump
+from teamgraph.engine.stores.compact_json import dump_json
 from teamgraph.engine.stores.journal.compaction import compact, delete_journal
 from teamgraph.engine.stores.journal.disk import DISK
-from teamgraph.engine.stores.journal.journal_file import JournalFile
+from teamgraph.engine.stores.journal.journal_file import (
+    JournalDeleted,
+    JournalFile,
+    JournalSettings,
+    TornTail,
+)
 from teamgraph.engine.stores.journal.line import Operation, pack
-from teamgraph.engine.stores.journal.medium import Medium
-from teamgraph.engine.stores.journal.reading import Gone
-from teamgraph.engine.stores.journal.torn import TornTail
-from teamgraph.engine.stores.tinydb.journal import JournalStorage
-from teamgraph.engine.stores.tinydb.table import JournalDatabase, JournalTable
+from teamgraph.engine.stores.tinydb.table import JournalDatabase, JournalStorage, JournalTable
 from teamgraph.errors import DamagedStore, InputError, StoreError, UnknownVersion
 
 OWNER = {"user_id": "ann", "session_id": "s"}
@@ -39,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 
 def database(path: Path, **options: object) -> JournalDatabase:
     """Open a journal as a TinyDB."""
-    return JournalDatabase(path, Medium(sync="never"), **options)
+    return JournalDatabase(path, JournalSettings(sync="never"), **options)
 
 
 def file_of(opened: JournalDatabase) -> JournalFile:
@@ -70,7 +71,7 @@ def damaged(path: Path, data: bytes) -> None:
     path.with_suffix(".torn").unlink(missing_ok=True)
 
 
-def test_a_write_torn_at_any_byte_is_cut_and_kept_aside(path: Path) -> None:
+def test_a_write_torn_at_any_byte_is_cut_and_set_aside(path: Path) -> None:
     with database(path) as new:
         new.table("runs").insert_multiple([{"n": 1}, {"n": 2}])
     before = path.read_bytes()
@@ -133,7 +134,7 @@ def test_a_flipped_bit_is_never_served(path: Path) -> None:
     assert refused > 200
 
 
-def test_a_line_that_stands_twice_is_damage(path: Path) -> None:
+def test_a_duplicated_line_is_damage(path: Path) -> None:
     fill(path)
     data = path.read_bytes()
     damaged(path, data + data.splitlines(keepends=True)[-1])
@@ -160,7 +161,7 @@ def test_an_open_journal_notices_damage_as_a_reader_and_as_a_writer(path: Path) 
 
 def test_a_journal_of_a_newer_version_is_refused(path: Path) -> None:
     header = {"format": "teamgraph-journal", "version": 2, "owner": {}, "born": "x"}
-    data, _ = pack([Operation("h", "", data=dump(header))], 1, 0)
+    data, _ = pack([Operation("h", "", data=dump_json(header))], 1, 0)
     path.write_bytes(data)
     with pytest.raises(UnknownVersion, match="newer one"):
         database(path)
@@ -170,7 +171,7 @@ def test_a_journal_of_a_newer_version_is_refused(path: Path) -> None:
 def test_another_format_is_refused(path: Path) -> None:
     data, _ = pack([Operation("h", "", data=b'{"format":"x"}')], 1, 0)
     path.write_bytes(data)
-    with pytest.raises(DamagedStore, match="no journal"):
+    with pytest.raises(DamagedStore, match="not a journal"):
         database(path)
 
 
@@ -181,26 +182,26 @@ def test_a_file_that_was_moved_to_another_session_is_refused(path: Path) -> None
         database(path, owner={**OWNER, "session_id": "t"})
 
 
-def test_a_journal_that_is_not_there_is_gone(path: Path) -> None:
-    with pytest.raises(Gone):
+def test_opening_a_missing_journal_raises(path: Path) -> None:
+    with pytest.raises(JournalDeleted):
         database(path, create=False)
     assert not path.exists()
 
 
-def test_a_deleted_journal_is_gone_for_whoever_has_it_open(path: Path) -> None:
+def test_a_deleted_journal_raises_for_all_that_have_it_open(path: Path) -> None:
     fill(path)
     with database(path) as reader, database(path) as writer:
         path.with_suffix(".torn").touch()
         assert delete_journal(DISK, path, sync=True)
         assert list(path.parent.iterdir()) == []
-        with pytest.raises(Gone):
+        with pytest.raises(JournalDeleted):
             reader.table("runs").all()
-        with pytest.raises(Gone):
+        with pytest.raises(JournalDeleted):
             writer.insert({"n": 1})
         fill(path)
-        with pytest.raises(Gone, match="begun anew"):
+        with pytest.raises(JournalDeleted, match="begun anew"):
             reader.table("runs").all()
-        with pytest.raises(Gone, match="begun anew"):
+        with pytest.raises(JournalDeleted, match="begun anew"):
             writer.insert({"n": 1})
     assert delete_journal(DISK, path, sync=False)
     assert not delete_journal(DISK, path, sync=False)
@@ -264,8 +265,8 @@ def test_a_compaction_that_fails_changes_nothing(path: Path) -> None:
         open_one.insert({"n": 1})
 
 
-def test_after_a_failed_sync_nothing_more_is_taken(path: Path) -> None:
-    journal = JournalFile(path, Medium(sync="turn"), owner={}, create=True)
+def test_after_a_failed_sync_nothing_can_be_committed(path: Path) -> None:
+    journal = JournalFile(path, JournalSettings(sync="turn"), owner={}, create=True)
     with journal.exclusive():
         journal.commit([Operation("p", "runs", "1", data=b"{}")])
     reading, writing = os.pipe()
@@ -287,7 +288,7 @@ def test_after_a_failed_sync_nothing_more_is_taken(path: Path) -> None:
 
 def test_a_closed_journal_says_so(path: Path) -> None:
     fill(path)
-    closed = JournalStorage(path, Medium())
+    closed = JournalStorage(path, JournalSettings())
     closed.close()
     closed.close()
     with pytest.raises(StoreError):
@@ -371,7 +372,7 @@ def test_the_query_api_of_tinydb_works(path: Path) -> None:  # noqa: PLR0915 - o
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_a_journal_always_holds_what_a_dictionary_would(  # noqa: C901, PLR0912 - one model
+def test_a_journal_behaves_like_a_dictionary(  # noqa: C901, PLR0912 - one model
     tmp_path: Path, steps: list[tuple[str, int, str]]
 ) -> None:
     path = tmp_path / "property.jsonl"
@@ -450,7 +451,7 @@ def test_a_reader_looks_again_before_it_tells_of_noise(path: Path) -> None:
             assert len(reader.table("runs")) == 6
 
 
-def test_a_reader_that_saw_a_write_which_was_taken_back_sees_the_next(path: Path) -> None:
+def test_a_reader_that_saw_a_write_that_was_undone_sees_the_next(path: Path) -> None:
     fill(path, 1)
     before = path.read_bytes()
     fill(path, 1)
@@ -460,7 +461,7 @@ def test_a_reader_that_saw_a_write_which_was_taken_back_sees_the_next(path: Path
         assert len(reader.table("runs")) == 45
 
 
-def test_a_journal_that_became_a_directory_is_told_of(path: Path) -> None:
+def test_a_journal_that_became_a_directory_raises(path: Path) -> None:
     fill(path)
     with database(path) as reader:
         path.unlink()
@@ -470,7 +471,7 @@ def test_a_journal_that_became_a_directory_is_told_of(path: Path) -> None:
                 failing()
 
 
-def test_a_document_that_cannot_be_read_is_told_of(path: Path) -> None:
+def test_a_document_that_cannot_be_read_raises(path: Path) -> None:
     fill(path)
     with database(path) as reader:
         documents = (reader.storage.read() or {})["runs"]
@@ -479,7 +480,7 @@ def test_a_document_that_cannot_be_read_is_told_of(path: Path) -> None:
             documents["1"]
 
 
-def test_a_write_that_is_broken_off_is_taken_back(path: Path) -> None:
+def test_a_write_that_is_interrupted_is_undone(path: Path) -> None:
     fill(path)
     before = path.read_bytes()
     with database(path) as writer, file_of(writer).exclusive():
@@ -489,7 +490,7 @@ def test_a_write_that_is_broken_off_is_taken_back(path: Path) -> None:
 
 
 def test_a_document_that_is_not_there_cannot_be_dropped_twice(path: Path) -> None:
-    journal = JournalFile(path, Medium(sync="never"), owner={}, create=True)
+    journal = JournalFile(path, JournalSettings(sync="never"), owner={}, create=True)
     with journal.exclusive():
         journal.commit(
             [Operation("p", "t", "1"), Operation("d", "t", "1"), Operation("d", "t", "1")]

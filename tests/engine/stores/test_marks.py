@@ -13,10 +13,13 @@ import pytest
 from teamgraph import Change, Record, SessionKey, TinyDBStore, Turn
 from teamgraph.engine.stores.journal.compaction import compact
 from teamgraph.engine.stores.journal.disk import Disk
-from teamgraph.engine.stores.journal.journal_file import JournalFile
+from teamgraph.engine.stores.journal.journal_file import (
+    JournalFile,
+    JournalSettings,
+    Sync,
+    TornTail,
+)
 from teamgraph.engine.stores.journal.line import Operation
-from teamgraph.engine.stores.journal.medium import Medium, Sync
-from teamgraph.engine.stores.journal.torn import TornTail
 from teamgraph.engine.stores.tinydb.directory import SkippedSession
 from teamgraph.errors import DamagedStore
 
@@ -75,7 +78,7 @@ def run(root: Path, *acts: Callable[[TinyDBStore], object], sync: Sync = "turn")
     asyncio.run(main())
 
 
-def test_a_hole_in_what_was_not_synced_costs_only_what_stands_behind_it(tmp_path: Path) -> None:
+def test_a_hole_in_what_was_not_synced_costs_only_what_is_behind_it(tmp_path: Path) -> None:
     run(tmp_path, lambda store: tell(store, "r1"), lambda store: begin(store, "r2"))
     path = journal_of(tmp_path)
     before = lose(path, "r2 two")
@@ -124,7 +127,7 @@ def test_whichever_byte_of_a_finished_turn_is_flipped_it_is_damage(tmp_path: Pat
     for at in range(data.rindex(b'{"c":')):
         path.write_bytes(data[:at] + bytes([data[at] ^ 128]) + data[at + 1 :])
         with pytest.raises(DamagedStore):
-            JournalFile(path, Medium(), owner={}, create=False)
+            JournalFile(path, JournalSettings(), owner={}, create=False)
 
 
 def test_with_sync_always_every_write_is_damage_once_it_is_lost(tmp_path: Path) -> None:
@@ -219,7 +222,7 @@ def damaged(path: Path, words: str) -> bool:
     """Whether it is damage to lose some words; they are lost."""
     lose(path, words)
     try:
-        JournalFile(path, Medium(), owner={}, create=False).close()
+        JournalFile(path, JournalSettings(), owner={}, create=False).close()
     except DamagedStore:
         return True
     return False
@@ -232,7 +235,7 @@ def test_what_could_not_be_said_after_the_sync_is_said_by_the_next_write(tmp_pat
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     disk.on_mark = fail
-    journal = JournalFile(tmp_path / "s.jsonl", Medium(disk), owner={}, create=True)
+    journal = JournalFile(tmp_path / "s.jsonl", JournalSettings(disk), owner={}, create=True)
     put(journal, b'"first"')
     journal.flush()
     end = journal.path.stat().st_size
@@ -244,9 +247,9 @@ def test_what_could_not_be_said_after_the_sync_is_said_by_the_next_write(tmp_pat
 
 def test_nobody_waits_for_a_journal_to_say_what_was_synced(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
-    journal = JournalFile(path, Medium(), owner={}, create=True)
+    journal = JournalFile(path, JournalSettings(), owner={}, create=True)
     put(journal, b'"first"')
-    other = JournalFile(path, Medium(), owner={}, create=False)
+    other = JournalFile(path, JournalSettings(), owner={}, create=False)
     with other.exclusive():
         journal.flush()
         assert other.index.end == path.stat().st_size
@@ -256,10 +259,10 @@ def test_nobody_waits_for_a_journal_to_say_what_was_synced(tmp_path: Path) -> No
     assert damaged(path, "first")
 
 
-@pytest.mark.filterwarnings("ignore::teamgraph.engine.stores.journal.torn.TornTail")
+@pytest.mark.filterwarnings("ignore::teamgraph.engine.stores.journal.journal_file.TornTail")
 def test_a_file_that_took_the_place_of_a_synced_one_is_not_taken_for_it(tmp_path: Path) -> None:
     disk = Marking()
-    journal = JournalFile(tmp_path / "s.jsonl", Medium(disk), owner={}, create=True)
+    journal = JournalFile(tmp_path / "s.jsonl", JournalSettings(disk), owner={}, create=True)
     put(journal, b'"first"')
 
     def replace() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from teamgraph import Change, SessionKey, TinyDBStore, Turn
-from teamgraph.engine.stores.journal.torn import TornTail
+from teamgraph.engine.stores.journal.journal_file import TornTail
 from teamgraph.errors import SessionBusy, StoreError
 from tests.children import child, line, output
 
@@ -34,7 +34,7 @@ asyncio.run(main())
 """
 
 
-def test_a_killed_process_loses_nothing_that_it_was_told_is_kept(tmp_path: Path) -> None:
+def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     chosen = random.Random(3)
     put: dict[str, str] = {}
     done: dict[str, int] = {}
@@ -152,7 +152,7 @@ asyncio.run(main())
 """
 
 
-def test_the_turn_is_held_against_other_processes(tmp_path: Path) -> None:
+def test_a_session_is_locked_against_other_processes(tmp_path: Path) -> None:
     process = child(tmp_path, HOLDER)
     assert line(process) == "held"
 
@@ -178,7 +178,7 @@ def test_the_turn_is_held_against_other_processes(tmp_path: Path) -> None:
     output(process)
 
 
-def test_the_turn_of_a_dead_process_is_free_and_its_run_is_taken_up(tmp_path: Path) -> None:
+def test_the_session_of_a_dead_process_is_free_and_its_run_is_resumed(tmp_path: Path) -> None:
     process = child(tmp_path, HOLDER)
     assert line(process) == "held"
     process.kill()
@@ -213,7 +213,7 @@ def test_a_full_disk_changes_nothing_and_says_how_to_go_on(tmp_path: Path) -> No
         await store.put(lease, [Record("d", "done", output="fits")])
         turn = await store.finish(lease, Turn("r1", "x", status="done", answer="y"), Change())
         try:
-            await store.keep_prompt("0" * 16, {"a": "x" * 50_000})
+            await store.put_prompt("0" * 16, {"a": "x" * 50_000})
         except StoreError as error:
             say(str(error))
         resource.setrlimit(resource.RLIMIT_FSIZE, free)  # coverage has to write too
@@ -270,7 +270,7 @@ def test_a_store_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / "other" / "store.json").write_text(json.dumps({"format": "something"}))
 
     async def test() -> None:
-        for name, way in (("file", "a store is a directory"), ("other", "no store of teamgraph")):
+        for name, way in (("file", "a store is a directory"), ("other", "not a store")):
             store = TinyDBStore(tmp_path / name)
             with pytest.raises(StoreError, match=way):
                 await store.begin(KEY, Turn("r", "x"))

@@ -9,7 +9,13 @@ import pytest
 
 from teamgraph import Change, SessionKey, TinyDBStore, Turn
 from teamgraph.engine.stores.journal.disk import DISK, Disk
-from teamgraph.engine.stores.tinydb.repair import Finding, Salvage, Survey, find_damage, mend
+from teamgraph.engine.stores.tinydb.repair import (
+    Finding,
+    Salvage,
+    Survey,
+    find_damage,
+    repair_finding,
+)
 from teamgraph.errors import StoreError
 
 KEY = SessionKey("ann", "s")
@@ -38,11 +44,11 @@ def test_a_session_that_is_deleted_meanwhile_is_empty(tmp_path: Path, journal: P
     gone = survey.read(journal)
     assert (gone.size, gone.runs, gone.findings) == (0, 0, ())
     torn = Finding("torn", journal, "", 1)
-    assert mend(torn, KEY)
+    assert repair_finding(torn, KEY)
     assert not journal.exists()
 
 
-def test_a_write_that_goes_on_under_ones_eyes_is_no_damage(tmp_path: Path, journal: Path) -> None:
+def test_a_concurrent_write_is_not_damage(tmp_path: Path, journal: Path) -> None:
     data = journal.read_bytes()
 
     class Writing(Disk):
@@ -67,7 +73,7 @@ def test_a_file_that_is_being_written_is_no_leftover(tmp_path: Path, journal: Pa
 
 
 @pytest.mark.parametrize("cut", [1, 20])
-def test_every_torn_tail_is_told_from_damage(journal: Path, cut: int) -> None:
+def test_torn_tails_are_distinguished_from_damage(journal: Path, cut: int) -> None:
     data = journal.read_bytes()
     assert find_damage(data) is None
     torn = find_damage(data[:-cut])
@@ -87,17 +93,17 @@ def test_a_transaction_without_its_end_is_torn_from_its_first_line(journal: Path
 def test_what_is_neither_torn_nor_stale_is_not_mended(journal: Path) -> None:
     before = journal.read_bytes()
     for code in ("damaged", "version", "misplaced", "aside"):
-        assert not mend(Finding(code, journal, ""), KEY)  # type: ignore[arg-type]
+        assert not repair_finding(Finding(code, journal, ""), KEY)  # type: ignore[arg-type]
     assert journal.read_bytes() == before
 
 
-def test_what_the_system_refuses_is_told(journal: Path) -> None:
+def test_what_the_system_refuses_raises(journal: Path) -> None:
     with pytest.raises(StoreError):
-        mend(Finding("stale", journal.parent, ""), None)
+        repair_finding(Finding("stale", journal.parent, ""), None)
     journal.with_suffix(".damaged").mkdir()
-    salvage = Salvage.of(journal)
+    salvage = Salvage.read(journal)
     with pytest.raises(StoreError):
-        salvage.keep()
+        salvage.write()
     journal.with_suffix(".damaged").rmdir()
-    assert salvage.keep().read_bytes() == journal.with_suffix(".damaged").read_bytes()
+    assert salvage.write().damaged_file.read_bytes() == journal.with_suffix(".damaged").read_bytes()
     assert find_damage(journal.read_bytes()) is None

@@ -10,8 +10,7 @@ import pytest
 
 from teamgraph import Change, Record, SessionKey, TinyDBStore, Turn
 from teamgraph.engine.stores.journal.disk import Disk, Named
-from teamgraph.engine.stores.journal.journal_file import JournalFile
-from teamgraph.engine.stores.journal.medium import Medium, Sync
+from teamgraph.engine.stores.journal.journal_file import JournalFile, JournalSettings, Sync
 from teamgraph.engine.stores.journal.syncing import Syncer
 from teamgraph.engine.stores.tinydb.table import JournalDatabase
 from teamgraph.errors import StoreError
@@ -56,7 +55,7 @@ class Counted(Disk):
 def journal(path: Path, disk: Disk) -> JournalFile:
     """A new journal."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return JournalFile(path, Medium(disk), owner={}, create=True)
+    return JournalFile(path, JournalSettings(disk), owner={}, create=True)
 
 
 def slow(folder: Path, *, idle: float = 5.0) -> tuple[Counted, Syncer]:
@@ -123,7 +122,7 @@ def test_what_is_asked_for_meanwhile_is_done_together(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
-def test_whoever_waits_is_told_what_failed(tmp_path: Path) -> None:
+def test_waiters_get_the_error_of_the_sync(tmp_path: Path) -> None:
     disk, syncer = slow(tmp_path)
 
     async def test() -> None:
@@ -136,7 +135,7 @@ def test_whoever_waits_is_told_what_failed(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
-def test_who_waits_in_a_loop_that_is_gone_disturbs_nobody(tmp_path: Path) -> None:
+def test_a_waiter_of_a_closed_loop_disturbs_nobody(tmp_path: Path) -> None:
     disk, syncer = slow(tmp_path)
     waited_for = journal(tmp_path / "s.jsonl", disk)
     dead = asyncio.new_event_loop()
@@ -174,7 +173,7 @@ def test_a_write_through_tinydb_is_forced_down_if_all_are(tmp_path: Path) -> Non
     disk.may_go_on.set()
     for sync, expected in (("always", 1), ("turn", 0)):
         disk.synced.clear()
-        with JournalDatabase(tmp_path / f"{sync}.jsonl", Medium(disk, sync)) as database:
+        with JournalDatabase(tmp_path / f"{sync}.jsonl", JournalSettings(disk, sync)) as database:
             database.insert({"a": 1})
         assert disk.synced.count(f"{sync}.jsonl") == expected
 

@@ -12,7 +12,7 @@ import pytest
 
 from teamgraph import Change, SessionKey, TinyDBStore, Turn
 from teamgraph.engine.stores.journal.disk import Disk, Named
-from teamgraph.engine.stores.journal.syncing import Threads
+from teamgraph.engine.stores.journal.syncing import ThreadPool
 from teamgraph.errors import StoreError
 
 LONG = [SessionKey("ann", "long"), SessionKey("ann", "longer")]
@@ -87,7 +87,7 @@ def test_a_session_that_nobody_waits_for_any_more_is_closed_as_others_are(
 )
 def test_only_what_was_done_is_undone(answer: str | StoreError, undone: list[str]) -> None:
     async def test() -> None:
-        threads, begun, gate, told = Threads(), Event(), Event(), list[str]()
+        threads, begun, gate, told = ThreadPool(), Event(), Event(), list[str]()
 
         def act() -> str:
             begun.set()
@@ -109,7 +109,7 @@ def test_only_what_was_done_is_undone(answer: str | StoreError, undone: list[str
 
 def test_what_was_not_begun_is_not_done_any_more() -> None:
     async def test() -> None:
-        threads, gate, told = Threads(), Event(), list[str]()
+        threads, gate, told = ThreadPool(), Event(), list[str]()
         # More than there are threads.
         busy = [asyncio.create_task(threads.run(gate.wait)) for _ in range(40)]
         late = asyncio.create_task(
@@ -127,7 +127,7 @@ def test_what_was_not_begun_is_not_done_any_more() -> None:
 
 def test_what_needs_no_undoing_is_left_to_its_end() -> None:
     async def test() -> None:
-        threads, begun, gate, told = Threads(), Event(), Event(), list[str]()
+        threads, begun, gate, told = ThreadPool(), Event(), Event(), list[str]()
 
         def act() -> None:
             begun.set()

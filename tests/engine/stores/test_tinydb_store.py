@@ -13,13 +13,11 @@ from tinydb import where
 from tinydb.operations import delete
 
 from teamgraph import Change, Exchange, Message, Record, SessionKey, Summary, TinyDBStore, Turn
-from teamgraph.engine.stores.compact_json import dump, parse, parse_document
-from teamgraph.engine.stores.journal.compaction import compact, delete_journal, forget_torn
+from teamgraph.engine.stores.compact_json import dump_json, parse_document, parse_json
+from teamgraph.engine.stores.journal.compaction import compact, delete_journal, remove_set_aside
 from teamgraph.engine.stores.journal.disk import DISK
-from teamgraph.engine.stores.journal.journal_file import JournalFile
-from teamgraph.engine.stores.journal.medium import Medium
-from teamgraph.engine.stores.tinydb.directory import Handles, SkippedSession
-from teamgraph.engine.stores.tinydb.layout import Layout
+from teamgraph.engine.stores.journal.journal_file import JournalFile, JournalSettings
+from teamgraph.engine.stores.tinydb.directory import SessionCache, SkippedSession, StoreLayout
 from teamgraph.engine.stores.tinydb.session_file import SessionFile
 from teamgraph.errors import (
     Conflict,
@@ -57,14 +55,14 @@ async def tell(
 
 def journal(root: Path, key: SessionKey = KEY) -> Path:
     """Where a session lies."""
-    return Layout(root, Medium()).journal(key)
+    return StoreLayout(root, JournalSettings()).journal(key)
 
 
 def test_only_the_owner_can_read_what_is_stored(tmp_path: Path) -> None:
     async def test() -> None:
         store = TinyDBStore(tmp_path / "store")
         await tell(store, "r1")
-        await store.keep_prompt("ab" * 8, {"a": "b"})
+        await store.put_prompt("ab" * 8, {"a": "b"})
         lease = await store.begin(KEY, Turn("r2", "x"))
         await store.release(lease)
         await store.close()
@@ -78,7 +76,7 @@ def test_only_the_owner_can_read_what_is_stored(tmp_path: Path) -> None:
     assert {"store.json", f"prompts/{'ab' * 8}.json"} < names
     path = journal(tmp_path / "store")
     assert path.parent.name[:2] == path.parent.parent.name
-    assert parse((tmp_path / "store" / "store.json").read_bytes()) == {
+    assert parse_json((tmp_path / "store" / "store.json").read_bytes()) == {
         "format": "teamgraph-store",
         "version": 1,
     }
@@ -97,7 +95,7 @@ def test_reading_makes_no_directory(tmp_path: Path) -> None:
 
 
 def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "store.json").write_bytes(dump({"format": "teamgraph-store", "version": 2}))
+    (tmp_path / "store.json").write_bytes(dump_json({"format": "teamgraph-store", "version": 2}))
     with pytest.raises(UnknownVersion, match="newer one"):
         run(tell_and_forget(make(tmp_path)))
 
@@ -152,7 +150,7 @@ def test_the_session_is_a_tinydb_database(tmp_path: Path) -> None:
     run(test())
 
 
-def test_a_value_of_the_state_that_nobody_signed_is_read(tmp_path: Path) -> None:
+def test_a_value_of_the_state_without_a_writer_is_read(tmp_path: Path) -> None:
     async def test() -> None:
         store = make(tmp_path)
         await tell(store, "r1")
@@ -269,10 +267,25 @@ def test_a_run_is_found_by_its_id_and_not_by_its_words(tmp_path: Path) -> None:
     run(test())
 
 
+@pytest.mark.parametrize("lost", ["file", "folder"])
+def test_a_prompt_is_stored_again_if_it_was_removed_meanwhile(tmp_path: Path, lost: str) -> None:
+    async def test() -> None:
+        store = make(tmp_path)
+        for _ in range(2):
+            await store.put_prompt("ab" * 8, {"a": "b"})
+            assert await store.prompt("ab" * 8) == {"a": "b"}
+            folder = tmp_path / "prompts"
+            shutil.rmtree(folder) if lost == "folder" else next(folder.iterdir()).unlink()
+            assert await store.prompt("ab" * 8) is None
+        await store.close()
+
+    run(test())
+
+
 def test_damaged_prompt_sources_are_refused(tmp_path: Path) -> None:
     async def test() -> None:
         store = make(tmp_path)
-        await store.keep_prompt("ab" * 8, {"a": "b"})
+        await store.put_prompt("ab" * 8, {"a": "b"})
         (path,) = (tmp_path / "prompts").iterdir()
         for bad in (b"{", b"[]", b'{"sources":[]}', b"{}"):
             path.write_bytes(bad)
@@ -286,7 +299,7 @@ def test_damaged_prompt_sources_are_refused(tmp_path: Path) -> None:
         (tmp_path / "prompts").rmdir()
         (tmp_path / "prompts").touch()
         with pytest.raises(StoreError, match="prompts"):
-            await store.keep_prompt("cd" * 8, {"a": "b"})
+            await store.put_prompt("cd" * 8, {"a": "b"})
         assert await store.prompt_hashes() == []
         await store.close()
 
@@ -338,7 +351,7 @@ def test_many_sessions_share_few_open_files(tmp_path: Path) -> None:
     run(test())
 
 
-def test_closing_ends_leases_and_what_comes_later_opens_the_store_again(tmp_path: Path) -> None:
+def test_closing_ends_leases_and_later_use_opens_the_store_again(tmp_path: Path) -> None:
     async def test() -> None:
         store = make(tmp_path)
         lease = await store.begin(KEY, Turn("r1", "x"))
@@ -370,7 +383,9 @@ def test_who_finds_the_journal_held_waits_in_a_thread(tmp_path: Path) -> None:
         store = make(tmp_path)
         await tell(store, "r1")
         lease = await store.begin(KEY, Turn("r2", "x"))
-        other = JournalFile(journal(tmp_path), Medium(sync="never"), owner={}, create=False)
+        other = JournalFile(
+            journal(tmp_path), JournalSettings(sync="never"), owner={}, create=False
+        )
         with other.exclusive():
             assert await store.run(KEY, "r1") is not None
             waiting = asyncio.create_task(store.put(lease, [Record("n", "done")]))
@@ -402,7 +417,7 @@ def test_a_session_that_is_mostly_garbage_is_compacted(tmp_path: Path) -> None:
     run(test())
 
 
-def test_a_turn_is_kept_even_if_there_is_no_room_to_compact(tmp_path: Path) -> None:
+def test_a_turn_is_stored_even_if_there_is_no_room_to_compact(tmp_path: Path) -> None:
     async def test() -> None:
         store = make(tmp_path)
         lease = await store.begin(KEY, Turn("r1", "x"))
@@ -417,7 +432,7 @@ def test_a_turn_is_kept_even_if_there_is_no_room_to_compact(tmp_path: Path) -> N
     run(test())
 
 
-def test_a_session_deleted_while_it_is_open_begins_anew(tmp_path: Path) -> None:
+def test_a_session_deleted_while_it_is_open_starts_empty(tmp_path: Path) -> None:
     async def test() -> None:
         store, other = make(tmp_path), make(tmp_path)
         for number in ROUNDS:
@@ -434,11 +449,11 @@ def test_a_session_deleted_while_it_is_open_begins_anew(tmp_path: Path) -> None:
     run(test())
 
 
-def test_what_cannot_be_deleted_is_told_of(tmp_path: Path) -> None:
+def test_what_cannot_be_deleted_raises(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     path.with_suffix(".torn").mkdir()
     with pytest.raises(StoreError, match="check the disk"):
-        forget_torn(DISK, path)
+        remove_set_aside(DISK, path)
     path.touch()
     with pytest.raises(StoreError, match="check the disk"):
         delete_journal(DISK, path, sync=False)
@@ -446,7 +461,7 @@ def test_what_cannot_be_deleted_is_told_of(tmp_path: Path) -> None:
 
 def test_a_compaction_whose_last_step_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
-    opened = JournalFile(path, Medium(sync="never"), owner={}, create=True)
+    opened = JournalFile(path, JournalSettings(sync="never"), owner={}, create=True)
     with opened.exclusive():
         path.unlink()
         path.mkdir()
@@ -464,7 +479,7 @@ def test_what_is_no_mapping_is_damage(data: bytes) -> None:
 
 def test_any_mapping_and_any_sequence_is_json() -> None:
     value: Mapping[str, object] = MappingProxyType({"a": range(3), "b": MappingProxyType({})})
-    assert parse(dump(value)) == {"a": [0, 1, 2], "b": {}}
+    assert parse_json(dump_json(value)) == {"a": [0, 1, 2], "b": {}}
 
 
 def test_a_record_that_was_given_another_shape_is_damage(tmp_path: Path) -> None:
@@ -505,7 +520,7 @@ def test_a_session_whose_first_line_is_damaged_is_not_left_out_in_silence(tmp_pa
     run(test())
 
 
-def test_a_session_that_was_begun_anew_elsewhere_is_listed(tmp_path: Path) -> None:
+def test_a_session_that_was_begun_again_elsewhere_is_listed(tmp_path: Path) -> None:
     async def test() -> None:
         store, other = make(tmp_path), make(tmp_path)
         lease = await store.begin(KEY, Turn("r1", "old"))
@@ -525,14 +540,14 @@ def test_a_session_that_was_begun_anew_elsewhere_is_listed(tmp_path: Path) -> No
 def test_a_session_that_was_dropped_is_closed_by_the_last_one_who_gives_it_back(
     tmp_path: Path,
 ) -> None:
-    handles = Handles(2)
-    session = SessionFile(tmp_path / "s.jsonl", KEY, Medium(sync="never"), create=True)
-    assert handles.keep(session) is session
-    assert handles.take(KEY) is session
-    handles.drop(session)
-    handles.drop(session)
-    assert handles.take(KEY) is None
-    handles.give(session)
+    cache = SessionCache(2)
+    session = SessionFile(tmp_path / "s.jsonl", KEY, JournalSettings(sync="never"), create=True)
+    assert cache.add(session) is session
+    assert cache.acquire(KEY) is session
+    cache.discard(session)
+    cache.discard(session)
+    assert cache.acquire(KEY) is None
+    cache.release(session)
     assert len(open_files(tmp_path)) == 1
-    handles.give(session)
+    cache.release(session)
     assert open_files(tmp_path) == []

@@ -58,7 +58,7 @@ asyncio.run(main())
 """
 
 
-def test_a_session_is_kept_with_what_windows_has(tmp_path: Path) -> None:
+def test_a_session_is_stored_with_what_windows_has(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", dedent(PROGRAM), str(tmp_path)],
         capture_output=True,

@@ -27,7 +27,7 @@ from teamgraph import (
     Turn,
 )
 from teamgraph.engine.testing.conformance import StoreConformance
-from teamgraph.engine.testing.conformance.contract import Contract, Stores
+from teamgraph.engine.testing.conformance.store_tests import StoreOpener, StoreTests
 from teamgraph.errors import Conflict, InputError
 
 
@@ -71,9 +71,16 @@ class ForgetsAttempts(MemoryStore):
 
 
 class GivesTheTurnToEverybody(MemoryStore):
-    async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
+    async def begin(
+        self,
+        key: SessionKey,
+        turn: Turn,
+        *,
+        policy: Policy = "serialize",
+        is_stored: bool | None = None,
+    ) -> Lease:
         del policy
-        return await super().begin(key, turn, policy="fork")
+        return await super().begin(key, turn, policy="fork", is_stored=is_stored)
 
 
 class TakesLateWrites(MemoryStore):
@@ -127,17 +134,17 @@ class TakesEmptyIds(MemoryStore):
 
 
 BROKEN: Mapping[type[MemoryStore], str] = {
-    MixesUsersUp: "test_two_users_never_meet",
-    SearchesEverywhere: "test_two_users_never_meet",
+    MixesUsersUp: "test_users_see_only_their_own_sessions",
+    SearchesEverywhere: "test_users_see_only_their_own_sessions",
     KeepsTheSessionOfADeletedUser: "test_a_user_is_deleted_and_no_other",
     RemembersWhoWasDeleted: "test_a_user_is_deleted_and_no_other",
-    ForgetsAttempts: "test_a_record_of_the_same_attempt_is_replaced_and_the_last_attempt_is_shown",
+    ForgetsAttempts: "test_a_record_of_the_same_attempt_is_replaced_and_the_last_attempt_is_read",
     GivesTheTurnToEverybody: "test_a_busy_session_is_refused_at_once_waited_for_or_forked",
     TakesLateWrites: "test_a_lease_that_has_ended_writes_nothing_more",
-    LosesTheState: "test_a_done_turn_moves_the_session",
-    KeepsDeletedWords: "test_a_deleted_run_is_gone_with_all_its_words",
+    LosesTheState: "test_a_done_turn_changes_the_session",
+    KeepsDeletedWords: "test_a_deleted_run_is_gone_with_all_its_texts",
     ListsInTheOrderOfNames: "test_sessions_are_listed_by_their_last_activity",
-    ServesTheWrongRun: "test_two_users_never_meet",
+    ServesTheWrongRun: "test_users_see_only_their_own_sessions",
     TakesEmptyIds: "test_empty_ids_are_refused",
     MovesForAFailedRun: "test_turns_are_the_newest_oldest_first",
 }
@@ -167,7 +174,7 @@ def test_a_broken_store_fails_the_test_that_is_there_for_it(
     kit = kit_of(broken)
     given = {"key": SessionKey("", "s")} if "empty_ids" in test else {}
     with pytest.raises((AssertionError, pytest.fail.Exception)):
-        getattr(kit, test)(Stores(kit.open_store, tmp_path), **given)
+        getattr(kit, test)(StoreOpener(kit.open_store, tmp_path), **given)
 
 
 @pytest.fixture
@@ -189,13 +196,13 @@ def test_the_state_machine_finds_what_is_wrong_by_itself(
     kit = kit_of(broken)
     with pytest.raises((AssertionError, pytest.fail.Exception, Conflict)):
         kit.test_any_operations_in_any_order_do_what_the_model_does(
-            Stores(kit.open_store, tmp_path)
+            StoreOpener(kit.open_store, tmp_path)
         )
 
 
 def test_a_kit_that_opens_no_store_says_what_to_define() -> None:
     with pytest.raises(InputError, match="open_store"):
-        Contract().open_store(Path())
+        StoreTests().open_store(Path())
 
 
 def test_the_state_machine_says_what_to_install_where_hypothesis_is_missing(
@@ -206,7 +213,7 @@ def test_the_state_machine_says_what_to_install_where_hypothesis_is_missing(
     kit = kit_of(MemoryStore)
     with pytest.raises(InputError, match=r"teamgraph\[testing\]"):
         kit.test_any_operations_in_any_order_do_what_the_model_does(
-            Stores(kit.open_store, tmp_path)
+            StoreOpener(kit.open_store, tmp_path)
         )
 
 
