@@ -115,6 +115,7 @@ _PYTHON_INTERNALS = (
 LOOP = "\0loop"
 CONCAT = "\0concat"
 SLICE = "\0slice"
+KEY = "\0key"
 CONDITION = "\0answer"
 HIT = "\0hit"
 BRANCH = "\0judge"
@@ -193,6 +194,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
             LOOP: charge_loop,
             CONCAT: _concat,
             SLICE: slice_value,
+            KEY: charge_comparison,
             CONDITION: _record_condition,
         }
 
@@ -252,6 +254,11 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
             if attribute in fields:
                 return fields[attribute]
         found: object = super().getattr(obj, attribute)
+        return found
+
+    def getitem(self, obj: object, argument: object) -> object:
+        """An item of a value; a tuple as a key is charged, since Python hashes all of it."""
+        found: object = super().getitem(obj, charge_comparison(argument))
         return found
 
     def call(
@@ -314,6 +321,12 @@ class _LimitTransformer(NodeTransformer):
     def visit_For(self, node: nodes.For) -> nodes.For:
         self.generic_visit(node)
         node.iter = nodes.Filter(node.iter, LOOP, [], [], None, None, lineno=node.iter.lineno)
+        return node
+
+    def visit_Pair(self, node: nodes.Pair) -> nodes.Pair:
+        self.generic_visit(node)
+        if not isinstance(node.key, nodes.Const):
+            node.key = nodes.Filter(node.key, KEY, [], [], None, None, lineno=node.key.lineno)
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:

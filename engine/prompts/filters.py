@@ -33,7 +33,7 @@ _LOOKALIKE_RANGES = (
     *(*range(0x10780, 0x107BB), *range(0x1D400, 0x1D800), *range(0x1E030, 0x1E06E)),
     *(*range(0x1F100, 0x1F190), *range(0x1FBF0, 0x1FBFA)),
 )
-"""Unicode ranges with lookalikes of `<`, `/` and the letters: wide, small, circled, bold, raised."""
+"""Unicode ranges with lookalikes of `<`, `/` and the letters: wide, small, bold, raised."""
 _WIDEST_INDENT = 16
 _JSON_TYPES = (Mapping, list, tuple, BaseModel, Struct, SimpleNamespace)
 

@@ -12,7 +12,7 @@ from jinja2 import nodes
 from jinja2.visitor import NodeVisitor
 
 from ...errors import closest
-from ..environment import CONCAT, LOOP
+from ..environment import CONCAT, KEY, LOOP
 from ..sources import position_of
 from .diagnostics import Diagnostics, PositionFinder, describe
 from .flow import (
@@ -511,6 +511,8 @@ class Inference(NodeVisitor):
             return self._filtered(node, node, TEXT, flow)
         if node.name in ("default", "d"):
             return self._default(node, node.node, flow)
+        if node.name == KEY:
+            return self.infer(node.node, flow)
         if node.name == CONCAT:
             for part in node.node.iter_child_nodes():
                 self.print_value(part, flow)

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  a construct is one line
 """Constructs that prompts in the wild are made of: the checks accept each of them."""
 
 from __future__ import annotations
