@@ -47,8 +47,7 @@ class Python(Node):
         if not isinstance(self.call, str):
             return self
         function = _resolved(self.call, resolve)
-        fields: dict[str, Any] = {**dict(self), "call": function}
-        return type(self)(**fields)
+        return type(self)(**{**self.set_fields(), "call": function})
 
     def inputs(self) -> Mapping[str, bool]:
         """The nodes that its parameters name, and whether each has a default."""
