@@ -12,17 +12,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from msgspec import Struct
 from msgspec.structs import replace
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from .errors import DefinitionError, KeyPath, Problem, closest, listed
@@ -171,10 +165,6 @@ _QUOTED = r"'([^']*)'"
 _LONGEST_SHOWN = 60  # characters of a wrong value: enough to know it again
 
 
-T = TypeVar("T")
-_ORDER = "_order_of_keys"  # in `__dict__`, where pydantic ignores what is no field
-
-
 class Declared(BaseModel):
     """Base class of declarations: frozen, no unknown keys; invalid ones raise `DefinitionError`."""
 
@@ -185,29 +175,6 @@ class Declared(BaseModel):
             super().__init__(**data)
         except ValidationError as error:
             raise DefinitionError(problems_of(error, type(self))) from error
-        remember_order(self, data)
-
-    def set_fields(self) -> dict[str, Any]:
-        """The fields that were set, by name, in the order in which they were given."""
-        names = dict.fromkeys([*self.__dict__.get(_ORDER, ()), *sorted(self.model_fields_set)])
-        return {name: getattr(self, name) for name in names if name in self.model_fields_set}
-
-    @model_serializer(mode="wrap")
-    def _serialize_in_order(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return in_given_order(self, handler(self))
-
-
-def remember_order(declared: BaseModel, data: Iterable[str]) -> None:
-    """Keep the order of the keys that a declaration was made from; equality ignores it."""
-    declared.__dict__[_ORDER] = tuple(data)
-
-
-def in_given_order(declared: BaseModel, data: Mapping[str, T]) -> dict[str, T]:
-    """Written data with its keys in the order in which they were given, the others first."""
-    order: Mapping[str, int] = {
-        key: index for index, key in enumerate(declared.__dict__.get(_ORDER, ()))
-    }
-    return dict(sorted(data.items(), key=lambda pair: order.get(pair[0], -1)))
 
 
 def problems_of(error: ValidationError, declared: type[BaseModel]) -> list[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -54,8 +54,9 @@ class Member(Node):
         """The member with the functions of its tools."""
         if not any(isinstance(tool, str) and ":" in tool for tool in self.tools):
             return self
-        tools = Toolbox.resolved(self.tools, resolve)
-        return type(self)(**{**self.set_fields(), "tools": tools})
+        fields: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
+        fields["tools"] = Toolbox.resolved(self.tools, resolve)
+        return type(self)(**fields)
 
     def toolbox(self) -> Toolbox | None:
         """The tools that it declares."""

@@ -47,7 +47,8 @@ class Python(Node):
         if not isinstance(self.call, str):
             return self
         function = _resolved(self.call, resolve)
-        return type(self)(**{**self.set_fields(), "call": function})
+        fields: dict[str, Any] = {**dict(self), "call": function}
+        return type(self)(**fields)
 
     def inputs(self) -> Mapping[str, bool]:
         """The nodes that its parameters name, and whether each has a default."""

@@ -25,7 +25,7 @@ from ..models.samples import placeholder
 from ..prompts.library import Expression, Prompts
 from ..prompts.sources import template_names
 from ..returns.shape import Shape, shape
-from ..validation import Declared, in_given_order, problems_of, remember_order
+from ..validation import Declared, problems_of
 from .fields import Ids, JSONMapping, ModelSpec, Number, OnError, Retry, Seconds, Text, Timeout
 from .kinds import DEFAULT, InvalidNode, NodeReader, in_node
 from .node import HoldsGraph, Node, graph_in, template_field
@@ -173,7 +173,7 @@ class Graph(Declaration):
         write_yaml(self.written(), path, header=HEADER)
 
     def written(self) -> dict[str, JSON]:
-        """The graph as a file has it: no defaults, keys in the order in which they were given."""
+        """The graph as a file has it: no defaults, `version` first."""
         data: dict[str, JSON] = self.model_dump(
             mode="json", exclude_defaults=True, exclude={"nodes", "output"}
         )
@@ -181,7 +181,7 @@ class Graph(Declaration):
         for node_id, node in self.nodes.items():
             kind: dict[str, JSON] = {} if node.kind == DEFAULT else {"kind": node.kind}
             try:
-                nodes[node_id] = in_given_order(node, {**kind, **node.written()})
+                nodes[node_id] = {**kind, **node.written()}
             except DefinitionError as error:
                 raise DefinitionError(
                     [in_node(("nodes", node_id), problem) for problem in error.problems]
@@ -189,7 +189,7 @@ class Graph(Declaration):
         output: dict[str, JSON] = {}
         if self.output:
             output["output"] = self.output[0] if len(self.output) == 1 else list(self.output)
-        return in_given_order(self, {"version": self.version, **data, "nodes": nodes, **output})
+        return {"version": self.version, **data, "nodes": nodes, **output}
 
     def render(
         self,
@@ -357,7 +357,6 @@ class _GraphBuilder(Struct):
         fields = {name: value for name, value in self.data.items() if name != "mcp"}
         try:
             BaseModel.__init__(graph, **(fields | ({"nodes": nodes} if nodes else {})))
-            remember_order(graph, self.data)
         except ValidationError as error:
             problems += problems_of(error, type(graph))
         shapes = self._shapes(nodes)

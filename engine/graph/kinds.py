@@ -17,7 +17,6 @@ from msgspec.structs import replace
 
 from ..errors import DefinitionError, KeyPath, Problem, TeamgraphError, closest
 from ..imports import resolve
-from ..validation import remember_order
 from .node import NamesPython, Node
 
 GROUP = "teamgraph.nodes"
@@ -133,9 +132,7 @@ class NodeReader:
         if kind is None:
             return _invalid(fields)
         try:
-            node = self._resolved(kind(**fields))
-            remember_order(node, [str(key) for key in pairs])
-            return node
+            return self._resolved(kind(**fields))
         except DefinitionError as error:
             self.problems.extend(
                 in_node(path, self._of_other_kind(problem, kind)) for problem in error.problems
