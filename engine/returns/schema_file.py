@@ -108,7 +108,7 @@ def _validator(schema: dict[str, JSON]) -> Validator:
         raise DefinitionError([Problem(_CODE, text)])
     try:
         kind.check_schema(schema)
-    except SchemaError as error:
+    except NotASchema as error:
         text = f"{location(tuple(error.absolute_path))} is not a JSON Schema: {_cut(error.message)}"
         raise DefinitionError([Problem(_CODE, text)]) from error
     _check_references(schema)
