@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from functools import cache
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from msgspec import Struct, field
@@ -161,6 +161,7 @@ def _import_litellm() -> _LiteLLMModule:
     if was_imported:
         cast(Any, imported).in_memory_llm_clients_cache.flush_cache()
     http_guard.install(http_handler, BaseOpenAILLM)
+    _silence_dumps(cast(Any, utils).OpenAIObject)
 
     for model in (utils.Message, utils.Choices, utils.ModelResponse, utils.Usage):
         _settle(model)
@@ -171,6 +172,18 @@ def _import_litellm() -> _LiteLLMModule:
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return litellm
+
+
+def _silence_dumps(model: Any) -> None:  # noqa: ANN401  a class of the openai package
+    """Let odd chunks be dumped without warnings of pydantic, in requests of ours."""
+    original = model.model_dump
+
+    @wraps(original)
+    def model_dump(self: object, **options: object) -> object:
+        quiet = options if CURRENT.get() is None else {**options, "warnings": False}
+        return original(self, **quiet)
+
+    model.model_dump = model_dump
 
 
 def _settle(model: type[BaseModel]) -> None:
