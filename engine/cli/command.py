@@ -283,7 +283,7 @@ def _parse_path(text: str) -> Path:
 
 
 def _discard_stdout() -> None:
-    """Nobody reads standard output any more; keep Python from failing on it again at its end."""
+    """Standard output was closed by its reader; keep Python from failing on it again at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

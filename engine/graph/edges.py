@@ -67,7 +67,7 @@ def find_edges(
         _add_inputs(node_id, node, nodes, found)
         for template in (name for user, name in templates if user == node_id):
             reads = _template_reads(template, prompts, node_id, node)
-            own = variables_of(node)
+            own = variables_of(node)  # what the kind passes hides a node of the same name
             _add_reads(node_id, nodes, (each for each in reads if each[0].name not in own), found)
         _add_reads(node_id, nodes, _condition_reads(node_id, node, prompts, found), found)
     found.edges = list(dict.fromkeys(found.edges))

@@ -134,7 +134,7 @@ class ModelSpec(Declared):
     )
     api_key_env: str | None = Field(
         default=None,
-        description="The environment variable that holds the key.",
+        description="The environment variable with the API key.",
         examples=["OPENAI_API_KEY"],
     )
     temperature: Number | None = Field(
@@ -161,7 +161,7 @@ class ModelSpec(Declared):
             key = path[-1]
             if is_secret(key):
                 text = f"{key!r} would put a secret into the graph; name the environment variable "
-                text += "that holds it"
+                text += "that contains it"
                 problems.append(
                     Problem("G004", text, path=path, suggestion="api_key_env", on_key=True)
                 )

@@ -84,7 +84,9 @@ class Declaration(Declared):
         default=None, description="Attempts of a node after a failed one.", examples=[2]
     )
     timeout: Seconds | Timeout | None = Field(
-        default=None, description="Seconds that an attempt of a node may take.", examples=[60]
+        default=None,
+        description="Seconds that an attempt of a node may take (default: 600).",
+        examples=[60],
     )
     on_error: OnError | None = Field(
         default=None,

@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from functools import cache
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from msgspec import Struct, field
@@ -161,6 +161,7 @@ def _import_litellm() -> _LiteLLMModule:
     if was_imported:
         cast(Any, imported).in_memory_llm_clients_cache.flush_cache()
     http_guard.install(http_handler, BaseOpenAILLM)
+    _silence_dumps(cast(Any, utils).OpenAIObject)
 
     for model in (utils.Message, utils.Choices, utils.ModelResponse, utils.Usage):
         _settle(model)
@@ -171,6 +172,18 @@ def _import_litellm() -> _LiteLLMModule:
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return litellm
+
+
+def _silence_dumps(model: Any) -> None:  # noqa: ANN401  a class of the openai package
+    """Let odd chunks be dumped without warnings of pydantic, in requests of ours."""
+    original = model.model_dump
+
+    @wraps(original)
+    def model_dump(self: object, **options: object) -> object:
+        quiet = options if CURRENT.get() is None else {**options, "warnings": False}
+        return original(self, **quiet)
+
+    model.model_dump = model_dump
 
 
 def _settle(model: type[BaseModel]) -> None:
@@ -361,7 +374,7 @@ class StreamedReply(Struct):
             case "length":
                 reason = "max_tokens was used up before the answer began; raise it"
             case "content_filter":
-                reason = "the provider's content filter held the answer back; change the prompt"
+                reason = "the provider's content filter blocked the answer; change the prompt"
             case _:
                 reason = "the answer is empty; ask again, or change the prompt"
         retryable = self.finish_reason not in ("length", "content_filter")
@@ -441,23 +454,23 @@ _EXCEPTION_NAMES = (
 )
 _LONGEST_DETAIL = 200
 _APPENDICES = (" Original exception", ". To drop these", ": <")
-"""What litellm appends to a message that helps nobody: the message ends before it."""
+"""What litellm appends to messages without use to the reader: messages are cut before it."""
 _REDACTED = "[key]"
 
 _REASONS = {
     400: "the provider refused the request",
     401: "the provider refused the key",
     403: "the provider does not allow this key to use it",
-    404: "the provider knows no such model",
+    404: "the provider does not know this model",
     408: "the provider did not answer in time",
     413: "the prompt is too large for the provider",
     422: "the provider refused the request",
-    429: "the provider is asked too often, or the quota is used up",
+    429: "the rate limit is reached, or the quota is used up",
     529: "the provider is overloaded",
 }
 _ADVICE = {
     400: "change the prompt or the node's model parameters",
-    403: "use a key of an account that may, or name another model",
+    403: "use a key that has access, or name another model",
     404: "look up its id at the provider; ids are written as provider/model",
     408: "ask again, or raise the node's timeout",
     413: "shorten it (fewer runs of history, shorter texts) or name another model",
@@ -488,8 +501,8 @@ def translate_error(
         )
     if missing and _is_local(error) and "missing" in text.lower():
         return NoModelError(
-            f"model {model}: there is no key for it; set {' or '.join(missing)}, name the variable "
-            "that holds it with api_key_env, or use another model (local, echo)",
+            f"model {model}: it has no API key; set {' or '.join(missing)}, name the variable "
+            "that contains it with api_key_env, or use another model (local, echo)",
             model=model,
         )
     reason, retryable, is_from_provider = _diagnosis(error, status, text)
@@ -507,13 +520,14 @@ def _diagnosis(error: Exception, status: int | None, text: str) -> tuple[str, bo
     name = type(error).__name__
     detail = _detail(text)
     if name == "ContextWindowExceededError":
-        advice = "shorten it (fewer runs of history, shorter texts) or name a model that reads more"
-        return f"the prompt is longer than the model reads ({detail}); {advice}", False, True
+        reason = f"the prompt is longer than the model's context window ({detail})"
+        advice = "shorten it (fewer runs of history, shorter texts) or name another model"
+        return f"{reason}; {advice}", False, True
     if name == "MidStreamFallbackError":
-        return f"the answer broke off ({detail}); ask again", True, False
+        return f"the answer was cut off ({detail}); ask again", True, False
     if "Connection error" in text or name == "APIConnectionError":
-        advice = "look at the network and at api_base, then ask again"
-        return f"the provider cannot be reached, or it hung up; {advice}", True, False
+        advice = "check the network and api_base, then ask again"
+        return f"the provider cannot be reached, or it closed the connection; {advice}", True, False
     if status is None or (status >= _SERVER_ERROR and _is_local(error)):
         return f"the request could not be made ({detail}); look at its parameters", False, False
     retryable = status in _RETRYABLE or status >= _SERVER_ERROR

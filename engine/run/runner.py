@@ -125,7 +125,7 @@ class Runner:
         session_id: str | None = None,
         reuse_unchanged: bool = False,
     ) -> Run:
-        """Go on with a run that did not get to its end; finished nodes are not run again.
+        """Resume a run that failed or was interrupted; finished nodes are not run again.
 
         Without `session_id` the run is searched in all sessions of the user; without `user_id`, in
         the sessions of no user. Raises `NotFound`, also for a run of another user, `InputError` if

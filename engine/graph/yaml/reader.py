@@ -196,14 +196,11 @@ class Mark(Struct):
 def _document(builder: DocumentBuilder, file: str, text: str) -> Document:
     root = builder.root
     if root is None or (root.value is None and not builder.problems):
-        _refuse(
-            "Y005",
-            "the file is empty; a graph needs at least `name` and `nodes`, cases a `graph`",
-            file,
-        )
+        message = "the file is empty; a graph needs at least `name` and `nodes`, cases a `graph`"
+        raise DefinitionError([Problem("Y005", message, file=file, line=1, column=1)])
     if not isinstance(root.value, dict):
         kind = "a list" if isinstance(root.value, list) else "a single value"
-        message = f"the file holds {kind}; it must be a mapping, such as `name: ...`"
+        message = f"the file contains {kind}; it must be a mapping, such as `name: ...`"
         builder.stop("Y006", message, root.mark.at)
     if builder.problems:
         raise DefinitionError(in_reading_order(builder.problems))
@@ -238,15 +235,15 @@ class DocumentBuilder:
             case _:
                 self._begin(event)
 
-    def stop(self, code: str, message: str, at: int) -> NoReturn:
+    def stop(self, code: str, message: str, at: int, *, suggestion: str | None = None) -> NoReturn:
         """Raise `DefinitionError` with this problem and all before it."""
-        self._add(code, message, at)
+        self._add(code, message, at, suggestion=suggestion)
         raise DefinitionError(in_reading_order(self.problems))
 
     def _begin(self, event: ParserEvent) -> None:
         self._documents += 1
         if self._documents > 1:
-            message = "a file holds one document; put the rest into a file of its own"
+            message = "a file must have one document; put the rest into a file of its own"
             self.stop("Y010", message, event.start)
         if event.directed:
             self._add("Y013", "graph files are YAML 1.2 without directives; remove the % lines", 0)
@@ -292,8 +289,10 @@ class DocumentBuilder:
         at = event.start
         name = event.anchor or ""
         if name not in self._anchors:
-            hint = "a text that begins with * stands in quotes"
-            self.stop("Y011", f"there is no anchor &{name} above; {hint}", at)
+            near = closest(name, self._anchors)
+            hint = "" if near else "; quote a text that begins with *"
+            meant = f"*{near}" if near else None
+            self.stop("Y011", f"there is no anchor &{name} above{hint}", at, suggestion=meant)
         node = self._anchors[name]
         if node is None:
             self.stop("Y011", f"the alias *{name} contains itself; write the value out", at)
@@ -371,7 +370,7 @@ class DocumentBuilder:
             return None
         if key.value in mapping.children:
             first = self._place(mapping.children[key.value].key).line
-            message = f"key {_shortened(key.value)!r} stands twice, first in line {first}"
+            message = f"key {_shortened(key.value)!r} is a duplicate, first in line {first}"
             self._add("Y008", f"{message}; keep one of them", at, name=key.value)
             return None
         return key.value
@@ -381,7 +380,7 @@ class DocumentBuilder:
         if isinstance(key.value, dict | list):
             is_template = self._text.startswith("{{", key.mark.at - 1)
             return (
-                "a text that begins with {{ stands in quotes"
+                "quote a text that begins with {{"
                 if is_template
                 else "a list or mapping cannot be one"
             )
@@ -417,12 +416,28 @@ class DocumentBuilder:
             return len(parent.node.value)
         return parent.key.value if parent.key and isinstance(parent.key.value, str) else None
 
-    def _add(self, code: str, message: str, at: int, *, name: str | None = None) -> None:
+    def _add(
+        self,
+        code: str,
+        message: str,
+        at: int,
+        *,
+        name: str | None = None,
+        suggestion: str | None = None,
+    ) -> None:
         names = [*(each.name for each in self._stack), name or self._name()]
         path: KeyPath = tuple(part for part in names if part is not None)
         place = self._place(at)
         self.problems.append(
-            Problem(code, message, file=self._file, line=place.line, column=place.column, path=path)
+            Problem(
+                code,
+                message,
+                file=self._file,
+                line=place.line,
+                column=place.column,
+                path=path,
+                suggestion=suggestion,
+            )
         )
         if len(self.problems) >= MAX_PROBLEMS:
             raise DefinitionError(in_reading_order(self.problems))
@@ -511,7 +526,7 @@ def _check_characters(text: str, file: str, starts: list[int]) -> None:
     message = f"a line of more than {MAX_LINE} characters; break it"
     found = [("Y003", message, start) for start in long_lines]
     for match in islice(_NOT_ALLOWED.finditer(text), _MAX_CHARACTERS):
-        message = f"character U+{ord(match[0]):04X} cannot stand in a YAML file; remove it"
+        message = f"character U+{ord(match[0]):04X} is not allowed in a YAML file; remove it"
         found.append(("Y004", message, match.start()))
     problems: list[Problem] = []
     for code, message, at in found:

@@ -66,7 +66,7 @@ def test_a_template_that_several_prompts_share_is_shown_once(project: Project) -
     told = shown(project, asked(project, "three.yaml"), "--prompt")
     assert told.count(" was rendered from\n") == 2  # a and c were asked with the same
     assert told.count("{# One member answers") == 2  # as member.jinja, and as builtin/member.jinja
-    assert told.count("{# What the nodes in `reads` brought") == 1
+    assert told.count("{# The nodes in `reads` that ran") == 1
     assert "\n  reads.jinja: as above\n" in told
 
 
