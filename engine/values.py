@@ -94,7 +94,7 @@ def check_message(message: object) -> None:
             f"the message is a {type(message).__name__}, and only text can be sent; pass a text"
         )
     if message is None or not message.strip():
-        raise InputError("the message is empty; say something to the team")
+        raise InputError("the message is empty; write something")
 
 
 def check_ids(**ids: str | None) -> None:
@@ -237,7 +237,7 @@ def _is_deep(value: JSON) -> bool:
 
 
 def _refuse_constant(word: str) -> JSON:
-    raise ValueError(f"{word} is no number in JSON")
+    raise ValueError(f"{word} is not a number in JSON")
 
 
 def _integer(digits: str, name: str) -> int:
@@ -258,5 +258,5 @@ def _unique(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
     if len(made) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"{twice!r} stands twice in one object")
+        raise ValueError(f"{twice!r} is a duplicate key in one object")
     return made

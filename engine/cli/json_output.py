@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import cast
 
-from ..errors import Problem
 from ..graph.plan import Edge
 from ..messages import JSON, Message
 from ..records import Head, Record, Run, SessionInfo, SessionKey, Turn
@@ -80,20 +79,6 @@ def head_as_json(head: Head) -> dict[str, JSON]:
 def metrics_as_json(metrics: Metrics) -> dict[str, JSON]:
     """The usage of a session."""
     return cast("dict[str, JSON]", as_plain(metrics))
-
-
-def problem_as_json(problem: Problem) -> dict[str, JSON]:
-    """A problem as `check --format json` prints it."""
-    return {
-        "code": problem.code,
-        "severity": problem.severity,
-        "graph": problem.graph,
-        "file": problem.file,
-        "line": problem.line,
-        "column": problem.column,
-        "message": problem.message,
-        "suggestion": problem.suggestion,
-    }
 
 
 def edge_as_json(graph: str, edge: Edge, origin: str) -> dict[str, JSON]:

@@ -168,7 +168,7 @@ class AnswerWriter:
             self._write("\n")
 
     def _write(self, text: str) -> None:
-        """Write unless the reader has left; the run goes on without it, and is recorded."""
+        """Write unless the reader has left; the run continues without it, and is recorded."""
         try:
             if self.broken_pipe is None:
                 write_text(text, sys.stdout)

@@ -87,7 +87,7 @@ class Node(Declared):
         default=None, description="Attempts after a failed one.", examples=[2]
     )
     timeout: Seconds | Timeout | None = Field(
-        default=None, description="Seconds that an attempt may take.", examples=[60]
+        default=None, description="Seconds that an attempt may take (default: 600).", examples=[60]
     )
     on_error: OnError | None = Field(
         default=None,

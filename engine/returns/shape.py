@@ -98,7 +98,7 @@ def _validator_of(returns: object, name: str, folder: Path | None) -> Validator:
     if isinstance(returns, str) and returns.endswith(".json"):
         return read_schema(returns, folder)
     if isinstance(returns, str) and ":" in returns:
-        text = f"{returns!r} names something in Python, which only a graph file does; here give "
+        text = f"{returns!r} is a reference, which only a graph file can have; here pass "
         raise DefinitionError([Problem("G031", f"{text}the class itself")])
     if isinstance(returns, type | UnionType) or hasattr(returns, "__origin__"):
         return read_type(returns)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import cleandoc
 from itertools import pairwise
 from typing import Any, NamedTuple, Self, cast, get_args, get_type_hints
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, Validation
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 from pydantic.json_schema import GenerateJsonSchema
 
+from ..blocking import call_in_thread
 from ..errors import DefinitionError, InputError, Problem
 from ..messages import JSON
 from ..values import parse_json, to_json
@@ -112,7 +113,7 @@ class Tool:
         if inspect.iscoroutinefunction(self.function):
             value = await self.function(**given)
         else:
-            value = await asyncio.to_thread(_called, self.function, given)
+            value = await call_in_thread(partial(self.function, **given))
         if inspect.isawaitable(value):
             value = await value
         return _as_text(value)
@@ -226,14 +227,6 @@ def _messages(error: ValidationError) -> list[str]:
         place = ".".join(str(part) for part in detail["loc"])
         messages.append(f"{place}: {detail['msg']}" if place else detail["msg"])
     return messages
-
-
-def _called(function: Callable[..., object], given: Mapping[str, object]) -> object:
-    try:
-        return function(**given)
-    except StopIteration as error:
-        # A future cannot carry StopIteration: awaiting the thread would never end.
-        raise RuntimeError("it raised StopIteration") from error
 
 
 def _as_text(value: object) -> str:

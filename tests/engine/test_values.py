@@ -288,9 +288,9 @@ def test_a_model_has_the_same_names_wherever_it_enters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ('{"value": NaN}', "NaN is no number in JSON"),
+        ('{"value": NaN}', "NaN is not a number in JSON"),
         ('{"value": 1e999}', "1e999 is too large a number"),
-        ('{"value": 1, "value": 2}', "'value' stands twice in one object"),
+        ('{"value": 1, "value": 2}', "'value' is a duplicate key in one object"),
         ('{"value": ' + "[" * 150 + "]" * 150 + "}", "nested too deeply"),
         ('{"value": ' + "[" * 100_000 + "]" * 100_000 + "}", "recursion limit exceeded"),
         ('{"value": ' + "9" * 5000 + "}", "number out of range"),

@@ -603,7 +603,7 @@ def failing(error: BaseException) -> Callable[[], str]:
     [
         (ValueError("too\n few"), "ValueError: too few"),
         (KeyError(), "KeyError"),
-        (StopIteration(), "RuntimeError: the function raised StopIteration"),
+        (StopIteration(), "RuntimeError: it raised StopIteration"),
         (TimeoutError(), "TimeoutError"),
         (InputError("say more"), "say more"),
     ],

@@ -35,7 +35,7 @@ from ..journal.disk import (
 )
 from ..journal.journal_file import JournalDeleted, JournalSettings, OldVersion, must_be_torn
 from ..journal.line import Header, header_data
-from .session_file import OtherRun, SessionFile, hashed_name, session_name
+from .session_file import RUN_LOCK, OtherRun, SessionFile, hashed_name, session_name
 
 T = TypeVar("T")
 FORMAT = "teamgraph-store"
@@ -51,7 +51,7 @@ class SkippedSession(UserWarning):
 class SessionCache:
     """LRU cache of open sessions; those in use are never closed.
 
-    Whoever acquires a session releases it.
+    The caller that acquires a session must release it.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -395,6 +395,9 @@ class SessionDirectory:
     def _delete(self, path: Path) -> bool:
         had_content = delete_journal(self._disk, path, sync=self._settings.is_synced)
         with suppress(OSError):
+            for name in self._disk.names(path.parent):
+                if name.startswith(f"{path.stem}.") and name.endswith(RUN_LOCK):
+                    self._disk.remove(path.parent / name)
             self._disk.remove_directory(path.parent)
         return had_content
 

@@ -183,7 +183,7 @@ class Salvage(Struct, frozen=True):
 
     @property
     def damaged_file(self) -> Path:
-        """Where the damaged file is kept."""
+        """Where the damaged file is saved."""
         return self.path.with_suffix(".damaged")
 
     def write(self) -> Salvage:

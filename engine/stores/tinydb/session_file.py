@@ -28,7 +28,7 @@ from ..compact_json import Document, dump_json, parse_document, parse_key
 from ..journal.compaction import compact, remove_set_aside
 from ..journal.journal_file import JournalFile, JournalSettings
 from ..journal.line import Operation, Slot
-from ..leases import Grant, check_stored, lease_lost, run_deleted
+from ..leases import Grant, check_stored, lease_lost, run_deleted, run_in_progress
 from ..quoting import text_of_turn
 from ..redaction import (
     StateChange,
@@ -176,6 +176,10 @@ class OtherRuns:
         return None if turn is None else text_of_turn(turn, place)
 
 
+RUN_LOCK = ".run"
+"""Ends the names of the locks of single runs."""
+
+
 class SessionFile:
     """An open session. `users` counts its current users: it is closed only when there is none."""
 
@@ -184,6 +188,7 @@ class SessionFile:
     ) -> None:
         self.key = key
         self.users = 0
+        self._disk = settings.disk
         self.lock = SessionLock(path.with_suffix(".lock"), settings.disk)
         self.index = SessionIndex()
         self.journal = JournalFile(
@@ -191,6 +196,19 @@ class SessionFile:
         )
         self._turns = DocumentCache(self.journal, codec.decode_turn)
         self._summaries = DocumentCache(self.journal, codec.decode_summary)
+
+    def run_lock(self, run_id: str) -> SessionLock:
+        """A lock of one run, for leases that do not exclude others."""
+        suffix = f".{hashed_name('r', run_id)}{RUN_LOCK}"
+        return SessionLock(self.journal.path.with_suffix(suffix), self._disk)
+
+    def is_locked_elsewhere(self) -> bool:
+        """Whether another process has the session's lock, if this one does not."""
+        probe = SessionLock(self.journal.path.with_suffix(".lock"), self._disk)
+        try:
+            return not probe.try_acquire()
+        finally:
+            probe.close()
 
     @property
     def exists(self) -> bool:
@@ -202,11 +220,16 @@ class SessionFile:
         self.lock.close()
         self.journal.close()
 
-    def begin(self, turn: Turn, is_stored: bool | None) -> Head:
-        """Store a run as running; `is_stored` and errors as for `Store.begin`."""
+    def begin(self, turn: Turn, is_stored: bool | None, *, is_locked_elsewhere: bool) -> Head:
+        """Store a run as running; `is_stored` and errors as for `Store.begin`.
+
+        A run that is stored as running may be in progress in the process that has the lock.
+        """
         stored = self.index.runs.get(turn.run_id)
         earlier = None if stored is None else self._turns.get(stored.slot)
         check_stored(self.key, turn.run_id, earlier, expected=is_stored)
+        if is_locked_elsewhere and earlier is not None and earlier.status == "running":
+            raise run_in_progress(turn.run_id)
         turn = replace(turn, status="running", number=0)
         self.journal.commit([self._put_turn(turn)])
         self.journal.touch()
@@ -534,7 +557,7 @@ class RunReferences:
 
 
 def session_name(session_id: str) -> str:
-    """The name of a session's files, from which the id cannot be told."""
+    """The name of a session's files: a hash, which does not reveal the id."""
     return hashed_name("session", session_id)
 
 

@@ -30,7 +30,7 @@ from ..leases import (
     session_busy,
 )
 from .directory import SessionDirectory
-from .lock import Heartbeat
+from .lock import Heartbeat, SessionLock
 from .session_file import OtherRuns, SessionFile
 from .table import JournalDatabase
 
@@ -71,6 +71,7 @@ class TinyDBStore:
         self._directory = SessionDirectory(self.path, self._settings, handles=handles)
         self._queue = SessionQueue()
         self._leases: Leases[SessionFile] = Leases()
+        self._run_locks: dict[tuple[int, str], SessionLock] = {}
         self._heartbeat = Heartbeat(lease_timeout)
         self._threads = ThreadPool()
         self._syncer = Syncer(disk)
@@ -125,6 +126,7 @@ class TinyDBStore:
         grant = self._leases.end(lease)
         if grant is None:
             return
+        self._unlock_run(grant.session, lease.run_id)
         if grant.is_exclusive:
             self._unlock(grant.session)
         self._directory.cache.release(grant.session)
@@ -281,18 +283,11 @@ class TinyDBStore:
         self, session: SessionFile, turn: Turn, policy: Policy, is_stored: bool | None
     ) -> Lease:
         is_exclusive = policy != "fork"
-
-        def begin() -> Head | None:
-            is_lost = is_exclusive and not session.lock.is_held()
-            return None if is_lost else session.begin(turn, is_stored)
-
         while True:
             if is_exclusive:
                 await self._lock(session, policy)
             try:
-                if self._leases.has_run(session, turn.run_id):
-                    raise run_in_progress(turn.run_id)
-                head = await self._commit(session, begin)
+                head = await self._begin_locked(session, turn, is_stored, is_exclusive=is_exclusive)
             except BaseException:
                 if is_exclusive:
                     self._unlock(session)
@@ -301,6 +296,52 @@ class TinyDBStore:
                 lease = Lease(session.key, turn.run_id, head)
                 return self._leases.grant(lease, session, is_exclusive=is_exclusive)
             self._unlock(session)  # another process took it over before it was used
+
+    async def _begin_locked(
+        self, session: SessionFile, turn: Turn, is_stored: bool | None, *, is_exclusive: bool
+    ) -> Head | None:
+        """Store a run as running; None if the session's lock was taken over."""
+
+        def begin() -> Head | None:
+            if is_exclusive and not session.lock.is_held():
+                return None
+            is_locked_elsewhere = (
+                not is_exclusive
+                and bool(is_stored)
+                and not self._leases.has_exclusive(session)
+                and session.is_locked_elsewhere()
+            )
+            return session.begin(turn, is_stored, is_locked_elsewhere=is_locked_elsewhere)
+
+        self._lock_run(session, turn.run_id, in_file=not is_exclusive or bool(is_stored))
+        try:
+            head = await self._commit(session, begin)
+        except BaseException:
+            self._unlock_run(session, turn.run_id)
+            raise
+        if head is None:
+            self._unlock_run(session, turn.run_id)
+        return head
+
+    def _lock_run(self, session: SessionFile, run_id: str, *, in_file: bool) -> None:
+        """Mark a run as in progress, with `in_file` among processes; or raise `SessionBusy`."""
+        self._leases.reserve(session, run_id)
+        if not in_file:
+            return
+        lock = session.run_lock(run_id)
+        try:
+            if not lock.try_acquire():
+                raise run_in_progress(run_id)
+        except BaseException:
+            lock.close()
+            self._leases.unreserve(session, run_id)
+            raise
+        self._run_locks[id(session), run_id] = lock
+
+    def _unlock_run(self, session: SessionFile, run_id: str) -> None:
+        self._leases.unreserve(session, run_id)
+        if (lock := self._run_locks.pop((id(session), run_id), None)) is not None:
+            lock.delete()
 
     async def _lock(self, session: SessionFile, policy: Policy) -> None:
         """Acquire a session's lock, polling; raises `SessionBusy` if `policy` is `reject`."""

@@ -155,7 +155,7 @@ def test_a_condition_that_cannot_be_read_is_told_once() -> None:
 
 def test_what_others_brought_is_known_by_their_kind() -> None:
     def graph(template: str) -> Graph:
-        prompt = f"{{% for one in node.heard %}}{template}{{% endfor %}}\n"
+        prompt = f"{{% for one in node.reads %}}{template}{{% endfor %}}\n"
         nodes = {
             "history": HistoryLoader(),
             "search": Search(),

@@ -171,8 +171,8 @@ def test_a_number_that_is_not_finite_is_refused() -> None:
     class Part(BaseModel):
         size: float
 
-    assert refusal(Part, {"size": "NaN"}) == "the answer holds a number that is not finite"
-    with pytest.raises(ValueError, match="Infinity is no number in JSON"):
+    assert refusal(Part, {"size": "NaN"}) == "the answer has a number that is not finite"
+    with pytest.raises(ValueError, match="Infinity is not a number in JSON"):
         shape(Part, name="part").validate(Part(size=float("inf")))
 
 

@@ -473,7 +473,7 @@ class Odd(Node):
     ("what", "text"),
     [
         ("nothing", "the `run` of the kind 'odd' gave a NoneType; it must return a Result"),
-        ("cancels", "RuntimeError: it was cancelled from inside"),
+        ("cancels", "RuntimeError: the node cancelled itself"),
         ("asks", "node 'odd' asks a model but has no prompt"),
         ("asks by name", "node 'odd' asks a model but has no prompt"),
     ],
