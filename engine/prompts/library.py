@@ -376,6 +376,7 @@ CAPTURED_PROMPTS: ContextVar[list[CapturedPrompt] | None] = ContextVar(
 """Collects each prompt that is rendered for a model, where set."""
 
 
+_NO_FIELD = r"'[\w.]+(?: object)?' has no attribute '(.*)'"
 _UNDEFINED = r"'(\w+)' is undefined"
 
 
@@ -408,4 +409,7 @@ def _explanation(error: Exception, variables: Mapping[str, object]) -> str:
         offered = ", ".join(sorted(variables)) or "nothing"
         hint = f"did you mean {near!r}?" if near else f"defined here: {offered}"
         return f"{text}; {hint}"
+    if isinstance(error, UndefinedError) and (field := re.fullmatch(_NO_FIELD, text)):
+        guard = "guard it with {% if %}, or add | default('', true)"
+        return f"{field[1]!r} may be missing here; {guard}"
     return text or type(error).__name__

@@ -110,7 +110,7 @@ class RunRequest(Struct, frozen=True):
 
 
 class RunExecution(Struct):
-    """A run that holds its session's lease, or the part of it inside a node: implements `Work`.
+    """A run with the lease of its session, or the part of it inside a node: implements `Work`.
 
     `earlier` are the records of an earlier try of the run, `records` those of this one, both by
     path. `failures` are the errors of the nodes that failed, `condition_errors` those of `when`.

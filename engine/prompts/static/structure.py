@@ -50,6 +50,7 @@ class StructureChecker:
         self._environment = environment
         self._find = find
         self._suggest = suggest
+        self._reach = ReachableTemplates(find)
 
     def check(self, template: ParsedTemplate) -> Iterator[Problem]:
         """The problems in this template's own text."""
@@ -85,6 +86,15 @@ class StructureChecker:
             message = "an include always sees the names around it: remove 'without context'"
             yield template.problem_at(tag, "P013", message)
         constants = literal_names(tag.template)
+        for name in constants or () if not isinstance(tag, nodes.Extends) else ():
+            target = self._find(name.value)
+            if isinstance(target, ParsedTemplate) and template.name in self._reach.names_from(
+                target
+            ):
+                verb = "includes" if isinstance(tag, nodes.Include) else "imports"
+                way = "" if target is template else f" through {target.name!r}"
+                message = f"template {template.name!r} {verb} itself{way}; use a recursive macro"
+                yield template.problem_at(name, "P014", message)
         if constants is None:
             message = "the template's name is computed at run time: "
             message += "write the name, or a list of names, as text"

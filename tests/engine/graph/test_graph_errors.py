@@ -152,7 +152,7 @@ def test_a_wrong_field_of_a_node_is_one_problem_at_its_place(
         ("model: {id: m, api_key: sk-1}", "1:16: 'api_key' would put a secret into the graph; "
          "name the environment variable that contains it; did you mean 'api_key_env'?"),
         ("model: {id: m, extra_headers: {Authorization: x}}", "1:32: 'Authorization' would put a "
-         "secret into the graph; name the environment variable that holds it; "
+         "secret into the graph; name the environment variable that contains it; "
          "did you mean 'api_key_env'?"),
         ("output: 3", "1:9: output: must be an id or a list of ids, not 3"),
         ("output: [a, 3]", "1:13: output[1]: must be text, not 3"),

@@ -141,7 +141,6 @@ def test_text_and_tags_stand_where_they_may(source: str, line: int, column: int)
         "{% include ['none.jinja', 'b.inline'] %}{% include 'none.jinja' ignore missing %}",
         "{% include 'b.inline' if x else 'b.inline' %}",
         "{% include ['none.jinja'] ignore missing %}",
-        "{% include 'a.inline' %}",
         "{% import 'b.inline' as b %}{{ b.hello() }}",
         "{% from 'b.inline' import hello with context %}{{ hello() }}",
         "{% from 'c.inline' import p, q, r, s, t, u as v, hello %}",
@@ -302,14 +301,72 @@ def test_a_file_that_is_not_utf8_is_told(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: Path, encoding: str) -> str:
+    def refuse(self: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(self))
 
     (tmp_path / "a.jinja").write_text("x")
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
     (problem,) = Prompts([tmp_path]).problems("a.jinja")
     assert problem.code == "P016"
     assert "Permission denied" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("files", "column", "text"),
+    [
+        ({"a": "{% include 'a.inline' %}"}, 12, "includes itself;"),
+        ({"a": "{% if x %}{% include 'a.inline' %}{% endif %}"}, 22, "includes itself;"),
+        ({"a": "{% import 'a.inline' as a %}"}, 11, "imports itself;"),
+        ({"a": "{% from 'a.inline' import b %}"}, 9, "imports itself;"),
+        (
+            {"a": "{% include 'b.inline' %}", "b": "{% include 'a.inline' %}"},
+            12,
+            "through 'b.inline'",
+        ),
+        (
+            {"a": "{% include 'b.inline' %}", "b": "{% extends 'a.inline' %}"},
+            12,
+            "through 'b.inline'",
+        ),
+        ({"a": "{% include ['none.jinja', 'a.inline'] %}"}, 27, "includes itself;"),
+    ],
+)
+def test_a_template_that_reaches_itself_is_refused(
+    files: dict[str, str], column: int, text: str
+) -> None:
+    problem = next(
+        each for each in Prompts(inline=files).problems("a.inline") if text in each.message
+    )
+    assert (problem.code, problem.line, problem.column) == ("P014", 1, column)
+
+
+def test_the_place_of_a_byte_that_is_not_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "a.jinja").write_bytes("\ufefföne\r\ntwo \n x".encode() + b"\xff")
+    (problem,) = Prompts([tmp_path]).problems("a.jinja")
+    assert (problem.code, problem.line, problem.column) == ("P016", 3, 3)
+
+
+@pytest.mark.parametrize("name", [f"{'x' * 300}.jinja", f"{'d/' * 3000}x.jinja"])
+def test_a_name_longer_than_a_file_name_may_be_is_not_found(name: str, tmp_path: Path) -> None:
+    (problem,) = Prompts([tmp_path]).problems(name)
+    assert problem.code == "P001"
+
+
+def test_a_link_out_of_its_folder_is_not_followed(tmp_path: Path) -> None:
+    inside = tmp_path / "prompts"
+    inside.mkdir()
+    (tmp_path / "secret.jinja").write_text("secret")
+    (inside / "real.jinja").write_text("real")
+    (inside / "out.jinja").symlink_to(tmp_path / "secret.jinja")
+    (inside / "in.jinja").symlink_to(inside / "real.jinja")
+    (inside / "folder").symlink_to(tmp_path)
+    (inside / "loop.jinja").symlink_to(inside / "loop.jinja")
+    prompts = Prompts([inside])
+    assert [each.code for each in prompts.problems("out.jinja")] == ["P016"]
+    assert [each.code for each in prompts.problems("folder/secret.jinja")] == ["P016"]
+    assert [each.code for each in prompts.problems("loop.jinja")] == ["P001"]
+    assert prompts.problems("in.jinja") == []
+    assert {"out.jinja", "folder/secret.jinja"}.isdisjoint(prompts.names())
 
 
 def test_what_reads_the_problems_cannot_change_them() -> None:
