@@ -69,7 +69,8 @@ def test_a_default_that_is_no_label_lists_the_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("alias", "meant"), [("*shred", "; did you mean '*shared'?"), ("*zzz", " stands in quotes")]
+    ("alias", "meant"),
+    [("*shred", "; did you mean '*shared'?"), ("*zzz", "; quote a text that begins with *")],
 )
 def test_a_misspelt_alias_says_which_anchor_was_meant(
     tmp_path: Path, alias: str, meant: str
