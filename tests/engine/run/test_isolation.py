@@ -194,7 +194,9 @@ def test_what_a_node_sets_is_seen_by_those_after_it_and_by_no_other() -> None:
             "first": Python(call=sets),
             "second": Python(call=also_sets, needs="first"),
             "after": Python(call=after, needs=["first", "second"]),
-            "end": Member(needs=["after", "beside"], prompt="{{ session.state.by }}\n"),
+            "end": Member(
+                needs=["after", "beside"], prompt="{{ session.state.by | default('') }}\n"
+            ),
         },
         output="end",
     )

@@ -73,7 +73,8 @@ def test_what_a_node_gave_reads_the_same_by_id_and_upstream() -> None:
 
 def test_the_session_state_is_read_by_key_whatever_the_key_is_called() -> None:
     template = (
-        "{{ session.state['items'] }} {{ session.state.deep.keys }} {{ session.state | tojson }}"
+        "{{ session.state['items'] | default('') }} {% if session.state.deep %}"
+        "{{ session.state.deep.keys }}{% endif %} {{ session.state | tojson }}"
     )
     assert rendered(template, items=3, deep={"keys": 4}) == (
         '3 4 {"deep": {"keys": 4}, "items": 3}'
