@@ -223,8 +223,8 @@ def _unknown_name(read: VariableRead, place: Problem, nodes: Iterable[str], node
     if read.assigned:
         text = f"{read.name!r} is set in one branch only; set it before the branch"
         return replace(place, code="P004", message=text)
-    known = [*RESERVED, *nodes, *variables_of(node)]
-    near = closest(read.name, known)
+    known = {*RESERVED, *nodes, *variables_of(node)}
+    near = closest(read.name, known | ({read.local_name} if read.local_name else set()))
     text = f"unknown name {read.name!r}"
     if near is None:
         text += f"; this template may read: {listed(sorted(known), 30)}"

@@ -350,6 +350,8 @@ def _read_expression(
     parser = Parser(environment, source.text, state="variable")
     condition = parser.parse_expression()
     if not parser.stream.eos:
+        if parser.stream.current.type == "assign":
+            parser.fail("expected an operator, got '='", parser.stream.current.lineno)
         parser.fail("this is more than one expression: join them with 'and' or 'or'")
     line = condition.lineno
     recorded = nodes.Filter(condition, CONDITION, [], [], None, None, lineno=line)

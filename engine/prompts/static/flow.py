@@ -6,7 +6,7 @@ of the path meant at the test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple, TypeAlias, cast
 
@@ -40,6 +40,9 @@ class ValueBinding(Struct, frozen=True, eq=False):
 
 Binding: TypeAlias = MacroBinding | ModuleBinding | ValueBinding | None
 """What a name is bound to; None is a value of unknown type."""
+
+
+_IMPLICIT = frozenset(("loop", "caller", "varargs", "kwargs"))
 
 
 class Lookup(NamedTuple):
@@ -91,6 +94,13 @@ class Scope(Struct, eq=False):
             detached = scope.detached
             scope = scope.parent
         return Lookup(None, False, may_be_set, detached)
+
+    def names(self) -> Iterator[str]:
+        """The names that are set here or in an enclosing scope, `loop` and the like left out."""
+        scope: Scope | None = self
+        while scope is not None and scope.parent is not None:
+            yield from (name for name in scope.bound if name not in _IMPLICIT)
+            scope = scope.parent
 
     def rebind(self, name: str, binding: Binding) -> None:
         """Change the binding of a name in the scope that set it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from teamgraph.engine.prompts.library import Prompts
-from teamgraph.errors import Problem
+from teamgraph.errors import DefinitionError, Problem
 
 
 def problems(source: str, **others: str) -> list[Problem]:
@@ -373,3 +373,57 @@ def test_what_reads_the_problems_cannot_change_them() -> None:
     prompts = Prompts(inline={"a": "{{ a | uper }}"})
     prompts.problems("a.inline").clear()
     assert len(prompts.problems("a.inline")) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "text"),
+    [
+        ("{% if a = b %}{% endif %}", 9, "compare with =="),
+        ("{{ a = b }}", 6, "compare with =="),
+        ('{{ "abc }}', 4, 'the quote " is never closed'),
+        ("{{ 'abc }}", 4, "the quote ' is never closed"),
+        ("{{ a == }}", 9, "the expression is not finished"),
+        ("{{ a | }}", 8, "the expression is not finished"),
+        ("{% if %}{% endif %}", 7, "the expression is not finished"),
+    ],
+)
+def test_a_common_mistake_is_explained(source: str, column: int, text: str) -> None:
+    (problem,) = Prompts(inline={"a": source}).problems("a.inline")
+    assert text in problem.message
+    assert (problem.code, problem.column) == ("P011", column)
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("a ==", "is not finished"),
+        ("a = b", "compare with =="),
+        ("a and", "is not finished"),
+        ("'x", "is never closed"),
+        ("", "is not finished"),
+    ],
+)
+def test_a_common_mistake_in_a_condition_is_explained(source: str, text: str) -> None:
+    with pytest.raises(DefinitionError, match=text):
+        Prompts().expression(source)
+
+
+@pytest.mark.parametrize("tag", ["elseif", "elsif"])
+def test_the_tag_of_another_language_suggests_elif(tag: str) -> None:
+    source = f"{{% if a %}}{{% {tag} b %}}{{% endif %}}"
+    (problem,) = Prompts(inline={"a": source}).problems("a.inline")
+    assert problem.suggestion == "elif"
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("{% set total = 1 %}{{ totl }}", "total"),
+        ("{% macro m(title) %}{{ titel }}{% endmacro %}{{ m(1) }}", "title"),
+        ("{% for each in xs %}{{ eech }}{% endfor %}", "each"),
+        ("{% with colour = 1 %}{{ color }}{% endwith %}", "colour"),
+    ],
+)
+def test_a_misspelt_name_of_the_template_itself_is_known(source: str, name: str) -> None:
+    reads = Prompts(inline={"a": source}).reads("a.inline")
+    assert name in {read.local_name for read in reads}
