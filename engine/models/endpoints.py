@@ -153,7 +153,7 @@ def id_problem(model_id: str) -> str | None:
 def address_problem(url: str) -> str | None:
     """What is wrong with an `api_base`, None if nothing is: it is a plain http(s) address."""
     if re.search(r"://[^/?#]*@", url):
-        return "api_base holds a password; leave it out and name its variable: api_key_env"
+        return "api_base contains a password; leave it out and name its variable: api_key_env"
     if "?" in url or "#" in url:
         return "api_base must end with a path; it can have no query and no fragment"
     if not _URL.fullmatch(url) or _DOT_SEGMENT.search(url) or not _has_port(url):
