@@ -10,7 +10,7 @@ import pytest
 
 from teamgraph import Edge, Plan
 from teamgraph.engine.graph.fields import Join
-from teamgraph.engine.graph.reachability import LIMIT, Reachability
+from teamgraph.engine.graph.rules import LIMIT, Reachability
 
 Choices = Mapping[str, Sequence[frozenset[str]]]
 
