@@ -13,6 +13,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ..messages import JSON
+from ..os_fork import FORKS
 from ..records import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
 from ..session.quotes import RESULT, said
 from ..session.store import Hit, Lease, Policy, mentions
@@ -260,11 +261,17 @@ class MemoryStore:
 
     def __init__(self, sessions: Mapping[SessionKey, MemorySession] | None = None) -> None:
         self._guard = RLock()
-        self._queue = SessionQueue()
-        self._leases: Leases[MemorySession] = Leases()
+        self.reset_after_fork()
         self._clock = count(1)
         self._sessions: dict[SessionKey, MemorySession] = dict(sessions or {})
         self._prompts: dict[str, dict[str, str]] = {}
+        FORKS.hold(self._guard)
+        FORKS.own(self)
+
+    def reset_after_fork(self) -> None:
+        """See `ProcessOwned`: a forked child has a copy of the sessions, and no lease."""
+        self._queue = SessionQueue()
+        self._leases: Leases[MemorySession] = Leases()
 
     async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
         """Lease the session to a run, and store the run as running."""

@@ -19,6 +19,7 @@ from threading import Lock, get_ident
 from typing import TypeAlias
 
 from ...errors import StoreError
+from ...os_fork import FORKS
 
 if sys.platform == "win32":
     import msvcrt
@@ -102,11 +103,16 @@ class Disk:
 
     def open(self, path: Named, flags: int) -> int:
         """Open a file; `flags` are those of `os`."""
-        return os.open(path, flags | _BINARY, 0o600)
+        with FORKS.changing_descriptors() as descriptors:
+            file = os.open(path, flags | _BINARY, 0o600)
+            descriptors.add(file)
+        return file
 
     def close(self, file: int) -> None:
         """Close a file."""
-        os.close(file)
+        with FORKS.changing_descriptors() as descriptors:
+            descriptors.discard(file)
+            os.close(file)
 
     def read(self, file: int, length: int, offset: int) -> bytes:
         """Read `length` bytes, fewer only where the file ends."""
@@ -229,18 +235,29 @@ class OpenFile:
                 raise
             self.descriptor = disk.open(self.path, os.O_RDONLY)
             self.is_writable = False
+        FORKS.own(self)
         try:
             self.inode = disk.status(self.descriptor).st_ino
         except BaseException:
             self.close()
             raise
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, by `close` or by a fork."""
+        return self._is_closed
+
     def is_at_path(self) -> bool:
-        """Whether the path still names this file (same inode)."""
+        """Whether the file is open and the path still names it (same inode)."""
         try:
-            return self._disk.status(self.path).st_ino == self.inode
+            return not self._is_closed and self._disk.status(self.path).st_ino == self.inode
         except FileNotFoundError:
             return False
+
+    def reset_after_fork(self) -> None:
+        """See `ProcessOwned`: the descriptor was closed."""
+        self._guard = Lock()
+        self._is_closed = True
 
     def rename(self, path: Path) -> None:
         """Rename it, replacing the file that has the new name."""

@@ -21,6 +21,7 @@ from uuid import uuid4
 from msgspec import Struct
 
 from ...errors import Conflict, DamagedStore, StoreError
+from ...os_fork import FORKS
 from .disk import (
     DISK,
     Disk,
@@ -205,6 +206,7 @@ class JournalFile:
         self._is_tidy = False
         self._has_failed = False
         self._is_name_synced = False
+        self._is_inherited = False
         self._file: OpenFile | None = None
         self._name, self._directory = os.fspath(path), os.fspath(path.parent)
         try:
@@ -214,6 +216,7 @@ class JournalFile:
             if isinstance(error, OSError):
                 raise store_error(error, path) from error
             raise
+        FORKS.own(self)
 
     @property
     def is_empty(self) -> bool:
@@ -233,9 +236,18 @@ class JournalFile:
     def close(self) -> None:
         """Close the file; a second call has no effect."""
         with self._mutex:
+            self._is_inherited = False
             if self._file is not None:
                 self._file.close()
                 self._file = None
+
+    def reset_after_fork(self) -> None:
+        """See `ProcessOwned`: the next use opens the file again."""
+        self._mutex = RLock()
+        self._depth = 0
+        self._is_inherited = self._file is not None
+        self._file = None
+        self.index.clear()
 
     @contextmanager
     def shared(self) -> Generator[None]:
@@ -395,6 +407,11 @@ class JournalFile:
     def _open(self, *, create: bool) -> None:
         self._use(self._open_file(create=create))
 
+    def _open_if_inherited(self) -> None:
+        if self._is_inherited:
+            self._is_inherited = False
+            self._open(create=False)
+
     def _open_file(self, *, create: bool) -> OpenFile:
         try:
             return OpenFile(self._disk, self.path, create=create)
@@ -415,6 +432,7 @@ class JournalFile:
 
     def _refresh(self) -> None:
         """Catch up with what other processes wrote, or open the file that replaced this one."""
+        self._open_if_inherited()
         file = self._opened()
         try:
             status = self._disk.status(file.path)
@@ -431,6 +449,7 @@ class JournalFile:
             self._depth += 1
             return True
         try:
+            self._open_if_inherited()
             if not self._opened().is_writable:
                 self._reopen_if_writable()
             while True:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from tinydb import TinyDB
 
 from ...errors import InputError, NotFound, StoreError
+from ...os_fork import FORKS
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 from ...session.store import Hit, Lease, Policy
 from ..journal.compaction import compact
@@ -67,12 +68,18 @@ class TinyDBStore:
         self.path = Path(path)
         self._settings = JournalSettings(disk, sync)
         self._lease_timeout = lease_timeout
-        self._directory = SessionDirectory(self.path, self._settings, handles=handles)
+        self._handles = handles
+        self.reset_after_fork()
+        FORKS.own(self)
+
+    def reset_after_fork(self) -> None:
+        """See `ProcessOwned`: a forked child has no session open and no lease."""
+        self._directory = SessionDirectory(self.path, self._settings, handles=self._handles)
         self._queue = SessionQueue()
         self._leases: Leases[SessionFile] = Leases()
-        self._heartbeat = Heartbeat(lease_timeout)
+        self._heartbeat = Heartbeat(self._lease_timeout)
         self._threads = ThreadPool()
-        self._syncer = Syncer(disk)
+        self._syncer = Syncer(self._settings.disk)
 
     async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
         """Lease the session to a run, and store the run as running."""
