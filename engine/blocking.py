@@ -1,77 +1,120 @@
-"""A long list, read page by page and told item by item.
+"""Synchronous doors to async methods: they run on one event loop in a thread of the process.
 
-How a script gets at something that is async: the one place where loops and threads are made.
+This is the one place where event loops and threads for them are made. All doors share the loop, so
+that connections of model clients outlive a call, and so that a thousand calls need no more file
+descriptors than one. A call that comes from that loop's own thread, or that finds it blocked by
+code that does not await, gets a further loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from contextvars import copy_context
 from functools import update_wrapper
 from inspect import signature
 from queue import SimpleQueue
 from threading import Event as ThreadEvent
-from threading import Thread
+from threading import Lock, Thread, get_ident
 from typing import Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from .events import Event, Listener
 from .records import Run
 
-Value = TypeVar("Value")
-Owner = TypeVar("Owner")
-Facts = ParamSpec("Facts")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+Instance = TypeVar("Instance")
+Arguments = ParamSpec("Arguments")
 
-
-def result_of(make: Callable[[], Coroutine[object, object, Value]]) -> Value:
-    """What the coroutine gives; in a thread of its own where a loop is running already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return _here(make)
-    elsewhere = _Elsewhere(make())
-    try:
-        elsewhere.begin()
-        elsewhere.ended.wait()
-    finally:
-        elsewhere.end()
-    return elsewhere.task.result()
+PAGE = 100
+"""Items that `all_items` reads at once."""
+BLOCKED = 1.0
+"""Seconds after which a loop that has not begun a call counts as blocked."""
 
 
 def door(
-    method: Callable[Concatenate[Owner, Facts], Coroutine[object, object, Value]],
-) -> Callable[Concatenate[Owner, Facts], Value]:
-    """Make the method for scripts of the async one, which is called the same after an `a`."""
+    method: Callable[Concatenate[Instance, Arguments], Coroutine[object, object, T]],
+) -> Callable[Concatenate[Instance, Arguments], T]:
+    """Make the synchronous method of an async one, whose name is the same after an `a`.
 
-    def through(owner: Owner, /, *args: Facts.args, **facts: Facts.kwargs) -> Value:
-        return result_of(lambda: method(owner, *args, **facts))
+    It also works where an event loop is running already, as in a notebook. Ctrl-C cancels the call.
+    """
 
-    _name(through, method)
-    return through
+    def call(instance: Instance, /, *args: Arguments.args, **options: Arguments.kwargs) -> T:
+        return run_blocking(method(instance, *args, **options))
+
+    _rename(call, method)
+    return call
 
 
 def stream_door(
-    method: Callable[Concatenate[Owner, Facts], AsyncGenerator[Event]],
-) -> Callable[Concatenate[Owner, Facts], Iterator[Event]]:
-    """The same for a method that gives events; ending the loop over them early cancels the run."""
+    method: Callable[Concatenate[Instance, Arguments], AsyncGenerator[Event]],
+) -> Callable[Concatenate[Instance, Arguments], Iterator[Event]]:
+    """The same for a method that yields events; leaving the loop over them cancels the run."""
 
-    def through(owner: Owner, /, *args: Facts.args, **facts: Facts.kwargs) -> Iterator[Event]:
-        events = method(owner, *args, **facts)
-        return events_of(lambda: events)
+    def call(
+        instance: Instance, /, *args: Arguments.args, **options: Arguments.kwargs
+    ) -> Iterator[Event]:
+        return iterate_blocking(method(instance, *args, **options))
 
-    _name(through, method)
+    _rename(call, method)
     shown = signature(method).replace(return_annotation="Iterator[Event]")
-    vars(through)["__signature__"] = shown
-    return through
+    vars(call)["__signature__"] = shown
+    return call
 
 
-async def told(
-    make: Callable[[Listener], Coroutine[object, object, Run]],
-) -> AsyncGenerator[Event]:
+def run_blocking(work: Coroutine[object, object, T]) -> T:
+    """Run a coroutine on the background loop and wait for its result."""
+    call = _BlockingCall(work)
+    try:
+        call.start()
+        call.wait()
+        return call.result()
+    except BaseException:
+        call.cancel()
+        raise
+    finally:
+        del call  # or an error would keep itself alive, with all that the call knew
+
+
+def iterate_blocking(stream: AsyncGenerator[T]) -> Iterator[T]:
+    """The items of an async generator; it runs on the background loop while each is handled."""
+    items: SimpleQueue[tuple[T] | None] = SimpleQueue()
+
+    async def pump() -> None:
+        try:
+            async with aclosing(stream):
+                async for item in stream:
+                    items.put((item,))
+        finally:
+            items.put(None)
+
+    call = _BlockingCall(pump())
+    try:
+        call.start()
+        while (item := items.get()) is not None:
+            yield item[0]
+        call.wait()
+        call.result()
+    finally:
+        call.cancel()
+
+
+class RunStart(Protocol):
+    """Starts a run; its events go to a listener, if there is one."""
+
+    def __call__(self, *, listener: Listener | None) -> Coroutine[object, object, Run]:
+        """Run to the end."""
+        ...
+
+
+async def stream_events(start: RunStart) -> AsyncGenerator[Event]:
     """The events of a run as they happen; closing the generator cancels the run."""
     events: asyncio.Queue[Event | None] = asyncio.Queue()
-    run = asyncio.create_task(make(events.put_nowait), name="teamgraph run")
+    run = asyncio.create_task(start(listener=events.put_nowait), name="teamgraph run")
     run.add_done_callback(lambda _: events.put_nowait(None))
     try:
         while (event := await events.get()) is not None:
@@ -82,109 +125,150 @@ async def told(
         await asyncio.gather(run, return_exceptions=True)
 
 
-def events_of(make: Callable[[], AsyncGenerator[Event]]) -> Iterator[Event]:
-    """The same events for a script; the run goes on in a thread while the script handles each."""
-    events: SimpleQueue[Event | None] = SimpleQueue()
+class PageReader(Protocol[T_co]):
+    """Reads a part of a list; nothing after its end."""
 
-    async def pump() -> None:
-        try:
-            async with aclosing(make()) as stream:
-                async for event in stream:
-                    events.put(event)
-        finally:
-            events.put(None)
-
-    elsewhere = _Elsewhere(pump())
-    try:
-        elsewhere.begin()
-        while (event := events.get()) is not None:
-            yield event
-        elsewhere.ended.wait()
-    finally:
-        elsewhere.end()
-    elsewhere.task.result()
-
-
-def _here(make: Callable[[], Coroutine[object, object, Value]]) -> Value:
-    values: list[Value] = []
-
-    async def work() -> None:
-        # `asyncio.run` has Python spell its task, result and all: every word of a run, twice.
-        values.append(await make())
-
-    asyncio.run(work())
-    return values[0]
-
-
-def _name(through: Callable[..., object], method: Callable[..., object]) -> None:
-    """Show a door under its plain name; what the method says of itself holds for both."""
-    update_wrapper(through, method)
-    through.__name__ = method.__name__.removeprefix("a")
-    place, dot, _ = method.__qualname__.rpartition(".")
-    through.__qualname__ = f"{place}{dot}{through.__name__}"
-
-
-class _Elsewhere(Generic[Value]):
-    """A coroutine in a loop and a thread of its own, with the context variables of the caller."""
-
-    def __init__(self, work: Coroutine[object, object, Value]) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._work = work
-        context = copy_context()
-        self.task: asyncio.Task[Value] = self._loop.create_task(work, context=context)
-        self._thread = Thread(target=self._run, name="teamgraph", daemon=True)
-        self.ended = ThreadEvent()
-
-    def begin(self) -> None:
-        """Start the thread.
-
-        Not where the object is made: Ctrl-C may come while the thread starts, and then somebody
-        has to end what it has begun. Raises `RuntimeError` where the system has no thread left, or
-        the interpreter is about to end.
-        """
-        try:
-            self._thread.start()
-        except RuntimeError:
-            self._work.close()
-            self._loop.close()
-            self.ended.set()
-            raise
-
-    def end(self) -> None:
-        """Cancel what is not done yet, and wait until all of it has ended."""
-        with suppress(RuntimeError):  # the loop is closed already
-            self._loop.call_soon_threadsafe(self.task.cancel)
-        self.ended.wait()
-        if self._thread.ident is not None:  # or there was no thread to be had
-            self._thread.join()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_until_complete(asyncio.wait((self.task,)))
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        finally:
-            self._loop.close()
-            self.ended.set()
-
-
-Item = TypeVar("Item", covariant=True)  # noqa: PLC0105  `Item_co` says no more
-PAGE = 100
-
-
-class Read(Protocol[Item]):
-    """Reads a part of a list; nothing where it is at its end."""
-
-    async def __call__(self, *, limit: int, offset: int) -> Sequence[Item]:
+    async def __call__(self, *, limit: int, offset: int) -> Sequence[T_co]:
         """At most `limit` items, after the first `offset`."""
         ...
 
 
-async def every(read: Read[Item]) -> AsyncIterator[Item]:
-    """All items of the list; a page is read when it is come to."""
+async def all_items(read: PageReader[T]) -> AsyncIterator[T]:
+    """All items of a list, read page by page as they are iterated over."""
     offset = 0
     while page := await read(limit=PAGE, offset=offset):
         for item in page:
             yield item
         offset += len(page)
+
+
+def _rename(call: Callable[..., object], method: Callable[..., object]) -> None:
+    """Give a door the docstring and signature of its method, and the name without the `a`."""
+    update_wrapper(call, method)
+    call.__name__ = method.__name__.removeprefix("a")
+    owner, dot, _ = method.__qualname__.rpartition(".")
+    call.__qualname__ = f"{owner}{dot}{call.__name__}"
+
+
+class _BlockingCall(Generic[T]):
+    """A coroutine on a background loop, with the context variables of the thread that waits."""
+
+    def __init__(self, work: Coroutine[object, object, T]) -> None:
+        self._work = work
+        self._context = copy_context()
+        self._loop: _BackgroundLoop | None = None
+        self._task: asyncio.Task[T] | None = None
+        self._claim = Lock()
+        self._ended = ThreadEvent()
+
+    def start(self) -> None:
+        """Give the work to a loop; raises `RuntimeError` where the system has no thread left."""
+        try:
+            self._loop = _LOOPS.after(get_ident() if self._loop is None else self._loop.thread_id)
+        except RuntimeError:
+            self._work.close()
+            self._ended.set()
+            raise
+        self._loop.loop.call_soon_threadsafe(self._begin, self._loop, context=self._context)
+
+    def wait(self) -> None:
+        """Wait until the work has ended; a loop that does not begin it is left for another."""
+        while not self._ended.wait(BLOCKED if self._task is None else None):
+            with self._claim:
+                if self._task is None:
+                    self.start()
+
+    def result(self) -> T:
+        """The result of the work, or its error."""
+        if self._task is None:  # pragma: no cover - it has ended, so it was begun
+            raise RuntimeError("the call was never begun")
+        return self._task.result()
+
+    def cancel(self) -> None:
+        """Cancel what has not ended, and wait for its end, unless this is the loop's own thread."""
+        if self._ended.is_set() or self._loop is None:
+            return
+        with self._claim:
+            if self._task is None:  # no loop has begun it, and none will
+                self._work.close()
+                self._loop = None
+                return
+        self._loop.loop.call_soon_threadsafe(self._task.cancel)
+        if get_ident() != self._loop.thread_id:
+            self._ended.wait()
+
+    def _begin(self, loop: _BackgroundLoop) -> None:
+        with self._claim:
+            if self._loop is not loop:
+                return
+            self._task = loop.loop.create_task(self._work)
+        self._task.add_done_callback(lambda _: self._ended.set())
+
+
+class _BackgroundLoop:
+    """An event loop that runs in a daemon thread until the process ends."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._run, name="teamgraph", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self.loop.close()
+            raise
+        self.thread_id = self._thread.ident
+
+    def close(self) -> None:
+        """Cancel what is running; a loop that is blocked for long is left to the process's end."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(BLOCKED)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            loop = runner.get_loop()
+            while not loop.is_closed():  # pragma: no branch - see `return`
+                try:
+                    loop.run_forever()
+                    return
+                except (KeyboardInterrupt, SystemExit):
+                    continue  # raised by a task: whoever waits for it gets it
+
+
+class _BackgroundLoops:
+    """The background loops of this process; a forked child begins with none."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._loops: list[_BackgroundLoop] = []
+        self._inherited: list[_BackgroundLoop] = []
+
+    def after(self, thread_id: int | None) -> _BackgroundLoop:
+        """The loop after the one that runs in this thread; the first if none does."""
+        with self._lock:
+            thread_ids = [loop.thread_id for loop in self._loops]
+            index = thread_ids.index(thread_id) + 1 if thread_id in thread_ids else 0
+            if index == len(self._loops):
+                self._loops.append(_BackgroundLoop())
+            return self._loops[index]
+
+    def close(self) -> None:
+        """Close all of them."""
+        with self._lock:
+            loops, self._loops = self._loops, []
+        for loop in loops:
+            loop.close()
+
+    def drop(self) -> None:
+        """Forget the loops of the parent process, whose threads this one does not have.
+
+        They are referenced for ever: to close one would take its wake-up from the parent's.
+        """
+        self._inherited += self._loops
+        self._loops = []
+        self._lock = Lock()
+
+
+_LOOPS = _BackgroundLoops()
+atexit.register(_LOOPS.close)
+if hasattr(os, "register_at_fork"):  # pragma: no branch - where processes can fork
+    os.register_at_fork(after_in_child=_LOOPS.drop)

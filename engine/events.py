@@ -1,8 +1,8 @@
-"""What a run tells while it is under way. Printing, progress and tracing only read these.
+"""The events of a run: a closed union of frozen structs, which printing and tracing only read.
 
-Every event carries the run, the session, a sequence number that rises by one, and, where it is
-about a node, the node's id and attempt. A run tells exactly one last event: `RunFinished`,
-`RunFailed`, `RunCancelled` or `RunWaiting`.
+Every event has the run, the session, a sequence number that rises by one, and, if it is about a
+node, the node's path and attempt. A run emits exactly one last event: `RunFinished`, `RunFailed`,
+`RunCancelled` or `RunWaiting`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from msgspec.structs import replace
 
 from .errors import TeamgraphError
 from .messages import JSON, Message
+from .node_path import NodePath
 from .records import Record, Run
 
 
-class _Told(Struct, frozen=True):
+class _RunEvent(Struct, frozen=True):
     run_id: str
     session_id: str
     sequence: int
@@ -26,8 +27,8 @@ class _Told(Struct, frozen=True):
     attempt: int
 
 
-class RunStarted(_Told, frozen=True):
-    """A run begins; `resumed` if records of an earlier try are there."""
+class RunStarted(_RunEvent, frozen=True):
+    """A run begins; `resumed` if it goes on from the records of an earlier try."""
 
     user_id: str | None
     graph: str
@@ -35,104 +36,104 @@ class RunStarted(_Told, frozen=True):
     resumed: bool
 
 
-class NodeStarted(_Told, frozen=True):
-    """A node is visited for the `attempt`-th time."""
+class NodeStarted(_RunEvent, frozen=True):
+    """Attempt number `attempt` of a node begins."""
 
     kind: str
 
 
-class PromptRendered(_Told, frozen=True):
-    """The exact messages that now go to `model`."""
+class PromptRendered(_RunEvent, frozen=True):
+    """A prompt was rendered; `messages` are exactly what is sent to `model`."""
 
     prompt: str
     model: str
     messages: tuple[Message, ...]
 
 
-class Token(_Told, frozen=True):
-    """A piece of text as it arrives; with `answer` it belongs to what the user is told.
+class Token(_RunEvent, frozen=True):
+    """A piece of text as it arrives from a model; with `answer` it is a part of the run's answer.
 
-    The texts of a run's answer tokens, put together, are the answer.
+    The texts of a run's answer tokens, concatenated, are the answer.
     """
 
     text: str
     answer: bool
 
 
-class ToolCalled(_Told, frozen=True):
-    """A model wants a tool; `arguments` is the JSON text that it wrote."""
+class ToolCalled(_RunEvent, frozen=True):
+    """A model calls a tool; `arguments` is the JSON text that it wrote."""
 
     call_id: str
     tool: str
     arguments: str
 
 
-class ToolAnswered(_Told, frozen=True):
-    """What a tool gave back, as the model sees it."""
+class ToolAnswered(_RunEvent, frozen=True):
+    """A tool returned; `result` is the text that the model gets."""
 
     call_id: str
     tool: str
     result: str
 
 
-class NodeRetried(_Told, frozen=True):
+class NodeRetried(_RunEvent, frozen=True):
     """An attempt failed and another follows in `wait` seconds, perhaps with a fallback model.
 
-    The node's tokens of that attempt are void; none of them were answer tokens, for a node that
-    has told part of the answer is not attempted again.
+    The node's tokens of the failed attempt are void; none of them were answer tokens, since a node
+    whose answer tokens were emitted is not attempted again.
     """
 
     error: str
     wait: float
 
 
-class NodeFinished(_Told, frozen=True):
-    """A node is done; `replayed` if that was in an earlier try of this run."""
+class NodeFinished(_RunEvent, frozen=True):
+    """A node is done and its record stored; `replayed` if an earlier try of the run did that."""
 
     record: Record
     replayed: bool
 
 
-class NodeSkipped(_Told, frozen=True):
-    """A node will not run, and why."""
+class NodeSkipped(_RunEvent, frozen=True):
+    """A node is skipped, and why."""
 
     because: str
     replayed: bool
 
 
-class NodeFailed(_Told, frozen=True):
-    """A node gave up after its last attempt."""
+class NodeFailed(_RunEvent, frozen=True):
+    """The last attempt of a node failed."""
 
     error: str
 
 
-class Answer(_Told, frozen=True):
-    """What the user is told: `value` as the node gave it, `text` as it reads."""
+class Answer(_RunEvent, frozen=True):
+    """The run's answer: `value` as the node returned it, `text` as it is shown."""
 
     text: str
     value: JSON
 
 
-class RunFinished(_Told, frozen=True):
-    """All is done and kept."""
+class RunFinished(_RunEvent, frozen=True):
+    """The run is done, and the session has its turn."""
 
     run: Run
 
 
-class RunFailed(_Told, frozen=True):
-    """The run stopped at an error; what was done is kept and can be resumed."""
+class RunFailed(_RunEvent, frozen=True):
+    """The run stopped at an error; what was done is stored, and the run can be resumed."""
 
     run: Run
     error: TeamgraphError
 
 
-class RunCancelled(_Told, frozen=True):
-    """The caller ended the run; what was done is kept."""
+class RunCancelled(_RunEvent, frozen=True):
+    """The caller cancelled the run; what was done is stored, and the run can be resumed."""
 
     run: Run
 
 
-class RunWaiting(_Told, frozen=True):
+class RunWaiting(_RunEvent, frozen=True):
     """The run waits for a person."""
 
     run: Run
@@ -157,11 +158,11 @@ Event: TypeAlias = (
 )
 """Any event of a run, told apart by its class."""
 Listener: TypeAlias = Callable[[Event], None]
-Facts = ParamSpec("Facts")
+EventFields = ParamSpec("EventFields")
 
 
 class EventEmitter:
-    """Tells the events of one run to one listener, numbered; tells nothing if there is none."""
+    """Passes the events of one run to one listener, numbered; does nothing if there is none."""
 
     __slots__ = ("_listener", "_run_id", "_sequence", "_session_id")
 
@@ -172,32 +173,32 @@ class EventEmitter:
         self._sequence = 0
 
     @property
-    def is_heard(self) -> bool:
-        """Whether anybody listens: what nobody heard can still be taken back."""
+    def has_listener(self) -> bool:
+        """Whether anybody receives the events: what nobody received can still be revoked."""
         return self._listener is not None
 
-    def pass_on(self, event: Event, under: str) -> None:
-        """Tell an event of a graph inside the node `under`: its nodes are told by their paths."""
-        if self._listener is None:
-            return
-        self._sequence += 1
-        path = f"{under}/{event.node}"
-        if isinstance(event, NodeFinished):
-            event = replace(event, record=replace(event.record, node=path))
-        self._listener(replace(event, sequence=self._sequence, node=path))
-
-    def __call__(
+    def emit(
         self,
-        event: Callable[Concatenate[str, str, int, str | None, int, Facts], Event],
+        event: Callable[Concatenate[str, str, int, str | None, int, EventFields], Event],
         node: str | None,
         attempt: int,
-        *args: Facts.args,
-        **facts: Facts.kwargs,
+        *args: EventFields.args,
+        **fields: EventFields.kwargs,
     ) -> None:
-        """Tell `event` of `node` (None: of the run) with the rest of its fields."""
+        """Emit an `event` of `node` (None: of the run), made with the rest of its fields."""
         if self._listener is None:
             return
         self._sequence += 1
         self._listener(
-            event(self._run_id, self._session_id, self._sequence, node, attempt, *args, **facts)
+            event(self._run_id, self._session_id, self._sequence, node, attempt, *args, **fields)
         )
+
+    def forward(self, event: Event, node: str) -> None:
+        """Emit an event of the graph inside `node` again, with the node's path and a new number."""
+        if self._listener is None:
+            return
+        self._sequence += 1
+        path = str(NodePath(node).child(event.node or ""))
+        if isinstance(event, NodeFinished):
+            event = replace(event, record=replace(event.record, node=path))
+        self._listener(replace(event, sequence=self._sequence, node=path))

@@ -28,7 +28,7 @@ _OURS = ("teamgraph.", "litellm.")
 class _Lock(Protocol):
     """An `RLock`, whose type has no public name."""
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...  # noqa: FBT001, FBT002  as it is
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
     def release(self) -> None: ...
 
 
@@ -159,7 +159,7 @@ def _renew_property_locks() -> None:
 
 
 def _forget_module(name: str) -> None:
-    """Forget a module whose importing thread does not exist: the child would wait for it forever."""
+    """Forget a module whose importing thread does not exist: nobody would finish it."""
     _module_locks().pop(name, None)
     for module in [each for each in sys.modules if f"{each}.".startswith(f"{name}.")]:
         del sys.modules[module]

@@ -65,7 +65,9 @@ class Search(Node):
         text = context.render().strip() if self.query is not None else ""
         found: Sequence[OtherSession] = ()
         if self.sessions and self.runs:
-            found = await context.past.elsewhere(sessions=self.sessions, runs=self.runs, text=text)
+            found = await context.past.other_sessions(
+                sessions=self.sessions, runs=self.runs, text=text
+            )
         stored: list[JSON] = [
             {"session_id": session.session_id, "turns": [run.number for run in session.runs]}
             for session in found
@@ -79,7 +81,7 @@ class Search(Node):
             if isinstance(session, dict) and isinstance(turns := session.get("turns"), list):
                 kept = [number for number in turns if isinstance(number, int)]
                 numbers[str(session.get("session_id"))] = kept
-        return _told(await context.past.again(numbers))
+        return _told(await context.past.quoted_turns(numbers))
 
 
 def _told(found: Sequence[OtherSession]) -> list[FoundSession]:

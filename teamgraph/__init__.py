@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .engine.graph.plan import Edge, Plan
     from .engine.messages import JSON, Message, ToolCall, Usage
     from .engine.models.protocol import Chunk, Model, Reply, Request
-    from .engine.models.resolve import OWN_MODEL, AnyModel
+    from .engine.models.registry import OWN_MODEL, AnyModel
     from .engine.models.scripted import EchoModel, ScriptedModel
     from .engine.records import (
         Change,
@@ -64,7 +64,7 @@ else:
 _DOORS = (".graphs", ".nodes", ".events", ".errors", ".kinds")
 
 _MODULES = {
-    "AnyModel": ".engine.models.resolve",
+    "AnyModel": ".engine.models.registry",
     "Budget": ".engine.graph.graph",
     "Change": ".engine.records",
     "Chunk": ".engine.models.protocol",
@@ -83,7 +83,7 @@ _MODULES = {
     "Metrics": ".engine.session.session",
     "Model": ".engine.models.protocol",
     "ModelSpec": ".engine.graph.fields",
-    "OWN_MODEL": ".engine.models.resolve",
+    "OWN_MODEL": ".engine.models.registry",
     "OnError": ".engine.graph.fields",
     "Plan": ".engine.graph.plan",
     "Policy": ".engine.session.store",

@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 from teamgraph import Graph
-from teamgraph.engine.testing.suite import SUFFIX, Suite
+from teamgraph.engine.testing.cases import CaseFile
+from teamgraph.engine.testing.snapshots import SUFFIX
 from tests.stub import StubProvider
 
 ROOT = Path(__file__).parent.parent
@@ -106,7 +107,7 @@ class Reader:
     def read(self, file: Path) -> None:
         """Load a case file or a graph file."""
         if file.name.endswith(SUFFIX):
-            assert Suite.read(file).cases
+            assert CaseFile.load(file).cases
         else:
             assert Graph.load(file).nodes
 

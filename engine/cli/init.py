@@ -20,8 +20,8 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError, listed
-from ..testing.ledger import Ledger
-from ..testing.suite import Suite, hold
+from ..testing.cases import CaseFile, check_case
+from ..testing.snapshots import SnapshotTracker
 from .command import command
 from .options import AsJson
 from .screen import Tone, note, print_json, say
@@ -85,9 +85,9 @@ def _project(name: str, model: str) -> Mapping[str, bytes]:
             file.parent.mkdir(exist_ok=True)
             text = Template(path.read_text(encoding="utf-8")).substitute(given)
             file.write_bytes(text.encode("utf-8"))
-        ledger = Ledger(home, is_updating=True)
-        for case in Suite.read(home / _CASES).cases:
-            hold(case, ledger)
+        snapshots = SnapshotTracker(home, is_updating=True)
+        for case in CaseFile.load(home / _CASES).cases:
+            check_case(case, snapshots)
         return {path.relative_to(home).as_posix(): path.read_bytes() for path in _files(home)}
 
 

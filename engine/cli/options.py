@@ -18,7 +18,7 @@ from typing import Annotated, TextIO, TypeAlias
 
 import typer
 
-from ..blocking import every
+from ..blocking import all_items
 from ..errors import InputError, NotFound
 from ..graph.graph import Graph
 from ..graph.settings import make_importable, settings_of
@@ -84,7 +84,7 @@ class Owners(Owner):
         if not self.all_users:
             yield self.user
             return
-        async for user in every(store.users):
+        async for user in all_items(store.users):
             yield user
 
     async def sessions(self, store: Store) -> AsyncIterator[SessionKey]:
@@ -93,7 +93,7 @@ class Owners(Owner):
             yield SessionKey(self.user, self.session)
             return
         async for user in self.users(store):
-            async for info in every(partial(store.sessions, user)):
+            async for info in all_items(partial(store.sessions, user)):
                 yield info.key
 
     async def unfinished(self, store: Store) -> list[tuple[SessionKey, Turn]]:
@@ -101,7 +101,7 @@ class Owners(Owner):
         found = [
             (key, turn)
             async for key in self.sessions(store)
-            async for turn in every(partial(store.runs, key))
+            async for turn in all_items(partial(store.runs, key))
             if turn.status != "done"
         ]
         return sorted(found, key=lambda pair: pair[1].started, reverse=True)

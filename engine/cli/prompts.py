@@ -20,15 +20,15 @@ import typer
 
 from ..errors import InputError, NotFound, listed
 from ..graph.graph import Graph
+from ..graph.settings import make_importable, settings_of
 from ..messages import JSON
 from ..prompts.branch_coverage import CURRENT_COVERAGE, Coverage
 from ..prompts.library import Prompts
 from ..records import Record
 from ..session.store import Store
-from ..testing.coverage import Covered, count_unseen
-from ..testing.plugin import refused_in_ci
-from ..testing.suite import SUFFIX, Suite
-from ..testing.suite import update as updated
+from ..testing.cases import CaseFile, update_snapshots
+from ..testing.coverage_report import CoverageReport, count_unused_templates
+from ..testing.snapshots import SUFFIX, refused_in_ci
 from .check import Checked, GraphFiles, Telling
 from .check import show as show_problems
 from .command import command
@@ -266,14 +266,16 @@ def update(*, paths: CasePaths = None, json: AsJson = False) -> None:
     """
     if (refusal := refused_in_ci("teamgraph prompts update")) is not None:
         raise InputError(refusal)
-    done = updated(case_files(paths), Path.cwd())
+    files = case_files(paths)
+    _make_importable(files)
+    done = update_snapshots(files, Path.cwd())
     if json:
-        print_json({**done.ledger.done(), "cases": done.cases, "wrong": done.wrong})
-    for line in () if json else done.ledger.told():
+        print_json({**done.snapshots.updates(), "cases": done.cases, "wrong": done.failures})
+    for line in () if json else done.snapshots.report():
         say(line)
-    for one in done.wrong:
+    for one in done.failures:
         note(one, Tone.BAD)
-    if done.wrong:
+    if done.failures:
         raise typer.Exit(NOT_HELD)
     if not done.has_changed:
         note(f"{counted(done.cases, 'case')}: every snapshot is as it was", Tone.GOOD)
@@ -290,7 +292,9 @@ def coverage(
     json: AsJson = False,
 ) -> None:
     """List every branch of a template that no case renders, with file, line and column."""
-    covered = _covered(case_files(paths))
+    files = case_files(paths)
+    _make_importable(files)
+    covered = _covered(files)
     if json:
         print_json(covered.as_json())
     else:
@@ -324,14 +328,22 @@ def show(
         print_pages(sources_told([found]))
 
 
-def _covered(files: Sequence[Path]) -> Covered:
+def _make_importable(files: Iterable[Path]) -> None:
+    """Let the graphs of case files name functions of the projects that the files are in."""
+    for folder in dict.fromkeys(file.absolute().parent for file in files):
+        settings = settings_of(folder)
+        if settings.allow:
+            make_importable(settings.folder)
+
+
+def _covered(files: Sequence[Path]) -> CoverageReport:
     measured = Coverage()
     token = CURRENT_COVERAGE.set(measured)
     try:
         for file in files:
-            for case in Suite.read(file).cases:
+            for case in CaseFile.load(file).cases:
                 case.render()
-        count_unseen(measured, Path.cwd())
+        count_unused_templates(measured, Path.cwd())
     finally:
         CURRENT_COVERAGE.reset(token)
-    return Covered.of(measured, Path.cwd())
+    return CoverageReport.of(measured, Path.cwd())

@@ -16,7 +16,7 @@ from ..messages import JSON
 from ..run.dry_run.rehearsal import Scene, render_next
 from ..run.dry_run.rehearsal import render as rendered
 from ..run.dry_run.rendering import Rendering
-from ..testing.snapshot import body
+from ..testing.snapshot_text import nodes_as_text
 from .as_json import rendering_as_json
 from .command import command
 from .options import AsJson, GraphFile, Reading, SessionOption, Storing, User
@@ -88,7 +88,7 @@ def render(
         print_json(rendering_as_json(rendering, nodes, came_from=showing.came_from))
     else:
         shown = (rendering[node_id] for node_id in nodes)
-        print_pages(body(shown, came_from=showing.came_from))
+        print_pages(nodes_as_text(shown, came_from=showing.came_from))
 
 
 async def _next(graph: Graph, scene: Scene, storing: Storing, session_id: str) -> Rendering:

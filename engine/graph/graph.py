@@ -44,7 +44,7 @@ from .template_types import Names
 from .yaml.document import Document
 
 if TYPE_CHECKING:
-    from ..run.dry_run.history import Said
+    from ..run.dry_run.assumed_session import HistoryItem
     from ..run.dry_run.rendering import Rendering
 
 
@@ -160,7 +160,7 @@ class Rehearsable(Declaration):
         message: str = MESSAGE,
         *,
         assume: Mapping[str, object] | None = None,
-        history: Sequence[Said] = (),
+        history: Sequence[HistoryItem] = (),
         state: Mapping[str, JSON] | None = None,
         session: Mapping[str, JSON] | None = None,
         user_id: str | None = None,
@@ -182,7 +182,7 @@ class Rehearsable(Declaration):
         message: str = MESSAGE,
         *,
         assume: Mapping[str, object] | None = None,
-        history: Sequence[Said] = (),
+        history: Sequence[HistoryItem] = (),
         state: Mapping[str, JSON] | None = None,
         session: Mapping[str, JSON] | None = None,
         user_id: str | None = None,

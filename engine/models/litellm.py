@@ -1,15 +1,9 @@
-"""Any provider, through litellm: the only module that imports it, and only when it is used.
+"""The adapter for litellm: sends a request to any provider that litellm knows.
 
-Retrying, falling back and counting are the engine's own, so litellm is told to do none of it.
-
-What went wrong at a provider, in words that help: one `ModelError` for every way to fail.
-
-litellm tells faults apart by class, status and text, in that order of reliability and each with
-gaps; this is the one place that knows them. It looks at attributes only and imports nothing.
-
-Whether a JSON Schema may be sent as `strict`, so that the provider itself holds to it.
-
-The pieces in which a provider's answer comes in, and the answer that grows from them.
+This is the only module that imports litellm (two to three CPU seconds), when the first request is
+made. Retries, fallbacks and budgets are the engine's own, so litellm's are switched off. Its
+exceptions are translated into `ModelError`s here: it tells faults apart by class, status and
+text, each with gaps.
 """
 
 from __future__ import annotations
@@ -20,197 +14,250 @@ import math
 import os
 import re
 import time
-import warnings
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from functools import cache, partial
 from typing import TYPE_CHECKING, Protocol, cast
 
 from msgspec import Struct, field
+from pydantic import BaseModel
 
 from ..errors import ModelError, NoModelError
 from ..messages import NO_USAGE, Message, ToolCall, Usage
+from ..os_fork import FORKS
 from .protocol import Chunk, Reply, Request
 
 if TYPE_CHECKING:
     from ..messages import JSON
 
-
-_KEY_LIKE = r"\b(?:sk|pk|rk|key|gsk|xai|AIza)[-_A-Za-z0-9*.]{12,}"
-_PREFIX = r"^(?:litellm\.)?\w*(?:Error|Exception|Timeout)\w*(?: Error)?: ?|^\w+Exception - "
-_DETAIL = 200
-_NOISE = (" Original exception", ". To drop these", ": <")
-_HIDDEN = "[key]"
-
-_SAY = {
-    400: "the provider refused the request",
-    401: "the provider refused the key",
-    403: "the provider does not allow this key to use it",
-    404: "the provider knows no such model",
-    408: "the provider did not answer in time",
-    413: "the prompt is too large for the provider",
-    422: "the provider refused the request",
-    429: "the provider is asked too often, or the quota is used up",
-    529: "the provider is overloaded",
-}
-_DO = {
-    400: "change the prompt or the node's model parameters",
-    403: "use a key of an account that may, or name another model",
-    404: "look up its id at the provider; ids are written as provider/model",
-    408: "ask again, or raise the node's timeout",
-    413: "shorten it (fewer runs of history, shorter texts) or name another model",
-    422: "change the prompt or the node's model parameters",
-    429: "ask again later, or lower max_parallel",
-}
-_RETRYABLE = frozenset((408, 409, 425, 429))
-_SERVER_ERROR = 500
+_ENGINE_PARAMETERS = frozenset(("id", "fallback", "api_key_env"))
+"""Keys of a graph's `model` that are the engine's, not the provider's."""
+_WITH_CACHE_MARKS = ("anthropic/", "bedrock/", "claude", "gemini/", "openrouter/", "vertex_ai/")
+_LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
+_SHORTEST_KEY = 8
 
 
-def explain(
-    error: Exception, *, model: str, secrets: Iterable[str] = (), missing: Iterable[str] = ()
-) -> ModelError:
-    """The error to raise for one of litellm's; `missing` are key variables that are not set.
+class LiteLLM:
+    """Model that sends each request to the provider in its id (`openai/gpt-5-mini`).
 
-    `secrets` are removed from all texts, also from those of `error` and its causes, which end up
-    in tracebacks.
+    The first request imports litellm, in a worker thread. Keys are read from the provider's own
+    environment variables, or from the one that the parameter `api_key_env` names.
     """
-    hide = [secret for secret in secrets if secret]
-    for one in _causes(error):
-        _scrub(one, hide)
-    status, text = _status(error), _scrubbed(str(error), hide)
-    named = f"model {model}:"
-    if "LLM Provider NOT provided" in text:
-        return NoModelError(
-            f"{named} no provider of this name is known; write the id as provider/model, such as "
-            "openai/gpt-5-mini, or use local or echo",
-            model=model,
-        )
-    if missing and _came_from_here(error) and "missing" in text.lower():
-        return NoModelError(
-            f"{named} there is no key for it; set {' or '.join(missing)}, name the variable that "
-            "holds it with api_key_env, or use another model (local, echo)",
-            model=model,
-        )
-    what, retryable, told = _what(error, status, text)
-    return ModelError(
-        f"{named} {what}",
-        model=model,
-        retryable=retryable,
-        status=status if told else None,
-        retry_after=_retry_after(error),
-    )
+
+    async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
+        """Stream the answer; `NoModelError` if there is no such provider or no key for it."""
+        key = _key(request)
+        litellm = await _loaded(request.model)
+        answer = StreamedReply(request.model)
+        stream: _Stream | None = None
+        try:
+            async with asyncio.timeout(request.idle):
+                stream = await litellm.acompletion(**_arguments(request, key))
+            while (chunk := await _next_chunk(stream, request.idle)) is not None:
+                if text := answer.add(chunk):
+                    yield Chunk(text)
+        except Exception as error:
+            failure = _failure(litellm, error, request, key)
+            failure.interrupted = bool(answer.texts)
+            raise failure from error
+        finally:
+            await _close(stream)
+        yield answer.reply(_cost(litellm, answer))
 
 
-def _what(error: Exception, status: int | None, text: str) -> tuple[str, bool, bool]:
-    """What to say, whether to ask again, and whether the status is the provider's own."""
-    name = type(error).__name__
-    detail = _detail(text)
-    if name == "ContextWindowExceededError":
-        how = "shorten it (fewer runs of history, shorter texts) or name a model that reads more"
-        return f"the prompt is longer than the model reads ({detail}); {how}", False, True
-    if name == "MidStreamFallbackError":
-        return f"the answer broke off ({detail}); ask again", True, False
-    if "Connection error" in text or name == "APIConnectionError":
-        how = "look at the network and at api_base, then ask again"
-        return f"the provider cannot be reached, or it hung up; {how}", True, False
-    if status is None or (status >= _SERVER_ERROR and _came_from_here(error)):
-        return f"it could not be asked ({detail}); look at its parameters", False, False
-    retryable = status in _RETRYABLE or status >= _SERVER_ERROR
-    return _by_status(status, detail), retryable, not _came_from_here(error)
+class FunctionDelta(Protocol):
+    """The function in a part of a tool call."""
+
+    name: str | None
+    arguments: str | None
 
 
-def _by_status(status: int, detail: str) -> str:
-    what = _SAY.get(status, "the provider failed")
-    how = _DO.get(status, "ask again later")
-    if status == 401:  # noqa: PLR2004 - what a provider says about a key may contain it
-        return f"{what} (401); set the provider's key variable, or api_key_env, to a valid key"
-    return f"{what} ({status}: {detail}); {how}"
+class ToolCallDelta(Protocol):
+    """A part of a tool call; parts of one call have the same index."""
+
+    index: int
+    id: str | None
+    function: FunctionDelta
 
 
-def _status(error: Exception) -> int | None:
-    status = getattr(error, "status_code", None)
-    return status if isinstance(status, int) else None
+class Delta(Protocol):
+    """What a chunk adds to the answer."""
+
+    content: str | None
+    tool_calls: Sequence[ToolCallDelta] | None
 
 
-def _headers(error: Exception) -> Mapping[str, str]:
-    """What the provider sent before its answer; empty if it never answered."""
-    headers: Mapping[str, str] | None = getattr(error, "litellm_response_headers", None)
-    return headers or {}
+class ChunkChoice(Protocol):
+    """The part of a chunk for one of the answers; only one answer is requested."""
+
+    delta: Delta
+    finish_reason: str | None
 
 
-def _came_from_here(error: Exception) -> bool:
-    """Whether the error was made on this machine: no answer of a provider is behind it."""
-    return not _headers(error)
+class StreamChunk(Protocol):
+    """A chunk of litellm's stream; the last one may also have a `usage`."""
+
+    model: str | None
+    choices: Sequence[ChunkChoice]
 
 
-def _retry_after(error: Exception) -> float | None:
-    """Seconds to wait, from a number of seconds or from a date."""
-    text = _headers(error).get("retry-after")
-    if text is None:
-        return None
+class _Stream(Protocol):
+    def __aiter__(self) -> _Stream: ...
+    async def __anext__(self) -> StreamChunk: ...
+    async def aclose(self) -> None: ...
+
+
+class _LiteLLMModule(Protocol):
+    """What is used of litellm; its own types are too loose to be of help."""
+
+    suppress_debug_info: bool
+
+    async def acompletion(self, **arguments: object) -> _Stream: ...
+    def cost_per_token(self, **arguments: object) -> tuple[float, float]: ...
+    def validate_environment(self, model: str) -> Mapping[str, Sequence[str]]: ...
+
+
+async def _loaded(model: str) -> _LiteLLMModule:
+    """litellm, imported in a worker thread if it is not yet; `NoModelError` if it is missing."""
+    if _import_litellm.cache_info().currsize:
+        return _import_litellm()
     try:
-        seconds = float(text)
-    except ValueError:
-        return _until(text)
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+        return await asyncio.to_thread(_import_litellm)
+    except ImportError as error:
+        raise NoModelError(
+            f"model {model}: litellm cannot be imported ({error}); pip install litellm, or use "
+            "another model (local, echo)",
+            model=model,
+        ) from error
 
 
-def _until(date: str) -> float | None:
-    """Seconds from now to a date as HTTP writes it; None if it is none."""
-    try:
-        return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
-    except ValueError:
+@cache
+def _import_litellm() -> _LiteLLMModule:
+    """Import and configure litellm: no network, no `.env` file, no prints, no log records.
+
+    All that is set for a whole process is set here, once.
+    """
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+    import litellm as imported  # noqa: PLC0415 - it costs seconds
+    from litellm.types import utils  # noqa: PLC0415 - as above
+
+    for model in (utils.Message, utils.Choices, utils.ModelResponse, utils.Usage):
+        _settle(model)
+    for part in (utils.Delta, utils.StreamingChoices, utils.ModelResponseStream):
+        _settle(part)
+    litellm = cast(_LiteLLMModule, imported)
+    litellm.suppress_debug_info = True
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    FORKS.call_in_child(partial(_drop_clients, litellm, []))
+    return litellm
+
+
+def _drop_clients(litellm: _LiteLLMModule, inherited: list[object]) -> None:
+    """Forget the HTTP clients of the parent in a forked child; litellm creates others when needed.
+
+    They are kept in `inherited`: whoever closed them would end connections that the parent uses.
+    """
+    names = ("in_memory_llm_clients_cache", "module_level_aclient", "module_level_client")
+    inherited.extend(vars(litellm).pop(name, None) for name in names)
+
+
+def _settle(model: type[BaseModel]) -> None:
+    """Do now what would warn at requests: litellm's filters for that may be gone then (pytest).
+
+    Pydantic builds a type when it is first used; and litellm reads these attributes of a class
+    through its objects, which is deprecated.
+    """
+    model.model_rebuild()
+    for name in ("model_fields", "model_computed_fields"):
+        setattr(model, name, getattr(model, name))
+
+
+def _key(request: Request) -> str | None:
+    """The key in the variable that `api_key_env` names; None leaves it to litellm."""
+    name = request.parameters.get("api_key_env")
+    if name is None:
         return None
+    key = os.environ.get(str(name))
+    if not key:
+        raise NoModelError(
+            f"model {request.model}: the environment variable {name} is not set, and api_key_env "
+            "names it; set it, or name another",
+            model=request.model,
+        )
+    return key
 
 
-def _detail(text: str) -> str:
-    """The first line that says something, without the names of exceptions before it."""
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
-    for noise in _NOISE:
-        line = line.partition(noise)[0]
-    while (shorter := re.sub(_PREFIX, "", line)) != line:
-        line = shorter
-    line = line.rstrip(" .")
-    return line if len(line) <= _DETAIL else f"{line[:_DETAIL]}..."
+def _arguments(request: Request, key: str | None) -> dict[str, object]:
+    """The keyword arguments for `acompletion`."""
+    arguments: dict[str, object] = {
+        name: value for name, value in request.parameters.items() if name not in _ENGINE_PARAMETERS
+    }
+    if key is not None:
+        arguments["api_key"] = key
+    if request.tools:
+        arguments["tools"] = [dict(tool) for tool in request.tools]
+    if request.schema is not None:
+        schema = dict(request.schema)
+        named_schema = {"name": "answer", "schema": schema, "strict": is_strict(schema)}
+        arguments["response_format"] = {"type": "json_schema", "json_schema": named_schema}
+    return arguments | {
+        "model": request.model,
+        "messages": [_message(message, request.model) for message in request.messages],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "max_retries": 0,
+        "num_retries": 0,
+        "_skip_mcp_handler": True,  # else tools need the mcp package
+    }
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        one = waiting.pop()
-        if one is not None and id(one) not in seen:
-            seen.add(id(one))
-            yield one
-            waiting += [one.__cause__, one.__context__]
+def _message(message: Message, model: str) -> dict[str, object]:
+    text = _encodable(message.content)
+    content: object = text
+    if message.cache and any(mark in model for mark in _WITH_CACHE_MARKS):
+        mark = {"type": "ephemeral"}
+        content = [{"type": "text", "text": text, "cache_control": mark}]
+    sent: dict[str, object] = {"role": message.role, "content": content}
+    if message.name is not None:
+        sent["name"] = _encodable(message.name)
+    if message.tool_call_id is not None:
+        sent["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        sent["content"] = content or None
+        sent["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": _encodable(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    return sent
 
 
-def _scrub(error: BaseException, secrets: list[str]) -> None:
-    error.args = tuple(
-        _scrubbed(part, secrets) if isinstance(part, str) else part for part in error.args
-    )
-    if isinstance(message := getattr(error, "message", None), str):
-        error.message = _scrubbed(message, secrets)  # type: ignore[attr-defined]  # litellm's own
-
-
-def _scrubbed(text: str, secrets: list[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, _HIDDEN)
-    return re.sub(_KEY_LIKE, _HIDDEN, text)
+def _encodable(text: str) -> str:
+    """The text with each unpaired surrogate, which UTF-8 cannot encode, replaced by `?`."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def is_strict(schema: Mapping[str, JSON]) -> bool:
-    """Whether every object in `schema` requires all its properties and allows no others."""
-    return all(_is_closed(one) for one in _objects(dict(schema)))
+    """Whether `schema` can be sent as `strict`, so that the provider itself enforces it.
+
+    It can if every object requires all its properties and allows no others.
+    """
+    return all(_is_closed(one) for one in _object_schemas(dict(schema)))
 
 
-def _objects(value: JSON) -> list[dict[str, JSON]]:
+def _object_schemas(value: JSON) -> list[dict[str, JSON]]:
     """All schemas of objects in `value`, at any depth."""
     if isinstance(value, list):
-        return [one for part in value for one in _objects(part)]
+        return [one for part in value for one in _object_schemas(part)]
     if not isinstance(value, dict):
         return []
-    inner = [one for part in value.values() for one in _objects(part)]
+    inner = [one for part in value.values() for one in _object_schemas(part)]
     return [value, *inner] if value.get("type") == "object" else inner
 
 
@@ -224,74 +271,53 @@ def _is_closed(schema: dict[str, JSON]) -> bool:
     )
 
 
-class CallFunction(Protocol):
-    """The function in a piece of a tool call."""
-
-    name: str | None
-    arguments: str | None
-
-
-class CallPiece(Protocol):
-    """A piece of a tool call; pieces of one call have the same index."""
-
-    index: int
-    id: str | None
-    function: CallFunction
+async def _next_chunk(stream: _Stream, idle: float | None) -> StreamChunk | None:
+    """The next chunk, or None at the end; `TimeoutError` after `idle` seconds of silence."""
+    async with asyncio.timeout(idle):
+        return await anext(stream, None)
 
 
-class Delta(Protocol):
-    """What a piece adds."""
-
-    content: str | None
-    tool_calls: Sequence[CallPiece] | None
-
-
-class PieceChoice(Protocol):
-    """A piece of one of the answers; we ask for one."""
-
-    delta: Delta
-    finish_reason: str | None
+async def _close(stream: _Stream | None) -> None:
+    """Cancel the request, if there is one; errors of closing are of no interest any more."""
+    if stream is not None:
+        with suppress(Exception):
+            await stream.aclose()
 
 
-class Piece(Protocol):
-    """A piece of the stream as litellm gives it; the last one may also have a `usage`."""
+class _PartialCall(Struct):
+    """A tool call of which parts have arrived."""
 
-    model: str | None
-    choices: Sequence[PieceChoice]
-
-
-class _Call(Struct):
     id: str = ""
     name: str = ""
     arguments: list[str] = field(default_factory=list[str])
 
 
-class Answer(Struct):
-    """An answer while its pieces come in."""
+class StreamedReply(Struct):
+    """A reply assembled from the chunks of a stream."""
 
     model: str
     texts: list[str] = field(default_factory=list[str])
     usage: Usage = NO_USAGE
     finish_reason: str | None = None
     answered_by: str = ""
-    calls: dict[int, _Call] = field(default_factory=dict[int, _Call])
+    calls: dict[int, _PartialCall] = field(default_factory=dict[int, _PartialCall])
 
-    def take(self, piece: Piece) -> str:
-        """Add a piece, and give back the text in it."""
-        self.answered_by = piece.model or self.answered_by
-        self.usage = _usage(piece) or self.usage
-        said = ""
-        for choice in piece.choices[:1]:
+    def add(self, chunk: StreamChunk) -> str:
+        """Add a chunk; returns the text in it."""
+        self.answered_by = chunk.model or self.answered_by
+        self.usage = _usage(chunk) or self.usage
+        text = ""
+        for choice in chunk.choices[:1]:
             self.finish_reason = choice.finish_reason or self.finish_reason
-            said = choice.delta.content or ""
+            text = choice.delta.content or ""
             for part in choice.delta.tool_calls or ():
-                self._take_call(part)
-        if said:
-            self.texts.append(said)
-        return said
+                self._add_call(part)
+        if text:
+            self.texts.append(text)
+        return text
 
     def reply(self, cost: float | None) -> Reply:
-        """The whole; `ModelError` if there is nothing in it."""
+        """The complete reply; `ModelError` if it is empty."""
         if not self.texts and not self.calls:
             raise self._empty()
         calls = [self.calls[index] for index in sorted(self.calls)]
@@ -312,8 +338,8 @@ class Answer(Struct):
             model=self.answered_by,
         )
 
-    def _take_call(self, part: CallPiece) -> None:
-        call = self.calls.setdefault(part.index, _Call())
+    def _add_call(self, part: ToolCallDelta) -> None:
+        call = self.calls.setdefault(part.index, _PartialCall())
         call.id = part.id or call.id
         call.name = part.function.name or call.name
         call.arguments.append(part.function.arguments or "")
@@ -321,17 +347,17 @@ class Answer(Struct):
     def _empty(self) -> ModelError:
         match self.finish_reason:
             case "length":
-                what = "max_tokens was used up before the answer began; raise it"
+                reason = "max_tokens was used up before the answer began; raise it"
             case "content_filter":
-                what = "the provider's content filter held the answer back; change the prompt"
+                reason = "the provider's content filter held the answer back; change the prompt"
             case _:
-                what = "the answer is empty; ask again, or change the prompt"
+                reason = "the answer is empty; ask again, or change the prompt"
         retryable = self.finish_reason not in ("length", "content_filter")
-        return ModelError(f"model {self.model}: {what}", model=self.model, retryable=retryable)
+        return ModelError(f"model {self.model}: {reason}", model=self.model, retryable=retryable)
 
 
-def _usage(piece: Piece) -> Usage | None:
-    counts: object = getattr(piece, "usage", None)
+def _usage(chunk: StreamChunk) -> Usage | None:
+    counts: object = getattr(chunk, "usage", None)
     if counts is None:
         return None
     details: object = getattr(counts, "prompt_tokens_details", None)
@@ -343,161 +369,7 @@ def _usage(piece: Piece) -> Usage | None:
     )
 
 
-_OURS = frozenset(("id", "fallback", "api_key_env"))
-_MARKS_CACHE = ("anthropic/", "bedrock/", "claude", "gemini/", "openrouter/", "vertex_ai/")
-_LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
-_SHORTEST_KEY = 8
-
-
-class _Stream(Protocol):
-    def __aiter__(self) -> _Stream: ...
-    async def __anext__(self) -> Piece: ...
-    async def aclose(self) -> None: ...
-
-
-class _Library(Protocol):
-    """What we use of litellm; its own types are too loose to be of help."""
-
-    suppress_debug_info: bool
-
-    async def acompletion(self, **arguments: object) -> _Stream: ...
-    def cost_per_token(self, **arguments: object) -> tuple[float, float]: ...
-    def validate_environment(self, model: str) -> Mapping[str, Sequence[str]]: ...
-
-
-class LiteLLM:
-    """Asks any model that litellm knows, by its id (`openai/gpt-5-mini`).
-
-    The first request imports litellm, in a thread of its own: that takes two to three seconds of
-    processor time. Keys come from the provider's own environment variables, or from the one that
-    the parameter `api_key_env` names.
-    """
-
-    async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
-        """Stream the answer; `NoModelError` if there is no such provider or no key for it."""
-        key = _key(request)
-        litellm = await asyncio.to_thread(_load, request.model)
-        answer = Answer(request.model)
-        stream: _Stream | None = None
-        try:
-            async with asyncio.timeout(request.idle):
-                stream = await litellm.acompletion(**_arguments(request, key))
-            while (piece := await _next(stream, request.idle)) is not None:
-                if text := answer.take(piece):
-                    yield Chunk(text)
-        except Exception as error:
-            failure = _failure(litellm, error, request, key)
-            failure.interrupted = bool(answer.texts)
-            raise failure from error
-        finally:
-            await _close(stream)
-        yield answer.reply(_cost(litellm, answer))
-
-
-def _key(request: Request) -> str | None:
-    """The key in the variable that `api_key_env` names; None leaves it to litellm."""
-    name = request.parameters.get("api_key_env")
-    if name is None:
-        return None
-    key = os.environ.get(str(name))
-    if not key:
-        raise NoModelError(
-            f"model {request.model}: the environment variable {name} is not set, and api_key_env "
-            "names it; set it, or name another",
-            model=request.model,
-        )
-    return key
-
-
-def _load(model: str) -> _Library:
-    """Import litellm as a guest: no network, no `.env` file, no prints, no logs, no warnings."""
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
-    # Each time, since a test run puts the filters back: where warnings are errors, its own and
-    # those of the provider's types that it builds on the way would break every answer.
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module="litellm")
-    warnings.filterwarnings("ignore", message=r"Item .* is using the `ReadOnly` qualifier")
-    try:
-        import litellm as imported  # noqa: PLC0415 - it costs seconds
-    except ImportError as error:
-        raise NoModelError(
-            f"model {model}: litellm cannot be imported ({error}); pip install litellm, or use "
-            "another model (local, echo)",
-            model=model,
-        ) from error
-    litellm = cast(_Library, imported)
-    litellm.suppress_debug_info = True
-    for name in _LOGGERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    return litellm
-
-
-def _arguments(request: Request, key: str | None) -> dict[str, object]:
-    arguments: dict[str, object] = {
-        name: value for name, value in request.parameters.items() if name not in _OURS
-    }
-    if key is not None:
-        arguments["api_key"] = key
-    if request.tools:
-        arguments["tools"] = [dict(tool) for tool in request.tools]
-    if request.schema is not None:
-        schema = dict(request.schema)
-        form = {"name": "answer", "schema": schema, "strict": is_strict(schema)}
-        arguments["response_format"] = {"type": "json_schema", "json_schema": form}
-    return arguments | {
-        "model": request.model,
-        "messages": [_message(message, request.model) for message in request.messages],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "max_retries": 0,
-        "num_retries": 0,
-        "_skip_mcp_handler": True,  # else tools need the mcp package
-    }
-
-
-def _message(message: Message, model: str) -> dict[str, object]:
-    text = _sendable(message.content)
-    content: object = text
-    if message.cache and any(mark in model for mark in _MARKS_CACHE):
-        mark = {"type": "ephemeral"}
-        content = [{"type": "text", "text": text, "cache_control": mark}]
-    sent: dict[str, object] = {"role": message.role, "content": content}
-    if message.name is not None:
-        sent["name"] = _sendable(message.name)
-    if message.tool_call_id is not None:
-        sent["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        sent["content"] = content or None
-        sent["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": _sendable(call.arguments)},
-            }
-            for call in message.tool_calls
-        ]
-    return sent
-
-
-def _sendable(text: str) -> str:
-    """The text as UTF-8 can hold it: half a surrogate pair becomes `?`."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-async def _next(stream: _Stream, idle: float | None) -> Piece | None:
-    """The next piece, or None at the end; `TimeoutError` after `idle` seconds of silence."""
-    async with asyncio.timeout(idle):
-        return await anext(stream, None)
-
-
-async def _close(stream: _Stream | None) -> None:
-    """End the request, if there is one; what goes wrong in that matters to nobody any more."""
-    if stream is not None:
-        with suppress(Exception):
-            await stream.aclose()
-
-
-def _cost(litellm: _Library, answer: Answer) -> float | None:
+def _cost(litellm: _LiteLLMModule, answer: StreamedReply) -> float | None:
     """US dollars, or None where litellm knows no price."""
     try:
         costs = litellm.cost_per_token(
@@ -511,10 +383,12 @@ def _cost(litellm: _Library, answer: Answer) -> float | None:
     return sum(costs)
 
 
-def _failure(litellm: _Library, error: Exception, request: Request, key: str | None) -> ModelError:
+def _failure(
+    litellm: _LiteLLMModule, error: Exception, request: Request, key: str | None
+) -> ModelError:
     if isinstance(error, TimeoutError) and request.idle is not None:
         return ModelError(
-            f"model {request.model}: no sign of life for {request.idle:g} seconds; ask again, or "
+            f"model {request.model}: nothing arrived for {request.idle:g} seconds; ask again, or "
             "raise the node's timeout",
             model=request.model,
             retryable=True,
@@ -523,15 +397,181 @@ def _failure(litellm: _Library, error: Exception, request: Request, key: str | N
     with suppress(Exception):
         missing = litellm.validate_environment(request.model)["missing_keys"]
     secrets = _secrets(request, key)
-    return explain(error, model=request.model, secrets=secrets, missing=missing)
+    return translate_error(error, model=request.model, secrets=secrets, missing=missing)
 
 
 def _secrets(request: Request, key: str | None) -> list[str]:
-    """All that must never be shown: the key given to us, and what litellm may have found."""
-    given = request.parameters.get("api_key")
+    """All that must never be shown: the key of the request, and those litellm may have read."""
+    passed = request.parameters.get("api_key")
     found = [
         value
         for name, value in os.environ.items()
         if name.upper().endswith(("_KEY", "_TOKEN", "_SECRET")) and len(value) >= _SHORTEST_KEY
     ]
-    return [key or "", given if isinstance(given, str) else "", *found]
+    return [key or "", passed if isinstance(passed, str) else "", *found]
+
+
+_KEY_LIKE = r"\b(?:sk|pk|rk|key|gsk|xai|AIza)[-_A-Za-z0-9*.]{12,}"
+_EXCEPTION_NAMES = (
+    r"^(?:litellm\.)?\w*(?:Error|Exception|Timeout)\w*(?: Error)?: ?|^\w+Exception - "
+)
+_LONGEST_DETAIL = 200
+_APPENDICES = (" Original exception", ". To drop these", ": <")
+"""What litellm appends to a message that helps nobody: the message ends before it."""
+_REDACTED = "[key]"
+
+_REASONS = {
+    400: "the provider refused the request",
+    401: "the provider refused the key",
+    403: "the provider does not allow this key to use it",
+    404: "the provider knows no such model",
+    408: "the provider did not answer in time",
+    413: "the prompt is too large for the provider",
+    422: "the provider refused the request",
+    429: "the provider is asked too often, or the quota is used up",
+    529: "the provider is overloaded",
+}
+_ADVICE = {
+    400: "change the prompt or the node's model parameters",
+    403: "use a key of an account that may, or name another model",
+    404: "look up its id at the provider; ids are written as provider/model",
+    408: "ask again, or raise the node's timeout",
+    413: "shorten it (fewer runs of history, shorter texts) or name another model",
+    422: "change the prompt or the node's model parameters",
+    429: "ask again later, or lower max_parallel",
+}
+_RETRYABLE = frozenset((408, 409, 425, 429))
+_SERVER_ERROR = 500
+
+
+def translate_error(
+    error: Exception, *, model: str, secrets: Iterable[str] = (), missing: Iterable[str] = ()
+) -> ModelError:
+    """The `ModelError` for one of litellm's; `missing` are variables for keys that are not set.
+
+    `secrets` are redacted in all texts, also in place in those of `error` and its causes, since
+    tracebacks show them.
+    """
+    hidden = [secret for secret in secrets if secret]
+    for one in _causes(error):
+        _redact_in_place(one, hidden)
+    status, text = _status(error), _redacted(str(error), hidden)
+    if "LLM Provider NOT provided" in text:
+        return NoModelError(
+            f"model {model}: no provider of this name is known; write the id as provider/model, "
+            "such as openai/gpt-5-mini, or use local or echo",
+            model=model,
+        )
+    if missing and _is_local(error) and "missing" in text.lower():
+        return NoModelError(
+            f"model {model}: there is no key for it; set {' or '.join(missing)}, name the variable "
+            "that holds it with api_key_env, or use another model (local, echo)",
+            model=model,
+        )
+    reason, retryable, is_from_provider = _diagnosis(error, status, text)
+    return ModelError(
+        f"model {model}: {reason}",
+        model=model,
+        retryable=retryable,
+        status=status if is_from_provider else None,
+        retry_after=_retry_after(error),
+    )
+
+
+def _diagnosis(error: Exception, status: int | None, text: str) -> tuple[str, bool, bool]:
+    """Reason with advice, whether a retry may help, whether the status is the provider's own."""
+    name = type(error).__name__
+    detail = _detail(text)
+    if name == "ContextWindowExceededError":
+        advice = "shorten it (fewer runs of history, shorter texts) or name a model that reads more"
+        return f"the prompt is longer than the model reads ({detail}); {advice}", False, True
+    if name == "MidStreamFallbackError":
+        return f"the answer broke off ({detail}); ask again", True, False
+    if "Connection error" in text or name == "APIConnectionError":
+        advice = "look at the network and at api_base, then ask again"
+        return f"the provider cannot be reached, or it hung up; {advice}", True, False
+    if status is None or (status >= _SERVER_ERROR and _is_local(error)):
+        return f"the request could not be made ({detail}); look at its parameters", False, False
+    retryable = status in _RETRYABLE or status >= _SERVER_ERROR
+    return _by_status(status, detail), retryable, not _is_local(error)
+
+
+def _by_status(status: int, detail: str) -> str:
+    reason = _REASONS.get(status, "the provider failed")
+    advice = _ADVICE.get(status, "ask again later")
+    if status == 401:  # noqa: PLR2004 - what a provider says about a key may contain it
+        return f"{reason} (401); set the provider's key variable, or api_key_env, to a valid key"
+    return f"{reason} ({status}: {detail}); {advice}"
+
+
+def _status(error: Exception) -> int | None:
+    status = getattr(error, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _headers(error: Exception) -> Mapping[str, str]:
+    """The headers of the provider's response; empty if there was none."""
+    headers: Mapping[str, str] | None = getattr(error, "litellm_response_headers", None)
+    return headers or {}
+
+
+def _is_local(error: Exception) -> bool:
+    """Whether the error was made on this machine, with no response of a provider behind it."""
+    return not _headers(error)
+
+
+def _retry_after(error: Exception) -> float | None:
+    """Seconds to wait, from a number of seconds or from a date."""
+    text = _headers(error).get("retry-after")
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        return _seconds_until(text)
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _seconds_until(date: str) -> float | None:
+    """Seconds from now to a date in HTTP's format; None if it is not one."""
+    try:
+        return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _detail(text: str) -> str:
+    """The first line that is not empty, without the names of exceptions before it."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
+    for appendix in _APPENDICES:
+        line = line.partition(appendix)[0]
+    while (shorter := re.sub(_EXCEPTION_NAMES, "", line)) != line:
+        line = shorter
+    line = line.rstrip(" .")
+    return line if len(line) <= _LONGEST_DETAIL else f"{line[:_LONGEST_DETAIL]}..."
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, its causes and contexts, each once."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += [one.__cause__, one.__context__]
+
+
+def _redact_in_place(error: BaseException, secrets: list[str]) -> None:
+    error.args = tuple(
+        _redacted(part, secrets) if isinstance(part, str) else part for part in error.args
+    )
+    if isinstance(message := getattr(error, "message", None), str):
+        error.message = _redacted(message, secrets)  # type: ignore[attr-defined]  # litellm's own
+
+
+def _redacted(text: str, secrets: list[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, _REDACTED)
+    return re.sub(_KEY_LIKE, _REDACTED, text)

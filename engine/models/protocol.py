@@ -1,4 +1,4 @@
-"""What the engine asks of a model: one request in, pieces of text out, one reply at the end."""
+"""The interface of a model: one `Request` in, `Chunk`s of text out, one `Reply` at the end."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..messages import JSON, NO_USAGE, Message, ToolCall, Usage
 
 
 class Request(Struct, frozen=True):
-    """One question to a model.
+    """One request to a model.
 
-    `model` is the id as the graph names it (`openai/gpt-5-mini`, `local`, `echo`). `schema` is a
-    JSON Schema that the answer's text must satisfy, None for free text. `choices` are set when a
-    router asks: the answer is one of these labels (with `many`, any number of them), as JSON by
-    `schema`; a model that can score labels directly may do so and write that JSON itself.
-    `parameters` go to the provider as they are (temperature, api_base, ...). `idle` is the number
-    of seconds without a sign of life after which the model counts as gone, None for no limit.
+    `model` is the id as the graph has it (`openai/gpt-5-mini`, `local`, `echo`). `schema` is a
+    JSON Schema that the text of the answer must satisfy, None for free text. `choices` are the
+    labels that a router offers: the answer is one of them (with `many`, any number), as JSON by
+    `schema`; a model that can score labels may do that and write the JSON itself.
+    `parameters` are the other keys of the graph's `model` (temperature, api_base, ...). `idle` is
+    the number of seconds without a byte after which the request fails, None for no limit.
     """
 
     model: str
@@ -38,7 +38,7 @@ class Chunk(Struct, frozen=True):
 
 
 class Reply(Struct, frozen=True):
-    """The whole answer: all chunks put together, tool calls, and what it cost."""
+    """The whole answer: the text of all chunks, the tool calls, usage and cost."""
 
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
@@ -48,12 +48,12 @@ class Reply(Struct, frozen=True):
 
 
 class Model(Protocol):
-    """Anything that answers a request; safe to ask from many tasks at once."""
+    """Anything that answers requests; it must be safe to call from many tasks at once."""
 
     def ask(self, request: Request) -> AsyncIterator[Chunk | Reply]:
         """Stream the answer: any number of chunks, then exactly one `Reply`.
 
-        Raises `ModelError`; its `retryable` tells whether asking again makes sense. Closing the
-        iterator early ends the request.
+        Raises `ModelError`; its `retryable` says whether the same request may succeed later.
+        Closing the iterator early cancels the request.
         """
         ...

@@ -1,4 +1,4 @@
-"""Models that need no network: `ScriptedModel` for tests, `EchoModel` for trying things out."""
+"""Models that need no network: `ScriptedModel` for tests, `EchoModel` for a first try."""
 
 from __future__ import annotations
 
@@ -14,31 +14,37 @@ from ..messages import JSON, Message, Usage
 from .protocol import Chunk, Reply, Request
 from .samples import choose, smallest_instance
 
-Answer: TypeAlias = str | Mapping[str, JSON] | list[str] | Reply | Exception
-Script: TypeAlias = str | Sequence[Answer] | Mapping[str, Answer] | Callable[[Request], Answer]
+ScriptedAnswer: TypeAlias = str | Mapping[str, JSON] | list[str] | Reply | Exception
+Script: TypeAlias = (
+    str
+    | Sequence[ScriptedAnswer]
+    | Mapping[str, ScriptedAnswer]
+    | Callable[[Request], ScriptedAnswer]
+)
 
-_PIECE: re.Pattern[str] = re.compile(r"\s+|\S+\s*")
+_WORD: re.Pattern[str] = re.compile(r"\s+|\S+\s*")
+_EXCERPT = 60
 
 
 class ScriptedModel:
-    """A model that says what it was told to say, and keeps what it was asked in `requests`.
+    """A model whose answers are given in advance; `requests` lists all that it was asked.
 
         ScriptedModel(["english", "Hello!"])              one answer for each call, in this order
         ScriptedModel({"refund": "billing"})              by words of the prompt
-        ScriptedModel(lambda request: "...")              by whatever you like
+        ScriptedModel(lambda request: "...")              computed from the request
         ScriptedModel("Hello!")                           always the same
 
     Of a mapping the first key counts that is found in the last message, then in the one before,
     and so on. An answer is a text, a mapping or list (sent as JSON), a whole `Reply`, or an
     exception, which is raised. Where a router asks, a bare label (or a list of them) is enough.
-    Nodes that run side by side ask in no fixed order: give those a mapping or a function.
+    Nodes that run in parallel ask in no fixed order: give those a mapping or a function.
     `delay` is the number of seconds that each answer takes.
     """
 
     def __init__(self, script: Script, *, delay: float = 0.0) -> None:
         self.requests: list[Request] = []
         self._delay = delay
-        self._answer = _reader(script)
+        self._answer = _answer_function(script)
 
     async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
         """Stream the scripted answer word by word; `ModelError` if the script has none."""
@@ -49,21 +55,21 @@ class ScriptedModel:
         if isinstance(answer, Exception):
             raise answer
         reply = answer if isinstance(answer, Reply) else _reply(request, _text(request, answer))
-        for chunk in _pieces(reply.text):
+        for chunk in _chunks(reply.text):
             yield chunk
         yield reply
 
 
 class EchoModel:
-    """A stand-in that repeats the last user message, chooses the first label and fills a schema.
+    """Repeats the last user message, chooses the first label, fills a schema with samples.
 
-    It shows how a graph flows when there is no model; its replies name it as scripted.
+    It shows how a graph flows without a model; its replies name it as scripted.
     """
 
     async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
         """Stream the echo; never fails."""
         reply = _reply(request, self._answer(request), name="echo (scripted)")
-        for chunk in _pieces(reply.text):
+        for chunk in _chunks(reply.text):
             yield chunk
         yield reply
 
@@ -72,11 +78,11 @@ class EchoModel:
             return choose(request, request.choices[:1])
         if request.schema is not None:
             return json.dumps(smallest_instance(request.schema, "echo"), ensure_ascii=False)
-        said = [message.content for message in request.messages if message.role == "user"]
-        return f"echo: {said[-1]}" if said else "echo"
+        messages = [message.content for message in request.messages if message.role == "user"]
+        return f"echo: {messages[-1]}" if messages else "echo"
 
 
-def _reader(script: Script) -> Callable[[Request], Answer]:
+def _answer_function(script: Script) -> Callable[[Request], ScriptedAnswer]:
     if callable(script):
         return script
     if isinstance(script, str):
@@ -89,11 +95,11 @@ def _reader(script: Script) -> Callable[[Request], Answer]:
 class _InOrder:
     """The answers one after the other."""
 
-    def __init__(self, answers: Sequence[Answer]) -> None:
+    def __init__(self, answers: Sequence[ScriptedAnswer]) -> None:
         self._count = len(answers)
         self._left = deque(answers)
 
-    def __call__(self, request: Request) -> Answer:
+    def __call__(self, request: Request) -> ScriptedAnswer:
         try:
             return self._left.popleft()
         except IndexError as error:
@@ -106,12 +112,12 @@ class _InOrder:
 
 
 class _ByWords:
-    """The answer whose key stands nearest to the end of the prompt."""
+    """The answer whose key is found nearest to the end of the prompt."""
 
-    def __init__(self, answers: Mapping[str, Answer]) -> None:
+    def __init__(self, answers: Mapping[str, ScriptedAnswer]) -> None:
         self._answers = dict(answers)
 
-    def __call__(self, request: Request) -> Answer:
+    def __call__(self, request: Request) -> ScriptedAnswer:
         for message in reversed(request.messages):
             for words, answer in self._answers.items():
                 if words in message.content:
@@ -142,10 +148,10 @@ def _reply(request: Request, text: str, name: str = "scripted") -> Reply:
     return Reply(text, usage=usage, finish_reason="stop", model=name)
 
 
-def _pieces(text: str) -> list[Chunk]:
-    return [Chunk(piece) for piece in _PIECE.findall(text)]
+def _chunks(text: str) -> list[Chunk]:
+    return [Chunk(word) for word in _WORD.findall(text)]
 
 
 def _excerpt(messages: Sequence[Message]) -> str:
     text = messages[-1].content if messages else ""
-    return f"whose last message ends with {text[-60:]!r}"
+    return f"whose last message ends with {text[-_EXCERPT:]!r}"

@@ -1,5 +1,5 @@
-"""One message through one graph: visit, render, ask, record, tell.
+"""One message through one graph: schedule the nodes, attempt each, ask models, store records, emit.
 
-Knows what a run needs while it is under way, and how it is resumed and forked. It does not know
-how a store keeps records, nor how a model is reached.
+Knows a run from its lease to its last event, and how a run is resumed, forked and rendered dry. It
+does not know how a store writes records, nor how a model is reached.
 """

@@ -1,4 +1,4 @@
-"""Which words are the answer: the first answering node that was not skipped speaks."""
+"""Which text is the run's answer: that of the first answering node that was not skipped."""
 
 from __future__ import annotations
 
@@ -10,66 +10,67 @@ from ..records import Record
 
 
 class AnswerStream:
-    """Tells text as it arrives, and the answer once it is certain.
+    """Emits tokens as they arrive, and the answer once it is certain which node gives it.
 
-    A node that could answer, while an earlier one still may, is not told but held back; so the
-    answer tokens of a run, put together, are always its answer.
+    Tokens of a node that could answer, while an earlier one still may, are buffered; so the answer
+    tokens of a run, concatenated, always equal its answer.
     """
 
-    __slots__ = ("_candidates", "_held", "_settled", "_tell", "_told", "text", "value")
+    __slots__ = ("_buffered", "_candidates", "_emitted", "_emitter", "_settled", "text", "value")
 
-    def __init__(self, candidates: Sequence[str], tell: EventEmitter) -> None:
+    def __init__(self, candidates: Sequence[str], emitter: EventEmitter) -> None:
         self._candidates = candidates
-        self._tell = tell
+        self._emitter = emitter
         self._settled: dict[str, Record] = {}
-        # Pieces, for a long answer that grew piece by piece would be copied for each of them.
-        self._held: dict[str, tuple[int, list[str]]] = {}
-        self._told: list[str] = []
+        # Lists of pieces: concatenating a long answer piece by piece would be quadratic.
+        self._buffered: dict[str, tuple[int, list[str]]] = {}
+        self._emitted: list[str] = []
         self.text: str | None = None
         self.value: JSON = None
 
     @property
-    def told(self) -> str:
-        """What the user has been told so far."""
-        return "".join(self._told)
+    def emitted(self) -> str:
+        """The text of the answer tokens emitted so far."""
+        return "".join(self._emitted)
 
-    def has_told(self, node_id: str) -> bool:
-        """Whether part of the answer has been told in this node's name, and somebody heard it."""
-        return self._tell.is_heard and bool(self._told) and self._speaker() == node_id
+    def is_committed(self, node_id: str) -> bool:
+        """Whether a listener has received answer tokens of this node: they cannot be revoked."""
+        emitter = self._emitter
+        return emitter.has_listener and bool(self._emitted) and self._answering() == node_id
 
-    def say(self, node_id: str, attempt: int, text: str, *, streams: bool) -> None:
-        """A piece of a model's answer; `streams` if it is a piece of the node's output too."""
-        if not streams or node_id not in self._candidates:
-            self._tell(Token, node_id, attempt, text, answer=False)
-        elif self._speaker() == node_id:
-            self._told.append(text)
-            self._tell(Token, node_id, attempt, text, answer=True)
+    def add(self, node_id: str, attempt: int, text: str, *, is_output: bool) -> None:
+        """A piece of a model's reply; with `is_output` it is a piece of the node's output too."""
+        if not is_output or node_id not in self._candidates:
+            self._emitter.emit(Token, node_id, attempt, text, answer=False)
+        elif self._answering() == node_id:
+            self._emitted.append(text)
+            self._emitter.emit(Token, node_id, attempt, text, answer=True)
         else:
-            self._held.setdefault(node_id, (attempt, []))[1].append(text)
+            self._buffered.setdefault(node_id, (attempt, []))[1].append(text)
 
-    def take_back(self, node_id: str) -> None:
-        """Forget what an attempt that failed had said and nobody heard."""
-        self._held.pop(node_id, None)
-        if not self._tell.is_heard and self._speaker() == node_id:
-            self._told.clear()
+    def discard(self, node_id: str) -> None:
+        """Drop what a failed attempt has given, as far as no listener has received it."""
+        self._buffered.pop(node_id, None)
+        if not self._emitter.has_listener and self._answering() == node_id:
+            self._emitted.clear()
 
     def settle(self, record: Record) -> None:
-        """A node is final: tell what is certain now."""
+        """A node is final: emit what is certain now."""
         if record.node not in self._candidates or self.text is not None:
             return
         self._settled[record.node] = record
-        speaker = self._speaker()
-        if speaker is None:
+        answering = self._answering()
+        if answering is None:
             return
-        done = self._settled.get(speaker)
+        done = self._settled.get(answering)
         if done is not None:
-            self._answer(done)
-        elif held := self._held.pop(speaker, None):
-            attempt, text = held[0], "".join(held[1])
-            self._told.append(text)
-            self._tell(Token, speaker, attempt, text, answer=True)
+            self._finish(done)
+        elif buffered := self._buffered.pop(answering, None):
+            attempt, text = buffered[0], "".join(buffered[1])
+            self._emitted.append(text)
+            self._emitter.emit(Token, answering, attempt, text, answer=True)
 
-    def _speaker(self) -> str | None:
+    def _answering(self) -> str | None:
         """The first candidate that was not skipped, whether it is done or not."""
         for node_id in self._candidates:
             record = self._settled.get(node_id)
@@ -77,11 +78,11 @@ class AnswerStream:
                 return node_id
         return None
 
-    def _answer(self, record: Record) -> None:
+    def _finish(self, record: Record) -> None:
         self.value = record.output
         self.text = text_of(record.output)
-        rest = self.text.removeprefix(self.told)
+        rest = self.text.removeprefix(self.emitted)
         if rest:
-            self._told.append(rest)
-            self._tell(Token, record.node, record.attempt, rest, answer=True)
-        self._tell(Answer, record.node, record.attempt, self.text, self.value)
+            self._emitted.append(rest)
+            self._emitter.emit(Token, record.node, record.attempt, rest, answer=True)
+        self._emitter.emit(Answer, record.node, record.attempt, self.text, self.value)

@@ -1,4 +1,13 @@
-"""One run from its first moment to its last: take the session, visit, keep, tell, move on."""
+"""One run, from its lease to its end: every step of a node is in this file.
+
+`RunExecution.execute` takes the session's lease and runs the graph. The scheduler calls `visit` for
+each node, which makes its attempts (`_attempt`), and then `save`, which stores the record and folds
+it into what later nodes read. At the end `_finish` moves the session on.
+
+A graph inside a node (`run_inner`) is executed by the same class, as a part of the run around it:
+there is one lease, and its records are stored by their paths, `node/inner_node`. So an inner graph
+is no turn of the session, is resumed with the run around it, and is deleted with it.
+"""
 
 from __future__ import annotations
 
@@ -7,271 +16,673 @@ from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from datetime import UTC, datetime
+from functools import partial
+from itertools import count
 from time import time
-from typing import TypeVar
+from typing import Literal, Self, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ..errors import BudgetExceeded, Changed, NoAnswer, NodeError, RunError
-from ..events import EventEmitter, Listener, RunCancelled, RunFailed, RunFinished, RunStarted
-from ..graph.context import Input, SessionView
-from ..messages import Quote
-from ..records import Change, Head, Record, Run, RunStatus, SessionKey, Turn
+from ..errors import (
+    BudgetExceeded,
+    InputError,
+    ModelError,
+    NoAnswer,
+    NodeError,
+    PromptError,
+    RunError,
+)
+from ..events import (
+    Answer,
+    Event,
+    EventEmitter,
+    Listener,
+    NodeFailed,
+    NodeFinished,
+    NodeRetried,
+    NodeSkipped,
+    NodeStarted,
+    RunCancelled,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    Token,
+)
+from ..graph.context import NO_HISTORY, Context, History, Input, Result, SessionView
+from ..graph.fields import Instead, ModelSpec, Timeout
+from ..graph.node import Node
+from ..messages import JSON, NO_USAGE, text_of
+from ..node_path import ROOT, NodePath, select_inside
+from ..records import Change, Record, Run, RunStatus, SessionKey, Summary, Turn
 from ..session.history import StoredPast
-from ..session.quotes import QuoteLog
 from ..session.store import Lease, Policy, Store
+from ..tools.caller import Caller
+from ..tools.context import SessionState, ToolContext
 from .answer import AnswerStream
-from .attempt import Visitor, told
-from .changes import changed, differences, outdated, reopened
-from .model_call import Spent
+from .changes import as_failed, changed_paths, check_unchanged, invalidated
+from .model_call import ModelCall, UsageMeter
+from .node_execution import (
+    NodeExecution,
+    error_text,
+    retry_policy,
+    retry_wait,
+    storable,
+    storable_result,
+)
 from .prepared import PreparedGraph
-from .scheduler import drive
-from .sight import Sight
-from .subgraph import run_inside
-from .template_scope import Fields, RunView, Scenery
+from .scheduler import Scheduler
+from .template_scope import JSONView, RunView, TemplateScope
 
-Value = TypeVar("Value")
+T = TypeVar("T")
+
+NO_MODEL = ModelSpec(id="none")
+NO_RESULT = Result(None)
+_MODEL_FAULTS = (ModelError, TimeoutError)
+"""Errors after which a fallback model is asked."""
 
 
-class Turning(Struct, frozen=True):
-    """A run that is about to be made, or taken up again if it is `resumed`.
+class RunRequest(Struct, frozen=True):
+    """The turn to run, its session, and the records to begin with.
 
-    `records` are those of another run that it begins with, already taken for its own. `busy` says
-    what happens while another turn of the session is under way. With `reuse_unchanged` a run is
-    taken up also if its graph has changed: what was changed and all that follows is done anew.
+    `records` are those that a new run begins with. `busy` is what to do while another turn of the
+    session is running. A resumed run begins with what the store has of it; if the graph was
+    changed since, that raises `Changed`, unless `reuse_unchanged`: then what was changed, and all
+    that follows from it, runs again.
     """
 
-    cast: PreparedGraph
-    store: Store
     key: SessionKey
     turn: Turn
     records: Sequence[Record] = ()
-    resumed: bool = False
     busy: Policy = "serialize"
+    is_resumed: bool = False
     reuse_unchanged: bool = False
 
-    async def run(self, listener: Listener | None) -> Run:
-        """Make the run; raises what ended it, after that was kept and told."""
-        tell = EventEmitter(self.turn.run_id, self.key.session_id, listener)
-        lease = await self.store.begin(self.key, self.turn, policy=self.busy)
+
+class RunExecution(Struct):
+    """A run that holds its session's lease, or the part of it inside a node: implements `Work`.
+
+    `earlier` are the records of an earlier try of the run, `records` those of this one, both by
+    path. `failures` are the errors of the nodes that failed, `condition_errors` those of `when`.
+    `parent` is the execution of the graph around this one, and `path` the node that this graph is
+    inside of; both are about an inner graph only.
+    """
+
+    prepared: PreparedGraph
+    store: Store
+    lease: Lease
+    turn: Turn
+    emitter: EventEmitter
+    scope: TemplateScope
+    answer: AnswerStream
+    usage: UsageMeter
+    past: StoredPast
+    earlier: dict[str, Record]
+    parent: RunExecution | None = None
+    path: NodePath = ROOT
+    summary: Summary | None = None
+    records: dict[str, Record] = field(default_factory=dict[str, Record])
+    failures: dict[str, Exception] = field(default_factory=dict[str, Exception])
+    condition_errors: dict[str, Exception] = field(default_factory=dict[str, Exception])
+
+    @classmethod
+    async def execute(
+        cls,
+        prepared: PreparedGraph,
+        store: Store,
+        request: RunRequest,
+        *,
+        listener: Listener | None = None,
+    ) -> Run:
+        """Execute a run; raises what ended it, after that was stored and emitted."""
+        key, turn = request.key, request.turn
+        emitter = EventEmitter(turn.run_id, key.session_id, listener)
+        lease = await store.begin(key, turn, policy=request.busy)
         try:
-            if self.cast.declared not in self.cast.kept_texts:
-                await self.keep_texts(self.cast.declared, self.cast.facts)
-            return await _Turn(self, tell, lease, await self._earlier(lease)).run()
-        except BaseException:  # a run that came to its end has given the session free itself
-            await _undisturbed(self.store.release(lease))
+            await store.put_prompt(prepared.facts_hash, prepared.facts)
+            earlier = await _earlier_records(prepared, store, lease, request)
+            execution = cls._outermost(prepared, store, lease, turn, emitter, earlier)
+            return await execution.run(is_resumed=request.is_resumed)
+        except BaseException:  # a run that came to its end has released the lease itself
+            await finish_uncancelled(store.release(lease))
             raise
 
-    async def keep_texts(self, name: str, texts: Mapping[str, str]) -> None:
-        """Keep under their hash the texts that records and turns only refer to, once."""
-        await self.store.put_prompt(name, texts)
-        self.cast.kept_texts.add(name)
-
-    async def _earlier(self, lease: Lease) -> Mapping[str, Record]:
-        """The records that are there now that the session is ours.
-
-        Somebody else may have taken the run further while we waited for the session. Records that
-        are done anew are kept as such first: whatever ends this try, the next one knows.
-        """
-        run = await self.store.run(self.key, self.turn.run_id) if self.resumed else None
-        earlier = dict(run.records) if run is not None else {}
-        rewritten = list(self.records)
-        if run is not None and (paths := changed(self.cast, earlier)):
-            if not self.reuse_unchanged:
-                raise Changed(await differences(self.cast, self.store, run, paths), run=run)
-            anew = outdated(self.cast, earlier, paths)
-            rewritten = reopened(earlier, anew, "the graph was changed since")
-        if rewritten:
-            await self.store.put(lease, rewritten)
-        return earlier | {record.node: record for record in rewritten}
-
-
-class _Turn:
-    """A run under way: the session is ours."""
-
-    __slots__ = (
-        *("_earlier", "_ledger", "_lease", "_of", "_past", "_state", "_tell", "_visitor", "_voice"),
-    )
-
-    def __init__(
-        self, of: Turning, tell: EventEmitter, lease: Lease, earlier: Mapping[str, Record]
-    ) -> None:
-        self._of = of
-        self._tell = tell
-        self._lease = lease
-        head, graph = lease.head, of.cast.graph
-        given = of.turn.given_state or {}
-        # Copies, since what nodes are given they could change.
-        self._state = {**deepcopy(dict(graph.state)), **head.state, **deepcopy(dict(given))}
-        self._earlier = earlier
-        self._past = StoredPast(of.store, of.key, until=head.turns)
-        self._past.given.head(head)
-        self._ledger = _Ledger(of, lease, self._past.given)
-        self._voice = AnswerStream(graph.answering, tell)
-        self._visitor = Visitor(
-            cast=of.cast,
-            sight=Sight(
-                cast=of.cast,
-                scenery=self._scenery(head),
-                head=head,
-                past=self._past,
-                voice=self._voice,
-                found=self._state,
-            ),
-            tell=tell,
-            voice=self._voice,
-            spent=Spent(graph),
-            earlier=dict(earlier),
-            store=self._ledger.keep,
-            enter=run_inside,
+    @classmethod
+    def _outermost(
+        cls,
+        prepared: PreparedGraph,
+        store: Store,
+        lease: Lease,
+        turn: Turn,
+        emitter: EventEmitter,
+        earlier: dict[str, Record],
+    ) -> Self:
+        head, graph, key = lease.head, prepared.graph, lease.key
+        past = StoredPast(store, key, until=head.turns)
+        past.quotes.add_head(head)
+        # Copies, since a node may change what it is given.
+        given = deepcopy(dict(turn.given_state or {}))
+        state = {**deepcopy(dict(graph.state)), **head.state, **given}
+        session = SessionView(
+            id=key.session_id,
+            state=JSONView(state),
+            summary=head.summary.text if head.summary else None,
+            turns=head.turns,
+        )
+        scope = TemplateScope(
+            graph=prepared.scope,
+            input=Input(turn.input),
+            user_id=key.user_id,
+            session=session,
+            run=RunView(turn.run_id),
+            now=datetime.fromtimestamp(turn.started, UTC),
+            state=state,
+            node_states=head.node_states,
+        )
+        return cls(
+            prepared=prepared,
+            store=store,
+            lease=lease,
+            turn=turn,
+            emitter=emitter,
+            scope=scope,
+            answer=AnswerStream(graph.answering, emitter),
+            usage=UsageMeter(graph),
+            past=past,
+            earlier=earlier,
         )
 
-    async def run(self) -> Run:
-        of, turn = self._of, self._of.turn
-        self._tell(RunStarted, None, 0, of.key.user_id, turn.graph, turn.input, resumed=of.resumed)
+    async def run(self, *, is_resumed: bool) -> Run:
+        """Run the graph to its end, close the turn in the store, and emit the one last event."""
+        emit, turn, user_id = self.emitter.emit, self.turn, self.lease.key.user_id
+        emit(RunStarted, None, 0, user_id, turn.graph, turn.input, resumed=is_resumed)
+        for record in self.earlier.values():
+            self.usage.count(record.usage)
+            if record.is_final:
+                self.records[record.node] = record
+        self.usage.raise_to(turn.usage)
+        graph = self.prepared.graph
         try:
-            run = await self._to_the_end()
+            before = await self._replay()
+            scheduler = Scheduler(graph.plan, self, before, max_parallel=graph.max_parallel)
+            run = await self._finish(self._answer_text(await scheduler.run()))
         except asyncio.CancelledError:
-            run = await self._stop("cancelled", answer=self._voice.told or None)
-            self._tell(RunCancelled, None, 0, run)
+            run = await self._stop("cancelled", answer=self.answer.emitted or None)
+            emit(RunCancelled, None, 0, run)
             raise
-        except Exception as error:  # noqa: BLE001  whatever went wrong, the run's end is told
+        except Exception as error:  # noqa: BLE001  whatever went wrong, the last event says so
             failure = error if isinstance(error, RunError) else _as_run_error(error)
             failure.run = await self._stop("failed", error=str(failure))
-            self._tell(RunFailed, None, 0, failure.run, failure)
+            emit(RunFailed, None, 0, failure.run, failure)
             raise failure from failure.__cause__
-        self._tell(RunFinished, None, 0, run)
+        emit(RunFinished, None, 0, run)
         return run
 
-    async def _to_the_end(self) -> Run:
-        graph = self._of.cast.graph
-        before = await self._finished_before()
-        records = await drive(graph.plan, self._visitor, before, max_parallel=graph.max_parallel)
+    def _answer_text(self, records: Mapping[str, Record]) -> str:
+        """The answer; raises the error of the node that failed, or `NoAnswer`."""
         for record in records.values():
             if record.status == "failed":
                 raise self._failure(record)
-        if self._voice.text is None:
-            raise self._no_answer(records)
-        return await self._finish(self._voice.text)
-
-    async def _finished_before(self) -> dict[str, Record]:
-        for record in self._earlier.values():
-            self._visitor.spent.count(record.usage)
-            if record.is_final:
-                self._ledger.records[record.node] = record
-        self._visitor.spent.at_least(self._of.turn.usage)
-        return await self._visitor.finished_before()
+        if self.answer.text is None:
+            skipped = [
+                f"{node_id} ({records[node_id].because})"
+                for node_id in self.prepared.graph.answering
+            ]
+            raise NoAnswer(f"every node that could answer was skipped: {', '.join(skipped)}")
+        return self.answer.text
 
     def _failure(self, record: Record) -> RunError:
-        cause = self._visitor.failures.get(record.node)
+        cause = self.failures.get(record.node)
         if isinstance(cause, BudgetExceeded):
             return cause
         error = NodeError(record.node, record.error or "")
         error.__cause__ = cause
         return error
 
-    def _no_answer(self, records: Mapping[str, Record]) -> NoAnswer:
-        skipped = [
-            f"{node_id} ({records[node_id].because})" for node_id in self._of.cast.graph.answering
-        ]
-        return NoAnswer(f"every node that could answer was skipped: {', '.join(skipped)}")
-
     async def _finish(self, answer: str) -> Run:
-        """Move the session on; a cancellation that comes now comes too late."""
-        records = self._ledger.in_order()
-        turn = self._ended("done", answer=answer)
-        written = self._visitor.summary
-        summary = written and replace(written, updated=turn.ended, run_id=turn.run_id)
+        """Close the turn and move the session on; no longer cancellable."""
+        records = self._ordered_records()
+        turn = self._ended_turn("done", answer=answer)
+        summary = self.summary and replace(self.summary, updated=turn.ended, run_id=turn.run_id)
         change = Change.of(turn, records.values())
-        change = replace(change, summary=summary, turns=self._lease.head.turns)
-        turn = await _undisturbed(self._of.store.finish(self._lease, turn, change))
-        return Run(self._of.key, turn, records)
+        change = replace(change, summary=summary, turns=self.lease.head.turns)
+        turn = await finish_uncancelled(self.store.finish(self.lease, turn, change))
+        return Run(self.lease.key, turn, records)
 
     async def _stop(
         self, status: RunStatus, *, answer: str | None = None, error: str | None = None
     ) -> Run:
-        """Close a run that did not get to its end, as far as the store lets us."""
-        turn = self._ended(status, answer=answer, error=error)
+        """Close the turn of a run that did not get to its end, as far as the store lets us."""
+        turn = self._ended_turn(status, answer=answer, error=error)
         with suppress(Exception, asyncio.CancelledError):
-            # Where the store is what failed, the run stays as it was last kept, to be resumed.
-            turn = await _undisturbed(self._of.store.finish(self._lease, turn, Change()))
-        return Run(self._of.key, turn, self._ledger.in_order())
+            # If the store is what failed, the run stays as it was last stored, to be resumed.
+            turn = await finish_uncancelled(self.store.finish(self.lease, turn, Change()))
+        return Run(self.lease.key, turn, self._ordered_records())
 
-    def _ended(
+    def _ended_turn(
         self, status: RunStatus, *, answer: str | None = None, error: str | None = None
     ) -> Turn:
         return replace(
-            self._of.turn,
+            self.turn,
             status=status,
             answer=answer,
-            usage=self._visitor.spent.usage,
+            usage=self.usage.usage,
             error=error,
             ended=time(),
         )
 
-    def _scenery(self, head: Head) -> Scenery:
-        of = self._of
-        return Scenery(
-            input=Input(of.turn.input),
-            user_id=of.key.user_id,
-            session=SessionView(
-                id=of.key.session_id,
-                state=Fields(self._state),
-                summary=head.summary.text if head.summary else None,
-                turns=head.turns,
-            ),
-            run=RunView(of.turn.run_id),
-            now=datetime.fromtimestamp(of.turn.started, UTC),
+    def _ordered_records(self) -> dict[str, Record]:
+        records = (self.records.get(path) for path in self.prepared.paths())
+        return {record.node: record for record in records if record is not None}
+
+    def skip_reason(self, node_id: str, records: Mapping[str, Record]) -> str | None:
+        """See `Work.skip_reason`."""
+        node = self.prepared.graph.nodes[node_id]
+        if self.parent is not None and node.summarizes:
+            return "the graph around this one writes the session's summary"
+        if node.when is None:
+            return None
+        try:
+            call = self._model_call(NodeExecution(node_id, records), NO_MODEL)
+            return None if call.test(node.when) else f"when: {node.when} is false"
+        except PromptError as error:
+            self.condition_errors[node_id] = error  # the visit fails with it
+            return None
+
+    def skip(self, node_id: str, because: str) -> Record:
+        """See `Work.skip`."""
+        node = NodeExecution(node_id, {}, attempt=self._attempts_before(node_id) + 1)
+        record = self._record(node, "skipped", because=because)
+        self.emitter.emit(NodeSkipped, node_id, node.attempt, because, replayed=False)
+        self.answer.settle(record)
+        return record
+
+    async def visit(self, node_id: str, records: Mapping[str, Record]) -> Record:
+        """Attempt the node with each of its models until an attempt succeeds."""
+        node = self.prepared.graph.nodes[node_id]
+        execution = NodeExecution(
+            node_id, records, attempt=self._attempts_before(node_id), started=time()
+        )
+        error: Exception = InputError("nothing was attempted")
+        failed: list[str] = []
+        for spec in self.prepared.models.get(node_id, (NO_MODEL,)):
+            if failed:
+                self.emitter.emit(NodeRetried, node_id, execution.attempt, failed[-1], 0.0)
+            for tries in count(1):  # pragma: no branch - it has no end
+                execution.attempt += 1
+                self.emitter.emit(NodeStarted, node_id, execution.attempt, node.kind)
+                try:
+                    return self._done(execution, await self._attempt(node, execution, spec))
+                except Exception as raised:  # noqa: BLE001  whatever a kind raises is its failure
+                    error = raised
+                self.answer.discard(node_id)
+                wait = self._retry_wait(node, execution, tries, error)
+                if wait is None:
+                    break
+                await asyncio.sleep(wait)
+            failed.append(error_text(error))
+            if not isinstance(error, _MODEL_FAULTS) or self.answer.is_committed(node_id):
+                break
+        return self._gave_up(node, execution, error, "; then ".join(failed))
+
+    def _retry_wait(
+        self, node: Node, execution: NodeExecution, tries: int, error: Exception
+    ) -> float | None:
+        """Seconds until the next attempt, of which an event is emitted; None if there is none."""
+        # A listener that has part of the answer could get another one after it.
+        if self.answer.is_committed(execution.node_id):
+            return None
+        wait = retry_wait(retry_policy(node, self.prepared.graph), tries, error)
+        if wait is not None:
+            text = error_text(error)
+            self.emitter.emit(NodeRetried, execution.node_id, execution.attempt, text, wait)
+        return wait
+
+    async def _attempt(self, node: Node, execution: NodeExecution, spec: ModelSpec) -> Result:
+        """One attempt, with one model and within the node's timeout."""
+        if (error := self.condition_errors.get(execution.node_id)) is not None:
+            raise error
+        call = self._model_call(execution, spec)
+        context = self._context(execution, call)
+        if execution.node_id in self.prepared.inner:
+            context.enter = partial(self.run_inner, execution.node_id)
+        caller: Caller | None = None
+        if (toolbox := node.toolbox()) is not None:
+            state = SessionState(context.session_state)
+            tool_context = ToolContext(
+                user_id=context.user_id,
+                session_id=context.session_id,
+                run_id=context.run_id,
+                node_id=self.path.child(execution.node_id),
+                session_state=state,
+                past=self.past,
+            )
+            caller = call.caller = Caller(
+                toolbox,
+                tool_context,
+                state,
+                execution.node_id,
+                execution.attempt,
+                self.emitter,
+            )
+        timeout = node.timeout or self.prepared.graph.timeout
+        total = timeout.total if isinstance(timeout, Timeout) else timeout
+        if total is None:
+            result = await self._checked_result(node, context)
+        else:
+            result = await self._timed_result(node, context, total)
+        if caller is not None and (changed := caller.state.changed()):
+            result = replace(result, session_state={**changed, **(result.session_state or {})})
+        return result
+
+    async def _timed_result(self, node: Node, context: Context, total: float) -> Result:
+        limit = asyncio.timeout(total)
+        try:
+            async with limit:
+                return await self._checked_result(node, context)
+        except TimeoutError as error:
+            if limit.expired():
+                raise TimeoutError(f"no answer within {total:g} seconds") from error
+            raise
+
+    async def _checked_result(self, node: Node, context: Context) -> Result:
+        try:
+            result: object = await self.run_node(node, context)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise RuntimeError("it was cancelled from inside") from error
+        if isinstance(result, Result):
+            return result
+        raise InputError(
+            f"node {context.node_id!r}: the `run` of the kind {node.kind!r} gave a "
+            f"{type(result).__name__}; it must return a Result"
         )
 
+    def run_node(self, node: Node, context: Context) -> Coroutine[object, object, Result]:
+        """What an attempt awaits: the node's own `run`. A dry run overrides it."""
+        return node.run(context)
 
-class _Ledger(Struct):
-    """The final records of a run. Apart from the rest of it, so that a run has no cycles.
+    def _done(self, node: NodeExecution, result: Result) -> Record:
+        output = result.output if result.stored is None else result.stored
+        stored = storable(node.node_id, "output", output)
+        result = storable_result(node.node_id, result)
+        if self.answer.is_committed(node.node_id) and self.answer.emitted != text_of(stored):
+            kind = self.prepared.graph.nodes[node.node_id].kind
+            raise InputError(
+                f"node {node.node_id!r}: its output is not the text that was streamed; the kind "
+                f"{kind!r} must not say `streams = True`"
+            )
+        self.scope.outputs[node.node_id] = stored if result.stored is None else result.output
+        if result.summary is not None:
+            self.summary = result.summary
+        return self._record(node, "done", output=stored, result=result)
 
-    `given` is what the run was given of earlier ones so far.
-    """
+    def _gave_up(self, node: Node, execution: NodeExecution, error: Exception, text: str) -> Record:
+        """The record after the last attempt: what `on_error` says, or a failed one."""
+        node_id = execution.node_id
+        # A listener that has part of the answer can get neither a skip nor another value.
+        if not isinstance(error, BudgetExceeded) and not self.answer.is_committed(node_id):
+            policy = node.on_error or self.prepared.graph.on_error
+            instead = node.instead(error)
+            if instead is None and isinstance(policy, Instead):
+                instead = Result(policy.value)
+            if instead is not None:
+                return replace(self._done(execution, instead), error=text)
+            if policy == "skip":
+                because = f"it failed: {text}"
+                return self._record(execution, "skipped", because=because, error=text)
+        self.failures[node_id] = error
+        return self._record(execution, "failed", error=text)
 
-    of: Turning
-    lease: Lease
-    given: QuoteLog
-    records: dict[str, Record] = field(default_factory=dict[str, Record])
+    def _record(
+        self,
+        node: NodeExecution,
+        status: Literal["done", "skipped", "failed"],
+        *,
+        output: JSON = None,
+        result: Result = NO_RESULT,
+        because: str | None = None,
+        error: str | None = None,
+    ) -> Record:
+        return Record(
+            node=node.node_id,
+            status=status,
+            kind=self.prepared.graph.nodes[node.node_id].kind,
+            attempt=max(node.attempt, 1),
+            because=because,
+            output=output,
+            fields=result.fields,
+            choices=result.choices,
+            tasks=result.tasks,
+            task=self.scope.task(node) if node.exchanges else None,
+            exchanges=tuple(node.exchanges),
+            state=result.state,
+            session_state=result.session_state,
+            error=error,
+            usage=sum((exchange.usage for exchange in node.exchanges), NO_USAGE),
+            fingerprint=self.prepared.fingerprints[node.node_id],
+            started=node.started,
+            ended=time() if node.started else 0.0,
+        )
 
-    async def keep(self, records: Sequence[Record]) -> None:
-        """Keep the records in the store, with the texts that they refer to."""
-        of = self.of
+    def _context(self, node: NodeExecution, call: ModelCall) -> Context:
+        scope, head, node_id = self.scope, self.lease.head, node.node_id
+        outputs = {
+            source: scope.outputs[source]
+            for source in self.prepared.plan.stop(node_id).sources
+            if source in scope.outputs
+        }
+        loader = scope.graph.loaders[node_id]
+        history = outputs.get(loader) if loader else None
+        return Context(
+            node_id=node_id,
+            input=scope.input,
+            user_id=scope.user_id,
+            session_id=scope.session.id,
+            run_id=scope.run.id,
+            upstream=scope.upstream(node),
+            outputs=outputs,
+            history=history if isinstance(history, History) else NO_HISTORY,
+            state=scope.node_states.get(node_id, {}),
+            session_state=scope.state_before(node_id),
+            summary=head.summary,
+            turns=head.turns,
+            answer=self.answer.text,
+            past=self.past,
+            asker=call,
+            summarizes=self.prepared.summarizes,
+        )
+
+    def _model_call(self, node: NodeExecution, spec: ModelSpec) -> ModelCall:
+        graph = self.prepared.graph
+        timeout = graph.nodes[node.node_id].timeout or graph.timeout
+        return ModelCall(
+            graph=graph,
+            model=self.prepared.model,
+            scope=self.scope,
+            node=node,
+            spec=spec,
+            idle=timeout.idle if isinstance(timeout, Timeout) else None,
+            usage=self.usage,
+            emitter=self.emitter,
+            answer=self.answer,
+        )
+
+    def _attempts_before(self, node_id: str) -> int:
+        """Attempts that earlier tries of the run made; those of this one count on."""
+        return before.attempt if (before := self.earlier.get(node_id)) else 0
+
+    async def save(self, records: Sequence[Record]) -> None:
+        """See `Work.save`; an event is emitted only once its record is durable."""
+        await self._put(records)
+        for record in records:
+            if record.status == "failed":
+                self.emitter.emit(NodeFailed, record.node, record.attempt, record.error or "")
+            elif record.status == "done":
+                self._fold(record)
+                self.emitter.emit(NodeFinished, record.node, record.attempt, record, replayed=False)
+                self.answer.settle(record)
+            elif record.error is not None:  # skipped by `on_error`; `skip` has emitted the others
+                because = record.because or ""
+                self.emitter.emit(NodeSkipped, record.node, record.attempt, because, replayed=False)
+                self.answer.settle(record)
+
+    async def _put(self, records: Sequence[Record]) -> None:
+        """Store records, after the sources of the prompts and with the quotes they refer to."""
+        if self.parent is not None:
+            outer, node = self.parent, NodePath(self.path.steps[-1])
+            records = [replace(record, node=str(node.child(record.node))) for record in records]
+            await outer._put(records)
+            # Another attempt of the node around them begins with these.
+            outer.earlier.update({record.node: record for record in records})
+            return
         for record in records:
             for exchange in record.exchanges:
-                if exchange.prompt_hash not in of.cast.kept_texts:
-                    sources = of.cast.at(record.node).graph.prompts.sources(exchange.prompt)
-                    await of.keep_texts(exchange.prompt_hash, sources)
-        quotes = self.given.quotes(of.turn)
-        await of.store.put(
-            self.lease, [_quoting(record, quotes) if quotes else record for record in records]
-        )
+                sources = self.prepared.owner(record.node).graph.prompts.sources(exchange.prompt)
+                await self.store.put_prompt(exchange.prompt_hash, sources)
+        quotes = self.past.quotes.quotes(self.turn)
+        # A record without a rendered text quotes nothing.
+        quoting = [
+            replace(record, quotes=quotes)
+            if quotes and (record.exchanges or record.fields)
+            else record
+            for record in records
+        ]
+        await self.store.put(self.lease, quoting)
         for record in records:
             self.records[record.node] = record
 
-    def in_order(self) -> dict[str, Record]:
-        """What was kept, each node followed by those of the graph inside it."""
-        return {path: self.records[path] for path in self.of.cast.paths() if path in self.records}
+    async def _replay(self) -> dict[str, Record]:
+        """The final records of an earlier try, folded in topological order."""
+        records: dict[str, Record] = {}
+        for node_id in self.prepared.plan.order:
+            record = self.earlier.get(node_id)
+            if record is not None and record.is_final:
+                await self._replay_record(record, records)
+                records[node_id] = record
+        return records
+
+    async def _replay_record(self, record: Record, records: Mapping[str, Record]) -> None:
+        if record.status == "done":
+            execution = NodeExecution(record.node, records)
+            context = self._context(execution, self._model_call(execution, NO_MODEL))
+            node = self.prepared.graph.nodes[record.node]
+            self.scope.outputs[record.node] = await node.recall(context, record.output)
+            summary = node.summarized(record.output, record.fields)
+            if summary is not None and summary.covers == self.lease.head.turns + 1:
+                self.summary = summary  # unless other turns came in between
+            self.emitter.emit(NodeFinished, record.node, record.attempt, record, replayed=True)
+        else:
+            because = record.because or ""
+            self.emitter.emit(NodeSkipped, record.node, record.attempt, because, replayed=True)
+        self._fold(record)
+        self.answer.settle(record)
+
+    def _fold(self, record: Record) -> None:
+        if record.session_state:
+            self.scope.patches[record.node] = record.session_state
+
+    async def run_inner(self, node_id: str, message: str) -> Result:
+        """Run the graph inside a node: what `Context.run_graph` calls."""
+        inner = self._inner(node_id, message)
+        before = await inner._replay()
+        for record in before.values():
+            inner.usage.count(record.usage)
+        graph = inner.prepared.graph
+        scheduler = Scheduler(graph.plan, inner, before, max_parallel=graph.max_parallel)
+        inner._answer_text(await scheduler.run())
+        patches: dict[str, JSON] = {}
+        for inner_id in graph.plan.order:
+            patches.update(inner.scope.patches.get(inner_id, {}))
+        fields: dict[str, JSON] = {}
+        if message != self.scope.input.message:
+            fields = {"input": message}
+        return Result(inner.answer.value, fields=fields, session_state=patches or None)
+
+    def _inner(self, node_id: str, message: str) -> Self:
+        prepared, outer = self.prepared.inner[node_id], self.scope
+        state = {**prepared.graph.state, **outer.state_before(node_id)}
+        emitter = EventEmitter(outer.run.id, outer.session.id, self._inner_listener(node_id))
+        scope = replace(
+            outer,
+            graph=prepared.scope,
+            input=Input(message),
+            session=replace(outer.session, state=JSONView(state)),
+            state=state,
+            node_states=select_inside(outer.node_states, node_id),
+            outputs={},
+            patches={},
+        )
+        return replace(
+            self,
+            prepared=prepared,
+            emitter=emitter,
+            scope=scope,
+            answer=AnswerStream(prepared.graph.answering, emitter),
+            usage=UsageMeter(prepared.graph, outer=self.usage),
+            past=self.past.inside(node_id),
+            earlier={
+                path: replace(record, node=path)
+                for path, record in select_inside(self.earlier, node_id).items()
+            },
+            parent=self,
+            path=self.path.child(node_id),
+            summary=None,
+            records={},
+            failures={},
+            condition_errors={},
+        )
+
+    def _inner_listener(self, node_id: str) -> Listener | None:
+        """Forwards events of the inner graph; its answer tokens become tokens of the node."""
+        if not self.emitter.has_listener:
+            return None
+
+        def listen(event: Event) -> None:
+            match event:
+                case Token(answer=True, attempt=attempt, text=text):
+                    self.answer.add(node_id, attempt, text, is_output=True)
+                case Answer():
+                    pass
+                case _:
+                    self.emitter.forward(event, node_id)
+
+        return listen
 
 
-def _quoting(record: Record, quotes: tuple[Quote, ...]) -> Record:
-    """The record with what it may quote; one in which no text was rendered quotes nothing."""
-    return replace(record, quotes=quotes) if record.exchanges or record.fields else record
+async def _earlier_records(
+    prepared: PreparedGraph, store: Store, lease: Lease, request: RunRequest
+) -> dict[str, Record]:
+    """The records that a run begins with; those that have to run again are turned to failed."""
+    earlier, rewritten = dict[str, Record](), list(request.records)
+    # Read under the lease: another process may have resumed the run while we waited for it.
+    run = await store.run(lease.key, lease.run_id) if request.is_resumed else None
+    if run is not None:
+        earlier = dict(run.records)
+        if not request.reuse_unchanged:
+            await check_unchanged(prepared, store, run)
+        elif changed := changed_paths(prepared, earlier):
+            again = invalidated(prepared, earlier, changed)
+            rewritten = as_failed(earlier, again, "the graph was changed since")
+    if rewritten:
+        # Stored before anything runs, so that whatever ends this try, the next one knows.
+        await store.put(lease, rewritten)
+        earlier |= {record.node: record for record in rewritten}
+    return earlier
 
 
-def _as_run_error(error: Exception) -> RunError:
-    failure = RunError(told(error))
-    failure.__cause__ = error
-    return failure
-
-
-async def _undisturbed(work: Coroutine[object, object, Value]) -> Value:
-    """Wait for what must not be left half done, however often the caller is cancelled."""
+async def finish_uncancelled(work: Coroutine[object, object, T]) -> T:
+    """Await to completion; a cancellation in the meantime is swallowed."""
     task = asyncio.create_task(work)
     while not task.done():
         with suppress(asyncio.CancelledError):
             return await asyncio.shield(task)
     return task.result()
+
+
+def _as_run_error(error: Exception) -> RunError:
+    failure = RunError(error_text(error))
+    failure.__cause__ = error
+    return failure

@@ -1,12 +1,9 @@
-"""How a node asks its model: render, ask, read the answer, record it, tell it.
-
-How a model says which of some labels it chose: what it is asked for, and how that is read.
-"""
+"""One call of a node's model: render the prompt, ask, read the reply, record the exchange."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from time import time
 from typing import cast
 
@@ -25,12 +22,246 @@ from ..records import Exchange
 from ..returns.shape import Shape, shape
 from ..tools.caller import Caller, told_apart
 from .answer import AnswerStream
+from .node_execution import NodeExecution
+from .template_scope import TemplateScope
 
-SHOWN = 60
-"""Characters of a wrong answer that an error shows."""
+_MAX_QUOTED = 60
+"""Characters of a wrong answer that an error quotes."""
 
 
-def choice_schema(
+class UsageMeter(Struct):
+    """What a run has used so far, checked against its budget.
+
+    What a graph inside a node uses counts for the run around it (`outer`) too.
+    """
+
+    graph: Graph
+    usage: Usage = NO_USAGE
+    known_cost: float = 0.0
+    outer: UsageMeter | None = None
+
+    def count(self, usage: Usage) -> None:
+        """Count what an earlier try of the run used; the budget is not checked."""
+        self.usage += usage
+        self.known_cost += usage.cost or 0.0
+
+    def raise_to(self, usage: Usage) -> None:
+        """Count at least the total that an earlier try of the run ended with.
+
+        The records may say less: of a node that was attempted in several tries only the last
+        record is there.
+        """
+        if usage.calls > self.usage.calls:
+            self.usage = usage
+            self.known_cost = max(self.known_cost, usage.cost or 0.0)
+
+    def add(self, usage: Usage) -> None:
+        """Count a model call; raises `BudgetExceeded` if it was one too many."""
+        self.count(usage)
+        if self.outer is not None:
+            self.outer.add(usage)
+        budget, used = self.graph.budget, self.usage
+        if budget is None:
+            return
+        tokens = used.input_tokens + used.output_tokens
+        for name, spent, limit in (
+            ("tokens", tokens, budget.tokens),
+            ("usd", self.known_cost, budget.usd),
+            ("calls", used.calls, budget.calls),
+        ):
+            if limit is not None and spent > limit:
+                raise BudgetExceeded(
+                    f"the run used {spent:g} {name}, and its budget is {limit:g}; raise "
+                    f"`budget: {{{name}: ...}}` in the graph and resume the run"
+                )
+
+
+class ModelCall(Struct):
+    """What a node asks its model with in one attempt: implements `Asker`, behind `Context.ask`.
+
+    `idle` are the seconds that a provider may be silent. `caller` calls the tools that the model
+    asks for, None if the node has none. Exchanges are added to those of the node.
+    """
+
+    graph: Graph
+    model: Model
+    scope: TemplateScope
+    node: NodeExecution
+    spec: ModelSpec
+    idle: float | None
+    usage: UsageMeter
+    emitter: EventEmitter
+    answer: AnswerStream
+    caller: Caller | None = None
+
+    async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
+        """See `Context.ask`."""
+        is_text = self.node.node_id not in self.graph.shapes
+        reply = await self._send(prompt, variables, is_output=is_text)
+        if not reply.text.strip():
+            raise AnswerError("the model's answer is empty", model=self.spec.id)
+        return reply.text
+
+    async def reply(self, prompt: str | None = None, /, **variables: object) -> JSON:
+        """See `Context.reply`."""
+        wanted = self.graph.shapes.get(self.node.node_id)
+        if wanted is None:
+            return await self.ask(prompt, **variables)
+        return await self._shaped(wanted, prompt, variables)
+
+    async def ask_for(
+        self, returns: object, prompt: str | None = None, /, **variables: object
+    ) -> JSON:
+        """See `Context.ask_for`."""
+        return await self._shaped(shape(returns, name=self.node.node_id), prompt, variables)
+
+    async def choose(
+        self,
+        labels: Sequence[str],
+        *,
+        many: bool = False,
+        allow_none: bool = False,
+        tasks: bool = False,
+    ) -> Choice:
+        """See `Context.choose`."""
+        schema = _choice_schema(labels, many=many, allow_none=allow_none, tasks=tasks)
+        reply = await self._send(None, {}, schema=schema, choices=tuple(labels), many=many)
+        choice = _read_choice(reply.text, labels)
+        if isinstance(choice, str):
+            raise AnswerError(f"{choice}; the labels are {', '.join(labels)}", model=self.spec.id)
+        if not choice.labels and not allow_none:
+            raise AnswerError("the model chose no label at all", model=self.spec.id)
+        if len(choice.labels) > 1 and not many:
+            raise AnswerError("the model chose several labels, not one", model=self.spec.id)
+        return choice if tasks else replace(choice, tasks={})
+
+    def test(self, expression: str) -> bool:
+        """See `Context.test`."""
+        return self.graph.expression(expression).test(self.scope.names(self.node))
+
+    def render(self) -> str:
+        """See `Context.render`."""
+        messages = self.graph.prompts.render(self._template(None), self.scope.names(self.node))
+        return "\n".join(message.content for message in messages)
+
+    async def _shaped(
+        self, wanted: Shape, prompt: str | None, variables: Mapping[str, object]
+    ) -> JSON:
+        reply = await self._send(prompt, variables, schema=wanted.schema)
+        try:
+            return wanted.parse(reply.text)
+        except ValueError as error:
+            raise AnswerError(f"the answer does not fit: {error}", model=self.spec.id) from error
+
+    async def _send(
+        self,
+        prompt: str | None,
+        variables: Mapping[str, object],
+        *,
+        schema: Mapping[str, JSON] | None = None,
+        choices: tuple[str, ...] = (),
+        many: bool = False,
+        is_output: bool = False,
+    ) -> Reply:
+        template, caller = self._template(prompt), self.caller
+        request = Request(
+            model=self.spec.id,
+            messages=self._rendered(template, {**self.scope.names(self.node), **variables}),
+            schema=schema,
+            choices=choices,
+            many=many,
+            tools=caller.toolbox.offered() if caller else (),
+            parameters=self.spec.parameters(),
+            idle=self.idle,
+        )
+        while True:
+            reply = await self._exchange(template, request, is_output=is_output)
+            if caller is None or not reply.tool_calls:
+                return reply
+            results = await caller.answer(reply.tool_calls, model=self.spec.id)
+            self.node.exchanges[-1] = replace(self.node.exchanges[-1], tool_results=results)
+            request = replace(request, messages=self.node.exchanges[-1].onward)
+
+    def _rendered(self, template: str, variables: Mapping[str, object]) -> tuple[Message, ...]:
+        prompts, collected = self.graph.prompts, CAPTURED_PROMPTS.get()
+        messages = prompts.render(template, variables)
+        if collected is not None:
+            collected.append(
+                CapturedPrompt(template, prompts.sources(template), variables, messages)
+            )
+        return messages
+
+    async def _exchange(self, template: str, request: Request, *, is_output: bool) -> Reply:
+        """Ask once, and add the exchange to those of the node."""
+        prompts, started = self.graph.prompts, time()
+        self.emitter.emit(
+            PromptRendered,
+            self.node.node_id,
+            self.node.attempt,
+            template,
+            self.spec.id,
+            request.messages,
+        )
+        reply = await self._receive(request, is_output=is_output)
+        # A model that counts nothing was asked nevertheless.
+        usage = reply.usage if reply.usage.calls else replace(reply.usage, calls=1)
+        self.node.exchanges.append(
+            Exchange(
+                prompt=template,
+                prompt_hash=prompts.prompt_hash(template),
+                model=reply.model or self.spec.id,
+                messages=request.messages,
+                reply=reply.text,
+                usage=usage,
+                finish_reason=reply.finish_reason,
+                started=started,
+                ended=time(),
+                tool_calls=reply.tool_calls if self.caller else (),
+            )
+        )
+        self.usage.add(usage)
+        return reply
+
+    def _template(self, prompt: str | None) -> str:
+        own = self.graph.templates.get(self.node.node_id)
+        if own is None:
+            raise InputError(
+                f"node {self.node.node_id!r} asks a model but has no prompt; name one in `prompt`"
+            )
+        if prompt is None or prompt == self.graph.nodes[self.node.node_id].prompt:
+            return own
+        return prompt
+
+    async def _receive(self, request: Request, *, is_output: bool) -> Reply:
+        node = self.node
+        is_output = is_output and type(self.graph.nodes[node.node_id]).streams
+        pieces = self.model.ask(request)
+        buffered: list[str] = []
+        try:
+            async for piece in pieces:
+                if not isinstance(piece, Chunk):
+                    is_output = is_output and not piece.tool_calls
+                    for text in buffered:
+                        self.answer.add(node.node_id, node.attempt, text, is_output=is_output)
+                    calls = told_apart(piece.tool_calls)
+                    return replace(piece, tool_calls=calls) if calls else piece
+                if request.tools:
+                    # Only the whole reply says whether this is the answer or leads to a tool.
+                    buffered.append(piece.text)
+                else:
+                    self.answer.add(node.node_id, node.attempt, piece.text, is_output=is_output)
+        finally:
+            await _close(pieces)
+        raise AnswerError("the model ended its answer without a reply", model=request.model)
+
+
+async def _close(pieces: AsyncIterator[Chunk | Reply]) -> None:
+    close = getattr(pieces, "aclose", None)
+    if close is not None:
+        await close()
+
+
+def _choice_schema(
     labels: Sequence[str], *, many: bool, allow_none: bool, tasks: bool
 ) -> dict[str, JSON]:
     """The JSON Schema of a choice among `labels`, with the task of each chosen one if asked for."""
@@ -61,29 +292,29 @@ def choice_schema(
     }
 
 
-def read_choice(text: str, labels: Sequence[str]) -> Choice | str:
-    """The choice in a model's answer, or why there is none. A bare label will do."""
-    bare = _meant(_unfenced(text).strip("`\"'."), labels)
+def _read_choice(text: str, labels: Sequence[str]) -> Choice | str:
+    """The choice in a model's answer, or why there is none; a bare label is accepted too."""
+    bare = _matching_label(_unfenced(text).strip("`\"'."), labels)
     if bare is not None:
         return Choice((bare,))
     try:
         data: object = json.loads(_unfenced(text))
     except ValueError:
-        return f"the model answered {_short(text)} instead of a label{_hint(text, labels)}"
+        return f"the model answered {_quoted(text)} instead of a label{_hint(text, labels)}"
     fields = cast("dict[str, object]", data) if isinstance(data, dict) else {"choices": data}
     named = fields.get("choices", fields.get("choice"))
     picked: set[str] = set()
     for name in cast("list[object]", named) if isinstance(named, list) else [named]:
-        label = _meant(name, labels)
+        label = _matching_label(name, labels)
         if label is None:
-            return f"the model chose {_short(str(name))}{_hint(str(name), labels)}"
+            return f"the model chose {_quoted(str(name))}{_hint(str(name), labels)}"
         picked.add(label)
     in_order = tuple(label for label in labels if label in picked)
     return Choice(in_order, reason=str(fields.get("reason") or ""), tasks=_tasks(fields, in_order))
 
 
-def _meant(name: object, labels: Sequence[str]) -> str | None:
-    """The label that a model's word is, upper and lower case being the same where they may be."""
+def _matching_label(name: object, labels: Sequence[str]) -> str | None:
+    """The label that a model named: exactly, or else with upper and lower case ignored."""
     if name in labels or not isinstance(name, str):
         return name if isinstance(name, str) else None
     folded = name.strip().casefold()
@@ -101,10 +332,10 @@ def _tasks(fields: Mapping[str, object], chosen: Sequence[str]) -> dict[str, str
     for item in cast("list[object]", written) if isinstance(written, list) else []:
         if isinstance(item, dict):
             pair = cast("dict[str, object]", item)
-            label, task = _meant(pair.get("label"), chosen), pair.get("task")
+            label, task = _matching_label(pair.get("label"), chosen), pair.get("task")
             if label is not None and isinstance(task, str) and task.strip():
                 tasks.setdefault(label, []).append(task.strip())
-    # A member that is to do two things does both, in one go, and what is said twice, once.
+    # A member with two tasks does both in one go; a repeated task counts once.
     return {label: "\n".join(dict.fromkeys(each)) for label, each in tasks.items()}
 
 
@@ -115,232 +346,5 @@ def _unfenced(text: str) -> str:
     return bare
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
-
-
-class Spent(Struct):
-    """What a run has used so far, held against its budget.
-
-    What a graph inside a node uses counts for the run `outer` too.
-    """
-
-    graph: Graph
-    usage: Usage = NO_USAGE
-    known_cost: float = 0.0
-    outer: Spent | None = None
-
-    def count(self, usage: Usage) -> None:
-        """Count what was used, also in an earlier try of the run."""
-        self.usage += usage
-        self.known_cost += usage.cost or 0.0
-
-    def at_least(self, usage: Usage) -> None:
-        """Go on from what an earlier try said at its end, if that is more than its records tell.
-
-        Of a node that was attempted in several tries only the last record is read.
-        """
-        if usage.calls > self.usage.calls:
-            self.usage = usage
-            self.known_cost = max(self.known_cost, usage.cost or 0.0)
-
-    def add(self, usage: Usage) -> None:
-        """Count a model call; raises `BudgetExceeded` if it was one too many."""
-        self.count(usage)
-        if self.outer is not None:
-            self.outer.add(usage)
-        budget, used = self.graph.budget, self.usage
-        if budget is None:
-            return
-        tokens = used.input_tokens + used.output_tokens
-        for name, spent, limit in (
-            ("tokens", tokens, budget.tokens),
-            ("usd", self.known_cost, budget.usd),
-            ("calls", used.calls, budget.calls),
-        ):
-            if limit is not None and spent > limit:
-                raise BudgetExceeded(
-                    f"the run used {spent:g} {name}, and its budget is {limit:g}; raise "
-                    f"`budget: {{{name}: ...}}` in the graph and resume the run"
-                )
-
-
-class ModelCall(Struct):
-    """One attempt of one node at its model: implements `engine.node.Asker`.
-
-    `names` gives what templates may read, made only when something is rendered; `exchanges`
-    gathers the model calls for the record. `caller` calls the tools that the model may ask for.
-    """
-
-    graph: Graph
-    node_id: str
-    attempt: int
-    model: Model
-    spec: ModelSpec
-    idle: float | None
-    names: Callable[[], dict[str, object]]
-    exchanges: list[Exchange]
-    spent: Spent
-    tell: EventEmitter
-    voice: AnswerStream
-    caller: Caller | None = None
-
-    async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
-        """See `Context.ask`."""
-        plain = self.node_id not in self.graph.shapes
-        reply = await self._send(prompt, variables, streams=plain)
-        if not reply.text.strip():
-            raise AnswerError("the model's answer is empty", model=self.spec.id)
-        return reply.text
-
-    async def reply(self, prompt: str | None = None, /, **variables: object) -> JSON:
-        """See `Context.reply`."""
-        wanted = self.graph.shapes.get(self.node_id)
-        if wanted is None:
-            return await self.ask(prompt, **variables)
-        return await self._shaped(wanted, prompt, variables)
-
-    async def ask_for(
-        self, returns: object, prompt: str | None = None, /, **variables: object
-    ) -> JSON:
-        """See `Context.ask_for`."""
-        return await self._shaped(shape(returns, name=self.node_id), prompt, variables)
-
-    async def choose(
-        self,
-        labels: Sequence[str],
-        *,
-        many: bool = False,
-        allow_none: bool = False,
-        tasks: bool = False,
-    ) -> Choice:
-        """See `Context.choose`."""
-        schema = choice_schema(labels, many=many, allow_none=allow_none, tasks=tasks)
-        reply = await self._send(None, {}, schema=schema, choices=tuple(labels), many=many)
-        choice = read_choice(reply.text, labels)
-        if isinstance(choice, str):
-            raise AnswerError(f"{choice}; the labels are {', '.join(labels)}", model=self.spec.id)
-        if not choice.labels and not allow_none:
-            raise AnswerError("the model chose no label at all", model=self.spec.id)
-        if len(choice.labels) > 1 and not many:
-            raise AnswerError("the model chose several labels, not one", model=self.spec.id)
-        return choice if tasks else replace(choice, tasks={})
-
-    def test(self, expression: str) -> bool:
-        """See `Context.test`."""
-        return self.graph.expression(expression).test(self.names())
-
-    def render(self) -> str:
-        """See `Context.render`."""
-        messages = self.graph.prompts.render(self._template(None), self.names())
-        return "\n".join(message.content for message in messages)
-
-    async def _shaped(
-        self, wanted: Shape, prompt: str | None, variables: Mapping[str, object]
-    ) -> JSON:
-        reply = await self._send(prompt, variables, schema=wanted.schema)
-        try:
-            return wanted.parse(reply.text)
-        except ValueError as error:
-            raise AnswerError(f"the answer does not fit: {error}", model=self.spec.id) from error
-
-    async def _send(
-        self,
-        prompt: str | None,
-        variables: Mapping[str, object],
-        *,
-        schema: Mapping[str, JSON] | None = None,
-        choices: tuple[str, ...] = (),
-        many: bool = False,
-        streams: bool = False,
-    ) -> Reply:
-        template, caller = self._template(prompt), self.caller
-        request = Request(
-            model=self.spec.id,
-            messages=self._rendered(template, {**self.names(), **variables}),
-            schema=schema,
-            choices=choices,
-            many=many,
-            tools=caller.toolbox.offered() if caller else (),
-            parameters=self.spec.parameters(),
-            idle=self.idle,
-        )
-        while True:
-            reply = await self._exchange(template, request, streams=streams)
-            if caller is None or not reply.tool_calls:
-                return reply
-            results = await caller.answer(reply.tool_calls, model=self.spec.id)
-            self.exchanges[-1] = replace(self.exchanges[-1], tool_results=results)
-            request = replace(request, messages=self.exchanges[-1].onward)
-
-    def _rendered(self, template: str, variables: Mapping[str, object]) -> tuple[Message, ...]:
-        prompts, kept = self.graph.prompts, CAPTURED_PROMPTS.get()
-        messages = prompts.render(template, variables)
-        if kept is not None:
-            kept.append(CapturedPrompt(template, prompts.sources(template), variables, messages))
-        return messages
-
-    async def _exchange(self, template: str, request: Request, *, streams: bool) -> Reply:
-        """Ask once, and keep what was said."""
-        prompts, started = self.graph.prompts, time()
-        self.tell(
-            PromptRendered, self.node_id, self.attempt, template, self.spec.id, request.messages
-        )
-        reply = await self._receive(request, streams=streams)
-        # A model that counts nothing was asked nevertheless.
-        usage = reply.usage if reply.usage.calls else replace(reply.usage, calls=1)
-        self.exchanges.append(
-            Exchange(
-                prompt=template,
-                prompt_hash=prompts.prompt_hash(template),
-                model=reply.model or self.spec.id,
-                messages=request.messages,
-                reply=reply.text,
-                usage=usage,
-                finish_reason=reply.finish_reason,
-                started=started,
-                ended=time(),
-                tool_calls=reply.tool_calls if self.caller else (),
-            )
-        )
-        self.spent.add(usage)
-        return reply
-
-    def _template(self, prompt: str | None) -> str:
-        own = self.graph.templates.get(self.node_id)
-        if own is None:
-            raise InputError(
-                f"node {self.node_id!r} asks a model but has no prompt; name one in `prompt`"
-            )
-        if prompt is None or prompt == self.graph.nodes[self.node_id].prompt:
-            return own
-        return prompt
-
-    async def _receive(self, request: Request, *, streams: bool) -> Reply:
-        streams = streams and type(self.graph.nodes[self.node_id]).streams
-        pieces = self.model.ask(request)
-        held: list[str] = []
-        try:
-            async for piece in pieces:
-                if not isinstance(piece, Chunk):
-                    self._say(*held, streams=streams and not piece.tool_calls)
-                    calls = told_apart(piece.tool_calls)
-                    return replace(piece, tool_calls=calls) if calls else piece
-                if request.tools:
-                    # Only the whole reply says whether this is the answer or leads to a tool.
-                    held.append(piece.text)
-                else:
-                    self._say(piece.text, streams=streams)
-        finally:
-            await _close(pieces)
-        raise AnswerError("the model ended its answer without a reply", model=request.model)
-
-    def _say(self, *texts: str, streams: bool) -> None:
-        for text in texts:
-            self.voice.say(self.node_id, self.attempt, text, streams=streams)
-
-
-async def _close(pieces: AsyncIterator[Chunk | Reply]) -> None:
-    close = getattr(pieces, "aclose", None)
-    if close is not None:
-        await close()
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}...")

@@ -1,9 +1,8 @@
-"""Who plays which part: the model of each node, and what would make an old record another one.
+"""A graph prepared for its runs: the models of its nodes, their fingerprints, their template names.
 
-What decides what a node does, in a form that is kept and compared.
-
-A record has the fingerprint of the node that made it, and a turn the hash of all facts of its
-graph, which are kept beside the sources of the templates: so it can be told what was changed since.
+A record has the fingerprint of the node that made it. A turn has the hash of all facts of its
+graph, and the store has these facts under that hash, beside the sources of the templates: from them
+it can be said what was changed since.
 """
 
 from __future__ import annotations
@@ -11,26 +10,134 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import cast
 
 from msgspec import Struct, field
 from pydantic import BaseModel
 
-from ..graph.context import Context, Result
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
-from ..graph.node import Node
 from ..graph.plan import Plan
 from ..models.protocol import Model
-from ..models.resolve import AnyModel
-from .template_scope import Views
+from ..models.registry import AnyModel
+from ..node_path import NodePath, put_inside
+from .template_scope import GraphScope
 
-INSIDE = "/"
+_INSIDE = "/"
 """Stands between the fingerprint of a node itself and that of the graph inside it."""
 
 
-def facts_of(graph: Graph, node_id: str, models: Sequence[ModelSpec]) -> str:
+class PreparedGraph(Struct, frozen=True):
+    """What outlives the runs of a graph: made once by a runner, shared by all its runs.
+
+    `models` lists the models of each node that asks one, the first choice first. `facts` are what
+    decides what each node does, as JSON, and `fingerprints` their hashes; both also of the nodes of
+    inner graphs, by their paths. `facts_hash` is the key that a store has the facts under.
+    `summarizes` says whether a node writes the session's summary. `inner` are the graphs inside
+    nodes, by node id.
+    """
+
+    graph: Graph
+    plan: Plan
+    scope: GraphScope
+    model: Model
+    models: Mapping[str, Sequence[ModelSpec]]
+    facts: Mapping[str, str]
+    facts_hash: str
+    fingerprints: Mapping[str, str]
+    summarizes: bool = False
+    inner: Mapping[str, PreparedGraph] = field(default_factory=dict[str, "PreparedGraph"])
+
+    def paths(self) -> Iterator[NodePath]:
+        """Every node in topological order, each followed by those of the graph inside it."""
+        for node_id in self.plan.order:
+            path = NodePath(node_id)
+            yield path
+            if node_id in self.inner:
+                yield from map(path.child, self.inner[node_id].paths())
+
+    def owner(self, path: str) -> PreparedGraph:
+        """The graph, this one or one inside it, that the node of this path belongs to."""
+        owner = self
+        if self.inner:
+            for step in NodePath(path).parent.steps:
+                owner = owner.inner[NodePath(step).node_id]
+        return owner
+
+
+def prepare(graph: Graph, model: Model | str | None) -> PreparedGraph:
+    """Prepare a graph, with `model` in place of those it names.
+
+    Raises `NoModelError` if a node asks a model and none is named anywhere.
+    """
+    summarizes = any(node.summarizes for node in graph.nodes.values())
+    name = model if isinstance(model, str) else None
+    adapter = AnyModel() if model is None or isinstance(model, str) else model
+    return _prepare(graph, graph.model, adapter, name, summarizes=summarizes)
+
+
+def _prepare(
+    graph: Graph,
+    default: str | ModelSpec | None,
+    model: Model,
+    override: str | None,
+    *,
+    summarizes: bool,
+) -> PreparedGraph:
+    """Prepare a graph and those inside it, which ask the outer graph's model if they name none.
+
+    `override` is the id to use instead of all that are named.
+    """
+    inner: dict[str, PreparedGraph] = {}
+    for node_id, node in graph.nodes.items():
+        within = node.within()
+        if isinstance(within, Graph):
+            inner_default = within.model or default
+            inner[node_id] = _prepare(within, inner_default, model, override, summarizes=summarizes)
+    models = {
+        node_id: _models(override or graph.nodes[node_id].model or default, model)
+        for node_id in graph.templates
+        if graph.nodes[node_id].asks()
+    }
+    facts = {id_: _facts(graph, id_, models.get(id_, ())) for id_ in graph.nodes}
+    fingerprints: dict[str, str] = {}
+    for node_id in graph.nodes:
+        fingerprints[node_id] = _hash(facts[node_id])
+        if node_id in inner:
+            within_node = inner[node_id].fingerprints
+            fingerprints[node_id] += f"{_INSIDE}{_hash(within_node)}"
+            fingerprints |= put_inside(within_node, node_id)
+            facts |= put_inside(inner[node_id].facts, node_id)
+    return PreparedGraph(
+        graph=graph,
+        plan=graph.plan,
+        scope=GraphScope(graph),
+        model=model,
+        models=models,
+        facts=facts,
+        facts_hash=_hash(facts),
+        fingerprints=fingerprints,
+        summarizes=summarizes,
+        inner=inner,
+    )
+
+
+def own_fingerprint(fingerprint: str) -> str:
+    """The part of a fingerprint that is of the node itself: the hash of its facts."""
+    return fingerprint.partition(_INSIDE)[0]
+
+
+def _models(named: str | ModelSpec | None, model: Model) -> tuple[ModelSpec, ...]:
+    if named is None:
+        named = type(model).__name__
+        if isinstance(model, AnyModel):
+            named = model.default_id(os.environ)
+    spec = named if isinstance(named, ModelSpec) else ModelSpec(id=named)
+    return (spec, *(ModelSpec(id=other) for other in spec.fallback))
+
+
+def _facts(graph: Graph, node_id: str, models: Sequence[ModelSpec]) -> str:
     """The facts of a node as JSON: its fields, its templates' hashes, its models, its edges."""
     node, stop = graph.nodes[node_id], graph.plan.stop(node_id)
     own_template = graph.templates.get(node_id)
@@ -38,152 +145,38 @@ def facts_of(graph: Graph, node_id: str, models: Sequence[ModelSpec]) -> str:
     routes = {source: sorted(labels) for source, labels in stop.needs if labels is not None}
     facts = {
         "kind": node.kind,
-        "node": _spelled(node),
+        "node": _normalized(node),
         "templates": {name: graph.prompts.prompt_hash(name) for name in templates},
-        "models": [_spelled(spec) for spec in models],
+        "models": [_normalized(spec) for spec in models],
         "after": {source: routes.get(source) for source in stop.sources},
     }
     return json.dumps(facts, sort_keys=True)
 
 
-def fingerprint_of(facts: str, inside: Mapping[str, str]) -> str:
-    """The fingerprint of a node with these facts, and these fingerprints in the graph inside it."""
-    return f"{hash_of(facts)}{INSIDE}{hash_of(inside)}" if inside else hash_of(facts)
-
-
-def own(fingerprint: str) -> str:
-    """The part of a fingerprint that is of the node itself: the hash of its facts."""
-    return fingerprint.partition(INSIDE)[0]
-
-
-def hash_of(facts: str | Mapping[str, str]) -> str:
+def _hash(facts: str | Mapping[str, str]) -> str:
     """The hash of one text, or of texts by their names."""
     text = facts if isinstance(facts, str) else json.dumps(facts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _spelled(value: object) -> object:
-    """A value of a declaration as any process spells it: without addresses, sets in order."""
+def _normalized(value: object) -> object:
+    """A declared value in a form that is the same in any process: no addresses, sets sorted."""
     match value:
         case Graph():  # its nodes have fingerprints of their own
-            spelled: object = [value.name, list(value.answering), _spelled(value.state)]
+            normalized: object = [value.name, list(value.answering), _normalized(value.state)]
         case BaseModel():
-            spelled = {name: _spelled(item) for name, item in value}
+            normalized = {name: _normalized(item) for name, item in value}
         case Mapping():
             pairs = cast("Mapping[object, object]", value).items()
-            spelled = {str(key): _spelled(item) for key, item in pairs}
+            normalized = {str(key): _normalized(item) for key, item in pairs}
         case list() | tuple():
-            spelled = [_spelled(item) for item in cast("Sequence[object]", value)]
+            normalized = [_normalized(item) for item in cast("Sequence[object]", value)]
         case set() | frozenset():
-            spelled = sorted(json.dumps(_spelled(item)) for item in cast("Set[object]", value))
+            items = cast("Set[object]", value)
+            normalized = sorted(json.dumps(_normalized(item)) for item in items)
         case None | bool() | int() | float() | str():
-            spelled = value
+            normalized = value
         case _:  # a function or a class has a name, and its repr an address
             name: object = getattr(value, "__qualname__", None)
-            spelled = f"{value.__module__}:{name}" if name else repr(value)
-    return spelled
-
-
-class PreparedGraph(Struct, frozen=True):
-    """A graph ready to be visited: what templates see of it, each node's models, fingerprints.
-
-    `models` lists the models of each node that asks one, the first choice first. `summarizes` says
-    whether a node keeps the session's summary. `kept_texts` are the hashes of templates and of
-    facts that the runner's store is known to have. `play` makes one attempt of a node: its `run`,
-    but for a dry run. `inner` are the casts of the graphs inside nodes, by node; what is in them
-    has its facts and its fingerprint here too, by its path. `declared` is the hash under which a
-    store keeps the facts.
-    """
-
-    graph: Graph
-    plan: Plan
-    views: Views
-    model: Model
-    models: Mapping[str, Sequence[ModelSpec]]
-    facts: Mapping[str, str]
-    declared: str
-    fingerprints: Mapping[str, str]
-    summarizes: bool = False
-    kept_texts: set[str] = field(default_factory=set[str])
-    play: Callable[[Node, Context], Awaitable[Result]] = lambda node, context: node.run(context)
-    inner: Mapping[str, PreparedGraph] = field(default_factory=dict[str, "PreparedGraph"])
-
-    def paths(self) -> Iterator[str]:
-        """Every node in order, each followed by those of the graph inside it, by their paths."""
-        for node_id in self.plan.order:
-            yield node_id
-            if node_id in self.inner:
-                yield from (f"{node_id}/{path}" for path in self.inner[node_id].paths())
-
-    def at(self, path: str) -> PreparedGraph:
-        """The cast that the node of this path belongs to."""
-        outer, slash, rest = path.partition("/")
-        return self.inner[outer].at(rest) if slash else self
-
-
-def prepare(graph: Graph, model: Model | str | None) -> PreparedGraph:
-    """Make a graph ready to be visited, with `model` in place of those it names.
-
-    Raises `NoModelError` if a node asks a model and none is named anywhere.
-    """
-    summarizes = any(node.summarizes for node in graph.nodes.values())
-    named = model if isinstance(model, str) else None
-    asked = AnyModel() if model is None or isinstance(model, str) else model
-    return _cast(graph, graph.model, asked, named, summarizes=summarizes)
-
-
-def _cast(
-    graph: Graph,
-    usual: str | ModelSpec | None,
-    model: Model,
-    named: str | None,
-    *,
-    summarizes: bool,
-) -> PreparedGraph:
-    """A graph, or one inside it: that asks the model of the outer one where it names none.
-
-    `named` is the id that stands in for all that are named.
-    """
-    inner: dict[str, PreparedGraph] = {}
-    for node_id, node in graph.nodes.items():
-        within = node.within()
-        if isinstance(within, Graph):
-            of_inner = within.model or usual
-            inner[node_id] = _cast(within, of_inner, model, named, summarizes=summarizes)
-    models = {
-        node_id: _models(named or graph.nodes[node_id].model or usual, model)
-        for node_id in graph.templates
-        if graph.nodes[node_id].asks()
-    }
-    facts = {id_: facts_of(graph, id_, models.get(id_, ())) for id_ in graph.nodes}
-    fingerprints: dict[str, str] = {}
-    for node_id in graph.nodes:
-        inside = inner[node_id].fingerprints if node_id in inner else dict[str, str]()
-        fingerprints[node_id] = fingerprint_of(facts[node_id], inside)
-        if node_id in inner:
-            fingerprints |= _under(node_id, inside)
-            facts |= _under(node_id, inner[node_id].facts)
-    return PreparedGraph(
-        graph=graph,
-        plan=graph.plan,
-        views=Views(graph),
-        model=model,
-        models=models,
-        facts=facts,
-        declared=hash_of(facts),
-        fingerprints=fingerprints,
-        summarizes=summarizes,
-        inner=inner,
-    )
-
-
-def _models(named: str | ModelSpec | None, model: Model) -> tuple[ModelSpec, ...]:
-    if named is None:
-        named = model.usual_id(os.environ) if isinstance(model, AnyModel) else type(model).__name__
-    spec = named if isinstance(named, ModelSpec) else ModelSpec(id=named)
-    return (spec, *(ModelSpec(id=other) for other in spec.fallback))
-
-
-def _under(node_id: str, inside: Mapping[str, str]) -> dict[str, str]:
-    """What is known of the nodes inside a node, by their paths."""
-    return {f"{node_id}/{path}": each for path, each in inside.items()}
+            normalized = f"{value.__module__}:{name}" if name else repr(value)
+    return normalized

@@ -1,28 +1,36 @@
-"""A run that was cut short, and is about to be taken up again."""
+"""Runs that begin with records of an earlier one: resumed with the same id, or forked anew."""
 
 from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from functools import partial
+from time import time
+from uuid import uuid4
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import Changed, InputError, NotFound
+from ..blocking import all_items
+from ..errors import InputError, NotFound, closest, listed
 from ..events import Listener
-from ..records import Run, SessionKey
+from ..messages import NO_USAGE
+from ..records import Change, Record, Run, SessionKey, Turn
+from ..session.quotes import fill_quotes, run_texts
 from ..session.store import Policy, Store
-from .changes import changed, differences
-from .execution import Turning
+from .changes import changed_paths, check_unchanged, invalidated
+from .execution import RunExecution, RunRequest
 from .prepared import PreparedGraph
 
 
-class Sought(Struct, frozen=True):
-    """A run that somebody names; without `session_id` it may be in any session of the user."""
+class RunReference(Struct, frozen=True):
+    """A run by its id; without `session_id` it may be in any session of the user."""
 
     run_id: str
     user_id: str | None
     session_id: str | None
 
-    async def found(self, store: Store) -> Run:
-        """The run; raises `NotFound`, also if it is somebody else's."""
+    async def load(self, store: Store) -> Run:
+        """The stored run; raises `NotFound`, also if it is another user's."""
         key: SessionKey | None = None
         if self.session_id is not None:
             key = SessionKey(self.user_id, self.session_id)
@@ -38,32 +46,168 @@ class Sought(Struct, frozen=True):
         return run
 
 
-class Resuming(Struct, frozen=True):
-    """Takes up a run where it stopped."""
+class ForkRequest(Struct, frozen=True):
+    """A run to fork: run again from `node`, or from all that may read another `message`.
 
-    cast: PreparedGraph
-    store: Store
-    sought: Sought
-    busy: Policy
-    reuse_unchanged: bool
+    The new run is in a new session, `session_id` or one with a new id.
+    """
 
-    async def run(self, listener: Listener | None) -> Run:
-        """Go on to the end; raises `InputError` if there is nothing left, or `Changed`."""
-        run = await self.sought.found(self.store)
-        if run.status == "done":
-            raise InputError(f"run {run.run_id!r} is done: there is nothing to resume")
-        if not self.reuse_unchanged and (paths := changed(self.cast, run.records)):
-            # Now, as long as nothing is written.
-            told = await differences(self.cast, self.store, run, paths)
-            raise Changed(told, run=run)
-        begun = replace(run.turn, status="running", answer=None, error=None, ended=0.0)
-        turning = Turning(
-            self.cast,
-            self.store,
-            run.key,
-            replace(begun, declared=self.cast.declared),
-            resumed=True,
-            busy=self.busy,
-            reuse_unchanged=self.reuse_unchanged,
+    source: RunReference
+    node: str | None
+    message: str | None
+    session_id: str | None
+
+
+async def resume_run(
+    prepared: PreparedGraph,
+    store: Store,
+    reference: RunReference,
+    *,
+    busy: Policy,
+    reuse_unchanged: bool,
+    listener: Listener | None = None,
+) -> Run:
+    """Execute what is left of a run; raises `InputError` if nothing is, or `Changed`."""
+    run = await reference.load(store)
+    if run.status == "done":
+        raise InputError(f"run {run.run_id!r} is done: there is nothing to resume")
+    if not reuse_unchanged:
+        await check_unchanged(prepared, store, run)  # before anything is written
+    turn = replace(
+        run.turn,
+        status="running",
+        answer=None,
+        error=None,
+        ended=0.0,
+        declared=prepared.facts_hash,
+    )
+    request = RunRequest(run.key, turn, busy=busy, is_resumed=True, reuse_unchanged=reuse_unchanged)
+    return await RunExecution.execute(prepared, store, request, listener=listener)
+
+
+async def fork_run(
+    prepared: PreparedGraph,
+    store: Store,
+    request: ForkRequest,
+    *,
+    listener: Listener | None = None,
+) -> Run:
+    """Execute a new run with the records of another that do not follow from the node or message.
+
+    The new session begins with the turns that the old one had before the run. What is copied keeps
+    its ids and numbers, so that records which name them stay true. Raises `InputError` if the new
+    session exists, or the node does not.
+    """
+    again = _paths_to_run(prepared, request.node, request.message)
+    run = await request.source.load(store)
+    key = SessionKey(run.user_id, request.session_id or uuid4().hex)
+    if await store.head(key) is not None:
+        raise InputError(
+            f"the session {key.session_id!r} exists already; a fork begins a new one, so give it "
+            "another id, or none"
         )
-        return await turning.run(listener)
+    invalid = invalidated(prepared, run.records, [*again, *changed_paths(prepared, run.records)])
+    texts = await _copy_earlier_turns(prepared, store, run, key)
+    turn = Turn(
+        run_id=uuid4().hex,
+        input=request.message or run.input,
+        graph=prepared.graph.name,
+        given_state=run.turn.given_state,
+        started=time(),
+        declared=prepared.facts_hash,
+        forked_from=run.run_id,
+    )
+    reused = [
+        replace(fill_quotes(record, texts), usage=NO_USAGE)  # that was spent on the old run
+        for path, record in run.records.items()
+        if record.is_final and path not in invalid
+    ]
+    return await RunExecution.execute(
+        prepared, store, RunRequest(key, turn, reused), listener=listener
+    )
+
+
+def _paths_to_run(prepared: PreparedGraph, node: str | None, message: str | None) -> list[str]:
+    """The nodes that the caller wants to run again, by path."""
+    if node is None and message is None:
+        raise InputError("name the node to fork from, or another message, or both")
+    known = prepared.fingerprints
+    if node is not None and node not in known:
+        near = closest(node, known)
+        hint = f"did you mean {near!r}?" if near else f"it has {listed(known)}"
+        raise InputError(f"the graph has no node {node!r} to fork from; {hint}")
+    paths = [node] if node is not None else []
+    if message is not None:
+        # Any node may read the message, but a history-loader without a condition.
+        paths += (
+            node_id
+            for node_id, each in prepared.graph.nodes.items()
+            if not each.loads_history or each.when is not None
+        )
+    return paths
+
+
+async def _copy_earlier_turns(
+    prepared: PreparedGraph, store: Store, run: Run, key: SessionKey
+) -> dict[str, dict[str, str]]:
+    """Copy the turns before a run to another session; their texts that records may quote.
+
+    The texts are by run id and place.
+    """
+    number, texts = 0, dict[str, dict[str, str]]()
+    for turn in await _earlier_turns(store, run):
+        number += 1
+        while number < turn.number:
+            await _skip_number(store, key)
+            number += 1
+        stored = await store.run(run.key, turn.run_id)
+        records = _ordered(prepared, stored.records) if stored is not None else []
+        summary = await store.summary(run.key, until=number)
+        if summary is not None and summary.covers < number:
+            summary = None  # an earlier turn wrote it
+        change = replace(Change.of(turn, records), summary=summary)
+        texts[turn.run_id] = run_texts(turn, records)
+        copied = [fill_quotes(record, texts) for record in records]
+        await _write_turn(store, key, turn, copied, change)
+    return texts
+
+
+async def _earlier_turns(store: Store, run: Run) -> list[Turn]:
+    """The completed turns that the session had when the run began."""
+    turns = await store.turns(run.key)
+    if (end := run.turn.number) == 0:
+        later = [turn.number async for turn in _begun_after(store, run) if turn.number]
+        end = min(later, default=len(turns) and turns[-1].number + 1)
+    return [turn for turn in turns if turn.number < end]
+
+
+async def _begun_after(store: Store, run: Run) -> AsyncIterator[Turn]:
+    runs = all_items(partial(store.runs, run.key))
+    async for turn in runs:  # pragma: no branch - the run is one of them
+        if turn.run_id == run.run_id:
+            return
+        yield turn
+
+
+def _ordered(prepared: PreparedGraph, records: Mapping[str, Record]) -> list[Record]:
+    """The records in the graph's order; those of nodes that it does not have are last."""
+    known: Iterable[str] = (path for path in prepared.paths() if path in records)
+    return [records[path] for path in dict.fromkeys([*known, *records])]
+
+
+async def _skip_number(store: Store, key: SessionKey) -> None:
+    """Use up the number of a turn that was deleted from the old session."""
+    deleted = Turn(run_id=uuid4().hex, input="(deleted)", status="done")
+    await _write_turn(store, key, deleted, (), Change())
+    await store.delete_run(key, deleted.run_id)
+
+
+async def _write_turn(
+    store: Store, key: SessionKey, turn: Turn, records: Sequence[Record], change: Change
+) -> None:
+    lease = await store.begin(key, turn)
+    try:
+        await store.put(lease, records)
+        await store.finish(lease, turn, change)
+    finally:
+        await store.release(lease)

@@ -1,19 +1,21 @@
-"""What outlives a run, a graph, a store and a model, and the doors to a run.
+"""The public doors to runs: `Runner`, made once for a graph and a store.
 
-`arun` and `astream` are the real ones; `run`, `stream` and `print_response` are for scripts. All
-of them are views of the same events.
+`arun` and `astream` are the real ones; `run`, `stream` and `print_response` are their synchronous
+doors. All of them execute a run in the same way, and differ in what they do with its events.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING, get_args
 from uuid import uuid4
 
-from ..blocking import door, result_of, stream_door, told
-from ..errors import InputError
-from ..events import Event
+from ..blocking import RunStart, door, run_blocking, stream_door, stream_events
+from ..errors import InputError, RunError
+from ..events import Answer, Event, RunFinished, Token
 from ..graph.graph import Graph
 from ..models.protocol import Model
 from ..records import Run, SessionInfo, SessionKey, Turn
@@ -21,28 +23,26 @@ from ..session.session import Session
 from ..session.store import Policy, Store
 from ..stores.memory import MemoryStore
 from ..values import State, as_state, check_ids, check_message
-from .execution import Turning
-from .fork import Fork
+from .execution import RunExecution, RunRequest
 from .prepared import PreparedGraph, prepare
-from .printing import print_events
-from .resume import Resuming, Sought
+from .resume import ForkRequest, RunReference, fork_run, resume_run
 
 if TYPE_CHECKING:
     from .dry_run.rendering import Rendering
 
 
 class Runner:
-    """Runs one graph, for as many users, sessions, tasks and threads at once as you like.
+    """Runs one graph, for any number of users, sessions, tasks and threads at once.
 
-    `store` keeps the sessions (default: in memory). `model` answers instead of the models that
-    the graph names: a `Model`, or the id of one. Nothing of a run sticks to the runner.
+    `store` has the sessions (default: in memory). `model` is asked instead of the models that the
+    graph names: a `Model`, or the id of one. A runner has no state of a run or a session.
 
-    `busy` says what a run does while another turn of its session is under way: `serialize` waits,
-    `reject` raises `SessionBusy`, `fork` goes on beside it, from the session as it stands. Turns
-    that ran side by side follow each other in the order in which they are finished.
+    `busy` is what to do while another turn of the same session is running: `serialize` waits for
+    it, `reject` raises `SessionBusy`, `fork` runs at the same time, from the session as it is now.
+    Concurrent turns are numbered in the order in which they finish.
     """
 
-    __slots__ = ("_busy", "_cast", "_graph", "_model", "_store")
+    __slots__ = ("_busy", "_graph", "_model", "_prepared", "_store")
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Runner:
         self._busy: Policy = busy
         self._store: Store = MemoryStore() if store is None else store
         self._model = model
-        self._cast: PreparedGraph | None = None
+        self._prepared: PreparedGraph | None = None
 
     @property
     def graph(self) -> Graph:
@@ -68,7 +68,7 @@ class Runner:
 
     @property
     def store(self) -> Store:
-        """Where its sessions are kept."""
+        """The store that has its sessions."""
         return self._store
 
     async def arun(
@@ -80,14 +80,14 @@ class Runner:
         state: State | None = None,
         run_id: str | None = None,
     ) -> Run:
-        """Take `message` through the graph: one message in, one answer out.
+        """Run the graph on `message`: one turn of a session, one message in and one answer out.
 
         Without `session_id` the run is a session of its own. `state` sets keys of
-        `session.state`, before what is stored and the graph's defaults. Raises `InputError` for
-        what cannot be run, `NodeError` (or another `RunError`, with `.run`) if the run fails,
-        `SessionBusy` if the runner is not to wait for another turn of the session.
+        `session.state`; they win over what is stored, and that over the graph's defaults. Raises
+        `InputError` for invalid arguments, `NodeError` (or another `RunError`, with `.run`) if the
+        run fails, `SessionBusy` if another turn of the session is running and `busy` is `reject`.
         """
-        return await self._turning(message, user_id, session_id, state, run_id).run(None)
+        return await self._start(message, user_id, session_id, state, run_id)(listener=None)
 
     def astream(
         self,
@@ -98,11 +98,12 @@ class Runner:
         state: State | None = None,
         run_id: str | None = None,
     ) -> AsyncGenerator[Event]:
-        """Like `run`, telling events as they happen; closing the stream cancels the run.
+        """Like `run`, yielding events as they happen; closing the generator cancels the run.
 
-        The last event is `RunFinished`, or says why not; after `RunFailed` its error is raised.
+        The last event is `RunFinished`, `RunFailed` or `RunCancelled`; after `RunFailed` its error
+        is raised.
         """
-        return told(self._turning(message, user_id, session_id, state, run_id).run)
+        return stream_events(self._start(message, user_id, session_id, state, run_id))
 
     async def aresume(
         self,
@@ -112,14 +113,14 @@ class Runner:
         session_id: str | None = None,
         reuse_unchanged: bool = False,
     ) -> Run:
-        """Go on with a run that was cut short; finished nodes are not run again.
+        """Go on with a run that did not get to its end; finished nodes are not run again.
 
-        Without `session_id` the run is looked for in all sessions of the user; no user is one of
-        its own, as everywhere. Raises `NotFound`, also for a run of somebody else, `InputError` if
-        it is done, `Changed` if the graph is another one now: with `reuse_unchanged` what was
-        changed since and all that comes after it is run anew instead.
+        Without `session_id` the run is searched in all sessions of the user; without `user_id`, in
+        the sessions of no user. Raises `NotFound`, also for a run of another user, `InputError` if
+        the run is done, `Changed` if the graph was changed since. With `reuse_unchanged` the nodes
+        that were changed, and all that follow from them, are run again instead.
         """
-        return await self._resuming(run_id, user_id, session_id, reuse_unchanged).run(None)
+        return await self._resume(run_id, user_id, session_id, reuse_unchanged)(listener=None)
 
     def aresume_stream(
         self,
@@ -129,8 +130,8 @@ class Runner:
         session_id: str | None = None,
         reuse_unchanged: bool = False,
     ) -> AsyncGenerator[Event]:
-        """Like `resume`, telling events as `stream` does."""
-        return told(self._resuming(run_id, user_id, session_id, reuse_unchanged).run)
+        """Like `resume`, yielding events as `stream` does."""
+        return stream_events(self._resume(run_id, user_id, session_id, reuse_unchanged))
 
     async def afork(
         self,
@@ -142,15 +143,16 @@ class Runner:
         session_id: str | None = None,
         into: str | None = None,
     ) -> Run:
-        """Make a run again from `node` on: a new run, which reuses what does not follow from it.
+        """Run again from `node` on: a new run, with the records of what does not follow from it.
 
-        It is of a new session, `into` or one with a fresh id, that begins with the turns which the
-        session had before; `Turn.forked_from` is the old run. Another `message` makes every node
-        anew that may have read the old one: all but loaders of history. So does a change of the
-        graph for the nodes that it concerns. The old run is sought as `resume` does. Raises
-        `NotFound`, or `InputError` if the node is unknown or `into` is there already.
+        It is in a new session, `into` or one with a new id, that begins with the turns which the
+        old session had before; `Turn.forked_from` is the old run. With another `message` every node
+        runs again that may have read the old one: all but history-loaders. So do nodes that were
+        changed in the graph since, and all that follow from them. The old run is searched as in
+        `resume`. Raises `NotFound`, or `InputError` if the node is unknown or `into` exists.
         """
-        return await self._fork(run_id, node, message, user_id, session_id, into).run(None)
+        start = self._fork(run_id, node, message, user_id, session_id, into)
+        return await start(listener=None)
 
     def afork_stream(
         self,
@@ -162,8 +164,8 @@ class Runner:
         session_id: str | None = None,
         into: str | None = None,
     ) -> AsyncGenerator[Event]:
-        """Like `fork`, telling events as `stream` does."""
-        return told(self._fork(run_id, node, message, user_id, session_id, into).run)
+        """Like `fork`, yielding events as `stream` does."""
+        return stream_events(self._fork(run_id, node, message, user_id, session_id, into))
 
     def render(
         self,
@@ -174,28 +176,28 @@ class Runner:
         session_id: str | None = None,
         state: State | None = None,
     ) -> Rendering:
-        """The prompts that `run` would send, as `Graph.render` shows them; asks and keeps nothing.
+        """The prompts that `run` would send, as in `Graph.render`; asks no model, writes nothing.
 
         With `session_id` they are those of the next turn of that session; raises `NotFound` if
         there is none.
         """
-        # Whoever only runs graphs does not wait for it.
+        # Lazy: programs that only run graphs do not load it.
         from .dry_run.rehearsal import Scene, render, render_next  # noqa: PLC0415
 
         scene = Scene(message, assume or {}, state=as_state(state) or {}, user_id=user_id)
         if session_id is None:
             return render(self._graph, scene)
-        return result_of(lambda: render_next(self._graph, scene, self._store, session_id))
+        return run_blocking(render_next(self._graph, scene, self._store, session_id))
 
     async def asessions(
         self, user_id: str | None = None, *, limit: int = 20, offset: int = 0
     ) -> list[SessionInfo]:
-        """The user's sessions, the one with the latest activity first."""
+        """The user's sessions (without `user_id`: those of no user), latest activity first."""
         check_ids(user_id=user_id)
         return await self._store.sessions(user_id, limit=limit, offset=offset)
 
     async def adelete_user(self, user_id: str | None) -> int:
-        """Delete all sessions of a user, and tell how many there were."""
+        """Delete all sessions of a user; how many there were."""
         check_ids(user_id=user_id)
         return await self._store.delete_user(user_id)
 
@@ -209,7 +211,7 @@ class Runner:
     delete_user = door(adelete_user)
 
     def session(self, session_id: str, *, user_id: str | None = None) -> Session:
-        """One session of the user, to read, name, export or delete; nothing is read yet."""
+        """Access to one session of the user: read, rename, export, delete. Reads nothing yet."""
         check_ids(user_id=user_id, session_id=session_id)
         return Session(SessionKey(user_id, session_id), self._store)
 
@@ -221,38 +223,52 @@ class Runner:
         user_id: str | None = None,
         session_id: str | None = None,
     ) -> Run:
-        """Run and print the answer on standard output, with `stream` word by word."""
-        events = self.stream(message, user_id=user_id, session_id=session_id)
-        return print_events(events, stream=stream)
+        """Run and print the answer on standard output, with `stream` token by token."""
+        for event in self.stream(message, user_id=user_id, session_id=session_id):
+            if isinstance(event, Token) and event.answer and stream:
+                sys.stdout.write(event.text)
+                sys.stdout.flush()
+            elif isinstance(event, Answer):
+                sys.stdout.write("\n" if stream else f"{event.text}\n")
+                sys.stdout.flush()
+            elif isinstance(event, RunFinished):
+                return event.run
+        raise RunError("the run ended without an answer")
 
-    def _turning(
+    def _start(
         self,
         message: str,
         user_id: str | None,
         session_id: str | None,
         state: State | None,
         run_id: str | None,
-    ) -> Turning:
-        """A run that is about to be made, if what it was given holds."""
+    ) -> RunStart:
         check_message(message)
         check_ids(user_id=user_id, session_id=session_id, run_id=run_id)
-        cast = self._ready()
+        prepared = self._prepare()
         turn = Turn(
             run_id=run_id or uuid4().hex,
             input=message,
             graph=self._graph.name,
             given_state=as_state(state),
             started=time(),
-            declared=cast.declared,
+            declared=prepared.facts_hash,
         )
         key = SessionKey(user_id, session_id or uuid4().hex)
-        return Turning(cast, self._store, key, turn, busy=self._busy)
+        request = RunRequest(key, turn, busy=self._busy)
+        return partial(RunExecution.execute, prepared, self._store, request)
 
-    def _resuming(
+    def _resume(
         self, run_id: str, user_id: str | None, session_id: str | None, reuse_unchanged: bool
-    ) -> Resuming:
-        sought = _sought(run_id, user_id, session_id)
-        return Resuming(self._ready(), self._store, sought, self._busy, reuse_unchanged)
+    ) -> RunStart:
+        return partial(
+            resume_run,
+            self._prepare(),
+            self._store,
+            _reference(run_id, user_id, session_id),
+            busy=self._busy,
+            reuse_unchanged=reuse_unchanged,
+        )
 
     def _fork(
         self,
@@ -262,20 +278,22 @@ class Runner:
         user_id: str | None,
         session_id: str | None,
         into: str | None,
-    ) -> Fork:
+    ) -> RunStart:
         if message is not None:
             check_message(message)
         check_ids(into=into)
-        sought = _sought(run_id, user_id, session_id)
-        return Fork(self._ready(), self._store, sought, node, message, into)
+        source = _reference(run_id, user_id, session_id)
+        return partial(
+            fork_run, self._prepare(), self._store, ForkRequest(source, node, message, into)
+        )
 
-    def _ready(self) -> PreparedGraph:
-        # Two threads may both make it: they make the same.
-        if self._cast is None:
-            self._cast = prepare(self._graph, self._model)
-        return self._cast
+    def _prepare(self) -> PreparedGraph:
+        # Two threads may both prepare it: the results are equal.
+        if self._prepared is None:
+            self._prepared = prepare(self._graph, self._model)
+        return self._prepared
 
 
-def _sought(run_id: str, user_id: str | None, session_id: str | None) -> Sought:
+def _reference(run_id: str, user_id: str | None, session_id: str | None) -> RunReference:
     check_ids(user_id=user_id, session_id=session_id, run_id=run_id)
-    return Sought(run_id, user_id, session_id)
+    return RunReference(run_id, user_id, session_id)

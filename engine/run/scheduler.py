@@ -1,8 +1,8 @@
-"""One run: visit nodes as they become ready.
+"""Runs the nodes of a plan as they become ready, with no supersteps and no levels.
 
-There are no supersteps and no levels: a node starts the moment it is decided. The scheduler knows
-neither models nor stores; whoever calls it says how a node is visited and where records go, so an
-engine that spreads visits over machines can call it too.
+A node starts the moment it is decided. The scheduler knows neither models nor stores: its `Work`
+says how a node is run and where records go, so an engine that spreads nodes over machines can use
+it too.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ..records import Record
 
 
 class Work(Protocol):
-    """What a scheduler has done for it."""
+    """What a scheduler calls for each node."""
 
-    def barred(self, node_id: str, records: Mapping[str, Record]) -> str | None:
-        """Why a node that may run does not after all (its `when`), or None."""
+    def skip_reason(self, node_id: str, records: Mapping[str, Record]) -> str | None:
+        """Why a node that the plan would run is skipped (its `when` is false), or None."""
         ...
 
     def skip(self, node_id: str, because: str) -> Record:
@@ -32,31 +32,14 @@ class Work(Protocol):
         """Run a node to its last attempt; a failure is a record too."""
         ...
 
-    async def keep(self, records: Sequence[Record]) -> None:
-        """Make records durable, all or none, before anything is built on them."""
+    async def save(self, records: Sequence[Record]) -> None:
+        """Store records durably, all or none, before anything is built on them."""
         ...
 
 
-async def drive(
-    plan: Plan,
-    work: Work,
-    records: Mapping[str, Record],
-    *,
-    max_parallel: int | None = None,
-) -> dict[str, Record]:
-    """Go on from `records` until every node is final, or one failed.
+class Scheduler:
+    """Runs every node of a plan that has no final record yet, each at most once."""
 
-    After a failure nothing new starts, what runs may finish, and the records so far come back.
-    If the caller is cancelled, so is what runs.
-    """
-    drive = _Drive(plan, work, records, max_parallel)
-    try:
-        return await drive.to_the_end()
-    finally:
-        await drive.stop()
-
-
-class _Drive:
     __slots__ = (
         "_decidable",
         "_ended",
@@ -66,7 +49,7 @@ class _Drive:
         "_progress",
         "_ready",
         "_running",
-        "_skipped",
+        "_unsaved",
         "_wake",
         "_work",
     )
@@ -76,7 +59,8 @@ class _Drive:
         plan: Plan,
         work: Work,
         records: Mapping[str, Record],
-        max_parallel: int | None,
+        *,
+        max_parallel: int | None = None,
     ) -> None:
         self._plan = plan
         self._work = work
@@ -87,38 +71,45 @@ class _Drive:
         self._running: set[asyncio.Task[Record]] = set()
         self._ended: deque[asyncio.Task[Record]] = deque()
         self._wake = asyncio.Event()
-        self._skipped: list[Record] = []
+        self._unsaved: list[Record] = []
         self._failed: dict[str, Record] = {}
         heapify(self._decidable)
 
-    async def to_the_end(self) -> dict[str, Record]:
-        while True:
-            self._decide()
-            if self._failed:
-                self._ready.clear()
-            if not self._running:
-                if not self._ready:
-                    break
-                if len(self._ready) == 1:
-                    # A lone ready node is awaited here: a task for it would buy nothing.
-                    node_id = self._plan.order[heappop(self._ready)]
-                    self._take(await self._visit(node_id))
-                    continue
-            self._start()
-            await self._next_ended()
-        if self._skipped:
-            await self._work.keep(self._skipped)
+    async def run(self) -> dict[str, Record]:
+        """Go on from the records until every node is final, or one failed; the records so far.
+
+        After a failure nothing new starts and what is running may finish. If the caller is
+        cancelled, so is what is running.
+        """
+        try:
+            while True:
+                self._decide()
+                if self._failed:
+                    self._ready.clear()
+                if not self._running:
+                    if not self._ready:
+                        break
+                    if len(self._ready) == 1:
+                        # A lone ready node is awaited here: a task for it would buy nothing.
+                        node_id = self._plan.order[heappop(self._ready)]
+                        self._take(await self._visit(node_id))
+                        continue
+                self._start()
+                await self._next_ended()
+            if self._unsaved:
+                await self._work.save(self._unsaved)
+        finally:
+            if self._running:
+                await self._cancel_running()
         return self._progress.records | self._failed
 
-    async def stop(self) -> None:
-        """Cancel what runs and wait until it has ended."""
+    async def _cancel_running(self) -> None:
         for task in self._running:
             task.cancel()
-        if self._running:
-            await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     def _decide(self) -> None:
-        """Decide all that can be, in topological order; a skip may open up more."""
+        """Decide every node that can be, in topological order; a skip may open up more."""
         plan, records = self._plan, self._progress.records
         while self._decidable:
             index = heappop(self._decidable)
@@ -127,13 +118,13 @@ class _Drive:
             because = (
                 decision.because
                 if isinstance(decision, Skip)
-                else self._work.barred(node_id, records)
+                else self._work.skip_reason(node_id, records)
             )
             if because is None:
                 heappush(self._ready, index)
             else:
                 record = self._work.skip(node_id, because)
-                self._skipped.append(record)
+                self._unsaved.append(record)
                 self._finish(record)
 
     def _start(self) -> None:
@@ -148,7 +139,7 @@ class _Drive:
         self._wake.set()
 
     async def _next_ended(self) -> None:
-        """Wait for a visit to end; one callback a task, whatever the number that runs."""
+        """Wait until a node ends; one callback for each task, however many are running."""
         await self._wake.wait()
         self._wake.clear()
         while self._ended:
@@ -158,9 +149,9 @@ class _Drive:
 
     async def _visit(self, node_id: str) -> Record:
         record = await self._work.visit(node_id, self._progress.records)
-        # What was skipped on the way is a function of other records: it may wait for company.
-        skipped, self._skipped = self._skipped, []
-        await self._work.keep([*skipped, record])
+        # Skipped records follow from others, so they can wait to be saved with the next one.
+        skipped, self._unsaved = self._unsaved, []
+        await self._work.save([*skipped, record])
         return record
 
     def _take(self, record: Record) -> None:

@@ -1,24 +1,187 @@
-"""What templates see: the names of a run, made from the graph and the records."""
+"""The names that a template may read: those of the graph, of the run, and of the node's sources.
+
+`GraphScope` has what is the same in every run; `TemplateScope` is one run's, and grows with it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import SimpleNamespace
 from typing import cast
 
-from msgspec import Struct
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..graph.context import NO_HISTORY, History, Input, SessionView, Upstream
 from ..graph.graph import Graph
 from ..graph.node import Node
+from ..graph.plan import is_live
 from ..messages import JSON
 from ..records import Record
+from .node_execution import NodeExecution
 
 
-class Fields(Mapping[str, object]):
-    """A JSON object as templates read it: `value.key`, whatever the key is called.
+class TemplateScope(Struct):
+    """The template names of one run of one graph.
+
+    `state` is the session's state as the run began. `outputs` are the outputs of its finished nodes
+    as Python values, `patches` the keys of the session's state that they set, both by node id.
+    """
+
+    graph: GraphScope
+    input: Input
+    user_id: str | None
+    session: SessionView
+    run: RunView
+    now: datetime
+    state: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+    node_states: Mapping[str, Mapping[str, JSON]] = field(
+        default_factory=dict[str, "Mapping[str, JSON]"]
+    )
+    outputs: dict[str, object] = field(default_factory=dict[str, object])
+    patches: dict[str, Mapping[str, JSON]] = field(default_factory=dict[str, "Mapping[str, JSON]"])
+
+    def names(self, node: NodeExecution) -> dict[str, object]:
+        """Every name that a template of the node may read now."""
+        stop, outputs = self.graph.plan.stop(node.node_id), self.outputs
+        view = self.graph.node_view(
+            node.node_id, self.node_states.get(node.node_id, {}), self.task(node)
+        )
+        view.heard = [_upstream_view(one) for one in self._reads(node.node_id)]
+        return self.bind(
+            view,
+            [_upstream_view(one) for one in self.upstream(node)],
+            {
+                source: output_view(node.records[source], outputs[source])
+                for source in stop.sources
+                if source in outputs
+            },
+            self.state_before(node.node_id),
+        )
+
+    def bind(
+        self,
+        node: SimpleNamespace,
+        upstream: Sequence[Upstream],
+        outputs: Mapping[str, object],
+        state: Mapping[str, JSON],
+    ) -> dict[str, object]:
+        """Every name, given what is the node's own: its view, its sources and the state."""
+        session = self.session
+        if state is not self.state:
+            session = replace(session, state=JSONView(state))
+        loader = self.graph.loaders[node.id]
+        history = outputs.get(loader) if loader else None
+        return {
+            "input": self.input,
+            "user_id": self.user_id,
+            "session": session,
+            "history": history if isinstance(history, History) else NO_HISTORY,
+            "graph": self.graph.view,
+            "node": node,
+            "run": self.run,
+            "now": self.now,
+            "upstream": upstream,
+            **outputs,
+        }
+
+    def upstream(self, node: NodeExecution) -> list[Upstream]:
+        """The sources in `needs` whose edge is live, in declared order."""
+        if node.upstream is None:
+            labels = dict(self.graph.plan.stop(node.node_id).needs)
+            node.upstream = self._described(
+                source
+                for source in self.graph.nodes[node.node_id].needs
+                if source in self.outputs and is_live(node.records[source], labels[source])
+            )
+        return node.upstream
+
+    def state_before(self, node_id: str) -> Mapping[str, JSON]:
+        """The session's state with the keys that the nodes before this one set in this run."""
+        state = self.state
+        if self.patches:
+            before = self.graph.plan.before(node_id)
+            for earlier in self.graph.plan.order:
+                if earlier in before and earlier in self.patches:
+                    state = {**state, **self.patches[earlier]}
+        return state
+
+    def task(self, node: NodeExecution) -> str | None:
+        """What routers before the node wrote for it to do, by whatever labels lead here."""
+        tasks = [
+            task
+            for source, labels in self.graph.plan.stop(node.node_id).needs
+            if labels and (record := node.records.get(source)) is not None
+            for label, task in record.tasks.items()
+            if label in labels
+        ]
+        return "\n".join(dict.fromkeys(tasks)) or None
+
+    def _reads(self, node_id: str) -> list[Upstream]:
+        """The nodes in `reads` that ran, in declared order."""
+        reads = self.graph.nodes[node_id].reads
+        return self._described(source for source in reads if source in self.outputs)
+
+    def _described(self, sources: Iterable[str]) -> list[Upstream]:
+        nodes, roles, outputs = self.graph.nodes, self.graph.roles, self.outputs
+        return [
+            Upstream(source, nodes[source].kind, roles[source], _main_output(outputs[source]))
+            for source in sources
+        ]
+
+
+class GraphScope:
+    """The template names that depend on the graph alone; made once for each prepared graph."""
+
+    __slots__ = ("_graph", "_node_fields", "loaders", "nodes", "plan", "roles", "view")
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self.nodes = graph.nodes
+        self.plan = graph.plan
+        self.roles = {node_id: _role(node) for node_id, node in graph.nodes.items()}
+        members = tuple(
+            MemberView(node_id, node.kind, self.roles[node_id], node.description)
+            for node_id, node in graph.nodes.items()
+            if node.answers
+        )
+        self.view = GraphView(graph.name, graph.description, members)
+        self._node_fields: dict[str, dict[str, object]] = {}
+        loaders = [node_id for node_id, node in graph.nodes.items() if node.loads_history]
+        default = "history" if "history" in loaders else next(iter(loaders), None)
+        self.loaders = {node_id: node.history or default for node_id, node in graph.nodes.items()}
+
+    def node_view(
+        self, node_id: str, state: Mapping[str, JSON], task: str | None
+    ) -> SimpleNamespace:
+        """`node` in a template: its id, kind and fields, its state, and the task it was given."""
+        fields = self._node_fields.get(node_id)
+        if fields is None:
+            fields = self._node_fields[node_id] = self._fields(node_id)
+        return SimpleNamespace(**fields, state=JSONView(state), task=task, heard=())
+
+    def _fields(self, node_id: str) -> dict[str, object]:
+        node = self._graph.nodes[node_id]
+        fields = {name: json_view(getattr(node, name)) for name in type(node).model_fields}
+        shape = self._graph.shapes.get(node_id)
+        toolbox = node.toolbox()
+        return {
+            "instructions": (),
+            **fields,
+            "tools": toolbox.shown() if toolbox else (),
+            "role": self.roles[node_id],
+            "params": JSONView(node.params),
+            "returns": shape.schema if shape else None,
+            **node.shown(),
+            "id": node_id,
+            "kind": node.kind,
+        }
+
+
+class JSONView(Mapping[str, object]):
+    """A JSON object that templates read by attribute: `value.key`, whatever the key is called.
 
     A key wins over a method of the same name, so a field may be called `items`.
     """
@@ -30,11 +193,11 @@ class Fields(Mapping[str, object]):
 
     def __getattribute__(self, name: str) -> object:
         if not name.startswith("_") and name in (data := self._data):
-            return shown(data[name])
+            return json_view(data[name])
         return super().__getattribute__(name)
 
     def __getitem__(self, key: str) -> object:
-        return shown(self._data[key])
+        return json_view(self._data[key])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._data)
@@ -43,21 +206,12 @@ class Fields(Mapping[str, object]):
         return len(self._data)
 
     def __eq__(self, other: object) -> bool:
-        return self._data == (other._data if isinstance(other, Fields) else other)
+        return self._data == (other._data if isinstance(other, JSONView) else other)
 
     __hash__ = None  # type: ignore[assignment]  # it is a mapping
 
     def __str__(self) -> str:
         return json.dumps(self._data, ensure_ascii=False)
-
-
-def shown(value: object) -> object:
-    """A JSON value as templates read it."""
-    if isinstance(value, dict):
-        return Fields(cast("dict[str, object]", value))
-    if isinstance(value, list):
-        return [shown(item) for item in cast("list[object]", value)]
-    return value
 
 
 class MemberView(Struct, frozen=True):
@@ -70,7 +224,7 @@ class MemberView(Struct, frozen=True):
 
 
 class GraphView(Struct, frozen=True):
-    """The graph as templates read it."""
+    """`graph` in a template."""
 
     name: str
     description: str
@@ -78,98 +232,38 @@ class GraphView(Struct, frozen=True):
 
 
 class RunView(Struct, frozen=True):
-    """The run as templates read it."""
+    """`run` in a template."""
 
     id: str
 
 
-class Views:
-    """What templates see of a graph, whatever the run."""
-
-    __slots__ = ("_graph", "_nodes", "graph", "loaders", "roles")
-
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self.roles = {node_id: role_of(node) for node_id, node in graph.nodes.items()}
-        members = tuple(
-            MemberView(node_id, node.kind, self.roles[node_id], node.description)
-            for node_id, node in graph.nodes.items()
-            if node.answers
-        )
-        self.graph = GraphView(graph.name, graph.description, members)
-        self._nodes: dict[str, dict[str, object]] = {}
-        loaders = [node_id for node_id, node in graph.nodes.items() if node.loads_history]
-        usual = "history" if "history" in loaders else next(iter(loaders), None)
-        self.loaders = {node_id: node.history or usual for node_id, node in graph.nodes.items()}
-
-    def node(self, node_id: str, state: Mapping[str, JSON], task: str | None) -> SimpleNamespace:
-        """The node itself: its id, kind and fields, and what it keeps and is to do."""
-        facts = self._nodes.get(node_id)
-        if facts is None:
-            facts = self._nodes[node_id] = self._facts(node_id)
-        return SimpleNamespace(**facts, state=Fields(state), task=task, heard=())
-
-    def _facts(self, node_id: str) -> dict[str, object]:
-        node = self._graph.nodes[node_id]
-        fields = {name: shown(getattr(node, name)) for name in type(node).model_fields}
-        shape = self._graph.shapes.get(node_id)
-        toolbox = node.toolbox()
-        return {
-            "instructions": (),
-            **fields,
-            "tools": toolbox.shown() if toolbox else (),
-            "role": self.roles[node_id],
-            "params": Fields(node.params),
-            "returns": shape.schema if shape else None,
-            **node.shown(),
-            "id": node_id,
-            "kind": node.kind,
-        }
+def json_view(value: object) -> object:
+    """A JSON value as templates read it: objects by attribute, also those in lists."""
+    if isinstance(value, dict):
+        return JSONView(cast("dict[str, object]", value))
+    if isinstance(value, list):
+        return [json_view(item) for item in cast("list[object]", value)]
+    return value
 
 
-def role_of(node: Node) -> str:
+def output_view(record: Record, output: object) -> object:
+    """`node_id` in a template: an object with `output` and the further names of the record."""
+    if hasattr(output, "output"):
+        return output
+    fields = {name: json_view(value) for name, value in record.fields.items()}
+    return SimpleNamespace(output=json_view(output), **fields)
+
+
+def _upstream_view(source: Upstream) -> Upstream:
+    return replace(source, output=json_view(source.output))
+
+
+def _main_output(output: object) -> object:
+    """`.output` of a node: that of a history-loader is its text."""
+    return output.output if isinstance(output, History) else output
+
+
+def _role(node: Node) -> str:
     """The role that the node was given, empty if its kind has none."""
     role = getattr(node, "role", "")
     return role if isinstance(role, str) else ""
-
-
-def outcome(record: Record, output: object) -> object:
-    """What `node_id` means in a template: an object with `output` and further names."""
-    if hasattr(output, "output"):
-        return output
-    fields = {name: shown(value) for name, value in record.fields.items()}
-    return SimpleNamespace(output=shown(output), **fields)
-
-
-class Scenery(Struct, frozen=True):
-    """What every template of one run sees alike."""
-
-    input: Input
-    user_id: str | None
-    session: SessionView
-    run: RunView
-    now: datetime
-
-
-def variables(
-    views: Views,
-    scenery: Scenery,
-    node: SimpleNamespace,
-    upstream: Sequence[Upstream],
-    outcomes: Mapping[str, object],
-) -> dict[str, object]:
-    """Every name that a template may read."""
-    loader = views.loaders[node.id]
-    history = outcomes.get(loader) if loader else None
-    return {
-        "input": scenery.input,
-        "user_id": scenery.user_id,
-        "session": scenery.session,
-        "history": history if isinstance(history, History) else NO_HISTORY,
-        "graph": views.graph,
-        "node": node,
-        "run": scenery.run,
-        "now": scenery.now,
-        "upstream": upstream,
-        **outcomes,
-    }

@@ -1,4 +1,4 @@
-"""What a run can read of what was before it: its session, and other sessions of its user."""
+"""What a run can read of the past: earlier turns of its session, other sessions of its user."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ..messages import text_of
+from ..node_path import ROOT, NodePath, select_inside
 from ..records import PastToolCall, Run, SessionInfo, SessionKey, Summary, Turn, past_tool_calls
 from .quotes import QuoteLog
 from .store import Store
 
-LONGEST_QUOTE = 500
-"""Characters of a text from another session; what is longer is cut and has the mark."""
-CUT = "…[cut]"
-MOST_FOUND = 1000
+_MAX_QUOTED = 500
+"""Characters of a text from another session; a longer one is cut and ends with the mark."""
+_CUT_MARK = "…[cut]"
+_MAX_HITS = 1000
 """Turns that one search looks through before they are sorted by session."""
 
 
@@ -42,7 +43,7 @@ class Past(Protocol):
         """An earlier run of this session with its records, or None.
 
         In a graph that runs inside a node, these are the records of that graph, and input and
-        answer are what it was given and gave.
+        answer are those of the node around it.
         """
         ...
 
@@ -62,7 +63,7 @@ class Past(Protocol):
         """The tool calls of an earlier run of this session with their results, oldest first."""
         ...
 
-    async def elsewhere(
+    async def other_sessions(
         self, *, sessions: int, runs: int, text: str = ""
     ) -> Sequence[OtherSession]:
         """The newest `runs` turns of each of the user's last other `sessions`, latest first.
@@ -72,32 +73,32 @@ class Past(Protocol):
         """
         ...
 
-    async def again(self, turns: Mapping[str, Sequence[int]]) -> Sequence[OtherSession]:
-        """The same as `elsewhere`, from the numbers of the turns by session id."""
+    async def quoted_turns(self, turns: Mapping[str, Sequence[int]]) -> Sequence[OtherSession]:
+        """Like `other_sessions`, for the numbers of turns by session id, without deleted ones."""
         ...
 
 
 class StoredPast(Struct, frozen=True, eq=False):
     """The past of a run as its store has it: implements `Past`.
 
-    `until` is the number of the last turn before the run: others may come while it goes on. `given`
-    is what it told so far.
+    `until` is the number of the last turn before the run: concurrent runs may add others. `node` is
+    the path of the node whose inner graph reads it. `quotes` collects what was read.
     """
 
     store: Store
     key: SessionKey
     until: int
-    under: str = ""
-    given: QuoteLog = field(default_factory=QuoteLog)
+    node: NodePath = ROOT
+    quotes: QuoteLog = field(default_factory=QuoteLog)
 
     async def run(self, run_id: str) -> Run | None:
         """See `Past.run`."""
         run = await self._run(run_id)
-        return _within(run, self.under) if run is not None and self.under else run
+        return _inner_run(run, self.node) if run is not None and self.node else run
 
     def inside(self, node_id: str) -> StoredPast:
         """See `Past.inside`."""
-        return replace(self, under=f"{self.under}{node_id}/")
+        return replace(self, node=self.node.child(node_id))
 
     async def turns(self, *, last: int | None = None, since: int = 0) -> Sequence[Turn]:
         """See `Past.turns`."""
@@ -109,13 +110,13 @@ class StoredPast(Struct, frozen=True, eq=False):
             enough = None if last is None else last + later
             turns = await self.store.turns(self.key, last=enough, since=since)
             turns = [turn for turn in turns if turn.number <= self.until]
-        self.given.turns(turns)
+        self.quotes.add_turns(turns)
         return turns
 
     async def summary(self, *, until: int) -> Summary | None:
         """See `Past.summary`."""
         summary = await self.store.summary(self.key, until=until)
-        self.given.summary(summary)
+        self.quotes.add_summary(summary)
         return summary
 
     async def calls(self, run_id: str) -> Sequence[PastToolCall]:
@@ -123,41 +124,43 @@ class StoredPast(Struct, frozen=True, eq=False):
         run = await self._run(run_id)
         return past_tool_calls(run.records.values()) if run is not None else ()
 
-    async def elsewhere(
+    async def other_sessions(
         self, *, sessions: int, runs: int, text: str = ""
     ) -> Sequence[OtherSession]:
-        """See `Past.elsewhere`."""
+        """See `Past.other_sessions`."""
         others, looked_at = await self._others(sessions)
         if not text:
             turns = [await self.store.turns(other.key, last=runs) for other in others]
         else:
             turns = await self._found(others, runs, text, looked_at)
         return [
-            self._quoted(other.key.session_id, of_session)
-            for other, of_session in zip(others, turns, strict=True)
-            if of_session
+            self._quoted(other.key.session_id, found)
+            for other, found in zip(others, turns, strict=True)
+            if found
         ]
 
-    async def again(self, turns: Mapping[str, Sequence[int]]) -> Sequence[OtherSession]:
-        """See `Past.again`."""
+    async def quoted_turns(self, turns: Mapping[str, Sequence[int]]) -> Sequence[OtherSession]:
+        """See `Past.quoted_turns`."""
         sessions: list[OtherSession] = []
         for session_id, numbers in turns.items():
             key = SessionKey(self.key.user_id, session_id)
             since = await self.store.turns(key, since=min(numbers, default=1) - 1)
-            kept = [turn for turn in since if turn.number in numbers]
-            if kept:
-                sessions.append(self._quoted(session_id, kept))
+            wanted = [turn for turn in since if turn.number in numbers]
+            if wanted:
+                sessions.append(self._quoted(session_id, wanted))
         return sessions
 
     async def _run(self, run_id: str) -> Run | None:
         run = await self.store.run(self.key, run_id)
         if run is not None:
-            self.given.run(run)
+            self.quotes.add_run(run)
         return run
 
     def _quoted(self, session_id: str, turns: Sequence[Turn]) -> OtherSession:
-        self.given.turns(turns, session_id=session_id)
-        runs = (Quoted(turn.number, cut(turn.input), cut(turn.answer or "")) for turn in turns)
+        self.quotes.add_turns(turns, session_id=session_id)
+        runs = (
+            Quoted(turn.number, shorten(turn.input), shorten(turn.answer or "")) for turn in turns
+        )
         return OtherSession(session_id, tuple(runs))
 
     async def _others(self, count: int) -> tuple[list[SessionInfo], int]:
@@ -182,7 +185,7 @@ class StoredPast(Struct, frozen=True, eq=False):
             text,
             last=looked_at,
             exclude=self.key.session_id,
-            limit=MOST_FOUND,
+            limit=_MAX_HITS,
         )
         for hit in hits:
             if hit.key in found:
@@ -190,21 +193,20 @@ class StoredPast(Struct, frozen=True, eq=False):
         return [turns[:runs][::-1] for turns in found.values()]
 
 
-def cut(text: str) -> str:
-    """The text, at most `LONGEST_QUOTE` characters of it."""
-    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}{CUT}"
+def shorten(text: str) -> str:
+    """The text, at most `_MAX_QUOTED` characters of it."""
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}{_CUT_MARK}"
 
 
-def _within(run: Run, under: str) -> Run | None:
-    """What of a run took place in the graph inside a node; None if the node was not done."""
-    outer = run.records.get(under.removesuffix("/"))
+def _inner_run(run: Run, node: NodePath) -> Run | None:
+    """The part of a run in the graph inside a node; None if the node was not done."""
+    outer = run.records.get(node)
     if outer is None or outer.status != "done":
         return None
-    given = outer.fields.get("input", run.input)
-    turn = replace(run.turn, input=str(given), answer=text_of(outer.output))
+    message = outer.fields.get("input", run.input)
+    turn = replace(run.turn, input=str(message), answer=text_of(outer.output))
     records = {
-        path.removeprefix(under): replace(record, node=path.removeprefix(under))
-        for path, record in run.records.items()
-        if path.startswith(under)
+        path: replace(record, node=path)
+        for path, record in select_inside(run.records, node).items()
     }
     return Run(run.key, turn, records)

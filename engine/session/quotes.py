@@ -1,7 +1,7 @@
-"""The texts of earlier runs that a run was given, so that a store can tell whose they are.
+"""Which texts of earlier runs a run has read, so that they can be stored as references.
 
-A record that repeats them is kept with references in their place: whoever deletes the earlier run
-deletes its words everywhere.
+A record that repeats such a text has a reference in its place: when the earlier run is deleted, its
+words are gone everywhere.
 """
 
 from __future__ import annotations
@@ -14,10 +14,50 @@ from ..messages import JSON, Quote, text_of
 from ..records import READERS, Change, Head, Record, Run, StateKey, Summary, Turn, past_tool_calls
 
 INPUT, ANSWER, SUMMARY, RESULT = "input", "answer", "summary", "/result"
+"""Names of places in a run at which a text can stand; `RESULT` ends that of a tool's result."""
 
 
-def said(turn: Turn, records: Collection[Record] = ()) -> dict[str, str]:
-    """The texts of a run by the places at which they stand, without those that are empty."""
+class QuoteLog:
+    """What the nodes and tools of one run have read of earlier runs."""
+
+    def __init__(self) -> None:
+        self._quotes: dict[tuple[str | None, str, str], Quote] = {}
+
+    def add_turns(self, turns: Iterable[Turn], *, session_id: str | None = None) -> None:
+        """Inputs and answers of turns, of another session if that is named."""
+        for turn in turns:
+            self._add(turn.run_id, run_texts(turn), session_id)
+
+    def add_run(self, run: Run) -> None:
+        """All texts of a run of the same session."""
+        self._add(run.run_id, run_texts(run.turn, [*run.records.values()]), None)
+
+    def add_summary(self, summary: Summary | None) -> None:
+        """A summary of the same session."""
+        if summary is not None and summary.run_id and summary.text.strip():
+            self._add(summary.run_id, {SUMMARY: summary.text}, None)
+
+    def add_head(self, head: Head) -> None:
+        """The session's summary, and what earlier runs left in its state."""
+        self.add_summary(head.summary)
+        state = Change(head.state, head.node_states).values()
+        for key, run_id in head.writers.items():
+            self._add(run_id, _state_texts(key, state[key]), None)
+
+    def quotes(self, turn: Turn) -> tuple[Quote, ...]:
+        """All of it, after the message of the run's own turn; empty if nothing was read."""
+        if not self._quotes:
+            return ()
+        return (Quote(turn.run_id, INPUT, turn.input), *self._quotes.values())
+
+    def _add(self, run_id: str, texts: dict[str, str], session_id: str | None) -> None:
+        for place, text in texts.items():
+            quote = Quote(run_id, place, text, session_id)
+            self._quotes.setdefault((session_id, run_id, place), quote)
+
+
+def run_texts(turn: Turn, records: Collection[Record] = ()) -> dict[str, str]:
+    """The texts of a run by their places, without those that are empty."""
     texts = {INPUT: turn.input, ANSWER: turn.answer or ""}
     for record in records:
         texts[f"{record.node}/output"] = text_of(record.output)
@@ -25,83 +65,47 @@ def said(turn: Turn, records: Collection[Record] = ()) -> dict[str, str]:
             texts[SUMMARY] = text_of(record.output)
         for number, call in enumerate(past_tool_calls([record])):
             texts[f"{record.node}/{number}/arguments"] = call.arguments
-            if call.tool not in READERS:  # what those told stands where it was said
+            if call.tool not in READERS:  # their results are texts of other runs
                 texts[f"{record.node}/{number}{RESULT}"] = call.result
     if records or turn.given_state:
         for key, value in Change.of(turn, records).values().items():
-            texts |= _kept(key, value)
+            texts |= _state_texts(key, value)
     return {place: text for place, text in texts.items() if text.strip()}
 
 
 def is_summary(record: Record) -> bool:
-    """Whether the record is of a node that wrote the session's summary anew."""
+    """Whether the record is of a node that wrote the session's summary."""
     return isinstance(record.fields.get("covers"), int)
 
 
-class QuoteLog:
-    """What one run was given of earlier ones, whichever of its nodes or tools asked for it."""
+def fill_quotes(record: Record, texts: Mapping[str, Mapping[str, str]]) -> Record:
+    """The record with the texts that it quotes, as `Store.put` wants them.
 
-    def __init__(self) -> None:
-        self._quotes: dict[tuple[str | None, str, str], Quote] = {}
-
-    def turns(self, turns: Iterable[Turn], *, session_id: str | None = None) -> None:
-        """What was said in turns, of another session if that is named."""
-        for turn in turns:
-            self._note(turn.run_id, said(turn), session_id)
-
-    def run(self, run: Run) -> None:
-        """All that was said in a run of the same session."""
-        self._note(run.run_id, said(run.turn, [*run.records.values()]), None)
-
-    def summary(self, summary: Summary | None) -> None:
-        """A summary of the same session."""
-        if summary is not None and summary.run_id and summary.text.strip():
-            self._note(summary.run_id, {SUMMARY: summary.text}, None)
-
-    def head(self, head: Head) -> None:
-        """Where the session stands: its summary, and what earlier runs left in the state."""
-        self.summary(head.summary)
-        state = Change(head.state, head.node_states).values()
-        for key, run_id in head.writers.items():
-            self._note(run_id, _kept(key, state[key]), None)
-
-    def quotes(self, own: Turn) -> tuple[Quote, ...]:
-        """All of it, behind the message of the run itself; nothing if nothing was given."""
-        if not self._quotes:
-            return ()
-        return (Quote(own.run_id, INPUT, own.input), *self._quotes.values())
-
-    def _note(self, run_id: str, texts: dict[str, str], session_id: str | None) -> None:
-        for place, text in texts.items():
-            quote = Quote(run_id, place, text, session_id)
-            self._quotes.setdefault((session_id, run_id, place), quote)
+    `texts` are by run id and place; what is not there is empty.
+    """
+    quotes = (
+        replace(quote, text=texts.get(quote.run_id, {}).get(quote.place, ""))
+        for quote in record.quotes
+    )
+    return replace(record, quotes=tuple(quotes))
 
 
-def _kept(key: StateKey, value: JSON) -> dict[str, str]:
+def _state_texts(key: StateKey, value: JSON) -> dict[str, str]:
     return {
         f"{key.scope}/{key.name}/{number}": text
-        for number, text in enumerate(_words(value))
+        for number, text in enumerate(_texts_in(value))
         if text.strip()
     }
 
 
-def _words(value: JSON) -> Iterator[str]:
+def _texts_in(value: JSON) -> Iterator[str]:
     """The texts in a value; the keys of a mapping are texts too."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for name, inner in value.items():
             yield name
-            yield from _words(inner)
+            yield from _texts_in(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _words(inner)
-
-
-def quoting(record: Record, texts: Mapping[str, Mapping[str, str]]) -> Record:
-    """The record with the texts of the runs that it quotes, as a store wants them."""
-    quotes = (
-        replace(quote, text=texts.get(quote.run_id, {}).get(quote.place, ""))
-        for quote in record.quotes
-    )
-    return replace(record, quotes=tuple(quotes))
+            yield from _texts_in(inner)

@@ -15,12 +15,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import TypeAdapter, ValidationError
 
-from ..blocking import door, every
+from ..blocking import all_items, door
 from ..errors import InputError, NotFound
 from ..messages import JSON, NO_USAGE, FrozenStruct, Message, Usage
 from ..records import Change, Head, Record, Run, SessionKey, Summary, Turn
 from ..values import jsonable
-from .quotes import quoting, said
+from .quotes import fill_quotes, run_texts
 from .store import Store
 
 VERSION = 1
@@ -147,13 +147,13 @@ class Session(Struct, frozen=True):
                 f"the session {self.key.session_id!r} is there; restore into one that is not"
             )
         exported = _read(data)
-        texts = {each.turn.run_id: said(each.turn, each.records) for each in exported.runs}
+        texts = {each.turn.run_id: run_texts(each.turn, each.records) for each in exported.runs}
         left = sum(each.turn.status == "done" for each in exported.runs)
         for each in exported.runs:
             left -= each.turn.status == "done"
             lease = await self.store.begin(self.key, each.turn)
             try:
-                await self.store.put(lease, [quoting(record, texts) for record in each.records])
+                await self.store.put(lease, [fill_quotes(record, texts) for record in each.records])
                 change = exported.change(each, lease.head, is_last=not left)
                 await self.store.finish(lease, each.turn, change)
             finally:
@@ -178,7 +178,7 @@ class Session(Struct, frozen=True):
 
     async def _all_runs(self) -> list[Turn]:
         await self.ahead()
-        return [turn async for turn in every(partial(self.store.runs, self.key))]
+        return [turn async for turn in all_items(partial(self.store.runs, self.key))]
 
     def _not_found(self) -> NotFound:
         user, named = self.key.user_id, repr(self.key.session_id)

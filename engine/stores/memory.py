@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from ..messages import JSON
 from ..os_fork import FORKS
 from ..records import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
-from ..session.quotes import RESULT, said
+from ..session.quotes import RESULT, run_texts
 from ..session.store import Hit, Lease, Policy, mentions
 from .codec import (
     DecodeRecord,
@@ -242,7 +242,7 @@ class MemoryReferences(Struct, frozen=True):
             return text
         decode = partial(decode_own_words, results=place.endswith(RESULT))
         records = self.session.last_records(turn.run_id, self, decode)
-        return said(turn, records).get(place)
+        return run_texts(turn, records).get(place)
 
 
 def _copied(turn: Turn) -> Turn:

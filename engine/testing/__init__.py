@@ -1,5 +1,5 @@
-"""What tests are written with: snapshots of prompts, and the conformance kit for stores.
+"""Testing of prompts and stores: case files, snapshots, branch coverage, the conformance kit.
 
-`plugin` is what pytest loads. It imports the rest only when there is something to do, so that a
-measurement of the engine that begins later misses nothing; so does this front door.
+`plugin` is what pytest loads in every project; it imports the rest of the engine only when there
+is a case to collect, a snapshot to compare or a template to measure.
 """

@@ -1,45 +1,33 @@
-"""What pytest loads: options, case files, the fixture `prompt_snapshot`, coverage of templates.
+"""The pytest plug-in: options, case files, the fixture `prompt_snapshot`, coverage of templates.
 
-Nothing of the engine is imported before there is a case to collect or a snapshot to compare.
-
-Whether somebody looks: in CI nobody would see which snapshots an update changed.
+Every pytest that has teamgraph installed loads this module. It imports nothing of the engine
+before there is a case to collect or a snapshot to compare.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+import sys
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 if TYPE_CHECKING:
     from ..run.dry_run.rendering import Rendering
-    from .run import PromptRun
-
-
-def refused_in_ci(update: str) -> str | None:
-    """Why `update` (an option or a command) is refused here, or None where it is not."""
-    if os.environ.get("CI", "").lower() in ("", "0", "false"):
-        return None
-    return (
-        f"{update}: not in CI, where nobody would see what changed; update snapshots where you "
-        "work, look at the diff and commit it"
-    )
-
+    from .cases import PromptCase
+    from .results import SessionResults
 
 UPDATE = "--prompts-update"
-NAME = "teamgraph-prompts"
+RESULTS = "teamgraph-prompts"
 MODULES = pytest.StashKey[set[Path]]()
 """The test modules that have snapshots."""
-LEFT_OUT = pytest.StashKey[set[Path]]()
+INCOMPLETE = pytest.StashKey[set[Path]]()
 """The files of which a test was not run, or did not pass."""
 
-
-pytest.register_assert_rewrite(
-    "teamgraph.engine.testing.conformance"
-)  # its asserts say what they compared
+pytest.register_assert_rewrite("teamgraph.engine.testing.conformance")
 
 
 class _Worker(Protocol):
@@ -47,7 +35,7 @@ class _Worker(Protocol):
 
 
 class PromptSnapshot(Protocol):
-    """Compares a rendering with the test's snapshot; `name` tells several in one test apart."""
+    """Compares a rendering with the test's snapshot; `name` tells several of one test apart."""
 
     def __call__(self, rendering: Rendering, name: str | None = None) -> None: ...
 
@@ -58,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         UPDATE,
         action="store_true",
-        help="Write snapshots of prompts that are new or changed, delete those unused.",
+        help="Write new and changed snapshots of prompts, delete unused ones.",
     )
     group.addoption(
         "--prompts-cov",
@@ -74,35 +62,106 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse to update where nobody looks at what changed; begin to measure."""
+    """Refuse to update in CI; start to measure coverage if that was asked for."""
     config.stash[MODULES] = set()
-    config.stash[LEFT_OUT] = set()
-    if config.getoption(UPDATE) and (refusal := refused_in_ci(UPDATE)) is not None:
-        raise pytest.UsageError(refusal)
+    config.stash[INCOMPLETE] = set()
+    if config.getoption(UPDATE) and os.environ.get("CI"):
+        from .snapshots import refused_in_ci  # noqa: PLC0415  see above
+
+        if (refusal := refused_in_ci(UPDATE)) is not None:
+            raise pytest.UsageError(refusal)
     limit = config.getoption("--prompts-cov-fail-under")
     if config.getoption("--prompts-cov") or limit is not None:
-        prompt_run(config)
+        results_of(config)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Collect a case file."""
     if not file_path.name.endswith(".prompts.yaml"):
         return None
-    from .items import CaseFileCollector  # noqa: PLC0415  see above
-
     return CaseFileCollector.from_parent(parent, path=file_path)  # pyright: ignore[reportUnknownMemberType]  its options have no types
+
+
+class CaseFileCollector(pytest.File):
+    """A `*.prompts.yaml` file."""
+
+    def collect(self) -> Iterable[CaseItem]:
+        """An item for each case; its snapshots are in use, whether or not the case is run."""
+        from .cases import load_cases  # noqa: PLC0415  see above
+
+        with _importable(self.path):
+            loaded = load_cases(self.path, results_of(self.config).snapshots)
+        return [CaseItem.of(self, case) for case in loaded.cases]
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:  # noqa: ANN401  as in pytest
+        """The message alone, without the engine's frames."""
+        del style
+        return _message(excinfo.value) or super().repr_failure(excinfo)
+
+
+class CaseItem(pytest.Item):
+    """One case: renders its prompts, compares them with the snapshot, checks what is expected."""
+
+    case: PromptCase
+
+    @classmethod
+    def of(cls, parent: CaseFileCollector, case: PromptCase) -> CaseItem:
+        """The item of a case."""
+        item: CaseItem = cls.from_parent(parent, name=case.name)  # pyright: ignore[reportUnknownMemberType]  its options have no types
+        item.case = case
+        return item
+
+    def runtest(self) -> None:
+        """Raise `PromptMismatch` with everything that differs."""
+        from .cases import check_case  # noqa: PLC0415  see above
+
+        with _importable(self.path):
+            check_case(self.case, results_of(self.config).snapshots)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:  # noqa: ANN401  as in pytest
+        """The message alone, without the engine's frames."""
+        return _message(excinfo.value) or super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """The line of the case in its file."""
+        return self.path, self.case.line - 1, self.case.name
+
+
+@contextmanager
+def _importable(file: Path) -> Generator[None]:
+    """Put the project's folder on `sys.path` for a block, if its settings allow packages."""
+    from ..graph.settings import settings_of  # noqa: PLC0415  see above
+
+    settings = settings_of(file.parent.absolute())
+    folder = str(settings.folder)
+    if not settings.allow or folder in sys.path:
+        yield
+        return
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(folder)
+
+
+def _message(error: BaseException) -> str | None:
+    from ..errors import TeamgraphError  # noqa: PLC0415  see above
+    from .snapshots import PromptMismatch  # noqa: PLC0415  see above
+
+    return str(error) if isinstance(error, PromptMismatch | TeamgraphError) else None
 
 
 @pytest.fixture
 def prompt_snapshot(request: pytest.FixtureRequest) -> PromptSnapshot:
     """Compare a rendering with the snapshot of the test, in `__prompts__/` beside its module."""
-    return prompt_run(request.config).fixture(request)
+    return results_of(request.config).fixture(request)
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
-    """Note the modules of which a test was left out: their snapshots may be in use."""
+    """Note the modules of which a test was deselected: it may use any of their snapshots."""
     for item in items:
-        item.config.stash[LEFT_OUT].add(item.path)
+        item.config.stash[INCOMPLETE].add(item.path)
 
 
 @pytest.hookimpl(trylast=True)
@@ -117,62 +176,62 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note the modules of which a test did not come to its end."""
+    """Note the modules of which a test did not pass: it may have stopped before a snapshot."""
     report = yield
     if not report.passed:
-        item.config.stash[LEFT_OUT].add(item.path)
+        item.config.stash[INCOMPLETE].add(item.path)
     return report
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: _Worker) -> None:
-    """Take in what a worker of pytest-xdist hands over."""
-    output = getattr(node, "workeroutput", None) or {NAME: None}
-    if NAME in output:
-        prompt_run(node.config).take(output[NAME])
+    """Merge what a worker of pytest-xdist sent."""
+    output = getattr(node, "workeroutput", None) or {RESULTS: None}
+    if RESULTS in output:
+        results_of(node.config).merge(output[RESULTS])
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand over what this worker gathered, or conclude."""
+    """Send the results to the first process, or, in that, find unused snapshots and fail."""
     config = session.config
     if config.stash[MODULES]:
-        _note_modules(session)
-    there: object = config.pluginmanager.get_plugin(NAME)
-    if there is None:
+        _add_modules(session)
+    registered: object = config.pluginmanager.get_plugin(RESULTS)
+    if registered is None:
         return
-    run = prompt_run(config)
+    results = results_of(config)
     output: dict[str, object] | None = getattr(config, "workeroutput", None)
     if output is not None:
-        output[NAME] = run.plain()
-    elif not run.conclude() and session.exitstatus == pytest.ExitCode.OK:
+        output[RESULTS] = results.to_json()
+    elif not results.finish() and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def _note_modules(session: pytest.Session) -> None:
+def _add_modules(session: pytest.Session) -> None:
     config = session.config
-    modules, left_out = config.stash[MODULES], config.stash[LEFT_OUT]
+    modules, incomplete = config.stash[MODULES], config.stash[INCOMPLETE]
     is_part = any("::" in argument for argument in config.args)
     is_part |= bool(config.getoption("lf", default=False))  # it leaves tests out without a word
     is_part |= bool(session.shouldstop or session.shouldfail)
-    prompt_run(config).modules(modules, left_out=modules if is_part else modules & left_out)
+    results_of(config).add_modules(modules, incomplete=modules if is_part else modules & incomplete)
 
 
-def prompt_run(config: pytest.Config) -> PromptRun:
-    """What is gathered in this process; made when it is first asked for."""
-    from .run import PromptRun  # noqa: PLC0415  see above
+def results_of(config: pytest.Config) -> SessionResults:
+    """The results of this process; made, and registered as a plug-in, when first used."""
+    from .results import SessionResults  # noqa: PLC0415  see above
 
-    there: object = config.pluginmanager.get_plugin(NAME)
-    if isinstance(there, PromptRun):
-        return there
-    made = PromptRun(config)
-    config.pluginmanager.register(made, NAME)
-    return made
+    registered: object = config.pluginmanager.get_plugin(RESULTS)
+    if isinstance(registered, SessionResults):
+        return registered
+    results = SessionResults(config)
+    config.pluginmanager.register(results, RESULTS)
+    return results
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Measure no more."""
-    there: object = config.pluginmanager.get_plugin(NAME)
-    close: Callable[[], None] | None = getattr(there, "close", None)
+    """Stop measuring coverage."""
+    registered: object = config.pluginmanager.get_plugin(RESULTS)
+    close: Callable[[], None] | None = getattr(registered, "close", None)
     if close is not None:
         close()

@@ -28,7 +28,7 @@ class Caller(Struct):
     state: SessionState
     node_id: str
     attempt: int
-    tell: EventEmitter
+    emitter: EventEmitter
     rounds: int = 0
     calls: int = 0
 
@@ -49,7 +49,9 @@ class Caller(Struct):
             )
         is_over = self.rounds > limit
         for call in calls:
-            self.tell(ToolCalled, self.node_id, self.attempt, call.id, call.name, call.arguments)
+            self.emitter.emit(
+                ToolCalled, self.node_id, self.attempt, call.id, call.name, call.arguments
+            )
         first, self.calls = self.calls, self.calls + len(calls)
         return tuple(
             await asyncio.gather(
@@ -70,7 +72,7 @@ class Caller(Struct):
             result = await self._result(call, replace(self.context, idempotency_key=key))
             # Half a surrogate pair can be neither sent nor stored.
             result = result.encode("utf-8", "replace").decode("utf-8")
-        self.tell(ToolAnswered, self.node_id, self.attempt, call.id, call.name, result)
+        self.emitter.emit(ToolAnswered, self.node_id, self.attempt, call.id, call.name, result)
         return Message(role="tool", content=result, tool_call_id=call.id)
 
     async def _result(self, call: ToolCall, context: ToolContext) -> str:

@@ -20,7 +20,7 @@ from ..errors import DefinitionError, InputError, Problem, closest, listed
 from ..imports import reference
 from ..messages import JSON
 from ..records import PastToolCall, Turn
-from ..session.history import cut
+from ..session.history import shorten
 from ..validation import as_tuple
 from .context import ToolContext
 from .tool import Tool
@@ -68,7 +68,9 @@ async def search_sessions(context: ToolContext, query: str = "", limit: Count = 
         query: Words that an exchange must contain; leave it out to read the last exchanges.
         limit: How many conversations to look at.
     """
-    others = await context.past.elsewhere(sessions=limit, runs=RUNS_OF_ANOTHER, text=query.strip())
+    others = await context.past.other_sessions(
+        sessions=limit, runs=RUNS_OF_ANOTHER, text=query.strip()
+    )
     return [
         {"conversation": [{"user": run.input, "assistant": run.answer} for run in other.runs]}
         for other in others
@@ -90,7 +92,7 @@ def _call(call: PastToolCall) -> JSON:
         arguments: JSON = json.loads(call.arguments or "{}")
     except ValueError:
         arguments = call.arguments
-    return {"tool": call.tool, "arguments": arguments, "result": cut(call.result)}
+    return {"tool": call.tool, "arguments": arguments, "result": shorten(call.result)}
 
 
 def _one_or_many(value: object) -> object:

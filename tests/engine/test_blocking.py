@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from teamgraph import Event, Runner, ScriptedModel, SessionKey, TinyDBStore
-from teamgraph.engine.blocking import events_of, result_of
+from teamgraph.engine.blocking import iterate_blocking, run_blocking
 from teamgraph.errors import NodeError
 from teamgraph.events import RunFinished
 from tests.teams import alone, desk, desk_model, holds_together, wait_for
@@ -32,12 +32,14 @@ def test_scripts_get_the_same_where_a_loop_is_running() -> None:
         run = runner.run("hi", session_id="s", run_id="r")
         return run, list(runner.stream("hi", session_id="s"))
 
+    Runner(desk(), model=desk_model()).run("hi")
+    threads = threading.active_count()
     run, events = asyncio.run(notebook())
     assert run.answer == "Bonjour mon ami"
     holds_together(events)
     assert isinstance(events[-1], RunFinished)
     assert events[-1].run.turn.number == 2
-    assert all("teamgraph" not in thread.name for thread in threading.enumerate())
+    assert threading.active_count() == threads
 
 
 def test_an_error_comes_out_of_every_door() -> None:
@@ -68,9 +70,9 @@ def test_what_comes_through_a_door_is_not_spelled_on_the_way() -> None:
         return Long()
 
     async def notebook() -> None:
-        result_of(give)
+        run_blocking(give())
 
-    result_of(give)
+    run_blocking(give())
     asyncio.run(notebook())
     assert spelled == []
 
@@ -80,16 +82,16 @@ def test_context_variables_of_the_caller_are_seen_in_the_thread() -> None:
         return WHO.get()
 
     async def notebook() -> str:
-        return result_of(who)
+        return run_blocking(who())
 
     async def events() -> AsyncGenerator[Event]:
         yield WHO.get()  # type: ignore[misc]  any object will do
 
     token = WHO.set("ann")
     try:
-        assert result_of(who) == "ann"
+        assert run_blocking(who()) == "ann"
         assert asyncio.run(notebook()) == "ann"
-        assert list(events_of(events)) == ["ann"]
+        assert list(iterate_blocking(events())) == ["ann"]
     finally:
         WHO.reset(token)
 
@@ -102,7 +104,7 @@ def test_whatever_ends_the_work_ends_the_loop_over_it() -> None:
         yield 1  # type: ignore[misc]  any object will do
         raise Gone
 
-    stream = events_of(events)
+    stream = iterate_blocking(events())
     assert next(stream) == 1
     with pytest.raises(Gone):
         next(stream)
@@ -110,7 +112,7 @@ def test_whatever_ends_the_work_ends_the_loop_over_it() -> None:
 
 NO_THREAD = """
 import asyncio, threading
-from teamgraph.engine.blocking import events_of, result_of
+from teamgraph.engine.blocking import iterate_blocking, run_blocking
 
 async def work():
     return 1
@@ -119,9 +121,9 @@ async def events():
     yield 1
 
 async def notebook():
-    result_of(work)
+    run_blocking(work())
 
-for use in (lambda: list(events_of(events)), lambda: asyncio.run(notebook())):
+for use in (lambda: list(iterate_blocking(events())), lambda: asyncio.run(notebook())):
     threading.stack_size(1 << 46)  # more than any system has
     try:
         use()

@@ -294,12 +294,12 @@ def test_no_answer_at_all_is_an_error_that_names_why() -> None:
 
 
 def test_a_teller_without_listener_tells_nothing() -> None:
-    tell = EventEmitter("r", "s", None)
-    assert not tell.is_heard
-    tell(NodeStarted, "n", 1, "member")
+    emitter = EventEmitter("r", "s", None)
+    assert not emitter.has_listener
+    emitter.emit(NodeStarted, "n", 1, "member")
     kept: list[Any] = []
     loud = EventEmitter("r", "s", kept.append)
-    loud(NodeStarted, "n", 1, "member")
+    loud.emit(NodeStarted, "n", 1, "member")
     assert kept == [NodeStarted("r", "s", 1, "n", 1, "member")]
 
 
@@ -331,8 +331,8 @@ def test_members_side_by_side_reach_the_leader_in_declared_order(limit: int | No
 
 def test_nothing_is_passed_on_where_nobody_listens() -> None:
     events: list[Event] = []
-    told = EventEmitter("r", "s", events.append)
-    told(NodeStarted, "one", 1, "member")
-    EventEmitter("r", "s", None).pass_on(events[0], "team")
-    told.pass_on(events[0], "team")
+    emitter = EventEmitter("r", "s", events.append)
+    emitter.emit(NodeStarted, "one", 1, "member")
+    EventEmitter("r", "s", None).forward(events[0], "team")
+    emitter.forward(events[0], "team")
     assert [(event.node, event.sequence) for event in events] == [("one", 1), ("team/one", 2)]

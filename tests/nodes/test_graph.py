@@ -78,7 +78,7 @@ def test_its_records_are_kept_with_the_run_by_their_paths(store: Store) -> None:
 def test_the_summary_of_the_session_is_the_outer_graphs_business(store: Store) -> None:
     run = Runner(desk(), store=store, model=model()).run("hello", session_id="s")
     assert run.records["team/summary"].because == (
-        "the graph around this one keeps the session's summary"
+        "the graph around this one writes the session's summary"
     )
     assert Runner(desk(), store=store).session("s").summary() is None
 

@@ -107,7 +107,7 @@ def test_a_record_that_others_wrote_is_read_as_far_as_it_goes(store: Store) -> N
         context: Any = None
 
         class Past:
-            async def again(self, turns: object) -> list[Any]:
+            async def quoted_turns(self, turns: object) -> list[Any]:
                 self.turns = turns
                 return []
 

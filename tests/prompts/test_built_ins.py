@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 
 from teamgraph.engine.prompts.branch_coverage import CURRENT_COVERAGE, Coverage
-from teamgraph.engine.testing.coverage import Covered, count_unseen
-from teamgraph.engine.testing.suite import SUFFIX, Case, Suite
+from teamgraph.engine.testing.cases import CaseFile, PromptCase
+from teamgraph.engine.testing.coverage_report import CoverageReport, count_unused_templates
+from teamgraph.engine.testing.snapshots import SUFFIX
 
 ROOT = Path(__file__).parents[2]
 ENOUGH = 90
 
 
-def cases() -> list[Case]:
+def cases() -> list[PromptCase]:
     files = sorted(Path(__file__).parent.glob(f"*{SUFFIX}"))
-    return [case for file in files for case in Suite.read(file).cases]
+    return [case for file in files for case in CaseFile.load(file).cases]
 
 
 @pytest.mark.parametrize(("named", "enough"), [("auto ", ENOUGH), ("", 100)])
@@ -26,9 +27,9 @@ def test_enough_branches_are_rendered_by_cases(named: str, enough: int) -> None:
     for case in cases():
         if case.name.startswith(named):
             case.render()
-    count_unseen(coverage, ROOT)
+    count_unused_templates(coverage, ROOT)
     CURRENT_COVERAGE.reset(token)
-    covered = Covered.of(coverage, ROOT)
+    covered = CoverageReport.of(coverage, ROOT)
     assert covered.percent >= enough, covered.text()
     assert {Path(one.template).name for one in covered.counts} >= {
         path.name for path in (*ROOT.glob("prompts/*.jinja"), *ROOT.glob("graphs/prompts/*.jinja"))

@@ -15,13 +15,12 @@ from teamgraph.engine.graph.context import Input, SessionView
 from teamgraph.engine.graph.template_types import Names
 from teamgraph.engine.prompts.static.types import StaticType
 from teamgraph.engine.run.template_scope import (
-    Fields,
+    GraphScope,
+    JSONView,
     RunView,
-    Scenery,
-    Views,
-    outcome,
-    shown,
-    variables,
+    TemplateScope,
+    json_view,
+    output_view,
 )
 from teamgraph.kinds import Exchanged, History, Upstream
 from teamgraph.nodes import HistoryLoader, Member, Python, Router, Search
@@ -116,7 +115,7 @@ KNOWN: Mapping[str, StaticType] = Names(
     GRAPH.nodes, GRAPH.shapes, {"state": STATE, "on_error": None}
 ).of_template("reader")
 MAY_BE_SKIPPED = frozenset(("english", "french", "glad", "sad", "maybe"))
-_VIEWS = Views(GRAPH)
+_GRAPH_SCOPE = GraphScope(GRAPH)
 _TEXTS = (
     "hi",
     "maybe",
@@ -136,17 +135,21 @@ class World:
         outputs = self._outputs()
         outcomes: dict[str, object] = {"history": self._history(), **outputs}
         state = {**STATE, **self._state()}
-        scenery = Scenery(
+        scope = TemplateScope(
+            graph=_GRAPH_SCOPE,
             input=Input(self._text()),
             user_id=self._maybe("ann"),
-            session=SessionView("s", Fields(state), self._maybe(self._text()), chance.randrange(3)),
+            session=SessionView(
+                "s", JSONView(state), self._maybe(self._text()), chance.randrange(3)
+            ),
             run=RunView("run-1"),
             now=datetime(2026, 11, 22, tzinfo=UTC),
+            state=state,
         )
-        node = _VIEWS.node("reader", {}, self._maybe("a task"))
+        node = _GRAPH_SCOPE.node_view("reader", {}, self._maybe("a task"))
         node.heard = self._seen(("triage", "ticket", "maybe", "sight"), outputs)
         upstream = self._seen(("english", "french", "sad"), outputs)
-        self.variables = variables(_VIEWS, scenery, node, upstream, outcomes)
+        self.variables = scope.bind(node, upstream, outcomes, state)
 
     def _outputs(self) -> dict[str, object]:
         of = self._chance
@@ -175,7 +178,7 @@ class World:
         if of.random() < 0.5:
             values["maybe"] = self._text()
         return {
-            name: outcome(Record(name, "done", output=None, fields=fields.get(name, {})), value)
+            name: output_view(Record(name, "done", output=None, fields=fields.get(name, {})), value)
             for name, value in values.items()
         }
 
@@ -184,8 +187,8 @@ class World:
             Upstream(
                 name,
                 GRAPH.nodes[name].kind,
-                _VIEWS.roles[name],
-                shown(outputs[name].output),  # type: ignore[attr-defined]  # every outcome has it
+                _GRAPH_SCOPE.roles[name],
+                json_view(outputs[name].output),  # type: ignore[attr-defined]  # every outcome has it
             )
             for name in names
             if name in outputs

@@ -14,7 +14,7 @@ one is forced; `echo: <the last user message>`. From a shell: `python -m tests.s
 from __future__ import annotations
 
 from .answer import StubAnswer, StubRequest
-from .asking import ask, ask_all, wait_until
+from .client import ask, ask_all, wait_until
 from .server import StubProvider
 
 __all__ = ["StubAnswer", "StubProvider", "StubRequest", "ask", "ask_all", "wait_until"]

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Self
 
-from . import wire
+from . import http1
 from .answer import (
     StubAnswer,
     StubRequest,
@@ -101,7 +101,7 @@ class StubProvider:
         self._tasks.add(task)
         self.connections += 1
         try:
-            while (request := await wire.read_request(reader)) is not None:
+            while (request := await http1.read_request(reader)) is not None:
                 self.in_flight += 1
                 self.max_in_flight = max(self.max_in_flight, self.in_flight)
                 try:
@@ -119,8 +119,8 @@ class StubProvider:
     ) -> None:
         self.requests.append(request)
         if (request.method, request.path) != ("POST", "/v1/chat/completions"):
-            error = wire.error_body(404, f"no route {request.method} {request.path}")
-            return await wire.send_json(writer, 404, error)
+            error = http1.error_body(404, f"no route {request.method} {request.path}")
+            return await http1.send_json(writer, 404, error)
         answer = self._choose(request)
         await _wait(reader, self._latency if answer.latency is None else answer.latency)
         if answer.fault == "timeout":
@@ -150,22 +150,22 @@ class StubProvider:
         writer: asyncio.StreamWriter,
     ) -> None:
         head = _head(request, "chat.completion.chunk")
-        wire.start_stream(writer)
+        http1.start_stream(writer)
         if answer.fault == "badschema":
-            await wire.send_event(writer, {"unexpected": True})
-            return await wire.end_stream(writer)
+            await http1.send_event(writer, {"unexpected": True})
+            return await http1.end_stream(writer)
         for sent, delta in enumerate(deltas(answer, request)):
             if answer.fault in _IN_STREAM and sent >= answer.after:
                 await _break_off(answer.fault, reader, writer)
             piece = {"index": 0, "delta": delta, "finish_reason": None}
-            await wire.send_event(writer, {**head, "choices": [piece]})
+            await http1.send_event(writer, {**head, "choices": [piece]})
             await _wait(reader, self._pause if answer.pause is None else answer.pause)
         last = {"index": 0, "delta": {}, "finish_reason": finish_reason(answer)}
-        await wire.send_event(writer, {**head, "choices": [last]})
+        await http1.send_event(writer, {**head, "choices": [last]})
         if (request.body.get("stream_options") or {}).get("include_usage"):
             counts = {**head, "choices": [], "usage": usage(answer, request)}
-            await wire.send_event(writer, counts)
-        return await wire.end_stream(writer)
+            await http1.send_event(writer, counts)
+        return await http1.end_stream(writer)
 
 
 class _ServerThread:
@@ -207,11 +207,11 @@ async def _refuse(answer: StubAnswer, writer: asyncio.StreamWriter) -> None:
     headers = {} if answer.retry_after is None else {"retry-after": str(answer.retry_after)}
     if answer.fault == "context":
         words = "This model's maximum context length is 4096 tokens."
-        error = wire.error_body(400, words, "context_length_exceeded")
-        return await wire.send_json(writer, 400, error, headers)
+        error = http1.error_body(400, words, "context_length_exceeded")
+        return await http1.send_json(writer, 400, error, headers)
     status = int(answer.fault or "")
-    error = wire.error_body(status, answer.message or f"stub fault {status}")
-    return await wire.send_json(writer, status, error, headers)
+    error = http1.error_body(status, answer.message or f"stub fault {status}")
+    return await http1.send_json(writer, status, error, headers)
 
 
 async def _complete(request: StubRequest, answer: StubAnswer, writer: asyncio.StreamWriter) -> None:
@@ -224,16 +224,16 @@ async def _complete(request: StubRequest, answer: StubAnswer, writer: asyncio.St
         "choices": [choice],
         "usage": usage(answer, request),
     }
-    await wire.send_json(writer, 200, {"unexpected": True} if answer.fault else body)
+    await http1.send_json(writer, 200, {"unexpected": True} if answer.fault else body)
 
 
 async def _break_off(
     fault: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     if fault == "malformed":
-        await wire.send_event(writer, '{"choices": [{"delta": {"content": "x"')
+        await http1.send_event(writer, '{"choices": [{"delta": {"content": "x"')
     elif fault == "sse_error":
-        await wire.send_event(writer, wire.error_body(500, "an error inside the stream"))
+        await http1.send_event(writer, http1.error_body(500, "an error inside the stream"))
     elif fault == "stall":
         await _wait(reader, _FOREVER)
     raise _HangUp

@@ -1,1 +1,1 @@
-"""The demo model that runs on this machine, in a process of its own."""
+"""The demo model: a 135 M parameter model that runs on this machine, in a child process."""

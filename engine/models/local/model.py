@@ -1,9 +1,8 @@
-"""The small model that runs on this machine: it answers, chooses and fills a schema.
+"""The adapter for the demo model of this machine: text, schemas by grammar, labels by scoring.
 
-How the local model chooses: it is never asked to write a label, its wish for each is read off.
-
-A model of this size would nearly always write the same label. What it knows shows in how much
-likelier a label is after this message than after one that says nothing: that difference decides.
+A router's label is not generated: a model of this size would nearly always write the same one.
+Instead each label is scored by how much more probable it is after this message than after one
+without content.
 """
 
 from __future__ import annotations
@@ -15,104 +14,11 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeAlias, cast
 
-from ...errors import ModelError
+from ...errors import ModelError, NoModelError
 from ...messages import JSON, Message, Usage
 from ..protocol import Chunk, Reply, Request
 from ..samples import choose
-from .process import SERVER, Address, Server, ask
-
-_NEUTRAL = "N/A"  # of six ways to say nothing the best, and the only one in no language
-_LEAST = 1e-30
-_LIFT = 100  # added to the logits of the candidates: nothing else can come up then
-
-Tokens: TypeAlias = tuple[int, ...]
-
-
-class Scorer:
-    """Scores labels as answers to a chat; `input_tokens` adds up what that took."""
-
-    def __init__(self, address: Address, *, idle: float | None = None) -> None:
-        self._address = address
-        self._idle = idle
-        self.input_tokens = 0
-
-    async def score(self, messages: Sequence[Message], labels: Iterable[str]) -> dict[str, float]:
-        """How much likelier the last message makes each label, as shares that add up to 1."""
-        spelled = await self._spell(labels)
-        said = await self._log_shares(messages, spelled)
-        nothing = messages[-1].model_copy(update={"content": _NEUTRAL})
-        neutral = await self._log_shares([*messages[:-1], nothing], spelled)
-        gained = {label: said[label] - neutral[label] for label in spelled}
-        most = max(gained.values())
-        weights = {label: math.exp(gain - most) for label, gain in gained.items()}
-        return {label: weight / sum(weights.values()) for label, weight in weights.items()}
-
-    async def _spell(self, labels: Iterable[str]) -> dict[str, Tokens]:
-        """The tokens of each label and of the end after it, so that no label begins another."""
-        properties = await self._ask("/props")
-        spelled: dict[str, Tokens] = {}
-        for label in labels:
-            body: dict[str, JSON] = {
-                "content": label + cast(str, properties["eos_token"]),
-                "parse_special": True,
-            }
-            spelled[label] = tuple((await self._ask("/tokenize", body))["tokens"])
-        return spelled
-
-    async def _log_shares(
-        self, messages: Sequence[Message], spelled: Mapping[str, Tokens]
-    ) -> dict[str, float]:
-        """The log-probability of each label, given that the answer is one of them.
-
-        The model is asked only where spellings part; what follows is certain then.
-        """
-        chat: list[JSON] = [{"role": one.role, "content": one.content} for one in messages]
-        prompt = cast(str, (await self._ask("/apply-template", {"messages": chat}))["prompt"])
-        shares = dict.fromkeys(spelled, 0.0)
-        for beginning, following in _partings(spelled.values()).items():
-            found = await self._next(prompt, beginning, following)
-            for label, tokens in spelled.items():
-                if tokens[: len(beginning)] == beginning:
-                    shares[label] += found[tokens[len(beginning)]]
-        return shares
-
-    async def _next(
-        self, prompt: str, beginning: Tokens, candidates: Sequence[int]
-    ) -> dict[int, float]:
-        """The log-probabilities of the candidates, as if nothing else could come next."""
-        answer = await self._ask(
-            "/completion",
-            {
-                "prompt": [prompt, *beginning],
-                "n_predict": 1,
-                "temperature": 1.0,
-                "top_k": 0,
-                "top_p": 1.0,
-                "min_p": 0.0,
-                "n_probs": len(candidates),
-                "post_sampling_probs": True,
-                "logit_bias": [[token, _LIFT] for token in candidates],
-                "response_fields": ["completion_probabilities", "tokens_evaluated"],
-            },
-        )
-        self.input_tokens += cast(int, answer["tokens_evaluated"])
-        (place,) = answer["completion_probabilities"]
-        found = {one["id"]: one["prob"] for one in place["top_probs"]}
-        return {token: math.log(max(found.get(token, 0.0), _LEAST)) for token in candidates}
-
-    async def _ask(self, path: str, body: Mapping[str, JSON] | None = None) -> dict[str, Any]:
-        async with ask(self._address, path, body, idle=self._idle) as response:
-            return cast("dict[str, Any]", await response.json())
-
-
-def _partings(spellings: Iterable[Tokens]) -> dict[Tokens, list[int]]:
-    """Where spellings part: the beginning that some share, and the tokens that may follow it."""
-    following: dict[Tokens, set[int]] = {}
-    for tokens in spellings:
-        for length, token in enumerate(tokens):
-            following.setdefault(tokens[:length], set()).add(token)
-    return {beginning: sorted(tokens) for beginning, tokens in following.items() if len(tokens) > 1}
-
+from .server import SERVER, LocalServer, ServerAddress, http_request
 
 LOCAL_NOTICE = "98 MB demo model (SmolLM2-135M); its answers can be wrong"
 
@@ -120,36 +26,47 @@ _NAME = "SmolLM2-135M-Instruct"
 _MAX_TOKENS = 200  # it is prone to loop, and says nothing new after that
 _MAX_TOKENS_SCHEMA = 400
 _LONGEST_TEXT, _LONGEST_ITEM, _MOST_ITEMS = 300, 40, 4
-"""In an answer of a declared shape: characters of a text, of one in a list, and parts of a list."""
-_ENDS = {"enum", "const", "pattern", "format", "minLength", "minItems"}
+"""Bounds in an answer with a schema: characters of a text, of a text in a list, items of a list."""
+_BOUNDING_KEYS = {"enum", "const", "pattern", "format", "minLength", "minItems"}
+_NEUTRAL = "N/A"  # the best of six contents without meaning, and the only one in no language
+_SMALLEST_PROBABILITY = 1e-30
+_LOGIT_BIAS = 100  # for the candidates: no other token can be sampled then
+
+Tokens: TypeAlias = tuple[int, ...]
 
 
-class Local:
-    """Asks the demo model that `make demo` installs; faces show `LOCAL_NOTICE` with its answers.
+class LocalModel:
+    """Model that asks the demo model in its server process; user interfaces show `LOCAL_NOTICE`.
 
     It is good at one thing, which label fits a message, and vague about all others. It cannot
     call tools. The same request has the same answer, and costs nothing.
     """
 
-    def __init__(self, server: Server = SERVER) -> None:
+    def __init__(self, server: LocalServer = SERVER) -> None:
         self._server = server
 
     async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
         """Stream the answer; `NoModelError` if the model is not installed."""
         _check(request)
         address = await asyncio.to_thread(self._server.address)
-        answering = _choose if request.choices else _write
-        shown = False
+        answer = _choose if request.choices else _generate
+        has_begun = False
         try:
-            async with aclosing(answering(request, address)) as pieces:
-                async for piece in pieces:
-                    shown = True
-                    yield piece
+            async with aclosing(answer(request, address)) as parts:
+                async for part in parts:
+                    has_begun = True
+                    yield part
         except (OSError, EOFError, ValueError) as error:
-            raise _failure(error, interrupted=shown) from error
+            raise _failure(error, interrupted=has_begun) from error
 
 
 def _check(request: Request) -> None:
+    if request.model != "local":
+        raise NoModelError(
+            f"model {request.model}: the demo model has no other id than local; name that, or "
+            "write the id as provider/model",
+            model=request.model,
+        )
     if request.tools:
         raise ModelError(
             "model local: the local demo model cannot call tools; name another model for this "
@@ -163,15 +80,15 @@ def _check(request: Request) -> None:
         )
 
 
-async def _choose(request: Request, address: Address) -> AsyncGenerator[Chunk | Reply]:
-    """The likeliest label; with `many`, also those that got more than an even share."""
+async def _choose(request: Request, address: ServerAddress) -> AsyncGenerator[Chunk | Reply]:
+    """The most probable label; with `many`, also those more probable than chance."""
     labels = request.choices
-    scorer = Scorer(address, idle=request.idle)
-    shares = await scorer.score(_plain(request.messages), labels)
-    likeliest = max(labels, key=lambda label: shares[label])
-    even = 1 / len(labels)
-    chosen = [label for label in labels if label == likeliest or shares[label] > even]
-    text = choose(request, chosen if request.many else [likeliest])
+    scorer = LabelScorer(address, idle=request.idle)
+    scores = await scorer.score(_without_markers(request.messages), labels)
+    best = max(labels, key=lambda label: scores[label])
+    chance = 1 / len(labels)
+    chosen = [label for label in labels if label == best or scores[label] > chance]
+    text = choose(request, chosen if request.many else [best])
     yield Chunk(text)
     yield Reply(
         text,
@@ -181,24 +98,25 @@ async def _choose(request: Request, address: Address) -> AsyncGenerator[Chunk | 
     )
 
 
-async def _write(request: Request, address: Address) -> AsyncGenerator[Chunk | Reply]:
-    """The text as it is made, token by token."""
+async def _generate(request: Request, address: ServerAddress) -> AsyncGenerator[Chunk | Reply]:
+    """The text as it is generated, token by token."""
     text, usage, finish_reason = "", Usage(calls=1, cost=0.0), None
-    async with ask(address, "/v1/chat/completions", _body(request), idle=request.idle) as response:
+    path, body = "/v1/chat/completions", _body(request)
+    async with http_request(address, path, body, idle=request.idle) as response:
         while (line := await response.line()) is not None:
             event = _event(line)
             for choice in event.get("choices", ()):
                 finish_reason = choice.get("finish_reason") or finish_reason
-                if piece := choice["delta"].get("content"):
-                    text += piece
-                    yield Chunk(piece)
+                if added := choice["delta"].get("content"):
+                    text += added
+                    yield Chunk(added)
             if counts := event.get("usage"):
                 usage = _usage(counts)
     if finish_reason is None:
         raise EOFError("the answer was cut off")
     if not text:
         raise ModelError(
-            "model local: it had nothing to say to this prompt; ask in short English sentences, "
+            "model local: its answer to this prompt is empty; ask in short English sentences, "
             "or name another model",
             model="local",
         )
@@ -206,7 +124,7 @@ async def _write(request: Request, address: Address) -> AsyncGenerator[Chunk | R
 
 
 def _event(line: bytes) -> dict[str, Any]:
-    """What a line of the stream says; most lines say nothing."""
+    """The JSON of a line of the event stream; empty for lines without data."""
     if not line.startswith(b"data: {"):
         return {}
     return cast("dict[str, Any]", json.loads(line.removeprefix(b"data: ")))
@@ -219,7 +137,7 @@ def _body(request: Request) -> dict[str, JSON]:
         **request.parameters,
         "messages": [
             {"role": message.role, "content": message.content}
-            for message in _plain(request.messages)
+            for message in _without_markers(request.messages)
         ],
         "stream": True,
         "stream_options": {"include_usage": True},
@@ -233,25 +151,25 @@ def _body(request: Request) -> dict[str, JSON]:
 
 
 def _bounded(schema: JSON | Mapping[str, JSON], longest: int = _LONGEST_TEXT) -> JSON:
-    """The schema with an end to every text and list, since the model seldom finds one itself."""
+    """The schema with a limit on every text and list: the model often does not stop by itself."""
     if isinstance(schema, list):
         return [_bounded(part, longest) for part in schema]
     if not isinstance(schema, Mapping):
         return schema
-    ends: dict[str, JSON] = {}
+    limits: dict[str, JSON] = {}
     match schema.get("type"):
-        case "string" if not _ENDS & schema.keys():
-            ends["maxLength"] = longest
-        case "array" if not _ENDS & schema.keys():
-            ends["maxItems"] = _MOST_ITEMS
+        case "string" if not _BOUNDING_KEYS & schema.keys():
+            limits["maxLength"] = longest
+        case "array" if not _BOUNDING_KEYS & schema.keys():
+            limits["maxItems"] = _MOST_ITEMS
             longest = _LONGEST_ITEM
         case _:
             pass
-    return {**ends, **{name: _bounded(part, longest) for name, part in schema.items()}}
+    return {**limits, **{name: _bounded(part, longest) for name, part in schema.items()}}
 
 
-def _plain(messages: Sequence[Message]) -> list[Message]:
-    """The messages without the marks of the chat format, so that no text can forge a role."""
+def _without_markers(messages: Sequence[Message]) -> list[Message]:
+    """The messages with the chat format's markers escaped, so that no text can forge a role."""
     return [
         message.model_copy(update={"content": message.content.replace("<|", "< |")})
         for message in messages
@@ -270,14 +188,106 @@ def _usage(counts: Mapping[str, Any]) -> Usage:
 
 
 def _failure(error: Exception, *, interrupted: bool) -> ModelError:
-    what = (
+    reason = (
         "its server did not answer in time"
         if isinstance(error, TimeoutError)
-        else "its server broke off the answer"
+        else "its server ended the answer early"
     )
     return ModelError(
-        f"model local: {what}; ask again, and if it goes on, see whether memory is short",
+        f"model local: {reason}; ask again; if that happens again, check whether memory is short",
         model="local",
         retryable=True,
         interrupted=interrupted,
     )
+
+
+class LabelScorer:
+    """Scores labels as answers to a chat, by log-probabilities; counts the `input_tokens` used."""
+
+    def __init__(self, address: ServerAddress, *, idle: float | None = None) -> None:
+        self._address = address
+        self._idle = idle
+        self.input_tokens = 0
+
+    async def score(self, messages: Sequence[Message], labels: Iterable[str]) -> dict[str, float]:
+        """How much more probable the last message makes each label; the scores add up to 1.
+
+        It is the softmax over the differences to the log-probabilities after a neutral message.
+        """
+        tokens = await self._tokenize(labels)
+        actual = await self._log_probabilities(messages, tokens)
+        neutral_message = messages[-1].model_copy(update={"content": _NEUTRAL})
+        neutral = await self._log_probabilities([*messages[:-1], neutral_message], tokens)
+        gains = {label: actual[label] - neutral[label] for label in tokens}
+        highest = max(gains.values())
+        weights = {label: math.exp(gain - highest) for label, gain in gains.items()}
+        return {label: weight / sum(weights.values()) for label, weight in weights.items()}
+
+    async def _tokenize(self, labels: Iterable[str]) -> dict[str, Tokens]:
+        """The tokens of each label with the end token, so that no label is a prefix of another."""
+        properties = await self._fetch("/props")
+        tokens: dict[str, Tokens] = {}
+        for label in labels:
+            body: dict[str, JSON] = {
+                "content": label + cast(str, properties["eos_token"]),
+                "parse_special": True,
+            }
+            tokens[label] = tuple((await self._fetch("/tokenize", body))["tokens"])
+        return tokens
+
+    async def _log_probabilities(
+        self, messages: Sequence[Message], tokens_of: Mapping[str, Tokens]
+    ) -> dict[str, float]:
+        """The log-probability of each label, given that the answer is one of them.
+
+        The model is evaluated only where labels diverge; the other tokens are certain.
+        """
+        chat: list[JSON] = [{"role": one.role, "content": one.content} for one in messages]
+        prompt = cast(str, (await self._fetch("/apply-template", {"messages": chat}))["prompt"])
+        total = dict.fromkeys(tokens_of, 0.0)
+        for prefix, candidates in _branches(tokens_of.values()).items():
+            found = await self._next_token(prompt, prefix, candidates)
+            for label, tokens in tokens_of.items():
+                if tokens[: len(prefix)] == prefix:
+                    total[label] += found[tokens[len(prefix)]]
+        return total
+
+    async def _next_token(
+        self, prompt: str, prefix: Tokens, candidates: Sequence[int]
+    ) -> dict[int, float]:
+        """The log-probabilities of the candidates, given that the next token is one of them."""
+        answer = await self._fetch(
+            "/completion",
+            {
+                "prompt": [prompt, *prefix],
+                "n_predict": 1,
+                "temperature": 1.0,
+                "top_k": 0,
+                "top_p": 1.0,
+                "min_p": 0.0,
+                "n_probs": len(candidates),
+                "post_sampling_probs": True,
+                "logit_bias": [[token, _LOGIT_BIAS] for token in candidates],
+                "response_fields": ["completion_probabilities", "tokens_evaluated"],
+            },
+        )
+        self.input_tokens += cast(int, answer["tokens_evaluated"])
+        (position,) = answer["completion_probabilities"]
+        found = {one["id"]: one["prob"] for one in position["top_probs"]}
+        return {
+            token: math.log(max(found.get(token, 0.0), _SMALLEST_PROBABILITY))
+            for token in candidates
+        }
+
+    async def _fetch(self, path: str, body: Mapping[str, JSON] | None = None) -> dict[str, Any]:
+        async with http_request(self._address, path, body, idle=self._idle) as response:
+            return cast("dict[str, Any]", await response.json())
+
+
+def _branches(labels: Iterable[Tokens]) -> dict[Tokens, list[int]]:
+    """Each prefix after which labels diverge, with the tokens that follow it."""
+    following: dict[Tokens, set[int]] = {}
+    for tokens in labels:
+        for length, token in enumerate(tokens):
+            following.setdefault(tokens[:length], set()).add(token)
+    return {prefix: sorted(tokens) for prefix, tokens in following.items() if len(tokens) > 1}

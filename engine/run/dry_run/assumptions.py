@@ -1,9 +1,9 @@
-"""What the caller of a dry run assumes of the nodes, and the model that answers accordingly."""
+"""The outputs that a dry run assumes: the model that gives them, and the execution that uses it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from typing import TypeAlias, cast
 
 from msgspec import Struct, field
@@ -16,17 +16,28 @@ from ...graph.node import Node
 from ...messages import JSON
 from ...models.protocol import Chunk, Reply, Request
 from ...models.samples import filled, quoted
+from ...node_path import NodePath
+from ..execution import RunExecution
 
 JSONs: TypeAlias = Mapping[str, object]
 
 
-class Assumptions(Struct):
-    """Plays the nodes of a dry run: implements `engine.models.Model` and `Cast.play`.
+class DryRunExecution(RunExecution):
+    """Executes a run whose model is `Assumptions`: no node's own `run` is called."""
 
-    `labels` are the labels that routers take, `values` what other nodes give, both by node id. A
-    node that nothing is assumed of gives what stands in for its answer; a router its first label.
-    The model of each node is called like the node, so that a request says who asks. `requests`
-    gathers them by node id.
+    def run_node(self, node: Node, context: Context) -> Coroutine[object, object, Result]:
+        """The result that is assumed of the node."""
+        assumptions = cast("Assumptions", self.prepared.model)
+        return assumptions.result(self.path.child(context.node_id), node, context)
+
+
+class Assumptions(Struct):
+    """The assumed outputs of a dry run, and a `Model` that replies with them.
+
+    `labels` are the labels that routers choose, `values` the outputs of other nodes, both by path.
+    Without an assumption a node's output is a sample, and a router chooses its first label. The id
+    of each node's model is the node's path, so a request says which node it is from. `requests`
+    are collected by path. With `is_full` samples have every optional field.
     """
 
     graph: Graph
@@ -34,151 +45,146 @@ class Assumptions(Struct):
     values: Mapping[str, JSON]
     is_full: bool = True
     requests: dict[str, list[Request]] = field(default_factory=dict[str, list[Request]])
-    _said: set[str] = field(default_factory=set[str])
+    _answered: set[str] = field(default_factory=set[str])
 
     async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
-        """Answer with what is assumed of the node, or with what stands in for its answer."""
+        """Reply with what is assumed of the node, or with a sample."""
         self.requests.setdefault(request.model, []).append(request)
-        yield Reply(self._text(request.model, request))
+        yield Reply(self._text(NodePath(request.model), request))
 
-    async def play(self, under: str, node: Node, context: Context) -> Result:
-        """What a node gives back, without an effect on the world.
-
-        `under` is the path of the node whose graph it belongs to, empty for the outer graph.
-        """
-        node_id = f"{under}{context.node_id}"
+    async def result(self, path: NodePath, node: Node, context: Context) -> Result:
+        """The result of a node, without effects outside of the process."""
         if node.branches():
-            return await self._routed(node_id, node, context)
-        if node_id not in self.values:
+            return await self._choice(path, node, context)
+        if path not in self.values:
             return await node.rehearse(context)
-        value = self.values[node_id]
-        if not self._asks(node_id, node):
+        value = self.values[path]
+        if not self._asks(path, node):
             return Result(value)
         result = await node.rehearse(context)
-        return result if node_id in self._said else replace(result, output=value, stored=None)
+        return result if path in self._answered else replace(result, output=value, stored=None)
 
-    def _asks(self, path: str, node: Node) -> bool:
+    def _asks(self, path: NodePath, node: Node) -> bool:
         """Whether the node asks its model, so that its prompt is rendered."""
-        graph, _ = found_at(self.graph, path)
-        return node.asks() and path.rpartition("/")[2] in graph.templates
+        graph, _ = find_node(self.graph, path)
+        return node.asks() and path.node_id in graph.templates
 
-    async def _routed(self, node_id: str, node: Node, context: Context) -> Result:
-        labels = self.labels.get(node_id)
-        asks = self._asks(node_id, node)
+    async def _choice(self, path: NodePath, node: Node, context: Context) -> Result:
+        labels = self.labels.get(path)
+        asks = self._asks(path, node)
         result = await node.rehearse(context) if labels is None or asks else None
         if result is not None and (labels is None or result.choices == labels):
             return result
         return Result(
             output=list(labels or ()) if node.takes()[1] > 1 else "".join(labels or ()),
-            fields={"reason": quoted(f"{node_id}.reason")},
+            fields={"reason": quoted(f"{path}.reason")},
             choices=labels,
         )
 
-    def _text(self, node_id: str, request: Request) -> str:
+    def _text(self, path: NodePath, request: Request) -> str:
         if request.schema is None:
-            text = self.values.get(node_id, quoted(node_id))
+            text = self.values.get(path, quoted(path))
             if not isinstance(text, str) or not text.strip():
                 raise InputError(
-                    f"assume: node {node_id!r} answers with text, not with {text!r}; write a text"
+                    f"assume: node {path!r} answers with text, not with {text!r}; write a text"
                 )
-            self._said.add(node_id)
+            self._answered.add(path)
             return text
         if request.choices:
-            return self._choice(node_id, request)
-        graph, _ = found_at(self.graph, node_id)
-        wanted = graph.shapes.get(node_id.rpartition("/")[2])
-        value = self.values.get(node_id)
+            return self._choice_text(path, request)
+        graph, _ = find_node(self.graph, path)
+        wanted = graph.shapes.get(path.node_id)
+        value = self.values.get(path)
         if wanted is not None or isinstance(value, dict):
-            self._said.add(node_id)
-        if node_id not in self._said or node_id not in self.values:
-            value = filled(request.schema, node_id, is_full=self.is_full)
+            self._answered.add(path)
+        if path not in self._answered or path not in self.values:
+            value = filled(request.schema, path, is_full=self.is_full)
         text = json.dumps(value, ensure_ascii=False)
         try:
             if wanted is not None:
                 wanted.parse(text)
         except ValueError as error:
             raise InputError(
-                f"node {node_id!r}: nothing stands in for what it returns: {error}; say what it "
-                f"gives: assume={{{node_id!r}: ...}}"
+                f"node {path!r}: no sample fits what it returns: {error}; give its output: "
+                f"assume={{{path!r}: ...}}"
             ) from error
         return text
 
-    def _choice(self, node_id: str, request: Request) -> str:
-        taken = self.labels.get(node_id, request.choices[:1])
+    def _choice_text(self, path: NodePath, request: Request) -> str:
+        taken = self.labels.get(path, request.choices[:1])
         offered = [label for label in taken if label in request.choices]
         labels = offered if offered or not taken else list(request.choices[:1])
-        answer = cast("dict[str, JSON]", filled(request.schema or {}, node_id))
+        answer = cast("dict[str, JSON]", filled(request.schema or {}, path))
         if request.many:
             answer["choices"] = list[JSON](labels)
         else:
             answer["choice"] = labels[0]
         if "tasks" in answer:
-            task = quoted(f"{node_id}.task")
+            task = quoted(f"{path}.task")
             answer["tasks"] = [{"label": label, "task": task} for label in labels]
         return json.dumps(answer, ensure_ascii=False)
 
 
-def assumed(graph: Graph, assume: JSONs, *, is_full: bool = True) -> Assumptions:
-    """What holds of the assumptions; raises `InputError` for the first that does not."""
+def check_assumptions(graph: Graph, assume: JSONs, *, is_full: bool = True) -> Assumptions:
+    """The assumptions, checked; raises `InputError` for the first that is not valid."""
     labels: dict[str, tuple[str, ...]] = {}
     values: dict[str, JSON] = {}
-    for node_id, value in assume.items():
-        owner, node = found_at(graph, node_id)
+    for path, value in assume.items():
+        owner, node = find_node(graph, path)
         if node.loads_history:
             raise InputError(
-                f"assume: what {node_id!r} loads is the session's past; give it as `history`"
+                f"assume: what {path!r} loads is the session's past; give it as `history`"
             )
         if node.branches():
-            labels[node_id] = _labels(node_id, node, value)
+            labels[path] = _labels(path, node, value)
         else:
-            values[node_id] = _value(owner, node_id, value)
+            values[path] = _value(owner, path, value)
     return Assumptions(graph, labels, values, is_full)
 
 
-def found_at(graph: Graph, path: str) -> tuple[Graph, Node]:
-    """The node of a path (`node`, or `node/inner_node`) and the graph that it belongs to.
-
-    Raises `InputError` if there is none.
-    """
-    node_id, slash, rest = path.partition("/")
-    node = graph.nodes.get(node_id)
+def find_node(graph: Graph, path: str) -> tuple[Graph, Node]:
+    """The node of a path and the graph that it belongs to; raises `InputError` if it has none."""
+    node_path = NodePath(path)
+    outer = node_path.outermost
+    node = graph.nodes.get(outer)
     if node is None:
-        near = closest(node_id, graph.nodes)
-        meant = f"did you mean {near!r}?" if near else f"it has {listed(graph.nodes)}"
-        raise InputError(f"assume: graph {graph.name!r} has no node {node_id!r}; {meant}")
-    if not slash:
+        near = closest(outer, graph.nodes)
+        hint = f"did you mean {near!r}?" if near else f"it has {listed(graph.nodes)}"
+        raise InputError(f"assume: graph {graph.name!r} has no node {outer!r}; {hint}")
+    if len(node_path.steps) == 1:
         return graph, node
+    rest = NodePath.from_steps(*node_path.steps[1:])
     within = node.within()
     if not isinstance(within, Graph):
-        raise InputError(f"assume: node {node_id!r} has no graph inside, so it has no {rest!r}")
-    return found_at(within, rest)
+        raise InputError(f"assume: node {outer!r} has no graph inside, so it has no {rest!r}")
+    return find_node(within, rest)
 
 
-def _labels(node_id: str, node: Node, value: object) -> tuple[str, ...]:
+def _labels(path: str, node: Node, value: object) -> tuple[str, ...]:
     known, (fewest, most) = node.branches(), node.takes()
     named = [value] if isinstance(value, str) else value
     if not isinstance(named, list | tuple):
-        raise InputError(f"assume: node {node_id!r} routes; name a label of it: {listed(known)}")
+        raise InputError(f"assume: node {path!r} routes; name a label of it: {listed(known)}")
     for label in cast("list[object]", named):
         if not isinstance(label, str) or label not in known:
             near = closest(str(label), known)
             meant = f"did you mean {near!r}?" if near else f"it has {listed(known)}"
-            raise InputError(f"assume: node {node_id!r} has no route {label!r}; {meant}")
+            raise InputError(f"assume: node {path!r} has no route {label!r}; {meant}")
     taken = tuple(label for label in known if label in named)
     if not fewest <= len(taken) <= most:
         count = str(fewest) if fewest == most else f"{fewest} to {most}"
         raise InputError(
-            f"assume: node {node_id!r} takes {count} of its labels at once, not {len(taken)}"
+            f"assume: node {path!r} takes {count} of its labels at once, not {len(taken)}"
         )
     return taken
 
 
-def _value(graph: Graph, node_id: str, value: object) -> JSON:
-    if (wanted := graph.shapes.get(node_id.rpartition("/")[2])) is None:
+def _value(graph: Graph, path: str, value: object) -> JSON:
+    if (wanted := graph.shapes.get(NodePath(path).node_id)) is None:
         return cast("JSON", value)
     try:
         return wanted.check(value)
     except ValueError as error:
         raise InputError(
-            f"assume: what node {node_id!r} gives does not fit what it returns: {error}"
+            f"assume: what node {path!r} gives does not fit what it returns: {error}"
         ) from error

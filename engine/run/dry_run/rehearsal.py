@@ -1,46 +1,46 @@
-"""A dry run: the real scheduler and the real visitor, with a model that assumes its answers."""
+"""A dry run: a run by the real scheduler, with a model that replies what is assumed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import cast
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ...blocking import result_of
+from ...blocking import run_blocking
 from ...errors import InputError, NoAnswer, NodeError, NotFound
-from ...events import Event, Listener, PromptRendered
+from ...events import Event, PromptRendered
 from ...graph.fields import ModelSpec
 from ...graph.graph import MESSAGE, Graph
 from ...graph.node import Node
 from ...messages import JSON
+from ...node_path import ROOT, NodePath
 from ...prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ...records import Run, SessionKey, Turn
 from ...session.store import Store
-from ..execution import Turning
+from ..execution import RunRequest
 from ..prepared import PreparedGraph, prepare
-from .assumptions import Assumptions, JSONs, assumed, found_at
-from .history import Past, ReadOnly, Said
+from .assumed_session import AssumedSession, HistoryItem, ReadOnlyStore
+from .assumptions import Assumptions, DryRunExecution, JSONs, check_assumptions, find_node
 from .rendering import RenderedNode, RenderedPrompt, Rendering
 
 RUN_ID = "run-1"
-MOMENT = 946_684_800.0
+NOW = 946_684_800.0
 """The clock of every dry run: 2000-01-01T00:00:00Z, in Unix seconds."""
-OUTCOMES = 64
+MAX_ROUTES = 64
+"""Combinations of routes that `render_all` renders unless told otherwise."""
 
 
 class Scene(Struct, frozen=True):
-    """What a dry run is given beside the graph.
+    """The inputs of a dry run beside the graph.
 
-    With `is_full` what stands in for an answer has every optional field; without, only what must
-    be there.
+    With `is_full` samples of outputs have every optional field; without, only required ones.
     """
 
     message: str = MESSAGE
     assume: JSONs = field(default_factory=dict[str, object])
-    history: Sequence[Said] = ()
+    history: Sequence[HistoryItem] = ()
     state: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     session: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     user_id: str | None = None
@@ -49,14 +49,14 @@ class Scene(Struct, frozen=True):
 
 def render(graph: Graph, scene: Scene) -> Rendering:
     """Every prompt of one run, as it would be sent; raises `InputError`, or what ends the run."""
-    return result_of(lambda: _rendered(graph, scene, None))
+    return run_blocking(_rendered(graph, scene, None))
 
 
-def render_all(graph: Graph, scene: Scene, *, limit: int = OUTCOMES) -> list[Rendering]:
-    """One rendering for every way that the routers may take, beside what is assumed of them.
+def render_all(graph: Graph, scene: Scene, *, limit: int = MAX_ROUTES) -> list[Rendering]:
+    """One rendering for each combination of routes, except where a route is assumed.
 
-    A router that takes several labels takes each alone, and all at once. Raises `InputError` if
-    there are more than `limit` ways.
+    A router that may choose several labels chooses each alone, and all at once. Raises `InputError`
+    if there are more than `limit` combinations.
     """
     renderings: list[Rendering] = []
     todo = [scene]
@@ -68,7 +68,7 @@ def render_all(graph: Graph, scene: Scene, *, limit: int = OUTCOMES) -> list[Ren
         if router is None:
             renderings.append(rendering)
         else:
-            ways = reversed(_ways(found_at(graph, router)[1]))
+            ways = reversed(_ways(find_node(graph, router)[1]))
             todo += [replace(one, assume={**one.assume, router: way}) for way in ways]
         if len(renderings) + len(todo) > limit:
             raise InputError(
@@ -94,54 +94,55 @@ async def render_next(graph: Graph, scene: Scene, store: Store, session_id: str)
 async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Rendering:
     if not scene.message.strip():
         raise InputError("the message is empty; say something to the team")
-    past = Past.of(scene.history, scene.session)
-    key = SessionKey(scene.user_id, past.session_id)
-    assumptions = assumed(graph, scene.assume, is_full=scene.is_full)
-    turning = Turning(
-        cast=_played(prepare(graph, assumptions), assumptions),
-        store=ReadOnly(past.store(key) if store is None else store),
-        key=key,
-        turn=Turn(
-            run_id=RUN_ID,
-            input=scene.message,
-            graph=graph.name,
-            given_state=scene.state,
-            started=MOMENT,
-        ),
+    session = AssumedSession.parse(scene.history, scene.session)
+    key = SessionKey(scene.user_id, session.session_id)
+    assumptions = check_assumptions(graph, scene.assume, is_full=scene.is_full)
+    turn = Turn(
+        run_id=RUN_ID,
+        input=scene.message,
+        graph=graph.name,
+        given_state=scene.state,
+        started=NOW,
     )
-    told: list[PromptRendered] = []
+    emitted: list[PromptRendered] = []
 
     def listen(event: Event) -> None:
         if isinstance(event, PromptRendered):
-            told.append(event)
+            emitted.append(event)
 
     rendered: list[CapturedPrompt] = []
     token = CAPTURED_PROMPTS.set(rendered)
     try:
-        run = await _run(turning, listen)
+        run = await _run(
+            DryRunExecution.execute(
+                _with_assumptions(prepare(graph, assumptions)),
+                ReadOnlyStore(session.store(key) if store is None else store),
+                RunRequest(key, turn),
+                listener=listen,
+            )
+        )
     finally:
         CAPTURED_PROMPTS.reset(token)
-    return _rendering(graph.name, run, _prompts(told, assumptions, rendered))
+    return _rendering(graph.name, run, _prompts(emitted, assumptions, rendered))
 
 
-def _played(parts: PreparedGraph, assumptions: Assumptions, under: str = "") -> PreparedGraph:
-    """The cast of a dry run, and those inside it: each model is called like the node that asks."""
+def _with_assumptions(prepared: PreparedGraph, outer: NodePath = ROOT) -> PreparedGraph:
+    """The prepared graph with each node's path as the id of its model, and without retries."""
     return replace(
-        parts,
-        graph=parts.graph.model_copy(update={"budget": None, "retry": None}),
-        models={node_id: (ModelSpec(id=f"{under}{node_id}"),) for node_id in parts.models},
-        play=partial(assumptions.play, under),
+        prepared,
+        graph=prepared.graph.model_copy(update={"budget": None, "retry": None}),
+        models={node_id: (ModelSpec(id=str(outer.child(node_id))),) for node_id in prepared.models},
         inner={
-            node_id: _played(inner, assumptions, f"{under}{node_id}/")
-            for node_id, inner in parts.inner.items()
+            node_id: _with_assumptions(inner, outer.child(node_id))
+            for node_id, inner in prepared.inner.items()
         },
     )
 
 
-async def _run(turning: Turning, listen: Listener) -> Run:
-    """Make the run; one in which every node that could answer was skipped has its prompts too."""
+async def _run(execution: Coroutine[object, object, Run]) -> Run:
+    """The run; one in which every node that could answer was skipped has its prompts too."""
     try:
-        run = await turning.run(listen)
+        run = await execution
     except NoAnswer as error:
         run = cast("Run", error.run)
     except NodeError as error:
@@ -149,19 +150,19 @@ async def _run(turning: Turning, listen: Listener) -> Run:
             raise error.__cause__ from error
         raise
     for record in run.records.values():
-        if record.error is not None:  # what `on_error` would hide in a real run
+        if record.error is not None:  # `on_error` would hide it in a real run
             raise NodeError(record.node, record.error, run=run)
     return run
 
 
 def _prompts(
-    told: Sequence[PromptRendered], assumptions: Assumptions, rendered: Sequence[CapturedPrompt]
+    emitted: Sequence[PromptRendered], assumptions: Assumptions, rendered: Sequence[CapturedPrompt]
 ) -> Mapping[str, Sequence[RenderedPrompt]]:
-    """The prompts by node id; messages that were rendered are sent as they are."""
+    """The prompts by node path, each with what it was rendered from."""
     prompts: dict[str, list[RenderedPrompt]] = {}
     made_from = {id(one.messages): one for one in rendered}
     left = {node_id: iter(requests) for node_id, requests in assumptions.requests.items()}
-    for event in told:
+    for event in emitted:
         request = next(left[event.model])
         prompt = RenderedPrompt.of(event.prompt, request, made_from[id(request.messages)])
         prompts.setdefault(event.model, []).append(prompt)

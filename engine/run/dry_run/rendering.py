@@ -1,4 +1,4 @@
-"""What a dry run gives: for each node the prompts that it would send, or why it sends none."""
+"""The result of a dry run: for each node the prompts that it would send, or why it sends none."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class RenderedPrompt:
 
     @classmethod
     def of(cls, template: str, request: Request, rendered: CapturedPrompt) -> RenderedPrompt:
-        """What a request shows of itself, and what its messages were rendered from."""
+        """The prompt that a request sends, with what its messages were rendered from."""
         return cls(template, request.messages, request.tools, request.schema, rendered)
 
     @property
     def came_from(self) -> tuple[tuple[Span, ...], ...]:
-        """Where the words of each message came from: stretches that tile its text.
+        """The provenance of each message: consecutive spans that make up its text.
 
-        It is worked out when it is asked for: the prompt is rendered once more to keep track.
-        Nothing is known of a prompt that no dry run made.
+        Computed when first read: the prompt is rendered again with tracking. Empty for a prompt
+        that no dry run made.
         """
         if self._rendered is None:
             return ((),) * len(self.messages)
@@ -45,20 +45,20 @@ class RenderedPrompt:
 
     @property
     def text(self) -> str:
-        """The words of all messages, one message after the other."""
+        """The text of all messages, one message after the other."""
         return "\n".join(message.content for message in self.messages)
 
     @property
     def system(self) -> str:
-        """The words of the system messages."""
+        """The text of the system messages."""
         return "\n".join(one.content for one in self.messages if one.role == "system")
 
 
 class RenderedNode(Struct, frozen=True):
     """What one node would send. A node that asks no model has no `prompts`.
 
-    `because` says why the node would be skipped, None if it runs. `output` is what the nodes after
-    it read of it here: what was assumed, or what stands in for it.
+    `because` says why the node would be skipped, None if it runs. `output` is what later nodes read
+    of it here: what was assumed, or a sample.
     """
 
     id: str
@@ -84,12 +84,12 @@ class RenderedNode(Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The words of all its messages."""
+        """The text of all its messages."""
         return "\n".join(prompt.text for prompt in self.prompts)
 
     @property
     def system(self) -> str:
-        """The words of its system messages."""
+        """The text of its system messages."""
         return "\n".join(prompt.system for prompt in self.prompts if prompt.system)
 
 
@@ -97,7 +97,7 @@ class RenderedNode(Struct, frozen=True):
 class Rendering(Mapping[str, RenderedNode]):
     """The prompts of one run by node id, in topological order.
 
-    `routes` says which labels each router took that ran.
+    `routes` are the labels that each router chose, of those that ran.
     """
 
     graph: str

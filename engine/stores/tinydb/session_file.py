@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from ...messages import JSON
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
-from ...session.quotes import RESULT, said
+from ...session.quotes import RESULT, run_texts
 from .. import codec
 from ..compact_json import Document, dump_json, parse_document, parse_key
 from ..journal.compaction import compact, remove_set_aside
@@ -529,7 +529,7 @@ class RunReferences:
         key = (turn.run_id, results)
         if key not in self._texts:
             decode = partial(codec.decode_own_words, results=results)
-            self._texts[key] = said(turn, self._session.records(turn.run_id, self, decode))
+            self._texts[key] = run_texts(turn, self._session.records(turn.run_id, self, decode))
         return self._texts[key]
 
 

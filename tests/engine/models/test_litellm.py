@@ -1,19 +1,23 @@
-"""The real litellm against a provider on loopback: what goes out, what comes back, what fails."""
+"""The real litellm against a provider on loopback: requests, answers, failures."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import os
 import subprocess
 import sys
-from contextlib import aclosing
+import warnings
+from contextlib import aclosing, suppress
 
 import pytest
 
 from teamgraph import JSON, Chunk, Message, Reply, Request, ToolCall
 from teamgraph.engine.models.litellm import LiteLLM
+from teamgraph.errors import ModelError
 from tests.stub import StubAnswer, StubProvider, ask, ask_all, wait_until
-from tests.stub.wanted import HELLO, SECRET, to
+from tests.stub.client import HELLO, SECRET, request_to
 
 pytestmark = pytest.mark.usefixtures("_keys")
 
@@ -53,9 +57,42 @@ asyncio.run(main())
     assert done.stderr == ""
 
 
+def process_state() -> dict[str, object]:
+    loggers = logging.root.manager.loggerDict
+    return {
+        "environ": dict(os.environ),
+        "filters": list(warnings.filters),
+        "path": list(sys.path),
+        "loggers": {
+            name: (each.level, list(each.handlers), each.disabled)
+            for name, each in loggers.items()
+            if isinstance(each, logging.Logger)
+        },
+    }
+
+
+@pytest.mark.parametrize("model", ["openai/stub", "openai/stub?fault=500", "openai/stub?fault=cut"])
+def test_a_request_changes_nothing_of_the_process(
+    stub: StubProvider, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    ask(LiteLLM(), request_to(stub))  # imports litellm; what that needs is set once, here
+    with suppress(ModelError):
+        ask(LiteLLM(), request_to(stub, model))  # loggers that its own code makes
+    monkeypatch.delenv("LITELLM_MODE")
+    monkeypatch.delenv("LITELLM_LOCAL_MODEL_COST_MAP")
+    level = logging.getLogger("LiteLLM").level
+    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL + 1)
+    before = process_state()
+    with suppress(ModelError):
+        ask(LiteLLM(), request_to(stub, model))
+    after = process_state()
+    logging.getLogger("LiteLLM").setLevel(level)
+    assert after == before
+
+
 def test_the_answer_comes_in_the_pieces_of_the_provider(stub: StubProvider) -> None:
     stub.push(StubAnswer("one two three", chunk_size=4))
-    pieces, reply = ask(LiteLLM(), to(stub))
+    pieces, reply = ask(LiteLLM(), request_to(stub))
     assert pieces == ["one ", "two ", "thre", "e"]
     assert (reply.text, reply.finish_reason, reply.model) == ("one two three", "stop", "stub")
 
@@ -63,7 +100,7 @@ def test_the_answer_comes_in_the_pieces_of_the_provider(stub: StubProvider) -> N
 def test_a_piece_is_there_before_the_next_is_sent(stub: StubProvider) -> None:
     async def first() -> Chunk | Reply:
         stub.push(StubAnswer("one two", fault="stall", after=2))
-        async with aclosing(LiteLLM().ask(to(stub))) as parts:
+        async with aclosing(LiteLLM().ask(request_to(stub))) as parts:
             return await anext(parts)
 
     assert asyncio.run(first()) == Chunk("one ")
@@ -76,7 +113,10 @@ def test_exactly_this_is_sent(stub: StubProvider) -> None:
         Message(role="assistant", content="", tool_calls=(_call("look", '{"at": 1}'),)),
         Message(role="tool", content="a cat", tool_call_id="call_1", origin="run-1"),
     )
-    ask(LiteLLM(), to(stub, messages=messages, temperature=0.5, seed=7, fallback=["openai/b"]))
+    ask(
+        LiteLLM(),
+        request_to(stub, messages=messages, temperature=0.5, seed=7, fallback=["openai/b"]),
+    )
     (request,) = stub.requests
     assert request.headers["authorization"] == f"Bearer {SECRET}"
     assert request.body == {
@@ -111,7 +151,7 @@ def test_a_message_to_cache_is_marked_for_providers_that_want_the_mark(
     stub: StubProvider,
 ) -> None:
     messages = (Message(role="system", content="Be brief.", cache=True), *HELLO)
-    ask(LiteLLM(), to(stub, "openrouter/anthropic/claude-x", messages))
+    ask(LiteLLM(), request_to(stub, "openrouter/anthropic/claude-x", messages))
     (part,) = stub.requests[0].messages[0]["content"]
     assert part["text"] == "Be brief."
     assert part["cache_control"] == {"type": "ephemeral"}
@@ -126,7 +166,7 @@ def test_a_schema_is_sent_and_is_strict_where_it_can_be(stub: StubProvider, clos
     }
     if closed:
         schema["additionalProperties"] = False
-    request = to(stub)
+    request = request_to(stub)
     reply = ask(LiteLLM(), Request("openai/stub", HELLO, schema, parameters=request.parameters))[1]
     assert json.loads(reply.text) == {"lang": "en"}
     assert stub.requests[0].body["response_format"] == {
@@ -141,7 +181,7 @@ def test_tool_calls_are_put_together_from_their_pieces(stub: StubProvider) -> No
         "function": {"name": "look", "parameters": {"type": "object", "properties": {}}},
     }
     stub.push(StubAnswer(tool_calls=(("look", {"at": "here"}), ("see", {"what": "all of it"}))))
-    request = Request("openai/stub", HELLO, tools=(tool,), parameters=to(stub).parameters)
+    request = Request("openai/stub", HELLO, tools=(tool,), parameters=request_to(stub).parameters)
     pieces, reply = ask(LiteLLM(), request)
     assert pieces == []
     assert [(call.name, json.loads(call.arguments)) for call in reply.tool_calls] == [
@@ -156,20 +196,20 @@ def test_tool_calls_are_put_together_from_their_pieces(stub: StubProvider) -> No
 def test_usage_is_what_the_provider_counted_and_an_unknown_price_stays_unknown(
     stub: StubProvider,
 ) -> None:
-    usage = ask(LiteLLM(), to(stub))[1].usage
+    usage = ask(LiteLLM(), request_to(stub))[1].usage
     assert (usage.input_tokens, usage.output_tokens, usage.calls) == (9, 7, 1)
     assert usage.cost is None
 
 
-def test_a_known_price_is_told(stub: StubProvider) -> None:
-    usage = ask(LiteLLM(), to(stub, "openai/gpt-4o-mini"))[1].usage
+def test_a_known_price_is_in_the_usage(stub: StubProvider) -> None:
+    usage = ask(LiteLLM(), request_to(stub, "openai/gpt-4o-mini"))[1].usage
     assert usage.cost is not None
     assert 0 < usage.cost < 0.001
 
 
 def test_closing_early_closes_the_connection(stub: StubProvider) -> None:
     async def first_piece() -> None:
-        async with aclosing(LiteLLM().ask(to(stub, "openai/stub?fault=stall"))) as parts:
+        async with aclosing(LiteLLM().ask(request_to(stub, "openai/stub?fault=stall"))) as parts:
             await anext(parts)
             assert stub.in_flight == 1
         await wait_until(lambda: stub.in_flight == 0)
@@ -179,7 +219,9 @@ def test_closing_early_closes_the_connection(stub: StubProvider) -> None:
 
 def test_a_cancelled_task_closes_the_connection(stub: StubProvider) -> None:
     async def cancelled() -> None:
-        task = asyncio.create_task(ask_all(LiteLLM(), to(stub, "openai/stub?fault=timeout")))
+        task = asyncio.create_task(
+            ask_all(LiteLLM(), request_to(stub, "openai/stub?fault=timeout"))
+        )
         await wait_until(lambda: stub.in_flight == 1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -193,7 +235,7 @@ def test_many_can_ask_at_once(stub: StubProvider) -> None:
     async def all_of_them() -> list[str]:
         model = LiteLLM()
         asked = [
-            ask_all(model, to(stub, messages=(Message(role="user", content=str(number)),)))
+            ask_all(model, request_to(stub, messages=(Message(role="user", content=str(number)),)))
             for number in range(20)
         ]
         return [reply.text for _, reply in await asyncio.gather(*asked)]

@@ -12,7 +12,7 @@ from teamgraph import Request
 from teamgraph.engine.models.litellm import LiteLLM
 from teamgraph.errors import NoModelError
 from tests.stub import StubAnswer, StubProvider, ask
-from tests.stub.wanted import HELLO, SECRET, failure, to
+from tests.stub.client import HELLO, SECRET, failure, request_to
 
 pytestmark = pytest.mark.usefixtures("_keys")
 
@@ -34,70 +34,70 @@ pytestmark = pytest.mark.usefixtures("_keys")
         ("529", True, "is overloaded (529"),
     ],
 )
-def test_a_refusal_is_told_by_its_status(
+def test_a_refusal_is_explained_by_its_status(
     stub: StubProvider, fault: str, retryable: bool, words: str
 ) -> None:
-    error = failure(to(stub, f"openai/stub?fault={fault}"))
+    error = failure(request_to(stub, f"openai/stub?fault={fault}"))
     assert (error.status, error.retryable, error.interrupted) == (int(fault), retryable, False)
     assert words in str(error)
     assert str(error).startswith(f"model openai/stub?fault={fault}: ")
     assert len(stub.requests) == 1
 
 
-def test_a_prompt_over_the_context_is_told_as_such(stub: StubProvider) -> None:
-    error = failure(to(stub, "openai/stub?fault=context"))
+def test_a_prompt_over_the_context_is_recognized(stub: StubProvider) -> None:
+    error = failure(request_to(stub, "openai/stub?fault=context"))
     assert "the prompt is longer than the model reads (" in str(error)
     assert (error.status, error.retryable) == (400, False)
 
 
 @pytest.mark.parametrize("status", ["429", "503"])
 def test_the_wait_that_the_provider_asks_for_is_passed_on(stub: StubProvider, status: str) -> None:
-    error = failure(to(stub, f"openai/stub?fault={status}&retry_after=7"))
+    error = failure(request_to(stub, f"openai/stub?fault={status}&retry_after=7"))
     assert error.retry_after == 7.0
 
 
 def test_no_answer_within_the_idle_time_is_worth_another_try(stub: StubProvider) -> None:
-    request = to(stub, "openai/stub?fault=timeout")
+    request = request_to(stub, "openai/stub?fault=timeout")
     error = failure(Request(request.model, HELLO, parameters=request.parameters, idle=1))
-    assert "no sign of life for 1 seconds" in str(error)
+    assert "nothing arrived for 1 seconds" in str(error)
     assert (error.retryable, error.interrupted) == (True, False)
 
 
 def test_a_stream_that_goes_silent_is_given_up(stub: StubProvider) -> None:
-    request = to(stub, "openai/stub?fault=stall")
+    request = request_to(stub, "openai/stub?fault=stall")
     error = failure(Request(request.model, HELLO, parameters=request.parameters, idle=1))
-    assert "no sign of life for 1 seconds" in str(error)
+    assert "nothing arrived for 1 seconds" in str(error)
     assert (error.retryable, error.interrupted) == (True, True)
 
 
 def test_a_timeout_among_the_parameters_is_the_provider_s_own(stub: StubProvider) -> None:
-    error = failure(to(stub, "openai/stub?fault=timeout", timeout=0.2))
+    error = failure(request_to(stub, "openai/stub?fault=timeout", timeout=0.2))
     assert "did not answer in time" in str(error)
     assert error.retryable
 
 
 @pytest.mark.parametrize("fault", ["cut", "malformed", "sse_error"])
-def test_an_answer_that_breaks_off_is_told_as_interrupted(stub: StubProvider, fault: str) -> None:
-    error = failure(to(stub, f"openai/stub?fault={fault}"))
+def test_an_answer_that_breaks_off_is_marked_as_interrupted(stub: StubProvider, fault: str) -> None:
+    error = failure(request_to(stub, f"openai/stub?fault={fault}"))
     assert "the answer broke off" in str(error)
     assert (error.retryable, error.interrupted, error.status) == (True, True, None)
 
 
 def test_a_connection_that_is_reset_is_worth_another_try(stub: StubProvider) -> None:
-    error = failure(to(stub, "openai/stub?fault=reset"))
+    error = failure(request_to(stub, "openai/stub?fault=reset"))
     assert "cannot be reached, or it hung up; look at the network" in str(error)
     assert (error.retryable, error.interrupted, error.status) == (True, False, None)
 
 
-def test_a_provider_that_is_not_there_is_told(stub: StubProvider) -> None:
+def test_a_provider_that_cannot_be_reached_is_an_error(stub: StubProvider) -> None:
     stub.__exit__()
-    error = failure(to(stub))
+    error = failure(request_to(stub))
     assert "cannot be reached" in str(error)
     stub.__enter__()
 
 
 def test_a_provider_that_speaks_another_language_has_said_nothing(stub: StubProvider) -> None:
-    assert "the answer is empty" in str(failure(to(stub, "openai/stub?fault=badschema")))
+    assert "the answer is empty" in str(failure(request_to(stub, "openai/stub?fault=badschema")))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_an_empty_answer_is_an_error_that_knows_why(
     stub: StubProvider, finish_reason: str, retryable: bool, words: str
 ) -> None:
     stub.push(StubAnswer("", finish_reason=finish_reason))
-    error = failure(to(stub))
+    error = failure(request_to(stub))
     assert words in str(error)
     assert error.retryable == retryable
 
@@ -120,7 +120,7 @@ def test_an_empty_answer_is_an_error_that_knows_why(
 @pytest.mark.parametrize("fault", ["400", "401", "500", "sse_error", "reset"])
 def test_no_key_is_in_any_text_of_an_error_or_of_its_causes(stub: StubProvider, fault: str) -> None:
     stub.push(StubAnswer(fault=fault, message=f"Incorrect API key provided: {SECRET} \nand more"))
-    error = failure(to(stub))
+    error = failure(request_to(stub))
     shown = "".join(traceback.format_exception(error))
     assert SECRET not in shown
     assert "\n" not in str(error)
@@ -129,12 +129,12 @@ def test_no_key_is_in_any_text_of_an_error_or_of_its_causes(stub: StubProvider, 
 
 def test_a_key_given_as_a_parameter_is_hidden_too(stub: StubProvider) -> None:
     stub.push(StubAnswer(fault="400", message="bad key: my own key, not like others"))
-    request = to(stub, api_key_env=None, api_key="my own key, not like others")
+    request = request_to(stub, api_key_env=None, api_key="my own key, not like others")
     assert "bad key: [key]" in str(failure(request))
 
 
 @pytest.mark.parametrize("model", ["nonsense", "foo/bar"])
-def test_an_id_that_nobody_knows_is_told_with_the_ways_out(model: str) -> None:
+def test_an_unknown_id_is_an_error_with_advice(model: str) -> None:
     with pytest.raises(NoModelError, match=r"write the id as provider/model, .* local or echo"):
         ask(LiteLLM(), Request(model, HELLO))
 
@@ -156,16 +156,16 @@ def test_a_key_that_is_missing_is_named(stub: StubProvider, model: str, variable
 
 def test_a_variable_for_the_key_that_is_not_set_is_named(stub: StubProvider) -> None:
     with pytest.raises(NoModelError, match="the environment variable NO_SUCH_KEY is not set"):
-        ask(LiteLLM(), to(stub, api_key_env="NO_SUCH_KEY"))
+        ask(LiteLLM(), request_to(stub, api_key_env="NO_SUCH_KEY"))
 
 
 def test_a_parameter_that_the_provider_does_not_take_is_named(stub: StubProvider) -> None:
-    error = failure(to(stub, "anthropic/claude-x", frequency_penalty=1))
+    error = failure(request_to(stub, "anthropic/claude-x", frequency_penalty=1))
     assert "does not support parameters: ['frequency_penalty']" in str(error)
     assert (error.retryable, error.status) == (False, None)
 
 
-def test_without_litellm_the_way_to_get_it_is_told() -> None:
+def test_without_litellm_the_error_says_how_to_install_it() -> None:
     code = """
 import asyncio, sys
 sys.modules["litellm"] = None

@@ -1,4 +1,4 @@
-"""ScriptedModel says what it was told to, EchoModel what it heard."""
+"""ScriptedModel gives the scripted answers, EchoModel repeats the user."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def test_one_call_more_than_the_script_has_is_an_error_that_shows_the_prompt() -
         ask(ScriptedModel([]), saying("hi"))
 
 
-def test_an_empty_prompt_is_told_as_such() -> None:
+def test_an_empty_prompt_is_recognized() -> None:
     with pytest.raises(ModelError, match="ends with ''"):
         ask(ScriptedModel([]), Request("scripted", ()))
 
 
-def test_requests_are_kept() -> None:
+def test_requests_are_recorded() -> None:
     model = ScriptedModel("x")
     request = saying("hi")
     ask(model, request)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from teamgraph import Message
 from teamgraph.engine.prompts.library import CapturedPrompt, Prompts
 from teamgraph.engine.prompts.provenance import Span, render_traced, trace_spans
-from teamgraph.engine.run.template_scope import Fields, shown
-from teamgraph.engine.testing.suite import SUFFIX, Case, Suite
+from teamgraph.engine.run.template_scope import JSONView, json_view
+from teamgraph.engine.testing.cases import CaseFile, PromptCase
+from teamgraph.engine.testing.snapshots import SUFFIX
 from teamgraph.errors import PromptError
 from teamgraph.kinds import Exchanged
 from tests.engine.prompts.test_reads_match_render import bodies
@@ -29,8 +30,8 @@ NAMES: Mapping[str, object] = {
         messages=(Message(role="user", content="Who?"), Message(role="assistant", content="Ana.")),
     ),
     "upstream": (SimpleNamespace(id="french", output="Bonjour"),),
-    "node": SimpleNamespace(role="a tutor", params=Fields({"tags": ["b", "a"], "items": "two"})),
-    "session": SimpleNamespace(state=Fields({"vip": "yes", "a b": {"c": "deep"}}), summary=None),
+    "node": SimpleNamespace(role="a tutor", params=JSONView({"tags": ["b", "a"], "items": "two"})),
+    "session": SimpleNamespace(state=JSONView({"vip": "yes", "a b": {"c": "deep"}}), summary=None),
     "now": datetime(2026, 1, 2, tzinfo=UTC),
     "user_id": "ana",
     "nested": [["x", "y"], ["z"]],
@@ -236,12 +237,12 @@ def test_an_empty_message_has_no_stretches() -> None:
     assert trace_spans(rendered("{% if not user_id %}{% user %}{% enduser %}{% endif %}")) == ()
 
 
-def every_case() -> list[Case]:
-    return [case for file in sorted(CASES.glob(f"*{SUFFIX}")) for case in Suite.read(file).cases]
+def every_case() -> list[PromptCase]:
+    return [case for file in sorted(CASES.glob(f"*{SUFFIX}")) for case in CaseFile.load(file).cases]
 
 
 @pytest.mark.parametrize("case", every_case(), ids=lambda case: case.name)
-def test_it_holds_for_every_prompt_of_the_graphs_that_are_shipped(case: Case) -> None:
+def test_it_holds_for_every_prompt_of_the_graphs_that_are_shipped(case: PromptCase) -> None:
     for node in case.render().values():
         for prompt in node.prompts:
             assert prompt._rendered is not None
@@ -281,7 +282,7 @@ def test_whatever_a_template_does_the_words_of_a_value_lead_back_to_it(
 
 
 def test_a_value_is_told_as_it_is_shown_to_templates() -> None:
-    data = shown({"rows": [{"id": "r1", "text": "one"}, {"id": "two words", "text": "two"}]})
+    data = json_view({"rows": [{"id": "r1", "text": "one"}, {"id": "two words", "text": "two"}]})
     source = "{% for row in data.rows %}{{ row.text }}{% endfor %}"
     prompt = rendered(source, {"data": data})
     assert [each.values for each in trace_spans(prompt)[0]] == [

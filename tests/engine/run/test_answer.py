@@ -24,52 +24,52 @@ def test_whoever_speaks_and_ends_first_the_answer_is_the_first_candidates_not_sk
     texts = {node_id: f"{node_id} says {chance.random()}" for node_id in candidates}
     skipped = {node_id for node_id in candidates if chance.random() < 0.4}
     events: list[Event] = []
-    voice = AnswerStream(candidates, EventEmitter("r", "s", events.append))
+    stream = AnswerStream(candidates, EventEmitter("r", "s", events.append))
     left = {node_id: list(texts[node_id].partition(" ")) for node_id in candidates}
     while left:
         node_id = chance.choice(list(left))
         if (
             left[node_id]
             and chance.random() < 0.7
-            and not (node_id in skipped and voice.has_told(node_id))
+            and not (node_id in skipped and stream.is_committed(node_id))
         ):
-            voice.say(node_id, 1, left[node_id].pop(0), streams=True)
+            stream.add(node_id, 1, left[node_id].pop(0), is_output=True)
             continue
-        if node_id in skipped and not voice.has_told(node_id):
-            voice.take_back(node_id)
-            voice.settle(Record(node_id, "skipped"))
+        if node_id in skipped and not stream.is_committed(node_id):
+            stream.discard(node_id)
+            stream.settle(Record(node_id, "skipped"))
         else:
             skipped.discard(node_id)  # what was told is not skipped any more
-            if voice.has_told(node_id):
-                texts[node_id] = voice.told + "".join(left[node_id])
-            voice.settle(Record(node_id, "done", output=texts[node_id]))
+            if stream.is_committed(node_id):
+                texts[node_id] = stream.emitted + "".join(left[node_id])
+            stream.settle(Record(node_id, "done", output=texts[node_id]))
         del left[node_id]
     speaker = next((node_id for node_id in candidates if node_id not in skipped), None)
-    assert voice.text == (texts[speaker] if speaker else None)
-    assert told(events) == (voice.text or "")
+    assert stream.text == (texts[speaker] if speaker else None)
+    assert told(events) == (stream.text or "")
     assert [event.node for event in of(events, Answer)] == ([speaker] if speaker else [])
 
 
 def test_what_others_say_is_told_but_is_no_answer() -> None:
     events: list[Event] = []
-    voice = AnswerStream(["a"], EventEmitter("r", "s", events.append))
-    voice.say("b", 1, "beside", streams=True)
-    voice.say("a", 1, '{"js', streams=False)
-    voice.settle(Record("b", "done", output="beside"))
+    stream = AnswerStream(["a"], EventEmitter("r", "s", events.append))
+    stream.add("b", 1, "beside", is_output=True)
+    stream.add("a", 1, '{"js', is_output=False)
+    stream.settle(Record("b", "done", output="beside"))
     assert told(events) == ""
     assert len(events) == 2
-    assert voice.text is None
-    voice.settle(Record("a", "done", output={"json": 1}))
-    voice.settle(Record("a", "done", output="again"))
-    assert (voice.text, voice.value) == ('{"json": 1}', {"json": 1})
+    assert stream.text is None
+    stream.settle(Record("a", "done", output={"json": 1}))
+    stream.settle(Record("a", "done", output="again"))
+    assert (stream.text, stream.value) == ('{"json": 1}', {"json": 1})
     assert len(of(events, Answer)) == 1
 
 
 def test_what_nobody_heard_can_be_taken_back() -> None:
     for listener, left in (([].append, "Once"), (None, "")):
-        voice = AnswerStream(["a"], EventEmitter("r", "s", listener))  # type: ignore[arg-type]  any list will do
-        voice.say("a", 1, "Once", streams=True)
-        assert voice.told == "Once"
-        assert voice.has_told("a") is (listener is not None)
-        voice.take_back("a")
-        assert voice.told == left
+        stream = AnswerStream(["a"], EventEmitter("r", "s", listener))  # type: ignore[arg-type]  any list will do
+        stream.add("a", 1, "Once", is_output=True)
+        assert stream.emitted == "Once"
+        assert stream.is_committed("a") is (listener is not None)
+        stream.discard("a")
+        assert stream.emitted == left

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from teamgraph import Chunk, Event, MemoryStore, Reply, Request, Runner, SessionKey, Store
-from teamgraph.engine.run.execution import Turning
+from teamgraph.engine.blocking import RunStart
 from teamgraph.errors import Conflict, RunError, StoreError
 from teamgraph.events import NodeFinished, RunCancelled, RunFailed, RunFinished, Token
 from tests.teams import (
@@ -280,8 +280,8 @@ def test_one_who_cancels_again_and_again_cannot_leave_the_session_locked() -> No
     async def scenario() -> None:
         inner, model = MemoryStore(), Telling()
         store: Any = Slow(inner, "finish")
-        turning = _turning(Runner(alone(), model=model, store=store))
-        task = asyncio.create_task(turning.run(events.append))
+        start = _start(Runner(alone(), model=model, store=store))
+        task = asyncio.create_task(start(listener=events.append))
         await model.said.wait()
         for _ in range(6):
             task.cancel()
@@ -304,8 +304,8 @@ def test_a_cancelled_run_whose_store_fails_is_cancelled_all_the_same() -> None:
     async def scenario() -> None:
         store, _ = failing("finish", StoreError("gone"))
         model = Telling()
-        turning = _turning(Runner(alone(), model=model, store=store))
-        task = asyncio.create_task(turning.run(events.append))
+        start = _start(Runner(alone(), model=model, store=store))
+        task = asyncio.create_task(start(listener=events.append))
         await model.said.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -321,9 +321,9 @@ def test_a_loop_that_is_torn_down_under_the_store_cancels_the_run() -> None:
     events: list[Event] = []
 
     async def scenario() -> None:
-        turning = _turning(Runner(desk(), model=desk_model(), store=store))
+        start = _start(Runner(desk(), model=desk_model(), store=store))
         with pytest.raises(asyncio.CancelledError):
-            await turning.run(events.append)
+            await start(listener=events.append)
 
     wait_for(scenario())
     holds_together(events)
@@ -375,6 +375,6 @@ def test_a_run_leaves_nothing_that_only_the_garbage_collector_could_free(store: 
         gc.enable()
 
 
-def _turning(runner: Runner) -> Turning:
-    make: Callable[..., Turning] = runner._turning
-    return make("hi", None, "s", None, "r")
+def _start(runner: Runner) -> RunStart:
+    start: Callable[..., RunStart] = runner._start
+    return start("hi", None, "s", None, "r")

@@ -198,7 +198,7 @@ def test_what_cannot_be_forked_is_refused_in_words() -> None:
         runner.fork("r1", node="frensh", user_id="ann")
     with pytest.raises(InputError, match="no node 'zzz' to fork from; it has history, router"):
         runner.fork("r1", node="zzz", user_id="ann")
-    with pytest.raises(InputError, match="session 's' is there already"):
+    with pytest.raises(InputError, match="session 's' exists already"):
         runner.fork("r1", node="french", user_id="ann", into="s")
     with pytest.raises(InputError, match="the message is empty"):
         runner.fork("r1", message=" ", user_id="ann")

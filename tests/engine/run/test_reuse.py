@@ -284,7 +284,10 @@ class TestTold:
         with pytest.raises(NodeError):
             self.runner(Member(), store).run("hello", run_id="r")
         told = differences(self.runner(Member(role="x"), store))
-        assert told == "node 'member': it was changed, and what it was before is not known here"
+        assert (
+            told
+            == "node 'member': it was changed, and the store has no record of what it was before"
+        )
 
     def test_where_only_the_template_was_not_kept_it_says_so(self, tmp_path: Path) -> None:
         class Forgetful(MemoryStore):
@@ -296,7 +299,7 @@ class TestTold:
         with pytest.raises(NodeError):
             self.runner(Member(), store).run("hello", run_id="r")
         told = differences(self.runner(Member(prompt="Hello\n"), store))
-        assert "its template was changed, and the text that it had is not known here" in told
+        assert "its template was changed, and the store has no record of its old text" in told
 
     def test_a_template_that_came_or_went_is_told_in_full(self) -> None:
         nodes = {"last": Python(call=broken, needs="member")}

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from teamgraph import Edge, Plan, Record
 from teamgraph.engine.graph.fields import Join
 from teamgraph.engine.graph.plan import Cycle
-from teamgraph.engine.run.scheduler import drive
+from teamgraph.engine.run.scheduler import Scheduler
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Worker:
     visited: list[str] = field(default_factory=list)
     kept: dict[str, Record] = field(default_factory=dict)
 
-    def barred(self, node_id: str, records: Mapping[str, Record]) -> str | None:
+    def skip_reason(self, node_id: str, records: Mapping[str, Record]) -> str | None:
         return None
 
     def skip(self, node_id: str, because: str) -> Record:
@@ -126,14 +126,16 @@ class Worker:
             return Record(node_id, "failed", error="broken")
         return Record(node_id, "done", choices=self.shape.choices.get(node_id))
 
-    async def keep(self, records: Sequence[Record]) -> None:
+    async def save(self, records: Sequence[Record]) -> None:
         for record in records:
             assert record.node not in self.kept
             self.kept[record.node] = record
 
 
 def run(shape: Shape, worker: Worker, *, max_parallel: int | None = None) -> dict[str, str]:
-    records = asyncio.run(drive(shape.plan(), worker, worker.kept, max_parallel=max_parallel))
+    records = asyncio.run(
+        Scheduler(shape.plan(), worker, worker.kept, max_parallel=max_parallel).run()
+    )
     assert records == worker.kept
     return {node_id: record.status for node_id, record in records.items()}
 
@@ -182,7 +184,7 @@ def test_a_resumed_failure_ends_as_the_uninterrupted_run(seed: int, order: int) 
         return
     broken = random.Random(order).choice(done)
     worker = Worker(graph, random.Random(order), fails=frozenset([broken]))
-    records = asyncio.run(drive(graph.plan(), worker, {}))
+    records = asyncio.run(Scheduler(graph.plan(), worker, {}).run())
     assert records[broken].status == "failed"
     assert not graph.plan().after([broken]) & set(records)
     del worker.kept[broken]
@@ -222,7 +224,7 @@ def test_nodes_that_do_not_wait_for_each_other_run_at_once() -> None:
             return Record(node_id, "done")
 
     async def main() -> dict[str, Record]:
-        return await drive(Plan({"a": "any", "b": "any", "c": "any"}, []), gate, {})
+        return await Scheduler(Plan({"a": "any", "b": "any", "c": "any"}, []), gate, {}).run()
 
     opened = asyncio.Event()
     gate = Gate(shape(0), random.Random(0))
@@ -239,7 +241,7 @@ def test_a_cancelled_run_leaves_nothing_running() -> None:
             raise AssertionError
 
     async def main() -> None:
-        work = asyncio.create_task(drive(Plan({"a": "any", "b": "any"}, []), endless, {}))
+        work = asyncio.create_task(Scheduler(Plan({"a": "any", "b": "any"}, []), endless, {}).run())
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         work.cancel()

@@ -10,7 +10,7 @@ import pytest
 
 from teamgraph import Graph, Record, Runner, ScriptedModel
 from teamgraph.engine.messages import text_of
-from teamgraph.engine.run.template_scope import Fields, Views, outcome, shown
+from teamgraph.engine.run.template_scope import GraphScope, JSONView, json_view, output_view
 from teamgraph.kinds import History
 from teamgraph.nodes import HistoryLoader, Member, Python
 from tests.teams import words_of
@@ -33,7 +33,7 @@ def rendered(template: str, nodes: dict[str, Any] | None = None, **state: Any) -
 
 def test_a_key_wins_over_a_method_of_the_same_name() -> None:
     value = {"items": [1, 2], "keys": {"get": "got"}, "_data": "hidden?", "plain": 1}
-    fields: Any = Fields(value)
+    fields: Any = JSONView(value)
     assert fields.items == [1, 2]
     assert fields.keys.get == "got"
     assert fields["plain"] == fields.plain == 1
@@ -42,7 +42,7 @@ def test_a_key_wins_over_a_method_of_the_same_name() -> None:
     assert len(fields) == 4
     assert "plain" in fields
     assert fields == value
-    assert fields == Fields(dict(value))
+    assert fields == JSONView(dict(value))
     assert fields != {"items": []}
     assert json.loads(str(fields)) == value
     with pytest.raises(AttributeError):
@@ -50,10 +50,10 @@ def test_a_key_wins_over_a_method_of_the_same_name() -> None:
 
 
 def test_lists_are_shown_with_what_is_in_them() -> None:
-    (first, second) = shown([{"a": 1}, "text"])  # type: ignore[misc]  a list
+    (first, second) = json_view([{"a": 1}, "text"])  # type: ignore[misc]  a list
     assert first.a == 1
     assert second == "text"
-    assert shown(None) is None
+    assert json_view(None) is None
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_the_names_that_every_template_has() -> None:
 
 def test_a_loader_called_history_is_what_history_means() -> None:
     def loader(nodes: dict[str, Any]) -> str | None:
-        return Views(
+        return GraphScope(
             Graph(name="g", model="m", nodes={**nodes, "end": Member()}, output="end")
         ).loaders["end"]
 
@@ -104,7 +104,7 @@ def test_a_loader_called_history_is_what_history_means() -> None:
 
 def test_an_outcome_is_the_output_and_the_further_fields() -> None:
     record = Record("router", "done", output="a", fields={"reason": {"why": "so"}})
-    seen: Any = outcome(record, "a")
+    seen: Any = output_view(record, "a")
     assert (seen.output, seen.reason.why) == ("a", "so")
     history = History(output="text")
-    assert outcome(Record("past", "done"), history) is history
+    assert output_view(Record("past", "done"), history) is history

@@ -293,7 +293,7 @@ def test_a_value_that_cannot_be_kept_in_the_session_fails_the_node() -> None:
         context.session_state["odd"] = object()  # type: ignore[assignment]  # that is the point
         return "ok"
 
-    with pytest.raises(NodeError, match="its session_state, a dict, cannot be kept as JSON"):
+    with pytest.raises(NodeError, match="its session_state, a dict, cannot be stored as JSON"):
         asked([calls(call("odd")), "done"], odd)
 
 

@@ -29,7 +29,7 @@ def past(store: Store, session: str = "now") -> StoredPast:
 
 
 def elsewhere(store: Store, sessions: int, runs: int = 3, text: str = "") -> list[object]:
-    found = wait_for(past(store).elsewhere(sessions=sessions, runs=runs, text=text))
+    found = wait_for(past(store).other_sessions(sessions=sessions, runs=runs, text=text))
     return [(each.session_id, [run.input for run in each.runs]) for each in found]
 
 
@@ -68,14 +68,14 @@ def test_a_text_finds_the_newest_turns_that_contain_it_in_those_sessions(store: 
 def test_what_was_found_can_be_read_again_by_its_numbers(store: Store) -> None:
     for number in range(3):
         say(store, f"tea {number}", "a")
-    found = wait_for(past(store).elsewhere(sessions=1, runs=2))
+    found = wait_for(past(store).other_sessions(sessions=1, runs=2))
     numbers = {each.session_id: [run.number for run in each.runs] for each in found}
     assert numbers == {"a": [2, 3]}
     say(store, "tea 4", "a")
-    assert wait_for(past(store).again(numbers)) == found
-    assert wait_for(past(store).again({"a": [], "gone": [1]})) == []
+    assert wait_for(past(store).quoted_turns(numbers)) == found
+    assert wait_for(past(store).quoted_turns({"a": [], "gone": [1]})) == []
     wait_for(store.delete_session(SessionKey("ann", "a")))
-    assert wait_for(past(store).again(numbers)) == []
+    assert wait_for(past(store).quoted_turns(numbers)) == []
 
 
 def test_a_run_that_is_not_there_called_no_tools(store: Store) -> None:

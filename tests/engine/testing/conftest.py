@@ -55,11 +55,15 @@ class Project:
         point = "teamgraph.engine.testing.plugin"
         is_installed = any(one.value == point for one in entry_points(group="pytest11"))
         plugin = [] if is_installed else ["-p", point]
+        return self.run("pytest", "-p", "no:cacheprovider", *plugin, *words)
+
+    def run(self, *words: str) -> Done:
+        """Run a module of Python in the folder."""
         ours = ("CI", "COLUMNS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT")
         kept = {name: text for name, text in os.environ.items() if name not in ours}
-        path = os.pathsep.join([str(ROOT), kept.get("PYTHONPATH", "")])
+        path = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *plugin, *words],
+            [sys.executable, "-P", "-m", *words],
             cwd=self.folder,
             env={**kept, "PYTHONPATH": path, **self.environment},
             capture_output=True,

@@ -112,7 +112,7 @@ def test_a_worker_that_died_leads_to_no_deletion(project: Project) -> None:
     assert "talk/gone.md" in project.snapshots()
 
 
-def test_tests_that_failed_or_were_left_out_keep_their_snapshots(project: Project) -> None:
+def test_snapshots_of_tests_that_failed_or_were_left_out_stay(project: Project) -> None:
     project.write("test_it.py", MODULE)
     project.pytest("--prompts-update")
     begins = "def test_two(prompt_snapshot):"
@@ -138,7 +138,29 @@ def test_only_a_rendering_can_be_compared(project: Project) -> None:
     project.write("test_it.py", "def test_it(prompt_snapshot):\n    prompt_snapshot('text')\n")
     done = project.pytest("test_it.py")
     assert done.code == 1
-    assert "prompt_snapshot takes what graph.render() gives, not str" in done.text
+    assert "prompt_snapshot takes the result of graph.render(), not str" in done.text
+
+
+@pytest.mark.parametrize("command", ["pytest", "update", "coverage"])
+def test_a_graph_of_a_case_file_may_name_functions_of_its_project(
+    project: Project, command: str
+) -> None:
+    project.write("mine.py", "def double(message: str) -> str:\n    return message * 2\n")
+    project.write("pyproject.toml", '[tool.teamgraph]\nallow = ["mine"]\n')
+    project.write("team.yaml", "name: t\nnodes: {a: {kind: python, call: mine:double}}\n")
+    project.write("talk.prompts.yaml", "graph: team.yaml\ncases: {one: {}}\n")
+    check = f"""\
+        import sys
+
+        def test_the_path_is_as_it_was():
+            assert {str(project.folder)!r} not in sys.path
+        """
+    project.write("tests/test_path.py", check)
+    if command == "pytest":
+        done = project.pytest("--import-mode=importlib", "--prompts-update", ".", "tests")
+    else:
+        done = project.run("teamgraph", "prompts", command)
+    assert done.code == 0, done.text
 
 
 def test_nobody_updates_in_ci(project: Project) -> None:
@@ -149,7 +171,7 @@ def test_nobody_updates_in_ci(project: Project) -> None:
     assert in_ci.pytest().code == 1
 
 
-def test_a_case_file_that_does_not_hold_is_told_with_its_place(project: Project) -> None:
+def test_an_invalid_case_file_is_reported_with_its_place(project: Project) -> None:
     project.pytest("--prompts-update")
     project.write("talk.prompts.yaml", "graph: team.yaml\ncases:\n  a: {inputt: x}\n")
     done = project.pytest("--prompts-update")
@@ -159,7 +181,7 @@ def test_a_case_file_that_does_not_hold_is_told_with_its_place(project: Project)
     assert project.snapshots() == BOTH
 
 
-def test_expectations_are_told_all_at_once(project: Project) -> None:
+def test_all_failed_expectations_are_reported_at_once(project: Project) -> None:
     cases = """\
         graph: team.yaml
         cases:
@@ -178,17 +200,17 @@ def test_expectations_are_told_all_at_once(project: Project) -> None:
     project.write("talk.prompts.yaml", cases)
     done = project.pytest()
     assert done.code == 1
-    for told in (
+    for text in (
         "french: 'German' is missing",
         "french: 'Hallo' is missing",
-        "french: 'French' must not be there",
+        "french: 'French' is excluded, but in the prompt",
         "characters, more than 3",
         "tokens, more than 2",
         "german: it was skipped (router chose french), but a prompt is expected",
         "router: it runs, but is expected to be skipped",
         "assume: node 'french' answers with text, not with [1]",
     ):
-        assert told in done.text
+        assert text in done.text
     assert "Traceback" not in done.text
 
 

@@ -122,7 +122,7 @@ def test_two_processes_without_litellm_render_the_same_bytes() -> None:
 import sys
 sys.modules["litellm"] = None
 from teamgraph import Graph
-from teamgraph.engine.testing.snapshot import snapshot
+from teamgraph.engine.testing.snapshot_text import snapshot
 for rendering in Graph.load("graphs/polyglot.yaml").render_all(history=[("a", "b")]):
     sys.stdout.buffer.write(snapshot(rendering, "x").encode())
 """
@@ -330,7 +330,7 @@ def test_where_nothing_can_stand_in_the_way_out_is_told(tmp_path: Path) -> None:
     )
     path = written(tmp_path, "name: t\nnodes:\n  coder: {returns: code.json}\n")
     graph = Graph.load(path)
-    with pytest.raises(InputError, match="nothing stands in for what it returns"):
+    with pytest.raises(InputError, match="no sample fits what it returns"):
         graph.render()
     assert graph.render(assume={"coder": {"code": "ABC"}})["coder"].output == {"code": "ABC"}
 

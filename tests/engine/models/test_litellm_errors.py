@@ -1,4 +1,4 @@
-"""Every fault of a provider is told in one line that helps."""
+"""Every error of litellm becomes a `ModelError` of one line, with advice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from teamgraph.engine.models.litellm import explain
+from teamgraph.engine.models.litellm import translate_error
 from teamgraph.errors import ModelError
 
 
@@ -31,14 +31,14 @@ class Fault(Exception):
 ANSWERED = {"content-type": "application/json"}
 
 
-def told(error: Exception) -> ModelError:
-    return explain(error, model="a/b")
+def translated(error: Exception) -> ModelError:
+    return translate_error(error, model="a/b")
 
 
 @settings(deadline=None)
 @given(st.text(), st.one_of(st.none(), st.integers(400, 599)), st.booleans())
 def test_it_is_one_line_that_names_the_model(text: str, status: int | None, far: bool) -> None:
-    error = told(Fault(text, status, ANSWERED if far else None))
+    error = translated(Fault(text, status, ANSWERED if far else None))
     assert str(error).startswith("model a/b: ")
     assert len(str(error).splitlines()) == 1
     assert len(str(error)) < 500
@@ -47,7 +47,7 @@ def test_it_is_one_line_that_names_the_model(text: str, status: int | None, far:
 @settings(deadline=None)
 @given(st.integers(400, 599))
 def test_only_what_may_pass_is_retryable(status: int) -> None:
-    error = told(Fault("no", status, ANSWERED))
+    error = translated(Fault("no", status, ANSWERED))
     assert error.retryable == (status in (408, 409, 425, 429) or status >= 500)
     assert error.status == status
 
@@ -59,7 +59,7 @@ def test_no_secret_is_shown_anywhere(secret: str, before: str) -> None:
     fault = Fault(f"{before}{secret} is wrong", 400, ANSWERED)
     fault.__cause__ = cause
     cause.__context__ = fault
-    error = explain(fault, model="a/b", secrets=[secret, ""])
+    error = translate_error(fault, model="a/b", secrets=[secret, ""])
     assert not [text for text in (error, fault, cause) if secret in str(text)]
 
 
@@ -67,7 +67,7 @@ def test_no_secret_is_shown_anywhere(secret: str, before: str) -> None:
     "key", ["sk-proj-abcdefgh1234567890", "sk-ant-api03-abcdefgh1234", "AIzaSyA1234567890abcdef"]
 )
 def test_what_looks_like_a_key_is_hidden_though_nobody_named_it(key: str) -> None:
-    assert "(400: bad [key])" in str(told(Fault(f"bad {key}", 400, ANSWERED)))
+    assert "(400: bad [key])" in str(translated(Fault(f"bad {key}", 400, ANSWERED)))
 
 
 @pytest.mark.parametrize(
@@ -75,16 +75,16 @@ def test_what_looks_like_a_key_is_hidden_though_nobody_named_it(key: str) -> Non
     [("7", 7.0), ("0.5", 0.5), ("-3", 0.0), ("soon", None), ("nan", None), ("", None)],
 )
 def test_the_wait_is_a_number_of_seconds(header: str, seconds: float | None) -> None:
-    assert told(Fault("x", 429, {"retry-after": header})).retry_after == seconds
+    assert translated(Fault("x", 429, {"retry-after": header})).retry_after == seconds
 
 
 def test_the_wait_may_be_a_date() -> None:
     later = formatdate(time.time() + 100, usegmt=True)
-    wait = told(Fault("x", 429, {"retry-after": later})).retry_after
+    wait = translated(Fault("x", 429, {"retry-after": later})).retry_after
     assert wait is not None
     assert 50 < wait <= 100
     past = formatdate(time.time() - 100, usegmt=True)
-    assert told(Fault("x", 429, {"retry-after": past})).retry_after == 0.0
+    assert translated(Fault("x", 429, {"retry-after": past})).retry_after == 0.0
 
 
 @pytest.mark.parametrize(
@@ -98,22 +98,22 @@ def test_the_wait_may_be_a_date() -> None:
     ],
 )
 def test_the_detail_is_what_the_provider_said(text: str, detail: str) -> None:
-    assert f"(400: {detail})" in str(told(Fault(text, 400, ANSWERED)))
+    assert f"(400: {detail})" in str(translated(Fault(text, 400, ANSWERED)))
 
 
 def test_an_error_of_which_nothing_is_known_is_not_retried() -> None:
-    error = told(ValueError("what"))
-    assert "it could not be asked (what)" in str(error)
+    error = translated(ValueError("what"))
+    assert "the request could not be made (what)" in str(error)
     assert (error.retryable, error.status, error.retry_after) == (False, None, None)
 
 
-def test_an_unheard_of_status_is_told() -> None:
+def test_an_unknown_status_is_shown() -> None:
     assert "the provider failed (418: tea); ask again later" in str(
-        told(Fault("tea", 418, ANSWERED))
+        translated(Fault("tea", 418, ANSWERED))
     )
 
 
 def test_what_fails_inside_litellm_itself_is_not_the_provider_s_fault() -> None:
-    error = told(Fault("no such attribute", 500))
-    assert "it could not be asked (no such attribute)" in str(error)
+    error = translated(Fault("no such attribute", 500))
+    assert "the request could not be made (no such attribute)" in str(error)
     assert error.status is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from teamgraph import Change, MemoryStore, Record, Runner, SessionKey, Turn
-from teamgraph.engine.run.dry_run.history import ReadOnly
+from teamgraph.engine.run.dry_run.assumed_session import ReadOnlyStore
 from tests.teams import desk, desk_model
 
 KEY = SessionKey("u", "s")
@@ -19,7 +19,7 @@ async def _reads_and_writes_nothing() -> None:
     store = MemoryStore()
     await Runner(desk(), store=store, model=desk_model()).arun("hi", user_id="u", session_id="s")
     before = await store.head(KEY)
-    reading = ReadOnly(store)
+    reading = ReadOnlyStore(store)
     lease = await reading.begin(KEY, Turn("r2", "again"))
     await reading.put(lease, [Record("english", "done")])
     await reading.finish(lease, Turn("r2", "again", status="done", answer="x"), Change())

@@ -1,4 +1,4 @@
-"""The session that a dry run takes place in: one that the caller describes, or a stored one."""
+"""The session of a dry run: one that the caller describes, or a stored one that is only read."""
 
 from __future__ import annotations
 
@@ -13,55 +13,55 @@ from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, Summa
 from ...session.store import Hit, Lease, Policy, Store
 from ...stores.memory import MemorySession, MemoryStore
 
-Said: TypeAlias = Mapping[str, str] | Message | tuple[str, str]
+HistoryItem: TypeAlias = Mapping[str, str] | Message | tuple[str, str]
 """A turn as `{input, answer}` or a pair of texts, or one message as `{role, content}`."""
 
 SESSION_ID = "session-1"
 _KEYS = ("id", "summary", "turns", "node_states")
 
 
-class Exchanged(NamedTuple):
-    """What the user said and what was answered."""
+class AssumedTurn(NamedTuple):
+    """The input and the answer of an earlier turn."""
 
     input: str
     answer: str
 
 
-class Past(Struct, frozen=True):
-    """A session before the turn that is rendered; raises `InputError` if it does not hold.
+class AssumedSession(Struct, frozen=True):
+    """A session before the turn that is rendered.
 
-    The turns of `history` are the newest; those before them, if `turns` says that there were more,
-    are known by the summary alone.
+    The turns of `history` are the newest; if `turns` is greater, the summary stands for those
+    before them.
     """
 
     session_id: str
     turns: int
-    history: tuple[Exchanged, ...]
+    history: tuple[AssumedTurn, ...]
     summary: str | None
     node_states: Mapping[str, Mapping[str, JSON]]
 
     @classmethod
-    def of(cls, history: Sequence[Said], session: Mapping[str, JSON]) -> Past:
-        """The past that a caller describes."""
+    def parse(cls, history: Sequence[HistoryItem], session: Mapping[str, JSON]) -> AssumedSession:
+        """The session that a caller describes; raises `InputError` if it is not valid."""
         for key in session:
             if key not in _KEYS:
                 near = closest(key, _KEYS)
                 meant = f"did you mean {near!r}?" if near else f"it has {', '.join(_KEYS)}"
                 raise InputError(f"session: there is no {key!r} in it; {meant}")
-        said = _exchanged(history)
+        assumed = _turns(history)
         summary = session.get("summary")
         if summary is not None and not isinstance(summary, str):
             raise InputError("session: the summary must be text, or left out")
-        turns = session.get("turns", len(said) + (summary is not None))
-        if not isinstance(turns, int) or turns < len(said):
+        turns = session.get("turns", len(assumed) + (summary is not None))
+        if not isinstance(turns, int) or turns < len(assumed):
             raise InputError(
-                f"session: turns is {turns!r}, but the history has {len(said)} of them; leave it "
-                "out, or count those before the history too"
+                f"session: turns is {turns!r}, but the history has {len(assumed)} of them; leave "
+                "it out, or count those before the history too"
             )
         return cls(
             session_id=_text(session.get("id", SESSION_ID), "id"),
             turns=turns,
-            history=said,
+            history=assumed,
             summary=summary,
             node_states=_states(session.get("node_states", {})),
         )
@@ -72,12 +72,12 @@ class Past(Struct, frozen=True):
         turns = {
             f"turn-{number}": Turn(
                 run_id=f"turn-{number}",
-                input=said.input,
+                input=turn.input,
                 status="done",
-                answer=said.answer,
+                answer=turn.answer,
                 number=number,
             )
-            for number, said in enumerate(self.history, before + 1)
+            for number, turn in enumerate(self.history, before + 1)
         }
         summary = Summary(self.summary, covers=before) if self.summary is not None else None
         return MemoryStore(
@@ -94,56 +94,56 @@ class Past(Struct, frozen=True):
         )
 
 
-class ReadOnly(MemoryStore):
-    """A session of another store, to be read: what a run would write is forgotten."""
+class ReadOnlyStore(MemoryStore):
+    """Reads from another store; everything that a run writes is dropped."""
 
-    def __init__(self, past: Store) -> None:
+    def __init__(self, source: Store) -> None:
         super().__init__()
-        self._past = past
+        self._source = source
 
     async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
-        """Note nothing, wait for nobody, and tell where the session stands."""
+        """A lease that locks nothing, with the session as it is."""
         del policy
-        return Lease(key, turn.run_id, await self._past.head(key) or Head())
+        return Lease(key, turn.run_id, await self._source.head(key) or Head())
 
     async def put(self, lease: Lease, records: Sequence[Record]) -> None:
-        """Keep nothing."""
+        """Drop the records."""
 
     async def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
-        """Change nothing."""
+        """Drop the turn."""
         del lease, change
         return turn
 
     async def release(self, lease: Lease) -> None:
-        """Do nothing: nothing was taken."""
+        """Do nothing: nothing was locked."""
 
     async def head(self, key: SessionKey) -> Head | None:
         """See `Store.head`."""
-        return await self._past.head(key)
+        return await self._source.head(key)
 
     async def run(self, key: SessionKey, run_id: str) -> Run | None:
         """See `Store.run`."""
-        return await self._past.run(key, run_id)
+        return await self._source.run(key, run_id)
 
     async def runs(self, key: SessionKey, *, limit: int = 20, offset: int = 0) -> list[Turn]:
         """See `Store.runs`."""
-        return await self._past.runs(key, limit=limit, offset=offset)
+        return await self._source.runs(key, limit=limit, offset=offset)
 
     async def turns(
         self, key: SessionKey, *, last: int | None = None, since: int = 0
     ) -> list[Turn]:
         """See `Store.turns`."""
-        return await self._past.turns(key, last=last, since=since)
+        return await self._source.turns(key, last=last, since=since)
 
     async def summary(self, key: SessionKey, *, until: int) -> Summary | None:
         """See `Store.summary`."""
-        return await self._past.summary(key, until=until)
+        return await self._source.summary(key, until=until)
 
     async def sessions(
         self, user_id: str | None, *, limit: int = 20, offset: int = 0
     ) -> list[SessionInfo]:
         """See `Store.sessions`."""
-        return await self._past.sessions(user_id, limit=limit, offset=offset)
+        return await self._source.sessions(user_id, limit=limit, offset=offset)
 
     async def search(
         self,
@@ -155,40 +155,40 @@ class ReadOnly(MemoryStore):
         limit: int = 20,
     ) -> list[Hit]:
         """See `Store.search`."""
-        return await self._past.search(user_id, text, last=last, exclude=exclude, limit=limit)
+        return await self._source.search(user_id, text, last=last, exclude=exclude, limit=limit)
 
 
-def _exchanged(history: Sequence[Said]) -> tuple[Exchanged, ...]:
-    said: list[Exchanged] = []
+def _turns(history: Sequence[HistoryItem]) -> tuple[AssumedTurn, ...]:
+    turns: list[AssumedTurn] = []
     asked: str | None = None
-    for place, one in enumerate(history):
+    for index, one in enumerate(history):
         if (turn := _turn(one)) is not None and asked is None:
-            said.append(turn)
+            turns.append(turn)
             continue
         role, content = _message(one)
         if role == "user" and asked is None:
             asked = content
         elif role == "assistant" and asked is not None:
-            said.append(Exchanged(asked, content))
+            turns.append(AssumedTurn(asked, content))
             asked = None
         else:
-            raise _misplaced(place)
+            raise _unexpected_item(index)
     if asked is not None:
-        raise _misplaced(len(history) - 1)
-    return tuple(said)
+        raise _unexpected_item(len(history) - 1)
+    return tuple(turns)
 
 
-def _turn(one: Said) -> Exchanged | None:
+def _turn(one: HistoryItem) -> AssumedTurn | None:
     match one:
         case (str() as asked, str() as answer):
-            return Exchanged(asked, answer)
+            return AssumedTurn(asked, answer)
         case {"input": str() as asked, "answer": str() as answer, **more} if not more:
-            return Exchanged(asked, answer)
+            return AssumedTurn(asked, answer)
         case _:
             return None
 
 
-def _message(one: Said) -> tuple[str, str]:
+def _message(one: HistoryItem) -> tuple[str, str]:
     match one:
         case Message():
             return one.role, one.content
@@ -198,9 +198,9 @@ def _message(one: Said) -> tuple[str, str]:
             return "", ""
 
 
-def _misplaced(place: int) -> InputError:
+def _unexpected_item(index: int) -> InputError:
     return InputError(
-        f"history: item {place + 1} does not fit; give turns as {{input, answer}}, or messages as "
+        f"history: item {index + 1} does not fit; give turns as {{input, answer}}, or messages as "
         "{role, content} where each of role user is followed by one of role assistant"
     )
 
@@ -213,5 +213,5 @@ def _text(value: JSON, name: str) -> str:
 
 def _states(value: JSON) -> Mapping[str, Mapping[str, JSON]]:
     if not isinstance(value, dict) or not all(isinstance(one, dict) for one in value.values()):
-        raise InputError("session: node_states must map node ids to what each node keeps")
+        raise InputError("session: node_states must map node ids to the states of nodes")
     return cast("Mapping[str, Mapping[str, JSON]]", value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from teamgraph import Message, RenderedNode, RenderedPrompt
 from teamgraph.engine.prompts.library import CapturedPrompt
 from teamgraph.engine.prompts.provenance import Span
-from teamgraph.engine.testing.snapshot import Row, body, rows
+from teamgraph.engine.testing.snapshot_text import ProvenanceRow, nodes_as_text, provenance_rows
 
 
 def test_a_row_ends_with_its_line_or_its_stretch() -> None:
@@ -18,16 +18,16 @@ def test_a_row_ends_with_its_line_or_its_stretch() -> None:
         Span(25, 26, "t", 4, 4, ("a", "b", "c", "d")),
         Span(26, 31, "t", 4, 4),
     ]
-    assert [*rows(text, stretches)] == [
-        Row("t:1:1", "", "Say", goes_on=False),
-        Row("t:2:1", "", "", goes_on=False),
-        Row("t:3:1", "", "A: ", goes_on=False),
-        Row("t:3:4", "input.message", "hello", goes_on=True),
-        Row("", "", "there", goes_on=False),
-        Row("t:3:20", "", ".", goes_on=True),
-        Row("t:4:4", "", "<a>", goes_on=False),
-        Row("t:4:4", "a, b and 2 more", "x", goes_on=False),
-        Row("t:4:4", "", "</a>", goes_on=False),
+    assert [*provenance_rows(text, stretches)] == [
+        ProvenanceRow("t:1:1", "", "Say", continues=False),
+        ProvenanceRow("t:2:1", "", "", continues=False),
+        ProvenanceRow("t:3:1", "", "A: ", continues=False),
+        ProvenanceRow("t:3:4", "input.message", "hello", continues=True),
+        ProvenanceRow("", "", "there", continues=False),
+        ProvenanceRow("t:3:20", "", ".", continues=True),
+        ProvenanceRow("t:4:4", "", "<a>", continues=False),
+        ProvenanceRow("t:4:4", "a, b and 2 more", "x", continues=False),
+        ProvenanceRow("t:4:4", "", "</a>", continues=False),
     ]
 
 
@@ -37,7 +37,7 @@ def test_the_rows_stand_in_columns_and_forge_nothing() -> None:
     rendered = CapturedPrompt("m.jinja", {"m.jinja": "A: {{ a }}{{ b }}"}, names, (message,))
     prompt = RenderedPrompt("m.jinja", (message,), _rendered=rendered)
     node = RenderedNode("m", "member", (prompt, RenderedPrompt("by.hand", (message,))))
-    assert body([node], came_from=True).splitlines() == [
+    assert nodes_as_text([node], came_from=True).splitlines() == [
         *("## m", "", "m.jinja", "", "### m 1 user", ""),
         "    m.jinja:1:1      A: ",
         "    m.jinja:1:7   a  …one",

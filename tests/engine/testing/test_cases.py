@@ -1,4 +1,4 @@
-"""Case files: what they may say, and what is wrong with those that do not hold."""
+"""Case files: their cases, and the problems of invalid ones."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from teamgraph.engine.testing.ledger import Ledger, Mismatch
-from teamgraph.engine.testing.suite import Suite
+from teamgraph.engine.testing.cases import CaseFile
+from teamgraph.engine.testing.snapshots import PromptMismatch, SnapshotTracker
 from teamgraph.errors import DefinitionError, InputError
 from tests.builders import written
 
 from .conftest import GRAPH
 
 
-def suite(folder: Path, text: str) -> Suite:
+def load(folder: Path, text: str) -> CaseFile:
     written(folder, GRAPH, name="team.yaml")
-    return Suite.read(written(folder, text, name="talk.prompts.yaml"))
+    return CaseFile.load(written(folder, text, name="talk.prompts.yaml"))
 
 
 def refused(folder: Path, text: str) -> list[str]:
     with pytest.raises(DefinitionError) as caught:
-        suite(folder, text)
+        load(folder, text)
     return [str(one).rpartition("talk.prompts.yaml:")[2] for one in caught.value.problems]
 
 
 def test_defaults_lie_under_every_case(tmp_path: Path) -> None:
-    made = suite(
+    loaded = load(
         tmp_path,
         """\
         graph: ./team.yaml
@@ -37,27 +37,27 @@ def test_defaults_lie_under_every_case(tmp_path: Path) -> None:
           two: {input: Hi, assume: {router: french}, history: [], snapshot: false}
         """,
     )
-    one, two = made.cases
+    one, two = loaded.cases
     assert one.scene.user_id == two.scene.user_id == "ana"
     assert one.scene.assume == {"router": "german", "german": "Hallo"}
     assert two.scene.assume == {"router": "french", "german": "Hallo"}
     assert (len(one.scene.history), len(two.scene.history)) == (1, 0)
     assert one.snapshot == tmp_path / "__prompts__" / "talk" / "one.md"
     assert two.snapshot is None
-    assert made.folder == tmp_path / "__prompts__" / "talk"
+    assert loaded.folder == tmp_path / "__prompts__" / "talk"
     assert one.graph is two.graph
-    assert [case.line for case in made.cases] == [5, 6]
+    assert [case.line for case in loaded.cases] == [5, 6]
 
 
 def test_auto_makes_two_cases_for_each_way(tmp_path: Path) -> None:
-    made = suite(tmp_path, "graph: team.yaml\nauto: routes\ndefaults: {input: Hi}\n")
-    assert [case.name for case in made.cases] == [
+    loaded = load(tmp_path, "graph: team.yaml\nauto: routes\ndefaults: {input: Hi}\n")
+    assert [case.name for case in loaded.cases] == [
         "auto router=french",
         "auto router=french bare",
         "auto router=german",
         "auto router=german bare",
     ]
-    full, bare, *_ = made.cases
+    full, bare, *_ = loaded.cases
     assert full.scene.history
     assert full.scene.message == bare.scene.message == "Hi"
     assert not bare.scene.history
@@ -65,18 +65,18 @@ def test_auto_makes_two_cases_for_each_way(tmp_path: Path) -> None:
 
 
 def test_auto_cases_need_no_snapshot_where_defaults_say_so(tmp_path: Path) -> None:
-    made = suite(tmp_path, "graph: team.yaml\nauto: routes\ndefaults: {snapshot: false}\n")
-    assert {case.snapshot for case in made.cases} == {None}
+    loaded = load(tmp_path, "graph: team.yaml\nauto: routes\ndefaults: {snapshot: false}\n")
+    assert {case.snapshot for case in loaded.cases} == {None}
 
 
 def test_a_graph_without_routers_has_one_way(tmp_path: Path) -> None:
     written(tmp_path, "name: one\nnodes: {member: {}}\n", name="one.yaml")
-    made = suite(tmp_path, "graph: one.yaml\nauto: routes\n")
-    assert [case.name for case in made.cases] == ["auto", "auto bare"]
+    loaded = load(tmp_path, "graph: one.yaml\nauto: routes\n")
+    assert [case.name for case in loaded.cases] == ["auto", "auto bare"]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("graph: team.yaml\n", ["1:1: there are no cases in it; write some, or `auto: routes`"]),
         ("graph: team.yaml\nauto: all\n", ["2:7: auto: must be 'routes'"]),
@@ -131,61 +131,59 @@ def test_a_graph_without_routers_has_one_way(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_does_not_hold_is_told_with_its_place(
-    tmp_path: Path, text: str, told: list[str]
-) -> None:
+def test_what_does_x_with_its_place(tmp_path: Path, text: str, expected: list[str]) -> None:
     found = refused(tmp_path, text)
-    assert [one[: len(start)] for one, start in zip(found, told, strict=True)] == told
+    assert [one[: len(start)] for one, start in zip(found, expected, strict=True)] == expected
 
 
-def test_a_template_that_fails_in_every_case_is_told_where_the_cases_are_made(
+def test_a_template_that_fails_in_every_case_is_reported_at_auto(
     tmp_path: Path,
 ) -> None:
     written(tmp_path, "{{ 1 / 0 }}", name="prompts/member.jinja")
-    (told,) = refused(tmp_path, "graph: team.yaml\nauto: routes\n")
-    assert told == "2:7: node 'french' failed: member.jinja:1: division by zero"
+    (expected,) = refused(tmp_path, "graph: team.yaml\nauto: routes\n")
+    assert expected == "2:7: node 'french' failed: member.jinja:1: division by zero"
 
 
-def test_the_problems_of_a_graph_keep_their_places(tmp_path: Path) -> None:
+def test_problems_of_a_graph_have_their_own_places(tmp_path: Path) -> None:
     written(tmp_path, "name: t\nnodes: {a: {rol: x}}\n", name="bad.yaml")
     with pytest.raises(DefinitionError, match=r"bad\.yaml:2:13: node 'a': unknown key 'rol'"):
-        suite(tmp_path, "graph: bad.yaml\nauto: routes\n")
+        load(tmp_path, "graph: bad.yaml\nauto: routes\n")
 
 
 def test_a_snapshot_that_is_no_text_is_a_mismatch(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "elsewhere", is_updating=False)
+    tracker = SnapshotTracker(tmp_path / "elsewhere", is_updating=False)
     file = tmp_path / "__prompts__" / "talk" / "a.md"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"\xff")
-    with pytest.raises(Mismatch, match=r"a\.md \(stored\)"):
-        ledger.compare(file, "# a\n")
+    with pytest.raises(PromptMismatch, match=r"a\.md \(stored\)"):
+        tracker.compare(file, "# a\n")
     file.write_bytes(b"# a\r\n")
-    ledger.compare(file, "# a\n")
-    assert ledger.shown(file) == file.as_posix()
+    tracker.compare(file, "# a\n")
+    assert tracker.display(file) == file.as_posix()
 
 
-def test_a_ledger_of_folders_that_are_gone_has_nothing_unused(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path, is_updating=False)
-    ledger.name(tmp_path / "gone" / "__prompts__" / "talk" / "a.md")
-    assert ledger.unused() == []
+def test_folders_that_are_gone_have_nothing_unused(tmp_path: Path) -> None:
+    tracker = SnapshotTracker(tmp_path, is_updating=False)
+    tracker.mark_used(tmp_path / "gone" / "__prompts__" / "talk" / "a.md")
+    assert tracker.unused() == []
 
 
 def test_what_is_expected_of_a_node_that_is_not_there_is_a_skip(tmp_path: Path) -> None:
     text = "graph: team.yaml\ncases:\n  a: {expect: {french/x: {contains: y}, german/x: skipped}}\n"
-    (case,) = suite(tmp_path, text).cases
-    assert case.misses(case.render()) == [
-        "french/x: it was skipped (the graph that it should be in did not run it), "
+    (case,) = load(tmp_path, text).cases
+    assert case.failures(case.render()) == [
+        "french/x: it was skipped (the graph that contains it was not run), "
         "but a prompt is expected"
     ]
 
 
-def test_a_snapshot_that_cannot_be_read_or_written_is_told(tmp_path: Path) -> None:
+def test_a_snapshot_that_cannot_be_read_or_written_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "__prompts__" / "talk" / "a.md"
     file.parent.parent.mkdir()
     file.parent.touch()
-    ledger = Ledger(tmp_path, is_updating=True)
+    tracker = SnapshotTracker(tmp_path, is_updating=True)
     with pytest.raises(
         InputError, match=r"^__prompts__/talk/a\.md: the snapshot cannot be .* not a"
     ):
-        ledger.compare(file, "# a\n")
-    assert not ledger.written
+        tracker.compare(file, "# a\n")
+    assert not tracker.written

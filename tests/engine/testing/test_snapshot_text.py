@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teamgraph import Message, RenderedNode, RenderedPrompt, Rendering, ToolCall
-from teamgraph.engine.testing.snapshot import LONGEST_SLUG, difference, in_line, slug, snapshot
+from teamgraph.engine.testing.snapshot_text import (
+    LONGEST_SLUG,
+    difference,
+    escape_invisible,
+    slug,
+    snapshot,
+)
 
 
 def shown(*messages: Message, prompt: RenderedPrompt | None = None) -> str:
@@ -128,4 +134,4 @@ def test_a_case_is_a_file_name() -> None:
 
 
 def test_a_name_stays_on_its_line() -> None:
-    assert in_line("a\n# b") == "a⟦U+000A⟧# b"
+    assert escape_invisible("a\n# b") == "a⟦U+000A⟧# b"

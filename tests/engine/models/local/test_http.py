@@ -1,4 +1,4 @@
-"""What the model of this machine says when its server misbehaves, played by a server that does."""
+"""Errors of the demo model when its server misbehaves, with a fake server."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from teamgraph import Message, Reply, Request
-from teamgraph.engine.models.local.model import Local
-from teamgraph.engine.models.local.process import Address, Server, ask
+from teamgraph.engine.models.local.model import LocalModel
+from teamgraph.engine.models.local.server import LocalServer, ServerAddress, http_request
 from teamgraph.errors import ModelError
 from tests.stub import ask_all
 
@@ -20,15 +20,15 @@ LAST = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [D
 HELLO = Request("local", (Message(role="user", content="hello"),))
 
 
-class At(Server):
+class At(LocalServer):
     """A server that is already there."""
 
     def __init__(self, port: int) -> None:
         super().__init__()
         self._port = port
 
-    def address(self) -> Address:
-        return Address(self._port, "key")
+    def address(self) -> ServerAddress:
+        return ServerAddress(self._port, "key")
 
 
 @asynccontextmanager
@@ -56,7 +56,7 @@ def with_server(
 
 
 def answer_to_hello(answer: bytes) -> tuple[list[str], Reply]:
-    return with_server(answer, lambda port: ask_all(Local(At(port)), HELLO))
+    return with_server(answer, lambda port: ask_all(LocalModel(At(port)), HELLO))
 
 
 def test_a_body_that_is_not_chunked_is_read_to_its_end() -> None:
@@ -83,7 +83,7 @@ def test_a_chunked_body_may_be_cut_anywhere() -> None:
     ],
 )
 def test_an_answer_that_breaks_off_is_worth_another_try(answer: bytes, interrupted: bool) -> None:
-    with pytest.raises(ModelError, match="broke off the answer") as caught:
+    with pytest.raises(ModelError, match="ended the answer early") as caught:
         answer_to_hello(answer)
     assert (caught.value.retryable, caught.value.interrupted) == (True, interrupted)
     assert caught.value.__cause__ is not None
@@ -95,13 +95,13 @@ def test_a_server_that_is_gone_is_worth_another_try() -> None:
             return port
 
     port = asyncio.run(nobody())
-    with pytest.raises(ModelError, match="broke off the answer") as caught:
-        asyncio.run(ask_all(Local(At(port)), HELLO))
+    with pytest.raises(ModelError, match="ended the answer early") as caught:
+        asyncio.run(ask_all(LocalModel(At(port)), HELLO))
     assert caught.value.retryable
 
 
 def test_an_answer_without_a_word_is_an_error() -> None:
-    with pytest.raises(ModelError, match="it had nothing to say to this prompt"):
+    with pytest.raises(ModelError, match="its answer to this prompt is empty"):
         answer_to_hello(OK + LAST)
 
 
@@ -109,7 +109,7 @@ def test_an_answer_without_a_word_is_an_error() -> None:
     ("body", "words"),
     [
         (b'{"error": {"message": "out of memory"}}', "refused the request: out of memory"),
-        (b"{}", "refused the request: it does not say why"),
+        (b"{}", "refused the request: it gives no reason"),
     ],
 )
 def test_a_fault_of_the_server_is_worth_another_try(body: bytes, words: str) -> None:
@@ -130,7 +130,7 @@ def test_a_request_without_a_body_is_a_get() -> None:
 
         async with await asyncio.start_server(note, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            async with ask(Address(port, "secret"), "/props", None) as response:
+            async with http_request(ServerAddress(port, "secret"), "/props", None) as response:
                 assert await response.json() == {}
         return heads[0]
 

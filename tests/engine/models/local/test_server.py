@@ -1,4 +1,4 @@
-"""The serving process: one for each Python process, and gone with it, however it goes."""
+"""The server process: one per Python process, and it ends with that, however that ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from teamgraph.engine.models.local.process import Server, is_installed
+from teamgraph.engine.models.local.server import LocalServer, is_installed
 from teamgraph.errors import NoModelError
 
 pytestmark = [
@@ -27,19 +27,19 @@ ASKING = """
 import asyncio, os, signal, sys, threading, warnings
 warnings.simplefilter("error", ResourceWarning)
 from teamgraph import Chunk, Request
-from teamgraph.engine.models.local.model import Local
-from teamgraph.engine.models.local.process import SERVER
+from teamgraph.engine.models.local.model import LocalModel
+from teamgraph.engine.models.local.server import SERVER
 from teamgraph import Message
 request = Request("local", (Message(role="user", content="Tell me a long story."),))
 async def first():
-    async for part in Local().ask(request):
+    async for part in LocalModel().ask(request):
         return part
 """
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
+def server() -> Iterator[LocalServer]:
+    running = LocalServer()
     yield running
     running.stop()
 
@@ -63,7 +63,7 @@ def is_gone(pid: int) -> bool:
     return state == "Z"
 
 
-def test_however_many_threads_ask_one_process_is_started(server: Server) -> None:
+def test_however_many_threads_ask_one_process_is_started(server: LocalServer) -> None:
     found: list[tuple[int, int | None]] = []
     threads = [
         threading.Thread(target=lambda: found.append((server.address().port, server.pid)))
@@ -77,7 +77,7 @@ def test_however_many_threads_ask_one_process_is_started(server: Server) -> None
     assert len(set(found)) == 1
 
 
-def test_a_stopped_server_is_started_again_when_it_is_needed(server: Server) -> None:
+def test_a_stopped_server_is_started_again_when_it_is_needed(server: LocalServer) -> None:
     server.address()
     first = server.pid
     server.stop()
@@ -86,7 +86,7 @@ def test_a_stopped_server_is_started_again_when_it_is_needed(server: Server) -> 
     assert server.pid not in (None, first)
 
 
-def test_a_server_that_died_is_started_again(server: Server) -> None:
+def test_a_server_that_died_is_started_again(server: LocalServer) -> None:
     server.address()
     first = server.pid
     assert first is not None
@@ -98,7 +98,7 @@ def test_a_server_that_died_is_started_again(server: Server) -> None:
 
 
 def test_a_server_that_does_not_end_by_itself_is_killed() -> None:
-    server = Server(patience=0.05)
+    server = LocalServer(stop_timeout=0.05)
     server.address()
     pid = server.pid
     assert pid is not None
@@ -107,7 +107,7 @@ def test_a_server_that_does_not_end_by_itself_is_killed() -> None:
     assert is_gone(pid)
 
 
-def test_the_exit_code_is_kept_and_the_server_is_gone() -> None:
+def test_the_exit_code_is_the_program_s_and_the_server_ends() -> None:
     done = run("asyncio.run(first()); print(SERVER.pid); sys.exit(7)")
     assert (done.returncode, done.stderr) == (7, "")
     assert is_gone(int(done.stdout))
@@ -116,7 +116,7 @@ def test_the_exit_code_is_kept_and_the_server_is_gone() -> None:
 def test_the_end_of_a_program_does_not_wait_for_an_answer_under_way() -> None:
     done = run("""
 async def main():
-    parts = Local().ask(request)
+    parts = LocalModel().ask(request)
     await anext(parts)
     asyncio.get_running_loop().call_later(0.3, sys.exit, 3)
     print(SERVER.pid, flush=True)
@@ -131,7 +131,7 @@ asyncio.run(main())
 def test_an_interrupt_is_an_interrupt() -> None:
     done = run("""
 async def main():
-    async for part in Local().ask(request):
+    async for part in LocalModel().ask(request):
         if SERVER.pid:
             print(SERVER.pid, flush=True)
             os.kill(SERVER.pid, signal.SIGINT)
@@ -197,8 +197,8 @@ sys.exit(status)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_file_that_is_no_model_is_told(
-    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_file_that_is_no_model_is_an_error(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_text("not a model")
@@ -208,8 +208,8 @@ def test_a_file_that_is_no_model_is_told(
     assert server.pid is None
 
 
-def test_a_file_that_is_not_there_is_told(
-    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_file_that_is_missing_is_an_error(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TEAMGRAPH_LOCAL_GGUF", str(tmp_path / "none.gguf"))
     with pytest.raises(NoModelError, match=r"names .*none\.gguf, and there is no such file"):
@@ -217,8 +217,8 @@ def test_a_file_that_is_not_there_is_told(
 
 
 @pytest.mark.parametrize("threads", ["0", "two", "-1", ""])
-def test_a_number_of_threads_that_is_none_is_told(
-    server: Server, monkeypatch: pytest.MonkeyPatch, threads: str
+def test_a_number_of_threads_that_is_invalid_is_an_error(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch, threads: str
 ) -> None:
     monkeypatch.setenv("TEAMGRAPH_LOCAL_THREADS", threads)
     with pytest.raises(NoModelError, match=f"TEAMGRAPH_LOCAL_THREADS is '{threads}'"):
@@ -231,8 +231,8 @@ def test_a_model_file_of_one_s_own_counts_as_installed(weights: Path, tmp_path: 
     assert not is_installed({"TEAMGRAPH_LOCAL_GGUF": str(tmp_path / "none")})
 
 
-def test_without_xllamacpp_the_ways_out_are_told(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+def test_without_xllamacpp_the_error_lists_the_alternatives(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     assert not is_installed({})
@@ -240,8 +240,8 @@ def test_without_xllamacpp_the_ways_out_are_told(
         server.address()
 
 
-def test_without_the_weights_the_ways_out_are_told(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+def test_without_the_weights_the_error_lists_the_alternatives(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nothing(_: object = None) -> Iterator[Distribution]:
         return iter(())

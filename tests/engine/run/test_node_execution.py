@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teamgraph import Graph, Retry
-from teamgraph.engine.run.attempt import pause, retry_of, told
+from teamgraph.engine.run.node_execution import error_text, retry_policy, retry_wait
 from teamgraph.errors import BudgetExceeded, InputError, ModelError, PromptError
 from teamgraph.nodes import Member
 
@@ -21,7 +21,7 @@ from teamgraph.nodes import Member
 def test_waits_double_up_to_the_most_and_vary_by_a_quarter(
     attempt: int, wait: float, most: float
 ) -> None:
-    seconds = pause(Retry(times=5000, wait=wait, max_wait=most), attempt, ValueError())
+    seconds = retry_wait(Retry(times=5000, wait=wait, max_wait=most), attempt, ValueError())
     middle = min(wait * 2.0 ** min(attempt - 1, 60), most)
     assert seconds is not None
     assert 0.75 * middle <= seconds <= 1.25 * middle
@@ -33,9 +33,9 @@ def test_a_provider_that_asks_for_time_gets_it() -> None:
     def busy(seconds: float) -> ModelError:
         return ModelError("busy", model="m", retryable=True, retry_after=seconds)
 
-    assert pause(retry, 1, busy(7.0)) == 7.0
-    assert (pause(retry, 1, busy(0.0)) or 0) >= 0.375
-    assert pause(retry, 1, busy(11.0)) is None, "asking earlier would only fail again"
+    assert retry_wait(retry, 1, busy(7.0)) == 7.0
+    assert (retry_wait(retry, 1, busy(0.0)) or 0) >= 0.375
+    assert retry_wait(retry, 1, busy(11.0)) is None, "asking earlier would only fail again"
 
 
 @pytest.mark.parametrize(
@@ -50,22 +50,22 @@ def test_a_provider_that_asks_for_time_gets_it() -> None:
     ],
 )
 def test_what_would_only_fail_again_is_not_tried_again(error: Exception) -> None:
-    assert pause(Retry(times=9), 1, error) is None
+    assert retry_wait(Retry(times=9), 1, error) is None
 
 
 def test_after_the_last_attempt_there_is_none() -> None:
-    assert pause(Retry(times=2), 2, ValueError()) is not None
-    assert pause(Retry(times=2), 3, ValueError()) is None
-    assert pause(Retry(times=0), 1, ValueError()) is None
+    assert retry_wait(Retry(times=2), 2, ValueError()) is not None
+    assert retry_wait(Retry(times=2), 3, ValueError()) is None
+    assert retry_wait(Retry(times=0), 1, ValueError()) is None
 
 
 def test_a_node_says_how_often_or_else_the_graph_does() -> None:
     graph = Graph(name="g", model="m", retry=3, nodes={"a": Member()})
     plain = Graph(name="g", model="m", nodes={"a": Member()})
-    assert retry_of(Member(), graph) == Retry(times=3)
-    assert retry_of(Member(retry=0), graph) == Retry(times=0)
-    assert retry_of(Member(retry=Retry(times=1, wait=2.0)), graph) == Retry(times=1, wait=2.0)
-    assert retry_of(Member(), plain) == Retry(times=0)
+    assert retry_policy(Member(), graph) == Retry(times=3)
+    assert retry_policy(Member(retry=0), graph) == Retry(times=0)
+    assert retry_policy(Member(retry=Retry(times=1, wait=2.0)), graph) == Retry(times=1, wait=2.0)
+    assert retry_policy(Member(), plain) == Retry(times=0)
 
 
 @pytest.mark.parametrize(
@@ -78,4 +78,4 @@ def test_a_node_says_how_often_or_else_the_graph_does() -> None:
     ],
 )
 def test_an_error_is_told_in_one_line(error: Exception, line: str) -> None:
-    assert told(error) == line
+    assert error_text(error) == line

@@ -1,4 +1,4 @@
-"""What a measurement of templates comes to: which branches nobody rendered, and where."""
+"""The report of template coverage: which branches were not rendered, and where they are."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from ..prompts.library import Prompts
 from ..prompts.sources import BUILTIN
 
 
-class Covered(Struct, frozen=True):
-    """How often each branch was rendered, of the templates that count."""
+class CoverageReport(Struct, frozen=True):
+    """How often each branch of the project's templates was rendered."""
 
     counts: Mapping[Branch, int]
 
     @classmethod
-    def of(cls, coverage: Coverage, root: Path) -> Covered:
-        """What was measured of the templates in `root`, and of those inside graphs.
+    def of(cls, coverage: Coverage, root: Path) -> CoverageReport:
+        """The report on templates in `root`, and on those that stand in graphs.
 
-        Installed templates do not count: whoever made them tests them.
+        Templates of installed packages are left out: their authors test them.
         """
-        return cls({each: n for each, n in coverage.counts.items() if _counts(each, root)})
+        return cls({each: n for each, n in coverage.counts.items() if _is_in(root, each)})
 
     @property
     def missing(self) -> list[Branch]:
-        """The branches that were not rendered, in reading order."""
+        """The branches that were not rendered, by file and line."""
         return sorted(branch for branch, count in self.counts.items() if not count)
 
     @property
     def percent(self) -> float:
-        """How many of the branches were rendered, of a hundred; all, if there are none."""
+        """The share of branches that were rendered, in percent; 100 if there are none."""
         return _percent(self.counts.values())
 
     def text(self) -> str:
-        """The report as people read it: a line for each template, one for each missing branch."""
+        """The report as text: a line for each template, and one for each missing branch."""
         templates = sorted({branch.template for branch in self.counts})
         width = max([len("total"), *map(len, templates)])
         lines: list[str] = []
         for template in templates:
-            of = {one: n for one, n in self.counts.items() if one.template == template}
-            lines.append(f"{template:<{width}}  {_share(of.values())}")
+            counts = [n for branch, n in self.counts.items() if branch.template == template]
+            lines.append(f"{template:<{width}}  {_share(counts)}")
             lines += [
                 f"  {one.template}:{one.line}:{one.column}: {one.what}: not rendered"
                 for one in self.missing
@@ -59,15 +59,15 @@ class Covered(Struct, frozen=True):
         }
 
 
-def count_unseen(coverage: Coverage, root: Path) -> None:
-    """Count the templates that nobody asked for, too: each of their branches as not rendered."""
+def count_unused_templates(coverage: Coverage, root: Path) -> None:
+    """Add the templates in `root` that no graph used: none of their branches was rendered."""
     for folders in sorted(coverage.folders):
         near = [folder for folder in folders if folder.absolute().is_relative_to(root)]
         if near:
             Prompts(near).probe()
 
 
-def _counts(branch: Branch, root: Path) -> bool:
+def _is_in(root: Path, branch: Branch) -> bool:
     file = Path(branch.template).absolute()
     if file.is_relative_to(BUILTIN):
         return BUILTIN.is_relative_to(root) and "site-packages" not in BUILTIN.parts
@@ -76,8 +76,8 @@ def _counts(branch: Branch, root: Path) -> bool:
 
 def _share(counts: Iterable[int]) -> str:
     values = list(counts)
-    taken = sum(map(bool, values))
-    return f"{taken:>4}/{len(values):<4} {_percent(values):>5.1f} %"
+    rendered = sum(map(bool, values))
+    return f"{rendered:>4}/{len(values):<4} {_percent(values):>5.1f} %"
 
 
 def _percent(counts: Iterable[int]) -> float:

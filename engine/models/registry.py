@@ -1,0 +1,132 @@
+"""The registry of models: finds the adapter for a model id by its prefix, and the default id.
+
+An adapter is a class without arguments whose objects are a `Model`. Packages offer adapters as
+entry points of the group `teamgraph.models`, each under the prefix of the ids that it serves: the
+part before the first `/`. `echo`, `local` and `litellm` are offered that way too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import cast
+
+from ..errors import NoModelError, TeamgraphError
+from ..plugins import load_plugin, plugins
+from .local.server import INSTALL, is_installed
+from .protocol import Chunk, Model, Reply, Request
+
+GROUP = "teamgraph.models"
+OTHERWISE = "litellm"
+"""The adapter of every id whose prefix no package offers."""
+
+OWN_MODEL = "own/"
+"""Prefix of the ids of models that are Python objects, passed to `AnyModel`."""
+
+_PROVIDERS = {
+    "OPENAI_API_KEY": "openai/gpt-5-mini",
+    "ANTHROPIC_API_KEY": "anthropic/claude-sonnet-4-5",
+    "GEMINI_API_KEY": "gemini/gemini-2.5-flash",
+    "GOOGLE_API_KEY": "gemini/gemini-2.5-flash",
+    "MISTRAL_API_KEY": "mistral/mistral-small-latest",
+    "GROQ_API_KEY": "groq/llama-3.3-70b-versatile",
+    "DEEPSEEK_API_KEY": "deepseek/deepseek-chat",
+    "OPENROUTER_API_KEY": "openrouter/openai/gpt-5-mini",
+    "XAI_API_KEY": "xai/grok-4",
+    "COHERE_API_KEY": "cohere/command-r-plus",
+    "AZURE_API_KEY": "azure/the-name-of-your-deployment",
+}
+
+
+class AnyModel:
+    """Dispatches each request to a model by its id: an object of yours, or an installed adapter.
+
+    `own` maps ids to objects (`{"own/critic": critic}`). `others`, if given, answers all other
+    ids, so that no adapter is used; tests pass a `ScriptedModel`. An adapter is imported and
+    made when an id of its prefix is first asked, once for each `AnyModel`.
+    """
+
+    def __init__(
+        self, own: Mapping[str, Model] | None = None, *, others: Model | None = None
+    ) -> None:
+        self._own = dict(own or {})
+        self._others = others
+        self._adapters: dict[str, Model] = {}
+
+    def ask(self, request: Request) -> AsyncIterator[Chunk | Reply]:
+        """Stream the answer of the model that the request names; `NoModelError` if none serves it.
+
+        The adapters' own errors come while the answer is read.
+        """
+        return self._model(request.model).ask(request)
+
+    def default_id(self, environ: Mapping[str, str]) -> str:
+        """The model of nodes for which none is named; see `default_model_id`."""
+        return default_model_id(environ) if self._others is None else type(self._others).__name__
+
+    def _model(self, model_id: str) -> Model:
+        own = self._own.get(model_id, self._others)
+        if own is not None:
+            return own
+        if model_id.startswith(OWN_MODEL):
+            raise NoModelError(
+                f"model {model_id}: it is an object that only Python can pass: Runner(graph, "
+                f"model=AnyModel({{{model_id!r}: ...}})); or name another model for all nodes, "
+                "such as --model local",
+                model=model_id,
+            )
+        try:
+            name = adapter_name(model_id)
+            if name not in self._adapters:
+                self._adapters[name] = _make_adapter(name)
+        except TeamgraphError as error:
+            raise NoModelError(f"model {model_id}: {error}", model=model_id) from error
+        return self._adapters[name]
+
+
+def adapter_name(model_id: str) -> str:
+    """The prefix under which the adapter of this id is offered; nothing is imported.
+
+    Raises `TeamgraphError` if two packages offer one prefix.
+    """
+    prefix = model_id.partition("/")[0]
+    return prefix if prefix in plugins(GROUP, "model prefix") else OTHERWISE
+
+
+def _make_adapter(name: str) -> Model:
+    point = plugins(GROUP, "model prefix").get(name)
+    if point is None:
+        raise TeamgraphError(f"there is no adapter {name!r}; install teamgraph again")
+    adapter = load_plugin(point, "model prefix")
+    try:
+        model: object = cast("type[Model]", adapter)()
+    except Exception as error:
+        raise TeamgraphError(
+            f"the adapter {point.value} of the model prefix {name!r} cannot be made: {error}; it "
+            "must be a class without arguments"
+        ) from error
+    if not callable(getattr(model, "ask", None)):
+        raise TeamgraphError(
+            f"the adapter {point.value} of the model prefix {name!r} has no method `ask`; see "
+            "`teamgraph.Model`"
+        )
+    return cast(Model, model)
+
+
+def default_model_id(environ: Mapping[str, str]) -> str:
+    """The model where none is named: TEAMGRAPH_MODEL, or else the local one.
+
+    If a provider's key is set, `NoModelError` asks for a name: a call would cost money, and the
+    local model is not what such a user expects.
+    """
+    if named := environ.get("TEAMGRAPH_MODEL"):
+        return named
+    for key, example in _PROVIDERS.items():
+        if environ.get(key):
+            raise NoModelError(
+                f"no model is named, and {key} is set; name one, such as --model {example}, "
+                f"TEAMGRAPH_MODEL={example}, or 'model: {example}' in the graph",
+                model="",
+            )
+    if is_installed(environ):
+        return "local"
+    raise NoModelError(f"no model is named, and none is installed; {INSTALL}", model="")
