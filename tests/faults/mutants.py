@@ -77,6 +77,23 @@ class KeepsBackups(OtherDisk):
         self._disk.rename(path, new)
 
 
+class LeavesFilesToChildren(OtherDisk):
+    """Opens files that nobody closes in a forked child."""
+
+    def open(self, path: Named, flags: int) -> int:
+        return os.open(path, flags, 0o600)
+
+    def close(self, file: int) -> None:
+        os.close(file)
+
+
+class LeavesStoresToChildren(TinyDBStore):
+    def reset_after_fork(self) -> None:
+        """Do it when it is made, and never again."""
+        if not hasattr(self, "_queue"):
+            super().reset_after_fork()
+
+
 class OtherStore:
     """A store in front of ours; what is not overridden is ours."""
 
@@ -203,6 +220,13 @@ MUTANTS = (
     Mutant("keeps what was deleted", "crowd", 2976, _on(KeepsBackups)),
     Mutant("locks nothing", "crowd", 2976, _on(LocksNothing)),
     Mutant("mixes users up", "nonces", 160, _behind(MixesUsersUp)),
+    Mutant("leaves files to children", "forks", 96, _on(LeavesFilesToChildren)),
+    Mutant(
+        "leaves stores to children",
+        "forks",
+        32,
+        lambda place, disk: LeavesStoresToChildren(place, disk=disk),
+    ),
     Mutant("fences nobody off", "suspended", 8, _behind(FencesNobodyOff)),
 )
 SOUND = (
