@@ -21,6 +21,7 @@ from threading import Event as ThreadEvent
 from threading import Lock, Thread, get_ident
 from typing import Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
+from .errors import InputError
 from .events import Event, Listener
 from .records import Run
 
@@ -53,7 +54,10 @@ def door(
 def stream_door(
     method: Callable[Concatenate[Instance, Arguments], AsyncGenerator[Event]],
 ) -> Callable[Concatenate[Instance, Arguments], Iterator[Event]]:
-    """The same for a method that yields events; leaving the loop over them cancels the run."""
+    """Make the synchronous method of one that yields events; leaving the loop cancels the run.
+
+    See `door`.
+    """
 
     def call(
         instance: Instance, /, *args: Arguments.args, **options: Arguments.kwargs
@@ -103,6 +107,19 @@ def iterate_blocking(stream: AsyncGenerator[T]) -> Iterator[T]:
         call.cancel()
 
 
+def check_event_loop() -> None:
+    """Raise `InputError` unless the caller is a task of a running asyncio event loop."""
+    try:
+        if asyncio.current_task() is not None:
+            return
+    except RuntimeError:
+        pass
+    raise InputError(
+        "no asyncio event loop is running here; call the synchronous method instead (`run` for "
+        "`arun`), under trio with `await trio.to_thread.run_sync(runner.run, message)`"
+    )
+
+
 class RunStart(Protocol):
     """Starts a run; its events go to a listener, if there is one."""
 
@@ -113,6 +130,7 @@ class RunStart(Protocol):
 
 async def stream_events(start: RunStart) -> AsyncGenerator[Event]:
     """The events of a run as they happen; closing the generator cancels the run."""
+    check_event_loop()
     events: asyncio.Queue[Event | None] = asyncio.Queue()
     run = asyncio.create_task(start(listener=events.put_nowait), name="teamgraph run")
     run.add_done_callback(lambda _: events.put_nowait(None))

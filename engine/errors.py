@@ -1,25 +1,25 @@
-"""Everything that teamgraph raises on purpose.
+"""The hierarchy of errors: everything that teamgraph raises on purpose.
 
     TeamgraphError
-    ├── DefinitionError      a graph, prompt or YAML file does not hold (`.problems`)
-    ├── InputError           a message, id or argument given to a run does not hold
+    ├── DefinitionError      a graph, prompt or YAML file is invalid (`.problems`)
+    ├── InputError           a message, id or argument passed to a run is invalid
     ├── PromptError          a template could not be rendered
-    ├── ModelError           a model could not be asked, or its answer is of no use
-    │   ├── NoModelError     no model is named, or the named one cannot be had here
-    │   └── AnswerError      the answer is no label, not the JSON that was asked for, or empty
+    ├── ModelError           a model call failed
+    │   ├── NoModelError     no model is named, or the named one is not available here
+    │   └── AnswerError      the answer is no label, not the requested JSON, or empty
     ├── StoreError           a store could not be read or written
-    │   ├── DamagedStore     what is stored was changed from outside or cut in the middle
+    │   ├── DamagedStore     stored data was changed from outside or truncated
     │   ├── UnknownVersion   the store was written by a newer teamgraph
-    │   ├── SessionBusy      another run holds the session
-    │   └── Conflict         the session moved while the run was under way
+    │   ├── SessionBusy      another run has the lease of the session
+    │   └── Conflict         the session changed, or was deleted, during the run
     ├── NotFound             there is no such session, run or node
-    └── RunError             a run did not finish (`.run` has what was recorded)
+    └── RunError             a run did not finish (`.run` has its records)
         ├── NodeError        a node failed
         ├── NoAnswer         every node that could answer was skipped
-        ├── BudgetExceeded   the run spent more than the graph allows
-        └── Changed          a run cannot be resumed as it is: its graph is another one now
+        ├── BudgetExceeded   the run exceeded a limit of the graph's `budget`
+        └── Changed          the graph has changed since the run that is resumed began
 
-Facts are attributes, the text is one lower-case sentence that names the thing, says what is
+Details are attributes; the text is one lower-case sentence that names the thing, says what is
 wrong and how to go on.
 """
 
@@ -41,16 +41,16 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 
 class TeamgraphError(Exception):
-    """The root of everything that is raised on purpose."""
+    """Base class of all errors that teamgraph raises on purpose."""
 
 
 class Problem(Struct, frozen=True):
-    """One thing that does not hold in a definition, and where it stands.
+    """One error, warning or note about a definition, with its place.
 
     `code` is stable (`G...` graph, `Y...` YAML, `P...` prompt). `line` and `column` count from 1,
-    columns in code points; they are None where there is no file. `path` are the keys that lead to
-    the place in the graph file, such as `("nodes", "router", "routes")`. `suggestion` is the one
-    word that was meant, or None. `on_key` is true if the key itself is wrong, not its value.
+    columns in code points; they are None if there is no file. `path` are the keys that lead to
+    the place in the graph file, such as `("nodes", "router", "routes")`. `suggestion` is the word
+    that was probably meant, or None. `on_key` is true if the key itself is wrong, not its value.
     """
 
     code: str
@@ -73,7 +73,7 @@ class Problem(Struct, frozen=True):
 
 
 def in_reading_order(problems: Sequence[Problem]) -> list[Problem]:
-    """By file and place, each once; without places, in the order of the checks."""
+    """Sort by file, line and column and remove duplicates; without places the order stays."""
     files = list(dict.fromkeys(problem.file for problem in problems))
     return sorted(
         dict.fromkeys(problems),
@@ -82,20 +82,20 @@ def in_reading_order(problems: Sequence[Problem]) -> list[Problem]:
 
 
 class DefinitionError(TeamgraphError, ValueError):
-    """A definition does not hold; `problems` are all that was found, in reading order.
+    """A graph, prompt or YAML file is invalid; `problems` has all problems in reading order.
 
-    The text of the error has them without the notes.
-    A `ValueError` too, so that pydantic gathers what nested definitions raise.
+    The text has them without the notes. It is a `ValueError`, so that pydantic collects what
+    nested definitions raise.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        told = [str(problem) for problem in problems if problem.severity != "note"]
-        super().__init__("\n".join(told))
+        lines = [str(problem) for problem in problems if problem.severity != "note"]
+        super().__init__("\n".join(lines))
         self.problems = tuple(problems)
 
 
 class InputError(TeamgraphError, ValueError):
-    """What was given to a run does not hold: an empty message, an empty id, a wrong argument."""
+    """An argument of a run is invalid: an empty message, an empty id, a wrong type."""
 
 
 class PromptError(TeamgraphError):
@@ -108,10 +108,10 @@ class PromptError(TeamgraphError):
 
 
 class ModelError(TeamgraphError):
-    """A model could not be asked, or its answer is of no use.
+    """A model call failed.
 
     `retryable` says whether the same request may succeed later; `retry_after` is the number of
-    seconds that the provider asked us to wait; `status` the HTTP status, where there was one;
+    seconds that the provider asked to wait; `status` the HTTP status, if there was one;
     `interrupted` is true if part of the answer had already arrived.
     """
 
@@ -134,11 +134,11 @@ class ModelError(TeamgraphError):
 
 
 class NoModelError(ModelError):
-    """No model is named, or the one that is named cannot be had on this machine."""
+    """No model is named, or the named one is not available on this machine."""
 
 
 class AnswerError(ModelError):
-    """A model answered, but not with what was asked for; asking again mostly helps."""
+    """A model's answer is invalid: no label, not the requested JSON, or empty."""
 
     def __init__(self, message: str, *, model: str, retryable: bool = True) -> None:
         super().__init__(message, model=model, retryable=retryable)
@@ -149,19 +149,19 @@ class StoreError(TeamgraphError):
 
 
 class DamagedStore(StoreError):
-    """What is stored was changed from outside: refused, never repaired in silence."""
+    """Stored data was changed from outside or truncated; it is never repaired silently."""
 
 
 class UnknownVersion(StoreError):
-    """The store was written by a newer teamgraph."""
+    """The store was written by a newer version of teamgraph."""
 
 
 class SessionBusy(StoreError):
-    """Another run holds the session, and the policy is not to wait."""
+    """Another run has the lease of the session, and the policy is not to wait."""
 
 
 class Conflict(StoreError):
-    """The session moved while the run was under way."""
+    """The session changed, or was deleted, while the run was in progress."""
 
 
 class NotFound(TeamgraphError, LookupError):
@@ -169,7 +169,7 @@ class NotFound(TeamgraphError, LookupError):
 
 
 class RunError(TeamgraphError):
-    """A run did not finish; `run` holds its records, and `run.run_id` takes it up again."""
+    """A run did not finish; `run` has its records, and `run.run_id` resumes it."""
 
     def __init__(self, message: str, *, run: Run | None = None) -> None:
         super().__init__(message)
@@ -177,7 +177,7 @@ class RunError(TeamgraphError):
 
 
 class NodeError(RunError):
-    """A node failed; its `__cause__` is the error that it raised."""
+    """A node failed after its last attempt; `__cause__` is the error that it raised."""
 
     def __init__(self, node_id: str, reason: str, *, run: Run | None = None) -> None:
         super().__init__(f"node {node_id!r} failed: {reason}", run=run)
@@ -190,30 +190,30 @@ class NoAnswer(RunError):
 
 
 class BudgetExceeded(RunError):
-    """The run spent more than the graph's `budget` allows."""
+    """The run exceeded a limit of the graph's `budget`."""
 
 
 class Changed(RunError):
-    """The run cannot be resumed as it is: its graph has changed, as `differences` tell."""
+    """The graph has changed since the run that is resumed began; `differences` says how."""
 
     def __init__(self, differences: Sequence[str], *, run: Run | None = None) -> None:
-        told = "\n".join(differences).replace("\n", "\n  ")
+        changes = "\n".join(differences).replace("\n", "\n  ")
         super().__init__(
-            "the graph has changed since this run began; take the change back, or say "
-            f"`reuse_unchanged` to run what was changed and all that follows anew:\n  {told}",
+            "the graph has changed since this run began; undo the change, or pass "
+            f"`reuse_unchanged` to run the changed nodes and all after them again:\n  {changes}",
             run=run,
         )
         self.differences = tuple(differences)
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that `word` was probably meant to be, or None."""
+    """The word of `known` that is most similar to `word`, None if none is similar enough."""
     near = get_close_matches(word, [name for name in known if name != word], n=1, cutoff=0.6)
     return near[0] if near else None
 
 
 def listed(words: Iterable[str], at_most: int = 12) -> str:
-    """The words in one line; of many only the first."""
+    """The words as a comma-separated list; the first `at_most` and how many more."""
     named = list(words)
     more = [f"and {len(named) - at_most} more"] if len(named) > at_most else []
     return ", ".join([*named[:at_most], *more])

@@ -1,7 +1,7 @@
-"""Python things by name: `package.module:name` to the thing, and the thing back to its name.
+"""Import strings: `package.module:name` to a Python object, and the object back to its name.
 
-A graph file is text that anybody may have written, so it reaches only what the caller allowed, and
-only by the module's own path: nothing that an allowed module happens to have imported as a module.
+A graph file is untrusted text, so it reaches only modules that the caller allowed, each by its own
+path: a module that an allowed module has imported is not reachable through it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _REFERENCE = rf"({_NAME}(?:\.{_NAME})*):({_NAME}(?:\.{_NAME})*)"
 
 
 def resolve(reference: str, allow: Collection[str]) -> object:
-    """The thing that `package.module:name` (or `package.module:Class.name`) means.
+    """Import the object that `package.module:name` (or `package.module:Class.name`) names.
 
-    `allow` are packages, or modules in them, that may be imported; each allows what lies below it.
+    `allow` are packages or modules that may be imported, each with its submodules.
     Python imports the packages around a module first, whatever was allowed.
 
     Raises `DefinitionError`, with the error that importing raised as its cause.
@@ -44,14 +44,14 @@ def resolve(reference: str, allow: Collection[str]) -> object:
     return _found(_imported(module, reference), name, reference)
 
 
-def reference(thing: object) -> str:
-    """The `package.module:name` under which `resolve` finds the thing again.
+def reference(target: object) -> str:
+    """The import string `package.module:name` of a function or class, for a graph file.
 
-    Raises `DefinitionError` for what has no such name, such as a lambda or a local function.
+    Raises `DefinitionError` if there is none, as for a lambda or a local function.
     """
-    module: object = getattr(thing, "__module__", None)
-    name: object = getattr(thing, "__qualname__", None)
-    if unnamed := _unnamed(thing, str(name)):
+    module: object = getattr(target, "__module__", None)
+    name: object = getattr(target, "__qualname__", None)
+    if unnamed := _unnamed(target, str(name)):
         text = f"{unnamed} cannot be written to a file; "
         text += "define a function or a class with a name in a module of its own and use that"
         raise _refused(_NOT_WRITABLE, text)
@@ -59,7 +59,7 @@ def reference(thing: object) -> str:
         text = f"{name!r} cannot be written to a file: it is defined in the script that runs "
         raise _refused(_NOT_WRITABLE, text + "(__main__); move it to a module that can be imported")
     written = f"{module}:{name}"
-    if re.fullmatch(_REFERENCE, written) is None or not _is_at(thing, str(module), str(name)):
+    if re.fullmatch(_REFERENCE, written) is None or not _is_at(target, str(module), str(name)):
         text = f"{name!r} cannot be written to a file: {written!r} is not where it can be found; "
         raise _refused(_NOT_WRITABLE, text + "give it that name in its module")
     return written
@@ -89,8 +89,8 @@ def _imported(module: str, reference: str) -> ModuleType:
 def _raised(module: str, reference: str, error: BaseException) -> DefinitionError:
     """Importing ran the module's own code, and that failed: its last line says how."""
     lines = str(error).strip().splitlines()
-    told = f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
-    return _refused(_NOT_FOUND, f"{reference!r}: importing {module!r} failed with {told}")
+    reason = f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+    return _refused(_NOT_FOUND, f"{reference!r}: importing {module!r} failed with {reason}")
 
 
 def _near_module(missing: str) -> str | None:
@@ -103,13 +103,13 @@ def _near_module(missing: str) -> str | None:
 
 
 def _found(module: ModuleType, name: str, reference: str) -> object:
-    thing: object = module
+    target: object = module
     for part in name.split("."):
         try:
-            inner: object = getattr(thing, part)
+            inner: object = getattr(target, part)
         except AttributeError as error:
-            owner = module.__name__ if thing is module else _type_name(thing)
-            near = closest(part, (known for known in dir(thing) if not known.startswith("__")))
+            owner = module.__name__ if target is module else _type_name(target)
+            near = closest(part, (known for known in dir(target) if not known.startswith("__")))
             text = f"{reference!r}: {owner!r} has no {part!r}"
             raise _refused(_NOT_FOUND, text, near) from error
         except Exception as error:  # a module may make its names on demand
@@ -117,32 +117,34 @@ def _found(module: ModuleType, name: str, reference: str) -> object:
         if isinstance(inner, ModuleType):
             text = f"{reference!r}: {part!r} is a module; name it before the colon, as in "
             raise _refused(_NOT_ALLOWED, f"{text}'{inner.__name__}:name', and allow it")
-        thing = inner
-    return thing
+        target = inner
+    return target
 
 
-def _type_name(thing: object) -> str:
+def _type_name(target: object) -> str:
     """The name of a class, or of the class of anything else."""
-    return thing.__qualname__ if isinstance(thing, type) else type(thing).__qualname__
+    return target.__qualname__ if isinstance(target, type) else type(target).__qualname__
 
 
-def _unnamed(thing: object, name: str) -> str | None:
-    """What the thing is, if it is of a sort that no module holds by a name."""
-    if isinstance(thing, partial):
+def _unnamed(target: object, name: str) -> str | None:
+    """What the target is, if it is of a type that no module has under a name."""
+    if isinstance(target, partial):
         return "a partial"
-    if isinstance(thing, MethodType) and not isinstance(thing.__self__, type):
+    if isinstance(target, MethodType) and not isinstance(target.__self__, type):
         return f"{name!r}, a method of one object,"
-    if not isinstance(thing, type | FunctionType | BuiltinFunctionType | MethodType):
+    if not isinstance(target, type | FunctionType | BuiltinFunctionType | MethodType):
         return (
-            f"{thing!r}" if isinstance(thing, ModuleType) else f"an object of {_type_name(thing)!r}"
+            f"{target!r}"
+            if isinstance(target, ModuleType)
+            else f"an object of {_type_name(target)!r}"
         )
     if name.endswith("<lambda>"):
         return "a lambda"
     return f"{name!r}, defined inside a function," if "<locals>" in name else None
 
 
-def _is_at(thing: object, module: str, name: str) -> bool:
+def _is_at(target: object, module: str, name: str) -> bool:
     found: object = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
-    return found == thing
+    return found == target

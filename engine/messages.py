@@ -1,7 +1,4 @@
-"""What goes to a model and what comes back: messages, tool calls, usage.
-
-Values that a store keeps: made fast inside, and checked where they come from outside.
-"""
+"""Messages, tool calls and usage: what is sent to a model, and what comes back."""
 
 from __future__ import annotations
 
@@ -15,9 +12,9 @@ from pydantic_core import CoreSchema, core_schema
 
 
 class FrozenStruct(Struct, frozen=True, eq=False):
-    """A frozen value. Making one checks nothing; as a field of a pydantic type it is checked.
+    """Frozen msgspec struct: unvalidated when made, validated as a field of a pydantic type.
 
-    Two are equal if their fields are, but for those that a class names in `beside`.
+    Two are equal if their fields are, except those that the class lists in `beside`.
     """
 
     beside: ClassVar[frozenset[str]] = frozenset()
@@ -58,7 +55,7 @@ Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
 
 class ToolCall(BaseModel):
-    """A model's wish to call a tool; `arguments` is the JSON text that it wrote."""
+    """A tool call in a model's reply; `arguments` is the JSON text that the model wrote."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,10 +65,11 @@ class ToolCall(BaseModel):
 
 
 class Message(BaseModel):
-    """One chat message, as rendered, as sent and as stored.
+    """One chat message: role and content, with tool calls or the id of the call it answers.
 
-    `origin` is the id of the earlier run that the message was replayed from, or None. A store
-    keeps such a message as a reference to that run, never as a second copy of its words.
+    `cache` marks the end of a prefix that the provider may cache. `origin` is the id of the
+    earlier run that the message was replayed from, or None; such a message is stored as a
+    reference to that run, never as a copy.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,9 +86,9 @@ class Message(BaseModel):
 class Quote(FrozenStruct, frozen=True, eq=False):
     """A text of an earlier run, which a record may repeat.
 
-    `place` tells which of the run's texts it is (`engine.quotes.said`), `session_id` is None for a
-    run of the same session. A store keeps a reference to the run in place of the words, and gives
-    the quote back without its `text`.
+    `place` says which of the run's texts it is (`session.quotes.texts_of`), `session_id` is None
+    for a run of the same session. A store writes a reference in place of the words, and returns
+    the quote without its `text`.
     """
 
     run_id: str
@@ -100,9 +98,9 @@ class Quote(FrozenStruct, frozen=True, eq=False):
 
 
 class Usage(FrozenStruct, frozen=True, eq=False):
-    """What model calls cost: tokens as the provider counts them, `cost` in US dollars.
+    """Tokens, calls and cost of model calls; tokens as the provider counts them.
 
-    `cost` is None where it is unknown; unknown is never counted as nothing.
+    `cost` is in US dollars, None if it is unknown; a sum with an unknown cost is unknown.
     """
 
     input_tokens: int = 0
@@ -130,5 +128,5 @@ NO_USAGE = Usage()
 
 
 def text_of(value: object) -> str:
-    """A node's output as the text that a user is told: a text as it is, other JSON as JSON."""
+    """An output as the text of an answer: a text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

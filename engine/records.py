@@ -1,9 +1,7 @@
-"""The tool calls of earlier runs, read from the records of those runs.
+"""The stored values of a session: turns, the records of their nodes, state and summaries.
 
-What a session is made of: turns, the records of their nodes, state and summary.
-
-A record is all the engine knows about a node in a run: edges, joins, routes and the point where
-a run is taken up again are computed from records and never stored beside them.
+A record is all that is stored about a node in a run. The state of edges, joins and routes, and
+the point from which a run is resumed, are computed from records and never stored.
 """
 
 from __future__ import annotations
@@ -16,31 +14,34 @@ from msgspec import Struct, field
 
 from .messages import JSON, NO_USAGE, FrozenStruct, Message, Quote, ToolCall, Usage
 
-NodeStatus: TypeAlias = Literal["done", "skipped", "failed", "waiting"]
+NodeStatus: TypeAlias = Literal["done", "skipped", "failed"]
 RunStatus: TypeAlias = Literal["running", "done", "failed", "cancelled", "waiting"]
 FINAL: frozenset[str] = frozenset(("done", "skipped"))
 
 
 class StateKey(NamedTuple):
-    """What is kept from turn to turn: a key of the `state`, or what a `node` keeps for itself."""
+    """A value that outlives a turn: a key of the shared state, or the own state of a node.
+
+    `scope` is `state` or `node`, `name` the key or the id of the node.
+    """
 
     scope: str
     name: str
 
 
 class SessionKey(NamedTuple):
-    """Whose session it is and which one. No user is a namespace of its own, not a wildcard."""
+    """Primary key of a session. `user_id` None is a namespace of its own, not a wildcard."""
 
     user_id: str | None
     session_id: str
 
 
 class Exchange(FrozenStruct, frozen=True, eq=False):
-    """One model call of a node: what was sent, to whom, and what came back.
+    """One model call of a node: the messages sent, the model, and its reply.
 
     `prompt` is the name of the template, `prompt_hash` the hash of its sources and of everything
-    it includes. `tool_calls` are the tools that the model wanted, `tool_results` what they gave it
-    back. `started` and `ended` are Unix times in seconds.
+    it includes. `tool_calls` are those in the reply, `tool_results` their results. `started` and
+    `ended` are Unix times in seconds.
     """
 
     prompt: str
@@ -57,25 +58,25 @@ class Exchange(FrozenStruct, frozen=True, eq=False):
 
     @property
     def onward(self) -> tuple[Message, ...]:
-        """What goes to the model next: what was sent, its calls, and what they gave back.
+        """The messages of the next request: those sent, the tool calls, and their results.
 
-        Arguments that are no JSON object go back as an empty one: some providers refuse to read
-        their own model's mistake again.
+        Arguments that are not a JSON object become an empty one: some providers refuse a request
+        that repeats their own model's mistake.
         """
-        calls = tuple(_readable(call) for call in self.tool_calls)
-        said = Message(role="assistant", content=self.reply, tool_calls=calls)
-        return (*self.messages, said, *self.tool_results)
+        calls = tuple(_with_valid_arguments(call) for call in self.tool_calls)
+        reply = Message(role="assistant", content=self.reply, tool_calls=calls)
+        return (*self.messages, reply, *self.tool_results)
 
 
 class Record(FrozenStruct, frozen=True, eq=False):
-    """What one node did in one run; written once it is final, and once for each failed attempt.
+    """Outcome of one node in one run; one is written for each failed attempt, and a final one.
 
     `output` is what templates read as `node_id.output`, `fields` the further names they can read
-    (a router's `reason`, a summary's `topics`). `choices` are the labels that a router took, None
-    for nodes that route nothing, and `tasks` what it wrote for each. `task` is what a router wrote
-    for this node, where that asked a model. `because` says why a node was skipped, `error` why it
-    failed (also when `on_error` made that a skip or a value). `state` is what the node keeps for
-    its next turn, `session_state` the keys it sets for all; both count only once the run is done.
+    (a router's `reason`, a summary's `topics`). `choices` are the labels that a router chose, None
+    for other nodes, and `tasks` what it wrote for each. `task` is what a router wrote for this
+    node. `because` says why a node was skipped, `error` why it failed (also if `on_error` turned
+    that into a skip or a value). `state` is the node's own state for the next turn,
+    `session_state` the keys that it sets in the shared one; both apply once the run is done.
     `quotes` are the texts of earlier runs that the messages may repeat.
     """
 
@@ -103,12 +104,12 @@ class Record(FrozenStruct, frozen=True, eq=False):
 
     @property
     def is_final(self) -> bool:
-        """Whether the node is never visited again in its run."""
+        """Whether the node is done or skipped, so that it is never run again in its run."""
         return self.status in FINAL
 
 
 class Summary(FrozenStruct, frozen=True, eq=False):
-    """A session in short. `covers` is the number of the last turn that it takes in.
+    """Summary of a session; `covers` is the number of the last turn that it includes.
 
     `updated` is the Unix time, in seconds, at which the run `run_id` that wrote it ended.
     """
@@ -123,18 +124,17 @@ class Summary(FrozenStruct, frozen=True, eq=False):
 
     @property
     def summary(self) -> str:
-        """The text, under the name that people know from elsewhere."""
+        """The same as `text`, the name that other frameworks use."""
         return self.text
 
 
 class Turn(FrozenStruct, frozen=True, eq=False):
-    """One message in, one answer out: what history, summary and search are built from.
+    """One message in, one answer out: the unit of history, summaries and search.
 
     `number` counts the completed turns of the session from 1 and is 0 until the turn is done.
-    `answer` is the text that the user was told, None until there is one. `given_state` is the
-    state that the caller passed to the run. `declared` is the hash of all that the graph declares,
-    under which the store keeps it. `forked_from` is the id of the run whose records this one began
-    with, if it is a fork.
+    `answer` is None until there is one. `given_state` is the state that the caller passed to the
+    run. `declared` is the hash of the graph's declaration, under which the store has it.
+    `forked_from` is the id of the run whose records this one began with, if it is a fork.
     """
 
     run_id: str
@@ -153,11 +153,11 @@ class Turn(FrozenStruct, frozen=True, eq=False):
 
 
 class Head(FrozenStruct, frozen=True, eq=False):
-    """Where a session stands between two turns.
+    """Current values of a session: the number of turns, state, summary and name.
 
-    `version` rises with every finished run. `state` is what all nodes share, `node_states` what
-    each keeps for itself, `summary` the newest one. `writers` are the runs that were the last to
-    set a key or a node's state, by their names. `deleted` counts the runs that were deleted.
+    `version` rises with every finished run. `state` is shared by all nodes, `node_states` has the
+    own state of each, `summary` is the newest one. `writers` are the ids of the runs that were the
+    last to set each key or node's state. `deleted` counts the runs that were deleted.
     """
 
     beside: ClassVar[frozenset[str]] = frozenset({"writers"})
@@ -175,10 +175,10 @@ class Head(FrozenStruct, frozen=True, eq=False):
 
 
 class Change(Struct, frozen=True):
-    """What a finished run does to its session: keys that it sets, merged one by one.
+    """What a finished run changes in its session; state is merged key by key.
 
-    `turns` is how many turns the session had when the run began: a summary counts only if no other
-    turn came in between, since it does not tell of that one. None if it counts in any case.
+    `turns` is the number of turns that the session had when the run began: a summary is applied
+    only if there is no turn since, which it would miss. None applies it in any case.
     """
 
     state: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
@@ -190,7 +190,7 @@ class Change(Struct, frozen=True):
 
     @classmethod
     def of(cls, turn: Turn, records: Iterable[Record]) -> Change:
-        """The keys that a run sets: those it was given, then those of its nodes."""
+        """The keys that a run sets: those passed by the caller, then those of its nodes."""
         state: dict[str, JSON] = dict(turn.given_state or {})
         node_states: dict[str, Mapping[str, JSON]] = {}
         for record in records:
@@ -201,7 +201,7 @@ class Change(Struct, frozen=True):
         return cls(state, node_states)
 
     def summary_at(self, number: int) -> Summary | None:
-        """The summary, if it counts for the turn that has this number."""
+        """The summary, if it applies when the run becomes the turn of this number."""
         return self.summary if self.turns in (None, number - 1) else None
 
     def values(self) -> dict[StateKey, JSON]:
@@ -213,7 +213,7 @@ class Change(Struct, frozen=True):
 
 
 class SessionInfo(Struct, frozen=True):
-    """A session in a list; `started` and `updated` are Unix times in seconds."""
+    """An entry in a list of sessions; `started` and `updated` are Unix times in seconds."""
 
     key: SessionKey
     turns: int
@@ -224,10 +224,10 @@ class SessionInfo(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """A run as the caller gets it: its turn, and what each node did.
+    """A run: its turn, and the record of each node.
 
-    `records` hold the last record of each node by its id: in topological order from a runner, in
-    the order in which they were kept from a store.
+    `records` has the last record of each node by its id, in topological order from a runner and in
+    the order of writing from a store.
     """
 
     key: SessionKey
@@ -236,7 +236,7 @@ class Run(Struct, frozen=True):
 
     @property
     def run_id(self) -> str:
-        """The name by which the run is shown and resumed."""
+        """The id by which the run is shown and resumed."""
         return self.turn.run_id
 
     @property
@@ -251,7 +251,7 @@ class Run(Struct, frozen=True):
 
     @property
     def status(self) -> RunStatus:
-        """`done`, or what kept the run from it."""
+        """`done`, `running`, `failed`, `cancelled` or `waiting`."""
         return self.turn.status
 
     @property
@@ -261,7 +261,7 @@ class Run(Struct, frozen=True):
 
     @property
     def answer(self) -> str | None:
-        """The text that the user was told, None unless there was one."""
+        """The text of the answer, None if there is none."""
         return self.turn.answer
 
     @property
@@ -271,7 +271,7 @@ class Run(Struct, frozen=True):
 
     @property
     def duration(self) -> float:
-        """Seconds from the first to the last moment of the run."""
+        """Seconds from the start to the end of the run."""
         return max(0.0, self.turn.ended - self.turn.started)
 
     if not TYPE_CHECKING:  # type checkers would take every attribute for one
@@ -292,7 +292,7 @@ _ALTERNATIVES = {
 """Attributes of Agno's `RunOutput`, and where their values are here."""
 
 
-def _readable(call: ToolCall) -> ToolCall:
+def _with_valid_arguments(call: ToolCall) -> ToolCall:
     try:
         if isinstance(json.loads(call.arguments), dict):
             return call
@@ -302,13 +302,13 @@ def _readable(call: ToolCall) -> ToolCall:
 
 
 READERS = frozenset(("read_chat_history", "read_tool_call_history", "search_sessions"))
-"""The tools whose results are what was said before, and nothing else."""
+"""The tools whose results only repeat earlier turns."""
 
 
 class PastToolCall(Struct, frozen=True):
-    """A tool call of an earlier run: what the model wanted, and what it was given back.
+    """A tool call of an earlier run: tool, arguments and result.
 
-    Calls of one reply of a model have the same `round`.
+    Calls in one reply of a model have the same `round`.
     """
 
     tool: str

@@ -1,13 +1,9 @@
-"""The root of what people declare: frozen, closed, and wrong in a readable way.
+"""`Declared`, the base class of declarations, and the translation of pydantic's errors.
 
-pydantic finds what is wrong; this module says it in the words of the house, with the key that was
-probably meant. Nested declarations raise inside their parent, and pydantic gathers what they say,
-so one `DefinitionError` names everything at once.
-
-Where in a declaration an error of pydantic stands, and what would have been right there.
-
-pydantic's places mix the keys that people wrote with the names of the union members that it tried.
-Only the annotations tell them apart, so they are walked along.
+pydantic finds what is wrong; this module words it, with the key that was probably meant. Nested
+declarations raise inside their parent and pydantic collects what they raise, so one
+`DefinitionError` has every problem. pydantic's locations mix keys that people wrote with names of
+the union members that it tried; to tell them apart, the annotations are walked in parallel.
 """
 
 from __future__ import annotations
@@ -34,10 +30,10 @@ _KEY_MARK = "[key]"  # pydantic's word for an error in a key instead of its valu
 _BOUNDS = {"gt": "more than", "ge": "from", "lt": "less than", "le": "up to"}
 
 
-class Place(Struct, frozen=True):
-    """Where an error stands: `path` are the keys that people wrote.
+class ErrorLocation(Struct, frozen=True):
+    """Location of a pydantic error; `path` are the keys that people wrote.
 
-    In a union the path ends where the union begins, and `inside` goes on inside the member that
+    In a union the path ends where the union begins, and `inside` continues inside the member that
     was tried. `model` is the declaration that has, or lacks, the last key of the path.
     """
 
@@ -47,27 +43,27 @@ class Place(Struct, frozen=True):
     model: type[BaseModel] | None = None
 
 
-def place_of(parts: Sequence[str | int], declared: type[BaseModel]) -> Place:
-    """The place that `parts`, pydantic's `loc`, means in a declaration of this type."""
+def error_location(parts: Sequence[str | int], declared: type[BaseModel]) -> ErrorLocation:
+    """Resolve `parts`, the `loc` of a pydantic error, in a declaration of this type."""
     annotation: object = declared
     model: type[BaseModel] | None = None
     keys: list[str | int] = []
     for index, part in enumerate(parts):
         annotation = _bare(annotation)
         if annotation is JSON:
-            break  # what follows are kinds of JSON, each between two keys
+            break  # what follows are JSON types, each between two keys
         if _is_union(annotation):
-            return Place(tuple(keys), annotation, _written(parts[index + 1 :]))
+            return ErrorLocation(tuple(keys), annotation, _written(parts[index + 1 :]))
         if part == _KEY_MARK:
             break
         model = _model(annotation)
         annotation = _under(annotation, part)
         keys.append(part)
-    return Place(tuple(keys), model=model)
+    return ErrorLocation(tuple(keys), model=model)
 
 
 def expected(annotation: object) -> str:
-    """What fits a type, in words: `a whole number from 0, or {times, wait, max_wait}`."""
+    """A type in words: `a whole number from 0, or {times, wait, max_wait}`."""
     bare = _bare(annotation)
     if _is_union(bare):
         members = [expected(member) for member in get_args(bare) if member is not NoneType]
@@ -81,12 +77,12 @@ def expected(annotation: object) -> str:
 
 
 def number(value: object) -> str:
-    """A bound as people write it: `0`, not `0.0`."""
+    """A bound without a needless fraction: `0`, not `0.0`."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _bare(annotation: object) -> object:
-    """The type without what is annotated to it, without `| None`, and behind its alias."""
+    """The type without annotations, without `| None`, with its alias resolved."""
     if annotation is JSON:
         return annotation
     if get_origin(annotation) is Annotated:
@@ -110,7 +106,7 @@ def _model(annotation: object) -> type[BaseModel] | None:
 
 
 def _under(annotation: object, key: str | int) -> object:
-    """The type of what stands under a key of a value of this type, None if that is unknown."""
+    """The type of the value under a key of this type, None if that is unknown."""
     if (model := _model(annotation)) is not None:
         field = model.model_fields.get(str(key))
         return field.annotation if field else None
@@ -150,9 +146,9 @@ _NOUNS: Mapping[type, str] = {
 
 def _bounds(annotation: object) -> str:
     """The bounds of a number; with its unit, if it is described."""
-    facts = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    metadata = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
     limits: list[str] = []
-    for fact in facts:
+    for fact in metadata:
         unit = fact.description if isinstance(fact, FieldInfo) else None
         limits += [f"of {unit}"] if unit else []
         for limit in fact.metadata if isinstance(fact, FieldInfo) else (fact,):
@@ -170,7 +166,7 @@ _LONGEST_SHOWN = 60  # characters of a wrong value: enough to know it again
 
 
 class Declared(BaseModel):
-    """A part of a definition. An object that exists holds; otherwise `DefinitionError`."""
+    """Base class of declarations: frozen, no unknown keys; invalid ones raise `DefinitionError`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
@@ -187,26 +183,30 @@ def problems_of(error: ValidationError, declared: type[BaseModel]) -> list[Probl
     pydantic reports every member of a union that a value does not fit; here they are one problem
     that says what would fit.
     """
-    by_place: dict[KeyPath, list[tuple[Place, ErrorDetails]]] = {}
+    by_place: dict[KeyPath, list[tuple[ErrorLocation, ErrorDetails]]] = {}
     for detail in error.errors(include_url=False):
-        place = place_of(detail["loc"], declared)
+        place = error_location(detail["loc"], declared)
         by_place.setdefault(place.path, []).append((place, detail))
-    problems = [problem for path, found in by_place.items() for problem in _told(path, found)]
+    problems = [
+        problem for path, found in by_place.items() for problem in _problems_at(path, found)
+    ]
     return list(dict.fromkeys(problems))
 
 
 def as_tuple(items: Sequence[object]) -> tuple[object, ...]:
-    """What is kept of a list. pydantic takes 3 ms to find the signature of `tuple` itself."""
+    """`tuple`, as a function: pydantic takes 3 ms to find the signature of `tuple` itself."""
     return tuple(items)
 
 
 def is_secret(key: str) -> bool:
-    """Whether what stands under a key of this name is probably a secret."""
+    """Whether a key of this name probably has a secret as its value."""
     return re.search(_CONFIDENTIAL, key) is not None
 
 
-def _told(path: KeyPath, found: list[tuple[Place, ErrorDetails]]) -> Iterable[Problem]:
-    """The problems at one place; more than one if several parts of its value do not hold."""
+def _problems_at(
+    path: KeyPath, found: list[tuple[ErrorLocation, ErrorDetails]]
+) -> Iterable[Problem]:
+    """The problems at one path; more than one if several parts of its value are invalid."""
     causes = [detail.get("ctx", {}).get("error") for _, detail in found]
     nested = [cause for cause in causes if isinstance(cause, DefinitionError)]
     if nested:
@@ -221,10 +221,10 @@ def _told(path: KeyPath, found: list[tuple[Place, ErrorDetails]]) -> Iterable[Pr
             _problem(each, replace(place, path=path + place.inside)) for place, each in inner
         )
     else:
-        yield _unfit(f"must be {expected(first.union)}", detail["input"], path)
+        yield _invalid_value(f"must be {expected(first.union)}", detail["input"], path)
 
 
-def _problem(detail: ErrorDetails, place: Place) -> Problem:
+def _problem(detail: ErrorDetails, place: ErrorLocation) -> Problem:
     path = place.path
     key = str(path[-1]) if path else ""
     match detail["type"]:
@@ -233,21 +233,23 @@ def _problem(detail: ErrorDetails, place: Place) -> Problem:
         case "missing":
             return Problem("G003", f"{key!r} is required", path=path)
         case kind:
-            say = _SAY.get(kind)
-            facts: Mapping[str, object] = detail.get("ctx", {})
-            text = say(facts) if say else detail["msg"].removeprefix("Value error, ").rstrip(".")
-            return _unfit(text, detail["input"], path)
+            word = _MESSAGES.get(kind)
+            context: Mapping[str, object] = detail.get("ctx", {})
+            text = (
+                word(context) if word else detail["msg"].removeprefix("Value error, ").rstrip(".")
+            )
+            return _invalid_value(text, detail["input"], path)
 
 
-def _unfit(text: str, value: object, path: KeyPath) -> Problem:
-    """The problem of a value; one of the words that would fit may have been meant."""
+def _invalid_value(text: str, value: object, path: KeyPath) -> Problem:
+    """The problem of a value, with a valid word that may have been meant."""
     near = closest(value, re.findall(_QUOTED, text)) if isinstance(value, str) else None
-    named = f"{_dotted(path)}: {text}{_given(value)}" if path else text
+    named = f"{_dotted(path)}: {text}{_found(value)}" if path else text
     return Problem("G002", named, path=path, suggestion=near)
 
 
 def _unknown_key(path: KeyPath, known: Iterable[str]) -> Problem:
-    """The problem of a key that nothing reads, with the one that was meant or all there are."""
+    """The problem of an unknown key, with the key that was meant, or all known ones."""
     key, names = str(path[-1]), list(known)
     near = closest(key, names)
     if near is None and is_secret(key):
@@ -265,32 +267,32 @@ def _dotted(path: KeyPath) -> str:
     return "".join(parts).removeprefix(".")
 
 
-def _given(value: object) -> str:
-    """The wrong value, if it is short; never a whole mapping, which may hold a secret."""
-    given = ""
+def _found(value: object) -> str:
+    """The wrong value, if it is short; never a whole mapping, which may contain a secret."""
+    found = ""
     match value:
         case "" | [] | () | {} if not value:
             pass
         case None | bool():
-            given = {None: "null", True: "true", False: "false"}[value]
+            found = {None: "null", True: "true", False: "false"}[value]
         case str() | int() | float() if len(repr(value)) <= _LONGEST_SHOWN:
-            given = repr(value)
+            found = repr(value)
         case Mapping():
-            given = "a mapping"
+            found = "a mapping"
         case list() | tuple():
-            given = "a list"
+            found = "a list"
         case _:
             pass
-    return f", not {given}" if given else ""
+    return f", not {found}" if found else ""
 
 
 _INSTANCES = {"Sequence": "a list", "Mapping": "a mapping of keys to values"}
 
-_SAY: Mapping[str, Callable[[Mapping[str, object]], str]] = {
-    "greater_than": lambda facts: f"must be more than {number(facts['gt'])}",
-    "greater_than_equal": lambda facts: f"must be {number(facts['ge'])} or more",
-    "less_than": lambda facts: f"must be less than {number(facts['lt'])}",
-    "less_than_equal": lambda facts: f"must be {number(facts['le'])} or less",
+_MESSAGES: Mapping[str, Callable[[Mapping[str, object]], str]] = {
+    "greater_than": lambda context: f"must be more than {number(context['gt'])}",
+    "greater_than_equal": lambda context: f"must be {number(context['ge'])} or more",
+    "less_than": lambda context: f"must be less than {number(context['lt'])}",
+    "less_than_equal": lambda context: f"must be {number(context['le'])} or less",
     "int_type": lambda _: "must be a whole number",
     "int_parsing": lambda _: "must be a whole number",
     "int_from_float": lambda _: "must be a whole number",
@@ -307,12 +309,12 @@ _SAY: Mapping[str, Callable[[Mapping[str, object]], str]] = {
     "list_type": lambda _: "must be a list",
     "tuple_type": lambda _: "must be a list",
     "too_short": lambda _: "must not be empty",
-    "literal_error": lambda facts: f"must be {facts['expected']}",
+    "literal_error": lambda context: f"must be {context['expected']}",
     "invalid-json-value": lambda _: (
         "must be text, a number, true, false, null, a list or a mapping"
     ),
     "sequence_str": lambda _: "must be a list",
-    "is_instance_of": lambda facts: (
-        f"must be {_INSTANCES.get(str(facts['class']), facts['class'])}"
+    "is_instance_of": lambda context: (
+        f"must be {_INSTANCES.get(str(context['class']), context['class'])}"
     ),
 }

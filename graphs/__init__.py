@@ -27,5 +27,6 @@ else:
 _HOMES = {"Agent": "agent", "Team": "team"}
 
 FOLDER = Path(__file__).parent
+"""The folder with the ready-made graph files, `FOLDER / "desk.yaml"`."""
 
 __all__ = ["FOLDER", "Agent", "Team"]

@@ -1,4 +1,4 @@
-"""A graph as a node of another: a team that is a member."""
+"""The kind `graph`: runs another graph as a node."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from teamgraph.kinds import Context, Node, Result
 
 
 class SubGraph(Node):
-    """Runs a graph as a part of this run; its answer is the output.
+    """Runs an inner graph as a part of this run; its answer is the output.
 
-    `graph` is a file, relative to the one that names it, or a graph in place. The inner graph sees
-    the session that the run belongs to, and names the model only where it wants another one. Its
-    records are kept with the run, by their paths: `node/inner_node`.
+    `graph` is a file, relative to the one that names it, or an inline graph. The inner graph reads
+    the same session, and uses the model of the outer graph unless it names one. Its records belong
+    to the run, by their paths: `node/inner_node`.
     """
 
     kind: ClassVar[str] = "graph"
@@ -28,41 +28,41 @@ class SubGraph(Node):
 
     role: str = Field(
         default="",
-        description="What the graph is for, as other nodes are told.",
+        description="What the graph is for; other nodes are told this.",
         examples=["You research what others have found"],
     )
-    graph: Any = Field(  # a path, a mapping or a Graph: `_look_at_graph` says which hold
+    graph: Any = Field(  # a path, a mapping or a Graph; `_check_graph` validates it
         description="The graph: a file, relative to this one, or the graph itself.",
         examples=["research.yaml"],
         json_schema_extra={"anyOf": [{"type": "string", "minLength": 1}, {"type": "object"}]},
     )
     input: str | None = Field(
         default=None,
-        description="A template for the message that the graph gets, if it is not the task of "
-        "a router or this run's own message.",
+        description="A template for the message of the inner graph; if left out, it is the task "
+        "from a router, or the message of this run.",
         examples=["{{ research.output }}"],
     )
     _within: Graph | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
-    def _look_at_graph(self) -> Self:
+    def _check_graph(self) -> Self:
         if self.input is not None and self.prompt is not None:
-            text = "input and prompt are both templates for the inner message; keep one"
+            text = "input and prompt are both templates for the inner message; remove one"
             raise DefinitionError([Problem("G007", text, path=("prompt",), on_key=True)])
         graph: object = self.graph
         if isinstance(graph, Graph):
             self._within = graph
         elif not isinstance(graph, str | Mapping) or not self.graph:
-            text = "graph must be a file's path, a graph in place, or a Graph"
+            text = "graph must be a file's path, an inline graph, or a Graph"
             raise DefinitionError([Problem("G002", text, path=("graph",))])
         return self
 
     def within(self) -> Graph | None:
-        """The graph, once it has been read."""
+        """The inner graph, None until it has been read."""
         return self._within
 
     def opened(self, read: Callable[[str | Mapping[str, Any]], Any]) -> Self:
-        """The node with its graph read."""
+        """The node with its inner graph read."""
         if self._within is not None:
             return self
         try:
@@ -77,7 +77,7 @@ class SubGraph(Node):
         return opened
 
     def asks(self) -> bool:
-        """The nodes inside ask; its own template only makes their message."""
+        """Its template only makes the message; the inner nodes ask models."""
         return False
 
     def shown(self) -> Mapping[str, object]:
@@ -85,7 +85,7 @@ class SubGraph(Node):
         return {"graph": self._within.name if self._within else self.graph}
 
     def written(self) -> dict[str, JSON]:
-        """The file by its path, any other graph in place."""
+        """The file by its path, any other graph inline."""
         within = self.graph.written() if isinstance(self.graph, Graph) else self.graph
         data = self.model_copy(update={"graph": "-"}).written() if within is not self.graph else {}
         return {**(data or super().written()), "graph": cast("JSON", within)}

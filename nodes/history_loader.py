@@ -1,7 +1,4 @@
-"""A history-loader: brings the last turns of the session into the run.
-
-The turns of a session in which one node spoke: with its tasks, and its words as the answer.
-"""
+"""The kind `history-loader`: loads the last turns of the session, of all nodes or of one."""
 
 from __future__ import annotations
 
@@ -20,21 +17,21 @@ from teamgraph.kinds import Context, Exchanged, History, KeyPath, Node, Past, Pa
 async def own_runs(
     context: Context, node_id: str, *, last: int
 ) -> tuple[list[str], Mapping[str, JSON]]:
-    """The ids of the last runs in which the node spoke, and what to remember of the search.
+    """The ids of the last runs in which the node answered, and the state to store for next time.
 
-    Only the turns since the last search are looked at, so it costs the same in a long session.
+    Only the turns since the last call are read, so the cost does not grow with the session.
     """
     seen, known = context.state.get("seen"), context.state.get("runs")
     run_ids = [str(run_id) for run_id in known] if isinstance(known, list) else []
     since = seen if isinstance(seen, int) else 0
     new = [turn.run_id for turn in await context.past.turns(since=since)]
     run_ids += [turn.run_id for turn in await own_turns(context.past, node_id, new)]
-    kept: list[JSON] = [*run_ids[max(0, len(run_ids) - last) :]]
-    return [str(run_id) for run_id in kept], {"seen": context.turns, "runs": kept}
+    newest: list[JSON] = [*run_ids[max(0, len(run_ids) - last) :]]
+    return [str(run_id) for run_id in newest], {"seen": context.turns, "runs": newest}
 
 
 async def own_turns(past: Past, node_id: str, run_ids: Iterable[object]) -> list[Turn]:
-    """The turns of these runs as the node had them; those that were deleted are left out."""
+    """The turns of these runs with the node's task and answer; deleted ones are left out."""
     found = [await _turn(past, str(run_id), node_id) for run_id in run_ids]
     return [turn for turn in found if turn is not None]
 
@@ -44,17 +41,17 @@ async def _turn(past: Past, run_id: str, node_id: str) -> Turn | None:
     record = run.records.get(node_id) if run is not None else None
     if run is None or record is None or record.status != "done":
         return None
-    said = record.output
-    text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+    output = record.output
+    text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
     asked = run.input if record.task is None else f"{run.input}\n\nYour task:\n{record.task}"
     return replace(run.turn, input=asked, answer=text)
 
 
 class HistoryLoader(Node):
-    """Loads the last completed turns, oldest first, and the summary of what came before them.
+    """Loads the last completed turns, oldest first, and the summary of the turns before them.
 
-    Where a summarizer is slower than every turn, the window reaches back to the last summary, so
-    that summary and turns together show every completed turn exactly once.
+    If a summarizer does not run in every turn, the window reaches back to the last summary, so
+    that summary and turns together have every completed turn exactly once.
     """
 
     answers: ClassVar[bool] = False
@@ -92,7 +89,7 @@ class HistoryLoader(Node):
 
     of: str | None = Field(
         default=None,
-        description="Load only the turns in which this node spoke, with its words as the answer.",
+        description="Load only the turns in which this node ran, with its output as the answer.",
         examples=["english"],
     )
 
@@ -101,12 +98,12 @@ class HistoryLoader(Node):
         return {} if self.of is None else {("of",): self.of}
 
     def written(self) -> dict[str, JSON]:
-        """`runs` beside `messages` even where it is the default: without it, it is no limit."""
+        """`runs` even if it is the default, if `messages` is set: without it there is no limit."""
         both = self.messages is not None and "runs" in self.model_fields_set
         return super().written() | ({"runs": self.runs} if both else {})
 
     async def run(self, context: Context) -> Result:
-        """Load the window; its record keeps the numbers of the turns, not their words again."""
+        """Load the window; the record has the numbers of the turns, not their text."""
         if self.of is not None:
             run_ids, state = await own_runs(context, self.of, last=self._window())
             turns: Sequence[Turn] = await own_turns(context.past, self.of, run_ids)
@@ -130,15 +127,15 @@ class HistoryLoader(Node):
         return Result(await self._history(context, turns, summary), stored=stored)
 
     async def recall(self, context: Context, stored: JSON) -> History:
-        """The same window, loaded again by the numbers that the record keeps."""
-        kept = stored if isinstance(stored, dict) else {}
+        """Load the same window again by the numbers in the record."""
+        record = stored if isinstance(stored, dict) else {}
         if self.of is not None:
-            run_ids = kept.get("runs")
+            run_ids = record.get("runs")
             own = await own_turns(
                 context.past, self.of, run_ids if isinstance(run_ids, list) else ()
             )
             return await self._history(context, own, None)
-        first, last, covers = (_number(kept.get(name)) for name in ("from", "to", "summary"))
+        first, last, covers = (_number(record.get(name)) for name in ("from", "to", "summary"))
         turns = await context.past.turns(since=first - 1) if first else ()
         summary = await context.past.summary(until=covers) if covers else None
         turns = [turn for turn in turns if turn.number <= last]
@@ -154,9 +151,9 @@ class HistoryLoader(Node):
     async def _history(
         self, context: Context, turns: Sequence[Turn], summary: Summary | None
     ) -> History:
-        called = await self._called(context, turns)
+        calls = await self._calls(context, turns)
         messages = [
-            message for turn in turns for message in _said(turn, called.get(turn.run_id, ()))
+            message for turn in turns for message in _messages(turn, calls.get(turn.run_id, ()))
         ]
         if self.messages is not None:
             messages = _newest(messages, self.messages)
@@ -171,7 +168,7 @@ class HistoryLoader(Node):
             ),
         )
 
-    async def _called(
+    async def _calls(
         self, context: Context, turns: Sequence[Turn]
     ) -> Mapping[str, Sequence[PastToolCall]]:
         """The newest `tool_calls` calls of the turns, by run."""
@@ -189,18 +186,18 @@ def _number(value: JSON) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _said(turn: Turn, called: Sequence[PastToolCall]) -> list[Message]:
-    """A turn as messages: what the user said, the tool calls with their results, the answer."""
-    said = [Message(role="user", content=turn.input, origin=turn.run_id)]
-    numbered = enumerate(called)
+def _messages(turn: Turn, calls: Sequence[PastToolCall]) -> list[Message]:
+    """A turn as messages: the user's, the tool calls with their results, the answer."""
+    messages = [Message(role="user", content=turn.input, origin=turn.run_id)]
+    numbered = enumerate(calls)
     for _, group in groupby(numbered, key=lambda pair: pair[1].round):
-        calls = [(f"past_{turn.number}_{index}", call) for index, call in group]
-        said += _called_again(calls, origin=turn.run_id)
-    return [*said, Message(role="assistant", content=turn.answer or "", origin=turn.run_id)]
+        of_reply = [(f"past_{turn.number}_{index}", call) for index, call in group]
+        messages += _tool_messages(of_reply, origin=turn.run_id)
+    return [*messages, Message(role="assistant", content=turn.answer or "", origin=turn.run_id)]
 
 
-def _called_again(calls: Sequence[tuple[str, PastToolCall]], *, origin: str) -> list[Message]:
-    """One reply that called tools, and their results, under ids that no other run has."""
+def _tool_messages(calls: Sequence[tuple[str, PastToolCall]], *, origin: str) -> list[Message]:
+    """A reply with tool calls, and their results, with ids that no other run has."""
     wanted = tuple(
         ToolCall(id=call_id, name=call.tool, arguments=call.arguments) for call_id, call in calls
     )
@@ -212,6 +209,6 @@ def _called_again(calls: Sequence[tuple[str, PastToolCall]], *, origin: str) -> 
 
 
 def _newest(messages: list[Message], count: int) -> list[Message]:
-    """The last `count` messages, less the results whose calls are cut off."""
+    """The last `count` messages, without tool results whose calls are cut off."""
     newest = messages[max(0, len(messages) - count) :]
     return list(dropwhile(lambda message: message.role == "tool", newest))

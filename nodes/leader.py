@@ -1,4 +1,4 @@
-"""A leader: composes one answer from what its members said."""
+"""The kind `leader`: composes one answer from the outputs of other nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A member: one role, one prompt, one answer."""
+"""The kind `member`: one role, one prompt, one answer, with tools."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Member(Node):
 
     role: str = Field(
         default="",
-        description="Who the member is and what it does, as it is told.",
+        description="Who the member is and what it does; the model is told this.",
         examples=["You answer questions in English"],
     )
     prompt: str | None = Field(
@@ -51,20 +51,19 @@ class Member(Node):
         return self
 
     def bound(self, resolve: Callable[[str], object]) -> Self:
-        """The member with its tools found."""
-        member = super().bound(resolve)
-        if not any(isinstance(tool, str) and ":" in tool for tool in member.tools):
-            return member
-        fields: dict[str, Any] = {name: getattr(member, name) for name in member.model_fields_set}
-        fields["tools"] = Toolbox.resolved(member.tools, resolve)
-        return type(member)(**fields)
+        """The member with the functions of its tools."""
+        if not any(isinstance(tool, str) and ":" in tool for tool in self.tools):
+            return self
+        fields: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
+        fields["tools"] = Toolbox.resolved(self.tools, resolve)
+        return type(self)(**fields)
 
     def toolbox(self) -> Toolbox | None:
         """The tools that it declares."""
         return self._toolbox
 
     def written(self) -> dict[str, JSON]:
-        """The tools by their names; a function that has none cannot be written."""
+        """The tools by name; a function without an importable name raises `DefinitionError`."""
         if not self.tools:
             return super().written()
         bare = self.model_copy(update={"tools": ()})

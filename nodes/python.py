@@ -1,4 +1,4 @@
-"""A python node: a function of yours as a part of the graph."""
+"""The kind `python`: calls a function."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from teamgraph.kinds import Context, Node, Result, reference, stand_in
 
 
 class Python(Node):
-    """Calls a function; what it returns is the output.
+    """Calls a function; the value that it returns is the output.
 
-    The function names what it wants: `message`, `user_id`, `session_id`, `state` (what the node
-    kept), `session_state`, `upstream`, `context` (all of it), any of the node's `params`, and the
-    ids of other nodes, whose outputs it then gets and after which it runs. A function that is not
+    Its parameters are filled in by name: `message`, `user_id`, `session_id`, `state` (the node's
+    own), `session_state`, `upstream`, `context` (the whole `Context`), the node's `params`, and
+    ids of other nodes, which then run before and whose outputs are passed. A function that is not
     async runs in a thread. It may return a `Result` to set state as well.
     """
 
@@ -30,40 +30,39 @@ class Python(Node):
         *("message", "user_id", "session_id", "state", "session_state", "upstream", "context"),
     )
 
-    call: str | Callable[..., Any] = Field(  # Any: the function is the user's
+    call: str | Callable[..., Any] = Field(  # Any: a user's function
         description="The function: `package.module:name`, or itself in Python.",
         examples=["myapp.orders:lookup"],
     )
-    _wanted: tuple[str, ...] = PrivateAttr(default=())
+    _parameters: tuple[str, ...] = PrivateAttr(default=())
 
     @model_validator(mode="after")
-    def _look_at_function(self) -> Self:
+    def _check_function(self) -> Self:
         if callable(self.call):
-            self._wanted = tuple(_wanted(self.call))
+            self._parameters = tuple(_parameters(self.call))
         return self
 
     def bound(self, resolve: Callable[[str], object]) -> Self:
-        """The node with its function found."""
-        node = super().bound(resolve)
-        if not isinstance(node.call, str):
-            return node
-        function = _found(node.call, resolve)
-        fields: dict[str, Any] = {**dict(node), "call": function}
-        return type(node)(**fields)
+        """The node with its function resolved."""
+        if not isinstance(self.call, str):
+            return self
+        function = _resolved(self.call, resolve)
+        fields: dict[str, Any] = {**dict(self), "call": function}
+        return type(self)(**fields)
 
     def inputs(self) -> Mapping[str, bool]:
-        """The nodes that the function names, and whether it can do without."""
+        """The nodes that its parameters name, and whether each has a default."""
         if not callable(self.call):
             return {}
         parameters = inspect.signature(self.call).parameters
         return {
             name: parameters[name].default is not inspect.Parameter.empty
-            for name in self._wanted
+            for name in self._parameters
             if name not in self.given and name not in self.params
         }
 
     def gives(self) -> Mapping[str, object]:
-        """The output is what the function says that it returns, if it says so."""
+        """The output has the type that the function is annotated to return, if it is."""
         try:
             returned: object = get_type_hints(self.call).get("return", object)
         except (NameError, TypeError):
@@ -71,19 +70,19 @@ class Python(Node):
         return self.provides if returned is Result else {"output": returned}
 
     def written(self) -> dict[str, JSON]:
-        """The function by its name; one that has none cannot be written."""
+        """The function by its name; one without an importable name raises `DefinitionError`."""
         if isinstance(self.call, str):
             return super().written()
         return self.model_copy(update={"call": reference(self.call)}).written()
 
     async def rehearse(self, context: Context) -> Result:
-        """Not call the function: give something of the type that it says it returns."""
+        """A sample of the type that the function returns; the function is not called."""
         return Result(stand_in(_returned(self.call), context.node_id))
 
     async def run(self, context: Context) -> Result:
-        """Call the function with what it named."""
+        """Call the function with the arguments that its parameters name."""
         if not callable(self.call):
-            raise InputError(f"node {context.node_id!r}: {self.call!r} was not found at load")
+            raise InputError(f"node {context.node_id!r}: {self.call!r} was not resolved at load")
         given: dict[str, object] = {
             **context.outputs,
             "context": context,
@@ -95,7 +94,7 @@ class Python(Node):
             "upstream": context.upstream,
             **self.params,
         }
-        arguments = {name: _own(given[name]) for name in self._wanted if name in given}
+        arguments = {name: _copy(given[name]) for name in self._parameters if name in given}
         if inspect.iscoroutinefunction(self.call):
             output = await self.call(**arguments)
         else:
@@ -113,8 +112,8 @@ def _returned(function: object) -> object:
         return None
 
 
-def _own(value: object) -> object:
-    """A JSON value that the function may change, and nobody else sees it changed."""
+def _copy(value: object) -> object:
+    """A copy of a JSON value, which the function may change."""
     return deepcopy(cast("object", value)) if isinstance(value, dict | list) else value
 
 
@@ -122,11 +121,11 @@ def _called(function: Callable[..., Any], arguments: Mapping[str, object]) -> An
     try:
         return function(**arguments)
     except StopIteration as error:
-        # No future can carry it: whoever awaits the thread would wait for ever.
+        # A future cannot carry StopIteration: awaiting the thread would never end.
         raise RuntimeError("the function raised StopIteration") from error
 
 
-def _found(name: str, resolve: Callable[[str], object]) -> Callable[..., Any]:
+def _resolved(name: str, resolve: Callable[[str], object]) -> Callable[..., Any]:
     try:
         function = resolve(name)
     except DefinitionError as error:
@@ -139,15 +138,15 @@ def _found(name: str, resolve: Callable[[str], object]) -> Callable[..., Any]:
             ]
         ) from error
     if not callable(function):
-        raise DefinitionError([Problem("G008", f"{name!r} is no function", path=("call",))])
+        raise DefinitionError([Problem("G008", f"{name!r} is not a function", path=("call",))])
     return function
 
 
-def _wanted(function: Callable[..., Any]) -> list[str]:
+def _parameters(function: Callable[..., Any]) -> list[str]:
     try:
         parameters = inspect.signature(function).parameters
     except ValueError as error:
-        text = f"nobody can tell what {function!r} takes; call it in a function of your own"
+        text = f"the parameters of {function!r} cannot be read; call it in a function of your own"
         raise DefinitionError([Problem("G008", text, path=("call",))]) from error
     wanted: list[str] = []
     for name, parameter in parameters.items():

@@ -1,4 +1,4 @@
-"""A router: chooses the way that a message takes, and takes no other."""
+"""The kind `router`: chooses which nodes run, by rules or by a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from teamgraph.kinds import Choice, Context, Declared, Ids, KeyPath, Node, Resul
 
 
 class Route(Declared):
-    """One way out of a router: where it leads, what it is for, when it is taken."""
+    """A route of a router: its targets, what it is for, and the condition that takes it."""
 
     to: Ids = Field(
         min_length=1,
@@ -22,7 +22,7 @@ class Route(Declared):
     )
     about: str = Field(
         default="",
-        description="What the route is for, as the model is told.",
+        description="What the route is for; the model is told this.",
         examples=["The user writes English"],
     )
     when: str | None = Field(
@@ -40,11 +40,11 @@ def _long_form(routes: Mapping[str, str | Route]) -> Mapping[str, str | Route]:
 
 
 class Router(Node):
-    """Chooses among `routes`: by their `when`, and where that leaves it open, by a model.
+    """Chooses among `routes`: by their `when`, else by a model.
 
-    Routes with `when` are tried first, in declared order. If none holds, the model chooses among
-    those without; if there are none, `default` is taken. An answer that is no label fails the
-    attempt, and after the last attempt `default` is taken, or the node fails.
+    Routes with `when` are tried first, in declared order. If no `when` is true, the model chooses
+    among those without; if there are none, `default` is taken. An answer that is no label fails
+    the attempt, and after the last attempt `default` is taken, or the node fails.
     """
 
     answers: ClassVar[bool] = False
@@ -85,7 +85,7 @@ class Router(Node):
     )
 
     @model_validator(mode="after")
-    def _hold_together(self) -> Self:
+    def _check(self) -> Self:
         problems: list[Problem] = []
         if self.default is not None and self.default not in self.routes:
             text = f"default {self.default!r} is no label of the routes"
@@ -95,20 +95,22 @@ class Router(Node):
             text = "allow_none needs `select: many`"
             problems.append(Problem("G007", text, path=("allow_none",), on_key=True))
         if not self._open_labels() and self.default is None and not self.allow_none:
-            text = "every route has a `when`, and if none holds there is no way: name a `default`"
+            text = (
+                "every route has a `when`, and if none is true nothing is chosen: name a `default`"
+            )
             problems.append(Problem("G007", text, path=("routes",), on_key=True))
         if problems:
             raise DefinitionError(problems)
         return self
 
     @property
-    def outlets(self) -> Mapping[str, Route]:
+    def long_routes(self) -> Mapping[str, Route]:
         """The routes in their long form."""
         return {label: route for label, route in self.routes.items() if isinstance(route, Route)}
 
     def branches(self) -> Mapping[str, tuple[str, ...]]:
         """The targets of each label."""
-        return {label: tuple(route.to) for label, route in self.outlets.items()}
+        return {label: tuple(route.to) for label, route in self.long_routes.items()}
 
     def gives(self) -> Mapping[str, object]:
         """The output is one of the labels, or with `select: many` a list of them."""
@@ -121,13 +123,12 @@ class Router(Node):
         return (0 if self.allow_none else 1, 1 if self.select == "one" else len(self.routes))
 
     def expressions(self) -> Mapping[KeyPath, str]:
-        """Its own `when` and those of its routes."""
-        of_routes: dict[KeyPath, str] = {
+        """The `when` of its routes."""
+        return {
             ("routes", label, "when"): route.when
-            for label, route in self.outlets.items()
+            for label, route in self.long_routes.items()
             if route.when is not None
         }
-        return {**super().expressions(), **of_routes}
 
     def asks(self) -> bool:
         """A router whose routes all have `when` needs no model."""
@@ -138,7 +139,7 @@ class Router(Node):
         open_labels = self._open_labels()
         return {
             "routes": [
-                {"label": label, "about": self.outlets[label].about} for label in open_labels
+                {"label": label, "about": self.long_routes[label].about} for label in open_labels
             ]
         }
 
@@ -149,13 +150,13 @@ class Router(Node):
             label: route.about
             if tuple(route.to) == (label,) and route.when is None
             else route.model_dump(mode="json", exclude_defaults=True)
-            for label, route in self.outlets.items()
+            for label, route in self.long_routes.items()
         }
         return data
 
     async def run(self, context: Context) -> Result:
-        """Choose; the labels are part of the record, so a resumed run never chooses again."""
-        choice = self._by_rule(context) or await context.choose(
+        """Choose; the labels are in the record, so a resumed run never chooses again."""
+        choice = self._by_condition(context) or await context.choose(
             self._open_labels(),
             many=self.select == "many",
             allow_none=self.allow_none,
@@ -164,7 +165,7 @@ class Router(Node):
         return self._result(choice)
 
     def instead(self, error: Exception) -> Result | None:
-        """The default, if the model answered and no attempt gave a label."""
+        """The default, if the model answered but never with a label."""
         if self.default is None or not isinstance(error, AnswerError):
             return None
         return self._result(Choice((self.default,), reason=f"the default, because {error}"))
@@ -179,20 +180,20 @@ class Router(Node):
         )
 
     def _open_labels(self) -> list[str]:
-        return [label for label, route in self.outlets.items() if route.when is None]
+        return [label for label, route in self.long_routes.items() if route.when is None]
 
-    def _by_rule(self, context: Context) -> Choice | None:
-        held = [
+    def _by_condition(self, context: Context) -> Choice | None:
+        matching = [
             (label, route.when)
-            for label, route in self.outlets.items()
+            for label, route in self.long_routes.items()
             if route.when is not None and context.test(route.when)
         ]
-        if held:
-            taken = held if self.select == "many" else held[:1]
+        if matching:
+            taken = matching if self.select == "many" else matching[:1]
             labels = tuple(label for label, _ in taken)
             return Choice(labels, reason="; ".join(rule for _, rule in taken))
         if self._open_labels():
             return None
         if self.default is not None:
-            return Choice((self.default,), reason="no route's `when` holds")
-        return Choice((), reason="no route's `when` holds")
+            return Choice((self.default,), reason="no route's `when` is true")
+        return Choice((), reason="no route's `when` is true")

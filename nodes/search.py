@@ -1,4 +1,4 @@
-"""A search: brings what the user said in other sessions into this one."""
+"""The kind `search`: loads turns of the user's other sessions."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from teamgraph.kinds import Context, Node, OtherSession, Result
 
 
 class FoundRun(TypedDict):
-    """A turn that was found, as templates read it."""
+    """A turn in the output of a search."""
 
     input: str
     answer: str
 
 
 class FoundSession(TypedDict):
-    """A session that was found, as templates read it; oldest turn first."""
+    """A session in the output of a search; oldest turn first."""
 
     session_id: str
     runs: list[FoundRun]
 
 
 class Search(Node):
-    """Finds the last turns of the user's other sessions, the latest session first.
+    """Loads the last turns of the user's other sessions, the most recent session first.
 
-    The session of the run is never among them, long texts are cut and end with `…[cut]`. A
-    template reads what was found by the node's id:
+    The session of the run is excluded; long texts are truncated and end with `…[cut]`. A template
+    reads the result by the node's id:
 
         {% for session in earlier.output %}
         {% for run in session.runs %}
@@ -45,23 +45,23 @@ class Search(Node):
     provides: ClassVar[Mapping[str, object]] = {"output": list[FoundSession]}
 
     sessions: int = Field(
-        default=2, ge=0, strict=True, description="How many sessions to look at.", examples=[2]
+        default=2, ge=0, strict=True, description="How many sessions to search.", examples=[2]
     )
     runs: int = Field(
-        default=3, ge=0, strict=True, description="How many turns of each to bring.", examples=[3]
+        default=3, ge=0, strict=True, description="How many turns of each to load.", examples=[3]
     )
     query: str | None = Field(
         default=None,
-        description="A template; only turns that contain its text are brought, if it is not empty.",
+        description="A template; if its text is not empty, only turns that contain it are loaded.",
         examples=["{{ session.state.topic }}"],
     )
 
     def asks(self) -> bool:
-        """A search asks no model."""
+        """A search never asks a model."""
         return False
 
     async def run(self, context: Context) -> Result:
-        """Search; the record keeps the numbers of the turns, not their words again."""
+        """Search; the record has the numbers of the turns, not their text."""
         text = context.render().strip() if self.query is not None else ""
         found: Sequence[OtherSession] = ()
         if self.sessions and self.runs:
@@ -72,19 +72,19 @@ class Search(Node):
             {"session_id": session.session_id, "turns": [run.number for run in session.runs]}
             for session in found
         ]
-        return Result(_told(found), stored=stored)
+        return Result(_as_output(found), stored=stored)
 
     async def recall(self, context: Context, stored: JSON) -> object:
-        """The same turns, read again by the numbers that the record keeps."""
+        """Read the same turns again by the numbers in the record."""
         numbers: dict[str, list[int]] = {}
         for session in stored if isinstance(stored, list) else []:
             if isinstance(session, dict) and isinstance(turns := session.get("turns"), list):
-                kept = [number for number in turns if isinstance(number, int)]
-                numbers[str(session.get("session_id"))] = kept
-        return _told(await context.past.quoted_turns(numbers))
+                integers = [number for number in turns if isinstance(number, int)]
+                numbers[str(session.get("session_id"))] = integers
+        return _as_output(await context.past.quoted_turns(numbers))
 
 
-def _told(found: Sequence[OtherSession]) -> list[FoundSession]:
+def _as_output(found: Sequence[OtherSession]) -> list[FoundSession]:
     return [
         {
             "session_id": session.session_id,

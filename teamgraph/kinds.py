@@ -1,6 +1,8 @@
 """What the author of a node kind needs in addition to the names of `teamgraph` itself.
 
-The built-in kinds use only this module, `teamgraph`, `teamgraph.errors` and
+A kind is a subclass of `Node` with `run`. Whatever else it does is one of the optional protocols,
+such as `Routes` or `HasTools`: it has their methods or class variables, and inherits nothing. The
+kinds that come with teamgraph use only this module, `teamgraph`, `teamgraph.errors` and
 `teamgraph.events`.
 """
 
@@ -10,7 +12,29 @@ from .engine.blocking import door, stream_door
 from .engine.errors import KeyPath, closest
 from .engine.graph.context import Choice, Context, Exchanged, History, Result, Upstream
 from .engine.graph.fields import Ids, Texts
-from .engine.graph.node import Node
+from .engine.graph.node import (
+    AsksSometimes,
+    ChoosesSeveral,
+    HasConditions,
+    HasTools,
+    HoldsGraph,
+    LoadsHistory,
+    MentionsNodes,
+    NamesPython,
+    Node,
+    ReadsNodes,
+    Recalls,
+    Recovers,
+    RefinesTypes,
+    Rehearses,
+    RendersField,
+    Routes,
+    RunsLast,
+    ShowsMore,
+    Streams,
+    Summarizes,
+    UsesTemplates,
+)
 from .engine.graph.rules import misnamed
 from .engine.imports import reference
 from .engine.models.samples import stand_in
@@ -20,23 +44,43 @@ from .engine.tools.toolbox import Toolbox, Tools
 from .engine.validation import Declared
 
 __all__ = [
+    "AsksSometimes",
     "Choice",
+    "ChoosesSeveral",
     "Context",
     "Declared",
     "Exchanged",
+    "HasConditions",
+    "HasTools",
     "History",
+    "HoldsGraph",
     "Ids",
     "KeyPath",
+    "LoadsHistory",
+    "MentionsNodes",
+    "NamesPython",
     "Node",
     "OtherSession",
     "Past",
     "PastToolCall",
     "Quoted",
+    "ReadsNodes",
+    "Recalls",
+    "Recovers",
+    "RefinesTypes",
+    "Rehearses",
+    "RendersField",
     "Result",
+    "Routes",
+    "RunsLast",
+    "ShowsMore",
+    "Streams",
+    "Summarizes",
     "Texts",
     "Toolbox",
     "Tools",
     "Upstream",
+    "UsesTemplates",
     "closest",
     "door",
     "misnamed",

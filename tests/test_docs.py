@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -210,6 +211,13 @@ def test_every_path_of_the_repository_that_a_page_names_exists(page: Path) -> No
         return
     named = set(_OWN_PATH.findall(page.read_text(encoding="utf-8")))
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_the_walk_through_the_code_never_returns_to_a_file_that_it_left() -> None:
+    page = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
+    files = [target for _, target in _LINK.findall(page) if target.endswith(".py")]
+    visited = [file for file, _ in groupby(files)]
+    assert [file for file in visited if visited.count(file) > 1] == []
 
 
 def defined_in(file: Path) -> set[str]:

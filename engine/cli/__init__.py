@@ -1,15 +1,17 @@
 """The command line: `teamgraph`, or `python -m teamgraph`.
 
-A command's module is imported when the command is called; help and completion of the whole need
-none of them.
+It knows texts, options and exit codes; what is done is done by the rooms below. A subcommand's
+module is imported when the subcommand is called: the help of the whole needs none of them.
 """
 
 from __future__ import annotations
 
 import sys
+from traceback import format_exc
 from typing import TYPE_CHECKING, cast
 
-from .command import app
+from ..terminal import write_text
+from .command import EXIT_FAILURE, app
 
 if TYPE_CHECKING:
     from io import TextIOWrapper
@@ -18,7 +20,11 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Run the command that the arguments name, and end with its exit code."""
-    # No letter of an answer may end the program.
+    """Run the command line of this process, and exit with its code."""
+    # A character that the output's encoding lacks is printed as an escape.
     cast("TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
-    app(prog_name="teamgraph")
+    try:
+        app(prog_name="teamgraph")
+    except Exception:  # noqa: BLE001  with --debug, errors come here
+        write_text(format_exc(), sys.stderr)
+        sys.exit(EXIT_FAILURE)

@@ -1,8 +1,8 @@
-"""`teamgraph check`: whether graphs hold, and where they do not."""
+"""`teamgraph check`: load graph files and report all their problems, or list their edges."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -12,18 +12,17 @@ import typer
 
 from ..errors import DefinitionError, Problem
 from ..graph.graph import Graph
-from .as_json import edge_as_json, problem_as_json
-from .command import command
-from .failure import NOT_HELD, NOT_TRIED, told
-from .options import Reading
-from .screen import Tone, counted, note, print_json, print_rows, say
-
-app = typer.Typer(add_completion=False)
+from .command import EXIT_FAILURE, EXIT_NOT_STARTED, command, did_you_mean, problem_line
+from .json_output import edge_as_json, problem_as_json
+from .options import GraphOptions
+from .output import Style, counted, print_json, print_note, print_table, print_text
 
 _UNREADABLE = "Y001"
 
+app = typer.Typer(add_completion=False)
 
-class Format(Enum):
+
+class ReportFormat(Enum):
     """How problems are printed."""
 
     text = "text"
@@ -37,18 +36,18 @@ GraphFiles: TypeAlias = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
-    """What is said of the problems, and how."""
+class ReportOptions:
+    """Which problems are printed, and how."""
 
     notes: Annotated[
-        bool, typer.Option("--notes", help="Also say what holds and may be better.")
+        bool, typer.Option("--notes", help="Also show notes: valid, but could be better.")
     ] = False
-    format: Annotated[Format, typer.Option(help="How problems are printed.")] = Format.text
+    format: Annotated[ReportFormat, typer.Option(help="The output format.")] = ReportFormat.text
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A graph file, the graph if it holds, what there is to say of it, and its size in words."""
+class CheckedFile:
+    """A graph file, its graph if it is valid, its problems, and what was checked in words."""
 
     file: Path
     graph: Graph | None
@@ -56,117 +55,120 @@ class Checked:
     size: str = ""
 
     @classmethod
-    def of(cls, file: Path, reading: Reading) -> Checked:
-        """Read a graph file."""
+    def load(cls, file: Path, options: GraphOptions) -> CheckedFile:
+        """Load a graph file and collect its problems."""
         try:
-            graph = reading.graph(file)
+            graph = options.load(file)
         except DefinitionError as error:
             return cls(file, None, error.problems)
         size = f"{counted(len(graph.nodes), 'node')}, {counted(len(graph.plan.edges), 'edge')}"
         return cls(file, graph, graph.warnings, size)
 
-    def prompts(self) -> Checked:
-        """Only what there is to say of its templates and conditions."""
+    def prompts_only(self) -> CheckedFile:
+        """The same with only the problems of templates and conditions."""
         problems = [one for one in self.problems if one.code.startswith("P")]
         size = counted(len(self.graph.templates), "prompt") if self.graph else ""
         return replace(self, problems=problems, size=size)
 
-    def without_notes(self) -> Checked:
-        """The same without what only may be better."""
+    def without_notes(self) -> CheckedFile:
+        """The same without notes."""
         return replace(self, problems=[one for one in self.problems if one.severity != "note"])
 
+    def count(self, severity: str) -> int:
+        """How many problems have this severity."""
+        return sum(problem.severity == severity for problem in self.problems)
+
     @property
-    def holds(self) -> bool:
-        """Whether nothing is wrong with the graph."""
+    def is_valid(self) -> bool:
+        """Whether there is a graph, with warnings at most."""
         return self.graph is not None
 
     @property
-    def errors(self) -> int:
-        """How many of the problems are errors."""
-        return sum(problem.severity == "error" for problem in self.problems)
-
-    @property
     def is_unreadable(self) -> bool:
-        """Whether there is no graph to speak of."""
+        """Whether the file could not be read at all."""
         return any(problem.code == _UNREADABLE for problem in self.problems)
+
+    def summary(self) -> str:
+        """The verdict in one line, such as "desk.yaml: valid (4 nodes, 9 edges)"."""
+        if self.is_valid:
+            return f"{self.file}: valid ({self.size})"
+        return f"{self.file}: {counted(self.count('error') + self.count('warning'), 'problem')}"
 
 
 @command(app)
 def check(
     graphs: GraphFiles,
-    reading: Reading,
-    telling: Telling,
+    graph_options: GraphOptions,
+    report: ReportOptions,
     *,
     edges: Annotated[
-        bool, typer.Option("--edges", help="List every edge and where it comes from.")
+        bool, typer.Option("--edges", help="List every edge with its origin.")
     ] = False,
 ) -> None:
-    """Say whether graphs hold, and everything that does not, each at its place.
+    """Check graph files and report every problem with file, line and column.
 
-    Names, edges, routes, templates and types are checked; no model is asked. With --edges the
-    edges are the result, and problems go to standard error. JSON has the notes in any case.
+    Checks names, edges, routes, templates and types; calls no model. With --edges, prints the
+    edges, and problems go to standard error. JSON always includes notes.
+
+    Exit code 0 if all graphs are valid, 1 if one has problems, 2 if a file cannot be read.
     """
-    checked = [Checked.of(file, reading) for file in graphs]
+    checked = [CheckedFile.load(file, graph_options) for file in graphs]
     if edges:
-        _print_problems(_wanted(checked, telling), note)
-        _print_edges(checked, telling.format)
+        _print_problems(_reported(checked, report), print_note)
+        _print_edges(checked, report.format)
     else:
-        show(checked, telling)
+        print_report(checked, report)
     if any(one.is_unreadable for one in checked):
-        raise typer.Exit(NOT_TRIED)
-    if not all(one.holds for one in checked):
-        raise typer.Exit(NOT_HELD)
+        raise typer.Exit(EXIT_NOT_STARTED)
+    if not all(one.is_valid for one in checked):
+        raise typer.Exit(EXIT_FAILURE)
 
 
-def show(checked: Sequence[Checked], telling: Telling) -> None:
-    """Print what there is to say of some graphs."""
-    _SHOW[telling.format](_wanted(checked, telling))
+def print_report(checked: Sequence[CheckedFile], options: ReportOptions) -> None:
+    """Print the problems of some graphs in the format that is asked for."""
+    checked = _reported(checked, options)
+    match options.format:
+        case ReportFormat.text:
+            _print_problems(checked, print_text)
+            for one in checked:
+                print_note(one.summary(), Style.SUCCESS if one.is_valid else Style.ERROR)
+        case ReportFormat.json:
+            print_json([problem_as_json(problem) for one in checked for problem in one.problems])
+        case ReportFormat.github:
+            _print_problems(checked, print_text, line=_annotation)
 
 
-def _wanted(checked: Sequence[Checked], telling: Telling) -> Sequence[Checked]:
-    if telling.notes or telling.format is Format.json:
+def _reported(checked: Sequence[CheckedFile], options: ReportOptions) -> Sequence[CheckedFile]:
+    if options.notes or options.format is ReportFormat.json:
         return checked
     return [one.without_notes() for one in checked]
 
 
-def _show_text(checked: Sequence[Checked]) -> None:
-    _print_problems(checked, say)
-    for one in checked:
-        if one.holds:
-            note(f"{one.file}: holds ({one.size})", Tone.GOOD)
-
-
-def _show_json(checked: Sequence[Checked]) -> None:
-    print_json([problem_as_json(problem) for one in checked for problem in one.problems])
-
-
-def _show_github(checked: Sequence[Checked]) -> None:
+def _print_problems(
+    checked: Sequence[CheckedFile],
+    output: Callable[[str], None],
+    line: Callable[[Problem], str] = problem_line,
+) -> None:
     for one in checked:
         for problem in one.problems:
-            say(_annotation(problem))
+            output(line(problem))
 
 
-def _print_problems(checked: Sequence[Checked], tell: Callable[[str], None]) -> None:
-    for one in checked:
-        for problem in one.problems:
-            tell(told(problem))
-
-
-def _print_edges(checked: Sequence[Checked], form: Format) -> None:
-    found = [
+def _print_edges(checked: Sequence[CheckedFile], form: ReportFormat) -> None:
+    edges = [
         (graph, edge, graph.place(edge))
         for graph in (one.graph for one in checked)
         if graph is not None
         for edge in graph.plan.edges
     ]
-    if form is Format.json:
-        print_json([edge_as_json(graph.name, edge, place) for graph, edge, place in found])
+    if form is ReportFormat.json:
+        print_json([edge_as_json(graph.name, edge, place) for graph, edge, place in edges])
         return
-    print_rows(
+    print_table(
         ("source", "target", "kind", "labels", "origin"),
         [
             (edge.source, edge.target, edge.kind, ", ".join(edge.labels), place)
-            for _, edge, place in found
+            for _, edge, place in edges
         ],
     )
 
@@ -180,23 +182,15 @@ def _annotation(problem: Problem) -> str:
         "col": problem.column,
         "title": problem.code,
     }
-    told = ",".join(
+    written = ",".join(
         f"{name}={_escaped(str(value), ':,')}"
         for name, value in properties.items()
         if value is not None
     )
-    meant = f"; did you mean {problem.suggestion!r}?" if problem.suggestion else ""
-    return f"::{kind} {told}::{_escaped(problem.message + meant)}"
+    return f"::{kind} {written}::{_escaped(problem.message + did_you_mean(problem))}"
 
 
 def _escaped(text: str, more: str = "") -> str:
     for character in "%\r\n" + more:
         text = text.replace(character, f"%{ord(character):02X}")
     return text
-
-
-_SHOW: Mapping[Format, Callable[[Sequence[Checked]], None]] = {
-    Format.text: _show_text,
-    Format.json: _show_json,
-    Format.github: _show_github,
-}

@@ -1,6 +1,7 @@
-"""The commands by name, and what each is for; their modules are imported when they are called.
+"""The `teamgraph` command: its subcommands, their options and help, and how errors are reported.
 
-What makes a function a command: grouped options, readable errors, documented exit codes.
+Exit codes: 0 success; 1 the run failed, a check found problems, or nothing was found; 2 usage
+error, invalid graph, no model, or unreadable store; 130 interrupted; 141 broken pipe.
 """
 
 from __future__ import annotations
@@ -8,131 +9,69 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Any, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from ..errors import TeamgraphError
-from .failure import NOT_HELD, exit_code, report, report_fault
+from ..errors import (
+    Changed,
+    Conflict,
+    DefinitionError,
+    InputError,
+    ModelError,
+    NoModelError,
+    Problem,
+    RunError,
+    SessionBusy,
+    StoreError,
+    TeamgraphError,
+)
+from .output import Style, print_note
 
-DEBUG = Annotated[
+EXIT_FAILURE = 1
+EXIT_NOT_STARTED = 2
+EXIT_BROKEN_PIPE = 141
+
+EXIT_CODES = (
+    "Exit codes: 0 success; 1 the run failed, a check found problems, or nothing was found; "
+    "2 usage error, invalid graph, no model, or unreadable store; 130 interrupted."
+)
+
+_SUMMARIES = {
+    "init": "Create a project: a graph, its prompts and their tests.",
+    "run": "Run a graph on one message and print the answer.",
+    "chat": "Chat with a graph in one session.",
+    "check": "Check graph files and report every problem.",
+    "render": "Render every prompt of a run, without a model.",
+    "prompts": "Check, render and snapshot-test prompt templates, and show recorded ones.",
+    "draw": "Draw a graph as Mermaid, SVG or PNG.",
+    "schema": "Print the JSON Schema of graph files, for editors.",
+    "sessions": "List, show, search, rename, export, import and delete sessions.",
+    "runs": "List, show, resume, fork and delete runs.",
+    "store": "Verify and repair the files of a store, and show their size.",
+}
+
+_Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error.", show_default=False)
 ]
-BROKEN_PIPE = 141
-
-
-def command(
-    app: typer.Typer, name: str | None = None
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command of `app`.
-
-    A parameter that is a dataclass stands for as many options as it has fields, so that options
-    which go together are declared once. `--debug` comes with every command.
-    """
-
-    def add(function: Callable[..., None]) -> Callable[..., None]:
-        app.command(name)(_guarded(function))
-        return function
-
-    return add
-
-
-def _guarded(function: Callable[..., None]) -> Callable[..., None]:
-    parameters, groups = _unfolded(function)
-
-    def call(*, debug: bool, **given: Any) -> None:  # noqa: ANN401  whatever the options are
-        with _told_errors(debug=debug):
-            for group, (made, names) in groups.items():
-                given[group] = made(**{name: given.pop(name) for name in names})
-            function(**given)
-            sys.stdout.flush()
-
-    call.__name__ = function.__name__
-    call.__doc__ = function.__doc__
-    call.__annotations__ = {}
-    setattr(call, "__signature__", inspect.Signature(parameters))  # noqa: B010  it has no type
-    return call
-
-
-@contextmanager
-def _told_errors(*, debug: bool) -> Generator[None]:
-    """End with a readable error and its exit code; with `debug` with a traceback."""
-    try:
-        yield
-    except (typer.Exit, typer.Abort, typer.TyperException):
-        raise
-    except BrokenPipeError as error:
-        _let_go_of_stdout()
-        raise typer.Exit(BROKEN_PIPE) from error
-    except Exception as error:
-        if debug:
-            raise
-        if isinstance(error, TeamgraphError):
-            report(error)
-            raise typer.Exit(exit_code(error)) from error
-        report_fault(error)
-        raise typer.Exit(NOT_HELD) from error
-
-
-def _unfolded(
-    function: Callable[..., None],
-) -> tuple[list[inspect.Parameter], dict[str, tuple[type[Any], list[str]]]]:
-    """The options of a command, and which of them make each of its dataclasses."""
-    parameters: list[inspect.Parameter] = []
-    groups: dict[str, tuple[type[Any], list[str]]] = {}
-    for parameter in inspect.signature(function, eval_str=True).parameters.values():
-        made: object = parameter.annotation
-        if isinstance(made, type) and is_dataclass(made):
-            hints = get_type_hints(made, include_extras=True)
-            groups[parameter.name] = (made, [field.name for field in fields(made)])
-            parameters += [_option(one.name, hints[one.name], one.default) for one in fields(made)]
-        else:
-            parameters.append(_option(parameter.name, parameter.annotation, parameter.default))
-    return [*parameters, _option("debug", DEBUG, default=False)], groups
-
-
-def _option(name: str, annotation: object, default: object) -> inspect.Parameter:
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-    )
-
-
-def _let_go_of_stdout() -> None:
-    """Nobody reads any more, and Python would complain of it again at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
-
-
-_ABOUT = {
-    "init": "Begin a project: a graph, its prompts and their tests.",
-    "run": "Put one message through a graph and print the answer.",
-    "chat": "Talk to a graph, turn after turn, in one session.",
-    "check": "Say whether graphs hold, and everything that does not.",
-    "render": "Render every prompt of a run, without a model.",
-    "prompts": "Check, render, compare and measure templates; show those that were once used.",
-    "draw": "Draw a graph: Mermaid, SVG or PNG.",
-    "schema": "Print the JSON Schema of graph files, for completion in editors.",
-    "sessions": "List, show, search, rename, export, import and delete sessions.",
-    "runs": "List runs, show what each node did, take up those cut short, fork one, delete one.",
-    "store": "Verify the files of a store, repair them, and say how much there is in them.",
-}
 
 
 class Commands(TyperGroup):
-    """A group that knows its commands by name, and imports one only to call it."""
+    """A command group that imports a subcommand's module only to call it."""
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401  typer's signature
         super().__init__(**attributes)
-        for name, about in _ABOUT.items():
-            self.add_command(TyperCommand(name, help=about))
+        for name, summary in _SUMMARIES.items():
+            self.add_command(TyperCommand(name, help=summary))
 
     def resolve_command(
         self,
@@ -141,7 +80,7 @@ class Commands(TyperGroup):
     ) -> tuple[str | None, Any, list[str]]:
         """The command itself in place of its name."""
         name, command, rest = super().resolve_command(ctx, args)
-        if name in _ABOUT:
+        if name in _SUMMARIES:
             command = get_command(import_module(f".{name}", __package__).app)
         return name, command, rest
 
@@ -151,11 +90,11 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done; 1 it did not hold; 2 it could not be tried; 130 interrupted.",
+    epilog=EXIT_CODES,
 )
 
 
-def _show_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"teamgraph {version('teamgraph')}")
         raise typer.Exit
@@ -166,7 +105,201 @@ def teamgraph(
     *,
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version",
+            metavar="",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version.",
+        ),
     ] = False,
 ) -> None:
-    """Declare a team of LLM agents as a graph, run it, and see why it said what it said."""
+    """Declare a team of LLM agents as a graph, run it, and inspect what each one was sent."""
+
+
+def command(
+    app: typer.Typer, name: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorate a function to make it a command of `app`.
+
+    A parameter that is a dataclass becomes one option for each of its fields, so that options that
+    go together are declared once. Every command has `--debug`.
+    """
+
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        app.command(name, help=reflow(function.__doc__ or ""))(_guarded(function))
+        return function
+
+    return add
+
+
+def command_group(summary: str) -> typer.Typer:
+    """An app whose commands are subcommands, with its help."""
+    group = typer.Typer(add_completion=False, no_args_is_help=True)
+    group.callback(help=reflow(summary))(_do_nothing)
+    return group
+
+
+def reflow(text: str) -> str:
+    """The text with every paragraph on one line, for the terminal to wrap; lists stay lists."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join("\n".join(_joined_lines(paragraph)) for paragraph in paragraphs)
+
+
+def _joined_lines(paragraph: str) -> Iterator[str]:
+    """The lines of a paragraph with each continued where it was only wrapped."""
+    line = ""
+    for part in paragraph.splitlines():
+        starts_item = part.lstrip().startswith(("- ", "$ ", "# "))
+        if line and starts_item:
+            yield line
+            line = part
+        else:
+            line = f"{line} {part.strip()}" if line else part
+    yield line
+
+
+def _do_nothing() -> None:
+    """Groups need a callback to have a help text."""
+
+
+def _guarded(function: Callable[..., None]) -> Callable[..., None]:
+    parameters, groups = _expand(function)
+
+    def call(*, debug: bool, **options: Any) -> None:  # noqa: ANN401  whatever the options are
+        with _reported_errors(debug=debug):
+            for name, (group, names) in groups.items():
+                options[name] = group(**{field: options.pop(field) for field in names})
+            function(**options)
+            sys.stdout.flush()
+
+    call.__name__ = function.__name__
+    call.__annotations__ = {}
+    setattr(call, "__signature__", inspect.Signature(parameters))  # noqa: B010  it has no type
+    return call
+
+
+@contextmanager
+def _reported_errors(*, debug: bool) -> Generator[None]:
+    """Turn an error into a message and an exit code; with `debug` let it through."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort, typer.TyperException):
+        raise
+    except BrokenPipeError as error:
+        _discard_stdout()
+        raise typer.Exit(EXIT_BROKEN_PIPE) from error
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, TeamgraphError):
+            report_error(error)
+            raise typer.Exit(exit_code(error)) from error
+        _report_internal_error(error)
+        raise typer.Exit(EXIT_FAILURE) from error
+
+
+def _expand(
+    function: Callable[..., None],
+) -> tuple[list[inspect.Parameter], dict[str, tuple[type[Any], list[str]]]]:
+    """The options of a command, and the fields of each of its dataclasses."""
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, tuple[type[Any], list[str]]] = {}
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        group: object = parameter.annotation
+        if isinstance(group, type) and is_dataclass(group):
+            hints = get_type_hints(group, include_extras=True)
+            groups[parameter.name] = (group, [field.name for field in fields(group)])
+            parameters += [_option(one.name, hints[one.name], one.default) for one in fields(group)]
+        else:
+            parameters.append(_option(parameter.name, parameter.annotation, parameter.default))
+    return [*parameters, _option("debug", _Debug, default=False)], groups
+
+
+def _option(name: str, annotation: Any, default: object) -> inspect.Parameter:  # noqa: ANN401  a type
+    """A parameter with what all options of its type have in common."""
+    taken, *more = get_args(annotation)
+    info = copy(more[0])
+    if taken is bool:
+        info.metavar = ""  # a flag's help does not look as if it took a value
+    elif Path in (taken, *get_args(taken)) or list[Path] in get_args(taken):
+        info.parser = _parse_path
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[taken, info]
+    )
+
+
+def _parse_path(text: str) -> Path:
+    """A path as it was typed; `Path("")` would be the current folder."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty; name a file or a folder, or leave it out")
+    return Path(text)
+
+
+def _discard_stdout() -> None:
+    """Nobody reads standard output any more; keep Python from failing on it again at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def exit_code(error: TeamgraphError) -> int:
+    """The exit code of the command that an error ended."""
+    if isinstance(error, Changed):
+        return EXIT_NOT_STARTED
+    if isinstance(error, RunError):
+        unavailable = any(_is_unavailable(cause) for cause in _causes(error))
+        return EXIT_NOT_STARTED if unavailable else EXIT_FAILURE
+    if isinstance(error, DefinitionError | InputError) or _is_unavailable(error):
+        return EXIT_NOT_STARTED
+    return EXIT_FAILURE
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause = error.__cause__
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _is_unavailable(error: BaseException) -> bool:
+    """Whether a model or a store could not be reached at all."""
+    if isinstance(error, ModelError):
+        no_response = error.retryable and error.status is None and not error.interrupted
+        return isinstance(error, NoModelError) or (no_response and type(error) is ModelError)
+    return isinstance(error, StoreError) and not isinstance(error, SessionBusy | Conflict)
+
+
+def report_error(error: TeamgraphError) -> None:
+    """Print an error, or every problem of an invalid definition, on standard error."""
+    if not isinstance(error, DefinitionError):
+        text = "\n  ".join([f"error: {error}", *getattr(error, "__notes__", ())])
+        print_note(text, Style.ERROR)
+        return
+    for problem in error.problems:
+        if problem.severity != "note":
+            is_error = problem.severity == "error"
+            print_note(problem_line(problem), Style.ERROR if is_error else Style.WARNING)
+
+
+def problem_line(problem: Problem) -> str:
+    """A problem as one line: place, severity, message, suggestion and code."""
+    place = ":".join(
+        str(part) for part in (problem.file, problem.line, problem.column) if part is not None
+    )
+    place = place or ".".join(str(part) for part in problem.path)
+    text = f"{problem.severity}: {problem.message}{did_you_mean(problem)} [{problem.code}]"
+    return f"{place}: {text}" if place else text
+
+
+def did_you_mean(problem: Problem) -> str:
+    """The suggestion of a problem as the end of its sentence."""
+    return f"; did you mean {problem.suggestion!r}?" if problem.suggestion else ""
+
+
+def _report_internal_error(error: Exception) -> None:
+    print_note(
+        f"error: internal error: {type(error).__name__}: {error}; please report it with the "
+        "traceback that --debug shows",
+        Style.ERROR,
+    )

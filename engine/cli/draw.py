@@ -1,13 +1,11 @@
-"""`teamgraph draw`: a graph as a picture, or as the text of one.
-
-Pictures of drawings: Mermaid's own layout, run on this machine by the optional mermaidx.
-"""
+"""`teamgraph draw`: a graph as Mermaid text, or as SVG or PNG rendered from it by mermaidx."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any, Protocol, cast
 
 import typer
@@ -15,46 +13,16 @@ import typer
 from ..errors import InputError
 from ..graph.draw import mermaid
 from .command import command
-from .options import GraphFile, Output, Reading
-from .screen import write_out
+from .options import GraphFile, GraphOptions, OutputOption
+from .output import write_file, write_output
 
 INSTALL = "pip install 'teamgraph[draw]'"
-_SCALE = 2.0  # pixels for each unit, so that the letters are sharp on today's screens
-
-
-class _Rendered(Protocol):
-    """What mermaidx gives back."""
-
-    def svg(self) -> str: ...
-
-    def png(self, *, scale: float, background: str) -> bytes: ...
-
-
-def svg(drawing: str) -> bytes:
-    """The picture of a Mermaid text as SVG. Raises `InputError` without the library."""
-    return _rendered(drawing).svg().encode()
-
-
-def png(drawing: str) -> bytes:
-    """The picture of a Mermaid text as PNG, on white. Raises `InputError` without the library."""
-    return _rendered(drawing).png(scale=_SCALE, background="#ffffff")
-
-
-def _rendered(drawing: str) -> _Rendered:
-    try:
-        import mermaidx  # pyright: ignore[reportMissingTypeStubs]  it has none
-    except ImportError as error:
-        raise InputError(
-            f"pictures need the package mermaidx; install it with {INSTALL}, or take --format "
-            "mermaid and paste the text where Mermaid is rendered"
-        ) from error
-    return cast("_Rendered", cast("Any", mermaidx).render(drawing))
-
+_SCALE = 2.0  # pixels per unit, so that letters are sharp on high-density screens
 
 app = typer.Typer(add_completion=False)
 
 
-class Format(Enum):
+class DrawFormat(Enum):
     """How a graph is drawn."""
 
     mermaid = "mermaid"
@@ -62,43 +30,72 @@ class Format(Enum):
     png = "png"
 
 
-_SUFFIXES: Mapping[str, Format] = {
-    ".svg": Format.svg,
-    ".png": Format.png,
-    **dict.fromkeys(("", ".mmd", ".mermaid", ".md", ".txt"), Format.mermaid),
-}
-_PICTURES: Mapping[Format, Callable[[str], bytes]] = {
-    Format.mermaid: str.encode,
-    Format.svg: svg,
-    Format.png: png,
+_SUFFIXES: Mapping[str, DrawFormat] = {
+    ".svg": DrawFormat.svg,
+    ".png": DrawFormat.png,
+    **dict.fromkeys(("", ".mmd", ".mermaid", ".md", ".txt"), DrawFormat.mermaid),
 }
 
 
 @command(app)
 def draw(
     graph: GraphFile,
-    reading: Reading,
+    graph_options: GraphOptions,
     *,
     form: Annotated[
-        Format | None,
+        DrawFormat | None,
         typer.Option(
             "--format",
-            help="How; if left out, as the name of the output says, else mermaid.",
+            help="The output format. Default: the suffix of --output, else mermaid.",
             show_default=False,
         ),
     ] = None,
-    output: Output = None,
+    output: OutputOption = None,
 ) -> None:
-    """Draw a graph: its nodes, the routes between them, and what reads what.
+    """Draw a graph: nodes, routes and data edges.
 
-    SVG and PNG need the extra `draw` of the package.
+    SVG and PNG need the extra `draw`: pip install 'teamgraph[draw]'.
     """
-    chosen = form or _SUFFIXES.get(output.suffix.lower() if output else "")
+    suffix = output.suffix.lower() if output else ""
+    chosen = form or _SUFFIXES.get(suffix)
     if chosen is None:
         raise InputError(
-            f"{output}: no drawing ends so; say which with --format mermaid, svg or png"
+            f"{output}: unknown format {suffix!r}; use .mmd, .svg or .png, or name the format with "
+            "--format"
         )
-    if chosen is Format.png and output is None and sys.stdout.isatty():
-        raise InputError("a PNG is no text for a terminal; name a file with -o")
-    drawing = mermaid(reading.graph(graph))
-    write_out(_PICTURES[chosen](drawing), output)
+    if chosen is DrawFormat.png and output is None and sys.stdout.isatty():
+        raise InputError("a PNG cannot be printed to a terminal; write it to a file with -o")
+    drawing = mermaid(graph_options.load(graph))
+    match chosen:
+        case DrawFormat.mermaid:
+            write_output(drawing, output)
+        case DrawFormat.svg:
+            write_output(_rendered(drawing).svg(), output)
+        case DrawFormat.png:
+            _write_png(_rendered(drawing).png(scale=_SCALE, background="#ffffff"), output)
+
+
+def _write_png(data: bytes, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.buffer.write(data)
+    else:
+        write_file(data, output)
+
+
+class _MermaidPicture(Protocol):
+    """What mermaidx returns."""
+
+    def svg(self) -> str: ...
+
+    def png(self, *, scale: float, background: str) -> bytes: ...
+
+
+def _rendered(drawing: str) -> _MermaidPicture:
+    try:
+        import mermaidx  # pyright: ignore[reportMissingTypeStubs]  it has none
+    except ImportError as error:
+        raise InputError(
+            f"SVG and PNG need the package mermaidx; install it with {INSTALL}, or use --format "
+            "mermaid and paste the text where Mermaid is rendered"
+        ) from error
+    return cast("_MermaidPicture", cast("Any", mermaidx).render(drawing))

@@ -1,7 +1,7 @@
-"""`teamgraph init`: a new project that runs, and whose tests are green.
+"""`teamgraph init`: a new project that runs and whose tests pass.
 
-Its texts lie in `starter/`. The project is made whole in a temporary folder, where its prompts are
-rendered for the first snapshots, and only then put in place.
+Its files are the templates in `starter/`. The project is built in a temporary folder, where its
+prompts are rendered for the first snapshots, and then copied.
 """
 
 from __future__ import annotations
@@ -23,67 +23,72 @@ from ..errors import InputError, listed
 from ..testing.cases import CaseFile, check_case
 from ..testing.snapshots import SnapshotTracker
 from .command import command
-from .options import AsJson
-from .screen import Tone, note, print_json, say
+from .options import JsonFlag
+from .output import Style, print_json, print_note, print_text, reason
 
 app = typer.Typer(add_completion=False)
 
 _STARTER = Path(__file__).parent / "starter"
-_HIDDEN = {"gitignore": ".gitignore"}
-"""Files that tools would take for ours under their own name."""
+_RENAMED = {"gitignore": ".gitignore"}
+"""Files whose real name would have an effect in this repository."""
 _CASES = "tests/team.prompts.yaml"
-_ASKED = '"My parcel did not come."'
+_MESSAGE = '"My parcel did not come."'
 
 
 @command(app)
 def init(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="Where to; . is this folder.", show_default=False),
+        typer.Argument(
+            metavar="DIR",
+            help="The folder of the project; . is the current one.",
+            show_default=False,
+        ),
     ],
     *,
     model: Annotated[
-        str, typer.Option(metavar="ID", help="The model: any id of litellm, local, or echo.")
+        str, typer.Option(metavar="ID", help="The model: any litellm id, local, or echo.")
     ] = "echo",
-    json: AsJson = False,
+    json: JsonFlag = False,
 ) -> None:
-    """Begin a project: a graph, two templates, test cases and the snapshots of their prompts.
+    """Create a project: a graph, two templates, test cases and the snapshots of their prompts.
 
-    `pytest`, `teamgraph check` and `teamgraph run` work there at once. A file that is there is
-    never overwritten.
+    `pytest`, `teamgraph check` and `teamgraph run` work in it at once. Existing files are never
+    overwritten.
     """
     if not (model.strip() and model.isprintable()):
-        raise InputError(f"--model: {model!r} is no id; name one, such as openai/gpt-5-mini")
-    name = _name(folder)
+        raise InputError(
+            f"--model: {model!r} is not a model id; name one, such as openai/gpt-5-mini"
+        )
+    name = _graph_name(folder)
     files = _project(name, model)
     _write(files, folder)
     steps = list(_steps(folder))
     if json:
-        named: list[str] = list(files)
-        print_json({"folder": str(folder), "name": name, "files": named, "next": steps})
+        print_json({"folder": str(folder), "name": name, "files": list(files), "next": steps})
         return
     for file in files:
-        say(str(folder / file))
-    note("\n  ".join([f"{name} is ready; go on with", *steps]), Tone.GOOD)
+        print_text(str(folder / file))
+    print_note("\n  ".join([f"created {name}; next steps:", *steps]), Style.SUCCESS)
     if model == "echo":
-        note("the model is echo, which repeats you; name another in pyproject.toml")
+        print_note("the model is echo, which repeats the message; name another in pyproject.toml")
 
 
-def _name(folder: Path) -> str:
+def _graph_name(folder: Path) -> str:
     """The name of the folder as the name of a graph."""
     return re.sub(r"[^\w.-]+", "-", folder.resolve().name).strip("-.") or "team"
 
 
 def _project(name: str, model: str) -> Mapping[str, bytes]:
     """The files of a new project by their paths, with the snapshots of its prompts."""
-    given = {"name": name, "model": json_text.dumps(model, ensure_ascii=False)[1:-1]}
-    with TemporaryDirectory() as place:
-        home = Path(place)
+    values = {"name": name, "model": json_text.dumps(model, ensure_ascii=False)[1:-1]}
+    with TemporaryDirectory() as temporary:
+        home = Path(temporary)
         for path in _files(_STARTER):
-            inside = path.relative_to(_STARTER)
-            file = home / inside.with_name(_HIDDEN.get(inside.name, inside.name))
+            relative = path.relative_to(_STARTER)
+            file = home / relative.with_name(_RENAMED.get(relative.name, relative.name))
             file.parent.mkdir(exist_ok=True)
-            text = Template(path.read_text(encoding="utf-8")).substitute(given)
+            text = Template(path.read_text(encoding="utf-8")).substitute(values)
             file.write_bytes(text.encode("utf-8"))
         snapshots = SnapshotTracker(home, is_updating=True)
         for case in CaseFile.load(home / _CASES).cases:
@@ -96,10 +101,10 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _write(files: Mapping[str, bytes], folder: Path) -> None:
-    if there := _in_the_way(files, folder):
+    if existing := _conflicts(files, folder):
         raise InputError(
-            f"{listed(there)}: there already, and never overwritten; nothing was written; move "
-            f"{'it' if len(there) == 1 else 'them'} away, or name another folder"
+            f"{listed(existing, at_most=3)}: already exists; nothing was written; move "
+            f"{'it' if len(existing) == 1 else 'them'} away, or name another folder"
         )
     for name, data in files.items():
         file = folder / name
@@ -108,13 +113,12 @@ def _write(files: Mapping[str, bytes], folder: Path) -> None:
             with file.open("xb") as new:
                 new.write(data)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            told = f"{file}: it cannot be written: {reason}; name another folder"
-            raise InputError(told) from error
+            text = f"{file}: cannot write it: {reason(error)}; name another folder"
+            raise InputError(text) from error
 
 
-def _in_the_way(names: Collection[str], folder: Path) -> list[str]:
-    """What is there already of these files, or stands where one of their folders should."""
+def _conflicts(names: Collection[str], folder: Path) -> list[str]:
+    """Which of these files exist, or files in the place of one of their folders."""
     found: dict[str, None] = {}
     for name in names:
         file = folder / name
@@ -131,5 +135,5 @@ def _steps(folder: Path) -> Iterator[str]:
     if find_spec("pytest") is None:
         yield "pip install pytest"
     yield "pytest"
-    yield f"teamgraph render team.yaml {_ASKED}"
-    yield f"teamgraph run team.yaml {_ASKED}"
+    yield f"teamgraph render team.yaml {_MESSAGE}"
+    yield f"teamgraph run team.yaml {_MESSAGE}"

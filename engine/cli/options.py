@@ -1,156 +1,72 @@
-"""Options that several commands have, and what they stand for.
+"""Options that several commands share, and what the commands open with them.
 
-A session that a command works on, opened where sessions are kept.
-
-Whose runs a command is about, and where they are.
+Each class is a group of options: `command` makes one option of each field.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, TextIO, TypeAlias
 
 import typer
 
-from ..blocking import all_items
-from ..errors import InputError, NotFound
+from ..errors import DamagedStore, InputError
 from ..graph.graph import Graph
 from ..graph.settings import make_importable, settings_of
-from ..records import SessionKey, Turn
 from ..run.runner import Runner
-from ..session.session import Session
 from ..session.store import Policy, Store
 from ..stores.journal.journal_file import TornTail
 from ..stores.tinydb.directory import SkippedSession
 from ..stores.tinydb.store import TinyDBStore
-from .screen import Tone, note
-
-
-@asynccontextmanager
-async def opened_session(key: SessionKey, storing: Storing) -> AsyncGenerator[Session]:
-    """The session; that it is not there is told in the words of the command line."""
-    async with storing.open() as store:
-        try:
-            yield Session(key, store)
-        except NotFound as error:
-            whose = f"user {key.user_id!r} has" if key.user_id is not None else "there is"
-            raise NotFound(
-                f"{whose} no session {key.session_id!r} in {storing.folder}; `teamgraph sessions "
-                "list` shows those there are, of another user with --user, in another store with "
-                "--store"
-            ) from error
-
-
-def session_named(key: SessionKey) -> str:
-    """The session by its name and its user's, as the middle of a sentence."""
-    whose = f" of user {key.user_id!r}" if key.user_id is not None else ""
-    return f"session {key.session_id!r}{whose}"
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whose runs, and of which session."""
-
-    user: User = None
-    session: SessionOption = None
-
-    async def key(self, run_id: str, store: Store) -> SessionKey | None:
-        """The session of a run of the owner: the one that is named, or wherever it is."""
-        if self.session is not None:
-            return SessionKey(self.user, self.session)
-        return await store.find(self.user, run_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Owners(Owner):
-    """Whose runs: one user's, or everybody's."""
-
-    all_users: Annotated[
-        bool, typer.Option("--all-users", help="Those of every user, and of none.")
-    ] = False
-
-    def __post_init__(self) -> None:
-        if self.all_users and (self.user is not None or self.session is not None):
-            raise InputError("--all-users is everybody; name no --user and no --session beside it")
-
-    async def users(self, store: Store) -> AsyncIterator[str | None]:
-        """All users of the store, or the one that is named."""
-        if not self.all_users:
-            yield self.user
-            return
-        async for user in all_items(store.users):
-            yield user
-
-    async def sessions(self, store: Store) -> AsyncIterator[SessionKey]:
-        """The session that is named, or all of the users."""
-        if self.session is not None:
-            yield SessionKey(self.user, self.session)
-            return
-        async for user in self.users(store):
-            async for info in all_items(partial(store.sessions, user)):
-                yield info.key
-
-    async def unfinished(self, store: Store) -> list[tuple[SessionKey, Turn]]:
-        """The runs that are not done, the newest first; some may be under way just now."""
-        found = [
-            (key, turn)
-            async for key in self.sessions(store)
-            async for turn in all_items(partial(store.runs, key))
-            if turn.status != "done"
-        ]
-        return sorted(found, key=lambda pair: pair[1].started, reverse=True)
-
-    def words(self) -> list[str]:
-        """The options again, for a command to copy."""
-        if self.all_users:
-            return ["--all-users"]
-        return [] if self.user is None else ["--user", self.user]
-
-    def named(self, row: Sequence[str], user: str | None) -> Sequence[str]:
-        """A row of a table, with the user behind the session where there may be several."""
-        return [*row[:2], user or "", *row[2:]] if self.all_users else row
-
+from ..terminal import escape_controls
+from .command import EXIT_FAILURE
+from .output import Style, print_note
 
 DEFAULT_STORE = Path(".teamgraph")
 
 GraphFile: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="GRAPH", help="A graph file.", show_default=False)
+    Path,
+    typer.Argument(metavar="GRAPH", help="A graph file.", show_default=False),
 ]
-AsJson: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print one JSON value.", show_default=False)
+GraphOption: TypeAlias = Annotated[
+    Path,
+    typer.Option(metavar="GRAPH", help="The graph file of the run.", show_default=False),
 ]
-User: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="ID", help="Whose session it is.", show_default=False)
+JsonFlag: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print JSON.", show_default=False)
+]
+YesFlag: TypeAlias = Annotated[
+    bool, typer.Option("--yes", help="Do not ask for confirmation.", show_default=False)
+]
+UserOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="The user that the session belongs to.", show_default=False),
 ]
 SessionOption: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="ID", help="The session.", show_default=False)
+    str | None, typer.Option(metavar="ID", help="The session id.", show_default=False)
 ]
-
-Output: TypeAlias = Annotated[
+OutputOption: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write it there.", show_default=False),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write to this file, not to standard output.",
+        show_default=False,
+    ),
 ]
-Limit: TypeAlias = Annotated[int, typer.Option(min=1, help="At most so many.")]
-Offset: TypeAlias = Annotated[int, typer.Option(min=0, help="Leave out the first so many.")]
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Which part of a long list."""
-
-    limit: Limit = 20
-    offset: Offset = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How a graph file is read."""
+class GraphOptions:
+    """How a graph file is loaded."""
 
     allow: Annotated[
         list[str] | None,
@@ -164,15 +80,19 @@ class Reading:
         list[Path] | None,
         typer.Option(
             metavar="DIR",
-            help="A folder of templates; repeatable.",
-            exists=True,
-            file_okay=False,
+            help="A folder of prompt templates; repeatable.",
             show_default=False,
         ),
     ] = None
 
-    def graph(self, file: Path) -> Graph:
-        """The graph; raises `DefinitionError`."""
+    def load(self, file: Path) -> Graph:
+        """Load the graph, with the project's settings.
+
+        Raises `DefinitionError`, and `InputError` if a folder of templates does not exist.
+        """
+        for folder in self.prompts or ():
+            if not folder.is_dir():
+                raise InputError(f"--prompts: folder '{folder}' does not exist; name another one")
         settings = settings_of(Path.cwd())
         allow = [*(self.allow or ()), *settings.allow]
         if allow:
@@ -182,7 +102,7 @@ class Reading:
         )
 
     def words(self) -> list[str]:
-        """The same options as words of a command."""
+        """The options as words of a command line."""
         words = [word for package in self.allow or () for word in ("--allow", package)]
         return words + [
             word for folder in self.prompts or () for word in ("--prompts", str(folder))
@@ -190,21 +110,21 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Storing:
-    """Where sessions are kept."""
+class StoreOptions:
+    """Which store."""
 
     store: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="The store; if left out TEAMGRAPH_STORE, the project's, or .teamgraph here.",
+            help="The store's folder. Default: TEAMGRAPH_STORE, the project's, or .teamgraph.",
             show_default=False,
         ),
     ] = None
 
     @property
     def folder(self) -> Path:
-        """The store's directory, there or not."""
+        """The store's folder, whether it exists or not."""
         if self.store is not None:
             return self.store
         if named := os.environ.get("TEAMGRAPH_STORE"):
@@ -213,66 +133,95 @@ class Storing:
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Store]:
-        """The store, closed afterwards; what it warns of is told without a place in our code."""
+        """The store, closed afterwards; its warnings are printed as notes."""
         store = TinyDBStore(self.folder)
         with warnings.catch_warnings():
-            warnings.showwarning = _tell
+            warnings.showwarning = _print_warning
             try:
                 yield store
+            except DamagedStore as error:
+                if "--salvage" in str(error) and (named := self.words()):
+                    error.add_note(f"here: teamgraph store repair --salvage {shlex.join(named)}")
+                raise
             finally:
                 await store.close()
 
     def words(self) -> list[str]:
-        """The same options as words of a command."""
+        """The options as words of a command line."""
         named = self.store is not None or os.environ.get("TEAMGRAPH_STORE")
         return ["--store", str(self.folder)] if named else []
 
 
 @dataclass(frozen=True)
-class Modelling:
+class ModelOptions:
     """Which model answers."""
 
     model: Annotated[
         str | None,
         typer.Option(
             metavar="ID",
-            help="The model of every node: an id such as openai/gpt-5-mini, local, or echo.",
+            help="Use this model for every node: an id such as openai/gpt-5-mini, local or echo.",
             show_default=False,
         ),
     ] = None
 
-    def settle(self) -> None:
-        """Let the project's model stand where neither option, graph nor environment names one."""
+    def use_project_default(self) -> None:
+        """Set TEAMGRAPH_MODEL to the model of the project's settings, unless it is set."""
         model = settings_of(Path.cwd()).model
         if model is not None and not os.environ.get("TEAMGRAPH_MODEL"):
             os.environ["TEAMGRAPH_MODEL"] = model
 
     def words(self) -> list[str]:
-        """The same options as words of a command."""
+        """The options as words of a command line."""
         return ["--model", self.model] if self.model is not None else []
 
 
 @dataclass(frozen=True)
-class Means(Storing, Modelling):
-    """What a run is made with: where it is kept, which model answers, whether it waits."""
+class RunnerOptions(StoreOptions, ModelOptions):
+    """What a runner is made with: store, model, and what it does if the session is busy."""
 
     busy: Annotated[
         Policy,
         typer.Option(
-            help="While another turn of the session is under way: wait, fail, or go on beside it."
+            metavar="POLICY",
+            help="If the session is busy: serialize (wait for the other turn), reject, or fork.",
         ),
     ] = "serialize"
 
     def runner(self, graph: Graph, store: Store) -> Runner:
-        """What runs the graph with these means."""
+        """A runner of the graph."""
         return Runner(graph, store=store, model=self.model, busy=self.busy)
 
     def words(self) -> list[str]:
-        """The same options as words of a command."""
-        return [*Modelling.words(self), *Storing.words(self)]
+        """The options as words of a command line."""
+        return [*ModelOptions.words(self), *StoreOptions.words(self)]
 
 
-def _tell(
+@dataclass(frozen=True, slots=True)
+class PageOptions:
+    """Which part of a long list."""
+
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Show at most N.")] = 20
+    offset: Annotated[int, typer.Option(min=0, metavar="N", help="Skip the first N.")] = 0
+
+
+def confirm(target: str, *, yes: bool, action: str = "delete", done: str = "deleted") -> None:
+    """Ask at a terminal whether to delete `target` (or do another `action`), unless `yes`.
+
+    Raises `InputError` without a terminal, `typer.Exit` if the answer is no.
+    """
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise InputError(
+            f"cannot ask whether to {action} {target}: non-interactive use needs `--yes`"
+        )
+    if not typer.confirm(escape_controls(f"{action} {target}?"), err=True):
+        print_note(f"nothing was {done}")
+        raise typer.Exit(EXIT_FAILURE)
+
+
+def _print_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -280,7 +229,7 @@ def _tell(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Tell what the store warns of; what libraries say to their programmers helps nobody here."""
+    """Print a warning of the store; those of libraries are for their programmers."""
     del filename, lineno, file, line
     if issubclass(category, SkippedSession | TornTail):
-        note(f"warning: {message}", Tone.WARNING)
+        print_note(f"warning: {message}", Style.WARNING)

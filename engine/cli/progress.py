@@ -1,16 +1,13 @@
-"""A run as people read it: what each node did, why, and what it sent.
+"""The progress of a run, printed on standard error from the run's events.
 
-What a run does, told beside its answer: a reader of events, and nothing more.
-
-On a terminal each node under way has a moving line, and what is done stays as a line above; where
-standard error goes elsewhere there are only those lines. While the answer is being written no line
-comes between its words.
+On a terminal each node in progress has a spinner, and what is finished stays as a line above;
+elsewhere only those lines are printed. No line comes between the words of a streamed answer.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 
 from rich.console import Group
 from rich.live import Live
@@ -28,30 +25,30 @@ from ..events import (
     RunFinished,
     ToolCalled,
 )
-from ..messages import ToolCall, Usage
+from ..messages import Usage
 from ..models.local.model import LOCAL_NOTICE
-from ..records import Exchange, Record, Run
-from .screen import Tone, console, counted, facts, in_line, indented, pretty, when
+from ..records import Record, Run
+from .output import Style, counted, make_console, one_line
 
 _NOTICES: Mapping[str, str] = {
     "local": f"local: {LOCAL_NOTICE}",
-    "echo": "echo: a scripted stand-in, no model is asked",
+    "echo": "echo: repeats the message, no model is called",
 }
 
 
 class Progress:
-    """Tells events as notes on standard error; `pause` while the answer is being written."""
+    """Prints events; `pause` while the answer is being written."""
 
     def __init__(self) -> None:
-        self._console = console(sys.stderr)
+        self._console = make_console(sys.stderr)
         self._running: dict[str, str] = {}
-        self._noticed: set[str] = set()
-        self._waiting: list[Text] = []
+        self._models_noticed: set[str] = set()
+        self._held_back: list[Text] = []
         self._is_paused = False
         self._live: Live | None = None
 
-    def take(self, event: Event) -> None:
-        """Tell what there is to tell of an event."""
+    def handle(self, event: Event) -> None:
+        """Print the line of an event, and update the spinners."""
         node = event.node or ""
         if isinstance(event, NodeStarted):
             self._running[node] = event.kind
@@ -59,43 +56,43 @@ class Progress:
             self._running.pop(node, None)
         elif isinstance(event, PromptRendered):
             self._notice(event.model)
-        line = line_of(event)
+        line = event_line(event)
         if line is not None:
             self._print(line)
         self._refresh()
 
     def pause(self) -> None:
-        """Take the moving lines away and keep what is to be told."""
+        """Remove the spinners, and hold lines back."""
         if not self._is_paused:
             self._stop()
-            self._make_room()
+            self._print_gap()
             self._is_paused = True
 
-    def go_on(self) -> None:
-        """Tell what has waited."""
+    def unpause(self) -> None:
+        """Print the lines that were held back."""
         if self._is_paused:
             self._is_paused = False
-            self._make_room()
-        for line in self._waiting:
+            self._print_gap()
+        for line in self._held_back:
             self._print(line)
-        self._waiting.clear()
+        self._held_back.clear()
         self._refresh()
 
     def close(self) -> None:
-        """Tell what has waited, and leave nothing that moves."""
+        """Print what was held back, and leave no spinner."""
         self._running.clear()
-        self.go_on()
+        self.unpause()
         self._stop()
 
     def _notice(self, model: str) -> None:
-        """Say once what sort of model answers here."""
-        if model in _NOTICES and model not in self._noticed:
-            self._noticed.add(model)
-            self._print(Text(_NOTICES[model], style=Tone.WARNING.value))
+        """Print once that a demo model or a stand-in answers."""
+        if model in _NOTICES and model not in self._models_noticed:
+            self._models_noticed.add(model)
+            self._print(Text(_NOTICES[model], style=Style.WARNING.value))
 
     def _print(self, line: Text) -> None:
         if self._is_paused:
-            self._waiting.append(line)
+            self._held_back.append(line)
         else:
             self._console.print(line)
 
@@ -109,11 +106,11 @@ class Progress:
             self._live = Live(console=self._console, transient=True, refresh_per_second=10)
             self._live.start()
         self._live.update(
-            Group(*(Spinner("dots", text=_under_way(*one)) for one in self._running.items()))
+            Group(*(Spinner("dots", text=_spinner_text(*one)) for one in self._running.items()))
         )
 
-    def _make_room(self) -> None:
-        """Set the answer apart from what is told around it."""
+    def _print_gap(self) -> None:
+        """Separate the answer from the lines around it."""
         if self._console.is_terminal:
             self._console.print()
 
@@ -123,31 +120,31 @@ class Progress:
             self._live = None
 
 
-def line_of(event: Event) -> Text | None:
-    """The line that stays of an event, None for most of them."""
+def event_line(event: Event) -> Text | None:
+    """The line that is printed for an event, None for most of them."""
     node, line = event.node or "", None
     match event:
         case NodeFinished():
-            line = _done(event.record, replayed=event.replayed)
+            line = _finished_node(event.record, replayed=event.replayed)
         case NodeSkipped():
-            line = _line("-", node, f"skipped: {event.because}", Tone.QUIET)
+            line = _line("-", node, f"skipped: {event.because}", Style.DIM)
         case NodeRetried():
-            text = f"attempt {event.attempt} failed: {event.error}; again in {event.wait:.1f} s"
-            line = _line("~", node, text, Tone.WARNING)
+            text = f"attempt {event.attempt} failed: {event.error}; retrying in {event.wait:.1f} s"
+            line = _line("~", node, text, Style.WARNING)
         case NodeFailed():
             times = f" after {event.attempt} attempts" if event.attempt > 1 else ""
-            line = _line("x", node, f"failed{times}", Tone.BAD)
+            line = _line("x", node, f"failed{times}", Style.ERROR)
         case ToolCalled():
-            line = _line(".", node, f"calls {event.tool}({event.arguments})", Tone.QUIET)
+            line = _line(".", node, f"calls {event.tool}({event.arguments})", Style.DIM)
         case RunFinished():
-            line = _finished(event.run)
+            line = _finished_run(event.run)
         case _:
             pass
     return line
 
 
-def spent(usage: Usage) -> str:
-    """What model calls cost, to follow another fact; nothing if there were none."""
+def usage_text(usage: Usage) -> str:
+    """Calls, tokens and cost, after a comma; empty if no model was called."""
     if not usage.calls:
         return ""
     calls = counted(usage.calls, "call")
@@ -155,96 +152,25 @@ def spent(usage: Usage) -> str:
     return f", {calls}, {usage.input_tokens} tokens in, {usage.output_tokens} out{cost}"
 
 
-def _finished(run: Run) -> Text:
-    took = f"done in {run.duration:.1f} s{spent(run.usage)}"
-    return Text(in_line(f"{took}; session {run.session_id}, run {run.run_id}"), style="dim")
+def _finished_run(run: Run) -> Text:
+    took = f"done in {run.duration:.1f} s{usage_text(run.usage)}"
+    return Text(one_line(f"{took}; session {run.session_id}, run {run.run_id}"), style="dim")
 
 
-def _done(record: Record, *, replayed: bool) -> Text:
+def _finished_node(record: Record, *, replayed: bool) -> Text:
     text = f"{max(0.0, record.ended - record.started):.1f} s"
     if record.choices is not None:
         text = f"chose {', '.join(record.choices) or 'nothing'} ({text})"
     if replayed:
-        text = "was done before"
+        text = "already done"
     elif record.error is not None:
         text = f"{text}, after it failed: {record.error}"
-    return _line("+", record.node, text, Tone.WARNING if record.error else Tone.GOOD)
+    return _line("+", record.node, text, Style.WARNING if record.error else Style.SUCCESS)
 
 
-def _line(mark: str, node: str, text: str, tone: Tone) -> Text:
-    said = in_line(text)
-    return Text.assemble((f"{mark} ", tone.value), (node, "bold"), f": {said}")
+def _line(mark: str, node: str, text: str, style: Style) -> Text:
+    return Text.assemble((f"{mark} ", style.value), (node, "bold"), f": {one_line(text)}")
 
 
-def _under_way(node: str, kind: str) -> Text:
+def _spinner_text(node: str, kind: str) -> Text:
     return Text.assemble((node, "bold"), f" ({kind})")
-
-
-def run_told(run: Run, node_ids: Collection[str], *, prompts: bool) -> str:
-    """The run and these of its nodes, in their order; with `prompts` the messages too."""
-    parts = [_head(run)]
-    parts += [_node(run.records[node_id], prompts=prompts) for node_id in node_ids]
-    return "\n\n".join(parts) + "\n"
-
-
-def _head(run: Run) -> str:
-    return facts(
-        {
-            "run": run.run_id,
-            "session": run.session_id,
-            "user": run.user_id,
-            "graph": run.turn.graph,
-            "forked from": run.turn.forked_from,
-            "status": run.status,
-            "error": run.turn.error,
-            "turn": run.turn.number or None,
-            "started": when(run.turn.started),
-            "took": f"{run.duration:.2f} s{spent(run.usage)}" if run.turn.ended else None,
-            "message": in_line(run.input),
-            "answer": in_line(run.answer or ""),
-        }
-    )
-
-
-def _node(record: Record, *, prompts: bool) -> str:
-    took = f"{max(0.0, record.ended - record.started):.2f} s" if record.ended else ""
-    told = facts(
-        {
-            "status": record.status,
-            "because": record.because,
-            "choice": ", ".join(record.choices) if record.choices is not None else None,
-            "task": in_line(record.task) if record.task is not None else None,
-            **{name: in_line(str(value)) for name, value in record.fields.items()},
-            "error": record.error,
-            "attempts": record.attempt if record.attempt > 1 else None,
-            "took": f"{took}{spent(record.usage)}",
-            "output": "" if record.output is None else in_line(_text(record.output)),
-            "state": pretty(record.state) if record.state else None,
-        }
-    )
-    sent = [_exchange(exchange) for exchange in record.exchanges] if prompts else []
-    return "\n\n".join([f"{record.node} ({record.kind})\n{indented(told)}", *sent])
-
-
-def _exchange(exchange: Exchange) -> str:
-    """A model call to the letter: every line of a message stands to the right of its role."""
-    parts = [f"prompt {exchange.prompt} ({exchange.prompt_hash[:12]}) to {exchange.model}"]
-    for message in exchange.messages:
-        replayed = f" (of run {message.origin})" if message.origin else ""
-        parts.append(indented(f"{message.role}{replayed}:"))
-        parts.append(_words(message.content, message.tool_calls))
-    parts.append(indented("reply:"))
-    parts.append(_words(exchange.reply, exchange.tool_calls))
-    for result in exchange.tool_results:
-        parts.append(indented("tool:"))
-        parts.append(_words(result.content))
-    return indented("\n".join(parts))
-
-
-def _words(text: str, calls: Sequence[ToolCall] = ()) -> str:
-    called = [f"calls {call.name}({call.arguments})" for call in calls]
-    return indented("\n".join(filter(None, [text, *called])), by="    ") or "    (empty)"
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else pretty(value)

@@ -1,8 +1,7 @@
-"""`teamgraph prompts`: templates checked, rendered, compared, measured, and as they once were.
+"""`teamgraph prompts`: check, render, snapshot and measure templates, and show recorded ones.
 
-The case files that a command works on.
-
-The templates that a prompt was rendered from, as a store keeps them, and how today's differ.
+A store records the templates of every prompt that was sent, so that they can be shown later and
+compared with the current ones.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import typer
 
 from ..errors import InputError, NotFound, listed
 from ..graph.graph import Graph
+from ..graph.node import graph_in
 from ..graph.settings import make_importable, settings_of
 from ..messages import JSON
 from ..prompts.branch_coverage import CURRENT_COVERAGE, Coverage
@@ -29,256 +29,80 @@ from ..session.store import Store
 from ..testing.cases import CaseFile, update_snapshots
 from ..testing.coverage_report import CoverageReport, count_unused_templates
 from ..testing.snapshots import SUFFIX, refused_in_ci
-from .check import Checked, GraphFiles, Telling
-from .check import show as show_problems
-from .command import command
-from .failure import NOT_HELD, NOT_TRIED
-from .options import AsJson, Reading, Storing
+from .check import CheckedFile, GraphFiles, ReportOptions, print_report
+from .command import EXIT_FAILURE, EXIT_NOT_STARTED, command, command_group
+from .options import GraphOptions, JsonFlag, StoreOptions
+from .output import Style, counted, indent, print_json, print_note, print_paged, print_text
 from .render import render
-from .screen import Tone, counted, indented, note, print_json, print_pages, say
+
+_SKIPPED_FOLDERS = frozenset(("build", "dist", "node_modules"))
+_SHORT_HASH = 12
+_NO_NEWLINE = "\\ No newline at end of file"
+
+app = command_group("Check, render, snapshot and measure prompt templates; show recorded ones.")
 
 CasePaths: TypeAlias = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="PATH",
-        help=f"Case files (*{SUFFIX}), or folders that they lie in; if left out, this one.",
+        help=f"Case files (*{SUFFIX}) or folders with some. Default: the current folder.",
         show_default=False,
     ),
 ]
-_LEFT_OUT = frozenset(("build", "dist", "node_modules"))
-
-
-def case_files(paths: Sequence[Path] | None) -> Sequence[Path]:
-    """The case files that are named, and those in the folders that are; here, if nothing is.
-
-    Hidden folders, environments and what was built are left out, as pytest does it. Raises
-    `NotFound` if there are none, `InputError` if something else is named.
-    """
-    files: dict[Path, None] = {}
-    for path in paths or [Path()]:
-        if not path.is_dir() and not path.name.endswith(SUFFIX):
-            raise InputError(f"{path}: a case file ends in {SUFFIX}; name one, or a folder")
-        files.update(dict.fromkeys(_inside(path) if path.is_dir() else [path]))
-    if not files:
-        raise NotFound(f"there is no case file (*{SUFFIX}) here; name one, or a folder with some")
-    return list(files)
-
-
-def _inside(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        here = Path(place)
-        folders[:] = sorted(name for name in folders if _is_looked_into(here / name))
-        yield from (here / name for name in sorted(names) if name.endswith(SUFFIX))
-
-
-def _is_looked_into(folder: Path) -> bool:
-    is_hidden = folder.name.startswith(".") or folder.name in _LEFT_OUT
-    return not is_hidden and not (folder / "pyvenv.cfg").is_file()
-
-
-_NO_END = "\\ No newline at end of file"
-SHORT = 12
-"""Letters of a hash that are enough for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedPrompt:
-    """The sources of one prompt: the text of each template by its name, the prompt's own first.
-
-    `sources` is None where the store does not have them. `node` is the path of a node that was
-    asked with it, empty where nobody knows.
-    """
-
-    hash: str
-    sources: Mapping[str, str] | None
-    prompt: str
-    node: str = ""
-
-    @property
-    def title(self) -> str:
-        """The prompt by its name and the beginning of its hash."""
-        return f"prompt {self.prompt} ({self.hash[:SHORT]})"
-
-
-@dataclass(frozen=True, slots=True)
-class Today:
-    """Templates as they are now: those of a graph, or without one the built-in ones."""
-
-    graph: Graph | None = None
-
-    def differences(self, kept: RecordedPrompt) -> dict[str, str | None]:
-        """For each template of a prompt a unified diff from then to now, empty if they agree.
-
-        None stands for a template that is not among these.
-        """
-        then, now = kept.sources or {}, self._sources(kept)
-        found: dict[str, str | None] = {}
-        for name in {**then, **now}:
-            found[name] = _diff(name, then.get(name), now[name]) if name in now else None
-        return found
-
-    def told(self, name: str, difference: str | None) -> str:
-        """What there is to say of a template."""
-        if difference is None:
-            way = "" if self.graph else "; name its graph with --graph"
-            return f"{name}: not among {self.named}{way}"
-        return difference or f"{name}: unchanged"
-
-    @property
-    def named(self) -> str:
-        """Whose templates these are."""
-        return f"those of graph {self.graph.name!r}" if self.graph else "the built-in ones"
-
-    def _sources(self, kept: RecordedPrompt) -> Mapping[str, str]:
-        prompts = _prompts(self.graph, kept.node) if self.graph else Prompts()
-        alone = {name: prompts.sources(name).get(name) for name in kept.sources or ()}
-        there = {name: text for name, text in alone.items() if text is not None}
-        return there | prompts.sources(kept.prompt)
-
-
-async def kept_under(prefix: str, storing: Storing) -> RecordedPrompt:
-    """The prompt whose hash begins so; raises `NotFound` or, if there are several, `InputError`."""
-    wanted = prefix.strip().lower()
-    async with storing.open() as store:
-        hashes = await store.prompt_hashes(wanted) if wanted else []
-        if len(hashes) > 1 and wanted not in hashes:
-            near = listed((each[: len(wanted) + SHORT] for each in hashes), at_most=5)
-            raise InputError(
-                f"{len(hashes)} prompts begin with {prefix!r}: {near}; give more of it"
-            )
-        found = wanted if wanted in hashes else next(iter(hashes), wanted)
-        sources = await store.prompt(found) if hashes else None
-    if sources is None:
-        raise NotFound(
-            f"no prompt with the hash {prefix!r} is kept in {storing.folder}; `teamgraph runs show "
-            "RUN --prompt` tells the hash of each prompt of a run"
-        )
-    return RecordedPrompt(found, sources, next(iter(sources)))
-
-
-async def kept_of(records: Iterable[Record], store: Store) -> list[RecordedPrompt]:
-    """What a store keeps of each prompt that these nodes were asked with, each once."""
-    found: dict[str, RecordedPrompt] = {}
-    for record in records:
-        for asked in record.exchanges:
-            if asked.prompt_hash not in found:
-                sources = await store.prompt(asked.prompt_hash)
-                found[asked.prompt_hash] = RecordedPrompt(
-                    asked.prompt_hash, sources, asked.prompt, record.node
-                )
-    return list(found.values())
-
-
-def sources_told(prompts: Sequence[RecordedPrompt]) -> str:
-    """The templates of each prompt as people read them; one that was shown is only named again."""
-    shown: set[tuple[str, str]] = set()
-    parts: list[str] = []
-    for kept in prompts:
-        lines = [f"{kept.title} is made of"]
-        for name, text in (kept.sources or {}).items():
-            is_known = (name, text) in shown
-            lines.append(
-                f"  {name}: as above" if is_known else f"  {name}:\n{indented(text, '    ')}"
-            )
-            shown.add((name, text))
-        parts.append("\n".join(lines) if kept.sources else _missing(kept))
-    return "\n\n".join(parts) + "\n"
-
-
-def differences_told(prompts: Sequence[RecordedPrompt], today: Today) -> str:
-    """For each prompt what has changed in its templates since, as people read it."""
-    parts: list[str] = []
-    for kept in prompts:
-        lines = [f"{kept.title}: its templates then and {today.named} now"]
-        lines += [indented(today.told(*each)) for each in today.differences(kept).items()]
-        parts.append("\n".join(lines) if kept.sources else _missing(kept))
-    return "\n\n".join(parts) + "\n"
-
-
-def kept_as_json(prompts: Iterable[RecordedPrompt], today: Today | None) -> dict[str, JSON]:
-    """The sources of prompts by their hash; with `today` also what differs now."""
-    return {kept.hash: dict(_facts(kept, today)) for kept in prompts}
-
-
-def _facts(kept: RecordedPrompt, today: Today | None) -> Iterator[tuple[str, JSON]]:
-    yield "prompt", kept.prompt
-    yield "sources", None if kept.sources is None else dict(kept.sources)
-    if today is not None:
-        yield "diff", None if kept.sources is None else dict(today.differences(kept))
-
-
-def _missing(kept: RecordedPrompt) -> str:
-    return f"{kept.title}: its sources are not kept here, since the run was imported"
-
-
-def _prompts(graph: Graph, path: str) -> Prompts:
-    """The templates that the node at a path may use: those of the innermost graph around it."""
-    for part in path.split("/")[:-1]:
-        node = graph.nodes.get(part)
-        within = node.within() if node else None
-        graph = within if isinstance(within, Graph) else graph
-    return graph.prompts
-
-
-def _diff(name: str, then: str | None, now: str) -> str:
-    old, new = StringIO(then or "").readlines(), StringIO(now).readlines()
-    lines = unified_diff(old, new, f"{name} (then)", f"{name} (now)")
-    ended = (line if line.endswith("\n") else f"{line}\n{_NO_END}\n" for line in lines)
-    return "".join(ended).removesuffix("\n")
-
-
-app = typer.Typer(add_completion=False, no_args_is_help=True)
-
-
-@app.callback()
-def prompts_of_graphs() -> None:
-    """Check, render, compare and measure templates, and show those that a run was sent with."""
-
 
 command(app)(render)
 
 
 @command(app)
-def check(graphs: GraphFiles, reading: Reading, telling: Telling) -> None:
-    """Say whether the templates and conditions of graphs hold: that part of `teamgraph check`.
+def check(graphs: GraphFiles, graph_options: GraphOptions, report: ReportOptions) -> None:
+    """Check only the templates and conditions of graphs.
 
-    What each code means stands in docs/prompt-checks.md. JSON has the notes in any case.
+    The codes are explained in docs/prompt-checks.md. JSON always includes notes.
+
+    Exit code 0 if all of them are valid, 1 if one has problems, 2 if some could not be checked.
     """
-    checked = [Checked.of(file, reading) for file in graphs]
-    prompts_only = [one.prompts() for one in checked]
-    show_problems(prompts_only, telling)
-    pairs = zip(checked, prompts_only, strict=True)
-    unsure = [one.file for one, of_prompts in pairs if one.errors > of_prompts.errors]
-    for file in unsure:
-        told = f"{file}: something else does not hold, so not every prompt could be checked"
-        note(f"{told}; `teamgraph check {file}` says what", Tone.BAD)
-    if any(one.errors for one in prompts_only):
-        raise typer.Exit(NOT_HELD)
-    if unsure:
-        raise typer.Exit(NOT_TRIED)
+    checked = [CheckedFile.load(file, graph_options) for file in graphs]
+    prompt_reports = [one.prompts_only() for one in checked]
+    print_report(prompt_reports, report)
+    incomplete = [
+        every.file
+        for every, one in zip(checked, prompt_reports, strict=True)
+        if every.count("error") > one.count("error")
+    ]
+    for file in incomplete:
+        print_note(
+            f"{file}: other problems prevented some checks; `teamgraph check {file}` lists them",
+            Style.ERROR,
+        )
+    if any(one.count("error") for one in prompt_reports):
+        raise typer.Exit(EXIT_FAILURE)
+    if incomplete:
+        raise typer.Exit(EXIT_NOT_STARTED)
 
 
 @command(app)
-def update(*, paths: CasePaths = None, json: AsJson = False) -> None:
-    """Write the snapshots of cases that are new or changed, and delete those that no case names.
+def update(*, paths: CasePaths = None, json: JsonFlag = False) -> None:
+    """Write new and changed snapshots of case files, and delete unused ones.
 
-    What `pytest --prompts-update` does for case files; snapshots of test modules stay as they are.
+    It is what `pytest --prompts-update` does for case files; snapshots of test modules are not
+    changed.
     """
     if (refusal := refused_in_ci("teamgraph prompts update")) is not None:
         raise InputError(refusal)
-    files = case_files(paths)
+    files = _case_files(paths)
     _make_importable(files)
     done = update_snapshots(files, Path.cwd())
     if json:
         print_json({**done.snapshots.updates(), "cases": done.cases, "wrong": done.failures})
-    for line in () if json else done.snapshots.report():
-        say(line)
+    else:
+        for line in done.snapshots.report():
+            print_text(line)
     for one in done.failures:
-        note(one, Tone.BAD)
+        print_note(one, Style.ERROR)
     if done.failures:
-        raise typer.Exit(NOT_HELD)
+        raise typer.Exit(EXIT_FAILURE)
     if not done.has_changed:
-        note(f"{counted(done.cases, 'case')}: every snapshot is as it was", Tone.GOOD)
+        print_note(f"{counted(done.cases, 'case')}: all snapshots are up to date", Style.SUCCESS)
 
 
 @command(app)
@@ -287,20 +111,20 @@ def coverage(
     paths: CasePaths = None,
     fail_under: Annotated[
         float | None,
-        typer.Option(metavar="N", help="Fail if less than N percent were rendered."),
+        typer.Option(metavar="N", help="Exit with code 1 below N percent."),
     ] = None,
-    json: AsJson = False,
+    json: JsonFlag = False,
 ) -> None:
     """List every branch of a template that no case renders, with file, line and column."""
-    files = case_files(paths)
+    files = _case_files(paths)
     _make_importable(files)
-    covered = _covered(files)
+    covered = _measure(files)
     if json:
         print_json(covered.as_json())
     else:
-        say(covered.text())
+        print_text(covered.text())
     if fail_under is not None and covered.percent < fail_under:
-        raise typer.Exit(NOT_HELD)
+        raise typer.Exit(EXIT_FAILURE)
 
 
 @command(app)
@@ -308,24 +132,22 @@ def show(
     prompt_hash: Annotated[
         str,
         typer.Argument(
-            metavar="HASH",
-            help="The hash of a prompt, or as much of it as no other has.",
-            show_default=False,
+            metavar="HASH", help="The hash of a prompt, or a unique prefix.", show_default=False
         ),
     ],
-    storing: Storing,
+    store: StoreOptions,
     *,
-    json: AsJson = False,
+    json: JsonFlag = False,
 ) -> None:
-    """Show the templates that a prompt was rendered from, as they were then.
+    """Show the templates that a recorded prompt was rendered from.
 
-    `teamgraph runs show RUN_ID --prompt` tells the hash of each prompt.
+    `teamgraph runs show RUN_ID --prompt` prints the hash of each prompt.
     """
-    found = asyncio.run(kept_under(prompt_hash, storing))
+    found = asyncio.run(_find_prompt(prompt_hash, store))
     if json:
         print_json({"hash": found.hash, "sources": found.sources})
     else:
-        print_pages(sources_told([found]))
+        print_paged(sources_text([found]))
 
 
 def _make_importable(files: Iterable[Path]) -> None:
@@ -336,7 +158,35 @@ def _make_importable(files: Iterable[Path]) -> None:
             make_importable(settings.folder)
 
 
-def _covered(files: Sequence[Path]) -> CoverageReport:
+def _case_files(paths: Sequence[Path] | None) -> Sequence[Path]:
+    """The case files that are named, and those in the folders that are; default: this folder.
+
+    Hidden folders, virtual environments and build output are skipped, as in pytest. Raises
+    `NotFound` if there are none, `InputError` for any other file.
+    """
+    files: dict[Path, None] = {}
+    for path in paths or [Path()]:
+        if not path.is_dir() and not path.name.endswith(SUFFIX):
+            raise InputError(f"{path}: not a case file (*{SUFFIX}) and not a folder")
+        files.update(dict.fromkeys(_files_in(path) if path.is_dir() else [path]))
+    if not files:
+        raise NotFound(f"there is no case file (*{SUFFIX}) here; name one, or a folder with some")
+    return list(files)
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        here = Path(place)
+        folders[:] = sorted(name for name in folders if _is_searched(here / name))
+        yield from (here / name for name in sorted(names) if name.endswith(SUFFIX))
+
+
+def _is_searched(folder: Path) -> bool:
+    is_skipped = folder.name.startswith(".") or folder.name in _SKIPPED_FOLDERS
+    return not is_skipped and not (folder / "pyvenv.cfg").is_file()
+
+
+def _measure(files: Sequence[Path]) -> CoverageReport:
     measured = Coverage()
     token = CURRENT_COVERAGE.set(measured)
     try:
@@ -347,3 +197,160 @@ def _covered(files: Sequence[Path]) -> CoverageReport:
     finally:
         CURRENT_COVERAGE.reset(token)
     return CoverageReport.of(measured, Path.cwd())
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedPrompt:
+    """The sources of a prompt that was sent: its template and every one that this one used.
+
+    `sources` maps names to texts, the prompt's own first, and is None if the store does not have
+    them. `node` is the path of a node that sent the prompt, empty if it is unknown.
+    """
+
+    hash: str
+    sources: Mapping[str, str] | None
+    prompt: str
+    node: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name of the prompt and its short hash."""
+        return f"prompt {self.prompt} ({self.hash[:_SHORT_HASH]})"
+
+
+async def recorded_prompts(records: Iterable[Record], store: Store) -> list[RecordedPrompt]:
+    """Each prompt that these nodes sent, once, with its sources from the store."""
+    found: dict[str, RecordedPrompt] = {}
+    for record in records:
+        for exchange in record.exchanges:
+            prompt_hash = exchange.prompt_hash
+            if prompt_hash not in found:
+                sources = await store.prompt(prompt_hash)
+                found[prompt_hash] = RecordedPrompt(
+                    prompt_hash, sources, exchange.prompt, record.node
+                )
+    return list(found.values())
+
+
+async def _find_prompt(prefix: str, options: StoreOptions) -> RecordedPrompt:
+    """The prompt whose hash has this prefix.
+
+    Raises `NotFound`, or `InputError` if there are several.
+    """
+    wanted = prefix.strip().lower()
+    async with options.open() as store:
+        hashes = await store.prompt_hashes(wanted) if wanted else []
+        if len(hashes) > 1 and wanted not in hashes:
+            near = listed((each[: len(wanted) + _SHORT_HASH] for each in hashes), at_most=5)
+            raise InputError(
+                f"{len(hashes)} prompts begin with {prefix!r}: {near}; give more of the hash"
+            )
+        found = wanted if wanted in hashes else next(iter(hashes), wanted)
+        sources = await store.prompt(found) if hashes else None
+    if sources is None:
+        raise NotFound(
+            f"there is no prompt with the hash {prefix!r} in {options.folder}; `teamgraph runs "
+            "show RUN_ID --prompt` prints the hash of each prompt of a run"
+        )
+    return RecordedPrompt(found, sources, next(iter(sources)))
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentTemplates:
+    """The templates to compare with: those of a graph, or without one the built-in ones."""
+
+    graph: Graph | None = None
+
+    def differences(self, recorded: RecordedPrompt) -> dict[str, str | None]:
+        """A unified diff from recorded to current for each template, empty if they are equal.
+
+        None stands for a template that does not exist here.
+        """
+        then, now = recorded.sources or {}, self._sources(recorded)
+        return {
+            name: _diff(name, then.get(name), now[name]) if name in now else None
+            for name in {**then, **now}
+        }
+
+    def difference_text(self, name: str, difference: str | None) -> str:
+        """The diff of a template as people read it."""
+        if difference is None:
+            advice = "" if self.graph else "; name its graph with --graph"
+            return f"{name}: not among {self.title}{advice}"
+        return difference or f"{name}: unchanged"
+
+    @property
+    def title(self) -> str:
+        """Whose templates these are."""
+        return f"those of graph {self.graph.name!r}" if self.graph else "the built-in ones"
+
+    def _sources(self, recorded: RecordedPrompt) -> Mapping[str, str]:
+        prompts = _prompts_of(self.graph, recorded.node) if self.graph else Prompts()
+        found: dict[str, str] = {}
+        for name in recorded.sources or ():
+            text = prompts.sources(name).get(name)
+            if text is not None:
+                found[name] = text
+        return found | prompts.sources(recorded.prompt)
+
+
+def sources_text(prompts: Sequence[RecordedPrompt]) -> str:
+    """The templates of each prompt as text; one that was already printed is only named."""
+    printed: set[tuple[str, str]] = set()
+    parts: list[str] = []
+    for recorded in prompts:
+        lines = [f"{recorded.title} was rendered from"]
+        for name, text in (recorded.sources or {}).items():
+            is_repeated = (name, text) in printed
+            lines.append(
+                f"  {name}: as above" if is_repeated else f"  {name}:\n{indent(text, '    ')}"
+            )
+            printed.add((name, text))
+        parts.append("\n".join(lines) if recorded.sources else _missing(recorded))
+    return "\n\n".join(parts) + "\n"
+
+
+def differences_text(prompts: Sequence[RecordedPrompt], current: CurrentTemplates) -> str:
+    """What has changed in the templates of each prompt, as text."""
+    parts: list[str] = []
+    for recorded in prompts:
+        lines = [f"{recorded.title}: its templates then, and {current.title} now"]
+        differences = current.differences(recorded).items()
+        lines += [indent(current.difference_text(*difference)) for difference in differences]
+        parts.append("\n".join(lines) if recorded.sources else _missing(recorded))
+    return "\n\n".join(parts) + "\n"
+
+
+def recorded_prompts_as_json(
+    prompts: Iterable[RecordedPrompt], current: CurrentTemplates | None
+) -> dict[str, JSON]:
+    """The sources of prompts by their hash; with `current` also the differences."""
+    return {recorded.hash: _prompt_as_json(recorded, current) for recorded in prompts}
+
+
+def _prompt_as_json(recorded: RecordedPrompt, current: CurrentTemplates | None) -> dict[str, JSON]:
+    sources: JSON = None if recorded.sources is None else dict(recorded.sources)
+    fields: dict[str, JSON] = {"prompt": recorded.prompt, "sources": sources}
+    if current is not None:
+        fields["diff"] = None if sources is None else dict(current.differences(recorded))
+    return fields
+
+
+def _missing(recorded: RecordedPrompt) -> str:
+    return f"{recorded.title}: its templates are not in this store, since the run was imported"
+
+
+def _prompts_of(graph: Graph, path: str) -> Prompts:
+    """The templates of the node at a path: those of the innermost graph around it."""
+    for part in path.split("/")[:-1]:
+        node = graph.nodes.get(part)
+        within = graph_in(node) if node else None
+        graph = within if isinstance(within, Graph) else graph
+    return graph.prompts
+
+
+def _diff(name: str, then: str | None, now: str) -> str:
+    old, new = StringIO(then or "").readlines(), StringIO(now).readlines()
+    lines = unified_diff(old, new, f"{name} (then)", f"{name} (now)")
+    ended = (line if line.endswith("\n") else f"{line}\n{_NO_NEWLINE}\n" for line in lines)
+    return "".join(ended).removesuffix("\n")

@@ -1,4 +1,4 @@
-"""`teamgraph render`: the prompts of a run as they would be sent, with no model."""
+"""`teamgraph render`: the prompts of a run as they would be sent, without calling a model."""
 
 from __future__ import annotations
 
@@ -12,93 +12,107 @@ import typer
 
 from ..errors import InputError, NotFound, closest, listed
 from ..graph.graph import MESSAGE, Graph
+from ..graph.node import branches_of
 from ..messages import JSON
+from ..records import SessionKey
 from ..run.dry_run.rehearsal import Scene, render_next
-from ..run.dry_run.rehearsal import render as rendered
+from ..run.dry_run.rehearsal import render as render_scene
 from ..run.dry_run.rendering import Rendering
 from ..testing.snapshot_text import nodes_as_text
-from .as_json import rendering_as_json
 from .command import command
-from .options import AsJson, GraphFile, Reading, SessionOption, Storing, User
-from .run import said
-from .screen import print_json, print_pages
+from .json_output import rendering_as_json
+from .lookup import find_session
+from .options import (
+    GraphFile,
+    GraphOptions,
+    JsonFlag,
+    SessionOption,
+    StoreOptions,
+    UserOption,
+)
+from .output import print_json, print_paged
+from .run import read_message
 
 app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Assuming:
-    """What is assumed of the run."""
+class SceneOptions:
+    """What is assumed about the run."""
 
     assume: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NODE=VALUE",
-            help="What a node gives: router=french, or JSON where it is no text; repeatable.",
+            help="Assume a node's output, such as router=french; JSON if not text; repeatable.",
             show_default=False,
         ),
     ] = None
-    user: User = None
+    user: UserOption = None
     session: SessionOption = None
 
 
 @dataclass(frozen=True, slots=True)
-class Showing:
-    """What of it is shown, and how."""
+class RenderOptions:
+    """Which prompts are printed, and how."""
 
     node: Annotated[
         list[str] | None,
         typer.Option(metavar="ID", help="Only this node; repeatable.", show_default=False),
     ] = None
     came_from: Annotated[
-        bool, typer.Option("--came-from", help="Also where each of the words came from.")
+        bool, typer.Option("--came-from", help="Also show where each piece of text comes from.")
     ] = False
-    json: AsJson = False
+    json: JsonFlag = False
 
 
 @command(app)
 def render(
     graph: GraphFile,
-    reading: Reading,
-    assuming: Assuming,
-    storing: Storing,
-    showing: Showing,
+    graph_options: GraphOptions,
+    scene_options: SceneOptions,
+    store: StoreOptions,
+    options: RenderOptions,
     *,
     message: Annotated[
         str,
         typer.Argument(
             metavar="MESSAGE",
-            help="What the user says; - reads standard input.",
+            help="The user's message; - reads standard input.",
             show_default=False,
         ),
     ] = MESSAGE,
 ) -> None:
-    """Render every prompt of a run as it would be sent, without asking a model.
+    """Render every prompt of a run as it would be sent, without calling a model.
 
-    With --session they are those of the next turn of a stored session, which is only read.
+    With --session, renders the next turn of a stored session, which is not changed.
     """
-    declared = reading.graph(graph)
-    scene = Scene(said(message), assume=_assumed(declared, assuming), user_id=assuming.user)
-    if assuming.session is None:
-        rendering = rendered(declared, scene)
+    loaded = graph_options.load(graph)
+    assume = _parse_assumptions(loaded, scene_options.assume or ())
+    scene = Scene(read_message(message), assume=assume, user_id=scene_options.user)
+    if scene_options.session is None:
+        rendering = render_scene(loaded, scene)
     else:
-        rendering = asyncio.run(_next(declared, scene, storing, assuming.session))
-    nodes = _wanted(rendering, showing.node or [])
-    if showing.json:
-        print_json(rendering_as_json(rendering, nodes, came_from=showing.came_from))
+        rendering = asyncio.run(_render_next(loaded, scene, store, scene_options.session))
+    node_ids = _selected(rendering, options.node or [])
+    if options.json:
+        print_json(rendering_as_json(rendering, node_ids, came_from=options.came_from))
     else:
-        shown = (rendering[node_id] for node_id in nodes)
-        print_pages(nodes_as_text(shown, came_from=showing.came_from))
+        nodes = (rendering[node_id] for node_id in node_ids)
+        print_paged(nodes_as_text(nodes, came_from=options.came_from))
 
 
-async def _next(graph: Graph, scene: Scene, storing: Storing, session_id: str) -> Rendering:
-    if not storing.folder.is_dir():
-        raise NotFound(f"there is no store in {storing.folder}; name it with --store")
-    async with storing.open() as store:
-        return await render_next(graph, scene, store, session_id)
+async def _render_next(
+    graph: Graph, scene: Scene, options: StoreOptions, session_id: str
+) -> Rendering:
+    if not options.folder.is_dir():
+        raise NotFound(f"there is no store in {options.folder}; name one with --store")
+    async with options.open() as store:
+        key = await find_session(SessionKey(scene.user_id, session_id), store)
+        return await render_next(graph, scene, store, key.session_id)
 
 
-def _wanted(rendering: Rendering, node_ids: Sequence[str]) -> Sequence[str]:
+def _selected(rendering: Rendering, node_ids: Sequence[str]) -> Sequence[str]:
     for node_id in node_ids:
         if node_id not in rendering:
             near = closest(node_id, rendering)
@@ -107,20 +121,20 @@ def _wanted(rendering: Rendering, node_ids: Sequence[str]) -> Sequence[str]:
     return [node_id for node_id in rendering if node_id in node_ids] if node_ids else [*rendering]
 
 
-def _assumed(graph: Graph, assuming: Assuming) -> dict[str, JSON]:
+def _parse_assumptions(graph: Graph, settings: Sequence[str]) -> dict[str, JSON]:
     assume: dict[str, JSON] = {}
-    for setting in assuming.assume or ():
+    for setting in settings:
         node_id, sign, text = setting.partition("=")
         if not node_id or not sign:
             raise InputError(f"--assume {setting!r}: write it as NODE=VALUE, as in router=french")
-        assume[node_id] = _value(graph, node_id, text)
+        assume[node_id] = _parse_output(graph, node_id, text)
     return assume
 
 
-def _value(graph: Graph, node_id: str, text: str) -> JSON:
-    """A router's label, or labels with commas; JSON where a node gives something else than text."""
+def _parse_output(graph: Graph, node_id: str, text: str) -> JSON:
+    """A router's label, or several with commas; JSON if a node's output is not a text."""
     node = graph.nodes.get(node_id)
-    if node is not None and (branches := node.branches()):
+    if node is not None and (branches := branches_of(node)):
         return text if text in branches else [one.strip() for one in text.split(",") if one.strip()]
     if node_id not in graph.shapes and (node is None or node_id in graph.templates):
         return text

@@ -1,6 +1,6 @@
-"""`teamgraph run`: one message in, one answer out.
+"""`teamgraph run`, and what every command does that makes a run.
 
-One run at the command line: its answer on standard output, its progress beside it.
+The answer goes to standard output, the progress to standard error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -22,62 +22,137 @@ from ..events import Answer, Event, RunFinished, RunStarted, RunWaiting, Token
 from ..messages import JSON
 from ..records import Run, SessionKey
 from ..session.store import Store
-from .as_json import run_as_json
+from ..terminal import write_text
 from .command import command
-from .options import AsJson, GraphFile, Means, Reading, SessionOption, Storing, User
+from .json_output import run_as_json
+from .options import (
+    GraphFile,
+    GraphOptions,
+    JsonFlag,
+    RunnerOptions,
+    SessionOption,
+    StoreOptions,
+    UserOption,
+)
+from .output import Style, print_json, print_note
 from .progress import Progress
-from .screen import Tone, harmless, note, print_json
 
-REUSE = "--reuse-unchanged"
-Events = Callable[[Store], AsyncGenerator[Event]]
+REUSE_UNCHANGED = "--reuse-unchanged"
+
+EventSource: TypeAlias = Callable[[Store], AsyncGenerator[Event]]
+
+app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """How somebody goes on later, as commands to type; `words` are their common options."""
+class TurnOptions:
+    """Whose turn it is, and what else it is given."""
+
+    user: UserOption = None
+    session: SessionOption = None
+    state: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=JSON",
+            help="Set a key of session.state for this turn; repeatable.",
+            show_default=False,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOptions:
+    """How the answer is printed."""
+
+    json: JsonFlag = False
+    stream: Annotated[bool, typer.Option("--stream/--no-stream", help="Stream the answer.")] = True
+
+
+@command(app)
+def run(
+    graph: GraphFile,
+    message: Annotated[
+        str,
+        typer.Argument(
+            metavar="MESSAGE",
+            help="The user's message; - reads standard input.",
+            show_default=False,
+        ),
+    ],
+    graph_options: GraphOptions,
+    runner_options: RunnerOptions,
+    turn: TurnOptions,
+    answer: AnswerOptions,
+) -> None:
+    """Run a graph on one message and print the answer.
+
+    The answer goes to standard output, progress to standard error. With --session the run is
+    the next turn of that session; without it, it gets a new session.
+
+    Exit code 0 if the run is done, 1 if it failed, 2 if it could not start, 130 if it was
+    interrupted.
+    """
+    loaded = graph_options.load(graph)
+    text = read_message(message)
+    state = _parse_state(turn.state or [])
+    runner_options.use_project_default()
+
+    def events(store: Store) -> AsyncGenerator[Event]:
+        return runner_options.runner(loaded, store).astream(
+            text, user_id=turn.user, session_id=turn.session, state=state
+        )
+
+    writer = AnswerWriter(stream=answer.stream, is_quiet=answer.json)
+    hints = CommandHints.of(graph, graph_options, runner_options)
+    execute_and_print(events, runner_options, writer, hints, as_json=answer.json)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandHints:
+    """Commands to copy for going on later; `words` are the options that they have in common."""
 
     graph: Path
     words: tuple[str, ...]
 
     @classmethod
-    def of(cls, graph: Path, reading: Reading, means: Means) -> Way:
-        """The way back to what is done with these options."""
-        return cls(graph, (*reading.words(), *means.words()))
+    def of(
+        cls, graph: Path, graph_options: GraphOptions, runner_options: RunnerOptions
+    ) -> CommandHints:
+        """Hints that repeat the options of this command."""
+        return cls(graph, (*graph_options.words(), *runner_options.words()))
 
-    def to_run(self, run_id: str, key: SessionKey, *more: str) -> str:
-        """The command that takes a run up again, with `more` options."""
-        command = ("runs", "resume", run_id, "--graph", str(self.graph))
-        return self._command(*command, *more, key=key)
+    def resume(self, run_id: str, key: SessionKey, *more: str) -> str:
+        """The command that resumes a run, with `more` options."""
+        return self._command("runs", "resume", run_id, "--graph", str(self.graph), *more, key=key)
 
-    def to_session(self, key: SessionKey) -> str:
-        """The command that talks on in a session."""
+    def chat(self, key: SessionKey) -> str:
+        """The command that continues a session."""
         return self._command("chat", str(self.graph), key=key)
 
     def _command(self, *words: str, key: SessionKey) -> str:
-        whose = [] if key.user_id is None else ["--user", key.user_id]
-        command = ("teamgraph", *words, *self.words, *whose, "--session", key.session_id)
+        user = [] if key.user_id is None else ["--user", key.user_id]
+        command = ("teamgraph", *words, *self.words, *user, "--session", key.session_id)
         return shlex.join(command)
 
 
-class Written:
-    """The answer as it goes to standard output."""
+class AnswerWriter:
+    """Writes the answer of a run to standard output."""
 
     def __init__(self, *, stream: bool, is_quiet: bool = False) -> None:
         self._stream = stream
         self._is_quiet = is_quiet
-        self._is_terminal = sys.stdout.isatty()
         self._is_open = False
-        self.broken: BrokenPipeError | None = None
+        self.broken_pipe: BrokenPipeError | None = None
 
-    def takes(self, event: Event) -> bool:
-        """Whether the event writes something."""
+    def handles(self, event: Event) -> bool:
+        """Whether something is written for the event."""
         if self._is_quiet:
             return False
         streamed = isinstance(event, Token) and event.answer and self._stream
         return streamed or isinstance(event, Answer)
 
-    def take(self, event: Event) -> bool:
-        """Write what is new of the answer; whether that was the end of it."""
+    def handle(self, event: Event) -> bool:
+        """Write what the event adds to the answer; return whether the answer is complete."""
         text = event.text if isinstance(event, Token | Answer) else ""
         self._is_open = isinstance(event, Token)
         if self._is_open:
@@ -93,160 +168,104 @@ class Written:
             self._write("\n")
 
     def _write(self, text: str) -> None:
-        """Write for as long as somebody reads; the run goes on without them, and is kept."""
+        """Write unless the reader has left; the run goes on without it, and is recorded."""
         try:
-            if self.broken is None:
-                sys.stdout.write(harmless(text) if self._is_terminal else text)
-                sys.stdout.flush()
+            if self.broken_pipe is None:
+                write_text(text, sys.stdout)
         except BrokenPipeError as error:
-            self.broken = error
+            self.broken_pipe = error
 
 
-def finish(events: Events, storing: Storing, written: Written, way: Way, *, as_json: bool) -> Run:
-    """Make the run to its end, and with `as_json` print it, also one that failed."""
+def execute_and_print(
+    events: EventSource,
+    store: StoreOptions,
+    writer: AnswerWriter,
+    hints: CommandHints,
+    *,
+    as_json: bool,
+) -> Run:
+    """Make a run, and with `as_json` print it as JSON, whether it succeeds or fails."""
     try:
-        run = make(events, storing, written, way)
+        run = execute(events, store, writer, hints)
     except RunError as error:
         if as_json and error.run is not None:
             print_json(run_as_json(error.run))
         raise
     if as_json:
         print_json(run_as_json(run))
-    if written.broken is not None:
-        raise written.broken
+    if writer.broken_pipe is not None:
+        raise writer.broken_pipe
     return run
 
 
-def make(events: Events, storing: Storing, written: Written, way: Way) -> Run:
-    """Make the run; raises what ended it, with a note of the command that takes it up again."""
-    turn = _Turn(written, way)
+def execute(
+    events: EventSource, store: StoreOptions, writer: AnswerWriter, hints: CommandHints
+) -> Run:
+    """Make a run; raises what ended it, with a note that has the command to resume it."""
+    display = _RunDisplay(writer, hints)
     try:
-        return asyncio.run(turn.make(events, storing))
+        return asyncio.run(display.follow(events, store))
     except RunError as error:
-        for line in turn.way(error):
+        for line in display.hints(error):
             error.add_note(line)
         raise
     except KeyboardInterrupt:
-        turn.close()
-        if told := turn.way():
-            note("\n".join(["cancelled; what was done is kept", *told]), Tone.WARNING)
+        display.close()
+        if lines := display.hints():
+            print_note("\n".join(["cancelled; finished nodes are stored", *lines]), Style.WARNING)
         raise
     finally:
-        turn.close()
+        display.close()
 
 
-class _Turn:
-    """What is on the screen while a run is under way."""
+class _RunDisplay:
+    """What is on the screen during a run: its answer and its progress."""
 
-    def __init__(self, written: Written, way: Way) -> None:
-        self._written = written
-        self._way = way
+    def __init__(self, writer: AnswerWriter, hints: CommandHints) -> None:
+        self._writer = writer
+        self._hints = hints
         self._progress = Progress()
-        self._began: RunStarted | None = None
+        self._started: RunStarted | None = None
 
-    async def make(self, events: Events, storing: Storing) -> Run:
-        """Tell the run to its very end: only then has it given its session free."""
+    async def follow(self, events: EventSource, options: StoreOptions) -> Run:
+        """Print the events to their end, after which the run has released its session."""
         run: Run | None = None
-        async with storing.open() as store, aclosing(events(store)) as told:
-            async for event in told:
-                self._take(event)
+        async with options.open() as store, aclosing(events(store)) as stream:
+            async for event in stream:
+                self._handle(event)
                 if isinstance(event, RunFinished | RunWaiting):
-                    self._began, run = None, event.run
+                    self._started, run = None, event.run
         if run is None:
             raise RunError("the run ended without an answer")
         return run
 
-    def _take(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         if isinstance(event, RunStarted):
-            self._began = event
-        if self._written.takes(event):
+            self._started = event
+        if self._writer.handles(event):
             self._progress.pause()
-            if self._written.take(event):
-                self._progress.go_on()
+            if self._writer.handle(event):
+                self._progress.unpause()
         else:
-            self._progress.take(event)
+            self._progress.handle(event)
 
     def close(self) -> None:
-        self._written.close()
+        self._writer.close()
         self._progress.close()
 
-    def way(self, error: RunError | None = None) -> list[str]:
-        """How the run is taken up again, if it began and has not come to its end."""
+    def hints(self, error: RunError | None = None) -> list[str]:
+        """How to resume the run, if it started and did not finish."""
         if isinstance(error, Changed) and error.run is not None:
             run = error.run
-            return [f"take it up: {self._way.to_run(run.run_id, run.key, REUSE)}"]
-        began = self._began
-        if began is None:
+            return [f"resume it: {self._hints.resume(run.run_id, run.key, REUSE_UNCHANGED)}"]
+        started = self._started
+        if started is None:
             return []
-        key = SessionKey(began.user_id, began.session_id)
-        return [f"take it up: {self._way.to_run(began.run_id, key)}"]
+        key = SessionKey(started.user_id, started.session_id)
+        return [f"resume it: {self._hints.resume(started.run_id, key)}"]
 
 
-app = typer.Typer(add_completion=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Turning:
-    """Whose turn it is, and what it is given."""
-
-    user: User = None
-    session: SessionOption = None
-    state: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=JSON",
-            help="A key of the session's state for this turn; repeatable.",
-            show_default=False,
-        ),
-    ] = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answering:
-    """How the answer is written."""
-
-    json: AsJson = False
-    stream: Annotated[
-        bool, typer.Option("--stream/--no-stream", help="Write the answer as it arrives.")
-    ] = True
-
-
-@command(app)
-def run(
-    graph: GraphFile,
-    message: Annotated[
-        str,
-        typer.Argument(
-            metavar="MESSAGE",
-            help="What the user says; - reads standard input.",
-            show_default=False,
-        ),
-    ],
-    reading: Reading,
-    means: Means,
-    turning: Turning,
-    answering: Answering,
-) -> None:
-    """Put one message through a graph and print the answer.
-
-    The answer goes to standard output, what the nodes do to standard error. With --session the
-    run is one more turn of that session; without it, a session of its own.
-    """
-    declared = reading.graph(graph)
-    text = said(message)
-    state = _state(turning.state or [])
-    means.settle()
-    written = Written(stream=answering.stream, is_quiet=answering.json)
-
-    def events(store: Store) -> AsyncGenerator[Event]:
-        return means.runner(declared, store).astream(
-            text, user_id=turning.user, session_id=turning.session, state=state
-        )
-
-    finish(events, means, written, Way.of(graph, reading, means), as_json=answering.json)
-
-
-def said(message: str) -> str:
+def read_message(message: str) -> str:
     """The message, from standard input if it is `-`."""
     try:
         text = sys.stdin.read().removesuffix("\n") if message == "-" else message
@@ -256,7 +275,7 @@ def said(message: str) -> str:
     return text
 
 
-def _state(settings: Sequence[str]) -> dict[str, JSON]:
+def _parse_state(settings: Sequence[str]) -> dict[str, JSON]:
     state: dict[str, JSON] = {}
     for setting in settings:
         key, sign, value = setting.partition("=")
@@ -267,6 +286,6 @@ def _state(settings: Sequence[str]) -> dict[str, JSON]:
         except ValueError as error:
             text = shlex.quote(f"{key}={json.dumps(value, ensure_ascii=False)}")
             raise InputError(
-                f"--state {setting!r}: {value!r} is no JSON; a text is written --state {text}"
+                f"--state {setting!r}: {value!r} is not JSON; quote a text: --state {text}"
             ) from error
     return state

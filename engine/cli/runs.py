@@ -1,179 +1,331 @@
-"""`teamgraph runs`: which there are, what each node did, deleting one; the rest is in `again`."""
+"""`teamgraph runs`: list, show, resume, fork and delete runs."""
 
 from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..errors import NotFound, closest
-from ..records import Run, SessionKey, Turn
-from .again import fork, resume
-from .as_json import records_as_json, turn_as_json
-from .command import command
-from .consent import Yes, make_sure
-from .options import AsJson, Owner, Owners, Page, Reading, Storing, session_named
-from .progress import run_told
-from .prompts import RecordedPrompt, Today, differences_told, kept_as_json, kept_of, sources_told
-from .screen import Tone, note, print_json, print_pages, print_rows, when
+from ..errors import InputError, NotFound, RunError, SessionBusy, TeamgraphError, closest
+from ..events import Event
+from ..graph.graph import Graph
+from ..messages import JSON, ToolCall
+from ..records import Exchange, Record, Run, SessionKey, Turn
+from ..session.store import Store
+from .command import EXIT_FAILURE, command, command_group
+from .json_output import records_as_json, turn_as_json
+from .lookup import RunFilter, RunLookup, find_session, session_title
+from .options import (
+    GraphOption,
+    GraphOptions,
+    JsonFlag,
+    PageOptions,
+    RunnerOptions,
+    StoreOptions,
+    UserOption,
+    YesFlag,
+    confirm,
+)
+from .output import (
+    Style,
+    counted,
+    indent,
+    local_time,
+    one_line,
+    pretty_json,
+    print_json,
+    print_note,
+    print_paged,
+    print_table,
+    two_columns,
+)
+from .progress import usage_text
+from .prompts import (
+    CurrentTemplates,
+    RecordedPrompt,
+    differences_text,
+    recorded_prompts,
+    recorded_prompts_as_json,
+    sources_text,
+)
+from .run import (
+    REUSE_UNCHANGED,
+    AnswerWriter,
+    CommandHints,
+    execute,
+    execute_and_print,
+    read_message,
+)
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
+app = command_group("List, show, resume, fork and delete runs.")
 
-RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run.", show_default=False)]
+_RUN_ID = typer.Argument(
+    metavar="RUN_ID", help="The run id, or a unique prefix.", show_default=False
+)
+RunId = Annotated[str, _RUN_ID]
+OptionalRunId = Annotated[str | None, _RUN_ID]
 
 
 @dataclass(frozen=True, slots=True)
-class Looking:
+class RunShowOptions:
     """What of a run is shown."""
 
     node: Annotated[
         str | None, typer.Option(metavar="ID", help="This node only.", show_default=False)
     ] = None
     prompt: Annotated[
-        bool, typer.Option("--prompt", help="Also the exact messages that were sent.")
+        bool, typer.Option("--prompt", help="Also show the messages that were sent.")
     ] = False
     diff: Annotated[
-        bool,
-        typer.Option(
-            "--diff", help="How the templates that it was asked with differ from today's."
-        ),
+        bool, typer.Option("--diff", help="Show how the templates have changed since the run.")
     ] = False
     graph: Annotated[
         Path | None,
         typer.Option(
             metavar="GRAPH",
-            help="The graph whose templates --diff compares with; if left out, the built-in ones.",
+            help="The graph whose templates --diff compares with. Default: the built-in ones.",
             show_default=False,
         ),
     ] = None
-    json: AsJson = False
+    json: JsonFlag = False
 
-    def today(self, reading: Reading) -> Today | None:
-        """The templates to compare with, if that is wanted."""
+    def current_templates(self, options: GraphOptions) -> CurrentTemplates | None:
+        """The templates to compare with, None if no comparison is asked for."""
         if self.graph is not None:
-            return Today(reading.graph(self.graph))
-        return Today() if self.diff else None
+            return CurrentTemplates(options.load(self.graph))
+        return CurrentTemplates() if self.diff else None
 
 
-@app.callback()
-def runs() -> None:
-    """List runs, show what each node did, take up those cut short, fork one, delete one."""
+@dataclass(frozen=True, slots=True)
+class ResumeOptions:
+    """Which runs are resumed, and what happens if the graph has changed."""
+
+    all_unfinished: Annotated[
+        bool, typer.Option("--all", help="Resume every unfinished run of the graph, oldest first.")
+    ] = False
+    reuse_unchanged: Annotated[
+        bool,
+        typer.Option(
+            REUSE_UNCHANGED,
+            help="If the graph has changed, run the changed nodes and everything after them again.",
+        ),
+    ] = False
+    json: JsonFlag = False
+
+
+@dataclass(frozen=True, slots=True)
+class ForkOptions:
+    """Where a fork begins, and what is different in it."""
+
+    node: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="NODE", help="The first node to run again.", show_default=False
+        ),
+    ] = None
+    message: Annotated[
+        str | None,
+        typer.Option(help="A new message; - reads standard input.", show_default=False),
+    ] = None
+    session: Annotated[
+        str | None,
+        typer.Option(metavar="NEW", help="The id of the new session.", show_default=False),
+    ] = None
+    json: JsonFlag = False
 
 
 @command(app, "list")
 def list_runs(
-    owners: Owners,
-    storing: Storing,
+    which: RunFilter,
+    store: StoreOptions,
     *,
-    unfinished: Annotated[
-        bool, typer.Option("--unfinished", help="Only those that are not done.")
-    ] = False,
-    page: Page,
-    json: AsJson = False,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Only unfinished runs.")] = False,
+    page: PageOptions,
+    json: JsonFlag = False,
 ) -> None:
-    """List the runs of a session, or of all sessions of a user, the newest first.
+    """List the runs of a session, or of all sessions of a user, newest first.
 
-    Without --user these are the runs that belong to no user, with --all-users everybody's.
+    Without --user, lists runs that belong to no user; with --all-users, those of everybody.
     """
-    look = _unfinished if unfinished else _listed
-    found = asyncio.run(look(owners, storing, page))
+    read = _unfinished_runs if unfinished else _runs
+    found = asyncio.run(read(which, store, page))
     if json:
         print_json([turn_as_json(key, turn) for key, turn in found])
     elif found:
-        heads = owners.named(("run", "session", "status", "started", "message"), "user")
-        print_rows(heads, [owners.named(_row(key, turn), key.user_id) for key, turn in found])
+        columns = which.with_user(("run", "session", "status", "started", "message"), "user")
+        print_table(columns, [which.with_user(_row(key, turn), key.user_id) for key, turn in found])
     else:
-        elsewhere = "" if owners.all_users else "; they may be another user's (--all-users)"
-        note(f"there are no such runs in {storing.folder}{elsewhere}")
+        others = "" if which.all_users else "; --all-users lists those of every user"
+        print_note(f"no {'unfinished ' if unfinished else ''}runs in {store.folder}{others}")
     if found and unfinished and not json:
-        whose = [*storing.words(), *owners.words()]
-        command = ["runs", "resume", "--all", "--graph", "GRAPH", *whose]
-        note(f"take them up: {shlex.join(['teamgraph', *command])}", Tone.QUIET)
+        words = ["runs", "resume", "--all", "--graph", "GRAPH", *store.words(), *which.words()]
+        print_note(f"resume them: {shlex.join(['teamgraph', *words])}", Style.DIM)
 
 
 @command(app)
-def show(run: RunId, owner: Owner, looking: Looking, reading: Reading, storing: Storing) -> None:
-    """Show a run: every node's status and why, choice, attempts, usage, time and error.
+def show(
+    lookup: RunLookup,
+    options: RunShowOptions,
+    graph_options: GraphOptions,
+    store: StoreOptions,
+    *,
+    run: OptionalRunId = None,
+    last: Annotated[
+        bool,
+        typer.Option(
+            "--last", help="The newest run of the user or the session.", show_default=False
+        ),
+    ] = False,
+) -> None:
+    """Show a run: each node's status and its reason, choice, attempts, usage, time and error.
 
-    With --prompt also the templates that the messages were made of, as they were then.
+    With --prompt, also the messages that were sent and the templates they were rendered from.
     """
-    today = looking.today(reading)
-    found = asyncio.run(_found(run, owner, storing))
-    if looking.node is not None and looking.node not in found.records:
-        near = closest(looking.node, found.records)
-        there = f"did you mean {near!r}?" if near else f"it has {', '.join(found.records)}"
-        raise NotFound(f"run {run!r} has no record of a node {looking.node!r}; {there}")
-    node_ids = [looking.node] if looking.node is not None else list(found.records)
-    kept = asyncio.run(_kept(found, node_ids, storing)) if looking.prompt or today else []
-    if looking.json:
-        told = records_as_json(found, node_ids, prompts=looking.prompt)
-        print_json({**told, **({"prompts": kept_as_json(kept, today)} if kept else {})})
+    if last == (run is not None):
+        raise InputError("name a run, or show the newest one with --last")
+    current = options.current_templates(graph_options)
+    found = asyncio.run(_find_run(run, lookup, store))
+    if options.node is not None and options.node not in found.records:
+        near = closest(options.node, found.records)
+        hint = f"did you mean {near!r}?" if near else f"it has {', '.join(found.records)}"
+        raise NotFound(f"run {found.run_id!r} has no record of a node {options.node!r}; {hint}")
+    node_ids = [options.node] if options.node is not None else list(found.records)
+    wants_prompts = options.prompt or current is not None
+    prompts = asyncio.run(_prompts(found, node_ids, store)) if wants_prompts else []
+    if options.json:
+        fields = records_as_json(found, node_ids, prompts=options.prompt)
+        if prompts:
+            fields["prompts"] = recorded_prompts_as_json(prompts, current)
+        print_json(fields)
         return
-    parts = [run_told(found, node_ids, prompts=looking.prompt)]
-    if kept:
-        parts.append(differences_told(kept, today) if today else sources_told(kept))
-    print_pages("\n".join(parts))
+    parts = [run_text(found, node_ids, prompts=options.prompt)]
+    if prompts:
+        parts.append(differences_text(prompts, current) if current else sources_text(prompts))
+    print_paged("\n".join(parts))
 
 
-command(app)(resume)
-command(app)(fork)
+@command(app)
+def resume(
+    graph: GraphOption,
+    graph_options: GraphOptions,
+    which: RunFilter,
+    runner_options: RunnerOptions,
+    options: ResumeOptions,
+    *,
+    run_id: OptionalRunId = None,
+) -> None:
+    """Resume a run that failed or was interrupted; finished nodes do not run again.
+
+    With --all, every unfinished run of the graph that belongs to the user, one after another;
+    without --user those that belong to no user, with --all-users those of everybody.
+    """
+    if options.all_unfinished == (run_id is not None):
+        raise InputError("name a run, or resume all unfinished ones with --all")
+    if which.all_users and run_id is not None:
+        raise InputError("--all-users needs --all; for one run, name its user with --user")
+    loaded = graph_options.load(graph)
+    runner_options.use_project_default()
+    hints = CommandHints.of(graph, graph_options, runner_options)
+    resumer = _Resumer(loaded, runner_options, hints, options.reuse_unchanged)
+    if run_id is None:
+        resumer.resume_all(which, as_json=options.json)
+        return
+
+    key, run_id = asyncio.run(_locate(run_id, which, runner_options))
+
+    def events(store: Store) -> AsyncGenerator[Event]:
+        return resumer.events(store, run_id, key.user_id, key.session_id)
+
+    writer = AnswerWriter(stream=True, is_quiet=options.json)
+    execute_and_print(events, runner_options, writer, hints, as_json=options.json)
+
+
+@command(app)
+def fork(
+    run: RunId,
+    graph: GraphOption,
+    graph_options: GraphOptions,
+    runner_options: RunnerOptions,
+    options: ForkOptions,
+    *,
+    user: UserOption = None,
+) -> None:
+    """Run again from one node of a run on, in a new session.
+
+    The new session begins with the turns before the old run, which stays unchanged. Nodes that do
+    not depend on the given node are not run again. With --message, every node that may have read
+    the message runs again.
+    """
+    loaded = graph_options.load(graph)
+    message = None if options.message is None else read_message(options.message)
+    runner_options.use_project_default()
+    _, run_id = asyncio.run(_locate(run, RunLookup(user), runner_options))
+
+    def events(store: Store) -> AsyncGenerator[Event]:
+        return runner_options.runner(loaded, store).afork_stream(
+            run_id, node=options.node, message=message, user_id=user, into=options.session
+        )
+
+    hints = CommandHints.of(graph, graph_options, runner_options)
+    writer = AnswerWriter(stream=True, is_quiet=options.json)
+    forked = execute_and_print(events, runner_options, writer, hints, as_json=options.json)
+    print_note(f"continue with: {hints.chat(forked.key)}", Style.DIM)
 
 
 @command(app)
 def delete(
-    run: RunId, owner: Owner, storing: Storing, *, yes: Yes = False, json: AsJson = False
+    run: RunId,
+    lookup: RunLookup,
+    store: StoreOptions,
+    *,
+    yes: YesFlag = False,
+    json: JsonFlag = False,
 ) -> None:
-    """Delete a run and every word of it; a summary that takes its turn in goes with it.
+    """Delete a run, everything quoted from it, and summaries that cover it.
 
-    Without --user only a run that belongs to no user.
+    Without --user, only a run that belongs to no user.
     """
 
-    async def find() -> SessionKey | None:
-        async with storing.open() as store:
-            return await owner.key(run, store)
+    async def write() -> bool:
+        async with store.open() as opened:
+            return await opened.delete_run(key, run)
 
-    async def write(key: SessionKey) -> bool:
-        async with storing.open() as store:
-            return await store.delete_run(key, run)
-
-    key = asyncio.run(find())
-    if key is None:
-        raise _no_run(run, storing)
-    make_sure(f"run {run!r} of {session_named(key)} and every word of it", yes=yes)
-    if not asyncio.run(write(key)):
-        raise _no_run(run, storing)
+    key, run = asyncio.run(_locate(run, lookup, store))
+    confirm(f"run {run!r} of {session_title(key)} and everything quoted from it", yes=yes)
+    if not asyncio.run(write()):
+        raise _no_run(run, store)
     if json:
         print_json({"run_id": run, "session_id": key.session_id, "user_id": key.user_id})
     else:
-        note(f"run {run} of {session_named(key)} is deleted", Tone.GOOD)
+        print_note(f"deleted run {run} of {session_title(key)}", Style.SUCCESS)
 
 
-async def _unfinished(
-    owners: Owners, storing: Storing, page: Page
+async def _unfinished_runs(
+    which: RunFilter, options: StoreOptions, page: PageOptions
 ) -> Sequence[tuple[SessionKey, Turn]]:
-    async with storing.open() as store:
-        found = await owners.unfinished(store)
+    async with options.open() as store:
+        found = await which.unfinished(store)
     return found[page.offset : page.offset + page.limit]
 
 
-async def _listed(
-    owners: Owners, storing: Storing, page: Page
+async def _runs(
+    which: RunFilter, options: StoreOptions, page: PageOptions
 ) -> Sequence[tuple[SessionKey, Turn]]:
-    async with storing.open() as store:
-        if owners.session is not None:
-            key = SessionKey(owners.user, owners.session)
+    async with options.open() as store:
+        if which.session is not None:
+            key = await find_session(SessionKey(which.user, which.session), store)
             turns = await store.runs(key, limit=page.limit, offset=page.offset)
             return [(key, turn) for turn in turns]
-        # The newest runs of a user lie in the newest sessions, so no more of those can matter.
+        # The newest runs of a user are in the newest sessions, so no more of those are needed.
         enough = page.limit + page.offset
         found = [
             (info.key, turn)
-            async for user in owners.users(store)
+            async for user in which.users(store)
             for info in await store.sessions(user, limit=enough)
             for turn in await store.runs(info.key, limit=enough)
         ]
@@ -181,26 +333,190 @@ async def _listed(
     return found[page.offset : enough]
 
 
-async def _found(run_id: str, owner: Owner, storing: Storing) -> Run:
-    async with storing.open() as store:
-        key = await owner.key(run_id, store)
-        run = await store.run(key, run_id) if key is not None else None
+async def _locate(
+    run_id: str | None, lookup: RunLookup, options: StoreOptions
+) -> tuple[SessionKey, str]:
+    """The session and the whole id of a run, or of the newest one; raises `NotFound`."""
+    async with options.open() as store:
+        found = await (lookup.latest(store) if run_id is None else lookup.find(run_id, store))
+    if found is None:
+        raise _no_run(run_id, options)
+    return found
+
+
+async def _find_run(run_id: str | None, lookup: RunLookup, options: StoreOptions) -> Run:
+    key, whole_id = await _locate(run_id, lookup, options)
+    async with options.open() as store:
+        run = await store.run(key, whole_id)
     if run is None:
-        raise _no_run(run_id, storing)
+        raise _no_run(run_id, options)
     return run
 
 
-async def _kept(run: Run, node_ids: Sequence[str], storing: Storing) -> list[RecordedPrompt]:
-    async with storing.open() as store:
-        return await kept_of((run.records[node_id] for node_id in node_ids), store)
+async def _prompts(
+    run: Run, node_ids: Sequence[str], options: StoreOptions
+) -> list[RecordedPrompt]:
+    async with options.open() as store:
+        return await recorded_prompts((run.records[node_id] for node_id in node_ids), store)
 
 
-def _no_run(run_id: str, storing: Storing) -> NotFound:
+def _no_run(run_id: str | None, options: StoreOptions) -> NotFound:
+    named = "run" if run_id is None else f"run {run_id!r}"
     return NotFound(
-        f"there is no such run {run_id!r} in {storing.folder}; `teamgraph runs list` shows "
-        "those there are, of a user with --user"
+        f"there is no {named} in {options.folder}; `teamgraph runs list` lists runs "
+        "(--user: of a user)"
     )
 
 
 def _row(key: SessionKey, turn: Turn) -> Sequence[str]:
-    return (turn.run_id, key.session_id, turn.status, when(turn.started), turn.input)
+    return (turn.run_id, key.session_id, turn.status, local_time(turn.started), turn.input)
+
+
+@dataclass(frozen=True, slots=True)
+class _Resumer:
+    """Resumes runs of one graph."""
+
+    graph: Graph
+    options: RunnerOptions
+    hints: CommandHints
+    reuse_unchanged: bool
+
+    def events(
+        self, store: Store, run_id: str, user: str | None, session: str | None
+    ) -> AsyncGenerator[Event]:
+        runner = self.options.runner(self.graph, store)
+        return runner.aresume_stream(
+            run_id, user_id=user, session_id=session, reuse_unchanged=self.reuse_unchanged
+        )
+
+    def resume_all(self, which: RunFilter, *, as_json: bool) -> None:
+        """Resume one after another, and print a line for each."""
+        found = asyncio.run(self._unfinished(which))
+        mine = [each for each in reversed(found) if each[1].graph == self.graph.name]
+        if others := len(found) - len(mine):
+            print_note(f"skipped {counted(others, 'unfinished run')} of other graphs")
+        results = [self._resume(key, turn) for key, turn in mine]
+        if as_json:
+            print_json([result.as_json() for result in results])
+        elif results:
+            rows = [which.with_user(each.row(), each.run.user_id) for each in results]
+            print_table(which.with_user(("run", "session", "status", "result"), "user"), rows)
+        else:
+            print_note(f"no unfinished runs of graph {self.graph.name} in {self.options.folder}")
+        if any(result.is_failure for result in results):
+            raise typer.Exit(EXIT_FAILURE)
+
+    async def _unfinished(self, which: RunFilter) -> Sequence[tuple[SessionKey, Turn]]:
+        async with self.options.open() as store:
+            return await which.unfinished(store)
+
+    def _resume(self, key: SessionKey, turn: Turn) -> _ResumeResult:
+        try:
+            run = execute(
+                lambda store: self.events(store, turn.run_id, key.user_id, key.session_id),
+                self.options,
+                AnswerWriter(stream=True, is_quiet=True),
+                self.hints,
+            )
+        except TeamgraphError as error:
+            run = error.run if isinstance(error, RunError) and error.run else Run(key, turn)
+            return _ResumeResult(run, error)
+        return _ResumeResult(run)
+
+
+@dataclass(frozen=True, slots=True)
+class _ResumeResult:
+    """A run after it was resumed, and the error if that failed."""
+
+    run: Run
+    error: TeamgraphError | None = None
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the run needs attention; one in progress elsewhere does not."""
+        return self.error is not None and not isinstance(self.error, SessionBusy)
+
+    def as_json(self) -> dict[str, JSON]:
+        run, error = self.run, self.error
+        return {
+            "run_id": run.run_id,
+            "session_id": run.session_id,
+            "user_id": run.user_id,
+            "status": run.status,
+            "answer": run.answer,
+            "error": None if error is None else str(error),
+        }
+
+    def row(self) -> Sequence[str]:
+        result = self.run.answer or "" if self.error is None else str(self.error)
+        return (self.run.run_id, self.run.session_id, self.run.status, one_line(result))
+
+
+def run_text(run: Run, node_ids: Collection[str], *, prompts: bool) -> str:
+    """The run and these of its nodes as text; with `prompts` also the messages of each call."""
+    parts = [_heading(run)]
+    parts += [_node_text(run.records[node_id], prompts=prompts) for node_id in node_ids]
+    return "\n\n".join(parts) + "\n"
+
+
+def _heading(run: Run) -> str:
+    return two_columns(
+        {
+            "run": run.run_id,
+            "session": run.session_id,
+            "user": run.user_id,
+            "graph": run.turn.graph,
+            "forked from": run.turn.forked_from,
+            "status": run.status,
+            "error": run.turn.error,
+            "turn": run.turn.number or None,
+            "started": local_time(run.turn.started),
+            "took": f"{run.duration:.2f} s{usage_text(run.usage)}" if run.turn.ended else None,
+            "message": one_line(run.input),
+            "answer": one_line(run.answer or ""),
+        }
+    )
+
+
+def _node_text(record: Record, *, prompts: bool) -> str:
+    took = f"{max(0.0, record.ended - record.started):.2f} s" if record.ended else ""
+    fields = two_columns(
+        {
+            "status": record.status,
+            "because": record.because,
+            "choice": ", ".join(record.choices) if record.choices is not None else None,
+            "task": one_line(record.task) if record.task is not None else None,
+            **{name: one_line(str(value)) for name, value in record.fields.items()},
+            "error": record.error,
+            "attempts": record.attempt if record.attempt > 1 else None,
+            "took": f"{took}{usage_text(record.usage)}",
+            "output": "" if record.output is None else one_line(_output_text(record.output)),
+            "state": pretty_json(record.state) if record.state else None,
+        }
+    )
+    calls = [_exchange_text(exchange) for exchange in record.exchanges] if prompts else []
+    return "\n\n".join([f"{record.node} ({record.kind})\n{indent(fields)}", *calls])
+
+
+def _exchange_text(exchange: Exchange) -> str:
+    """A model call: every line of a message is indented under its role, so none can be forged."""
+    parts = [f"prompt {exchange.prompt} ({exchange.prompt_hash[:12]}) to {exchange.model}"]
+    for message in exchange.messages:
+        quoted = f" (of run {message.origin})" if message.origin else ""
+        parts.append(indent(f"{message.role}{quoted}:"))
+        parts.append(_message_text(message.content, message.tool_calls))
+    parts.append(indent("reply:"))
+    parts.append(_message_text(exchange.reply, exchange.tool_calls))
+    for result in exchange.tool_results:
+        parts.append(indent("tool:"))
+        parts.append(_message_text(result.content))
+    return indent("\n".join(parts))
+
+
+def _message_text(text: str, calls: Sequence[ToolCall] = ()) -> str:
+    called = [f"calls {call.name}({call.arguments})" for call in calls]
+    return indent("\n".join(filter(None, [text, *called])), by="    ") or "    (empty)"
+
+
+def _output_text(value: object) -> str:
+    return value if isinstance(value, str) else pretty_json(value)

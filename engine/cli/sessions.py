@@ -1,7 +1,4 @@
-"""`teamgraph sessions`: which there are, what was said in one, its name, its copies, its end.
-
-A session in a file: what `sessions export` writes and `sessions import` reads.
-"""
+"""`teamgraph sessions`: list, show, search, rename, export, import and delete sessions."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias, cast
 
@@ -16,219 +14,214 @@ import typer
 
 from ..errors import InputError, NotFound
 from ..messages import JSON
-from ..records import SessionInfo, SessionKey
-from ..session.session import Session
+from ..records import Head, SessionInfo, SessionKey, Summary, Turn
+from ..session.session import Metrics, Session
 from ..session.store import Hit
-from .as_json import head_as_json, info_as_json, metrics_as_json, turn_as_json
-from .chat import Conversation, found_in
-from .command import command
-from .consent import Yes, make_sure
+from .command import command, command_group
+from .json_output import head_as_json, info_as_json, metrics_as_json, turn_as_json
+from .lookup import find_session, latest_session, open_session, session_title
 from .options import (
-    AsJson,
-    Output,
-    Page,
+    JsonFlag,
+    OutputOption,
+    PageOptions,
     SessionOption,
-    Storing,
-    User,
-    opened_session,
-    session_named,
+    StoreOptions,
+    UserOption,
+    YesFlag,
+    confirm,
 )
-from .screen import (
-    Tone,
+from .output import (
+    Style,
     counted,
-    note,
-    pretty,
+    indent,
+    local_time,
+    pretty_json,
     print_json,
-    print_pages,
-    print_rows,
-    when,
-    write_out,
+    print_note,
+    print_paged,
+    print_table,
+    reason,
+    two_columns,
+    write_output,
+)
+from .progress import usage_text
+
+_STANDARD_INPUT = Path("-")
+_ALL_SESSIONS = sys.maxsize
+_EXCERPT_BEFORE = 30
+_EXCERPT_LENGTH = 100
+"""Characters of an excerpt, and how many of them are before the text that was searched for."""
+
+app = command_group(
+    """List, show, search, rename, export, import and delete sessions.
+
+    Without --user, only sessions that belong to no user.
+    """
 )
 
-STANDARD_INPUT = Path("-")
-Exported: TypeAlias = Mapping[str, JSON]
-_WANTED = "give what `teamgraph sessions export` wrote"
-
-
-def write_exported(exported: Exported, file: Path | None) -> None:
-    """Write it to a file, whole or not at all, or to standard output."""
-    # Half a surrogate pair, which UTF-8 cannot hold, becomes the escape that JSON has for it.
-    write_out(f"{pretty(exported)}\n".encode(errors="backslashreplace"), file)
-
-
-def read_exported(file: Path) -> tuple[SessionKey, Exported]:
-    """What a file, or standard input, has of a session, and which one that was.
-
-    Raises `InputError` if it cannot be read or is something else.
-    """
-    try:
-        written = sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
-        data = json.loads(written)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InputError(f"{file}: it cannot be read: {reason}; name another file") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: it is not JSON: {error}; {_WANTED}") from error
-    exported = cast("dict[str, JSON]", data) if isinstance(data, dict) else {}
-    match exported.get("session_id"), exported.get("user_id"):
-        case str(session_id), (str() | None) as user_id:
-            return SessionKey(user_id, session_id), exported
-        case _:
-            raise InputError(f"{file}: it is no exported session; {_WANTED}")
-
-
-app = typer.Typer(add_completion=False, no_args_is_help=True)
-
-SessionId = Annotated[str, typer.Argument(metavar="ID", help="The session.", show_default=False)]
-EVERY = sys.maxsize
-
-
-@app.callback()
-def sessions() -> None:
-    """List sessions, show what was said in one, search, rename, export, import, delete.
-
-    Without --user it is about the sessions that belong to no user, never about somebody's.
-    """
+SessionId = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The session id, or a unique prefix.", show_default=False),
+]
+OptionalSessionId = Annotated[
+    str | None,
+    typer.Argument(metavar="ID", help="The session id, or a unique prefix.", show_default=False),
+]
+ExportedSession: TypeAlias = Mapping[str, JSON]
 
 
 @command(app, "list")
-def list_sessions(storing: Storing, *, user: User = None, page: Page, json: AsJson = False) -> None:
+def list_sessions(
+    store: StoreOptions, *, user: UserOption = None, page: PageOptions, json: JsonFlag = False
+) -> None:
     """List the sessions of a user, the one with the latest activity first.
 
-    Without --user these are the sessions that belong to no user.
+    Without --user, lists sessions that belong to no user.
     """
 
     async def read() -> Sequence[SessionInfo]:
-        async with storing.open() as store:
-            return await store.sessions(user, limit=page.limit, offset=page.offset)
+        async with store.open() as opened:
+            return await opened.sessions(user, limit=page.limit, offset=page.offset)
 
     found = asyncio.run(read())
     if json:
         print_json([info_as_json(info) for info in found])
-        return
-    if not found:
-        whose = f"of user {user!r}" if user is not None else "that belong to no user (see --user)"
-        note(f"there are no {'more ' if page.offset else ''}sessions {whose} in {storing.folder}")
-        return
-    print_rows(("session", "name", "turns", "last active", "first message"), map(_row, found))
+    elif found:
+        columns = ("session", "name", "turns", "last active", "first message")
+        print_table(columns, map(_session_row, found))
+    else:
+        print_note(f"no {'more ' if page.offset else ''}sessions {_whose(user)} in {store.folder}")
 
 
 @command(app)
 def show(
-    session: SessionId, storing: Storing, *, user: User = None, page: Page, json: AsJson = False
+    store: StoreOptions,
+    *,
+    session: OptionalSessionId = None,
+    last: Annotated[
+        bool, typer.Option("--last", help="The user's most recent session.", show_default=False)
+    ] = False,
+    user: UserOption = None,
+    page: PageOptions,
+    json: JsonFlag = False,
 ) -> None:
-    """Show a session: its newest turns, its summary, its state, and what it cost.
+    """Show a session: its newest turns, its summary, its state and its usage.
 
-    --limit says how many turns, and --offset leaves out the newest ones.
+    --limit is the number of turns; --offset skips the newest ones.
     """
-    key = SessionKey(user, session)
+    if last == (session is not None):
+        raise InputError("name a session, or show the most recent one with --last")
 
-    async def read() -> Conversation:
-        async with opened_session(key, storing) as opened:
+    async def read() -> SessionPage:
+        key = SessionKey(user, session or "")
+        if last:
+            key = (await latest_session(user, store, advice=" (--user: of a user)")).key
+        async with open_session(key, store) as opened:
             turns = await opened.ahistory(limit=page.limit, offset=page.offset)
-            head, metrics = await opened.ahead(), await opened.ametrics()
-        return Conversation(key, head, metrics, turns, page.offset)
+            head, metrics = await opened.aget_head(), await opened.ametrics()
+        return SessionPage(opened.key, head, metrics, turns, page.offset)
 
     found = asyncio.run(read())
+    key = found.key
     if json:
         print_json(
             {
-                "session_id": session,
+                "session_id": key.session_id,
                 "user_id": user,
                 **head_as_json(found.head),
                 "metrics": metrics_as_json(found.metrics),
                 "turns": [turn_as_json(key, turn) for turn in found.turns],
             }
         )
-        return
-    print_pages(found.told())
+    else:
+        print_paged(found.text())
 
 
 @command(app)
 def search(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What was said.", show_default=False)],
-    storing: Storing,
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="The text to find.", show_default=False)
+    ],
+    store: StoreOptions,
     *,
-    user: User = None,
+    user: UserOption = None,
     last: Annotated[
         int | None,
-        typer.Option(
-            min=1, metavar="N", help="Only in so many of the latest sessions.", show_default=False
-        ),
+        typer.Option(min=1, metavar="N", help="Only the latest N sessions.", show_default=False),
     ] = None,
-    page: Page,
-    json: AsJson = False,
+    page: PageOptions,
+    json: JsonFlag = False,
 ) -> None:
-    """Find the completed turns of a user in which a text was said, the newest first.
-
-    Upper and lower case are the same.
-    """
+    """Search the completed turns of a user for a text, newest first; case is ignored."""
     if not text.strip():
-        raise InputError("the text is empty; say what to look for")
+        raise InputError("the text is empty; give a text to look for")
 
     async def read() -> Sequence[Hit]:
         enough = page.offset + page.limit
-        async with storing.open() as store:
-            hits = await store.search(user, text, last=last or EVERY, limit=enough)
+        async with store.open() as opened:
+            hits = await opened.search(user, text, last=last or _ALL_SESSIONS, limit=enough)
         return hits[page.offset :]
 
     hits = asyncio.run(read())
     if json:
         print_json([turn_as_json(hit.key, hit.turn) for hit in hits])
     elif hits:
-        rows = [_hit(hit, text) for hit in hits]
-        print_rows(("session", "turn", "started", "who", "said"), rows)
+        rows = [_hit_row(hit, text) for hit in hits]
+        print_table(("session", "turn", "started", "who", "text"), rows)
     else:
-        whose = f"of user {user!r}" if user is not None else "that belongs to no user (see --user)"
         more = "more " if page.offset else ""
-        note(f"no {more}completed turn {whose} in {storing.folder} has {text!r}")
+        print_note(f"no {more}completed turns {_whose(user)} in {store.folder} have {text!r}")
 
 
 @command(app)
 def rename(
     session: SessionId,
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help='Its name; "" takes it away.', show_default=False)
+        str, typer.Argument(metavar="NAME", help='The new name; "" removes it.', show_default=False)
     ],
-    storing: Storing,
+    store: StoreOptions,
     *,
-    user: User = None,
-    json: AsJson = False,
+    user: UserOption = None,
+    json: JsonFlag = False,
 ) -> None:
     """Name a session."""
     try:
         name.encode()
     except UnicodeError as error:
         raise InputError("the name is not UTF-8; convert it first") from error
-    key = SessionKey(user, session)
 
-    async def write() -> None:
-        async with opened_session(key, storing) as opened:
+    async def write() -> SessionKey:
+        async with open_session(SessionKey(user, session), store) as opened:
             await opened.arename(name or None)
+            return opened.key
 
-    asyncio.run(write())
+    key = asyncio.run(write())
     if json:
-        print_json({"session_id": session, "user_id": user, "name": name or None})
+        print_json({"session_id": key.session_id, "user_id": user, "name": name or None})
     else:
-        note(
-            f"{session_named(key)} {f'is now named {name!r}' if name else 'has no name now'}",
-            Tone.GOOD,
-        )
+        verdict = f"is now named {name!r}" if name else "no longer has a name"
+        print_note(f"{session_title(key)} {verdict}", Style.SUCCESS)
 
 
 @command(app)
 def export(
-    session: SessionId, storing: Storing, *, user: User = None, output: Output = None
+    session: SessionId,
+    store: StoreOptions,
+    *,
+    user: UserOption = None,
+    output: OutputOption = None,
 ) -> None:
-    """Write a whole session as JSON: every run with its records, state, summary and name."""
-    key = SessionKey(user, session)
+    """Write a whole session as JSON: every run with its records, state, summary and name.
 
-    async def read() -> None:
-        async with opened_session(key, storing) as opened:
-            exported = await opened.aexport()
-        write_exported(exported, output)
+    Only the user who runs the command may read the file.
+    """
 
-    asyncio.run(read())
+    async def read() -> ExportedSession:
+        async with open_session(SessionKey(user, session), store) as opened:
+            return await opened.aexport()
+
+    exported = asyncio.run(read())
+    write_output(f"{pretty_json(exported)}\n", output, private=True)
 
 
 @command(app, "import")
@@ -237,110 +230,219 @@ def import_session(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="What `sessions export` wrote; - is standard input.",
+            help="An exported session; - reads standard input.",
             show_default=False,
         ),
     ],
-    storing: Storing,
+    store: StoreOptions,
     *,
     session: SessionOption = None,
-    user: User = None,
-    json: AsJson = False,
+    user: UserOption = None,
+    json: JsonFlag = False,
 ) -> None:
-    """Take an exported session in, as the session and of the user that it was.
+    """Import an exported session.
 
-    --session and --user make it another session, or one of another user. Nothing is written over.
+    It keeps its id and its user unless --session or --user names others. An existing session is
+    never overwritten.
     """
-    was, exported = read_exported(file)
+    exported_key, exported = _read_export(file)
     key = SessionKey(
-        was.user_id if user is None else user, was.session_id if session is None else session
+        exported_key.user_id if user is None else user,
+        exported_key.session_id if session is None else session,
     )
 
     async def write() -> int:
-        async with storing.open() as store:
-            if await store.head(key) is not None:
+        async with store.open() as opened:
+            if await opened.head(key) is not None:
                 raise InputError(
-                    f"{session_named(key)} is in {storing.folder} already; delete it, or import "
-                    "this as another with --session"
+                    f"{session_title(key)} already exists in {store.folder}; delete it, or import "
+                    "under another id with --session"
                 )
-            opened = Session(key, store)
+            imported = Session(key, opened)
             try:
-                await opened.arestore(exported)
+                await imported.arestore(exported)
             except InputError as error:
                 raise InputError(f"{file}: {error}") from error
-            return (await opened.ahead()).turns
+            return (await imported.aget_head()).turns
 
     turns = asyncio.run(write())
     if json:
         print_json({"session_id": key.session_id, "user_id": key.user_id, "turns": turns})
     else:
-        note(f"{session_named(key)} is imported, with {counted(turns, 'turn')}", Tone.GOOD)
+        print_note(f"imported {session_title(key)} with {counted(turns, 'turn')}", Style.SUCCESS)
 
 
 @command(app)
 def delete(
-    storing: Storing,
+    store: StoreOptions,
     *,
-    session: Annotated[
-        str | None, typer.Argument(metavar="ID", help="The session.", show_default=False)
-    ] = None,
-    everything: Annotated[
+    session: OptionalSessionId = None,
+    all_sessions: Annotated[
         bool, typer.Option("--all", help="All sessions of the user.", show_default=False)
     ] = False,
-    user: User = None,
-    yes: Yes = False,
-    json: AsJson = False,
+    user: UserOption = None,
+    yes: YesFlag = False,
+    json: JsonFlag = False,
 ) -> None:
-    """Delete a session, or with --all a user, and every word of it."""
-    if everything == (session is not None):
-        raise InputError("name one session, or all of a user with --all --user ID")
+    """Delete a session, or with --all every session of a user, with everything quoted from it."""
+    if all_sessions == (session is not None):
+        raise InputError("name a session, or delete all of a user with --all --user ID")
     if session is not None:
-        _delete_one(SessionKey(user, session), storing, yes=yes)
+        session = _delete_session(SessionKey(user, session), store, yes=yes)
         count = 1
     elif user is not None:
-        count = _delete_all(user, storing, yes=yes)
+        count = _delete_user(user, store, yes=yes)
     else:
-        raise InputError("--all deletes what one user has; name the user with --user")
+        raise InputError("--all deletes the sessions of one user: name the user with --user")
     if json:
         print_json({"session_id": session, "user_id": user, "deleted": count})
     else:
-        note(f"{counted(count, 'session')} deleted", Tone.GOOD)
+        print_note(f"deleted {counted(count, 'session')}", Style.SUCCESS)
 
 
-def _delete_one(key: SessionKey, storing: Storing, *, yes: bool) -> None:
-    # It is not read first: what is damaged can be deleted too.
-    make_sure(f"{session_named(key)} in {storing.folder} and every word of it", yes=yes)
+def _delete_session(key: SessionKey, options: StoreOptions, *, yes: bool) -> str:
+    """Delete a session, damaged or not; returns its id."""
+
+    async def find() -> SessionKey:
+        async with options.open() as store:
+            return await find_session(key, store)
+
+    key = asyncio.run(find())
+    confirm(f"{session_title(key)} in {options.folder} and everything quoted from it", yes=yes)
 
     async def write() -> None:
-        async with opened_session(key, storing) as opened:
+        async with open_session(key, options) as opened:
             await opened.adelete()
 
     asyncio.run(write())
+    return key.session_id
 
 
-def _delete_all(user: str, storing: Storing, *, yes: bool) -> int:
-    make_sure(f"all sessions of user {user!r} in {storing.folder}", yes=yes)
+def _delete_user(user: str, options: StoreOptions, *, yes: bool) -> int:
+    confirm(f"all sessions of user {user!r} in {options.folder}", yes=yes)
 
     async def write() -> int:
-        async with storing.open() as store:
+        async with options.open() as store:
             return await store.delete_user(user)
 
     count = asyncio.run(write())
     if not count:
-        raise NotFound(f"user {user!r} has no sessions in {storing.folder}; nothing was deleted")
+        raise NotFound(f"user {user!r} has no sessions in {options.folder}; nothing was deleted")
     return count
 
 
-def _row(info: SessionInfo) -> Sequence[str]:
+def _read_export(file: Path) -> tuple[SessionKey, ExportedSession]:
+    """An exported session from a file or standard input, and its key.
+
+    Raises `InputError` if it cannot be read or is something else.
+    """
+    advice = "use a file that `teamgraph sessions export` wrote"
+    try:
+        written = sys.stdin.buffer.read() if file == _STANDARD_INPUT else file.read_bytes()
+        data = json.loads(written)
+    except OSError as error:
+        raise InputError(f"{file}: cannot read it: {reason(error)}; name another file") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: it is not JSON: {error}; {advice}") from error
+    exported = cast("dict[str, JSON]", data) if isinstance(data, dict) else {}
+    match exported.get("session_id"), exported.get("user_id"):
+        case str(session_id), (str() | None) as user_id:
+            return SessionKey(user_id, session_id), exported
+        case _:
+            raise InputError(f"{file}: not an exported session; {advice}")
+
+
+def _whose(user: str | None) -> str:
+    return f"of user {user!r}" if user is not None else "without a user (see --user)"
+
+
+def _session_row(info: SessionInfo) -> Sequence[str]:
     return (
         info.key.session_id,
         info.name or "",
         str(info.turns),
-        when(info.updated),
+        local_time(info.updated),
         info.first_input,
     )
 
 
-def _hit(hit: Hit, text: str) -> Sequence[str]:
+def _hit_row(hit: Hit, text: str) -> Sequence[str]:
     turn = hit.turn
-    return (hit.key.session_id, str(turn.number), when(turn.started), *found_in(turn, text))
+    return (hit.key.session_id, str(turn.number), local_time(turn.started), *_excerpt(turn, text))
+
+
+def _excerpt(turn: Turn, text: str) -> tuple[str, str]:
+    """Who said `text` in a turn, and the words around it."""
+    sought = text.casefold()
+    by_user = sought in turn.input.casefold()
+    who, whole = ("user", turn.input) if by_user else ("answer", turn.answer or "")
+    # Case folding makes a few letters longer, so the place may be off by a letter or two.
+    start = max(0, whole.casefold().find(sought) - _EXCERPT_BEFORE)
+    end = start + _EXCERPT_LENGTH
+    return who, f"{'…' if start else ''}{whole[start:end]}{'…' if end < len(whole) else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """A session and some of its turns, oldest first; `offset` newer ones are skipped."""
+
+    key: SessionKey
+    head: Head
+    metrics: Metrics
+    turns: Sequence[Turn]
+    offset: int = 0
+
+    def text(self) -> str:
+        """The session as people read it."""
+        parts = [self._heading(), *map(_turn_text, self.turns)]
+        if self.head.summary is not None:
+            parts.append(_summary_text(self.head.summary))
+        states: dict[str, JSON] = {"state": dict(self.head.state)}
+        for node_id, state in self.head.node_states.items():
+            states[f"state of {node_id}"] = dict(state)
+        parts += [
+            f"{name}\n{indent(pretty_json(state))}" for name, state in states.items() if state
+        ]
+        return "\n\n".join(parts) + "\n"
+
+    def _heading(self) -> str:
+        metrics = self.metrics
+        return two_columns(
+            {
+                "session": self.key.session_id,
+                "user": self.key.user_id,
+                "name": self.head.name,
+                "turns": metrics.turns,
+                "shown": self._range(),
+                "runs": metrics.runs if metrics.runs > metrics.turns else None,
+                "took": f"{metrics.seconds:.2f} s{usage_text(metrics.usage)}",
+            }
+        )
+
+    def _range(self) -> str:
+        """Which turns these are, and how to see earlier ones; empty if they are all."""
+        until = self.offset + len(self.turns)
+        if len(self.turns) == self.metrics.turns:
+            return ""
+        if not self.turns:
+            return "none; --offset skips all of them"
+        earlier = f"; --offset {until} shows earlier ones" if until < self.metrics.turns else ""
+        return f"{self.turns[0].number} to {self.turns[-1].number}{earlier}"
+
+
+def _turn_text(turn: Turn) -> str:
+    heading = f"{turn.number}. {local_time(turn.started)}, run {turn.run_id}"
+    texts = [_speech("user", turn.input), _speech("answer", turn.answer or "")]
+    return "\n".join([heading, *texts])
+
+
+def _speech(who: str, text: str) -> str:
+    """Who said what; further lines are indented, so that no text can look like another's."""
+    first, *more = text.splitlines() or [""]
+    return "\n".join([f"  {who}: {first}", *(f"      {line}" for line in more)])
+
+
+def _summary_text(summary: Summary) -> str:
+    title = f"summary of {counted(summary.covers, 'turn')}"
+    topics = f"topics: {', '.join(summary.topics)}" if summary.topics else ""
+    return "\n".join(filter(None, (title, indent(summary.text), indent(topics))))

@@ -1,4 +1,4 @@
-"""`teamgraph store`: whether the files hold, mending them, and how much there is in them."""
+"""`teamgraph store`: verify, repair and measure the files of a store."""
 
 from __future__ import annotations
 
@@ -11,66 +11,70 @@ from rich.progress import track
 
 from ..errors import DamagedStore
 from ..stores.tinydb.repair import Finding, JournalReport, Salvage, Survey, repair_finding
-from .command import command
-from .consent import Yes, make_sure
-from .failure import NOT_HELD
-from .options import AsJson, Storing
-from .screen import Tone, console, counted, facts, note, print_json, print_rows, say
+from .command import EXIT_FAILURE, command, command_group
+from .options import JsonFlag, StoreOptions, YesFlag, confirm
+from .output import (
+    Style,
+    counted,
+    make_console,
+    print_json,
+    print_note,
+    print_table,
+    print_text,
+    two_columns,
+)
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
-
-
-@app.callback()
-def store() -> None:
-    """Verify the files of a store, repair them, and say how much there is in them."""
+app = command_group("Verify and repair the files of a store, and show their size.")
 
 
 @command(app)
-def verify(storing: Storing, *, json: AsJson = False) -> None:
-    """Read every file of the store and say what does not hold; nothing is written.
+def verify(store: StoreOptions, *, json: JsonFlag = False) -> None:
+    """Read every file of the store and report damage; nothing is changed.
 
-    Exit code 0 if all is well, 1 if there is something to repair, 2 if it is no store.
+    Exit code 0 if there is none, 1 if something should be repaired, 2 if it is not a store.
     """
-    survey = Survey(storing.folder)
+    survey = Survey(store.folder)
     journals = _read(survey)
     findings = _findings(survey, journals)
     if json:
-        listed = [_as_json(finding) for finding in findings]
-        print_json({"sessions": len(journals), "findings": listed})
+        as_json = [_finding_as_json(finding) for finding in findings]
+        print_json({"sessions": len(journals), "findings": as_json})
     else:
         for finding in findings:
-            say(_line(finding))
+            print_text(_line(finding))
         bad = sum(finding.severity != "note" for finding in findings)
-        verified = f"{counted(len(journals), 'session')} in {storing.folder} verified"
+        verified = f"{counted(len(journals), 'session')} in {store.folder} verified"
         if bad:
-            way = "`teamgraph store repair` mends what can be mended"
-            note(f"{verified}: {counted(bad, 'finding')}; {way}", Tone.BAD)
+            advice = "`teamgraph store repair` repairs what it can"
+            print_note(f"{verified}: {counted(bad, 'problem')}; {advice}", Style.ERROR)
         else:
-            note(f"{verified}: all is well", Tone.GOOD)
-    _end(findings)
+            print_note(f"{verified}: no problems", Style.SUCCESS)
+    _exit_if_problems(findings)
 
 
 @command(app)
 def repair(
-    storing: Storing,
+    store: StoreOptions,
     *,
     salvage: Annotated[
         bool,
         typer.Option(
             "--salvage",
-            help="Take what can be read out of damaged sessions, and keep the damaged files.",
+            help="Keep every readable line of damaged sessions, and save the damaged files.",
             show_default=False,
         ),
     ] = False,
-    yes: Yes = False,
-    json: AsJson = False,
+    yes: YesFlag = False,
+    json: JsonFlag = False,
 ) -> None:
-    """Cut torn tails and delete what killed processes left; no record is lost by that.
+    """Cut incomplete writes and delete leftovers of killed processes; no record is lost.
 
-    A session that is damaged in the middle is left alone: restore it from a backup. With --salvage
-    every line that can be read is kept, and the damaged file beside it.
+    Sessions that are damaged in the middle are not changed: restore a backup, or use --salvage to
+    keep every readable line.
+
+    Exit code 0 if nothing is left to repair, 1 if something is, 2 if it is not a store.
     """
-    survey = Survey(storing.folder)
+    survey = Survey(store.folder)
     journals = _read(survey)
     findings = _findings(survey, journals)
     keys = {journal.path: journal.key for journal in journals}
@@ -78,12 +82,12 @@ def repair(
     rescues = list(_rescues(findings)) if salvage else []
     for finding in findings:
         if finding.severity != "note":
-            note(_line(finding))
+            print_note(_line(finding))
     for rescue in rescues:
-        note(f"{rescue.path}: {_loss(rescue)}", Tone.WARNING)
+        print_note(f"{rescue.path}: {_loss(rescue)}", Style.WARNING)
     if torn or rescues:
-        what = counted(len(torn) + len(rescues), "file")
-        make_sure(f"{what} in {storing.folder}", yes=yes, act="repair", acted="repaired")
+        files = counted(len(torn) + len(rescues), "file")
+        confirm(f"{files} in {store.folder}", yes=yes, action="repair", done="repaired")
     done = [finding for finding in torn if repair_finding(finding, keys.get(finding.file))]
     salvaged = [rescue.write() for rescue in rescues]
     left = [
@@ -94,32 +98,35 @@ def repair(
     if json:
         print_json(
             {
-                "repaired": [_as_json(finding) for finding in done],
-                "salvaged": [_salvaged(each) for each in salvaged],
-                "left": [_as_json(finding) for finding in left],
+                "repaired": [_finding_as_json(finding) for finding in done],
+                "salvaged": [_rescue_as_json(rescue) for rescue in salvaged],
+                "left": [_finding_as_json(finding) for finding in left],
             }
         )
     else:
-        for each in salvaged:
-            kept = each.damaged_file.name
-            note(f"{each.path}: salvaged; the damaged file is {kept}", Tone.WARNING)
+        for rescue in salvaged:
+            text = f"{rescue.path}: salvaged; the damaged file is {rescue.damaged_file.name}"
+            print_note(text, Style.WARNING)
         repaired = counted(len(done) + len(salvaged), "file")
-        note(f"{repaired} repaired, {len(left)} left", Tone.BAD if left else Tone.GOOD)
-    _end(left)
+        style = Style.ERROR if left else Style.SUCCESS
+        print_note(f"{repaired} repaired, {len(left)} left", style)
+    _exit_if_problems(left)
 
 
 @command(app)
 def stats(
-    storing: Storing,
+    store: StoreOptions,
     *,
-    limit: Annotated[int, typer.Option(min=0, help="How many of the biggest to show.")] = 10,
-    json: AsJson = False,
+    limit: Annotated[
+        int, typer.Option(min=0, metavar="N", help="List the N largest sessions.")
+    ] = 10,
+    json: JsonFlag = False,
 ) -> None:
-    """Say how many sessions and runs there are, how many bytes, and which sessions are biggest.
+    """Count users, sessions, runs and bytes, and list the largest sessions.
 
-    Garbage is what no longer counts; it goes when a session is written anew.
+    Garbage is superseded lines; compaction removes them.
     """
-    survey = Survey(storing.folder)
+    survey = Survey(store.folder)
     journals = _read(survey)
     biggest = sorted(journals, key=lambda journal: journal.size, reverse=True)[:limit]
     size, live = (sum(each) for each in ([j.size for j in journals], [j.live for j in journals]))
@@ -132,17 +139,17 @@ def stats(
         "garbage": _garbage(size, live),
     }
     if json:
-        print_json({**totals, "biggest": [_size_as_json(journal) for journal in biggest]})
+        print_json({**totals, "biggest": [_journal_as_json(journal) for journal in biggest]})
         return
-    say(facts({**totals, "garbage": f"{totals['garbage']:.0%}"}))
+    print_text(two_columns({**totals, "garbage": f"{totals['garbage']:.0%}"}))
     if biggest:
-        heads = ("session", "user", "runs", "turns", "bytes", "garbage")
-        print_rows(heads, [_row(journal) for journal in biggest])
+        columns = ("session", "user", "runs", "turns", "bytes", "garbage")
+        print_table(columns, [_row(journal) for journal in biggest])
 
 
 def _read(survey: Survey) -> list[JournalReport]:
-    """Every session's file, with a bar on a terminal."""
-    terminal = console(sys.stderr)
+    """Every session's file, with a progress bar on a terminal."""
+    terminal = make_console(sys.stderr)
     paths = track(
         survey.journals,
         "reading sessions",
@@ -164,7 +171,7 @@ def _rescues(findings: Sequence[Finding]) -> Iterator[Salvage]:
             try:
                 yield Salvage.read(finding.file)
             except DamagedStore as error:
-                note(str(error), Tone.BAD)
+                print_note(str(error), Style.ERROR)
 
 
 def _line(finding: Finding) -> str:
@@ -174,17 +181,17 @@ def _line(finding: Finding) -> str:
 
 def _loss(rescue: Salvage) -> str:
     loss = rescue.loss
-    records = f", and {counted(loss.records, 'record')} of runs that go with them"
+    records = f", and with them {counted(loss.records, 'record')} of lost runs"
     lost = f"{counted(loss.lines, 'line')} of {loss.bytes} bytes will be lost"
     return f"{lost}{records if loss.records else ''}"
 
 
-def _end(findings: Sequence[Finding]) -> None:
+def _exit_if_problems(findings: Sequence[Finding]) -> None:
     if any(finding.severity != "note" for finding in findings):
-        raise typer.Exit(NOT_HELD)
+        raise typer.Exit(EXIT_FAILURE)
 
 
-def _as_json(finding: Finding) -> dict[str, object]:
+def _finding_as_json(finding: Finding) -> dict[str, object]:
     return {
         "code": finding.code,
         "severity": finding.severity,
@@ -194,7 +201,7 @@ def _as_json(finding: Finding) -> dict[str, object]:
     }
 
 
-def _salvaged(rescue: Salvage) -> dict[str, object]:
+def _rescue_as_json(rescue: Salvage) -> dict[str, object]:
     return {
         "file": str(rescue.path),
         "damaged_file": str(rescue.damaged_file),
@@ -208,7 +215,7 @@ def _salvaged(rescue: Salvage) -> dict[str, object]:
     }
 
 
-def _size_as_json(journal: JournalReport) -> dict[str, object]:
+def _journal_as_json(journal: JournalReport) -> dict[str, object]:
     return {
         "session_id": journal.key.session_id if journal.key else None,
         "user_id": journal.key.user_id if journal.key else None,
@@ -229,5 +236,5 @@ def _row(journal: JournalReport) -> Sequence[str]:
 
 
 def _garbage(size: int, live: int) -> float:
-    """The share of bytes that no longer count."""
+    """The share of bytes that are outdated."""
     return 1 - live / size if size else 0.0

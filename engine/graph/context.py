@@ -1,4 +1,4 @@
-"""What a node sees while it runs, and what it gives back."""
+"""`Context`, what a node receives when it runs, and `Result`, what it returns."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from ..session.history import Past
 
 
 class Input(Struct, frozen=True):
-    """The message of this turn; in a `map`, `item` is the item of this round."""
+    """The template name `input`: the message of this turn."""
 
     message: str
-    item: object = None
 
 
 class Exchanged(Struct, frozen=True):
-    """One earlier turn: what the user said and what was answered."""
+    """One earlier turn in templates: the message of the user, and the answer."""
 
     input: str
     answer: str
 
 
 class History(Struct, frozen=True):
-    """Earlier turns as templates read them; empty where the graph loads none.
+    """The template name `history`: earlier turns, empty if the graph loads none.
 
-    `summary` tells what happened before the first of `runs`, None if nothing did or no node of
-    the graph writes summaries.
+    `summary` summarizes the turns before the first of `runs`; it is None if there are none, or if
+    no node of the graph writes summaries. `output` are the messages as one text.
     """
 
     messages: tuple[Message, ...] = ()
@@ -44,7 +43,7 @@ NO_HISTORY = History()
 
 
 class SessionView(Struct, frozen=True):
-    """The session as templates read it. `turns` counts the completed ones."""
+    """The template name `session`; `turns` counts the completed ones."""
 
     id: str
     state: Mapping[str, object]
@@ -53,7 +52,7 @@ class SessionView(Struct, frozen=True):
 
 
 class Upstream(Struct, frozen=True):
-    """A node that ran before, in the order in which `needs` names them."""
+    """A node that ran before, with its output; templates have them in declared order."""
 
     id: str
     kind: str
@@ -62,7 +61,7 @@ class Upstream(Struct, frozen=True):
 
 
 class Choice(Struct, frozen=True):
-    """What a router decided: labels in declared order, and why."""
+    """The decision of a router: labels in declared order, the reason, a task for each label."""
 
     labels: tuple[str, ...]
     reason: str = ""
@@ -70,7 +69,7 @@ class Choice(Struct, frozen=True):
 
 
 class Asker(Protocol):
-    """How a node asks its model: renders the template, asks, records, tells."""
+    """Renders a node's templates and calls its model; what `Context` delegates to."""
 
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str: ...
 
@@ -94,13 +93,13 @@ class Asker(Protocol):
     def render(self) -> str: ...
 
 
-class Context(Struct, eq=False):  # not frozen: one is made for each visit, and freezing costs 2 µs
-    """What a node sees while it runs: nothing else goes in, and `Result` is all that comes out.
+class Context(Struct, eq=False):  # not frozen: one per attempt, and freezing costs 2 µs
+    """The only input of `Node.run`: the message, outputs of other nodes, state, and the model.
 
-    `outputs` maps the ids of the nodes before this one that ran to their output; `upstream` are
-    those named in `needs`. `state` is what the node itself kept, `session_state` what all share.
-    `answer` is what the user is told in this turn, None as long as that is open. `summarizes` says
-    whether a node of the graph keeps the session's summary.
+    `outputs` maps the ids of the nodes that ran before to their outputs; `upstream` are those of
+    `needs`. `state` is the node's own state, `session_state` the one that all nodes share. `turns`
+    counts the completed turns, `past` reads them. `answer` is the answer of this turn, None until
+    it is known. `summarizes` says whether a node of the graph writes summaries.
     """
 
     node_id: str
@@ -122,22 +121,22 @@ class Context(Struct, eq=False):  # not frozen: one is made for each visit, and 
     enter: Callable[[str], Awaitable[Result]] | None = None
 
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
-        """Render the node's prompt (or the one named), ask the model, give its text.
+        """Render the node's template (or the one named), call the model, and return its text.
 
-        `variables` are further names for the template; the kind lists them in `Node.variables`.
+        `variables` are further names for the template; see `UsesTemplates`.
         """
         return await self.asker.ask(prompt, **variables)
 
     async def reply(self, prompt: str | None = None, /, **variables: object) -> JSON:
-        """Like `ask`; if the node declares `returns`, the value of that shape instead."""
+        """Like `ask`; if the node declares `returns`, the validated value instead of text."""
         return await self.asker.reply(prompt, **variables)
 
     async def ask_for(
         self, returns: object, prompt: str | None = None, /, **variables: object
     ) -> JSON:
-        """Like `ask`, for a value of the shape that `returns` says, as a node's `returns` does.
+        """Like `ask`, for a value of the type that `returns` declares, as a node's `returns` does.
 
-        Raises `AnswerError` if the model's answer does not fit.
+        Raises `AnswerError` if the model's answer is invalid.
         """
         return await self.asker.ask_for(returns, prompt, **variables)
 
@@ -149,40 +148,40 @@ class Context(Struct, eq=False):  # not frozen: one is made for each visit, and 
         allow_none: bool = False,
         tasks: bool = False,
     ) -> Choice:
-        """Ask the model for one of `labels` (`many`: one or more, `allow_none`: none too).
+        """Let the model choose one of `labels` (`many`: one or more, `allow_none`: or none).
 
-        With `tasks` it also writes what each chosen one is to do. A model that answers with
-        anything else fails the attempt.
+        With `tasks` it also writes a task for each. Any other answer raises `AnswerError`.
         """
         return await self.asker.choose(labels, many=many, allow_none=allow_none, tasks=tasks)
 
     def test(self, expression: str) -> bool:
-        """Whether a Jinja expression of the node's own fields holds now."""
+        """Evaluate a Jinja expression of the node's own fields."""
         return self.asker.test(expression)
 
     def render(self) -> str:
-        """The text of the node's `text_field`, rendered; no model is asked."""
+        """Render the template in the node's `text_field`; no model is called."""
         return self.asker.render()
 
     async def run_graph(self, message: str) -> Result:
-        """Run the graph that the node has `within` on a message.
+        """Run the inner graph of the node (`HoldsGraph`) on a message.
 
-        Its answer is the output; what its nodes did is kept with this run, each by its path
-        (`node/inner_node`), and what is done there is not done again when the run is resumed.
-        Raises `NodeError` if a node of it failed, `NoAnswer` if all that could answer were skipped.
+        Its answer is the output. The records of its nodes belong to this run, by their paths
+        (`node/inner_node`), and finished ones are not run again when the run is resumed. Raises
+        `NodeError` if a node of it failed, `NoAnswer` if all that could answer were skipped.
         """
         if self.enter is None:
-            raise InputError(f"node {self.node_id!r} has no graph inside that could run")
+            raise InputError(f"node {self.node_id!r} has no inner graph to run")
         return await self.enter(message)
 
 
-class Result(Struct):  # not frozen: it goes from one hand to another, and freezing costs 1 µs
-    """What a node gives back.
+class Result(Struct):  # not frozen: one per attempt, and freezing costs 1 µs
+    """What `Node.run` returns: the output, and changes of state.
 
-    `output` is what templates read as `node_id.output` and must be JSON or a pydantic model,
-    unless `stored` says what of it is kept. `fields` are the further names of `Node.provides`.
-    `choices` are a router's labels, `tasks` what each is to do. `state` replaces what the node
-    keeps; `session_state` sets keys that all share; `summary` becomes the session's.
+    `output` is what templates read as `node_id.output`; it must be JSON or a pydantic model,
+    unless `stored` is what the record has in its place (see `Recalls`). `fields` are the further
+    names of `Node.provides`. `choices` are a router's labels, `tasks` the task of each. `state`
+    replaces the node's own state; `session_state` sets keys of the shared state; `summary` becomes
+    the session's.
     """
 
     output: object

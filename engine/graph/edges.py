@@ -1,4 +1,4 @@
-"""Where the edges of a graph come from: `needs`, routes, `reads`, and what templates read."""
+"""Finds the edges of a graph: in `needs` and `reads`, in routes, and in what templates read."""
 
 from __future__ import annotations
 
@@ -10,20 +10,31 @@ from msgspec.structs import replace
 from ..errors import DefinitionError, KeyPath, Problem, closest, listed
 from ..prompts.library import Prompts
 from ..prompts.static.walk import VariableRead
-from .kinds import Broken
-from .node import Node
+from .kinds import InvalidNode
+from .node import (
+    Node,
+    branches_of,
+    conditions_of,
+    loads_history,
+    nodes_mentioned_by,
+    nodes_read_by,
+    other_inputs,
+    runs_last,
+    template_field,
+    variables_of,
+)
 from .plan import Edge
 
 RESERVED = frozenset(
     ("input", "user_id", "session", "history", "graph", "node", "run", "now", "upstream")
 )
-"""The names that every template may read; no node may be called so (nor `builtin`)."""
+"""The names that every template may read; no node may have one as its id (nor `builtin`)."""
 
 
-class Wiring(Struct):
-    """The edges of a graph, what its templates read, and what does not hold on the way.
+class FoundEdges(Struct):
+    """The edges of a graph, and the problems met while they were looked for.
 
-    `unguarded` are reads of other nodes, `(reader, source, place)`, that need the source to run.
+    `unguarded` are reads `(reader, source, place)` that need the source to have run.
     """
 
     edges: list[Edge] = field(default_factory=list["Edge"])
@@ -33,64 +44,64 @@ class Wiring(Struct):
     )
 
 
-def wire(
+def find_edges(
     nodes: Mapping[str, Node],
     templates: Sequence[tuple[str, str]],
     prompts: Prompts,
     output: Sequence[str],
-) -> Wiring:
-    """Find every edge. `templates` are the nodes that have templates, each with the name of one."""
-    wiring = Wiring()
+) -> FoundEdges:
+    """Find every edge; `templates` pairs each node that has one with a template's name."""
+    found = FoundEdges()
     for node_id, node in nodes.items():
-        _declared(node_id, node, nodes, wiring)
-        _mentioned(node_id, node, nodes, wiring)
-        if isinstance(node, Broken):
+        _add_declared(node_id, node, nodes, found)
+        _check_mentions(node_id, node, nodes, found)
+        if isinstance(node, InvalidNode):
             continue
-        _routed(node_id, node, nodes, wiring)
-        if node.comes_last:
-            wiring.edges += [
+        _add_routes(node_id, node, nodes, found)
+        if runs_last(node):
+            found.edges += [
                 Edge(source, node_id, "reads", path=("output",))
                 for source in output
                 if source in nodes and source != node_id
             ]
-        _called(node_id, node, nodes, wiring)
+        _add_inputs(node_id, node, nodes, found)
         for template in (name for user, name in templates if user == node_id):
-            _templated(node_id, nodes, _template_reads(template, prompts, node_id, node), wiring)
-        _templated(node_id, nodes, _expression_reads(node_id, node, prompts, wiring), wiring)
-    wiring.edges = list(dict.fromkeys(wiring.edges))
-    return wiring
+            _add_reads(node_id, nodes, _template_reads(template, prompts, node_id, node), found)
+        _add_reads(node_id, nodes, _condition_reads(node_id, node, prompts, found), found)
+    found.edges = list(dict.fromkeys(found.edges))
+    return found
 
 
-def _declared(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:
+def _add_declared(node_id: str, node: Node, nodes: Mapping[str, Node], found: FoundEdges) -> None:
     for kind, sources in (("needs", node.needs), ("reads", node.reads)):
         for index, source in enumerate(sources):
             path: KeyPath = ("nodes", node_id, kind, index)
             if source in nodes:
-                wiring.edges.append(
+                found.edges.append(
                     Edge(source, node_id, "needs" if kind == "needs" else "reads", path=path)
                 )
             else:
                 text = f"node {node_id!r} {kind} {source!r}, and there is no such node"
-                wiring.problems.append(_unknown_node(text, source, path, nodes))
+                found.problems.append(_unknown_node(text, source, path, nodes))
 
 
-def _mentioned(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:
-    for field_path, name in node.mentions().items():
+def _check_mentions(node_id: str, node: Node, nodes: Mapping[str, Node], found: FoundEdges) -> None:
+    for field_path, name in nodes_mentioned_by(node).items():
         if name not in nodes:
             text = f"node {node_id!r} names {name!r}, and there is no such node"
             path: KeyPath = ("nodes", node_id, *field_path)
-            wiring.problems.append(_unknown_node(text, name, path, nodes))
+            found.problems.append(_unknown_node(text, name, path, nodes))
     loader = node.history
-    if loader not in (None, "none") and not (loader in nodes and nodes[loader].loads_history):
-        loaders = [other for other, each in nodes.items() if each.loads_history]
-        text = f"node {node_id!r}: history names {loader!r}, which is no history-loader here"
-        wiring.problems.append(_unknown_node(text, loader, ("nodes", node_id, "history"), loaders))
+    if loader not in (None, "none") and not (loader in nodes and loads_history(nodes[loader])):
+        loaders = [other for other, each in nodes.items() if loads_history(each)]
+        text = f"node {node_id!r}: history names {loader!r}, which is not a history-loader"
+        found.problems.append(_unknown_node(text, loader, ("nodes", node_id, "history"), loaders))
 
 
-def _routed(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:
+def _add_routes(node_id: str, node: Node, nodes: Mapping[str, Node], found: FoundEdges) -> None:
     labels: dict[str, list[str]] = {}
     paths: dict[str, KeyPath] = {}
-    for label, targets in node.branches().items():
+    for label, targets in branches_of(node).items():
         for index, target in enumerate(targets):
             path: KeyPath = ("nodes", node_id, "routes", label, "to", index)
             if target not in nodes:
@@ -98,28 +109,29 @@ def _routed(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring)
                 text += ", and there is no such node"
                 problem = _unknown_node(text, target, path, nodes)
                 # In the short form of a route its label is the target.
-                wiring.problems.append(replace(problem, on_key=target == label))
+                found.problems.append(replace(problem, on_key=target == label))
             else:
                 labels.setdefault(target, []).append(label)
                 paths.setdefault(target, path)
     for target, leading in labels.items():
-        wiring.edges.append(Edge(node_id, target, "route", tuple(leading), path=paths[target]))
+        found.edges.append(Edge(node_id, target, "route", tuple(leading), path=paths[target]))
 
 
-def _called(node_id: str, node: Node, nodes: Mapping[str, Node], wiring: Wiring) -> None:
+def _add_inputs(node_id: str, node: Node, nodes: Mapping[str, Node], found: FoundEdges) -> None:
     path: KeyPath = ("nodes", node_id, "call")
-    for source, optional in node.inputs().items():
+    others = other_inputs(node)
+    for source, optional in nodes_read_by(node).items():
         if source in nodes:
-            wiring.edges.append(Edge(source, node_id, "reads", path=path))
+            found.edges.append(Edge(source, node_id, "reads", path=path))
             if not optional:
                 remedy = f"give the parameter {source!r} a default"
-                wiring.unguarded.append((node_id, source, Problem("P004", remedy, path=path)))
+                found.unguarded.append((node_id, source, Problem("P004", remedy, path=path)))
         elif not optional:
-            text = f"node {node_id!r}: its function wants {source!r}, which is no node, no param "
-            text += f"and none of {listed(node.given)}"
-            near = closest(source, (*nodes, *node.given))
+            text = f"node {node_id!r}: its function has a parameter {source!r}, which is no node, "
+            text += f"no param and none of {listed(others)}"
+            near = closest(source, (*nodes, *others))
             text += "" if near else f"; nodes: {listed(nodes)}"
-            wiring.problems.append(Problem("G012", text, path=path, suggestion=near))
+            found.problems.append(Problem("G012", text, path=path, suggestion=near))
 
 
 def _unknown_node(text: str, name: str, path: KeyPath, nodes: Iterable[str]) -> Problem:
@@ -132,23 +144,23 @@ def _unknown_node(text: str, name: str, path: KeyPath, nodes: Iterable[str]) -> 
 def _template_reads(
     template: str, prompts: Prompts, node_id: str, node: Node
 ) -> Iterator[tuple[VariableRead, Problem]]:
-    """What a template reads, each with a problem that stands at its place."""
+    """What a template reads, each with a problem that has its place."""
     for read in prompts.reads(template):
         place = Problem("P002", "", file=read.file, line=read.line, column=read.column)
         if read.file == template == f"{node_id}.inline":
-            place = replace(place, file=None, path=("nodes", node_id, node.template_field))
+            place = replace(place, file=None, path=("nodes", node_id, template_field(node)))
         yield read, place
 
 
-def _expression_reads(
-    node_id: str, node: Node, prompts: Prompts, wiring: Wiring
+def _condition_reads(
+    node_id: str, node: Node, prompts: Prompts, found: FoundEdges
 ) -> Iterator[tuple[VariableRead, Problem]]:
-    for field_path, source in node.expressions().items():
+    for field_path, source in conditions_of(node).items():
         path: KeyPath = ("nodes", node_id, *field_path)
         try:
             expression = prompts.expression(source)
         except DefinitionError as error:
-            wiring.problems += [replace(problem, path=path) for problem in error.problems]
+            found.problems += [replace(problem, path=path) for problem in error.problems]
             continue
         for read in expression.reads:
             yield (
@@ -157,39 +169,39 @@ def _expression_reads(
             )
 
 
-def _templated(
+def _add_reads(
     node_id: str,
     nodes: Mapping[str, Node],
     reads: Iterable[tuple[VariableRead, Problem]],
-    wiring: Wiring,
+    found: FoundEdges,
 ) -> None:
     for read, place in reads:
         source = read.name
         if source == "history":
             loader = nodes[node_id].history
             if loader is not None:
-                if loader not in nodes or not nodes[loader].loads_history:
+                if loader not in nodes or not loads_history(nodes[loader]):
                     continue
                 source = loader
             else:
-                source = _loader(nodes, place, wiring) or source
-        if source in nodes and (source not in RESERVED or nodes[source].loads_history):
-            wiring.edges.append(_edge_of(read, place, source, node_id))
+                source = _loader(nodes, place, found) or source
+        if source in nodes and (source not in RESERVED or loads_history(nodes[source])):
+            found.edges.append(_edge_of(read, place, source, node_id))
             if not read.guarded:
-                wiring.unguarded.append((node_id, source, place))
-        elif source not in RESERVED and source not in nodes[node_id].variables:
-            wiring.problems.append(_unknown_name(read, place, nodes, nodes[node_id]))
+                found.unguarded.append((node_id, source, place))
+        elif source not in RESERVED and source not in variables_of(nodes[node_id]):
+            found.problems.append(_unknown_name(read, place, nodes, nodes[node_id]))
 
 
-def _loader(nodes: Mapping[str, Node], place: Problem, wiring: Wiring) -> str | None:
+def _loader(nodes: Mapping[str, Node], place: Problem, found: FoundEdges) -> str | None:
     """The node that the name `history` means, if the graph has just one."""
-    loaders = [node_id for node_id, node in nodes.items() if node.loads_history]
+    loaders = [node_id for node_id, node in nodes.items() if loads_history(node)]
     if "history" in loaders:
         return "history"
     if len(loaders) > 1:
         text = f"'history' could be any of {', '.join(loaders)}; read one by its id, "
-        text += "or name the one that is meant 'history'"
-        wiring.problems.append(replace(place, message=text))
+        text += "or rename the one that is meant to 'history'"
+        found.problems.append(replace(place, message=text))
     return loaders[0] if len(loaders) == 1 else None
 
 
@@ -207,9 +219,9 @@ def _edge_of(read: VariableRead, place: Problem, source: str, node_id: str) -> E
 
 def _unknown_name(read: VariableRead, place: Problem, nodes: Iterable[str], node: Node) -> Problem:
     if read.assigned:
-        text = f"{read.name!r} is set on one way only; set it before the branch"
+        text = f"{read.name!r} is set in one branch only; set it before the branch"
         return replace(place, code="P004", message=text)
-    known = [*RESERVED, *nodes, *node.variables]
+    known = [*RESERVED, *nodes, *variables_of(node)]
     near = closest(read.name, known)
     text = f"unknown name {read.name!r}"
     if near is None:

@@ -1,4 +1,4 @@
-"""What a node may be told beside its work: models, retries, time limits, what a failure does."""
+"""Field types of graphs and nodes: models, retries, timeouts, error policies."""
 
 from __future__ import annotations
 
@@ -31,12 +31,11 @@ def _one_or_many(value: object) -> object:
     return cast("Sequence[object]", value)
 
 
-def _plain(number: float) -> float:
-    """`60`, where people wrote `60`."""
+def _shortest(number: float) -> float:
+    """`60` as `60`, not as `60.0`."""
     return int(number) if number.is_integer() else number
 
 
-# `Sequence[str]` lets people write a list, a tuple or one id; what is kept is a tuple.
 Ids: TypeAlias = Annotated[
     Sequence[str],
     BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
@@ -53,20 +52,22 @@ Texts: TypeAlias = Annotated[
 ]
 """Type of a field that takes one text or several; stored as a tuple."""
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
-Number: TypeAlias = Annotated[float, PlainSerializer(_plain, return_type=int | float)]
+Number: TypeAlias = Annotated[float, PlainSerializer(_shortest, return_type=int | float)]
 Seconds: TypeAlias = Annotated[
     Number, Field(gt=0, strict=True, allow_inf_nan=False, description="seconds")
 ]
 
 
 class Retry(Declared):
-    """How often a failed attempt is made again: waits double from `wait` up to `max_wait`."""
+    """Retry policy of a node: exponential backoff from `wait` up to `max_wait`."""
 
     model_config = ConfigDict(defer_build=False)
 
     times: int = Field(ge=0, strict=True, description="Attempts after the first.", examples=[2])
     wait: Seconds = Field(
-        default=0.5, description="Seconds before the first one more try.", examples=[0.5]
+        default=0.5,
+        description="Seconds before the first retry; the wait doubles each time.",
+        examples=[0.5],
     )
     max_wait: Seconds = Field(
         default=30.0, description="No wait is longer than this.", examples=[30]
@@ -74,7 +75,7 @@ class Retry(Declared):
 
 
 class Timeout(Declared):
-    """How long an attempt may take: in all, and without a sign of life from the model."""
+    """Time limits of an attempt: `total`, and `idle` without data from the model."""
 
     model_config = ConfigDict(defer_build=False)
 
@@ -82,22 +83,20 @@ class Timeout(Declared):
         default=None, description="Seconds for the whole attempt.", examples=[120]
     )
     idle: Seconds | None = Field(
-        default=None, description="Seconds without a sign of life.", examples=[30]
+        default=None, description="Seconds without data from the model.", examples=[30]
     )
 
 
 class Instead(Declared):
-    """The value that stands in for the output of a node that failed."""
+    """The error policy `{value: ...}`: an output to use if the node failed."""
 
     model_config = ConfigDict(defer_build=False)
 
-    value: JSON = Field(
-        description="What templates then read as the node's output.", examples=["unknown"]
-    )
+    value: JSON = Field(description="The output of the node if it failed.", examples=["unknown"])
 
 
 class ModelSpec(Declared):
-    """A model with its parameters; what is not named here goes to the provider as it is."""
+    """A model with its parameters; those not listed here are passed to the provider as they are."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -128,14 +127,14 @@ class ModelSpec(Declared):
     )
     fallback: Ids = Field(
         default=(),
-        description="Models to ask when this one cannot be had.",
+        description="Models to ask if this one fails.",
         examples=[["anthropic/claude-haiku-4-5"]],
     )
 
     @model_validator(mode="after")
-    def _hold_no_secret(self) -> Self:
+    def _check_extra(self) -> Self:
         problems: list[Problem] = []
-        for path in _keys_of(self.model_extra or {}):
+        for path in _paths_of(self.model_extra or {}):
             key = path[-1]
             if is_secret(key):
                 text = f"{key!r} would put a secret into the graph; name the environment variable "
@@ -156,19 +155,19 @@ class ModelSpec(Declared):
         return self
 
     def parameters(self) -> dict[str, JSON]:
-        """What goes to the provider beside the messages."""
+        """The parameters of a request beside the messages."""
         given = self.model_fields_set - {"id", "fallback"}
         return self.model_dump(include=given, exclude_none=True) if given else {}
 
 
-def _keys_of(
+def _paths_of(
     mapping: Mapping[str, object], path: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, ...]]:
     """The paths of all keys in a mapping and in those inside it."""
     for key, value in mapping.items():
         yield (*path, key)
         if isinstance(value, Mapping):
-            yield from _keys_of(cast("Mapping[str, object]", value), (*path, key))
+            yield from _paths_of(cast("Mapping[str, object]", value), (*path, key))
 
 
 OnError: TypeAlias = Literal["fail", "skip"] | Instead

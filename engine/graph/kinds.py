@@ -1,7 +1,8 @@
-"""The kinds of nodes that a graph file may name: installed ones and those passed in.
+"""The registry of kinds, and the reader that makes nodes of what a graph file declares.
 
-A package offers its kinds under the entry point group `teamgraph.nodes`. Nothing is registered by
-importing, and a graph file never names an import path where the caller did not allow it.
+A package offers its kinds under the entry point group `teamgraph.nodes`; others are passed in.
+Nothing is registered by importing, and a graph file can name an import path only where the caller
+allowed it.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from msgspec.structs import replace
 
 from ..errors import DefinitionError, KeyPath, Problem, TeamgraphError, closest
 from ..imports import resolve
-from .node import Node
+from .node import NamesPython, Node
 
 GROUP = "teamgraph.nodes"
 DEFAULT = "member"
 
 
-class Broken(Node):
-    """Stands for a node whose declaration does not hold, so that the rest can be checked.
+class InvalidNode(Node):
+    """Placeholder for a node whose declaration is invalid, so that the rest can be checked.
 
-    It keeps the edges that it declares, as far as they can be read.
+    It has the edges that the node declares, as far as they can be read.
     """
 
 
@@ -36,7 +37,7 @@ def installed() -> Mapping[str, type[Node]]:
 
 @cache
 def offered() -> Mapping[str, EntryPoint]:
-    """Where the kinds that installed packages offer are found, by name; none is imported yet.
+    """The entry points of kinds in installed packages, by name; none is imported yet.
 
     Raises `TeamgraphError` if two packages offer different kinds by one name.
     """
@@ -77,8 +78,11 @@ def checked_kind(name: str, kind: object) -> type[Node]:
     return kind
 
 
-class Reader:
-    """Makes nodes from what a graph file says, and gathers what does not hold."""
+class NodeReader:
+    """Makes nodes from mappings, and collects the problems of those that are invalid.
+
+    `trail` are the files that are being read, from the outermost graph to this one.
+    """
 
     def __init__(
         self,
@@ -86,32 +90,32 @@ class Reader:
         allow: Collection[str] = (),
         trail: tuple[Path, ...] = (),
     ) -> None:
-        self._given = {name: checked_kind(name, kind) for name, kind in (kinds or {}).items()}
+        self._kinds = {name: checked_kind(name, kind) for name, kind in (kinds or {}).items()}
         self._allow = allow
         self._trail = trail
         self.problems: list[Problem] = []
 
-    def within(self, source: str, file: Path) -> Reader:
-        """A reader of the graph in another file, which this one calls `source`.
+    def for_file(self, source: str, file: Path) -> NodeReader:
+        """A reader for the graph in another file, which this one names `source`.
 
-        Raises `DefinitionError` if the file is not there, or is being read already.
+        Raises `DefinitionError` if there is no such file, or if it is being read already.
         """
         place = file.resolve()
         if place in self._trail:
-            text = f"the graph {source!r} is inside itself; a graph can contain only others"
+            text = f"the graph {source!r} contains itself; a graph can contain only others"
             raise DefinitionError([Problem("G013", text)])
         if not file.is_file():
             text = f"there is no file {source!r}; the path is relative to the file that names it"
             near = closest(file.name, (each.name for each in file.parent.glob("*.y*ml")))
             raise DefinitionError([Problem("G012", text, suggestion=near)])
-        return Reader(self._given, self._allow, (*self._trail, place))
+        return NodeReader(self._kinds, self._allow, (*self._trail, place))
 
-    def in_place(self) -> Reader:
-        """A reader of a graph that stands in place."""
-        return Reader(self._given, self._allow, self._trail)
+    def for_inline(self) -> NodeReader:
+        """A reader for a graph that is written in place."""
+        return NodeReader(self._kinds, self._allow, self._trail)
 
     def nodes(self, declared: Mapping[object, object]) -> dict[str, Node]:
-        """One node for each key; those that do not hold are `Broken` and leave a problem."""
+        """One node for each key; an invalid one is an `InvalidNode` and adds its problems."""
         return {str(node_id): self._node(str(node_id), data) for node_id, data in declared.items()}
 
     def _node(self, node_id: str, data: object) -> Node:
@@ -121,22 +125,34 @@ class Reader:
         if not isinstance(data, Mapping):
             text = f"node {node_id!r} must be a mapping of keys to values, such as {{role: ...}}"
             self.problems.append(Problem("G002", text, path=path))
-            return Broken()
+            return InvalidNode()
         pairs = cast("Mapping[object, object]", data)
         fields: dict[str, Any] = {str(key): value for key, value in pairs.items()}
         kind = self._kind(fields.pop("kind", DEFAULT), path)
         if kind is None:
-            return _broken(fields)
+            return _invalid(fields)
         try:
-            return kind(**fields).bound(lambda reference: resolve(reference, self._allow))
+            return self._resolved(kind(**fields))
         except DefinitionError as error:
-            self.problems.extend(under(path, problem) for problem in error.problems)
-            return _broken(fields)
+            self.problems.extend(in_node(path, problem) for problem in error.problems)
+            return _invalid(fields)
+
+    def _resolved(self, node: Node) -> Node:
+        """The node with the Python objects that it names as `package.module:name`."""
+
+        def find(reference: str) -> object:
+            return resolve(reference, self._allow)
+
+        if isinstance(node.returns, str) and ":" in node.returns:
+            node = node.model_copy(update={"returns": find(node.returns)})
+        return (
+            cast("NamesPython", node).bound(find) if issubclass(type(node), NamesPython) else node
+        )
 
     def _kind(self, name: object, path: KeyPath) -> type[Node] | None:
-        known = (*self._given, *offered())
+        known = (*self._kinds, *offered())
         if isinstance(name, str) and name in known:
-            return self._given.get(name) or installed_kind(name)
+            return self._kinds.get(name) or installed_kind(name)
         text = f"node {path[-1]!r}: unknown kind {name!r}"
         near = closest(str(name), known)
         if near is None:
@@ -145,16 +161,16 @@ class Reader:
         return None
 
 
-def _broken(fields: Mapping[str, object]) -> Broken:
+def _invalid(fields: Mapping[str, object]) -> InvalidNode:
     edges: dict[str, list[str]] = {}
     for key in ("needs", "reads"):
         named = fields.get(key)
         ids = cast("Sequence[object]", named) if isinstance(named, list | tuple) else [named]
         edges[key] = [node_id for node_id in ids if isinstance(node_id, str)]
-    return Broken(needs=edges["needs"], reads=edges["reads"])
+    return InvalidNode(needs=edges["needs"], reads=edges["reads"])
 
 
-def under(path: KeyPath, problem: Problem) -> Problem:
-    """A problem that a node has with itself, as one of the graph: `path` leads to the node."""
+def in_node(path: KeyPath, problem: Problem) -> Problem:
+    """A problem inside a node as one of the graph; `path` leads to the node."""
     message = f"node {path[-1]!r}: {problem.message}"
     return replace(problem, message=message, path=(*path, *problem.path))

@@ -1,4 +1,4 @@
-"""What a node is: the fields that every kind has, and what a kind adds.
+"""A node of a graph, and the optional protocols by which a kind does more than `run`.
 
 A kind of node is a frozen class with one method:
 
@@ -8,13 +8,18 @@ A kind of node is a frozen class with one method:
 
         async def run(self, context: Context) -> Result:
             return Result(await context.ask())
+
+Everything else is optional. A kind implements a protocol of this module by having its methods or
+class variables; nothing is inherited or registered. The engine asks through the functions at the
+end, which look at the class and not at the instance: a lookup that fails on a pydantic instance
+takes 80 µs.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Self, cast
+from typing import Annotated, Any, ClassVar, Protocol, cast, runtime_checkable
 
 from pydantic import Field
 
@@ -29,7 +34,7 @@ from .fields import Ids, Join, ModelSpec, OnError, Retry, Seconds, Text, Timeout
 
 
 class Node(Declared):
-    """A part of a graph. Its id is its key in `Graph.nodes`.
+    """Base class of all kinds of nodes; a node's id is its key in `Graph.nodes`.
 
     A kind adds fields and `run`. Every field is readable in its template as `node.FIELD`. The
     name of the kind is made from the class's name (`HistoryLoader` is `history-loader`), unless
@@ -38,27 +43,11 @@ class Node(Declared):
 
     kind: ClassVar[str] = "node"
     answers: ClassVar[bool] = True
-    """Whether the node's output can be what the user is told."""
-    streams: ClassVar[bool] = False
-    """Whether the output is the text of its one `ask`, so that it can be told as it arrives."""
+    """Whether the node's output can be the answer of the run."""
     prompts: ClassVar[bool] = True
     """Whether the kind has a template; without `prompt` it is the file called like the kind."""
-    text_field: ClassVar[str | None] = None
-    """A field whose text is a template that the kind renders itself (`Context.render`)."""
-    comes_last: ClassVar[bool] = False
-    """Whether the node waits until the answer is known, and works for the session's sake."""
-    loads_history: ClassVar[bool] = False
-    """Whether the template name `history` means this node."""
-    summarizes: ClassVar[bool] = False
-    """Whether the node keeps the session's summary."""
     provides: ClassVar[Mapping[str, object]] = {"output": str}
     """The names that templates can read of it, with their types: `node_id.NAME`."""
-    templates: ClassVar[tuple[str, ...]] = ()
-    """Further template files that it asks with (`Context.ask(NAME)`), checked like its own."""
-    variables: ClassVar[Mapping[str, object]] = {}
-    """Further names that the kind gives to its templates, with their types."""
-    given: ClassVar[tuple[str, ...]] = ()
-    """What a function of the kind may name beside nodes (`inputs`) and `params`."""
 
     prompt: str | None = Field(
         default=None,
@@ -70,12 +59,13 @@ class Node(Declared):
     )
     needs: Ids = Field(
         default=(),
-        description="Nodes that run before; they vote in `join`.",
+        description="Nodes that run before this one and, by `join`, decide whether it runs.",
         examples=[["english", "french"]],
     )
     reads: Ids = Field(
         default=(),
-        description="Nodes whose output is read; they have no vote.",
+        description="Nodes whose output is read: data only; they run before, but do not decide "
+        "whether this node runs.",
         examples=[["history"]],
     )
     history: str | None = Field(
@@ -89,7 +79,7 @@ class Node(Declared):
     )
     when: str | None = Field(
         default=None,
-        description="A Jinja expression; if false, skip.",
+        description="A Jinja expression; if it is false, the node is skipped.",
         examples=["session.turns > 0"],
     )
     retry: Annotated[int, Field(ge=0, strict=True)] | Retry | None = Field(
@@ -100,7 +90,8 @@ class Node(Declared):
     )
     on_error: OnError | None = Field(
         default=None,
-        description="What a failure does: fail the run, skip, or a value instead.",
+        description="What happens when all attempts failed: the run fails (`fail`), the node is "
+        "skipped (`skip`), or a value is used as its output.",
         examples=["skip"],
     )
     params: Mapping[str, JSON] = Field(
@@ -113,99 +104,23 @@ class Node(Declared):
         description="What the node is for, in a few words.",
         examples=["checks the facts"],
     )
-    returns: Any = Field(  # a mapping, a text or a class: engine.returns says which hold
+    returns: Any = Field(  # a mapping, a text or a class: `engine.returns` checks which
         default=None,
-        description="The shape of the answer, if it is not free text.",
+        description="The type of the answer, if it is not free text.",
         examples=[{"lang": "english|french"}],
     )
 
-    @property
-    def template_field(self) -> str:
-        """The field that its template is written in: `prompt`, or its `text_field`."""
-        own = self.text_field
-        has_own = own is not None and self.prompt is None and isinstance(getattr(self, own), str)
-        return own if own is not None and has_own else "prompt"
-
-    def __init_subclass__(cls, **facts: Any) -> None:  # noqa: ANN401  pydantic's signature
-        super().__init_subclass__(**facts)
+    def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401  pydantic's signature
+        super().__init_subclass__(**options)
         if "kind" not in cls.__dict__:
             cls.kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
 
     async def run(self, context: Context) -> Result:
-        """Do the node's work once; an exception means that it failed."""
+        """Do the node's work once; an exception fails the attempt."""
         raise InputError(f"the kind {self.kind!r} has no run method; give it `async def run`")
 
-    async def rehearse(self, context: Context) -> Result:
-        """What the node does in a dry run: the same, where that touches nothing outside.
-
-        A kind that reads or changes the world gives something in place of its output here.
-        """
-        return await self.run(context)
-
-    async def recall(self, context: Context, stored: JSON) -> object:
-        """The output as templates read it, made again from what its record keeps of it."""
-        del context
-        return stored
-
-    def summarized(self, output: JSON, fields: Mapping[str, JSON]) -> Summary | None:
-        """The `Result.summary` of an earlier try of the run, from what its record keeps."""
-        del output, fields
-        return None
-
-    def asks(self) -> bool:
-        """Whether running the node asks a model, if it has a template."""
-        return True
-
-    def within(self) -> object | None:
-        """The `Graph` that the node runs (`Context.run_graph`), None if it runs none."""
-        return None
-
-    def opened(self, read: Callable[[str | Mapping[str, Any]], Any]) -> Self:
-        """The node with the graph that it runs made by `read`, from a file or what stands there."""
-        del read
-        return self
-
-    def mentions(self) -> Mapping[KeyPath, str]:
-        """Ids of nodes that it names without coming after them, by the path of the field."""
-        return {}
-
-    def toolbox(self) -> Toolbox | None:
-        """The tools that its model may call, None if there are none."""
-        return None
-
-    def inputs(self) -> Mapping[str, bool]:
-        """Names of nodes that it reads without a template, and whether it can do without each."""
-        return {}
-
-    def instead(self, error: Exception) -> Result | None:
-        """What to give back after the last attempt failed, or None to fail."""
-        del error
-        return None
-
-    def gives(self) -> Mapping[str, object]:
-        """`provides`, as exact as the declaration makes it: types, or JSON Schemas."""
-        return self.provides
-
-    def branches(self) -> Mapping[str, tuple[str, ...]]:
-        """For a kind that routes: the ids that each label leads to."""
-        return {}
-
-    def takes(self) -> tuple[int, int]:
-        """For a kind that routes: the fewest and the most labels that it chooses at once."""
-        return (1, 1)
-
-    def expressions(self) -> Mapping[KeyPath, str]:
-        """The Jinja expressions in the node's fields, by the path of the field."""
-        return {("when",): self.when} if self.when is not None else {}
-
-    def bound(self, resolve: Callable[[str], object]) -> Self:
-        """The node with what it names in Python (`package.module:name`) resolved."""
-        if isinstance(self.returns, str) and ":" in self.returns:
-            return self.model_copy(update={"returns": resolve(self.returns)})
-        return self
-
     def written(self) -> dict[str, JSON]:
-        """The node as a graph file says it, without its kind and without defaults."""
+        """The node as a graph file has it, without its kind and without defaults."""
         data: dict[str, JSON] = self.model_dump(
             mode="json", exclude_defaults=True, exclude={"returns"}
         )
@@ -216,6 +131,301 @@ class Node(Declared):
             data["returns"] = reference(returns)
         return data
 
+
+@runtime_checkable
+class Routes(Protocol):
+    """A kind that chooses which nodes run next: `Result.choices` are labels of `branches`."""
+
+    def branches(self) -> Mapping[str, tuple[str, ...]]:
+        """The ids of the nodes that each label leads to."""
+        ...
+
+
+@runtime_checkable
+class ChoosesSeveral(Protocol):
+    """A kind that `Routes` and may choose another number of labels than one."""
+
+    def takes(self) -> tuple[int, int]:
+        """The fewest and the most labels that it chooses at once."""
+        ...
+
+
+class LoadsHistory(Protocol):
+    """A kind whose outcome is what the template name `history` means; its output is a `History`."""
+
+    loads_history: ClassVar[bool]
+
+
+@runtime_checkable
+class Recalls(Protocol):
+    """A kind whose record has less than its output (`Result.stored`): it reads the rest again."""
+
+    async def recall(self, context: Context, stored: JSON) -> object:
+        """The output as templates read it, from what the record has, when a run is resumed."""
+        ...
+
+
+class RunsLast(Protocol):
+    """A kind that runs after the answer is known, such as one that only works for later turns."""
+
+    comes_last: ClassVar[bool]
+
+
+@runtime_checkable
+class Summarizes(Protocol):
+    """A kind that writes the session's summary (`Result.summary`)."""
+
+    def summarized(self, output: JSON, fields: Mapping[str, JSON]) -> Summary | None:
+        """The `Result.summary` of an earlier attempt, from its record, when a run is resumed."""
+        ...
+
+
+@runtime_checkable
+class HoldsGraph(Protocol):
+    """A kind that runs another graph (`Context.run_graph`)."""
+
+    def within(self) -> object | None:
+        """The inner `Graph`, None until it has been read."""
+        ...
+
+    def opened(self, read: Callable[[str | Mapping[str, Any]], Any]) -> Any:  # noqa: ANN401  the node
+        """A copy of the node whose graph was read by `read`, from a file's path or a mapping."""
+        ...
+
+
+@runtime_checkable
+class HasTools(Protocol):
+    """A kind whose model may call tools."""
+
+    def toolbox(self) -> Toolbox | None:
+        """The tools, None if this node declares none."""
+        ...
+
+
+@runtime_checkable
+class ReadsNodes(Protocol):
+    """A kind that reads nodes by names in its declaration, without a template.
+
+    Its class variable `given`, a tuple, lists the other names that may be used there.
+    """
+
+    def inputs(self) -> Mapping[str, bool]:
+        """The ids that it reads, and whether each may be missing."""
+        ...
+
+
+@runtime_checkable
+class MentionsNodes(Protocol):
+    """A kind that names nodes which need not run before it."""
+
+    def mentions(self) -> Mapping[KeyPath, str]:
+        """The ids, by the path of the field that has each."""
+        ...
+
+
+@runtime_checkable
+class Rehearses(Protocol):
+    """A kind that touches the world outside, and so does something else in a dry run."""
+
+    async def rehearse(self, context: Context) -> Result:
+        """A result of the same type as that of `run`, without side effects."""
+        ...
+
+
+@runtime_checkable
+class Recovers(Protocol):
+    """A kind that can still give a result after its last attempt failed."""
+
+    def instead(self, error: Exception) -> Result | None:
+        """The result to use, or None to fail."""
+        ...
+
+
+@runtime_checkable
+class RefinesTypes(Protocol):
+    """A kind whose fields say more about its output than `provides` does."""
+
+    def gives(self) -> Mapping[str, object]:
+        """`provides` with exact types: Python types, or JSON Schemas."""
+        ...
+
+
+@runtime_checkable
+class HasConditions(Protocol):
+    """A kind with Jinja expressions in fields beside `when`; they are checked like that one."""
+
+    def expressions(self) -> Mapping[KeyPath, str]:
+        """The expressions without `when`, by the path of the field that has each."""
+        ...
+
+
+@runtime_checkable
+class NamesPython(Protocol):
+    """A kind with fields that name Python objects as `package.module:name`."""
+
+    def bound(self, resolve: Callable[[str], object]) -> Any:  # noqa: ANN401  the node
+        """A copy of the node with these names resolved; `resolve` raises `DefinitionError`."""
+        ...
+
+
+@runtime_checkable
+class AsksSometimes(Protocol):
+    """A kind with a template whose nodes do not all ask a model."""
+
+    def asks(self) -> bool:
+        """Whether running this node may ask a model."""
+        ...
+
+
+@runtime_checkable
+class ShowsMore(Protocol):
+    """A kind whose template reads names as `node.NAME` that are no fields, or not as they are."""
+
     def shown(self) -> Mapping[str, object]:
-        """More names that its template reads as `node.NAME`, beside the fields."""
-        return {}
+        """The values by name."""
+        ...
+
+
+class Streams(Protocol):
+    """A kind whose output is the text of its one `Context.ask`, so that it can be streamed."""
+
+    streams: ClassVar[bool]
+
+
+class RendersField(Protocol):
+    """A kind with a template in another field than `prompt`, for `Context.render`."""
+
+    text_field: ClassVar[str | None]
+
+
+class UsesTemplates(Protocol):
+    """A kind that asks with more than one template, or gives its templates further names."""
+
+    templates: ClassVar[tuple[str, ...]]
+    """Further template files (`Context.ask(NAME)`), checked like its own."""
+    variables: ClassVar[Mapping[str, object]]
+    """Names that it passes to `Context.ask`, with their types."""
+
+
+def branches_of(node: Node) -> Mapping[str, tuple[str, ...]]:
+    """The ids that each label of a node leads to; empty if it does not route."""
+    return cast("Routes", node).branches() if issubclass(type(node), Routes) else {}
+
+
+def takes_of(node: Node) -> tuple[int, int]:
+    """The fewest and the most labels that a node chooses at once."""
+    is_bounded = issubclass(type(node), ChoosesSeveral)
+    return cast("ChoosesSeveral", node).takes() if is_bounded else (1, 1)
+
+
+def conditions_of(node: Node) -> Mapping[KeyPath, str]:
+    """All Jinja expressions of a node's fields, by the path of the field."""
+    own: Mapping[KeyPath, str] = {("when",): node.when} if node.when is not None else {}
+    if not issubclass(type(node), HasConditions):
+        return own
+    return {**own, **cast("HasConditions", node).expressions()}
+
+
+def provided_by(node: Node) -> Mapping[str, object]:
+    """The names that templates can read of a node, with their types."""
+    is_exact = issubclass(type(node), RefinesTypes)
+    return cast("RefinesTypes", node).gives() if is_exact else node.provides
+
+
+def nodes_read_by(node: Node) -> Mapping[str, bool]:
+    """The ids that a node reads by name without a template, and whether each may be missing."""
+    return cast("ReadsNodes", node).inputs() if issubclass(type(node), ReadsNodes) else {}
+
+
+def other_inputs(node: Node) -> tuple[str, ...]:
+    """The names that a node may read in place of a node's id."""
+    names: tuple[str, ...] = getattr(type(node), "given", ())
+    return names
+
+
+def nodes_mentioned_by(node: Node) -> Mapping[KeyPath, str]:
+    """The ids of nodes that a node names but does not wait for, by the path of the field."""
+    return cast("MentionsNodes", node).mentions() if issubclass(type(node), MentionsNodes) else {}
+
+
+def tools_of(node: Node) -> Toolbox | None:
+    """The tools that a node's model may call, None if there are none."""
+    return cast("HasTools", node).toolbox() if issubclass(type(node), HasTools) else None
+
+
+def graph_in(node: Node) -> object | None:
+    """The `Graph` that a node runs, None if it runs none."""
+    return cast("HoldsGraph", node).within() if issubclass(type(node), HoldsGraph) else None
+
+
+def asks_model(node: Node) -> bool:
+    """Whether running the node may ask a model, if it has a template."""
+    return not issubclass(type(node), AsksSometimes) or cast("AsksSometimes", node).asks()
+
+
+def template_fields(node: Node) -> Mapping[str, object]:
+    """What the node's template reads as `node.NAME` beside its fields."""
+    return cast("ShowsMore", node).shown() if issubclass(type(node), ShowsMore) else {}
+
+
+def result_after(error: Exception, node: Node) -> Result | None:
+    """What a node gives although its last attempt failed, None if it failed for good."""
+    return cast("Recovers", node).instead(error) if issubclass(type(node), Recovers) else None
+
+
+async def recalled(node: Node, context: Context, stored: JSON) -> object:
+    """The output of a node as templates read it, from what its record has."""
+    if not issubclass(type(node), Recalls):
+        return stored
+    return await cast("Recalls", node).recall(context, stored)
+
+
+async def rehearsed(node: Node, context: Context) -> Result:
+    """What a node gives in a dry run."""
+    if not issubclass(type(node), Rehearses):
+        return await node.run(context)
+    return await cast("Rehearses", node).rehearse(context)
+
+
+def summarizes(node: Node) -> bool:
+    """Whether a node writes the session's summary."""
+    return issubclass(type(node), Summarizes)
+
+
+def summary_again(node: Node, output: JSON, fields: Mapping[str, JSON]) -> Summary | None:
+    """The summary that a node wrote in an earlier attempt, from its record; None if none."""
+    return cast("Summarizes", node).summarized(output, fields) if summarizes(node) else None
+
+
+def loads_history(node: Node) -> bool:
+    """Whether the template name `history` can mean a node."""
+    return bool(getattr(type(node), "loads_history", False))
+
+
+def runs_last(node: Node) -> bool:
+    """Whether a node waits until the answer is known."""
+    return bool(getattr(type(node), "comes_last", False))
+
+
+def can_stream(node: Node) -> bool:
+    """Whether a node's output can be streamed as its model writes it."""
+    return bool(getattr(type(node), "streams", False))
+
+
+def further_templates(node: Node) -> tuple[str, ...]:
+    """The template files that a node asks with beside its own."""
+    names: tuple[str, ...] = getattr(type(node), "templates", ())
+    return names
+
+
+def variables_of(node: Node) -> Mapping[str, object]:
+    """The names that a kind gives to its templates, with their types."""
+    variables: Mapping[str, object] = getattr(type(node), "variables", {})
+    return variables
+
+
+def template_field(node: Node) -> str:
+    """The field that a node's template is written in: `prompt`, or its `text_field`."""
+    own: str | None = getattr(type(node), "text_field", None)
+    has_own = own is not None and node.prompt is None and isinstance(getattr(node, own), str)
+    return own if own is not None and has_own else "prompt"

@@ -1,16 +1,17 @@
-"""The order of a graph and its one rule: may this node run now?
+"""The plan: edges, topological order, and the decision whether a node runs.
 
-Two kinds of edges. `needs` and routes are control: they vote in a join. `reads` only order and
-carry data. The state of an edge is never stored; it is a pure function of the records:
+There are two kinds of edges. `needs` and routes are control: they decide, by `join`, whether the
+target runs. `reads` only order and carry data. The state of an edge is never stored; it is a pure
+function of the records:
 
     UNKNOWN  the source has no final record
     DEAD     the source was skipped, or is a router that did not choose the target
     LIVE     otherwise
 
-Once no edge into a node is UNKNOWN it is decided: without `needs` it runs; `join: any` asks for
-one LIVE edge, `all` for all of them, `always` for none; otherwise it is skipped. Skips spread in
-one pass in topological order. This is the rule of Airflow's `none_failed_min_one_success` and of
-Dify's graph engine, over a static order, with control and data kept apart.
+Once no edge into a node is UNKNOWN it is decided: without `needs` it runs; `join: any` requires
+one LIVE edge, `all` all of them, `always` none; otherwise it is skipped. Skips propagate in one
+pass in topological order. This is the rule of Airflow's `none_failed_min_one_success` and of Dify's
+graph engine, over a static order, with control and data separated.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ EdgeKind: TypeAlias = Literal["needs", "route", "reads"]
 
 
 class Edge(Struct, frozen=True):
-    """`target` comes after `source`, and what in the definition says so.
+    """An edge from `source` to `target`, and the place in the definition that it follows from.
 
     `labels` are the router's labels that lead to the target, empty for other edges. `path` are
-    the keys in the graph file; an edge that a template makes has the template's place instead.
+    the keys in the graph file; an edge from a template has the template's place instead.
     """
 
     source: str
@@ -46,10 +47,10 @@ class Edge(Struct, frozen=True):
 
 
 class Stop(Struct, frozen=True):
-    """One node's place in the plan: what it waits for and who waits for it.
+    """A node in the plan: the nodes that it waits for, and those that wait for it.
 
-    `needs` pairs each control source with the labels that lead here, None where the source routes
-    nothing to this node. `sources` are all nodes before it, `followers` all after it, each once.
+    `needs` pairs each control source with the labels that lead here, None if the source does not
+    route to this node. `sources` are all nodes before it, `followers` all after it, each once.
     """
 
     id: str
@@ -61,13 +62,13 @@ class Stop(Struct, frozen=True):
 
 
 class Skip(Struct, frozen=True):
-    """The decision that a node does not run, and why."""
+    """The decision to skip a node, and the reason."""
 
     because: str
 
 
 class Cycle(Exception):
-    """The edges go round; `edges` is one such round, in order."""
+    """The edges have a cycle; `edges` is one, in order."""
 
     def __init__(self, edges: Sequence[Edge]) -> None:
         super().__init__(" -> ".join([*(edge.source for edge in edges), edges[0].source]))
@@ -82,7 +83,7 @@ class Plan:
     def __init__(self, joins: Mapping[str, Join], edges: Iterable[Edge]) -> None:
         """Order the nodes (`joins` maps each id to its join, in declared order).
 
-        Among nodes that could come next, the one declared first does. Raises `Cycle`.
+        Ties are broken by declared order. Raises `Cycle`.
         """
         self.edges = tuple(edges)
         self.order = _in_order(list(joins), self.edges)
@@ -105,7 +106,7 @@ class Plan:
         }
 
     def stop(self, node_id: str) -> Stop:
-        """The node's place in the plan."""
+        """The node in the plan."""
         return self._stops[node_id]
 
     def decide(self, node_id: str, records: Mapping[str, Record]) -> Literal["run"] | Skip | None:
@@ -147,16 +148,16 @@ class Plan:
         return frozenset(found)
 
 
-class Progress:
-    """A run's records so far, and what they decide: the pure half of the scheduler.
+class RunProgress:
+    """Counts how many sources each node still waits for: the pure part of the scheduler.
 
-    It counts what each node still waits for, so a finished node costs its followers only.
+    A finished node costs only its followers.
     """
 
     __slots__ = ("_plan", "_waits", "records")
 
     def __init__(self, plan: Plan, records: Mapping[str, Record]) -> None:
-        """Go on from the final ones of `records`; others count as not there."""
+        """Start from the final ones of `records`; others are ignored."""
         self._plan = plan
         self.records = {
             node_id: records[node_id]
@@ -169,7 +170,7 @@ class Progress:
         }
 
     def decidable(self) -> list[int]:
-        """Where in the order the nodes stand that can be decided from the start, ascending."""
+        """The indices, ascending, of the nodes that can be decided now."""
         return [
             index
             for index, node_id in enumerate(self._plan.order)
@@ -177,7 +178,7 @@ class Progress:
         ]
 
     def finish(self, record: Record) -> list[int]:
-        """Take in a final record; the places of the nodes that can be decided through it."""
+        """Add a final record; the indices of the nodes that can be decided because of it."""
         self.records[record.node] = record
         opened: list[int] = []
         for follower in self._plan.stop(record.node).followers:
@@ -188,7 +189,7 @@ class Progress:
 
 
 def is_live(record: Record, labels: frozenset[str] | None) -> bool:
-    """Whether an edge lets its target run, from its source's final record."""
+    """Whether an edge is LIVE, from the final record of its source."""
     if record.status == "skipped":
         return False
     return labels is None or not labels.isdisjoint(record.choices or ())

@@ -1,7 +1,7 @@
-"""The JSON Schema of graph files, made from the same classes that read them.
+"""The JSON Schema of graph files, generated from the pydantic classes that validate them.
 
-An editor completes and checks a graph file with it. It says what a file may contain; whether the
-parts fit together (names, edges, templates) only loading the graph can tell.
+Editors use it for completion and validation. It describes what a file may contain; whether names,
+edges and templates are consistent is only checked when the graph is loaded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def graph_schema(kinds: Mapping[str, type[Node]]) -> dict[str, JSON]:
     """The JSON Schema (draft 2020-12) of a graph file whose nodes are of these kinds."""
     names, made = models_json_schema(
         [(Declaration, "validation"), *((kind, "validation") for kind in kinds.values())],
-        schema_generator=_Generator,
+        schema_generator=_FileSchema,
     )
     parts: dict[str, Schema] = made["$defs"]
     graph = parts.pop(_part(names[Declaration, "validation"]))
@@ -52,8 +52,8 @@ _NAMES: Schema = {
 }
 
 
-class _Generator(GenerateJsonSchema):
-    """Without the titles that only repeat a field's name, and without what no file can hold."""
+class _FileSchema(GenerateJsonSchema):
+    """Generates a schema without titles of fields, and without what no file can contain."""
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012  theirs
 
@@ -67,7 +67,7 @@ def _part(link: Mapping[str, Any]) -> str:
 
 
 def _name_kind(part: Schema, kind: str) -> None:
-    """A kind's schema with the key that says which it is, which only the default one can lack."""
+    """Add the key `kind`, which only nodes of the default kind may leave out."""
     about = str(part.get("description", "")).partition("\n\n")[0]
     named: Schema = {"const": kind, "description": about, "examples": [kind]}
     properties: Schema = part["properties"]
@@ -78,7 +78,7 @@ def _name_kind(part: Schema, kind: str) -> None:
 
 
 def _any_kind(links: Mapping[str, Schema]) -> Schema:
-    """A node: its `kind` decides which schema holds, so a mistake is told in that one's words."""
+    """The schema of a node: `kind` selects one of the kinds, so errors are about that one."""
     kind: Schema = {
         "enum": list(links),
         "default": DEFAULT,
@@ -98,5 +98,5 @@ def _any_kind(links: Mapping[str, Schema]) -> Schema:
 
 
 def _unused(parts: Mapping[str, Schema]) -> list[str]:
-    """The base class of nodes is never a node itself."""
+    """The base class `Node`, which no file can name."""
     return [name for name in parts if name == Node.__name__]

@@ -1,4 +1,4 @@
-"""What a project says once of all its graphs, for the command line and for case files.
+"""Project settings for the command line and for case files: [tool.teamgraph].
 
 [tool.teamgraph]
 allow = ["myapp"]           # packages whose functions graphs may name
@@ -23,7 +23,7 @@ _KEYS = ("allow", "prompts", "store", "model")
 
 
 class Settings(Struct, frozen=True):
-    """A project's settings; `folder` is where its pyproject.toml lies, None if there is none."""
+    """Settings of a project; `folder` has its pyproject.toml, None if there is none."""
 
     folder: Path | None = None
     allow: tuple[str, ...] = ()
@@ -32,25 +32,25 @@ class Settings(Struct, frozen=True):
     model: str | None = None
 
     def prompt_dirs(self) -> Sequence[Path]:
-        """The folders of templates; raises `InputError` if one is not there."""
+        """The folders of templates; raises `InputError` if one does not exist."""
         for folder in self.prompts:
             if not folder.is_dir():
                 raise InputError(
-                    f"{folder}: there is no such folder; make it, or take it out of `prompts` in "
+                    f"{folder}: there is no such folder; create it, or remove it from `prompts` in "
                     f"[tool.teamgraph] of pyproject.toml"
                 )
         return self.prompts
 
 
 def make_importable(*folders: Path | None) -> None:
-    """Let a project's own packages be found, after everything that is installed."""
+    """Append the folders to `sys.path`, so that a project's own packages can be imported."""
     sys.path += [str(folder) for folder in folders if folder and str(folder) not in sys.path]
 
 
 def settings_of(folder: Path) -> Settings:
-    """The settings of the project that `folder` lies in: of the nearest pyproject.toml upwards.
+    """Read the settings from the nearest pyproject.toml in `folder` or above.
 
-    Raises `InputError` if that cannot be read or says something else.
+    Raises `InputError` if that cannot be read or is invalid.
     """
     for place in (folder, *folder.parents):
         file = place / "pyproject.toml"

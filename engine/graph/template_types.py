@@ -1,6 +1,6 @@
-"""What each template of a graph may read, and whether it keeps to that.
+"""The static types of the names that templates read, and the check of templates against them.
 
-The names are those that `engine.views` makes at run time; here they are known by what the graph
+At run time `engine.run.template_scope` makes the values. Their types follow from what the graph
 declares: the fields and params of its nodes, the shapes of their outputs, its state.
 """
 
@@ -36,11 +36,20 @@ from ..prompts.static.types import (
 )
 from ..returns.shape import Shape
 from .fields import Instead
-from .kinds import Broken
-from .node import Node
+from .kinds import InvalidNode
+from .node import (
+    Node,
+    branches_of,
+    conditions_of,
+    loads_history,
+    provided_by,
+    template_field,
+    template_fields,
+    variables_of,
+)
 
 _OPTIONAL_TEXT = union(TEXT, NONE)
-_INPUT = record_type("input", {"message": USER_TEXT, "item": ANY})
+_INPUT = record_type("input", {"message": USER_TEXT})
 _HISTORY = record_type(
     "history",
     {
@@ -56,10 +65,10 @@ _TOOL = record_type("tool", {"name": TEXT, "description": TEXT})
 _RUN = record_type("run", {"id": TEXT})
 
 
-class Names:
-    """What the templates of a graph may read, and what is known of each name.
+class TemplateTypes:
+    """The types of the names that the templates of a graph may read.
 
-    `declared` is what the graph says of itself, its `state` and `on_error` among it.
+    `declared` are the graph's own fields, of which `state` and `on_error` count.
     """
 
     def __init__(
@@ -69,7 +78,7 @@ class Names:
         declared: Mapping[str, object],
     ) -> None:
         self._nodes = nodes
-        self._instead = declared.get("on_error")
+        self._on_error = declared.get("on_error")
         self._outputs = {node_id: self._output(node_id, shapes.get(node_id)) for node_id in nodes}
         self._shared: Mapping[str, StaticType] = {
             **{node_id: self._outcome(node_id) for node_id in nodes},
@@ -82,58 +91,58 @@ class Names:
             "now": ScalarType(datetime),
         }
 
-    def of_condition(self, node_id: str) -> dict[str, StaticType]:
-        """What a condition of a node may read."""
+    def for_condition(self, node_id: str) -> dict[str, StaticType]:
+        """The types of the names that a condition of the node may read."""
         node = self._nodes[node_id]
-        known = _node(node, self._brought("node in `reads`", node.reads))
-        upstream = self._brought("node in `needs`", node.needs, least=self._sure(node_id))
+        known = _node(node, self._outputs_of("node in `reads`", node.reads))
+        upstream = self._outputs_of("node in `needs`", node.needs, least=self._always_ran(node_id))
         return {**self._shared, "node": known, "upstream": upstream}
 
-    def of_template(self, node_id: str) -> dict[str, StaticType]:
-        """What the template of a node may read."""
-        variables = self._nodes[node_id].variables
-        return self.of_condition(node_id) | {
+    def for_template(self, node_id: str) -> dict[str, StaticType]:
+        """The types of the names that the template of the node may read."""
+        variables = variables_of(self._nodes[node_id])
+        return self.for_condition(node_id) | {
             name: declared_type(each) for name, each in variables.items()
         }
 
     def _outcome(self, node_id: str) -> StaticType:
         node = self._nodes[node_id]
-        if isinstance(node, Broken):
+        if isinstance(node, InvalidNode):
             return ANY
-        if node.loads_history:
+        if loads_history(node):
             return _HISTORY
-        parts = {name: stored_type(declared) for name, declared in node.gives().items()}
+        parts = {name: stored_type(declared) for name, declared in provided_by(node).items()}
         return record_type("node", {**parts, "output": self._outputs[node_id]})
 
     def _output(self, node_id: str, shape: Shape | None) -> StaticType:
         node = self._nodes[node_id]
-        declared = stored_type(node.gives().get("output", object))
-        if isinstance(node, Broken) or (node.returns is not None and shape is None):
+        declared = stored_type(provided_by(node).get("output", object))
+        if isinstance(node, InvalidNode) or (node.returns is not None and shape is None):
             declared = ANY
         elif shape is not None and declared == TEXT:
             declared = stored_type(shape.schema if shape.type is None else shape.type)
-        instead = self._instead if node.on_error is None else node.on_error
-        if isinstance(instead, Mapping):
-            value = cast("Mapping[str, object]", instead).get("value")
+        policy = self._on_error if node.on_error is None else node.on_error
+        if isinstance(policy, Mapping):
+            value = cast("Mapping[str, object]", policy).get("value")
             return union(declared, constant_type(value))
         return (
-            union(declared, constant_type(instead.value))
-            if isinstance(instead, Instead)
+            union(declared, constant_type(policy.value))
+            if isinstance(policy, Instead)
             else declared
         )
 
-    def _sure(self, node_id: str) -> int:
-        """How many of the nodes that it needs have run whenever it runs."""
+    def _always_ran(self, node_id: str) -> int:
+        """How many of the nodes that it needs have run whenever it runs, at least."""
         node = self._nodes[node_id]
         if node.join == "all":
             return len(node.needs)
         routed = any(
-            node_id in ids for each in self._nodes.values() for ids in each.branches().values()
+            node_id in ids for each in self._nodes.values() for ids in branches_of(each).values()
         )
         return 1 if node.join == "any" and node.needs and not routed else 0
 
-    def _brought(self, name: str, sources: Iterable[str], least: int = 0) -> StaticType:
-        """A list of what other nodes gave; `kind` tells their outputs apart."""
+    def _outputs_of(self, name: str, sources: Iterable[str], least: int = 0) -> StaticType:
+        """A list of nodes with their outputs; `kind` discriminates their types."""
         parts = {"id": TEXT, "kind": TEXT, "role": TEXT}
         known = {source: self._nodes[source] for source in sources if source in self._nodes}
         found = [
@@ -145,45 +154,47 @@ class Names:
         )
 
 
-def contracts(
-    names: Names,
+def check_templates(
+    types: TemplateTypes,
     nodes: Mapping[str, Node],
     templates: Sequence[tuple[str, str]],
     prompts: Prompts,
 ) -> Iterator[Problem]:
-    """What cannot hold in the templates and conditions, each thing once; notes with it.
+    """Check templates and conditions against the types; each problem once, notes included.
 
-    `templates` are those that can be read, by the nodes that use them.
+    `templates` pairs each node with a template that it uses and that has no syntax error.
     """
     users = Counter(name for _, name in templates)
     found: dict[tuple[str, Problem], list[str]] = {}
     for node_id, template in templates:
         read = {each.name for each in prompts.reads(template)}
-        given = names.of_template(node_id)
-        known = {name: given[name] for name in sorted(read & given.keys())}
+        types_here = types.for_template(node_id)
+        known = {name: types_here[name] for name in sorted(read & types_here.keys())}
         for problem in prompts.type_problems(template, known):
-            place = ("nodes", node_id, nodes[node_id].template_field)
-            placed = problem if problem.file else replace(problem, path=place)
-            found.setdefault((template, placed), []).append(node_id)
-    for (template, problem), of_nodes in found.items():
-        some = len(of_nodes) < users[template] and problem.severity == "error"
-        yield _told_for(of_nodes, problem) if some else problem
+            place = ("nodes", node_id, template_field(nodes[node_id]))
+            located = problem if problem.file else replace(problem, path=place)
+            found.setdefault((template, located), []).append(node_id)
+    for (template, problem), node_ids in found.items():
+        only_some = len(node_ids) < users[template] and problem.severity == "error"
+        yield _for_nodes(node_ids, problem) if only_some else problem
     for node_id, node in nodes.items():
-        yield from _of_conditions(node_id, node, names, prompts)
+        yield from _check_conditions(node_id, node, types, prompts)
 
 
-def _of_conditions(node_id: str, node: Node, names: Names, prompts: Prompts) -> Iterator[Problem]:
-    for field, source in node.expressions().items():
+def _check_conditions(
+    node_id: str, node: Node, types: TemplateTypes, prompts: Prompts
+) -> Iterator[Problem]:
+    for field, source in conditions_of(node).items():
         path: KeyPath = ("nodes", node_id, *field)
         try:
-            problems = prompts.condition_problems(source, names.of_condition(node_id))
-        except DefinitionError:  # it was told when its reads were gathered
+            problems = prompts.condition_problems(source, types.for_condition(node_id))
+        except DefinitionError:  # reported by `find_edges`
             continue
         yield from (replace(problem, path=path) for problem in problems)
 
 
-def _told_for(node_ids: Iterable[str], problem: Problem) -> Problem:
-    """A problem that only some of the nodes have that share a template."""
+def _for_nodes(node_ids: Iterable[str], problem: Problem) -> Problem:
+    """A problem that only some of the nodes have which share a template."""
     return replace(problem, message=f"{problem.message} (as node {', '.join(node_ids)} uses it)")
 
 
@@ -195,13 +206,13 @@ def _session(state: object) -> StaticType:
     }
     if isinstance(state, Mapping) and state:
         keys = cast("Mapping[str, object]", state)
-        kept = {str(key): _default(value) for key, value in keys.items()}
-        parts["state"] = record_type("session.state", kept, is_loose=True)
+        types = {str(key): _default(value) for key, value in keys.items()}
+        parts["state"] = record_type("session.state", types, is_loose=True)
     return record_type("session", {**parts, "turns": INTEGER})
 
 
 def _default(value: object) -> StaticType:
-    """What a key of the state may hold: a run puts other values there, but of the same type."""
+    """The type of a key of the state: runs set other values, but of the type of the default."""
     if isinstance(value, Mapping):
         return MappingType(ANY)
     if isinstance(value, list | tuple):
@@ -209,11 +220,11 @@ def _default(value: object) -> StaticType:
     return ANY if value is None else constant_type(value)
 
 
-def _node(node: Node, heard: StaticType) -> StaticType:
+def _node(node: Node, read_nodes: StaticType) -> StaticType:
     params = record_type(
         "params", {key: constant_type(each) for key, each in node.params.items()}, is_loose=True
     )
-    shown = {name: constant_type(value) for name, value in node.shown().items()}
+    more = {name: constant_type(value) for name, value in template_fields(node).items()}
     own: dict[str, StaticType] = {
         "role": TEXT,
         "tools": ListType(_TOOL),
@@ -225,10 +236,10 @@ def _node(node: Node, heard: StaticType) -> StaticType:
         "kind": TEXT,
         "state": MappingType(ANY),
         "task": _OPTIONAL_TEXT,
-        "heard": heard,
+        "heard": read_nodes,
     }
     usual: dict[str, StaticType] = {"instructions": ListType(TEXT)}
-    return record_type("node", {**usual, **_fields_of(type(node)), **own, **shown, **always})
+    return record_type("node", {**usual, **_fields_of(type(node)), **own, **more, **always})
 
 
 @cache

@@ -1,9 +1,4 @@
-"""Values that stand in for answers nobody gave: `«node.field»` where text is wanted.
-
-They let every prompt be rendered without a model, and show in it where an answer would stand.
-
-Small answers that a JSON Schema accepts, for the models that do not think.
-"""
+"""Sample values: what a JSON Schema accepts, for dry runs and for models that do not think."""
 
 from __future__ import annotations
 
@@ -16,17 +11,49 @@ from ..messages import JSON
 from ..returns.shape import shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from .protocol import Request
 
+JSONSchema: TypeAlias = "Mapping[str, JSON]"
 
-Schema: TypeAlias = "Mapping[str, JSON]"
+
+def stand_in(returns: object, name: str) -> JSON:
+    """A full sample of the type that `returns` declares, as a node's `returns` does.
+
+    Where `returns` declares no type, it is the text `«name»`.
+    """
+    if returns is None or returns is object or returns is Any:
+        return placeholder(name)
+    try:
+        declared = shape(returns, name=name)
+    except DefinitionError:
+        return placeholder(name)
+    sampler = _Sampler(declared.schema, is_full=True)
+    if declared.is_wrapped:
+        return sampler.value(_schema(_schema(declared.schema["properties"])["value"]), name)
+    return sampler.value(declared.schema, name)
+
+
+def sample(schema: JSONSchema, text: str = "", *, name: str | None = None) -> JSON:
+    """A value that `schema` accepts.
+
+    Without `name` the smallest one, with `text` for every text. With `name` a full one: it has
+    every optional field, an item in every list, no null that need not be, and texts that name
+    their place, `«name.field»`. Types, sizes, `enum`, `const`, `$ref`, `allOf` and unions are
+    known; `pattern`, `format` and `not` are not.
+    """
+    if name is None:
+        return _Sampler(schema, is_full=False).value(schema, text)
+    return _Sampler(schema, is_full=True).value(schema, name)
+
+
+def placeholder(name: str) -> str:
+    """The text that stands in for another: `«name»`."""
+    return f"«{name}»"
 
 
 def choose(request: Request, labels: Sequence[str]) -> str:
-    """The JSON with which a model says that it chose `labels` (without `many`, the first one)."""
-    answer = smallest_instance(request.schema or {"type": "object"})
+    """The JSON with which a model chooses `labels` (only the first unless `request.many`)."""
+    answer = sample(request.schema or {"type": "object"})
     fields: dict[str, JSON] = answer if isinstance(answer, dict) else {}
     if request.many:
         fields["choices"] = list(labels)
@@ -36,82 +63,108 @@ def choose(request: Request, labels: Sequence[str]) -> str:
     return json.dumps(fields, ensure_ascii=False)
 
 
-def smallest_instance(schema: Schema, text: str = "") -> JSON:
-    """A plain value that `schema` accepts; `text` stands wherever it wants some text.
+class _Sampler:
+    """Makes values for parts of one schema; `_open` are the references being followed.
 
-    It knows types, sizes, `enum`, `const`, `$ref` and unions; not `pattern`, `format` and `not`.
+    `place` is the text of a small sample, and the dotted path of the value in a full one.
     """
-    return _Maker(schema, text).make(schema)
 
-
-class _Maker:
-    """Makes instances of parts of one schema; `_open` are the references that it is inside of."""
-
-    def __init__(self, root: Schema, text: str) -> None:
+    def __init__(self, root: JSONSchema, *, is_full: bool) -> None:
         self._root = root
-        self._text = text
+        self._is_full = is_full
         self._open: list[str] = []
 
-    def make(self, schema: Schema) -> JSON:
+    def value(self, schema: JSONSchema, place: str) -> JSON:
         if isinstance(reference := schema.get("$ref"), str):
-            return self._referred(reference)
-        if fixed := _fixed(schema):
+            return self._referred(reference, place)
+        if fixed := self._fixed(schema):
             return fixed[0]
         if every := _schemas(schema.get("allOf")):
-            return self.make(_merged(schema, every))
+            return self.value(_merged(schema, every), place)
         if options := _schemas(schema.get("anyOf")) or _schemas(schema.get("oneOf")):
-            fresh = (one for one in options if one.get("$ref") not in self._open)
-            return self.make(next(fresh, options[0]))
-        return self._typed(schema, _type(schema))
+            return self.value(self._option(options), place)
+        return self._typed(schema, place)
 
-    def _referred(self, reference: str) -> JSON:
+    def _fixed(self, schema: JSONSchema) -> Sequence[JSON]:
+        """The values that the schema itself has: a constant, a default, or those of an enum."""
+        if "const" in schema:
+            return [schema["const"]]
+        if "default" in schema and not (self._is_full and _is_structured(schema)):
+            return [schema["default"]]
+        return _list(schema.get("enum"))
+
+    def _option(self, options: Sequence[JSONSchema]) -> JSONSchema:
+        if self._is_full:
+            fitting = [one for one in options if one.get("type") != "null"]
+        else:
+            fitting = [one for one in options if one.get("$ref") not in self._open]
+        return (fitting or options)[0]
+
+    def _referred(self, reference: str, place: str) -> JSON:
         if reference in self._open:
             return None
         target = self._root
         for part in reference.removeprefix("#").strip("/").split("/"):
             target = _schema(target.get(part.replace("~1", "/").replace("~0", "~")))
         self._open.append(reference)
-        made = self.make(target)
+        made = self.value(target, place)
         self._open.pop()
         return made
 
-    def _typed(self, schema: Schema, kind: str) -> JSON:
+    def _typed(self, schema: JSONSchema, place: str) -> JSON:
         made: JSON = None
-        match kind:
+        match _type(schema):
             case "object":
-                properties = _schema(schema.get("properties"))
-                names = [str(name) for name in _list(schema.get("required"))]
-                made = {name: self.make(_schema(properties.get(name))) for name in names}
+                made = self._object(schema, place)
             case "array":
-                count = int(_number(schema, "minItems", 0))
-                made = [self.make(_schema(schema.get("items"))) for _ in range(count)]
-            case "integer" | "number":
+                made = self._array(schema, place)
+            case "integer" | "number" as kind:
                 made = _nearest_to_zero(schema, whole=kind == "integer")
             case "boolean":
-                made = False
+                made = self._is_full
             case "string":
-                longest = int(_number(schema, "maxLength", len(self._text)))
-                made = self._text[:longest].ljust(int(_number(schema, "minLength", 0)), "x")
+                text = placeholder(place) if self._is_full else place
+                longest = int(_number(schema, "maxLength", len(text)))
+                made = text[:longest].ljust(int(_number(schema, "minLength", 0)), "x")
             case _:
                 pass
         return made
 
+    def _object(self, schema: JSONSchema, place: str) -> JSON:
+        properties = _schema(schema.get("properties"))
+        names = [str(name) for name in _list(schema.get("required"))]
+        if not self._is_full:
+            return {name: self.value(_schema(properties.get(name)), place) for name in names}
+        return {
+            name: self.value(_schema(properties.get(name)), f"{place}.{name}")
+            for name in dict.fromkeys([*properties, *names])
+        }
 
-def _fixed(schema: Schema) -> Sequence[JSON]:
-    """The values that the schema itself gives: one that is wanted, or some to choose from."""
-    for key in ("const", "default"):
-        if key in schema:
-            return [schema[key]]
-    return _list(schema.get("enum"))
+    def _array(self, schema: JSONSchema, place: str) -> JSON:
+        """A list; a full sample has an item, unless it is of a type that is being followed."""
+        item, count = _schema(schema.get("items")), int(_number(schema, "minItems", 0))
+        if not self._is_full:
+            return [self.value(item, place) for _ in range(count)]
+        if parts := _schemas(schema.get("prefixItems")):
+            return [self.value(part, f"{place}[{at}]") for at, part in enumerate(parts)]
+        if schema.get("maxItems") == 0:
+            return []
+        count = count if item.get("$ref") in self._open else max(1, count)
+        return [self.value(item, f"{place}[{at}]") for at in range(count)]
 
 
-def _type(schema: Schema) -> str:
-    """The first type that the schema allows; where it names none, what its properties mean."""
+def _is_structured(schema: JSONSchema) -> bool:
+    """Whether a full sample says more than the schema's default."""
+    return _type(schema) in ("object", "array", "boolean")
+
+
+def _type(schema: JSONSchema) -> str:
+    """The first type that the schema allows; without one, what its properties imply."""
     kind = schema.get("type") or ("object" if "properties" in schema else "string")
     return str(kind[0] if isinstance(kind, list) else kind)
 
 
-def _nearest_to_zero(schema: Schema, *, whole: bool) -> int | float:
+def _nearest_to_zero(schema: JSONSchema, *, whole: bool) -> int | float:
     """Zero, or the number next to it that lies within the bounds."""
     step = _number(schema, "multipleOf", 1.0)
     least = max(
@@ -126,8 +179,8 @@ def _nearest_to_zero(schema: Schema, *, whole: bool) -> int | float:
     return int(number) if whole or number.is_integer() else number
 
 
-def _merged(schema: Schema, parts: Iterable[Schema]) -> Schema:
-    """What all of `parts` want at once, as far as their properties go."""
+def _merged(schema: JSONSchema, parts: Sequence[JSONSchema]) -> JSONSchema:
+    """What all of `parts` require at once, as far as their properties go."""
     merged: dict[str, JSON] = {key: value for key, value in schema.items() if key != "allOf"}
     properties = dict(_schema(schema.get("properties")))
     required = [*_list(schema.get("required"))]
@@ -140,117 +193,18 @@ def _merged(schema: Schema, parts: Iterable[Schema]) -> Schema:
     return merged
 
 
-def _number(schema: Schema, key: str, otherwise: float) -> float:
+def _number(schema: JSONSchema, key: str, otherwise: float) -> float:
     value = schema.get(key, otherwise)
     return float(value) if isinstance(value, int | float) else otherwise
 
 
-def _schemas(value: JSON) -> list[Schema]:
+def _schemas(value: JSON) -> list[JSONSchema]:
     return [_schema(part) for part in _list(value)]
 
 
-def _schema(value: JSON) -> Schema:
+def _schema(value: JSON) -> JSONSchema:
     return value if isinstance(value, dict) else {}
 
 
 def _list(value: JSON) -> list[JSON]:
-    return value if isinstance(value, list) else []
-
-
-def stand_in(returns: object, name: str) -> JSON:
-    """A value of the shape that `returns` says, as a node's `returns` does.
-
-    Where that says nothing, or nothing that has a shape, it is the text `«name»`.
-    """
-    if returns is None or returns is object or returns is Any:
-        return quoted(name)
-    try:
-        wanted = shape(returns, name=name)
-    except DefinitionError:
-        return quoted(name)
-    value = filled(wanted.schema, name)
-    if wanted.is_wrapped and isinstance(value, dict):
-        return _fill(wanted.schema, wanted.schema["properties"], "value", name)
-    return value
-
-
-def quoted(name: str) -> str:
-    """The text that stands in for another: `«name»`."""
-    return f"«{name}»"
-
-
-def filled(schema: Schema, name: str, *, is_full: bool = True) -> JSON:
-    """A value that `schema` accepts, its texts named after their place.
-
-    With `is_full` every optional field is there, every list has an item and nothing is null that
-    need not be; without, it is the least that is accepted. Patterns and formats are not known.
-    """
-    return (
-        _Filler(schema).value(schema, name) if is_full else smallest_instance(schema, quoted(name))
-    )
-
-
-def _fill(root: Schema, properties: JSON, key: str, name: str) -> JSON:
-    part = properties.get(key) if isinstance(properties, dict) else None
-    return _Filler(root).value(_schema(part), name)
-
-
-class _Filler:
-    """Fills parts of one schema; `_open` are the references that it is inside of."""
-
-    def __init__(self, root: Schema) -> None:
-        self._root = root
-        self._open: list[str] = []
-
-    def value(self, schema: Schema, name: str) -> JSON:
-        if isinstance(reference := schema.get("$ref"), str):
-            return self._referred(reference, name)
-        if "const" in schema:
-            return schema["const"]
-        if words := _items(schema.get("enum")):
-            return words[0]
-        options = [_schema(one) for key in ("anyOf", "oneOf") for one in _items(schema.get(key))]
-        if options:
-            there = [one for one in options if one.get("type") != "null"]
-            return self.value((there or options)[0], name)
-        return self._typed(schema, name)
-
-    def _referred(self, reference: str, name: str) -> JSON:
-        if reference in self._open:
-            return None
-        target: Schema = self._root
-        for part in reference.removeprefix("#").strip("/").split("/"):
-            target = _schema(target.get(part.replace("~1", "/").replace("~0", "~")))
-        self._open.append(reference)
-        value = self.value(target, name)
-        self._open.pop()
-        return value
-
-    def _typed(self, schema: Schema, name: str) -> JSON:
-        properties = _schema(schema.get("properties"))
-        if properties:
-            return {key: self.value(_schema(of), f"{name}.{key}") for key, of in properties.items()}
-        match schema.get("type"):
-            case "array" if "maxItems" not in schema or schema["maxItems"]:
-                return self._list(schema, name)
-            case "boolean":
-                return True
-            case _:
-                return smallest_instance(schema, quoted(name))
-
-    def _list(self, schema: Schema, name: str) -> JSON:
-        """One item, or as many as there must be; none of a kind that we are inside of.
-
-        A tuple has one for each of its parts.
-        """
-        if parts := _items(schema.get("prefixItems")):
-            return [self.value(_schema(of), f"{name}[{at}]") for at, of in enumerate(parts)]
-        least = schema.get("minItems")
-        count = least if isinstance(least, int) else 0
-        item = _schema(schema.get("items"))
-        count = count if item.get("$ref") in self._open else max(1, count)
-        return [self.value(item, f"{name}[{number}]") for number in range(count)]
-
-
-def _items(value: JSON) -> list[JSON]:
     return value if isinstance(value, list) else []

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from ..errors import ModelError
 from ..messages import JSON, Message, Usage
 from .protocol import Chunk, Reply, Request
-from .samples import choose, smallest_instance
+from .samples import choose, sample
 
 ScriptedAnswer: TypeAlias = str | Mapping[str, JSON] | list[str] | Reply | Exception
 Script: TypeAlias = (
@@ -77,7 +77,7 @@ class EchoModel:
         if request.choices:
             return choose(request, request.choices[:1])
         if request.schema is not None:
-            return json.dumps(smallest_instance(request.schema, "echo"), ensure_ascii=False)
+            return json.dumps(sample(request.schema, "echo"), ensure_ascii=False)
         messages = [message.content for message in request.messages if message.role == "user"]
         return f"echo: {messages[-1]}" if messages else "echo"
 

@@ -1,6 +1,6 @@
-"""What a node gives back if it is not free text: declared in the graph, told to the model, checked.
+"""Structured answers: `returns` of a node as JSON Schema, Python type and validator.
 
-A shape is said inline (`{lang: "english|french", sure: float}`), by a Python class, or by a file
-with a JSON Schema. Either way there is a schema for the model, a type for the check of templates,
-and one sentence for the model where its answer does not fit.
+A shape is declared inline (`{lang: "english|french", sure: float}`), by a Python class, or by a
+JSON Schema file. The schema is sent to the model, the type is used to check templates, and the
+validator says in one line what is wrong with an answer. This room knows no node and no model.
 """

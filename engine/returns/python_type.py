@@ -1,7 +1,7 @@
-"""Shapes that a Python class says: a pydantic model, a dataclass, a TypedDict.
+"""Types declared by a Python class: a pydantic model, a dataclass, a TypedDict.
 
-The class decides what it takes and what it makes of it; only the schema for the model is made
-stricter than pydantic's, as strict structured output wants it.
+pydantic validates; only the schema that is sent to the model is stricter than pydantic's, as strict
+structured output requires.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from ..errors import DefinitionError, Problem
 from ..messages import JSON
-from .rule import named, shown, told
+from .validator import excerpt, location, summary
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -24,51 +24,51 @@ if TYPE_CHECKING:
 _CODE = "G032"
 
 
-class PythonRule(Struct, frozen=True):
-    """A Python type, as a rule."""
+class PythonValidator(Struct, frozen=True):
+    """Validates with pydantic against a Python type."""
 
     schema: Mapping[str, JSON]
     type: object
     adapter: TypeAdapter[object]
 
-    def read(self, value: JSON) -> JSON:
-        """The value as it is kept. Raises `ValueError`, one line, if it does not fit.
+    def validate(self, value: JSON) -> JSON:
+        """The value as it is stored. Raises `ValueError`, one line, if it is invalid.
 
         An optional key that a model filled with null, for want of leaving it out, counts as left
         out where the class takes no null for it.
         """
         try:
-            made = self._made(value)
+            parsed = self._parse(value)
         except ValidationError as error:
             details = error.errors(include_url=False)
             try:
-                made = self._made(_without_nulls(value, details))
+                parsed = self._parse(_without_nulls(value, details))
             except ValidationError:
-                raise ValueError(told([_fault(detail) for detail in details])) from error
-        kept: JSON = self.adapter.dump_python(made, mode="json")
+                raise ValueError(summary([_message(detail) for detail in details])) from error
+        stored: JSON = self.adapter.dump_python(parsed, mode="json")
         try:
-            json.dumps(kept, allow_nan=False)
+            json.dumps(stored, allow_nan=False)
         except ValueError as error:  # pydantic reads the text "NaN" as a number
             raise ValueError("the answer holds a number that is not finite") from error
-        return kept
+        return stored
 
-    def _made(self, value: JSON) -> object:
+    def _parse(self, value: JSON) -> object:
         # As JSON text, so that a strict class takes a date as text and a tuple as a list.
         return self.adapter.validate_json(json.dumps(value), by_alias=True, by_name=True)
 
 
-def read_type(declared: object) -> PythonRule:
-    """The shape that a Python type says. Raises `DefinitionError` if pydantic cannot read it."""
+def read_type(declared: object) -> PythonValidator:
+    """The validator of a Python type. Raises `DefinitionError` if pydantic cannot read it."""
     try:
         adapter: TypeAdapter[object] = TypeAdapter(cast("type[object]", declared))
         schema: dict[str, JSON] = adapter.json_schema()
     except (PydanticUserError, NameError, TypeError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         called = getattr(declared, "__qualname__", repr(declared))
-        text = f"{called!r} says no shape that can be written as JSON ({reason}); use a pydantic "
+        text = f"{called!r} cannot be described as JSON Schema ({reason}); use a pydantic "
         text += "model, a dataclass or a mapping such as {answer: str}"
         raise DefinitionError([Problem(_CODE, text)]) from error
-    return PythonRule(_strict(_rooted(schema)), declared, adapter)
+    return PythonValidator(_strict(_rooted(schema)), declared, adapter)
 
 
 def _rooted(schema: dict[str, JSON]) -> dict[str, JSON]:
@@ -139,11 +139,11 @@ def _inside(owner: JSON, part: str | int) -> JSON:
     return owner
 
 
-def _fault(detail: ErrorDetails) -> str:
-    place = named(detail["loc"])
+def _message(detail: ErrorDetails) -> str:
+    path = location(detail["loc"])
     if detail["type"] == "missing":
-        return f"{place} is missing"
+        return f"{path} is missing"
     if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{place} is not asked for"
-    said = detail["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"{place}: {said[:1].lower()}{said[1:]}, not {shown(detail['input'])}"
+        return f"{path} is not asked for"
+    text = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"{path}: {text[:1].lower()}{text[1:]}, not {excerpt(detail['input'])}"

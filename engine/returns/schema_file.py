@@ -1,4 +1,4 @@
-"""Shapes that a file with a JSON Schema says. The schema goes to the model as it stands there."""
+"""Types declared by a JSON Schema file; the schema is sent to the model as it is."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from msgspec.structs import replace
 
 from ..errors import DefinitionError, KeyPath, Problem, closest
 from ..messages import JSON
-from .rule import named, told
+from .validator import location, summary
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
 
 _CODE = "G033"
-_LONGEST = 200  # characters of a fault: jsonschema repeats the whole value in it
+_MAX_MESSAGE = 200  # characters of an error: jsonschema repeats the whole value in it
 
 
-class SchemaRule(Struct, frozen=True):
-    """A JSON Schema, as a rule."""
+class SchemaValidator(Struct, frozen=True):
+    """Validates with jsonschema against a JSON Schema."""
 
     schema: Mapping[str, JSON]
     type: object
     validator: Validator
 
-    def read(self, value: JSON) -> JSON:
-        """The value as it is. Raises `ValueError`, one line, if it does not fit."""
+    def validate(self, value: JSON) -> JSON:
+        """The value as it is. Raises `ValueError`, one line, if it is invalid."""
         try:
-            faults = [
-                f"{named(tuple(error.absolute_path))}: {_cut(error.message)}"
+            errors = [
+                f"{location(tuple(error.absolute_path))}: {_cut(error.message)}"
                 for error in self.validator.iter_errors(value)
             ]
         except RecursionError as error:
             text = "the answer cannot be checked: its JSON Schema leads back to itself"
             raise ValueError(text) from error
-        if faults:
-            raise ValueError(told(faults))
+        if errors:
+            raise ValueError(summary(errors))
         return value
 
 
-def read_schema(declared: str, folder: Path | None) -> SchemaRule:
-    """The shape in a file; without `folder` it lies in the working directory.
+def read_schema(declared: str, folder: Path | None) -> SchemaValidator:
+    """The validator of the schema in a file; without `folder` it lies in the working directory.
 
     Raises `DefinitionError` if there is no such file, if what is in it is no JSON Schema, or if
     that refers to anything outside of it: a schema is never fetched.
     """
     schema = _loaded(declared, folder or Path())
     try:
-        return SchemaRule(schema, None, _validator(schema))
+        return SchemaValidator(schema, None, _validator(schema))
     except DefinitionError as error:
         raise DefinitionError(
             [
@@ -95,7 +95,7 @@ def _validator(schema: dict[str, JSON]) -> Validator:
     try:
         kind.check_schema(schema)
     except SchemaError as error:
-        text = f"{named(tuple(error.absolute_path))} is no JSON Schema: {_cut(error.message)}"
+        text = f"{location(tuple(error.absolute_path))} is no JSON Schema: {_cut(error.message)}"
         raise DefinitionError([Problem(_CODE, text)]) from error
     _check_references(schema)
     return kind(schema, registry=Registry())  # an empty registry fetches nothing
@@ -110,8 +110,8 @@ def _check_references(schema: dict[str, JSON]) -> None:
     registry: Registry[JSON] = Registry()
     resolver = registry.with_resource("", resource).resolver()
     problems: list[Problem] = []
-    for place, target in _references(schema, ()):
-        text = f"{named(place)} refers to {target!r}, "
+    for path, target in _references(schema, ()):
+        text = f"{location(path)} refers to {target!r}, "
         if not target.startswith("#"):
             problems.append(Problem(_CODE, f"{text}outside of the file; copy it into $defs"))
             continue
@@ -123,20 +123,20 @@ def _check_references(schema: dict[str, JSON]) -> None:
         raise DefinitionError(problems)
 
 
-def _references(part: JSON, place: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+def _references(part: JSON, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     """Every reference, and every id inside: those would move what a reference means."""
     if isinstance(part, list):
         for at, item in enumerate(part):
-            yield from _references(item, (*place, at))
+            yield from _references(item, (*path, at))
     if not isinstance(part, dict):
         return
     for key, value in part.items():
-        is_reference = key in ("$ref", "$dynamicRef", "$recursiveRef") or (key == "$id" and place)
+        is_reference = key in ("$ref", "$dynamicRef", "$recursiveRef") or (key == "$id" and path)
         if is_reference and isinstance(value, str):
-            yield (*place, key), value
+            yield (*path, key), value
         else:
-            yield from _references(value, (*place, key))
+            yield from _references(value, (*path, key))
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}..."

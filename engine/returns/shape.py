@@ -1,4 +1,4 @@
-"""A shape: what a node's answer must be, told to the model and checked on the way back."""
+"""A shape: the declared type of a node's answer, sent to the model and validated on return."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pydantic import TypeAdapter
 
 from ..errors import DefinitionError, Problem
 from ..messages import JSON
-from .inline import InlineRule, read_inline
+from .inline import InlineValidator, read_inline
 from .python_type import read_type
-from .rule import Rule
-from .schema_file import SchemaRule, read_schema
+from .schema_file import SchemaValidator, read_schema
+from .validator import Validator
 
 _FENCE = "```"
 _VALUE = "value"
-# Not a number stays what it is, and is refused; pydantic would make it null.
+# NaN stays NaN and is refused; by default pydantic would make it null.
 _ANYTHING: TypeAdapter[object] = TypeAdapter(object, config={"ser_json_inf_nan": "constants"})
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a node gives back if it is not free text.
+    """The type of a node's answer that is not free text.
 
     `schema` is the JSON Schema to send to a model. Its root is an object, since providers take
     nothing else: a list, a number or a word is asked for as `{"value": ...}`, and `parse` takes it
@@ -34,7 +34,7 @@ class Shape:
     """
 
     schema: Mapping[str, JSON]
-    rule: Rule = field(repr=False)
+    validator: Validator = field(repr=False)
     is_wrapped: bool = field(default=False, repr=False)
 
     @property
@@ -43,27 +43,27 @@ class Shape:
 
         None if a JSON Schema is all that is known.
         """
-        return self.rule.type
+        return self.validator.type
 
     def parse(self, text: str) -> JSON:
         """The value in a model's text, which is JSON, alone or in one fence.
 
         Where the shape is text or words, they may stand without quotes. Raises `ValueError` with
-        one line that names the field and says what is wrong with it, fit to be told to the model.
+        one line for the model that names the field and says what is wrong with it.
         """
         try:
             value = _loaded(_unfenced(text))
         except ValueError:
             if not self._is_text or not text.strip():
                 raise
-            return self.rule.read(text.strip())
+            return self.validator.validate(text.strip())
         if self.is_wrapped and isinstance(value, dict) and value.keys() == {_VALUE}:
             value = value[_VALUE]
         elif self._is_text and not isinstance(value, str | None):
             value = text.strip()
-        return self.rule.read(value)
+        return self.validator.validate(value)
 
-    def check(self, value: object) -> JSON:
+    def validate(self, value: object) -> JSON:
         """The same for a Python value: a pydantic model, a dataclass, a dict, or plain JSON.
 
         Raises `ValueError` as `parse` does.
@@ -73,11 +73,11 @@ class Shape:
         except (ValueError, RecursionError) as error:
             reason = str(error).partition("\n")[0].rstrip(".")
             raise ValueError(f"the answer cannot be written as JSON: {reason}") from error
-        return self.rule.read(_loaded(plain))
+        return self.validator.validate(_loaded(plain))
 
     @property
     def _is_text(self) -> bool:
-        return isinstance(self.rule, InlineRule) and self.rule.is_text
+        return isinstance(self.validator, InlineValidator) and self.validator.is_text
 
 
 def shape(returns: object, *, name: str, folder: Path | None = None) -> Shape:
@@ -87,14 +87,14 @@ def shape(returns: object, *, name: str, folder: Path | None = None) -> Shape:
     beside the graph file, in `folder`. `name`, the node's id, is the schema's title where that has
     none. Raises `DefinitionError` with all problems, each with its path inside `returns`.
     """
-    rule = _rule(returns, name, folder)
-    schema = rule.schema
-    wraps = not isinstance(rule, SchemaRule) and schema.get("type") != "object"
+    validator = _validator_of(returns, name, folder)
+    schema = validator.schema
+    wraps = not isinstance(validator, SchemaValidator) and schema.get("type") != "object"
     asked = _wrapped(schema) if wraps else schema
-    return Shape({"title": name, **asked}, rule, is_wrapped=wraps)
+    return Shape({"title": name, **asked}, validator, is_wrapped=wraps)
 
 
-def _rule(returns: object, name: str, folder: Path | None) -> Rule:
+def _validator_of(returns: object, name: str, folder: Path | None) -> Validator:
     if isinstance(returns, str) and returns.endswith(".json"):
         return read_schema(returns, folder)
     if isinstance(returns, str) and ":" in returns:

@@ -24,6 +24,7 @@ from typing import Literal, Self, TypeVar
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from ..blocking import check_event_loop
 from ..errors import (
     BudgetExceeded,
     InputError,
@@ -51,16 +52,24 @@ from ..events import (
 )
 from ..graph.context import NO_HISTORY, Context, History, Input, Result, SessionView
 from ..graph.fields import Instead, ModelSpec, Timeout
-from ..graph.node import Node
+from ..graph.node import (
+    Node,
+    recalled,
+    result_after,
+    summarizes,
+    summary_again,
+    tools_of,
+)
 from ..messages import JSON, NO_USAGE, text_of
 from ..node_path import ROOT, NodePath, select_inside
 from ..records import Change, Record, Run, RunStatus, SessionKey, Summary, Turn
 from ..session.history import StoredPast
 from ..session.store import Lease, Policy, Store
-from ..tools.caller import Caller
+from ..tools.caller import ToolCaller
 from ..tools.context import SessionState, ToolContext
 from .answer import AnswerStream
 from .changes import as_failed, changed_paths, check_unchanged, invalidated
+from .lease_watcher import WATCHER
 from .model_call import ModelCall, UsageMeter
 from .node_execution import (
     NodeExecution,
@@ -137,15 +146,22 @@ class RunExecution(Struct):
         """Execute a run; raises what ended it, after that was stored and emitted."""
         key, turn = request.key, request.turn
         emitter = EventEmitter(turn.run_id, key.session_id, listener)
-        lease = await store.begin(key, turn, policy=request.busy)
+        check_event_loop()
+        lease = await store.begin(key, turn, policy=request.busy, is_stored=request.is_resumed)
+        WATCHER.add(store, lease)
         try:
             await store.put_prompt(prepared.facts_hash, prepared.facts)
             earlier = await _earlier_records(prepared, store, lease, request)
             execution = cls._outermost(prepared, store, lease, turn, emitter, earlier)
-            return await execution.run(is_resumed=request.is_resumed)
+            run = await execution.run(is_resumed=request.is_resumed)
+        except GeneratorExit:  # its event loop was dropped: nothing can be awaited any more
+            raise
         except BaseException:  # a run that came to its end has released the lease itself
             await finish_uncancelled(store.release(lease))
+            WATCHER.remove(lease)
             raise
+        WATCHER.remove(lease)
+        return run
 
     @classmethod
     def _outermost(
@@ -278,7 +294,7 @@ class RunExecution(Struct):
     def skip_reason(self, node_id: str, records: Mapping[str, Record]) -> str | None:
         """See `Work.skip_reason`."""
         node = self.prepared.graph.nodes[node_id]
-        if self.parent is not None and node.summarizes:
+        if self.parent is not None and summarizes(node):
             return "the graph around this one writes the session's summary"
         if node.when is None:
             return None
@@ -346,8 +362,8 @@ class RunExecution(Struct):
         context = self._context(execution, call)
         if execution.node_id in self.prepared.inner:
             context.enter = partial(self.run_inner, execution.node_id)
-        caller: Caller | None = None
-        if (toolbox := node.toolbox()) is not None:
+        caller: ToolCaller | None = None
+        if (toolbox := tools_of(node)) is not None:
             state = SessionState(context.session_state)
             tool_context = ToolContext(
                 user_id=context.user_id,
@@ -357,7 +373,7 @@ class RunExecution(Struct):
                 session_state=state,
                 past=self.past,
             )
-            caller = call.caller = Caller(
+            caller = call.caller = ToolCaller(
                 toolbox,
                 tool_context,
                 state,
@@ -425,7 +441,7 @@ class RunExecution(Struct):
         # A listener that has part of the answer can get neither a skip nor another value.
         if not isinstance(error, BudgetExceeded) and not self.answer.is_committed(node_id):
             policy = node.on_error or self.prepared.graph.on_error
-            instead = node.instead(error)
+            instead = result_after(error, node)
             if instead is None and isinstance(policy, Instead):
                 instead = Result(policy.value)
             if instead is not None:
@@ -569,8 +585,8 @@ class RunExecution(Struct):
             execution = NodeExecution(record.node, records)
             context = self._context(execution, self._model_call(execution, NO_MODEL))
             node = self.prepared.graph.nodes[record.node]
-            self.scope.outputs[record.node] = await node.recall(context, record.output)
-            summary = node.summarized(record.output, record.fields)
+            self.scope.outputs[record.node] = await recalled(node, context, record.output)
+            summary = summary_again(node, record.output, record.fields)
             if summary is not None and summary.covers == self.lease.head.turns + 1:
                 self.summary = summary  # unless other turns came in between
             self.emitter.emit(NodeFinished, record.node, record.attempt, record, replayed=True)

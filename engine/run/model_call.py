@@ -15,12 +15,13 @@ from ..events import EventEmitter, PromptRendered
 from ..graph.context import Choice
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
+from ..graph.node import can_stream
 from ..messages import JSON, NO_USAGE, Message, Usage
 from ..models.protocol import Chunk, Model, Reply, Request
 from ..prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ..records import Exchange
 from ..returns.shape import Shape, shape
-from ..tools.caller import Caller, told_apart
+from ..tools.caller import ToolCaller, with_unique_ids
 from .answer import AnswerStream
 from .node_execution import NodeExecution
 from .template_scope import TemplateScope
@@ -92,7 +93,7 @@ class ModelCall(Struct):
     usage: UsageMeter
     emitter: EventEmitter
     answer: AnswerStream
-    caller: Caller | None = None
+    caller: ToolCaller | None = None
 
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
         """See `Context.ask`."""
@@ -234,7 +235,7 @@ class ModelCall(Struct):
 
     async def _receive(self, request: Request, *, is_output: bool) -> Reply:
         node = self.node
-        is_output = is_output and type(self.graph.nodes[node.node_id]).streams
+        is_output = is_output and can_stream(self.graph.nodes[node.node_id])
         pieces = self.model.ask(request)
         buffered: list[str] = []
         try:
@@ -243,7 +244,7 @@ class ModelCall(Struct):
                     is_output = is_output and not piece.tool_calls
                     for text in buffered:
                         self.answer.add(node.node_id, node.attempt, text, is_output=is_output)
-                    calls = told_apart(piece.tool_calls)
+                    calls = with_unique_ids(piece.tool_calls)
                     return replace(piece, tool_calls=calls) if calls else piece
                 if request.tools:
                     # Only the whole reply says whether this is the answer or leads to a tool.

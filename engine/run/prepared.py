@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
+from ..graph.node import asks_model, further_templates, graph_in, summarizes
 from ..graph.plan import Plan
 from ..models.protocol import Model
 from ..models.registry import AnyModel
@@ -71,10 +72,10 @@ def prepare(graph: Graph, model: Model | str | None) -> PreparedGraph:
 
     Raises `NoModelError` if a node asks a model and none is named anywhere.
     """
-    summarizes = any(node.summarizes for node in graph.nodes.values())
+    has_summarizer = any(summarizes(node) for node in graph.nodes.values())
     name = model if isinstance(model, str) else None
     adapter = AnyModel() if model is None or isinstance(model, str) else model
-    return _prepare(graph, graph.model, adapter, name, summarizes=summarizes)
+    return _prepare(graph, graph.model, adapter, name, summarizes=has_summarizer)
 
 
 def _prepare(
@@ -91,14 +92,14 @@ def _prepare(
     """
     inner: dict[str, PreparedGraph] = {}
     for node_id, node in graph.nodes.items():
-        within = node.within()
+        within = graph_in(node)
         if isinstance(within, Graph):
             inner_default = within.model or default
             inner[node_id] = _prepare(within, inner_default, model, override, summarizes=summarizes)
     models = {
         node_id: _models(override or graph.nodes[node_id].model or default, model)
         for node_id in graph.templates
-        if graph.nodes[node_id].asks()
+        if asks_model(graph.nodes[node_id])
     }
     facts = {id_: _facts(graph, id_, models.get(id_, ())) for id_ in graph.nodes}
     fingerprints: dict[str, str] = {}
@@ -141,7 +142,7 @@ def _facts(graph: Graph, node_id: str, models: Sequence[ModelSpec]) -> str:
     """The facts of a node as JSON: its fields, its templates' hashes, its models, its edges."""
     node, stop = graph.nodes[node_id], graph.plan.stop(node_id)
     own_template = graph.templates.get(node_id)
-    templates = [*([own_template] if own_template else []), *type(node).templates]
+    templates = [*([own_template] if own_template else []), *further_templates(node)]
     routes = {source: sorted(labels) for source, labels in stop.needs if labels is not None}
     facts = {
         "kind": node.kind,

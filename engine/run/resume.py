@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from ..blocking import all_items
 from ..errors import InputError, NotFound, closest, listed
 from ..events import Listener
+from ..graph.node import loads_history
 from ..messages import NO_USAGE
 from ..records import Change, Record, Run, SessionKey, Turn
 from ..session.quotes import fill_quotes, run_texts
@@ -142,7 +143,7 @@ def _paths_to_run(prepared: PreparedGraph, node: str | None, message: str | None
         paths += (
             node_id
             for node_id, each in prepared.graph.nodes.items()
-            if not each.loads_history or each.when is not None
+            if not loads_history(each) or each.when is not None
         )
     return paths
 

@@ -22,6 +22,7 @@ from ..records import Run, SessionInfo, SessionKey, Turn
 from ..session.session import Session
 from ..session.store import Policy, Store
 from ..stores.memory import MemoryStore
+from ..terminal import write_text
 from ..values import State, as_state, check_ids, check_message
 from .execution import RunExecution, RunRequest
 from .prepared import PreparedGraph, prepare
@@ -226,11 +227,9 @@ class Runner:
         """Run and print the answer on standard output, with `stream` token by token."""
         for event in self.stream(message, user_id=user_id, session_id=session_id):
             if isinstance(event, Token) and event.answer and stream:
-                sys.stdout.write(event.text)
-                sys.stdout.flush()
+                write_text(event.text, sys.stdout)
             elif isinstance(event, Answer):
-                sys.stdout.write("\n" if stream else f"{event.text}\n")
-                sys.stdout.flush()
+                write_text("\n" if stream else f"{event.text}\n", sys.stdout)
             elif isinstance(event, RunFinished):
                 return event.run
         raise RunError("the run ended without an answer")

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
-from ..graph.plan import Plan, Progress, Skip
+from ..graph.plan import Plan, RunProgress, Skip
 from ..records import Record
 
 
@@ -64,7 +64,7 @@ class Scheduler:
     ) -> None:
         self._plan = plan
         self._work = work
-        self._progress = Progress(plan, records)
+        self._progress = RunProgress(plan, records)
         self._limit = max_parallel or len(plan.order)
         self._decidable = self._progress.decidable()
         self._ready: list[int] = []
@@ -82,34 +82,31 @@ class Scheduler:
         cancelled, so is what is running.
         """
         try:
-            while True:
-                self._decide()
-                if self._failed:
-                    self._ready.clear()
-                if not self._running:
-                    if not self._ready:
-                        break
-                    if len(self._ready) == 1:
-                        # A lone ready node is awaited here: a task for it would buy nothing.
-                        node_id = self._plan.order[heappop(self._ready)]
-                        self._take(await self._visit(node_id))
-                        continue
-                self._start()
-                await self._next_ended()
+            while self._decide():
+                if self._running or len(self._ready) > 1:
+                    self._start()
+                    await self._next_ended()
+                else:
+                    # A lone ready node is awaited here: a task for it would buy nothing.
+                    node_id = self._plan.order[heappop(self._ready)]
+                    self._take(await self._visit(node_id))
             if self._unsaved:
                 await self._work.save(self._unsaved)
-        finally:
-            if self._running:
-                await self._cancel_running()
+        except GeneratorExit:  # the event loop was dropped: nothing can be awaited any more
+            raise
+        except BaseException:
+            await self._cancel_running()
+            raise
         return self._progress.records | self._failed
 
     async def _cancel_running(self) -> None:
         for task in self._running:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._running:
+            await asyncio.gather(*self._running, return_exceptions=True)
 
-    def _decide(self) -> None:
-        """Decide every node that can be, in topological order; a skip may open up more."""
+    def _decide(self) -> bool:
+        """Decide every node that can be, in topological order; whether any is ready or running."""
         plan, records = self._plan, self._progress.records
         while self._decidable:
             index = heappop(self._decidable)
@@ -125,7 +122,10 @@ class Scheduler:
             else:
                 record = self._work.skip(node_id, because)
                 self._unsaved.append(record)
-                self._finish(record)
+                self._finish(record)  # that may make more decidable
+        if self._failed:
+            self._ready.clear()
+        return bool(self._ready or self._running)
 
     def _start(self) -> None:
         while self._ready and len(self._running) < self._limit:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from ..graph.context import NO_HISTORY, History, Input, SessionView, Upstream
 from ..graph.graph import Graph
-from ..graph.node import Node
+from ..graph.node import Node, loads_history, template_fields, tools_of
 from ..graph.plan import is_live
 from ..messages import JSON
 from ..records import Record
@@ -149,7 +149,7 @@ class GraphScope:
         )
         self.view = GraphView(graph.name, graph.description, members)
         self._node_fields: dict[str, dict[str, object]] = {}
-        loaders = [node_id for node_id, node in graph.nodes.items() if node.loads_history]
+        loaders = [node_id for node_id, node in graph.nodes.items() if loads_history(node)]
         default = "history" if "history" in loaders else next(iter(loaders), None)
         self.loaders = {node_id: node.history or default for node_id, node in graph.nodes.items()}
 
@@ -166,7 +166,7 @@ class GraphScope:
         node = self._graph.nodes[node_id]
         fields = {name: json_view(getattr(node, name)) for name in type(node).model_fields}
         shape = self._graph.shapes.get(node_id)
-        toolbox = node.toolbox()
+        toolbox = tools_of(node)
         return {
             "instructions": (),
             **fields,
@@ -174,7 +174,7 @@ class GraphScope:
             "role": self.roles[node_id],
             "params": JSONView(node.params),
             "returns": shape.schema if shape else None,
-            **node.shown(),
+            **template_fields(node),
             "id": node_id,
             "kind": node.kind,
         }

@@ -1,8 +1,7 @@
-"""A session, opened: what was said in it, what each run did, what it keeps, and its end.
+"""`Session`: read, rename, export, restore and delete one session of a store.
 
-Every fact is asked for in a method that is async and called `a...`, with a door of the plain name
-for scripts. There is one rule for a session that is not there, or that is another user's:
-`NotFound`, whatever was asked.
+Every method is async and named `a...`; the plain name is its synchronous version. All raise
+`NotFound` for a session that does not exist, or that belongs to another user.
 """
 
 from __future__ import annotations
@@ -24,14 +23,13 @@ from .quotes import fill_quotes, run_texts
 from .store import Store
 
 VERSION = 1
-Fact = TypeVar("Fact")
-Value = TypeVar("Value")
+T = TypeVar("T")
 
 
 class Metrics(Struct, frozen=True):
-    """What a session cost: the sums over all model calls of all its runs, whoever made them.
+    """Totals over all runs of a session: model calls, tokens, cost, time.
 
-    `runs` counts every run, `turns` those that are done; `seconds` is the time that the runs took.
+    `runs` counts every run, `turns` the completed ones; `seconds` is the sum of their durations.
     """
 
     runs: int = 0
@@ -41,65 +39,65 @@ class Metrics(Struct, frozen=True):
 
 
 class Session(Struct, frozen=True):
-    """One session of one user. Holding it costs nothing: it is read when something is asked."""
+    """Handle on one session of one user; nothing is read before a method is called."""
 
     key: SessionKey
     store: Store
 
-    async def ahead(self) -> Head:
-        """Where the session stands: turns, state, summary and name at once."""
+    async def aget_head(self) -> Head:
+        """The number of turns, state, summary and name of the session, in one read."""
         head = await self.store.head(self.key)
         if head is None:
             raise self._not_found()
         return head
 
     async def ahistory(self, *, limit: int | None = 20, offset: int = 0) -> list[Turn]:
-        """The completed turns, oldest first: the newest `limit`, after leaving out `offset`.
+        """The completed turns, oldest first: the last `limit`, without the last `offset` of all.
 
-        None is no limit.
+        `limit` None is no limit.
         """
-        await self.ahead()
+        await self.aget_head()
         enough = None if limit is None else max(0, limit) + max(0, offset)
         turns = await self.store.turns(self.key, last=enough)
         return turns[: max(0, len(turns) - max(0, offset))]
 
     async def amessages(self, *, limit: int | None = 20, offset: int = 0) -> list[Message]:
-        """What was said in these completed turns: the user's words and the answers, in order."""
+        """The messages of completed turns in order: what the user wrote, and the answers."""
         turns = await self.ahistory(limit=limit, offset=offset)
-        return [message for turn in turns for message in _said(turn)]
+        return [message for turn in turns for message in _messages(turn)]
 
     async def aruns(self, *, limit: int = 20, offset: int = 0) -> list[Turn]:
-        """The runs whatever became of them, the newest first."""
-        await self.ahead()
+        """The runs of any status, the newest first."""
+        await self.aget_head()
         return await self.store.runs(self.key, limit=limit, offset=offset)
 
     async def arun(self, run_id: str) -> Run:
         """One run with the records of its nodes."""
-        await self.ahead()
+        await self.aget_head()
         run = await self.store.run(self.key, run_id)
         if run is None:
             raise self._no_run(run_id)
         return run
 
     async def asummary(self) -> Summary | None:
-        """The newest summary, None as long as nothing was summed up."""
-        return (await self.ahead()).summary
+        """The newest summary, None if there is none."""
+        return (await self.aget_head()).summary
 
     async def astate(self) -> Mapping[str, JSON]:
-        """What all nodes share in the session, as it is stored."""
-        return (await self.ahead()).state
+        """The state that all nodes share, as it is stored."""
+        return (await self.aget_head()).state
 
     async def aname(self) -> str | None:
-        """What the session was named, None if nobody named it."""
-        return (await self.ahead()).name
+        """The name of the session, None if it has none."""
+        return (await self.aget_head()).name
 
     async def arename(self, name: str | None) -> None:
-        """Name the session, or with None take its name away."""
+        """Name the session; None removes the name."""
         if not await self.store.rename(self.key, name):
             raise self._not_found()
 
     async def ametrics(self) -> Metrics:
-        """What the session cost so far; a cost that is unknown for one run is unknown in sum."""
+        """Totals over all runs; if the cost of one run is unknown, so is the total."""
         turns = await self._all_runs()
         return Metrics(
             runs=len(turns),
@@ -109,19 +107,19 @@ class Session(Struct, frozen=True):
         )
 
     async def adelete(self) -> None:
-        """Delete the session with all that it has."""
+        """Delete the session with its runs, state and summaries."""
         if not await self.store.delete_session(self.key):
             raise self._not_found()
 
     async def adelete_run(self, run_id: str) -> None:
-        """Delete a run and every word of it."""
-        await self.ahead()
+        """Delete a run and all its text, also where other runs quote it."""
+        await self.aget_head()
         if not await self.store.delete_run(self.key, run_id):
             raise self._no_run(run_id)
 
     async def aexport(self) -> dict[str, JSON]:
         """The whole session as JSON: its runs with all records, oldest first, state and summary."""
-        head, turns = await self.ahead(), await self._all_runs()
+        head, turns = await self.aget_head(), await self._all_runs()
         runs = [await self.store.run(self.key, turn.run_id) for turn in reversed(turns)]
         data = {
             "version": VERSION,
@@ -138,13 +136,13 @@ class Session(Struct, frozen=True):
         return cast("dict[str, JSON]", jsonable(data))
 
     async def arestore(self, data: Mapping[str, JSON]) -> None:
-        """Fill this session, which is not there yet, with what `export` gave of any session.
+        """Create this session, which must not exist yet, from what `export` returned.
 
-        Completed turns are numbered anew, without gaps, and of its summaries the newest is kept.
+        Completed turns are renumbered without gaps; of the summaries only the newest is stored.
         """
         if await self.store.head(self.key) is not None:
             raise InputError(
-                f"the session {self.key.session_id!r} is there; restore into one that is not"
+                f"the session {self.key.session_id!r} exists; restore into one that does not"
             )
         exported = _read(data)
         texts = {each.turn.run_id: run_texts(each.turn, each.records) for each in exported.runs}
@@ -161,7 +159,7 @@ class Session(Struct, frozen=True):
         if exported.name is not None:
             await self.store.rename(self.key, exported.name)
 
-    head = door(ahead)
+    get_head = door(aget_head)
     history = door(ahistory)
     messages = door(amessages)
     runs = door(aruns)
@@ -177,13 +175,13 @@ class Session(Struct, frozen=True):
     restore = door(arestore)
 
     async def _all_runs(self) -> list[Turn]:
-        await self.ahead()
+        await self.aget_head()
         return [turn async for turn in all_items(partial(self.store.runs, self.key))]
 
     def _not_found(self) -> NotFound:
         user, named = self.key.user_id, repr(self.key.session_id)
         if user is not None:
-            text = f"user {user!r} has no session {named}; `Runner.sessions` lists those there are"
+            text = f"user {user!r} has no session {named}; `Runner.sessions` lists them"
         else:
             text = f"without a user there is no session {named}; give the user_id that it belongs "
             text += "to, if there is one, or see `Runner.sessions`"
@@ -212,10 +210,10 @@ class _Exported(FrozenStruct, frozen=True, eq=False):
     runs: tuple[_ExportedRun, ...]
 
     def change(self, run: _ExportedRun, head: Head, *, is_last: bool) -> Change:
-        """What a completed run does to the session, the last one all that others left to do."""
+        """The change that a run makes; the last one makes all that is left to make."""
         own = Change.of(run.turn, run.records)
         if not is_last:
-            return Change(_kept(own.state, self.state), _kept(own.node_states, self.node_states))
+            return Change(_only(own.state, self.state), _only(own.node_states, self.node_states))
         summary = self.summary
         covered = summary and replace(summary, covers=min(summary.covers, head.turns + 1))
         return Change(
@@ -225,13 +223,15 @@ class _Exported(FrozenStruct, frozen=True, eq=False):
         )
 
 
-def _kept(values: Mapping[str, Value], wanted: Mapping[str, Value]) -> Mapping[str, Value]:
+def _only(values: Mapping[str, T], wanted: Mapping[str, T]) -> Mapping[str, T]:
     return {name: value for name, value in values.items() if name in wanted}
 
 
-def _different(wanted: Mapping[str, Value], there: Mapping[str, Value]) -> Mapping[str, Value]:
+def _different(wanted: Mapping[str, T], present: Mapping[str, T]) -> Mapping[str, T]:
     return {
-        name: value for name, value in wanted.items() if name not in there or there[name] != value
+        name: value
+        for name, value in wanted.items()
+        if name not in present or present[name] != value
     }
 
 
@@ -242,7 +242,7 @@ def _read(data: Mapping[str, JSON]) -> _Exported:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "it"
         raise InputError(
-            f"this is no exported session: {where}: {first['msg']}; take what `export` gave"
+            f"this is not an exported session: {where}: {first['msg']}; use what `export` returned"
         ) from error
     if exported.version != VERSION:
         raise InputError(
@@ -252,7 +252,7 @@ def _read(data: Mapping[str, JSON]) -> _Exported:
     return exported
 
 
-def _said(turn: Turn) -> Sequence[Message]:
+def _messages(turn: Turn) -> Sequence[Message]:
     return (
         Message(role="user", content=turn.input, origin=turn.run_id),
         Message(role="assistant", content=turn.answer or "", origin=turn.run_id),

@@ -43,13 +43,24 @@ class Store(Protocol):
     that does not exist is None or an empty list; so is one that belongs to another user.
     """
 
-    async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
+    async def begin(
+        self,
+        key: SessionKey,
+        turn: Turn,
+        *,
+        policy: Policy = "serialize",
+        is_stored: bool | None = None,
+    ) -> Lease:
         """Lease the session to a run, and store the run as running.
 
         A run that is stored already (it is resumed) keeps its records. While another lease is
         held, `serialize` waits for it, `reject` raises `SessionBusy`, `fork` runs concurrently:
         turns are numbered as they are finished, and state is merged key by key.
-        Raises `InputError` if a run of this id is stored and done.
+
+        Raises `InputError` if a run of this id is stored and done, `SessionBusy` if it is in
+        progress. With `is_stored` it must be stored once the session is leased, or `NotFound` is
+        raised and nothing written: it may be deleted while this waits. With `is_stored=False` it
+        must not be, or `InputError` is raised.
         """
         ...
 

@@ -12,8 +12,8 @@ from typing import Generic, TypeAlias, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import Conflict, InputError, SessionBusy
-from ..records import SessionKey
+from ..errors import Conflict, InputError, NotFound, SessionBusy
+from ..records import SessionKey, Turn
 from ..session.store import Lease, Policy
 
 S = TypeVar("S")
@@ -140,9 +140,26 @@ def run_in_progress(run_id: str) -> SessionBusy:
     return SessionBusy(f"run {run_id!r}: it is in progress already; wait until it has ended")
 
 
-def already_done(run_id: str) -> InputError:
-    """The error for a run that is begun again although it is done."""
-    return InputError(f"run {run_id!r}: it is done already; use another run id for a new message")
+def check_stored(
+    key: SessionKey, run_id: str, stored: Turn | None, *, expected: bool | None
+) -> None:
+    """Raise `NotFound` or `InputError` if a run cannot be begun, given what is stored of it."""
+    if stored is None:
+        if expected:
+            raise NotFound(
+                f"run {run_id!r}: session {key.session_id!r} does not have it any more; it was "
+                "deleted while it waited for its turn"
+            )
+        return
+    if stored.status == "done":
+        raise InputError(
+            f"run {run_id!r}: it is done already; use another run id for a new message"
+        )
+    if expected is False:
+        raise InputError(
+            f"run {run_id!r}: it exists already ({stored.status}); resume it with `Runner.resume`, "
+            "or use another run id for a new message"
+        )
 
 
 def run_deleted(run_id: str, key: SessionKey) -> Conflict:

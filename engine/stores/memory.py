@@ -28,8 +28,8 @@ from .codec import (
 from .leases import (
     Leases,
     SessionQueue,
-    already_done,
     check_key,
+    check_stored,
     check_user,
     run_deleted,
     run_in_progress,
@@ -273,7 +273,14 @@ class MemoryStore:
         self._queue = SessionQueue()
         self._leases: Leases[MemorySession] = Leases()
 
-    async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
+    async def begin(
+        self,
+        key: SessionKey,
+        turn: Turn,
+        *,
+        policy: Policy = "serialize",
+        is_stored: bool | None = None,
+    ) -> Lease:
         """Lease the session to a run, and store the run as running."""
         check_key(key)
         is_exclusive = policy != "fork"
@@ -281,7 +288,7 @@ class MemoryStore:
             await self._queue.acquire(key, policy)
         try:
             with self._guard:
-                return self._begin(key, turn, is_exclusive=is_exclusive)
+                return self._begin(key, turn, is_stored, is_exclusive=is_exclusive)
         except BaseException:
             if is_exclusive:
                 self._queue.release(key)
@@ -448,11 +455,12 @@ class MemoryStore:
     async def close(self) -> None:
         """Do nothing: there is no file to close, and the sessions stay."""
 
-    def _begin(self, key: SessionKey, turn: Turn, *, is_exclusive: bool) -> Lease:
+    def _begin(
+        self, key: SessionKey, turn: Turn, is_stored: bool | None, *, is_exclusive: bool
+    ) -> Lease:
         session = self._sessions.get(key)
         earlier = None if session is None else session.turns.get(turn.run_id)
-        if earlier is not None and earlier.status == "done":
-            raise already_done(turn.run_id)
+        check_stored(key, turn.run_id, earlier, expected=is_stored)
         if session is None:
             session = self._sessions[key] = MemorySession()
         elif self._leases.has_run(session, turn.run_id):

@@ -33,13 +33,12 @@ from ..errors import (
     closest,
     listed,
 )
-from ..graph import yaml as yaml_file
 from ..graph.fields import Ids
 from ..graph.graph import MESSAGE, Graph
 from ..graph.settings import settings_of
-from ..graph.yaml.document import Document
+from ..graph.yaml.reader import Document, read_yaml
 from ..messages import JSON
-from ..models.samples import quoted
+from ..models.samples import placeholder
 from ..node_path import NodePath
 from ..run.dry_run.assumed_session import HistoryItem
 from ..run.dry_run.assumptions import check_assumptions
@@ -145,7 +144,7 @@ class CaseFile(Struct, frozen=True):
     @classmethod
     def load(cls, file: Path) -> CaseFile:
         """Load a case file and its graph; raises `DefinitionError` with all problems."""
-        document = yaml_file.read(file)
+        document = read_yaml(file)
         try:
             return _Loader(file, document).load()
         except DefinitionError as error:
@@ -298,9 +297,9 @@ class _Loader(Struct):
         empty = self._case(graph, "", defaults, ("auto",))
         full = replace(
             empty.scene,
-            history=empty.scene.history or [(quoted("input"), quoted("answer"))],
-            session={"summary": quoted("summary"), **empty.scene.session},
-            user_id=empty.scene.user_id or quoted("user"),
+            history=empty.scene.history or [(placeholder("input"), placeholder("answer"))],
+            session={"summary": placeholder("summary"), **empty.scene.session},
+            user_id=empty.scene.user_id or placeholder("user"),
         )
         try:
             renderings = render_all(graph, full)

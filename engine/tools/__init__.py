@@ -1,6 +1,6 @@
-"""Tools: plain typed functions that a model may ask for while it answers.
+"""Tools: typed Python functions that a model may call while it answers.
 
-`tool` makes a function a tool, `docstring` reads what its docstring tells the model, `toolbox` is
-what a node declares, `caller` calls what a reply asks for, `session` are the tools that come with
-the engine.
+`tool` makes a function a tool: a JSON Schema from its signature and docstring. `toolbox` has the
+tools of one node and those that come with teamgraph, `caller` executes the calls of a reply,
+`context` is what a tool receives beside its arguments. This room knows no graph and no provider.
 """

@@ -1,4 +1,4 @@
-"""Calls the tools that a reply asks for, and makes a text of whatever comes of it."""
+"""Executes the tool calls of a model's reply; results and errors become tool messages."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .tool import BadArguments
 from .toolbox import Toolbox
 
 
-class Caller(Struct):
-    """The tool calls of one attempt of one node.
+class ToolCaller(Struct):
+    """Executes the tool calls of one attempt of one node.
 
-    `context` is what the tools see, but for the key of each call; `state` is the one in it.
-    `node_id` is told in events.
+    `context` is passed to the tools, with an idempotency key for each call; `state` is the session
+    state in it. `node_id` and `attempt` stand in the events.
     """
 
     toolbox: Toolbox
@@ -33,21 +33,21 @@ class Caller(Struct):
     calls: int = 0
 
     async def answer(self, calls: Sequence[ToolCall], *, model: str) -> tuple[Message, ...]:
-        """What each call of a reply gives back, in the order of the calls; all run side by side.
+        """Execute the calls of a reply concurrently; the messages are in the order of the calls.
 
-        After the last round the model is told, once, that it has to do without. Raises
-        `AnswerError`, which names the `model`, if it calls tools even then.
+        In the round after the last one nothing is executed: each result says that no more tools
+        can be called. Raises `AnswerError` if the model calls tools even after that.
         """
         self.rounds += 1
         limit = self.toolbox.rounds
         if self.rounds > limit + 1:
             raise AnswerError(
                 f"the model goes on calling tools after {limit} rounds and gives no answer; raise "
-                "`max_tool_rounds`, or tell it in the prompt when to stop",
+                "`max_tool_rounds`, or say in the prompt when to stop",
                 model=model,
-                retryable=False,  # it was told to stop; another attempt would call them all again
+                retryable=False,  # another attempt would call them all again
             )
-        is_over = self.rounds > limit
+        is_last = self.rounds > limit
         for call in calls:
             self.emitter.emit(
                 ToolCalled, self.node_id, self.attempt, call.id, call.name, call.arguments
@@ -56,7 +56,7 @@ class Caller(Struct):
         return tuple(
             await asyncio.gather(
                 *(
-                    self._message(call, None if is_over else self._key(index))
+                    self._message(call, None if is_last else self._key(index))
                     for index, call in enumerate(calls, first)
                 )
             )
@@ -70,7 +70,7 @@ class Caller(Struct):
             result = "error: no more tools can be called now; answer with what you have"
         else:
             result = await self._result(call, replace(self.context, idempotency_key=key))
-            # Half a surrogate pair can be neither sent nor stored.
+            # A lone surrogate can be neither sent nor stored.
             result = result.encode("utf-8", "replace").decode("utf-8")
         self.emitter.emit(ToolAnswered, self.node_id, self.attempt, call.id, call.name, result)
         return Message(role="tool", content=result, tool_call_id=call.id)
@@ -78,7 +78,7 @@ class Caller(Struct):
     async def _result(self, call: ToolCall, context: ToolContext) -> str:
         tool = self.toolbox.tools.get(call.name)
         if tool is None:
-            return f"error: there is no tool {call.name!r}; {self._instead_of(call.name)}"
+            return f"error: there is no tool {call.name!r}; {self._meant(call.name)}"
         try:
             return await tool.call(tool.read(call.arguments), context)
         except BadArguments as error:
@@ -86,20 +86,20 @@ class Caller(Struct):
         except (Exception, SystemExit, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
-                raise  # it is the run that ends, not the tool that broke off
+                raise  # the run was cancelled, not the tool
             text = " ".join(str(error).split())
             named = type(error).__name__
             return f"error: the tool {call.name!r} failed: {named}: {text}".removesuffix(": ")
 
-    def _instead_of(self, name: str) -> str:
+    def _meant(self, name: str) -> str:
         near = closest(name, self.toolbox.tools)
         return f"did you mean {near!r}?" if near else f"there are {listed(self.toolbox.tools)}"
 
 
-def told_apart(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
-    """The calls of one reply with an id each; some models write none, or the same one twice."""
-    apart: dict[str, ToolCall] = {}
+def with_unique_ids(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
+    """The calls of one reply, each with its own id; some models write none, or one id twice."""
+    unique: dict[str, ToolCall] = {}
     for index, call in enumerate(calls):
-        call_id = call.id if call.id and call.id not in apart else f"call_{index}_{len(calls)}"
-        apart[call_id] = call.model_copy(update={"id": call_id})
-    return tuple(apart.values())
+        call_id = call.id if call.id and call.id not in unique else f"call_{index}_{len(calls)}"
+        unique[call_id] = call.model_copy(update={"id": call_id})
+    return tuple(unique.values())

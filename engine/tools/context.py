@@ -1,4 +1,4 @@
-"""What a tool sees beside the arguments that the model wrote."""
+"""What the engine passes to a tool beside the arguments that the model wrote."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from ..session.history import Past
 
 
 class SessionState(MutableMapping[str, JSON]):
-    """The session's state as the tools of one attempt read and set it.
+    """The session's state for the tools of one attempt: copy on read, changes recorded by key.
 
-    A list or mapping that is read is a copy that the tools share, and a change inside it counts as
-    well: `state["cart"].append("tea")` sets the key `cart`. Nothing is seen outside before the
-    attempt holds.
+    A list or mapping that is read is a copy which the tools of the attempt share, and a change
+    inside it counts: `state["cart"].append("tea")` sets the key `cart`. Changes take effect when
+    the attempt succeeds.
     """
 
-    __slots__ = ("_before", "_lent", "_set")
+    __slots__ = ("_before", "_copies", "_set")
 
     def __init__(self, before: Mapping[str, JSON]) -> None:
         self._before = before
-        self._lent: dict[str, JSON] = {}
+        self._copies: dict[str, JSON] = {}
         self._set: dict[str, JSON] = {}
 
     def __getitem__(self, key: str) -> JSON:
         if key in self._set:
             return self._set[key]
-        if key in self._lent:
-            return self._lent[key]
+        if key in self._copies:
+            return self._copies[key]
         value = self._before[key]
         if not isinstance(value, list | dict):
             return value
-        # One step, so that tools in two threads get the same copy.
-        return self._lent.setdefault(key, deepcopy(cast("JSON", value)))
+        # Atomic, so that tools in two threads get the same copy.
+        return self._copies.setdefault(key, deepcopy(cast("JSON", value)))
 
     def __setitem__(self, key: str, value: JSON) -> None:
         self._set[key] = value
 
     def __delitem__(self, key: str) -> None:
-        raise TypeError(f"the key {key!r} of a session's state stays; set it to None instead")
+        raise TypeError(f"the key {key!r} of a session's state cannot be deleted; set it to None")
 
     def __iter__(self) -> Iterator[str]:
         return iter({**self._before, **self._set})
@@ -52,18 +52,18 @@ class SessionState(MutableMapping[str, JSON]):
 
     def changed(self) -> dict[str, JSON]:
         """The keys that were set, or changed inside, with their values."""
-        inside = {key: lent for key, lent in self._lent.items() if lent != self._before[key]}
+        inside = {key: copy for key, copy in self._copies.items() if copy != self._before[key]}
         return {**inside, **self._set}
 
 
 class ToolContext(Struct, frozen=True):
-    """Who asks, and in which run; the engine fills it in and the model never sees it.
+    """User, session, run and node of a tool call; passed to parameters of this type.
 
-    In a graph inside a node, `node_id` is the path that leads there, `node/inner_node`.
+    The model never sees it. In a graph inside a node, `node_id` is a path, `node/inner_node`.
     `session_state` may be set key by key; `past` reads the session before this turn.
     `idempotency_key` is `run/node/call`, where call counts from 0 in each attempt of the node: a
-    node that is attempted again calls its tools again, so a tool that must act only once can tell
-    by this key, and by its arguments, that it has acted before.
+    node that is attempted again calls its tools again, so a tool that must act only once compares
+    this key and its arguments with those of earlier calls.
     """
 
     user_id: str | None

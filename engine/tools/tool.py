@@ -1,7 +1,4 @@
-"""A function as a tool: what the model is told of it, and how it is called.
-
-What a docstring tells a model: what the function does, and what each argument means.
-"""
+"""A function as a tool: JSON Schema from its signature and docstring, validation, the call."""
 
 from __future__ import annotations
 
@@ -28,17 +25,103 @@ from .context import ToolContext
 _SECTION = r"(Args|Arguments|Parameters|Returns?|Yields?|Raises|Examples?|Notes?|Warnings?):\s*"
 _ARGUMENTS = ("Args", "Arguments", "Parameters")
 _ENTRY = r"\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)"
+_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}")
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-class Told(NamedTuple):
-    """The text before the first section, and the description of each argument by its name."""
+class BadArguments(ValueError):
+    """The arguments that a model wrote are invalid; the text, sent back to the model, says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that a model may call.
+
+    `parameters` is the JSON Schema of the arguments that the model writes; `_names` maps the field
+    names of `_arguments`, the pydantic model that validates them, to parameters, and `_contexts`
+    are the parameters of type `ToolContext`. Tools are equal if their functions are.
+    """
+
+    function: Callable[..., object]
+    name: str = field(compare=False)
+    description: str = field(compare=False)
+    parameters: Mapping[str, JSON] = field(compare=False)
+    _arguments: type[BaseModel] = field(compare=False, repr=False)
+    _names: Mapping[str, str] = field(compare=False, repr=False)
+    _contexts: tuple[str, ...] = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, function: Callable[..., object]) -> Self:
+        """Make a tool from a typed function; raises `DefinitionError` if that is not possible."""
+        name: object = getattr(function, "__name__", None)
+        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+            text = f"{function!r} has no name that a model could call it by"
+            raise _refused(f"{text}; define a function with `def`")
+        hints = _hints(function, name)
+        contexts = tuple(each for each, hint in hints.items() if _is_context(hint))
+        parameters = _parameters(function, name, hints, contexts)
+        docstring = read_docstring(function.__doc__)
+        fields: dict[str, Any] = {}
+        names: dict[str, str] = {}
+        for index, parameter in enumerate(parameters):
+            # Own field names: `schema`, `copy` or `_x` cannot be fields of a pydantic model.
+            names[f"p{index}"] = parameter.name
+            options: dict[str, Any] = {"alias": parameter.name}
+            if parameter.name in docstring.arguments:
+                options["description"] = docstring.arguments[parameter.name]
+            if parameter.default is not inspect.Parameter.empty:
+                options["default"] = parameter.default
+            fields[f"p{index}"] = (hints[parameter.name], Field(**options))
+        arguments, schema = _model(name, fields)
+        return cls(function, name, docstring.description, schema, arguments, names, contexts)
+
+    def offered(self) -> Mapping[str, JSON]:
+        """The tool as a request to a model describes it."""
+        return {
+            "type": "function",
+            "function": {
+                "name": self.name,
+                "description": self.description,
+                "parameters": dict(self.parameters),
+            },
+        }
+
+    def read(self, text: str) -> dict[str, object]:
+        """Validate the arguments, JSON that a model wrote; raises `BadArguments`.
+
+        Arguments that the model left out are left out, so that the function's defaults apply.
+        """
+        try:
+            made = self._arguments.model_validate_json(text.strip() or "{}")
+        except ValidationError as error:
+            raise BadArguments("; ".join(_messages(error))) from error
+        written = made.model_fields_set
+        return {name: getattr(made, own) for own, name in self._names.items() if own in written}
+
+    async def call(self, arguments: Mapping[str, object], context: ToolContext) -> str:
+        """Call the function, in a thread if it is not async; the result as text.
+
+        Raises what the function raises, and `TypeError` for a result that JSON cannot represent.
+        """
+        given = {**arguments, **dict.fromkeys(self._contexts, context)}
+        if inspect.iscoroutinefunction(self.function):
+            value = await self.function(**given)
+        else:
+            value = await asyncio.to_thread(_called, self.function, given)
+        if inspect.isawaitable(value):
+            value = await value
+        return _as_text(value)
+
+
+class Docstring(NamedTuple):
+    """A parsed docstring: the text before the first section, and each argument's description."""
 
     description: str
     arguments: Mapping[str, str]
 
 
-def read_docstring(text: str | None) -> Told:
-    """Read a docstring in Google style; what is not there is empty."""
+def read_docstring(text: str | None) -> Docstring:
+    """Parse a docstring in Google style; what is missing is empty."""
     lines = cleandoc(text or "").splitlines()
     heads = [index for index, line in enumerate(lines) if re.fullmatch(_SECTION, line)]
     description = "\n".join(lines[: heads[0]] if heads else lines).strip()
@@ -46,11 +129,11 @@ def read_docstring(text: str | None) -> Told:
     for head, end in pairwise([*heads, len(lines)]):
         if lines[head].strip().rstrip(":") in _ARGUMENTS:
             arguments |= _entries(lines[head + 1 : end])
-    return Told(description, arguments)
+    return Docstring(description, arguments)
 
 
 def _entries(lines: Sequence[str]) -> dict[str, str]:
-    """The entries of a section: each begins where the first one does, and goes on further in."""
+    """The entries of a section; lines that are indented deeper continue an entry."""
     entries: dict[str, list[str]] = {}
     margin: int | None = None
     name: str | None = None
@@ -66,95 +149,8 @@ def _entries(lines: Sequence[str]) -> dict[str, str]:
     return {name: " ".join(filter(None, parts)) for name, parts in entries.items()}
 
 
-_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}")
-_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-
-
-class BadArguments(ValueError):
-    """What the model wrote cannot be the arguments of the tool; the text tells it why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A function that a model may call.
-
-    `parameters` is the JSON Schema of the arguments that the model writes. Two tools are equal if
-    their functions are.
-    """
-
-    function: Callable[..., object]
-    name: str = field(compare=False)
-    description: str = field(compare=False)
-    parameters: Mapping[str, JSON] = field(compare=False)
-    _arguments: type[BaseModel] = field(compare=False, repr=False)
-    _names: Mapping[str, str] = field(compare=False, repr=False)
-    _contexts: tuple[str, ...] = field(compare=False, repr=False)
-
-    @classmethod
-    def of(cls, function: Callable[..., object]) -> Self:
-        """Make a tool of a typed function; raises `DefinitionError` if it cannot be one."""
-        name: object = getattr(function, "__name__", None)
-        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-            text = f"{function!r} has no name that a model could call it by"
-            raise _refused(f"{text}; define a function with `def`")
-        hints = _hints(function, name)
-        contexts = tuple(each for each, hint in hints.items() if _is_context(hint))
-        parameters = _parameters(function, name, hints, contexts)
-        told = read_docstring(function.__doc__)
-        fields: dict[str, Any] = {}
-        names: dict[str, str] = {}
-        for index, parameter in enumerate(parameters):
-            # Under names of our own: `schema`, `copy` or `_x` could not be fields of a model.
-            names[f"p{index}"] = parameter.name
-            facts: dict[str, Any] = {"alias": parameter.name}
-            if parameter.name in told.arguments:
-                facts["description"] = told.arguments[parameter.name]
-            if parameter.default is not inspect.Parameter.empty:
-                facts["default"] = parameter.default
-            fields[f"p{index}"] = (hints[parameter.name], Field(**facts))
-        arguments, schema = _model(name, fields)
-        return cls(function, name, told.description, schema, arguments, names, contexts)
-
-    def offered(self) -> Mapping[str, JSON]:
-        """The tool as a request to a model names it."""
-        return {
-            "type": "function",
-            "function": {
-                "name": self.name,
-                "description": self.description,
-                "parameters": dict(self.parameters),
-            },
-        }
-
-    def read(self, text: str) -> dict[str, object]:
-        """The arguments in the JSON that a model wrote; raises `BadArguments`.
-
-        Those that it left out are left out here too, so that the function's own defaults hold.
-        """
-        try:
-            made = self._arguments.model_validate_json(text.strip() or "{}")
-        except ValidationError as error:
-            raise BadArguments("; ".join(_faults(error))) from error
-        written = made.model_fields_set
-        return {name: getattr(made, own) for own, name in self._names.items() if own in written}
-
-    async def call(self, arguments: Mapping[str, object], context: ToolContext) -> str:
-        """Call the function, in a thread if it is not async; what it gives back, as text.
-
-        Raises what the function raises, and `TypeError` for what cannot be told as JSON.
-        """
-        given = {**arguments, **dict.fromkeys(self._contexts, context)}
-        if inspect.iscoroutinefunction(self.function):
-            value = await self.function(**given)
-        else:
-            value = await asyncio.to_thread(_called, self.function, given)
-        if inspect.isawaitable(value):
-            value = await value
-        return _as_text(value)
-
-
-class _Generator(GenerateJsonSchema):
-    """Without titles that only repeat a name, and without defaults that JSON cannot hold."""
+class _ArgumentsSchema(GenerateJsonSchema):
+    """Generates the schema without titles, and without defaults that JSON cannot represent."""
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012  theirs
 
@@ -183,11 +179,13 @@ def _parameters(
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind not in _BY_NAME:
-            text = f"tool {name!r}: {parameter} takes arguments that have no name; "
-            raise _refused(f"{text}name each that the model is to give")
+            text = (
+                f"tool {name!r}: {parameter} takes arguments without names; give each argument of "
+            )
+            raise _refused(f"{text}the tool a parameter of its own")
         if parameter.name not in hints:
             text = f"tool {name!r}: the parameter {parameter.name!r} has no type; "
-            raise _refused(f"{text}annotate it, so that the model can be told")
+            raise _refused(f"{text}annotate it: the model is sent the types")
         if parameter.name not in contexts:
             parameters.append(parameter)
     return parameters
@@ -198,38 +196,38 @@ def _is_context(hint: object) -> bool:
 
 
 def _model(name: str, fields: dict[str, Any]) -> tuple[type[BaseModel], dict[str, JSON]]:
-    """What reads the arguments, and its JSON Schema."""
+    """The pydantic model that validates the arguments, and its JSON Schema."""
     try:
         model: type[BaseModel] = create_model(
             name, __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields
         )
-        schema = model.model_json_schema(schema_generator=_Generator)
+        schema = model.model_json_schema(schema_generator=_ArgumentsSchema)
     except (
         PydanticSchemaGenerationError,
         PydanticInvalidForJsonSchema,
         PydanticUserError,
     ) as error:
-        told = str(error).strip().splitlines()[0]
-        text = f"tool {name!r}: a model cannot be told its types: {told}"
+        reason = str(error).strip().splitlines()[0]
+        text = f"tool {name!r}: its types have no JSON Schema: {reason}"
         raise _refused(f"{text}; use text, numbers, lists, mappings or pydantic models") from error
     del schema["title"]
     schema.setdefault("properties", {})
     return model, cast("dict[str, JSON]", schema)
 
 
-def _faults(error: ValidationError) -> list[str]:
-    faults: list[str] = []
+def _messages(error: ValidationError) -> list[str]:
+    messages: list[str] = []
     for detail in error.errors(include_url=False):
         place = ".".join(str(part) for part in detail["loc"])
-        faults.append(f"{place}: {detail['msg']}" if place else detail["msg"])
-    return faults
+        messages.append(f"{place}: {detail['msg']}" if place else detail["msg"])
+    return messages
 
 
 def _called(function: Callable[..., object], given: Mapping[str, object]) -> object:
     try:
         return function(**given)
     except StopIteration as error:
-        # No future can carry it: whoever awaits the thread would wait for ever.
+        # A future cannot carry StopIteration: awaiting the thread would never end.
         raise RuntimeError("it raised StopIteration") from error
 
 
@@ -240,7 +238,7 @@ def _as_text(value: object) -> str:
         return json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False)
     except (PydanticSerializationError, ValueError) as error:
         raise TypeError(
-            f"it gave back a {type(value).__name__} that cannot be told as JSON"
+            f"it returned a {type(value).__name__} that cannot be written as JSON"
         ) from error
 
 

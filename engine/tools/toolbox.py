@@ -1,9 +1,7 @@
-"""The tools of a node: what is declared, and what is made of it.
+"""The tools of a node, and the session tools, which read earlier turns of the user.
 
-The tools that read what the user said before: in this session, and in others.
-
-They see the user and the session of the run and nothing else. What they give back is plain JSON of
-what was said: no prompts, no ids, no metrics.
+Session tools have access to the user and the session of the run and to nothing else. They return
+plain JSON of messages and answers: no prompts, no ids, no metrics.
 """
 
 from __future__ import annotations
@@ -25,10 +23,10 @@ from ..validation import as_tuple
 from .context import ToolContext
 from .tool import Tool
 
-RUNS_OF_ANOTHER = 3
-"""Turns that `search_sessions` shows of each session."""
-FURTHEST_BACK = 100
-"""Turns that `read_tool_call_history` goes back at most."""
+TURNS_OF_OTHER_SESSION = 3
+"""Turns of each session in the result of `search_sessions`."""
+MAX_TURNS_BACK = 100
+"""Turns that `read_tool_call_history` looks at, at most."""
 
 Count = Annotated[int, Field(ge=1, le=50)]
 
@@ -40,7 +38,7 @@ async def read_chat_history(context: ToolContext, limit: Count = 3) -> list[JSON
         context: Whose conversation it is.
         limit: How many exchanges to read.
     """
-    return [_said(turn) for turn in await context.past.turns(last=limit)]
+    return [_exchange(turn) for turn in await context.past.turns(last=limit)]
 
 
 async def read_tool_call_history(context: ToolContext, limit: Count = 3) -> list[JSON]:
@@ -50,14 +48,14 @@ async def read_tool_call_history(context: ToolContext, limit: Count = 3) -> list
         context: Whose conversation it is.
         limit: How many calls to read.
     """
-    told: list[JSON] = []
-    for turn in reversed(await context.past.turns(last=FURTHEST_BACK)):
+    found: list[JSON] = []
+    for turn in reversed(await context.past.turns(last=MAX_TURNS_BACK)):
         calls = reversed(await context.past.calls(turn.run_id))
-        # Its own results would come back inside its results, turn after turn.
-        told += [_call(call) for call in calls if call.tool != read_tool_call_history.__name__]
-        if len(told) >= limit:
+        # Without its own calls, whose results would nest, turn after turn.
+        found += [_call(call) for call in calls if call.tool != read_tool_call_history.__name__]
+        if len(found) >= limit:
             break
-    return told[:limit]
+    return found[:limit]
 
 
 async def search_sessions(context: ToolContext, query: str = "", limit: Count = 2) -> list[JSON]:
@@ -69,7 +67,7 @@ async def search_sessions(context: ToolContext, query: str = "", limit: Count = 
         limit: How many conversations to look at.
     """
     others = await context.past.other_sessions(
-        sessions=limit, runs=RUNS_OF_ANOTHER, text=query.strip()
+        sessions=limit, runs=TURNS_OF_OTHER_SESSION, text=query.strip()
     )
     return [
         {"conversation": [{"user": run.input, "assistant": run.answer} for run in other.runs]}
@@ -83,7 +81,7 @@ SESSION_TOOLS: Mapping[str, Callable[..., object]] = {
 }
 
 
-def _said(turn: Turn) -> JSON:
+def _exchange(turn: Turn) -> JSON:
     return {"user": turn.input, "assistant": turn.answer or ""}
 
 
@@ -103,20 +101,20 @@ def _one_or_many(value: object) -> object:
     return cast("Sequence[object]", value)
 
 
-Named: TypeAlias = str | Callable[..., object]
+ToolName: TypeAlias = str | Callable[..., object]
 Tools: TypeAlias = Annotated[
-    Sequence[Named],
+    Sequence[ToolName],
     BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
     AfterValidator(as_tuple),
 ]
-"""A field of tools: functions, or texts `package.module:function` and names of session tools."""
+"""Type of a field that declares tools: functions, `package.module:function`, session tools."""
 
 
 class Toolbox(Struct, frozen=True):
     """The tools that the model of a node may call, by name.
 
-    `rounds` is how many of its replies may ask for tools. `missing` are functions that are named
-    by a text which nobody has resolved.
+    `rounds` is how many of its replies may call tools. `missing` are references
+    (`package.module:function`) that were not resolved.
     """
 
     tools: Mapping[str, Tool]
@@ -124,8 +122,8 @@ class Toolbox(Struct, frozen=True):
     missing: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, declared: Sequence[Named], *, rounds: int) -> Self:
-        """Make the tools; raises `DefinitionError` with every one that does not hold."""
+    def of(cls, declared: Sequence[ToolName], *, rounds: int) -> Self:
+        """Make the tools; raises `DefinitionError` with the problems of all that are invalid."""
         problems: list[Problem] = []
         tools: dict[str, Tool] = {}
         missing: list[str] = []
@@ -146,10 +144,10 @@ class Toolbox(Struct, frozen=True):
         return cls(tools, rounds, tuple(missing))
 
     @staticmethod
-    def resolved(declared: Sequence[Named], resolve: Callable[[str], object]) -> list[Named]:
-        """The tools with the functions that a graph file names; raises `DefinitionError`."""
+    def resolved(declared: Sequence[ToolName], resolve: Callable[[str], object]) -> list[ToolName]:
+        """Resolve references to functions; raises `DefinitionError` with all problems."""
         problems: list[Problem] = []
-        found: list[Named] = []
+        found: list[ToolName] = []
         for index, named in enumerate(declared):
             try:
                 found.append(_found(named, resolve))
@@ -160,10 +158,10 @@ class Toolbox(Struct, frozen=True):
         return found
 
     @staticmethod
-    def written(declared: Sequence[Named]) -> list[JSON]:
-        """The tools as a graph file names them.
+    def written(declared: Sequence[ToolName]) -> list[JSON]:
+        """The tools as a graph file has them.
 
-        Raises `DefinitionError` for a function that cannot be found again by a name.
+        Raises `DefinitionError` for a function without an importable name.
         """
         try:
             return [named if isinstance(named, str) else reference(named) for named in declared]
@@ -173,31 +171,31 @@ class Toolbox(Struct, frozen=True):
             ) from error
 
     def offered(self) -> tuple[Mapping[str, JSON], ...]:
-        """The tools as a request to a model names them; raises `InputError` if one is missing."""
+        """The tools as requests describe them; raises `InputError` if one is missing."""
         if self.missing:
             raise InputError(
-                f"the tool {self.missing[0]!r} was not found at load; give the function itself, "
+                f"the tool {self.missing[0]!r} was not resolved at load; give the function itself, "
                 "or load the graph from a file and allow its package"
             )
         return tuple(tool.offered() for tool in self.tools.values())
 
     def shown(self) -> list[dict[str, str]]:
-        """What templates read as `node.tools`: the name and the description of each."""
+        """The value of `node.tools` in templates: the name and the description of each."""
         return [
             {"name": tool.name, "description": tool.description} for tool in self.tools.values()
         ]
 
 
-def _found(named: Named, resolve: Callable[[str], object]) -> Named:
+def _found(named: ToolName, resolve: Callable[[str], object]) -> ToolName:
     if not isinstance(named, str) or ":" not in named:
         return named
     function = resolve(named)
     if not callable(function):
-        raise DefinitionError([Problem("G008", f"{named!r} is no function")])
+        raise DefinitionError([Problem("G008", f"{named!r} is not a function")])
     return function
 
 
-def _tool(named: Named) -> Tool | None:
+def _tool(named: ToolName) -> Tool | None:
     if not isinstance(named, str):
         return Tool.of(named)
     if ":" in named:

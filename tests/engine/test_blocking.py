@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -14,7 +15,17 @@ from typing import Any
 
 import pytest
 
-from teamgraph import Event, Runner, ScriptedModel, SessionKey, TinyDBStore
+from teamgraph import (
+    Chunk,
+    Event,
+    MemoryStore,
+    Reply,
+    Request,
+    Runner,
+    ScriptedModel,
+    SessionKey,
+    TinyDBStore,
+)
 from teamgraph.engine.blocking import iterate_blocking, run_blocking
 from teamgraph.errors import NodeError
 from teamgraph.events import RunFinished
@@ -193,3 +204,187 @@ def test_ctrl_c_cancels_the_run_and_keeps_what_was_said(tmp_path: Path, door: st
     wait_for(store.close())
     assert kept is not None
     assert (kept.status, kept.answer) == ("cancelled", "Once ")
+
+
+FAILING = """
+import asyncio, sys
+from teamgraph import Runner, ScriptedModel
+from tests.teams import alone
+
+runner = Runner(alone(), model=ScriptedModel([]))
+
+async def notebook():
+    runner.run("hi")
+
+{
+    "run": lambda: runner.run("hi"),
+    "stream": lambda: list(runner.stream("hi")),
+    "print_response": lambda: runner.print_response("hi"),
+    "resume": lambda: runner.resume("no such run"),
+    "notebook": lambda: asyncio.run(notebook()),
+}[sys.argv[1]]()
+"""
+
+
+@pytest.mark.parametrize("call", ["run", "stream", "print_response", "resume", "notebook"])
+def test_the_traceback_of_a_failing_script_begins_with_what_failed(call: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", FAILING, call],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    error = "NotFound: there is no run" if call == "resume" else "NodeError: node 'member' failed"
+    assert ended.stderr.splitlines()[-1].startswith(f"teamgraph.engine.errors.{error}")
+    assert "During handling of the above exception" not in ended.stderr
+    assert "no running event loop" not in ended.stderr
+
+
+class Echo:
+    """A model of one's own."""
+
+    async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
+        yield Reply(request.messages[-1].content)
+
+
+FEW_DESCRIPTORS = """
+import resource, threading
+from teamgraph import Reply, Runner
+from tests.teams import alone
+
+class Echo:
+    async def ask(self, request):
+        yield Reply("echo")
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+runner = Runner(alone(), model=Echo())
+for _ in range(300):
+    assert runner.run("hi").answer == "echo"
+    assert len(list(runner.stream("hi"))) > 3
+together = threading.Barrier(500)
+answers = []
+
+def script():
+    together.wait()
+    answers.append(runner.run("hi").answer)
+
+threads = [threading.Thread(target=script) for _ in range(500)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert answers == ["echo"] * 500
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no limit to set")
+def test_thousands_of_calls_in_hundreds_of_threads_need_few_descriptors() -> None:
+    subprocess.run([sys.executable, "-c", FEW_DESCRIPTORS], cwd=ROOT, check=True, timeout=120)
+
+
+def test_a_call_from_within_a_call_has_a_loop_of_its_own() -> None:
+    inner = Runner(alone(), model=ScriptedModel("inner"))
+
+    class Nested:
+        async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
+            yield Reply(f"outer and {inner.run('hi').answer}")
+
+    middle = Runner(alone(), model=Nested())
+
+    class Deeper:
+        async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
+            yield Reply(f"{middle.run('hi').answer}, deep")
+
+    assert Runner(alone(), model=Deeper()).run("hi").answer == "outer and inner, deep"
+
+
+def test_code_that_blocks_the_loop_holds_up_no_other_thread_for_good() -> None:
+    inner = Runner(alone(), model=ScriptedModel("inner"))
+
+    class Blocking:
+        async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
+            answers = list[str | None]()
+            thread = threading.Thread(target=lambda: answers.append(inner.run("hi").answer))
+            thread.start()
+            thread.join()
+            yield Reply(f"waited for {answers[0]}")
+
+    assert Runner(alone(), model=Blocking()).run("hi").answer == "waited for inner"
+
+
+def test_a_stream_that_is_dropped_anywhere_ends_its_run() -> None:
+    store = MemoryStore()
+    stream = Runner(alone(), model=Echo(), store=store).stream("hi", session_id="s")
+
+    class Dropping:
+        async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
+            nonlocal stream
+            stream = iter(())  # the last reference, on the thread of the loop itself
+            gc.collect()
+            yield Reply("dropped")
+
+    next(stream)
+    assert Runner(alone(), model=Dropping()).run("hi").answer == "dropped"
+    again = Runner(alone(), model=Echo(), store=store).run("hi", session_id="s")
+    assert again.status == "done"
+
+
+EXITING = """
+import sys, threading
+from teamgraph import Chunk, Reply, Runner, ScriptedModel, TinyDBStore
+from tests.teams import alone
+begun = threading.Event()
+
+class Endless:
+    async def ask(self, request):
+        yield Chunk("Once ")
+        begun.set()
+        import asyncio
+        await asyncio.sleep(3600)
+        yield Reply("")
+
+runner = Runner(alone(), model=Endless(), store=TinyDBStore(sys.argv[1]))
+thread = threading.Thread(target=lambda: runner.run("hi", session_id="s", run_id="r"), daemon=True)
+thread.start()
+begun.wait()
+"""
+
+
+def test_a_process_that_ends_cancels_what_its_daemon_threads_run(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", EXITING, str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    store = TinyDBStore(tmp_path)
+    kept = wait_for(store.run(SessionKey(None, "s"), "r"))
+    wait_for(store.close())
+    assert kept is not None
+    assert (kept.status, kept.answer) == ("cancelled", "Once ")
+    assert b"never awaited" not in ended.stderr
+    assert b"unclosed" not in ended.stderr
+
+
+FORKED = """
+import os, sys
+from teamgraph import Runner, ScriptedModel
+from tests.teams import alone
+runner = Runner(alone(), model=ScriptedModel(lambda request: "echo"))
+assert runner.run("hi").answer == "echo"
+child = os.fork()
+answers = [runner.run("hi").answer for _ in range(3)]
+if child == 0:
+    os._exit(0 if answers == ["echo"] * 3 else 1)
+assert answers == ["echo"] * 3
+assert os.waitpid(child, 0)[1] == 0
+assert runner.run("hi").answer == "echo"
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes to fork")
+def test_a_forked_child_has_a_loop_of_its_own() -> None:
+    subprocess.run([sys.executable, "-c", FORKED], cwd=ROOT, check=True, timeout=60)

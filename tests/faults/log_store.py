@@ -39,8 +39,15 @@ class LogStore(MemoryStore):
         if cuts and data[whole:]:
             self._path.write_bytes(data[:whole])
 
-    async def begin(self, key: Key, turn: Turn, *, policy: Policy = "serialize") -> Lease:
-        lease = await super().begin(key, turn, policy=policy)
+    async def begin(
+        self,
+        key: Key,
+        turn: Turn,
+        *,
+        policy: Policy = "serialize",
+        is_stored: bool | None = None,
+    ) -> Lease:
+        lease = await super().begin(key, turn, policy=policy, is_stored=is_stored)
         self._leases_out[turn.run_id] = lease
         self._write("begin", [*key], turn.run_id, turn.input)
         return lease

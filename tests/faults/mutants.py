@@ -160,8 +160,16 @@ class FencesNobodyOff(OtherStore):
 
 
 class MixesUsersUp(OtherStore):
-    async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
-        return await self._store.begin(SessionKey("all", "one"), turn, policy=policy)
+    async def begin(
+        self,
+        key: SessionKey,
+        turn: Turn,
+        *,
+        policy: Policy = "serialize",
+        is_stored: bool | None = None,
+    ) -> Lease:
+        key = SessionKey("all", "one")
+        return await self._store.begin(key, turn, policy=policy, is_stored=is_stored)
 
     async def turns(self, key: SessionKey, **page: int) -> list[Turn]:
         return await self._store.turns(SessionKey("all", "one"), **page)

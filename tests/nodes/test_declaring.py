@@ -7,6 +7,17 @@ from pathlib import Path
 import pytest
 
 from teamgraph import Graph, Instead, ModelSpec, Retry
+from teamgraph.engine.graph.node import (
+    asks_model,
+    branches_of,
+    conditions_of,
+    graph_in,
+    nodes_read_by,
+    result_after,
+    takes_of,
+    template_fields,
+    tools_of,
+)
 from teamgraph.errors import DefinitionError
 from teamgraph.kinds import Node
 from teamgraph.nodes import HistoryLoader, Leader, Member, Python, Route, Router, Summarizer
@@ -15,7 +26,7 @@ from tests.builders import told, written
 
 def test_a_short_route_leads_to_the_node_of_its_name() -> None:
     router = Router(routes={"a": "first", "other": Route(to=["b", "c"], about="second")})
-    assert router.outlets["a"] == Route(to="a", about="first")
+    assert router.long_routes["a"] == Route(to="a", about="first")
     assert router.branches() == {"a": ("a",), "other": ("b", "c")}
 
 
@@ -39,7 +50,7 @@ def test_a_router_shows_the_labels_that_a_model_chooses_among() -> None:
     assert router.expressions() == {("routes", "b", "when"): "input.message"}
     ruled = Router(routes={"b": Route(to="b", when="input.message")}, default="b", when="true")
     assert not ruled.asks()
-    assert set(ruled.expressions()) == {("when",), ("routes", "b", "when")}
+    assert set(ruled.expressions()) == {("routes", "b", "when")}
 
 
 @pytest.mark.parametrize(
@@ -111,7 +122,7 @@ def positional(message: str, /) -> str:
 def test_a_function_must_take_its_arguments_by_name() -> None:
     with pytest.raises(DefinitionError, match="'message' of the function is positional only"):
         Python(call=positional)
-    with pytest.raises(DefinitionError, match="nobody can tell what <class 'dict'> takes"):
+    with pytest.raises(DefinitionError, match="the parameters of <class 'dict'> cannot be read"):
         Python(call=dict)
     with pytest.raises(DefinitionError, match="call: must be text, or a function, not 3"):
         Python(call=3)  # type: ignore[arg-type]  # what this is about
@@ -122,7 +133,7 @@ def test_what_is_called_must_be_a_function(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match=r"2:33: node 'a': .*has no 'x'|no module"):
         Graph.load(path, allow=["tests"])
     path = written(tmp_path, "name: x\nnodes: {a: {kind: python, call: 'string:digits'}}\n")
-    with pytest.raises(DefinitionError, match="2:33: node 'a': 'string:digits' is no function"):
+    with pytest.raises(DefinitionError, match="2:33: node 'a': 'string:digits' is not a function"):
         Graph.load(path, allow=["string"])
 
 
@@ -173,17 +184,17 @@ def test_every_field_is_described() -> None:
             assert field.description, f"{kind.__name__}.{name}"
 
 
-def test_a_kind_says_nothing_that_it_was_not_asked() -> None:
-    node = Node()
-    assert not node.branches()
-    assert not node.inputs()
-    assert not node.shown()
-    assert not node.expressions()
-    assert node.takes() == (1, 1)
-    assert node.asks()
-    assert node.instead(ValueError()) is None
-    assert node.bound(lambda name: name) is node
-    assert Member(returns="a:b").bound(lambda name: name.upper()).returns == "A:B"
+def test_a_kind_that_only_runs_does_nothing_else() -> None:
+    node = Node(when="true")
+    assert not branches_of(node)
+    assert not nodes_read_by(node)
+    assert not template_fields(node)
+    assert conditions_of(node) == {("when",): "true"}
+    assert takes_of(node) == (1, 1)
+    assert asks_model(node)
+    assert result_after(ValueError(), node) is None
+    assert tools_of(node) is None
+    assert graph_in(node) is None
 
 
 def test_a_function_that_is_there_is_not_looked_for() -> None:

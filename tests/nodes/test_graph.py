@@ -323,7 +323,7 @@ def test_inner_nodes_keep_their_state_and_set_the_sessions(store: Store) -> None
         run = runner.run("hello", session_id="s")
         assert run.records["team"].output == f"seen {turn}, mood calm"
         assert run.answer == f"seen {turn}, mood None"
-    head = runner.session("s").head()
+    head = runner.session("s").get_head()
     assert head.state == {"seen": 2}
     assert head.node_states == {"team/count": {"calls": 2}}
 
@@ -404,11 +404,11 @@ def test_a_graph_may_stand_in_place(tmp_path: Path) -> None:
     [
         ("graph: nope.yaml", "5:12: node 'team': there is no file 'nope.yaml'"),
         ("graph: inner.yml", "did you mean 'inner.yaml'?"),
-        ("graph: team.yaml", "the graph 'team.yaml' is inside itself"),
-        ("graph: 3", "graph must be a file's path, a graph in place, or a Graph"),
+        ("graph: team.yaml", "the graph 'team.yaml' contains itself"),
+        ("graph: 3", "graph must be a file's path, an inline graph, or a Graph"),
         ("graph: {name: x, nodes: {one: {rol: y}}}", "5:36: node 'team': node 'one': unknown key"),
         ("graph: {name: x}", "node 'team': 'nodes' is required"),
-        ("graph: inner.yaml\n    input: x\n    prompt: member.jinja", "keep one"),
+        ("graph: inner.yaml\n    input: x\n    prompt: member.jinja", "remove one"),
     ],
 )
 def test_what_does_not_hold_inside_is_said_at_load(
@@ -433,7 +433,7 @@ def test_only_a_node_with_a_graph_can_run_one() -> None:
         async def run(self, context: Context) -> Result:
             return await context.run_graph("hello")
 
-    with pytest.raises(NodeError, match="has no graph inside that could run") as failed:
+    with pytest.raises(NodeError, match="has no inner graph to run") as failed:
         Runner(Graph(name="g", nodes={"eager": Eager()})).run("hello")
     assert isinstance(failed.value.__cause__, InputError)
 
@@ -459,7 +459,7 @@ def test_warnings_of_an_inner_graph_are_told_with_those_around_it(tmp_path: Path
     )
     file = written(tmp_path, "name: outer\nnodes:\n  team: {kind: graph, graph: inner.yaml}\n")
     (warning,) = Graph.load(file).warnings
-    assert str(warning).endswith("warning: node 'team': nobody uses the output of node 'two'")
+    assert str(warning).endswith("warning: node 'team': the output of node 'two' is not used")
     assert (warning.file, warning.line) == (str(tmp_path / "inner.yaml"), 4)
 
 

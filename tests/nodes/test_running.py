@@ -25,6 +25,7 @@ from teamgraph import (
     Store,
     Usage,
 )
+from teamgraph.engine.graph.node import summary_again
 from teamgraph.errors import (
     AnswerError,
     DefinitionError,
@@ -204,7 +205,7 @@ def test_where_no_rule_holds_the_default_is_taken() -> None:
     routes = {label: {"to": label, "when": f"input.message == '{label}'"} for label in "abc"}
     run = by_rule("z", ScriptedModel("text"), routes=routes, default="b")
     assert run.records["router"].choices == ("b",)
-    assert run.records["router"].fields["reason"] == "no route's `when` holds"
+    assert run.records["router"].fields["reason"] == "no route's `when` is true"
     assert run.records["router"].exchanges == ()
     many = by_rule("a", ScriptedModel("text"), routes=routes, select="many", allow_none=True)
     assert many.records["router"].choices == ("a",)
@@ -639,7 +640,7 @@ def test_a_function_is_found_when_the_graph_is_loaded_or_not_at_all() -> None:
     node = Python(call="tests.teams:alone")
     assert node.inputs() == {}
     context = Context(**dict.fromkeys(Context.__struct_fields__) | {"node_id": "n"})  # type: ignore[arg-type]  nothing else is looked at
-    with pytest.raises(InputError, match="was not found at load"):
+    with pytest.raises(InputError, match="was not resolved at load"):
         wait_for(node.run(context))
 
     def positional(message: str, /) -> str:
@@ -704,5 +705,5 @@ def test_a_record_of_an_older_window_without_numbers_is_an_empty_history() -> No
     history = wait_for(loader.recall(blank, "instead"))
     assert history == wait_for(loader.recall(blank, {}))
     assert Summarizer().summarized("text", {"topics": []}) is None
-    assert Member().summarized("text", {}) is None
+    assert summary_again(Member(), "text", {}) is None
     assert replace(Record("n", "done")).is_final

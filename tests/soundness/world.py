@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from teamgraph import Graph, Message, Record
 from teamgraph.engine.graph.context import Input, SessionView
-from teamgraph.engine.graph.template_types import Names
+from teamgraph.engine.graph.template_types import TemplateTypes
 from teamgraph.engine.prompts.static.types import StaticType
 from teamgraph.engine.run.template_scope import (
     GraphScope,
@@ -111,9 +111,9 @@ def graph(template: str) -> Graph:
 
 
 GRAPH = graph("{{ input.message }}\n")
-KNOWN: Mapping[str, StaticType] = Names(
+KNOWN: Mapping[str, StaticType] = TemplateTypes(
     GRAPH.nodes, GRAPH.shapes, {"state": STATE, "on_error": None}
-).of_template("reader")
+).for_template("reader")
 MAY_BE_SKIPPED = frozenset(("english", "french", "glad", "sad", "maybe"))
 _GRAPH_SCOPE = GraphScope(GRAPH)
 _TEXTS = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import parse_qsl
 
-from teamgraph.engine.models.samples import smallest_instance
+from teamgraph.engine.models.samples import sample
 
 
 @dataclass
@@ -74,10 +74,10 @@ def fill_in(answer: StubAnswer, request: StubRequest) -> StubAnswer:
     if tools and (choice == "required" or isinstance(choice, dict)):
         name = choice["function"]["name"] if isinstance(choice, dict) else _names(tools)[0]
         (function,) = [tool["function"] for tool in tools if tool["function"]["name"] == name]
-        arguments = smallest_instance(function.get("parameters") or {}, "stub")
+        arguments = sample(function.get("parameters") or {}, "stub")
         answer.tool_calls = ((name, arguments),)  # type: ignore[assignment]  # an object's instance
     elif wanted.get("type") == "json_schema":
-        answer.text = json.dumps(smallest_instance(wanted["json_schema"]["schema"], "stub"))
+        answer.text = json.dumps(sample(wanted["json_schema"]["schema"], "stub"))
     else:
         said = [message for message in request.messages if message.get("role") == "user"]
         answer.text = f"echo: {said[-1].get('content') if said else ''}"

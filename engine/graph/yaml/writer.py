@@ -1,14 +1,10 @@
-"""Writing a graph file, and writing it again without losing what a person put there.
+"""Writes data as YAML, keeping the comments and layout of an existing file.
 
-Where the file exists, the lines of every entry that stays the same are kept as they are, with
-their comments and their empty lines; only entries that differ are written anew.
-
-What can be written as YAML and read back: checked before a line is written.
-
-Data as YAML that reads well, and that reads back as exactly the same data.
-
-Mappings are indented, except short ones without further nesting, which stand in braces; long
-texts are blocks; entries that take several lines are set apart by an empty one.
+In an existing file the lines of every entry that stays the same are copied as they are, with their
+comments and empty lines; only entries that differ are written anew. In new text mappings are
+indented, except short ones without further nesting, which are in braces; long texts are blocks;
+entries that take several lines are set apart by an empty one. Data that YAML cannot hold is refused
+before anything is written.
 """
 
 from __future__ import annotations
@@ -26,28 +22,89 @@ from msgspec import Struct
 
 from ...errors import DefinitionError, KeyPath, Problem
 from ...messages import JSON
-from .document import BREAK, Document, Mark
+from .parser import BREAK, MAX_DIGITS, resolve_word
 from .reader import (
-    BYTES_AT_MOST,
-    DEPTH_AT_MOST,
-    DIGITS_AT_MOST,
-    LINE_AT_MOST,
-    NODES_AT_MOST,
-    parse,
-    read,
-    resolve,
-    shown,
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_LINE,
+    MAX_VALUES,
+    Document,
+    Mark,
+    display_path,
+    parse_yaml,
+    read_yaml,
 )
 
-_LARGEST = 10**DIGITS_AT_MOST
+_LARGEST = 10**MAX_DIGITS
+WIDTH = 100
+_STEP = "  "
+_MAX_KEY = 120  # the parser finds a key only if its colon is near; longer ones are marked
+_SPACED_DEPTHS = 2  # the file itself and its sections have empty lines between long entries
+_ESCAPED = re.compile(r'["\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]')
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_WORDS = {None: "null", True: "true", False: "false"}
+_SPECIAL_FIRST = frozenset("-?:,[]{}#&*!|>'\"%@`=<\t \xa0")
+_UNQUOTABLE = re.compile(r":(?:\s|$)| #|^(?:---|\.\.\.)|\s$|[\n\r\t]")
+# What readers of YAML 1.1 take for something else than text.
+_MISTAKABLE = re.compile(
+    r"(?i:y|n|yes|no|on|off|true|false|null|nan|inf)|[-+.]?[0-9][-+0-9_.:,eExXoObBa-fA-F tTzZ]*"
+    r"|[-+]?\.(?:[0-9_]*|(?i:inf|nan))"
+)
+_COMMENT = re.compile(r"[ \t]+#.*")
+_HEAD_COMMENT = re.compile(r":(?:[ \t]*[|>][-+0-9]*)?([ \t]+#.*)$")
+
+
+def write_yaml(data: Mapping[str, JSON], path: os.PathLike[str] | str, *, header: str = "") -> None:
+    """Write the data as a YAML file, whole or not at all.
+
+    Comments of an existing file stay with the keys they are at. `header` is a comment
+    for the top; it is not repeated if the file has it. Raises `DefinitionError` if the data
+    cannot be written as YAML, or the file cannot be written.
+    """
+    text = to_yaml(data)
+    old = _existing(path)
+    newline = "\r\n" if old is not None and "\r\n" in old.text else "\n"
+    if old is not None:
+        text = rewritten(old, data, default=text)
+    text = _headed(text, header)
+    try:
+        _write(Path(path), text.replace("\n", newline).encode())
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        problem = Problem("Y001", f"the file cannot be written: {reason}", file=display_path(path))
+        raise DefinitionError([problem]) from error
+
+
+def to_yaml(data: Mapping[str, JSON]) -> str:
+    """The data as YAML text; `parse_yaml(to_yaml(data))` has the same data.
+
+    Raises `DefinitionError` for what YAML cannot hold: half a surrogate pair, a number that is
+    none, a key that is not text, more than fifty levels.
+    """
+    check_writable(data)
+    text = "".join(f"{line}\n" for line in mapping_lines(data, depth=0)) if data else "{}\n"
+    check_size(text)
+    return text
+
+
+def rewritten(old: Document, data: Mapping[str, JSON], *, default: str) -> str:
+    """The text of `old` changed to hold `data`; `default` where that cannot be done safely."""
+    lines = _Rewrite(old).lines(data)
+    if lines is None:
+        return default
+    text = "\n".join(lines).rstrip("\n") + "\n"
+    with suppress(DefinitionError):
+        if to_yaml(parse_yaml(text, old.file).data) == to_yaml(data):
+            return text
+    return default
 
 
 def check_size(text: str) -> None:
     """Raise `DefinitionError` if the text is larger than what is read again."""
-    if len(text.encode()) > BYTES_AT_MOST:
-        _refuse("Y003", f"more than {BYTES_AT_MOST} bytes of YAML; split the data", ())
-    if max(map(len, text.split("\n"))) > LINE_AT_MOST:
-        _refuse("Y003", f"a text of more than {LINE_AT_MOST} characters on one line; break it", ())
+    if len(text.encode()) > MAX_BYTES:
+        _refuse("Y003", f"more than {MAX_BYTES} bytes of YAML; split the data", ())
+    if max(map(len, text.split("\n"))) > MAX_LINE:
+        _refuse("Y003", f"a text of more than {MAX_LINE} characters on one line; break it", ())
 
 
 def check_writable(data: Mapping[str, object]) -> None:
@@ -61,10 +118,10 @@ def check_writable(data: Mapping[str, object]) -> None:
     while waiting:
         path, value = waiting.pop()
         count += 1
-        if len(path) > DEPTH_AT_MOST:
-            _refuse("Y012", f"nested more than {DEPTH_AT_MOST} deep; make it flatter", path)
-        if count > NODES_AT_MOST:
-            _refuse("Y003", f"more than {NODES_AT_MOST} values; split the file", path[:1])
+        if len(path) > MAX_DEPTH:
+            _refuse("Y012", f"nested more than {MAX_DEPTH} deep; make it flatter", path)
+        if count > MAX_VALUES:
+            _refuse("Y003", f"more than {MAX_VALUES} values; split the file", path[:1])
         match value:
             case Mapping():
                 pairs = cast("Mapping[object, object]", value)
@@ -91,7 +148,7 @@ def _check_leaf(value: object, path: KeyPath) -> None:
             pass
         case int():
             if abs(value) >= _LARGEST:
-                _refuse("Y015", f"a number of over {DIGITS_AT_MOST} digits; make it text", path)
+                _refuse("Y015", f"a number of over {MAX_DIGITS} digits; make it text", path)
         case float():
             if not math.isfinite(value):
                 _refuse("Y015", f"{value} is no number that can be stored; leave it out", path)
@@ -109,42 +166,13 @@ def _refuse(code: str, message: str, path: KeyPath) -> NoReturn:
     raise DefinitionError([Problem(code, message, path=path)])
 
 
-WIDTH = 100
-_STEP = "  "
-_KEY_AT_MOST = 120  # the parser finds a key only if its colon is near; longer ones are marked
-_AIRY_DEPTHS = 2  # the file itself and its sections have empty lines between long entries
-
-_ESCAPED = re.compile(r'["\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]')
-_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-_WORDS = {None: "null", True: "true", False: "false"}
-_SPECIAL_FIRST = frozenset("-?:,[]{}#&*!|>'\"%@`=<\t \xa0")
-_UNQUOTABLE = re.compile(r":(?:\s|$)| #|^(?:---|\.\.\.)|\s$|[\n\r\t]")
-# What readers of YAML 1.1 take for something else than text.
-_MISTAKABLE = re.compile(
-    r"(?i:y|n|yes|no|on|off|true|false|null|nan|inf)|[-+.]?[0-9][-+0-9_.:,eExXoObBa-fA-F tTzZ]*"
-    r"|[-+]?\.(?:[0-9_]*|(?i:inf|nan))"
-)
-
-
-def dumps(data: Mapping[str, JSON]) -> str:
-    """The data as YAML text; `parse(dumps(data))` has the same data.
-
-    Raises `DefinitionError` for what YAML cannot hold: half a surrogate pair, a number that is
-    none, a key that is not text, more than fifty levels.
-    """
-    check_writable(data)
-    text = "".join(f"{line}\n" for line in mapping_lines(data, depth=0)) if data else "{}\n"
-    check_size(text)
-    return text
-
-
 def mapping_lines(mapping: Mapping[str, JSON], *, depth: int) -> list[str]:
     """The lines of an indented mapping, each already indented by `depth` steps."""
     lines: list[str] = []
     was_long = False
     for key, value in mapping.items():
         entry = entry_lines(key, value, depth=depth)
-        is_long = len(entry) > 1 and depth < _AIRY_DEPTHS
+        is_long = len(entry) > 1 and depth < _SPACED_DEPTHS
         if lines and (is_long or was_long):
             lines.append("")
         lines += entry
@@ -156,7 +184,7 @@ def entry_lines(key: str, value: JSON, *, depth: int) -> list[str]:
     """The lines of one key with its value."""
     pad = _STEP * depth
     word = scalar(key)
-    if len(word) > _KEY_AT_MOST:
+    if len(word) > _MAX_KEY:
         return [f"{pad}? {word}", *_value_lines(f"{pad}:", value, depth=depth)]
     return _value_lines(f"{pad}{word}:", value, depth=depth)
 
@@ -211,7 +239,7 @@ def _braces(mapping: Mapping[str, JSON]) -> str | None:
     for key, value in mapping.items():
         word = scalar(key, in_flow=True)
         short = None if isinstance(value, Mapping) and value else flow(value)
-        if short is None or len(word) > _KEY_AT_MOST:
+        if short is None or len(word) > _MAX_KEY:
             return None
         pairs.append(f"{word}: {short}")
     return "{" + ", ".join(pairs) + "}"
@@ -276,7 +304,7 @@ def _is_plain(text: str, *, in_flow: bool) -> bool:
     first = text[0] in _SPECIAL_FIRST and not (text[0] == "-" and text[1:2].isalnum())
     if first or (in_flow and any(sign in text for sign in ",[]{}")):
         return False
-    return not _needs_escapes(text) and isinstance(resolve(text), str)
+    return not _needs_escapes(text) and isinstance(resolve_word(text), str)
 
 
 def _needs_escapes(text: str) -> bool:
@@ -288,43 +316,6 @@ def _escape(character: str) -> str:
         return _ESCAPES[character]
     code = ord(character)
     return f"\\u{code:04x}"
-
-
-_COMMENT = re.compile(r"[ \t]+#.*")
-_HEAD_COMMENT = re.compile(r":(?:[ \t]*[|>][-+0-9]*)?([ \t]+#.*)$")
-
-
-def dump(data: Mapping[str, JSON], path: os.PathLike[str] | str, *, header: str = "") -> None:
-    """Write the data as a YAML file, whole or not at all.
-
-    Comments of a file that is there already survive where their keys do. `header` is a comment
-    for the top; it is not repeated where the file has it. Raises `DefinitionError` if the data
-    cannot be written as YAML, or the file cannot be written.
-    """
-    text = dumps(data)
-    old = _existing(path)
-    newline = "\r\n" if old is not None and "\r\n" in old.text else "\n"
-    if old is not None:
-        text = rewritten(old, data, default=text)
-    text = _headed(text, header)
-    try:
-        _write(Path(path), text.replace("\n", newline).encode())
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        problem = Problem("Y001", f"the file cannot be written: {reason}", file=shown(path))
-        raise DefinitionError([problem]) from error
-
-
-def rewritten(old: Document, data: Mapping[str, JSON], *, default: str) -> str:
-    """The text of `old` changed to hold `data`; `default` where that cannot be done safely."""
-    lines = _Rewrite(old).lines(data)
-    if lines is None:
-        return default
-    text = "\n".join(lines).rstrip("\n") + "\n"
-    with suppress(DefinitionError):
-        if dumps(parse(text, old.file).data) == dumps(data):
-            return text
-    return default
 
 
 class _Entry(Struct):
@@ -421,7 +412,7 @@ class _Rewrite:
             return None
         columns: set[int] = set()
         for child in mark.children.values():
-            place = self._old.place(child.key)
+            place = self._old.position(child.key)
             if self._lines[place.line - 1][: place.column - 1].strip(" "):
                 return None
             columns.add(place.column - 1)
@@ -443,12 +434,12 @@ class _Rewrite:
         if mark.is_empty or mark.style in ("|", ">") or (mark.children and not mark.flow):
             match = _HEAD_COMMENT.search(self._lines[entry.first])
             return match[1] if match else ""
-        place = self._old.place(mark.end)
+        place = self._old.position(mark.end)
         match = _COMMENT.match(self._lines[place.line - 1], place.column - 1)
         return match[0] if match else ""
 
     def _line(self, offset: int) -> int:
-        return self._old.place(offset).line - 1
+        return self._old.position(offset).line - 1
 
 
 def _deeper(lines: list[str], column: int) -> int:
@@ -481,7 +472,7 @@ def _headed(text: str, header: str) -> str:
 def _existing(path: os.PathLike[str] | str) -> Document | None:
     """What the file holds now, None if there is nothing that can be read."""
     with suppress(DefinitionError):
-        return read(path)
+        return read_yaml(path)
     return None
 
 

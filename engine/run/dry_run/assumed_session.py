@@ -101,9 +101,16 @@ class ReadOnlyStore(MemoryStore):
         super().__init__()
         self._source = source
 
-    async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
+    async def begin(
+        self,
+        key: SessionKey,
+        turn: Turn,
+        *,
+        policy: Policy = "serialize",
+        is_stored: bool | None = None,
+    ) -> Lease:
         """A lease that locks nothing, with the session as it is."""
-        del policy
+        del policy, is_stored
         return Lease(key, turn.run_id, await self._source.head(key) or Head())
 
     async def put(self, lease: Lease, records: Sequence[Record]) -> None:

@@ -12,10 +12,18 @@ from msgspec.structs import replace
 from ...errors import InputError, closest, listed
 from ...graph.context import Context, Result
 from ...graph.graph import Graph
-from ...graph.node import Node
+from ...graph.node import (
+    Node,
+    asks_model,
+    branches_of,
+    graph_in,
+    loads_history,
+    rehearsed,
+    takes_of,
+)
 from ...messages import JSON
 from ...models.protocol import Chunk, Reply, Request
-from ...models.samples import filled, quoted
+from ...models.samples import placeholder, sample
 from ...node_path import NodePath
 from ..execution import RunExecution
 
@@ -54,36 +62,36 @@ class Assumptions(Struct):
 
     async def result(self, path: NodePath, node: Node, context: Context) -> Result:
         """The result of a node, without effects outside of the process."""
-        if node.branches():
+        if branches_of(node):
             return await self._choice(path, node, context)
         if path not in self.values:
-            return await node.rehearse(context)
+            return await rehearsed(node, context)
         value = self.values[path]
         if not self._asks(path, node):
             return Result(value)
-        result = await node.rehearse(context)
+        result = await rehearsed(node, context)
         return result if path in self._answered else replace(result, output=value, stored=None)
 
     def _asks(self, path: NodePath, node: Node) -> bool:
         """Whether the node asks its model, so that its prompt is rendered."""
         graph, _ = find_node(self.graph, path)
-        return node.asks() and path.node_id in graph.templates
+        return asks_model(node) and path.node_id in graph.templates
 
     async def _choice(self, path: NodePath, node: Node, context: Context) -> Result:
         labels = self.labels.get(path)
         asks = self._asks(path, node)
-        result = await node.rehearse(context) if labels is None or asks else None
+        result = await rehearsed(node, context) if labels is None or asks else None
         if result is not None and (labels is None or result.choices == labels):
             return result
         return Result(
-            output=list(labels or ()) if node.takes()[1] > 1 else "".join(labels or ()),
-            fields={"reason": quoted(f"{path}.reason")},
+            output=list(labels or ()) if takes_of(node)[1] > 1 else "".join(labels or ()),
+            fields={"reason": placeholder(f"{path}.reason")},
             choices=labels,
         )
 
     def _text(self, path: NodePath, request: Request) -> str:
         if request.schema is None:
-            text = self.values.get(path, quoted(path))
+            text = self.values.get(path, placeholder(path))
             if not isinstance(text, str) or not text.strip():
                 raise InputError(
                     f"assume: node {path!r} answers with text, not with {text!r}; write a text"
@@ -98,7 +106,11 @@ class Assumptions(Struct):
         if wanted is not None or isinstance(value, dict):
             self._answered.add(path)
         if path not in self._answered or path not in self.values:
-            value = filled(request.schema, path, is_full=self.is_full)
+            value = (
+                sample(request.schema, name=path)
+                if self.is_full
+                else sample(request.schema, placeholder(path))
+            )
         text = json.dumps(value, ensure_ascii=False)
         try:
             if wanted is not None:
@@ -114,13 +126,13 @@ class Assumptions(Struct):
         taken = self.labels.get(path, request.choices[:1])
         offered = [label for label in taken if label in request.choices]
         labels = offered if offered or not taken else list(request.choices[:1])
-        answer = cast("dict[str, JSON]", filled(request.schema or {}, path))
+        answer = cast("dict[str, JSON]", sample(request.schema or {}, name=path))
         if request.many:
             answer["choices"] = list[JSON](labels)
         else:
             answer["choice"] = labels[0]
         if "tasks" in answer:
-            task = quoted(f"{path}.task")
+            task = placeholder(f"{path}.task")
             answer["tasks"] = [{"label": label, "task": task} for label in labels]
         return json.dumps(answer, ensure_ascii=False)
 
@@ -131,11 +143,11 @@ def check_assumptions(graph: Graph, assume: JSONs, *, is_full: bool = True) -> A
     values: dict[str, JSON] = {}
     for path, value in assume.items():
         owner, node = find_node(graph, path)
-        if node.loads_history:
+        if loads_history(node):
             raise InputError(
                 f"assume: what {path!r} loads is the session's past; give it as `history`"
             )
-        if node.branches():
+        if branches_of(node):
             labels[path] = _labels(path, node, value)
         else:
             values[path] = _value(owner, path, value)
@@ -154,14 +166,14 @@ def find_node(graph: Graph, path: str) -> tuple[Graph, Node]:
     if len(node_path.steps) == 1:
         return graph, node
     rest = NodePath.from_steps(*node_path.steps[1:])
-    within = node.within()
+    within = graph_in(node)
     if not isinstance(within, Graph):
         raise InputError(f"assume: node {outer!r} has no graph inside, so it has no {rest!r}")
     return find_node(within, rest)
 
 
 def _labels(path: str, node: Node, value: object) -> tuple[str, ...]:
-    known, (fewest, most) = node.branches(), node.takes()
+    known, (fewest, most) = branches_of(node), takes_of(node)
     named = [value] if isinstance(value, str) else value
     if not isinstance(named, list | tuple):
         raise InputError(f"assume: node {path!r} routes; name a label of it: {listed(known)}")
@@ -183,7 +195,7 @@ def _value(graph: Graph, path: str, value: object) -> JSON:
     if (wanted := graph.shapes.get(NodePath(path).node_id)) is None:
         return cast("JSON", value)
     try:
-        return wanted.check(value)
+        return wanted.validate(value)
     except ValueError as error:
         raise InputError(
             f"assume: what node {path!r} gives does not fit what it returns: {error}"

@@ -13,7 +13,7 @@ from ...errors import InputError, NoAnswer, NodeError, NotFound
 from ...events import Event, PromptRendered
 from ...graph.fields import ModelSpec
 from ...graph.graph import MESSAGE, Graph
-from ...graph.node import Node
+from ...graph.node import Node, branches_of, takes_of
 from ...messages import JSON
 from ...node_path import ROOT, NodePath
 from ...prompts.library import CAPTURED_PROMPTS, CapturedPrompt
@@ -190,6 +190,6 @@ def _rendering(graph: str, run: Run, prompts: Mapping[str, Sequence[RenderedProm
 
 def _ways(router: Node) -> list[tuple[str, ...]]:
     """What a router may choose: nothing where it may, each label alone, all that it can at once."""
-    labels, (fewest, most) = tuple(router.branches()), router.takes()
+    labels, (fewest, most) = tuple(branches_of(router)), takes_of(router)
     ways = dict.fromkeys([(), *((label,) for label in labels), labels[:most]])
     return [way for way in ways if fewest <= len(way) <= most]

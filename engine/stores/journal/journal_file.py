@@ -578,7 +578,8 @@ def must_be_torn(path: Path, rest: bytes, end: int, expected: int) -> None:
     """Raise `DamagedStore` unless the bytes behind `end` can be a torn tail."""
     if not can_be_torn(rest, end, expected):
         raise DamagedStore(
-            f"{path}: damaged at byte {end}; restore the file from a backup, or delete the session"
+            f"{path}: damaged at byte {end}; restore the file from a backup, or recover what can "
+            "be read with `teamgraph store repair --salvage`"
         )
 
 

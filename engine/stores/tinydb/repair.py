@@ -323,7 +323,8 @@ def _damage_findings(path: Path, data: bytes) -> Iterator[Finding]:
         message = f"a write of {left} bytes was cut short; it never counted"
         yield Finding("torn", path, message, damage.line)
     else:
-        message = "it was changed from outside or cut in the middle; restore it from a backup"
+        message = "it was changed from outside or cut in the middle; restore it from a backup, or "
+        message += "recover what can be read with `teamgraph store repair --salvage`"
         yield Finding("damaged", path, message, damage.line)
 
 

@@ -28,7 +28,7 @@ from ..compact_json import Document, dump_json, parse_document, parse_key
 from ..journal.compaction import compact, remove_set_aside
 from ..journal.journal_file import JournalFile, JournalSettings
 from ..journal.line import Operation, Slot
-from ..leases import Grant, already_done, lease_lost, run_deleted
+from ..leases import Grant, check_stored, lease_lost, run_deleted
 from ..quoting import text_of_turn
 from ..redaction import (
     StateChange,
@@ -202,11 +202,11 @@ class SessionFile:
         self.lock.close()
         self.journal.close()
 
-    def begin(self, turn: Turn) -> Head:
-        """Store a run as running; raises `InputError` if it is stored and done."""
+    def begin(self, turn: Turn, is_stored: bool | None) -> Head:
+        """Store a run as running; `is_stored` and errors as for `Store.begin`."""
         stored = self.index.runs.get(turn.run_id)
-        if stored is not None and self._turns.get(stored.slot).status == "done":
-            raise already_done(turn.run_id)
+        earlier = None if stored is None else self._turns.get(stored.slot)
+        check_stored(self.key, turn.run_id, earlier, expected=is_stored)
         turn = replace(turn, status="running", number=0)
         self.journal.commit([self._put_turn(turn)])
         self.journal.touch()

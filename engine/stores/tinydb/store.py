@@ -24,6 +24,7 @@ from ..leases import (
     Leases,
     SessionQueue,
     check_key,
+    check_stored,
     check_user,
     run_deleted,
     run_in_progress,
@@ -81,14 +82,21 @@ class TinyDBStore:
         self._threads = ThreadPool()
         self._syncer = Syncer(self._settings.disk)
 
-    async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
+    async def begin(
+        self,
+        key: SessionKey,
+        turn: Turn,
+        *,
+        policy: Policy = "serialize",
+        is_stored: bool | None = None,
+    ) -> Lease:
         """Lease the session to a run, and store the run as running."""
         check_key(key)
         if policy == "fork":
-            return await self._begin(key, turn, policy)
+            return await self._begin(key, turn, policy, is_stored)
         await self._queue.acquire(key, policy)
         try:
-            return await self._begin(key, turn, policy)
+            return await self._begin(key, turn, policy, is_stored)
         except BaseException:
             self._queue.release(key)
             raise
@@ -259,13 +267,16 @@ class TinyDBStore:
         finally:
             self._directory.cache.release(session)
 
-    async def _begin(self, key: SessionKey, turn: Turn, policy: Policy) -> Lease:
+    async def _begin(
+        self, key: SessionKey, turn: Turn, policy: Policy, is_stored: bool | None
+    ) -> Lease:
         while True:
-            session = await self._open(key, create=True)
-            if session is None:  # pragma: no cover - deleted while it was created
-                continue
+            session = await self._open(key, create=not is_stored)
+            if session is None:
+                check_stored(key, turn.run_id, None, expected=is_stored)
+                continue  # pragma: no cover - deleted while it was created
             try:
-                return await self._begin_in(session, turn, policy)
+                return await self._begin_in(session, turn, policy, is_stored)
             except JournalDeleted:
                 self._directory.cache.discard(session)
                 self._directory.cache.release(session)
@@ -273,12 +284,14 @@ class TinyDBStore:
                 self._directory.cache.release(session)
                 raise
 
-    async def _begin_in(self, session: SessionFile, turn: Turn, policy: Policy) -> Lease:
+    async def _begin_in(
+        self, session: SessionFile, turn: Turn, policy: Policy, is_stored: bool | None
+    ) -> Lease:
         is_exclusive = policy != "fork"
 
         def begin() -> Head | None:
             is_lost = is_exclusive and not session.lock.is_held()
-            return None if is_lost else session.begin(turn)
+            return None if is_lost else session.begin(turn, is_stored)
 
         while True:
             if is_exclusive:

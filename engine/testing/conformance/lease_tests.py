@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
-from ...errors import Conflict, InputError, SessionBusy
+from ...errors import Conflict, InputError, NotFound, SessionBusy
 from ...records import Change, Record, Turn
+from ...session.store import Policy
 from .store_tests import KEY, NO_CHANGE, StoreOpener, StoreTests, async_test, done, run_turn
 
 
@@ -83,6 +84,54 @@ class LeaseTests(StoreTests):
         third = await waiting
         assert third.head.state == {"fork": 1, "first": 1}
         await store.release(third)
+
+    @pytest.mark.parametrize("policy", ["serialize", "fork"])
+    @pytest.mark.parametrize("what", ["run", "session", "user", "nothing"])
+    @async_test
+    async def test_a_run_that_must_be_stored_is_never_begun_after_its_deletion(
+        self, stores: StoreOpener, what: str, policy: Policy
+    ) -> None:
+        store, other = stores.open(), stores.open()
+        await store.release(await store.begin(KEY, Turn("r1", "words")))
+        first = await store.begin(KEY, Turn("r2", "x"))
+        begin = other.begin(KEY, Turn("r1", "words"), policy=policy, is_stored=True)
+        if policy == "serialize":
+            waiting = asyncio.create_task(begin)
+            await asyncio.sleep(0)
+        match what:
+            case "run":
+                assert await store.delete_run(KEY, "r1")
+            case "session":
+                assert await store.delete_session(KEY)
+            case "user":
+                assert await store.delete_user(KEY.user_id)
+            case _:
+                pass
+        if policy == "fork":
+            waiting = asyncio.create_task(begin)
+        await store.release(first)
+        if what == "nothing":
+            await other.release(await waiting)
+            return
+        with pytest.raises(NotFound, match="r1"):
+            await waiting
+        assert await stores.open().run(KEY, "r1") is None
+        sessions = await stores.open().sessions(KEY.user_id)
+        assert [info.key for info in sessions] == ([KEY] if what == "run" else [])
+        free = await other.begin(KEY, Turn("r3", "x"), policy="reject")
+        await other.release(free)
+
+    @async_test
+    async def test_a_run_that_must_be_new_is_not_begun_twice(self, stores: StoreOpener) -> None:
+        store = stores.open()
+        lease = await store.begin(KEY, Turn("r1", "x"), is_stored=False)
+        await store.put(lease, [Record("a", "done")])
+        await store.finish(lease, Turn("r1", "x", status="failed"), NO_CHANGE)
+        with pytest.raises(InputError, match=r"r1.*exists already \(failed\); resume it"):
+            await store.begin(KEY, Turn("r1", "other"), is_stored=False)
+        stored = await store.run(KEY, "r1")
+        assert stored is not None
+        assert (stored.input, stored.status, list(stored.records)) == ("x", "failed", ["a"])
 
     @async_test
     async def test_leases_are_granted_in_the_order_of_requests(self, stores: StoreOpener) -> None:

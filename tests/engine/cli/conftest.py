@@ -20,8 +20,8 @@ from teamgraph.engine.cli.command import app
 from tests.stub import StubProvider
 
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")
-ROOT = str(Path(__file__).parents[3])
-"""The packages that are tested, wherever others are installed."""
+PACKAGE = Path(__file__).parents[3] / "teamgraph"
+"""The package that is tested, wherever others are installed."""
 DESK = """\
 name: desk
 nodes:
@@ -41,6 +41,7 @@ class Project:
     """A folder that is the working directory, with the graph `desk.yaml`."""
 
     folder: Path
+    library: Path
     more: dict[str, str] = field(default_factory=dict[str, str])
     terminals: list[Terminal] = field(default_factory=list["Terminal"])
 
@@ -57,7 +58,7 @@ class Project:
     def environment(self) -> dict[str, str]:
         left_out = ("PYTHONDONTWRITEBYTECODE", "FORCE_COLOR", "NO_COLOR")
         kept = {name: text for name, text in os.environ.items() if name not in left_out}
-        return kept | {"PYTHONPATH": ROOT} | self.more
+        return kept | {"PYTHONPATH": str(self.library)} | self.more
 
     def apart(self, *words: str) -> subprocess.CompletedProcess[str]:
         """The command in a process of its own, to its end."""
@@ -88,6 +89,10 @@ class Project:
 
     def terminal(self, *words: str) -> Terminal:
         """The command at a terminal of its own."""
+        return self.python_at_terminal("-m", "teamgraph", *words)
+
+    def python_at_terminal(self, *words: str) -> Terminal:
+        """Python at a terminal of its own."""
         made = Terminal(words, {**self.environment(), "TERM": "xterm-256color"})
         self.terminals.append(made)
         return made
@@ -102,7 +107,7 @@ class Terminal:
         ours, theirs = pty.openpty()
         self._ours = ours
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "teamgraph", *words],
+            [sys.executable, *words],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -158,13 +163,21 @@ class Terminal:
         return bool(data)
 
 
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to import from that has nothing but the package, as after an installation."""
+    folder = tmp_path_factory.mktemp("library")
+    (folder / "teamgraph").symlink_to(PACKAGE)
+    return folder
+
+
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+def project(tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """An empty project but for a graph; nothing of the environment counts, CI neither."""
     monkeypatch.chdir(tmp_path)
     for name in (*KEYS, "TEAMGRAPH_MODEL", "TEAMGRAPH_STORE", "CI"):
         monkeypatch.delenv(name, raising=False)
-    made = Project(tmp_path)
+    made = Project(tmp_path, library)
     made.write("desk.yaml", DESK)
     yield made
     for terminal in made.terminals:

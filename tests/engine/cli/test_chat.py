@@ -20,9 +20,9 @@ def test_every_line_is_a_turn_of_one_session(project: Project) -> None:
     assert [turn["input"] for turn in json.loads(shown.stdout)["turns"]] == ["one", "two"]
 
 
-def test_the_session_and_the_way_back_are_told(project: Project) -> None:
+def test_the_session_and_the_command_to_continue_it_are_printed(project: Project) -> None:
     first = project.teamgraph("chat", "desk.yaml", "--model", "echo", said="one\n")
-    command = first.stderr.partition("go on with: teamgraph ")[2].split()
+    command = first.stderr.partition("continue with: teamgraph ")[2].split()
     session = command[command.index("--session") + 1]
     assert first.stderr.startswith(f"session {session}; ")
     again = project.teamgraph(*command, said="two\n")
@@ -40,7 +40,7 @@ def test_a_turn_that_fails_does_not_end_the_talk(project: Project) -> None:
     assert done.exit_code == 0
     assert done.stdout == "fine\n"
     assert "error: node 'a' failed: ZeroDivisionError: division by zero" in done.stderr
-    assert "take it up: teamgraph runs resume " in done.stderr
+    assert "resume it: teamgraph runs resume " in done.stderr
 
 
 def test_what_no_turn_can_mend_ends_the_talk(project: Project) -> None:
@@ -63,7 +63,7 @@ def test_at_a_terminal_ctrl_c_ends_the_turn_and_then_the_talk(
     terminal.press("hello\n")
     terminal.wait_for("a lo")
     terminal.interrupt()
-    terminal.wait_for("cancelled; what was done is kept")
+    terminal.wait_for("cancelled; finished nodes are stored")
     terminal.wait_for("> ")
     terminal.press("again\n")
     terminal.wait_for("short")
@@ -71,7 +71,7 @@ def test_at_a_terminal_ctrl_c_ends_the_turn_and_then_the_talk(
     terminal.wait_for("\n> ")
     terminal.interrupt()
     assert terminal.end() == 0
-    assert "go on with: teamgraph chat one.yaml --session s" in terminal.shown
+    assert "continue with: teamgraph chat one.yaml --session s" in terminal.shown
     turns = json.loads(project.teamgraph("runs", "list", "--session", "s", "--json").stdout)
     assert [turn["status"] for turn in turns] == ["done", "cancelled"]
 
@@ -81,7 +81,7 @@ def test_at_a_terminal_ctrl_d_ends_the_talk(project: Project) -> None:
     terminal.wait_for("> ")
     terminal.press("\x04")
     assert terminal.end() == 0
-    assert "go on with: " in terminal.shown
+    assert "continue with: " in terminal.shown
 
 
 def test_a_reader_that_leaves_ends_the_talk(project: Project) -> None:
@@ -92,25 +92,25 @@ def test_a_reader_that_leaves_ends_the_talk(project: Project) -> None:
 
 
 @pytest.mark.parametrize("option", ["--last", "--continue"])
-def test_the_last_session_of_a_user_is_taken_up(project: Project, option: str) -> None:
+def test_the_last_session_of_a_user_is_continued(project: Project, option: str) -> None:
     words = ("chat", "desk.yaml", "--model", "echo", "--user", "ann")
     for session in ("a", "b"):
         project.teamgraph(*words, "--session", session, said="one\n")
     project.teamgraph("chat", "desk.yaml", "--model", "echo", "--session", "c", said="one\n")
     done = project.teamgraph(*words, option, said="two\n")
     assert (done.exit_code, done.stdout) == (0, "echo: two\n")
-    assert done.stderr.startswith("session b with 1 turn so far; Ctrl-D ends\n")
+    assert done.stderr.startswith("session b with 1 turn so far; Ctrl-D ends the chat\n")
     shown = project.teamgraph("sessions", "show", "b", "--user", "ann", "--json")
     assert [turn["input"] for turn in json.loads(shown.stdout)["turns"]] == ["one", "two"]
 
 
-def test_without_a_session_to_take_up_that_is_said(project: Project) -> None:
+def test_without_a_session_to_continue_there_is_an_error(project: Project) -> None:
     words = ("chat", "desk.yaml", "--model", "echo", "--last")
     project.teamgraph(*words[:-1], "--user", "ann", said="one\n")
     bobs = project.teamgraph(*words, "--user", "bob", said="two\n")
     nobodys = project.teamgraph(*words, said="two\n")
     assert (bobs.exit_code, nobodys.exit_code) == (1, 1)
-    left_out = "no session in .teamgraph to take up; leave out --last to begin one\n"
+    left_out = "no session in .teamgraph to continue; leave out --last to begin one\n"
     assert bobs.stderr == f"error: user 'bob' has {left_out}"
     assert nobodys.stderr == f"error: there is {left_out}"
 
@@ -119,4 +119,4 @@ def test_a_session_by_its_name_is_not_the_last_one_too(project: Project) -> None
     words = ("chat", "desk.yaml", "--model", "echo", "--last", "--session", "s")
     done = project.teamgraph(*words, said="one\n")
     assert done.exit_code == 2
-    assert "--last and --session name two sessions" in done.stderr
+    assert "--last and --session cannot be combined" in done.stderr

@@ -1,4 +1,4 @@
-"""`teamgraph check`: what holds, what does not, and which edges there are."""
+"""`teamgraph check`: verdicts, problems and edges."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ BAD = "name: t\nnodes:\n  a: {rol: x}\n  b: {kind: membr}\n"
 WARNED = "name: t\nnodes:\n  a: {}\n  b: {}\noutput: a\n"
 
 
-def test_a_graph_that_holds_is_said_to(project: Project) -> None:
+def test_a_valid_graph_is_reported_as_valid(project: Project) -> None:
     done = project.teamgraph("check", "desk.yaml")
     assert done.exit_code == 0
     assert done.stdout == ""
-    assert done.stderr.startswith("desk.yaml: holds (4 nodes, ")
+    assert done.stderr.startswith("desk.yaml: valid (4 nodes, ")
 
 
 def test_all_problems_of_all_graphs_come_at_once(project: Project) -> None:
@@ -23,14 +23,16 @@ def test_all_problems_of_all_graphs_come_at_once(project: Project) -> None:
     done = project.teamgraph("check", "bad.yaml", "desk.yaml", "worse.yaml")
     assert done.exit_code == 1
     assert len(done.stdout.splitlines()) == 4
-    assert "desk.yaml: holds" in done.stderr
+    verdicts = done.stderr.splitlines()
+    assert (verdicts[0], verdicts[2]) == ("bad.yaml: 2 problems", "worse.yaml: 2 problems")
+    assert verdicts[1].startswith("desk.yaml: valid (4 nodes, ")
 
 
 def test_a_warning_is_told_and_is_no_error(project: Project) -> None:
     project.write("odd.yaml", WARNED)
     done = project.teamgraph("check", "odd.yaml")
     assert done.exit_code == 0
-    assert "warning: nobody uses the output of node 'b' [G108]" in done.stdout
+    assert "warning: the output of node 'b' is not used [G108]" in done.stdout
 
 
 NOTED = """
@@ -53,7 +55,7 @@ def test_notes_are_told_only_to_those_who_ask(project: Project) -> None:
     assert [(each["code"], each["severity"]) for each in as_json] == [("P110", "note")]
 
 
-def test_notes_do_not_stand_among_the_reasons_why_a_graph_does_not_hold(project: Project) -> None:
+def test_notes_are_not_among_the_problems_of_an_invalid_graph(project: Project) -> None:
     project.write("noted.yaml", NOTED.replace("{{ input", "{{ inptu.x }}{{ input"))
     done = project.teamgraph("draw", "noted.yaml")
     assert done.exit_code == 2

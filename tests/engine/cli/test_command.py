@@ -1,4 +1,4 @@
-"""What makes a function a command: grouped options, errors told once, exit codes."""
+"""What makes a function a command: option groups, help, error reports and exit codes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from teamgraph.engine.cli.command import command
-from teamgraph.engine.cli.failure import exit_code
+from teamgraph.engine.cli.command import command, exit_code
 from teamgraph.errors import (
     AnswerError,
     Changed,
@@ -57,12 +56,12 @@ def test_the_help_names_every_option_once() -> None:
     assert "Say how large a thing is." in done.stdout
 
 
-def test_a_fault_that_nobody_foresaw_is_one_line() -> None:
+def test_an_internal_error_is_one_line() -> None:
     done = CliRunner().invoke(app, ["door", "--width", "-1"])
     assert done.exit_code == 1
     assert done.stderr == (
-        "error: a fault of teamgraph or of a package that it uses: ValueError: a width under "
-        "nothing; --debug shows where it arose\n"
+        "error: internal error: ValueError: a width under nothing; please report it "
+        "with the traceback that --debug shows\n"
     )
 
 
@@ -97,7 +96,7 @@ def caused(error: NodeError, cause: Exception) -> NodeError:
         (TeamgraphError("other"), 1),
     ],
 )
-def test_the_exit_code_tells_what_did_not_hold_from_what_was_not_tried(
+def test_the_exit_code_tells_a_failure_from_what_could_not_start(
     error: TeamgraphError, code: int
 ) -> None:
     assert exit_code(error) == code

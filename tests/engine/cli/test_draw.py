@@ -36,7 +36,7 @@ def test_the_name_of_the_output_says_the_format(project: Project) -> None:
 def test_a_name_that_says_no_format_is_refused_unless_one_is_named(project: Project) -> None:
     done = project.teamgraph("draw", "desk.yaml", "-o", "desk.pdf")
     assert done.exit_code == 2
-    assert "desk.pdf: no drawing ends so; say which with --format" in done.stderr
+    assert "desk.pdf: unknown format '.pdf'; use .mmd, .svg or .png, or name" in done.stderr
     assert not (project.folder / "desk.pdf").exists()
     assert (
         project.teamgraph("draw", "desk.yaml", "-o", "desk.x", "--format", "mermaid").exit_code == 0
@@ -61,7 +61,7 @@ def test_without_the_library_the_way_to_get_it_is_told(
 def test_an_output_that_cannot_be_written_is_named(project: Project) -> None:
     done = project.teamgraph("draw", "desk.yaml", "-o", "nowhere/desk.mmd")
     assert done.exit_code == 2
-    assert "nowhere/desk.mmd: it cannot be written: no such file or directory" in done.stderr
+    assert "nowhere/desk.mmd: cannot write it: no such file or directory" in done.stderr
 
 
 def test_a_broken_graph_is_not_drawn(project: Project) -> None:

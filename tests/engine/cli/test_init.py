@@ -84,7 +84,7 @@ def test_what_was_written_and_what_to_do_next_is_told(project: Project) -> None:
     assert there(project.folder / "a shop") == FILES
     assert "a shop/tests/__prompts__/team/a-parcel-that-did-not-come.md\n" in done.stdout
     assert len(done.stdout.splitlines()) == len(FILES) + 5
-    assert done.stderr.startswith("a-shop is ready; go on with\n  cd 'a shop'\n  pytest\n")
+    assert done.stderr.startswith("created a-shop; next steps:\n  cd 'a shop'\n  pytest\n")
     assert "the model is echo" in done.stderr
 
 
@@ -122,10 +122,13 @@ def test_the_name_of_the_graph_is_made_of_the_folders(
 @pytest.mark.parametrize(
     ("there_already", "named"),
     [
-        (["shop/team.yaml"], "shop/team.yaml: there already"),
-        (["shop/README.md", "shop/tests"], "shop/README.md, shop/tests: there already"),
-        (["shop"], "shop: there already"),
-        (["shop/tests/__prompts__/team/auto-router-products.md"], "auto-router-products.md: there"),
+        (["shop/team.yaml"], "shop/team.yaml: already exists"),
+        (["shop/README.md", "shop/tests"], "shop/README.md, shop/tests: already exists"),
+        (["shop"], "shop: already exists"),
+        (
+            ["shop/tests/__prompts__/team/auto-router-products.md"],
+            "products.md: already exists",
+        ),
     ],
 )
 def test_nothing_is_written_where_something_would_be_overwritten(
@@ -146,21 +149,21 @@ def test_a_link_that_leads_nowhere_is_in_the_way_too(project: Project) -> None:
     (project.folder / "team.yaml").symlink_to("nowhere.yaml")
     done = project.teamgraph("init", ".")
     assert done.exit_code == 2
-    assert "team.yaml: there already, and never overwritten" in done.stderr
+    assert "team.yaml: already exists; nothing was written" in done.stderr
     assert not (project.folder / "nowhere.yaml").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_told(project: Project) -> None:
     done = project.teamgraph("init", "desk.yaml/shop")
     assert done.exit_code == 2
-    assert "it cannot be written: not a directory; name another folder" in done.stderr
+    assert "cannot write it: not a directory; name another folder" in done.stderr
 
 
 @pytest.mark.parametrize("model", ["", " ", "a\nb"])
 def test_a_model_has_an_id(project: Project, model: str) -> None:
     done = project.teamgraph("init", "shop", "--model", model)
     assert done.exit_code == 2
-    assert "is no id; name one, such as openai/gpt-5-mini" in done.stderr
+    assert "is not a model id; name one, such as openai/gpt-5-mini" in done.stderr
     assert not (project.folder / "shop").exists()
 
 

@@ -1,4 +1,4 @@
-"""The line that stays of an event, and a run that tells nothing."""
+"""The line that is printed for an event, and runs without an end."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from teamgraph import Event, Record, Run, SessionKey, Store, Turn
-from teamgraph.engine.cli.options import Storing
-from teamgraph.engine.cli.progress import Progress, line_of
-from teamgraph.engine.cli.run import Way, Written, make
+from teamgraph.engine.cli.options import StoreOptions
+from teamgraph.engine.cli.progress import Progress, event_line
+from teamgraph.engine.cli.run import AnswerWriter, CommandHints, execute
 from teamgraph.engine.models.local.model import LOCAL_NOTICE
 from teamgraph.errors import RunError
 from teamgraph.events import (
@@ -24,20 +24,20 @@ from teamgraph.events import (
     ToolCalled,
 )
 
-WAY = Way(Path("desk.yaml"), ("--model", "echo"))
+HINTS = CommandHints(Path("desk.yaml"), ("--model", "echo"))
 STARTED = RunStarted("r", "s", 1, None, 0, None, "desk", "hello", False)
 FACTS = ("run", "session", 1, "writer")
 
 
 def said(event: Event) -> str:
-    line = line_of(event)
+    line = event_line(event)
     assert line is not None
     return line.plain
 
 
 def test_a_retry_tells_why_and_when() -> None:
     event = NodeRetried(*FACTS, 1, "the provider is overloaded\n(529)", 0.5)
-    told = "~ writer: attempt 1 failed: the provider is overloaded (529); again in 0.5 s"
+    told = "~ writer: attempt 1 failed: the provider is overloaded (529); retrying in 0.5 s"
     assert said(event) == told
 
 
@@ -64,18 +64,18 @@ def test_a_router_that_chose_nothing_says_so() -> None:
 
 
 def test_a_start_leaves_no_line() -> None:
-    assert line_of(NodeStarted(*FACTS, 1, "member")) is None
+    assert event_line(NodeStarted(*FACTS, 1, "member")) is None
 
 
-def test_a_run_that_tells_no_end_is_an_error_that_can_be_taken_up(tmp_path: Path) -> None:
+def test_a_run_without_an_end_is_an_error_with_the_command_to_resume(tmp_path: Path) -> None:
     async def events(store: Store) -> AsyncGenerator[Event]:
         del store
         yield STARTED
 
     with pytest.raises(RunError, match="ended without an answer") as raised:
-        make(events, Storing(tmp_path), Written(stream=True), WAY)
+        execute(events, StoreOptions(tmp_path), AnswerWriter(stream=True), HINTS)
     assert raised.value.__notes__ == [
-        "take it up: teamgraph runs resume r --graph desk.yaml --model echo --session s"
+        "resume it: teamgraph runs resume r --graph desk.yaml --model echo --session s"
     ]
 
 
@@ -91,12 +91,12 @@ def test_an_interrupt_after_the_end_is_no_cancellation(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make(events, Storing(tmp_path), Written(stream=True), WAY)
+        execute(events, StoreOptions(tmp_path), AnswerWriter(stream=True), HINTS)
     assert "cancelled" not in capsys.readouterr().err
 
 
 def test_the_demo_model_is_named_for_what_it_is_once(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress()
     for model in ("openai/gpt-5-mini", "local", "local"):
-        progress.take(PromptRendered(*FACTS, 1, "member.jinja", model, ()))
+        progress.handle(PromptRendered(*FACTS, 1, "member.jinja", model, ()))
     assert capsys.readouterr().err == f"local: {LOCAL_NOTICE}\n"

@@ -34,14 +34,14 @@ def asked(project: Project) -> str:
     return str(exchange["prompt_hash"])
 
 
-def test_prompts_that_hold_are_said_to(project: Project) -> None:
+def test_valid_prompts_are_reported_as_valid(project: Project) -> None:
     done = project.teamgraph("prompts", "check", "desk.yaml")
     assert (done.exit_code, done.stdout) == (0, "")
-    assert done.stderr == "desk.yaml: holds (3 prompts)\n"
+    assert done.stderr == "desk.yaml: valid (3 prompts)\n"
 
 
 @pytest.mark.parametrize("form", ["text", "json", "github"])
-def test_only_what_is_wrong_with_prompts_is_told(project: Project, form: str) -> None:
+def test_only_problems_of_prompts_are_reported(project: Project, form: str) -> None:
     project.write("prompts/member.jinja", MEMBER.replace("role", "rol"))
     project.write("odd.yaml", "name: t\nnodes:\n  a: {}\n  b: {}\noutput: a\n")
     done = project.teamgraph("prompts", "check", "odd.yaml", "--format", form)
@@ -60,23 +60,23 @@ def test_notes_on_prompts_are_told_to_those_who_ask(project: Project) -> None:
     assert "[P110]" in project.teamgraph("prompts", "check", "desk.yaml", "--notes").stdout
 
 
-def test_prompts_of_a_graph_that_does_not_hold_are_not_said_to(project: Project) -> None:
+def test_prompts_of_an_invalid_graph_are_not_reported_as_valid(project: Project) -> None:
     project.write("bad.yaml", "name: t\nnodes:\n  a: {rol: x}\n")
     for name in ("bad.yaml", "nowhere.yaml"):
         done = project.teamgraph("prompts", "check", name)
         assert (done.exit_code, done.stdout) == (2, "")
-        assert f"{name}: something else does not hold, so not every prompt" in done.stderr
-        assert f"`teamgraph check {name}` says what" in done.stderr
+        assert f"{name}: other problems prevented some checks" in done.stderr
+        assert f"`teamgraph check {name}` lists them" in done.stderr
 
 
-def test_what_is_wrong_with_prompts_is_told_of_a_graph_that_does_not_hold_too(
+def test_problems_of_prompts_are_reported_for_an_otherwise_invalid_graph_too(
     project: Project,
 ) -> None:
     project.write("bad.yaml", "name: t\nnodes:\n  a: {rol: x}\n  b: {prompt: nowhere.jinja}\n")
     done = project.teamgraph("prompts", "check", "bad.yaml")
     assert done.exit_code == 1
     assert "[P001]" in done.stdout
-    assert "something else does not hold" in done.stderr
+    assert "other problems prevented some checks" in done.stderr
 
 
 def test_render_has_two_names(project: Project) -> None:
@@ -105,7 +105,7 @@ def test_an_update_writes_what_is_new_or_changed_and_deletes_what_is_unused(
     assert (project.folder / "__prompts__/test_it/one.md").is_file()
     again = project.teamgraph("prompts", "update")
     assert (again.exit_code, again.stdout) == (0, "")
-    assert again.stderr == "2 cases: every snapshot is as it was\n"
+    assert again.stderr == "2 cases: all snapshots are up to date\n"
 
 
 def test_pytest_finds_nothing_to_say_of_what_an_update_wrote(project: Project) -> None:
@@ -127,7 +127,7 @@ def test_an_update_as_json_says_what_became_of_each_snapshot(project: Project) -
     }
 
 
-def test_what_does_not_hold_is_told_and_the_rest_is_updated(project: Project) -> None:
+def test_invalid_cases_are_reported_and_the_rest_is_updated(project: Project) -> None:
     cases(project)
     project.write("bad.prompts.yaml", "graph: desk.yaml\ncases: {a: {inptu: x}}\n")
     project.write("__prompts__/bad/a.md", "of a case that cannot be read")
@@ -168,10 +168,10 @@ def test_case_files_of_others_are_left_alone(project: Project) -> None:
 def test_only_case_files_are_updated(project: Project) -> None:
     done = project.teamgraph("prompts", "update", "desk.yaml")
     assert done.exit_code == 2
-    assert "desk.yaml: a case file ends in .prompts.yaml; name one, or a folder" in done.stderr
+    assert "desk.yaml: not a case file (*.prompts.yaml) and not a folder" in done.stderr
 
 
-def test_what_a_project_says_of_its_graphs_holds_in_case_files_too(project: Project) -> None:
+def test_the_settings_of_a_project_apply_to_case_files_too(project: Project) -> None:
     table = '[tool.teamgraph]\nallow = ["own"]\nprompts = ["texts"]\n'
     project.write("pyproject.toml", table)
     project.write("own.py", "def shout(message):\n    return message.upper()\n")
@@ -194,7 +194,9 @@ def test_a_prompt_is_shown_as_it_was_when_it_was_sent(project: Project) -> None:
     for given in (prompt_hash, prompt_hash[:6], f" {prompt_hash[:9].upper()}"):
         done = project.teamgraph("prompts", "show", given)
         assert done.exit_code == 0
-        assert done.stdout.startswith(f"prompt member.jinja ({prompt_hash[:12]}) is made of\n")
+        assert done.stdout.startswith(
+            f"prompt member.jinja ({prompt_hash[:12]}) was rendered from\n"
+        )
         assert "  member.jinja:\n    {% system %}\n    Hi {{ node.role }}\n" in done.stdout
     done = project.teamgraph("prompts", "show", prompt_hash, "--json")
     assert json.loads(done.stdout) == {"hash": prompt_hash, "sources": {"member.jinja": MEMBER}}
@@ -208,11 +210,11 @@ def test_every_template_that_a_prompt_reaches_is_shown(project: Project) -> None
     assert list(sources["sources"]) == ["member.jinja", "builtin/member.jinja", "heard.jinja"]
 
 
-def test_a_prompt_that_is_not_kept_is_not_found(project: Project) -> None:
+def test_a_prompt_that_is_not_recorded_is_not_found(project: Project) -> None:
     for given in ("abc", "", "../x", "*"):
         done = project.teamgraph("prompts", "show", given)
         assert (done.exit_code, done.stdout) == (1, "")
-        assert f"no prompt with the hash {given!r} is kept in .teamgraph" in done.stderr
+        assert f"there is no prompt with the hash {given!r} in .teamgraph" in done.stderr
     asked(project)
     assert project.teamgraph("prompts", "show", "").exit_code == 1
 
@@ -229,4 +231,4 @@ def test_a_beginning_that_several_prompts_have_is_refused_with_all_of_them(
     done = project.teamgraph("prompts", "show", first)
     assert done.exit_code == 2
     assert f"prompts begin with {first!r}: " in done.stderr
-    assert done.stderr.endswith("; give more of it\n")
+    assert done.stderr.endswith("; give more of the hash\n")

@@ -79,7 +79,7 @@ def test_assumptions_are_labels_texts_and_json(project: Project) -> None:
     assert "assume: what node 'a' gives does not fit what it returns" in wrong.stderr
 
 
-def test_the_next_prompts_of_a_stored_session_are_shown_and_nothing_is_kept(
+def test_the_next_prompts_of_a_stored_session_are_shown_and_nothing_is_stored(
     project: Project,
 ) -> None:
     said = ("run", "desk.yaml", "I am Ana", "--model", "echo", "--user", "u", "--session", "s")
@@ -108,11 +108,11 @@ def test_the_next_prompts_of_a_stored_session_are_shown_and_nothing_is_kept(
         (["--assume", "ruter=billing"], "no node 'ruter'; did you mean 'router'?", 2),
         (["--node", "biling"], "no node 'biling'; did you mean 'billing'?", 2),
         (["--node", "xyz"], "no node 'xyz'; it has history, router", 2),
-        (["--session", "s"], "there is no store in .teamgraph; name it with --store", 1),
+        (["--session", "s"], "there is no store in .teamgraph; name one with --store", 1),
         ([" "], "the message is empty", 2),
     ],
 )
-def test_what_does_not_hold_is_told(
+def test_a_wrong_option_is_refused_with_the_way_on(
     project: Project, words: list[str], told: str, code: int
 ) -> None:
     done = project.teamgraph("render", "desk.yaml", *words)

@@ -28,7 +28,7 @@ def test_what_the_nodes_do_is_told_on_standard_error(project: Project) -> None:
     assert "+ router: chose billing" in done.stderr
     assert "- technical: skipped: router chose billing" in done.stderr
     assert "+ billing: " in done.stderr
-    assert done.stderr.count("echo: a scripted stand-in, no model is asked") == 1
+    assert done.stderr.count("echo: repeats the message, no model is called") == 1
 
 
 def test_nothing_that_goes_to_a_pipe_has_control_characters(project: Project) -> None:
@@ -95,7 +95,7 @@ def test_state_is_given_as_json(project: Project) -> None:
 def test_state_that_is_no_json_is_refused_with_the_way_to_write_a_text(project: Project) -> None:
     done = project.teamgraph("run", "desk.yaml", "hi", "--model", "echo", "--state", "a=b c")
     assert done.exit_code == 2
-    assert "a text is written --state 'a=\"b c\"'" in done.stderr
+    assert "quote a text: --state 'a=\"b c\"'" in done.stderr
 
 
 def test_state_without_a_key_is_refused(project: Project) -> None:
@@ -120,7 +120,7 @@ def test_a_failed_run_tells_the_command_that_resumes_it(
     done = project.apart("run", "my graph.yaml", "hello", "--user", "ann", "--store", "st")
     assert done.returncode == 1
     assert "error: node 'only' failed: model openai/stub: " in done.stderr
-    command = done.stderr.partition("take it up: teamgraph ")[2].splitlines()[0]
+    command = done.stderr.partition("resume it: teamgraph ")[2].splitlines()[0]
     assert "--graph 'my graph.yaml' --store st --user ann --session " in command
     again = project.shell(f"$teamgraph {command}")
     assert (again.returncode, again.stdout) == (0, "echo: hello\n")
@@ -151,7 +151,7 @@ def test_an_interrupted_run_is_cancelled_and_its_session_can_be_used_at_once(
         _, told = running.communicate(timeout=30)
     assert begun == "a"
     assert running.returncode == 130
-    assert "cancelled; what was done is kept\ntake it up: teamgraph runs resume" in told
+    assert "cancelled; finished nodes are stored\nresume it: teamgraph runs resume" in told
     again = project.apart("run", "one.yaml", "hi", "--session", "s")
     assert (again.returncode, again.stdout) == (0, "short\n")
     turns = json.loads(project.teamgraph("runs", "list", "--session", "s", "--json").stdout)

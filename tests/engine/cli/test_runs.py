@@ -1,4 +1,4 @@
-"""`teamgraph runs`: which there are, what each node did, and taking one up again."""
+"""`teamgraph runs`: list, show, resume and delete."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_runs_of_one_session_are_listed(project: Project) -> None:
 def test_no_runs_are_a_note_and_no_error(project: Project) -> None:
     done = project.teamgraph("runs", "list", "--user", "ann")
     assert (done.exit_code, done.stdout) == (0, "")
-    assert "there are no such runs in .teamgraph" in done.stderr
+    assert "no runs in .teamgraph" in done.stderr
 
 
 def test_a_run_shows_what_each_node_did_and_why(project: Project) -> None:
@@ -79,7 +79,7 @@ def test_a_run_of_somebody_else_is_not_found(project: Project) -> None:
     for words in ((run_id, "--user", "bob"), (run_id, "--session", "t"), ("nothing",)):
         done = project.teamgraph("runs", "show", *words)
         assert (done.exit_code, done.stdout) == (1, "")
-        assert f"there is no such run '{words[0]}' in .teamgraph" in done.stderr
+        assert f"there is no run '{words[0]}' in .teamgraph" in done.stderr
 
 
 def test_a_node_that_has_no_record_is_not_found(project: Project) -> None:
@@ -102,13 +102,13 @@ def test_a_failed_run_goes_on_where_it_stopped(project: Project, stub: StubProvi
     done = project.apart(*words)
     assert done.returncode == 0
     assert json.loads(done.stdout)["answer"] == "second"
-    assert "+ a: was done before" in done.stderr
+    assert "+ a: already done" in done.stderr
     assert len(stub.requests) == 3
     shown = project.teamgraph("runs", "show", failed["run_id"]).stdout
     assert "attempts" in shown or "status  done" in shown
 
 
-def test_a_run_that_is_done_is_not_taken_up(project: Project) -> None:
+def test_a_run_that_is_done_is_not_resumed(project: Project) -> None:
     made = run(project, "hello")
     done = project.teamgraph(
         "runs", "resume", made["run_id"], "--graph", "desk.yaml", "--model", "echo"
@@ -139,7 +139,7 @@ def test_a_deleted_run_is_gone_with_every_word(project: Project) -> None:
     run(project, "badger", "--session", "s")
     done = project.teamgraph("runs", "delete", first, "--yes")
     assert (done.exit_code, done.stdout) == (0, "")
-    assert done.stderr == f"run {first} of session 's' is deleted\n"
+    assert done.stderr == f"deleted run {first} of session 's'\n"
     kept = b"".join(path.read_bytes() for path in project.folder.rglob("*.jsonl"))
     assert b"badger" in kept
     assert b"platypus" not in kept

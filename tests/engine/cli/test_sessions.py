@@ -1,4 +1,4 @@
-"""`teamgraph sessions`: which there are, and what was said in one."""
+"""`teamgraph sessions list` and `show`."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def test_a_list_is_cut_into_pages(project: Project) -> None:
     assert [one["session_id"] for one in json.loads(page.stdout)] == ["b"]
     after = project.teamgraph("sessions", "list", "--offset", "9")
     assert (after.exit_code, after.stdout) == (0, "")
-    assert "there are no more sessions" in after.stderr
+    assert "no more sessions" in after.stderr
 
 
 def test_an_empty_store_has_no_sessions_and_is_not_made(project: Project) -> None:
     done = project.teamgraph("sessions", "list", "--user", "ann")
     assert (done.exit_code, done.stdout) == (0, "")
-    assert done.stderr == "there are no sessions of user 'ann' in .teamgraph\n"
+    assert done.stderr == "no sessions of user 'ann' in .teamgraph\n"
     assert json.loads(project.teamgraph("sessions", "list", "--json").stdout) == []
     assert not (project.folder / ".teamgraph").exists()
 
@@ -83,7 +83,7 @@ def test_control_characters_in_what_was_said_are_made_visible(project: Project) 
     assert "\x1b" not in project.teamgraph("sessions", "list").stdout
 
 
-def test_a_damaged_session_is_left_out_with_a_warning_that_names_it(project: Project) -> None:
+def test_a_damaged_session_is_skipped_with_a_warning_that_names_it(project: Project) -> None:
     say(project, "one", "whole")
     say(project, "two", "broken")
     say(project, "three", "broken")

@@ -1,4 +1,4 @@
-"""`teamgraph sessions`: search, names, copies, and the end of a session."""
+"""`teamgraph sessions search`, `rename`, `export`, `import` and `delete`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ids(project: Project, *words: str) -> list[str]:
     return [one["session_id"] for one in shown(project, "sessions", "list", *words)]
 
 
-def test_a_session_tells_its_name_and_what_it_cost(project: Project) -> None:
+def test_a_session_shows_its_name_and_usage(project: Project) -> None:
     say(project, "one", "s")
     project.teamgraph("sessions", "rename", "s", "greetings")
     text = project.teamgraph("sessions", "show", "s").stdout
@@ -61,10 +61,10 @@ def test_a_session_is_shown_in_pages_from_its_end(project: Project) -> None:
     for page, told in zip(
         pages,
         (
-            "4 to 5; --offset 2 shows those before",
-            "2 to 3; --offset 4 shows those before",
+            "4 to 5; --offset 2 shows earlier ones",
+            "2 to 3; --offset 4 shows earlier ones",
             "1 to 1",
-            "none; --offset leaves out all of them",
+            "none; --offset skips all of them",
         ),
         strict=True,
     ):
@@ -82,7 +82,7 @@ def test_what_was_said_is_found_in_messages_and_answers_of_one_user(project: Pro
     assert [(hit["session_id"], hit["number"]) for hit in hits] == [("second", 1), ("first", 1)]
     found = project.teamgraph("sessions", "search", "bread", "--user", "ann").stdout
     rows = [line.split("\t") for line in found.splitlines()]
-    assert rows[0] == ["session", "turn", "started", "who", "said"]
+    assert rows[0] == ["session", "turn", "started", "who", "text"]
     assert rows[1][0] == "second"
     assert rows[1][4].startswith("…")
     assert rows[1][4].endswith("…")
@@ -106,15 +106,15 @@ def test_what_nobody_said_is_a_note_and_no_error(project: Project) -> None:
     his = project.teamgraph("sessions", "search", "secret", "--user", "bob")
     nobodys = project.teamgraph("sessions", "search", "secret", "--offset", "3")
     assert (his.exit_code, his.stdout, nobodys.exit_code, nobodys.stdout) == (0, "", 0, "")
-    assert his.stderr == "no completed turn of user 'bob' in .teamgraph has 'secret'\n"
-    assert nobodys.stderr.startswith("no more completed turn that belongs to no user (see --user)")
+    assert his.stderr == "no completed turns of user 'bob' in .teamgraph have 'secret'\n"
+    assert nobodys.stderr.startswith("no more completed turns without a user (see --user)")
 
 
 def test_nothing_is_not_searched_for(project: Project) -> None:
     done = project.teamgraph("sessions", "search", " ")
     assert (done.exit_code, done.stderr) == (
         2,
-        "error: the text is empty; say what to look for\n",
+        "error: the text is empty; give a text to look for\n",
     )
 
 
@@ -126,7 +126,7 @@ def test_a_session_is_named_and_the_name_is_taken_away(project: Project) -> None
     listed = project.teamgraph("sessions", "list", "--user", "ann").stdout
     assert listed.splitlines()[1].split("\t")[:2] == ["s", "my bread"]
     gone = project.teamgraph("sessions", "rename", "s", "", "--user", "ann")
-    assert gone.stderr == "session 's' of user 'ann' has no name now\n"
+    assert gone.stderr == "session 's' of user 'ann' no longer has a name\n"
     assert shown(project, "sessions", "show", "s", "--user", "ann")["name"] is None
     again = shown(project, "sessions", "rename", "s", "new", "--user", "ann")
     assert again == {"session_id": "s", "user_id": "ann", "name": "new"}
@@ -174,7 +174,7 @@ def test_an_exported_session_comes_back_as_it_was(project: Project) -> None:
     words = ("sessions", "import", "s.json", "--store", "other")
     done = project.teamgraph(*words)
     assert (done.exit_code, done.stdout) == (0, "")
-    assert done.stderr == "session 's' of user 'ann' is imported, with 2 turns\n"
+    assert done.stderr == "imported session 's' of user 'ann' with 2 turns\n"
     back = ("sessions", "export", "s", "--user", "ann", "--store", "other")
     assert json.loads(project.teamgraph(*back).stdout) == json.loads(text)
 
@@ -194,7 +194,7 @@ def test_an_import_becomes_another_session_or_another_users(project: Project) ->
     assert len(shown(project, "sessions", "show", "s")["turns"]) == 1
 
 
-def test_what_each_node_keeps_is_exported_imported_and_shown(project: Project) -> None:
+def test_the_state_of_each_node_is_exported_imported_and_shown(project: Project) -> None:
     say(project, "one", "s")
     exported = json.loads(project.teamgraph("sessions", "export", "s").stdout)
     text = json.dumps({**exported, "node_states": {"router": {"seen": 1}}})
@@ -210,8 +210,8 @@ def test_nothing_is_imported_over_a_session_that_is_there(project: Project) -> N
     done = project.teamgraph("sessions", "import", "s.json")
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: session 's' is in .teamgraph already; delete it, or import this as another with "
-        "--session\n"
+        "error: session 's' already exists in .teamgraph; delete it, or import under another id "
+        "with --session\n"
     )
 
 
@@ -221,9 +221,9 @@ def test_nothing_is_imported_over_a_session_that_is_there(project: Project) -> N
         (b"\xff", "it is not JSON: "),
         (b"{", "it is not JSON: "),
         (b"[" * 200_000, "it is not JSON: "),
-        (b"[]", "it is no exported session; give what `teamgraph sessions export` wrote"),
-        (b'{"session_id": 1}', "it is no exported session; "),
-        (b'{"session_id": "s", "user_id": 1}', "it is no exported session; "),
+        (b"[]", "not an exported session; use a file that `teamgraph sessions export` wrote"),
+        (b'{"session_id": 1}', "not an exported session; "),
+        (b'{"session_id": "s", "user_id": 1}', "not an exported session; "),
         (b'{"session_id": "s"}', "this is no exported session: version: "),
     ],
 )
@@ -239,7 +239,7 @@ def test_a_file_that_is_not_there_is_not_imported(project: Project) -> None:
     done = project.teamgraph("sessions", "import", "nowhere.json")
     assert done.exit_code == 2
     assert done.stderr == (
-        "error: nowhere.json: it cannot be read: no such file or directory; name another file\n"
+        "error: nowhere.json: cannot read it: no such file or directory; name another file\n"
     )
 
 
@@ -257,7 +257,7 @@ def test_a_deleted_session_is_gone_with_every_word(project: Project) -> None:
     say(project, "platypus", "s", "--user", "ann")
     say(project, "badger", "t", "--user", "ann")
     done = project.teamgraph("sessions", "delete", "s", "--user", "ann", "--yes")
-    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "1 session deleted\n")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "deleted 1 session\n")
     kept = b"".join(path.read_bytes() for path in project.folder.rglob("*") if path.is_file())
     assert b"badger" in kept
     assert b"platypus" not in kept
@@ -286,7 +286,7 @@ def test_what_is_to_be_deleted_must_be_named(project: Project) -> None:
     for words in ((), ("s", "--all", "--user", "ann")):
         done = project.teamgraph("sessions", "delete", *words, "--yes")
         assert done.exit_code == 2
-        assert "name one session, or all of a user with --all --user ID" in done.stderr
+        assert "name a session, or delete all of a user with --all --user ID" in done.stderr
     everybodys = project.teamgraph("sessions", "delete", "--all", "--yes")
     assert everybodys.exit_code == 2
     assert "name the user with --user" in everybodys.stderr
@@ -313,7 +313,7 @@ def test_where_nobody_can_be_asked_nothing_is_deleted_without_yes(project: Proje
     ):
         done = project.teamgraph(*words, "--user", "ann", said="y\n")
         assert (done.exit_code, done.stdout) == (2, "")
-        assert done.stderr.startswith("error: nobody can be asked here whether to delete ")
+        assert done.stderr.startswith("error: cannot ask whether to delete ")
         assert "--yes" in done.stderr
     assert ids(project, "--user", "ann") == ["s"]
 
@@ -324,7 +324,7 @@ def test_at_a_terminal_somebody_is_asked_first(
 ) -> None:
     say(project, "one", "s")
     terminal = project.terminal("sessions", "delete", "s")
-    terminal.wait_for("delete session 's' in .teamgraph and every word of it? [y/N]")
+    terminal.wait_for("delete session 's' in .teamgraph and everything quoted from it? [y/N]")
     terminal.press(f"{key}\n")
     assert terminal.end() == code
     assert ("nothing was deleted" in terminal.shown) == bool(left)

@@ -69,7 +69,7 @@ def test_a_folder_of_prompts_that_is_named_must_be_there(project: Project) -> No
     project.write("pyproject.toml", "[tool.teamgraph]\nprompts = 'nowhere'\n")
     done = project.teamgraph("check", "desk.yaml")
     assert done.exit_code == 2
-    assert "nowhere: there is no such folder; make it, or take it out of `prompts`" in done.stderr
+    assert "nowhere: there is no such folder; create it, or remove it from `prompts`" in done.stderr
     assert project.teamgraph("sessions", "list").exit_code == 0
 
 
@@ -97,7 +97,7 @@ def test_a_package_that_is_not_allowed_is_refused_with_the_way_to_allow_it(
         ("[tool\n", "it cannot be read: "),
     ],
 )
-def test_settings_that_do_not_hold_are_named(project: Project, table: str, told: str) -> None:
+def test_invalid_settings_are_named(project: Project, table: str, told: str) -> None:
     project.write("pyproject.toml", table)
     done = project.teamgraph("run", "desk.yaml", "hello", "--model", "echo")
     assert done.exit_code == 2

@@ -1,12 +1,15 @@
-"""`teamgraph store`: what it finds, what it mends, and how much there is."""
+"""`teamgraph store`: verify, repair and stats."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 from zlib import crc32
+
+import pytest
 
 from teamgraph import SessionKey
 from teamgraph.engine.stores.journal.journal_file import JournalSettings
@@ -53,23 +56,23 @@ def tear(session: str) -> bytes:
     return b'{"c":"torn-word'
 
 
-def test_a_store_in_which_all_is_well(project: Project) -> None:
+def test_a_store_without_damage(project: Project) -> None:
     say(project, "one", "s")
     say(project, "two", "t", "--user", "ann")
     assert told(project, "verify", code=0) == {"sessions": 2, "findings": []}
     done = project.teamgraph("store", "verify")
     assert (done.exit_code, done.stdout) == (0, "")
-    assert "2 sessions in .teamgraph verified: all is well" in done.stderr
+    assert "2 sessions in .teamgraph verified: no problems" in done.stderr
 
 
-def test_where_there_is_no_store_nothing_can_be_tried(project: Project) -> None:
+def test_a_folder_that_is_not_a_store_is_refused(project: Project) -> None:
     for command in ("verify", "repair", "stats"):
         done = project.teamgraph("store", command, "--store", "nowhere")
         assert done.exit_code == 2
         assert "nowhere: there is no store; name another one with --store" in done.stderr
 
 
-def test_damage_is_told_with_its_line(project: Project) -> None:
+def test_damage_is_reported_with_its_line(project: Project) -> None:
     say(project, "one", "s")
     damage("s", 4)
     assert found(project) == [("damaged", journal("s").name, 4)]
@@ -78,7 +81,7 @@ def test_damage_is_told_with_its_line(project: Project) -> None:
     assert "`teamgraph store repair`" in done.stderr
 
 
-def test_a_torn_tail_is_told_and_cut_and_kept_aside(project: Project) -> None:
+def test_a_torn_tail_is_reported_and_cut_and_saved_aside(project: Project) -> None:
     say(project, "one", "s")
     whole = journal("s").read_bytes()
     tail = tear("s")
@@ -86,7 +89,7 @@ def test_a_torn_tail_is_told_and_cut_and_kept_aside(project: Project) -> None:
     assert found(project) == [("torn", journal("s").name, line)]
     done = project.teamgraph("store", "repair")
     assert done.exit_code == 2
-    assert "confirm it with --yes" in done.stderr
+    assert "non-interactive use needs `--yes`" in done.stderr
     repaired = told(project, "repair", "--yes", code=0)
     assert [one["code"] for one in repaired["repaired"]] == ["torn"]
     assert journal("s").read_bytes() == whole
@@ -122,7 +125,7 @@ def test_what_a_killed_process_left_is_deleted(project: Project) -> None:
     assert somebody_elses.exists()
 
 
-def test_what_cannot_be_mended_is_left_and_told(project: Project) -> None:
+def test_what_cannot_be_repaired_is_left_and_reported(project: Project) -> None:
     say(project, "one", "s")
     say(project, "two", "t")
     damage("s", 3)
@@ -146,7 +149,7 @@ def test_what_cannot_be_mended_is_left_and_told(project: Project) -> None:
     assert journal("s").read_bytes() == before
 
 
-def test_salvage_keeps_what_can_be_read_and_the_damaged_file(project: Project) -> None:
+def test_salvage_recovers_what_can_be_read_and_keeps_the_damaged_file(project: Project) -> None:
     for message in ("one", "two", "three"):
         say(project, message, "s")
     before = lines("s")
@@ -178,7 +181,7 @@ def test_records_of_a_run_that_is_lost_go_with_it(project: Project) -> None:
         damage("s", number)
     done = project.teamgraph("store", "repair", "--salvage", "--yes")
     assert done.exit_code == 0
-    assert "records of runs that go with them" in done.stderr
+    assert "records of lost runs" in done.stderr
     assert "salvaged; the damaged file is " in done.stderr
     shown = json.loads(project.teamgraph("sessions", "show", "s", "--json").stdout)
     assert [turn["input"] for turn in shown["turns"]] == ["one"]
@@ -197,14 +200,14 @@ def test_a_session_whose_owner_is_lost_is_not_salvaged(project: Project) -> None
     assert "0 files repaired, 2 left" in done.stderr
 
 
-def test_a_file_that_is_no_journal_is_told(project: Project) -> None:
+def test_a_file_that_is_not_a_journal_is_reported(project: Project) -> None:
     say(project, "one", "s")
     journal("alien").write_bytes(b"hello\nthere\n")
     assert found(project) == [("torn", journal("alien").name, 1)]
     say(project, "one", "s")
 
 
-def test_stats_say_how_much_there_is(project: Project) -> None:
+def test_stats_count_what_is_stored(project: Project) -> None:
     for message in ("one", "two"):
         say(project, message, "s", "--user", "ann")
     say(project, "three", "t")
@@ -238,3 +241,30 @@ def test_a_file_that_cannot_be_read_cannot_be_verified(project: Project) -> None
     done = project.teamgraph("store", "verify")
     assert done.exit_code == 2
     assert "check the disk, or name another store" in done.stderr
+
+
+@pytest.mark.parametrize("store", [".teamgraph", "other store"])
+def test_the_error_of_a_damaged_session_names_the_command_that_recovers_it(
+    project: Project, store: str
+) -> None:
+    where = () if store == ".teamgraph" else ("--store", store)
+    for message in ("one", "two", "three"):
+        say(project, message, "s", *where)
+    (path,) = project.folder.glob(f"{store}/users/**/*.jsonl")
+    path.write_bytes(path.read_bytes().replace(b"two", b"tow"))
+    for words in (
+        ("sessions", "show", "s"),
+        ("sessions", "export", "s"),
+        ("run", "desk.yaml", "x"),
+    ):
+        session = ("--session", "s") if words[0] == "run" else ()
+        failed = project.teamgraph(*words, *session, *where)
+        assert failed.exit_code == 2
+        assert "`teamgraph store repair --salvage`" in failed.stderr
+    listed = project.teamgraph("sessions", "list", *where)
+    assert "`teamgraph store repair --salvage`" in listed.stderr
+    verified = project.teamgraph("store", "verify", *where)
+    assert "`teamgraph store repair --salvage`" in verified.stdout
+    command = failed.stderr.partition("here: teamgraph ")[2] or "store repair --salvage"
+    assert project.teamgraph(*shlex.split(command), "--yes").exit_code == 0
+    assert project.teamgraph("sessions", "show", "s", *where).exit_code == 0

@@ -60,7 +60,7 @@ def test_a_long_session_is_shown_page_by_page(project: Project) -> None:
 def test_a_png_is_not_written_to_a_terminal(project: Project) -> None:
     terminal = project.terminal("draw", "desk.yaml", "--format", "png")
     assert terminal.end() == 2
-    assert "name a file with -o" in terminal.shown
+    assert "write it to a file with -o" in terminal.shown
 
 
 def test_a_run_that_fails_while_it_answers_leaves_the_terminal_in_order(project: Project) -> None:

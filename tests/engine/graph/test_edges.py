@@ -102,10 +102,10 @@ def test_a_history_that_is_named_must_be_a_loader(tmp_path: Path) -> None:
         "4:36: node 'mine' names 'b', and there is no such node; nodes: mine, a"
     ]
     assert told(written(tmp_path, file % ("a", "min")))[-1] == (
-        "5:25: node 'a': history names 'min', which is no history-loader here; did you mean 'mine'?"
+        "5:25: node 'a': history names 'min', which is not a history-loader; did you mean 'mine'?"
     )
     (_, problem) = told(written(tmp_path, file % ("a", "a")))
-    assert problem.startswith("5:25: node 'a': history names 'a', which is no history-loader")
+    assert problem.startswith("5:25: node 'a': history names 'a', which is not a history-loader")
 
 
 def test_a_node_reads_the_history_that_it_names_or_none(tmp_path: Path) -> None:

@@ -351,7 +351,7 @@ def test_an_output_that_nobody_uses_is_warned_of() -> None:
     graph = Graph(name="x", nodes={"a": Member(), "b": Member()}, output="a")
     (warning,) = graph.warnings
     assert (warning.code, warning.severity, warning.path) == ("G108", "warning", ("nodes", "b"))
-    assert str(warning) == "nodes.b: warning: nobody uses the output of node 'b'"
+    assert str(warning) == "nodes.b: warning: the output of node 'b' is not used"
 
 
 def test_a_template_beside_the_file_comes_before_one_of_the_same_name(tmp_path: Path) -> None:

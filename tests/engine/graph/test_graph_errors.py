@@ -140,7 +140,11 @@ def test_a_wrong_field_of_a_node_is_one_problem_at_its_place(
         ("budget: {tokens: 0}", "1:18: tokens: must be more than 0, not 0"),
         ("budget: 5", "1:9: budget: must be a mapping of keys to values, not 5"),
         ("budget: {dollars: 5}", "1:10: unknown key 'dollars'; known keys: tokens, usd, calls"),
-        ("mcp: 3", "1:6: mcp: must be a mapping of keys to values, not 3"),
+        (
+            "mcp: {files: {command: mcp-files}}",
+            "1:1: MCP servers are not supported yet; take `mcp` out, and give tools as Python "
+            "functions: `tools: [package.module:function]`",
+        ),
         ("state: [1]", "1:8: state: must be a mapping of keys to values, not a list"),
         ("description: null", "1:14: description: must be text, not null"),
         ("prompt_dirs: [x]", "1:1: unknown key 'prompt_dirs'; folders are given by the caller, "
@@ -303,8 +307,8 @@ def test_a_node_that_needs_itself_goes_round() -> None:
         ("1st", "letter first"),
         ("with-dash", "lower-case letters"),
         ("", "letter first"),
-        ("input", "a name that templates already have"),
-        ("builtin", "a name that templates already have"),
+        ("input", "a name that every template already has"),
+        ("builtin", "a name that every template already has"),
         ("loop", "a word of the template language"),
         ("class", "a word of the template language"),
         ("history", "for a history-loader only"),
@@ -377,7 +381,7 @@ def test_a_broken_inline_template_is_told_where_it_breaks(tmp_path: Path) -> Non
 
 def test_a_name_that_is_set_on_one_way_only_is_refused() -> None:
     text = "{% if input.message %}{% set greeting = 1 %}{% endif %}\n{{ greeting }}"
-    with pytest.raises(DefinitionError, match="set on one way only"):
+    with pytest.raises(DefinitionError, match="set in one branch only"):
         Graph(name="x", nodes={"a": Member(prompt=text)})
 
 
@@ -434,8 +438,8 @@ def misspelt(mesage: str) -> str:
 def test_what_a_function_wants_must_be_there() -> None:
     nodes = {"a": Member(), "find": Python(call=lookup)}
     told = (
-        "its function wants 'order', which is no node, no param and none of message, user_id, "
-        "session_id, state, session_state, upstream, context; nodes: a, find"
+        "its function has a parameter 'order', which is no node, no param and none of message, "
+        "user_id, session_id, state, session_state, upstream, context; nodes: a, find"
     )
     with pytest.raises(DefinitionError, match=told):
         Graph(name="x", nodes=nodes, output="a")

@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from teamgraph.engine.graph.node import recalled, summary_again
 from teamgraph.errors import DefinitionError, InputError
 from teamgraph.kinds import Context, Node
 from teamgraph.nodes import Member
@@ -23,9 +24,9 @@ def test_a_kind_that_does_nothing_says_so() -> None:
         asyncio.run(Silent().run(NOWHERE))
 
 
-def test_what_a_record_keeps_is_the_output_unless_a_kind_says_otherwise() -> None:
-    assert asyncio.run(Silent().recall(NOWHERE, {"a": 1})) == {"a": 1}
-    assert Silent().summarized("text", {}) is None
+def test_what_a_record_has_is_the_output_unless_a_kind_recalls_it() -> None:
+    assert asyncio.run(recalled(Silent(), NOWHERE, {"a": 1})) == {"a": 1}
+    assert summary_again(Silent(), "text", {}) is None
 
 
 @pytest.mark.parametrize("params", [{"a": float("inf")}, {"a": [1, {"b": [float("nan")]}]}])

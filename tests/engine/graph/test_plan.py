@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from teamgraph import Edge, Plan, Record
-from teamgraph.engine.graph.plan import Cycle, Progress, Skip
+from teamgraph.engine.graph.plan import Cycle, RunProgress, Skip
 
 
 def test_nodes_that_could_come_next_come_as_declared() -> None:
@@ -65,7 +65,7 @@ def test_what_comes_before_and_after_reaches_through_others() -> None:
 def test_progress_goes_on_from_final_records_only() -> None:
     plan = Plan(dict.fromkeys("abc", "any"), [Edge("a", "b", "needs"), Edge("b", "c", "needs")])
     records = {"a": Record("a", "done"), "b": Record("b", "failed"), "gone": Record("gone", "done")}
-    progress = Progress(plan, records)
+    progress = RunProgress(plan, records)
     assert list(progress.records) == ["a"]
     assert progress.decidable() == [1]
     assert progress.finish(Record("b", "done")) == [2]

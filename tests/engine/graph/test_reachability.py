@@ -10,7 +10,7 @@ import pytest
 
 from teamgraph import Edge, Plan
 from teamgraph.engine.graph.fields import Join
-from teamgraph.engine.graph.reachability import LIMIT, Scenarios
+from teamgraph.engine.graph.reachability import LIMIT, Reachability
 
 Choices = Mapping[str, Sequence[frozenset[str]]]
 
@@ -65,21 +65,21 @@ def turns(
 @pytest.mark.parametrize("seed", range(150))
 def test_all_at_once_is_the_same_as_one_by_one(seed: int) -> None:
     plan, choices, optional = team(seed)
-    scenarios = Scenarios(plan, choices, optional)
+    reachability = Reachability(plan, choices, optional)
     certain = turns(plan, choices, frozenset())
     for node_id in plan.order:
-        assert scenarios.never_runs(node_id) == (not any(node_id in ran for ran in certain))
+        assert reachability.never_runs(node_id) == (not any(node_id in ran for ran in certain))
         drops = turns(plan, choices, optional - {node_id})
         for source in plan.before(node_id):
             missing = any(node_id in ran and source not in ran for ran in drops)
-            assert scenarios.without(source, node_id) == missing
+            assert reachability.runs_without(node_id, source) == missing
         for router, labels in plan.stop(node_id).needs:
             if labels is not None:
                 unchosen = any(
                     node_id in ran and router in ran and labels.isdisjoint(ran[router])
                     for ran in certain
                 )
-                assert scenarios.runs_unchosen(node_id, router) == unchosen
+                assert reachability.runs_unchosen(node_id, router) == unchosen
 
 
 def crowd(count: int) -> tuple[Plan, Choices]:
@@ -93,16 +93,16 @@ def crowd(count: int) -> tuple[Plan, Choices]:
 def test_where_there_are_too_many_ways_nothing_is_called_impossible() -> None:
     plan, choices = crowd(40)
     assert 2 ** len(choices) > LIMIT
-    scenarios = Scenarios(plan, choices, frozenset())
-    assert not scenarios.never_runs("end")
-    assert not scenarios.runs_unchosen("end", "r0")
+    reachability = Reachability(plan, choices, frozenset())
+    assert not reachability.never_runs("end")
+    assert not reachability.runs_unchosen("end", "r0")
 
 
 def test_where_choices_are_left_out_nothing_is_called_impossible() -> None:
     plan, choices = crowd(2)
     fewer = {**choices, "r0": [frozenset({"no"})]}
-    assert Scenarios(plan, fewer, frozenset()).never_runs("end")
-    assert not Scenarios(plan, fewer, frozenset(), frozenset({"r0"})).never_runs("end")
+    assert Reachability(plan, fewer, frozenset()).never_runs("end")
+    assert not Reachability(plan, fewer, frozenset(), frozenset({"r0"})).never_runs("end")
 
 
 def test_what_is_missing_somewhere_is_found_in_a_crowd_too() -> None:
@@ -112,7 +112,7 @@ def test_what_is_missing_somewhere_is_found_in_a_crowd_too() -> None:
     edges += [Edge(f"{router}_a", "end", "reads") for router in routers]
     joins: dict[str, Join] = dict.fromkeys([*routers, *(f"{r}_a" for r in routers), "end"], "any")
     choices = {router: [frozenset({label}) for label in labels] for router in routers}
-    scenarios = Scenarios(Plan(joins, edges), choices, frozenset({"r0"}))
-    assert all(scenarios.without(f"{router}_a", "end") for router in routers)
-    assert scenarios.without("r0", "end")
-    assert not scenarios.without("r1", "end")
+    reachability = Reachability(Plan(joins, edges), choices, frozenset({"r0"}))
+    assert all(reachability.runs_without("end", f"{router}_a") for router in routers)
+    assert reachability.runs_without("end", "r0")
+    assert not reachability.runs_without("end", "r1")

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import pytest
 from jsonschema import Draft202012Validator
 
-from teamgraph.engine.graph import yaml as yaml_file
 from teamgraph.engine.graph.kinds import installed
 from teamgraph.engine.graph.schema import graph_schema
+from teamgraph.engine.graph.yaml.reader import read_yaml
 from teamgraph.kinds import Context, Node, Result
 
 HERE = Path(__file__).parents[3]
@@ -45,7 +45,7 @@ def test_it_is_a_schema_of_draft_2020_12() -> None:
     "path", sorted((HERE / "graphs").glob("*.yaml")), ids=lambda path: path.name
 )
 def test_the_shipped_graphs_hold(path: Path) -> None:
-    assert list(VALIDATOR.iter_errors(yaml_file.read(path).data)) == []
+    assert list(VALIDATOR.iter_errors(read_yaml(path).data)) == []
 
 
 def test_short_and_long_forms_hold() -> None:

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, Field, computed_field
 
 from teamgraph import Graph, Runner, ScriptedModel
-from teamgraph.engine.graph.template_types import Names
+from teamgraph.engine.graph.template_types import TemplateTypes
 from teamgraph.engine.prompts.static.types import ANY, ListType, RecordType, StaticType
 from teamgraph.engine.returns.shape import shape
 from teamgraph.errors import DefinitionError, Problem
@@ -120,7 +120,7 @@ def test_what_cannot_hold_is_told_when_the_graph_is_made(
 @pytest.mark.parametrize(
     "template",
     [
-        "{{ input.message }}{{ input.item }}{{ user_id or 'nobody' }}{{ now.year }}",
+        "{{ input.message }}{{ user_id or 'nobody' }}{{ now.year }}",
         "{% if session.summary %}{{ session.summary }}{% endif %}{{ session.turns + 1 }}",
         "{{ session.state.orders }}{{ session.state.cart.apples }}{{ session.state | tojson }}",
         "{% for one in session.state.seen %}{{ one.what }}{% endfor %}{{ session.state.who.name }}",
@@ -288,7 +288,7 @@ def test_every_name_that_is_declared_is_given_and_nothing_else() -> None:
         runner.run(message, user_id="ann", session_id="s")
     given = Spy.seen[-1]
     shapes = {"triage": shape({"lang": "fr|de"}, name="triage")}
-    names = Names(nodes, shapes, declared).of_template("spy")
+    names = TemplateTypes(nodes, shapes, declared).for_template("spy")
     assert given.keys() - {"spy"} == names.keys() - {"english", "spy", "summary"}
     for name, value in given.items():
         agrees(value, names[name], name)

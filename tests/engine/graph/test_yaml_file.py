@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from teamgraph import JSON
-from teamgraph.engine.graph.yaml.document import Place
-from teamgraph.engine.graph.yaml.reader import parse, read
+from teamgraph.engine.graph.yaml.parser import FilePosition
+from teamgraph.engine.graph.yaml.reader import parse_yaml, read_yaml
 from teamgraph.errors import DefinitionError, Problem
 
 
@@ -36,18 +36,18 @@ from teamgraph.errors import DefinitionError, Problem
     ],
 )  # fmt: skip
 def test_a_word_means_what_yaml_1_2_says(word: str, value: JSON) -> None:
-    read_value = parse(f"a: {word}\n", "team.yaml").data["a"]
+    read_value = parse_yaml(f"a: {word}\n", "team.yaml").data["a"]
     assert read_value == value
     assert type(read_value) is type(value)
 
 
 def test_the_order_of_keys_is_kept() -> None:
-    assert list(parse("z: 1\na: 2\nno: 3\n", "f").data) == ["z", "a", "no"]
+    assert list(parse_yaml("z: 1\na: 2\nno: 3\n", "f").data) == ["z", "a", "no"]
 
 
 def test_collections_of_every_style_become_plain_python() -> None:
     text = "a: [1, {b: c}, []]\n? d\n: - e\n  - !!map {f: g}\n  - !!seq []\n'h': {}\n"
-    assert parse(text, "f").data == {
+    assert parse_yaml(text, "f").data == {
         "a": [1, {"b": "c"}, []],
         "d": ["e", {"f": "g"}, []],
         "h": {},
@@ -55,16 +55,16 @@ def test_collections_of_every_style_become_plain_python() -> None:
 
 
 def test_an_alias_is_a_copy_that_shares_nothing() -> None:
-    data = parse("a: &x [1, {b: [2]}]\nc: *x\nd: &x 5\ne: *x\n", "f").data
+    data = parse_yaml("a: &x [1, {b: [2]}]\nc: *x\nd: &x 5\ne: *x\n", "f").data
     assert data["c"] == [1, {"b": [2]}]
     assert data["a"] is not data["c"]
     assert data["e"] == 5
 
 
 def test_a_byte_order_mark_and_an_explicit_document_are_accepted() -> None:
-    document = parse("\ufeff%YAML 1.2\n---\na: 1\n...\n", "f")
+    document = parse_yaml("\ufeff%YAML 1.2\n---\na: 1\n...\n", "f")
     assert document.data == {"a": 1}
-    assert document.key(("a",)) == Place(3, 1)
+    assert document.key(("a",)) == FilePosition(3, 1)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -78,7 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def refused(path: str | Path) -> Problem:
     with pytest.raises(DefinitionError) as caught:
-        read(path)
+        read_yaml(path)
     (problem,) = caught.value.problems
     return problem
 
@@ -89,10 +89,10 @@ def test_a_file_is_named_relative_to_the_working_directory_where_it_lies_below_i
     Path("sub").mkdir()
     Path("sub/team.yaml").write_text("a: 1\n", encoding="utf-8")
     (tmp_path / "team.yaml").write_text("\ufeffa: 1\n", encoding="utf-8")
-    assert read("sub/../sub/team.yaml").file == "sub/team.yaml"
-    assert read(Path("sub/team.yaml").absolute()).file == "sub/team.yaml"
-    assert read(tmp_path / "team.yaml").file == (tmp_path / "team.yaml").as_posix()
-    assert read(tmp_path / "team.yaml").key(("a",)) == Place(1, 1)
+    assert read_yaml("sub/../sub/team.yaml").file == "sub/team.yaml"
+    assert read_yaml(Path("sub/team.yaml").absolute()).file == "sub/team.yaml"
+    assert read_yaml(tmp_path / "team.yaml").file == (tmp_path / "team.yaml").as_posix()
+    assert read_yaml(tmp_path / "team.yaml").key(("a",)) == FilePosition(1, 1)
 
 
 def test_a_missing_file_is_told_with_the_one_that_was_meant(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_working_directory_that_is_gone_does_no_harm(
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert read(tmp_path / "team.yaml").file == str(tmp_path / "team.yaml")
+    assert read_yaml(tmp_path / "team.yaml").file == str(tmp_path / "team.yaml")
     assert refused("team.yaml").code == "Y001"
 
 
@@ -152,5 +152,5 @@ def test_any_bytes_give_a_document_or_a_definition_error(content: bytes, keyed: 
     file = Path(f"any-{os.getpid()}.yaml")
     file.write_bytes(b"a: " * keyed + content)
     with suppress(DefinitionError):
-        assert read(file).file == file.name
+        assert read_yaml(file).file == file.name
     file.unlink()

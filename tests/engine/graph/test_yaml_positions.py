@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from teamgraph import JSON
-from teamgraph.engine.graph.yaml.document import Document, Place
-from teamgraph.engine.graph.yaml.reader import parse
+from teamgraph.engine.graph.yaml.parser import FilePosition
+from teamgraph.engine.graph.yaml.reader import Document, parse_yaml
 from teamgraph.kinds import KeyPath
 
 WORDS = st.text(alphabet="abcxyzäß語😀", min_size=1, max_size=5).map(lambda word: f"w{word}")
@@ -24,14 +24,16 @@ class Source:
     """A document in the making: its text, and where each key and value was put."""
 
     text: str = ""
-    keys: dict[KeyPath, tuple[Place, str]] = field(default_factory=dict)
-    values: dict[KeyPath, tuple[Place, str]] = field(default_factory=dict)
+    keys: dict[KeyPath, tuple[FilePosition, str]] = field(default_factory=dict)
+    values: dict[KeyPath, tuple[FilePosition, str]] = field(default_factory=dict)
 
-    def here(self) -> Place:
+    def here(self) -> FilePosition:
         lines = self.text.split("\n")
-        return Place(len(lines), len(lines[-1]) + 1)
+        return FilePosition(len(lines), len(lines[-1]) + 1)
 
-    def put(self, path: KeyPath, token: str, where: dict[KeyPath, tuple[Place, str]]) -> None:
+    def put(
+        self, path: KeyPath, token: str, where: dict[KeyPath, tuple[FilePosition, str]]
+    ) -> None:
         where[path] = (self.here(), token)
         self.text += token
 
@@ -65,7 +67,7 @@ def put_list(draw: st.DrawFn, source: Source, path: KeyPath, indent: int) -> Non
         source.text += " " * indent + "-" + " " * draw(st.integers(1, 3))
         source.keys[(*path, index)] = (source.here(), "")
         if not index:
-            source.values[path] = (Place(source.here().line, indent + 1), "-")
+            source.values[path] = (FilePosition(source.here().line, indent + 1), "-")
         put_flow(draw, source, (*path, index), 1)
         source.text += draw(NOISE) + "\n"
 
@@ -102,7 +104,7 @@ def sources(draw: st.DrawFn) -> Source:
     return source
 
 
-def at(text: str, place: Place) -> str:
+def at(text: str, place: FilePosition) -> str:
     """What stands in the source from a place to the end of its line."""
     return re.split(r"\r\n|\r|\n", text)[place.line - 1][place.column - 1 :]
 
@@ -112,7 +114,7 @@ def test_every_key_and_value_is_where_it_was_written(
     source: Source, newline: str, marked: bool
 ) -> None:
     text = source.text.replace("\n", newline)
-    document = parse("\ufeff" * marked + text, "f.yaml")
+    document = parse_yaml("\ufeff" * marked + text, "f.yaml")
     for path, (place, token) in source.keys.items():
         assert document.key(path) == place
         assert at(text, place).startswith(token)
@@ -154,7 +156,7 @@ def test_every_character_of_a_literal_block_is_found(
     sign = f"|{indent if told else ''}{chomp}"
     body = "".join(f"{pad if line else ''}{line}\n" for line in lines)
     text = f"top:\n  # é\n  text: {sign}  # what for\n{body}next: 1\n".replace("\n", newline)
-    document = parse(text, "f.yaml")
+    document = parse_yaml(text, "f.yaml")
     for written, found in shifted(document, ("top", "text")):
         assert written == found
 
@@ -174,14 +176,16 @@ def test_every_word_of_a_folded_text_is_found(
     opening = {"plain": "", ">": ">\n", ">-": ">-\n"}.get(style, style)
     closing = style if style in "'\"" else ""
     text = f"k: &n {opening}{body.lstrip() if closing else body}{closing}\n"
-    document = parse(text.replace("\n", newline), "f.yaml")
+    document = parse_yaml(text.replace("\n", newline), "f.yaml")
     for written, found in shifted(document, ("k",)):
         assert written in (found, " ")
 
 
 def test_places_inside_quoted_texts_count_escapes_and_doubled_quotes() -> None:
-    document = parse("a: 'it''s {{ x }}'\nb: \"\\u00e9\\n\\tz \\x41{{ y }}\\\n  w\"\n", "f.yaml")
-    assert document.inside(("a",), 1, 6) == Place(1, 11)
+    document = parse_yaml(
+        "a: 'it''s {{ x }}'\nb: \"\\u00e9\\n\\tz \\x41{{ y }}\\\n  w\"\n", "f.yaml"
+    )
+    assert document.inside(("a",), 1, 6) == FilePosition(1, 11)
     assert at(document.text, document.inside(("a",), 1, 6)).startswith("{{ x")
     assert at(document.text, document.inside(("b",), 2, 5)).startswith("{{ y")
     assert at(document.text, document.inside(("b",), 2, 4)).startswith("\\x41")
@@ -189,25 +193,25 @@ def test_places_inside_quoted_texts_count_escapes_and_doubled_quotes() -> None:
 
 
 def test_breaks_written_as_escapes_are_told_from_folded_ones() -> None:
-    document = parse('a: "x \n \n \\n\\ y\\\r\n  z"\n', "f.yaml")
+    document = parse_yaml('a: "x \n \n \\n\\ y\\\r\n  z"\n', "f.yaml")
     assert document.data["a"] == "x\n\n yz"
     assert at(document.text, document.inside(("a",), 3, 2)).startswith("y")
     assert at(document.text, document.inside(("a",), 3, 3)).startswith("z")
 
 
 def test_an_empty_text_and_an_end_have_a_place_too() -> None:
-    document = parse("a: ''\nb: |\nc: |+\n  x\n\nd: word\n", "f.yaml")
-    assert document.inside(("a",), 1, 1) == Place(1, 4)
-    assert document.inside(("b",), 1, 1) == Place(2, 4)
-    assert document.inside(("c",), 2, 1) == Place(5, 1)
+    document = parse_yaml("a: ''\nb: |\nc: |+\n  x\n\nd: word\n", "f.yaml")
+    assert document.inside(("a",), 1, 1) == FilePosition(1, 4)
+    assert document.inside(("b",), 1, 1) == FilePosition(2, 4)
+    assert document.inside(("c",), 2, 1) == FilePosition(5, 1)
     assert document.inside(("c",), 9, 9).line in (5, 6)
-    assert document.inside(("d",), 1, 99) == Place(6, 8)
-    assert document.inside(("d",), 0, 0) == Place(6, 4)
+    assert document.inside(("d",), 1, 99) == FilePosition(6, 8)
+    assert document.inside(("d",), 0, 0) == FilePosition(6, 4)
 
 
 @pytest.mark.parametrize("path", [("a", "nope"), ("a", 7, "x"), ("a", "b", "c")])
 def test_a_path_that_leads_nowhere_has_the_place_of_its_last_key(path: KeyPath) -> None:
-    document = parse("x: 1\na: {b: 2}\n", "f.yaml")
+    document = parse_yaml("x: 1\na: {b: 2}\n", "f.yaml")
     known = ("a", "b") if path[1] == "b" else ("a",)
     assert document.key(path) == document.key(known)
     assert document.value(path) == document.value(known)
@@ -215,25 +219,29 @@ def test_a_path_that_leads_nowhere_has_the_place_of_its_last_key(path: KeyPath) 
 
 
 def test_where_nothing_is_written_the_place_is_the_key_or_the_dash() -> None:
-    document = parse("a:\n  -   # none\n  - b:  # none\n\n# end\n", "f.yaml")
+    document = parse_yaml("a:\n  -   # none\n  - b:  # none\n\n# end\n", "f.yaml")
     assert document.data == {"a": [None, {"b": None}]}
-    assert document.key(("a", 0)) == document.value(("a", 0)) == Place(2, 3)
-    assert document.value(("a", 1, "b")) == Place(3, 5)
+    assert document.key(("a", 0)) == document.value(("a", 0)) == FilePosition(2, 3)
+    assert document.value(("a", 1, "b")) == FilePosition(3, 5)
 
 
 def test_what_an_alias_copies_is_found_where_it_was_written() -> None:
-    document = parse("a: &x {k: one}\nb: *x\nc: [*x]\nt: &t |\n  hi {{ n }}\nu: *t\n", "f.yaml")
-    assert document.value(("b",)) == Place(2, 4)
-    assert document.key(("b",)) == Place(2, 1)
-    assert document.key(("c", 0)) == Place(3, 5)
-    assert document.value(("b", "k")) == document.value(("a", "k")) == Place(1, 11)
-    assert document.inside(("u",), 1, 4) == Place(5, 6)
+    document = parse_yaml(
+        "a: &x {k: one}\nb: *x\nc: [*x]\nt: &t |\n  hi {{ n }}\nu: *t\n", "f.yaml"
+    )
+    assert document.value(("b",)) == FilePosition(2, 4)
+    assert document.key(("b",)) == FilePosition(2, 1)
+    assert document.key(("c", 0)) == FilePosition(3, 5)
+    assert document.value(("b", "k")) == document.value(("a", "k")) == FilePosition(1, 11)
+    assert document.inside(("u",), 1, 4) == FilePosition(5, 6)
 
 
 def test_anchors_and_tags_before_a_value_are_stepped_over() -> None:
-    document = parse("a: !!map &x\n  # why\n  k: !!str &y 5\n&z b: &e\nc: &f !!str\n", "f.yaml")
+    document = parse_yaml(
+        "a: !!map &x\n  # why\n  k: !!str &y 5\n&z b: &e\nc: &f !!str\n", "f.yaml"
+    )
     assert document.data == {"a": {"k": "5"}, "b": None, "c": ""}
-    assert document.value(("a",)) == Place(3, 3)
-    assert document.value(("a", "k")) == Place(3, 15)
-    assert document.key(("b",)) == Place(4, 4)
+    assert document.value(("a",)) == FilePosition(3, 3)
+    assert document.value(("a", "k")) == FilePosition(3, 15)
+    assert document.key(("b",)) == FilePosition(4, 4)
     assert document.value(("b",)).line == 4

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teamgraph.engine.graph.yaml.reader import parse
-from teamgraph.engine.graph.yaml.writer import dumps
+from teamgraph.engine.graph.yaml.reader import parse_yaml
+from teamgraph.engine.graph.yaml.writer import to_yaml
 from teamgraph.errors import DefinitionError, Problem
 
 
 def problems(text: str) -> list[Problem]:
     """What is wrong with a text, which must be something."""
     with pytest.raises(DefinitionError) as caught:
-        parse(text, "team.yaml")
+        parse_yaml(text, "team.yaml")
     return list(caught.value.problems)
 
 
@@ -160,5 +160,5 @@ def test_aliases_cannot_bomb_it() -> None:
 @given(st.text(alphabet=" \n\t:-?{}[],&*!|>'\"%@`#~<=\\ab01.é😀\r\x00\ud800", max_size=60))
 def test_any_text_gives_a_document_or_a_definition_error(text: str) -> None:
     with suppress(DefinitionError):
-        document = parse(text, "f.yaml")
-        assert parse(dumps(document.data), "f.yaml").data == document.data
+        document = parse_yaml(text, "f.yaml")
+        assert parse_yaml(to_yaml(document.data), "f.yaml").data == document.data

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from teamgraph import JSON
-from teamgraph.engine.graph.yaml.reader import parse, read
-from teamgraph.engine.graph.yaml.writer import dump, dumps
+from teamgraph.engine.graph.yaml.reader import parse_yaml, read_yaml
+from teamgraph.engine.graph.yaml.writer import to_yaml, write_yaml
 from teamgraph.errors import DefinitionError
 
 POLYGLOT = """\
@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def test_a_graph_is_written_as_a_person_would() -> None:
-    assert dumps(parse(POLYGLOT, "f").data) == POLYGLOT
+    assert to_yaml(parse_yaml(POLYGLOT, "f").data) == POLYGLOT
 
 
 ODD = st.one_of(
@@ -95,7 +95,7 @@ DATA = st.dictionaries(
 @example({"k" * 110: {}, "l" * 110: [], "m" * 99: [{"n" * 99: {"o": 1}}, 10**150]})
 @example({"a": {"b": "x\ny", "c": [], "d": {}, "e": [["x", []], {"y": [{}]}]}})
 def test_what_is_written_is_read_back_as_the_same(data: dict[str, JSON]) -> None:
-    again = parse(dumps(data), "f.yaml").data
+    again = parse_yaml(to_yaml(data), "f.yaml").data
     assert again == data
     assert repr(again) == repr(data)
 
@@ -114,21 +114,23 @@ def test_what_is_written_is_read_back_as_the_same(data: dict[str, JSON]) -> None
 def test_texts_are_quoted_only_where_they_must_be(text: str, written: str) -> None:
     line = "x\n" if text == "x\n" else text
     expected = "|\n  x" if text == "x\n" else written
-    assert dumps({"a": line}) == f"a: {expected}\n"
+    assert to_yaml({"a": line}) == f"a: {expected}\n"
 
 
 def test_long_texts_are_folded_and_long_lists_take_lines() -> None:
-    written = dumps({"about": " ".join(["word"] * 50), "list": [f"item {n}" for n in range(30)]})
+    written = to_yaml({"about": " ".join(["word"] * 50), "list": [f"item {n}" for n in range(30)]})
     assert written.startswith("about: >-\n  word word")
     assert "list:\n  - item 0\n  - item 1\n" in written
     assert max(map(len, written.splitlines())) <= 100
-    assert dumps({"a": "x" * 200}) == f"a: {'x' * 200}\n"
-    assert dumps({}) == "{}\n"
+    assert to_yaml({"a": "x" * 200}) == f"a: {'x' * 200}\n"
+    assert to_yaml({}) == "{}\n"
 
 
 def test_mappings_in_lists_begin_beside_their_dash() -> None:
     data: dict[str, JSON] = {"a": [{"b": {"c": 1}, "d": [[1, [2]]]}, "e"]}
-    assert dumps(data) == "a:\n  - b: {c: 1}\n    d:\n      -\n        - 1\n        - [2]\n  - e\n"
+    assert (
+        to_yaml(data) == "a:\n  - b: {c: 1}\n    d:\n      -\n        - 1\n        - [2]\n  - e\n"
+    )
 
 
 ITSELF: list[object] = []
@@ -146,7 +148,7 @@ ITSELF += [ITSELF, ITSELF]
 )  # fmt: skip
 def test_what_yaml_cannot_hold_is_refused(value: JSON, code: str) -> None:
     with pytest.raises(DefinitionError) as caught:
-        dumps({"nodes": {"a": value}})
+        to_yaml({"nodes": {"a": value}})
     assert caught.value.problems[0].code == code
     if code not in ("Y003", "Y012"):
         assert caught.value.problems[0].path[:2] == ("nodes", "a")
@@ -191,15 +193,15 @@ empty:  # still
 def rewrite(old: str, data: dict[str, JSON]) -> str:
     file = Path("again.yaml")
     file.write_bytes(old.encode())
-    dump(data, file)
-    assert read(file).data == data
+    write_yaml(data, file)
+    assert read_yaml(file).data == data
     return file.read_bytes().decode()
 
 
 def test_a_file_whose_data_is_the_same_stays_as_it_is() -> None:
-    assert rewrite(COMMENTED, parse(COMMENTED, "f").data) == COMMENTED
+    assert rewrite(COMMENTED, parse_yaml(COMMENTED, "f").data) == COMMENTED
     windows = COMMENTED.replace("\n", "\r\n")
-    assert rewrite(windows, parse(COMMENTED, "f").data) == windows
+    assert rewrite(windows, parse_yaml(COMMENTED, "f").data) == windows
 
 
 def test_comments_survive_where_their_keys_do() -> None:
@@ -213,11 +215,11 @@ def test_comments_survive_where_their_keys_do() -> None:
         .replace("output: [english]\n", "output: [english]\n")
         .replace("empty:  # still", "empty: 1  # still")
     )
-    assert rewrite(COMMENTED, parse(changed, "f").data) == changed
+    assert rewrite(COMMENTED, parse_yaml(changed, "f").data) == changed
 
 
 def test_new_entries_and_changed_shapes_are_written_in() -> None:
-    data = parse("a: {x: 1}  # one\nb:   # two\n  y: 2\nc: &q 3  # three\n", "f").data
+    data = parse_yaml("a: {x: 1}  # one\nb:   # two\n  y: 2\nc: &q 3  # three\n", "f").data
     new: dict[str, JSON] = {"c": {"z": "s\nt"}, "d": {"long": "a\nb"}, "a": {"x": 2}, "b": "two"}
     text = "a: {x: 1}  # one\nb:   # two\n  y: 2\nc: &q 3  # three\n"
     assert data["c"] == 3
@@ -251,25 +253,25 @@ def test_a_file_that_cannot_be_changed_line_by_line_is_written_anew(old: str) ->
 def test_a_rewritten_file_has_the_new_data_whatever_it_had(
     old: dict[str, JSON], new: dict[str, JSON]
 ) -> None:
-    rewrite(dumps(old), {**old, **new})
-    rewrite(dumps({"nodes": old}), {"nodes": {**new, **old}})
+    rewrite(to_yaml(old), {**old, **new})
+    rewrite(to_yaml({"nodes": old}), {"nodes": {**new, **old}})
 
 
 def test_a_header_becomes_a_comment_and_stands_there_once() -> None:
     file = Path("headed.yaml")
     for _ in range(2):
-        dump({"a": 1}, file, header="$schema=x\n\n# more")
+        write_yaml({"a": 1}, file, header="$schema=x\n\n# more")
     assert file.read_text(encoding="utf-8") == "# $schema=x\n#\n# more\na: 1\n"
 
 
 def test_a_file_is_replaced_whole_and_keeps_its_permissions_and_links(tmp_path: Path) -> None:
     real, link = tmp_path / "real.yaml", tmp_path / "link.yaml"
-    dump({"a": 1}, real)
+    write_yaml({"a": 1}, real)
     real.chmod(0o640)
     link.symlink_to(real)
-    dump({"a": 2}, link)
+    write_yaml({"a": 2}, link)
     assert link.is_symlink()
-    assert read(real).data == {"a": 2}
+    assert read_yaml(real).data == {"a": 2}
     assert real.stat().st_mode & 0o777 == 0o640
     assert sorted(each.name for each in tmp_path.iterdir()) == ["link.yaml", "real.yaml"]
 
@@ -278,5 +280,5 @@ def test_a_file_that_cannot_be_written_is_told_and_nothing_is_left(tmp_path: Pat
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "no" / "team.yaml", tmp_path / "folder", "a\x00b"):
         with pytest.raises(DefinitionError, match="cannot be written"):
-            dump({"a": 1}, path)
+            write_yaml({"a": 1}, path)
     assert [each.name for each in tmp_path.iterdir()] == ["folder"]

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from teamgraph import JSON
-from teamgraph.engine.models.samples import filled
+from teamgraph.engine.models.samples import placeholder, sample
 from teamgraph.engine.returns.shape import shape
 from teamgraph.kinds import stand_in
 
@@ -40,7 +40,7 @@ def test_it_has_the_shape_that_is_wanted(returns: object, value: JSON) -> None:
 
 
 def test_what_contains_itself_ends() -> None:
-    assert filled(shape(Tree, name="n").schema, "n") == {
+    assert sample(shape(Tree, name="n").schema, name="n") == {
         "name": "«n.name»",
         "children": [{"name": "«n.children[0].name»", "children": [], "parent": None}],
         "parent": {"name": "«n.parent.name»", "children": [], "parent": None},
@@ -54,14 +54,14 @@ def test_an_odd_schema_does_no_harm() -> None:
             "none": {"type": "array", "maxItems": 0},
         },
     }
-    assert filled(odd, "n") == {"two": ["«n.two[0]»", "«n.two[1]»"], "none": []}
-    assert filled({"properties": 3, "const": 4}, "n") == 4
-    assert filled({"anyOf": [{"type": "null"}]}, "n") is None
+    assert sample(odd, name="n") == {"two": ["«n.two[0]»", "«n.two[1]»"], "none": []}
+    assert sample({"properties": 3, "const": 4}, name="n") == 4
+    assert sample({"anyOf": [{"type": "null"}]}, name="n") is None
 
 
 def test_the_least_leaves_out_what_may_be() -> None:
     wanted = shape({"a": "str?", "b": "list[str]", "c": "str"}, name="n").schema
-    least = filled(wanted, "n", is_full=False)
+    least = sample(wanted, placeholder("n"))
     assert isinstance(least, dict)
     assert least["c"] == "«n»"
     assert least["b"] == []

@@ -101,7 +101,7 @@ def test_a_value_that_fits_is_kept_and_accepted_by_the_schema(
     value, made = data.draw(case.fits), of(case.declared)
     assert accepts(made.schema, value)
     assert made.parse(json.dumps(value)) == value
-    assert made.check(value) == value
+    assert made.validate(value) == value
 
 
 @given(st.data(), SHAPES)
@@ -255,9 +255,9 @@ class Triage:
 
 
 def test_a_python_value_is_checked_as_the_json_that_it_is_written_as() -> None:
-    assert of(TRIAGE).check(Triage("french", 0.5, ("a",), None, Place(city="Lyon"))) == ANSWER
+    assert of(TRIAGE).validate(Triage("french", 0.5, ("a",), None, Place(city="Lyon"))) == ANSWER
     with pytest.raises(ValueError, match="'lang' must be english or french"):
-        of(TRIAGE).check(Triage("german", 0.5, (), None, Place(city="Lyon")))
+        of(TRIAGE).validate(Triage("german", 0.5, (), None, Place(city="Lyon")))
 
 
 def test_a_python_value_that_json_cannot_say_is_refused() -> None:
@@ -265,6 +265,6 @@ def test_a_python_value_that_json_cannot_say_is_refused() -> None:
     circle.append(circle)
     for value in (object(), circle):
         with pytest.raises(ValueError, match=r"\Athe answer cannot be written as JSON: .+\Z"):
-            of("list[str]").check(value)
+            of("list[str]").validate(value)
     with pytest.raises(ValueError, match="NaN is no number in JSON"):
-        of("float").check(float("nan"))
+        of("float").validate(float("nan"))

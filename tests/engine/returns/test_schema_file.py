@@ -47,7 +47,7 @@ def test_without_a_folder_the_file_lies_in_the_working_directory(
 ) -> None:
     written(tmp_path, ORDER)
     monkeypatch.chdir(tmp_path)
-    assert shape("order.json", name="order").check({"item": "tea"}) == {"item": "tea"}
+    assert shape("order.json", name="order").validate({"item": "tea"}) == {"item": "tea"}
 
 
 def test_a_misfit_names_the_field_and_what_is_wrong(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_misfit_names_the_field_and_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the answer: 'item' is a required property"):
         made.parse("{}")
     with pytest.raises(ValueError, match=r"\A'item': \[0, .{190,200}\.\.\.\Z"):
-        made.check({"item": list(range(999))})
+        made.validate({"item": list(range(999))})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event as ThreadEvent
@@ -22,11 +22,12 @@ from teamgraph import (
     Request,
     Run,
     Runner,
+    ScriptedModel,
     SessionKey,
     Store,
     TinyDBStore,
 )
-from teamgraph.errors import InputError, SessionBusy
+from teamgraph.errors import InputError, NodeError, NotFound, SessionBusy
 from teamgraph.kinds import Result
 from teamgraph.nodes import HistoryLoader, Member, Python, Summarizer
 from tests.teams import alone, wait_for, words_of
@@ -258,3 +259,58 @@ def test_another_process_is_refused_or_goes_on_beside(tmp_path: Path, busy: Any)
         told, _ = other.communicate("go\n", timeout=60)
     assert told == ("1\n" if busy == "reject" else "2\n")
     wait_for(store.close())
+
+
+def test_a_run_id_of_a_run_that_failed_is_not_used_for_another_message(store: Store) -> None:
+    failing = Runner(alone(), model=ScriptedModel([]), store=store)
+    with pytest.raises(NodeError):
+        failing.run("first", session_id="s", run_id="r")
+    runner = Runner(alone(), model=ScriptedModel("fine"), store=store)
+    with pytest.raises(InputError, match=r"'r': it exists already \(failed\); resume it with"):
+        runner.run("second", session_id="s", run_id="r")
+    run = runner.resume("r", session_id="s")
+    assert (run.input, run.answer, run.records["member"].attempt) == ("first", "fine", 2)
+
+
+@pytest.mark.parametrize("what", ["run", "session", "user"])
+@pytest.mark.parametrize("reuse_unchanged", [True, False])
+def test_a_resume_that_waits_while_its_run_is_deleted_ends_in_not_found(
+    store: Store, what: str, reuse_unchanged: bool
+) -> None:
+    with pytest.raises(NodeError):
+        Runner(alone(), model=ScriptedModel([]), store=store).run(
+            "words to forget", user_id="ann", session_id="s", run_id="r"
+        )
+
+    async def scenario() -> None:
+        asked, go = asyncio.Event(), asyncio.Event()
+
+        class Slow:
+            async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
+                asked.set()
+                await go.wait()
+                yield Reply("late")
+
+        runner = Runner(alone(), model=Slow(), store=store)
+        first = asyncio.create_task(runner.arun("first", user_id="ann", session_id="s"))
+        await asked.wait()
+        waiting = asyncio.create_task(
+            runner.aresume("r", user_id="ann", reuse_unchanged=reuse_unchanged)
+        )
+        for _ in range(50):
+            await asyncio.sleep(0)
+        session = runner.session("s", user_id="ann")
+        if what == "run":
+            await session.adelete_run("r")
+        elif what == "session":
+            await session.adelete()
+        else:
+            await runner.adelete_user("ann")
+        go.set()
+        await asyncio.gather(first, return_exceptions=True)
+        with pytest.raises(NotFound):
+            await waiting
+        assert await store.find("ann", "r") is None
+        assert await store.search("ann", "forget", last=9) == []
+
+    wait_for(scenario())

@@ -66,7 +66,7 @@ def test_the_new_session_stands_as_the_old_one_stood_then(store: Store) -> None:
     run = runner.fork("two", node="end", user_id="ann", into="fork")
     session = runner.session("fork", user_id="ann")
     assert session.state() == {"given one": 1, "one": True, "given two": 1, "two": True}
-    assert session.head().node_states == {"count": {"n": 2}}
+    assert session.get_head().node_states == {"count": {"n": 2}}
     assert run.session_id == "fork"
     again = runner.run("four", user_id="ann", session_id="fork")
     assert again.turn.number == 3

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,7 @@ from teamgraph import (
     Runner,
     ScriptedModel,
     SessionKey,
+    TinyDBStore,
     Usage,
 )
 from teamgraph.errors import ModelError, NodeError
@@ -133,3 +136,14 @@ def test_a_wait_between_attempts_holds_up_nobody_else() -> None:
     )
     run = Runner(graph, model=ScriptedModel(script)).run("hi")
     assert run.records["end"].output == ["late", 1]
+
+
+def test_prompts_that_somebody_removed_are_stored_again(tmp_path: Path) -> None:
+    store = TinyDBStore(tmp_path)
+    runner = Runner(alone(), model=ScriptedModel("x"), store=store)
+    runner.run("hi")
+    shutil.rmtree(tmp_path / "prompts")
+    run = runner.run("hi")
+    (exchange,) = run.records["member"].exchanges
+    for name in (exchange.prompt_hash, run.turn.declared):
+        assert wait_for(store.prompt(name)), "a later run never refers to what is not there"

@@ -267,7 +267,7 @@ def test_an_error_of_the_tool_is_told_in_a_line_without_a_traceback() -> None:
     assert result_of(call("breaks_off"), breaks_off) == (
         "error: the tool 'breaks_off' failed: CancelledError"
     )
-    assert "failed: TypeError: it gave back a object" in result_of(call("odd"), _odd())
+    assert "failed: TypeError: it returned a object" in result_of(call("odd"), _odd())
 
 
 def _odd() -> Callable[..., object]:

@@ -78,7 +78,7 @@ def test_a_session_is_named_and_the_name_is_taken_away(store: Store) -> None:
 
 
 ASKED: dict[str, Callable[[Session], object]] = {
-    "head": lambda session: session.head(),
+    "head": lambda session: session.get_head(),
     "history": lambda session: session.history(),
     "messages": lambda session: session.messages(),
     "runs": lambda session: session.runs(),
@@ -152,18 +152,18 @@ def test_a_failed_run_is_exported_and_imported_as_one(store: Store) -> None:
 
 def test_nothing_is_imported_over_a_session_that_is_there(store: Store) -> None:
     session = talked(store, "one")
-    with pytest.raises(InputError, match="'s' is there"):
+    with pytest.raises(InputError, match="'s' exists; restore into one that does not"):
         session.restore(session.export())
 
 
 def test_what_was_not_exported_is_not_imported(store: Store) -> None:
     exported = talked(store, "one").export()
     copy = Runner(desk(), store=store).session("copy")
-    with pytest.raises(InputError, match="no exported session: runs: "):
+    with pytest.raises(InputError, match="not an exported session: runs: "):
         copy.restore({**exported, "runs": "many"})
     with pytest.raises(InputError, match="has version 2, and this teamgraph reads 1"):
         copy.restore({**exported, "version": 2})
-    with pytest.raises(InputError, match="no exported session: version: "):
+    with pytest.raises(InputError, match="not an exported session: version: "):
         copy.restore({})
 
 

@@ -71,9 +71,16 @@ class ForgetsAttempts(MemoryStore):
 
 
 class GivesTheTurnToEverybody(MemoryStore):
-    async def begin(self, key: SessionKey, turn: Turn, *, policy: Policy = "serialize") -> Lease:
+    async def begin(
+        self,
+        key: SessionKey,
+        turn: Turn,
+        *,
+        policy: Policy = "serialize",
+        is_stored: bool | None = None,
+    ) -> Lease:
         del policy
-        return await super().begin(key, turn, policy="fork")
+        return await super().begin(key, turn, policy="fork", is_stored=is_stored)
 
 
 class TakesLateWrites(MemoryStore):

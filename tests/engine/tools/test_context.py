@@ -40,5 +40,5 @@ def test_nothing_changed_is_nothing() -> None:
 
 def test_a_key_cannot_be_taken_away() -> None:
     state = SessionState({"a": 1})
-    with pytest.raises(TypeError, match="the key 'a' of a session's state stays; set it to None"):
+    with pytest.raises(TypeError, match="a session's state cannot be deleted; set it to None"):
         del state["a"]

@@ -184,7 +184,7 @@ def test_a_result_that_is_no_text_becomes_json() -> None:
         {"name": "x", "on": "2026-01-02"}
     ]
     for wrong in (object(), float("nan")):
-        with pytest.raises(TypeError, match="that cannot be told as JSON"):
+        with pytest.raises(TypeError, match="that cannot be written as JSON"):
             given(value(wrong))
 
 
@@ -235,12 +235,12 @@ def _unschematic(item: Callable[[], str]) -> str: ...
     ("function", "told"),
     [
         (_untyped, "tool '_untyped': the parameter 'item' has no type; annotate it"),
-        (_starred, "tool '_starred': *items: 'str' takes arguments that have no name"),
-        (_positional, "tool '_positional': item: 'str' takes arguments that have no name"),
-        (_keywords, "tool '_keywords': **items: 'str' takes arguments that have no name"),
+        (_starred, "tool '_starred': *items: 'str' takes arguments without names"),
+        (_positional, "tool '_positional': item: 'str' takes arguments without names"),
+        (_keywords, "tool '_keywords': **items: 'str' takes arguments without names"),
         (_unknown_type, "tool '_unknown_type': its types cannot be read: name 'Nowhere'"),
-        (_untellable, "tool '_untellable': a model cannot be told its types: "),
-        (_unschematic, "tool '_unschematic': a model cannot be told its types: "),
+        (_untellable, "tool '_untellable': its types have no JSON Schema: "),
+        (_unschematic, "tool '_unschematic': its types have no JSON Schema: "),
         (lambda: "", "has no name that a model could call it by; define a function with `def`"),
         (functools.partial(price, "tea"), "has no name that a model could call it by"),
     ],

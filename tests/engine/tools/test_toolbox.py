@@ -77,7 +77,7 @@ def test_templates_read_names_and_descriptions() -> None:
         ("[zzz]", "there is no session tool 'zzz'; there are read_chat_history, "),
         ("[tests.shop:pric]", "'tests.shop' has no 'pric'; did you mean 'price'?"),
         ("[os:getcwd]", "'os' is not allowed here"),
-        ("[tests.shop:NOT_CALLABLE]", "'tests.shop:NOT_CALLABLE' is no function"),
+        ("[tests.shop:NOT_CALLABLE]", "'tests.shop:NOT_CALLABLE' is not a function"),
         ("[tests.shop:price, tests.shop:price]", "two tools are called 'price'; rename one"),
         ("3", "tools: must be a tool or a list of tools"),
         ("[3]", "tools[0]: must be"),
@@ -118,7 +118,7 @@ def test_a_function_without_a_name_in_a_module_cannot_be_written() -> None:
 def test_a_function_that_was_only_named_in_python_is_missed_when_the_model_is_asked() -> None:
     graph = Graph(name="s", model="m", nodes={"a": Member(tools=["tests.shop:price"])})
     with pytest.raises(
-        NodeError, match=r"the tool .tests\.shop:price. was not found at load"
+        NodeError, match=r"the tool .tests\.shop:price. was not resolved at load"
     ) as got:
         Runner(graph, model=ScriptedModel("hello")).run("hello")
     assert isinstance(got.value.__cause__, InputError)

@@ -1,4 +1,4 @@
-"""`teamgraph runs resume` and `runs fork`, and the commands that are told to type."""
+"""`teamgraph runs resume` and `runs fork`, and the commands that are printed to be copied."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def under_way(project: Project, key: SessionKey) -> TinyDBStore:
 
 
 def typed(project: Project, told: str) -> subprocess.CompletedProcess[str]:
-    """What comes of the command that was told, typed as it stands."""
-    command = told.partition("take it up: ")[2].splitlines()[0]
+    """What the printed command does when it is typed as it stands."""
+    command = told.partition("resume it: ")[2].splitlines()[0]
     return project.shell(f'teamgraph() {{ $teamgraph "$@"; }}; {command}')
 
 
@@ -86,9 +86,7 @@ def unfinished(project: Project, *more: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("by", ["option", "environment", "nothing"])
-def test_the_command_that_a_failed_run_tells_takes_it_up_as_it_stands(
-    project: Project, by: str
-) -> None:
+def test_the_command_that_a_failed_run_prints_resumes_it(project: Project, by: str) -> None:
     whose = ("--user", "Ann O'Neil", "--session", 'a "b" `c` $d\\')
     store = ("--store", "my store; echo") if by == "option" else ()
     if by == "environment":
@@ -102,14 +100,14 @@ def test_the_command_that_a_failed_run_tells_takes_it_up_as_it_stands(
     assert (again.returncode, again.stdout) == (0, "echo: hi\n"), again.stderr
 
 
-def test_the_command_that_an_interrupted_run_tells_takes_it_up(project: Project) -> None:
+def test_the_command_that_an_interrupted_run_prints_resumes_it(project: Project) -> None:
     stopped = stop(project, "SIGINT")
     assert stopped.returncode == 130, stopped.stderr
     again = typed(project, stopped.stderr)
     assert (again.returncode, again.stdout) == (0, "woke up\n"), again.stderr
 
 
-def test_a_killed_run_is_listed_and_taken_up(project: Project) -> None:
+def test_a_killed_run_is_listed_and_resumed(project: Project) -> None:
     assert stop(project, "SIGKILL").returncode == -signal.SIGKILL
     (left,) = unfinished(project, "--user", "ann")
     assert (left["status"], left["input"]) == ("running", "hi")
@@ -120,19 +118,19 @@ def test_a_killed_run_is_listed_and_taken_up(project: Project) -> None:
     assert unfinished(project, "--user", "ann") == []
 
 
-def test_a_resumed_run_that_fails_again_tells_whose_it_is(project: Project) -> None:
+def test_a_resumed_run_that_fails_again_names_its_user(project: Project) -> None:
     failed = fail(project, "--user", "ann")
     write(project, fails=True)
     words = ("runs", "resume", failed["run_id"], "--graph", "two.yaml")
     assert project.teamgraph(*words).exit_code == 1  # without a user it is nobody's
     again = project.teamgraph(*words, "--user", "ann")
     assert again.exit_code == 1
-    command = again.stderr.partition("take it up: teamgraph ")[2].splitlines()[0]
+    command = again.stderr.partition("resume it: teamgraph ")[2].splitlines()[0]
     write(project)
     assert project.teamgraph(*shlex.split(command)).stdout == "echo: hi\n"
 
 
-def test_after_a_change_the_difference_is_told_and_the_command_that_reuses_the_rest(
+def test_after_a_change_the_difference_is_printed_and_the_command_that_reuses_the_rest(
     project: Project,
 ) -> None:
     failed = fail(project)
@@ -140,11 +138,11 @@ def test_after_a_change_the_difference_is_told_and_the_command_that_reuses_the_r
     refused = project.teamgraph("runs", "resume", failed["run_id"], "--graph", "two.yaml")
     assert refused.exit_code == 2
     assert """node 'a': role: "ROLE" -> "OTHER\"""" in refused.stderr
-    command = refused.stderr.partition("take it up: teamgraph ")[2].splitlines()[0]
+    command = refused.stderr.partition("resume it: teamgraph ")[2].splitlines()[0]
     assert "--reuse-unchanged" in command
     again = project.teamgraph(*shlex.split(command))
     assert (again.exit_code, again.stdout) == (0, "echo: hi\n"), again.stderr
-    assert "+ a: was done before" not in again.stderr
+    assert "+ a: already done" not in again.stderr
 
 
 def test_what_is_not_done_is_listed_page_by_page(project: Project) -> None:
@@ -161,52 +159,52 @@ def test_what_is_not_done_is_listed_page_by_page(project: Project) -> None:
     assert (hers["user_id"], hers["status"]) == ("ann", "failed")
     shown = project.teamgraph("runs", "list", "--unfinished", "--user", "ann")
     assert hers["run_id"] in shown.stdout
-    assert "take them up: teamgraph runs resume --all --graph GRAPH --user ann" in shown.stderr
+    assert "resume them: teamgraph runs resume --all --graph GRAPH --user ann" in shown.stderr
 
 
-def test_all_that_is_not_done_is_taken_up_one_after_another(project: Project) -> None:
+def test_all_unfinished_runs_are_resumed_one_after_another(project: Project) -> None:
     made = [fail(project, "--session", name) for name in ("s", "t", "s")]
     done = project.teamgraph("runs", "resume", "--all", "--graph", "two.yaml")
     assert done.exit_code == 0, done.stderr
     rows = [line.split("\t") for line in done.stdout.splitlines()]
-    assert rows[0] == ["run", "session", "status", "told"]
+    assert rows[0] == ["run", "session", "status", "result"]
     assert rows[1:] == [[one["run_id"], one["session_id"], "done", "echo: hi"] for one in made]
     assert unfinished(project) == []
     again = project.teamgraph("runs", "resume", "--all", "--graph", "two.yaml")
     assert (again.exit_code, again.stdout) == (0, "")
-    assert "there is no unfinished run of two in .teamgraph" in again.stderr
+    assert "no unfinished runs of graph two in .teamgraph" in again.stderr
 
 
-def test_what_is_not_done_of_all_users_is_listed_and_taken_up(project: Project) -> None:
+def test_unfinished_runs_of_all_users_are_listed_and_resumed(project: Project) -> None:
     made = [fail(project, *whose) for whose in ((), ("--user", "ann"), ("--user", "bob"))]
     assert [one["user_id"] for one in unfinished(project, "--all-users")] == ["bob", "ann", None]
     shown = project.teamgraph("runs", "list", "--unfinished", "--all-users")
     rows = [line.split("\t") for line in shown.stdout.splitlines()]
     assert rows[0] == ["run", "session", "user", "status", "started", "message"]
     assert [row[2] for row in rows[1:]] == ["bob", "ann", ""]
-    words = shlex.split(shown.stderr.partition("take them up: teamgraph ")[2])
+    words = shlex.split(shown.stderr.partition("resume them: teamgraph ")[2])
     assert words[-1] == "--all-users"
     done = project.teamgraph(*(word.replace("GRAPH", "two.yaml") for word in words))
     assert done.exit_code == 0, done.stderr
     rows = [line.split("\t") for line in done.stdout.splitlines()]
-    assert rows[0] == ["run", "session", "user", "status", "told"]
+    assert rows[0] == ["run", "session", "user", "status", "result"]
     assert [(row[0], row[3]) for row in rows[1:]] == [(one["run_id"], "done") for one in made]
     assert unfinished(project, "--all-users") == []
     listed = project.teamgraph("runs", "list", "--all-users", "--json")
     assert [one["user_id"] for one in json.loads(listed.stdout)] == ["bob", "ann", None]
     none = project.teamgraph("runs", "list", "--unfinished", "--all-users")
-    assert none.stderr == "there are no such runs in .teamgraph\n"
+    assert none.stderr == "no unfinished runs in .teamgraph\n"
 
 
 def test_all_users_are_not_one_user(project: Project) -> None:
     for words in (("--user", "ann"), ("--session", "s")):
         done = project.teamgraph("runs", "list", "--all-users", *words)
         assert done.exit_code == 2
-        assert "name no --user and no --session beside it" in done.stderr
+        assert "--all-users cannot be combined with --user or --session" in done.stderr
     write(project)
     done = project.teamgraph("runs", "resume", "r", "--graph", "two.yaml", "--all-users")
     assert done.exit_code == 2
-    assert "--all-users goes with --all; name the user of the run with --user" in done.stderr
+    assert "--all-users needs --all; for one run, name its user with --user" in done.stderr
 
 
 def test_one_of_all_that_fails_makes_the_exit_code_1_and_stops_no_other(project: Project) -> None:
@@ -241,7 +239,7 @@ def test_runs_of_other_graphs_are_left_alone(project: Project) -> None:
     project.write("other.yaml", GRAPH.replace("name: two", "name: other"))
     done = project.teamgraph("runs", "resume", "--all", "--graph", "other.yaml")
     assert done.exit_code == 0
-    assert "1 unfinished run of other graphs: left alone" in done.stderr
+    assert "skipped 1 unfinished run of other graphs" in done.stderr
     assert len(unfinished(project)) == 1
 
 
@@ -261,7 +259,7 @@ def test_a_run_that_is_under_way_is_left_to_whoever_makes_it(project: Project) -
 def test_one_run_is_named_or_all(project: Project, words: tuple[str, ...]) -> None:
     done = project.teamgraph("runs", "resume", *words, "--graph", "two.yaml")
     assert done.exit_code == 2
-    assert "name one run, or take up all that are unfinished with --all" in done.stderr
+    assert "name a run, or resume all unfinished ones with --all" in done.stderr
 
 
 def made(project: Project, message: str, *more: str) -> dict[str, Any]:
@@ -277,8 +275,8 @@ def test_a_fork_is_a_run_of_a_session_of_its_own(project: Project) -> None:
     words = ("runs", "fork", last["run_id"], "--graph", "desk.yaml", "--from", "router")
     done = project.teamgraph(*words, "--user", "ann", "--model", "echo", "--session", "new")
     assert (done.exit_code, done.stdout) == (0, "echo: three\n"), done.stderr
-    assert "+ history: was done before" in done.stderr
-    command = done.stderr.partition("go on with: teamgraph ")[2].splitlines()[0]
+    assert "+ history: already done" in done.stderr
+    command = done.stderr.partition("continue with: teamgraph ")[2].splitlines()[0]
     assert shlex.split(command) == [
         *("chat", "desk.yaml", "--model", "echo", "--user", "ann", "--session", "new")
     ]
@@ -307,7 +305,7 @@ def test_a_fork_from_nowhere_is_refused(project: Project) -> None:
     assert "name the node to fork from, or another message" in nothing.stderr
     missing = project.teamgraph("runs", "fork", "none", *words[3:], "--from", "router")
     assert missing.exit_code == 1
-    assert "there is no run 'none' without a user here" in missing.stderr
+    assert "there is no run 'none' in .teamgraph" in missing.stderr
 
 
 @pytest.mark.parametrize("busy", ["reject", "fork"])

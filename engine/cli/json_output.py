@@ -1,4 +1,4 @@
-"""What `--json` prints: plain values, with names that scripts can rely on."""
+"""The values that `--json` prints, with field names that scripts can rely on."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from ..values import jsonable
 
 
 def run_as_json(run: Run) -> dict[str, JSON]:
-    """A run as `run --json` and `runs resume --json` print it."""
-    nodes: dict[str, JSON] = {node_id: _short(record) for node_id, record in run.records.items()}
-    return {**_facts(run), "nodes": nodes, "usage": jsonable(run.usage), "duration": run.duration}
+    """A run as `run --json`, `runs resume --json` and `runs fork --json` print it."""
+    nodes: dict[str, JSON] = {node_id: _node(record) for node_id, record in run.records.items()}
+    return {
+        **_run_fields(run),
+        "nodes": nodes,
+        "usage": jsonable(run.usage),
+        "duration": run.duration,
+    }
 
 
 def records_as_json(run: Run, node_ids: Collection[str], *, prompts: bool) -> dict[str, JSON]:
-    """A run with all that is known of its nodes; with `prompts` also the messages sent."""
+    """A run with whole records of these nodes; with `prompts` also the messages that were sent."""
     nodes: dict[str, JSON] = {}
     for node_id in node_ids:
         record = cast("dict[str, JSON]", jsonable(run.records[node_id]))
@@ -30,7 +35,7 @@ def records_as_json(run: Run, node_ids: Collection[str], *, prompts: bool) -> di
                 del exchange["messages"]
         nodes[node_id] = {**record, "choice": _choice(run.records[node_id])}
     return {
-        **_facts(run),
+        **_run_fields(run),
         "input": run.input,
         "graph": run.turn.graph,
         "number": run.turn.number,
@@ -44,13 +49,13 @@ def records_as_json(run: Run, node_ids: Collection[str], *, prompts: bool) -> di
 
 
 def turn_as_json(key: SessionKey, turn: Turn) -> dict[str, JSON]:
-    """A turn with every field that it has, and the session that it belongs to."""
-    turn_facts = cast("dict[str, JSON]", jsonable(turn))
-    return {"session_id": key.session_id, "user_id": key.user_id, **turn_facts}
+    """A turn with all its fields, and the ids of its session."""
+    turn_fields = cast("dict[str, JSON]", jsonable(turn))
+    return {"session_id": key.session_id, "user_id": key.user_id, **turn_fields}
 
 
 def info_as_json(info: SessionInfo) -> dict[str, JSON]:
-    """A session in a list."""
+    """A session as `sessions list --json` prints it."""
     return {
         "session_id": info.key.session_id,
         "user_id": info.key.user_id,
@@ -63,7 +68,7 @@ def info_as_json(info: SessionInfo) -> dict[str, JSON]:
 
 
 def head_as_json(head: Head) -> dict[str, JSON]:
-    """Where a session stands."""
+    """The name, state and summary of a session."""
     return {
         "name": head.name,
         "state": jsonable(head.state),
@@ -73,7 +78,7 @@ def head_as_json(head: Head) -> dict[str, JSON]:
 
 
 def metrics_as_json(metrics: Metrics) -> dict[str, JSON]:
-    """What a session cost."""
+    """The usage of a session."""
     return cast("dict[str, JSON]", jsonable(metrics))
 
 
@@ -108,8 +113,8 @@ def rendering_as_json(
 ) -> JSON:
     """The prompts of some nodes as `render --json` prints them: one item for each prompt.
 
-    A node without one has an item without a template, with the reason where it is skipped. With
-    `came_from` each message says where the stretches of its words came from.
+    A node without a prompt has one item without a template, with the reason if it is skipped. With
+    `came_from` each message has the origins of its text.
     """
     items: list[JSON] = []
     for node_id in node_ids:
@@ -137,12 +142,12 @@ def _prompt(
 
 
 def _message(message: Message) -> dict[str, JSON]:
-    """A message without what it does not have, and without the run that it came from."""
-    said = message.model_dump(mode="json", exclude_defaults=True, exclude={"origin"})
-    return {"role": message.role, "content": message.content, **said}
+    """A message without its empty fields, and without the run that it is quoted from."""
+    fields = message.model_dump(mode="json", exclude_defaults=True, exclude={"origin"})
+    return {"role": message.role, "content": message.content, **fields}
 
 
-def _facts(run: Run) -> dict[str, JSON]:
+def _run_fields(run: Run) -> dict[str, JSON]:
     return {
         "run_id": run.run_id,
         "session_id": run.session_id,
@@ -153,7 +158,7 @@ def _facts(run: Run) -> dict[str, JSON]:
     }
 
 
-def _short(record: Record) -> dict[str, JSON]:
+def _node(record: Record) -> dict[str, JSON]:
     return {
         "status": record.status,
         "because": record.because,
@@ -166,5 +171,5 @@ def _short(record: Record) -> dict[str, JSON]:
 
 
 def _choice(record: Record) -> JSON:
-    """What a router chose, as templates read it: a label, or with `select: many` a list."""
+    """The label that a router chose, a list of labels with `select: many`, None for other kinds."""
     return record.output if record.choices is not None else None

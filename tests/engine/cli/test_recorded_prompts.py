@@ -49,7 +49,7 @@ def test_messages_stand_with_the_templates_that_they_were_made_of(
     told = shown(project, run_id, "--node", "billing", "--prompt")
     messages, _, sources = told.partition("\n\nprompt member.jinja (")
     assert "    system:\n      You know the prices.\n      Be kind.\n" in messages
-    assert ") is made of\n  member.jinja:\n    {% extends" in sources
+    assert ") was rendered from\n  member.jinja:\n    {% extends" in sources
     assert "\n  builtin/member.jinja:\n    {# One member answers" in sources
     assert "\n  heard.jinja:\n" in sources
     assert "router.jinja" not in told
@@ -64,7 +64,7 @@ def test_a_template_that_several_prompts_share_is_shown_once(project: Project) -
     nodes = "  a: {}\n  b: {prompt: lead.jinja, needs: a}\n  c: {needs: b}\n"
     project.write("three.yaml", f"name: three\nnodes:\n{nodes}output: c\n")
     told = shown(project, asked(project, "three.yaml"), "--prompt")
-    assert told.count(" is made of\n") == 2  # a and c were asked with the same
+    assert told.count(" was rendered from\n") == 2  # a and c were asked with the same
     assert told.count("{# One member answers") == 2  # as member.jinja, and as builtin/member.jinja
     assert told.count("{# What the nodes in `reads` brought") == 1
     assert "\n  heard.jinja: as above\n" in told
@@ -73,15 +73,15 @@ def test_a_template_that_several_prompts_share_is_shown_once(project: Project) -
 def test_nothing_is_said_of_templates_to_those_who_do_not_ask(
     project: Project, run_id: str
 ) -> None:
-    assert "is made of" not in shown(project, run_id)
+    assert "was rendered from" not in shown(project, run_id)
     assert "prompts" not in json.loads(shown(project, run_id, "--json"))
-    assert "is made of" not in shown(project, run_id, "--node", "technical", "--prompt")
+    assert "was rendered from" not in shown(project, run_id, "--node", "technical", "--prompt")
 
 
 def test_what_has_changed_since_is_a_diff_for_each_template(project: Project, run_id: str) -> None:
     words = ("--node", "billing", "--diff", "--graph", "desk.yaml")
     same = shown(project, run_id, *words)
-    assert "then and those of graph 'desk' now\n  member.jinja: unchanged\n" in same
+    assert "then, and those of graph 'desk' now\n  member.jinja: unchanged\n" in same
     assert set(kept(project, run_id, *words[2:])["diff"].values()) == {""}
     project.write("prompts/member.jinja", OWN.replace("kind", "quick"))
     changed = shown(project, run_id, *words)
@@ -118,7 +118,7 @@ def test_without_a_graph_the_built_in_templates_are_compared_with(
     project.write("prompts/rhyme.jinja", OWN)
     project.write("rhyme.yaml", "name: rhyme\nnodes:\n  a: {prompt: rhyme.jinja}\n")
     told = shown(project, asked(project, "rhyme.yaml"), "--diff")
-    assert "its templates then and the built-in ones now\n" in told
+    assert "its templates then, and the built-in ones now\n" in told
     assert "  rhyme.jinja: not among the built-in ones; name its graph with --graph\n" in told
     assert "  builtin/member.jinja: unchanged\n" in told
     diff = kept(project, run_id, "--diff")["diff"]
@@ -158,15 +158,13 @@ def test_a_run_that_was_imported_has_its_messages_and_not_their_sources(
     assert project.teamgraph("sessions", "import", "s.json", *there).exit_code == 0
     told = shown(project, run_id, "--node", "billing", "--prompt", *there)
     assert "      Be kind.\n" in told
-    assert "): its sources are not kept here, since the run was imported\n" in told
+    assert "): its templates are not in this store, since the run was imported\n" in told
     assert kept(project, run_id, "--prompt", *there)["sources"] is None
     assert kept(project, run_id, "--diff", *there)["diff"] is None
-    assert "are not kept here" in shown(project, run_id, "--diff", *there)
+    assert "are not in this store" in shown(project, run_id, "--diff", *there)
 
 
-def test_a_graph_that_does_not_hold_is_no_graph_to_compare_with(
-    project: Project, run_id: str
-) -> None:
+def test_an_invalid_graph_cannot_be_compared_with(project: Project, run_id: str) -> None:
     project.write("bad.yaml", "name: t\nnodes:\n  a: {rol: x}\n")
     done = project.teamgraph("runs", "show", run_id, "--graph", "bad.yaml")
     assert (done.exit_code, done.stdout) == (2, "")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from itertools import pairwise
 
 import pytest
 
 from teamgraph.engine.cli import main
+from teamgraph.engine.cli.command import reflow
 
 from .conftest import Project
 
@@ -23,6 +25,18 @@ COMMANDS = (
     "schema",
     "sessions",
     "runs",
+    "store",
+)
+GROUPS = {
+    "prompts": ("render", "check", "update", "coverage", "show"),
+    "sessions": ("list", "show", "search", "rename", "export", "import", "delete"),
+    "runs": ("list", "show", "resume", "fork", "delete"),
+    "store": ("verify", "repair", "stats"),
+}
+ALL_COMMANDS = (
+    (),
+    *((name,) for name in COMMANDS),
+    *((group, name) for group, names in GROUPS.items() for name in names),
 )
 
 
@@ -40,6 +54,43 @@ def test_every_command_has_help_of_its_own(project: Project) -> None:
         assert f"Usage: teamgraph {name}" in done.stdout.replace("root", "teamgraph")
 
 
+@pytest.mark.parametrize("words", ALL_COMMANDS, ids=" ".join)
+def test_the_paragraphs_of_a_help_flow(project: Project, words: tuple[str, ...]) -> None:
+    project.more["COLUMNS"] = "80"
+    shown = project.teamgraph(*words, "--help").stdout
+    lines = [line.strip() for line in shown.partition("\n ╭")[0].splitlines()[1:]]
+    for line, following in pairwise(lines):
+        first_word = following.partition(" ")[0]
+        if line and following and not following.startswith("#"):
+            assert len(f"{line} {first_word}") > 78, (line, following)
+
+
+def test_lists_and_commands_in_a_help_stay_lines() -> None:
+    text = """One
+    two.
+
+    - first
+      more
+    - second
+
+    Run:
+    $ command
+    """
+    assert reflow(text) == "One two.\n\n- first more\n- second\n\nRun:\n$ command"
+
+
+def test_a_flag_does_not_look_as_if_it_took_a_value(project: Project) -> None:
+    for words in ALL_COMMANDS[1:]:  # typer declares the options of completion
+        assert "<bool>" not in project.teamgraph(*words, "--help").stdout.partition("--help")[0]
+
+
+def test_the_exit_codes_are_in_the_help(project: Project) -> None:
+    for words in ((), ("run",), ("check",), ("prompts", "check"), ("store", "verify")):
+        shown = " ".join(project.teamgraph(*words, "--help").stdout.split())
+        assert "Exit code" in shown
+        assert "Exit code" not in project.teamgraph("schema", "--help").stdout
+
+
 def test_the_help_of_a_command_is_about_that_command_alone(project: Project) -> None:
     for name in COMMANDS:
         assert "completion" not in project.teamgraph(name, "--help").stdout
@@ -52,7 +103,8 @@ def test_the_help_of_a_command_is_about_that_command_alone(project: Project) -> 
         (("render",), "{GRAPH} [MESSAGE]"),
         (("check",), "{GRAPH}..."),
         (("prompts", "update"), "[PATH]..."),
-        (("runs", "show"), "{RUN_ID}"),
+        (("runs", "delete"), "{RUN_ID}"),
+        (("runs", "show"), "[RUN_ID]"),
         (("runs", "resume"), "[RUN_ID]"),
         (("sessions", "delete"), "[ID]"),
     ],

@@ -21,7 +21,7 @@ BROKEN = {
     ),
     "cycle": (
         "name: t\nnodes:\n  a: {needs: b}\n  b: {needs: a}\noutput: a\n",
-        "the nodes go round: ",
+        "the nodes form a cycle: ",
     ),
     "unknown node": (
         "name: t\nnodes:\n  first: {}\n  a: {needs: frist}\n",
@@ -92,7 +92,7 @@ def test_a_model_that_cannot_be_reached_was_not_tried(project: Project, stub: St
     assert "the environment variable KEY is not set" in without_key.stderr
     assert unreachable.returncode == 2
     assert "the provider cannot be reached" in unreachable.stderr
-    assert "take it up: teamgraph runs resume" in unreachable.stderr
+    assert "resume it: teamgraph runs resume" in unreachable.stderr
 
 
 def test_a_store_that_cannot_be_written_is_named(project: Project) -> None:
