@@ -378,6 +378,12 @@ class JournalFile:
             with suppress(OSError):
                 self._disk.touch(self._name, moment)
 
+    def failure(self, error: OSError) -> StoreError:
+        """The error to raise for what the system refused; a missing file was deleted by others."""
+        if isinstance(error, FileNotFoundError):
+            return JournalDeleted(f"{self.path}: the journal was deleted")
+        return store_error(error, self.path)
+
     def _sync_name(self, synced_directories: set[Path] | None) -> None:
         """Sync the directory of the file and those above it, without which it is not found."""
         if self._is_name_synced:
@@ -441,7 +447,7 @@ class JournalFile:
             else:
                 self._open(create=False)
         except OSError as error:
-            raise self._failure(error) from error
+            raise self.failure(error) from error
 
     def _lock(self, *, wait: bool) -> bool:
         """Lock the file that has the journal's path now, and catch up with it."""
@@ -463,12 +469,7 @@ class JournalFile:
                     return True
                 self._open(create=False)
         except OSError as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: OSError) -> StoreError:
-        if isinstance(error, FileNotFoundError):
-            return JournalDeleted(f"{self.path}: the journal was deleted")
-        return store_error(error, self.path)
+            raise self.failure(error) from error
 
     def _is_current(self, file: OpenFile) -> bool:
         """Catch up with a locked file; unlocks it and returns False if it was replaced."""

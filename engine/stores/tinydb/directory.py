@@ -10,19 +10,20 @@ are in the journals. Everything here blocks; `TinyDBStore` calls it in threads.
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import TypeVar
 
 from ...errors import DamagedStore, StoreError, UnknownVersion
 from ...records import SessionInfo, SessionKey, Turn
-from ...session.store import Hit, mentions
+from ...session.store import FinishedRun, Hit, mentions
 from ..compact_json import Document, dump_json, parse_document
 from ..journal.compaction import compact, delete_journal, upgrade
 from ..journal.disk import (
@@ -30,11 +31,19 @@ from ..journal.disk import (
     first_line,
     make_directories,
     read_whole,
+    remove_file,
     replace_file,
     store_error,
 )
-from ..journal.journal_file import JournalDeleted, JournalSettings, OldVersion, must_be_torn
+from ..journal.journal_file import (
+    JournalDeleted,
+    JournalFile,
+    JournalSettings,
+    OldVersion,
+    must_be_torn,
+)
 from ..journal.line import Header, header_data
+from ..leases import session_exists
 from .session_file import OtherRun, SessionFile, hashed_name, session_name
 
 T = TypeVar("T")
@@ -231,6 +240,31 @@ class SessionDirectory:
             return None
         return self.cache.add(session)
 
+    def create(self, key: SessionKey, runs: Sequence[FinishedRun], name: str | None) -> None:
+        """Write a session to a temporary journal and rename that; `InputError` if it exists."""
+        path = self.layout.journal(key)
+        self.layout.create(path.parent)
+        temporary = path.with_name(f"{path.stem}.{os.getpid()}-{get_ident()}.import")
+        try:
+            session = SessionFile(temporary, key, self._settings, create=True)
+            try:
+                with session.journal.exclusive():
+                    for run in runs:
+                        session.add(run)
+                    if name is not None:
+                        session.rename(name)
+                if self._settings.is_synced:
+                    session.journal.flush()
+            finally:
+                session.close()
+            self._publish(temporary, path, key)
+        except OSError as error:
+            raise store_error(error, path) from error
+        finally:
+            with suppress(OSError):
+                remove_file(self._disk, temporary)
+                self._disk.remove_directory(path.parent)
+
     def distrust(self, session: SessionFile) -> None:
         """Rewrite a session whose sync failed before it is used again.
 
@@ -344,6 +378,24 @@ class SessionDirectory:
         if not self.layout.exists():
             return []
         return sorted(each for each in self.layout.prompt_hashes() if each.startswith(prefix))
+
+    def _publish(self, temporary: Path, path: Path, key: SessionKey) -> None:
+        """Rename a journal to a session's path, locked against all others."""
+        while True:
+            journal = JournalFile(path, self._settings, owner=key._asdict(), create=True)
+            try:
+                with journal.exclusive():
+                    if not journal.is_empty:
+                        raise session_exists(key)
+                    self._disk.rename(temporary, path)
+                    if self._settings.is_synced:
+                        self._disk.sync_directory(path.parent)
+                    journal.touch()
+                return
+            except JournalDeleted:
+                self.layout.create(path.parent)
+            finally:
+                journal.close()
 
     def _journals(self, user_id: str | None) -> list[Path]:
         return self.layout.journals(self.layout.user(user_id)) if self.layout.exists() else []

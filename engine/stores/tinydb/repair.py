@@ -44,7 +44,7 @@ from .directory import StoreLayout
 from .session_file import SessionIndex
 
 FindingCode: TypeAlias = Literal["damaged", "version", "misplaced", "torn", "stale", "aside"]
-_WRITER = re.compile(r"\.(\d+)-\d+\.tmp\Z")
+_WRITER = re.compile(r"\.(\d+)-\d+\.(?:tmp|import)\Z")
 
 
 class Finding(Struct, frozen=True):
@@ -112,8 +112,8 @@ class Survey:
         """Files beside the journals that a killed process or an earlier repair has left."""
         for path in sorted(self.layout.root.rglob("*")):
             journal = path.with_suffix(".jsonl")
-            if path.suffix == ".tmp" and _is_abandoned(self._disk, path):
-                yield Finding("stale", path, "a write that was cut short has left it")
+            if path.suffix in (".tmp", ".fork", ".import") and _is_abandoned(self._disk, path):
+                yield Finding("stale", path, "a process that was killed has left it")
             elif path.suffix in (".torn", ".damaged") and journal.exists():
                 yield Finding(
                     "aside", path, "an earlier repair has set it aside; delete it when you like"

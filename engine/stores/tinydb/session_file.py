@@ -23,12 +23,13 @@ from msgspec.structs import replace
 from ...messages import JSON
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
 from ...session.quotes import RESULT, run_texts
+from ...session.store import FinishedRun, Lease
 from .. import codec
 from ..compact_json import Document, dump_json, parse_document, parse_key
 from ..journal.compaction import compact, remove_set_aside
 from ..journal.journal_file import JournalFile, JournalSettings
 from ..journal.line import Operation, Slot
-from ..leases import Grant, check_stored, lease_lost, run_deleted
+from ..leases import Grant, check_stored, lease_lost, run_deleted, run_in_progress
 from ..quoting import text_of_turn
 from ..redaction import (
     StateChange,
@@ -39,7 +40,7 @@ from ..redaction import (
     values_set_by,
     wrote_summary,
 )
-from .lock import SessionLock
+from .lock import SessionLock, fork_lock_path, is_locked_for
 
 T = TypeVar("T")
 OtherRun: TypeAlias = tuple[str, str]
@@ -184,7 +185,9 @@ class SessionFile:
     ) -> None:
         self.key = key
         self.users = 0
-        self.lock = SessionLock(path.with_suffix(".lock"), settings.disk)
+        self._lock_path = path.with_suffix(".lock")
+        self.lock = SessionLock(self._lock_path, settings.disk)
+        self._fork_locks: dict[str, SessionLock] = {}
         self.index = SessionIndex()
         self.journal = JournalFile(
             path, settings, owner=key._asdict(), create=create, listener=self.index
@@ -200,13 +203,33 @@ class SessionFile:
     def close(self) -> None:
         """Close the files, and release the lock by that."""
         self.lock.close()
+        for lock in self._fork_locks.values():
+            lock.close()
         self.journal.close()
+
+    def lock_fork(self, run_id: str) -> None:
+        """Lock a run that does not lock the session; raises `SessionBusy` if it is in progress."""
+        disk = self.journal.settings.disk
+        lock = SessionLock(fork_lock_path(self.journal.path, run_id), disk)
+        if not lock.try_acquire(run_id):
+            lock.close()
+            raise run_in_progress(run_id)
+        self._fork_locks[run_id] = lock
+
+    def unlock_fork(self, run_id: str) -> None:
+        """Release and delete the lock of such a run."""
+        self._fork_locks.pop(run_id).remove()
 
     def begin(self, turn: Turn, is_stored: bool | None) -> Head:
         """Store a run as running; `is_stored` and errors as for `Store.begin`."""
         stored = self.index.runs.get(turn.run_id)
         earlier = None if stored is None else self._turns.get(stored.slot)
         check_stored(self.key, turn.run_id, earlier, expected=is_stored)
+        if earlier is not None:
+            is_fork = turn.run_id in self._fork_locks
+            lock = self._lock_path if is_fork else fork_lock_path(self.journal.path, turn.run_id)
+            if is_locked_for(self.journal.settings.disk, lock, turn.run_id):
+                raise run_in_progress(turn.run_id)
         turn = replace(turn, status="running", number=0)
         self.journal.commit([self._put_turn(turn)])
         self.journal.touch()
@@ -243,7 +266,7 @@ class SessionFile:
         """
         self._check_writable(grant)
         run_id = grant.lease.run_id
-        number = self._last_number() + 1 if turn.status == "done" else 0
+        number = max(self._last_number() + 1, turn.number) if turn.status == "done" else 0
         turn = replace(turn, run_id=run_id, number=number)
         operations = [self._put_turn(turn)]
         if number:
@@ -256,6 +279,14 @@ class SessionFile:
         if turn.given_state is None:  # that is the caller's, who may change it
             self._turns.put(self.index.runs[run_id].slot, turn)
         return turn
+
+    def add(self, run: FinishedRun) -> None:
+        """Store a finished run of a session that nobody else has."""
+        turn, stored = run.turn, Lease(self.key, run.turn.run_id, Head())
+        self.journal.commit([self._put_turn(replace(turn, status="running", number=0))])
+        grant = Grant(stored, self, is_exclusive=False)
+        self.put(grant, run.records)
+        self.finish(grant, turn, run.change)
 
     def head(self) -> Head:
         """Version, state and summary of the session."""

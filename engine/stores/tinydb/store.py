@@ -15,7 +15,7 @@ from tinydb import TinyDB
 from ...errors import InputError, NotFound, StoreError
 from ...os_fork import FORKS
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
-from ...session.store import Hit, Lease, Policy
+from ...session.store import FinishedRun, Hit, Lease, Policy
 from ..journal.compaction import compact
 from ..journal.disk import DISK, Disk
 from ..journal.journal_file import JournalDeleted, JournalFile, JournalSettings, Sync
@@ -132,11 +132,17 @@ class TinyDBStore:
         grant = self._leases.end(lease)
         if grant is None:
             return
-        if grant.is_exclusive:
-            self._unlock(grant.session)
+        self._unlock(grant.session, lease.run_id, is_exclusive=grant.is_exclusive)
         self._directory.cache.release(grant.session)
         if grant.is_exclusive:
             self._queue.release(lease.key)
+
+    async def create(
+        self, key: SessionKey, runs: Sequence[FinishedRun], *, name: str | None = None
+    ) -> None:
+        """Create a session with finished runs, all or nothing; `InputError` if it exists."""
+        check_key(key)
+        await self._threads.run(lambda: self._directory.create(key, runs, name))
 
     async def head(self, key: SessionKey) -> Head | None:
         """Version, state and summary of the session, or None if there is no such session."""
@@ -294,28 +300,32 @@ class TinyDBStore:
             return None if is_lost else session.begin(turn, is_stored)
 
         while True:
+            if self._leases.has_run(session, turn.run_id):
+                raise run_in_progress(turn.run_id)
             if is_exclusive:
-                await self._lock(session, policy)
+                await self._lock(session, turn.run_id, policy)
+            else:
+                session.lock_fork(turn.run_id)
             try:
-                if self._leases.has_run(session, turn.run_id):
-                    raise run_in_progress(turn.run_id)
+                if is_exclusive and self._leases.has_run(session, turn.run_id):
+                    raise run_in_progress(turn.run_id)  # a fork of it was begun meanwhile
                 head = await self._commit(session, begin)
             except BaseException:
-                if is_exclusive:
-                    self._unlock(session)
+                self._unlock(session, turn.run_id, is_exclusive=is_exclusive)
                 raise
             if head is not None:
                 lease = Lease(session.key, turn.run_id, head)
                 return self._leases.grant(lease, session, is_exclusive=is_exclusive)
-            self._unlock(session)  # another process took it over before it was used
+            # Another process took it over before it was used.
+            self._unlock(session, turn.run_id, is_exclusive=is_exclusive)
 
-    async def _lock(self, session: SessionFile, policy: Policy) -> None:
+    async def _lock(self, session: SessionFile, run_id: str, policy: Policy) -> None:
         """Acquire a session's lock, polling; raises `SessionBusy` if `policy` is `reject`."""
         pause = _FIRST_PAUSE
-        while not session.lock.try_acquire():
+        while not session.lock.try_acquire(run_id):
             if session.lock.is_stale(self._lease_timeout):
-                take_over = partial(_write_locked, session.journal, session.lock.take_over)
-                if await self._threads.run(take_over):
+                take_over = partial(session.lock.take_over, run_id)
+                if await self._threads.run(partial(_write_locked, session.journal, take_over)):
                     break
             if policy == "reject":
                 raise session_busy(session.key)
@@ -323,9 +333,12 @@ class TinyDBStore:
             pause = min(2 * pause, _LONGEST_PAUSE)
         self._heartbeat.add(session.lock)
 
-    def _unlock(self, session: SessionFile) -> None:
-        self._heartbeat.remove(session.lock)
-        session.lock.release()
+    def _unlock(self, session: SessionFile, run_id: str, *, is_exclusive: bool) -> None:
+        if is_exclusive:
+            self._heartbeat.remove(session.lock)
+            session.lock.release()
+        else:
+            session.unlock_fork(run_id)
 
     async def _open(self, key: SessionKey, *, create: bool) -> SessionFile | None:
         """Open and acquire a session; None if there is none and `create` is false."""

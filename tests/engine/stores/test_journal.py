@@ -138,7 +138,7 @@ def test_a_duplicated_line_is_damage(path: Path) -> None:
     fill(path)
     data = path.read_bytes()
     damaged(path, data + data.splitlines(keepends=True)[-1])
-    with pytest.raises(DamagedStore, match="delete the session"):
+    with pytest.raises(DamagedStore, match="repair --salvage"):
         content(path)
 
 

@@ -217,7 +217,7 @@ def test_a_damaged_session_is_left_out_of_lists_and_can_be_deleted(tmp_path: Pat
         data = bytearray(journal(tmp_path).read_bytes())
         data[len(data) // 2] ^= 1
         journal(tmp_path).write_bytes(bytes(data))
-        with pytest.raises(DamagedStore, match="delete the session"):
+        with pytest.raises(DamagedStore, match="repair --salvage"):
             await store.turns(KEY)
         with pytest.raises(DamagedStore):
             await store.begin(KEY, Turn("r9", "x"))
