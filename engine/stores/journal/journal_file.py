@@ -47,6 +47,8 @@ from .line import (
 )
 
 Sync: TypeAlias = Literal["always", "turn", "never"]
+LATEST = "latest"
+"""The file whose mtime is the latest of the journals in a directory."""
 _BLOATED = 1 << 20
 _CHUNK = 1 << 20
 
@@ -208,7 +210,7 @@ class JournalFile:
         self._is_name_synced = False
         self._is_inherited = False
         self._file: OpenFile | None = None
-        self._name, self._directory = os.fspath(path), os.fspath(path.parent)
+        self._name, self._latest = os.fspath(path), os.fspath(path.with_name(LATEST))
         try:
             self._open(create=create)
         except BaseException as error:
@@ -355,17 +357,21 @@ class JournalFile:
             self.index.apply(transaction)
 
     def touch(self) -> None:
-        """Set the mtime to later than that of any other file of the directory.
+        """Set the mtime to later than that of any other journal of the directory.
 
-        The directory's own mtime is the latest of all, so the order of the files' mtimes is that
-        of these calls, whatever the clock does. Only the owner of a file can set its mtime: for
-        others nothing happens.
+        The mtime of the file `latest` is the last one that was set, so the order of the mtimes is
+        that of these calls, whatever the clock does. Only the owner of a file can set its mtime:
+        for others nothing happens.
         """
         with suppress(OSError):
-            latest = self._disk.status(self._directory).st_mtime_ns
+            try:
+                latest = self._disk.status(self._latest).st_mtime_ns
+            except FileNotFoundError:
+                latest = self._newest_sibling()
+                self._disk.close(self._disk.open(self._latest, os.O_RDWR | os.O_CREAT))
             moment = max(time.time_ns(), latest + 1)
             self._disk.touch(self._name, moment)
-            self._disk.touch(self._directory, moment)
+            self._disk.touch(self._latest, moment)
 
     @contextmanager
     def same_mtime(self) -> Generator[None]:
@@ -383,6 +389,16 @@ class JournalFile:
         if isinstance(error, FileNotFoundError):
             return JournalDeleted(f"{self.path}: the journal was deleted")
         return store_error(error, self.path)
+
+    def _newest_sibling(self) -> int:
+        """The latest mtime of the journals in the directory."""
+        newest = 0
+        for name in self._disk.names(self.path.parent):
+            if name.endswith(self.path.suffix):
+                with suppress(FileNotFoundError):
+                    status = self._disk.status(self.path.with_name(name))
+                    newest = max(newest, status.st_mtime_ns)
+        return newest
 
     def _sync_name(self, synced_directories: set[Path] | None) -> None:
         """Sync the directory of the file and those above it, without which it is not found."""

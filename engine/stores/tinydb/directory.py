@@ -27,15 +27,19 @@ from ...session.store import FinishedRun, Hit, mentions
 from ..compact_json import Document, dump_json, parse_document
 from ..journal.compaction import compact, delete_journal, upgrade
 from ..journal.disk import (
+    check_locks,
+    close_when_exhausted,
     contains,
     first_line,
     make_directories,
+    open_files_limit,
     read_whole,
     remove_file,
     replace_file,
     store_error,
 )
 from ..journal.journal_file import (
+    LATEST,
     JournalDeleted,
     JournalFile,
     JournalSettings,
@@ -50,23 +54,28 @@ T = TypeVar("T")
 FORMAT = "teamgraph-store"
 VERSION = 1
 _SHORT = 1 << 18  # bytes
+_FILES_OF_A_SESSION = 2
 _HASH = re.compile("[0-9a-f]{8,64}")
 
 
 class SkippedSession(UserWarning):
-    """A damaged session was left out of a list or a search."""
+    """A session that is damaged, or of a newer version, was left out of a list or a search."""
 
 
 class SessionCache:
     """LRU cache of open sessions; those in use are never closed.
 
+    Its capacity follows the limit of open files, half of which it may use. Where there are no more
+    to be had, all idle sessions are closed.
+
     Whoever acquires a session releases it.
     """
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+        self._capacity = min(capacity, open_files_limit() // _FILES_OF_A_SESSION // 2)
         self._guard = Lock()
         self._open: OrderedDict[SessionKey, SessionFile] = OrderedDict()
+        close_when_exhausted(self)
 
     def acquire(self, key: SessionKey) -> SessionFile | None:
         """The session if it is open."""
@@ -103,6 +112,13 @@ class SessionCache:
                 del self._open[other.key]
                 other.close()
 
+    def close_idle(self) -> None:
+        """Close the sessions that nobody uses."""
+        with self._guard:
+            for session in [each for each in self._open.values() if not each.users]:
+                del self._open[session.key]
+                session.close()
+
     def discard(self, session: SessionFile) -> None:
         """Remove a session whose file is gone; its last user's release closes it."""
         with self._guard:
@@ -128,6 +144,7 @@ class StoreLayout:
         self._disk = settings.disk
         self._is_synced = settings.is_synced
         self._is_checked = False
+        self._has_locks = False
 
     def journal(self, key: SessionKey) -> Path:
         """The journal of a session."""
@@ -198,10 +215,13 @@ class StoreLayout:
         """Create a directory of the store, and the store itself, unless they exist."""
         try:
             if not self.exists():
-                make_directories(self._disk, self.root)
+                make_directories(self._disk, self.root, sync=self._is_synced)
                 data = dump_json({"format": FORMAT, "version": VERSION}) + b"\n"
                 replace_file(self._disk, self.root / "store.json", data, sync=self._is_synced)
             make_directories(self._disk, directory)
+            if not self._has_locks:
+                check_locks(self._disk, self.root / "store.json")
+                self._has_locks = True
         except OSError as error:
             raise store_error(error, Path(error.filename or self.root)) from error
 
@@ -406,7 +426,7 @@ class SessionDirectory:
         return next((owner for owner in owners if owner is not None), None)
 
     def _read(self, path: Path, read: Callable[[SessionFile], T]) -> T | None:
-        """Read a session, opened for this unless it is open; a damaged one warns and is None."""
+        """Read a session; one that cannot be read gives a warning and None."""
         try:
             while (key := self._owner(path)) is not None:
                 session = self.cache.acquire(key) or self._open_uncached(path, key)
@@ -417,7 +437,7 @@ class SessionDirectory:
                     self.cache.discard(session)
                 finally:
                     self.cache.release(session)
-        except DamagedStore as error:
+        except (DamagedStore, UnknownVersion) as error:
             warnings.warn(f"a session was left out: {error}", SkippedSession, stacklevel=2)
         except JournalDeleted:  # it was deleted since its owner was read
             pass
@@ -447,6 +467,8 @@ class SessionDirectory:
     def _delete(self, path: Path) -> bool:
         had_content = delete_journal(self._disk, path, sync=self._settings.is_synced)
         with suppress(OSError):
+            if self._disk.names(path.parent) == [LATEST]:
+                remove_file(self._disk, path.parent / LATEST)
             self._disk.remove_directory(path.parent)
         return had_content
 

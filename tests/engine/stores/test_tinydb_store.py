@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import warnings
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from teamgraph.engine.stores.compact_json import dump_json, parse_document, pars
 from teamgraph.engine.stores.journal.compaction import compact, delete_journal, remove_set_aside
 from teamgraph.engine.stores.journal.disk import DISK
 from teamgraph.engine.stores.journal.journal_file import JournalFile, JournalSettings
+from teamgraph.engine.stores.journal.line import Operation, pack
 from teamgraph.engine.stores.tinydb.directory import SessionCache, SkippedSession, StoreLayout
 from teamgraph.engine.stores.tinydb.session_file import SessionFile
 from teamgraph.errors import (
@@ -551,3 +553,51 @@ def test_a_session_that_was_dropped_is_closed_by_the_last_one_who_gives_it_back(
     assert len(open_files(tmp_path)) == 1
     cache.release(session)
     assert open_files(tmp_path) == []
+
+
+NEWER = {"format": "teamgraph-journal", "version": 99, "owner": KEY._asdict(), "born": "x"}
+UNFIT: dict[str, tuple[str, dict[str, object]]] = {
+    "input": ("runs", {"input": 5}),
+    "answer": ("runs", {"answer": ["x"]}),
+    "status": ("runs", {"status": None}),
+    "started": ("runs", {"started": "noon"}),
+    "usage": ("runs", {"usage": 3}),
+    "unknown field": ("runs", {"surprise": 1}),
+    "name": ("state", {"name": {"a": 1}}),
+    "turns": ("state", {"turns": "many"}),
+    "newer version": ("", NEWER),
+    "no owner": ("", {**NEWER, "version": 1, "owner": None}),
+}
+
+
+@pytest.mark.parametrize("what", list(UNFIT))
+def test_a_session_that_cannot_be_read_hides_no_other(tmp_path: Path, what: str) -> None:
+    table, change = UNFIT[what]
+
+    async def test() -> None:
+        store = make(tmp_path)
+        other = SessionKey("ann", "other")
+        for key in (KEY, other):
+            lease = await store.begin(key, Turn(f"r {key.session_id}", "hello"))
+            turn = Turn(lease.run_id, "hello", status="done", answer="hi")
+            await store.finish(lease, turn, Change())
+            await store.rename(key, "Trip")
+        if table:
+            with store.database(KEY) as database:
+                database.table(table).update(change)
+        else:
+            lines = journal(tmp_path).read_bytes().splitlines(keepends=True)
+            header, _ = pack([Operation("h", "", data=dump_json(change))], 1, 0)
+            journal(tmp_path).write_bytes(header + b"".join(lines[1:]))
+        store = make(tmp_path)
+        with pytest.warns(SkippedSession):
+            assert [info.key for info in await store.sessions("ann")] == [other]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SkippedSession)
+            assert {hit.key for hit in await store.search("ann", "hello", last=9)} <= {KEY, other}
+            assert other in {hit.key for hit in await store.search("ann", "hello", last=9)}
+            assert await store.users() == ["ann"]
+            assert await store.find("ann", "r other") == other
+        await store.close()
+
+    run(test())
