@@ -14,6 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from teamgraph import Change, Lease, Policy, Record, Run, SessionKey, Store, TinyDBStore, Turn
+from teamgraph.engine.session.store import FinishedRun
 from teamgraph.engine.stores.journal.disk import Disk, Named, opened
 from teamgraph.errors import Conflict, StoreError
 
@@ -159,6 +160,14 @@ class FencesNobodyOff(OtherStore):
             raise
 
 
+class CreatesRunByRun(OtherStore):
+    async def create(self, key: SessionKey, runs: Sequence[FinishedRun], **_: str | None) -> None:
+        for run in runs:
+            lease = await self._store.begin(key, run.turn)
+            await self._store.put(lease, run.records)
+            await self._store.finish(lease, run.turn, run.change)
+
+
 class MixesUsersUp(OtherStore):
     async def begin(
         self,
@@ -228,6 +237,7 @@ MUTANTS = (
     Mutant("keeps what was deleted", "crowd", 2976, _on(KeepsBackups)),
     Mutant("locks nothing", "crowd", 2976, _on(LocksNothing)),
     Mutant("mixes users up", "nonces", 160, _behind(MixesUsersUp)),
+    Mutant("creates run by run", "imports", 40, _behind(CreatesRunByRun)),
     Mutant("leaves files to children", "forks", 96, _on(LeavesFilesToChildren)),
     Mutant(
         "leaves stores to children",

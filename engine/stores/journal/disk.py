@@ -11,12 +11,12 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISDIR
 from threading import Lock, get_ident
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from ...errors import StoreError
@@ -89,6 +89,7 @@ else:
             os.close(directory)
 
 
+T = TypeVar("T")
 Named: TypeAlias = str | Path
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _AGAIN = frozenset((errno.EINTR, errno.EAGAIN))
@@ -107,14 +108,7 @@ class Disk:
 
     def open(self, path: Named, flags: int) -> int:
         """Open a file; `flags` are those of `os`."""
-        try:
-            return _open(path, flags)
-        except OSError as error:
-            if error.errno not in _MANY:
-                raise
-            for cache in list(_CACHES):
-                cache.close_idle()
-            return _open(path, flags)
+        return _with_idle_files_closed(lambda: _open(path, flags))
 
     def close(self, file: int) -> None:
         """Close a file."""
@@ -140,7 +134,7 @@ class Disk:
 
     def sync_directory(self, path: Named) -> None:
         """Force the entries of a directory down to the disk (fsync)."""
-        _fsync_directory(path)
+        _with_idle_files_closed(lambda: _fsync_directory(path))
 
     def lock(self, file: int) -> bool:
         """Try to lock an open file exclusively (flock); False if another open file has the lock.
@@ -193,7 +187,7 @@ class Disk:
 
     def names(self, directory: Named) -> list[str]:
         """The names in a directory."""
-        return os.listdir(directory)
+        return _with_idle_files_closed(lambda: os.listdir(directory))
 
 
 DISK = Disk()
@@ -204,6 +198,18 @@ def _open(path: Named, flags: int) -> int:
         file = os.open(path, flags | _BINARY, 0o600)
         descriptors.add(file)
     return file
+
+
+def _with_idle_files_closed(call: Callable[[], T]) -> T:
+    """Call it; where no more files can be opened, close idle ones and call it again."""
+    try:
+        return call()
+    except OSError as error:
+        if error.errno not in _MANY:
+            raise
+    for cache in list(_CACHES):
+        cache.close_idle()
+    return call()
 
 
 class IdleFiles(Protocol):

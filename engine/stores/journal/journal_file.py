@@ -226,6 +226,11 @@ class JournalFile:
         return self.index.sequence == 0
 
     @property
+    def is_writable(self) -> bool:
+        """Whether this user may write the file, on this file system."""
+        return self._opened().is_writable
+
+    @property
     def is_closed(self) -> bool:
         """Whether the file was closed, or could not be opened again."""
         return self._file is None
