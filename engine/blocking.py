@@ -1,4 +1,4 @@
-"""Synchronous doors to async methods: they run on one event loop in a thread of the process.
+"""Synchronous doors to async methods, and threads for synchronous functions in async ones.
 
 This is the one place where event loops and threads for them are made. All doors share the loop, so
 that connections of model clients outlive a call, and so that a thousand calls need no more file
@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import aclosing
-from contextvars import copy_context
-from functools import update_wrapper
+from contextlib import aclosing, suppress
+from contextvars import Context, copy_context
+from functools import partial, update_wrapper
 from inspect import signature
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event as ThreadEvent
 from threading import Lock, Thread, get_ident
 from typing import Concatenate, Generic, ParamSpec, Protocol, TypeVar
@@ -34,6 +35,8 @@ PAGE = 100
 """Items that `all_items` reads at once."""
 BLOCKED = 1.0
 """Seconds after which a loop that has not begun a call counts as blocked."""
+IDLE = 10.0
+"""Seconds after which an idle thread ends."""
 
 
 def door(
@@ -143,6 +146,18 @@ async def stream_events(start: RunStart) -> AsyncGenerator[Event]:
         await asyncio.gather(run, return_exceptions=True)
 
 
+async def call_in_thread(function: Callable[[], T]) -> T:
+    """Call a synchronous function in a daemon thread, with the caller's context variables.
+
+    Unlike with `asyncio.to_thread` a cancelled caller is free at once, and neither a loop that is
+    closed nor a process that ends waits for the function. It cannot be stopped: it goes on, and its
+    result is dropped.
+    """
+    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    _WORKERS.submit(partial(_call, copy_context(), function, future))
+    return await future
+
+
 class PageReader(Protocol[T_co]):
     """Reads a part of a list; nothing after its end."""
 
@@ -166,6 +181,66 @@ def _rename(call: Callable[..., object], method: Callable[..., object]) -> None:
     call.__name__ = method.__name__.removeprefix("a")
     owner, dot, _ = method.__qualname__.rpartition(".")
     call.__qualname__ = f"{owner}{dot}{call.__name__}"
+
+
+def _call(context: Context, function: Callable[[], T], future: asyncio.Future[T]) -> None:
+    """Call a function, and give what it returns or raises to a future of another thread."""
+    try:
+        result = context.run(function)
+    except BaseException as error:  # noqa: BLE001  the caller gets it
+        give: Callable[[], None] = partial(_give_error, future, error)
+    else:
+        give = partial(_give_result, future, result)
+    with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+        future.get_loop().call_soon_threadsafe(give)
+
+
+def _give_result(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _give_error(future: asyncio.Future[T], error: BaseException) -> None:
+    if not future.done():
+        if isinstance(error, StopIteration):  # no future can have that
+            stop, error = error, RuntimeError("it raised StopIteration")
+            error.__cause__ = stop
+        future.set_exception(error)
+
+
+class _Workers:
+    """Daemon threads that call functions; an idle one is reused, and ends after a while."""
+
+    def __init__(self) -> None:
+        self._idle: deque[SimpleQueue[Callable[[], None]]] = deque()
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Call in an idle thread, or in a new one; raises `RuntimeError` if there can be none."""
+        try:
+            queue = self._idle.pop()
+        except IndexError:
+            queue = SimpleQueue()
+            Thread(target=self._run, args=(queue,), name="teamgraph-call", daemon=True).start()
+        queue.put(work)
+
+    def drop(self) -> None:
+        """Forget the threads of the parent process."""
+        self._idle = deque()
+
+    def _run(self, queue: SimpleQueue[Callable[[], None]]) -> None:
+        while True:
+            try:
+                work = queue.get(timeout=IDLE)
+            except Empty:
+                try:
+                    self._idle.remove(queue)
+                except ValueError:  # it was taken just now
+                    work = queue.get()
+                else:
+                    return
+            work()
+            del work  # with all that the function knew
+            self._idle.append(queue)
 
 
 class _BlockingCall(Generic[T]):
@@ -249,7 +324,7 @@ class _BackgroundLoop:
                     loop.run_forever()
                     return
                 except (KeyboardInterrupt, SystemExit):
-                    continue  # raised by a task: whoever waits for it gets it
+                    continue  # raised by a task: its waiter gets it
 
 
 class _BackgroundLoops:
@@ -287,6 +362,8 @@ class _BackgroundLoops:
 
 
 _LOOPS = _BackgroundLoops()
+_WORKERS = _Workers()
 atexit.register(_LOOPS.close)
 if hasattr(os, "register_at_fork"):  # pragma: no branch - where processes can fork
     os.register_at_fork(after_in_child=_LOOPS.drop)
+    os.register_at_fork(after_in_child=_WORKERS.drop)

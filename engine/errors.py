@@ -17,6 +17,7 @@
         ├── NodeError        a node failed
         ├── NoAnswer         every node that could answer was skipped
         ├── BudgetExceeded   the run exceeded a limit of the graph's `budget`
+        ├── StateConflict    two nodes that ran at the same time changed one key of the state
         └── Changed          the graph has changed since the run that is resumed began
 
 Details are attributes; the text is one lower-case sentence that names the thing, says what is
@@ -191,6 +192,20 @@ class NoAnswer(RunError):
 
 class BudgetExceeded(RunError):
     """The run exceeded a limit of the graph's `budget`."""
+
+
+class StateConflict(RunError):
+    """Two nodes that run at the same time changed one key of the session's state differently."""
+
+    def __init__(self, key: str, nodes: tuple[str, str]) -> None:
+        first, second = nodes
+        super().__init__(
+            f"session.state: nodes {first!r} and {second!r} run at the same time and both change "
+            f"the key {key!r}, and the changes cannot be merged; {first!r} came first. Resume the "
+            f"run, which repeats only {second!r}, or add `needs: {first}` to it"
+        )
+        self.key = key
+        self.nodes = nodes
 
 
 class Changed(RunError):

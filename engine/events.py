@@ -28,7 +28,7 @@ class _RunEvent(Struct, frozen=True):
 
 
 class RunStarted(_RunEvent, frozen=True):
-    """A run begins; `resumed` if it goes on from the records of an earlier try."""
+    """A run begins; `resumed` if it continues from stored records."""
 
     user_id: str | None
     graph: str
@@ -156,7 +156,7 @@ Event: TypeAlias = (
     | RunCancelled
     | RunWaiting
 )
-"""Any event of a run, told apart by its class."""
+"""Any event of a run; match on its class."""
 Listener: TypeAlias = Callable[[Event], None]
 EventFields = ParamSpec("EventFields")
 
@@ -174,7 +174,7 @@ class EventEmitter:
 
     @property
     def has_listener(self) -> bool:
-        """Whether anybody receives the events: what nobody received can still be revoked."""
+        """Whether there is a listener: what no listener received can still be revoked."""
         return self._listener is not None
 
     def emit(

@@ -80,7 +80,7 @@ def _imported(module: str, reference: str) -> ModuleType:
         text = f"{reference!r}: there is no module {missing!r}"
         near = _near_module(missing)
         if near is None and "." not in missing:
-            text += "; install it, or put the folder it lies in on the Python path"
+            text += "; install it, or add its folder to PYTHONPATH"
         raise _refused(_NOT_FOUND, text, near) from error
     except (Exception, SystemExit) as error:  # a script without a guard ends at import
         raise _raised(module, reference, error) from error

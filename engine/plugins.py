@@ -36,6 +36,6 @@ def load_plugin(point: EntryPoint, what: str) -> object:
         package = point.module.partition(".")[0]
         raise TeamgraphError(
             f"the {what} {point.name!r} ({point.value}) cannot be imported: {error}; if another "
-            f"package of the name {package!r} stands before it on the path, rename or remove that "
+            f"package of the name {package!r} comes before it on the path, rename or remove that "
             "one"
         ) from error

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 from msgspec import Struct, field
 
 from .messages import JSON, NO_USAGE, FrozenStruct, Message, Quote, ToolCall, Usage
+from .node_path import NodePath
 
 NodeStatus: TypeAlias = Literal["done", "skipped", "failed"]
 RunStatus: TypeAlias = Literal["running", "done", "failed", "cancelled", "waiting"]
@@ -194,7 +195,8 @@ class Change(Struct, frozen=True):
         state: dict[str, JSON] = dict(turn.given_state or {})
         node_states: dict[str, Mapping[str, JSON]] = {}
         for record in records:
-            if record.session_state:
+            # What nodes in an inner graph set is in the record of the node around them, merged.
+            if record.session_state and not NodePath(record.node).parent:
                 state.update(record.session_state)
             if record.state is not None:
                 node_states[record.node] = record.state
@@ -296,7 +298,7 @@ def _with_valid_arguments(call: ToolCall) -> ToolCall:
     try:
         if isinstance(json.loads(call.arguments), dict):
             return call
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     return call.model_copy(update={"arguments": "{}"})
 

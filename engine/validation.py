@@ -254,7 +254,7 @@ def _unknown_key(path: KeyPath, known: Iterable[str]) -> Problem:
     near = closest(key, names)
     if near is None and is_secret(key):
         text = f"{key!r} would put a secret into the graph; name the environment variable that "
-        text += "holds it: `model: {id: ..., api_key_env: ...}`"
+        text += "contains it: `model: {id: ..., api_key_env: ...}`"
         return Problem("G004", text, path=path, on_key=True)
     text = f"unknown key {key!r}"
     if near is None and names:

@@ -1,48 +1,104 @@
-"""What callers give to a run, held to what a run can take.
+"""The gate for values that enter the engine: JSON data that every store can read again.
 
-Values as JSON: what the standard library and pydantic know, and our own.
+What is refused would be lost, changed or unreadable later: numbers that are not finite or have more
+digits than Python reads back, keys that are the same text in JSON, deeper nesting than decoders
+accept. State, outputs, tool arguments, params and imported sessions all pass here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeAlias, cast
+import json
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any, TypeAlias, cast
 
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, fields
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from .errors import InputError
+from .errors import InputError, KeyPath
 from .messages import JSON
 
-
-def jsonable(value: object, *, by_alias: bool = True) -> JSON:
-    """The value as JSON has it, in every part a copy; `by_alias` is for pydantic's models.
-
-    Raises `PydanticSerializationError` for what cannot be written, `ValueError` for what has no
-    end.
-    """
-    made: JSON = to_jsonable_python(value, by_alias=by_alias, fallback=_fields)
-    return made
-
-
-def _fields(value: object) -> object:
-    if isinstance(value, Struct):
-        return asdict(value)
-    raise PydanticSerializationError(f"a {type(value).__name__} cannot be written as JSON")
-
-
 State: TypeAlias = Mapping[str, JSON]
+MAX_DEPTH = 100
+"""Levels of lists and mappings; decoders stop at 200, and a record adds some of its own."""
+MAX_DIGITS = 4300
+"""Digits of an integer: the limit at which Python stops to convert texts to integers."""
+_MAX_BITS = int(MAX_DIGITS * math.log2(10))
+_ADVICE = "use text, finite numbers, lists, mappings, or a pydantic model"
+
+
+def to_json(value: object, name: str) -> JSON:
+    """The value as JSON data, copied in every part; models and structs by the names of fields.
+
+    Raises `InputError` with `name`, which says what the value is, the path in it and the reason.
+    """
+    try:
+        return _converted(value, 0)
+    except _Refused as error:
+        where = f" at {_path(error.keys)}" if error.keys else ""
+        raise InputError(f"{name} cannot be stored as JSON: {error}{where}; {_ADVICE}") from error
+
+
+def json_problem(value: object, *, envelope: int = 0) -> tuple[KeyPath, str] | None:
+    """The path to what cannot be stored as JSON in a value, and the reason; None if all can.
+
+    `envelope` is the number of levels around the values in it, which may be as deep as any.
+    """
+    try:
+        _converted(value, -envelope)
+    except _Refused as error:
+        return tuple(error.keys), str(error)
+    return None
+
+
+def parse_json(text: str, name: str = "the answer") -> JSON:
+    """Decode JSON text strictly; raises `ValueError` with a reason for a person or a model.
+
+    Neither NaN nor infinity, no duplicate key, no nesting deeper than `MAX_DEPTH`, no integer of
+    more than `MAX_DIGITS`. `name` says what the text is.
+    """
+    if not text:
+        raise ValueError(f"{name} is empty")
+    try:
+        value: JSON = json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=partial(_integer, name=name),
+            object_pairs_hook=_unique,
+        )
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"{name} is not JSON: {error.msg.lower()} at {place}") from error
+    except RecursionError as error:
+        raise ValueError(f"{name} is nested too deeply") from error
+    if _is_deep(value):
+        raise ValueError(f"{name} is nested too deeply")
+    return value
+
+
+def as_plain(value: object) -> JSON:
+    """The value of an own struct as JSON, unchecked: what a store has returned."""
+    plain: JSON = to_jsonable_python(value, by_alias=False, fallback=_struct_fields)
+    return plain
 
 
 def check_message(message: object) -> None:
-    """Refuse a message that says nothing."""
-    if not isinstance(message, str) or not message.strip():  # callers may not type-check
-        raise InputError("the message is empty; say something to the team")
+    """Raise `InputError` for a message that is empty or not text."""
+    if message is not None and not isinstance(message, str):  # callers may not type-check
+        raise InputError(
+            f"the message is a {type(message).__name__}, and only text can be sent; pass a text"
+        )
+    if message is None or not message.strip():
+        raise InputError("the message is empty; write something")
 
 
 def check_ids(**ids: str | None) -> None:
-    """Refuse ids that are empty or no texts; None is no id."""
+    """Raise `InputError` for ids that are empty or not text; None is no id."""
     for name, value in ids.items():
         if value == "":
             raise InputError(f"{name} is empty; leave it out where there is none")
@@ -52,14 +108,155 @@ def check_ids(**ids: str | None) -> None:
 
 
 def as_state(state: State | None) -> State | None:
-    """The state as it comes back from any store; a copy, so that the caller's stays his."""
+    """A copy of the state as every store returns it; raises `InputError`."""
     if state is None:
         return None
     if not isinstance(state, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
         raise InputError(f"the state is a {type(state).__name__}; give a mapping of keys to values")
+    return cast("State", to_json(state, "the state"))
+
+
+class _Refused(ValueError):
+    """A value that JSON cannot represent; `keys` lead to it, added while the error rises."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.keys: list[str | int] = []
+
+
+def _converted(value: object, depth: int) -> JSON:
+    kind = type(value)
+    if value is None or kind is str or kind is bool:
+        return cast("JSON", value)
+    if kind is int or kind is float:
+        return _number(cast("int | float", value))
+    return _container(value, depth)
+
+
+def _number(value: float) -> JSON:
+    if isinstance(value, int):
+        if value.bit_length() > _MAX_BITS:
+            raise _Refused(f"an integer of more than {MAX_DIGITS} digits")
+    elif not math.isfinite(value):
+        raise _Refused(f"{value} is not a number in JSON")
+    return value
+
+
+def _container(value: object, depth: int) -> JSON:
+    if depth > MAX_DEPTH:
+        raise _Refused(f"nested more than {MAX_DEPTH} levels deep")
+    if isinstance(value, Mapping):
+        return _mapping(cast("Mapping[object, object]", value).items(), depth)
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return _list(cast("Iterable[object]", value), depth)
+    if isinstance(value, Struct):
+        columns = ((column.encode_name, getattr(value, column.name)) for column in fields(value))
+        return _mapping(columns, depth)
+    return _other(value, depth)
+
+
+def _mapping(pairs: Iterable[tuple[object, object]], depth: int) -> JSON:
+    made: dict[str, JSON] = {}
+    for key, value in pairs:
+        name = key if type(key) is str else _key(key)
+        if name in made:
+            raise _Refused(f"two keys are both {name!r} in JSON")
+        try:
+            made[name] = _converted(value, depth + 1)
+        except _Refused as error:
+            error.keys.insert(0, name)
+            raise
+    return made
+
+
+def _list(items: Iterable[object], depth: int) -> JSON:
+    made: list[JSON] = []
+    for index, item in enumerate(items):
+        try:
+            made.append(_converted(item, depth + 1))
+        except _Refused as error:
+            error.keys.insert(0, index)
+            raise
+    return made
+
+
+def _key(key: object) -> str:
+    """The key as text; None, booleans and numbers have one too."""
+    if isinstance(key, float) and not math.isfinite(key):
+        raise _Refused(f"the key {key} is not a number in JSON")
+    converted = _jsonable({key: None})
+    return next(iter(cast("Mapping[str, JSON]", converted)))
+
+
+def _other(value: object, depth: int) -> JSON:
+    """Dates, enums, models and whatever else pydantic can serialize; then checked as it is."""
+    if isinstance(value, BaseModel) and _has_containers(value):
+        _converted(value.model_dump(by_alias=False), depth)  # equal keys are merged in JSON form
+    converted = _jsonable(value)
+    if converted is value:
+        raise _Refused(f"a {type(value).__name__} is not JSON")
+    return _converted(converted, depth)
+
+
+def _has_containers(model: BaseModel) -> bool:
+    return any(not isinstance(value, str | int | float | None) for _, value in model)
+
+
+def _jsonable(value: object) -> object:
     try:
-        return cast("State", jsonable(dict(state)))
-    except (PydanticSerializationError, ValueError) as error:
-        raise InputError(
-            f"the state cannot be kept as JSON: {error}; use text, numbers, lists and mappings"
-        ) from error
+        converted: object = to_jsonable_python(value, by_alias=False, fallback=_struct_fields)
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise _Refused(reason or type(error).__name__) from error
+    return converted
+
+
+def _struct_fields(value: object) -> object:
+    if isinstance(value, Struct):
+        return asdict(value)
+    raise PydanticSerializationError(f"a {type(value).__name__} is not JSON")
+
+
+def _path(keys: Iterable[str | int]) -> str:
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    return repr(text.removeprefix("."))
+
+
+def _is_deep(value: JSON) -> bool:
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner = (
+            each.values() if isinstance(each, dict) else each
+            for each in level
+            if isinstance(each, dict | list)
+        )
+        level = [item for items in inner for item in items]
+        if not level:
+            return False
+    return True
+
+
+def _refuse_constant(word: str) -> JSON:
+    raise ValueError(f"{word} is not a number in JSON")
+
+
+def _integer(digits: str, name: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number in {name} is too long")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:20]} is too large a number")
+    return number
+
+
+def _unique(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"{twice!r} is a duplicate key in one object")
+    return made

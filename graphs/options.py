@@ -148,7 +148,7 @@ class Options(Declared):
     """The options that an agent and a team have in common."""
 
     name: str = Field(default="", description="Its name; the node id is made from it.")
-    role: str = Field(default="", description="What it is for in a team; the router chooses by it.")
+    role: str = Field(default="", description="What the member is for; the router chooses by it.")
     description: str = Field(default="", description="Who it is; a part of the prompt.")
     instructions: Texts = Field(default=(), description="Rules that it must follow.")
     model: ModelOption = Field(default=None, description="A model id, or a `Model` object.")
@@ -157,7 +157,7 @@ class Options(Declared):
     db: StoreOption = Field(default=None, description="An alias of `store`.")
     busy: Policy = Field(
         default="serialize",
-        description="If the session has a turn in progress: wait, fail or run beside it.",
+        description="If the session has a turn in progress: wait, fail or run concurrently.",
     )
     user_id: str | None = Field(
         default=None, min_length=1, description="The user of calls that pass none."

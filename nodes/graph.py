@@ -28,7 +28,7 @@ class SubGraph(Node):
 
     role: str = Field(
         default="",
-        description="What the graph is for; other nodes are told this.",
+        description="What the graph is for; part of the prompts of other nodes.",
         examples=["You research what others have found"],
     )
     graph: Any = Field(  # a path, a mapping or a Graph; `_check_graph` validates it

@@ -75,7 +75,8 @@ class HistoryLoader(Node):
         default=None,
         ge=0,
         strict=True,
-        description="The most messages to load, whatever `runs` says.",
+        description="The most messages to load, whatever `runs` says; the first of them is always "
+        "the user's.",
         examples=[10],
     )
 
@@ -209,6 +210,6 @@ def _tool_messages(calls: Sequence[tuple[str, PastToolCall]], *, origin: str) ->
 
 
 def _newest(messages: list[Message], count: int) -> list[Message]:
-    """The last `count` messages, without tool results whose calls are cut off."""
+    """At most the last `count` messages; the first is the user's, as strict providers require."""
     newest = messages[max(0, len(messages) - count) :]
-    return list(dropwhile(lambda message: message.role == "tool", newest))
+    return list(dropwhile(lambda message: message.role != "user", newest))

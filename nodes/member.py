@@ -18,7 +18,7 @@ class Member(Node):
 
     role: str = Field(
         default="",
-        description="Who the member is and what it does; the model is told this.",
+        description="Who the member is and what it does; part of its prompt.",
         examples=["You answer questions in English"],
     )
     prompt: str | None = Field(

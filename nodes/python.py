@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import partial
 from typing import Any, ClassVar, Self, cast, get_type_hints
 
 from pydantic import Field, PrivateAttr, model_validator
 
 from teamgraph import JSON
 from teamgraph.errors import DefinitionError, InputError, Problem
-from teamgraph.kinds import Context, Node, Result, reference, stand_in
+from teamgraph.kinds import Context, Node, Result, call_in_thread, reference, stand_in
 
 
 class Python(Node):
@@ -98,14 +98,14 @@ class Python(Node):
         if inspect.iscoroutinefunction(self.call):
             output = await self.call(**arguments)
         else:
-            output = await asyncio.to_thread(_called, self.call, arguments)
+            output = await call_in_thread(partial(self.call, **arguments))
         if inspect.isawaitable(output):
             output = await output
         return output if isinstance(output, Result) else Result(output)
 
 
 def _returned(function: object) -> object:
-    """The type that a function is annotated to return, None where that cannot be told."""
+    """The annotated return type of a function, None if unknown."""
     try:
         return get_type_hints(function).get("return")
     except (NameError, TypeError):
@@ -115,14 +115,6 @@ def _returned(function: object) -> object:
 def _copy(value: object) -> object:
     """A copy of a JSON value, which the function may change."""
     return deepcopy(cast("object", value)) if isinstance(value, dict | list) else value
-
-
-def _called(function: Callable[..., Any], arguments: Mapping[str, object]) -> Any:  # noqa: ANN401  the user's
-    try:
-        return function(**arguments)
-    except StopIteration as error:
-        # A future cannot carry StopIteration: awaiting the thread would never end.
-        raise RuntimeError("the function raised StopIteration") from error
 
 
 def _resolved(name: str, resolve: Callable[[str], object]) -> Callable[..., Any]:

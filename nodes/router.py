@@ -22,7 +22,7 @@ class Route(Declared):
     )
     about: str = Field(
         default="",
-        description="What the route is for; the model is told this.",
+        description="What the route is for; part of the router's prompt.",
         examples=["The user writes English"],
     )
     when: str | None = Field(

@@ -8,7 +8,7 @@ kinds that come with teamgraph use only this module, `teamgraph`, `teamgraph.err
 
 from __future__ import annotations
 
-from .engine.blocking import door, stream_door
+from .engine.blocking import call_in_thread, door, stream_door
 from .engine.errors import KeyPath, closest
 from .engine.graph.context import Choice, Context, Exchanged, History, Result, Upstream
 from .engine.graph.fields import Ids, Texts
@@ -81,6 +81,7 @@ __all__ = [
     "Tools",
     "Upstream",
     "UsesTemplates",
+    "call_in_thread",
     "closest",
     "door",
     "misnamed",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -10,14 +12,25 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from ..errors import DefinitionError, Problem
+from ..errors import DefinitionError, NotFound, Problem, listed
 from ..graph.graph import Graph
-from .command import EXIT_FAILURE, EXIT_NOT_STARTED, command, did_you_mean, problem_line
-from .json_output import edge_as_json, problem_as_json
+from ..graph.settings import settings_of
+from .command import (
+    EXIT_FAILURE,
+    EXIT_NOT_STARTED,
+    command,
+    did_you_mean,
+    problem_as_json,
+    problem_line,
+)
+from .json_output import edge_as_json
 from .options import GraphOptions
 from .output import Style, counted, print_json, print_note, print_table, print_text
 
 _UNREADABLE = "Y001"
+_SKIPPED_FOLDERS = frozenset(("build", "dist", "node_modules"))
+_NODES_KEY = re.compile(rb"""^["']?nodes["']?[ \t]*:""", re.MULTILINE)
+_OTHER_KEY = re.compile(rb"^apiVersion[ \t]*:", re.MULTILINE)  # Kubernetes has `nodes` too
 
 app = typer.Typer(add_completion=False)
 
@@ -30,8 +43,13 @@ class ReportFormat(Enum):
     github = "github"
 
 
-GraphFiles: TypeAlias = Annotated[
-    list[Path], typer.Argument(metavar="GRAPH", help="Graph files.", show_default=False)
+GraphPaths: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="GRAPH",
+        help="Graph files, or folders with some. Default: all graphs of the project.",
+        show_default=False,
+    ),
 ]
 
 
@@ -97,10 +115,10 @@ class CheckedFile:
 
 @command(app)
 def check(
-    graphs: GraphFiles,
     graph_options: GraphOptions,
     report: ReportOptions,
     *,
+    graphs: GraphPaths = None,
     edges: Annotated[
         bool, typer.Option("--edges", help="List every edge with its origin.")
     ] = False,
@@ -108,11 +126,12 @@ def check(
     """Check graph files and report every problem with file, line and column.
 
     Checks names, edges, routes, templates and types; calls no model. With --edges, prints the
-    edges, and problems go to standard error. JSON always includes notes.
+    edges, and problems go to standard error. JSON always includes notes. In a folder, graphs are
+    the YAML files with `nodes:`; hidden folders, virtual environments and build output are skipped.
 
     Exit code 0 if all graphs are valid, 1 if one has problems, 2 if a file cannot be read.
     """
-    checked = [CheckedFile.load(file, graph_options) for file in graphs]
+    checked = [CheckedFile.load(file, graph_options) for file in graph_files(graphs)]
     if edges:
         _print_problems(_reported(checked, report), print_note)
         _print_edges(checked, report.format)
@@ -122,6 +141,55 @@ def check(
         raise typer.Exit(EXIT_NOT_STARTED)
     if not all(one.is_valid for one in checked):
         raise typer.Exit(EXIT_FAILURE)
+
+
+def graph_files(paths: Sequence[Path] | None) -> Sequence[Path]:
+    """The graph files that are named, and those in the folders that are; default: the project.
+
+    Raises `NotFound` if there are none.
+    """
+    named = paths or [_project_folder()]
+    files: dict[Path, None] = {}
+    for path in named:
+        inside = files_in(path, _is_graph_file) if path.is_dir() else [path]
+        files.update(dict.fromkeys(inside))
+    if not files:
+        raise NotFound(
+            f"{listed(map(str, named))}: no graph files here (YAML files with `nodes:`); name one"
+        )
+    return list(files)
+
+
+def _project_folder() -> Path:
+    """The folder of the nearest pyproject.toml, else the current one, as people would type it."""
+    folder = settings_of(Path.cwd()).folder
+    return Path(os.path.relpath(folder)) if folder else Path()
+
+
+def files_in(folder: Path, is_wanted: Callable[[Path], bool]) -> Iterator[Path]:
+    """The wanted files below a folder, sorted.
+
+    Hidden folders, virtual environments and build output are skipped, as in pytest.
+    """
+    for place, folders, names in os.walk(folder):
+        here = Path(place)
+        folders[:] = sorted(name for name in folders if _is_searched(here / name))
+        yield from (file for name in sorted(names) if is_wanted(file := here / name))
+
+
+def _is_searched(folder: Path) -> bool:
+    is_skipped = folder.name.startswith(".") or folder.name in _SKIPPED_FOLDERS
+    return not is_skipped and not (folder / "pyvenv.cfg").is_file()
+
+
+def _is_graph_file(file: Path) -> bool:
+    if file.suffix not in (".yaml", ".yml") or not file.is_file():
+        return False
+    try:
+        data = file.read_bytes()
+    except OSError:
+        return False
+    return bool(_NODES_KEY.search(data)) and not _OTHER_KEY.search(data)
 
 
 def print_report(checked: Sequence[CheckedFile], options: ReportOptions) -> None:

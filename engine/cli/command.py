@@ -7,16 +7,18 @@ error, invalid graph, no model, or unreadable store; 130 interrupted; 141 broken
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -35,6 +37,7 @@ from ..errors import (
     StoreError,
     TeamgraphError,
 )
+from ..terminal import escape_json, write_text
 from .output import Style, print_note
 
 EXIT_FAILURE = 1
@@ -51,6 +54,7 @@ _SUMMARIES = {
     "run": "Run a graph on one message and print the answer.",
     "chat": "Chat with a graph in one session.",
     "check": "Check graph files and report every problem.",
+    "explain": "Explain the code of a problem, such as G012.",
     "render": "Render every prompt of a run, without a model.",
     "prompts": "Check, render and snapshot-test prompt templates, and show recorded ones.",
     "draw": "Draw a graph as Mermaid, SVG or PNG.",
@@ -72,6 +76,17 @@ class Commands(TyperGroup):
         super().__init__(**attributes)
         for name, summary in _SUMMARIES.items():
             self.add_command(TyperCommand(name, help=summary))
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  typer keeps the types of click to itself
+        """Run the subcommand; with `--json` a wrong use of it is reported as JSON too."""
+        as_json = "--json" in ctx.args
+        try:
+            return super().invoke(ctx)
+        except typer.TyperException as error:
+            if not as_json:
+                raise
+            _print_error_as_json("UsageError", error.format_message(), error.exit_code)
+            raise typer.Exit(error.exit_code) from error
 
     def resolve_command(
         self,
@@ -127,7 +142,9 @@ def command(
     """
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        app.command(name, help=reflow(function.__doc__ or ""))(_guarded(function))
+        text = reflow(function.__doc__ or "")
+        epilog = None if "Exit code" in text else EXIT_CODES
+        app.command(name, help=text, epilog=epilog)(_guarded(function))
         return function
 
     return add
@@ -167,7 +184,9 @@ def _guarded(function: Callable[..., None]) -> Callable[..., None]:
     parameters, groups = _expand(function)
 
     def call(*, debug: bool, **options: Any) -> None:  # noqa: ANN401  whatever the options are
-        with _reported_errors(debug=debug):
+        form = options.get("format")
+        as_json = bool(options.get("json")) or (isinstance(form, Enum) and form.value == "json")
+        with _reported_errors(debug=debug, as_json=as_json):
             for name, (group, names) in groups.items():
                 options[name] = group(**{field: options.pop(field) for field in names})
             function(**options)
@@ -180,8 +199,8 @@ def _guarded(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
-def _reported_errors(*, debug: bool) -> Generator[None]:
-    """Turn an error into a message and an exit code; with `debug` let it through."""
+def _reported_errors(*, debug: bool, as_json: bool) -> Generator[None]:
+    """Turn an error into a message, or JSON, and an exit code; with `debug` let it through."""
     try:
         yield
     except (typer.Exit, typer.Abort, typer.TyperException):
@@ -192,11 +211,36 @@ def _reported_errors(*, debug: bool) -> Generator[None]:
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, TeamgraphError):
+        code = exit_code(error) if isinstance(error, TeamgraphError) else EXIT_FAILURE
+        if as_json:
+            problems = error.problems if isinstance(error, DefinitionError) else ()
+            _print_error_as_json(type(error).__name__, _message(error), code, problems)
+        elif isinstance(error, TeamgraphError):
             report_error(error)
-            raise typer.Exit(exit_code(error)) from error
-        _report_internal_error(error)
-        raise typer.Exit(EXIT_FAILURE) from error
+        else:
+            print_note(f"error: {_message(error)}", Style.ERROR)
+        raise typer.Exit(code) from error
+
+
+def _message(error: Exception) -> str:
+    """What went wrong and how to go on; an exception of no room is a bug."""
+    if isinstance(error, TeamgraphError):
+        return "; ".join([str(error), *getattr(error, "__notes__", ())])
+    return (
+        f"internal error: {type(error).__name__}: {error}; please report it with the traceback "
+        "that --debug shows"
+    )
+
+
+def _print_error_as_json(
+    kind: str, message: str, code: int, problems: Iterable[Problem] = ()
+) -> None:
+    """Print an error as one line of JSON on standard error."""
+    error: dict[str, object] = {"type": kind, "message": message, "exit_code": code}
+    if found := [problem_as_json(problem) for problem in problems]:
+        error["problems"] = found
+    line = escape_json(json.dumps({"error": error}, ensure_ascii=False))
+    write_text(f"{line}\n", sys.stderr)
 
 
 def _expand(
@@ -218,14 +262,16 @@ def _expand(
 
 def _option(name: str, annotation: Any, default: object) -> inspect.Parameter:  # noqa: ANN401  a type
     """A parameter with what all options of its type have in common."""
-    taken, *more = get_args(annotation)
-    info = copy(more[0])
-    if taken is bool:
-        info.metavar = ""  # a flag's help does not look as if it took a value
-    elif Path in (taken, *get_args(taken)) or list[Path] in get_args(taken):
-        info.parser = _parse_path
+    if get_origin(annotation) is Annotated:
+        taken, info = get_args(annotation)
+        info = copy(info)
+        if taken is bool:
+            info.metavar = ""  # a flag's help does not look as if it took a value
+        elif Path in (taken, *get_args(taken)) or list[Path] in get_args(taken):
+            info.parser = _parse_path
+        annotation = Annotated[taken, info]
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[taken, info]
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )
 
 
@@ -237,7 +283,7 @@ def _parse_path(text: str) -> Path:
 
 
 def _discard_stdout() -> None:
-    """Nobody reads standard output any more; keep Python from failing on it again at its end."""
+    """Standard output was closed by its reader; keep Python from failing on it again at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
@@ -292,14 +338,20 @@ def problem_line(problem: Problem) -> str:
     return f"{place}: {text}" if place else text
 
 
+def problem_as_json(problem: Problem) -> dict[str, str | int | None]:
+    """A problem as `check --format json` prints it."""
+    return {
+        "code": problem.code,
+        "severity": problem.severity,
+        "graph": problem.graph,
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "message": problem.message,
+        "suggestion": problem.suggestion,
+    }
+
+
 def did_you_mean(problem: Problem) -> str:
     """The suggestion of a problem as the end of its sentence."""
     return f"; did you mean {problem.suggestion!r}?" if problem.suggestion else ""
-
-
-def _report_internal_error(error: Exception) -> None:
-    print_note(
-        f"error: internal error: {type(error).__name__}: {error}; please report it with the "
-        "traceback that --debug shows",
-        Style.ERROR,
-    )

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import cast
 
-from ..errors import Problem
 from ..graph.plan import Edge
 from ..messages import JSON, Message
 from ..records import Head, Record, Run, SessionInfo, SessionKey, Turn
 from ..run.dry_run.rendering import RenderedNode, RenderedPrompt, Rendering
 from ..session.session import Metrics
-from ..values import jsonable
+from ..values import as_plain
 
 
 def run_as_json(run: Run) -> dict[str, JSON]:
@@ -20,7 +19,7 @@ def run_as_json(run: Run) -> dict[str, JSON]:
     return {
         **_run_fields(run),
         "nodes": nodes,
-        "usage": jsonable(run.usage),
+        "usage": as_plain(run.usage),
         "duration": run.duration,
     }
 
@@ -29,7 +28,7 @@ def records_as_json(run: Run, node_ids: Collection[str], *, prompts: bool) -> di
     """A run with whole records of these nodes; with `prompts` also the messages that were sent."""
     nodes: dict[str, JSON] = {}
     for node_id in node_ids:
-        record = cast("dict[str, JSON]", jsonable(run.records[node_id]))
+        record = cast("dict[str, JSON]", as_plain(run.records[node_id]))
         if not prompts:
             for exchange in cast("list[dict[str, JSON]]", record["exchanges"]):
                 del exchange["messages"]
@@ -41,7 +40,7 @@ def records_as_json(run: Run, node_ids: Collection[str], *, prompts: bool) -> di
         "number": run.turn.number,
         "forked_from": run.turn.forked_from,
         "nodes": nodes,
-        "usage": jsonable(run.usage),
+        "usage": as_plain(run.usage),
         "duration": run.duration,
         "started": run.turn.started,
         "ended": run.turn.ended,
@@ -50,7 +49,7 @@ def records_as_json(run: Run, node_ids: Collection[str], *, prompts: bool) -> di
 
 def turn_as_json(key: SessionKey, turn: Turn) -> dict[str, JSON]:
     """A turn with all its fields, and the ids of its session."""
-    turn_fields = cast("dict[str, JSON]", jsonable(turn))
+    turn_fields = cast("dict[str, JSON]", as_plain(turn))
     return {"session_id": key.session_id, "user_id": key.user_id, **turn_fields}
 
 
@@ -71,29 +70,15 @@ def head_as_json(head: Head) -> dict[str, JSON]:
     """The name, state and summary of a session."""
     return {
         "name": head.name,
-        "state": jsonable(head.state),
-        "node_states": jsonable(head.node_states),
-        "summary": jsonable(head.summary),
+        "state": as_plain(head.state),
+        "node_states": as_plain(head.node_states),
+        "summary": as_plain(head.summary),
     }
 
 
 def metrics_as_json(metrics: Metrics) -> dict[str, JSON]:
     """The usage of a session."""
-    return cast("dict[str, JSON]", jsonable(metrics))
-
-
-def problem_as_json(problem: Problem) -> dict[str, JSON]:
-    """A problem as `check --format json` prints it."""
-    return {
-        "code": problem.code,
-        "severity": problem.severity,
-        "graph": problem.graph,
-        "file": problem.file,
-        "line": problem.line,
-        "column": problem.column,
-        "message": problem.message,
-        "suggestion": problem.suggestion,
-    }
+    return cast("dict[str, JSON]", as_plain(metrics))
 
 
 def edge_as_json(graph: str, edge: Edge, origin: str) -> dict[str, JSON]:
@@ -123,7 +108,7 @@ def rendering_as_json(
             messages = [_message(message) for message in prompt.messages] if prompt else []
             if prompt and came_from:
                 for message, stretches in zip(messages, prompt.came_from, strict=True):
-                    message["came_from"] = jsonable(stretches)
+                    message["came_from"] = as_plain(stretches)
             items.append(_prompt(node, prompt, messages))
     return items
 
@@ -135,8 +120,8 @@ def _prompt(
         "node": node.id,
         "template": prompt.template if prompt else None,
         "messages": [*messages],
-        "tools": jsonable(prompt.tools) if prompt else [],
-        "response_format": jsonable(prompt.response_format) if prompt else None,
+        "tools": as_plain(prompt.tools) if prompt else [],
+        "response_format": as_plain(prompt.response_format) if prompt else None,
         "because": node.because,
     }
 
@@ -166,7 +151,7 @@ def _node(record: Record) -> dict[str, JSON]:
         "choice": _choice(record),
         "attempts": record.attempt,
         "error": record.error,
-        "usage": jsonable(record.usage),
+        "usage": as_plain(record.usage),
     }
 
 

@@ -40,7 +40,7 @@ GraphOption: TypeAlias = Annotated[
     typer.Option(metavar="GRAPH", help="The graph file of the run.", show_default=False),
 ]
 JsonFlag: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print JSON.", show_default=False)
+    bool, typer.Option("--json", help="Print JSON, errors too.", show_default=False)
 ]
 YesFlag: TypeAlias = Annotated[
     bool, typer.Option("--yes", help="Do not ask for confirmation.", show_default=False)
@@ -88,6 +88,7 @@ class GraphOptions:
     def load(self, file: Path) -> Graph:
         """Load the graph, with the project's settings.
 
+        Allowed modules are found in the current folder, the project's and the graph's.
         Raises `DefinitionError`, and `InputError` if a folder of templates does not exist.
         """
         for folder in self.prompts or ():
@@ -96,7 +97,7 @@ class GraphOptions:
         settings = settings_of(Path.cwd())
         allow = [*(self.allow or ()), *settings.allow]
         if allow:
-            make_importable(Path.cwd(), settings.folder)
+            make_importable(Path.cwd(), settings.folder, file.absolute().parent)
         return Graph.load(
             file, prompt_dirs=[*(self.prompts or ()), *settings.prompt_dirs()], allow=allow
         )
@@ -165,6 +166,23 @@ class ModelOptions:
         ),
     ] = None
 
+    allow_api_base: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="A server that prompts and keys may be sent to, if a graph says so; repeatable.",
+            show_default=False,
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.model is not None and not self.model.strip():
+            raise InputError("--model is empty; name a model, or leave it out")
+
+    def allowed_addresses(self) -> list[str]:
+        """The servers of `--allow-api-base` and of the project's settings."""
+        return [*(self.allow_api_base or ()), *settings_of(Path.cwd()).allow_api_base]
+
     def use_project_default(self) -> None:
         """Set TEAMGRAPH_MODEL to the model of the project's settings, unless it is set."""
         model = settings_of(Path.cwd()).model
@@ -173,7 +191,10 @@ class ModelOptions:
 
     def words(self) -> list[str]:
         """The options as words of a command line."""
-        return ["--model", self.model] if self.model is not None else []
+        words = ["--model", self.model] if self.model is not None else []
+        return words + [
+            word for address in self.allow_api_base or () for word in ("--allow-api-base", address)
+        ]
 
 
 @dataclass(frozen=True)
@@ -190,7 +211,13 @@ class RunnerOptions(StoreOptions, ModelOptions):
 
     def runner(self, graph: Graph, store: Store) -> Runner:
         """A runner of the graph."""
-        return Runner(graph, store=store, model=self.model, busy=self.busy)
+        return Runner(
+            graph,
+            store=store,
+            model=self.model,
+            busy=self.busy,
+            allow_api_base=self.allowed_addresses(),
+        )
 
     def words(self) -> list[str]:
         """The options as words of a command line."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +29,8 @@ from ..terminal import escape_controls, escape_json, write_text
 _ID_COLUMNS = frozenset(("run", "session", "user"))
 _GENERATED_ID = re.compile("[0-9a-f]{32}")
 _SHORT_ID = 12
+_NARROWEST = 8  # letters of a column that may be cut
+_PADDING = 3
 
 
 class Style(Enum):
@@ -68,12 +71,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     cells = [_shortened(column, [line[at] for line in lines]) for at, column in enumerate(columns)]
+    needed = 0
     for column, texts in zip(columns, cells, strict=True):
-        width = max(map(len, texts), default=0) if column in _ID_COLUMNS else None
+        width = max(map(cell_len, texts), default=0) if column in _ID_COLUMNS else None
         table.add_column(column, overflow="ellipsis", min_width=width)
+        needed += (width or _NARROWEST) + _PADDING
     for row in zip(*cells, strict=True):
         table.add_row(*map(Text, row))
-    make_console(sys.stdout).print(table, soft_wrap=False)
+    out = make_console(sys.stdout)
+    out.width = max(out.width, needed)  # a terminal breaks a line that is too long, rich cuts it
+    out.print(table, soft_wrap=False)
 
 
 def _shortened(column: str, texts: Sequence[str]) -> Sequence[str]:

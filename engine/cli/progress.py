@@ -62,7 +62,7 @@ class Progress:
         self._refresh()
 
     def pause(self) -> None:
-        """Remove the spinners, and hold lines back."""
+        """Remove the spinners, and buffer lines."""
         if not self._is_paused:
             self._stop()
             self._print_gap()

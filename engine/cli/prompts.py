@@ -7,8 +7,7 @@ compared with the current ones.
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
 from io import StringIO
@@ -29,13 +28,19 @@ from ..session.store import Store
 from ..testing.cases import CaseFile, update_snapshots
 from ..testing.coverage_report import CoverageReport, count_unused_templates
 from ..testing.snapshots import SUFFIX, refused_in_ci
-from .check import CheckedFile, GraphFiles, ReportOptions, print_report
+from .check import (
+    CheckedFile,
+    GraphPaths,
+    ReportOptions,
+    files_in,
+    graph_files,
+    print_report,
+)
 from .command import EXIT_FAILURE, EXIT_NOT_STARTED, command, command_group
 from .options import GraphOptions, JsonFlag, StoreOptions
 from .output import Style, counted, indent, print_json, print_note, print_paged, print_text
 from .render import render
 
-_SKIPPED_FOLDERS = frozenset(("build", "dist", "node_modules"))
 _SHORT_HASH = 12
 _NO_NEWLINE = "\\ No newline at end of file"
 
@@ -54,14 +59,14 @@ command(app)(render)
 
 
 @command(app)
-def check(graphs: GraphFiles, graph_options: GraphOptions, report: ReportOptions) -> None:
+def check(graph_options: GraphOptions, report: ReportOptions, *, graphs: GraphPaths = None) -> None:
     """Check only the templates and conditions of graphs.
 
-    The codes are explained in docs/prompt-checks.md. JSON always includes notes.
+    `teamgraph explain CODE` explains a code. JSON always includes notes.
 
     Exit code 0 if all of them are valid, 1 if one has problems, 2 if some could not be checked.
     """
-    checked = [CheckedFile.load(file, graph_options) for file in graphs]
+    checked = [CheckedFile.load(file, graph_options) for file in graph_files(graphs)]
     prompt_reports = [one.prompts_only() for one in checked]
     print_report(prompt_reports, report)
     incomplete = [
@@ -151,39 +156,29 @@ def show(
 
 
 def _make_importable(files: Iterable[Path]) -> None:
-    """Let the graphs of case files name functions of the projects that the files are in."""
+    """Let allowed modules be found in the current folder, beside case files, in their projects."""
+    make_importable(Path.cwd())
     for folder in dict.fromkeys(file.absolute().parent for file in files):
-        settings = settings_of(folder)
-        if settings.allow:
-            make_importable(settings.folder)
+        make_importable(settings_of(folder).folder, folder)
 
 
 def _case_files(paths: Sequence[Path] | None) -> Sequence[Path]:
     """The case files that are named, and those in the folders that are; default: this folder.
 
-    Hidden folders, virtual environments and build output are skipped, as in pytest. Raises
-    `NotFound` if there are none, `InputError` for any other file.
+    Raises `NotFound` if there are none, `InputError` for any other file.
     """
     files: dict[Path, None] = {}
     for path in paths or [Path()]:
-        if not path.is_dir() and not path.name.endswith(SUFFIX):
+        if not path.is_dir() and not _is_case_file(path):
             raise InputError(f"{path}: not a case file (*{SUFFIX}) and not a folder")
-        files.update(dict.fromkeys(_files_in(path) if path.is_dir() else [path]))
+        files.update(dict.fromkeys(files_in(path, _is_case_file) if path.is_dir() else [path]))
     if not files:
         raise NotFound(f"there is no case file (*{SUFFIX}) here; name one, or a folder with some")
     return list(files)
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        here = Path(place)
-        folders[:] = sorted(name for name in folders if _is_searched(here / name))
-        yield from (here / name for name in sorted(names) if name.endswith(SUFFIX))
-
-
-def _is_searched(folder: Path) -> bool:
-    is_skipped = folder.name.startswith(".") or folder.name in _SKIPPED_FOLDERS
-    return not is_skipped and not (folder / "pyvenv.cfg").is_file()
+def _is_case_file(file: Path) -> bool:
+    return file.name.endswith(SUFFIX)
 
 
 def _measure(files: Sequence[Path]) -> CoverageReport:

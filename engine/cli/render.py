@@ -140,6 +140,6 @@ def _parse_output(graph: Graph, node_id: str, text: str) -> JSON:
         return text
     try:
         value: JSON = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return value

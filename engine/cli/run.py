@@ -168,7 +168,7 @@ class AnswerWriter:
             self._write("\n")
 
     def _write(self, text: str) -> None:
-        """Write unless the reader has left; the run goes on without it, and is recorded."""
+        """Write unless the reader has left; the run continues without it, and is recorded."""
         try:
             if self.broken_pipe is None:
                 write_text(text, sys.stdout)
@@ -283,7 +283,7 @@ def _parse_state(settings: Sequence[str]) -> dict[str, JSON]:
             raise InputError(f"--state {setting!r}: write it as KEY=JSON, such as --state level=3")
         try:
             state[key] = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             text = shlex.quote(f"{key}={json.dumps(value, ensure_ascii=False)}")
             raise InputError(
                 f"--state {setting!r}: {value!r} is not JSON; quote a text: --state {text}"

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
+from time import time
 from typing import Annotated, TypeAlias, cast
 
 import typer
 
+from ..blocking import all_items
 from ..errors import InputError, NotFound
 from ..messages import JSON
 from ..records import Head, SessionInfo, SessionKey, Summary, Turn
 from ..session.session import Metrics, Session
-from ..session.store import Hit
+from ..session.store import Hit, Store
 from .command import command, command_group
 from .json_output import head_as_json, info_as_json, metrics_as_json, turn_as_json
-from .lookup import find_session, latest_session, open_session, session_title
+from .lookup import RunFilter, find_session, latest_session, open_session, session_title
 from .options import (
     JsonFlag,
     OutputOption,
@@ -52,6 +57,23 @@ _EXCERPT_BEFORE = 30
 _EXCERPT_LENGTH = 100
 """Characters of an excerpt, and how many of them are before the text that was searched for."""
 
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def parse_since(text: str) -> float:
+    """A Unix time in seconds from a span before now, such as 2d, or a local date and time."""
+    if span := _SPAN.fullmatch(text.strip()):
+        return time() - float(span[1]) * _SECONDS[span[2]]
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        return (moment if moment.tzinfo else moment.astimezone()).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(
+            f"{text!r} is not a time; write 30m, 6h, 2d or 1w, or a date such as 2026-11-27"
+        ) from error
+
+
 app = command_group(
     """List, show, search, rename, export, import and delete sessions.
 
@@ -70,27 +92,82 @@ OptionalSessionId = Annotated[
 ExportedSession: TypeAlias = Mapping[str, JSON]
 
 
+@dataclass(frozen=True, slots=True)
+class SessionFilter:
+    """Which sessions: those of a user or of all users, by name and by time."""
+
+    user: UserOption = None
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="Include every user, and sessions without a user.")
+    ] = False
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Only names with this text.", show_default=False),
+    ] = None
+    since: Annotated[
+        float | None,
+        typer.Option(
+            parser=parse_since,
+            metavar="TIME",
+            help="Only sessions active since then: 30m, 6h, 2d, 1w ago, or a date.",
+            show_default=False,
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.all_users and self.user is not None:
+            raise InputError("--all-users cannot be combined with --user")
+
+    async def read(self, store: Store, page: PageOptions) -> Sequence[SessionInfo]:
+        """A page of the sessions, the one with the latest activity first."""
+        if not (self.all_users or self.name or self.since is not None):
+            return await store.sessions(self.user, limit=page.limit, offset=page.offset)
+        users = RunFilter(user=self.user, all_users=self.all_users).users(store)
+        found = [
+            info
+            async for user in users
+            async for info in all_items(partial(store.sessions, user))
+            if self._has(info)
+        ]
+        if self.all_users:  # the sessions of one user are in the order of their turns
+            found.sort(key=lambda info: info.updated, reverse=True)
+        return found[page.offset : page.offset + page.limit]
+
+    def _has(self, info: SessionInfo) -> bool:
+        is_named = self.name is None or self.name.casefold() in (info.name or "").casefold()
+        return is_named and (self.since is None or info.updated >= self.since)
+
+    def title(self) -> str:
+        """Which sessions, in the middle of a sentence."""
+        words = ["of any user" if self.all_users else _whose(self.user)]
+        words += [f"named {self.name!r}"] if self.name else []
+        words += [f"active since {local_time(self.since)}"] if self.since is not None else []
+        return " ".join(words)
+
+
 @command(app, "list")
 def list_sessions(
-    store: StoreOptions, *, user: UserOption = None, page: PageOptions, json: JsonFlag = False
+    store: StoreOptions, *, which: SessionFilter, page: PageOptions, json: JsonFlag = False
 ) -> None:
     """List the sessions of a user, the one with the latest activity first.
 
-    Without --user, lists sessions that belong to no user.
+    Without --user, lists sessions that belong to no user; with --all-users, those of everybody.
     """
 
     async def read() -> Sequence[SessionInfo]:
         async with store.open() as opened:
-            return await opened.sessions(user, limit=page.limit, offset=page.offset)
+            return await which.read(opened, page)
 
     found = asyncio.run(read())
     if json:
         print_json([info_as_json(info) for info in found])
     elif found:
-        columns = ("session", "name", "turns", "last active", "first message")
-        print_table(columns, map(_session_row, found))
+        users = ("user",) if which.all_users else ()
+        columns = ("session", *users, "name", "turns", "last active", "first message")
+        print_table(columns, [_session_row(info, with_user=which.all_users) for info in found])
     else:
-        print_note(f"no {'more ' if page.offset else ''}sessions {_whose(user)} in {store.folder}")
+        more = "more " if page.offset else ""
+        print_note(f"no {more}sessions {which.title()} in {store.folder}")
 
 
 @command(app)
@@ -356,9 +433,10 @@ def _whose(user: str | None) -> str:
     return f"of user {user!r}" if user is not None else "without a user (see --user)"
 
 
-def _session_row(info: SessionInfo) -> Sequence[str]:
+def _session_row(info: SessionInfo, *, with_user: bool) -> Sequence[str]:
     return (
         info.key.session_id,
+        *((info.key.user_id or "",) if with_user else ()),
         info.name or "",
         str(info.turns),
         local_time(info.updated),

@@ -66,7 +66,9 @@ def find_edges(
             ]
         _add_inputs(node_id, node, nodes, found)
         for template in (name for user, name in templates if user == node_id):
-            _add_reads(node_id, nodes, _template_reads(template, prompts, node_id, node), found)
+            reads = _template_reads(template, prompts, node_id, node)
+            own = variables_of(node)
+            _add_reads(node_id, nodes, (each for each in reads if each[0].name not in own), found)
         _add_reads(node_id, nodes, _condition_reads(node_id, node, prompts, found), found)
     found.edges = list(dict.fromkeys(found.edges))
     return found
@@ -189,7 +191,7 @@ def _add_reads(
             found.edges.append(_edge_of(read, place, source, node_id))
             if not read.guarded:
                 found.unguarded.append((node_id, source, place))
-        elif source not in RESERVED and source not in variables_of(nodes[node_id]):
+        elif source not in RESERVED:
             found.problems.append(_unknown_name(read, place, nodes, nodes[node_id]))
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Annotated, Literal, Self, TypeAlias, cast
 
 from pydantic import (
@@ -18,7 +16,15 @@ from pydantic import (
 
 from ..errors import DefinitionError, Problem
 from ..messages import JSON
+from ..models.endpoints import (
+    address_problem,
+    id_problem,
+    key_variable_problem,
+    parameter_problem,
+)
+from ..models.registry import takes_provider_parameters
 from ..validation import Declared, as_tuple, is_secret
+from ..values import json_problem
 
 Join: TypeAlias = Literal["any", "all", "always"]
 
@@ -51,6 +57,20 @@ Texts: TypeAlias = Annotated[
     AfterValidator(as_tuple),
 ]
 """Type of a field that takes one text or several; stored as a tuple."""
+
+
+def _storable(value: object) -> object:
+    """Refuse what no store could read again; NaN and infinity are refused by `Declared`."""
+    if problem := json_problem(value):
+        path, reason = problem
+        where = f"{'.'.join(map(str, path))}: " if path else ""
+        text = f"{where}{reason}; use text, finite numbers, lists and mappings"
+        raise DefinitionError([Problem("G002", text, path=path)])
+    return value
+
+
+JSONValue: TypeAlias = Annotated[JSON, AfterValidator(_storable)]
+JSONMapping: TypeAlias = Annotated[Mapping[str, JSON], AfterValidator(_storable)]
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Number: TypeAlias = Annotated[float, PlainSerializer(_shortest, return_type=int | float)]
 Seconds: TypeAlias = Annotated[
@@ -92,11 +112,13 @@ class Instead(Declared):
 
     model_config = ConfigDict(defer_build=False)
 
-    value: JSON = Field(description="The output of the node if it failed.", examples=["unknown"])
+    value: JSONValue = Field(
+        description="The output of the node if it failed.", examples=["unknown"]
+    )
 
 
 class ModelSpec(Declared):
-    """A model with its parameters; those not listed here are passed to the provider as they are."""
+    """A model with its parameters; docs/writing-graphs.md lists those beside the ones here."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -112,7 +134,7 @@ class ModelSpec(Declared):
     )
     api_key_env: str | None = Field(
         default=None,
-        description="The environment variable that holds the key.",
+        description="The environment variable with the API key.",
         examples=["OPENAI_API_KEY"],
     )
     temperature: Number | None = Field(
@@ -133,26 +155,40 @@ class ModelSpec(Declared):
 
     @model_validator(mode="after")
     def _check_extra(self) -> Self:
+        _storable(self.model_extra or {})
         problems: list[Problem] = []
         for path in _paths_of(self.model_extra or {}):
             key = path[-1]
             if is_secret(key):
                 text = f"{key!r} would put a secret into the graph; name the environment variable "
-                text += "that holds it"
+                text += "that contains it"
                 problems.append(
                     Problem("G004", text, path=path, suggestion="api_key_env", on_key=True)
                 )
-            elif len(path) == 1 and (
-                near := get_close_matches(key, type(self).model_fields, n=1, cutoff=0.8)
-            ):
-                text = f"unknown key {key!r}"
-                problems.append(Problem("G001", text, path=path, suggestion=near[0], on_key=True))
-        if self.api_base and re.search(r"://[^/@]*:[^/@]*@", self.api_base):
-            text = "api_base holds a password; leave it out and name its variable: api_key_env"
-            problems.append(Problem("G004", text, path=("api_base",)))
+        if takes_provider_parameters(self.id):
+            reported = {problem.path[0] for problem in problems}
+            problems += (one for one in self._provider_problems() if one.path[0] not in reported)
         if problems:
             raise DefinitionError(problems)
         return self
+
+    def _provider_problems(self) -> Iterator[Problem]:
+        """What a graph may not set: see `engine.models.endpoints`."""
+        known = [*type(self).model_fields]
+        for name in self.model_extra or {}:
+            found = parameter_problem(name, known)
+            if found is not None:
+                text, near = found
+                yield Problem("G001", text, path=(name,), suggestion=near, on_key=True)
+        checks = (
+            ("id", id_problem, self.id),
+            ("api_base", address_problem, self.api_base),
+            ("api_key_env", key_variable_problem, self.api_key_env),
+        )
+        for name, check, value in checks:
+            problem = check(value) if value is not None else None
+            if problem is not None:
+                yield Problem("G004", problem, path=(name,))
 
     def parameters(self) -> dict[str, JSON]:
         """The parameters of a request beside the messages."""

@@ -26,7 +26,7 @@ from ..prompts.library import Expression, Prompts
 from ..prompts.sources import template_names
 from ..returns.shape import Shape, shape
 from ..validation import Declared, problems_of
-from .fields import Ids, ModelSpec, Number, OnError, Retry, Seconds, Text, Timeout
+from .fields import Ids, JSONMapping, ModelSpec, Number, OnError, Retry, Seconds, Text, Timeout
 from .kinds import DEFAULT, InvalidNode, NodeReader, in_node
 from .node import HoldsGraph, Node, graph_in, template_field
 from .plan import Edge, Plan
@@ -84,7 +84,9 @@ class Declaration(Declared):
         default=None, description="Attempts of a node after a failed one.", examples=[2]
     )
     timeout: Seconds | Timeout | None = Field(
-        default=None, description="Seconds that an attempt of a node may take.", examples=[60]
+        default=None,
+        description="Seconds that an attempt of a node may take (default: 600).",
+        examples=[60],
     )
     on_error: OnError | None = Field(
         default=None,
@@ -102,7 +104,7 @@ class Declaration(Declared):
     budget: Budget | None = Field(
         default=None, description="What one run may spend.", examples=[{"tokens": 50_000}]
     )
-    state: Mapping[str, JSON] = Field(
+    state: JSONMapping = Field(
         default_factory=dict[str, JSON],
         description="Defaults of `session.state`.",
         examples=[{"visits": 0}],
@@ -167,13 +169,16 @@ class Graph(Declaration):
         return _load(cls, path, reader, prompt_dirs)
 
     def dump(self, path: str | os.PathLike[str]) -> None:
-        """Write the graph as YAML; an existing file's comments stay with the keys they are at."""
+        """Write the graph as YAML; an existing file keeps its comments and its order of keys."""
         from .yaml.writer import write_yaml  # noqa: PLC0415  loading a graph writes nothing
 
-        write_yaml(self.written(), path, header=HEADER)
+        write_yaml(self.written(), path, header=HEADER, order=graph_in_order)
 
     def written(self) -> dict[str, JSON]:
-        """The graph as a file has it: no defaults, `version` first."""
+        """The graph as a file has it: no defaults, keys in the order of the file it was read from.
+
+        A graph made in Python has `version` first, and `kind` first in each node.
+        """
         data: dict[str, JSON] = self.model_dump(
             mode="json", exclude_defaults=True, exclude={"nodes", "output"}
         )
@@ -189,7 +194,9 @@ class Graph(Declaration):
         output: dict[str, JSON] = {}
         if self.output:
             output["output"] = self.output[0] if len(self.output) == 1 else list(self.output)
-        return {"version": self.version, **data, "nodes": nodes, **output}
+        data = {"version": self.version, **data, "nodes": nodes, **output}
+        document = self._parts.document
+        return graph_in_order(data, document.data) if document else data
 
     def render(
         self,
@@ -281,6 +288,49 @@ class Graph(Declaration):
     def place(self, edge: Edge) -> str:
         """Where an edge is written: `file:line:column`, or the keys in a graph made in Python."""
         return edge_origin(edge, self._parts.document)
+
+
+def graph_in_order(data: Mapping[str, JSON], old: Mapping[str, JSON]) -> dict[str, JSON]:
+    """The data of a graph with the keys of the graph, its nodes and models as `old` has them.
+
+    The order of nodes, routes, `returns` and other mappings that users fill has a meaning, or is
+    theirs, and stays.
+    """
+    ordered = fields_in_order(data, old)
+    nodes, old_nodes = data.get("nodes"), old.get("nodes")
+    if isinstance(nodes, Mapping) and isinstance(old_nodes, Mapping):
+        ordered["nodes"] = {
+            node_id: _node_in_order(node, old_nodes.get(node_id)) for node_id, node in nodes.items()
+        }
+    return ordered
+
+
+def _node_in_order(node: JSON, old: JSON) -> JSON:
+    if not isinstance(node, Mapping) or not isinstance(old, Mapping):
+        return node
+    ordered = fields_in_order(node, old)
+    graph, old_graph = node.get("graph"), old.get("graph")
+    if isinstance(graph, Mapping) and isinstance(old_graph, Mapping):
+        ordered["graph"] = graph_in_order(graph, old_graph)
+    return ordered
+
+
+def fields_in_order(data: Mapping[str, JSON], old: Mapping[str, JSON]) -> dict[str, JSON]:
+    """The data in the order of `old`; a new key comes after the one that it follows in `data`."""
+    keys = [key for key in old if key in data]
+    before: str | None = None
+    for key in data:
+        if key not in old:
+            keys.insert(keys.index(before) + 1 if before is not None else 0, key)
+        before = key
+    settings = {key: value for key in _SETTINGS if isinstance(value := data.get(key), Mapping)}
+    for key, value in settings.items():
+        if isinstance(old_value := old.get(key), Mapping):
+            settings[key] = fields_in_order(value, old_value)
+    return {key: settings.get(key, data[key]) for key in keys}
+
+
+_SETTINGS = ("model", "retry", "timeout", "budget")
 
 
 def edge_origin(edge: Edge, document: Document | None) -> str:

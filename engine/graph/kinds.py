@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from ..errors import DefinitionError, KeyPath, Problem, TeamgraphError, closest
 from ..imports import resolve
+from ..plugins import load_plugin, plugins
 from .node import NamesPython, Node
 
 GROUP = "teamgraph.nodes"
@@ -35,19 +36,12 @@ def installed() -> Mapping[str, type[Node]]:
     return {name: installed_kind(name) for name in offered()}
 
 
-@cache
 def offered() -> Mapping[str, EntryPoint]:
     """The entry points of kinds in installed packages, by name; none is imported yet.
 
     Raises `TeamgraphError` if two packages offer different kinds by one name.
     """
-    points: dict[str, EntryPoint] = {}
-    for point in entry_points(group=GROUP):
-        known = points.setdefault(point.name, point)
-        if known.value != point.value:
-            text = f"the kind {point.name!r} is offered twice, as {known.value} and {point.value}"
-            raise TeamgraphError(f"{text}; uninstall one of the two packages")
-    return points
+    return plugins(GROUP, "kind")
 
 
 @cache
@@ -56,16 +50,7 @@ def installed_kind(name: str) -> type[Node]:
 
     Raises `TeamgraphError` if it cannot be imported or is no kind, and says which.
     """
-    point = offered()[name]
-    try:
-        kind = point.load()
-    except Exception as error:
-        package = point.module.partition(".")[0]
-        raise TeamgraphError(
-            f"the kind {name!r} ({point.value}) cannot be imported: {error}; if another package "
-            f"of the name {package!r} stands before it on the path, rename or remove that one"
-        ) from error
-    return checked_kind(name, kind)
+    return checked_kind(name, load_plugin(offered()[name], "kind"))
 
 
 def checked_kind(name: str, kind: object) -> type[Node]:

@@ -30,7 +30,7 @@ from ..records import Summary
 from ..tools.toolbox import Toolbox
 from ..validation import Declared
 from .context import Context, Result
-from .fields import Ids, Join, ModelSpec, OnError, Retry, Seconds, Text, Timeout
+from .fields import Ids, Join, JSONMapping, ModelSpec, OnError, Retry, Seconds, Text, Timeout
 
 
 class Node(Declared):
@@ -86,7 +86,7 @@ class Node(Declared):
         default=None, description="Attempts after a failed one.", examples=[2]
     )
     timeout: Seconds | Timeout | None = Field(
-        default=None, description="Seconds that an attempt may take.", examples=[60]
+        default=None, description="Seconds that an attempt may take (default: 600).", examples=[60]
     )
     on_error: OnError | None = Field(
         default=None,
@@ -94,7 +94,7 @@ class Node(Declared):
         "skipped (`skip`), or a value is used as its output.",
         examples=["skip"],
     )
-    params: Mapping[str, JSON] = Field(
+    params: JSONMapping = Field(
         default_factory=dict[str, JSON],
         description="Constants for the template.",
         examples=[{"tone": "friendly"}],

@@ -3,6 +3,7 @@
 [tool.teamgraph]
 allow = ["myapp"]           # packages whose functions graphs may name
 prompts = ["prompts"]       # folders of templates, relative to the pyproject.toml
+allow_api_base = ["https://llm.example/v1"]  # servers that may get prompts and keys
 store = ".teamgraph"        # likewise
 model = "openai/gpt-5-mini" # for graphs that name none
 """
@@ -19,7 +20,7 @@ from msgspec import Struct
 
 from ..errors import InputError, closest
 
-_KEYS = ("allow", "prompts", "store", "model")
+_KEYS = ("allow", "allow_api_base", "prompts", "store", "model")
 
 
 class Settings(Struct, frozen=True):
@@ -27,6 +28,7 @@ class Settings(Struct, frozen=True):
 
     folder: Path | None = None
     allow: tuple[str, ...] = ()
+    allow_api_base: tuple[str, ...] = ()
     prompts: tuple[Path, ...] = ()
     store: Path | None = None
     model: str | None = None
@@ -78,6 +80,7 @@ def _read(file: Path) -> Settings:
     return Settings(
         folder=file.parent,
         allow=tuple(_texts(file, named, "allow")),
+        allow_api_base=tuple(_texts(file, named, "allow_api_base")),
         prompts=tuple(file.parent / folder for folder in _texts(file, named, "prompts")),
         store=file.parent / store if store else None,
         model=model,

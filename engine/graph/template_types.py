@@ -236,7 +236,7 @@ def _node(node: Node, read_nodes: StaticType) -> StaticType:
         "kind": TEXT,
         "state": MappingType(ANY),
         "task": _OPTIONAL_TEXT,
-        "heard": read_nodes,
+        "reads": read_nodes,
     }
     usual: dict[str, StaticType] = {"instructions": ListType(TEXT)}
     return record_type("node", {**usual, **_fields_of(type(node)), **own, **more, **always})

@@ -13,12 +13,13 @@ import logging
 import math
 import os
 import re
+import sys
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from functools import cache, partial
-from typing import TYPE_CHECKING, Protocol, cast
+from functools import cache, partial, wraps
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from msgspec import Struct, field
 from pydantic import BaseModel
@@ -26,6 +27,9 @@ from pydantic import BaseModel
 from ..errors import ModelError, NoModelError
 from ..messages import NO_USAGE, Message, ToolCall, Usage
 from ..os_fork import FORKS
+from . import http_guard
+from .endpoints import check_endpoint, is_trusted, key_of
+from .http_guard import CURRENT, HttpExchange
 from .protocol import Chunk, Reply, Request
 
 if TYPE_CHECKING:
@@ -37,6 +41,8 @@ _WITH_CACHE_MARKS = ("anthropic/", "bedrock/", "claude", "gemini/", "openrouter/
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 _SHORTEST_KEY = 8
 
+Awaited = TypeVar("Awaited")
+
 
 class LiteLLM:
     """Model that sends each request to the provider in its id (`openai/gpt-5-mini`).
@@ -47,22 +53,29 @@ class LiteLLM:
 
     async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
         """Stream the answer; `NoModelError` if there is no such provider or no key for it."""
-        key = _key(request)
+        check_endpoint(request.model, request.parameters, request.allow_api_base)
+        key = None if "api_key" in request.parameters else key_of(request)
         litellm = await _loaded(request.model)
         answer = StreamedReply(request.model)
+        exchange = HttpExchange(is_trusted=is_trusted(request))
         stream: _Stream | None = None
         try:
-            async with asyncio.timeout(request.idle):
-                stream = await litellm.acompletion(**_arguments(request, key))
-            while (chunk := await _next_chunk(stream, request.idle)) is not None:
+            opened = litellm.acompletion(**_arguments(request, key))
+            stream = await _guarded(opened, exchange, request.idle)
+            while (
+                chunk := await _guarded(anext(stream, None), exchange, request.idle)
+            ) is not None:
                 if text := answer.add(chunk):
                     yield Chunk(text)
         except Exception as error:
-            failure = _failure(litellm, error, request, key)
+            failure = _failure(litellm, error, request, key, exchange)
             failure.interrupted = bool(answer.texts)
             raise failure from error
         finally:
             await _close(stream)
+        reason = getattr(stream, "received_finish_reason", answer.finish_reason)
+        if exchange.is_cut or reason is None:
+            answer.end_without_reason(is_done=exchange.is_done)
         yield answer.reply(_cost(litellm, answer))
 
 
@@ -138,10 +151,18 @@ def _import_litellm() -> _LiteLLMModule:
 
     All that is set for a whole process is set here, once.
     """
+    was_imported = "litellm" in sys.modules  # its clients were made without guards
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
     import litellm as imported  # noqa: PLC0415 - it costs seconds
+    from litellm.llms.custom_httpx import http_handler  # noqa: PLC0415 - as above
+    from litellm.llms.openai.common_utils import BaseOpenAILLM  # noqa: PLC0415 - as above
     from litellm.types import utils  # noqa: PLC0415 - as above
+
+    if was_imported:
+        cast(Any, imported).in_memory_llm_clients_cache.flush_cache()
+    http_guard.install(http_handler, BaseOpenAILLM)
+    _silence_dumps(cast(Any, utils).OpenAIObject)
 
     for model in (utils.Message, utils.Choices, utils.ModelResponse, utils.Usage):
         _settle(model)
@@ -164,6 +185,18 @@ def _drop_clients(litellm: _LiteLLMModule, inherited: list[object]) -> None:
     inherited.extend(vars(litellm).pop(name, None) for name in names)
 
 
+def _silence_dumps(model: Any) -> None:  # noqa: ANN401  a class of the openai package
+    """Let odd chunks be dumped without warnings of pydantic, in requests of ours."""
+    original = model.model_dump
+
+    @wraps(original)
+    def model_dump(self: object, **options: object) -> object:
+        quiet = options if CURRENT.get() is None else {**options, "warnings": False}
+        return original(self, **quiet)
+
+    model.model_dump = model_dump
+
+
 def _settle(model: type[BaseModel]) -> None:
     """Do now what would warn at requests: litellm's filters for that may be gone then (pytest).
 
@@ -173,21 +206,6 @@ def _settle(model: type[BaseModel]) -> None:
     model.model_rebuild()
     for name in ("model_fields", "model_computed_fields"):
         setattr(model, name, getattr(model, name))
-
-
-def _key(request: Request) -> str | None:
-    """The key in the variable that `api_key_env` names; None leaves it to litellm."""
-    name = request.parameters.get("api_key_env")
-    if name is None:
-        return None
-    key = os.environ.get(str(name))
-    if not key:
-        raise NoModelError(
-            f"model {request.model}: the environment variable {name} is not set, and api_key_env "
-            "names it; set it, or name another",
-            model=request.model,
-        )
-    return key
 
 
 def _arguments(request: Request, key: str | None) -> dict[str, object]:
@@ -271,10 +289,16 @@ def _is_closed(schema: dict[str, JSON]) -> bool:
     )
 
 
-async def _next_chunk(stream: _Stream, idle: float | None) -> StreamChunk | None:
-    """The next chunk, or None at the end; `TimeoutError` after `idle` seconds of silence."""
-    async with asyncio.timeout(idle):
-        return await anext(stream, None)
+async def _guarded(
+    awaited: Awaitable[Awaited], exchange: HttpExchange, idle: float | None
+) -> Awaited:
+    """Await with the guards on HTTP responses; `TimeoutError` after `idle` seconds."""
+    token = CURRENT.set(exchange)
+    try:
+        async with asyncio.timeout(idle):
+            return await awaited
+    finally:
+        CURRENT.reset(token)
 
 
 async def _close(stream: _Stream | None) -> None:
@@ -338,6 +362,18 @@ class StreamedReply(Struct):
             model=self.answered_by,
         )
 
+    def end_without_reason(self, *, is_done: bool) -> None:
+        """Forget litellm's invented finish reason; `ModelError` if the stream just ended."""
+        self.finish_reason = None
+        if not is_done and (self.texts or self.calls):
+            raise ModelError(
+                f"model {self.model}: the answer ended early: its stream has no finish reason and "
+                "no [DONE]; ask again",
+                model=self.model,
+                retryable=True,
+                interrupted=bool(self.texts),
+            )
+
     def _add_call(self, part: ToolCallDelta) -> None:
         call = self.calls.setdefault(part.index, _PartialCall())
         call.id = part.id or call.id
@@ -349,7 +385,7 @@ class StreamedReply(Struct):
             case "length":
                 reason = "max_tokens was used up before the answer began; raise it"
             case "content_filter":
-                reason = "the provider's content filter held the answer back; change the prompt"
+                reason = "the provider's content filter blocked the answer; change the prompt"
             case _:
                 reason = "the answer is empty; ask again, or change the prompt"
         retryable = self.finish_reason not in ("length", "content_filter")
@@ -362,11 +398,17 @@ def _usage(chunk: StreamChunk) -> Usage | None:
         return None
     details: object = getattr(counts, "prompt_tokens_details", None)
     return Usage(
-        input_tokens=getattr(counts, "prompt_tokens", 0) or 0,
-        output_tokens=getattr(counts, "completion_tokens", 0) or 0,
-        cached_tokens=getattr(details, "cached_tokens", 0) or 0,
+        input_tokens=_count(counts, "prompt_tokens"),
+        output_tokens=_count(counts, "completion_tokens"),
+        cached_tokens=_count(details, "cached_tokens"),
         calls=1,
     )
+
+
+def _count(counts: object, name: str) -> int:
+    """A number of tokens; what is negative or no number counts as 0."""
+    count: object = getattr(counts, name, 0)
+    return max(0, count) if isinstance(count, int) else 0
 
 
 def _cost(litellm: _LiteLLMModule, answer: StreamedReply) -> float | None:
@@ -384,8 +426,14 @@ def _cost(litellm: _LiteLLMModule, answer: StreamedReply) -> float | None:
 
 
 def _failure(
-    litellm: _LiteLLMModule, error: Exception, request: Request, key: str | None
+    litellm: _LiteLLMModule,
+    error: Exception,
+    request: Request,
+    key: str | None,
+    exchange: HttpExchange,
 ) -> ModelError:
+    if exchange.refusal is not None:
+        return ModelError(f"model {request.model}: {exchange.refusal}", model=request.model)
     if isinstance(error, TimeoutError) and request.idle is not None:
         return ModelError(
             f"model {request.model}: nothing arrived for {request.idle:g} seconds; ask again, or "
@@ -417,23 +465,23 @@ _EXCEPTION_NAMES = (
 )
 _LONGEST_DETAIL = 200
 _APPENDICES = (" Original exception", ". To drop these", ": <")
-"""What litellm appends to a message that helps nobody: the message ends before it."""
+"""What litellm appends to messages without use to the reader: messages are cut before it."""
 _REDACTED = "[key]"
 
 _REASONS = {
     400: "the provider refused the request",
     401: "the provider refused the key",
     403: "the provider does not allow this key to use it",
-    404: "the provider knows no such model",
+    404: "the provider does not know this model",
     408: "the provider did not answer in time",
     413: "the prompt is too large for the provider",
     422: "the provider refused the request",
-    429: "the provider is asked too often, or the quota is used up",
+    429: "the rate limit is reached, or the quota is used up",
     529: "the provider is overloaded",
 }
 _ADVICE = {
     400: "change the prompt or the node's model parameters",
-    403: "use a key of an account that may, or name another model",
+    403: "use a key that has access, or name another model",
     404: "look up its id at the provider; ids are written as provider/model",
     408: "ask again, or raise the node's timeout",
     413: "shorten it (fewer runs of history, shorter texts) or name another model",
@@ -464,8 +512,8 @@ def translate_error(
         )
     if missing and _is_local(error) and "missing" in text.lower():
         return NoModelError(
-            f"model {model}: there is no key for it; set {' or '.join(missing)}, name the variable "
-            "that holds it with api_key_env, or use another model (local, echo)",
+            f"model {model}: it has no API key; set {' or '.join(missing)}, name the variable "
+            "that contains it with api_key_env, or use another model (local, echo)",
             model=model,
         )
     reason, retryable, is_from_provider = _diagnosis(error, status, text)
@@ -483,13 +531,14 @@ def _diagnosis(error: Exception, status: int | None, text: str) -> tuple[str, bo
     name = type(error).__name__
     detail = _detail(text)
     if name == "ContextWindowExceededError":
-        advice = "shorten it (fewer runs of history, shorter texts) or name a model that reads more"
-        return f"the prompt is longer than the model reads ({detail}); {advice}", False, True
+        reason = f"the prompt is longer than the model's context window ({detail})"
+        advice = "shorten it (fewer runs of history, shorter texts) or name another model"
+        return f"{reason}; {advice}", False, True
     if name == "MidStreamFallbackError":
-        return f"the answer broke off ({detail}); ask again", True, False
+        return f"the answer was cut off ({detail}); ask again", True, False
     if "Connection error" in text or name == "APIConnectionError":
-        advice = "look at the network and at api_base, then ask again"
-        return f"the provider cannot be reached, or it hung up; {advice}", True, False
+        advice = "check the network and api_base, then ask again"
+        return f"the provider cannot be reached, or it closed the connection; {advice}", True, False
     if status is None or (status >= _SERVER_ERROR and _is_local(error)):
         return f"the request could not be made ({detail}); look at its parameters", False, False
     retryable = status in _RETRYABLE or status >= _SERVER_ERROR
@@ -552,7 +601,7 @@ def _detail(text: str) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, its causes and contexts, each once."""
+    """The error, its causes, contexts and the originals in litellm's own, each once."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -560,15 +609,18 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         if one is not None and id(one) not in seen:
             seen.add(id(one))
             yield one
+            original: object = getattr(one, "original_exception", None)
             waiting += [one.__cause__, one.__context__]
+            waiting += [original] if isinstance(original, BaseException) else []
 
 
 def _redact_in_place(error: BaseException, secrets: list[str]) -> None:
     error.args = tuple(
         _redacted(part, secrets) if isinstance(part, str) else part for part in error.args
     )
-    if isinstance(message := getattr(error, "message", None), str):
-        error.message = _redacted(message, secrets)  # type: ignore[attr-defined]  # litellm's own
+    for name, value in list(vars(error).items()):
+        if isinstance(value, str):
+            setattr(error, name, _redacted(value, secrets))
 
 
 def _redacted(text: str, secrets: list[str]) -> str:

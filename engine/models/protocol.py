@@ -19,6 +19,8 @@ class Request(Struct, frozen=True):
     `schema`; a model that can score labels may do that and write the JSON itself.
     `parameters` are the other keys of the graph's `model` (temperature, api_base, ...). `idle` is
     the number of seconds without a byte after which the request fails, None for no limit.
+    `allow_api_base` are addresses that the caller trusts with prompts and keys; `api_base` comes
+    from the graph, which is not trusted.
     """
 
     model: str
@@ -29,6 +31,7 @@ class Request(Struct, frozen=True):
     tools: tuple[Mapping[str, JSON], ...] = ()
     parameters: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     idle: float | None = None
+    allow_api_base: tuple[str, ...] = ()
 
 
 class Chunk(Struct, frozen=True):

@@ -7,11 +7,15 @@ part before the first `/`. `echo`, `local` and `litellm` are offered that way to
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import cast
 
+from msgspec.structs import replace
+
 from ..errors import NoModelError, TeamgraphError
+from ..messages import JSON
 from ..plugins import load_plugin, plugins
+from .endpoints import check_endpoint, checked_addresses
 from .local.server import INSTALL, is_installed
 from .protocol import Chunk, Model, Reply, Request
 
@@ -42,14 +46,20 @@ class AnyModel:
 
     `own` maps ids to objects (`{"own/critic": critic}`). `others`, if given, answers all other
     ids, so that no adapter is used; tests pass a `ScriptedModel`. An adapter is imported and
-    made when an id of its prefix is first asked, once for each `AnyModel`.
+    made when an id of its prefix is first asked, once for each `AnyModel`. `allow_api_base` are
+    addresses beside the providers' own to which prompts and keys may go, with all below them.
     """
 
     def __init__(
-        self, own: Mapping[str, Model] | None = None, *, others: Model | None = None
+        self,
+        own: Mapping[str, Model] | None = None,
+        *,
+        others: Model | None = None,
+        allow_api_base: Collection[str] = (),
     ) -> None:
         self._own = dict(own or {})
         self._others = others
+        self._allow_api_base = checked_addresses(allow_api_base)
         self._adapters: dict[str, Model] = {}
 
     def ask(self, request: Request) -> AsyncIterator[Chunk | Reply]:
@@ -57,7 +67,15 @@ class AnyModel:
 
         The adapters' own errors come while the answer is read.
         """
-        return self._model(request.model).ask(request)
+        allowed = (*request.allow_api_base, *self._allow_api_base)
+        return self._model(request.model).ask(replace(request, allow_api_base=allowed))
+
+    def check(self, model_id: str, parameters: Mapping[str, JSON]) -> None:
+        """Raise `NoModelError` if the id or its address would be refused; nothing is imported."""
+        if model_id in self._own or self._others is not None or model_id.startswith(OWN_MODEL):
+            return
+        if adapter_name(model_id) == OTHERWISE:
+            check_endpoint(model_id, parameters, self._allow_api_base)
 
     def default_id(self, environ: Mapping[str, str]) -> str:
         """The model of nodes for which none is named; see `default_model_id`."""
@@ -90,6 +108,13 @@ def adapter_name(model_id: str) -> str:
     """
     prefix = model_id.partition("/")[0]
     return prefix if prefix in plugins(GROUP, "model prefix") else OTHERWISE
+
+
+def takes_provider_parameters(model_id: str) -> bool:
+    """Whether the model's parameters are those of providers, not a package's or an object's own."""
+    if model_id.startswith(OWN_MODEL):
+        return False
+    return adapter_name(model_id) in (OTHERWISE, "echo", "local")
 
 
 def _make_adapter(name: str) -> Model:

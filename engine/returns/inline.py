@@ -2,7 +2,7 @@
 
 A value is valid if the JSON Schema accepts it, with one addition: an optional key may be left out
 and is then null. Nothing is converted but `1.0` to an integer and `1` to a float: a number written
-as text is refused, since a model that is told so writes it right the next time.
+as text is refused, since a model that reads the error writes it right the next time.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ class _InlineParser(Struct):
             return self._mapping(cast("Mapping[object, object]", declared), path, name)
         if not isinstance(declared, str):
             self._note(
-                path, f"{declared!r} is no type; write {_FORMS}, or a mapping of keys to them"
+                path, f"{declared!r} is not a type; write {_FORMS}, or a mapping of keys to them"
             )
             return None
         if declared.count("[") + declared.count("?") > _MAX_DEPTH:
@@ -307,7 +307,9 @@ class _InlineParser(Struct):
         words = tuple(word.strip() for word in text.split("|"))
         wrong = next((word for word in words if not _WORD.fullmatch(word)), None)
         if wrong is not None:
-            message = f"{wrong!r} in {text!r} is no word; a word is letters, digits and any of _-.+"
+            message = (
+                f"{wrong!r} in {text!r} is not a word; a word is letters, digits and any of _-.+"
+            )
         elif len(set(words)) < len(words):
             message = f"{text!r} names a word twice"
         elif set(words) <= set(SCALARS):

@@ -49,7 +49,7 @@ class PythonValidator(Struct, frozen=True):
         try:
             json.dumps(stored, allow_nan=False)
         except ValueError as error:  # pydantic reads the text "NaN" as a number
-            raise ValueError("the answer holds a number that is not finite") from error
+            raise ValueError("the answer has a number that is not finite") from error
         return stored
 
     def _parse(self, value: JSON) -> object:

@@ -37,7 +37,7 @@ class SchemaValidator(Struct, frozen=True):
                 for error in self.validator.iter_errors(value)
             ]
         except RecursionError as error:
-            text = "the answer cannot be checked: its JSON Schema leads back to itself"
+            text = "the answer cannot be checked: its JSON Schema refers to itself"
             raise ValueError(text) from error
         if errors:
             raise ValueError(summary(errors))
@@ -76,7 +76,9 @@ def _loaded(declared: str, folder: Path) -> dict[str, JSON]:
         text = f"the JSON Schema file {declared!r} cannot be read: {reason.partition('[')[0]}"
         raise DefinitionError([Problem(_CODE, text.rstrip())]) from error
     if not isinstance(schema, dict):
-        raise DefinitionError([Problem(_CODE, f"{declared!r} is no JSON Schema: it is no object")])
+        raise DefinitionError(
+            [Problem(_CODE, f"{declared!r} is not a JSON Schema: it is not an object")]
+        )
     return schema
 
 
@@ -95,7 +97,7 @@ def _validator(schema: dict[str, JSON]) -> Validator:
     try:
         kind.check_schema(schema)
     except SchemaError as error:
-        text = f"{location(tuple(error.absolute_path))} is no JSON Schema: {_cut(error.message)}"
+        text = f"{location(tuple(error.absolute_path))} is not a JSON Schema: {_cut(error.message)}"
         raise DefinitionError([Problem(_CODE, text)]) from error
     _check_references(schema)
     return kind(schema, registry=Registry())  # an empty registry fetches nothing

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import TypeAdapter
 
 from ..errors import DefinitionError, Problem
 from ..messages import JSON
+from ..values import parse_json
 from .inline import InlineValidator, read_inline
 from .python_type import read_type
 from .schema_file import SchemaValidator, read_schema
@@ -52,7 +52,7 @@ class Shape:
         one line for the model that names the field and says what is wrong with it.
         """
         try:
-            value = _loaded(_unfenced(text))
+            value = parse_json(_unfenced(text))
         except ValueError:
             if not self._is_text or not text.strip():
                 raise
@@ -73,7 +73,7 @@ class Shape:
         except (ValueError, RecursionError) as error:
             reason = str(error).partition("\n")[0].rstrip(".")
             raise ValueError(f"the answer cannot be written as JSON: {reason}") from error
-        return self.validator.validate(_loaded(plain))
+        return self.validator.validate(parse_json(plain))
 
     @property
     def _is_text(self) -> bool:
@@ -98,7 +98,7 @@ def _validator_of(returns: object, name: str, folder: Path | None) -> Validator:
     if isinstance(returns, str) and returns.endswith(".json"):
         return read_schema(returns, folder)
     if isinstance(returns, str) and ":" in returns:
-        text = f"{returns!r} names something in Python, which only a graph file does; here give "
+        text = f"{returns!r} is a reference, which only a graph file can have; here pass "
         raise DefinitionError([Problem("G031", f"{text}the class itself")])
     if isinstance(returns, type | UnionType) or hasattr(returns, "__origin__"):
         return read_type(returns)
@@ -123,49 +123,3 @@ def _unfenced(text: str) -> str:
         return body
     inside = body.removeprefix(_FENCE).removesuffix(_FENCE).strip()
     return inside[4:].strip() if inside[:4].lower() == "json" else inside
-
-
-def _loaded(text: str) -> JSON:
-    """The JSON value in a text: strictly JSON, so neither NaN nor infinite, and no key twice."""
-    if not text:
-        raise ValueError("the answer is empty")
-    try:
-        value: JSON = json.loads(
-            text,
-            parse_constant=_no_number,
-            parse_float=_finite,
-            parse_int=_whole,
-            object_pairs_hook=_once,
-        )
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"the answer is not JSON: {error.msg.lower()} at {place}") from error
-    except RecursionError as error:
-        raise ValueError("the answer is nested too deeply") from error
-    return value
-
-
-def _no_number(word: str) -> JSON:
-    raise ValueError(f"{word} is no number in JSON")
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > sys.get_int_max_str_digits() > 0:
-        raise ValueError("a number in the answer is too long")
-    return int(digits)
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if number in (float("inf"), float("-inf")):
-        raise ValueError(f"{digits[:20]} is too large a number")
-    return number
-
-
-def _once(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"{twice!r} stands twice in one object")
-    return made

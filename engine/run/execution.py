@@ -72,6 +72,7 @@ from .changes import as_failed, changed_paths, check_unchanged, invalidated
 from .lease_watcher import WATCHER
 from .model_call import ModelCall, UsageMeter
 from .node_execution import (
+    DefaultTimeout,
     NodeExecution,
     error_text,
     retry_policy,
@@ -109,10 +110,11 @@ class RunRequest(Struct, frozen=True):
 
 
 class RunExecution(Struct):
-    """A run that holds its session's lease, or the part of it inside a node: implements `Work`.
+    """A run with the lease of its session, or the part of it inside a node: implements `Work`.
 
     `earlier` are the records of an earlier try of the run, `records` those of this one, both by
     path. `failures` are the errors of the nodes that failed, `condition_errors` those of `when`.
+    `merged_records` are records of other nodes that get the state merged with the one being saved.
     `parent` is the execution of the graph around this one, and `path` the node that this graph is
     inside of; both are about an inner graph only.
     """
@@ -133,6 +135,9 @@ class RunExecution(Struct):
     records: dict[str, Record] = field(default_factory=dict[str, Record])
     failures: dict[str, Exception] = field(default_factory=dict[str, Exception])
     condition_errors: dict[str, Exception] = field(default_factory=dict[str, Exception])
+    default_timeout: DefaultTimeout = field(default_factory=DefaultTimeout)
+    state_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    merged_records: list[Record] = field(default_factory=list[Record])
 
     @classmethod
     async def execute(
@@ -231,6 +236,8 @@ class RunExecution(Struct):
             failure.run = await self._stop("failed", error=str(failure))
             emit(RunFailed, None, 0, failure.run, failure)
             raise failure from failure.__cause__
+        finally:
+            self.default_timeout.close()
         emit(RunFinished, None, 0, run)
         return run
 
@@ -326,9 +333,10 @@ class RunExecution(Struct):
                 self.emitter.emit(NodeRetried, node_id, execution.attempt, failed[-1], 0.0)
             for tries in count(1):  # pragma: no branch - it has no end
                 execution.attempt += 1
+                execution.state = None
                 self.emitter.emit(NodeStarted, node_id, execution.attempt, node.kind)
                 try:
-                    return self._done(execution, await self._attempt(node, execution, spec))
+                    return await self._done(execution, await self._attempt(node, execution, spec))
                 except Exception as raised:  # noqa: BLE001  whatever a kind raises is its failure
                     error = raised
                 self.answer.discard(node_id)
@@ -361,7 +369,7 @@ class RunExecution(Struct):
         call = self._model_call(execution, spec)
         context = self._context(execution, call)
         if execution.node_id in self.prepared.inner:
-            context.enter = partial(self.run_inner, execution.node_id)
+            context.enter = partial(self.run_inner, execution)
         caller: ToolCaller | None = None
         if (toolbox := tools_of(node)) is not None:
             state = SessionState(context.session_state)
@@ -383,23 +391,16 @@ class RunExecution(Struct):
             )
         timeout = node.timeout or self.prepared.graph.timeout
         total = timeout.total if isinstance(timeout, Timeout) else timeout
-        if total is None:
-            result = await self._checked_result(node, context)
+        work = self._checked_result(node, context)
+        if total is not None:
+            result = await _within(total, work)
+        elif context.enter is not None:  # the nodes of the inner graph have timeouts of their own
+            result = await work
         else:
-            result = await self._timed_result(node, context, total)
+            result = await self.default_timeout.limit(work)
         if caller is not None and (changed := caller.state.changed()):
             result = replace(result, session_state={**changed, **(result.session_state or {})})
         return result
-
-    async def _timed_result(self, node: Node, context: Context, total: float) -> Result:
-        limit = asyncio.timeout(total)
-        try:
-            async with limit:
-                return await self._checked_result(node, context)
-        except TimeoutError as error:
-            if limit.expired():
-                raise TimeoutError(f"no answer within {total:g} seconds") from error
-            raise
 
     async def _checked_result(self, node: Node, context: Context) -> Result:
         try:
@@ -408,7 +409,7 @@ class RunExecution(Struct):
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            raise RuntimeError("it was cancelled from inside") from error
+            raise RuntimeError("the node cancelled itself") from error
         if isinstance(result, Result):
             return result
         raise InputError(
@@ -420,7 +421,32 @@ class RunExecution(Struct):
         """What an attempt awaits: the node's own `run`. A dry run overrides it."""
         return node.run(context)
 
-    def _done(self, node: NodeExecution, result: Result) -> Record:
+    async def _done(self, execution: NodeExecution, result: Result) -> Record:
+        """The record of a successful attempt.
+
+        Nodes that set keys of the session's state are done one after the other: `save` releases
+        the lock.
+        """
+        if not result.session_state:
+            return self._done_record(execution, result)
+        await self.state_lock.acquire()
+        try:
+            result = storable_result(execution.node_id, result)
+            merged, others = self.scope.merge(execution, result.session_state or {})
+            record = self._done_record(execution, replace(result, session_state=merged))
+        except BaseException:
+            self.state_lock.release()
+            raise
+        self.merged_records = [
+            replace(
+                self.records[node_id],
+                session_state={**self.scope.patches[node_id], **values},
+            )
+            for node_id, values in others.items()
+        ]
+        return record
+
+    def _done_record(self, node: NodeExecution, result: Result) -> Record:
         output = result.output if result.stored is None else result.stored
         stored = storable(node.node_id, "output", output)
         result = storable_result(node.node_id, result)
@@ -445,7 +471,7 @@ class RunExecution(Struct):
             if instead is None and isinstance(policy, Instead):
                 instead = Result(policy.value)
             if instead is not None:
-                return replace(self._done(execution, instead), error=text)
+                return replace(self._done_record(execution, instead), error=text)
             if policy == "skip":
                 because = f"it failed: {text}"
                 return self._record(execution, "skipped", because=because, error=text)
@@ -502,7 +528,7 @@ class RunExecution(Struct):
             outputs=outputs,
             history=history if isinstance(history, History) else NO_HISTORY,
             state=scope.node_states.get(node_id, {}),
-            session_state=scope.state_before(node_id),
+            session_state=scope.state_read(node),
             summary=head.summary,
             turns=head.turns,
             answer=self.answer.text,
@@ -532,12 +558,14 @@ class RunExecution(Struct):
 
     async def save(self, records: Sequence[Record]) -> None:
         """See `Work.save`; an event is emitted only once its record is durable."""
-        await self._put(records)
+        if records[-1].session_state:
+            await self._put_state(records)
+        else:
+            await self._put(records)
         for record in records:
             if record.status == "failed":
                 self.emitter.emit(NodeFailed, record.node, record.attempt, record.error or "")
             elif record.status == "done":
-                self._fold(record)
                 self.emitter.emit(NodeFinished, record.node, record.attempt, record, replayed=False)
                 self.answer.settle(record)
             elif record.error is not None:  # skipped by `on_error`; `skip` has emitted the others
@@ -545,9 +573,22 @@ class RunExecution(Struct):
                 self.emitter.emit(NodeSkipped, record.node, record.attempt, because, replayed=False)
                 self.answer.settle(record)
 
+    async def _put_state(self, records: Sequence[Record]) -> None:
+        """Store records, the last of which sets keys of the session's state, and apply these."""
+        try:
+            records = [*self.merged_records, *records]
+            await self._put(records)
+            for record in records:
+                if record.session_state:
+                    self.scope.patch(record.node, record.session_state)
+        finally:
+            self.merged_records = []
+            self.state_lock.release()
+
     async def _put(self, records: Sequence[Record]) -> None:
         """Store records, after the sources of the prompts and with the quotes they refer to."""
         if self.parent is not None:
+            self.records.update({record.node: record for record in records})
             outer, node = self.parent, NodePath(self.path.steps[-1])
             records = [replace(record, node=str(node.child(record.node))) for record in records]
             await outer._put(records)
@@ -593,16 +634,14 @@ class RunExecution(Struct):
         else:
             because = record.because or ""
             self.emitter.emit(NodeSkipped, record.node, record.attempt, because, replayed=True)
-        self._fold(record)
+        self.records[record.node] = record
+        if record.session_state:
+            self.scope.patch(record.node, record.session_state)
         self.answer.settle(record)
 
-    def _fold(self, record: Record) -> None:
-        if record.session_state:
-            self.scope.patches[record.node] = record.session_state
-
-    async def run_inner(self, node_id: str, message: str) -> Result:
+    async def run_inner(self, node: NodeExecution, message: str) -> Result:
         """Run the graph inside a node: what `Context.run_graph` calls."""
-        inner = self._inner(node_id, message)
+        inner = self._inner(node, message)
         before = await inner._replay()
         for record in before.values():
             inner.usage.count(record.usage)
@@ -617,9 +656,10 @@ class RunExecution(Struct):
             fields = {"input": message}
         return Result(inner.answer.value, fields=fields, session_state=patches or None)
 
-    def _inner(self, node_id: str, message: str) -> Self:
+    def _inner(self, node: NodeExecution, message: str) -> Self:
+        node_id = node.node_id
         prepared, outer = self.prepared.inner[node_id], self.scope
-        state = {**prepared.graph.state, **outer.state_before(node_id)}
+        state = {**prepared.graph.state, **outer.state_read(node)}
         emitter = EventEmitter(outer.run.id, outer.session.id, self._inner_listener(node_id))
         scope = replace(
             outer,
@@ -630,6 +670,8 @@ class RunExecution(Struct):
             node_states=select_inside(outer.node_states, node_id),
             outputs={},
             patches={},
+            newest={},
+            writers={},
         )
         return replace(
             self,
@@ -649,6 +691,8 @@ class RunExecution(Struct):
             records={},
             failures={},
             condition_errors={},
+            state_lock=asyncio.Lock(),
+            merged_records=[],
         )
 
     def _inner_listener(self, node_id: str) -> Listener | None:
@@ -687,6 +731,18 @@ async def _earlier_records(
         await store.put(lease, rewritten)
         earlier |= {record.node: record for record in rewritten}
     return earlier
+
+
+async def _within(seconds: float, work: Coroutine[object, object, T]) -> T:
+    """Await an attempt; raises `TimeoutError` if it takes longer than its node or graph allows."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await work
+    except TimeoutError as error:
+        if limit.expired():
+            raise TimeoutError(f"no answer within {seconds:g} seconds") from error
+        raise
 
 
 async def finish_uncancelled(work: Coroutine[object, object, T]) -> T:

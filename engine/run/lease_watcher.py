@@ -1,4 +1,4 @@
-"""Releases the leases of runs that nobody can end any more: their event loop was closed or dropped.
+"""Releases the leases of runs that cannot end any more: their event loop was closed or dropped.
 
 A run ends its lease itself, even if it is cancelled. It cannot where its event loop stops for good
 with the run in it: a reader of `astream` that leaves in a synchronous framework, a thread that ends
@@ -23,7 +23,7 @@ from ..session.store import Lease
 POLL = 1.0
 """Seconds between two looks."""
 PATIENCE = 10.0
-"""Seconds for which a loop that is not closed may stand still with a run in it."""
+"""Seconds for which a loop that is not closed may be blocked with a run in it."""
 
 
 class Releasing(Protocol):

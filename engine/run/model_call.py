@@ -300,7 +300,7 @@ def _read_choice(text: str, labels: Sequence[str]) -> Choice | str:
         return Choice((bare,))
     try:
         data: object = json.loads(_unfenced(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         return f"the model answered {_quoted(text)} instead of a label{_hint(text, labels)}"
     fields = cast("dict[str, object]", data) if isinstance(data, dict) else {"choices": data}
     named = fields.get("choices", fields.get("choice"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from typing import TypeVar, cast
 
 from msgspec import Struct, field
 from msgspec.structs import replace
-from pydantic_core import PydanticSerializationError
 
 from ..errors import (
     BudgetExceeded,
@@ -24,8 +25,12 @@ from ..graph.graph import Graph
 from ..graph.node import Node
 from ..messages import JSON
 from ..records import Exchange, Record
-from ..values import jsonable
+from ..values import to_json
 
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT = 600.0
+"""Seconds that an attempt may take if neither its node nor the graph has a `timeout`."""
 MAX_DOUBLINGS = 60
 """More would be longer than any `max_wait`, and at some point too large for a float."""
 _NOT_RETRIED = (PromptError, InputError, DefinitionError, BudgetExceeded, TypeError, NameError)
@@ -34,10 +39,64 @@ _CLEAR_TEXT = (ModelError, PromptError, InputError, RunError, TimeoutError)
 """Errors whose text says enough without the name of their class."""
 
 
+class DefaultTimeout:
+    """Cancels attempts after the default time: one timer of the loop for all attempts of a run.
+
+    A timer for each attempt would cost a tenth of what a small node costs.
+    """
+
+    __slots__ = ("_expired", "_loop", "_running", "_seconds", "_timer")
+
+    def __init__(self, seconds: float = DEFAULT_TIMEOUT) -> None:
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._running: dict[asyncio.Task[object], float] = {}
+        self._expired: set[asyncio.Task[object]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def limit(self, work: Coroutine[object, object, T]) -> T:
+        """Await an attempt; raises `TimeoutError` if it takes too long."""
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        cancelling = task.cancelling()
+        self._running[task] = self._loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._seconds, self._check)
+        try:
+            return await work
+        except asyncio.CancelledError as error:
+            if task in self._expired and task.uncancel() <= cancelling:
+                raise TimeoutError(
+                    f"no answer within {self._seconds:g} seconds, the default; give the node or "
+                    "the graph a `timeout`"
+                ) from error
+            raise
+        finally:
+            self._running.pop(task, None)
+            self._expired.discard(task)
+
+    def close(self) -> None:
+        """Cancel the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check(self) -> None:
+        """Cancel what has taken too long, and look again when the next attempt will have."""
+        self._timer, now = None, self._loop.time()
+        for task, deadline in list(self._running.items()):  # in the order of their deadlines
+            if deadline > now:
+                self._timer = self._loop.call_at(deadline, self._check)
+                return
+            self._running.pop(task)
+            self._expired.add(task)
+            task.cancel()
+
+
 class NodeExecution(Struct):
     """A node that runs: the number of its current attempt, and the model calls of all of them.
 
-    `records` are the final records of the run so far. `upstream` is filled in when first read.
+    `records` are the final records of the run so far. `state` is the session's state that the
+    current attempt reads, `upstream` its sources; both are filled in when first read.
     """
 
     node_id: str
@@ -46,6 +105,7 @@ class NodeExecution(Struct):
     started: float = 0.0
     exchanges: list[Exchange] = field(default_factory=list["Exchange"])
     upstream: list[Upstream] | None = None
+    state: Mapping[str, JSON] | None = None
 
 
 def retry_policy(node: Node, graph: Graph) -> Retry:
@@ -84,8 +144,10 @@ def error_text(error: BaseException) -> str:
 
 def storable_result(node_id: str, result: Result) -> Result:
     """The result with fields and states as JSON; raises `InputError` for what cannot be stored."""
-    if not (result.fields or result.state or result.session_state):
+    if not (result.fields or result.state or result.session_state or result.tasks):
         return result
+    if not all(isinstance(text, str) for pair in result.tasks.items() for text in pair):
+        raise InputError(f"node {node_id!r}: its tasks must be texts by label")
     return replace(
         result,
         fields=_storable_mapping(node_id, "fields", result.fields) or {},
@@ -98,13 +160,7 @@ def storable(node_id: str, name: str, value: object) -> JSON:
     """A value as JSON; raises `InputError` that names the node and what cannot be stored."""
     if value is None or isinstance(value, str):
         return value
-    try:
-        return jsonable(value, by_alias=False)
-    except (PydanticSerializationError, ValueError) as error:
-        raise InputError(
-            f"node {node_id!r}: its {name}, a {type(value).__name__}, cannot be stored as JSON; "
-            "use text, numbers, lists, mappings, or a pydantic model"
-        ) from error
+    return to_json(value, f"node {node_id!r}: its {name}, a {type(value).__name__},")
 
 
 def _storable_mapping(node_id: str, name: str, value: object) -> dict[str, JSON] | None:

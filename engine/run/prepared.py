@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from typing import cast
 
 from msgspec import Struct, field
@@ -67,15 +67,19 @@ class PreparedGraph(Struct, frozen=True):
         return owner
 
 
-def prepare(graph: Graph, model: Model | str | None) -> PreparedGraph:
+def prepare(
+    graph: Graph, model: Model | str | None, *, allow_api_base: Collection[str] = ()
+) -> PreparedGraph:
     """Prepare a graph, with `model` in place of those it names.
 
-    Raises `NoModelError` if a node asks a model and none is named anywhere.
+    Raises `NoModelError` if a node asks a model and none is named anywhere, or if a model's
+    `api_base` is not among those that may be used.
     """
     has_summarizer = any(summarizes(node) for node in graph.nodes.values())
     name = model if isinstance(model, str) else None
-    adapter = AnyModel() if model is None or isinstance(model, str) else model
-    return _prepare(graph, graph.model, adapter, name, summarizes=has_summarizer)
+    if model is None or isinstance(model, str):
+        model = AnyModel(allow_api_base=allow_api_base)
+    return _prepare(graph, graph.model, model, name, summarizes=has_summarizer)
 
 
 def _prepare(
@@ -135,7 +139,11 @@ def _models(named: str | ModelSpec | None, model: Model) -> tuple[ModelSpec, ...
         if isinstance(model, AnyModel):
             named = model.default_id(os.environ)
     spec = named if isinstance(named, ModelSpec) else ModelSpec(id=named)
-    return (spec, *(ModelSpec(id=other) for other in spec.fallback))
+    specs = (spec, *(ModelSpec(id=other) for other in spec.fallback))
+    if isinstance(model, AnyModel):
+        for each in specs:
+            model.check(each.id, each.parameters())
+    return specs
 
 
 def _facts(graph: Graph, node_id: str, models: Sequence[ModelSpec]) -> str:

@@ -1,4 +1,4 @@
-"""Runs that begin with records of an earlier one: resumed with the same id, or forked anew."""
+"""Runs that begin with records of an earlier one: resumed with the same id, or forked."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ doors. All of them execute a run in the same way, and differ in what they do wit
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, get_args
@@ -17,6 +17,7 @@ from ..blocking import RunStart, door, run_blocking, stream_door, stream_events
 from ..errors import InputError, RunError
 from ..events import Answer, Event, RunFinished, Token
 from ..graph.graph import Graph
+from ..models.endpoints import checked_addresses
 from ..models.protocol import Model
 from ..records import Run, SessionInfo, SessionKey, Turn
 from ..session.session import Session
@@ -41,9 +42,12 @@ class Runner:
     `busy` is what to do while another turn of the same session is running: `serialize` waits for
     it, `reject` raises `SessionBusy`, `fork` runs at the same time, from the session as it is now.
     Concurrent turns are numbered in the order in which they finish.
+
+    `allow_api_base` are addresses to which the graph's models may send prompts and keys, beside
+    the providers' own and servers on loopback, with all addresses below them.
     """
 
-    __slots__ = ("_busy", "_graph", "_model", "_prepared", "_store")
+    __slots__ = ("_allow_api_base", "_busy", "_graph", "_model", "_prepared", "_store")
 
     def __init__(
         self,
@@ -52,11 +56,18 @@ class Runner:
         store: Store | None = None,
         model: Model | str | None = None,
         busy: Policy = "serialize",
+        allow_api_base: Collection[str] = (),
     ) -> None:
         if busy not in get_args(Policy):
             known = ", ".join(get_args(Policy))
             raise InputError(f"busy: {busy!r} is unknown; take one of {known}")
+        if allow_api_base and model is not None and not isinstance(model, str):
+            raise InputError(
+                "allow_api_base is for models that are named by ids, and `model` is an object; "
+                "pass it to AnyModel(..., allow_api_base=...) instead"
+            )
         self._graph = graph
+        self._allow_api_base = checked_addresses(allow_api_base)
         self._busy: Policy = busy
         self._store: Store = MemoryStore() if store is None else store
         self._model = model
@@ -114,7 +125,7 @@ class Runner:
         session_id: str | None = None,
         reuse_unchanged: bool = False,
     ) -> Run:
-        """Go on with a run that did not get to its end; finished nodes are not run again.
+        """Resume a run that failed or was interrupted; finished nodes are not run again.
 
         Without `session_id` the run is searched in all sessions of the user; without `user_id`, in
         the sessions of no user. Raises `NotFound`, also for a run of another user, `InputError` if
@@ -289,7 +300,7 @@ class Runner:
     def _prepare(self) -> PreparedGraph:
         # Two threads may both prepare it: the results are equal.
         if self._prepared is None:
-            self._prepared = prepare(self._graph, self._model)
+            self._prepared = prepare(self._graph, self._model, allow_api_base=self._allow_api_base)
         return self._prepared
 
 

@@ -76,7 +76,7 @@ class Scheduler:
         heapify(self._decidable)
 
     async def run(self) -> dict[str, Record]:
-        """Go on from the records until every node is final, or one failed; the records so far.
+        """Run from the given records until every node is final, or one failed; the records so far.
 
         After a failure nothing new starts and what is running may finish. If the caller is
         cancelled, so is what is running.

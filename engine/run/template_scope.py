@@ -14,6 +14,7 @@ from typing import cast
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from ..errors import StateConflict
 from ..graph.context import NO_HISTORY, History, Input, SessionView, Upstream
 from ..graph.graph import Graph
 from ..graph.node import Node, loads_history, template_fields, tools_of
@@ -21,6 +22,7 @@ from ..graph.plan import is_live
 from ..messages import JSON
 from ..records import Record
 from .node_execution import NodeExecution
+from .state_merge import MISSING, merge_changes
 
 
 class TemplateScope(Struct):
@@ -28,6 +30,7 @@ class TemplateScope(Struct):
 
     `state` is the session's state as the run began. `outputs` are the outputs of its finished nodes
     as Python values, `patches` the keys of the session's state that they set, both by node id.
+    `newest` are the newest values of these keys, and `writers` the nodes that set them.
     """
 
     graph: GraphScope
@@ -42,6 +45,8 @@ class TemplateScope(Struct):
     )
     outputs: dict[str, object] = field(default_factory=dict[str, object])
     patches: dict[str, Mapping[str, JSON]] = field(default_factory=dict[str, "Mapping[str, JSON]"])
+    newest: dict[str, JSON] = field(default_factory=dict[str, JSON])
+    writers: dict[str, str] = field(default_factory=dict[str, str])
 
     def names(self, node: NodeExecution) -> dict[str, object]:
         """Every name that a template of the node may read now."""
@@ -49,7 +54,7 @@ class TemplateScope(Struct):
         view = self.graph.node_view(
             node.node_id, self.node_states.get(node.node_id, {}), self.task(node)
         )
-        view.heard = [_upstream_view(one) for one in self._reads(node.node_id)]
+        view.reads = [_upstream_view(one) for one in self._reads(node.node_id)]
         return self.bind(
             view,
             [_upstream_view(one) for one in self.upstream(node)],
@@ -58,7 +63,7 @@ class TemplateScope(Struct):
                 for source in stop.sources
                 if source in outputs
             },
-            self.state_before(node.node_id),
+            self.state_read(node),
         )
 
     def bind(
@@ -98,15 +103,51 @@ class TemplateScope(Struct):
             )
         return node.upstream
 
-    def state_before(self, node_id: str) -> Mapping[str, JSON]:
-        """The session's state with the keys that the nodes before this one set in this run."""
-        state = self.state
-        if self.patches:
-            before = self.graph.plan.before(node_id)
-            for earlier in self.graph.plan.order:
-                if earlier in before and earlier in self.patches:
-                    state = {**state, **self.patches[earlier]}
-        return state
+    def state_read(self, node: NodeExecution) -> Mapping[str, JSON]:
+        """The session's state with the keys that the nodes before this one set in this run.
+
+        An attempt that repeats another also reads what nodes that run at the same time have set.
+        """
+        if node.state is None:
+            state = self.state
+            if node.attempt > 1:
+                state = {**state, **self.newest} if self.newest else state
+            elif self.patches:
+                before = self.graph.plan.before(node.node_id)
+                for earlier in self.graph.plan.order:
+                    if earlier in before and earlier in self.patches:
+                        state = {**state, **self.patches[earlier]}
+            node.state = state
+        return node.state
+
+    def patch(self, node_id: str, values: Mapping[str, JSON]) -> None:
+        """Set keys of the session's state, in the name of a node that is done."""
+        self.patches[node_id] = {**self.patches.get(node_id, {}), **values}
+        self.newest.update(values)
+        self.writers.update(dict.fromkeys(values, node_id))
+
+    def merge(
+        self, node: NodeExecution, values: Mapping[str, JSON]
+    ) -> tuple[dict[str, JSON], dict[str, dict[str, JSON]]]:
+        """What a node sets, merged with what others have set since its attempt began.
+
+        Also the merged keys by the ids of these others, so that it does not matter whose are
+        applied last. Raises `StateConflict` if two changes of one key contradict each other.
+        """
+        merged, others = dict(values), dict[str, dict[str, JSON]]()
+        read = self.state_read(node)
+        before = self.graph.plan.before(node.node_id) if self.patches else frozenset[str]()
+        for key in values.keys() & self.newest.keys():
+            base, theirs = read.get(key, MISSING), self.newest[key]
+            if theirs is not base:
+                try:
+                    merged[key] = cast("JSON", merge_changes(base, theirs, values[key]))
+                except ValueError as error:
+                    raise StateConflict(key, (self.writers[key], node.node_id)) from error
+            for other, patch in self.patches.items():
+                if key in patch and other not in before:
+                    others.setdefault(other, {})[key] = merged[key]
+        return merged, others
 
     def task(self, node: NodeExecution) -> str | None:
         """What routers before the node wrote for it to do, by whatever labels lead here."""
@@ -160,7 +201,7 @@ class GraphScope:
         fields = self._node_fields.get(node_id)
         if fields is None:
             fields = self._node_fields[node_id] = self._fields(node_id)
-        return SimpleNamespace(**fields, state=JSONView(state), task=task, heard=())
+        return SimpleNamespace(**fields, state=JSONView(state), task=task)
 
     def _fields(self, node_id: str) -> dict[str, object]:
         node = self._graph.nodes[node_id]
@@ -177,6 +218,7 @@ class GraphScope:
             **template_fields(node),
             "id": node_id,
             "kind": node.kind,
+            "reads": (),  # in a prompt: those that ran, see `names`
         }
 
 

@@ -18,11 +18,12 @@ from ..blocking import all_items, door
 from ..errors import InputError, NotFound
 from ..messages import JSON, NO_USAGE, FrozenStruct, Message, Usage
 from ..records import Change, Head, Record, Run, SessionKey, Summary, Turn
-from ..values import jsonable
+from ..values import as_plain, json_problem
 from .quotes import fill_quotes, run_texts
 from .store import FinishedRun, Store
 
 VERSION = 1
+_LEVELS_AROUND = 10  # of an exported session around the values in it
 T = TypeVar("T")
 
 
@@ -133,7 +134,7 @@ class Session(Struct, frozen=True):
                 {"turn": run.turn, "records": list(run.records.values())} for run in runs if run
             ],
         }
-        return cast("dict[str, JSON]", jsonable(data))
+        return cast("dict[str, JSON]", as_plain(data))
 
     async def arestore(self, data: Mapping[str, JSON]) -> None:
         """Create this session, which must not exist yet, from what `export` returned.
@@ -249,6 +250,10 @@ def _read(data: Mapping[str, JSON]) -> _Exported:
         raise InputError(
             f"this is not an exported session: {where}: {first['msg']}; use what `export` returned"
         ) from error
+    if problem := json_problem(data, envelope=_LEVELS_AROUND):
+        path, reason = problem
+        where = ".".join(map(str, path))
+        raise InputError(f"this is not an exported session: {where}: {reason}; correct the value")
     if exported.version != VERSION:
         raise InputError(
             f"the exported session has version {exported.version}, and this teamgraph reads "

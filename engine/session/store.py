@@ -14,7 +14,7 @@ from msgspec import Struct
 from ..records import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 
 Policy: TypeAlias = Literal["serialize", "reject", "fork"]
-"""What a run does while its session has another turn in progress: wait, fail or run beside it."""
+"""What a run does while its session has another turn in progress: wait, fail or run as well."""
 
 
 class Lease(Struct, frozen=True):

@@ -85,6 +85,7 @@ class Leases(Generic[S]):
 
     def __init__(self) -> None:
         self._tokens = count(1)
+        self._guard = Lock()
         self._grants: dict[int, Grant[S]] = {}
         self._runs: set[tuple[int, str]] = set()
 
@@ -92,8 +93,18 @@ class Leases(Generic[S]):
         """Grant a lease; returns it with its token."""
         lease = replace(lease, token=next(self._tokens))
         self._grants[lease.token] = Grant(lease, session, is_exclusive)
-        self._runs.add((id(session), lease.run_id))
         return lease
+
+    def reserve(self, session: S, run_id: str) -> None:
+        """Mark a run as in progress before its lease is granted; raises `SessionBusy` if it is."""
+        with self._guard:
+            if (id(session), run_id) in self._runs:
+                raise run_in_progress(run_id)
+            self._runs.add((id(session), run_id))
+
+    def unreserve(self, session: S, run_id: str) -> None:
+        """The lease of the run could not be granted."""
+        self._runs.discard((id(session), run_id))
 
     def check(self, lease: Lease) -> Grant[S]:
         """The grant of a lease; raises `Conflict` if it has ended."""
@@ -117,9 +128,11 @@ class Leases(Generic[S]):
         """The leases that have not ended."""
         return [grant.lease for grant in list(self._grants.values())]
 
-    def has_run(self, session: S, run_id: str) -> bool:
-        """Whether a lease of this run is granted."""
-        return (id(session), run_id) in self._runs
+    def has_exclusive(self, session: S) -> bool:
+        """Whether a lease of this session is granted that excludes others."""
+        return any(
+            grant.is_exclusive and grant.session is session for grant in list(self._grants.values())
+        )
 
 
 def _wake(waiter: _Waiter) -> None:

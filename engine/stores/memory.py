@@ -32,7 +32,6 @@ from .leases import (
     check_stored,
     check_user,
     run_deleted,
-    run_in_progress,
     session_exists,
 )
 from .quoting import References, text_of_turn
@@ -476,14 +475,19 @@ class MemoryStore:
     def _begin(
         self, key: SessionKey, turn: Turn, is_stored: bool | None, *, is_exclusive: bool
     ) -> Lease:
+        begun = replace(_copied(turn), status="running", number=0)
         session = self._sessions.get(key)
-        earlier = None if session is None else session.turns.get(turn.run_id)
-        check_stored(key, turn.run_id, earlier, expected=is_stored)
         if session is None:
+            check_stored(key, turn.run_id, None, expected=is_stored)
             session = self._sessions[key] = MemorySession()
-        elif self._leases.has_run(session, turn.run_id):
-            raise run_in_progress(turn.run_id)
-        session.turns[turn.run_id] = replace(_copied(turn), status="running", number=0)
+        self._leases.reserve(session, turn.run_id)
+        try:
+            earlier = session.turns.get(turn.run_id)
+            check_stored(key, turn.run_id, earlier, expected=is_stored)
+        except BaseException:
+            self._leases.unreserve(session, turn.run_id)
+            raise
+        session.turns[turn.run_id] = begun
         self._touch(session)
         return self._leases.grant(
             Lease(key, turn.run_id, session.head()), session, is_exclusive=is_exclusive

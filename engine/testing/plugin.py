@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 UPDATE = "--prompts-update"
 RESULTS = "teamgraph-prompts"
-MODULES = pytest.StashKey[set[Path]]()
-"""The test modules that have snapshots."""
-INCOMPLETE = pytest.StashKey[set[Path]]()
-"""The files of which a test was not run, or did not pass."""
+TESTS = pytest.StashKey[dict[Path, dict[str, bool] | None]]()
+"""The tests of each file that has snapshots, with whether each ran to its end; None for others."""
+PASSED = pytest.StashKey[set[str]]()
+"""The phases of a test's latest run that passed; a case file's case runs to its end anyway."""
 
 pytest.register_assert_rewrite("teamgraph.engine.testing.conformance")
 
@@ -63,8 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse to update in CI; start to measure coverage if that was asked for."""
-    config.stash[MODULES] = set()
-    config.stash[INCOMPLETE] = set()
+    config.stash[TESTS] = {}
     if config.getoption(UPDATE) and os.environ.get("CI"):
         from .snapshots import refused_in_ci  # noqa: PLC0415  see above
 
@@ -158,29 +157,50 @@ def prompt_snapshot(request: pytest.FixtureRequest) -> PromptSnapshot:
     return results_of(request.config).fixture(request)
 
 
-def pytest_deselected(items: Sequence[pytest.Item]) -> None:
-    """Note the modules of which a test was deselected: it may use any of their snapshots."""
-    for item in items:
-        item.config.stash[INCOMPLETE].add(item.path)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Note the test modules that have snapshots."""
-    modules = {item.path for item in items if item.path.suffix == ".py"}
-    known = [path for path in modules if (path.parent / "__prompts__" / path.stem).is_dir()]
-    config.stash[MODULES].update(known)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Note the tests of files that have snapshots, before any is deselected."""
+    files = item.config.stash[TESTS]
+    if item.path not in files:
+        has_snapshots = isinstance(item, CaseItem) or _folder(item.path).is_dir()
+        files[item.path] = {} if has_snapshots else None
+    tests = files[item.path]
+    if tests is not None:
+        tests[test_name(item)] = False
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note the modules of which a test did not pass: it may have stopped before a snapshot."""
+    """Note the tests that ran to their end: any other may have stopped before a snapshot.
+
+    A test that is run again counts by its last run.
+    """
     report = yield
-    if not report.passed:
-        item.config.stash[INCOMPLETE].add(item.path)
+    tests = item.config.stash[TESTS].get(item.path)
+    if tests is not None:
+        passed = item.stash.setdefault(PASSED, set())
+        if report.when == "setup":
+            passed.clear()
+        if report.passed or (report.when == "call" and isinstance(item, CaseItem)):
+            passed.add(report.when)
+        tests[test_name(item)] = passed == {"setup", "call", "teardown"}
     return report
+
+
+def test_name(item: pytest.Item) -> str:
+    """The name of a test in its file; a node id has more after `--dist loadgroup`."""
+    names: list[str] = []
+    for node in item.listchain():
+        names = [] if isinstance(node, pytest.File) else [*names, node.name]
+    return "::".join(names)
+
+
+test_name.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
+
+
+def _folder(file: Path) -> Path:
+    return file.parent / "__prompts__" / file.stem
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -195,8 +215,9 @@ def pytest_testnodedown(node: _Worker) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Send the results to the first process, or, in that, find unused snapshots and fail."""
     config = session.config
-    if config.stash[MODULES]:
-        _add_modules(session)
+    tests = {path: tests for path, tests in config.stash[TESTS].items() if tests is not None}
+    if tests:
+        results_of(config).add_tests(tests)
     registered: object = config.pluginmanager.get_plugin(RESULTS)
     if registered is None:
         return
@@ -204,17 +225,24 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output: dict[str, object] | None = getattr(config, "workeroutput", None)
     if output is not None:
         output[RESULTS] = results.to_json()
-    elif not results.finish() and session.exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    elif _has_run(session):
+        is_well = results.finish(is_part=_is_part(config))
+        if not is_well and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def _add_modules(session: pytest.Session) -> None:
-    config = session.config
-    modules, incomplete = config.stash[MODULES], config.stash[INCOMPLETE]
-    is_part = any("::" in argument for argument in config.args)
-    is_part |= bool(config.getoption("lf", default=False))  # it leaves tests out without a word
-    is_part |= bool(session.shouldstop or session.shouldfail)
-    results_of(config).add_modules(modules, incomplete=modules if is_part else modules & incomplete)
+def _has_run(session: pytest.Session) -> bool:
+    """Whether the session ran tests, and came to its end; otherwise nothing is concluded."""
+    is_dry = any(
+        session.config.getoption(name) for name in ("collectonly", "setuponly", "setupplan")
+    )
+    return not is_dry and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+
+
+def _is_part(config: pytest.Config) -> bool:
+    """Whether tests of a file may be left out before they are collected."""
+    is_lf = bool(config.getoption("lf", default=False))
+    return is_lf or any("::" in argument for argument in config.args)
 
 
 def results_of(config: pytest.Config) -> SessionResults:

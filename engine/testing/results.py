@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..prompts.branch_coverage import CURRENT_COVERAGE, Branch, Coverage
 from ..run.dry_run.rendering import Rendering
 from .coverage_report import CoverageReport, count_unused_templates
+from .plugin import test_name
 from .snapshot_text import slug, snapshot
 from .snapshots import UPDATE_COMMAND, SnapshotTracker, folder_of
 
@@ -28,6 +29,8 @@ class SessionResults:
             config.rootpath, is_updating=bool(config.getoption("--prompts-update"))
         )
         self._is_worker_lost = False
+        self._has_ended = False
+        self._tests: dict[Path, dict[str, bool]] = {}
         self._unused: list[Path] = []
         self._limit: float | None = config.getoption("--prompts-cov-fail-under")
         is_measured = config.getoption("--prompts-cov") or self._limit is not None
@@ -40,18 +43,23 @@ class SessionResults:
 
     def fixture(self, request: pytest.FixtureRequest) -> _PromptSnapshot:
         """The `prompt_snapshot` of one test."""
-        return _PromptSnapshot(self.snapshots, request.path, request.node.nodeid.partition("::")[2])
+        return _PromptSnapshot(self.snapshots, request.path, test_name(request.node))
 
-    def add_modules(self, modules: Iterable[Path], *, incomplete: Iterable[Path]) -> None:
-        """Add test modules with snapshots; of the `incomplete` ones not every test passed."""
-        for module in modules:
-            self.snapshots.used.setdefault(str(folder_of(module)), set())
-        self.snapshots.incomplete.update(str(folder_of(module)) for module in incomplete)
+    def add_tests(self, files: Mapping[Path, Mapping[str, bool]]) -> None:
+        """Add the tests of files with snapshots, with whether each ran to its end."""
+        for file, tests in files.items():
+            known = self._tests.setdefault(file, {})
+            for name, has_ended in tests.items():
+                known[name] = known.get(name, False) or has_ended
 
     def to_json(self) -> dict[str, Any]:
         """What a worker of pytest-xdist sends at its end."""
         counts = self._measured().counts.items() if self._coverage else ()
-        return {"snapshots": self.snapshots.to_json(), "counts": [[*each, n] for each, n in counts]}
+        return {
+            "snapshots": self.snapshots.to_json(),
+            "tests": {str(file): tests for file, tests in self._tests.items()},
+            "counts": [[*each, n] for each, n in counts],
+        }
 
     def merge(self, other: dict[str, Any] | None) -> None:
         """Add what a worker sent; None if it died."""
@@ -59,13 +67,24 @@ class SessionResults:
             self._is_worker_lost = True
             return
         self.snapshots.merge(other["snapshots"])
+        self.add_tests({Path(file): tests for file, tests in other["tests"].items()})
         if self._coverage is not None:
             for template, line, column, what, count in cast("Sequence[Any]", other["counts"]):
                 self._coverage.add(Branch(template, line, column, what), count)
 
-    def finish(self) -> bool:
-        """Find unused snapshots, when updating delete them; returns whether all is well."""
-        if not self._is_worker_lost:
+    def finish(self, *, is_part: bool) -> bool:
+        """Find unused snapshots, when updating delete them; returns whether all is well.
+
+        With `is_part` not all tests of a file may have been collected. Of a file whose tests did
+        not all run to their end no snapshot is unused; if none did, none is.
+        """
+        self._has_ended = True
+        for file, tests in self._tests.items():
+            self.snapshots.used.setdefault(str(folder_of(file)), set())
+            if is_part or not all(tests.values()):
+                self.snapshots.incomplete.add(str(folder_of(file)))
+        has_run = any(ended for tests in self._tests.values() for ended in tests.values())
+        if has_run and not self._is_worker_lost:
             self._unused = self.snapshots.unused()
         if self.snapshots.is_updating:
             self.snapshots.delete(self._unused)
@@ -81,7 +100,7 @@ class SessionResults:
             out.write_line(f"prompt snapshot unused: {self.snapshots.display(file)}", red=True)
         if self._unused:
             out.write_line(f"delete unused snapshots with: {UPDATE_COMMAND}")
-        if self._coverage is None:
+        if self._coverage is None or not self._has_ended:
             return
         report = self._report()
         out.write_sep("-", "branches of prompts")

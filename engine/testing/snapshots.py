@@ -161,4 +161,4 @@ def _stored(file: Path) -> str | None:
 def _is_orphan(folder: Path) -> bool:
     """Whether the case file or test module that the folder belongs to is gone."""
     beside = folder.parent.parent
-    return not any((beside / f"{folder.name}{end}").exists() for end in (SUFFIX, ".py"))
+    return not any((beside / f"{folder.name}{end}").exists() for end in (SUFFIX, ".py", ""))

@@ -42,7 +42,7 @@ class ToolCaller(Struct):
         limit = self.toolbox.rounds
         if self.rounds > limit + 1:
             raise AnswerError(
-                f"the model goes on calling tools after {limit} rounds and gives no answer; raise "
+                f"the model still calls tools after {limit} rounds and gives no answer; raise "
                 "`max_tool_rounds`, or say in the prompt when to stop",
                 model=model,
                 retryable=False,  # another attempt would call them all again

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import cleandoc
 from itertools import pairwise
 from typing import Any, NamedTuple, Self, cast, get_args, get_type_hints
@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, Self, cast, get_args, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import PydanticSerializationError
 
-from ..errors import DefinitionError, Problem
+from ..blocking import call_in_thread
+from ..errors import DefinitionError, InputError, Problem
 from ..messages import JSON
-from ..values import jsonable
+from ..values import parse_json, to_json
 from .context import ToolContext
 
 _SECTION = r"(Args|Arguments|Parameters|Returns?|Yields?|Raises|Examples?|Notes?|Warnings?):\s*"
@@ -89,14 +89,20 @@ class Tool:
     def read(self, text: str) -> dict[str, object]:
         """Validate the arguments, JSON that a model wrote; raises `BadArguments`.
 
-        Arguments that the model left out are left out, so that the function's defaults apply.
+        Arguments that the model left out are left out, so that the function's defaults apply. An
+        empty text and `null` are no arguments.
         """
+        written = text.strip()
+        written = "{}" if written in ("", "null") else written
         try:
-            made = self._arguments.model_validate_json(text.strip() or "{}")
+            made = self._arguments.model_validate_json(written)
+            parse_json(written, "the JSON")  # what pydantic lets pass: NaN, duplicate keys, depth
         except ValidationError as error:
             raise BadArguments("; ".join(_messages(error))) from error
-        written = made.model_fields_set
-        return {name: getattr(made, own) for own, name in self._names.items() if own in written}
+        except ValueError as error:
+            raise BadArguments(str(error)) from error
+        present = made.model_fields_set
+        return {name: getattr(made, own) for own, name in self._names.items() if own in present}
 
     async def call(self, arguments: Mapping[str, object], context: ToolContext) -> str:
         """Call the function, in a thread if it is not async; the result as text.
@@ -107,7 +113,7 @@ class Tool:
         if inspect.iscoroutinefunction(self.function):
             value = await self.function(**given)
         else:
-            value = await asyncio.to_thread(_called, self.function, given)
+            value = await call_in_thread(partial(self.function, **given))
         if inspect.isawaitable(value):
             value = await value
         return _as_text(value)
@@ -223,23 +229,14 @@ def _messages(error: ValidationError) -> list[str]:
     return messages
 
 
-def _called(function: Callable[..., object], given: Mapping[str, object]) -> object:
-    try:
-        return function(**given)
-    except StopIteration as error:
-        # A future cannot carry StopIteration: awaiting the thread would never end.
-        raise RuntimeError("it raised StopIteration") from error
-
-
 def _as_text(value: object) -> str:
     if isinstance(value, str):
         return value
     try:
-        return json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False)
-    except (PydanticSerializationError, ValueError) as error:
-        raise TypeError(
-            f"it returned a {type(value).__name__} that cannot be written as JSON"
-        ) from error
+        return json.dumps(to_json(value, "the result"), ensure_ascii=False)
+    except InputError as error:
+        reason = f"it returned a {type(value).__name__} that cannot be written as JSON"
+        raise TypeError(f"{reason}: {error}") from error
 
 
 def _refused(text: str) -> DefinitionError:

@@ -6,7 +6,6 @@ plain JSON of messages and answers: no prompts, no ids, no metrics.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Self, TypeAlias, cast
 
@@ -20,6 +19,7 @@ from ..messages import JSON
 from ..records import PastToolCall, Turn
 from ..session.history import shorten
 from ..validation import as_tuple
+from ..values import parse_json
 from .context import ToolContext
 from .tool import Tool
 
@@ -87,7 +87,7 @@ def _exchange(turn: Turn) -> JSON:
 
 def _call(call: PastToolCall) -> JSON:
     try:
-        arguments: JSON = json.loads(call.arguments or "{}")
+        arguments = parse_json(call.arguments or "{}")
     except ValueError:
         arguments = call.arguments
     return {"tool": call.tool, "arguments": arguments, "result": shorten(call.result)}

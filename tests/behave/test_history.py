@@ -247,4 +247,4 @@ def test_a_loader_limits_messages_to_whole_turns_in_any_graph(store: Store) -> N
     runner = Runner(Graph(name="g", model="m", nodes=nodes), model=model, store=store)
     for message in ("one", "two", "three"):
         runner.run(message, session_id="s")
-    assert model.to_members()[-1][1:] == said("one", "two", "three")[1:]
+    assert model.to_members()[-1][1:] == said("two", "three")

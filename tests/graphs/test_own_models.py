@@ -75,7 +75,7 @@ def test_a_file_whose_models_nobody_gives_says_so(tmp_path: Path) -> None:
     poet = Agent(name="Poet", model=model("x"))
     team = Team(model="echo", members=[poet], respond_directly=True)
     team.graph.dump(tmp_path / "team.yaml")
-    with pytest.raises(NodeError, match="model own/poet: only Python can give it"):
+    with pytest.raises(NodeError, match="model own/poet: it is an object that only Python can"):
         Runner(Graph.load(tmp_path / "team.yaml")).run("hello")
 
 

@@ -159,7 +159,7 @@ def test_a_model_holds_no_secret(parameters: dict[str, object], secret: str) -> 
 
 
 def test_an_address_holds_no_password() -> None:
-    with pytest.raises(DefinitionError, match="api_base holds a password") as caught:
+    with pytest.raises(DefinitionError, match="api_base contains a password") as caught:
         ModelSpec(id="m", api_base="http://user:pass@localhost:8000")
     assert "pass@" not in str(caught.value)
     assert ModelSpec(id="m", api_base="http://localhost:8000/v1@x").api_base

@@ -200,3 +200,19 @@ def test_a_number_below_none_is_refused() -> None:
     with pytest.raises(ValueError, match="tool_calls: must be 0 or more"):
         HistoryLoader(tool_calls=-1)
     assert HistoryLoader(tool_calls=2).written() == {"tool_calls": 2}
+
+
+@pytest.mark.parametrize("tool_calls", range(4))
+@pytest.mark.parametrize("messages", range(12))
+def test_a_window_of_any_size_begins_with_the_user(
+    store: Store, messages: int, tool_calls: int
+) -> None:
+    scripts = [[wants("tea"), "one"], ["two"], [wants("tea", "cup"), "three"], ["four"]]
+    replayed = turns(store, *scripts, messages=messages, tool_calls=tool_calls)
+    assert len(replayed) <= messages
+    assert not replayed or replayed[0].role == "user"
+    holds(replayed)
+    plain = [message.role for message in replayed if message.role in ("user", "assistant")]
+    assert plain.count("user") == sum(
+        message.role == "assistant" and not message.tool_calls for message in replayed
+    )

@@ -301,7 +301,8 @@ def chat(every: int | None = None, **loader: Any) -> Graph:
     [
         ({"runs": 2}, ["question 3", "answer 3", "question 4", "answer 4"]),
         ({"runs": 0}, []),
-        ({"messages": 3}, ["answer 3", "question 4", "answer 4"]),
+        ({"messages": 3}, ["question 4", "answer 4"]),
+        ({"messages": 1}, []),
         ({"messages": 0}, []),
         ({"runs": 1, "messages": 9}, ["question 4", "answer 4"]),
         ({"runs": 9}, [f"{who} {n}" for n in range(1, 5) for who in ("question", "answer")]),
@@ -602,7 +603,7 @@ def failing(error: BaseException) -> Callable[[], str]:
     [
         (ValueError("too\n few"), "ValueError: too few"),
         (KeyError(), "KeyError"),
-        (StopIteration(), "RuntimeError: the function raised StopIteration"),
+        (StopIteration(), "RuntimeError: it raised StopIteration"),
         (TimeoutError(), "TimeoutError"),
         (InputError("say more"), "say more"),
     ],

@@ -32,6 +32,7 @@ def tracked() -> set[str]:
         for path in folder.rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
+    found |= {f"teamgraph/docs/{name}" for name in ("graph-checks.md", "prompt-checks.md")}
     return found | {
         f"teamgraph/{path.name}" for path in (ROOT / "teamgraph").iterdir() if path.is_file()
     }
@@ -100,6 +101,13 @@ def test_the_command_and_the_module_are_the_same(bare: Bare, tmp_path: Path) -> 
     assert (command.code, command.err) == (0, "")
     assert "init" in command.out
     assert module == command
+
+
+def test_the_pages_of_problem_codes_are_installed(bare: Bare, tmp_path: Path) -> None:
+    for code in ("G012", "P002"):
+        explained = bare.run("teamgraph", "explain", code, cwd=tmp_path)
+        assert (explained.code, explained.err) == (0, "")
+        assert explained.out.startswith(f"{code}: ")
 
 
 def test_the_public_modules_are_importable(bare: Bare, tmp_path: Path) -> None:

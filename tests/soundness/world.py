@@ -147,7 +147,7 @@ class World:
             state=state,
         )
         node = _GRAPH_SCOPE.node_view("reader", {}, self._maybe("a task"))
-        node.heard = self._seen(("triage", "ticket", "maybe", "sight"), outputs)
+        node.reads = self._seen(("triage", "ticket", "maybe", "sight"), outputs)
         upstream = self._seen(("english", "french", "sad"), outputs)
         self.variables = scope.bind(node, upstream, outcomes, state)
 

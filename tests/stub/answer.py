@@ -19,6 +19,9 @@ class StubAnswer:
     answer ever), `reset` (hangs up before any byte), `cut` (hangs up after `after` chunks),
     `malformed` (a chunk that is no JSON), `badschema` (JSON that is no completion), `stall` (goes
     silent after `after` chunks), `sse_error` (an error event after `after` chunks).
+
+    `raw` are the bytes of a whole HTTP response, after which the connection is closed. `events` are
+    those of a stream, as JSON or as they are if they are text, after which the body ends.
     """
 
     text: str | None = None
@@ -31,6 +34,13 @@ class StubAnswer:
     retry_after: float | str | None = None
     finish_reason: str | None = None
     message: str | None = None
+    raw: bytes | None = None
+    events: tuple[Any, ...] | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is given to a request for any path, in any provider's format."""
+        return self.raw is not None or self.events is not None
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,8 @@ class StubProvider:
         self, request: StubRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.requests.append(request)
-        if (request.method, request.path) != ("POST", "/v1/chat/completions"):
+        is_exact = bool(self._pushed) and self._pushed[0].is_exact
+        if not is_exact and (request.method, request.path) != ("POST", "/v1/chat/completions"):
             error = http1.error_body(404, f"no route {request.method} {request.path}")
             return await http1.send_json(writer, 404, error)
         answer = self._choose(request)
@@ -127,6 +128,12 @@ class StubProvider:
             await _wait(reader, _FOREVER)
         if answer.fault == "reset":
             raise _HangUp
+        if answer.raw is not None:
+            writer.write(answer.raw)
+            await writer.drain()
+            raise _HangUp
+        if answer.events is not None:
+            return await _send_events(answer.events, writer)
         if answer.fault is not None and (answer.fault.isdigit() or answer.fault == "context"):
             return await _refuse(answer, writer)
         if request.body.get("stream"):
@@ -156,7 +163,7 @@ class StubProvider:
             return await http1.end_stream(writer)
         for sent, delta in enumerate(deltas(answer, request)):
             if answer.fault in _IN_STREAM and sent >= answer.after:
-                await _break_off(answer.fault, reader, writer)
+                await _break_off(answer, reader, writer)
             piece = {"index": 0, "delta": delta, "finish_reason": None}
             await http1.send_event(writer, {**head, "choices": [piece]})
             await _wait(reader, self._pause if answer.pause is None else answer.pause)
@@ -203,6 +210,14 @@ async def _wait(reader: asyncio.StreamReader, seconds: float) -> None:
             raise _HangUp
 
 
+async def _send_events(events: tuple[Any, ...], writer: asyncio.StreamWriter) -> None:
+    http1.start_stream(writer)
+    for event in events:
+        await http1.send_event(writer, event)
+    writer.write(b"0\r\n\r\n")
+    await writer.drain()
+
+
 async def _refuse(answer: StubAnswer, writer: asyncio.StreamWriter) -> None:
     headers = {} if answer.retry_after is None else {"retry-after": str(answer.retry_after)}
     if answer.fault == "context":
@@ -228,13 +243,14 @@ async def _complete(request: StubRequest, answer: StubAnswer, writer: asyncio.St
 
 
 async def _break_off(
-    fault: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    answer: StubAnswer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    if fault == "malformed":
+    if answer.fault == "malformed":
         await http1.send_event(writer, '{"choices": [{"delta": {"content": "x"')
-    elif fault == "sse_error":
-        await http1.send_event(writer, http1.error_body(500, "an error inside the stream"))
-    elif fault == "stall":
+    elif answer.fault == "sse_error":
+        message = answer.message or "an error inside the stream"
+        await http1.send_event(writer, http1.error_body(500, message))
+    elif answer.fault == "stall":
         await _wait(reader, _FOREVER)
     raise _HangUp
 

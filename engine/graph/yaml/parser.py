@@ -184,7 +184,7 @@ _FIRST = frozenset("+-.0123456789")
 def resolve_word(word: str) -> bool | int | float | str | None:
     """The value of an unquoted word.
 
-    Raises `ValueError`, with the reason, for numbers that JSON cannot hold or nobody can mean.
+    Raises `ValueError`, with the reason, for numbers that JSON cannot represent.
     """
     if word in _NULL:
         return None
@@ -223,7 +223,7 @@ _QUOTE_IT = "put the text in quotes"
 _RULES: tuple[tuple[str, str, bool], ...] = (
     (
         r"character '\\t' that",
-        "a tab cannot stand here; use spaces, or put a text with tabs in quotes",
+        "a tab is not allowed here; use spaces, or put a text with tabs in quotes",
         False,
     ),
     (r"character '%' that", f"a text cannot begin with '%'; {_QUOTE_IT}", False),
@@ -239,7 +239,7 @@ _RULES: tuple[tuple[str, str, bool], ...] = (
     (r"an anchor", f"a text cannot begin with '&'; {_QUOTE_IT}", True),
     (r"an alias", f"a text cannot begin with '*'; {_QUOTE_IT}", True),
     (r"[ ]tag\b|tag handle", f"a text cannot begin with '!'; {_QUOTE_IT}", True),
-    (r"block scalar", "after | or > nothing can stand; begin the text on the next line", False),
+    (r"block scalar", "nothing may follow | or >; begin the text on the next line", False),
     (
         r"directive|version 1",
         "graph files are YAML 1.2 without directives; remove the % line",
@@ -257,13 +257,13 @@ _RULES: tuple[tuple[str, str, bool], ...] = (
     ),
     (
         r"collection: .*<block end>, but found '\?'",
-        "a key cannot stand among list items; indent it below its item",
+        "a key is not allowed among list items; indent it below its item",
         False,
     ),
     (r"collection: ", "this is not indented like the list items above; align it", False),
     (
         r"mapping: .*<block end>, but found '-'",
-        "a list item cannot stand among keys; indent it below its key",
+        "a list item is not allowed among keys; indent it below its key",
         False,
     ),
     (r"", _UNKNOWN, False),
@@ -288,7 +288,7 @@ def describe(error: YAMLSyntaxError, text: str) -> tuple[str, int]:
 
 
 def _special(message: str, text: str, here: int, began: int) -> tuple[str, int] | None:
-    """Mistakes that can only be told apart by looking at the text."""
+    """Mistakes that only the text itself distinguishes."""
     if "mapping values" in message:
         return _second_colon(text, here)
     if "flow mapping" in message or "flow sequence" in message:
@@ -305,7 +305,7 @@ def _sign(message: str, text: str, here: int) -> tuple[str, int] | None:
         written = text[start : start + 2]
         return f"{written} is no escape in double quotes; write \\{written}", start
     if "character '%' that" in message and text.startswith("{%", here - 1):
-        return "a text that begins with {% stands in quotes, or in a block after |", here - 1
+        return "quote a text that begins with {%, or put it in a block after |", here - 1
     return None
 
 

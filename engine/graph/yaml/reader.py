@@ -203,7 +203,7 @@ def _document(builder: DocumentBuilder, file: str, text: str) -> Document:
         )
     if not isinstance(root.value, dict):
         kind = "a list" if isinstance(root.value, list) else "a single value"
-        message = f"the file holds {kind}; it must be a mapping, such as `name: ...`"
+        message = f"the file contains {kind}; it must be a mapping, such as `name: ...`"
         builder.stop("Y006", message, root.mark.at)
     if builder.problems:
         raise DefinitionError(in_reading_order(builder.problems))
@@ -246,7 +246,7 @@ class DocumentBuilder:
     def _begin(self, event: ParserEvent) -> None:
         self._documents += 1
         if self._documents > 1:
-            message = "a file holds one document; put the rest into a file of its own"
+            message = "a file must have one document; put the rest into a file of its own"
             self.stop("Y010", message, event.start)
         if event.directed:
             self._add("Y013", "graph files are YAML 1.2 without directives; remove the % lines", 0)
@@ -292,7 +292,7 @@ class DocumentBuilder:
         at = event.start
         name = event.anchor or ""
         if name not in self._anchors:
-            hint = "a text that begins with * stands in quotes"
+            hint = "quote a text that begins with *"
             self.stop("Y011", f"there is no anchor &{name} above; {hint}", at)
         node = self._anchors[name]
         if node is None:
@@ -371,7 +371,7 @@ class DocumentBuilder:
             return None
         if key.value in mapping.children:
             first = self._place(mapping.children[key.value].key).line
-            message = f"key {_shortened(key.value)!r} stands twice, first in line {first}"
+            message = f"key {_shortened(key.value)!r} is a duplicate, first in line {first}"
             self._add("Y008", f"{message}; keep one of them", at, name=key.value)
             return None
         return key.value
@@ -381,7 +381,7 @@ class DocumentBuilder:
         if isinstance(key.value, dict | list):
             is_template = self._text.startswith("{{", key.mark.at - 1)
             return (
-                "a text that begins with {{ stands in quotes"
+                "quote a text that begins with {{"
                 if is_template
                 else "a list or mapping cannot be one"
             )
@@ -511,7 +511,7 @@ def _check_characters(text: str, file: str, starts: list[int]) -> None:
     message = f"a line of more than {MAX_LINE} characters; break it"
     found = [("Y003", message, start) for start in long_lines]
     for match in islice(_NOT_ALLOWED.finditer(text), _MAX_CHARACTERS):
-        message = f"character U+{ord(match[0]):04X} cannot stand in a YAML file; remove it"
+        message = f"character U+{ord(match[0]):04X} is not allowed in a YAML file; remove it"
         found.append(("Y004", message, match.start()))
     problems: list[Problem] = []
     for code, message, at in found:

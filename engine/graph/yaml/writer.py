@@ -1,10 +1,10 @@
 """Writes data as YAML, keeping the comments and layout of an existing file.
 
 In an existing file the lines of every entry that stays the same are copied as they are, with their
-comments and empty lines; only entries that differ are written anew. In new text mappings are
+comments and empty lines; only entries that differ are rewritten. In new text mappings are
 indented, except short ones without further nesting, which are in braces; long texts are blocks;
-entries that take several lines are set apart by an empty one. Data that YAML cannot hold is refused
-before anything is written.
+entries that take several lines are set apart by an empty one. Data that YAML cannot represent is
+refused before anything is written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, cast
@@ -54,18 +54,25 @@ _COMMENT = re.compile(r"[ \t]+#.*")
 _HEAD_COMMENT = re.compile(r":(?:[ \t]*[|>][-+0-9]*)?([ \t]+#.*)$")
 
 
-def write_yaml(data: Mapping[str, JSON], path: os.PathLike[str] | str, *, header: str = "") -> None:
+def write_yaml(
+    data: Mapping[str, JSON],
+    path: os.PathLike[str] | str,
+    *,
+    header: str = "",
+    order: Callable[[Mapping[str, JSON], Mapping[str, JSON]], Mapping[str, JSON]] | None = None,
+) -> None:
     """Write the data as a YAML file, whole or not at all.
 
-    Comments of an existing file stay with the keys they are at. `header` is a comment
-    for the top; it is not repeated if the file has it. Raises `DefinitionError` if the data
-    cannot be written as YAML, or the file cannot be written.
+    Comments of an existing file stay with the keys they are at; `order` arranges the data by what
+    the file has now. `header` is a comment for the top; it is not repeated if the file has it.
+    Raises `DefinitionError` if the data cannot be written as YAML, or the file cannot be written.
     """
     text = to_yaml(data)
     old = _existing(path)
     newline = "\r\n" if old is not None and "\r\n" in old.text else "\n"
     if old is not None:
-        text = rewritten(old, data, default=text)
+        data = order(data, old.data) if order is not None else data
+        text = rewritten(old, data, default=to_yaml(data))
     text = _headed(text, header)
     try:
         _write(Path(path), text.replace("\n", newline).encode())
@@ -78,7 +85,7 @@ def write_yaml(data: Mapping[str, JSON], path: os.PathLike[str] | str, *, header
 def to_yaml(data: Mapping[str, JSON]) -> str:
     """The data as YAML text; `parse_yaml(to_yaml(data))` has the same data.
 
-    Raises `DefinitionError` for what YAML cannot hold: half a surrogate pair, a number that is
+    Raises `DefinitionError` for what YAML cannot represent: half a surrogate pair, a number that is
     none, a key that is not text, more than fifty levels.
     """
     check_writable(data)
@@ -108,7 +115,7 @@ def check_size(text: str) -> None:
 
 
 def check_writable(data: Mapping[str, object]) -> None:
-    """Raise `DefinitionError`, with the path to it, for what YAML cannot hold.
+    """Raise `DefinitionError`, with the path to it, for what YAML cannot represent.
 
     Half a surrogate pair, a number that is none, a key that is not text, an object of another
     kind, too many levels or values (also those of data that contains itself).
@@ -151,7 +158,7 @@ def _check_leaf(value: object, path: KeyPath) -> None:
                 _refuse("Y015", f"a number of over {MAX_DIGITS} digits; make it text", path)
         case float():
             if not math.isfinite(value):
-                _refuse("Y015", f"{value} is no number that can be stored; leave it out", path)
+                _refuse("Y015", f"{value} is not a number that can be stored; leave it out", path)
         case _:
             kind = type(value).__name__
             _refuse("Y015", f"a {kind} cannot be written as YAML; make it text or a mapping", path)
@@ -470,7 +477,7 @@ def _headed(text: str, header: str) -> str:
 
 
 def _existing(path: os.PathLike[str] | str) -> Document | None:
-    """What the file holds now, None if there is nothing that can be read."""
+    """The current content of the file, None if it cannot be read."""
     with suppress(DefinitionError):
         return read_yaml(path)
     return None

@@ -194,7 +194,7 @@ def _failure(error: Exception, *, interrupted: bool) -> ModelError:
         else "its server ended the answer early"
     )
     return ModelError(
-        f"model local: {reason}; ask again; if that happens again, check whether memory is short",
+        f"model local: {reason}; ask again; if that happens again, check the free memory",
         model="local",
         retryable=True,
         interrupted=interrupted,

@@ -154,7 +154,7 @@ class StructureChecker:
         top = template.parent
         for tag in template.find_all(nodes.Extends):
             if tag is not top:
-                message = "{% extends %} must stand once, at the top level of the template"
+                message = "{% extends %} must come once, at the top level of the template"
                 yield template.problem_at(tag, "P014", message)
         last = InheritanceChain(template, self._find).base.parent
         names = literal_names(last.template) if last is not None else None
@@ -320,7 +320,7 @@ def _assigns(tag: str, value: str) -> bool:
 
 
 class _Cursor(Struct, frozen=True):
-    """Where the walk stands; `inside` names what captures the text there, None for nothing."""
+    """Where the walk is; `inside` names what captures the text there, None for nothing."""
 
     template: ParsedTemplate
     chain: InheritanceChain

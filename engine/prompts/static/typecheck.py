@@ -176,7 +176,7 @@ class TypeChecker(TemplateWalker):
         fields = self._namespaces[call]
         value_type = binding.value_type if isinstance(binding, ValueBinding) else ANY
         fields[target.attr] = union(value_type, fields.get(target.attr, ABSENT))
-        # Facts about the old value do not hold for the new one.
+        # Facts about the old value are not valid for the new one.
         flow.scope.rebind(target.name, ValueBinding(space.value_type))
 
     def bind(self, target: nodes.Node, flow: Flow, binding: Binding = None) -> None:

@@ -168,7 +168,7 @@ def find_node(graph: Graph, path: str) -> tuple[Graph, Node]:
     rest = NodePath.from_steps(*node_path.steps[1:])
     within = graph_in(node)
     if not isinstance(within, Graph):
-        raise InputError(f"assume: node {outer!r} has no graph inside, so it has no {rest!r}")
+        raise InputError(f"assume: node {outer!r} has no inner graph, so it has no {rest!r}")
     return find_node(within, rest)
 
 
@@ -176,7 +176,9 @@ def _labels(path: str, node: Node, value: object) -> tuple[str, ...]:
     known, (fewest, most) = branches_of(node), takes_of(node)
     named = [value] if isinstance(value, str) else value
     if not isinstance(named, list | tuple):
-        raise InputError(f"assume: node {path!r} routes; name a label of it: {listed(known)}")
+        raise InputError(
+            f"assume: node {path!r} is a router; give one of its labels: {listed(known)}"
+        )
     for label in cast("list[object]", named):
         if not isinstance(label, str) or label not in known:
             near = closest(str(label), known)

@@ -29,7 +29,7 @@ RUN_ID = "run-1"
 NOW = 946_684_800.0
 """The clock of every dry run: 2000-01-01T00:00:00Z, in Unix seconds."""
 MAX_ROUTES = 64
-"""Combinations of routes that `render_all` renders unless told otherwise."""
+"""The default limit of `render_all`: combinations of routes."""
 
 
 class Scene(Struct, frozen=True):
@@ -72,8 +72,8 @@ def render_all(graph: Graph, scene: Scene, *, limit: int = MAX_ROUTES) -> list[R
             todo += [replace(one, assume={**one.assume, router: way}) for way in ways]
         if len(renderings) + len(todo) > limit:
             raise InputError(
-                f"graph {graph.name!r} can go more than {limit} ways; assume what some of its "
-                "routers choose, or raise `limit`"
+                f"graph {graph.name!r} has more than {limit} combinations of routes; assume "
+                "what some of its routers choose, or raise `limit`"
             )
     return renderings
 
@@ -93,7 +93,7 @@ async def render_next(graph: Graph, scene: Scene, store: Store, session_id: str)
 
 async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Rendering:
     if not scene.message.strip():
-        raise InputError("the message is empty; say something to the team")
+        raise InputError("the message is empty; write something")
     session = AssumedSession.parse(scene.history, scene.session)
     key = SessionKey(scene.user_id, session.session_id)
     assumptions = check_assumptions(graph, scene.assume, is_full=scene.is_full)

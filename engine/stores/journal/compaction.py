@@ -15,7 +15,7 @@ from .line import MARK, JournalFormat, Operation, Transaction, pack
 
 SET_ASIDE = (".torn", ".damaged")
 """Suffixes of what was cut from a journal, and of a damaged file that was salvaged."""
-_BESIDE = (*SET_ASIDE, ".tmp", ".seized", ".lock", ".fork", ".import")
+_BESIDE = (*SET_ASIDE, ".tmp", ".seized", ".lock", ".run", ".import")
 
 
 def compact(journal: JournalFile, form: JournalFormat | None = None) -> None:

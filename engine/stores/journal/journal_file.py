@@ -2,7 +2,7 @@
 
 Writers lock the file (flock) for as long as one write takes, readers take no lock. A torn tail, as
 a killed process or a power cut leaves it, is cut and set aside; damage anywhere else is an error.
-An index of where each document lies is held in memory and follows what other processes append.
+An index of the position of each document is in memory and follows what other processes append.
 """
 
 from __future__ import annotations
@@ -569,7 +569,7 @@ class JournalFile:
             raise OldVersion(self.path, header.version)
         header.must_belong_to(self._owner, self.path)
         if self._born and self._born != header.born:
-            raise JournalDeleted(f"{self.path}: the session was deleted and begun anew")
+            raise JournalDeleted(f"{self.path}: the session was deleted and created again")
         self._born, self._owner = header.born, header.owner
         self.index.reserve(header.next_numbers)
 
@@ -589,7 +589,7 @@ class JournalFile:
             torn = self.path.with_suffix(".torn")
             append(self._disk, torn, rest)
             warnings.warn(
-                f"{self.path}: a torn tail of {len(rest)} bytes was cut and kept in {torn.name}",
+                f"{self.path}: a torn tail of {len(rest)} bytes was cut and saved in {torn.name}",
                 TornTail,
                 stacklevel=2,
             )

@@ -1,15 +1,13 @@
-"""The locks of a session and of its forked runs among processes, and the heartbeat of a lock."""
+"""The lock of a session among processes, and the heartbeat that keeps it from being taken over."""
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 from threading import Event, Lock, Thread
 
 from ...errors import StoreError
-from ..journal.disk import Disk, OpenFile, lock_file, opened, store_error
+from ..journal.disk import Disk, OpenFile, lock_file, store_error
 from ..journal.journal_file import JournalDeleted
 
 
@@ -29,11 +27,10 @@ class SessionLock:
         self._seen = (0, 0)
         self._looked = self._watched = 0.0
 
-    def try_acquire(self, run_id: str) -> bool:
-        """Acquire the lock for a run; False if another process has it.
+    def try_acquire(self) -> bool:
+        """Acquire the lock; False if another process has it.
 
-        A hash of the run's id is written to the file, for `is_locked_for`. Raises `JournalDeleted`
-        if the session's directory was deleted.
+        Raises `JournalDeleted` if the session's directory was deleted.
         """
         try:
             while True:
@@ -42,7 +39,7 @@ class SessionLock:
                 is_free = self._disk.lock(self._file.descriptor)
                 if self._file.is_at_path():
                     if is_free:
-                        self._write(run_id)
+                        self._touch()
                     return is_free
                 self.close()
         except FileNotFoundError as error:
@@ -76,7 +73,7 @@ class SessionLock:
         self._looked = now
         return self._watched >= timeout
 
-    def take_over(self, run_id: str) -> bool:
+    def take_over(self) -> bool:
         """Replace the lock of a stale holder; False if it has refreshed it after all.
 
         The journal must be locked `exclusive`.
@@ -96,7 +93,6 @@ class SessionLock:
             raise store_error(error, self._path) from error
         self.close()
         self._file = file
-        self._write(run_id)
         return True
 
     def refresh(self) -> None:
@@ -104,13 +100,6 @@ class SessionLock:
         with suppress(StoreError):  # the next write raises it
             if self.is_held():
                 self._touch()
-
-    def remove(self) -> None:
-        """Release the lock and delete its file."""
-        if self.is_held():
-            with suppress(OSError):
-                self._disk.remove(self._path)
-        self.close()
 
     def release(self) -> None:
         """Release the lock."""
@@ -120,18 +109,19 @@ class SessionLock:
             except OSError:
                 self.close()  # that releases the lock, too
 
+    def delete(self) -> None:
+        """Delete the file and release the lock."""
+        if self._file is not None:
+            with suppress(OSError):  # it was deleted with its session
+                if self._file.is_at_path():
+                    self._disk.remove(self._path)
+            self.close()
+
     def close(self) -> None:
         """Close the file, and release the lock by that."""
         if self._file is not None:
             self._file.close()
             self._file = None
-
-    def _write(self, run_id: str) -> None:
-        if self._file is not None:  # pragma: no branch - it was just acquired
-            try:
-                self._disk.write(self._file.descriptor, _tag(run_id), 0)
-            except OSError:  # no room, say: the lock is held all the same
-                self._touch()
 
     def _touch(self) -> None:
         with suppress(OSError):  # deleted, or the disk fails: the next write raises it
@@ -145,27 +135,6 @@ class SessionLock:
         except OSError as error:
             raise store_error(error, self._path) from error
         return status.st_ino, status.st_mtime_ns
-
-
-def fork_lock_path(journal: Path, run_id: str) -> Path:
-    """The lock file of a forked run."""
-    return journal.with_name(f"{journal.stem}.{_tag(run_id).decode()}.fork")
-
-
-def is_locked_for(disk: Disk, path: Path, run_id: str) -> bool:
-    """Whether a lock file is locked, by this process or another, for this run."""
-    try:
-        with opened(disk, path, os.O_RDWR) as file:
-            tag = _tag(run_id)
-            return disk.read(file, len(tag), 0) == tag and not disk.lock(file)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise store_error(error, path) from error
-
-
-def _tag(run_id: str) -> bytes:
-    return sha256(run_id.encode("utf-8", "surrogatepass")).hexdigest()[:32].encode()
 
 
 class Heartbeat:

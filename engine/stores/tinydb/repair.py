@@ -113,7 +113,7 @@ class Survey:
         """Files beside the journals that a killed process or an earlier repair has left."""
         for path in sorted(self.layout.root.rglob("*")):
             journal = path.with_suffix(".jsonl")
-            if path.suffix in (".tmp", ".fork", ".import") and _is_abandoned(self._disk, path):
+            if path.suffix in (".tmp", ".run", ".import") and _is_abandoned(self._disk, path):
                 yield Finding("stale", path, "a process that was killed has left it")
             elif path.suffix in (".torn", ".damaged") and journal.exists():
                 yield Finding(
@@ -184,7 +184,7 @@ class Salvage(Struct, frozen=True):
 
     @property
     def damaged_file(self) -> Path:
-        """Where the damaged file is kept."""
+        """Where the damaged file is saved."""
         return self.path.with_suffix(".damaged")
 
     def write(self) -> Salvage:

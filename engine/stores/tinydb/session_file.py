@@ -41,7 +41,7 @@ from ..redaction import (
     values_set_by,
     wrote_summary,
 )
-from .lock import SessionLock, fork_lock_path, is_locked_for
+from .lock import SessionLock
 
 T = TypeVar("T")
 OtherRun: TypeAlias = tuple[str, str]
@@ -184,6 +184,10 @@ class OtherRuns:
         return None if turn is None else text_of_turn(turn, place)
 
 
+RUN_LOCK = ".run"
+"""Ends the names of the locks of single runs."""
+
+
 class SessionFile:
     """An open session. `users` counts its current users: it is closed only when there is none."""
 
@@ -192,15 +196,27 @@ class SessionFile:
     ) -> None:
         self.key = key
         self.users = 0
-        self._lock_path = path.with_suffix(".lock")
-        self.lock = SessionLock(self._lock_path, settings.disk)
-        self._fork_locks: dict[str, SessionLock] = {}
+        self._disk = settings.disk
+        self.lock = SessionLock(path.with_suffix(".lock"), settings.disk)
         self.index = SessionIndex()
         self.journal = JournalFile(
             path, settings, owner=key._asdict(), create=create, listener=self.index
         )
         self._turns = DocumentCache(self.journal, codec.decode_turn)
         self._summaries = DocumentCache(self.journal, codec.decode_summary)
+
+    def run_lock(self, run_id: str) -> SessionLock:
+        """A lock of one run, for leases that do not exclude others."""
+        suffix = f".{hashed_name('r', run_id)}{RUN_LOCK}"
+        return SessionLock(self.journal.path.with_suffix(suffix), self._disk)
+
+    def is_locked_elsewhere(self) -> bool:
+        """Whether another process has the session's lock, if this one does not."""
+        probe = SessionLock(self.journal.path.with_suffix(".lock"), self._disk)
+        try:
+            return not probe.try_acquire()
+        finally:
+            probe.close()
 
     @property
     def exists(self) -> bool:
@@ -210,33 +226,18 @@ class SessionFile:
     def close(self) -> None:
         """Close the files, and release the lock by that."""
         self.lock.close()
-        for lock in self._fork_locks.values():
-            lock.close()
         self.journal.close()
 
-    def lock_fork(self, run_id: str) -> None:
-        """Lock a run that does not lock the session; raises `SessionBusy` if it is in progress."""
-        disk = self.journal.settings.disk
-        lock = SessionLock(fork_lock_path(self.journal.path, run_id), disk)
-        if not lock.try_acquire(run_id):
-            lock.close()
-            raise run_in_progress(run_id)
-        self._fork_locks[run_id] = lock
+    def begin(self, turn: Turn, is_stored: bool | None, *, is_locked_elsewhere: bool) -> Head:
+        """Store a run as running; `is_stored` and errors as for `Store.begin`.
 
-    def unlock_fork(self, run_id: str) -> None:
-        """Release and delete the lock of such a run."""
-        self._fork_locks.pop(run_id).remove()
-
-    def begin(self, turn: Turn, is_stored: bool | None) -> Head:
-        """Store a run as running; `is_stored` and errors as for `Store.begin`."""
+        A run that is stored as running may be in progress in the process that has the lock.
+        """
         stored = self.index.runs.get(turn.run_id)
         earlier = None if stored is None else self._turns.get(stored.slot)
         check_stored(self.key, turn.run_id, earlier, expected=is_stored)
-        if earlier is not None:
-            is_fork = turn.run_id in self._fork_locks
-            lock = self._lock_path if is_fork else fork_lock_path(self.journal.path, turn.run_id)
-            if is_locked_for(self.journal.settings.disk, lock, turn.run_id):
-                raise run_in_progress(turn.run_id)
+        if is_locked_elsewhere and earlier is not None and earlier.status == "running":
+            raise run_in_progress(turn.run_id)
         turn = replace(turn, status="running", number=0)
         self.journal.commit([self._put_turn(turn)])
         self.journal.touch()
@@ -576,7 +577,7 @@ class RunReferences:
 
 
 def session_name(session_id: str) -> str:
-    """The name of a session's files, from which the id cannot be told."""
+    """The name of a session's files: a hash, which does not reveal the id."""
     return hashed_name("session", session_id)
 
 

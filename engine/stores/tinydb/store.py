@@ -31,7 +31,7 @@ from ..leases import (
     session_busy,
 )
 from .directory import SessionDirectory
-from .lock import Heartbeat
+from .lock import Heartbeat, SessionLock
 from .session_file import OtherRuns, SessionFile
 from .table import JournalDatabase
 
@@ -78,6 +78,7 @@ class TinyDBStore:
         self._directory = SessionDirectory(self.path, self._settings, handles=self._handles)
         self._queue = SessionQueue()
         self._leases: Leases[SessionFile] = Leases()
+        self._run_locks: dict[tuple[int, str], SessionLock] = {}
         self._heartbeat = Heartbeat(self._lease_timeout)
         self._threads = ThreadPool()
         self._syncer = Syncer(self._settings.disk)
@@ -132,7 +133,9 @@ class TinyDBStore:
         grant = self._leases.end(lease)
         if grant is None:
             return
-        self._unlock(grant.session, lease.run_id, is_exclusive=grant.is_exclusive)
+        self._unlock_run(grant.session, lease.run_id)
+        if grant.is_exclusive:
+            self._unlock(grant.session)
         self._directory.cache.release(grant.session)
         if grant.is_exclusive:
             self._queue.release(lease.key)
@@ -294,38 +297,73 @@ class TinyDBStore:
         self, session: SessionFile, turn: Turn, policy: Policy, is_stored: bool | None
     ) -> Lease:
         is_exclusive = policy != "fork"
-
-        def begin() -> Head | None:
-            is_lost = is_exclusive and not session.lock.is_held()
-            return None if is_lost else session.begin(turn, is_stored)
-
         while True:
-            if self._leases.has_run(session, turn.run_id):
-                raise run_in_progress(turn.run_id)
             if is_exclusive:
-                await self._lock(session, turn.run_id, policy)
-            else:
-                session.lock_fork(turn.run_id)
+                await self._lock(session, policy)
             try:
-                if is_exclusive and self._leases.has_run(session, turn.run_id):
-                    raise run_in_progress(turn.run_id)  # a fork of it was begun meanwhile
-                head = await self._commit(session, begin)
+                head = await self._begin_locked(session, turn, is_stored, is_exclusive=is_exclusive)
             except BaseException:
-                self._unlock(session, turn.run_id, is_exclusive=is_exclusive)
+                if is_exclusive:
+                    self._unlock(session)
                 raise
             if head is not None:
                 lease = Lease(session.key, turn.run_id, head)
                 return self._leases.grant(lease, session, is_exclusive=is_exclusive)
-            # Another process took it over before it was used.
-            self._unlock(session, turn.run_id, is_exclusive=is_exclusive)
+            self._unlock(session)  # another process took it over before it was used
 
-    async def _lock(self, session: SessionFile, run_id: str, policy: Policy) -> None:
+    async def _begin_locked(
+        self, session: SessionFile, turn: Turn, is_stored: bool | None, *, is_exclusive: bool
+    ) -> Head | None:
+        """Store a run as running; None if the session's lock was taken over."""
+
+        def begin() -> Head | None:
+            if is_exclusive and not session.lock.is_held():
+                return None
+            is_locked_elsewhere = (
+                not is_exclusive
+                and bool(is_stored)
+                and not self._leases.has_exclusive(session)
+                and session.is_locked_elsewhere()
+            )
+            return session.begin(turn, is_stored, is_locked_elsewhere=is_locked_elsewhere)
+
+        self._lock_run(session, turn.run_id, in_file=not is_exclusive or bool(is_stored))
+        try:
+            head = await self._commit(session, begin)
+        except BaseException:
+            self._unlock_run(session, turn.run_id)
+            raise
+        if head is None:
+            self._unlock_run(session, turn.run_id)
+        return head
+
+    def _lock_run(self, session: SessionFile, run_id: str, *, in_file: bool) -> None:
+        """Mark a run as in progress, with `in_file` among processes; or raise `SessionBusy`."""
+        self._leases.reserve(session, run_id)
+        if not in_file:
+            return
+        lock = session.run_lock(run_id)
+        try:
+            if not lock.try_acquire():
+                raise run_in_progress(run_id)
+        except BaseException:
+            lock.close()
+            self._leases.unreserve(session, run_id)
+            raise
+        self._run_locks[id(session), run_id] = lock
+
+    def _unlock_run(self, session: SessionFile, run_id: str) -> None:
+        self._leases.unreserve(session, run_id)
+        if (lock := self._run_locks.pop((id(session), run_id), None)) is not None:
+            lock.delete()
+
+    async def _lock(self, session: SessionFile, policy: Policy) -> None:
         """Acquire a session's lock, polling; raises `SessionBusy` if `policy` is `reject`."""
         pause = _FIRST_PAUSE
-        while not session.lock.try_acquire(run_id):
+        while not session.lock.try_acquire():
             if session.lock.is_stale(self._lease_timeout):
-                take_over = partial(session.lock.take_over, run_id)
-                if await self._threads.run(partial(_write_locked, session.journal, take_over)):
+                take_over = partial(_write_locked, session.journal, session.lock.take_over)
+                if await self._threads.run(take_over):
                     break
             if policy == "reject":
                 raise session_busy(session.key)
@@ -333,12 +371,9 @@ class TinyDBStore:
             pause = min(2 * pause, _LONGEST_PAUSE)
         self._heartbeat.add(session.lock)
 
-    def _unlock(self, session: SessionFile, run_id: str, *, is_exclusive: bool) -> None:
-        if is_exclusive:
-            self._heartbeat.remove(session.lock)
-            session.lock.release()
-        else:
-            session.unlock_fork(run_id)
+    def _unlock(self, session: SessionFile) -> None:
+        self._heartbeat.remove(session.lock)
+        session.lock.release()
 
     async def _open(self, key: SessionKey, *, create: bool) -> SessionFile | None:
         """Open and acquire a session; None if there is none and `create` is false."""

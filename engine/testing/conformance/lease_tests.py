@@ -121,6 +121,29 @@ class LeaseTests(StoreTests):
         free = await other.begin(KEY, Turn("r3", "x"), policy="reject")
         await other.release(free)
 
+    @pytest.mark.parametrize("first", ["serialize", "fork"])
+    @pytest.mark.parametrize("second", ["serialize", "fork"])
+    @pytest.mark.parametrize("is_resumed", [True, False])
+    @async_test
+    async def test_one_run_never_has_two_leases(
+        self, stores: StoreOpener, first: Policy, second: Policy, is_resumed: bool
+    ) -> None:
+        one, two = stores.open(), stores.open()
+        if is_resumed:
+            await one.release(await one.begin(KEY, Turn("r1", "x")))
+        lease = await one.begin(KEY, Turn("r1", "x"), policy=first, is_stored=is_resumed)
+        for store in (one, two):
+            policy: Policy = "reject" if (first, second) == ("serialize", "serialize") else second
+            with pytest.raises(SessionBusy):
+                await store.begin(KEY, Turn("r1", "x"), policy=policy, is_stored=True)
+        other = await two.begin(KEY, Turn("r2", "x"), policy="fork")
+        await two.release(other)
+        await one.put(lease, [Record("a", "done")])
+        await one.release(lease)
+        again = await two.begin(KEY, Turn("r1", "x"), policy=second, is_stored=True)
+        await two.release(again)
+        assert await two.delete_session(KEY)
+
     @async_test
     async def test_a_run_that_must_be_new_is_not_begun_twice(self, stores: StoreOpener) -> None:
         store = stores.open()
@@ -205,10 +228,10 @@ class LeaseTests(StoreTests):
         first, second = policies
         lease = await one.begin(KEY, Turn("r1", "x"), policy=first)
         with pytest.raises(SessionBusy, match="r1"):
-            await two.begin(KEY, Turn("r1", "x"), policy=second)
+            await two.begin(KEY, Turn("r1", "x"), policy=second, is_stored=True)
         other = await two.begin(KEY, Turn("r2", "x"), policy="fork")
         await one.release(lease)
-        lease = await two.begin(KEY, Turn("r1", "x"), policy=second)
+        lease = await two.begin(KEY, Turn("r1", "x"), policy=second, is_stored=True)
         for one_of_two in (other, lease):
             done_turn = done(one_of_two.run_id, "x")
             await two.finish(one_of_two, done_turn, NO_CHANGE)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from .conftest import Project
 
 BAD = "name: t\nnodes:\n  a: {rol: x}\n  b: {kind: membr}\n"
@@ -116,3 +118,42 @@ def test_edges_as_json_are_the_result_and_problems_stand_beside(project: Project
     bad = project.teamgraph("check", "bad.yaml", "--edges")
     assert bad.exit_code == 1
     assert "[G001]" in bad.stderr
+
+
+def test_without_a_name_all_graphs_of_the_project_are_checked(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write("pyproject.toml", "[tool.teamgraph]\n")
+    project.write("graphs/bad.yml", BAD)
+    project.write("graphs/talk.prompts.yaml", "graph: bad.yml\ncases: {a: {}}\n")
+    project.write("kind.yaml", "apiVersion: v1\nkind: Cluster\nnodes:\n- role: worker\n")
+    project.write("compose.yaml", "services:\n  nodes: {}\n")
+    for skipped in (".hidden", "build", "node_modules", "env"):
+        project.write(f"{skipped}/bad.yaml", BAD)
+    project.write("env/pyvenv.cfg", "")
+    for folder, place in ((".", ""), ("graphs", "../")):
+        monkeypatch.chdir(project.folder / folder)
+        done = project.teamgraph("check")
+        assert done.exit_code == 1
+        verdicts = sorted(line.partition(": ")[0] for line in done.stderr.splitlines())
+        assert verdicts == sorted([f"{place}desk.yaml", f"{place}graphs/bad.yml"])
+        assert len(done.stdout.splitlines()) == 2
+
+
+def test_folders_and_files_may_be_named_and_count_once(project: Project) -> None:
+    project.write("graphs/odd.yaml", WARNED)
+    done = project.teamgraph("check", "graphs", "desk.yaml", "graphs/odd.yaml")
+    assert done.exit_code == 0
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [
+        "graphs/odd.yaml",
+        "desk.yaml",
+    ]
+    prompts = project.teamgraph("prompts", "check", "graphs")
+    assert prompts.stderr == "graphs/odd.yaml: valid (2 prompts)\n"
+
+
+def test_a_folder_without_graphs_is_an_error_that_names_it(project: Project) -> None:
+    project.write("empty/other.yaml", "a: 1\n")
+    done = project.teamgraph("check", "empty")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: empty: no graph files here")

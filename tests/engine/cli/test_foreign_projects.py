@@ -58,3 +58,30 @@ def test_a_module_of_the_project_is_not_found_before_it_is_allowed(
     assert done.exit_code == 1
     assert f"'{name}' is not allowed here" in done.stdout
     assert f"--allow {name}" in done.stdout
+
+
+def test_modules_beside_the_graph_are_found_from_any_folder(project: Project) -> None:
+    project.write("deep/er/own.py", MODULE)
+    graph = "name: one\nmodel: echo\nnodes:\n  a: {kind: python, call: 'own:shout'}\n"
+    project.write("deep/er/one.yaml", graph)
+    for folder, name in (
+        (".", "deep/er/one.yaml"),
+        ("deep", "er/one.yaml"),
+        ("deep/er", "one.yaml"),
+    ):
+        done = project.shell(f"cd {folder} && $teamgraph run {name} hello --allow own")
+        assert (done.returncode, done.stdout) == (0, "HELLO from NAME\n"), done.stderr
+
+
+@pytest.mark.parametrize("place", ["own.py", "deep/own.py", "deep/er/own.py"])
+def test_modules_of_case_files_are_found_from_any_folder(project: Project, place: str) -> None:
+    """In the current folder, in the project's, and beside the cases."""
+    project.write("deep/pyproject.toml", "[tool.teamgraph]\n")
+    project.write(place, MODULE)
+    graph = "name: one\nmodel: echo\nnodes:\n  a: {kind: python, call: 'own:shout'}\n  b: {}\n"
+    project.write("deep/er/one.yaml", graph + "output: [b, a]\n")
+    cases = "graph: one.yaml\nallow: [own]\ncases:\n  one: {input: hello}\n"
+    project.write("deep/er/one.prompts.yaml", cases)
+    for command in ("update", "coverage"):
+        done = project.shell(f"$teamgraph prompts {command} deep")
+        assert done.returncode == 0, done.stderr

@@ -163,6 +163,20 @@ def test_the_ids_of_a_table_at_a_terminal_of_80_columns_can_be_used(project: Pro
         assert long in plain
 
 
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_an_id_that_is_wider_than_the_terminal_is_not_cut(project: Project, columns: str) -> None:
+    session, user = "s" + "4711" * 30, "u\u8a9e" + "4712" * 15
+    run(project, session, "r", user=user)
+    project.more["COLUMNS"] = columns
+    for words in (("runs", "list"), ("sessions", "list"), ("sessions", "search", "hello")):
+        for whose in (("--user", user), ("--all-users",)):
+            if words[1] != "search" or "--user" in whose:
+                terminal = project.terminal(*words, *whose)
+                assert terminal.end() == 0
+                assert session in terminal.shown
+                assert user in terminal.shown or "--user" in whose
+
+
 def test_piped_tables_have_whole_ids(project: Project) -> None:
     made = shown(project, "run", "desk.yaml", "hi", "--model", "echo")
     rows = project.teamgraph("runs", "list").stdout.splitlines()

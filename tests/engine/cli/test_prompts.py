@@ -141,7 +141,7 @@ def test_invalid_cases_are_reported_and_the_rest_is_updated(project: Project) ->
     assert done.stderr.splitlines() == [
         "bad.prompts.yaml:2:13: unknown key 'inptu'; did you mean 'input'?",
         "miss.prompts.yaml:3: hm: billing: 'badger' is missing",
-        "more.prompts.yaml:3: hm: the message is empty; say something to the team",
+        "more.prompts.yaml:3: hm: the message is empty; write something",
     ]
     assert (project.folder / "__prompts__/bad/a.md").is_file()
 
@@ -162,7 +162,7 @@ def test_case_files_of_others_are_left_alone(project: Project) -> None:
     assert done.exit_code == 1
     assert "there is no case file (*.prompts.yaml) here" in done.stderr
     named = project.teamgraph("prompts", "update", "build")
-    assert "bad.prompts.yaml:1:1: the file holds a single value" in named.stderr
+    assert "bad.prompts.yaml:1:1: the file contains a single value" in named.stderr
 
 
 def test_only_case_files_are_updated(project: Project) -> None:
@@ -207,7 +207,7 @@ def test_every_template_that_a_prompt_reaches_is_shown(project: Project) -> None
     project.write("prompts/member.jinja", extends)
     prompt_hash = asked(project)
     sources = json.loads(project.teamgraph("prompts", "show", prompt_hash, "--json").stdout)
-    assert list(sources["sources"]) == ["member.jinja", "builtin/member.jinja", "heard.jinja"]
+    assert list(sources["sources"]) == ["member.jinja", "builtin/member.jinja", "reads.jinja"]
 
 
 def test_a_prompt_that_is_not_recorded_is_not_found(project: Project) -> None:

@@ -51,7 +51,7 @@ def test_messages_stand_with_the_templates_that_they_were_made_of(
     assert "    system:\n      You know the prices.\n      Be kind.\n" in messages
     assert ") was rendered from\n  member.jinja:\n    {% extends" in sources
     assert "\n  builtin/member.jinja:\n    {# One member answers" in sources
-    assert "\n  heard.jinja:\n" in sources
+    assert "\n  reads.jinja:\n" in sources
     assert "router.jinja" not in told
     as_json = kept(project, run_id, "--prompt")
     assert as_json["prompt"] == "member.jinja"
@@ -66,8 +66,8 @@ def test_a_template_that_several_prompts_share_is_shown_once(project: Project) -
     told = shown(project, asked(project, "three.yaml"), "--prompt")
     assert told.count(" was rendered from\n") == 2  # a and c were asked with the same
     assert told.count("{# One member answers") == 2  # as member.jinja, and as builtin/member.jinja
-    assert told.count("{# What the nodes in `reads` brought") == 1
-    assert "\n  heard.jinja: as above\n" in told
+    assert told.count("{# The nodes in `reads` that ran") == 1
+    assert "\n  reads.jinja: as above\n" in told
 
 
 def test_nothing_is_said_of_templates_to_those_who_do_not_ask(
@@ -103,7 +103,7 @@ def test_templates_that_came_or_went_are_told(project: Project, run_id: str) -> 
     assert now["house.jinja"].endswith("+Rules.\n\\ No newline at end of file")
     project.write("prompts/member.jinja", "{% system %}\nHi\n{% endsystem %}\n")
     text = shown(project, run_id, "--graph", "desk.yaml", "--node", "billing")
-    assert "  heard.jinja: unchanged" in text
+    assert "  reads.jinja: unchanged" in text
 
 
 def test_a_template_that_the_graph_has_no_more_is_told(project: Project) -> None:

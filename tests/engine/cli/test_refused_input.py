@@ -121,7 +121,7 @@ def test_an_empty_message_is_not_run(project: Project) -> None:
     for message, said in (("", None), ("  \n", None), ("-", "\n")):
         done = project.teamgraph("run", "desk.yaml", message, "--model", "echo", said=said)
         assert done.exit_code == 2
-        assert done.stderr == "error: the message is empty; say something to the team\n"
+        assert done.stderr == "error: the message is empty; write something\n"
     assert not (project.folder / ".teamgraph").exists()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from .conftest import Project
 
 
@@ -103,3 +105,58 @@ def test_what_libraries_warn_of_is_not_shown(project: Project) -> None:
     project.write("one.yaml", "name: one\nnodes:\n  a: {kind: python, call: 'noisy:say'}\n")
     done = project.apart("run", "one.yaml", "hello", "--allow", "noisy")
     assert "noise" not in done.stderr
+
+
+def ids(project: Project, *words: str) -> list[str]:
+    done = project.teamgraph("sessions", "list", *words, "--json")
+    assert done.exit_code == 0, done.stderr
+    return [one["session_id"] for one in json.loads(done.stdout)]
+
+
+@pytest.fixture
+def many(project: Project) -> Project:
+    """Sessions of several users, one of them from long ago."""
+    say(project, "one", "a")
+    say(project, "two", "b", "--user", "ann")
+    say(project, "three", "c", "--user", "bob")
+    project.teamgraph("sessions", "rename", "b", "Bread and butter", "--user", "ann")
+    exported = json.loads(project.teamgraph("sessions", "export", "a").stdout)
+    for run in exported["runs"]:
+        run["turn"]["started"] -= 3 * 86400
+        run["turn"]["ended"] -= 3 * 86400
+    text = json.dumps({**exported, "session_id": "old"})
+    assert project.teamgraph("sessions", "import", "-", said=text).exit_code == 0
+    return project
+
+
+def test_sessions_of_all_users_are_listed_with_their_users(many: Project) -> None:
+    assert ids(many, "--all-users") == ["c", "b", "a", "old"]
+    assert ids(many, "--all-users", "--limit", "2", "--offset", "1") == ["b", "a"]
+    shown = many.teamgraph("sessions", "list", "--all-users").stdout
+    rows = [line.split("\t") for line in shown.splitlines()]
+    assert rows[0][:3] == ["session", "user", "name"]
+    assert [row[:2] for row in rows[1:]] == [["c", "bob"], ["b", "ann"], ["a", ""], ["old", ""]]
+    refused = many.teamgraph("sessions", "list", "--all-users", "--user", "ann")
+    assert refused.exit_code == 2
+    assert "--all-users cannot be combined with --user" in refused.stderr
+
+
+def test_sessions_are_filtered_by_name_and_time(many: Project) -> None:
+    assert ids(many) == ["old", "a"]
+    for since in ("2d", "71 h", "1w", "2000-01-01"):
+        assert ids(many, "--since", since) == (
+            ["old", "a"] if since in ("1w", "2000-01-01") else ["a"]
+        )
+    assert ids(many, "--since", "2999-01-01T10:00") == []
+    assert ids(many, "--all-users", "--name", "BREAD") == ["b"]
+    assert ids(many, "--user", "ann", "--name", "butter", "--since", "1h") == ["b"]
+    assert ids(many, "--user", "bob", "--name", "bread") == []
+    none = many.teamgraph("sessions", "list", "--name", "x", "--since", "2999-01-01")
+    assert none.stderr.startswith("no sessions without a user (see --user) named 'x' active since ")
+
+
+@pytest.mark.parametrize("since", ["", "yesterday", "2x", "-2d", "99999999999999999999-01-01"])
+def test_a_time_that_is_none_is_refused_with_how_to_write_it(project: Project, since: str) -> None:
+    done = project.teamgraph("sessions", "list", f"--since={since}")
+    assert done.exit_code == 2
+    assert "write 30m, 6h, 2d or 1w" in " ".join(done.stderr.replace("│", " ").split())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from teamgraph import Graph
+from teamgraph import Graph, Runner, ScriptedModel
 from teamgraph.errors import DefinitionError
-from teamgraph.kinds import Node
+from teamgraph.kinds import Context, Node, Result
 from teamgraph.nodes import HistoryLoader, Leader, Member, Python, Route, Router, Summarizer
 from tests.builders import told, written
 
@@ -74,6 +76,48 @@ def test_a_kind_names_further_variables_of_its_template() -> None:
     assert wired("a", a=Leader(), s=Summarizer()) == {"a reads s"}
     with pytest.raises(DefinitionError, match=r"unknown name 'turns'"):
         Graph(name="x", nodes={"a": Member(prompt="Say\n{{ turns }}\n")})
+
+
+class Drafting(Node):
+    """Passes names of its own to its template, one of them a name that every template has."""
+
+    variables: ClassVar[Mapping[str, object]] = {"draft": str, "history": str}
+
+    async def run(self, context: Context) -> Result:
+        return Result(await context.ask(draft="the draft", history="its history"))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ({"a": Member(), "turns": Summarizer(needs="a")}, {"a needs turns", "a reads turns"}),
+        (
+            {"a": Member(), "turns": Member(), "s": Summarizer(needs="a")},
+            {"a needs s", "a reads s"},
+        ),
+        ({"past": HistoryLoader(), "a": Drafting(prompt="{{ draft }}\n{{ history }}\n")}, set()),
+        ({"draft": Member(), "a": Drafting(prompt="{{ draft }}\n")}, set()),
+        (
+            {"draft": Member(), "a": Drafting(prompt="Say\n{{ draft }}\n", when="draft.output")},
+            {"draft reads a"},
+        ),
+    ],
+)
+def test_a_variable_of_a_kind_is_no_edge_to_a_node_of_that_name(
+    nodes: dict[str, Node], expected: set[str]
+) -> None:
+    graph = Graph(name="x", nodes=nodes, output="a", model="m")
+    assert edges(graph) == expected
+    model = ScriptedModel(lambda request: {"summary": "s", "topics": []} if request.schema else "x")
+    run = Runner(graph, model=model).run("hello")
+    assert {record.status for record in run.records.values()} == {"done"}
+    drafting = [exchange.messages for exchange in run.records["a"].exchanges]
+    assert not isinstance(nodes["a"], Drafting) or "the draft" in drafting[0][0].content
+
+
+def test_a_condition_does_not_know_the_variables_of_a_kind() -> None:
+    with pytest.raises(DefinitionError, match="unknown name 'draft'"):
+        Graph(name="x", nodes={"a": Drafting(prompt="{{ draft }}\n", when="draft == 'x'")})
 
 
 def test_a_name_that_is_near_no_other_lists_what_there_is() -> None:

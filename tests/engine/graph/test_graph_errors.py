@@ -121,7 +121,7 @@ def test_every_mistake_of_a_file_is_told_at_once_in_reading_order(tmp_path: Path
          ".jinja) nor a template in several lines (`prompt: |`)"),
         ("returns: strr", "4:16: node 'a': unknown type 'strr'; did you mean 'str'?"),
         ("api_key: sk-1", "4:7: node 'a': 'api_key' would put a secret into the graph; name the "
-         "environment variable that holds it: `model: {id: ..., api_key_env: ...}`"),
+         "environment variable that contains it: `model: {id: ..., api_key_env: ...}`"),
     ],
 )  # fmt: skip
 def test_a_wrong_field_of_a_node_is_one_problem_at_its_place(
@@ -150,9 +150,9 @@ def test_a_wrong_field_of_a_node_is_one_problem_at_its_place(
         ("prompt_dirs: [x]", "1:1: unknown key 'prompt_dirs'; folders are given by the caller, "
          "not by the file"),
         ("model: {id: m, api_key: sk-1}", "1:16: 'api_key' would put a secret into the graph; "
-         "name the environment variable that holds it; did you mean 'api_key_env'?"),
+         "name the environment variable that contains it; did you mean 'api_key_env'?"),
         ("model: {id: m, extra_headers: {Authorization: x}}", "1:32: 'Authorization' would put a "
-         "secret into the graph; name the environment variable that holds it; "
+         "secret into the graph; name the environment variable that contains it; "
          "did you mean 'api_key_env'?"),
         ("output: 3", "1:9: output: must be an id or a list of ids, not 3"),
         ("output: [a, 3]", "1:13: output[1]: must be text, not 3"),

@@ -10,6 +10,7 @@ import pytest
 
 from teamgraph import Graph
 from teamgraph.engine.graph.kinds import installed, installed_kind, offered
+from teamgraph.engine.plugins import plugins
 from teamgraph.errors import TeamgraphError
 from teamgraph.kinds import Context, Node, Result
 from tests.builders import refused, told, written
@@ -48,11 +49,11 @@ def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offer]:
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[teamgraph.nodes]\n{entry}\n")
-        offered.cache_clear()
+        plugins.cache_clear()
         installed_kind.cache_clear()
 
     yield install
-    offered.cache_clear()
+    plugins.cache_clear()
     installed_kind.cache_clear()
     for module in set(sys.modules) - before:
         del sys.modules[module]
@@ -159,7 +160,7 @@ def test_a_broken_package_is_named_when_its_kind_is_used(
 def test_a_package_in_the_way_of_ours_is_told(tmp_path: Path, offer: Offer) -> None:
     offer("gone = tg_gone:Gone")
     path = written(tmp_path, "name: x\nnodes: {a: {kind: gone}}\n")
-    with pytest.raises(TeamgraphError, match="package of the name 'tg_gone' stands before it"):
+    with pytest.raises(TeamgraphError, match="package of the name 'tg_gone' comes before it"):
         Graph.load(path)
 
 

@@ -155,7 +155,7 @@ def test_a_condition_that_cannot_be_read_is_told_once() -> None:
 
 def test_what_others_brought_is_known_by_their_kind() -> None:
     def graph(template: str) -> Graph:
-        prompt = f"{{% for one in node.heard %}}{template}{{% endfor %}}\n"
+        prompt = f"{{% for one in node.reads %}}{template}{{% endfor %}}\n"
         nodes = {
             "history": HistoryLoader(),
             "search": Search(),
@@ -257,8 +257,8 @@ class Spy(Node):
     seen: ClassVar[list[dict[str, object]]] = []
 
     async def run(self, context: Context) -> Result:
-        names: Any = context.asker
-        self.seen.append(names.names())
+        call: Any = context.asker
+        self.seen.append(call.scope.names(call.node))
         return Result(await context.ask())
 
 

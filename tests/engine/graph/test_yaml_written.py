@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from teamgraph import JSON
+from teamgraph import JSON, Graph
 from teamgraph.engine.graph.yaml.reader import parse_yaml, read_yaml
 from teamgraph.engine.graph.yaml.writer import to_yaml, write_yaml
 from teamgraph.errors import DefinitionError
@@ -255,6 +255,56 @@ def test_a_rewritten_file_has_the_new_data_whatever_it_had(
 ) -> None:
     rewrite(to_yaml(old), {**old, **new})
     rewrite(to_yaml({"nodes": old}), {"nodes": {**new, **old}})
+
+
+GRAPH: dict[str, JSON] = {
+    "version": 1,
+    "name": "n",
+    "description": "d",
+    "model": {"id": "m", "temperature": 0.5, "max_tokens": 3},
+    "state": {"z": 1, "a": {"y": 1, "b": 2}},
+    "budget": {"tokens": 5, "calls": 6},
+    "output": "b",
+}
+NODE: dict[str, JSON] = {
+    "role": "r",
+    "params": {"z": 1, "a": 2},
+    "description": "d",
+    "returns": {"z": "str", "a": "int"},
+    "model": {"id": "m", "temperature": 0.5},
+}
+
+
+@st.composite
+def shuffled_graphs(draw: st.DrawFn) -> dict[str, JSON]:
+    """A graph whose keys, and those of its nodes and models, are in any order."""
+
+    def shuffled(mapping: dict[str, JSON]) -> dict[str, JSON]:
+        return {
+            key: shuffled(value) if key == "model" and isinstance(value, dict) else value
+            for key, value in draw(st.permutations(list(mapping.items())))
+        }
+
+    nodes: dict[str, JSON] = {node_id: shuffled(NODE) for node_id in draw(st.permutations("ab"))}
+    inner = shuffled({**GRAPH, "nodes": dict(nodes)})
+    nodes["c"] = shuffled({"kind": "graph", "graph": inner, "role": "x"})
+    return shuffled({**GRAPH, "nodes": nodes})
+
+
+@given(shuffled_graphs())
+def test_a_graph_keeps_the_order_of_the_keys_of_its_file(data: dict[str, JSON]) -> None:
+    file, other = Path("shuffled.yaml"), Path("other.yaml")
+    file.write_text(to_yaml(data), encoding="utf-8")
+    graph = Graph.load(file)
+    assert to_yaml(graph.written()) == to_yaml(data)
+    other.unlink(missing_ok=True)
+    graph.dump(other)
+    assert to_yaml(read_yaml(other).data) == to_yaml(data)
+    changed = Graph.load(file).model_copy(update={"max_parallel": 3})
+    Graph(**{name: getattr(changed, name) for name in type(changed).model_fields}).dump(file)
+    written = read_yaml(file).data
+    assert [key for key in written if key != "max_parallel"] == list(data)
+    assert list(written["nodes"]) == list(data["nodes"])
 
 
 def test_a_header_becomes_a_comment_and_stands_there_once() -> None:

@@ -23,11 +23,11 @@ pytestmark = pytest.mark.usefixtures("_keys")
         ("400", False, "refused the request"),
         ("401", False, "refused the key (401); set "),
         ("403", False, "does not allow this key"),
-        ("404", False, "knows no such model (404"),
+        ("404", False, "does not know this model (404"),
         ("408", True, "did not answer in time"),
         ("413", False, "too large"),
         ("422", False, "refused the request"),
-        ("429", True, "asked too often"),
+        ("429", True, "the rate limit is reached"),
         ("500", True, "the provider failed (500"),
         ("502", True, "the provider failed (502"),
         ("503", True, "the provider failed (503"),
@@ -46,7 +46,7 @@ def test_a_refusal_is_explained_by_its_status(
 
 def test_a_prompt_over_the_context_is_recognized(stub: StubProvider) -> None:
     error = failure(request_to(stub, "openai/stub?fault=context"))
-    assert "the prompt is longer than the model reads (" in str(error)
+    assert "the prompt is longer than the model's context window (" in str(error)
     assert (error.status, error.retryable) == (400, False)
 
 
@@ -79,13 +79,13 @@ def test_a_timeout_among_the_parameters_is_the_provider_s_own(stub: StubProvider
 @pytest.mark.parametrize("fault", ["cut", "malformed", "sse_error"])
 def test_an_answer_that_breaks_off_is_marked_as_interrupted(stub: StubProvider, fault: str) -> None:
     error = failure(request_to(stub, f"openai/stub?fault={fault}"))
-    assert "the answer broke off" in str(error)
+    assert "the answer was cut off" in str(error)
     assert (error.retryable, error.interrupted, error.status) == (True, True, None)
 
 
 def test_a_connection_that_is_reset_is_worth_another_try(stub: StubProvider) -> None:
     error = failure(request_to(stub, "openai/stub?fault=reset"))
-    assert "cannot be reached, or it hung up; look at the network" in str(error)
+    assert "cannot be reached, or it closed the connection; check the network" in str(error)
     assert (error.retryable, error.interrupted, error.status) == (True, False, None)
 
 
@@ -148,7 +148,8 @@ def test_an_unknown_id_is_an_error_with_advice(model: str) -> None:
     ],
 )
 def test_a_key_that_is_missing_is_named(stub: StubProvider, model: str, variable: str) -> None:
-    request = Request(model, HELLO, parameters={"api_base": stub.base_url})
+    parameters = {"api_base": stub.base_url}
+    request = Request(model, HELLO, parameters=parameters, allow_api_base=(stub.base_url,))
     with pytest.raises(NoModelError, match=f"there is no key for it; set {variable}, "):
         ask(LiteLLM(), request)
     assert stub.requests == []
@@ -182,3 +183,57 @@ except Exception as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("NoModelError model openai/x: litellm cannot be imported (")
     assert "pip install litellm, or use another model (local, echo)" in done.stdout
+
+
+ODD_CHUNKS = """
+import asyncio, sys
+from tests.stub import StubAnswer, StubProvider, ask
+from tests.stub.client import HELLO
+from teamgraph import Request
+from teamgraph.engine.models.litellm import LiteLLM
+from teamgraph.errors import ModelError
+
+def chunk(delta, finish=None, **more):
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return {"id": "1", "object": "chat.completion.chunk", "model": "m", "choices": [choice], **more}
+
+text = {"content": "x"}
+odd = [
+    chunk({"content": 5}), chunk({"content": [{"type": "text"}]}), chunk({"role": 7, **text}),
+    chunk({"tool_calls": "x"}), chunk({"tool_calls": [None]}), chunk(text, 5),
+    chunk(text, usage="x"),
+    chunk({"tool_calls": [{"index": "a", "id": 1, "function": {"name": 2, "arguments": {}}}]}),
+    chunk(text, usage={"prompt_tokens": 1.5, "completion_tokens": "7"}),
+    chunk(text, usage={"prompt_tokens": 1, "completion_tokens": 2, "prompt_tokens_details": "x"}),
+    chunk(text, usage={"prompt_tokens": 1, "cost": {"x": 1}, "server_tool_use": 5}),
+    chunk(text, created="yes", system_fingerprint={"a": 1}, service_tier=5),
+    chunk({**text, "reasoning_content": 5, "audio": 3, "function_call": "x", "images": [1]}),
+    {"choices": {"a": 1}}, {"choices": "x"}, {"choices": [{"delta": None}]}, "[1]", "null", '"x"',
+    {"choices": [{"index": "0", "delta": text, "logprobs": {"content": "no"}}]},
+]
+with StubProvider() as stub:
+    for model in ("openai/stub", "hosted_vllm/stub"):
+        for one in odd:
+            stub.push(StubAnswer(events=(chunk(text), one, chunk({}, "stop"), "[DONE]")))
+            try:
+                ask(LiteLLM(), Request(model, HELLO, parameters={"api_base": stub.base_url}))
+            except ModelError:
+                pass
+    print(len(stub.requests))
+"""
+
+
+def test_odd_chunks_are_answers_or_errors_without_a_word_on_standard_error() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ODD_CHUNKS], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("40\n", "")
+
+
+@pytest.mark.parametrize("counts", [(-5, -7), (0, -1), (-1, 0)])
+def test_negative_usage_is_not_counted(stub: StubProvider, counts: tuple[int, int]) -> None:
+    usage = {"prompt_tokens": counts[0], "completion_tokens": counts[1], "total_tokens": -12}
+    delta = {"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}
+    stub.push(StubAnswer(events=({"choices": [delta]}, {"choices": [], "usage": usage}, "[DONE]")))
+    used = ask(LiteLLM(), request_to(stub))[1].usage
+    assert (used.input_tokens, used.output_tokens, used.calls) == (0, 0, 1)

@@ -67,7 +67,7 @@ def graph(folder: Path, file: Path) -> Graph:
     nodes: dict[str, Node] = {"history": HistoryLoader(), "one": Member(), "two": Member()}
     own = {"language": "French"} if kind is Translator else {}
     needs = {} if kind is Router else {"needs": ["one", "two"]}
-    if file.stem == "heard":
+    if file.stem == "reads":
         needs["reads"] = ["history", "search"]
         nodes["search"] = Search()
     nodes["reader"] = kind(**options, **routes, **own, **needs)

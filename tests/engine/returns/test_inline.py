@@ -205,10 +205,10 @@ def test_a_misfit_names_the_field_and_what_is_wrong(change: dict[str, JSON], tol
         ("", "the answer is empty"),
         ("```json\n```", "the answer is empty"),
         ("Sure! {}", "the answer is not JSON: expecting value at line 1, column 1"),
-        ('{"part": NaN}', "NaN is no number in JSON"),
-        ('{"part": -Infinity}', "-Infinity is no number in JSON"),
+        ('{"part": NaN}', "NaN is not a number in JSON"),
+        ('{"part": -Infinity}', "-Infinity is not a number in JSON"),
         ('{"part": 1e999}', "1e999 is too large a number"),
-        ('{"part": 1, "part": 2}', "'part' stands twice in one object"),
+        ('{"part": 1, "part": 2}', "'part' is a duplicate key in one object"),
         ('{"part": ' + "9" * 5000 + "}", "a number in the answer is too long"),
         ("[" * 100_000, "the answer is nested too deeply"),
         ("[]", "the answer must be an object with the keys part, not []"),
@@ -266,5 +266,5 @@ def test_a_python_value_that_json_cannot_say_is_refused() -> None:
     for value in (object(), circle):
         with pytest.raises(ValueError, match=r"\Athe answer cannot be written as JSON: .+\Z"):
             of("list[str]").validate(value)
-    with pytest.raises(ValueError, match="NaN is no number in JSON"):
+    with pytest.raises(ValueError, match="NaN is not a number in JSON"):
         of("float").validate(float("nan"))

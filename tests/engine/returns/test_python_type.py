@@ -80,8 +80,8 @@ def test_a_pydantic_model_says_a_shape() -> None:
     made = shape(Order, name="order")
     assert made.type is Order
     assert made.parse(f"```json\n{json.dumps(ORDER)}\n```") == KEPT
-    assert made.check(ORDER) == KEPT
-    assert made.check(Order(day=dt.date(2026, 11, 22), lines=[Line(text="tea")])) == KEPT
+    assert made.validate(ORDER) == KEPT
+    assert made.validate(Order(day=dt.date(2026, 11, 22), lines=[Line(text="tea")])) == KEPT
 
 
 def test_its_schema_is_made_strict() -> None:
@@ -142,7 +142,7 @@ def test_the_answer_itself_may_be_the_misfit() -> None:
 def test_dataclasses_and_typed_dicts_say_shapes() -> None:
     point = shape(Point, name="point")
     assert point.parse('{"x": 1}') == {"x": 1, "y": 0}
-    assert point.check(Point(1, 2)) == {"x": 1, "y": 2}
+    assert point.validate(Point(1, 2)) == {"x": 1, "y": 2}
     assert shape(Named, name="named").parse('{"name": "Ada"}') == {"name": "Ada"}
     assert "'name' is missing" in refusal(Named, {})
 
@@ -171,8 +171,8 @@ def test_a_number_that_is_not_finite_is_refused() -> None:
     class Part(BaseModel):
         size: float
 
-    assert refusal(Part, {"size": "NaN"}) == "the answer holds a number that is not finite"
-    with pytest.raises(ValueError, match="Infinity is no number in JSON"):
+    assert refusal(Part, {"size": "NaN"}) == "the answer has a number that is not finite"
+    with pytest.raises(ValueError, match="Infinity is not a number in JSON"):
         shape(Part, name="part").validate(Part(size=float("inf")))
 
 

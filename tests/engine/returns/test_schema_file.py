@@ -81,9 +81,9 @@ def test_an_unknown_draft_is_refused(tmp_path: Path, dialect: object) -> None:
 
 def test_what_is_no_json_schema_is_refused(tmp_path: Path) -> None:
     wrong = {"properties": {"item": {"type": "strng"}}}
-    told = "'order.json': 'properties.item.type' is no JSON Schema: 'strng' is not"
+    told = "'order.json': 'properties.item.type' is not a JSON Schema: 'strng' is not"
     assert told in refusal(tmp_path, wrong)
-    assert "'order.json' is no JSON Schema: it is no object" in refusal(tmp_path, [1])
+    assert "'order.json' is not a JSON Schema: it is not an object" in refusal(tmp_path, [1])
 
 
 def test_all_references_must_be_in_the_file(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_all_references_must_be_in_the_file(tmp_path: Path) -> None:
 
 
 def test_a_schema_that_leads_back_to_itself_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="its JSON Schema leads back to itself"):
+    with pytest.raises(ValueError, match="its JSON Schema refers to itself"):
         written(tmp_path, {"$ref": "#"}).parse("1")
 
 

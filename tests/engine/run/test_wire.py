@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def sent(request: StubRequest) -> list[tuple[str, str]]:
 
 
 def test_exactly_the_rendered_messages_go_over_the_wire(stub: StubProvider) -> None:
-    runner = Runner(polyglot(stub))
+    runner = Runner(polyglot(stub), allow_api_base=[stub.base_url])
     events = heard(runner, "Bonjour ?", user_id="ann", session_id="s")
     rendered = [
         [(message.role, message.content) for message in event.messages]
@@ -197,3 +198,13 @@ def test_a_provider_that_falls_silent_is_let_go(
     run = Runner(polyglot(stub, nodes=nodes)).run("hello")
     assert run.answer == "Bonjour à vous"
     assert run.records["french"].attempt == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the descriptors that /proc lists")
+def test_connections_of_the_client_are_used_again_by_later_calls(stub: StubProvider) -> None:
+    runner = Runner(polyglot(stub))
+    runner.run("Bonjour ?")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        runner.run("Bonjour ?")
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before

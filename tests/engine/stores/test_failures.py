@@ -63,8 +63,6 @@ class Broken(Disk):
         return super().status(file)
 
     def write(self, file: int, data: bytes, offset: int) -> int:
-        if len(data) == 32 and data.isalnum():  # the holder of a lock, which goes without
-            return super().write(file, data, offset)
         if self.left.get("write", 0) > 0:
             super().write(file, data[: len(data) // 2], offset)
             self._may_fail("write")

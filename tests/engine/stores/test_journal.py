@@ -138,7 +138,7 @@ def test_a_duplicated_line_is_damage(path: Path) -> None:
     fill(path)
     data = path.read_bytes()
     damaged(path, data + data.splitlines(keepends=True)[-1])
-    with pytest.raises(DamagedStore, match="repair --salvage"):
+    with pytest.raises(DamagedStore, match="store repair --salvage"):
         content(path)
 
 
@@ -199,9 +199,9 @@ def test_a_deleted_journal_raises_for_all_that_have_it_open(path: Path) -> None:
         with pytest.raises(JournalDeleted):
             writer.insert({"n": 1})
         fill(path)
-        with pytest.raises(JournalDeleted, match="begun anew"):
+        with pytest.raises(JournalDeleted, match="created again"):
             reader.table("runs").all()
-        with pytest.raises(JournalDeleted, match="begun anew"):
+        with pytest.raises(JournalDeleted, match="created again"):
             writer.insert({"n": 1})
     assert delete_journal(DISK, path, sync=False)
     assert not delete_journal(DISK, path, sync=False)

@@ -44,40 +44,40 @@ def test_the_turn_lock_notices_that_its_file_was_deleted(tmp_path: Path) -> None
     one, two = SessionLock(path, DISK), SessionLock(path, DISK)
     one.release()
     assert not one.is_held()
-    assert one.try_acquire("r")
+    assert one.try_acquire()
     one.release()
     path.unlink()
     assert not one.is_held()
-    assert two.try_acquire("r")
-    assert not one.try_acquire("r")
+    assert two.try_acquire()
+    assert not one.try_acquire()
     two.close()
     two.close()
-    assert one.try_acquire("r")
+    assert one.try_acquire()
     one.close()
     path.unlink()
     path.mkdir()
     with pytest.raises(StoreError, match="is a directory"):
-        one.try_acquire("r")
+        one.try_acquire()
 
 
 def test_a_lock_is_stale_when_it_was_not_refreshed_while_it_was_watched(tmp_path: Path) -> None:
     disk = Clocked()
     holder, waiter = (SessionLock(tmp_path / "s.lock", disk) for _ in range(2))
-    assert holder.try_acquire("r")
-    assert not waiter.try_acquire("r")
+    assert holder.try_acquire()
+    assert not waiter.try_acquire()
     assert abandoned(waiter, disk, 0, 3, 3, 3) == [False] * 4
     holder.refresh()
     assert abandoned(waiter, disk, 3, 3, 3, 3) == [False] * 4
     assert abandoned(waiter, disk, 1) == [True]
     holder.refresh()
-    assert not waiter.take_over("r")
+    assert not waiter.take_over()
     assert holder.is_held()
 
 
 def test_a_waiter_that_was_suspended_too_gives_the_holder_time(tmp_path: Path) -> None:
     disk = Clocked()
     holder, waiter = (SessionLock(tmp_path / "s.lock", disk) for _ in range(2))
-    assert holder.try_acquire("r")
+    assert holder.try_acquire()
     assert abandoned(waiter, disk, 0, 3, 3600) == [False] * 3
     holder.refresh()
     assert abandoned(waiter, disk, 1, 3600, 3600) == [False] * 3
@@ -87,53 +87,53 @@ def test_a_waiter_that_was_suspended_too_gives_the_holder_time(tmp_path: Path) -
 def test_the_next_holder_does_not_inherit_the_silence_of_the_last(tmp_path: Path) -> None:
     disk = Clocked()
     one, two, waiter = (SessionLock(tmp_path / "s.lock", disk) for _ in range(3))
-    assert one.try_acquire("r")
+    assert one.try_acquire()
     assert abandoned(waiter, disk, 0, 3, 3, 3) == [False] * 4
     one.release()
-    assert two.try_acquire("r")
+    assert two.try_acquire()
     assert abandoned(waiter, disk, 3) == [False]
 
 
 def test_a_lock_that_was_taken_over_is_not_held_and_not_refreshed(tmp_path: Path) -> None:
     path, disk = tmp_path / "s.lock", Clocked()
     holder, waiter, third = (SessionLock(path, disk) for _ in range(3))
-    assert holder.try_acquire("r")
+    assert holder.try_acquire()
     assert abandoned(waiter, disk, 0, 3, 3, 3, 3)[-1]
-    assert waiter.take_over("r")
+    assert waiter.take_over()
     assert (holder.is_held(), waiter.is_held()) == (False, True)
     shown = path.stat().st_mtime_ns
     holder.refresh()
     assert path.stat().st_mtime_ns == shown
     holder.release()
-    assert not holder.try_acquire("r")
-    assert not third.try_acquire("r")
+    assert not holder.try_acquire()
+    assert not third.try_acquire()
     waiter.release()
-    assert holder.try_acquire("r")
+    assert holder.try_acquire()
     assert [entry.name for entry in tmp_path.iterdir()] == ["s.lock"]
 
 
 def test_who_waited_for_the_suspended_one_waits_for_his_successor_now(tmp_path: Path) -> None:
     disk = Clocked()
     holder, waiter, other = (SessionLock(tmp_path / "s.lock", disk) for _ in range(3))
-    assert holder.try_acquire("r")
-    assert not other.try_acquire("r")
+    assert holder.try_acquire()
+    assert not other.try_acquire()
     assert abandoned(waiter, disk, 0, 3, 3, 3, 3)[-1]
-    assert waiter.take_over("r")
-    assert not other.try_acquire("r")
+    assert waiter.take_over()
+    assert not other.try_acquire()
     waiter.release()
-    assert other.try_acquire("r")
+    assert other.try_acquire()
 
 
 def test_a_lock_that_cannot_be_taken_over_raises(tmp_path: Path) -> None:
     path, disk = tmp_path / "s.lock", Clocked()
     holder, waiter = (SessionLock(path, disk) for _ in range(2))
-    assert holder.try_acquire("r")
+    assert holder.try_acquire()
     assert abandoned(waiter, disk, 0, 3, 3, 3, 3)[-1]
     path.with_suffix(".seized").mkdir()
     with pytest.raises(StoreError, match="is a directory"):
-        waiter.take_over("r")
+        waiter.take_over()
     path.unlink()
-    assert not waiter.take_over("r")
+    assert not waiter.take_over()
     holder.refresh()
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="not a directory"):
@@ -148,10 +148,10 @@ def test_a_seizure_that_fails_halfway_lets_go_of_its_file(tmp_path: Path) -> Non
 
     path, disk = tmp_path / "s.lock", Renaming()
     holder, waiter = (SessionLock(path, disk) for _ in range(2))
-    assert holder.try_acquire("r")
+    assert holder.try_acquire()
     assert abandoned(waiter, disk, 0, 3, 3, 3, 3)[-1]
     with pytest.raises(StoreError, match="give this user the right"):
-        waiter.take_over("r")
+        waiter.take_over()
     assert holder.is_held()
     held = [entry.resolve() for entry in Path("/proc/self/fd").iterdir() if entry.exists()]
     assert path.with_suffix(".seized") not in held

@@ -61,11 +61,12 @@ class Project:
         """Run a module of Python in the folder."""
         ours = ("CI", "COLUMNS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT")
         kept = {name: text for name, text in os.environ.items() if name not in ours}
-        path = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
+        more = self.environment.get("PYTHONPATH") or kept.get("PYTHONPATH")
+        path = os.pathsep.join(filter(None, [str(ROOT), more]))
         done = subprocess.run(
             [sys.executable, "-P", "-m", *words],
             cwd=self.folder,
-            env={**kept, "PYTHONPATH": path, **self.environment},
+            env={**kept, **self.environment, "PYTHONPATH": path},
             capture_output=True,
             text=True,
             timeout=120,

@@ -209,7 +209,7 @@ def test_every_way_is_rendered_once() -> None:
     ]
     ways = graph.render_all(assume={"first": "second", "second": ["a"]})
     assert [rendering["a"].text.count("«second.task»") for rendering in ways] == [1]
-    with pytest.raises(InputError, match="more than 3 ways"):
+    with pytest.raises(InputError, match="more than 3 combinations"):
         render_all(graph, Scene(), limit=3)
 
 
@@ -293,7 +293,10 @@ def test_a_kind_without_effects_runs_and_can_be_assumed() -> None:
         ({"assume": {"router": "klingon"}}, "no route 'klingon'; it has english, french"),
         ({"assume": {"router": [{}]}}, "no route {}; it has english, french"),
         ({"assume": {"english": " "}}, "'english' answers with text, not with ' '"),
-        ({"assume": {"router": 3}}, "'router' routes; name a label of it: english, french"),
+        (
+            {"assume": {"router": 3}},
+            "'router' is a router; give one of its labels: english, french",
+        ),
         ({"assume": {"router": ["english", "french"]}}, "takes 1 of its labels at once, not 2"),
         ({"assume": {"history": "x"}}, "give it as `history`"),
         ({"assume": {"english": ["x"]}}, "'english' answers with text, not with"),
@@ -387,7 +390,7 @@ def test_the_prompts_of_a_graph_inside_are_rendered_by_their_paths() -> None:
     ("assume", "told"),
     [
         ({"team/c": "x"}, "graph 'inner' has no node 'c'"),
-        ({"last/c": "x"}, "node 'last' has no graph inside, so it has no 'c'"),
+        ({"last/c": "x"}, "node 'last' has no inner graph, so it has no 'c'"),
         ({"team/router": "c"}, "node 'team/router' has no route 'c'"),
         ({"team/a": {"wrd": "x"}}, "what node 'team/a' gives does not fit"),
     ],

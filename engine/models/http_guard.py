@@ -1,0 +1,302 @@
+"""Guards on litellm's HTTP clients, by hooks of httpx: servers of models are not trusted.
+
+Redirects are refused: they would send the prompt, or a request from inside the network, to where
+the server likes. Bodies are decoded and cut here, with bounds, before litellm searches them (about
+four CPU seconds for each MB of an error). And it is seen whether a stream ended by `[DONE]`.
+
+The hooks act only on requests of an adapter that has set `CURRENT`; all others pass unchanged.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+from functools import partial, wraps
+from typing import Any, cast
+from urllib.parse import urljoin, urlsplit
+
+from msgspec import Struct
+
+LONGEST_ERROR = 16_384
+"""Bytes of an error that are passed on."""
+LONGEST_EVENT = 4 * 2**20
+LONGEST_BODY = 32 * 2**20
+
+_PIECE = 65_536
+_ERROR_STATUS = 400
+_REDIRECTS = range(300, 400)
+_GZIP_OR_ZLIB = 47
+_SEPARATOR_LENGTH = 4
+_DONE = re.compile(rb"(^data: ?\[DONE\])|\[DONE\]", re.MULTILINE)
+_CHAT_CHUNK = re.compile(rb'[{,\s]"choices"\s*:')
+_FINISH_REASON = re.compile(rb'[{,\s]"finish_reason"\s*:\s*"')
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_ACCOUNT_HEADERS = ("openai-organization", "openai-project")
+
+
+class HttpExchange(Struct):
+    """What the hooks observe of one request, and why they refused the response, if they did.
+
+    Headers that name the caller's account go to trusted servers only.
+    """
+
+    is_trusted: bool = True
+    refusal: str | None = None
+    is_done: bool = False
+    is_chat: bool = False
+    has_finish_reason: bool = False
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a stream of OpenAI's chat format had neither a finish reason nor `[DONE]`."""
+        return self.is_chat and not (self.is_done or self.has_finish_reason)
+
+    def refuse(self, reason: str) -> ResponseRefusedError:
+        """Record the reason, since litellm replaces the error; returns the error to raise."""
+        self.refusal = reason
+        return ResponseRefusedError(reason)
+
+
+class ResponseRefusedError(Exception):
+    """The server's response is not read any further."""
+
+
+CURRENT: ContextVar[HttpExchange | None] = ContextVar("http_exchange", default=None)
+
+
+def install(handlers: Any, openai_base: Any) -> None:  # noqa: ANN401  litellm's module and class
+    """Add the hooks to every HTTP client that litellm makes from now on."""
+    httpx = handlers.httpx
+    guard_async = partial(_add_hooks, on_request=_on_request, on_response=_async_hook(httpx))
+    guard_sync = partial(_add_hooks, on_request=_prepare, on_response=_sync_hook(httpx))
+    _wrap(handlers.AsyncHTTPHandler, "create_client", guard_async)
+    _wrap(handlers.HTTPHandler, "create_client", guard_sync)
+    original = openai_base._get_async_http_client
+    openai_base._get_async_http_client = staticmethod(
+        lambda *args, **named: guard_async(original(*args, **named))
+    )
+
+
+class BodyFilter:
+    """Decodes a body within bounds, and shortens errors; fed with bytes, piece by piece."""
+
+    def __init__(
+        self, exchange: HttpExchange, *, encoding: str, is_sse: bool, is_error: bool
+    ) -> None:
+        if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+            raise exchange.refuse(
+                f"the server compressed its response ({encoding[:20]!r}), though it was asked not "
+                "to; name another server"
+            )
+        self._exchange = exchange
+        self._decoder = None if encoding in ("", "identity") else zlib.decompressobj(_GZIP_OR_ZLIB)
+        self._separator = _BLANK_LINE if is_sse else re.compile(rb"\n")
+        self._is_error = is_error
+        self._length = 0
+        self._pending = bytearray()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing of the rest would be passed on."""
+        return self._is_error and self._length >= LONGEST_ERROR
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The decoded bytes that can be passed on; `ResponseRefusedError` beyond the bounds."""
+        for piece in self._decoded(data):
+            if self._is_error:
+                yield piece[: max(0, LONGEST_ERROR - self._length)]
+            self._length += len(piece)
+            if self.is_full:
+                return
+            if self._length > LONGEST_BODY:
+                raise self._exchange.refuse(f"its response is longer than {LONGEST_BODY} bytes")
+            if not self._is_error:
+                yield self._complete_events(piece)
+
+    def finish(self) -> bytes:
+        """The bytes after the last complete event."""
+        rest = bytes(self._pending)
+        self._pending.clear()
+        return self._checked(rest)
+
+    def _decoded(self, data: bytes) -> Iterator[bytes]:
+        if self._decoder is None:
+            yield data
+            return
+        while data:
+            try:
+                piece = self._decoder.decompress(data, _PIECE)
+            except zlib.error:
+                raise self._exchange.refuse("its response is compressed and damaged") from None
+            yield piece
+            data = self._decoder.unconsumed_tail
+
+    def _complete_events(self, data: bytes) -> bytes:
+        """The events that are complete by now; the beginning of the next is held back."""
+        searched = max(0, len(self._pending) - _SEPARATOR_LENGTH)
+        self._pending += data
+        end = 0
+        for found in self._separator.finditer(self._pending, searched):
+            end = found.end()
+        complete = bytes(self._pending[:end])
+        del self._pending[:end]
+        if len(self._pending) > LONGEST_EVENT:
+            raise self._exchange.refuse(f"an event is longer than {LONGEST_EVENT} bytes")
+        return self._checked(complete)
+
+    def _checked(self, data: bytes) -> bytes:
+        exchange = self._exchange
+        exchange.is_chat = exchange.is_chat or _CHAT_CHUNK.search(data) is not None
+        exchange.has_finish_reason |= _FINISH_REASON.search(data) is not None
+        if b"[DONE]" in data:
+            data = _DONE.sub(self._marked, data)
+        if len(data) <= LONGEST_ERROR:
+            return data
+        events: list[bytes] = []
+        start = 0
+        for found in self._separator.finditer(data):
+            events.append(self._shortened(data[start : found.end()]))
+            start = found.end()
+        return b"".join([*events, self._shortened(data[start:])])
+
+    def _marked(self, found: re.Match[bytes]) -> bytes:
+        """The mark of the end as it is; escaped inside a text, which litellm takes for the end."""
+        is_mark = found.group(1) is not None
+        self._exchange.is_done |= is_mark
+        return found.group() if is_mark else b"\\u005bDONE]"
+
+    def _shortened(self, event: bytes) -> bytes:
+        """The event, or if it is a long error, that one cut."""
+        if len(event) <= LONGEST_ERROR:
+            return event
+        lines = [line.removeprefix(b"data:").strip() for line in event.splitlines()]
+        fields = [line for line in lines if line and not line.startswith((b"event:", b"id:", b":"))]
+        try:
+            content: object = json.loads(b"\n".join(fields))
+        except (ValueError, RecursionError):
+            raise self._exchange.refuse("a long event of its stream is not JSON") from None
+        if isinstance(content, dict) and cast("dict[str, object]", content).get("error"):
+            text = json.dumps(cast("dict[str, object]", content)["error"])[: LONGEST_ERROR // 2]
+            return b"data: %b\n\n" % json.dumps({"error": {"message": text}}).encode()
+        return event
+
+
+class _Guarded:
+    """A stream of a response's bytes through a filter; the subclasses are httpx's streams."""
+
+    def __init__(self, stream: Any, body: BodyFilter) -> None:  # noqa: ANN401  httpx's
+        self._stream = stream
+        self._body = body
+
+
+class _AsyncGuarded(_Guarded):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for data in self._stream:
+            for piece in self._body.feed(data):
+                yield piece
+            if self._body.is_full:
+                return
+        yield self._body.finish()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _SyncGuarded(_Guarded):
+    def __iter__(self) -> Iterator[bytes]:
+        for data in self._stream:
+            yield from self._body.feed(data)
+            if self._body.is_full:
+                return
+        yield self._body.finish()
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _async_hook(httpx: Any) -> Any:  # noqa: ANN401
+    stream_type = type("AsyncGuardedStream", (_AsyncGuarded, httpx.AsyncByteStream), {})
+
+    async def on_response(response: Any) -> None:  # noqa: ANN401
+        _guard(response, stream_type)
+
+    return on_response
+
+
+def _sync_hook(httpx: Any) -> Any:  # noqa: ANN401
+    stream_type = type("SyncGuardedStream", (_SyncGuarded, httpx.SyncByteStream), {})
+
+    def on_response(response: Any) -> None:  # noqa: ANN401
+        _guard(response, stream_type)
+
+    return on_response
+
+
+async def _on_request(request: Any) -> None:  # noqa: ANN401  httpx's
+    _prepare(request)
+
+
+def _prepare(request: Any) -> None:  # noqa: ANN401  httpx's
+    """Ask for an uncompressed response; withhold the names of accounts."""
+    exchange = CURRENT.get()
+    if exchange is None:
+        return
+    request.headers["accept-encoding"] = "identity"
+    if not exchange.is_trusted:
+        for name in _ACCOUNT_HEADERS:
+            request.headers.pop(name, None)
+
+
+def _guard(response: Any, stream_type: Any) -> None:  # noqa: ANN401  httpx's
+    """Refuse a redirect; put the filter between the response and its reader."""
+    exchange = CURRENT.get()
+    if exchange is None:
+        return
+    if response.status_code in _REDIRECTS:
+        raise exchange.refuse(
+            f"the server redirects ({response.status_code}{_target(response)}), and redirects are "
+            "not followed; set api_base to the final address"
+        )
+    encoding = str(response.headers.pop("content-encoding", "")).strip().lower()
+    body = BodyFilter(
+        exchange,
+        encoding=encoding,
+        is_sse="text/event-stream" in response.headers.get("content-type", ""),
+        is_error=response.status_code >= _ERROR_STATUS,
+    )
+    response.stream = stream_type(response.stream, body)
+
+
+def _target(response: Any) -> str:  # noqa: ANN401  httpx's
+    """Where a redirect leads: scheme and host only, since the rest may be anything."""
+    try:
+        url = urlsplit(urljoin(str(response.url), response.headers.get("location", "")))
+        host, port = url.hostname, url.port
+    except ValueError:
+        return ""
+    if host is None or not re.fullmatch(r"[A-Za-z0-9.:-]{1,100}", host):
+        return ""
+    return f" to {url.scheme}://{host}{f':{port}' if port else ''}"
+
+
+def _wrap(owner: Any, name: str, guard: Any) -> None:  # noqa: ANN401
+    original = getattr(owner, name)
+
+    @wraps(original)
+    def create(*args: object, **named: object) -> object:
+        return guard(original(*args, **named))
+
+    setattr(owner, name, create)
+
+
+def _add_hooks(client: Any, *, on_request: Any, on_response: Any) -> Any:  # noqa: ANN401
+    if client is not None and on_response not in client.event_hooks.get("response", ()):
+        hooks = client.event_hooks
+        client.event_hooks = {
+            "request": [*hooks.get("request", ()), on_request],
+            "response": [on_response, *hooks.get("response", ())],
+        }
+    return client
