@@ -223,8 +223,26 @@ class Changed(RunError):
 
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The word of `known` that is most similar to `word`, None if none is similar enough."""
-    near = get_close_matches(word, [name for name in known if name != word], n=1, cutoff=0.6)
+    names = [name for name in known if name != word]
+    if len(names) > _COMPARED or len(word) > _COMPARED:
+        edits = _one_edit_away(word)
+        names = [name for name in names if name in edits]
+    near = get_close_matches(word, names, n=1, cutoff=0.6)
     return near[0] if near else None
+
+
+_COMPARED = 200
+"""More words than these are too slow to compare by similarity: only those one edit away count."""
+_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789_"
+
+
+def _one_edit_away(word: str) -> set[str]:
+    """The words that one letter more, less or other, or two swapped, make of a short one."""
+    parts = [(word[:at], word[at:]) for at in range(len(word) + 1)] if len(word) < _COMPARED else []
+    swapped = {left + right[1::-1] + right[2:] for left, right in parts}
+    shorter = {left + right[1:] for left, right in parts}
+    other = {left + letter + right[1:] for left, right in parts for letter in _LETTERS}
+    return swapped | shorter | other | {left + x + right for left, right in parts for x in _LETTERS}
 
 
 def listed(words: Iterable[str], at_most: int = 12) -> str:

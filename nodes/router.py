@@ -90,6 +90,7 @@ class Router(Node):
         if self.default is not None and self.default not in self.routes:
             text = f"default {self.default!r} is no label of the routes"
             near = closest(self.default, self.routes)
+            text += "" if near else f"; the labels are {', '.join(self.routes)}"
             problems.append(Problem("G012", text, path=("default",), suggestion=near))
         if self.allow_none and self.select == "one":
             text = "allow_none needs `select: many`"

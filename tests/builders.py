@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,15 +21,17 @@ def written(folder: Path, text: str, *, name: str = "team.yaml") -> Path:
     return path
 
 
-def refused(path: Path, kinds: Mapping[str, type[Node]] | None = None) -> tuple[Problem, ...]:
+def refused(
+    path: Path, kinds: Mapping[str, type[Node]] | None = None, *, allow: Sequence[str] = ()
+) -> tuple[Problem, ...]:
     """The problems of a graph file."""
     with pytest.raises(DefinitionError) as caught:
-        Graph.load(path, kinds=kinds)
+        Graph.load(path, kinds=kinds, allow=allow)
     return caught.value.problems
 
 
-def told(path: Path) -> list[str]:
+def told(path: Path, *, allow: Sequence[str] = ()) -> list[str]:
     """The problems of a graph file as people read them, without the file's name."""
-    problems = refused(path)
+    problems = refused(path, allow=allow)
     assert {problem.file for problem in problems} == {str(path)}
     return [str(problem).removeprefix(f"{path}:") for problem in problems]

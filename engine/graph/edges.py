@@ -67,7 +67,7 @@ def find_edges(
         _add_inputs(node_id, node, nodes, found)
         for template in (name for user, name in templates if user == node_id):
             reads = _template_reads(template, prompts, node_id, node)
-            own = variables_of(node)
+            own = variables_of(node)  # what the kind passes hides a node of the same name
             _add_reads(node_id, nodes, (each for each in reads if each[0].name not in own), found)
         _add_reads(node_id, nodes, _condition_reads(node_id, node, prompts, found), found)
     found.edges = list(dict.fromkeys(found.edges))
@@ -223,8 +223,8 @@ def _unknown_name(read: VariableRead, place: Problem, nodes: Iterable[str], node
     if read.assigned:
         text = f"{read.name!r} is set in one branch only; set it before the branch"
         return replace(place, code="P004", message=text)
-    known = [*RESERVED, *nodes, *variables_of(node)]
-    near = closest(read.name, known)
+    known = {*RESERVED, *nodes, *variables_of(node)}
+    near = closest(read.name, known | ({read.local_name} if read.local_name else set()))
     text = f"unknown name {read.name!r}"
     if near is None:
         text += f"; this template may read: {listed(sorted(known), 30)}"

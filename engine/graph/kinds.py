@@ -119,8 +119,28 @@ class NodeReader:
         try:
             return self._resolved(kind(**fields))
         except DefinitionError as error:
-            self.problems.extend(in_node(path, problem) for problem in error.problems)
+            self.problems.extend(
+                in_node(path, self._of_other_kind(problem, kind)) for problem in error.problems
+            )
             return _invalid(fields)
+
+    def _of_other_kind(self, problem: Problem, kind: type[Node]) -> Problem:
+        """An unknown key of a node that other kinds have, as `runs` of a member."""
+        if problem.code != "G001" or len(problem.path) != 1:
+            return problem
+        key = str(problem.path[0])
+        others = {name: other for name, other in self._kinds.items() if key in other.model_fields}
+        for name in offered():
+            try:
+                other = installed_kind(name)
+            except TeamgraphError:  # reported where a graph uses it
+                continue
+            if key in other.model_fields:
+                others[name] = other
+        if not others:
+            return problem
+        text = f"unknown key {key!r}: a {kind.kind} has none; it is a key of "
+        return replace(problem, message=text + ", ".join(sorted(others)), suggestion=None)
 
     def _resolved(self, node: Node) -> Node:
         """The node with the Python objects that it names as `package.module:name`."""
@@ -129,7 +149,12 @@ class NodeReader:
             return resolve(reference, self._allow)
 
         if isinstance(node.returns, str) and ":" in node.returns:
-            node = node.model_copy(update={"returns": find(node.returns)})
+            try:
+                returns = find(node.returns)
+            except DefinitionError as error:
+                at_value = [replace(each, path=("returns",)) for each in error.problems]
+                raise DefinitionError(at_value) from error
+            node = node.model_copy(update={"returns": returns})
         return (
             cast("NamesPython", node).bound(find) if issubclass(type(node), NamesPython) else node
         )

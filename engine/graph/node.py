@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from inspect import get_annotations
 from typing import Annotated, Any, ClassVar, Protocol, cast, runtime_checkable
 
 from pydantic import Field
 
-from ..errors import InputError, KeyPath
+from ..errors import DefinitionError, InputError, KeyPath, Problem
 from ..imports import reference
 from ..messages import JSON
 from ..records import Summary
@@ -112,6 +113,11 @@ class Node(Declared):
 
     def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401  pydantic's signature
         super().__init_subclass__(**options)
+        annotation = get_annotations(cls).get("kind", "ClassVar")
+        if "ClassVar" not in str(annotation):
+            text = f"{cls.__qualname__}: kind is a class variable, not a field; write `kind: "
+            text += "ClassVar[str] = ...`, or leave it out: it is made from the name of the class"
+            raise DefinitionError([Problem("G005", text)])
         if "kind" not in cls.__dict__:
             cls.kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
 

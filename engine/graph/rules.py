@@ -77,7 +77,8 @@ def apply_rules(
         problems += _never(reachability)
         problems += _guards(found.unguarded, reachability, nodes)
         problems += _bypassed(plan, nodes, reachability)
-        if answering and len(readable) == len(used):
+        # A name that is unknown may be the missing use.
+        if answering and len(readable) == len(used) and not found.problems:
             problems += _unused(plan, nodes, answering)
     return RuleResults(tuple(problems), plan, answering)
 
@@ -260,4 +261,5 @@ def _cycle(cycle: Cycle, origin: Callable[[Edge], str]) -> Problem:
         line=first.line,
         column=first.column,
         path=first.path,
+        on_key=first.target in first.labels[:1],  # the label of a short route
     )

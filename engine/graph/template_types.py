@@ -18,6 +18,7 @@ from ..errors import DefinitionError, KeyPath, Problem
 from ..messages import Message
 from ..prompts.library import Prompts
 from ..prompts.static.types import (
+    ABSENT,
     ANY,
     INTEGER,
     NONE,
@@ -201,7 +202,7 @@ def _for_nodes(node_ids: Iterable[str], problem: Problem) -> Problem:
 def _session(state: object) -> StaticType:
     parts: dict[str, StaticType] = {
         "id": TEXT,
-        "state": MappingType(ANY),
+        "state": MappingType(union(ANY, ABSENT)),
         "summary": _OPTIONAL_TEXT,
     }
     if isinstance(state, Mapping) and state:

@@ -5,7 +5,16 @@ Code generation is adapted too: what is printed or compared passes through the l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterable,
+    KeysView,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
+from datetime import date, time
 from types import (
     AsyncGeneratorType,
     BuiltinMethodType,
@@ -49,7 +58,9 @@ from .limits import (
     concatenate,
     limited_filter,
     limited_test,
+    percent_format,
     print_value,
+    printable,
     slice_value,
 )
 from .roles import EMIT, REPLAY, RoleTags, emit_message, replay_messages
@@ -104,6 +115,7 @@ _PYTHON_INTERNALS = (
 LOOP = "\0loop"
 CONCAT = "\0concat"
 SLICE = "\0slice"
+KEY = "\0key"
 CONDITION = "\0answer"
 HIT = "\0hit"
 BRANCH = "\0judge"
@@ -182,6 +194,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
             LOOP: charge_loop,
             CONCAT: _concat,
             SLICE: slice_value,
+            KEY: charge_comparison,
             CONDITION: _record_condition,
         }
 
@@ -243,6 +256,11 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         found: object = super().getattr(obj, attribute)
         return found
 
+    def getitem(self, obj: object, argument: object) -> object:
+        """An item of a value; a tuple as a key is charged, since Python hashes all of it."""
+        found: object = super().getitem(obj, charge_comparison(argument))
+        return found
+
     def call(
         self, context: Context, function: Callable[..., object], /, *args: object, **kwargs: object
     ) -> object:
@@ -250,9 +268,11 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         charge_work(CALL)
         if isinstance(function, LoopContext):
             args = tuple(charge_loop(cast("Iterable[object]", each)) for each in args)
-        elif isinstance(function, BuiltinMethodType):
+        elif isinstance(function, BuiltinMethodType | MethodType):
             args = check_method(function, args, kwargs)
         result: object = super().call(context, function, *args, **kwargs)
+        if isinstance(result, KeysView | ValuesView | ItemsView):
+            result = list(cast("Iterable[object]", result))
         if isinstance(function, BuiltinMethodType | MethodType):
             charge_value(result)
         return result
@@ -260,6 +280,10 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
         """Compute `+`, `*`, `**` or `%`, unless the result would be huge."""
         check_operator(operator, left, right)
+        if operator == "%" and isinstance(left, str):
+            return percent_format(left, right)
+        if operator == "+" and {type(left), type(right)} == {list, tuple}:
+            left, right = list(cast("list[object]", left)), list(cast("list[object]", right))
         result: object = super().call_binop(context, operator, left, right)
         return result
 
@@ -279,8 +303,15 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 
 
 class _Formatter(SandboxedFormatter):
+    def convert_field(self, value: object, conversion: str | None) -> object:
+        if conversion and isinstance(value := printable(value), date | time):
+            value = str(value)
+        result: object = super().convert_field(value, conversion)
+        return result
+
     def format_field(self, value: object, format_spec: str) -> str:
         check_format_spec(format_spec)
+        value = printable(value)
         text = str(super().format_field(value, format_spec))
         charge_length(len(text))
         return text
@@ -290,6 +321,12 @@ class _LimitTransformer(NodeTransformer):
     def visit_For(self, node: nodes.For) -> nodes.For:
         self.generic_visit(node)
         node.iter = nodes.Filter(node.iter, LOOP, [], [], None, None, lineno=node.iter.lineno)
+        return node
+
+    def visit_Pair(self, node: nodes.Pair) -> nodes.Pair:
+        self.generic_visit(node)
+        if not isinstance(node.key, nodes.Const):
+            node.key = nodes.Filter(node.key, KEY, [], [], None, None, lineno=node.key.lineno)
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:
@@ -327,10 +364,10 @@ class _AttributeAccess(dict[type, str]):
 _ATTRIBUTE_ACCESS = _AttributeAccess()
 
 
-def _range(*bounds: int) -> range:
+def _range(*bounds: int) -> list[int]:
     values = range(*bounds)
     charge_length(len(values))
-    return values
+    return [*values]
 
 
 def _concat(values: list[object]) -> str:

@@ -21,16 +21,19 @@ from .limits import as_text, charge_length, concatenate, limit_text
 FENCE_TAG = re.compile(r"[a-z][a-z0-9_-]*")
 _INVISIBLE = (
     "\\x00-\\x08\\x0e-\\x1f\\x7f-\\x9f\\xad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f"
-    "\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff9-\\ufffb"
-    "\\ud800-\\udfff\\U0001bca0-\\U0001bca3\\U000e0000-\\U000e0fff"
+    "\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb"
+    "\\ud800-\\udfff\\U0001bca0-\\U0001bca3\\U0001d173-\\U0001d17a\\U000e0000-\\U000e0fff"
 )
 """Invisible characters, and those lost on the way to a model, for a regex character class."""
 _GAP = rf"[\s{_INVISIBLE}]*+"
 _LOOKALIKE_RANGES = (
-    *(*range(0x2100, 0x2150), *range(0x2460, 0x2500), *range(0xFE50, 0xFF60)),
-    *(*range(0x1D400, 0x1D800), *range(0x1F110, 0x1F190)),
+    *(*range(0xA0, 0x100), *range(0x2B0, 0x300), *range(0x1D2C, 0x1DC0), *range(0x2070, 0x20A0)),
+    *(*range(0x2100, 0x2150), *range(0x2460, 0x2500), *range(0x2C7C, 0x2C7E)),
+    *(*range(0xA770, 0xA771), *range(0xA7F2, 0xA7FA), *range(0xFE50, 0xFF60)),
+    *(*range(0x10780, 0x107BB), *range(0x1D400, 0x1D800), *range(0x1E030, 0x1E06E)),
+    *(*range(0x1F100, 0x1F190), *range(0x1FBF0, 0x1FBFA)),
 )
-"""Unicode ranges with lookalikes of `<`, `/` and the letters: wide, small, circled, bold."""
+"""Unicode ranges with lookalikes of `<`, `/` and the letters: wide, small, bold, raised."""
 _WIDEST_INDENT = 16
 _JSON_TYPES = (Mapping, list, tuple, BaseModel, Struct, SimpleNamespace)
 

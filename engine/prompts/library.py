@@ -352,6 +352,8 @@ def _read_expression(
     parser = Parser(environment, source.text, state="variable")
     condition = parser.parse_expression()
     if not parser.stream.eos:
+        if parser.stream.current.type == "assign":
+            parser.fail("expected an operator, got '='", parser.stream.current.lineno)
         parser.fail("this is more than one expression: join them with 'and' or 'or'")
     line = condition.lineno
     recorded = nodes.Filter(condition, CONDITION, [], [], None, None, lineno=line)
@@ -378,6 +380,7 @@ CAPTURED_PROMPTS: ContextVar[list[CapturedPrompt] | None] = ContextVar(
 """Collects each prompt that is rendered for a model, where set."""
 
 
+_NO_FIELD = r"'[\w.]+(?: object)?' has no attribute '(.*)'"
 _UNDEFINED = r"'(\w+)' is undefined"
 
 
@@ -410,4 +413,7 @@ def _explanation(error: Exception, variables: Mapping[str, object]) -> str:
         offered = ", ".join(sorted(variables)) or "nothing"
         hint = f"did you mean {near!r}?" if near else f"defined here: {offered}"
         return f"{text}; {hint}"
+    if isinstance(error, UndefinedError) and (field := re.fullmatch(_NO_FIELD, text)):
+        guard = "guard it with {% if %}, or add | default('', true)"
+        return f"{field[1]!r} may be missing here; {guard}"
     return text or type(error).__name__

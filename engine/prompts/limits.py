@@ -10,15 +10,32 @@ ordinary prompt hardly pays for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    Sequence,
+    Sized,
+    ValuesView,
+)
 from contextvars import ContextVar
+from dataclasses import is_dataclass
+from enum import Enum
 from functools import wraps
 from itertools import islice
-from types import BuiltinMethodType
+from pprint import pformat
+from types import BuiltinMethodType, MethodType, NoneType, SimpleNamespace
 from typing import TypeAlias, cast
 
 from jinja2 import Environment, Undefined, pass_environment
 from jinja2.filters import make_attrgetter
+from jinja2.runtime import LoopContext, TemplateReference
+from jinja2.utils import Namespace
+from msgspec import Struct
+from pydantic import BaseModel
 
 from ..messages import Message
 
@@ -30,6 +47,8 @@ TEMPLATE = 500
 
 _SIZED = frozenset((list, tuple))
 _PRINTED = (str, int, float, Undefined)
+_INTERNAL = (LoopContext, Namespace, TemplateReference)
+_CONTAINERS = (list, tuple, Mapping, range)
 _ATOMS = frozenset((int, float, bool, type(None)))
 
 _WORK = 50
@@ -107,17 +126,23 @@ def charge_loop(values: Iterable[object]) -> Iterable[object]:
     return values
 
 
-def estimate_size(value: object, most: int) -> int:
-    """About the length of `value` as text, charging the visit; stops counting above `most`."""
+def estimate_size(value: object, most: int, visit: Callable[[object], None] | None = None) -> int:
+    """About the length of `value` as text, charging the visit; stops counting above `most`.
+
+    `visit` is called for each part that is no text or number.
+    """
     weight = parts = 0
+    affordable = CURRENT_RENDER.get().work_left // PART + 1
     todo = [value]
-    while todo and weight <= most:
+    while todo and weight <= most and parts < affordable:
         part = todo.pop()
         parts += 1
         weight += 1
         if isinstance(part, str | bytes):
             weight += len(part)
         elif type(part) not in _ATOMS:
+            if visit is not None:
+                visit(part)
             todo += _parts_of(part)
     charge_work(parts * PART)
     return weight
@@ -148,22 +173,74 @@ def limit_copies(value: object) -> None:
 
 
 def as_text(value: object) -> str:
-    """A value as text; raises if that would be too long, or if the value has no text."""
-    if not isinstance(value, _PRINTED):
-        check_printable(value)
-        limit_text(value)
-    return str(value)
+    """A value as text; raises if that would be too long, or if the value has no text.
+
+    Everything that turns a value into text passes through here, or through `printable`.
+    """
+    if isinstance(value, _PRINTED):
+        return str(value)
+    data = printable(value)
+    return str(value if isinstance(value, Mapping) else data)
+
+
+def printable(value: object) -> object:
+    """The same value in a form whose text is only data: no object, no address, no missing value.
+
+    Each mapping becomes a `dict`; raises `TypeError` for what has no text.
+    """
+    if isinstance(value, _PRINTED):
+        return value
+    check_printable(value)
+    if not isinstance(value, _CONTAINERS):
+        return value
+    charge_length(estimate_size(value, CURRENT_RENDER.get().max_length, _check_part))
+    return _with_dicts(value)
 
 
 def check_printable(value: object) -> None:
-    """Refuse what would print as the address of an object."""
-    name = type(value).__name__
-    if isinstance(value, Iterator):
+    """Refuse an object, an iterator or a set: its text is an address, code, or in any order."""
+    kind = type(value)
+    name = kind.__name__
+    if isinstance(value, Iterator | KeysView | ValuesView | ItemsView):
         raise TypeError(f"a {name} has no text; make it a list with | list, or a text with | join")
-    if callable(value):
+    if isinstance(value, set | frozenset):
+        raise TypeError(f"a {name} has no text, since it has no order; make it a list with | sort")
+    if isinstance(value, bytes):
+        raise TypeError("bytes have no text; decode them with .decode()")
+    if callable(value) and not isinstance(value, Mapping):
         raise TypeError(f"a {name} has no text; call it with ()")
-    if type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__:
-        raise TypeError(f"a {name} has no text; print one of its fields")
+    if isinstance(value, _INTERNAL) or _has_default_text(kind):
+        raise TypeError(f"a {name} has no text; print one of its fields, or all with | tojson")
+
+
+def _check_part(part: object) -> None:
+    """Refuse what prints as code inside of a list or mapping."""
+    if isinstance(part, Undefined):
+        str(part)  # raises the error of this undefined value
+    if not isinstance(part, _CONTAINERS) and (
+        isinstance(part, Enum) or not isinstance(part, int | float)
+    ):
+        name = type(part).__name__
+        raise TypeError(f"a {name} inside a list or mapping has no text; use | tojson")
+
+
+def _has_default_text(kind: type[object]) -> bool:
+    """Whether `str` of such an object shows its class or address."""
+    has_own_text = kind.__str__ not in (object.__str__, BaseModel.__str__)
+    is_record = issubclass(kind, BaseModel | Struct | SimpleNamespace) or is_dataclass(kind)
+    return not has_own_text and (is_record or kind.__repr__ is object.__repr__)
+
+
+def _with_dicts(value: object) -> object:
+    """The same with a `dict` for each mapping: other mappings print as objects inside of a list."""
+    if isinstance(value, list):
+        return [_with_dicts(each) for each in cast("list[object]", value)]
+    if isinstance(value, tuple):
+        return tuple(_with_dicts(each) for each in cast("tuple[object, ...]", value))
+    if isinstance(value, Mapping):
+        entries = cast("Mapping[object, object]", value)
+        return {key: _with_dicts(entries[key]) for key in entries}
+    return value
 
 
 Filter: TypeAlias = Callable[..., object]
@@ -185,35 +262,46 @@ _SHORT = 1000
 _WIDENING = frozenset(("center", "ljust", "rjust", "zfill", "to_bytes"))
 
 
-def check_operator(operator: str, work_left: object, right: object) -> None:
+def check_operator(operator: str, left: object, right: object) -> None:
     """Refuse `left operator right` where the result would be huge."""
     match operator:
         case "+":
-            charge_length(_length(work_left) + _length(right))
+            charge_length(_length(left) + _length(right))
         case "*":
-            _check_product(work_left, right)
-            _check_product(right, work_left)
+            _check_product(left, right)
+            _check_product(right, left)
         case "**":
-            if isinstance(work_left, int) and isinstance(right, int):
-                _check_bits(work_left.bit_length() * max(right, 0))
+            if isinstance(left, int) and isinstance(right, int):
+                _check_bits(left.bit_length() * max(right, 0))
         case _:
-            if isinstance(work_left, str | bytes):
-                text = work_left if isinstance(work_left, str) else work_left.decode("latin-1")
-                check_percent_format(text, right)
+            if isinstance(left, bytes):
+                percent_format(left.decode("latin-1"), right)
+                raise TypeError("bytes have no formats; decode them with .decode()")
 
 
-def check_percent_format(template: str, values: object) -> None:
-    """Refuse `template % values` where a width in it, or the result, would be huge."""
-    literal_names = _by_name(values)
+def percent_format(template: str, values: object) -> str:
+    """`template % values`, unless a width in it, or the result, would be huge."""
+    by_name = _by_name(values)
     charge_length(len(template))
     for name, width, precision in _DIRECTIVE.findall(template):
         if "*" in (width, precision):
             raise RenderLimitExceeded("a format has the width '*'; write the number")
         charge_length(max(int(width or 0), int(precision or 0)))
-        if name in literal_names:
-            limit_text(literal_names[name])
-    if not literal_names:
-        limit_text(values)
+        if name in by_name:
+            limit_text(by_name[name])
+    if by_name:
+        return template % {key: _argument(by_name[key]) for key in by_name}
+    is_single = len(re.findall("%[^%]", template.replace("%%", ""))) == 1
+    if isinstance(values, tuple) and not (is_single and len(values) != 1):
+        return template % tuple(map(_argument, cast("tuple[object, ...]", values)))
+    return template % (_argument(values),)
+
+
+def _argument(value: object) -> object:
+    """A value as an argument of a format: data as it is, all else as its text."""
+    limit_text(value)
+    value = printable(value)
+    return value if isinstance(value, (*_PRINTED, *_CONTAINERS, NoneType)) else str(value)
 
 
 def check_format_spec(specification: str) -> None:
@@ -223,12 +311,15 @@ def check_format_spec(specification: str) -> None:
 
 
 def check_method(
-    method: BuiltinMethodType, args: tuple[object, ...], kwargs: Mapping[str, object]
+    method: BuiltinMethodType | MethodType, args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> tuple[object, ...]:
     """The arguments of a method of a text or number, after checking the size of its result."""
     owner = method.__self__
     charge_value(owner)
+    for value in (*args, *kwargs.values()):
+        charge_comparison(value)
     if not isinstance(owner, str | bytes | int):
+        charge_comparison(owner)
         return args
     size = owner.bit_length() if isinstance(owner, int) else len(owner)
     numbers = [value for value in (*args, *kwargs.values()) if isinstance(value, int)]
@@ -253,15 +344,22 @@ def limited_filter(name: str, function: Filter) -> Filter:
     """Jinja's own filter `name`, with its input checked and its result charged."""
     if name in _UNCHECKED:
         return function
-    if name == "join":
-        return join
+    if name in _OWN:
+        return _OWN[name]
     check = _CHECKS.get(name)
     passed = 1 if hasattr(function, "jinja_pass_arg") else 0
+    is_text = name in _OF_TEXT
 
     @wraps(function)
     def filter_within_bounds(*args: object, **kwargs: object) -> object:
         charge_work(CALL)
-        charge_value(args[passed] if len(args) > passed else None)
+        if len(args) > passed:
+            charge_value(value := args[passed])
+            if is_text and not isinstance(value, _PRINTED):
+                args = (*args[:passed], as_text(value), *args[passed + 1 :])
+            elif name in _OF_MAPPINGS and isinstance(value, Mapping):
+                data = {key: value[key] for key in cast("Mapping[object, object]", value)}
+                args = (*args[:passed], data, *args[passed + 1 :])
         if check is not None:
             check(*args[passed:], **kwargs)
         result = function(*args, **kwargs)
@@ -306,6 +404,20 @@ def join(
     texts = [as_text(each) for each in values]
     charge_length(len(d) * len(texts) + sum(map(len, texts)))
     return d.join(texts)
+
+
+def pretty(value: object) -> str:
+    """Jinja's `pprint`, of data only."""
+    text = pformat(printable(value))
+    charge_length(len(text))
+    return text
+
+
+def format_values(value: object, *args: object, **kwargs: object) -> str:
+    """Jinja's `format`: `%` with the arguments."""
+    if args and kwargs:
+        raise TypeError("format takes arguments by position or by name, not both")
+    return percent_format(as_text(value), kwargs or args)
 
 
 def charge_value(result: object) -> None:
@@ -371,7 +483,9 @@ def _indent(value: str, width: int | str = 4, first: bool = False, blank: bool =
     charge_length(len(value) + wide * (value.count("\n") + 1))
 
 
-def _replace(value: object, old: str, new: str, count: int | None = None) -> None:
+def _replace(value: object, old: object, new: object, count: int | None = None) -> None:
+    if not isinstance(old, str) or not isinstance(new, str):
+        raise TypeError("replace takes two texts")
     text = as_text(value)
     charge_length(len(text) + text.count(old) * len(new))
 
@@ -393,12 +507,8 @@ def _parts(value: object, count: int, fill_with: object = None) -> None:
     charge_length(count)
 
 
-def _format(value: str, *args: object, **kwargs: object) -> None:
-    check_percent_format(value, kwargs or args)
-
-
 def _text(value: object, *args: object, **kwargs: object) -> None:
-    limit_text(value)
+    printable(value)
 
 
 def _copies(value: object, *args: object, **kwargs: object) -> None:
@@ -410,22 +520,35 @@ _UNCHECKED = frozenset(("count", "length", "abs", "int", "float", "default", "d"
 _CHECKS: Mapping[str, Callable[..., None]] = {
     "batch": _parts,
     "center": _center,
-    "format": _format,
+    "dictsort": _copies,
     "groupby": _copies,
     "indent": _indent,
     "max": _copies,
     "min": _copies,
-    "pprint": _text,
     "replace": _replace,
     "round": _round,
     "slice": _parts,
     "sort": _copies,
-    "string": _text,
     "sum": _copies,
     "unique": _copies,
+    "urlencode": _text,
     "wordwrap": _wordwrap,
+    "xmlattr": _text,
 }
 """Checks of Jinja's filters that make text longer, with the arguments of the filters."""
+
+_OF_TEXT = frozenset(
+    (
+        *("upper", "lower", "title", "capitalize", "trim", "replace", "string", "center", "e"),
+        *("escape", "forceescape", "striptags", "wordcount", "safe", "indent", "truncate"),
+    )
+)
+"""Jinja's filters that make a text of their input."""
+
+_OF_MAPPINGS = frozenset(("dictsort", "items", "urlencode", "xmlattr"))
+"""Jinja's filters that call methods of a mapping; a key may have the name of one."""
+
+_OWN: Mapping[str, Filter] = {"format": format_values, "join": join, "pprint": pretty}
 
 COMPARING = frozenset(("lower", "upper", "in", "eq", "==", "equalto", "ne", "!=", "lt", "<")) | {
     *("lessthan", "gt", ">", "greaterthan", "le", "<=", "ge", ">="),

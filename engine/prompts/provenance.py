@@ -12,7 +12,7 @@ all that was read since its expression began.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import BuiltinMethodType, MethodType
 from typing import NamedTuple, TypeVar, cast
@@ -112,9 +112,9 @@ class TracedText(str):
 
     def strip(self, chars: str | None = None, /) -> TracedText:
         """As `str.strip`, with the pieces of the rest."""
-        work_left = super().strip(chars)
+        stripped = super().strip(chars)
         start = len(self) - len(super().lstrip(chars))
-        return TracedText(work_left, self._cut(start, start + len(work_left)))
+        return TracedText(stripped, self._cut(start, start + len(stripped)))
 
     def stretches(self) -> tuple[Span, ...]:
         """The pieces as spans; all must have an origin."""
@@ -202,10 +202,19 @@ class TraceState(RenderState):
             return self._read(value, path + _step(key, value))
         return value
 
-    def view(self, owner: object, value: object) -> object:
+    def view(self, owner: object, name: str, parts: list[object]) -> list[object]:
         """Record the read of all of `owner`: its keys, values or items."""
         path = self.path(owner)
-        return value if path is None else self._read(value, path)
+        if path is None:
+            return parts
+        self._reads.append(path)
+        if name != "items":
+            return parts
+        items = cast("list[tuple[object, object]]", parts)
+        return [
+            (self._known(key, path), self._known(value, path + _step(key, value)))
+            for key, value in items
+        ]
 
     def computed(self, value: object, mark: int) -> object:
         """Attribute a computed text to what was read since `mark`."""
@@ -216,12 +225,6 @@ class TraceState(RenderState):
     def each(self, values: Iterable[object], mark: int, path: str | None) -> list[object]:
         """The items of a loop over `path`, or over what was computed since `mark`."""
         reads, everything = self.since(mark), values
-        if isinstance(values, ItemsView) and path is not None:
-            items = cast("ItemsView[object, object]", values)
-            return [
-                (self._known(key, path), self._known(value, path + _step(key, value)))
-                for key, value in items
-            ]
         if isinstance(values, Sequence) and path is not None:
             return [self._known(one, path + _step(index, one)) for index, one in enumerate(values)]
         return [self._made(value, reads) for value in everything]
@@ -548,16 +551,14 @@ class TracingEnvironment(PromptEnvironment):
             if name == "get" and args:
                 return trace().part(function.__self__, result, args[0])
             if name in _VIEWS:
-                return trace().view(function.__self__, result)
+                return trace().view(function.__self__, name, cast("list[object]", result))
         return result
 
-    def call_binop(
-        self, context: Context, operator: str, work_left: object, right: object
-    ) -> object:
+    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
         """Compute `+`, `*`, `**` or `%`; two added texts keep their pieces."""
-        if operator == "+" and isinstance(work_left, str) and isinstance(right, str):
-            return _joined([work_left, right])
-        return super().call_binop(context, operator, work_left, right)
+        if operator == "+" and isinstance(left, str) and isinstance(right, str):
+            return _joined([left, right])
+        return super().call_binop(context, operator, left, right)
 
     def _text(self, text: str, index: int) -> TracedText:
         return TracedText.of(text, self._origins[index])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
@@ -60,21 +61,11 @@ class TemplateSources:
         if name.endswith(INLINE):
             text = self._inline.get(name)
             return None if text is None else TemplateSource(name, text, None)
-        path = self._path(name)
-        if path is None:
-            return None
-        file = _display_path(path)
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            message = f"template {name!r} is not UTF-8 (byte {error.start}): save it as UTF-8"
-            return Problem("P016", message, file=file, line=1, column=1)
-        except OSError as error:
-            message = f"template {name!r} cannot be read: {error.strerror or error}"
-            return Problem("P016", message, file=file)
-        return TemplateSource(name, normalize_newlines(text), file)
+        found = self._path(name)
+        return None if found is None else _read_file(name, *found)
 
-    def _path(self, name: str) -> Path | None:
+    def _path(self, name: str) -> tuple[Path, Path] | None:
+        """The folder and the file of a template."""
         if "\\" in name or "\0" in name or name.startswith("/"):
             return None
         parts = PurePosixPath(name).parts
@@ -83,8 +74,8 @@ class TemplateSources:
         folders: Sequence[Path] = (*self._folders, BUILTIN)
         if name.startswith(_BUILTIN_PREFIX):
             folders, parts = (BUILTIN,), parts[1:]
-        paths = (folder.joinpath(*parts) for folder in folders)
-        return next((path for path in paths if path.is_file()), None)
+        paths = ((folder, folder.joinpath(*parts)) for folder in folders)
+        return next((found for found in paths if _is_file(found[1])), None)
 
 
 def template_names(folders: Sequence[Path]) -> list[str]:
@@ -94,7 +85,43 @@ def template_names(folders: Sequence[Path]) -> list[str]:
 
 
 def _names(folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in folder.rglob(f"*{_SUFFIX}")]
+    files = folder.rglob(f"*{_SUFFIX}")
+    return [path.relative_to(folder).as_posix() for path in files if _is_inside(path, folder)]
+
+
+def _read_file(name: str, folder: Path, path: Path) -> TemplateSource | Problem:
+    file = _display_path(path)
+    if not _is_inside(path, folder):
+        message = f"template {name!r} is a symbolic link out of its folder; "
+        message += "copy the file there, or add its folder to the prompt folders"
+        return Problem("P016", message, file=file)
+    data = b""
+    try:
+        data = path.read_bytes().removeprefix(BOM_UTF8)
+        return TemplateSource(name, normalize_newlines(data.decode()), file)
+    except UnicodeDecodeError as error:
+        message = f"template {name!r} is not UTF-8 (byte {error.start}): save it as UTF-8"
+        before = normalize_newlines(data[: error.start].decode())
+        at = LineIndex(before).position(len(before))
+        return Problem("P016", message, file=file, line=int(at), column=at.column)
+    except OSError as error:
+        message = f"template {name!r} cannot be read: {error.strerror or error}"
+        return Problem("P016", message, file=file)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for a file
+        return False
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Whether a file lies in a folder after symbolic links are resolved."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a loop of links
+        return False
 
 
 def _display_path(path: Path) -> str:

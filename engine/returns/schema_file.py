@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Struct
 from msgspec.structs import replace
+from pydantic import StringConstraints, TypeAdapter
+from pydantic import ValidationError as PydanticValidationError
+from pydantic_core import SchemaError
 
 from ..errors import DefinitionError, KeyPath, Problem, closest
 from ..messages import JSON
 from .validator import location, summary
 
 if TYPE_CHECKING:
+    from jsonschema import ValidationError
     from jsonschema.protocols import Validator
 
 
 _CODE = "G033"
+_MOST_STEPS = 100_000  # parts that one value is checked against
+_DEEPEST = 200  # references and parts inside each other
 _MAX_MESSAGE = 200  # characters of an error: jsonschema repeats the whole value in it
 
 
@@ -65,6 +73,10 @@ def read_schema(declared: str, folder: Path | None) -> SchemaValidator:
 def _loaded(declared: str, folder: Path) -> dict[str, JSON]:
     file = folder / declared
     try:
+        if file.exists() and not (
+            file.is_file() or file.is_dir()
+        ):  # reading a pipe would never end
+            raise OSError(errno.EINVAL, "it is not a regular file")
         schema: JSON = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         text = f"there is no JSON Schema file {declared!r}"
@@ -84,8 +96,8 @@ def _loaded(declared: str, folder: Path) -> dict[str, JSON]:
 
 def _validator(schema: dict[str, JSON]) -> Validator:
     # jsonschema costs 60 ms to import, which only a graph with such a file should pay.
-    from jsonschema import SchemaError  # noqa: PLC0415  # see above
-    from jsonschema.validators import Draft202012Validator, validator_for  # noqa: PLC0415
+    from jsonschema import SchemaError as NotASchema  # noqa: PLC0415  # see above
+    from jsonschema.validators import Draft202012Validator, extend, validator_for  # noqa: PLC0415
     from referencing import Registry  # noqa: PLC0415
 
     dialect = schema.get("$schema", Draft202012Validator.META_SCHEMA["$id"])
@@ -96,11 +108,81 @@ def _validator(schema: dict[str, JSON]) -> Validator:
         raise DefinitionError([Problem(_CODE, text)])
     try:
         kind.check_schema(schema)
-    except SchemaError as error:
+    except NotASchema as error:
         text = f"{location(tuple(error.absolute_path))} is not a JSON Schema: {_cut(error.message)}"
         raise DefinitionError([Problem(_CODE, text)]) from error
     _check_references(schema)
-    return kind(schema, registry=Registry())  # an empty registry fetches nothing
+    if problems := [*_check_patterns(schema)]:
+        raise DefinitionError(problems)
+    if _steps(schema, schema, 0, {}) > _MOST_STEPS:
+        text = "its parts refer to each other so often that no check would end; simplify it"
+        raise DefinitionError([Problem(_CODE, text)])
+    checks = {"pattern": _match_pattern}
+    bounded: type[Validator] = extend(kind, checks)  # type: ignore[no-untyped-call]  # it has no types
+    return bounded(schema, registry=Registry())  # an empty registry fetches nothing
+
+
+def _steps(part: JSON, root: JSON, depth: int, known: dict[int, int]) -> int:
+    """How many parts one value may be checked against, at most; a reference back counts once."""
+    if id(part) in known or depth > _DEEPEST:
+        return known.get(id(part), 1)
+    known[id(part)] = 1  # while it is counted
+    found = 1
+    if isinstance(part, list):
+        found += sum(_steps(each, root, depth + 1, known) for each in part)
+    if isinstance(part, dict):
+        found += sum(_steps(each, root, depth + 1, known) for each in part.values())
+        reference = part.get("$ref")
+        if isinstance(reference, str) and reference.startswith("#/"):
+            found += _steps(_referred(root, reference), root, depth + 1, known)
+    known[id(part)] = found
+    return found
+
+
+def _referred(root: JSON, reference: str) -> JSON:
+    part = root
+    for key in reference.removeprefix("#/").split("/"):
+        part = (
+            part.get(key.replace("~1", "/").replace("~0", "~")) if isinstance(part, dict) else None
+        )
+    return part
+
+
+def _match_pattern(
+    validator: Validator, pattern: str, instance: object, schema: object
+) -> Iterator[ValidationError]:
+    """`pattern`, by an engine whose time is linear, if it knows the pattern."""
+    from jsonschema import ValidationError  # noqa: PLC0415  # see above
+
+    if not isinstance(instance, str):
+        return
+    try:
+        _linear(pattern).validate_python(instance)
+    except PydanticValidationError:
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+@lru_cache(maxsize=256)
+def _linear(pattern: str) -> TypeAdapter[str]:
+    return TypeAdapter(Annotated[str, StringConstraints(pattern=pattern)])
+
+
+def _check_patterns(part: JSON, place: KeyPath = ()) -> Iterator[Problem]:
+    """The patterns that cannot be matched in linear time."""
+    if isinstance(part, list):
+        for at, item in enumerate(part):
+            yield from _check_patterns(item, (*place, at))
+    if not isinstance(part, dict):
+        return
+    pattern = part.get("pattern")
+    if isinstance(pattern, str):
+        try:
+            _linear(pattern)
+        except SchemaError:
+            text = f"{location((*place, 'pattern'))} uses look-around or a back-reference, "
+            yield Problem(_CODE, text + "whose time has no bound; write it without")
+    for key, value in part.items():
+        yield from _check_patterns(value, (*place, key))
 
 
 def _check_references(schema: dict[str, JSON]) -> None:

@@ -196,11 +196,8 @@ class Mark(Struct):
 def _document(builder: DocumentBuilder, file: str, text: str) -> Document:
     root = builder.root
     if root is None or (root.value is None and not builder.problems):
-        _refuse(
-            "Y005",
-            "the file is empty; a graph needs at least `name` and `nodes`, cases a `graph`",
-            file,
-        )
+        message = "the file is empty; a graph needs at least `name` and `nodes`, cases a `graph`"
+        raise DefinitionError([Problem("Y005", message, file=file, line=1, column=1)])
     if not isinstance(root.value, dict):
         kind = "a list" if isinstance(root.value, list) else "a single value"
         message = f"the file contains {kind}; it must be a mapping, such as `name: ...`"
@@ -238,9 +235,9 @@ class DocumentBuilder:
             case _:
                 self._begin(event)
 
-    def stop(self, code: str, message: str, at: int) -> NoReturn:
+    def stop(self, code: str, message: str, at: int, *, suggestion: str | None = None) -> NoReturn:
         """Raise `DefinitionError` with this problem and all before it."""
-        self._add(code, message, at)
+        self._add(code, message, at, suggestion=suggestion)
         raise DefinitionError(in_reading_order(self.problems))
 
     def _begin(self, event: ParserEvent) -> None:
@@ -292,8 +289,10 @@ class DocumentBuilder:
         at = event.start
         name = event.anchor or ""
         if name not in self._anchors:
-            hint = "quote a text that begins with *"
-            self.stop("Y011", f"there is no anchor &{name} above; {hint}", at)
+            near = closest(name, self._anchors)
+            hint = "" if near else "; quote a text that begins with *"
+            meant = f"*{near}" if near else None
+            self.stop("Y011", f"there is no anchor &{name} above{hint}", at, suggestion=meant)
         node = self._anchors[name]
         if node is None:
             self.stop("Y011", f"the alias *{name} contains itself; write the value out", at)
@@ -417,12 +416,28 @@ class DocumentBuilder:
             return len(parent.node.value)
         return parent.key.value if parent.key and isinstance(parent.key.value, str) else None
 
-    def _add(self, code: str, message: str, at: int, *, name: str | None = None) -> None:
+    def _add(
+        self,
+        code: str,
+        message: str,
+        at: int,
+        *,
+        name: str | None = None,
+        suggestion: str | None = None,
+    ) -> None:
         names = [*(each.name for each in self._stack), name or self._name()]
         path: KeyPath = tuple(part for part in names if part is not None)
         place = self._place(at)
         self.problems.append(
-            Problem(code, message, file=self._file, line=place.line, column=place.column, path=path)
+            Problem(
+                code,
+                message,
+                file=self._file,
+                line=place.line,
+                column=place.column,
+                path=path,
+                suggestion=suggestion,
+            )
         )
         if len(self.problems) >= MAX_PROBLEMS:
             raise DefinitionError(in_reading_order(self.problems))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import NoneType
@@ -24,6 +24,7 @@ from .types import (
     NONE,
     NOUNS,
     PRINTABLE,
+    TIME,
     Accepts,
     ListType,
     LiteralType,
@@ -31,11 +32,10 @@ from .types import (
     RecordType,
     ScalarType,
     StaticType,
+    TupleType,
     categories_of,
-    find_record,
+    find_unprintable,
     is_user_text,
-    item_type,
-    list_members,
     literals_of,
     lookup_type,
     may_be_absent,
@@ -56,6 +56,8 @@ _NOUN: Mapping[type, str] = {
     float: "a number",
     bool: "a boolean",
     list: "a list",
+    tuple: "a list",
+    Iterator: "an iterator, not a list, until | list makes it one",
     datetime: "a time",
     NoneType: "None",
 }
@@ -66,7 +68,7 @@ class Diagnostics:
 
     def __init__(self) -> None:
         self.problems: dict[Problem, None] = {}
-        self._in_test = False
+        self.in_test = False
         self._always: set[Problem] = set()
 
     def report(
@@ -87,10 +89,10 @@ class Diagnostics:
         For Jinja a field of None is undefined, while a field of an undefined value is an error. In
         this context a loose record may be tested for any field.
         """
-        before, was_in_test = dict(self.problems), self._in_test
-        self._in_test = True
+        before, wasin_test = dict(self.problems), self.in_test
+        self.in_test = True
         yield
-        self._in_test = was_in_test
+        self.in_test = wasin_test
         self.problems = {
             each: None
             for each in self.problems
@@ -131,36 +133,37 @@ class Diagnostics:
         self.report(start_position(left[0]), flow, "P018", f"{both}, which {message}")
 
     def check_printed(self, node: nodes.Node, value_type: StaticType, flow: Flow) -> None:
-        """Report a printed value that may be None, a whole record, or without a text."""
+        """Report a printed value that may be None, or that has no text."""
         self.require_accepted(node, value_type, PRINTABLE, "a prompt", flow)
-        if not may_be_none(value_type) and any(
-            may_be_none(item_type(each)) for each in list_members(value_type)
-        ):
-            message = f"an item of {describe(node)} may be None, and that would be printed; "
-            self.report(
-                start_position(node), flow, "P005", message + "remove it with | select | list"
-            )
         if may_be_none(value_type):
             message = f"{describe(node)} may be {_missing_word(value_type)}, "
-            message += (
-                "and that would be printed; guard it with {% if %}, or add | default('', true)"
-            )
-            self.report(start_position(node), flow, "P005", message)
-        self.report_record(node, value_type, flow)
+            message += f"and that would be printed; guard it with {_guard(node)}, "
+            self.report(start_position(node), flow, "P005", message + "or add | default('', true)")
+            value_type = without_none_or_absent(value_type)
+        self.check_text(node, value_type, flow)
         if flow.role == "system" and is_user_text(value_type):
             message = f"{describe(node)} is user input, printed in a system message as if it "
             message += 'were your own text; wrap it with | fence("message")'
             problem = flow.template.problem_at(start_position(node), "P110", message)
             self.problems[replace(problem, severity="note")] = None
 
-    def report_record(self, node: nodes.Node, value_type: StaticType, flow: Flow) -> None:
-        """Report a record where a text is needed."""
-        if (record := find_record(value_type)) is not None:
-            message = f"{describe(node)} would print a whole {record.name}; "
-            message += "print one of its fields, "
-            self.report(
-                start_position(node), flow, "P006", message + "or all of them with | tojson"
-            )
+    def check_text(self, node: nodes.Node, value_type: StaticType, flow: Flow) -> None:
+        """Report a value with a part that has no text: a record, or None inside of a list."""
+        part = find_unprintable(value_type)
+        if part is None:
+            return
+        if isinstance(part, RecordType):
+            message = f"{describe(node)} would print a whole {part.name}; "
+            message += "print one of its fields, or all of them with | tojson"
+            self.report(start_position(node), flow, "P006", message)
+        elif part in (NONE, ABSENT, NO_ELSE):
+            message = f"an item of {describe(node)} may be {_missing_word(part)}, "
+            message += "and that would be printed; remove it with | select | list"
+            self.report(start_position(node), flow, "P005", message)
+        else:
+            message = f"an item of {describe(node)} is {_noun_of(part)}, "
+            message += "which has no text inside a list; print the items one by one"
+            self.report(start_position(node), flow, "P018", message)
 
     def field_type(
         self,
@@ -209,21 +212,37 @@ class Diagnostics:
     ) -> StaticType:
         match base:
             case RecordType():
-                fields = base.fields
-                if name in fields or base.is_open:
-                    return fields.get(name, ANY)
-                if base.is_loose and self._in_test:
-                    return ABSENT
-                suggestion = closest(name, fields)
-                message = f"{describe(node, base.name)} has no {name!r}"
-                message += "" if suggestion else f"; it has {listed(fields)}"
-                self.report(find_position(), flow, "P002", message, suggestion)
+                return self._field_of_record(node, base, name, flow, find_position)
             case MappingType():
                 return lookup_type(base)
-            case ScalarType() | LiteralType() | ListType():
-                return self._attribute_of(node, _python_class(base), name, flow, find_position)
+            case TupleType(names=names) if name in names:
+                return base.parts[names.index(name)]
+            case ScalarType() | LiteralType() | ListType() | TupleType():
+                kind = _python_class(base)
+                return self._attribute_of(node, kind, name, flow, find_position)
             case _:
-                pass
+                return ANY
+
+    def _field_of_record(
+        self,
+        node: nodes.Node,
+        record: RecordType,
+        name: str,
+        flow: Flow,
+        find_position: PositionFinder,
+    ) -> StaticType:
+        fields = record.fields
+        found = fields.get(name)
+        if found is None and record.is_mapping and name in MAPPING_METHODS:
+            found = CALLABLE
+        if found is None and record.is_loose and self.in_test:
+            found = ABSENT
+        if found is not None or record.is_open:
+            return ANY if found is None else found
+        near = closest(name, fields)
+        message = f"{describe(node, record.name)} has no {name!r}"
+        message += "" if near else f"; it has {listed(fields)}"
+        self.report(find_position(), flow, "P002", message, near)
         return ANY
 
     def _attribute_of(
@@ -236,17 +255,31 @@ class Diagnostics:
             return ANY
         if callable(getattr(kind, name)):
             return CALLABLE
-        return INTEGER if kind is datetime and name != "tzinfo" else ANY
+        return _attribute_type(kind, name)
 
 
 def describe(node: nodes.Node, otherwise: str = "this value") -> str:
     """The source text of an expression, if it is an access path."""
-    found = access_path(node)
-    return found[1] if found else otherwise
+    return _source(node) or otherwise
+
+
+def _source(node: nodes.Node) -> str | None:
+    if (found := access_path(node)) is not None:
+        return found[1]
+    if isinstance(node, nodes.Getitem) and (base := _source(node.node)) is not None:
+        key = _source(node.arg)
+        return f"{base}[{key}]" if key else None
+    return None
+
+
+def _guard(node: nodes.Node) -> str:
+    """The guard that helps against a value that may be missing."""
+    source = _source(node) if isinstance(node, nodes.Getitem) and not access_path(node) else None
+    return f"{{% if {source} is defined %}}" if source else "{% if %}"
 
 
 def _may_be_missing(node: nodes.Node, value_type: StaticType) -> str:
-    return f"{describe(node)} may be {_missing_word(value_type)} here; guard it with {{% if %}}"
+    return f"{describe(node)} may be {_missing_word(value_type)} here; guard it with {_guard(node)}"
 
 
 def _missing_word(value_type: StaticType) -> str:
@@ -256,12 +289,25 @@ def _missing_word(value_type: StaticType) -> str:
     return "missing or None" if NONE in members(value_type) else "missing"
 
 
+def _attribute_type(kind: type, name: str) -> StaticType:
+    """The type of an attribute that is no method."""
+    if kind is datetime:
+        is_time = name in ("min", "max")
+        return TIME if is_time else INTEGER if name not in ("tzinfo", "resolution") else ANY
+    return ANY
+
+
+MAPPING_METHODS = frozenset(("items", "keys", "values", "get", "copy"))
+
+
 def _noun_of(value_type: StaticType) -> str:
     return NOUNS[min(categories_of(value_type) - {"any"}, default="text")]
 
 
-def _python_class(value_type: ScalarType | LiteralType | ListType) -> type:
+def _python_class(value_type: ScalarType | LiteralType | ListType | TupleType) -> type:
     """The Python class of a value."""
     if isinstance(value_type, ListType):
-        return list
+        return Iterator if value_type.is_stream else list
+    if isinstance(value_type, TupleType):
+        return tuple
     return value_type.kind if isinstance(value_type, ScalarType) else type(value_type.literals[0])

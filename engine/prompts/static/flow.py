@@ -6,8 +6,9 @@ of the path meant at the test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import NamedTuple, TypeAlias, cast
 
 from jinja2 import nodes
 from msgspec import Struct, field
@@ -31,13 +32,17 @@ class ModuleBinding(Struct, frozen=True, eq=False):
 
 
 class ValueBinding(Struct, frozen=True, eq=False):
-    """A name bound to a value of a known type."""
+    """A name bound to a value of a known type; `serial` tells it from all others."""
 
     value_type: StaticType
+    serial: int = field(default_factory=count().__next__)
 
 
 Binding: TypeAlias = MacroBinding | ModuleBinding | ValueBinding | None
 """What a name is bound to; None is a value of unknown type."""
+
+
+_IMPLICIT = frozenset(("loop", "caller", "varargs", "kwargs"))
 
 
 class Lookup(NamedTuple):
@@ -89,6 +94,13 @@ class Scope(Struct, eq=False):
             detached = scope.detached
             scope = scope.parent
         return Lookup(None, False, may_be_set, detached)
+
+    def names(self) -> Iterator[str]:
+        """The names that are set here or in an enclosing scope, `loop` and the like left out."""
+        scope: Scope | None = self
+        while scope is not None and scope.parent is not None:
+            yield from (name for name in scope.bound if name not in _IMPLICIT)
+            scope = scope.parent
 
     def rebind(self, name: str, binding: Binding) -> None:
         """Change the binding of a name in the scope that set it."""
@@ -287,8 +299,11 @@ _TEST_FOR = {True: "defined", False: "undefined"}
 AccessPath: TypeAlias = tuple[str, str]
 
 
-def access_path(node: nodes.Node) -> AccessPath | None:
-    """The first name and the whole path of an expression like `a.b["c"][0]`, else None."""
+def access_path(node: nodes.Node, flow: Flow | None = None) -> AccessPath | None:
+    """The first name and the whole path of an expression like `a.b["c"][0]`, else None.
+
+    With a flow state also of `a[b.c]`: its path says what `b` is bound to there.
+    """
     match node:
         case nodes.Name():
             return node.name, node.name
@@ -296,21 +311,28 @@ def access_path(node: nodes.Node) -> AccessPath | None:
             step = f".{key}"
         case nodes.Getitem(arg=nodes.Const(value=int(key))):
             step = f"[{key}]"
+        case nodes.Getitem(arg=nodes.Expr() as computed) if flow is not None:
+            found = access_path(computed, flow)
+            binding = flow.scope.find(found[0]).binding if found else None
+            if found is None or not isinstance(binding, ValueBinding):
+                return None
+            step = f"[{found[1]}@{binding.serial}]"
         case _:
             return None
-    base = access_path(node.node)
+    base = access_path(node.node, flow)
     return (base[0], base[1] + step) if base else None
 
 
 def assume(flow: Flow, test: nodes.Node, *, truth: bool) -> Flow:
     """The flow state after a test that evaluated to `truth`."""
-    facts = {(path, flow.scope.find(name).binding) for name, path in _facts(test, truth=truth)}
+    found = _facts(test, flow, truth=truth)
+    facts = {(path, flow.scope.find(name).binding) for name, path in found}
     return replace(flow, facts=flow.facts | facts) if facts else flow
 
 
 def narrow(node: nodes.Node, value_type: StaticType, flow: Flow) -> StaticType:
     """The type of an expression after applying the facts about it."""
-    found = access_path(node)
+    found = access_path(node, flow)
     if found is None or not flow.facts:
         return value_type
     binding = flow.scope.find(found[0]).binding
@@ -334,12 +356,39 @@ def is_non_empty(node: nodes.Node, flow: Flow) -> bool:
     return _has_fact(node, _NON_EMPTY, flow)
 
 
-def is_key_of(node: nodes.Node, of: nodes.Node, flow: Flow) -> bool:
-    """Whether a name is a key of the mapping `of`, from a loop over it."""
-    found = access_path(of)
-    if found is None or not isinstance(node, nodes.Name):
+def is_key(node: nodes.Node, flow: Flow) -> bool:
+    """Whether a loop or an `in` has established that a mapping has the key of this lookup."""
+    return _has_fact(node, _KEY, flow)
+
+
+def is_loop_index(index: nodes.Node, over: nodes.Node, flow: Flow) -> bool:
+    """Whether an index like `loop.index0 - 1` is one of the list that the loop iterates over.
+
+    -1 is one too: it is the last item.
+    """
+    shift = 0
+    match index:
+        case nodes.Sub(left=nodes.Getattr() as counter, right=nodes.Const(value=int(shift))):
+            shift = -shift
+        case nodes.Add(left=nodes.Getattr() as counter, right=nodes.Const(value=int(shift))):
+            pass
+        case nodes.Getattr() as counter:
+            pass
+        case _:
+            return False
+    if not isinstance(counter.node, nodes.Name) or counter.node.name != "loop":
         return False
-    return (f"{found[1]}{_KEY}", flow.scope.find(node.name).binding) in flow.facts
+    loop, path = flow.scope.find("loop").binding, access_path(over, flow)
+    if counter.attr not in _COUNTED_FROM or path is None or not isinstance(loop, ValueBinding):
+        return False
+    if (f"{path[1]}#{loop.serial}", flow.scope.find(path[0]).binding) not in flow.facts:
+        return False
+    offset = shift + _COUNTED_FROM[counter.attr]
+    has_next = (f"loop.nextitem{_DEFINED}", loop) in flow.facts
+    return -1 <= offset <= (1 if has_next and not counter.attr.startswith("rev") else 0)
+
+
+_COUNTED_FROM = {"index0": 0, "index": 1, "revindex0": 0, "revindex": 1}
 
 
 def inside_loop(flow: Flow, over: nodes.Node, target: nodes.Node) -> Flow:
@@ -353,50 +402,62 @@ def inside_loop(flow: Flow, over: nodes.Node, target: nodes.Node) -> Flow:
             pass
     if isinstance(target, nodes.Tuple):
         target = target.items[0]
-    if (found := access_path(over)) is None:
+    if (found := access_path(over, flow)) is None:
         return flow
-    facts = {(f"{found[1]}{_NON_EMPTY}", flow.scope.find(found[0]).binding)}
+    binding = flow.scope.find(found[0]).binding
+    facts = {(f"{found[1]}{_NON_EMPTY}", binding)}
+    if isinstance(loop := flow.scope.find("loop").binding, ValueBinding):
+        facts.add((f"{found[1]}#{loop.serial}", binding))
     if isinstance(target, nodes.Name):
-        facts.add((f"{found[1]}{_KEY}", flow.scope.find(target.name).binding))
+        key = access_path(nodes.Getitem(cast("nodes.Expr", over), target, "load"), flow)
+        facts |= {(f"{key[1]}{_KEY}", binding)} if key else set()
     return replace(flow, facts=flow.facts | facts)
 
 
 def _has_fact(node: nodes.Node, mark: str, flow: Flow) -> bool:
-    found = access_path(node)
+    found = access_path(node, flow)
     if found is None:
         return False
     return (f"{found[1]}{mark}", flow.scope.find(found[0]).binding) in flow.facts
 
 
-def _facts(node: nodes.Node, *, truth: bool) -> frozenset[AccessPath]:
+def _facts(node: nodes.Node, flow: Flow, *, truth: bool) -> frozenset[AccessPath]:
     """The facts that a test establishes if it evaluates to `truth`."""
     found: frozenset[AccessPath] = frozenset()
     match node:
         case nodes.Not():
-            found = _facts(node.node, truth=not truth)
+            found = _facts(node.node, flow, truth=not truth)
         case nodes.And() | nodes.Or():
-            left, right = _facts(node.left, truth=truth), _facts(node.right, truth=truth)
+            left, right = (
+                _facts(node.left, flow, truth=truth),
+                _facts(node.right, flow, truth=truth),
+            )
             found = left | right if truth == isinstance(node, nodes.And) else left & right
         case nodes.Test():
-            found = _tested(node, truth=truth)
+            found = _tested(node, flow, truth=truth)
         case nodes.Compare(ops=[operand]):
-            found = _compared(node.expr, operand, truth=truth)
-        case nodes.Filter(node=nodes.Expr() as with_limits, name=("length" | "count")) if truth:
-            found = _marked(_paths(with_limits), _NON_EMPTY)
+            found = _compared(node.expr, operand, flow, truth=truth)
+        case nodes.Filter(node=nodes.Expr() as counted, name=("length" | "count")) if truth:
+            found = _marked(_paths(counted, flow), _NON_EMPTY)
         case nodes.Getattr(node=nodes.Name(name="loop"), attr=("first" | "last") as edge) if (
             not truth
         ):
             found = frozenset((("loop", f"loop.{_NEIGHBOURS[edge]}{_DEFINED}"),))
         case _ if truth:
-            found = _paths(node) | _marked(_paths(node), _NON_EMPTY)
+            found = _paths(node, flow) | _marked(_paths(node, flow), _NON_EMPTY)
         case _:
             pass
     return found
 
 
-def _compared(left: nodes.Expr, operand: nodes.Operand, *, truth: bool) -> frozenset[AccessPath]:
+def _compared(
+    left: nodes.Expr, operand: nodes.Operand, flow: Flow, *, truth: bool
+) -> frozenset[AccessPath]:
     """The facts of a comparison that evaluates to `truth`."""
     right, operator = operand.expr, operand.op
+    if operator in ("in", "notin"):
+        is_in = truth == (operator == "in")
+        return _marked(_paths(_item_of(right, left), flow), _KEY) if is_in else frozenset()
     if isinstance(left, nodes.Const):
         left, right, operator = right, left, _MIRRORED.get(operator, operator)
     if not isinstance(right, nodes.Const):
@@ -404,23 +465,33 @@ def _compared(left: nodes.Expr, operand: nodes.Operand, *, truth: bool) -> froze
     value: object = right.value
     if isinstance(left, nodes.Filter):
         is_some = truth and isinstance(value, int) and (operator, min(value, 1)) in _MEANS_NON_EMPTY
-        return _facts(left, truth=True) if is_some else frozenset()
+        return _facts(left, flow, truth=True) if is_some else frozenset()
     found: frozenset[AccessPath] = frozenset()
     if operator == ("ne" if (value is None) == truth else "eq"):
-        found = _paths(left)
+        found = _paths(left, flow)
     if operator == ("eq" if truth else "ne"):
-        found |= frozenset((name, f"{path}={value}") for name, path in _paths(left))
+        found |= frozenset((name, f"{path}={value}") for name, path in _paths(left, flow))
     return found
 
 
-def _tested(test: nodes.Test, *, truth: bool) -> frozenset[AccessPath]:
-    paths = _paths(test.node)
+def _tested(test: nodes.Test, flow: Flow, *, truth: bool) -> frozenset[AccessPath]:
+    paths = _paths(test.node, flow)
     if test.name in ("defined", "undefined"):
         value_type = _marked(paths, _DEFINED)
         return value_type if truth == (test.name == "defined") else frozenset()
+    if test.name == "in" and test.args:
+        item = _item_of(test.args[0], test.node)
+        return _marked(_paths(item, flow), _KEY) if truth else frozenset()
     if test.name == "none":
         return frozenset() if truth else _marked(paths, _NOT_NONE)
     return paths if truth and test.name in _REJECTS_NONE else frozenset()
+
+
+def _item_of(mapping: nodes.Expr, key: nodes.Expr) -> nodes.Expr:
+    """The item that is there if a mapping, or the list of its keys, contains a key."""
+    if isinstance(mapping, nodes.Call) and isinstance(keys := mapping.node, nodes.Getattr):
+        mapping = keys.node if keys.attr == "keys" else mapping
+    return nodes.Getitem(mapping, key, "load")
 
 
 def _marked(paths: frozenset[AccessPath], mark: str) -> frozenset[AccessPath]:
@@ -439,7 +510,7 @@ _MIRRORED = {"lt": "gt", "gt": "lt", "lteq": "gteq", "gteq": "lteq"}
 _PRESERVES_ITEMS = frozenset(("list", "sort", "reverse", "unique", "items", "dictsort"))
 _NEIGHBOURS = {"first": "previtem", "last": "nextitem"}
 
-_DEFINED, _NON_EMPTY, _NOT_NONE, _KEY = "?", "+", "~", "[]"
+_DEFINED, _NON_EMPTY, _NOT_NONE, _KEY = "?", "+", "~", "!"
 _NARROWINGS: Mapping[str, Callable[[StaticType], StaticType]] = {
     "": without_null,
     _NOT_NONE: without_none,
@@ -448,6 +519,6 @@ _NARROWINGS: Mapping[str, Callable[[StaticType], StaticType]] = {
 """How each mark narrows a type; no path contains a mark, so all facts share one set."""
 
 
-def _paths(node: nodes.Node) -> frozenset[AccessPath]:
-    path = access_path(node)
+def _paths(node: nodes.Node, flow: Flow) -> frozenset[AccessPath]:
+    path = access_path(node, flow)
     return frozenset((path,)) if path else frozenset()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Protocol, cast
 
 from jinja2 import nodes
 from jinja2.visitor import NodeVisitor
 
-from ..environment import CONCAT, LOOP
+from ...errors import closest
+from ..environment import CONCAT, KEY, LOOP
+from ..sources import position_of
 from .diagnostics import Diagnostics, PositionFinder, describe
 from .flow import (
     Flow,
@@ -18,17 +22,20 @@ from .flow import (
     ValueBinding,
     assume,
     is_defined,
-    is_key_of,
+    is_key,
+    is_loop_index,
     is_non_empty,
     narrow,
 )
 from .signatures import (
-    BY_ATTRIBUTE,
-    BY_FIRST,
+    ACCEPTS_NONE,
+    ATTRIBUTE_AT,
     ORDERS,
-    TAKES_NONE,
+    Given,
+    argument_accepts,
     filter_accepts,
     filter_result,
+    global_result,
     is_mutation,
     makes_text,
     method_accepts,
@@ -42,12 +49,17 @@ from .types import (
     BOOLEAN,
     CALLABLE,
     CONTAINER,
+    HASHED,
     INDEXED,
     INTEGER,
     NO_ELSE,
+    NONE,
     NOUNS,
+    NUMBER,
     NUMERIC,
     TEXT,
+    TEXTUAL,
+    CallableType,
     ListType,
     LiteralType,
     MappingType,
@@ -57,16 +69,21 @@ from .types import (
     TupleType,
     binary_result,
     categories_of,
-    find_record,
+    find_unprintable,
     is_orderable,
     item_type,
+    limited,
+    list_members,
     lookup_type,
     may_be_absent,
     may_be_none,
+    members,
     min_length,
     python_type,
     record_type,
     union,
+    value_at,
+    values_of,
     when_falsy,
     without_absent,
     without_null,
@@ -76,6 +93,9 @@ _ORDERING = frozenset(("lt", "lteq", "gt", "gteq"))
 _NUMERIC_TESTS = frozenset(("even", "odd", "divisibleby"))
 _ORDER_TESTS = frozenset((*_ORDERING, "le", "ge", "<", "<=", ">", ">=", "greaterthan", "lessthan"))
 _TESTS_OF_DEFINED = frozenset(("lower", "upper", "in", "iterable", "eq", "equalto", "ne"))
+_METHODS = ("items", "keys", "values", "get", "copy")
+_NULL = (NONE, ABSENT, NO_ELSE)
+_GLOBALS = frozenset(("range", "dict", "namespace", "cycler", "joiner"))
 _COUNTS = ("index", "index0", "revindex", "revindex0", "length", "depth", "depth0")
 
 
@@ -103,8 +123,8 @@ def is_not_iterable(value_type: StaticType) -> bool:
             return kind is not str
         case LiteralType(literals=literals):
             return not isinstance(literals[0], str)
-        case RecordType():
-            return True
+        case RecordType(is_mapping=is_mapping):
+            return not is_mapping
         case _:
             return False
 
@@ -137,11 +157,23 @@ class Inference(NodeVisitor):
     def __init__(self, walker: Walker, diagnostics: Diagnostics) -> None:
         self._diagnostics = diagnostics
         self._walker = walker
+        self._memo: dict[tuple[int, int, bool], tuple[nodes.Node, Flow, StaticType]] = {}
+        self._depth = 0
 
     def infer(self, node: nodes.Node, flow: Flow) -> StaticType:
-        """The type of an expression."""
-        value_type: StaticType | None = self.visit(node, flow)
-        return ANY if value_type is None else value_type
+        """The type of an expression; memoized inside of the outermost expression."""
+        key = (id(node), id(flow), self._diagnostics.in_test)
+        if (known := self._memo.get(key)) is not None:
+            return known[2]
+        self._depth += 1
+        found: StaticType | None = self.visit(node, flow)
+        self._depth -= 1
+        value_type = ANY if found is None else found
+        if self._depth:
+            self._memo[key] = (node, flow, value_type)
+        else:
+            self._memo.clear()
+        return value_type
 
     def print_value(self, node: nodes.Node, flow: Flow) -> None:
         """Infer and check an expression that is printed."""
@@ -153,6 +185,8 @@ class Inference(NodeVisitor):
     def visit_Name(self, node: nodes.Name, flow: Flow) -> StaticType:
         binding = flow.scope.find(node.name).binding
         if isinstance(binding, MacroBinding):
+            return CALLABLE
+        if binding is None and node.name in _GLOBALS and not flow.scope.find(node.name).may_be_set:
             return CALLABLE
         value_type = binding.value_type if isinstance(binding, ValueBinding) else ANY
         return narrow(node, value_type, flow)
@@ -167,16 +201,16 @@ class Inference(NodeVisitor):
         if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
             return self._field(node, node.arg.value, flow, partial(start_position, node.arg))
         base = self.infer(node.node, flow)
-        self._diagnostics.require_value(node.arg, self.infer(node.arg, flow), flow)
+        key = self._diagnostics.require_value(node.arg, self.infer(node.arg, flow), flow)
         value_type = self._diagnostics.require_value(node.node, base, flow)
-        if isinstance(value_type, MappingType):
-            is_there = is_key_of(node.arg, node.node, flow)
-            item = value_type.value if is_there else lookup_type(value_type)
-        else:
+        if not all(map(_is_mapping, members(value_type))):
             self._diagnostics.require_accepted(node.node, value_type, INDEXED, "[ ]", flow)
             item = self._item(node, value_type, flow)
+        else:
+            self._diagnostics.require_accepted(node.arg, key, HASHED, "[ ] of a mapping", flow)
+            item = union(*(_value_at(each, key) for each in members(value_type)))
         item = narrow(node, item, flow)
-        is_certain = is_defined(node, flow) or may_be_none(base)
+        is_certain = _is_defined(node, value_type, flow) or may_be_none(base)
         return without_absent(item) if is_certain else item
 
     def _item(self, node: nodes.Getitem, value_type: StaticType, flow: Flow) -> StaticType:
@@ -185,6 +219,7 @@ class Inference(NodeVisitor):
             index = -node.arg.node.value
         min_items = max(min_length(value_type), is_non_empty(node.node, flow))
         is_there = isinstance(index, int) and -min_items <= index < min_items
+        is_there = is_there or is_loop_index(node.arg, node.node, flow)
         if isinstance(value_type, TupleType) and isinstance(index, int) and is_there:
             return value_type.parts[index]
         return item_type(value_type) if is_there else union(item_type(value_type), ABSENT)
@@ -193,7 +228,7 @@ class Inference(NodeVisitor):
         self, node: nodes.Getattr | nodes.Getitem, name: str, flow: Flow, at: PositionFinder
     ) -> StaticType:
         base = self.infer(node.node, flow)
-        if not is_defined(node, flow):
+        if not _is_defined(node, without_null(base), flow):
             return narrow(node, self._diagnostics.field_type(node.node, base, name, flow, at), flow)
         with self._diagnostics.allow_none():
             value_type = self._diagnostics.field_type(node.node, base, name, flow, at)
@@ -213,16 +248,28 @@ class Inference(NodeVisitor):
 
     def visit_Or(self, node: nodes.Or, flow: Flow) -> StaticType:
         left = self.infer(node.left, flow)
-        return union(
-            without_null(left), self.infer(node.right, assume(flow, node.left, truth=False))
-        )
+        right = self.infer(node.right, assume(flow, node.left, truth=False))
+        return union(*(each for each in members(left) if each not in _NULL), right)
 
     def visit_List(self, node: nodes.List, flow: Flow) -> StaticType:
         items = [self.infer(item, flow) for item in node.items]
-        return ListType(union(*items), min_items=len(items))
+        return limited(ListType(union(*items), min_items=len(items)))
 
     def visit_Tuple(self, node: nodes.Tuple, flow: Flow) -> StaticType:
-        return TupleType(tuple(self.infer(item, flow) for item in node.items))
+        return limited(TupleType(tuple(self.infer(item, flow) for item in node.items)))
+
+    def visit_Dict(self, node: nodes.Dict, flow: Flow) -> StaticType:
+        """Infer a mapping; a record if all keys are constant texts."""
+        pairs = [
+            (each, self.infer(each.key, flow), self.infer(each.value, flow)) for each in node.items
+        ]
+        for pair, key, _ in pairs:
+            self._diagnostics.require_accepted(pair.key, key, HASHED, "a key", flow)
+        keys = [each.key.value for each, _, _ in pairs if isinstance(each.key, nodes.Const)]
+        if len(keys) == len(pairs) and all(isinstance(each, str) for each in keys):
+            parts = {str(key): value for key, (_, _, value) in zip(keys, pairs, strict=True)}
+            return limited(record_type("mapping", parts, is_mapping=True))
+        return limited(MappingType(union(*(value for _, _, value in pairs))))
 
     def visit_Call(self, node: nodes.Call, flow: Flow) -> StaticType:
         given: dict[int | str, StaticType] = {
@@ -237,66 +284,101 @@ class Inference(NodeVisitor):
             self._walker.call_macro(binding, node, given, flow)
             return TEXT
         if isinstance(node.node, nodes.Getattr):
-            self._check_arguments(node, node.node, given, flow)
-            return self._method(node.node, given, flow)
-        self._check_called(node.node, self.infer(node.node, flow), flow)
-        return self._function(node, given, flow)
+            return self._method(node, node.node, given, flow)
+        called = self._check_called(node.node, self.infer(node.node, flow), flow)
+        return self._function(node, called, given, flow)
 
     def _check_arguments(
-        self,
-        call: nodes.Call,
-        method: nodes.Getattr,
-        given: Mapping[int | str, StaticType],
-        flow: Flow,
+        self, call: nodes.Call, owner: StaticType, name: str, given: Given, flow: Flow
     ) -> None:
         """Report arguments that a method of a text or time does not accept."""
-        with self._diagnostics.allow_none():
-            owner = without_null(self.infer(method.node, flow))
-        if method.attr == "format":
+        if name in ("format", "format_map"):
             for argument in (*call.args, *call.kwargs):
                 value = argument.value if isinstance(argument, nodes.Keyword) else argument
-                self._diagnostics.check_printed(value, self.infer(value, flow), flow)
-        elif (accepts := method_accepts(owner, method.attr)) is not None and call.args:
+                if name == "format":
+                    self._diagnostics.check_printed(value, self.infer(value, flow), flow)
+                else:
+                    self._check_values(value, self.infer(value, flow), flow)
+        elif (accepts := method_accepts(owner, name)) is not None and call.args:
             value_type = self._diagnostics.require_value(call.args[0], given[0], flow)
             self._diagnostics.require_accepted(
-                call.args[0], value_type, accepts, f".{method.attr}()", flow
+                call.args[0], value_type, accepts, f".{name}()", flow
             )
+            if name == "join":
+                self._diagnostics.require_accepted(
+                    call.args[0], item_type(value_type), TEXTUAL, ".join() of a list", flow
+                )
+
+    def _check_values(self, node: nodes.Node, value_type: StaticType, flow: Flow) -> None:
+        """Check the values of a mapping as if each were printed."""
+        for each in members(value_type):
+            if isinstance(each, RecordType) and each.is_mapping:
+                self._diagnostics.check_printed(node, values_of(each), flow)
+            elif isinstance(each, MappingType):
+                self._diagnostics.check_printed(node, each.value, flow)
 
     def _function(
-        self, node: nodes.Call, given: Mapping[int | str, StaticType], flow: Flow
+        self, node: nodes.Call, called: StaticType, given: Given, flow: Flow
     ) -> StaticType:
-        """The type of a call of one of Jinja's global functions."""
+        """The type of a call of a global function, or of what one has returned."""
+        if isinstance(called, CallableType):
+            return called.result
         name = node.node.name if isinstance(node.node, nodes.Name) else None
+        if name is None or flow.scope.find(name).is_set:
+            return ANY
         if name == "namespace":
             return self._walker.namespace(node, given)
-        if name != "range":
-            return ANY
+        if name == "range":
+            self._check_range(node, given, flow)
+            return ListType(INTEGER)
+        is_known = not node.args and node.dyn_args is None and node.dyn_kwargs is None
+        return global_result(name, given, has_only_keywords=is_known)
+
+    def _check_range(self, node: nodes.Call, given: Given, flow: Flow) -> None:
+        if not given and node.dyn_args is None:
+            at = start_position(node.node)
+            self._diagnostics.report(at, flow, "P009", "range needs a number")
         for index, argument in enumerate(node.args):
             self._diagnostics.require_accepted(argument, given[index], NUMERIC, "range", flow)
-        return ListType(INTEGER)
+            if NUMBER in members(given[index]):
+                message = f"{describe(argument)} may be a fraction; range takes whole numbers"
+                self._diagnostics.report(start_position(argument), flow, "P018", message)
 
-    def _check_called(self, node: nodes.Expr, value_type: StaticType, flow: Flow) -> None:
+    def _check_called(self, node: nodes.Expr, value_type: StaticType, flow: Flow) -> StaticType:
         value_type = self._diagnostics.require_value(node, value_type, flow)
         categories = categories_of(value_type) - {"any", "callable"}
         if categories and not (isinstance(node, nodes.Name) and node.name == "loop"):
             message = f"{describe(node)} is {NOUNS[min(categories)]}, and cannot be called"
             self._diagnostics.report(start_position(node), flow, "P018", message)
+        return value_type
 
     def _method(
-        self, node: nodes.Getattr, given: Mapping[int | str, StaticType], flow: Flow
+        self, call: nodes.Call, node: nodes.Getattr, given: Given, flow: Flow
     ) -> StaticType:
         with self._diagnostics.allow_none():
             owner = without_null(self.infer(node.node, flow))
+        self._check_arguments(call, owner, node.attr, given, flow)
         if is_mutation(owner, node.attr):
             message = f"{describe(node.node)} cannot be changed here; make a new list with +"
             self._diagnostics.report(
                 flow.template.after(node, r"\.\s*(\w+)"), flow, "P018", message
             )
             return ANY
+        if isinstance(node.node, nodes.Name) and node.node.name == "loop":
+            if node.attr == "cycle" and call.dyn_args is None:
+                return union(*given.values())
+            if node.attr == "changed":
+                return BOOLEAN
         if isinstance(owner, MappingType):
             self._diagnostics.require_value(node.node, self.infer(node.node, flow), flow)
+            if not hasattr(dict, node.attr):
+                message = f"{describe(node.node)} is a mapping, which has no method {node.attr!r}"
+                at = flow.template.after(node, r"\.\s*(\w+)")
+                self._diagnostics.report(at, flow, "P002", message, closest(node.attr, _METHODS))
         else:
-            self._check_called(node, self.infer(node, flow), flow)
+            called = self._check_called(node, self.infer(node, flow), flow)
+            if isinstance(called, CallableType):
+                return called.result
         return method_result(owner, node.attr, given)
 
     def visit_Not(self, node: nodes.Not, flow: Flow) -> StaticType:
@@ -308,20 +390,28 @@ class Inference(NodeVisitor):
             with self._diagnostics.allow_none():
                 self.infer(node.node, flow)
             return BOOLEAN
-        value_type = self.infer(node.node, flow)
-        others = [self.infer(each, flow) for each in node.args]
-        if node.name in _NUMERIC_TESTS:
-            value_type = self._diagnostics.require_value(node.node, value_type, flow)
-            self._diagnostics.require_accepted(
-                node.node, value_type, NUMERIC, f"is {node.name}", flow
-            )
-        elif node.name in _TESTS_OF_DEFINED:
-            self._diagnostics.require_present(node.node, value_type, flow)
-        if node.name == "in" and others:
-            self._check_in(node.node, value_type, node.args[0], others[0], flow)
-        elif node.name in _ORDER_TESTS and others:
-            self._check_order(node.node, value_type, node.args[0], others[0], flow)
+        self._check_test(node.name, node.node, self.infer(node.node, flow), node.args, flow)
         return BOOLEAN
+
+    def _check_test(
+        self,
+        name: str,
+        value: nodes.Expr,
+        value_type: StaticType,
+        arguments: Sequence[nodes.Expr],
+        flow: Flow,
+    ) -> None:
+        """Report operands that a test does not accept."""
+        others = [self.infer(each, flow) for each in arguments]
+        if name in _NUMERIC_TESTS:
+            value_type = self._diagnostics.require_value(value, value_type, flow)
+            self._diagnostics.require_accepted(value, value_type, NUMERIC, f"is {name}", flow)
+        elif name in _TESTS_OF_DEFINED:
+            self._diagnostics.require_present(value, value_type, flow)
+        if name == "in" and others:
+            self._check_in(value, value_type, arguments[0], others[0], flow)
+        elif name in _ORDER_TESTS and others:
+            self._check_order(value, value_type, arguments[0], others[0], flow)
 
     def visit_Compare(self, node: nodes.Compare, flow: Flow) -> StaticType:
         left, value_type = node.expr, self.infer(node.expr, flow)
@@ -378,7 +468,7 @@ class Inference(NodeVisitor):
         left = self._diagnostics.require_value(node.left, self.infer(node.left, flow), flow)
         right = self._diagnostics.require_value(node.right, self.infer(node.right, flow), flow)
         if node.operator == "%" and "text" in categories_of(left):
-            self._diagnostics.check_printed(node.right, right, flow)
+            self._check_percent(node, right, flow)
         result_type = binary_result(node.operator, left, right)
         if result_type is None:
             message = f"cannot be combined by {node.operator}"
@@ -386,6 +476,27 @@ class Inference(NodeVisitor):
         return left if result_type is None else result_type
 
     visit_Sub = visit_Mul = visit_Div = visit_FloorDiv = visit_Mod = visit_Pow = visit_Add
+
+    def _check_percent(self, node: nodes.BinExpr, right: StaticType, flow: Flow) -> None:
+        """Report what `%` cannot put into a text."""
+        for each in right.parts if isinstance(right, TupleType) else (right,):
+            self._diagnostics.check_printed(node.right, each, flow)
+        if not isinstance(node.left, nodes.Const):
+            if isinstance(node.left, nodes.Getattr | nodes.Getitem):
+                message = (
+                    f"{describe(node.left)} is data, and only a text of the template is a format"
+                )
+                self._diagnostics.report(start_position(node.left), flow, "P018", message)
+            return
+        wanted = len(re.findall(r"%[^%(]", str(node.left.value).replace("%%", "")))
+        given = len(right.parts) if isinstance(right, TupleType) else 1
+        if (
+            wanted != given
+            and "any" not in categories_of(right)
+            and "%(" not in str(node.left.value)
+        ):
+            message = f"the format has {wanted} places for {given} values"
+            self._diagnostics.report(start_position(node.left), flow, "P018", message)
 
     def visit_Neg(self, node: nodes.UnaryExpr, flow: Flow) -> StaticType:
         """Infer a unary operation."""
@@ -400,6 +511,8 @@ class Inference(NodeVisitor):
             return self._filtered(node, node, TEXT, flow)
         if node.name in ("default", "d"):
             return self._default(node, node.node, flow)
+        if node.name == KEY:
+            return self.infer(node.node, flow)
         if node.name == CONCAT:
             for part in node.node.iter_child_nodes():
                 self.print_value(part, flow)
@@ -409,27 +522,56 @@ class Inference(NodeVisitor):
     def _filtered(
         self, node: nodes.Filter, value: nodes.Expr, value_type: StaticType, flow: Flow
     ) -> StaticType:
-        for child in node.iter_child_nodes(exclude=("node",)):
-            argument = child.value if isinstance(child, nodes.Keyword) else child
-            given = self.infer(argument, flow)
-            if node.name == "format":
-                self._diagnostics.check_printed(argument, given, flow)
-            elif not isinstance(argument, nodes.Const):
-                self._diagnostics.require_value(argument, given, flow)
-        picked = None
-        if node.name != LOOP:
-            value_type = self._check_input(
-                node.name, value, value_type, flow, by_attribute=bool(_attribute(node))
-            )
-            picked = self._picked(node, value, value_type, flow)
-            self._check_items(
-                node.name, value, item_type(value_type) if picked is None else picked, flow
-            )
+        given = self._given(node, flow)
+        if node.name == LOOP:
+            return filter_result(LOOP, value_type, given, None)
+        if node.name == "attr":
+            return self._attr(node, value, value_type, flow)
+        value_type = self._check_input(
+            node.name, value, value_type, flow, by_attribute=bool(_attribute(node))
+        )
+        picked = self._picked(node, value, value_type, given, flow)
+        item = item_type(value_type) if picked is None else picked
+        self._check_items(node.name, value, item, flow)
+        if node.name in ("select", "reject", "selectattr", "rejectattr"):
+            item = self._check_selecting(node, value, item, flow)
+            value_type = value_type if picked is not None else ListType(item)
         if node.name in ("select", "reject") and len(node.args) <= 1 and not node.kwargs:
             return selected(node.name, _constant(node.args), value_type)
-        result_type = filter_result(node.name, value_type, picked)
+        result_type = filter_result(node.name, value_type, given, picked)
         is_there = node.name in ("first", "last") and is_non_empty(value, flow)
         return without_absent(result_type) if is_there else result_type
+
+    def _given(self, node: nodes.Filter, flow: Flow) -> Given:
+        """Infer and check the arguments of a filter."""
+        given: dict[int | str, StaticType] = {}
+        arguments: list[tuple[int | str, nodes.Expr]] = [*enumerate(node.args)]
+        keywords = cast("list[nodes.Keyword]", node.kwargs)
+        arguments += [(each.key, each.value) for each in keywords]
+        for key, argument in arguments:
+            value_type = given[key] = self.infer(argument, flow)
+            if node.name == "format":
+                self._diagnostics.check_printed(argument, value_type, flow)
+            elif not isinstance(argument, nodes.Const) and (node.name, key) not in _MAY_BE_NONE:
+                value_type = self._diagnostics.require_value(argument, value_type, flow)
+            if (accepts := argument_accepts(node.name, key)) is not None:
+                self._diagnostics.require_accepted(
+                    argument, value_type, accepts, f"| {node.name}", flow
+                )
+        return given
+
+    def _attr(
+        self, node: nodes.Filter, value: nodes.Expr, value_type: StaticType, flow: Flow
+    ) -> StaticType:
+        """The type of `attr`, which reads an attribute, not a key."""
+        value_type = self._diagnostics.require_value(value, value_type, flow)
+        name = _constant(node.args)
+        if isinstance(name, str) and not any(map(_is_mapping, members(value_type))):
+            at = partial(start_position, node.args[0])
+            return self._diagnostics.field_type(value, value_type, name, flow, at)
+        message = "| attr takes a constant name, of an object and not of a mapping; use [ ]"
+        self._diagnostics.report(position_of(node.lineno), flow, "P018", message)
+        return ANY
 
     def _check_input(
         self,
@@ -441,42 +583,75 @@ class Inference(NodeVisitor):
         by_attribute: bool,
     ) -> StaticType:
         """Check the input of a filter; its type after that."""
-        if name not in TAKES_NONE or may_be_absent(value_type):
+        if name not in ACCEPTS_NONE or may_be_absent(value_type):
             value_type = self._diagnostics.require_value(value, value_type, flow)
-        if makes_text(name) and not by_attribute and find_record(value_type) is not None:
-            self._diagnostics.report_record(value, value_type, flow)
+        if makes_text(name) and not by_attribute and _is_printed(name, value_type):
+            self._diagnostics.check_text(value, value_type, flow)
         elif (accepts := filter_accepts(name)) is not None:
             self._diagnostics.require_accepted(value, value_type, accepts, f"| {name}", flow)
+        if name in ("xmlattr", "urlencode"):
+            self._check_values(value, value_type, flow)
+        for each in list_members(value_type) if name == "urlencode" else ():
+            pair = item_type(each)
+            if not isinstance(pair, TupleType) or len(pair.parts) != len(("key", "value")):
+                message = f"{describe(value)} is no mapping or list of pairs, as | urlencode takes"
+                self._diagnostics.report(start_position(value), flow, "P018", message)
         return value_type
 
     def _picked(
-        self, node: nodes.Filter, value: nodes.Expr, value_type: StaticType, flow: Flow
+        self,
+        node: nodes.Filter,
+        value: nodes.Expr,
+        value_type: StaticType,
+        given: Given,
+        flow: Flow,
     ) -> StaticType | None:
         """What a filter like `map` takes from each item."""
         if node.name != "map" or _attribute(node):
-            return self._by_field(node, value, value_type, flow)
+            return self._by_field(node, value, value_type, given, flow)
         name = _constant(node.args)
         if not isinstance(name, str):
             return None
         if name in ("default", "d"):
             return self._or_default(node.args[1:], item_type(value_type), flow)
-        item = self._check_input(name, value, item_type(value_type), flow, by_attribute=False)
-        return filter_result(name, item, None)
+        inner = nodes.Filter(None, name, node.args[1:], node.kwargs, None, None, lineno=node.lineno)
+        return self._filtered(inner, value, item_type(value_type), flow)
+
+    def _check_selecting(
+        self, node: nodes.Filter, value: nodes.Expr, item: StaticType, flow: Flow
+    ) -> StaticType:
+        """Check the test that selects items; their type after that."""
+        arguments = node.args[1:] if node.name in ("selectattr", "rejectattr") else node.args
+        name = _constant(arguments)
+        if not isinstance(name, str):
+            return item
+        if name in (*_NUMERIC_TESTS, *_ORDER_TESTS) and may_be_none(item):
+            self._report_none(value, node.name, flow)
+            item = without_null(item)
+        self._check_test(name, value, item, arguments[1:], flow)
+        return item
+
+    def _report_none(self, value: nodes.Expr, name: str, flow: Flow) -> None:
+        message = f"{describe(value)} may contain None, which | {name} does not accept; "
+        message += "remove it with | select"
+        self._diagnostics.report(start_position(value), flow, "P005", message)
 
     def _check_items(self, name: str, value: nodes.Expr, item: StaticType, flow: Flow) -> None:
         """Report items that a filter cannot order, add or print."""
+        if name == "unique":
+            self._diagnostics.require_accepted(value, item, HASHED, "| unique of a list", flow)
         if name not in (*ORDERS, "sum", "join"):
             return
         if may_be_none(item):
-            message = f"{describe(value)} may contain None, which | {name} does not accept; "
-            message += "remove it with | select"
-            self._diagnostics.report(start_position(value), flow, "P005", message)
+            self._report_none(value, name, flow)
         item = without_null(item)
         if name in ORDERS and not is_orderable(item):
             message = f"the items of {describe(value)} cannot be ordered by | {name}"
             self._diagnostics.report(start_position(value), flow, "P018", message)
         elif name == "sum":
             self._diagnostics.require_accepted(value, item, NUMERIC, "| sum", flow)
+        elif name == "join":
+            self._diagnostics.check_text(value, item, flow)
 
     def _default(self, node: nodes.Filter, value: nodes.Expr, flow: Flow) -> StaticType:
         with self._diagnostics.allow_none():
@@ -494,27 +669,57 @@ class Inference(NodeVisitor):
         )
 
     def _by_field(
-        self, node: nodes.Filter, value: nodes.Expr, base: StaticType, flow: Flow
+        self, node: nodes.Filter, value: nodes.Expr, base: StaticType, given: Given, flow: Flow
     ) -> StaticType | None:
         """What a filter like `map(attribute="name")` takes from each item."""
-        literal_names: Sequence[nodes.Node] = ()
-        if node.name in BY_FIRST:
-            literal_names = node.args[:1]
-        elif node.name in BY_ATTRIBUTE:
-            literal_names = _attribute(node)
-        if not literal_names or not isinstance(const := literal_names[0], nodes.Const):
+        attributes = _attribute(node)
+        if not attributes:
             return None
+        const = attributes[0]
+        if not isinstance(const, nodes.Const):
+            return ANY
         value_type = item_type(base)
-        for part in str(const.value).split("."):
-            value_type = self._diagnostics.field_type(
-                value, value_type, part, flow, partial(start_position, const)
-            )
-        return value_type
+        default = given.get("default") if node.name in ("map", "groupby") else None
+        with self._diagnostics.allow_none() if default is not None else nullcontext():
+            for part in str(const.value).split("."):
+                at = partial(start_position, const)
+                value_type = self._diagnostics.field_type(value, value_type, part, flow, at)
+        if default is None:
+            return value_type
+        return union(without_absent(value_type), default)
+
+
+_MAY_BE_NONE = frozenset((("map", "default"), ("groupby", "default"), ("int", 0), ("float", 0)))
+
+
+def _is_mapping(value_type: StaticType) -> bool:
+    return isinstance(value_type, MappingType) or (
+        isinstance(value_type, RecordType) and value_type.is_mapping
+    )
+
+
+def _is_defined(node: nodes.Node, base: StaticType, flow: Flow) -> bool:
+    """Whether a test has established that a field, item or key exists."""
+    is_a_key = is_key(node, flow) and all(map(_is_mapping, members(base)))
+    return is_a_key or is_defined(node, flow)
+
+
+def _value_at(value_type: StaticType, key: StaticType) -> StaticType:
+    if isinstance(value_type, MappingType):
+        return lookup_type(value_type)
+    return value_at(value_type, key) if isinstance(value_type, RecordType) else ANY
+
+
+def _is_printed(name: str, value_type: StaticType) -> bool:
+    """Whether a filter prints the value itself, and it has a part without a text."""
+    is_taken_apart = name in ("xmlattr", "urlencode") and any(map(_is_mapping, members(value_type)))
+    return not is_taken_apart and find_unprintable(value_type) is not None
 
 
 def _attribute(node: nodes.Filter) -> list[nodes.Expr]:
     """The argument `attribute` of a filter."""
-    return [each.value for each in node.kwargs if each.key == "attribute"]
+    at = ATTRIBUTE_AT.get(node.name, len(node.args))
+    return [*node.args[at : at + 1], *(e.value for e in node.kwargs if e.key == "attribute")]
 
 
 def _constant(arguments: Sequence[nodes.Expr]) -> object:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 
 from jinja2.sandbox import modifies_known_mutable
 
+from ..environment import LOOP, SLICE
 from .types import (
     ABSENT,
     ANY,
     BOOLEAN,
+    BYTES,
+    CALLABLE,
     CONVERTED,
     INDEXED,
     INTEGER,
@@ -23,40 +26,56 @@ from .types import (
     SIZED,
     TEXT,
     TEXTUAL,
+    TIME,
     USER_TEXT,
     WRITTEN,
     Accepts,
+    CallableType,
     ListType,
+    LiteralType,
     MappingType,
+    RecordType,
     ScalarType,
     StaticType,
     TupleType,
     categories_of,
     is_user_text,
     item_type,
+    keys_of,
+    limited,
     members,
     min_length,
+    record_type,
     union,
+    value_at,
+    values_of,
+    without_absent,
     without_none,
     without_null,
 )
 
-_TEXT, _TIME = frozenset(("text",)), frozenset(("time",))
-_LISTS_OF_TEXT = frozenset(("split", "rsplit", "splitlines"))
+Given = Mapping[int | str, StaticType]
+"""The types of arguments, by position and by name."""
+
+_TEXT, _TIME, _NUMBER = frozenset(("text",)), frozenset(("time",)), frozenset(("number",))
+_PARTS_OF_TEXT = TupleType((TEXT, TEXT, TEXT))
 _OF_TEXT: Mapping[str, StaticType] = {
     **dict.fromkeys(
         (
             *("upper", "lower", "title", "capitalize", "casefold", "swapcase", "strip", "lstrip"),
             *("rstrip", "replace", "center", "ljust", "rjust", "zfill", "expandtabs", "format"),
-            *("join", "removeprefix", "removesuffix"),
+            *("join", "removeprefix", "removesuffix", "format_map", "translate"),
         ),
         TEXT,
     ),
     **dict.fromkeys(("count", "find", "index", "rfind", "rindex"), INTEGER),
-    **dict.fromkeys(("startswith", "endswith", "isdigit", "isalpha", "isupper"), BOOLEAN),
-    **dict.fromkeys(_LISTS_OF_TEXT, ListType(TEXT)),
+    **dict.fromkeys(("startswith", "endswith"), BOOLEAN),
+    **dict.fromkeys((name for name in dir(str) if name.startswith("is")), BOOLEAN),
+    **dict.fromkeys(("split", "rsplit", "splitlines"), ListType(TEXT)),
+    **dict.fromkeys(("partition", "rpartition"), _PARTS_OF_TEXT),
+    "encode": BYTES,
 }
-_TAKEN_BY_TEXT: Mapping[str, Accepts] = {
+_ACCEPTED_BY_TEXT: Mapping[str, Accepts] = {
     **dict.fromkeys(
         (
             *("replace", "split", "rsplit", "strip", "lstrip", "rstrip", "count", "find", "index"),
@@ -66,35 +85,92 @@ _TAKEN_BY_TEXT: Mapping[str, Accepts] = {
     ),
     "join": LOOPED,
 }
-_TAKEN_BY_TIME: Mapping[str, Accepts] = {"strftime": TEXTUAL, "replace": NUMERIC}
-_OF_TIME = frozenset(("isoformat", "strftime", "ctime"))
+_ACCEPTED_BY_TIME: Mapping[str, Accepts] = {"strftime": TEXTUAL, "replace": NUMERIC}
+_OF_TIME: Mapping[str, StaticType] = {
+    **dict.fromkeys(("isoformat", "strftime", "ctime"), TEXT),
+    **dict.fromkeys(("dst", "utcoffset", "tzname"), union(ANY, NONE)),
+    **dict.fromkeys(("weekday", "isoweekday", "toordinal"), INTEGER),
+    **dict.fromkeys(("replace", "astimezone"), TIME),
+    "timestamp": NUMBER,
+}
+_OF_NUMBER: Mapping[str, StaticType] = {
+    **dict.fromkeys(("bit_length", "bit_count"), INTEGER),
+    "as_integer_ratio": TupleType((INTEGER, INTEGER)),
+    "conjugate": NUMBER,
+    "is_integer": BOOLEAN,
+    "hex": TEXT,
+    "to_bytes": BYTES,
+}
 
 
-def method_result(
-    owner: StaticType, name: str, given: Mapping[int | str, StaticType]
-) -> StaticType:
+_BY_CATEGORY: Mapping[frozenset[str], Mapping[str, StaticType]] = {
+    _TEXT: _OF_TEXT,
+    _TIME: _OF_TIME,
+    _NUMBER: _OF_NUMBER,
+}
+
+
+def method_result(owner: StaticType, name: str, given: Given) -> StaticType:
     """The type of a method call, `ANY` where unknown."""
-    return union(*(_given_by(each, name, given) for each in members(owner)))
+    return union(*(_method_result(each, name, given) for each in members(owner)))
 
 
-def _given_by(owner: StaticType, name: str, given: Mapping[int | str, StaticType]) -> StaticType:
-    if isinstance(owner, MappingType):
-        return _of_table(owner.value, name, given)
-    categories = categories_of(owner)
-    if categories == _TIME:
-        return TEXT if name in _OF_TIME else ANY
-    if categories != _TEXT:
-        return ANY
-    is_split = name in ("split", "rsplit") and bool(given)
-    return ListType(TEXT, min_items=1) if is_split else _OF_TEXT.get(name, ANY)
+def _method_result(owner: StaticType, name: str, given: Given) -> StaticType:
+    match owner:
+        case MappingType(value=value):
+            got = union(without_absent(value), given.get(1, NONE))
+            results = _of_mapping(TEXT, value, got, MappingType(value), given)
+        case RecordType(is_mapping=True):
+            found = value_at(owner, given.get(0, ANY))
+            is_certain = ABSENT not in members(found)
+            got = found if is_certain else union(without_absent(found), given.get(1, NONE))
+            results = _of_mapping(keys_of(owner), values_of(owner), got, owner, given)
+        case ListType() | TupleType():
+            results = {"count": INTEGER, "index": INTEGER, "copy": owner}
+        case _:
+            results = _BY_CATEGORY.get(categories_of(owner), {})
+    if name in ("split", "rsplit") and given and results is _OF_TEXT:
+        return ListType(TEXT, min_items=1)
+    return results.get(name, ANY)
+
+
+def _of_mapping(
+    key: StaticType, value: StaticType, got: StaticType, copy: StaticType, given: Given
+) -> Mapping[str, StaticType]:
+    return {
+        "items": ListType(TupleType((key, value))),
+        "keys": ListType(key),
+        "values": ListType(value),
+        "get": got,
+        "copy": copy,
+        "fromkeys": MappingType(given.get(1, NONE)),
+    }
+
+
+def global_result(name: str, given: Given, *, has_only_keywords: bool) -> StaticType:
+    """The type of a call of one of Jinja's global functions."""
+    values = union(*given.values())
+    match name:
+        case "dict" if has_only_keywords:
+            parts = {str(key): value for key, value in given.items()}
+            return limited(record_type("mapping", parts, is_mapping=True))
+        case "dict":
+            return MappingType(ANY)
+        case "joiner":
+            return CallableType(union(TEXT, values))
+        case "cycler" if given:
+            parts = {"next": CallableType(values), "current": values, "reset": CALLABLE}
+            return record_type("cycler", parts)
+        case _:
+            return ANY
 
 
 def method_accepts(owner: StaticType, name: str) -> Accepts | None:
     """What a method accepts as its first argument; None if anything."""
     categories = categories_of(owner)
     if categories == _TIME:
-        return _TAKEN_BY_TIME.get(name)
-    return _TAKEN_BY_TEXT.get(name) if categories == _TEXT else None
+        return _ACCEPTED_BY_TIME.get(name)
+    return _ACCEPTED_BY_TEXT.get(name) if categories == _TEXT else None
 
 
 def is_mutation(owner: StaticType, name: str) -> bool:
@@ -104,27 +180,11 @@ def is_mutation(owner: StaticType, name: str) -> bool:
             return modifies_known_mutable([], name)
         case MappingType():
             return modifies_known_mutable({}, name)
+        case RecordType(is_mapping=True):
+            return name not in owner.fields and modifies_known_mutable({}, name)
         case _:
             return False
 
-
-def _of_table(value: StaticType, name: str, given: Mapping[int | str, StaticType]) -> StaticType:
-    match name:
-        case "items":
-            return ListType(TupleType((TEXT, value)))
-        case "keys":
-            return ListType(TEXT)
-        case "values":
-            return ListType(value)
-        case "get":
-            return union(value, given.get(1, NONE))
-        case _:
-            return ANY
-
-
-LOOP = "\0loop"
-CONCAT = "\0concat"
-SLICE = "\0slice"
 
 _TEXTS = (
     *("upper", "lower", "title", "capitalize", "trim", "replace", "join", "string", "indent"),
@@ -133,7 +193,7 @@ _TEXTS = (
     "written",
 )
 _SET_APART = ("fence", "tojson", "quote", "bullets")
-_GIVES: Mapping[str, StaticType] = {
+_RETURNS: Mapping[str, StaticType] = {
     **dict.fromkeys((*_TEXTS, *_SET_APART), TEXT),
     **dict.fromkeys(("length", "count", "int", "wordcount"), INTEGER),
     **dict.fromkeys(("float", "round", "abs", "sum"), NUMBER),
@@ -142,45 +202,91 @@ _LOOPING = (
     *("select", "reject", "selectattr", "rejectattr", "unique", "batch", "slice", "map", "sort"),
     *("list", "first", "min", "max", "join", "sum", "groupby", "reverse"),
 )
-TAKES_NONE = frozenset(("tojson", "pprint", "written", LOOP))
-TAKES_RECORDS = frozenset(("fence", "bullets", "written", "tojson", "pprint"))
+ACCEPTS_NONE = frozenset(("tojson", "written", LOOP))
+ACCEPTS_RECORDS = frozenset(("fence", "bullets", "written", "tojson"))
 ORDERS = frozenset(("sort", "min", "max", "groupby"))
-BY_ATTRIBUTE = frozenset(("map", "sort", "groupby", "sum", "unique", "join", "min", "max"))
-BY_FIRST = frozenset(("selectattr", "rejectattr", "groupby"))
+ATTRIBUTE_AT: Mapping[str, int] = {
+    "join": 1,
+    "sort": 2,
+    "sum": 0,
+    "unique": 1,
+    "min": 1,
+    "max": 1,
+    "groupby": 0,
+    "selectattr": 0,
+    "rejectattr": 0,
+}
+"""Where filters take the name of an attribute by position."""
 
-_TAKES: Mapping[str, Accepts] = {
-    **dict.fromkeys(_TEXTS, PRINTED),
+_ACCEPTS: Mapping[str, Accepts] = {
+    **dict.fromkeys((*_TEXTS, "wordcount"), PRINTED),
     **dict.fromkeys(_LOOPING, LOOPED),
-    **dict.fromkeys(("indent", "wordwrap", "truncate"), TEXTUAL),
+    **dict.fromkeys(("indent", "wordwrap", "truncate", "urlize", "format"), TEXTUAL),
     **dict.fromkeys(("length", "count"), SIZED),
     **dict.fromkeys(("last", SLICE), INDEXED),
-    **dict.fromkeys(("abs", "round"), NUMERIC),
+    **dict.fromkeys(("abs", "round", "filesizeformat"), NUMERIC),
     **dict.fromkeys(("int", "float"), CONVERTED),
-    **dict.fromkeys(("tojson", "pprint", "written", "fence"), WRITTEN),
+    **dict.fromkeys(("tojson", "written", "fence"), WRITTEN),
     **dict.fromkeys(("items", "dictsort", "xmlattr"), PAIRED),
     "bullets": LISTED,
     "quote": PRINTED,
+}
+_ARGUMENTS: Mapping[tuple[str, int | str], Accepts] = {
+    ("replace", 0): TEXTUAL,
+    ("replace", 1): TEXTUAL,
+    ("join", 0): TEXTUAL,
+    ("join", "d"): TEXTUAL,
+    ("truncate", 2): TEXTUAL,
+    ("truncate", "end"): TEXTUAL,
+    ("wordwrap", 2): TEXTUAL,
+    ("wordwrap", "wrapstring"): TEXTUAL,
+    ("truncate_chars", 0): NUMERIC,
+    ("center", 0): NUMERIC,
+    ("batch", 0): NUMERIC,
+    ("slice", 0): NUMERIC,
 }
 
 
 def filter_accepts(name: str) -> Accepts | None:
     """What a filter accepts; None if anything."""
-    return _TAKES.get(name)
+    return _ACCEPTS.get(name)
+
+
+def argument_accepts(name: str, key: int | str) -> Accepts | None:
+    """What a filter accepts as an argument; None if anything."""
+    return _ARGUMENTS.get((name, key))
 
 
 def makes_text(name: str) -> bool:
     """Whether a filter converts its input to text."""
-    return _GIVES.get(name) == TEXT and name not in TAKES_RECORDS
+    return (
+        _RETURNS.get(name) == TEXT and name not in ACCEPTS_RECORDS and name != "join"
+    ) or name == "wordcount"
 
 
-def filter_result(name: str, base: StaticType, picked: StaticType | None) -> StaticType:
+def filter_result(
+    name: str, base: StaticType, given: Given, picked: StaticType | None
+) -> StaticType:
     """The type that a filter returns; `picked` is what it takes from each item, if it does."""
+    item = item_type(base)
+    found: StaticType
     if name == "map":
-        return ListType(ANY if picked is None else picked, is_stream=True)
-    if name in _TEXTS and is_user_text(base):
-        return USER_TEXT
-    result_type = _MADE.get(name)
-    return _GIVES.get(name, ANY) if result_type is None else result_type(base)
+        found = ListType(ANY if picked is None else picked, is_stream=True)
+    elif name == "groupby":
+        group = (ANY if picked is None else picked, ListType(item, min_items=1))
+        found = ListType(TupleType(group, names=("grouper", "list")))
+    elif name in _TEXTS and is_user_text(base):
+        found = USER_TEXT
+    elif name in ("int", "float"):
+        default = given.get(0, given.get("default"))
+        found = _RETURNS[name] if default is None else union(_RETURNS[name], default)
+    elif name in ("batch", "slice"):
+        fill = given.get(1, given.get("fill_with", NONE))
+        found = ListType(ListType(item if fill == NONE else union(item, fill)), is_stream=True)
+    else:
+        make = _MAKES.get(name)
+        found = _RETURNS.get(name, ANY) if make is None else make(base)
+    return found
 
 
 def selected(name: str, test: object, base: StaticType) -> StaticType:
@@ -210,33 +316,37 @@ def _reversed(base: StaticType) -> StaticType:
     return union(*parts)
 
 
-def _grouped(base: StaticType) -> StaticType:
-    return ListType(TupleType((ANY, ListType(item_type(base), min_items=1))))
-
-
-def _cut(base: StaticType) -> StaticType:
-    return ListType(ListType(item_type(base)), is_stream=True)
-
-
 def _paired(base: StaticType) -> StaticType:
-    return ListType(TupleType((TEXT, base.value))) if isinstance(base, MappingType) else ANY
+    return union(*(_pairs_of(each) for each in members(base)))
+
+
+def _pairs_of(base: StaticType) -> StaticType:
+    match base:
+        case MappingType(value=value):
+            return ListType(TupleType((TEXT, value)))
+        case RecordType(is_mapping=True):
+            return ListType(TupleType((keys_of(base), values_of(base))))
+        case _:
+            return ANY
 
 
 def _sliced(base: StaticType) -> StaticType:
     parts = (
-        each if isinstance(each, ScalarType) else ListType(item_type(each))
+        TEXT
+        if isinstance(each, LiteralType)
+        else each
+        if isinstance(each, ScalarType)
+        else ListType(item_type(each))
         for each in members(base)
     )
     return union(*parts)
 
 
-_MADE: Mapping[str, Callable[[StaticType], StaticType]] = {
+_MAKES: Mapping[str, Callable[[StaticType], StaticType]] = {
     **dict.fromkeys(("first", "last", "min", "max"), _picked),
     **dict.fromkeys(("sort", "list"), _listed),
     **dict.fromkeys(("selectattr", "rejectattr", "select", "reject", "unique"), _streamed),
-    **dict.fromkeys(("batch", "slice"), _cut),
     **dict.fromkeys(("items", "dictsort"), _paired),
-    "groupby": _grouped,
     "reverse": _reversed,
     SLICE: _sliced,
     LOOP: lambda base: base,

@@ -50,6 +50,7 @@ class StructureChecker:
         self._environment = environment
         self._find = find
         self._suggest = suggest
+        self._reach = ReachableTemplates(find)
 
     def check(self, template: ParsedTemplate) -> Iterator[Problem]:
         """The problems in this template's own text."""
@@ -85,6 +86,15 @@ class StructureChecker:
             message = "an include always sees the names around it: remove 'without context'"
             yield template.problem_at(tag, "P013", message)
         constants = literal_names(tag.template)
+        for name in constants or () if not isinstance(tag, nodes.Extends) else ():
+            target = self._find(name.value)
+            if isinstance(target, ParsedTemplate) and template.name in self._reach.names_from(
+                target
+            ):
+                verb = "includes" if isinstance(tag, nodes.Include) else "imports"
+                way = "" if target is template else f" through {target.name!r}"
+                message = f"template {template.name!r} {verb} itself{way}; use a recursive macro"
+                yield template.problem_at(name, "P014", message)
         if constants is None:
             message = "the template's name is computed at run time: "
             message += "write the name, or a list of names, as text"
@@ -256,6 +266,16 @@ _ENDS = tuple(f"end{tag}" for tag in sorted(_ENCLOSING))
 _UNKNOWN = r"Encountered unknown tag '([^']*)'\."
 _INNERMOST = r"block that needs to be closed is '([^']*)'"
 _ATTRIBUTE = r"takes cache and name, not '(.*)'"
+_QUOTES = ("'", '"')
+_PLAIN = (
+    (r"got '='", "= sets a variable, and only in {% set %}; compare with =="),
+    (
+        r"(?i)unexpected 'end of|expected (?:an expression|token 'name'), got 'end of",
+        "the expression is not finished: a value is missing before its end",
+    ),
+)
+"""What Jinja says of common mistakes, and a plainer text."""
+_OTHER_TAGS = {"elseif": "elif", "elsif": "elif", "elif_": "elif", "endelif": "endif"}
 _CHARACTER = r"unexpected char (.*) at \d+"
 
 
@@ -276,6 +296,10 @@ def syntax_problem(source: TemplateSource, error: Exception, lexer: Lexer) -> Pr
         position = _opened(source, innermost[1], lexer)
     elif (character := re.fullmatch(_CHARACTER, message)) is not None:
         message = f"unexpected character {character[1]}"
+        if character[1][1:-1] in _QUOTES:
+            message = f"the quote {character[1][1:-1]} is never closed; add another at its end"
+    elif plain := next((text for found, text in _PLAIN if re.search(found, message)), None):
+        message = plain
     else:
         attribute = re.search(_ATTRIBUTE, message)
         suggestion = closest(attribute[1], ATTRIBUTES) if attribute else None
@@ -296,6 +320,8 @@ def _unknown_tag(tag: str, innermost: str | None) -> tuple[str, str | None]:
         return message, closest(tag, (f"end{innermost}",))
     if tag in (*_ENDS, *_TAGS):
         return f"{{% {tag} %}} has no matching open tag", None
+    if tag in _OTHER_TAGS:
+        return f"unknown tag {tag!r}", _OTHER_TAGS[tag]
     return f"unknown tag {tag!r}", closest(tag, _ENDS if tag.startswith("end") else _TAGS)
 
 

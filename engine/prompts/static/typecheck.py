@@ -96,7 +96,7 @@ class TypeChecker(TemplateWalker):
             node.iter, self._inference.infer(node.iter, flow), flow
         )
         if is_not_iterable(value_type):
-            message = f"{describe(node.iter)} is not a list, so it cannot be looped over"
+            message = f"{describe(iterated(node))} is not a list, so it cannot be looped over"
             self._diagnostics.report(start_position(node.iter), flow, "P007", message)
         inner = flow.inside(node.body)
         self._check_unpacked(node, item_type(value_type), flow)
@@ -204,12 +204,12 @@ class TypeChecker(TemplateWalker):
         names = [argument.name for argument in binding.macro.args]
         if call.dyn_args is None and call.dyn_kwargs is None:
             self._check_call(binding.macro, call, given, at)
-        literal_names = {names[key]: each for key, each in given.items()
+        arguments = {names[key]: each for key, each in given.items()
                  if isinstance(key, int) and key < len(names)}  # fmt: skip
-        literal_names |= {key: each for key, each in given.items() if isinstance(key, str)}
+        arguments |= {key: each for key, each in given.items() if isinstance(key, str)}
         if call.dyn_args is None and call.dyn_kwargs is None:
-            literal_names = self._defaults(binding) | literal_names
-        self._enter(binding, literal_names, at, self._callers.get(call))
+            arguments = self._defaults(binding) | arguments
+        self._enter(binding, arguments, at, self._callers.get(call))
 
     def _defaults(self, binding: MacroBinding) -> dict[str, StaticType]:
         """The types of the arguments that have defaults."""
@@ -252,13 +252,13 @@ class TypeChecker(TemplateWalker):
     def _enter(
         self,
         binding: MacroBinding,
-        literal_names: Mapping[str, StaticType] | None,
+        arguments: Mapping[str, StaticType] | None,
         at: Flow,
         caller: MacroBinding | None = None,
     ) -> None:
         macro = binding.macro
-        value_type = [(literal_names or {}).get(argument.name) for argument in macro.args]
-        key = (binding, *value_type, literal_names is None, caller, at.facts, at.role)
+        value_type = [(arguments or {}).get(argument.name) for argument in macro.args]
+        key = (binding, *value_type, arguments is None, caller, at.facts, at.role)
         if key in self._calls or self._active.count(macro) >= _DEEPEST:
             return
         self._calls.add(key)
@@ -266,7 +266,7 @@ class TypeChecker(TemplateWalker):
         inner = replace(binding.flow, facts=at.facts, role=at.role).inside(macro.body)
         inner.scope.bound |= dict.fromkeys(("varargs", "kwargs"))
         inner.scope.bound["caller"] = (
-            caller or (literal_names is not None and ValueBinding(ABSENT)) or None
+            caller or (arguments is not None and ValueBinding(ABSENT)) or None
         )
         self.bind_arguments(macro, inner)
         for argument, each in zip(macro.args, value_type, strict=True):

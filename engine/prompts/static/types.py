@@ -68,9 +68,10 @@ class ListType(Struct, frozen=True):
 
 
 class TupleType(Struct, frozen=True):
-    """A tuple: each part has its own type."""
+    """A tuple: each part has its own type, and maybe a name."""
 
     parts: tuple[StaticType, ...]
+    names: tuple[str, ...] = ()
 
 
 class MappingType(Struct, frozen=True):
@@ -85,7 +86,8 @@ class RecordType(Struct, frozen=True, eq=False):
     Fields are computed when needed, since a class may have fields of its own type. Two types with
     the same `source` are equal. `is_open` is true if there may be further fields, `is_loose` if a
     template may test for a field that is not declared. `kind` is the value of the field `kind`,
-    where that discriminates the records of one list.
+    where that discriminates the records of one list. `is_mapping` is true for a mapping, whose keys
+    are the fields; else they are attributes.
     """
 
     name: str
@@ -94,6 +96,7 @@ class RecordType(Struct, frozen=True, eq=False):
     is_open: bool = False
     is_loose: bool = False
     kind: str | None = None
+    is_mapping: bool = False
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RecordType) and self.source == other.source
@@ -107,6 +110,12 @@ class RecordType(Struct, frozen=True, eq=False):
         return self.find()
 
 
+class CallableType(Struct, frozen=True):
+    """A function whose calls have the type `result`."""
+
+    result: StaticType
+
+
 class UnionType(Struct, frozen=True):
     """A value of one of several types."""
 
@@ -114,7 +123,15 @@ class UnionType(Struct, frozen=True):
 
 
 StaticType: TypeAlias = (
-    AnyType | ScalarType | LiteralType | ListType | TupleType | MappingType | RecordType | UnionType
+    AnyType
+    | ScalarType
+    | LiteralType
+    | ListType
+    | TupleType
+    | MappingType
+    | RecordType
+    | CallableType
+    | UnionType
 )
 
 
@@ -136,6 +153,8 @@ USER_TEXT = ScalarType(str, is_user_text=True)
 INTEGER = ScalarType(int)
 NUMBER = ScalarType(float)
 BOOLEAN = ScalarType(bool)
+TIME = ScalarType(datetime)
+BYTES = ScalarType(bytes)
 NONE = ScalarType(NoneType)
 ABSENT = ScalarType(Absent)
 NO_ELSE = ScalarType(NoElse)
@@ -146,11 +165,18 @@ _NOTHING = (NONE, ABSENT, NO_ELSE)
 
 
 def record_type(
-    name: str, parts: Mapping[str, StaticType], *, is_loose: bool = False, kind: str | None = None
+    name: str,
+    parts: Mapping[str, StaticType],
+    *,
+    is_loose: bool = False,
+    kind: str | None = None,
+    is_mapping: bool = False,
 ) -> StaticType:
     """A record with exactly these fields."""
-    source = (*parts.items(), is_loose, kind)
-    return RecordType(name, source, lambda: parts, is_loose=is_loose, kind=kind)
+    source = (*parts.items(), is_loose, kind, is_mapping)
+    return RecordType(
+        name, source, lambda: parts, is_loose=is_loose, kind=kind, is_mapping=is_mapping
+    )
 
 
 def union(*kinds: StaticType) -> StaticType:
@@ -241,6 +267,8 @@ def _without(value_type: StaticType, gone: frozenset[ScalarType]) -> StaticType:
 def item_type(value_type: StaticType) -> StaticType:
     """The type of the items of a loop over the value."""
     match value_type:
+        case RecordType(is_mapping=True):
+            return keys_of(value_type)
         case ListType(item=item):
             return item
         case TupleType(parts=parts) if parts:
@@ -253,6 +281,33 @@ def item_type(value_type: StaticType) -> StaticType:
                 USER_TEXT,
             )
             return TEXT if is_text else ANY
+
+
+def keys_of(record: RecordType) -> StaticType:
+    """The type of the keys of a mapping with known keys."""
+    is_closed = not record.is_open and record.fields
+    return LiteralType(tuple(record.fields)) if is_closed else TEXT
+
+
+def values_of(record: RecordType) -> StaticType:
+    """The type of the values of a mapping with known keys, each of them present."""
+    found = union(*(without_missing(each) for each in record.fields.values()))
+    return union(found, ANY) if record.is_open or not record.fields else found
+
+
+def without_missing(value_type: StaticType) -> StaticType:
+    """The type without missing."""
+    return _without(value_type, frozenset((ABSENT,)))
+
+
+def value_at(record: RecordType, key: StaticType) -> StaticType:
+    """The type of a lookup by a key of this type, which may be missing."""
+    keys = literals_of(key)
+    if not keys:
+        return union(values_of(record), ABSENT)
+    fields = record.fields
+    missing = ANY if record.is_open else ABSENT
+    return union(*(fields.get(str(each), missing) for each in keys))
 
 
 def lookup_type(table: MappingType) -> StaticType:
@@ -345,9 +400,8 @@ def constant_type(value: object) -> StaticType:
     """The static type of a constant: a mapping is a record, a list has a union of its items."""
     if isinstance(value, Mapping):
         entries = cast("Mapping[str, object]", value)
-        return record_type(
-            "mapping", {str(key): constant_type(each) for key, each in entries.items()}
-        )
+        parts = {str(key): constant_type(each) for key, each in entries.items()}
+        return record_type("mapping", parts, is_mapping=True)
     if not isinstance(value, list | tuple):
         return python_type(type(value))
     items = cast("Sequence[object]", value)
@@ -366,7 +420,7 @@ def _rows_type(rows: Sequence[Mapping[str, object]]) -> StaticType:
         key: union(*(constant_type(row[key]) if key in row else ABSENT for row in rows))
         for key in keys
     }
-    return record_type("mapping", parts)
+    return record_type("mapping", parts, is_mapping=True)
 
 
 def python_type(declared: object) -> StaticType:
@@ -403,7 +457,13 @@ def _record_class_type(declared: type[object]) -> StaticType:
     elif not (is_dataclass(declared) or is_typeddict(declared) or issubclass(declared, Struct)):
         return ANY
     source = cast("Hashable", declared)
-    return RecordType(declared.__name__, source, lambda: _fields_of(source), is_open)
+    return RecordType(
+        declared.__name__,
+        source,
+        lambda: _fields_of(source),
+        is_open,
+        is_mapping=is_typeddict(declared),
+    )
 
 
 @cache
@@ -509,9 +569,13 @@ class _SchemaReader(Struct, frozen=True):
             return MappingType(self.declared_type(further))
         name = str(schema.get("title", "object"))
         is_open = further is not False
-        render_traced = replace(self, depth=0)
+        reader = replace(self, depth=0)
         return RecordType(
-            name, _SchemaIdentity(schema), lambda: _properties(schema, render_traced), is_open
+            name,
+            _SchemaIdentity(schema),
+            lambda: _properties(schema, reader),
+            is_open,
+            is_mapping=True,
         )
 
     def _referred(self, reference: str) -> object:
@@ -534,6 +598,7 @@ def _properties(schema: Schema, reader: _SchemaReader) -> Mapping[str, StaticTyp
 
 _STATIC_TYPES = (
     AnyType,
+    CallableType,
     ScalarType,
     LiteralType,
     ListType,
@@ -542,6 +607,56 @@ _STATIC_TYPES = (
     RecordType,
     UnionType,
 )
+
+
+def find_unprintable(value_type: StaticType, *, is_inside: bool = False) -> StaticType | None:
+    """The first part of a value that has no text: a record, or anything but data in a list.
+
+    None and what may be missing are parts only inside of a list or mapping.
+    """
+    parts: Iterable[StaticType] = ()
+    is_bad = False
+    match value_type:
+        case RecordType():
+            is_bad = True
+        case ListType(is_stream=True) | CallableType():
+            is_bad = is_inside
+        case ScalarType(kind=kind):
+            is_bad = is_inside and kind not in _DATA
+        case ListType(item=part) | MappingType(value=part):
+            parts, is_inside = (part,), True
+        case TupleType(parts=parts):
+            is_inside = True
+        case UnionType(members=parts):
+            pass
+        case _:
+            pass
+    if is_bad:
+        return value_type
+    found = (find_unprintable(each, is_inside=is_inside) for each in parts)
+    return next((each for each in found if each is not None), None)
+
+
+_DATA = frozenset((str, int, float, bool))
+
+
+def limited(value_type: StaticType, most: int = 1000) -> StaticType:
+    """The type, or `ANY` in place of one with more than `most` parts: types may share parts."""
+    todo, count = [value_type], 0
+    while todo:
+        count += 1
+        if count > most:
+            return ANY
+        match todo.pop():
+            case ListType(item=part) | MappingType(value=part):
+                todo.append(part)
+            case TupleType(parts=parts) | UnionType(members=parts):
+                todo += parts
+            case RecordType(source=tuple()) as record:
+                todo += record.fields.values()
+            case _:
+                pass
+    return value_type
 
 
 NOUNS: Mapping[str, str] = {
@@ -557,6 +672,7 @@ NOUNS: Mapping[str, str] = {
     "callable": "not called: () is missing",
     "none": "None",
     "absent": "missing",
+    "bytes": "bytes, not a text",
     "no_else": "undefined where its inline `if` has no `else`",
 }
 """How messages describe a value of each category: `x is ...`."""
@@ -566,6 +682,7 @@ _SCALAR_CATEGORIES: Mapping[type, str] = {
     int: "number",
     float: "number",
     bool: "truth",
+    bytes: "bytes",
     datetime: "time",
     list: "list",
     NoneType: "none",
@@ -577,7 +694,7 @@ _SCALAR_CATEGORIES: Mapping[type, str] = {
 _OTHER_CATEGORIES: Mapping[type, str] = {
     TupleType: "tuple",
     MappingType: "mapping",
-    RecordType: "record",
+    CallableType: "callable",
 }
 
 _NUMBERS = frozenset(("number", "truth"))
@@ -601,6 +718,9 @@ LOOPED = _accepts("a list", *_LOOPED)
 LISTED = _accepts("a list", "list", "tuple", "stream", "mapping", "no_else")
 SIZED = _accepts("a list or a text", "text", "list", "tuple", "mapping", "no_else")
 INDEXED = _accepts("a list or a text", "text", "list", "tuple")
+HASHED = _accepts(
+    "a text or a number", "text", "number", "truth", "time", "tuple", "none", "absent", "bytes"
+)
 NUMERIC = _accepts("a number", "number", "truth")
 TEXTUAL = _accepts("a text", "text")
 PRINTED = _accepts(
@@ -609,8 +729,8 @@ PRINTED = _accepts(
 PRINTABLE = _accepts("a text", *PRINTED.categories, "none", "absent", "record")
 WRITTEN = _accepts("a value", *PRINTED.categories, "none", "record")
 CONVERTED = Accepts(PRINTED.categories - {"no_else"}, "a value")
-PAIRED = _accepts("a mapping", "mapping", "record")
-CONTAINER = _accepts("a list or a text", *_LOOPED, "record")
+PAIRED = _accepts("a mapping", "mapping")
+CONTAINER = _accepts("a list or a text", *_LOOPED)
 
 
 def categories_of(value_type: StaticType) -> frozenset[str]:
@@ -626,6 +746,8 @@ def _category_of(value_type: StaticType) -> Iterable[str]:
             return (_SCALAR_CATEGORIES.get(type(word), "any") for word in literals)
         case ListType():
             return ("stream" if value_type.is_stream else "list",)
+        case RecordType():
+            return ("mapping" if value_type.is_mapping else "record",)
         case _:
             return (_OTHER_CATEGORIES.get(type(value_type), "any"),)
 
@@ -638,6 +760,9 @@ def rejected_category(value_type: StaticType, accepts: Accepts) -> str | None:
 def is_orderable(*values: StaticType) -> bool:
     """Whether the values can be ordered among each other, as far as is known."""
     categories = frozenset[str]().union(*map(categories_of, values)) - {"any"}
+    if categories and categories <= _LISTS:
+        items = [item_type(each) for each in values if item_type(each) != union()]
+        return not any(map(may_be_none, items)) and is_orderable(*items)
     return any(categories <= group for group in _ORDERED)
 
 
@@ -669,10 +794,16 @@ def _made(
     operator: str, left: StaticType, right: StaticType, pairs: Iterable[tuple[str, str]]
 ) -> StaticType:
     categories = {category for pair in pairs for category in pair}
+    found: StaticType = ANY
     if categories <= _NUMBERS:
-        return INTEGER if operator != "/" and NUMBER not in (left, right) else NUMBER
-    if operator == "+" and isinstance(left, ListType) and isinstance(right, ListType):
-        return ListType(union(left.item, right.item), min_items=left.min_items + right.min_items)
-    if "text" in categories and "any" not in categories:
-        return USER_TEXT if is_user_text(left) or is_user_text(right) else TEXT
-    return ANY
+        found = INTEGER if operator != "/" and NUMBER not in (left, right) else NUMBER
+    elif operator == "+" and isinstance(left, ListType) and isinstance(right, ListType):
+        least = left.min_items + right.min_items
+        found = limited(ListType(union(left.item, right.item), min_items=least))
+    elif operator == "+" and isinstance(left, TupleType) and isinstance(right, TupleType):
+        found = limited(TupleType((*left.parts, *right.parts)))
+    elif operator == "*" and categories & _LISTS and "any" not in categories:
+        found = ListType(item_type(left if categories_of(left) & _LISTS else right))
+    elif "text" in categories and "any" not in categories:
+        found = USER_TEXT if is_user_text(left) or is_user_text(right) else TEXT
+    return found

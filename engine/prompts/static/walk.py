@@ -14,6 +14,7 @@ from jinja2.visitor import NodeVisitor
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ...errors import closest
 from ..sources import position_of
 from .flow import Binding, Flow, MacroBinding, ModuleBinding, Scope, names_defined_by, names_set
 from .tree import (
@@ -33,6 +34,7 @@ class VariableRead(Struct, frozen=True):
     `column` are the position of the name. `guarded` is true if the name is only tested there, or a
     test has established that it is defined. `assigned` is true if the template sets the name before
     on some paths, but not on all. `file` is the name of an inline template, empty for a condition.
+    `local_name` is a similar name that the template has set there, if any.
     """
 
     name: str
@@ -42,6 +44,7 @@ class VariableRead(Struct, frozen=True):
     column: int
     guarded: bool
     assigned: bool = False
+    local_name: str | None = None
 
 
 Reads: TypeAlias = dict[tuple[str, int, int, str], VariableRead]
@@ -339,7 +342,10 @@ class TemplateWalker(NodeVisitor):
         # An outer test was about the name of the context, not about this one.
         guarded = guarded or (name in flow.guards and not found.early)
         is_guarded = guarded and (before is None or before.guarded)
-        into[key] = VariableRead(name, path, file, int(at), at.column, is_guarded, found.may_be_set)
+        local_name = closest(name, flow.scope.names())
+        into[key] = VariableRead(
+            name, path, file, int(at), at.column, is_guarded, found.may_be_set, local_name
+        )
 
     def _test_name(self, node: nodes.Name, flow: Flow) -> None:
         self.record_read(node, node.name, node.name, flow, guarded=True)

@@ -224,7 +224,7 @@ def test_nothing_is_imported_over_a_session_that_is_there(project: Project) -> N
         (b"[]", "not an exported session; use a file that `teamgraph sessions export` wrote"),
         (b'{"session_id": 1}', "not an exported session; "),
         (b'{"session_id": "s", "user_id": 1}', "not an exported session; "),
-        (b'{"session_id": "s"}', "this is no exported session: version: "),
+        (b'{"session_id": "s"}', "this is not an exported session: version: "),
     ],
 )
 def test_what_was_not_exported_is_not_imported(project: Project, written: bytes, told: str) -> None:

@@ -148,7 +148,7 @@ def test_a_history_that_is_named_must_be_a_loader(tmp_path: Path) -> None:
     assert told(written(tmp_path, file % ("a", "min")))[-1] == (
         "5:25: node 'a': history names 'min', which is not a history-loader; did you mean 'mine'?"
     )
-    (_, problem) = told(written(tmp_path, file % ("a", "a")))
+    (problem,) = told(written(tmp_path, file % ("a", "a")))
     assert problem.startswith("5:25: node 'a': history names 'a', which is not a history-loader")
 
 

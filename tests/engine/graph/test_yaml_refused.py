@@ -30,10 +30,10 @@ def only(text: str) -> tuple[str, int | None, int | None, str]:
 @pytest.mark.parametrize(
     ("text", "code", "line", "column", "said"),
     [
-        ("", "Y005", None, None, "empty"),
-        ("# only this\n", "Y005", None, None, "empty"),
-        ("---\n", "Y005", None, None, "empty"),
-        ("~\n", "Y005", None, None, "empty"),
+        ("", "Y005", 1, 1, "empty"),
+        ("# only this\n", "Y005", 1, 1, "empty"),
+        ("---\n", "Y005", 1, 1, "empty"),
+        ("~\n", "Y005", 1, 1, "empty"),
         ("\n- a\n", "Y006", 2, 1, "a list"),
         ("hello\n", "Y006", 1, 1, "a single value"),
         ("a: 1\nb: {x: 1, x: 2}\n", "Y008", 2, 11, "key 'x' is a duplicate, first in line 2"),

@@ -126,8 +126,8 @@ def test_it_ends_in_an_error(source: str) -> None:
 
 def test_templates_that_include_each_other_for_ever_are_stopped() -> None:
     prompts = Prompts(inline={"a": "{% include 'b.inline' %}", "b": "{% include 'a.inline' %}"})
-    assert prompts.problems("a.inline") == []
-    with pytest.raises(PromptError, match="without end"):
+    assert {each.code for each in prompts.problems("a.inline")} == {"P014"}
+    with pytest.raises(PromptError, match="includes itself"):
         prompts.render("a.inline", {})
 
 
@@ -210,3 +210,45 @@ def test_rendering_again_and_again_keeps_nothing() -> None:
         prompts.render("a.inline", variables)
     gc.collect()
     assert sys.getallocatedblocks() - before < 1000
+
+
+DOUBLED = "{% set x = (1, 2) %}" + "{% set x = (x, x) %}" * 40
+DOUBLED_TWICE = DOUBLED + DOUBLED.replace("x", "y")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *(
+            "'{}'.format(x)",
+            "'%s' | format(x)",
+            "[x].index(y)",
+            "[x].count(y)",
+            "x == y",
+            "x in [y]",
+        ),
+        *("{x: 1}", "{'a': 1}[x]", "{}.get(x)", "[x] | unique | list", "x | pprint", "x ~ ''"),
+        *("x | string", "[x, y] | sort | list", "x is eq y", "cycler(x).next() == y", "x | join"),
+    ],
+)
+def test_parts_that_are_shared_forty_times_over_end_in_an_error(expression: str) -> None:
+    prompts = Prompts(inline={"a": f"{DOUBLED_TWICE}{{{{ {expression} }}}}"}, max_length=LONGEST)
+    prompts.type_problems("a.inline", {})
+    with pytest.raises(PromptError):
+        prompts.render("a.inline", {})
+
+
+@pytest.mark.parametrize("link", [".strip()", ".a", "[0]", " | trim", " ~ t", ".get('a')"])
+def test_a_long_chain_is_checked_in_linear_time(link: str) -> None:
+    prompts = Prompts(inline={"a": "{{ t" + link * 40 + " }}"})
+    prompts.type_problems("a.inline", {"t": str})
+
+
+def test_thirty_templates_that_include_the_next_twice_are_checked_at_once() -> None:
+    twice = {n: f"{{% include 'b{n + 1}.inline' %}}" * 2 for n in range(30)}
+    files = {f"b{n}": text for n, text in twice.items()} | {"b30": "x"}
+    prompts = Prompts(inline=files)
+    assert prompts.problems("b0.inline") == []
+    assert prompts.type_problems("b0.inline", {}) == []
+    with pytest.raises(PromptError, match="without end"):
+        prompts.render("b0.inline", {})

@@ -216,9 +216,9 @@ def test_a_key_that_a_mapping_has_not_is_false() -> None:
     [
         ("{{ routs }}", "'routs' is undefined; did you mean 'routes'?"),
         ("{{ xyz }}", "'xyz' is undefined; defined here: input, message, routes"),
-        ("{% if input.foo.bar %}{% endif %}", "'dict object' has no attribute 'foo'"),
-        ("{% if message.foo %}{% endif %}", "has no attribute 'foo'"),
-        ("{{ input.foo }}", "'dict object' has no attribute 'foo'"),
+        ("{% if input.foo.bar %}{% endif %}", "'foo' may be missing here; guard it"),
+        ("{% if message.foo %}{% endif %}", "'foo' may be missing here; guard it"),
+        ("{{ input.foo }}", "'foo' may be missing here; guard it"),
         ("{{ xyz.foo }}", "'xyz' is undefined; defined here: input, message, routes"),
         ("{% for x in xyz %}{% endfor %}", "'xyz' is undefined"),
         ("{{ [xyz] | tojson }}", "'xyz' is undefined"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from teamgraph.engine.prompts.library import Prompts
-from teamgraph.errors import Problem
+from teamgraph.errors import DefinitionError, Problem
 
 
 def problems(source: str, **others: str) -> list[Problem]:
@@ -141,7 +141,6 @@ def test_text_and_tags_stand_where_they_may(source: str, line: int, column: int)
         "{% include ['none.jinja', 'b.inline'] %}{% include 'none.jinja' ignore missing %}",
         "{% include 'b.inline' if x else 'b.inline' %}",
         "{% include ['none.jinja'] ignore missing %}",
-        "{% include 'a.inline' %}",
         "{% import 'b.inline' as b %}{{ b.hello() }}",
         "{% from 'b.inline' import hello with context %}{{ hello() }}",
         "{% from 'c.inline' import p, q, r, s, t, u as v, hello %}",
@@ -302,17 +301,129 @@ def test_a_file_that_is_not_utf8_is_told(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: Path, encoding: str) -> str:
+    def refuse(self: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(self))
 
     (tmp_path / "a.jinja").write_text("x")
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
     (problem,) = Prompts([tmp_path]).problems("a.jinja")
     assert problem.code == "P016"
     assert "Permission denied" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("files", "column", "text"),
+    [
+        ({"a": "{% include 'a.inline' %}"}, 12, "includes itself;"),
+        ({"a": "{% if x %}{% include 'a.inline' %}{% endif %}"}, 22, "includes itself;"),
+        ({"a": "{% import 'a.inline' as a %}"}, 11, "imports itself;"),
+        ({"a": "{% from 'a.inline' import b %}"}, 9, "imports itself;"),
+        (
+            {"a": "{% include 'b.inline' %}", "b": "{% include 'a.inline' %}"},
+            12,
+            "through 'b.inline'",
+        ),
+        (
+            {"a": "{% include 'b.inline' %}", "b": "{% extends 'a.inline' %}"},
+            12,
+            "through 'b.inline'",
+        ),
+        ({"a": "{% include ['none.jinja', 'a.inline'] %}"}, 27, "includes itself;"),
+    ],
+)
+def test_a_template_that_reaches_itself_is_refused(
+    files: dict[str, str], column: int, text: str
+) -> None:
+    problem = next(
+        each for each in Prompts(inline=files).problems("a.inline") if text in each.message
+    )
+    assert (problem.code, problem.line, problem.column) == ("P014", 1, column)
+
+
+def test_the_place_of_a_byte_that_is_not_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "a.jinja").write_bytes("\ufefföne\r\ntwo \n x".encode() + b"\xff")
+    (problem,) = Prompts([tmp_path]).problems("a.jinja")
+    assert (problem.code, problem.line, problem.column) == ("P016", 3, 3)
+
+
+@pytest.mark.parametrize("name", [f"{'x' * 300}.jinja", f"{'d/' * 3000}x.jinja"])
+def test_a_name_longer_than_a_file_name_may_be_is_not_found(name: str, tmp_path: Path) -> None:
+    (problem,) = Prompts([tmp_path]).problems(name)
+    assert problem.code == "P001"
+
+
+def test_a_link_out_of_its_folder_is_not_followed(tmp_path: Path) -> None:
+    inside = tmp_path / "prompts"
+    inside.mkdir()
+    (tmp_path / "secret.jinja").write_text("secret")
+    (inside / "real.jinja").write_text("real")
+    (inside / "out.jinja").symlink_to(tmp_path / "secret.jinja")
+    (inside / "in.jinja").symlink_to(inside / "real.jinja")
+    (inside / "folder").symlink_to(tmp_path)
+    (inside / "loop.jinja").symlink_to(inside / "loop.jinja")
+    prompts = Prompts([inside])
+    assert [each.code for each in prompts.problems("out.jinja")] == ["P016"]
+    assert [each.code for each in prompts.problems("folder/secret.jinja")] == ["P016"]
+    assert [each.code for each in prompts.problems("loop.jinja")] == ["P001"]
+    assert prompts.problems("in.jinja") == []
+    assert {"out.jinja", "folder/secret.jinja"}.isdisjoint(prompts.names())
 
 
 def test_what_reads_the_problems_cannot_change_them() -> None:
     prompts = Prompts(inline={"a": "{{ a | uper }}"})
     prompts.problems("a.inline").clear()
     assert len(prompts.problems("a.inline")) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "text"),
+    [
+        ("{% if a = b %}{% endif %}", 9, "compare with =="),
+        ("{{ a = b }}", 6, "compare with =="),
+        ('{{ "abc }}', 4, 'the quote " is never closed'),
+        ("{{ 'abc }}", 4, "the quote ' is never closed"),
+        ("{{ a == }}", 9, "the expression is not finished"),
+        ("{{ a | }}", 8, "the expression is not finished"),
+        ("{% if %}{% endif %}", 7, "the expression is not finished"),
+    ],
+)
+def test_a_common_mistake_is_explained(source: str, column: int, text: str) -> None:
+    (problem,) = Prompts(inline={"a": source}).problems("a.inline")
+    assert text in problem.message
+    assert (problem.code, problem.column) == ("P011", column)
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("a ==", "is not finished"),
+        ("a = b", "compare with =="),
+        ("a and", "is not finished"),
+        ("'x", "is never closed"),
+        ("", "is not finished"),
+    ],
+)
+def test_a_common_mistake_in_a_condition_is_explained(source: str, text: str) -> None:
+    with pytest.raises(DefinitionError, match=text):
+        Prompts().expression(source)
+
+
+@pytest.mark.parametrize("tag", ["elseif", "elsif"])
+def test_the_tag_of_another_language_suggests_elif(tag: str) -> None:
+    source = f"{{% if a %}}{{% {tag} b %}}{{% endif %}}"
+    (problem,) = Prompts(inline={"a": source}).problems("a.inline")
+    assert problem.suggestion == "elif"
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("{% set total = 1 %}{{ totl }}", "total"),
+        ("{% macro m(title) %}{{ titel }}{% endmacro %}{{ m(1) }}", "title"),
+        ("{% for each in xs %}{{ eech }}{% endfor %}", "each"),
+        ("{% with colour = 1 %}{{ color }}{% endwith %}", "colour"),
+    ],
+)
+def test_a_misspelt_name_of_the_template_itself_is_known(source: str, name: str) -> None:
+    reads = Prompts(inline={"a": source}).reads("a.inline")
+    assert name in {read.local_name for read in reads}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,33 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "order.json").mkdir()
     with pytest.raises(DefinitionError, match="cannot be read: Is a directory"):
         shape("order.json", name="order", folder=tmp_path)
+
+
+def test_a_pattern_is_matched_in_linear_time(tmp_path: Path) -> None:
+    found = written(tmp_path, {"type": "string", "pattern": "^(a+)+$"})
+    with pytest.raises(ValueError, match="aaa"):
+        found.validate("a" * 5_000 + "!")
+    assert found.validate("a" * 5_000)
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)a", "(?<!b)a", r"(a)\1"])
+def test_a_pattern_without_a_bound_is_refused(tmp_path: Path, pattern: str) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}}
+    assert "properties.a.pattern" in refusal(tmp_path, schema)
+
+
+def test_parts_that_double_without_end_are_refused(tmp_path: Path) -> None:
+    twice = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(40)}
+    schema = {"$defs": {**twice, "a40": {"type": "string"}}, "$ref": "#/$defs/a0"}
+    assert "so often that no check would end" in refusal(tmp_path, schema)
+
+
+def test_parts_that_lead_back_to_themselves_are_fine(tmp_path: Path) -> None:
+    tree = {"type": "object", "properties": {"inner": {"type": "array", "items": {"$ref": "#"}}}}
+    assert written(tmp_path, tree).validate({"inner": [{"inner": []}]})
+
+
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "shape.json")
+    with pytest.raises(DefinitionError, match="not a regular file"):
+        shape("shape.json", name="order", folder=tmp_path)
