@@ -16,3 +16,5 @@ Each folder is a room, and imports only from rooms further down this list:
 `errors`, `messages`, `records`, `events` and the other modules of this folder are the ground that
 every room uses. Users import from `teamgraph`, never from here.
 """
+
+from . import os_fork as os_fork  # first: a fork waits for what threads import after this

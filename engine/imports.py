@@ -15,6 +15,7 @@ from pkgutil import iter_modules
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
 from .errors import DefinitionError, Problem, closest
+from .os_fork import FORKS
 
 _MALFORMED, _NOT_ALLOWED, _NOT_FOUND, _NOT_WRITABLE = "G020", "G021", "G022", "G023"
 # A name never begins with two underscores: `module:__loader__.get_data` would read any file.
@@ -70,7 +71,8 @@ def _refused(code: str, text: str, suggestion: str | None = None) -> DefinitionE
 
 def _imported(module: str, reference: str) -> ModuleType:
     try:
-        return import_module(module)
+        with FORKS.importing():
+            return import_module(module)
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if module != missing and not module.startswith(f"{missing}."):

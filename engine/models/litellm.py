@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from msgspec import Struct, field
@@ -26,6 +26,7 @@ from pydantic import BaseModel
 
 from ..errors import ModelError, NoModelError
 from ..messages import NO_USAGE, Message, ToolCall, Usage
+from ..os_fork import FORKS
 from . import http_guard
 from .endpoints import check_endpoint, is_trusted, key_of
 from .http_guard import CURRENT, HttpExchange
@@ -171,7 +172,17 @@ def _import_litellm() -> _LiteLLMModule:
     litellm.suppress_debug_info = True
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    FORKS.call_in_child(partial(_drop_clients, litellm, []))
     return litellm
+
+
+def _drop_clients(litellm: _LiteLLMModule, inherited: list[object]) -> None:
+    """Forget the HTTP clients of the parent in a forked child; litellm creates others when needed.
+
+    They are kept in `inherited`: whoever closed them would end connections that the parent uses.
+    """
+    names = ("in_memory_llm_clients_cache", "module_level_aclient", "module_level_client")
+    inherited.extend(vars(litellm).pop(name, None) for name in names)
 
 
 def _silence_dumps(model: Any) -> None:  # noqa: ANN401  a class of the openai package

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from ..errors import DefinitionError, Problem, PromptError, closest
 from ..messages import Message
+from ..os_fork import FORKS
 from .branch_coverage import CURRENT_COVERAGE
 from .environment import CONDITION, PromptEnvironment
 from .limits import CURRENT_RENDER, RenderState
@@ -59,6 +60,7 @@ class Prompts:
             self._coverage.folders.add(tuple(folders))
             self._coverage.watch(self._environment)
         self._lock = RLock()
+        FORKS.hold(self._lock)
         self._parsed: dict[str, ParsedTemplate | Problem | None] = {}
         self._templates: dict[str, Template] = {}
         self._valid: dict[str, tuple[Template, bool]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from time import time
 from uuid import uuid4
@@ -17,7 +17,7 @@ from ..graph.node import loads_history
 from ..messages import NO_USAGE
 from ..records import Change, Record, Run, SessionKey, Turn
 from ..session.quotes import fill_quotes, run_texts
-from ..session.store import Policy, Store
+from ..session.store import FinishedRun, Policy, Store
 from .changes import changed_paths, check_unchanged, invalidated
 from .execution import RunExecution, RunRequest
 from .prepared import PreparedGraph
@@ -155,21 +155,19 @@ async def _copy_earlier_turns(
 
     The texts are by run id and place.
     """
-    number, texts = 0, dict[str, dict[str, str]]()
+    texts, copies = dict[str, dict[str, str]](), list[FinishedRun]()
     for turn in await _earlier_turns(store, run):
-        number += 1
-        while number < turn.number:
-            await _skip_number(store, key)
-            number += 1
         stored = await store.run(run.key, turn.run_id)
         records = _ordered(prepared, stored.records) if stored is not None else []
-        summary = await store.summary(run.key, until=number)
-        if summary is not None and summary.covers < number:
+        summary = await store.summary(run.key, until=turn.number)
+        if summary is not None and summary.covers < turn.number:
             summary = None  # an earlier turn wrote it
         change = replace(Change.of(turn, records), summary=summary)
         texts[turn.run_id] = run_texts(turn, records)
         copied = [fill_quotes(record, texts) for record in records]
-        await _write_turn(store, key, turn, copied, change)
+        copies.append(FinishedRun(turn, copied, change))
+    if copies:
+        await store.create(key, copies)
     return texts
 
 
@@ -194,21 +192,3 @@ def _ordered(prepared: PreparedGraph, records: Mapping[str, Record]) -> list[Rec
     """The records in the graph's order; those of nodes that it does not have are last."""
     known: Iterable[str] = (path for path in prepared.paths() if path in records)
     return [records[path] for path in dict.fromkeys([*known, *records])]
-
-
-async def _skip_number(store: Store, key: SessionKey) -> None:
-    """Use up the number of a turn that was deleted from the old session."""
-    deleted = Turn(run_id=uuid4().hex, input="(deleted)", status="done")
-    await _write_turn(store, key, deleted, (), Change())
-    await store.delete_run(key, deleted.run_id)
-
-
-async def _write_turn(
-    store: Store, key: SessionKey, turn: Turn, records: Sequence[Record], change: Change
-) -> None:
-    lease = await store.begin(key, turn)
-    try:
-        await store.put(lease, records)
-        await store.finish(lease, turn, change)
-    finally:
-        await store.release(lease)

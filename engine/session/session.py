@@ -20,7 +20,7 @@ from ..messages import JSON, NO_USAGE, FrozenStruct, Message, Usage
 from ..records import Change, Head, Record, Run, SessionKey, Summary, Turn
 from ..values import as_plain, json_problem
 from .quotes import fill_quotes, run_texts
-from .store import Store
+from .store import FinishedRun, Store
 
 VERSION = 1
 _LEVELS_AROUND = 10  # of an exported session around the values in it
@@ -140,25 +140,15 @@ class Session(Struct, frozen=True):
         """Create this session, which must not exist yet, from what `export` returned.
 
         Completed turns are renumbered without gaps; of the summaries only the newest is stored.
+        After an error nothing is stored.
         """
         if await self.store.head(self.key) is not None:
             raise InputError(
                 f"the session {self.key.session_id!r} exists; restore into one that does not"
             )
         exported = _read(data)
-        texts = {each.turn.run_id: run_texts(each.turn, each.records) for each in exported.runs}
-        left = sum(each.turn.status == "done" for each in exported.runs)
-        for each in exported.runs:
-            left -= each.turn.status == "done"
-            lease = await self.store.begin(self.key, each.turn)
-            try:
-                await self.store.put(lease, [fill_quotes(record, texts) for record in each.records])
-                change = exported.change(each, lease.head, is_last=not left)
-                await self.store.finish(lease, each.turn, change)
-            finally:
-                await self.store.release(lease)
-        if exported.name is not None:
-            await self.store.rename(self.key, exported.name)
+        if exported.runs:
+            await self.store.create(self.key, exported.finished_runs(), name=exported.name)
 
     get_head = door(aget_head)
     history = door(ahistory)
@@ -210,17 +200,32 @@ class _Exported(FrozenStruct, frozen=True, eq=False):
     summary: Summary | None
     runs: tuple[_ExportedRun, ...]
 
-    def change(self, run: _ExportedRun, head: Head, *, is_last: bool) -> Change:
-        """The change that a run makes; the last one makes all that is left to make."""
+    def finished_runs(self) -> list[FinishedRun]:
+        """The runs as they are to be stored; the last done one sets what no other run has set."""
+        texts = {each.turn.run_id: run_texts(each.turn, each.records) for each in self.runs}
+        left = sum(each.turn.status == "done" for each in self.runs)
+        number, before, found = 0, Change(), list[FinishedRun]()
+        for each in self.runs:
+            change = Change()
+            if each.turn.status == "done":
+                number, left = number + 1, left - 1
+                change = self._change(each, before, number, is_last=not left)
+                state = {**before.state, **change.state}
+                before = Change(state, {**before.node_states, **change.node_states})
+            records = [fill_quotes(record, texts) for record in each.records]
+            found.append(FinishedRun(replace(each.turn, number=0), records, change))
+        return found
+
+    def _change(self, run: _ExportedRun, before: Change, number: int, *, is_last: bool) -> Change:
+        """The change that a done run makes, given the state that the runs before it have set."""
         own = Change.of(run.turn, run.records)
         if not is_last:
             return Change(_only(own.state, self.state), _only(own.node_states, self.node_states))
         summary = self.summary
-        covered = summary and replace(summary, covers=min(summary.covers, head.turns + 1))
         return Change(
-            _different(self.state, head.state),
-            _different(self.node_states, head.node_states),
-            covered,
+            _different(self.state, before.state),
+            _different(self.node_states, before.node_states),
+            summary and replace(summary, covers=min(summary.covers, number)),
         )
 
 

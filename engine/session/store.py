@@ -29,6 +29,14 @@ class Lease(Struct, frozen=True):
     token: int = 0
 
 
+class FinishedRun(Struct, frozen=True):
+    """A run to be stored as a whole: its turn, all records, and what it changes in the session."""
+
+    turn: Turn
+    records: Sequence[Record]
+    change: Change
+
+
 class Hit(NamedTuple):
     """A turn found by a search, and its session."""
 
@@ -83,6 +91,16 @@ class Store(Protocol):
 
     async def release(self, lease: Lease) -> None:
         """Release the session and leave the run as it is, to be resumed; idempotent."""
+        ...
+
+    async def create(
+        self, key: SessionKey, runs: Sequence[FinishedRun], *, name: str | None = None
+    ) -> None:
+        """Create a session with one or more finished runs, all or nothing.
+
+        Raises `InputError` if it exists, and then or after any other error nothing is stored.
+        Done turns keep their numbers if these rise, and are numbered from the one before otherwise.
+        """
         ...
 
     async def head(self, key: SessionKey) -> Head | None:

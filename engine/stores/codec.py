@@ -71,6 +71,7 @@ def decode_turn(data: bytes) -> Turn:
     document = parse_document(data)
     if "usage" in document:
         document["usage"] = build(Usage, document["usage"])
+    check_types("turn", document, _TURN_TYPES)
     return build(Turn, document)
 
 
@@ -145,6 +146,7 @@ def decode_summary(data: bytes) -> Summary:
     """Decode what `encode_summary` encoded."""
     document = parse_document(data)
     document["topics"] = tuple(document.get("topics", ()))
+    check_types("summary", document, _SUMMARY_TYPES)
     return build(Summary, document)
 
 
@@ -339,6 +341,27 @@ def build(kind: Callable[..., T], document: Document) -> T:
         ) from error
 
 
+def check_types(name: str, document: Document, types: Mapping[str, tuple[type, ...]]) -> None:
+    """Raise `DamagedStore` if a field of a document has another type than those given for it."""
+    for field, value in document.items():
+        if field in types and not isinstance(value, types[field]):
+            raise DamagedStore(
+                f"a stored {name} has {field}: {str(value)[:40]!r}, which is of the wrong type; "
+                "restore the file from a backup"
+            )
+
+
+def _types(kind: type[Struct]) -> dict[str, tuple[type, ...]]:
+    """The types of the plain fields of a struct, by what their defaults are."""
+    types: dict[str, tuple[type, ...]] = {}
+    for column in fields(kind):
+        if isinstance(column.default, float):
+            types[column.name] = (int, float)
+        elif isinstance(column.default, str | int):
+            types[column.name] = (type(column.default),)
+    return types
+
+
 def _default(column: FieldInfo) -> object:
     made: object = column.default_factory
     return made() if callable(made) else column.default
@@ -355,3 +378,10 @@ _TOOL_CALL: Defaults = tuple((name, NODEFAULT) for name in ToolCall.model_fields
 _TURN = (*defaults(Turn, drop=("usage", "status")), ("status", NODEFAULT))
 _RECORD = defaults(Record, drop=("usage", "exchanges", "quotes"))
 _SUMMARY = defaults(Summary)
+_TURN_TYPES = {
+    **_types(Turn),
+    **dict.fromkeys(("run_id", "input"), (str,)),
+    **dict.fromkeys(("answer", "error", "forked_from"), (str, type(None))),
+    "given_state": (dict, type(None)),
+}
+_SUMMARY_TYPES = {**_types(Summary), "text": (str,)}

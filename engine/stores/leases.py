@@ -175,6 +175,13 @@ def check_stored(
         )
 
 
+def session_exists(key: SessionKey) -> InputError:
+    """The error for a session that is created although it exists."""
+    return InputError(
+        f"the session {key.session_id!r} exists already; delete it, or give the new one another id"
+    )
+
+
 def run_deleted(run_id: str, key: SessionKey) -> Conflict:
     """The error for writing a run that was deleted, alone or with its session."""
     return Conflict(

@@ -13,9 +13,10 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ..messages import JSON
+from ..os_fork import FORKS
 from ..records import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
 from ..session.quotes import RESULT, run_texts
-from ..session.store import Hit, Lease, Policy, mentions
+from ..session.store import FinishedRun, Hit, Lease, Policy, mentions
 from .codec import (
     DecodeRecord,
     decode_own_words,
@@ -31,6 +32,7 @@ from .leases import (
     check_stored,
     check_user,
     run_deleted,
+    session_exists,
 )
 from .quoting import References, text_of_turn
 from .redaction import (
@@ -131,7 +133,7 @@ class MemorySession(Struct):
     def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
         """Finish a run; a done one is numbered and its change applied."""
         run_id = lease.run_id
-        number = self.last_number + 1 if turn.status == "done" else 0
+        number = max(self.last_number + 1, turn.number) if turn.status == "done" else 0
         turn = replace(_copied(turn), run_id=run_id, number=number)
         state = round_trip_mapping(change.state)
         node_states = {
@@ -259,11 +261,17 @@ class MemoryStore:
 
     def __init__(self, sessions: Mapping[SessionKey, MemorySession] | None = None) -> None:
         self._guard = RLock()
-        self._queue = SessionQueue()
-        self._leases: Leases[MemorySession] = Leases()
+        self.reset_after_fork()
         self._clock = count(1)
         self._sessions: dict[SessionKey, MemorySession] = dict(sessions or {})
         self._prompts: dict[str, dict[str, str]] = {}
+        FORKS.hold(self._guard)
+        FORKS.own(self)
+
+    def reset_after_fork(self) -> None:
+        """See `ProcessOwned`: a forked child has a copy of the sessions, and no lease."""
+        self._queue = SessionQueue()
+        self._leases: Leases[MemorySession] = Leases()
 
     async def begin(
         self,
@@ -310,6 +318,23 @@ class MemoryStore:
         grant = self._leases.end(lease)
         if grant is not None and grant.is_exclusive:
             self._queue.release(lease.key)
+
+    async def create(
+        self, key: SessionKey, runs: Sequence[FinishedRun], *, name: str | None = None
+    ) -> None:
+        """Create a session with finished runs, all or nothing; `InputError` if it exists."""
+        check_key(key)
+        session = MemorySession(name=name)
+        for run in runs:
+            lease = Lease(key, run.turn.run_id, Head())
+            session.turns[lease.run_id] = run.turn
+            session.put(lease, run.records, self._references(key, session))
+            session.finish(lease, run.turn, run.change)
+        with self._guard:
+            if key in self._sessions:
+                raise session_exists(key)
+            self._sessions[key] = session
+            self._touch(session)
 
     async def head(self, key: SessionKey) -> Head | None:
         """Version, state and summary of the session, or None if there is no such session."""

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from .crowd import crowd
 from .damage import cuts, flips
+from .forks import forks
+from .imports import imports
 from .judge import Counts, Open
 from .kills import everywhere, kills
 from .mutants import MUTANTS, SOUND, Mutant
@@ -47,6 +49,8 @@ FAULTS = {
     "power": Fault("power losses", power, 3_000, 100),
     "crowd": Fault("8 threads, 50 tasks, 4 processes", crowd, 620, 62),
     "nonces": Fault("500 sessions, 30 % model faults", nonces, 5_000, 200),
+    "forks": Fault("forked at every call of a turn", forks, 384, 24),
+    "imports": Fault("an import is killed at every call", imports, 1000, 40),
     "suspended": Fault("suspended and revived", suspended, 24, 2, impatient),
 }
 NAMES = [*FAULTS, "mutants"]

@@ -14,6 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from teamgraph import Change, Lease, Policy, Record, Run, SessionKey, Store, TinyDBStore, Turn
+from teamgraph.engine.session.store import FinishedRun
 from teamgraph.engine.stores.journal.disk import Disk, Named, opened
 from teamgraph.errors import Conflict, StoreError
 
@@ -75,6 +76,23 @@ class KeepsBackups(OtherDisk):
         if Path(new).exists():
             shutil.copy(new, f"{new}.bak")
         self._disk.rename(path, new)
+
+
+class LeavesFilesToChildren(OtherDisk):
+    """Opens files that nobody closes in a forked child."""
+
+    def open(self, path: Named, flags: int) -> int:
+        return os.open(path, flags, 0o600)
+
+    def close(self, file: int) -> None:
+        os.close(file)
+
+
+class LeavesStoresToChildren(TinyDBStore):
+    def reset_after_fork(self) -> None:
+        """Do it when it is made, and never again."""
+        if not hasattr(self, "_queue"):
+            super().reset_after_fork()
 
 
 class OtherStore:
@@ -140,6 +158,14 @@ class FencesNobodyOff(OtherStore):
             await self._store.put(again, records)
             await self._store.release(again)
             raise
+
+
+class CreatesRunByRun(OtherStore):
+    async def create(self, key: SessionKey, runs: Sequence[FinishedRun], **_: str | None) -> None:
+        for run in runs:
+            lease = await self._store.begin(key, run.turn)
+            await self._store.put(lease, run.records)
+            await self._store.finish(lease, run.turn, run.change)
 
 
 class MixesUsersUp(OtherStore):
@@ -211,6 +237,14 @@ MUTANTS = (
     Mutant("keeps what was deleted", "crowd", 2976, _on(KeepsBackups)),
     Mutant("locks nothing", "crowd", 2976, _on(LocksNothing)),
     Mutant("mixes users up", "nonces", 160, _behind(MixesUsersUp)),
+    Mutant("creates run by run", "imports", 40, _behind(CreatesRunByRun)),
+    Mutant("leaves files to children", "forks", 96, _on(LeavesFilesToChildren)),
+    Mutant(
+        "leaves stores to children",
+        "forks",
+        32,
+        lambda place, disk: LeavesStoresToChildren(place, disk=disk),
+    ),
     Mutant("fences nobody off", "suspended", 8, _behind(FencesNobodyOff)),
 )
 SOUND = (

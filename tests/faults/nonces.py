@@ -9,7 +9,7 @@ from pathlib import Path
 
 from teamgraph import Runner, SessionKey, Store
 from teamgraph.engine.stores.journal.disk import DISK
-from teamgraph.engine.values import jsonable
+from teamgraph.engine.values import as_plain
 from teamgraph.errors import RunError
 from teamgraph.events import NodeStarted
 
@@ -83,8 +83,8 @@ async def _look(store: Store, number: int, counts: Counts) -> None:
     for at, turn in enumerate(turns):
         run = await store.run(key, turn.run_id)
         assert run is not None
-        records = [jsonable(record) for record in run.records.values()]
-        everything = json.dumps([jsonable(run.turn), records])
+        records = [as_plain(record) for record in run.records.values()]
+        everything = json.dumps([as_plain(run.turn), records])
         said = {(int(session), int(when)) for session, when in NONCE.findall(everything)}
         if any(session != number or when > at for session, when in said):
             counts.note(f"session {number}, turn {at}: {sorted(said)}", "wrong")

@@ -15,7 +15,7 @@ from .line import MARK, JournalFormat, Operation, Transaction, pack
 
 SET_ASIDE = (".torn", ".damaged")
 """Suffixes of what was cut from a journal, and of a damaged file that was salvaged."""
-_BESIDE = (*SET_ASIDE, ".tmp", ".seized", ".lock")
+_BESIDE = (*SET_ASIDE, ".tmp", ".seized", ".lock", ".run", ".import")
 
 
 def compact(journal: JournalFile, form: JournalFormat | None = None) -> None:
@@ -28,7 +28,7 @@ def compact(journal: JournalFile, form: JournalFormat | None = None) -> None:
         try:
             _compact(journal, form or journal.settings.format)
         except OSError as error:
-            raise store_error(error, journal.path) from error
+            raise journal.failure(error) from error
 
 
 def upgrade(path: Path, settings: JournalSettings, version: int) -> None:
@@ -53,18 +53,24 @@ def delete_journal(disk: Disk, path: Path, *, sync: bool) -> bool:
     Others that have it open get `JournalDeleted`.
     """
     try:
-        with opened(disk, path, os.O_RDWR) as file:
-            lock_file(disk, file, path)
-            had_content = disk.status(file).st_size > 0
-            for suffix in (*_BESIDE, path.suffix):
-                remove_file(disk, path.with_suffix(suffix))
+        while True:
+            with opened(disk, path, os.O_RDWR) as file:
+                lock_file(disk, file, path)
+                status = disk.status(file)
+                if disk.status(path).st_ino != status.st_ino:
+                    continue  # a compaction has replaced it
+                for name in disk.names(path.parent):
+                    if name.startswith(f"{path.stem}.") and name.endswith(_BESIDE):
+                        remove_file(disk, path.with_name(name))
+                remove_file(disk, path)
+                break
         if sync:
             disk.sync_directory(path.parent)
     except FileNotFoundError:
         return False
     except OSError as error:
         raise store_error(error, path) from error
-    return had_content
+    return status.st_size > 0
 
 
 def _compact(journal: JournalFile, form: JournalFormat) -> None:

@@ -11,14 +11,16 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISDIR
 from threading import Lock, get_ident
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
+from weakref import WeakSet
 
 from ...errors import StoreError
+from ...os_fork import FORKS
 
 if sys.platform == "win32":
     import msvcrt
@@ -62,6 +64,7 @@ if sys.platform == "win32":
 
 else:
     import fcntl
+    import resource
 
     _BINARY = 0
     _pread = os.pread
@@ -86,9 +89,12 @@ else:
             os.close(directory)
 
 
+T = TypeVar("T")
 Named: TypeAlias = str | Path
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _AGAIN = frozenset((errno.EINTR, errno.EAGAIN))
+_NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP))
+_FILES_ON_WINDOWS = 512  # of the C library, where nothing was set
 _MANY = frozenset((errno.EMFILE, errno.ENFILE))
 FORBIDDEN = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 
@@ -102,11 +108,13 @@ class Disk:
 
     def open(self, path: Named, flags: int) -> int:
         """Open a file; `flags` are those of `os`."""
-        return os.open(path, flags | _BINARY, 0o600)
+        return _with_idle_files_closed(lambda: _open(path, flags))
 
     def close(self, file: int) -> None:
         """Close a file."""
-        os.close(file)
+        with FORKS.changing_descriptors() as descriptors:
+            descriptors.discard(file)
+            os.close(file)
 
     def read(self, file: int, length: int, offset: int) -> bytes:
         """Read `length` bytes, fewer only where the file ends."""
@@ -126,7 +134,7 @@ class Disk:
 
     def sync_directory(self, path: Named) -> None:
         """Force the entries of a directory down to the disk (fsync)."""
-        _fsync_directory(path)
+        _with_idle_files_closed(lambda: _fsync_directory(path))
 
     def lock(self, file: int) -> bool:
         """Try to lock an open file exclusively (flock); False if another open file has the lock.
@@ -179,10 +187,70 @@ class Disk:
 
     def names(self, directory: Named) -> list[str]:
         """The names in a directory."""
-        return os.listdir(directory)
+        return _with_idle_files_closed(lambda: os.listdir(directory))
 
 
 DISK = Disk()
+
+
+def _open(path: Named, flags: int) -> int:
+    with FORKS.changing_descriptors() as descriptors:
+        file = os.open(path, flags | _BINARY, 0o600)
+        descriptors.add(file)
+    return file
+
+
+def _with_idle_files_closed(call: Callable[[], T]) -> T:
+    """Call it; where no more files can be opened, close idle ones and call it again."""
+    try:
+        return call()
+    except OSError as error:
+        if error.errno not in _MANY:
+            raise
+    for cache in list(_CACHES):
+        cache.close_idle()
+    return call()
+
+
+class IdleFiles(Protocol):
+    """A cache of open files, of which some are not in use."""
+
+    def close_idle(self) -> None:
+        """Close those that are not in use."""
+        ...
+
+
+_CACHES: WeakSet[IdleFiles] = WeakSet()
+
+
+def close_when_exhausted(cache: IdleFiles) -> None:
+    """Close the idle files of a cache when this process or the system can open no more."""
+    _CACHES.add(cache)
+
+
+def open_files_limit() -> int:
+    """How many files this process may have open (RLIMIT_NOFILE)."""
+    if sys.platform == "win32":
+        return _FILES_ON_WINDOWS
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def check_locks(disk: Disk, path: Path) -> None:
+    """Raise `StoreError` if the file system has no locks, or if its locks exclude nobody."""
+    with opened(disk, path) as one, opened(disk, path) as two:
+        try:
+            is_excluded = not disk.lock(one) or not disk.lock(two)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            is_excluded = False
+    if not is_excluded:
+        raise StoreError(
+            f"{path.parent}: this file system does not lock files, so processes would overwrite "
+            "each other's turns; name a store on a local disk"
+        )
+
 
 _CHUNK = 1 << 20
 _STALE = 3600  # seconds
@@ -229,18 +297,29 @@ class OpenFile:
                 raise
             self.descriptor = disk.open(self.path, os.O_RDONLY)
             self.is_writable = False
+        FORKS.own(self)
         try:
             self.inode = disk.status(self.descriptor).st_ino
         except BaseException:
             self.close()
             raise
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, by `close` or by a fork."""
+        return self._is_closed
+
     def is_at_path(self) -> bool:
-        """Whether the path still names this file (same inode)."""
+        """Whether the file is open and the path still names it (same inode)."""
         try:
-            return self._disk.status(self.path).st_ino == self.inode
+            return not self._is_closed and self._disk.status(self.path).st_ino == self.inode
         except FileNotFoundError:
             return False
+
+    def reset_after_fork(self) -> None:
+        """See `ProcessOwned`: the descriptor was closed."""
+        self._guard = Lock()
+        self._is_closed = True
 
     def rename(self, path: Path) -> None:
         """Rename it, replacing the file that has the new name."""
@@ -405,8 +484,8 @@ def remove_file(disk: Disk, path: Path) -> None:
         disk.remove(path)
 
 
-def make_directories(disk: Disk, path: Path, tries: int = _TRIES) -> None:
-    """Make a directory with its parents unless it exists.
+def make_directories(disk: Disk, path: Path, *, sync: bool = False, tries: int = _TRIES) -> None:
+    """Make a directory with its parents unless it exists, and sync its entry if `sync`.
 
     Others may remove an empty parent meanwhile, so it is tried several times.
     """
@@ -415,9 +494,12 @@ def make_directories(disk: Disk, path: Path, tries: int = _TRIES) -> None:
     except FileNotFoundError:
         if tries == 1:
             raise  # the parent exists: /proc, for one, lets nobody create anything
-        make_directories(disk, path.parent)
-        make_directories(disk, path, tries - 1)
+        make_directories(disk, path.parent, sync=sync)
+        make_directories(disk, path, sync=sync, tries=tries - 1)
     except FileExistsError as error:
         if not S_ISDIR(disk.status(path).st_mode):
             number = errno.ENOTDIR
             raise NotADirectoryError(number, os.strerror(number), str(path)) from error
+    if sync:
+        with suppress(PermissionError):  # a directory that others own may not be readable
+            disk.sync_directory(path.parent)

@@ -21,6 +21,7 @@ from uuid import uuid4
 from msgspec import Struct
 
 from ...errors import Conflict, DamagedStore, StoreError
+from ...os_fork import FORKS
 from .disk import (
     DISK,
     Disk,
@@ -46,6 +47,8 @@ from .line import (
 )
 
 Sync: TypeAlias = Literal["always", "turn", "never"]
+LATEST = "latest"
+"""The file whose mtime is the latest of the journals in a directory."""
 _BLOATED = 1 << 20
 _CHUNK = 1 << 20
 
@@ -205,8 +208,9 @@ class JournalFile:
         self._is_tidy = False
         self._has_failed = False
         self._is_name_synced = False
+        self._is_inherited = False
         self._file: OpenFile | None = None
-        self._name, self._directory = os.fspath(path), os.fspath(path.parent)
+        self._name, self._latest = os.fspath(path), os.fspath(path.with_name(LATEST))
         try:
             self._open(create=create)
         except BaseException as error:
@@ -214,11 +218,17 @@ class JournalFile:
             if isinstance(error, OSError):
                 raise store_error(error, path) from error
             raise
+        FORKS.own(self)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was ever committed."""
         return self.index.sequence == 0
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether this user may write the file, on this file system."""
+        return self._opened().is_writable
 
     @property
     def is_closed(self) -> bool:
@@ -233,9 +243,18 @@ class JournalFile:
     def close(self) -> None:
         """Close the file; a second call has no effect."""
         with self._mutex:
+            self._is_inherited = False
             if self._file is not None:
                 self._file.close()
                 self._file = None
+
+    def reset_after_fork(self) -> None:
+        """See `ProcessOwned`: the next use opens the file again."""
+        self._mutex = RLock()
+        self._depth = 0
+        self._is_inherited = self._file is not None
+        self._file = None
+        self.index.clear()
 
     @contextmanager
     def shared(self) -> Generator[None]:
@@ -343,17 +362,21 @@ class JournalFile:
             self.index.apply(transaction)
 
     def touch(self) -> None:
-        """Set the mtime to later than that of any other file of the directory.
+        """Set the mtime to later than that of any other journal of the directory.
 
-        The directory's own mtime is the latest of all, so the order of the files' mtimes is that
-        of these calls, whatever the clock does. Only the owner of a file can set its mtime: for
-        others nothing happens.
+        The mtime of the file `latest` is the last one that was set, so the order of the mtimes is
+        that of these calls, whatever the clock does. Only the owner of a file can set its mtime:
+        for others nothing happens.
         """
         with suppress(OSError):
-            latest = self._disk.status(self._directory).st_mtime_ns
+            try:
+                latest = self._disk.status(self._latest).st_mtime_ns
+            except FileNotFoundError:
+                latest = self._newest_sibling()
+                self._disk.close(self._disk.open(self._latest, os.O_RDWR | os.O_CREAT))
             moment = max(time.time_ns(), latest + 1)
             self._disk.touch(self._name, moment)
-            self._disk.touch(self._directory, moment)
+            self._disk.touch(self._latest, moment)
 
     @contextmanager
     def same_mtime(self) -> Generator[None]:
@@ -365,6 +388,22 @@ class JournalFile:
         if moment is not None:
             with suppress(OSError):
                 self._disk.touch(self._name, moment)
+
+    def failure(self, error: OSError) -> StoreError:
+        """The error to raise for what the system refused; a missing file was deleted by others."""
+        if isinstance(error, FileNotFoundError):
+            return JournalDeleted(f"{self.path}: the journal was deleted")
+        return store_error(error, self.path)
+
+    def _newest_sibling(self) -> int:
+        """The latest mtime of the journals in the directory."""
+        newest = 0
+        for name in self._disk.names(self.path.parent):
+            if name.endswith(self.path.suffix):
+                with suppress(FileNotFoundError):
+                    status = self._disk.status(self.path.with_name(name))
+                    newest = max(newest, status.st_mtime_ns)
+        return newest
 
     def _sync_name(self, synced_directories: set[Path] | None) -> None:
         """Sync the directory of the file and those above it, without which it is not found."""
@@ -395,6 +434,11 @@ class JournalFile:
     def _open(self, *, create: bool) -> None:
         self._use(self._open_file(create=create))
 
+    def _open_if_inherited(self) -> None:
+        if self._is_inherited:
+            self._is_inherited = False
+            self._open(create=False)
+
     def _open_file(self, *, create: bool) -> OpenFile:
         try:
             return OpenFile(self._disk, self.path, create=create)
@@ -415,6 +459,7 @@ class JournalFile:
 
     def _refresh(self) -> None:
         """Catch up with what other processes wrote, or open the file that replaced this one."""
+        self._open_if_inherited()
         file = self._opened()
         try:
             status = self._disk.status(file.path)
@@ -423,7 +468,7 @@ class JournalFile:
             else:
                 self._open(create=False)
         except OSError as error:
-            raise self._failure(error) from error
+            raise self.failure(error) from error
 
     def _lock(self, *, wait: bool) -> bool:
         """Lock the file that has the journal's path now, and catch up with it."""
@@ -431,6 +476,7 @@ class JournalFile:
             self._depth += 1
             return True
         try:
+            self._open_if_inherited()
             if not self._opened().is_writable:
                 self._reopen_if_writable()
             while True:
@@ -444,12 +490,7 @@ class JournalFile:
                     return True
                 self._open(create=False)
         except OSError as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: OSError) -> StoreError:
-        if isinstance(error, FileNotFoundError):
-            return JournalDeleted(f"{self.path}: the journal was deleted")
-        return store_error(error, self.path)
+            raise self.failure(error) from error
 
     def _is_current(self, file: OpenFile) -> bool:
         """Catch up with a locked file; unlocks it and returns False if it was replaced."""

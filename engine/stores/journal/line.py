@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 from zlib import crc32
 
 from msgspec import Struct, field
@@ -148,7 +148,10 @@ class Header(Struct, frozen=True):
         if document.get("format") != _FORMAT_NAME:
             raise DamagedStore(f"{path}: it is not a journal of teamgraph; move it away")
         version = form.check(document.get("version"), path)
-        return cls(version, document["owner"], document["born"], document.get("next", {}))
+        owner, born = document.get("owner"), document.get("born")
+        if not isinstance(owner, dict) or not isinstance(born, str):
+            raise DamagedStore(f"{path}: its first line is damaged; restore it from a backup")
+        return cls(version, cast("Mapping[str, str | None]", owner), born, document.get("next", {}))
 
     def operation(self) -> Operation:
         """The operation that writes the header."""

@@ -10,54 +10,72 @@ are in the journals. Everything here blocks; `TinyDBStore` calls it in threads.
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import TypeVar
 
 from ...errors import DamagedStore, StoreError, UnknownVersion
 from ...records import SessionInfo, SessionKey, Turn
-from ...session.store import Hit, mentions
+from ...session.store import FinishedRun, Hit, mentions
 from ..compact_json import Document, dump_json, parse_document
 from ..journal.compaction import compact, delete_journal, upgrade
 from ..journal.disk import (
+    check_locks,
+    close_when_exhausted,
     contains,
     first_line,
     make_directories,
+    open_files_limit,
     read_whole,
+    remove_file,
     replace_file,
     store_error,
 )
-from ..journal.journal_file import JournalDeleted, JournalSettings, OldVersion, must_be_torn
+from ..journal.journal_file import (
+    LATEST,
+    JournalDeleted,
+    JournalFile,
+    JournalSettings,
+    OldVersion,
+    must_be_torn,
+)
 from ..journal.line import Header, header_data
-from .session_file import RUN_LOCK, OtherRun, SessionFile, hashed_name, session_name
+from ..leases import session_exists
+from .session_file import OtherRun, SessionFile, hashed_name, session_name
 
 T = TypeVar("T")
 FORMAT = "teamgraph-store"
 VERSION = 1
 _SHORT = 1 << 18  # bytes
+_FILES_OF_A_SESSION = 2
 _HASH = re.compile("[0-9a-f]{8,64}")
 
 
 class SkippedSession(UserWarning):
-    """A damaged session was left out of a list or a search."""
+    """A session that is damaged, or of a newer version, was left out of a list or a search."""
 
 
 class SessionCache:
     """LRU cache of open sessions; those in use are never closed.
 
-    The caller that acquires a session must release it.
+    Its capacity follows the limit of open files, half of which it may use. Where there are no more
+    to be had, all idle sessions are closed.
+
+    Whoever acquires a session releases it.
     """
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+        self._capacity = min(capacity, open_files_limit() // _FILES_OF_A_SESSION // 2)
         self._guard = Lock()
         self._open: OrderedDict[SessionKey, SessionFile] = OrderedDict()
+        close_when_exhausted(self)
 
     def acquire(self, key: SessionKey) -> SessionFile | None:
         """The session if it is open."""
@@ -94,6 +112,13 @@ class SessionCache:
                 del self._open[other.key]
                 other.close()
 
+    def close_idle(self) -> None:
+        """Close the sessions that nobody uses."""
+        with self._guard:
+            for session in [each for each in self._open.values() if not each.users]:
+                del self._open[session.key]
+                session.close()
+
     def discard(self, session: SessionFile) -> None:
         """Remove a session whose file is gone; its last user's release closes it."""
         with self._guard:
@@ -119,6 +144,7 @@ class StoreLayout:
         self._disk = settings.disk
         self._is_synced = settings.is_synced
         self._is_checked = False
+        self._has_locks = False
 
     def journal(self, key: SessionKey) -> Path:
         """The journal of a session."""
@@ -189,10 +215,13 @@ class StoreLayout:
         """Create a directory of the store, and the store itself, unless they exist."""
         try:
             if not self.exists():
-                make_directories(self._disk, self.root)
+                make_directories(self._disk, self.root, sync=self._is_synced)
                 data = dump_json({"format": FORMAT, "version": VERSION}) + b"\n"
                 replace_file(self._disk, self.root / "store.json", data, sync=self._is_synced)
             make_directories(self._disk, directory)
+            if not self._has_locks:
+                check_locks(self._disk, self.root / "store.json")
+                self._has_locks = True
         except OSError as error:
             raise store_error(error, Path(error.filename or self.root)) from error
 
@@ -230,6 +259,31 @@ class SessionDirectory:
         except JournalDeleted:
             return None
         return self.cache.add(session)
+
+    def create(self, key: SessionKey, runs: Sequence[FinishedRun], name: str | None) -> None:
+        """Write a session to a temporary journal and rename that; `InputError` if it exists."""
+        path = self.layout.journal(key)
+        self.layout.create(path.parent)
+        temporary = path.with_name(f"{path.stem}.{os.getpid()}-{get_ident()}.import")
+        try:
+            session = SessionFile(temporary, key, self._settings, create=True)
+            try:
+                with session.journal.exclusive():
+                    for run in runs:
+                        session.add(run)
+                    if name is not None:
+                        session.rename(name)
+                if self._settings.is_synced:
+                    session.journal.flush()
+            finally:
+                session.close()
+            self._publish(temporary, path, key)
+        except OSError as error:
+            raise store_error(error, path) from error
+        finally:
+            with suppress(OSError):
+                remove_file(self._disk, temporary)
+                self._disk.remove_directory(path.parent)
 
     def distrust(self, session: SessionFile) -> None:
         """Rewrite a session whose sync failed before it is used again.
@@ -345,6 +399,24 @@ class SessionDirectory:
             return []
         return sorted(each for each in self.layout.prompt_hashes() if each.startswith(prefix))
 
+    def _publish(self, temporary: Path, path: Path, key: SessionKey) -> None:
+        """Rename a journal to a session's path, locked against all others."""
+        while True:
+            journal = JournalFile(path, self._settings, owner=key._asdict(), create=True)
+            try:
+                with journal.exclusive():
+                    if not journal.is_empty:
+                        raise session_exists(key)
+                    self._disk.rename(temporary, path)
+                    if self._settings.is_synced:
+                        self._disk.sync_directory(path.parent)
+                    journal.touch()
+                return
+            except JournalDeleted:
+                self.layout.create(path.parent)
+            finally:
+                journal.close()
+
     def _journals(self, user_id: str | None) -> list[Path]:
         return self.layout.journals(self.layout.user(user_id)) if self.layout.exists() else []
 
@@ -354,7 +426,7 @@ class SessionDirectory:
         return next((owner for owner in owners if owner is not None), None)
 
     def _read(self, path: Path, read: Callable[[SessionFile], T]) -> T | None:
-        """Read a session, opened for this unless it is open; a damaged one warns and is None."""
+        """Read a session; one that cannot be read gives a warning and None."""
         try:
             while (key := self._owner(path)) is not None:
                 session = self.cache.acquire(key) or self._open_uncached(path, key)
@@ -365,7 +437,7 @@ class SessionDirectory:
                     self.cache.discard(session)
                 finally:
                     self.cache.release(session)
-        except DamagedStore as error:
+        except (DamagedStore, UnknownVersion) as error:
             warnings.warn(f"a session was left out: {error}", SkippedSession, stacklevel=2)
         except JournalDeleted:  # it was deleted since its owner was read
             pass
@@ -395,9 +467,8 @@ class SessionDirectory:
     def _delete(self, path: Path) -> bool:
         had_content = delete_journal(self._disk, path, sync=self._settings.is_synced)
         with suppress(OSError):
-            for name in self._disk.names(path.parent):
-                if name.startswith(f"{path.stem}.") and name.endswith(RUN_LOCK):
-                    self._disk.remove(path.parent / name)
+            if self._disk.names(path.parent) == [LATEST]:
+                remove_file(self._disk, path.parent / LATEST)
             self._disk.remove_directory(path.parent)
         return had_content
 

@@ -34,7 +34,7 @@ class SessionLock:
         """
         try:
             while True:
-                if self._file is None:
+                if self._file is None or self._file.is_closed:
                     self._file = OpenFile(self._disk, self._path, create=True)
                 is_free = self._disk.lock(self._file.descriptor)
                 if self._file.is_at_path():
@@ -103,7 +103,7 @@ class SessionLock:
 
     def release(self) -> None:
         """Release the lock."""
-        if self._file is not None:
+        if self._file is not None and not self._file.is_closed:
             try:
                 self._disk.unlock(self._file.descriptor)
             except OSError:

@@ -7,6 +7,7 @@ journal that is damaged in the middle with every line that can be read, and keep
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import warnings
@@ -44,7 +45,7 @@ from .directory import StoreLayout
 from .session_file import SessionIndex
 
 FindingCode: TypeAlias = Literal["damaged", "version", "misplaced", "torn", "stale", "aside"]
-_WRITER = re.compile(r"\.(\d+)-\d+\.tmp\Z")
+_WRITER = re.compile(r"\.(\d+)-\d+\.(?:tmp|import)\Z")
 
 
 class Finding(Struct, frozen=True):
@@ -112,8 +113,8 @@ class Survey:
         """Files beside the journals that a killed process or an earlier repair has left."""
         for path in sorted(self.layout.root.rglob("*")):
             journal = path.with_suffix(".jsonl")
-            if path.suffix == ".tmp" and _is_abandoned(self._disk, path):
-                yield Finding("stale", path, "a write that was cut short has left it")
+            if path.suffix in (".tmp", ".run", ".import") and _is_abandoned(self._disk, path):
+                yield Finding("stale", path, "a process that was killed has left it")
             elif path.suffix in (".torn", ".damaged") and journal.exists():
                 yield Finding(
                     "aside", path, "an earlier repair has set it aside; delete it when you like"
@@ -244,16 +245,19 @@ class Salvage(Struct, frozen=True):
         return cls(path, header.owner, tuple(operations), loss)
 
 
-def repair_finding(finding: Finding, key: SessionKey | None) -> bool:
+def repair_finding(finding: Finding, key: SessionKey | None, disk: Disk = DISK) -> bool:
     """Cut a torn tail or delete a stale file; False for other findings, which `repair` leaves."""
     if finding.code == "torn":
         owner = {} if key is None else key._asdict()
         with suppress(JournalDeleted), warnings.catch_warnings():
             warnings.simplefilter("ignore", TornTail)
-            journal = JournalFile(finding.file, JournalSettings(), owner=owner, create=False)
+            journal = JournalFile(finding.file, JournalSettings(disk), owner=owner, create=False)
             try:
-                with journal.exclusive():
-                    pass  # locking a journal cuts its torn tail
+                with journal.exclusive():  # locking a journal cuts its torn tail
+                    if not journal.is_writable:
+                        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            except OSError as error:
+                raise store_error(error, finding.file) from error
             finally:
                 journal.close()
         return True

@@ -20,9 +20,11 @@ from typing import Generic, TypeAlias, TypeVar, cast
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ...errors import DamagedStore
 from ...messages import JSON
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
 from ...session.quotes import RESULT, run_texts
+from ...session.store import FinishedRun, Lease
 from .. import codec
 from ..compact_json import Document, dump_json, parse_document, parse_key
 from ..journal.compaction import compact, remove_set_aside
@@ -45,6 +47,7 @@ T = TypeVar("T")
 OtherRun: TypeAlias = tuple[str, str]
 """A run of another session: the name of its session's file, and its id."""
 _ABOUT = ("head", "")
+_ABOUT_TYPES = {"name": (str, type(None)), "turns": (int,), "deleted": (int,)}
 _CACHED, _CACHED_BYTES = 16, 16_384
 
 
@@ -86,17 +89,22 @@ class SessionIndex:
             return
         key = parse_key(slot.key)
         stored = StoredDocument(document, slot)
-        match table:
-            case "runs":
-                self._put_run(stored, key[0], key[1])
-            case "nodes":
-                self.records.setdefault(key[0], {})[key[1], key[2]] = stored
-            case "state":
-                self.state[key[0], key[1]] = stored
-            case _:
-                if key[0] not in self.summaries:
-                    insort(self.covers, key[0])
-                self.summaries[key[0]] = stored
+        try:
+            match table:
+                case "runs":
+                    self._put_run(stored, key[0], key[1])
+                case "nodes":
+                    self.records.setdefault(key[0], {})[key[1], key[2]] = stored
+                case "state":
+                    self.state[key[0], key[1]] = stored
+                case _:
+                    if key[0] not in self.summaries:
+                        insort(self.covers, key[0])
+                    self.summaries[key[0]] = stored
+        except (IndexError, KeyError, TypeError) as error:
+            raise DamagedStore(
+                f"the key {key} in {table!r} has the wrong types; restore the file from a backup"
+            ) from error
 
     def drop(self, table: str, document: str, slot: Slot) -> None:
         """See `IndexListener.drop`."""
@@ -266,7 +274,7 @@ class SessionFile:
         """
         self._check_writable(grant)
         run_id = grant.lease.run_id
-        number = self._last_number() + 1 if turn.status == "done" else 0
+        number = max(self._last_number() + 1, turn.number) if turn.status == "done" else 0
         turn = replace(turn, run_id=run_id, number=number)
         operations = [self._put_turn(turn)]
         if number:
@@ -279,6 +287,14 @@ class SessionFile:
         if turn.given_state is None:  # that is the caller's, who may change it
             self._turns.put(self.index.runs[run_id].slot, turn)
         return turn
+
+    def add(self, run: FinishedRun) -> None:
+        """Store a finished run of a session that nobody else has."""
+        turn, stored = run.turn, Lease(self.key, run.turn.run_id, Head())
+        self.journal.commit([self._put_turn(replace(turn, status="running", number=0))])
+        grant = Grant(stored, self, is_exclusive=False)
+        self.put(grant, run.records)
+        self.finish(grant, turn, run.change)
 
     def head(self) -> Head:
         """Version, state and summary of the session."""
@@ -499,7 +515,11 @@ class SessionFile:
 
     def _about(self) -> Document:
         stored = self.index.state.get(_ABOUT)
-        return {} if stored is None else parse_document(self.journal.text(stored.slot))
+        if stored is None:
+            return {}
+        about = parse_document(self.journal.text(stored.slot))
+        codec.check_types("name of a session", about, _ABOUT_TYPES)
+        return about
 
     def _last_number(self) -> int:
         numbers = self.index.numbers

@@ -13,8 +13,9 @@ from typing import TypeVar
 from tinydb import TinyDB
 
 from ...errors import InputError, NotFound, StoreError
+from ...os_fork import FORKS
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
-from ...session.store import Hit, Lease, Policy
+from ...session.store import FinishedRun, Hit, Lease, Policy
 from ..journal.compaction import compact
 from ..journal.disk import DISK, Disk
 from ..journal.journal_file import JournalDeleted, JournalFile, JournalSettings, Sync
@@ -68,13 +69,19 @@ class TinyDBStore:
         self.path = Path(path)
         self._settings = JournalSettings(disk, sync)
         self._lease_timeout = lease_timeout
-        self._directory = SessionDirectory(self.path, self._settings, handles=handles)
+        self._handles = handles
+        self.reset_after_fork()
+        FORKS.own(self)
+
+    def reset_after_fork(self) -> None:
+        """See `ProcessOwned`: a forked child has no session open and no lease."""
+        self._directory = SessionDirectory(self.path, self._settings, handles=self._handles)
         self._queue = SessionQueue()
         self._leases: Leases[SessionFile] = Leases()
         self._run_locks: dict[tuple[int, str], SessionLock] = {}
-        self._heartbeat = Heartbeat(lease_timeout)
+        self._heartbeat = Heartbeat(self._lease_timeout)
         self._threads = ThreadPool()
-        self._syncer = Syncer(disk)
+        self._syncer = Syncer(self._settings.disk)
 
     async def begin(
         self,
@@ -132,6 +139,13 @@ class TinyDBStore:
         self._directory.cache.release(grant.session)
         if grant.is_exclusive:
             self._queue.release(lease.key)
+
+    async def create(
+        self, key: SessionKey, runs: Sequence[FinishedRun], *, name: str | None = None
+    ) -> None:
+        """Create a session with finished runs, all or nothing; `InputError` if it exists."""
+        check_key(key)
+        await self._threads.run(lambda: self._directory.create(key, runs, name))
 
     async def head(self, key: SessionKey) -> Head | None:
         """Version, state and summary of the session, or None if there is no such session."""

@@ -109,7 +109,7 @@ class JournalTable(Table):
     def _selected(
         self, cond: QueryLike | None, numbers: Iterable[int] | None
     ) -> list[tuple[int, dict[str, Any]]]:
-        documents = TableDocuments(self.journal, self.journal.index.tables.get(self.name, {}))
+        documents = TableDocuments(self.journal, self.name)
         if numbers is not None:
             wanted = dict.fromkeys(numbers)
             return [
@@ -147,10 +147,7 @@ class JournalStorage(Storage):
     def read(self) -> dict[str, dict[str, Any]] | None:
         """All tables; their documents are read lazily."""
         with self.file.shared():
-            tables = {
-                name: TableDocuments(self.file, slots)
-                for name, slots in self.file.index.tables.items()
-            }
+            tables = {name: TableDocuments(self.file, name) for name in self.file.index.tables}
             return cast("dict[str, dict[str, Any]]", tables) or None
 
     def write(self, data: Mapping[str, Mapping[Any, Any]]) -> None:
@@ -161,8 +158,8 @@ class JournalStorage(Storage):
             for name, wanted in data.items():
                 if isinstance(wanted, TableDocuments):
                     continue
-                documents = TableDocuments(self.file, tables.get(name, {}))
-                differences = documents.differences(name, wanted)
+                documents = TableDocuments(self.file, name)
+                differences = documents.differences(wanted)
                 operations += differences or ([] if name in tables else [Operation("e", name)])
             if operations:
                 self.commit(operations)
@@ -186,38 +183,46 @@ class JournalDatabase(TinyDB):
 
 
 class TableDocuments(Mapping[str, dict[str, Any]]):
-    """The documents of one table by number (as text), each parsed afresh when it is read."""
+    """The documents of one table by number (as text), each parsed afresh when it is read.
 
-    def __init__(self, journal: JournalFile, slots: Mapping[str, Slot]) -> None:
+    Positions are looked up for each document: another process may compact the file meanwhile.
+    """
+
+    def __init__(self, journal: JournalFile, table: str) -> None:
         self._journal = journal
-        self._slots = slots
+        self._table = table
 
     def __getitem__(self, document: str) -> dict[str, Any]:
-        return parse_document(self._journal.text(self._slots[document]))
+        return parse_document(self._journal.text(self._slots()[document]))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(list(self._slots))
+        for document in list(self._slots()):
+            if document in self._slots():  # or it was deleted since
+                yield document
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._slots())
 
     def __contains__(self, document: object) -> bool:
-        return document in self._slots
+        return document in self._slots()
 
-    def differences(self, table: str, wanted: Mapping[Any, Any]) -> list[Operation]:
+    def differences(self, wanted: Mapping[Any, Any]) -> list[Operation]:
         """The operations that make the table contain `wanted` and nothing else."""
-        names = {str(document) for document in wanted}
+        names, slots, table = {str(document) for document in wanted}, self._slots(), self._table
         operations = [
-            Operation("d", table, document) for document in self._slots if document not in names
+            Operation("d", table, document) for document in slots if document not in names
         ]
         for document, content in wanted.items():
-            slot = self._slots.get(str(document))
+            slot = slots.get(str(document))
             data = dump_json(content)
             if slot is None:
                 operations.append(Operation("p", table, str(document), data=data))
             elif dump_json(self[str(document)]) != data:
                 operations.append(Operation("p", table, str(document), slot.key, data))
         return operations
+
+    def _slots(self) -> Mapping[str, Slot]:
+        return self._journal.index.tables.get(self._table, {})
 
 
 def _put(table: str, number: int, document: Mapping[Any, Any], key: bytes = b"null") -> Operation:

@@ -216,3 +216,23 @@ class LeaseTests(StoreTests):
             await stores.close()
 
         asyncio.run(check())
+
+    @pytest.mark.parametrize(
+        "policies", [("fork", "fork"), ("serialize", "fork"), ("fork", "reject")]
+    )
+    @async_test
+    async def test_a_run_is_leased_once_by_all_openers(
+        self, stores: StoreOpener, policies: tuple[Policy, Policy]
+    ) -> None:
+        one, two = stores.open(), stores.open()
+        first, second = policies
+        lease = await one.begin(KEY, Turn("r1", "x"), policy=first)
+        with pytest.raises(SessionBusy, match="r1"):
+            await two.begin(KEY, Turn("r1", "x"), policy=second, is_stored=True)
+        other = await two.begin(KEY, Turn("r2", "x"), policy="fork")
+        await one.release(lease)
+        lease = await two.begin(KEY, Turn("r1", "x"), policy=second, is_stored=True)
+        for one_of_two in (other, lease):
+            done_turn = done(one_of_two.run_id, "x")
+            await two.finish(one_of_two, done_turn, NO_CHANGE)
+        assert [turn.run_id for turn in await one.turns(KEY)] == ["r2", "r1"]

@@ -192,9 +192,6 @@ class StoreMachine(RuleBasedStateMachine):
         is_busy = policy != "fork" and any(one.key == key and one.is_exclusive for one in self._out)
         mine = [one for one in self._out if (one.key, one.run_id) == (key, run_id)]
         earlier = session.runs.get(run_id)
-        if any(one.store is not store for one in mine) and not is_busy:
-            # Only the turn is leased against other openers; not every search comes here.
-            return  # pragma: no cover
         refused: type[Exception] | None = SessionBusy if is_busy or mine else None
         if not is_busy and earlier is not None and earlier.status == "done":
             refused = InputError

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from msgspec.structs import replace
 
-from ...records import Change, Head, RunStatus, SessionKey, Summary, Turn
+from ...errors import InputError
+from ...messages import JSON
+from ...records import Change, Head, Record, RunStatus, SessionKey, Summary, Turn
+from ...session.store import FinishedRun
 from .store_tests import KEY, StoreOpener, StoreTests, async_test, done, run_turn
+
+COVERED = Summary("s", covers=4)
 
 
 class SessionTests(StoreTests):
@@ -173,3 +180,34 @@ class SessionTests(StoreTests):
         assert await other.prompt_hashes("ab" * 32) == ["ab" * 32]
         for name in ("b", "AB", "*", "../"):
             assert await other.prompt_hashes(name) == []
+
+    @async_test
+    async def test_a_session_is_created_with_finished_runs_all_or_none(
+        self, stores: StoreOpener
+    ) -> None:
+        store, other = stores.open(), stores.open()
+        runs = [
+            FinishedRun(done("r1"), [Record("n", "done", output=1)], Change({"a": 1})),
+            FinishedRun(Turn("f", "x", status="failed", error="no"), [], Change({"a": 2})),
+            FinishedRun(replace(done("r2"), number=4), [], Change({"b": 2}, summary=COVERED)),
+        ]
+        bad = FinishedRun(
+            done("r3"), [Record("n", "done", output=cast("JSON", object()))], Change()
+        )
+        with pytest.raises(InputError, match="cannot be stored"):
+            await store.create(KEY, [*runs, bad])
+        assert await other.head(KEY) is None
+        assert await other.sessions("ann") == []
+        await store.create(KEY, runs, name="Trip")
+        for _ in range(2):
+            with pytest.raises(InputError, match="exists"):
+                await other.create(KEY, runs)
+            expected = Head(4, 4, {"a": 1, "b": 2}, {}, COVERED, "Trip")
+            assert await other.head(KEY) == expected
+        assert [turn.number for turn in await other.turns(KEY)] == [1, 4]
+        assert [turn.run_id for turn in await other.runs(KEY)] == ["r2", "f", "r1"]
+        run = await other.run(KEY, "r1")
+        assert run is not None
+        assert run.records["n"].output == 1
+        turn = await run_turn(other, KEY, done("r3"))
+        assert turn.number == 5

@@ -11,8 +11,9 @@ import warnings
 from pathlib import Path
 
 import pytest
+from tinydb import where
 
-from teamgraph import Change, SessionKey, TinyDBStore, Turn
+from teamgraph import Change, Policy, Record, SessionKey, TinyDBStore, Turn
 from teamgraph.engine.stores.journal.journal_file import TornTail
 from teamgraph.errors import SessionBusy, StoreError
 from tests.children import child, line, output
@@ -276,5 +277,73 @@ def test_a_store_that_cannot_be_made_says_so(tmp_path: Path) -> None:
                 await store.begin(KEY, Turn("r", "x"))
             with pytest.raises(StoreError, match=way):
                 await store.head(KEY)
+
+    asyncio.run(test())
+
+
+def files_in(place: Path) -> list[str]:
+    """The suffixes of all files of sessions."""
+    return [path.suffix for path in (place / "users").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("fork", "fork"), ("serialize", "fork"), ("fork", "serialize")]
+)
+def test_a_run_in_progress_in_another_process_is_not_begun_again(
+    tmp_path: Path, first: str, second: Policy
+) -> None:
+    holder = child(
+        tmp_path,
+        """
+        async def main():
+            store = TinyDBStore(root)
+            await store.begin(KEY, Turn("r", "x"), policy=argument)
+            say("begun")
+            sys.stdin.read()
+        asyncio.run(main())
+        """,
+        first,
+    )
+
+    async def test() -> None:
+        store = TinyDBStore(tmp_path)
+        assert line(holder) == "begun"
+        with pytest.raises(SessionBusy, match="'r': it is in progress already"):
+            await store.begin(KEY, Turn("r", "x"), policy=second, is_stored=True)
+        holder.kill()
+        holder.wait()
+        lease = await store.begin(KEY, Turn("r", "x"), policy=second, is_stored=True)
+        await store.finish(lease, Turn("r", "x", status="done"), Change())
+        await store.delete_session(KEY)
+        assert not files_in(tmp_path)
+        await store.close()
+
+    try:
+        asyncio.run(test())
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_a_tinydb_query_survives_a_compaction_by_another_process(tmp_path: Path) -> None:
+    async def test() -> None:
+        store, other = TinyDBStore(tmp_path), TinyDBStore(tmp_path)
+        for number in range(6):
+            lease = await store.begin(KEY, Turn(f"r{number}", "x" * 100 * number))
+            await store.put(lease, [Record("n", "done", output=f"out {number}")])
+            await store.finish(lease, Turn(f"r{number}", "x", status="done"), Change())
+        with store.database(KEY) as database:
+            seen: list[str] = []
+            for run in database.table("runs"):
+                seen.append(run["run_id"])
+                if run["run_id"] == "r1":
+                    assert await other.delete_run(KEY, "r0")
+                    assert await other.delete_run(KEY, "r3")
+                nodes = database.table("nodes").search(where("run") == run.doc_id)
+                assert [node["output"] for node in nodes] == [f"out {run['run_id'][1:]}"]
+            assert seen == ["r0", "r1", "r2", "r4", "r5"]
+            assert len(database.table("runs")) == 4
+        await other.close()
+        await store.close()
 
     asyncio.run(test())

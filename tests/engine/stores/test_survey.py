@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from teamgraph import Change, SessionKey, TinyDBStore, Turn
-from teamgraph.engine.stores.journal.disk import DISK, Disk
+from teamgraph.engine.stores.journal.disk import DISK, Disk, Named
 from teamgraph.engine.stores.tinydb.repair import (
     Finding,
     Salvage,
@@ -107,3 +109,49 @@ def test_what_the_system_refuses_raises(journal: Path) -> None:
     journal.with_suffix(".damaged").rmdir()
     assert salvage.write().damaged_file.read_bytes() == journal.with_suffix(".damaged").read_bytes()
     assert find_damage(journal.read_bytes()) is None
+
+
+class ReadOnly(Disk):
+    """A file system on which nothing can be written."""
+
+    def open(self, path: Named, flags: int) -> int:
+        if flags & (os.O_RDWR | os.O_WRONLY):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return super().open(path, flags)
+
+
+def test_a_torn_tail_on_a_read_only_disk_is_not_called_repaired(
+    tmp_path: Path, journal: Path
+) -> None:
+    data = journal.read_bytes()[:-5]
+    journal.write_bytes(data)
+    (finding,) = Survey(tmp_path).read(journal).findings
+    with pytest.raises(StoreError, match="read-only"):
+        repair_finding(finding, None, ReadOnly())
+    assert journal.read_bytes() == data
+    assert repair_finding(finding, None)
+    assert not Survey(tmp_path).read(journal).findings
+
+
+def test_a_salvage_has_the_turns_that_were_stored_since_it_was_planned(
+    tmp_path: Path, journal: Path
+) -> None:
+    lines = journal.read_bytes().splitlines(keepends=True)
+    store = TinyDBStore(tmp_path)
+
+    async def turn(run_id: str) -> None:
+        lease = await store.begin(KEY, Turn(run_id, "x"))
+        await store.finish(lease, Turn(run_id, "x", status="done"), Change())
+
+    asyncio.run(turn("before"))
+    whole = journal.read_bytes()
+    at = len(b"".join(lines[:-1]))
+    with journal.open("r+b") as file:  # a flipped bit, which the open store does not read again
+        file.seek(at + 5)
+        file.write(bytes([whole[at + 5] ^ 1]))
+    planned = Salvage.read(journal)
+    asyncio.run(turn("meanwhile"))
+    planned.write()
+    asyncio.run(store.close())
+    turns = asyncio.run(TinyDBStore(tmp_path).turns(KEY))
+    assert [turn.run_id for turn in turns][-2:] == ["before", "meanwhile"]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shutil
+import time
+import warnings
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,8 +19,9 @@ from tinydb.operations import delete
 from teamgraph import Change, Exchange, Message, Record, SessionKey, Summary, TinyDBStore, Turn
 from teamgraph.engine.stores.compact_json import dump_json, parse_document, parse_json
 from teamgraph.engine.stores.journal.compaction import compact, delete_journal, remove_set_aside
-from teamgraph.engine.stores.journal.disk import DISK
+from teamgraph.engine.stores.journal.disk import DISK, Disk, Named
 from teamgraph.engine.stores.journal.journal_file import JournalFile, JournalSettings
+from teamgraph.engine.stores.journal.line import Operation, pack
 from teamgraph.engine.stores.tinydb.directory import SessionCache, SkippedSession, StoreLayout
 from teamgraph.engine.stores.tinydb.session_file import SessionFile
 from teamgraph.errors import (
@@ -27,6 +32,7 @@ from teamgraph.errors import (
     StoreError,
     UnknownVersion,
 )
+from tests.children import child, output
 
 KEY = SessionKey("ann", "s")
 ROUNDS = range(1, 4)
@@ -217,7 +223,7 @@ def test_a_damaged_session_is_left_out_of_lists_and_can_be_deleted(tmp_path: Pat
         data = bytearray(journal(tmp_path).read_bytes())
         data[len(data) // 2] ^= 1
         journal(tmp_path).write_bytes(bytes(data))
-        with pytest.raises(DamagedStore, match="delete the session"):
+        with pytest.raises(DamagedStore, match="repair --salvage"):
             await store.turns(KEY)
         with pytest.raises(DamagedStore):
             await store.begin(KEY, Turn("r9", "x"))
@@ -551,3 +557,136 @@ def test_a_session_that_was_dropped_is_closed_by_the_last_one_who_gives_it_back(
     assert len(open_files(tmp_path)) == 1
     cache.release(session)
     assert open_files(tmp_path) == []
+
+
+NEWER = {"format": "teamgraph-journal", "version": 99, "owner": KEY._asdict(), "born": "x"}
+UNFIT: dict[str, tuple[str, dict[str, object]]] = {
+    "input": ("runs", {"input": 5}),
+    "answer": ("runs", {"answer": ["x"]}),
+    "status": ("runs", {"status": None}),
+    "started": ("runs", {"started": "noon"}),
+    "usage": ("runs", {"usage": 3}),
+    "unknown field": ("runs", {"surprise": 1}),
+    "name": ("state", {"name": {"a": 1}}),
+    "turns": ("state", {"turns": "many"}),
+    "newer version": ("", NEWER),
+    "no owner": ("", {**NEWER, "version": 1, "owner": None}),
+}
+
+
+@pytest.mark.parametrize("what", list(UNFIT))
+def test_a_session_that_cannot_be_read_hides_no_other(tmp_path: Path, what: str) -> None:
+    table, change = UNFIT[what]
+
+    async def test() -> None:
+        store = make(tmp_path)
+        other = SessionKey("ann", "other")
+        for key in (KEY, other):
+            lease = await store.begin(key, Turn(f"r {key.session_id}", "hello"))
+            turn = Turn(lease.run_id, "hello", status="done", answer="hi")
+            await store.finish(lease, turn, Change())
+            await store.rename(key, "Trip")
+        if table:
+            with store.database(KEY) as database:
+                database.table(table).update(change)
+        else:
+            lines = journal(tmp_path).read_bytes().splitlines(keepends=True)
+            header, _ = pack([Operation("h", "", data=dump_json(change))], 1, 0)
+            journal(tmp_path).write_bytes(header + b"".join(lines[1:]))
+        store = make(tmp_path)
+        with pytest.warns(SkippedSession):
+            assert [info.key for info in await store.sessions("ann")] == [other]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SkippedSession)
+            assert {hit.key for hit in await store.search("ann", "hello", last=9)} <= {KEY, other}
+            assert other in {hit.key for hit in await store.search("ann", "hello", last=9)}
+            assert await store.users() == ["ann"]
+            assert await store.find("ann", "r other") == other
+        await store.close()
+
+    run(test())
+
+
+def test_sessions_stay_in_order_when_the_clock_is_set_back(tmp_path: Path) -> None:
+    store = make(tmp_path)
+
+    async def turn(session: str, run_id: str) -> None:
+        lease = await store.begin(SessionKey("ann", session), Turn(run_id, "x"))
+        await store.finish(lease, Turn(run_id, "x", status="done"), Change())
+
+    for session in ("a", "b"):
+        asyncio.run(turn(session, "r1"))
+    later = time.time_ns() + 10**12
+    for path in tmp_path.glob("users/*/*/*"):  # the clock was set back since
+        os.utime(path, ns=(later, later))
+    for session in ("c", "a", "d", "b"):
+        asyncio.run(turn(session, "r2"))
+    listed = [info.key.session_id for info in asyncio.run(make(tmp_path).sessions("ann"))]
+    assert listed == ["b", "d", "a", "c"]
+    assert asyncio.run(store.delete_user("ann")) == 4
+    assert list(tmp_path.glob("users/*/*")) == []
+    run(store.close())
+
+
+def test_the_directories_above_a_new_store_are_synced(tmp_path: Path) -> None:
+    synced: list[Path] = []
+
+    class Watched(Disk):
+        def sync_directory(self, path: Named) -> None:
+            synced.append(Path(path))
+            super().sync_directory(path)
+
+    async def test() -> None:
+        store = TinyDBStore(tmp_path / "new" / "above" / "store", disk=Watched())
+        lease = await store.begin(KEY, Turn("r", "x"))
+        await store.finish(lease, Turn("r", "x", status="done"), Change())
+        await store.close()
+
+    run(test())
+    assert {tmp_path, tmp_path / "new", tmp_path / "new" / "above"} <= set(synced)
+
+
+@pytest.mark.parametrize("number", [0, errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_refused(tmp_path: Path, number: int) -> None:
+    class Unlocked(Disk):
+        def lock(self, file: int) -> bool:
+            if number:
+                raise OSError(number, os.strerror(number))
+            return True  # to everybody
+
+    async def test() -> None:
+        store = TinyDBStore(tmp_path, disk=Unlocked())
+        with pytest.raises(StoreError, match=r"does not lock files.*local disk"):
+            await store.begin(KEY, Turn("r", "x"))
+        await store.close()
+
+    run(test())
+
+
+def test_idle_sessions_are_closed_where_no_more_files_can_be_opened(tmp_path: Path) -> None:
+    few = child(
+        tmp_path,
+        """
+        async def main():
+            store = TinyDBStore(root)  # of which half the limit would be idle sessions
+            resource.setrlimit(resource.RLIMIT_NOFILE, (48, 4096))
+            for number in range(200):
+                key = SessionKey("ann", f"s{number % 120}")
+                lease = await store.begin(key, Turn(f"r{number}", "x"))
+                await store.put(lease, [Record("n", "done")])
+                await store.finish(lease, Turn(f"r{number}", "x", status="done"), Change())
+            say(str(len(await store.sessions("ann", limit=500))))
+            small = TinyDBStore(root)
+            for number in range(120):
+                await small.head(SessionKey("ann", f"s{number}"))
+            keys = [SessionKey("ann", f"s{number}") for number in range(60)]
+            try:
+                for key in keys:
+                    await store.begin(key, Turn("held", "x"))
+            except StoreError as error:
+                say(str(error).rpartition("; ")[2])
+        asyncio.run(main())
+        """,
+    )
+    said = output(few).splitlines()
+    assert said == ["120", "allow this process more open files, or give the store fewer handles"]
