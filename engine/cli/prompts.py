@@ -286,7 +286,7 @@ class CurrentTemplates:
             text = prompts.sources(name).get(name)
             if text is not None:
                 found[name] = text
-        return found | prompts.sources(recorded.prompt)
+        return {**found, **prompts.sources(recorded.prompt)}
 
 
 def sources_text(prompts: Sequence[RecordedPrompt]) -> str:

@@ -66,6 +66,7 @@ class Prompts:
         self._valid: dict[str, tuple[Template, bool]] = {}
         self._problems: dict[str, list[Problem]] = {}
         self._hashes: dict[str, str] = {}
+        self._texts: dict[str, Mapping[str, str]] = {}
         self._walkers: dict[str, TemplateWalker] = {}
         self._expressions: dict[str, Expression] = {}
         self._type_problems: dict[Hashable, list[Problem]] = {}
@@ -124,16 +125,20 @@ class Prompts:
 
     def prompt_hash(self, name: str) -> str:
         """The sha256, in hex, of the sources of the template and of all it statically reaches."""
-        types = self._hashes.get(name)
-        if types is None:
+        digest = self._hashes.get(name)
+        if digest is None:
             text = json.dumps(sorted(self.sources(name).items()), ensure_ascii=True)
-            types = self._hashes[name] = sha256(text.encode("ascii")).hexdigest()
-        return types
+            digest = self._hashes[name] = sha256(text.encode("ascii")).hexdigest()
+        return digest
 
-    def sources(self, name: str) -> dict[str, str]:
+    def sources(self, name: str) -> Mapping[str, str]:
         """The sources, with LF line ends, of the template and of all it reaches, by name."""
-        with self._lock:
-            return {each.name: each.source.text for each in self._reached(name)}
+        found = self._texts.get(name)
+        if found is None:
+            with self._lock:
+                found = {each.name: each.source.text for each in self._reached(name)}
+            self._texts[name] = found
+        return found
 
     def render(self, name: str, variables: Mapping[str, object]) -> tuple[Message, ...]:
         """Render a prompt to its messages; raises `PromptError` with the template and line."""

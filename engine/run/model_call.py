@@ -244,8 +244,9 @@ class ModelCall(Struct):
                     is_output = is_output and not piece.tool_calls
                     for text in buffered:
                         self.answer.add(node.node_id, node.attempt, text, is_output=is_output)
-                    calls = with_unique_ids(piece.tool_calls)
-                    return replace(piece, tool_calls=calls) if calls else piece
+                    if not piece.tool_calls:
+                        return piece
+                    return replace(piece, tool_calls=with_unique_ids(piece.tool_calls))
                 if request.tools:
                     # Only the whole reply says whether this is the answer or leads to a tool.
                     buffered.append(piece.text)

@@ -16,7 +16,7 @@ from ..events import Listener
 from ..graph.node import loads_history
 from ..messages import NO_USAGE
 from ..records import Change, Record, Run, SessionKey, Turn
-from ..session.quotes import fill_quotes, run_texts
+from ..session.history import fill_quotes, run_texts
 from ..session.store import FinishedRun, Policy, Store
 from .changes import changed_paths, check_unchanged, invalidated
 from .execution import RunExecution, RunRequest

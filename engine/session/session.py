@@ -19,7 +19,7 @@ from ..errors import InputError, NotFound
 from ..messages import JSON, NO_USAGE, FrozenStruct, Message, Usage
 from ..records import Change, Head, Record, Run, SessionKey, Summary, Turn
 from ..values import as_plain, json_problem
-from .quotes import fill_quotes, run_texts
+from .history import fill_quotes, run_texts
 from .store import FinishedRun, Store
 
 VERSION = 1

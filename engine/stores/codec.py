@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from ..errors import DamagedStore
 from ..messages import JSON, NO_USAGE, Message, Role, ToolCall, Usage
 from ..records import READERS, Exchange, Record, Summary, Turn
-from .compact_json import Document, dump_json, parse_document, parse_json
+from .journal.line import Document, dump_json, parse_document, parse_json
 from .quoting import DELETED, QuoteDecoder, QuoteEncoder, References
 
 T = TypeVar("T")

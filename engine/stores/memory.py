@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from ..messages import JSON
 from ..os_fork import FORKS
 from ..records import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
-from ..session.quotes import RESULT, run_texts
+from ..session.history import RESULT, run_texts
 from ..session.store import FinishedRun, Hit, Lease, Policy, mentions
 from .codec import (
     DecodeRecord,
@@ -458,7 +458,8 @@ class MemoryStore:
 
     async def put_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
         """Store the sources of a template, once for each hash."""
-        self._prompts.setdefault(prompt_hash, dict(sources))
+        if prompt_hash not in self._prompts:
+            self._prompts[prompt_hash] = dict(sources)
 
     async def prompt(self, prompt_hash: str) -> Mapping[str, str] | None:
         """The sources stored under a hash, or None."""

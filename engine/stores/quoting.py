@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from ..messages import JSON, Quote
 from ..records import Turn
-from ..session.quotes import ANSWER, INPUT, RESULT
+from ..session.history import ANSWER, INPUT, RESULT
 
 Range: TypeAlias = tuple[int, int]
 Part: TypeAlias = "Range | str"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..messages import JSON
 from ..records import Change, StateKey
 from .codec import redact_replayed
-from .compact_json import Document, dump_json, parse_document
+from .journal.line import Document, dump_json, parse_document
 from .quoting import DELETED
 
 

@@ -24,7 +24,6 @@ from typing import TypeVar
 from ...errors import DamagedStore, StoreError, UnknownVersion
 from ...records import SessionInfo, SessionKey, Turn
 from ...session.store import FinishedRun, Hit, mentions
-from ..compact_json import Document, dump_json, parse_document
 from ..journal.compaction import compact, delete_journal, upgrade
 from ..journal.disk import (
     check_locks,
@@ -46,7 +45,7 @@ from ..journal.journal_file import (
     OldVersion,
     must_be_torn,
 )
-from ..journal.line import Header, header_data
+from ..journal.line import Document, Header, dump_json, header_data, parse_document
 from ..leases import session_exists
 from .session_file import OtherRun, SessionFile, hashed_name, session_name
 

@@ -21,7 +21,6 @@ from msgspec.structs import replace
 
 from ...errors import DamagedStore, InputError, UnknownVersion
 from ...records import SessionKey
-from ..compact_json import parse_document
 from ..journal.disk import (
     DISK,
     Disk,
@@ -40,7 +39,16 @@ from ..journal.journal_file import (
     TornTail,
     can_be_torn,
 )
-from ..journal.line import FORMAT, Header, Operation, Transaction, pack, sync_claims, unpack
+from ..journal.line import (
+    FORMAT,
+    Header,
+    Operation,
+    Transaction,
+    pack,
+    parse_document,
+    sync_claims,
+    unpack,
+)
 from .directory import StoreLayout
 from .session_file import SessionIndex
 

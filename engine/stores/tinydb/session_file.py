@@ -23,13 +23,12 @@ from msgspec.structs import replace
 from ...errors import DamagedStore
 from ...messages import JSON
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
-from ...session.quotes import RESULT, run_texts
+from ...session.history import RESULT, run_texts
 from ...session.store import FinishedRun, Lease
 from .. import codec
-from ..compact_json import Document, dump_json, parse_document, parse_key
 from ..journal.compaction import compact, remove_set_aside
 from ..journal.journal_file import JournalFile, JournalSettings
-from ..journal.line import Operation, Slot
+from ..journal.line import Document, Operation, Slot, dump_json, parse_document, parse_key
 from ..leases import Grant, check_stored, lease_lost, run_deleted, run_in_progress
 from ..quoting import text_of_turn
 from ..redaction import (

@@ -11,9 +11,8 @@ from tinydb.queries import QueryLike
 from tinydb.storages import Storage
 from tinydb.table import Document, Table
 
-from ..compact_json import dump_json, parse_document
 from ..journal.journal_file import JournalFile, JournalSettings
-from ..journal.line import Operation, Slot
+from ..journal.line import Operation, Slot, dump_json, parse_document
 
 
 class JournalTable(Table):

@@ -11,10 +11,9 @@ from typing import ClassVar
 
 from ...errors import InputError
 from .deletion_tests import DeletionTests
-from .isolation_tests import IsolationTests
 from .lease_tests import LeaseTests
 from .record_tests import RecordTests
-from .session_tests import SessionTests
+from .session_tests import IsolationTests, SessionTests
 from .store_tests import StoreOpener, StoreTests
 
 

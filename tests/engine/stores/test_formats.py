@@ -10,15 +10,16 @@ import pytest
 from msgspec.structs import replace
 
 from teamgraph import Change, Record, SessionKey, TinyDBStore, Turn
-from teamgraph.engine.stores.compact_json import dump_json, parse_document
 from teamgraph.engine.stores.journal.compaction import upgrade
 from teamgraph.engine.stores.journal.journal_file import JournalSettings
 from teamgraph.engine.stores.journal.line import (
     JournalFormat,
     Operation,
     Upgrade,
+    dump_json,
     header_data,
     pack,
+    parse_document,
 )
 from teamgraph.engine.stores.tinydb.directory import SessionDirectory, StoreLayout
 from teamgraph.engine.stores.tinydb.session_file import OtherRuns

@@ -15,7 +15,6 @@ from tinydb import Query, where
 from tinydb.operations import increment
 from tinydb.table import Document
 
-from teamgraph.engine.stores.compact_json import dump_json
 from teamgraph.engine.stores.journal.compaction import compact, delete_journal
 from teamgraph.engine.stores.journal.disk import DISK
 from teamgraph.engine.stores.journal.journal_file import (
@@ -24,7 +23,7 @@ from teamgraph.engine.stores.journal.journal_file import (
     JournalSettings,
     TornTail,
 )
-from teamgraph.engine.stores.journal.line import Operation, pack
+from teamgraph.engine.stores.journal.line import Operation, dump_json, pack
 from teamgraph.engine.stores.tinydb.table import JournalDatabase, JournalStorage, JournalTable
 from teamgraph.errors import DamagedStore, InputError, StoreError, UnknownVersion
 

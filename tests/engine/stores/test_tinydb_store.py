@@ -17,11 +17,16 @@ from tinydb import where
 from tinydb.operations import delete
 
 from teamgraph import Change, Exchange, Message, Record, SessionKey, Summary, TinyDBStore, Turn
-from teamgraph.engine.stores.compact_json import dump_json, parse_document, parse_json
 from teamgraph.engine.stores.journal.compaction import compact, delete_journal, remove_set_aside
 from teamgraph.engine.stores.journal.disk import DISK, Disk, Named
 from teamgraph.engine.stores.journal.journal_file import JournalFile, JournalSettings
-from teamgraph.engine.stores.journal.line import Operation, pack
+from teamgraph.engine.stores.journal.line import (
+    Operation,
+    dump_json,
+    pack,
+    parse_document,
+    parse_json,
+)
 from teamgraph.engine.stores.tinydb.directory import SessionCache, SkippedSession, StoreLayout
 from teamgraph.engine.stores.tinydb.session_file import SessionFile
 from teamgraph.errors import (
