@@ -24,7 +24,7 @@ _typed_dict = cast("Callable[[str, Mapping[str, object]], type]", TypedDict)
 _literal = cast("Any", Literal)  # Any: its words are known only at run time
 
 
-class ScalarType(Struct, frozen=True):
+class ScalarShape(Struct, frozen=True):
     """Text, a number, or true and false."""
 
     name: str
@@ -75,7 +75,7 @@ class EnumType(Struct, frozen=True):
         return value
 
 
-class ListType(Struct, frozen=True):
+class ListShape(Struct, frozen=True):
     """A list whose items are all valid for `item`."""
 
     item: InlineType
@@ -101,7 +101,7 @@ class ListType(Struct, frozen=True):
 class OptionalType(Struct, frozen=True):
     """A value that is valid for `value`, or null."""
 
-    value: ScalarType | EnumType | ListType
+    value: ScalarShape | EnumType | ListShape
 
     @property
     def schema(self) -> dict[str, JSON]:
@@ -159,7 +159,7 @@ class ObjectType(Struct, frozen=True):
         return validated
 
 
-InlineType: TypeAlias = ScalarType | EnumType | ListType | OptionalType | ObjectType
+InlineType: TypeAlias = ScalarShape | EnumType | ListShape | OptionalType | ObjectType
 
 
 class InlineValidator(Struct, frozen=True):
@@ -189,7 +189,7 @@ class InlineValidator(Struct, frozen=True):
     def is_text(self) -> bool:
         """Whether valid values are text, which a model may write without quotes."""
         root = self.root.value if isinstance(self.root, OptionalType) else self.root
-        return isinstance(root, EnumType) or root == ScalarType("str")
+        return isinstance(root, EnumType) or root == ScalarShape("str")
 
 
 class _ScalarInfo(Struct, frozen=True):
@@ -282,15 +282,15 @@ class _InlineParser(Struct):
 
     def _text(
         self, declared: str, path: KeyPath
-    ) -> ScalarType | EnumType | ListType | OptionalType | None:
+    ) -> ScalarShape | EnumType | ListShape | OptionalType | None:
         text = declared.strip()
         if text.endswith("?"):
             return self._optional(text, path)
         if text.startswith("list[") and text.endswith("]"):
             item = self._text(text[5:-1], path)
-            return ListType(item) if item else None
+            return ListShape(item) if item else None
         if text in SCALARS:
-            return ScalarType(text)
+            return ScalarShape(text)
         if "|" in text:
             return self._words(text, path)
         self._note_unknown(text, path)

@@ -7,12 +7,12 @@ from typing import Final, TypeAlias
 from ..messages import JSON
 
 
-class Missing:
+class Absent:
     """There is no value."""
 
 
-MISSING: Final = Missing()
-_Value: TypeAlias = "JSON | Missing"
+ABSENT: Final = Absent()
+_Value: TypeAlias = "JSON | Absent"
 
 
 def merge_changes(base: _Value, theirs: _Value, ours: _Value) -> _Value:
@@ -43,16 +43,14 @@ def _merge_mappings(
 ) -> dict[str, JSON]:
     merged: dict[str, JSON] = {}
     for key in dict.fromkeys([*theirs, *ours]):
-        value = merge_changes(
-            base.get(key, MISSING), theirs.get(key, MISSING), ours.get(key, MISSING)
-        )
-        if not isinstance(value, Missing):
+        value = merge_changes(base.get(key, ABSENT), theirs.get(key, ABSENT), ours.get(key, ABSENT))
+        if not isinstance(value, Absent):
             merged[key] = value
     return merged
 
 
 def _may_be(kind: type, base: _Value) -> bool:
-    return isinstance(base, kind | Missing)
+    return isinstance(base, kind | Absent)
 
 
 def _is_same(one: _Value, other: _Value) -> bool:
@@ -61,7 +59,7 @@ def _is_same(one: _Value, other: _Value) -> bool:
 
 def _is_set_alike(base: _Value, theirs: _Value, ours: _Value) -> bool:
     """Whether both set (or removed) the same value, and did not append the same text to one."""
-    if theirs is None or isinstance(theirs, bool | Missing):
+    if theirs is None or isinstance(theirs, bool | Absent):
         return _is_same(theirs, ours)
     is_append = isinstance(base, str) and base != "" and str(theirs).startswith(base)
     return isinstance(theirs, str) and _is_same(theirs, ours) and not is_append

@@ -22,7 +22,7 @@ from ..graph.plan import is_live
 from ..messages import JSON
 from ..records import Record
 from .node_execution import NodeExecution
-from .state_merge import MISSING, merge_changes
+from .state_merge import ABSENT, merge_changes
 
 
 class TemplateScope(Struct):
@@ -138,7 +138,7 @@ class TemplateScope(Struct):
         read = self.state_read(node)
         before = self.graph.plan.before(node.node_id) if self.patches else frozenset[str]()
         for key in values.keys() & self.newest.keys():
-            base, theirs = read.get(key, MISSING), self.newest[key]
+            base, theirs = read.get(key, ABSENT), self.newest[key]
             if theirs is not base:
                 try:
                     merged[key] = cast("JSON", merge_changes(base, theirs, values[key]))
