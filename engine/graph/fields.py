@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Literal, Self, TypeAlias, cast
 
 from pydantic import (
@@ -190,7 +191,8 @@ class ModelSpec(Declared):
             if problem is not None:
                 yield Problem("G004", problem, path=(name,))
 
-    def parameters(self) -> dict[str, JSON]:
+    @cached_property
+    def parameters(self) -> Mapping[str, JSON]:
         """The parameters of a request beside the messages."""
         given = self.model_fields_set - {"id", "fallback"}
         return self.model_dump(include=given, exclude_none=True) if given else {}

@@ -23,11 +23,20 @@ from jinja2.runtime import Context, LoopContext
 from jinja2.visitor import NodeTransformer
 from msgspec import Struct
 
-from .environment import CONCAT, LOOP, PromptEnvironment
+from .environment import (
+    CONCAT,
+    EMIT,
+    LOOP,
+    REPLAY,
+    PromptEnvironment,
+    TagRole,
+    emit_message,
+    message_role,
+    replay_messages,
+)
 from .filters import fence, to_prompt_text
 from .library import CapturedPrompt
 from .limits import CURRENT_RENDER, RenderState, as_text, charge_loop, concatenate, join
-from .roles import EMIT, REPLAY, TagRole, emit_message, message_role, replay_messages
 from .sources import Position, position_of
 from .static.tree import Reference, start_position
 

@@ -172,7 +172,7 @@ class ModelCall(Struct):
             choices=choices,
             many=many,
             tools=caller.toolbox.offered() if caller else (),
-            parameters=self.spec.parameters(),
+            parameters=self.spec.parameters,
             idle=self.idle,
         )
         while True:

@@ -142,7 +142,7 @@ def _models(named: str | ModelSpec | None, model: Model) -> tuple[ModelSpec, ...
     specs = (spec, *(ModelSpec(id=other) for other in spec.fallback))
     if isinstance(model, AnyModel):
         for each in specs:
-            model.check(each.id, each.parameters())
+            model.check(each.id, each.parameters)
     return specs
 
 

@@ -167,7 +167,7 @@ def test_an_address_holds_no_password() -> None:
 
 def test_a_model_takes_any_parameter_that_is_no_slip() -> None:
     spec = ModelSpec(id="m", temperature=0, prompt_cache_key="x", max_completion_tokens=9)  # type: ignore[call-arg]  # any parameter
-    assert spec.parameters() == {
+    assert spec.parameters == {
         "temperature": 0,
         "prompt_cache_key": "x",
         "max_completion_tokens": 9,

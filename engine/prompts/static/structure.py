@@ -19,9 +19,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ...errors import Problem, closest
-from ..environment import PromptEnvironment
+from ..environment import ATTRIBUTES, ROLES, PromptEnvironment, is_replay, message_role
 from ..filters import FENCE_TAG
-from ..roles import ATTRIBUTES, ROLES, is_replay, message_role
 from ..sources import START, LineIndex, Position, TemplateSource, position_of
 from .tree import (
     BlockOverride,

@@ -13,7 +13,7 @@ from jinja2 import nodes
 from msgspec.structs import replace
 
 from ...errors import Problem, closest
-from ..roles import is_replay, message_role
+from ..environment import is_replay, message_role
 from ..sources import position_of
 from .diagnostics import Diagnostics, describe
 from .flow import Binding, Flow, MacroBinding, Scope, ValueBinding, assume, inside_loop

@@ -144,7 +144,7 @@ def test_a_malformed_address_is_a_problem_of_the_graph(base: str, words: str) ->
     ],
 )
 def test_own_addresses_and_loopback_need_no_permission(model: str, base: str) -> None:
-    AnyModel().check(model, ModelSpec(id=model, api_base=base).parameters())
+    AnyModel().check(model, ModelSpec(id=model, api_base=base).parameters)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_permission_is_for_an_address_and_all_below_it(
     allowed: str, base: str, is_allowed: bool
 ) -> None:
     model = AnyModel(allow_api_base=[allowed])
-    parameters = ModelSpec(id="openai/x", api_base=base).parameters()
+    parameters = ModelSpec(id="openai/x", api_base=base).parameters
     if is_allowed:
         model.check("openai/x", parameters)
         return
@@ -232,7 +232,7 @@ def test_variables_for_keys_are_known_by_their_end(name: str) -> None:
 def test_a_parameter_of_the_list_may_be_set(name: str) -> None:
     data = {"id": "openai/x", name: 1}
     if name not in ModelSpec.model_fields:
-        assert ModelSpec(**data).parameters() == {name: 1}
+        assert ModelSpec(**data).parameters == {name: 1}
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_an_address_in_an_id_is_refused(model: str) -> None:
 
 def test_the_parameters_of_own_models_are_their_own_matter() -> None:
     spec = ModelSpec(id="own/critic", mood="x", ssl_verify=False)
-    assert spec.parameters() == {"mood": "x", "ssl_verify": False}
+    assert spec.parameters == {"mood": "x", "ssl_verify": False}
 
 
 def test_permission_is_passed_with_the_model_s_object_or_its_id_not_both() -> None:
