@@ -75,20 +75,25 @@ class LeaseWatcher:
         self._is_running = False
 
     def _run(self) -> None:
-        while True:
+        sleep(self._poll)
+        while self._release_orphans():
             sleep(self._poll)
-            with self._guard:
-                watched = list(self._watched.items())
-                if not watched:
-                    self._is_running = False
-                    return
-            for key, each in watched:
-                if each.is_orphaned(self._poll, self._patience):
-                    with self._guard:
-                        if self._watched.pop(key, None) is None:
-                            continue
-                    with suppress(TeamgraphError):
-                        run_blocking(each.store.release(each.lease))
+
+    def _release_orphans(self) -> bool:
+        """Look at all runs once, and keep none of them; false if there are none."""
+        with self._guard:
+            watched = list(self._watched.items())
+            if not watched:
+                self._is_running = False
+                return False
+        for key, each in watched:
+            if each.is_orphaned(self._poll, self._patience):
+                with self._guard:
+                    if self._watched.pop(key, None) is None:
+                        continue
+                with suppress(TeamgraphError):
+                    run_blocking(each.store.release(each.lease))
+        return True
 
 
 class _Watched:

@@ -68,6 +68,7 @@ def test_it() -> None:
     assert engine.OWN
     assert [name for name in sys.modules if name.startswith("teamgraph")] == [
         "teamgraph",
+        "teamgraph.engine.os_fork",
         "teamgraph.engine",
         "teamgraph.engine.testing",
         "teamgraph.engine.testing.plugin",

@@ -209,6 +209,16 @@ class SessionFile:
         suffix = f".{hashed_name('r', run_id)}{RUN_LOCK}"
         return SessionLock(self.journal.path.with_suffix(suffix), self._disk)
 
+    def _can_lock_run(self, run_id: str) -> bool:
+        """Whether no lease that does not exclude others has the run."""
+        probe = self.run_lock(run_id)
+        try:
+            if is_free := probe.try_acquire():
+                probe.delete()
+            return is_free
+        finally:
+            probe.close()
+
     def is_locked_elsewhere(self) -> bool:
         """Whether another process has the session's lock, if this one does not."""
         probe = SessionLock(self.journal.path.with_suffix(".lock"), self._disk)
@@ -227,7 +237,9 @@ class SessionFile:
         self.lock.close()
         self.journal.close()
 
-    def begin(self, turn: Turn, is_stored: bool | None, *, is_locked_elsewhere: bool) -> Head:
+    def begin(
+        self, turn: Turn, is_stored: bool | None, *, is_locked_elsewhere: bool, has_run_lock: bool
+    ) -> Head:
         """Store a run as running; `is_stored` and errors as for `Store.begin`.
 
         A run that is stored as running may be in progress in the process that has the lock.
@@ -235,7 +247,11 @@ class SessionFile:
         stored = self.index.runs.get(turn.run_id)
         earlier = None if stored is None else self._turns.get(stored.slot)
         check_stored(self.key, turn.run_id, earlier, expected=is_stored)
-        if is_locked_elsewhere and earlier is not None and earlier.status == "running":
+        if (
+            earlier is not None
+            and earlier.status == "running"
+            and (is_locked_elsewhere or not (has_run_lock or self._can_lock_run(turn.run_id)))
+        ):
             raise run_in_progress(turn.run_id)
         turn = replace(turn, status="running", number=0)
         self.journal.commit([self._put_turn(turn)])

@@ -321,13 +321,16 @@ class TinyDBStore:
                 return None
             is_locked_elsewhere = (
                 not is_exclusive
-                and bool(is_stored)
+                and is_stored is not False
                 and not self._leases.has_exclusive(session)
                 and session.is_locked_elsewhere()
             )
-            return session.begin(turn, is_stored, is_locked_elsewhere=is_locked_elsewhere)
+            return session.begin(
+                turn, is_stored, is_locked_elsewhere=is_locked_elsewhere, has_run_lock=in_file
+            )
 
-        self._lock_run(session, turn.run_id, in_file=not is_exclusive or bool(is_stored))
+        in_file = not is_exclusive or bool(is_stored)
+        self._lock_run(session, turn.run_id, in_file=in_file)
         try:
             head = await self._commit(session, begin)
         except BaseException:

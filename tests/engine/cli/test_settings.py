@@ -88,7 +88,10 @@ def test_a_package_that_is_not_allowed_is_refused_with_the_way_to_allow_it(
     ("table", "told"),
     [
         ("[tool.teamgraph]\nstor = 'x'\n", "unknown key 'stor'; did you mean 'store'?"),
-        ("[tool.teamgraph]\nzzz = 'x'\n", "unknown key 'zzz'; it knows allow, prompts, store"),
+        (
+            "[tool.teamgraph]\nzzz = 'x'\n",
+            "unknown key 'zzz'; it knows allow, allow_api_base, prompts, store",
+        ),
         ("[tool.teamgraph]\nstore = 3\n", "store must be a text, not 3"),
         ("[tool.teamgraph]\nallow = [3]\n", "allow must be a list of texts, not [3]"),
         ("[tool.teamgraph]\nprompts = 3\n", "prompts must be a list of texts, not 3"),

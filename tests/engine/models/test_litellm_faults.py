@@ -150,7 +150,7 @@ def test_an_unknown_id_is_an_error_with_advice(model: str) -> None:
 def test_a_key_that_is_missing_is_named(stub: StubProvider, model: str, variable: str) -> None:
     parameters = {"api_base": stub.base_url}
     request = Request(model, HELLO, parameters=parameters, allow_api_base=(stub.base_url,))
-    with pytest.raises(NoModelError, match=f"there is no key for it; set {variable}, "):
+    with pytest.raises(NoModelError, match=f"it has no API key; set {variable}, "):
         ask(LiteLLM(), request)
     assert stub.requests == []
 

@@ -87,6 +87,7 @@ def bodies() -> st.SearchStrategy[str]:
 def test_a_template_that_is_given_what_it_reads_is_rendered(
     body: str, part: str, macro: str, given_too: frozenset[str]
 ) -> None:
+    macro = macro.replace("{% from 'module.inline' import m with context %}", "")  # itself
     module = f"{{% macro m(x) %}}{macro.replace('m(', 'n(')}{{% endmacro %}}"
     prompts = Prompts(
         inline={

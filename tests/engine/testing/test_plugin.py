@@ -243,7 +243,8 @@ def test_without_a_prompt_the_engine_is_not_imported(project: Project) -> None:
         def test_it():
             ours = {name for name in sys.modules if name.startswith("teamgraph")}
             assert ours <= {
-                "teamgraph", "teamgraph.engine", "teamgraph.engine.testing",
+                "teamgraph", "teamgraph.engine", "teamgraph.engine.os_fork",
+                "teamgraph.engine.testing",
                 "teamgraph.engine.testing.plugin",
             }
         """,
