@@ -250,7 +250,10 @@ def _read(data: Mapping[str, JSON]) -> _Exported:
         raise InputError(
             f"this is not an exported session: {where}: {first['msg']}; use what `export` returned"
         ) from error
-    if problem := json_problem(data, envelope=_LEVELS_AROUND):
+    problem = json_problem(data, envelope=_LEVELS_AROUND)
+    problem = problem or json_problem(data.get("state"), envelope=1)
+    problem = problem or json_problem(data.get("node_states"), envelope=2)
+    if problem:
         path, reason = problem
         where = ".".join(map(str, path))
         raise InputError(f"this is not an exported session: {where}: {reason}; correct the value")

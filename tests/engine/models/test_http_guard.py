@@ -319,6 +319,9 @@ def test_anthropic_s_stream_ends_with_its_stop_reason(stub: StubProvider) -> Non
             assert "the answer ended early" in str(failure(request))
 
 
+@pytest.mark.filterwarnings(  # litellm leaves connections of a loop to the garbage collector
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 def test_many_streams_at_once_are_observed_apart(stub: StubProvider) -> None:
     async def all_of_them() -> list[object]:
         model = LiteLLM()
