@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -139,8 +138,6 @@ PART = {
 @pytest.mark.parametrize("name", PART)
 def test_a_part_of_the_tests_says_nothing_of_the_others(project: Project, name: str) -> None:
     words = PART[name]
-    if "-n" in words and find_spec("xdist") is None:
-        pytest.skip("needs pytest-xdist")
     if "test_a.py" in words:
         project.write("test_a.py", "def test_fails():\n    assert 0\n")
     cache = ["-p", "cacheprovider"] if name in ("lf", "sw") else []
@@ -164,8 +161,6 @@ def test_a_part_of_the_tests_says_nothing_of_the_others(project: Project, name: 
     ids=["all", "ff", "xdist", "loadgroup", "reruns"],
 )
 def test_a_whole_run_finds_exactly_what_is_unused(project: Project, words: list[str]) -> None:
-    if "-n" in words and find_spec("xdist") is None:
-        pytest.skip("needs pytest-xdist")
     if "reruns" in words:
         project.write("reruns.py", RERUNS)
         project.write("test_it.py", f"{MODULE}\n{FLAKY}")
