@@ -79,24 +79,29 @@ def chat(
     """
     loaded = graph_options.load(graph)
     runner_options.use_project_default()
+    runner_options.begin_import(loaded)
     session, turns = chat_options.session_id(runner_options)
     so_far = f" with {counted(turns, 'turn')} so far" if chat_options.last else ""
     print_note(f"session {session}{so_far}; Ctrl-D ends the chat", Style.DIM)
     hints = CommandHints.of(graph, graph_options, runner_options)
     for message in _read_messages():
+        writer = AnswerWriter(stream=True)
 
-        def events(store: Store, message: str = message) -> AsyncGenerator[Event]:
+        def events(
+            store: Store, message: str = message, writer: AnswerWriter = writer
+        ) -> AsyncGenerator[Event]:
             return runner_options.runner(loaded, store).astream(
-                message, user_id=chat_options.user, session_id=session
+                message, user_id=chat_options.user, session_id=session, resets=writer.resets
             )
 
-        _take_turn(events, runner_options, hints)
+        _take_turn(events, runner_options, writer, hints)
     key = SessionKey(chat_options.user, session)
     print_note(f"continue with: {hints.chat(key)}", Style.DIM)
 
 
-def _take_turn(events: EventSource, options: RunnerOptions, hints: CommandHints) -> None:
-    writer = AnswerWriter(stream=True)
+def _take_turn(
+    events: EventSource, options: RunnerOptions, writer: AnswerWriter, hints: CommandHints
+) -> None:
     with suppress(KeyboardInterrupt):  # it ends the turn, not the chat
         try:
             execute(events, options, writer, hints)

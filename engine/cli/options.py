@@ -20,6 +20,8 @@ import typer
 from ..errors import DamagedStore, InputError
 from ..graph.graph import Graph
 from ..graph.settings import make_importable, settings_of
+from ..models.registry import begin_import
+from ..run.prepared import named_models
 from ..run.runner import Runner
 from ..session.store import Policy, Store
 from ..stores.journal.journal_file import TornTail
@@ -218,6 +220,11 @@ class RunnerOptions(StoreOptions, ModelOptions):
             busy=self.busy,
             allow_api_base=self.allowed_addresses(),
         )
+
+    def begin_import(self, graph: Graph) -> None:
+        """Import litellm in the background if the graph's models need it, which takes seconds."""
+        default = os.environ.get("TEAMGRAPH_MODEL", "")
+        begin_import([self.model] if self.model else named_models(graph, default))
 
     def words(self) -> list[str]:
         """The options as words of a command line."""

@@ -18,7 +18,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from ..errors import Changed, InputError, RunError
-from ..events import Answer, Event, RunFinished, RunStarted, RunWaiting, Token
+from ..events import Answer, AnswerReset, Event, RunFinished, RunStarted, RunWaiting, Token
 from ..messages import JSON
 from ..records import Run, SessionKey
 from ..session.store import Store
@@ -96,13 +96,20 @@ def run(
     text = read_message(message)
     state = _parse_state(turn.state or [])
     runner_options.use_project_default()
+    runner_options.begin_import(loaded)
+
+    writer = AnswerWriter(stream=answer.stream, is_quiet=answer.json)
 
     def events(store: Store) -> AsyncGenerator[Event]:
         return runner_options.runner(loaded, store).astream(
-            text, user_id=turn.user, session_id=turn.session, state=state
+            text,
+            user_id=turn.user,
+            session_id=turn.session,
+            state=state,
+            tokens=writer.tokens,
+            resets=writer.resets,
         )
 
-    writer = AnswerWriter(stream=answer.stream, is_quiet=answer.json)
     hints = CommandHints.of(graph, graph_options, runner_options)
     execute_and_print(events, runner_options, writer, hints, as_json=answer.json)
 
@@ -136,9 +143,15 @@ class CommandHints:
 
 
 class AnswerWriter:
-    """Writes the answer of a run to standard output."""
+    """Writes the answer of a run to standard output.
+
+    `tokens` says whether it is written as it arrives; `resets` whether a further answer may follow
+    one that broke off, as a person at a terminal understands and a program does not.
+    """
 
     def __init__(self, *, stream: bool, is_quiet: bool = False) -> None:
+        self.tokens = stream and not is_quiet
+        self.resets = sys.stdout.isatty()
         self._stream = stream
         self._is_quiet = is_quiet
         self._is_open = False
@@ -148,11 +161,14 @@ class AnswerWriter:
         """Whether something is written for the event."""
         if self._is_quiet:
             return False
-        streamed = isinstance(event, Token) and event.answer and self._stream
-        return streamed or isinstance(event, Answer)
+        is_token = isinstance(event, Token) and event.answer
+        return is_token or isinstance(event, Answer | AnswerReset)
 
     def handle(self, event: Event) -> bool:
         """Write what the event adds to the answer; return whether the answer is complete."""
+        if isinstance(event, AnswerReset):
+            self.close()
+            return True
         text = event.text if isinstance(event, Token | Answer) else ""
         self._is_open = isinstance(event, Token)
         if self._is_open:

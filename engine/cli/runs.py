@@ -230,6 +230,7 @@ def resume(
         raise InputError("--all-users needs --all; for one run, name its user with --user")
     loaded = graph_options.load(graph)
     runner_options.use_project_default()
+    runner_options.begin_import(loaded)
     hints = CommandHints.of(graph, graph_options, runner_options)
     resumer = _Resumer(loaded, runner_options, hints, options.reuse_unchanged)
     if run_id is None:
@@ -238,10 +239,11 @@ def resume(
 
     key, run_id = asyncio.run(_locate(run_id, which, runner_options))
 
-    def events(store: Store) -> AsyncGenerator[Event]:
-        return resumer.events(store, run_id, key.user_id, key.session_id)
-
     writer = AnswerWriter(stream=True, is_quiet=options.json)
+
+    def events(store: Store) -> AsyncGenerator[Event]:
+        return resumer.events(store, run_id, key, writer)
+
     execute_and_print(events, runner_options, writer, hints, as_json=options.json)
 
 
@@ -264,15 +266,23 @@ def fork(
     loaded = graph_options.load(graph)
     message = None if options.message is None else read_message(options.message)
     runner_options.use_project_default()
+    runner_options.begin_import(loaded)
     _, run_id = asyncio.run(_locate(run, RunLookup(user), runner_options))
+
+    writer = AnswerWriter(stream=True, is_quiet=options.json)
 
     def events(store: Store) -> AsyncGenerator[Event]:
         return runner_options.runner(loaded, store).afork_stream(
-            run_id, node=options.node, message=message, user_id=user, into=options.session
+            run_id,
+            node=options.node,
+            message=message,
+            user_id=user,
+            into=options.session,
+            tokens=writer.tokens,
+            resets=writer.resets,
         )
 
     hints = CommandHints.of(graph, graph_options, runner_options)
-    writer = AnswerWriter(stream=True, is_quiet=options.json)
     forked = execute_and_print(events, runner_options, writer, hints, as_json=options.json)
     print_note(f"continue with: {hints.chat(forked.key)}", Style.DIM)
 
@@ -382,11 +392,16 @@ class _Resumer:
     reuse_unchanged: bool
 
     def events(
-        self, store: Store, run_id: str, user: str | None, session: str | None
+        self, store: Store, run_id: str, key: SessionKey, writer: AnswerWriter
     ) -> AsyncGenerator[Event]:
         runner = self.options.runner(self.graph, store)
         return runner.aresume_stream(
-            run_id, user_id=user, session_id=session, reuse_unchanged=self.reuse_unchanged
+            run_id,
+            user_id=key.user_id,
+            session_id=key.session_id,
+            reuse_unchanged=self.reuse_unchanged,
+            tokens=writer.tokens,
+            resets=writer.resets,
         )
 
     def resume_all(self, which: RunFilter, *, as_json: bool) -> None:
@@ -411,11 +426,12 @@ class _Resumer:
             return await which.unfinished(store)
 
     def _resume(self, key: SessionKey, turn: Turn) -> _ResumeResult:
+        writer = AnswerWriter(stream=True, is_quiet=True)
         try:
             run = execute(
-                lambda store: self.events(store, turn.run_id, key.user_id, key.session_id),
+                lambda store: self.events(store, turn.run_id, key, writer),
                 self.options,
-                AnswerWriter(stream=True, is_quiet=True),
+                writer,
                 self.hints,
             )
         except TeamgraphError as error:

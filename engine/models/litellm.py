@@ -18,18 +18,21 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from functools import cache, partial, wraps
+from functools import partial, wraps
+from importlib import import_module
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from msgspec import Struct, field
 from pydantic import BaseModel
 
 from ..errors import ModelError, NoModelError
-from ..messages import NO_USAGE, Message, ToolCall, Usage
+from ..messages import NO_USAGE, Message, Usage
 from ..os_fork import FORKS
 from . import http_guard
 from .endpoints import check_endpoint, is_trusted, key_of
 from .http_guard import CURRENT, HttpExchange
+from .partial_reply import PartialCalls, text_in
 from .protocol import Chunk, Reply, Request
 
 if TYPE_CHECKING:
@@ -40,6 +43,8 @@ _ENGINE_PARAMETERS = frozenset(("id", "fallback", "api_key_env"))
 _WITH_CACHE_MARKS = ("anthropic/", "bedrock/", "claude", "gemini/", "openrouter/", "vertex_ai/")
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 _SHORTEST_KEY = 8
+_IMPORTED_BY_REQUESTS = ("litellm.proxy._types", "openai.resources", "anyio._backends._asyncio")
+"""What litellm would import in its first request, more than a second of CPU."""
 
 Awaited = TypeVar("Awaited")
 
@@ -51,22 +56,36 @@ class LiteLLM:
     environment variables, or from the one that the parameter `api_key_env` names.
     """
 
+    async def warm_up(self, model_id: str) -> None:
+        """Import litellm, before the time of an attempt begins; `NoModelError` if it is missing."""
+        await _loaded(model_id)
+
     async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
-        """Stream the answer; `NoModelError` if there is no such provider or no key for it."""
+        """Stream the answer, or request it whole; see `Request.stream`.
+
+        The parameter `stream` of the graph decides if it is there. Raises `NoModelError` if there
+        is no such provider or no key for it.
+        """
         check_endpoint(request.model, request.parameters, request.allow_api_base)
         key = None if "api_key" in request.parameters else key_of(request)
         litellm = await _loaded(request.model)
-        answer = StreamedReply(request.model)
-        exchange = HttpExchange(is_trusted=is_trusted(request))
+        answer = PartialReply(request.model)
+        is_streamed = _is_streamed(request)
+        exchange = HttpExchange(is_trusted=is_trusted(request), is_streamed=is_streamed)
         stream: _Stream | None = None
         try:
             opened = litellm.acompletion(**_arguments(request, key))
-            stream = await _guarded(opened, exchange, request.idle)
-            while (
-                chunk := await _guarded(anext(stream, None), exchange, request.idle)
-            ) is not None:
-                if text := answer.add(chunk):
-                    yield Chunk(text)
+            if is_streamed:
+                stream = cast(_Stream, await _guarded(opened, exchange, request.idle))
+                while (
+                    chunk := await _guarded(anext(stream, None), exchange, request.idle)
+                ) is not None:
+                    if text := answer.add(chunk):
+                        yield Chunk(text)
+            else:
+                whole = cast(WholeAnswer, await _guarded(opened, exchange, request.idle))
+                has_reason = exchange.has_finish_reason or not exchange.is_chat
+                answer.add_whole(whole, has_reason=has_reason)
         except Exception as error:
             failure = _failure(litellm, error, request, key, exchange)
             failure.interrupted = bool(answer.texts)
@@ -74,31 +93,16 @@ class LiteLLM:
         finally:
             await _close(stream)
         reason = getattr(stream, "received_finish_reason", answer.finish_reason)
-        if exchange.is_cut or reason is None:
+        if exchange.is_cut or (is_streamed and reason is None):
             answer.end_without_reason(is_done=exchange.is_done)
         yield answer.reply(_cost(litellm, answer))
 
 
-class FunctionDelta(Protocol):
-    """The function in a part of a tool call."""
-
-    name: str | None
-    arguments: str | None
-
-
-class ToolCallDelta(Protocol):
-    """A part of a tool call; parts of one call have the same index."""
-
-    index: int
-    id: str | None
-    function: FunctionDelta
-
-
 class Delta(Protocol):
-    """What a chunk adds to the answer."""
+    """What a chunk adds to the answer, or the whole message."""
 
-    content: str | None
-    tool_calls: Sequence[ToolCallDelta] | None
+    content: object
+    tool_calls: Sequence[object] | None
 
 
 class ChunkChoice(Protocol):
@@ -115,6 +119,18 @@ class StreamChunk(Protocol):
     choices: Sequence[ChunkChoice]
 
 
+class _WholeChoice(Protocol):
+    message: Delta
+    finish_reason: str | None
+
+
+class WholeAnswer(Protocol):
+    """litellm's answer that is no stream."""
+
+    model: str | None
+    choices: Sequence[_WholeChoice]
+
+
 class _Stream(Protocol):
     def __aiter__(self) -> _Stream: ...
     async def __anext__(self) -> StreamChunk: ...
@@ -126,17 +142,17 @@ class _LiteLLMModule(Protocol):
 
     suppress_debug_info: bool
 
-    async def acompletion(self, **arguments: object) -> _Stream: ...
+    async def acompletion(self, **arguments: object) -> _Stream | WholeAnswer: ...
     def cost_per_token(self, **arguments: object) -> tuple[float, float]: ...
     def validate_environment(self, model: str) -> Mapping[str, Sequence[str]]: ...
 
 
 async def _loaded(model: str) -> _LiteLLMModule:
     """litellm, imported in a worker thread if it is not yet; `NoModelError` if it is missing."""
-    if _import_litellm.cache_info().currsize:
-        return _import_litellm()
     try:
-        return await asyncio.to_thread(_import_litellm)
+        if IMPORTER.is_done:
+            return IMPORTER.module()
+        return await asyncio.to_thread(IMPORTER.module)
     except ImportError as error:
         raise NoModelError(
             f"model {model}: litellm cannot be imported ({error}); pip install litellm, or use "
@@ -145,7 +161,36 @@ async def _loaded(model: str) -> _LiteLLMModule:
         ) from error
 
 
-@cache
+class _Importer:
+    """Imports litellm once, whichever thread comes first; the others wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._module: _LiteLLMModule | None = None
+        FORKS.own(self)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is imported, so that nobody has to wait."""
+        return self._module is not None
+
+    def module(self) -> _LiteLLMModule:
+        """litellm; raises `ImportError` if it is not installed."""
+        with self._lock:
+            if self._module is None:
+                self._module = _import_litellm()
+            return self._module
+
+    def import_quietly(self) -> None:
+        """The same, without an error."""
+        with suppress(Exception):
+            self.module()
+
+    def reset_after_fork(self) -> None:
+        """Another lock, since a thread of the parent may hold this one."""
+        self._lock = Lock()
+
+
 def _import_litellm() -> _LiteLLMModule:
     """Import and configure litellm: no network, no `.env` file, no prints, no log records.
 
@@ -173,7 +218,13 @@ def _import_litellm() -> _LiteLLMModule:
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     FORKS.call_in_child(partial(_drop_clients, litellm, []))
+    for name in _IMPORTED_BY_REQUESTS:
+        with suppress(ImportError):
+            import_module(name)
     return litellm
+
+
+IMPORTER = _Importer()
 
 
 def _drop_clients(litellm: _LiteLLMModule, inherited: list[object]) -> None:
@@ -217,19 +268,26 @@ def _arguments(request: Request, key: str | None) -> dict[str, object]:
         arguments["api_key"] = key
     if request.tools:
         arguments["tools"] = [dict(tool) for tool in request.tools]
-    if request.schema is not None:
+    if request.schema is not None and "response_format" not in arguments:
         schema = dict(request.schema)
         named_schema = {"name": "answer", "schema": schema, "strict": is_strict(schema)}
         arguments["response_format"] = {"type": "json_schema", "json_schema": named_schema}
+    if _is_streamed(request):
+        arguments = {"stream_options": {"include_usage": True}, **arguments, "stream": True}
+    else:
+        arguments.pop("stream_options", None)
+        arguments["stream"] = False
     return arguments | {
         "model": request.model,
         "messages": [_message(message, request.model) for message in request.messages],
-        "stream": True,
-        "stream_options": {"include_usage": True},
         "max_retries": 0,
         "num_retries": 0,
         "_skip_mcp_handler": True,  # else tools need the mcp package
     }
+
+
+def _is_streamed(request: Request) -> bool:
+    return bool(request.parameters.get("stream", request.stream))
 
 
 def _message(message: Message, model: str) -> dict[str, object]:
@@ -295,6 +353,8 @@ async def _guarded(
     """Await with the guards on HTTP responses; `TimeoutError` after `idle` seconds."""
     token = CURRENT.set(exchange)
     try:
+        if idle is None:
+            return await awaited
         async with asyncio.timeout(idle):
             return await awaited
     finally:
@@ -308,23 +368,15 @@ async def _close(stream: _Stream | None) -> None:
             await stream.aclose()
 
 
-class _PartialCall(Struct):
-    """A tool call of which parts have arrived."""
-
-    id: str = ""
-    name: str = ""
-    arguments: list[str] = field(default_factory=list[str])
-
-
-class StreamedReply(Struct):
-    """A reply assembled from the chunks of a stream."""
+class PartialReply(Struct):
+    """A reply put together from the chunks of a stream, or from a whole answer."""
 
     model: str
     texts: list[str] = field(default_factory=list[str])
     usage: Usage = NO_USAGE
     finish_reason: str | None = None
     answered_by: str = ""
-    calls: dict[int, _PartialCall] = field(default_factory=dict[int, _PartialCall])
+    calls: PartialCalls = field(default_factory=PartialCalls)
 
     def add(self, chunk: StreamChunk) -> str:
         """Add a chunk; returns the text in it."""
@@ -333,24 +385,32 @@ class StreamedReply(Struct):
         text = ""
         for choice in chunk.choices[:1]:
             self.finish_reason = choice.finish_reason or self.finish_reason
-            text = choice.delta.content or ""
+            text = text_in(choice.delta.content)
             for part in choice.delta.tool_calls or ():
-                self._add_call(part)
+                self.calls.add(part)
         if text:
             self.texts.append(text)
         return text
 
+    def add_whole(self, answer: WholeAnswer, *, has_reason: bool) -> None:
+        """Take what an answer has that is no stream; litellm invents a finish reason."""
+        self.answered_by = answer.model or ""
+        self.usage = _usage(answer) or self.usage
+        for choice in answer.choices[:1]:
+            self.finish_reason = choice.finish_reason if has_reason else None
+            if text := text_in(choice.message.content):
+                self.texts.append(text)
+            for index, call in enumerate(choice.message.tool_calls or ()):
+                self.calls.add(call, index=index)
+
     def reply(self, cost: float | None) -> Reply:
         """The complete reply; `ModelError` if it is empty."""
-        if not self.texts and not self.calls:
+        calls = self.calls.complete()
+        if not self.texts and not calls:
             raise self._empty()
-        calls = [self.calls[index] for index in sorted(self.calls)]
         return Reply(
             "".join(self.texts),
-            tool_calls=tuple(
-                ToolCall(id=call.id, name=call.name, arguments="".join(call.arguments))
-                for call in calls
-            ),
+            tool_calls=calls,
             usage=Usage(
                 input_tokens=self.usage.input_tokens,
                 output_tokens=self.usage.output_tokens,
@@ -365,7 +425,7 @@ class StreamedReply(Struct):
     def end_without_reason(self, *, is_done: bool) -> None:
         """Forget litellm's invented finish reason; `ModelError` if the stream just ended."""
         self.finish_reason = None
-        if not is_done and (self.texts or self.calls):
+        if not is_done and (self.texts or self.calls.calls):
             raise ModelError(
                 f"model {self.model}: the answer ended early: its stream has no finish reason and "
                 "no [DONE]; ask again",
@@ -373,12 +433,6 @@ class StreamedReply(Struct):
                 retryable=True,
                 interrupted=bool(self.texts),
             )
-
-    def _add_call(self, part: ToolCallDelta) -> None:
-        call = self.calls.setdefault(part.index, _PartialCall())
-        call.id = part.id or call.id
-        call.name = part.function.name or call.name
-        call.arguments.append(part.function.arguments or "")
 
     def _empty(self) -> ModelError:
         match self.finish_reason:
@@ -392,7 +446,7 @@ class StreamedReply(Struct):
         return ModelError(f"model {self.model}: {reason}", model=self.model, retryable=retryable)
 
 
-def _usage(chunk: StreamChunk) -> Usage | None:
+def _usage(chunk: StreamChunk | WholeAnswer) -> Usage | None:
     counts: object = getattr(chunk, "usage", None)
     if counts is None:
         return None
@@ -411,7 +465,7 @@ def _count(counts: object, name: str) -> int:
     return max(0, count) if isinstance(count, int) else 0
 
 
-def _cost(litellm: _LiteLLMModule, answer: StreamedReply) -> float | None:
+def _cost(litellm: _LiteLLMModule, answer: PartialReply) -> float | None:
     """US dollars, or None where litellm knows no price."""
     try:
         costs = litellm.cost_per_token(
@@ -445,7 +499,13 @@ def _failure(
     with suppress(Exception):
         missing = litellm.validate_environment(request.model)["missing_keys"]
     secrets = _secrets(request, key)
-    return translate_error(error, model=request.model, secrets=secrets, missing=missing)
+    return translate_error(
+        error,
+        model=request.model,
+        secrets=secrets,
+        missing=missing,
+        has_answered=exchange.has_answered and not exchange.is_streamed,
+    )
 
 
 def _secrets(request: Request, key: str | None) -> list[str]:
@@ -493,10 +553,16 @@ _SERVER_ERROR = 500
 
 
 def translate_error(
-    error: Exception, *, model: str, secrets: Iterable[str] = (), missing: Iterable[str] = ()
+    error: Exception,
+    *,
+    model: str,
+    secrets: Iterable[str] = (),
+    missing: Iterable[str] = (),
+    has_answered: bool = False,
 ) -> ModelError:
     """The `ModelError` for one of litellm's; `missing` are variables for keys that are not set.
 
+    `has_answered` says that the provider sent a whole answer, so that it is what cannot be read.
     `secrets` are redacted in all texts, also in place in those of `error` and its causes, since
     tracebacks show them.
     """
@@ -516,7 +582,7 @@ def translate_error(
             "that contains it with api_key_env, or use another model (local, echo)",
             model=model,
         )
-    reason, retryable, is_from_provider = _diagnosis(error, status, text)
+    reason, retryable, is_from_provider = _diagnosis(error, status, text, has_answered=has_answered)
     return ModelError(
         f"model {model}: {reason}",
         model=model,
@@ -526,7 +592,9 @@ def translate_error(
     )
 
 
-def _diagnosis(error: Exception, status: int | None, text: str) -> tuple[str, bool, bool]:
+def _diagnosis(
+    error: Exception, status: int | None, text: str, *, has_answered: bool
+) -> tuple[str, bool, bool]:
     """Reason with advice, whether a retry may help, whether the status is the provider's own."""
     name = type(error).__name__
     detail = _detail(text)
@@ -536,9 +604,12 @@ def _diagnosis(error: Exception, status: int | None, text: str) -> tuple[str, bo
         return f"{reason}; {advice}", False, True
     if name == "MidStreamFallbackError":
         return f"the answer was cut off ({detail}); ask again", True, False
-    if "Connection error" in text or name == "APIConnectionError":
-        advice = "check the network and api_base, then ask again"
-        return f"the provider cannot be reached, or it closed the connection; {advice}", True, False
+    if "Connection error" in text or name == "APIConnectionError" or has_answered:
+        reason = "the provider cannot be reached, or it closed the connection; check the network "
+        reason += "and api_base, then ask again"
+        if has_answered:
+            reason = f"the provider's answer cannot be read ({detail}); ask again"
+        return reason, True, False
     if status is None or (status >= _SERVER_ERROR and _is_local(error)):
         return f"the request could not be made ({detail}); look at its parameters", False, False
     retryable = status in _RETRYABLE or status >= _SERVER_ERROR

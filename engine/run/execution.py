@@ -48,7 +48,7 @@ from ..events import (
     RunFailed,
     RunFinished,
     RunStarted,
-    Token,
+    TokenMode,
 )
 from ..graph.context import NO_HISTORY, Context, History, Input, Result, SessionView
 from ..graph.fields import Instead, ModelSpec, Timeout
@@ -147,10 +147,11 @@ class RunExecution(Struct):
         request: RunRequest,
         *,
         listener: Listener | None = None,
+        tokens: TokenMode = "final",
     ) -> Run:
         """Execute a run; raises what ended it, after that was stored and emitted."""
         key, turn = request.key, request.turn
-        emitter = EventEmitter(turn.run_id, key.session_id, listener)
+        emitter = EventEmitter(turn.run_id, key.session_id, listener, tokens)
         check_event_loop()
         lease = await store.begin(key, turn, policy=request.busy, is_stored=request.is_resumed)
         WATCHER.add(store, lease)
@@ -339,7 +340,7 @@ class RunExecution(Struct):
                     return await self._done(execution, await self._attempt(node, execution, spec))
                 except Exception as raised:  # noqa: BLE001  whatever a kind raises is its failure
                     error = raised
-                self.answer.discard(node_id)
+                self.answer.discard(node_id, execution.attempt)
                 wait = self._retry_wait(node, execution, tries, error)
                 if wait is None:
                     break
@@ -353,7 +354,7 @@ class RunExecution(Struct):
         self, node: Node, execution: NodeExecution, tries: int, error: Exception
     ) -> float | None:
         """Seconds until the next attempt, of which an event is emitted; None if there is none."""
-        # A listener that has part of the answer could get another one after it.
+        # Another answer would follow after the part of one that a listener shows already.
         if self.answer.is_committed(execution.node_id):
             return None
         wait = retry_wait(retry_policy(node, self.prepared.graph), tries, error)
@@ -366,6 +367,8 @@ class RunExecution(Struct):
         """One attempt, with one model and within the node's timeout."""
         if (error := self.condition_errors.get(execution.node_id)) is not None:
             raise error
+        if self.prepared.warms_up:
+            await self.prepared.warm_up(execution.node_id, spec.id)
         call = self._model_call(execution, spec)
         context = self._context(execution, call)
         if execution.node_id in self.prepared.inner:
@@ -660,7 +663,8 @@ class RunExecution(Struct):
         node_id = node.node_id
         prepared, outer = self.prepared.inner[node_id], self.scope
         state = {**prepared.graph.state, **outer.state_read(node)}
-        emitter = EventEmitter(outer.run.id, outer.session.id, self._inner_listener(node_id))
+        listener, tokens = self._inner_listener(node_id), self.emitter.tokens
+        emitter = EventEmitter(outer.run.id, outer.session.id, listener, tokens)
         scope = replace(
             outer,
             graph=prepared.scope,
@@ -678,7 +682,7 @@ class RunExecution(Struct):
             prepared=prepared,
             emitter=emitter,
             scope=scope,
-            answer=AnswerStream(prepared.graph.answering, emitter),
+            answer=AnswerStream(prepared.graph.answering, emitter, (self.answer, node_id)),
             usage=UsageMeter(prepared.graph, outer=self.usage),
             past=self.past.inside(node_id),
             earlier={
@@ -696,18 +700,13 @@ class RunExecution(Struct):
         )
 
     def _inner_listener(self, node_id: str) -> Listener | None:
-        """Forwards events of the inner graph; its answer tokens become tokens of the node."""
+        """Forwards events of the inner graph; its answer is only the output of the node."""
         if not self.emitter.has_listener:
             return None
 
         def listen(event: Event) -> None:
-            match event:
-                case Token(answer=True, attempt=attempt, text=text):
-                    self.answer.add(node_id, attempt, text, is_output=True)
-                case Answer():
-                    pass
-                case _:
-                    self.emitter.forward(event, node_id)
+            if not isinstance(event, Answer):
+                self.emitter.forward(event, node_id)
 
         return listen
 

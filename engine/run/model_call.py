@@ -164,7 +164,8 @@ class ModelCall(Struct):
         many: bool = False,
         is_output: bool = False,
     ) -> Reply:
-        template, caller = self._template(prompt), self.caller
+        template, caller, node_id = self._template(prompt), self.caller, self.node.node_id
+        is_output = is_output and can_stream(self.graph.nodes[node_id])
         request = Request(
             model=self.spec.id,
             messages=self._rendered(template, {**self.scope.names(self.node), **variables}),
@@ -174,6 +175,7 @@ class ModelCall(Struct):
             tools=caller.toolbox.offered() if caller else (),
             parameters=self.spec.parameters,
             idle=self.idle,
+            stream=self.idle is not None or (is_output and self.answer.is_awaited(node_id)),
         )
         while True:
             reply = await self._exchange(template, request, is_output=is_output)
@@ -234,8 +236,7 @@ class ModelCall(Struct):
         return prompt
 
     async def _receive(self, request: Request, *, is_output: bool) -> Reply:
-        node = self.node
-        is_output = is_output and can_stream(self.graph.nodes[node.node_id])
+        node, is_whole = self.node, True
         pieces = self.model.ask(request)
         buffered: list[str] = []
         try:
@@ -244,9 +245,14 @@ class ModelCall(Struct):
                     is_output = is_output and not piece.tool_calls
                     for text in buffered:
                         self.answer.add(node.node_id, node.attempt, text, is_output=is_output)
+                    if is_whole and piece.text:
+                        self.answer.add_whole(
+                            node.node_id, node.attempt, piece.text, is_output=is_output
+                        )
                     if not piece.tool_calls:
                         return piece
                     return replace(piece, tool_calls=with_unique_ids(piece.tool_calls))
+                is_whole = False
                 if request.tools:
                     # Only the whole reply says whether this is the answer or leads to a tool.
                     buffered.append(piece.text)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ..blocking import all_items
 from ..errors import InputError, NotFound, closest, listed
-from ..events import Listener
+from ..events import Listener, TokenMode
 from ..graph.node import loads_history
 from ..messages import NO_USAGE
 from ..records import Change, Record, Run, SessionKey, Turn
@@ -59,7 +59,7 @@ class ForkRequest(Struct, frozen=True):
     session_id: str | None
 
 
-async def resume_run(
+async def resume_run(  # noqa: PLR0913  options of two public methods, by keyword
     prepared: PreparedGraph,
     store: Store,
     reference: RunReference,
@@ -67,6 +67,7 @@ async def resume_run(
     busy: Policy,
     reuse_unchanged: bool,
     listener: Listener | None = None,
+    tokens: TokenMode = "final",
 ) -> Run:
     """Execute what is left of a run; raises `InputError` if nothing is, or `Changed`."""
     run = await reference.load(store)
@@ -83,7 +84,7 @@ async def resume_run(
         declared=prepared.facts_hash,
     )
     request = RunRequest(run.key, turn, busy=busy, is_resumed=True, reuse_unchanged=reuse_unchanged)
-    return await RunExecution.execute(prepared, store, request, listener=listener)
+    return await RunExecution.execute(prepared, store, request, listener=listener, tokens=tokens)
 
 
 async def fork_run(
@@ -92,6 +93,7 @@ async def fork_run(
     request: ForkRequest,
     *,
     listener: Listener | None = None,
+    tokens: TokenMode = "final",
 ) -> Run:
     """Execute a new run with the records of another that do not follow from the node or message.
 
@@ -124,7 +126,7 @@ async def fork_run(
         if record.is_final and path not in invalid
     ]
     return await RunExecution.execute(
-        prepared, store, RunRequest(key, turn, reused), listener=listener
+        prepared, store, RunRequest(key, turn, reused), listener=listener, tokens=tokens
     )
 
 

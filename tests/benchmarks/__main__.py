@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from . import overhead, render, start, store, turn
+from . import model, overhead, render, start, store, turn
 
 TABLES = {
     "start": start.rows,
     "overhead": overhead.rows,
     "render": render.rows,
     "turn": turn.rows,
+    "model": model.rows,
     "store": store.rows,
 }
 
