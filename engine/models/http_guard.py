@@ -269,6 +269,8 @@ def merged(events: Sequence[object]) -> dict[str, object] | None:
             for call in calls.complete()
         ]
     choice = {"index": 0, "message": message, "finish_reason": reason}
+    # litellm insists on the last key for some providers.
+    whole = {"service_tier": None} | whole
     return whole | {"object": "chat.completion", "choices": [choice]}
 
 

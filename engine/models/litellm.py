@@ -16,14 +16,15 @@ import re
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from email.utils import parsedate_to_datetime
 from functools import partial, wraps
 from importlib import import_module
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, cast, get_args
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 from pydantic import BaseModel
 
 from ..errors import ModelError, NoModelError
@@ -32,17 +33,23 @@ from ..os_fork import FORKS
 from . import http_guard
 from .endpoints import check_endpoint, is_trusted, key_of
 from .http_guard import CURRENT, HttpExchange
-from .partial_reply import PartialCalls, text_in
+from .partial_reply import PartialCalls, get, text_in
 from .protocol import Chunk, Reply, Request
 
 if TYPE_CHECKING:
     from ..messages import JSON
 
-_ENGINE_PARAMETERS = frozenset(("id", "fallback", "api_key_env"))
+_ENGINE_PARAMETERS = frozenset(("id", "fallback", "api_key_env", "structured"))
 """Keys of a graph's `model` that are the engine's, not the provider's."""
 _WITH_CACHE_MARKS = ("anthropic/", "bedrock/", "claude", "gemini/", "openrouter/", "vertex_ai/")
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 _SHORTEST_KEY = 8
+Form: TypeAlias = Literal["schema", "tool", "json", "text"]
+"""How a schema is asked for: enforced, as a tool's arguments, as any JSON, or only in words."""
+FORMS: Sequence[Form] = get_args(Form)
+_NO_SCHEMA_WITH_TOOLS = ("gemini/", "vertex_ai/", "groq/")
+_REFUSALS = frozenset((400, 422))
+_OTHER_REFUSALS = frozenset(("ContextWindowExceededError", "ContentPolicyViolationError"))
 _IMPORTED_BY_REQUESTS = ("litellm.proxy._types", "openai.resources", "anyio._backends._asyncio")
 """What litellm would import in its first request, more than a second of CPU."""
 
@@ -56,6 +63,9 @@ class LiteLLM:
     environment variables, or from the one that the parameter `api_key_env` names.
     """
 
+    def __init__(self) -> None:
+        self._forms: dict[tuple[str, str], Form] = {}
+
     async def warm_up(self, model_id: str) -> None:
         """Import litellm, before the time of an attempt begins; `NoModelError` if it is missing."""
         await _loaded(model_id)
@@ -67,14 +77,49 @@ class LiteLLM:
         is no such provider or no key for it.
         """
         check_endpoint(request.model, request.parameters, request.allow_api_base)
+        if request.schema is None or "response_format" in request.parameters:
+            async with aclosing(self._pieces(request, "text", HttpExchange())) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
+        refused: ModelError | None = None
+        server = (request.model, str(request.parameters.get("api_base", "")))
+        for form in self._ladder(await _loaded(request.model), request, server):
+            exchange = HttpExchange()
+            try:
+                async with aclosing(self._pieces(request, form, exchange)) as pieces:
+                    async for piece in pieces:
+                        if refused is not None:
+                            self._forms[server] = form
+                        yield piece
+                return
+            except ModelError as error:
+                if not _is_refusal(error, exchange):
+                    raise
+                refused = refused or error
+        raise refused or NoModelError("no form is left", model=request.model)
+
+    def _ladder(
+        self, litellm: _LiteLLMModule, request: Request, server: tuple[str, str]
+    ) -> Sequence[Form]:
+        """The forms in which to ask for the schema: the first, then those if it is refused."""
+        wanted = request.parameters.get("structured", "auto")
+        if wanted != "auto":
+            return (cast(Form, wanted),)
+        first = self._forms.get(server) or _known_form(litellm, request)
+        return FORMS[FORMS.index(first) :]
+
+    async def _pieces(
+        self, request: Request, form: Form, exchange: HttpExchange
+    ) -> AsyncGenerator[Chunk | Reply]:
         key = None if "api_key" in request.parameters else key_of(request)
         litellm = await _loaded(request.model)
         answer = PartialReply(request.model)
         is_streamed = _is_streamed(request)
-        exchange = HttpExchange(is_trusted=is_trusted(request), is_streamed=is_streamed)
+        exchange.is_trusted, exchange.is_streamed = is_trusted(request), is_streamed
         stream: _Stream | None = None
         try:
-            opened = litellm.acompletion(**_arguments(request, key))
+            opened = litellm.acompletion(**_arguments(request, key, form))
             if is_streamed:
                 stream = cast(_Stream, await _guarded(opened, exchange, request.idle))
                 while (
@@ -95,7 +140,8 @@ class LiteLLM:
         reason = getattr(stream, "received_finish_reason", answer.finish_reason)
         if exchange.is_cut or (is_streamed and reason is None):
             answer.end_without_reason(is_done=exchange.is_done)
-        yield answer.reply(_cost(litellm, answer))
+        reply = answer.reply(_cost(litellm, answer))
+        yield _with_answer(reply, request) if form == "tool" else reply
 
 
 class Delta(Protocol):
@@ -143,6 +189,7 @@ class _LiteLLMModule(Protocol):
     suppress_debug_info: bool
 
     async def acompletion(self, **arguments: object) -> _Stream | WholeAnswer: ...
+    def get_model_info(self, model: str) -> Mapping[str, object]: ...
     def cost_per_token(self, **arguments: object) -> tuple[float, float]: ...
     def validate_environment(self, model: str) -> Mapping[str, Sequence[str]]: ...
 
@@ -259,7 +306,65 @@ def _settle(model: type[BaseModel]) -> None:
         setattr(model, name, getattr(model, name))
 
 
-def _arguments(request: Request, key: str | None) -> dict[str, object]:
+def _known_form(litellm: _LiteLLMModule, request: Request) -> Form:
+    """The form to begin with, by what litellm knows of the model."""
+    if request.tools and request.model.startswith(_NO_SCHEMA_WITH_TOOLS):
+        return "tool"
+    try:
+        known = litellm.get_model_info(model=request.model)
+    except Exception:  # noqa: BLE001  litellm raises this and that for a model it does not know
+        return "schema"
+    if known.get("supports_response_schema") is False and known.get("supports_function_calling"):
+        return "tool"
+    return "schema"
+
+
+def _is_refusal(error: ModelError, exchange: HttpExchange) -> bool:
+    """Whether the request was refused for what it asks: perhaps for the form of the answer."""
+    cause = error.__cause__
+    if exchange.refusal is not None or isinstance(error, NoModelError):
+        return False
+    if type(cause).__name__ in _OTHER_REFUSALS:
+        return False
+    return isinstance(cause, Exception) and _status(cause) in _REFUSALS and not error.retryable
+
+
+def _answer_tool(request: Request) -> str:
+    """The name of the tool that takes the answer; not that of another tool."""
+    names = {str(get(get(tool, "function"), "name")) for tool in request.tools}
+    return next(name for name in ("answer", "final_answer", "_answer") if name not in names)
+
+
+def _with_answer(reply: Reply, request: Request) -> Reply:
+    """The reply with the arguments of the answer's tool as its text."""
+    name = _answer_tool(request)
+    others = tuple(call for call in reply.tool_calls if call.name != name)
+    answers = [call.arguments for call in reply.tool_calls if call.name == name]
+    if not answers or others:
+        return replace(reply, tool_calls=others)
+    return replace(reply, text=answers[0], tool_calls=())
+
+
+def _form_arguments(request: Request, form: Form) -> dict[str, object]:
+    """The arguments that ask for an answer of the request's schema."""
+    schema = dict(request.schema or {})
+    match form:
+        case "schema":
+            named = {"name": "answer", "schema": schema, "strict": is_strict(schema)}
+            return {"response_format": {"type": "json_schema", "json_schema": named}}
+        case "json":
+            return {"response_format": {"type": "json_object"}}
+        case "tool":
+            name = _answer_tool(request)
+            function = {"name": name, "description": "Gives the answer.", "parameters": schema}
+            forced = {"type": "function", "function": {"name": name}}
+            tools = [*(dict(tool) for tool in request.tools), {**forced, "function": function}]
+            return {"tools": tools, "tool_choice": "required" if request.tools else forced}
+        case "text":
+            return {}
+
+
+def _arguments(request: Request, key: str | None, form: Form = "schema") -> dict[str, object]:
     """The keyword arguments for `acompletion`."""
     arguments: dict[str, object] = {
         name: value for name, value in request.parameters.items() if name not in _ENGINE_PARAMETERS
@@ -269,9 +374,7 @@ def _arguments(request: Request, key: str | None) -> dict[str, object]:
     if request.tools:
         arguments["tools"] = [dict(tool) for tool in request.tools]
     if request.schema is not None and "response_format" not in arguments:
-        schema = dict(request.schema)
-        named_schema = {"name": "answer", "schema": schema, "strict": is_strict(schema)}
-        arguments["response_format"] = {"type": "json_schema", "json_schema": named_schema}
+        arguments |= _form_arguments(request, form)
     if _is_streamed(request):
         arguments = {"stream_options": {"include_usage": True}, **arguments, "stream": True}
     else:

@@ -339,6 +339,8 @@ class RunExecution(Struct):
                 execution.state = None
                 self.emitter.emit(NodeStarted, node_id, execution.attempt, node.kind)
                 try:
+                    if self.prepared.warms_up:
+                        await self.prepared.warm_up(node_id, spec.id)
                     return await self._done(execution, await self._attempt(node, execution, spec))
                 except Exception as raised:  # noqa: BLE001  whatever a kind raises is its failure
                     error = raised
@@ -369,8 +371,6 @@ class RunExecution(Struct):
         """One attempt, with one model and within the node's timeout."""
         if (error := self.condition_errors.get(execution.node_id)) is not None:
             raise error
-        if self.prepared.warms_up:
-            await self.prepared.warm_up(execution.node_id, spec.id)
         call = self._model_call(execution, spec)
         context = self._context(execution, call)
         if execution.node_id in self.prepared.inner:
