@@ -95,9 +95,11 @@ def _is_found(mutant: Mutant, seed: int) -> bool:
     """A row of the table; whether the fault finds something in the mutant, soon or late."""
     check = FAULTS[mutant.fault].check
     began = time.monotonic()
-    counts = check(mutant.open_store, mutant.soon, seed)
-    if counts.is_clean and mutant.soon < mutant.trials:
-        counts = check(mutant.open_store, mutant.trials, seed)
+    trials = mutant.soon
+    counts = check(mutant.open_store, trials, seed)
+    while counts.is_clean and trials < mutant.trials:  # the same ones, and as many more
+        trials = min(2 * trials, mutant.trials)
+        counts = check(mutant.open_store, trials, seed)
     seconds = time.monotonic() - began
     found = "sound" if counts.is_clean else "broken"
     print(
