@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from .graph import SubGraph
     from .history_loader import HistoryLoader
     from .leader import Leader
+    from .loop import Loop
+    from .map import Map
     from .member import Member
     from .python import Python
     from .router import Route, Router
@@ -32,6 +34,8 @@ else:
 _HOMES = {
     "HistoryLoader": "history_loader",
     "Leader": "leader",
+    "Loop": "loop",
+    "Map": "map",
     "Member": "member",
     "Python": "python",
     "Route": "router",
@@ -44,6 +48,8 @@ _HOMES = {
 __all__ = [
     "HistoryLoader",
     "Leader",
+    "Loop",
+    "Map",
     "Member",
     "Python",
     "Route",

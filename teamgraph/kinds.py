@@ -10,14 +10,26 @@ from __future__ import annotations
 
 from .engine.blocking import call_in_thread, door, stream_door
 from .engine.errors import KeyPath, closest
-from .engine.graph.context import Choice, Context, Exchanged, History, Result, Upstream
+from .engine.graph.context import (
+    Choice,
+    Context,
+    Exchanged,
+    GraphResult,
+    History,
+    Input,
+    ItemInput,
+    Result,
+    Upstream,
+)
 from .engine.graph.fields import Ids, Texts
+from .engine.graph.kinds import written_node
 from .engine.graph.node import (
     AsksSometimes,
     ChoosesSeveral,
     HasConditions,
     HasTools,
     HoldsGraph,
+    ItemSource,
     LoadsHistory,
     MentionsNodes,
     NamesPython,
@@ -29,7 +41,9 @@ from .engine.graph.node import (
     Rehearses,
     RendersField,
     Routes,
+    RunsItems,
     RunsLast,
+    RunsRounds,
     ShowsMore,
     Streams,
     Summarizes,
@@ -50,11 +64,15 @@ __all__ = [
     "Context",
     "Declared",
     "Exchanged",
+    "GraphResult",
     "HasConditions",
     "HasTools",
     "History",
     "HoldsGraph",
     "Ids",
+    "Input",
+    "ItemInput",
+    "ItemSource",
     "KeyPath",
     "LoadsHistory",
     "MentionsNodes",
@@ -72,7 +90,9 @@ __all__ = [
     "RendersField",
     "Result",
     "Routes",
+    "RunsItems",
     "RunsLast",
+    "RunsRounds",
     "ShowsMore",
     "Streams",
     "Summarizes",
@@ -88,4 +108,5 @@ __all__ = [
     "reference",
     "stand_in",
     "stream_door",
+    "written_node",
 ]

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from time import time
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar, cast
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -50,10 +50,20 @@ from ..events import (
     RunStarted,
     Token,
 )
-from ..graph.context import NO_HISTORY, Context, History, Input, Result, SessionView
+from ..graph.context import (
+    NO_HISTORY,
+    Context,
+    GraphResult,
+    History,
+    Input,
+    Result,
+    SessionView,
+    Tokens,
+)
 from ..graph.fields import Instead, ModelSpec, Timeout
 from ..graph.node import (
     Node,
+    items_of,
     recalled,
     result_after,
     summarizes,
@@ -73,6 +83,7 @@ from .lease_watcher import WATCHER
 from .model_call import ModelCall, UsageMeter
 from .node_execution import (
     DefaultTimeout,
+    GraphRuns,
     NodeExecution,
     error_text,
     retry_policy,
@@ -82,7 +93,7 @@ from .node_execution import (
 )
 from .prepared import PreparedGraph
 from .scheduler import Scheduler
-from .template_scope import JSONView, RunView, TemplateScope
+from .template_scope import JSONView, RunView, TemplateScope, json_view, output_view
 
 T = TypeVar("T")
 
@@ -116,7 +127,8 @@ class RunExecution(Struct):
     path. `failures` are the errors of the nodes that failed, `condition_errors` those of `when`.
     `merged_records` are records of other nodes that get the state merged with the one being saved.
     `parent` is the execution of the graph around this one, and `path` the node that this graph is
-    inside of; both are about an inner graph only.
+    inside of; both are about an inner graph only. Without `keeps_state` the nodes' own states are
+    dropped, as those of an item.
     """
 
     prepared: PreparedGraph
@@ -131,6 +143,7 @@ class RunExecution(Struct):
     earlier: dict[str, Record]
     parent: RunExecution | None = None
     path: NodePath = ROOT
+    keeps_state: bool = True
     summary: Summary | None = None
     records: dict[str, Record] = field(default_factory=dict[str, Record])
     failures: dict[str, Exception] = field(default_factory=dict[str, Exception])
@@ -219,8 +232,7 @@ class RunExecution(Struct):
         emit(RunStarted, None, 0, user_id, turn.graph, turn.input, resumed=is_resumed)
         for record in self.earlier.values():
             self.usage.count(record.usage)
-            if record.is_final:
-                self.records[record.node] = record
+        self._take_over()
         self.usage.raise_to(turn.usage)
         graph = self.prepared.graph
         try:
@@ -241,6 +253,12 @@ class RunExecution(Struct):
         emit(RunFinished, None, 0, run)
         return run
 
+    def _take_over(self) -> None:
+        """Begin with the final records of an earlier try, those of inner graphs included."""
+        for record in self.earlier.values():
+            if record.is_final:
+                self.records[record.node] = record
+
     def _answer_text(self, records: Mapping[str, Record]) -> str:
         """The answer; raises the error of the node that failed, or `NoAnswer`."""
         for record in records.values():
@@ -258,7 +276,9 @@ class RunExecution(Struct):
         cause = self.failures.get(record.node)
         if isinstance(cause, BudgetExceeded):
             return cause
-        error = NodeError(record.node, record.error or "")
+        is_numbered = bool(self.path) and self.path.number is not None
+        step = NodePath(self.path.steps[-1]) if is_numbered else ROOT
+        error = NodeError(step.child(record.node), record.error or "")
         error.__cause__ = cause
         return error
 
@@ -295,8 +315,7 @@ class RunExecution(Struct):
         )
 
     def _ordered_records(self) -> dict[str, Record]:
-        records = (self.records.get(path) for path in self.prepared.paths())
-        return {record.node: record for record in records if record is not None}
+        return {path: self.records[path] for path in self.prepared.in_order(self.records)}
 
     def skip_reason(self, node_id: str, records: Mapping[str, Record]) -> str | None:
         """See `Work.skip_reason`."""
@@ -333,7 +352,7 @@ class RunExecution(Struct):
                 self.emitter.emit(NodeRetried, node_id, execution.attempt, failed[-1], 0.0)
             for tries in count(1):  # pragma: no branch - it has no end
                 execution.attempt += 1
-                execution.state = None
+                execution.state = execution.inside = None
                 self.emitter.emit(NodeStarted, node_id, execution.attempt, node.kind)
                 try:
                     return await self._done(execution, await self._attempt(node, execution, spec))
@@ -369,6 +388,7 @@ class RunExecution(Struct):
         call = self._model_call(execution, spec)
         context = self._context(execution, call)
         if execution.node_id in self.prepared.inner:
+            execution.inside = self._graph_runs(execution.node_id)
             context.enter = partial(self.run_inner, execution)
         caller: ToolCaller | None = None
         if (toolbox := tools_of(node)) is not None:
@@ -398,6 +418,10 @@ class RunExecution(Struct):
             result = await work
         else:
             result = await self.default_timeout.limit(work)
+        if execution.inside is not None and execution.inside.patches:
+            read = self.scope.state_read(execution)
+            inside = execution.inside.merged(execution.node_id, read)
+            result = replace(result, session_state={**inside, **(result.session_state or {})})
         if caller is not None and (changed := caller.state.changed()):
             result = replace(result, session_state={**changed, **(result.session_state or {})})
         return result
@@ -500,7 +524,7 @@ class RunExecution(Struct):
             tasks=result.tasks,
             task=self.scope.task(node) if node.exchanges else None,
             exchanges=tuple(node.exchanges),
-            state=result.state,
+            state=result.state if self.keeps_state else None,
             session_state=result.session_state,
             error=error,
             usage=sum((exchange.usage for exchange in node.exchanges), NO_USAGE),
@@ -639,54 +663,96 @@ class RunExecution(Struct):
             self.scope.patch(record.node, record.session_state)
         self.answer.settle(record)
 
-    async def run_inner(self, node: NodeExecution, message: str) -> Result:
+    def _graph_runs(self, node_id: str) -> GraphRuns:
+        """What the graph inside a node begins with."""
+        earlier: dict[str, dict[str, Record]] = {}
+        for path, record in self.earlier.items():
+            if NodePath(path).is_inside(node_id):
+                step, _, rest = path.partition("/")
+                earlier.setdefault(step, {})[rest] = replace(record, node=rest)
+        is_items = items_of(self.prepared.graph.nodes[node_id]) is not None
+        keeps_state = self.keeps_state and not is_items
+        states = select_inside(self.scope.node_states, node_id) if keeps_state else {}
+        return GraphRuns(is_items, earlier, states)
+
+    async def run_inner(
+        self,
+        node: NodeExecution,
+        message: str | Input,
+        number: int | None,
+        names: Mapping[str, object],
+        tokens: Tokens,
+    ) -> GraphResult:
         """Run the graph inside a node: what `Context.run_graph` calls."""
-        inner = self._inner(node, message)
+        runs = cast("GraphRuns", node.inside)
+        inner = self._inner(node, runs, message, number, names, tokens)
+        inner._take_over()
         before = await inner._replay()
         for record in before.values():
             inner.usage.count(record.usage)
-        graph = inner.prepared.graph
+        graph, scope = inner.prepared.graph, inner.scope
         scheduler = Scheduler(graph.plan, inner, before, max_parallel=graph.max_parallel)
-        inner._answer_text(await scheduler.run())
+        records = await scheduler.run()
+        inner._answer_text(records)
         patches: dict[str, JSON] = {}
         for inner_id in graph.plan.order:
-            patches.update(inner.scope.patches.get(inner_id, {}))
-        fields: dict[str, JSON] = {}
-        if message != self.scope.input.message:
-            fields = {"input": message}
-        return Result(inner.answer.value, fields=fields, session_state=patches or None)
+            patches.update(scope.patches.get(inner_id, {}))
+        if patches:
+            runs.patches[number or 0] = patches
+        if inner.keeps_state:
+            for record in inner.records.values():
+                if record.state is not None:
+                    runs.states[NodePath(record.node).declared] = record.state
+        text = scope.input.message
+        fields: dict[str, JSON] = {"input": text} if text != self.scope.input.message else {}
+        nodes = {
+            inner_id: output_view(records[inner_id], output)
+            for inner_id, output in scope.outputs.items()
+        }
+        return GraphResult(inner.answer.value, fields=fields, nodes=nodes)
 
-    def _inner(self, node: NodeExecution, message: str) -> Self:
-        node_id = node.node_id
-        prepared, outer = self.prepared.inner[node_id], self.scope
-        state = {**prepared.graph.state, **outer.state_read(node)}
-        emitter = EventEmitter(outer.run.id, outer.session.id, self._inner_listener(node_id))
+    def _inner(
+        self,
+        node: NodeExecution,
+        runs: GraphRuns,
+        message: str | Input,
+        number: int | None,
+        names: Mapping[str, object],
+        tokens: Tokens,
+    ) -> Self:
+        node_id, outer = node.node_id, self.scope
+        step = node_id if number is None else NodePath(node_id).at(number)
+        prepared = self.prepared.inner[node_id]
+        state = {**prepared.graph.state, **outer.state_now(node)}
+        listener = self._inner_listener(node_id, step, tokens)
+        emitter = EventEmitter(outer.run.id, outer.session.id, listener)
+        is_text = isinstance(message, str)
         scope = replace(
             outer,
             graph=prepared.scope,
-            input=Input(message),
+            input=replace(outer.input, message=message) if is_text else json_view(message),
             session=replace(outer.session, state=JSONView(state)),
             state=state,
-            node_states=select_inside(outer.node_states, node_id),
+            node_states=dict(runs.states),
             outputs={},
             patches={},
             newest={},
             writers={},
+            given={**outer.given, **{name: json_view(value) for name, value in names.items()}},
         )
+        answer = AnswerStream(prepared.graph.answering, emitter, is_revocable=tokens != "output")
         return replace(
             self,
             prepared=prepared,
             emitter=emitter,
             scope=scope,
-            answer=AnswerStream(prepared.graph.answering, emitter),
+            answer=answer,
             usage=UsageMeter(prepared.graph, outer=self.usage),
             past=self.past.inside(node_id),
-            earlier={
-                path: replace(record, node=path)
-                for path, record in select_inside(self.earlier, node_id).items()
-            },
+            earlier=dict(runs.earlier.get(step, {})),
             parent=self,
-            path=self.path.child(node_id),
+            path=self.path.child(step),
+            keeps_state=self.keeps_state and not runs.is_items,
             summary=None,
             records={},
             failures={},
@@ -695,19 +761,23 @@ class RunExecution(Struct):
             merged_records=[],
         )
 
-    def _inner_listener(self, node_id: str) -> Listener | None:
+    def _inner_listener(self, node_id: str, step: str, tokens: Tokens) -> Listener | None:
         """Forwards events of the inner graph; its answer tokens become tokens of the node."""
         if not self.emitter.has_listener:
             return None
 
         def listen(event: Event) -> None:
             match event:
-                case Token(answer=True, attempt=attempt, text=text):
+                case Token() if tokens == "none":
+                    pass
+                case Token(answer=True, attempt=attempt, text=text) if tokens == "output":
                     self.answer.add(node_id, attempt, text, is_output=True)
+                case Token(answer=True):
+                    self.emitter.forward(replace(event, answer=False), step)
                 case Answer():
                     pass
                 case _:
-                    self.emitter.forward(event, node_id)
+                    self.emitter.forward(event, step)
 
         return listen
 

@@ -24,7 +24,7 @@ from ..returns.shape import Shape, shape
 from ..tools.caller import ToolCaller, with_unique_ids
 from .answer import AnswerStream
 from .node_execution import NodeExecution
-from .template_scope import TemplateScope
+from .template_scope import TemplateScope, json_view, plain_value
 
 _MAX_QUOTED = 60
 """Characters of a wrong answer that an error quotes."""
@@ -136,14 +136,23 @@ class ModelCall(Struct):
             raise AnswerError("the model chose several labels, not one", model=self.spec.id)
         return choice if tasks else replace(choice, tasks={})
 
-    def test(self, expression: str) -> bool:
+    def test(self, expression: str, /, **variables: object) -> bool:
         """See `Context.test`."""
-        return self.graph.expression(expression).test(self.scope.names(self.node))
+        return self.graph.expression(expression).test(self._names(variables))
 
-    def render(self) -> str:
+    def value(self, expression: str, /, **variables: object) -> object:
+        """See `Context.value`."""
+        return plain_value(self.graph.expression(expression).value(self._names(variables)))
+
+    def render(self, **variables: object) -> str:
         """See `Context.render`."""
-        messages = self.graph.prompts.render(self._template(None), self.scope.names(self.node))
+        messages = self.graph.prompts.render(self._template(None), self._names(variables))
         return "\n".join(message.content for message in messages)
+
+    def _names(self, variables: Mapping[str, object]) -> dict[str, object]:
+        names = self.scope.names(self.node)
+        names |= {name: json_view(value) for name, value in variables.items()}
+        return names
 
     async def _shaped(
         self, wanted: Shape, prompt: str | None, variables: Mapping[str, object]
