@@ -283,6 +283,7 @@ def check_templates(types: TemplateTypes) -> Iterator[Problem]:
         yield _for_nodes(node_ids, problem) if only_some else problem
     for node_id, node in nodes.items():
         yield from _check_conditions(node_id, node, types)
+        yield from _check_list(node_id, node, types)
         yield from _check_inside(node_id, node, types)
 
 
@@ -291,24 +292,26 @@ def _check_conditions(node_id: str, node: Node, types: TemplateTypes) -> Iterato
         path: KeyPath = ("nodes", node_id, *field)
         inner = _graph_in(node) if field in ends_of(node) else None
         known = types.for_condition(node_id) if inner is None else types.at_end(node_id, inner)
-        try:
+        with suppress(DefinitionError):  # reported by `find_edges`
             problems = types.prompts.condition_problems(source, known)
-            reads = types.prompts.expression(source).reads
-        except DefinitionError:  # reported by `find_edges`
-            continue
-        for read in reads:
-            if (text := _missing(read, known, inner)) is not None:
-                problems.append(Problem("P004", text, line=read.line, column=read.column))
-        yield from (replace(problem, path=path) for problem in problems)
-    if (items := items_of(node)) is not None:
-        wrong = rejected_category(types.item_source(node_id, items), _ITEMS)
-        if wrong in ("none", "absent"):
-            text = f"{items.expression} may be {NOUNS[wrong]}; write `{items.expression} or []`"
-        elif wrong is not None:
-            text = f"{items.expression} is {NOUNS[wrong]}; a list is needed"
-        if wrong is not None:
-            text = f"node {node_id!r}: {text}"
-            yield Problem("P007", text, path=("nodes", node_id, *items.path))
+            for read in types.prompts.expression(source).reads:
+                if (text := _missing(read, known, inner)) is not None:
+                    problems.append(Problem("P004", text, line=read.line, column=read.column))
+            yield from (replace(problem, path=path) for problem in problems)
+
+
+def _check_list(node_id: str, node: Node, types: TemplateTypes) -> Iterator[Problem]:
+    """What is wrong with an expression that must give a list."""
+    if (items := items_of(node)) is None:
+        return
+    wrong = rejected_category(types.item_source(node_id, items), _ITEMS)
+    if wrong is None:
+        return
+    text = f"node {node_id!r}: {items.expression} is {NOUNS[wrong]}; a list is needed"
+    if wrong in ("none", "absent"):
+        text = f"node {node_id!r}: {items.expression} may be {NOUNS[wrong]}; write "
+        text += f"`{items.expression} or []`"
+    yield Problem("P007", text, path=("nodes", node_id, *items.path))
 
 
 def _missing(

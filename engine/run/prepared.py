@@ -67,7 +67,7 @@ class PreparedGraph(Struct, frozen=True):
         for step in map(NodePath, NodePath(path).steps):
             if graph is None or step.node_id not in graph.graph.nodes:
                 return ()
-            place += (graph.plan.stop(step.node_id).index, step.number or 0)
+            place += (graph.plan.stops[step.node_id].index, step.number or 0)
             graph = graph.inner.get(step.node_id)
         return tuple(place)
 
@@ -163,7 +163,7 @@ def _models(named: str | ModelSpec | None, model: Model) -> tuple[ModelSpec, ...
 
 def _facts(graph: Graph, node_id: str, models: Sequence[ModelSpec]) -> str:
     """The facts of a node as JSON: its fields, its templates' hashes, its models, its edges."""
-    node, stop = graph.nodes[node_id], graph.plan.stop(node_id)
+    node, stop = graph.nodes[node_id], graph.plan.stops[node_id]
     own_template = graph.templates.get(node_id)
     templates = [*([own_template] if own_template else []), *further_templates(node)]
     routes = {source: sorted(labels) for source, labels in stop.needs if labels is not None}
