@@ -10,7 +10,7 @@ from pydantic import Field
 
 from teamgraph import JSON, Instead, OnError
 from teamgraph.errors import BudgetExceeded, InputError
-from teamgraph.kinds import Context, ItemInput, ItemSource, Result
+from teamgraph.kinds import Context, ItemInput, ItemSource, Result, value_text
 
 from .graph import SubGraph
 
@@ -85,7 +85,7 @@ class Map(SubGraph):
         async def work() -> None:
             for number, item in waiting:
                 try:
-                    done.answers[number] = await _answer(context, number, item)
+                    done.answers[number] = await self._answer(context, number, item)
                 except Exception as error:  # noqa: BLE001  whatever it is, the item failed
                     self._failed(done, number, error)
                 if done.failures:
@@ -93,15 +93,20 @@ class Map(SubGraph):
 
         count = min(self.max_parallel or len(items), len(items))
         workers = [asyncio.create_task(work()) for _ in range(count)]
-        try:
-            await asyncio.gather(*workers)
-        except asyncio.CancelledError:
-            await asyncio.gather(*workers, return_exceptions=True)  # they are cancelled too
-            raise
+        await _all(workers)
         if done.failures:
             raise done.failures[min(done.failures)]
         output = [done.answers[number] for number in sorted(done.answers)]
         return Result(output, fields={"skipped": list[JSON](sorted(done.skipped))})
+
+    async def _answer(self, context: Context, number: int, item: object) -> object:
+        if self.input is None and self.prompt is None:
+            message = value_text(item, f"item {number}")
+        else:
+            message = context.render(input=ItemInput(context.input.message, item, number))
+        given = ItemInput(message, item, number)
+        inner = await context.run_graph(given, number=number, tokens="events")
+        return inner.output
 
     def _failed(self, done: _Items, number: int, error: Exception) -> None:
         """Do what `on_item_error` says; what exceeds the budget is a failure in any case."""
@@ -122,8 +127,14 @@ class _Items:
         self.skipped: list[int] = []
 
 
-async def _answer(context: Context, number: int, item: object) -> object:
-    rendered = context.render(input=ItemInput(context.input.message, item, number))
-    given = ItemInput(rendered, item, number)
-    inner = await context.run_graph(given, number=number, tokens="events")
-    return inner.output
+async def _all(workers: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for all; if the caller is cancelled, so are they."""
+    try:
+        await asyncio.gather(*workers)
+    except GeneratorExit:  # the event loop was dropped: nothing can be awaited any more
+        raise
+    except BaseException:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        raise

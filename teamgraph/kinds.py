@@ -56,6 +56,7 @@ from .engine.records import PastToolCall
 from .engine.session.history import OtherSession, Past, Quoted
 from .engine.tools.toolbox import Toolbox, Tools
 from .engine.validation import Declared
+from .engine.values import value_text
 
 __all__ = [
     "AsksSometimes",
@@ -108,5 +109,6 @@ __all__ = [
     "reference",
     "stand_in",
     "stream_door",
+    "value_text",
     "written_node",
 ]

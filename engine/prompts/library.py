@@ -381,7 +381,10 @@ def _read_expression(
     line = condition.lineno
     recorded = nodes.Filter(condition, CONDITION, [], [], None, None, lineno=line)
     tree = nodes.Template([nodes.Output([recorded], lineno=line)], lineno=line)
-    return condition, ParsedTemplate(source, environment.with_limits(tree))
+    parsed = ParsedTemplate(source, environment.with_limits(tree))
+    # A slice has become a filter, whose type is known.
+    limited = next(one for one in parsed.tree.find_all(nodes.Filter) if one.name == CONDITION)
+    return cast("nodes.Expr", limited.node), parsed
 
 
 def _find_none(name: str) -> None:

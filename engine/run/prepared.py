@@ -64,11 +64,12 @@ class PreparedGraph(Struct, frozen=True):
         """What orders paths; empty if the graph has no such node."""
         place: list[int] = []
         graph: PreparedGraph | None = self
-        for step in map(NodePath, NodePath(path).steps):
-            if graph is None or step.node_id not in graph.graph.nodes:
+        for step in path.split("/"):
+            node_id, _, number = step.partition("[")
+            if graph is None or (stop := graph.plan.stops.get(node_id)) is None:
                 return ()
-            place += (graph.plan.stops[step.node_id].index, step.number or 0)
-            graph = graph.inner.get(step.node_id)
+            place += (stop.index, int(number[:-1]) if number else 0)
+            graph = graph.inner.get(node_id)
         return tuple(place)
 
     def owner(self, path: str) -> PreparedGraph:
