@@ -237,7 +237,8 @@ class Result(Struct):  # not frozen: one per attempt, and freezing costs 1 µs
 class GraphResult(Result):
     """What `Context.run_graph` returns; `nodes` are the inner nodes that ran, by id.
 
-    Each has `output`, and the further names that templates can read of it.
+    Each has `output`, and the further names that templates can read of it. A kind that `RunsItems`
+    gets none.
     """
 
     nodes: Mapping[str, object] = NO_NAMES

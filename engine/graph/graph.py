@@ -502,11 +502,12 @@ class _GraphBuilder(Struct):
             opened: Node = cast("HoldsGraph", node).opened(partial(self._inner, node_id))
             inner = graph_in(opened)
             if isinstance(inner, Graph) and inner is not graph_in(node):
-                ends = " ".join(ends_of(opened).values())
+                own: object = getattr(opened, template_field(opened))
+                read = " ".join([*ends_of(opened).values(), str(own)])
                 found = [
                     replace(each, path=("graph", *each.path))
                     for each in inner.warnings
-                    if not (each.code == UNUSED and _is_named(each.path[-1], ends))
+                    if not (each.code == UNUSED and _is_named(each.path[-1], read))
                 ]
         except DefinitionError as error:
             opened, found = InvalidNode(needs=node.needs, reads=node.reads), error.problems
@@ -605,8 +606,8 @@ def _without_graph(problem: Problem, only_node: str | None) -> Problem:
     return replace(problem, message=text, path=problem.path[2:])
 
 
-def _is_named(node_id: str | int, expressions: str) -> bool:
-    return re.search(rf"\b{re.escape(str(node_id))}\b", expressions) is not None
+def _is_named(node_id: str | int, text: str) -> bool:
+    return re.search(rf"\b{re.escape(str(node_id))}\b", text) is not None
 
 
 def _reads_given(node: Node) -> bool:

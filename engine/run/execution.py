@@ -94,7 +94,7 @@ from .node_execution import (
 )
 from .prepared import PreparedGraph
 from .scheduler import Scheduler
-from .template_scope import JSONView, RunView, TemplateScope, json_view, output_view
+from .template_scope import JSONView, RunView, TemplateScope, json_view, json_views, output_view
 
 T = TypeVar("T")
 
@@ -694,19 +694,20 @@ class RunExecution(Struct):
         """Run the graph inside a node: what `Context.run_graph` calls."""
         runs = cast("GraphRuns", node.inside)
         inner = self._inner(node, runs, message, number, names, tokens)
-        inner._take_over()
-        before = await inner._replay()
+        before: Mapping[str, Record] = {}
+        if inner.earlier:
+            inner._take_over()
+            before = await inner._replay()
         for record in before.values():
             inner.usage.count(record.usage)
         graph, scope = inner.prepared.graph, inner.scope
         scheduler = Scheduler(graph.plan, inner, before, max_parallel=graph.max_parallel)
         records = await scheduler.run()
         inner._answer_text(records)
-        patches: dict[str, JSON] = {}
-        for inner_id in graph.plan.order:
-            patches.update(scope.patches.get(inner_id, {}))
-        if patches:
-            runs.patches[number or 0] = patches
+        if scope.patches:
+            patches = runs.patches.setdefault(number or 0, {})
+            for inner_id in graph.plan.order:
+                patches.update(scope.patches.get(inner_id, {}))
         if inner.keeps_state:
             for record in inner.records.values():
                 if record.state is not None:
@@ -715,7 +716,7 @@ class RunExecution(Struct):
         fields: dict[str, JSON] = {"input": text} if text != self.scope.input.message else {}
         nodes = {
             inner_id: output_view(records[inner_id], output)
-            for inner_id, output in scope.outputs.items()
+            for inner_id, output in (() if runs.is_items else scope.outputs.items())
         }
         return GraphResult(inner.answer.value, fields=fields, nodes=nodes)
 
@@ -746,7 +747,7 @@ class RunExecution(Struct):
             patches={},
             newest={},
             writers={},
-            given={**outer.given, **{name: json_view(value) for name, value in names.items()}},
+            given={**outer.given, **json_views(names)} if names else outer.given,
         )
         answer = AnswerStream(prepared.graph.answering, emitter, is_revocable=tokens != "output")
         return replace(

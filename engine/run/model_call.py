@@ -24,7 +24,7 @@ from ..returns.shape import Shape, shape
 from ..tools.caller import ToolCaller, with_unique_ids
 from .answer import AnswerStream
 from .node_execution import NodeExecution
-from .template_scope import TemplateScope, json_view, plain_value
+from .template_scope import TemplateScope, json_views, plain_value
 
 _MAX_QUOTED = 60
 """Characters of a wrong answer that an error quotes."""
@@ -151,8 +151,7 @@ class ModelCall(Struct):
 
     def _names(self, variables: Mapping[str, object]) -> dict[str, object]:
         names = self.scope.names(self.node)
-        names |= {name: json_view(value) for name, value in variables.items()}
-        return names
+        return names | json_views(variables)
 
     async def _shaped(
         self, wanted: Shape, prompt: str | None, variables: Mapping[str, object]

@@ -136,7 +136,7 @@ class GraphRuns(Struct):
     is_items: bool
     earlier: Mapping[str, Mapping[str, Record]]
     states: dict[str, Mapping[str, JSON]]
-    patches: dict[int, Mapping[str, JSON]] = field(default_factory=dict[int, "Mapping[str, JSON]"])
+    patches: dict[int, dict[str, JSON]] = field(default_factory=dict[int, "dict[str, JSON]"])
 
     @property
     def set_by_rounds(self) -> Mapping[str, JSON]:

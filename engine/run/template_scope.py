@@ -295,6 +295,11 @@ def json_view(value: object) -> object:
     return replace(value, item=json_view(value.item)) if isinstance(value, ItemInput) else value
 
 
+def json_views(values: Mapping[str, object]) -> dict[str, object]:
+    """Several values as templates read them, by name."""
+    return {name: json_view(value) for name, value in values.items()}
+
+
 def plain_value(value: object) -> object:
     """The value that a view shows, also in lists."""
     if isinstance(value, JSONView):
