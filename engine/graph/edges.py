@@ -58,9 +58,14 @@ def find_edges(
 ) -> FoundEdges:
     """Find every edge; `templates` pairs each node that has one with a template's name."""
     found = FoundEdges()
+    loaders = [node_id for node_id, node in nodes.items() if loads_history(node)]
+    reads_of: dict[str, list[VariableRead]] = {}
+    templates_of: dict[str, list[str]] = {}
+    for user, name in templates:
+        templates_of.setdefault(user, []).append(name)
     for node_id, node in nodes.items():
         _add_declared(node_id, node, nodes, found)
-        _check_mentions(node_id, node, nodes, found)
+        _check_mentions(node_id, node, nodes, loaders, found)
         if isinstance(node, InvalidNode):
             continue
         _add_routes(node_id, node, nodes, found)
@@ -71,14 +76,19 @@ def find_edges(
                 if source in nodes and source != node_id
             ]
         _add_inputs(node_id, node, nodes, found)
-        for template in (name for user, name in templates if user == node_id):
-            reads = template_reads(template, prompts, node_id, node)
-            _add_reads(node_id, nodes, reads, found, variables_of(node))
+        own = variables_of(node)  # what the kind passes hides a node of the same name
+        for template in templates_of.get(node_id, ()):
+            if template not in reads_of:  # many nodes share one
+                reads_of[template] = [
+                    each for each in prompts.reads(template) if _may_be_node(each.name, nodes)
+                ]
+            placed = template_reads(template, reads_of[template], node_id, node)
+            _add_reads(node_id, nodes, loaders, placed, found, own)
         at_end = {"output": str, **nodes_inside(node)}
         for field_path, source in conditions_of(node).items():
             reads = _condition_reads(node_id, field_path, source, prompts, found)
             own = at_end if field_path in ends_of(node) else {}
-            _add_reads(node_id, nodes, reads, found, own)
+            _add_reads(node_id, nodes, loaders, reads, found, own)
     found.edges = list(dict.fromkeys(found.edges))
     return found
 
@@ -96,15 +106,20 @@ def _add_declared(node_id: str, node: Node, nodes: Mapping[str, Node], found: Fo
                 found.problems.append(_unknown_node(text, source, path, nodes))
 
 
-def _check_mentions(node_id: str, node: Node, nodes: Mapping[str, Node], found: FoundEdges) -> None:
+def _check_mentions(
+    node_id: str,
+    node: Node,
+    nodes: Mapping[str, Node],
+    loaders: Sequence[str],
+    found: FoundEdges,
+) -> None:
     for field_path, name in nodes_mentioned_by(node).items():
         if name not in nodes:
             text = f"node {node_id!r} names {name!r}, and there is no such node"
             path: KeyPath = ("nodes", node_id, *field_path)
             found.problems.append(_unknown_node(text, name, path, nodes))
     loader = node.history
-    if loader not in (None, "none") and not (loader in nodes and loads_history(nodes[loader])):
-        loaders = [other for other, each in nodes.items() if loads_history(each)]
+    if loader is not None and loader not in ("none", *loaders):
         text = f"node {node_id!r}: history names {loader!r}, which is not a history-loader"
         found.problems.append(_unknown_node(text, loader, ("nodes", node_id, "history"), loaders))
 
@@ -152,11 +167,16 @@ def _unknown_node(text: str, name: str, path: KeyPath, nodes: Iterable[str]) -> 
     return Problem("G012", text, path=path, suggestion=near)
 
 
+def _may_be_node(name: str, nodes: Mapping[str, Node]) -> bool:
+    """Whether a name that is read may mean a node, or is unknown."""
+    return name == "history" or name not in RESERVED or name in nodes
+
+
 def template_reads(
-    template: str, prompts: Prompts, node_id: str, node: Node
+    template: str, reads: Iterable[VariableRead], node_id: str, node: Node
 ) -> Iterator[tuple[VariableRead, Problem]]:
     """What a template reads, each with a problem that has its place."""
-    for read in prompts.reads(template):
+    for read in reads:
         place = Problem("P002", "", file=read.file, line=read.line, column=read.column)
         if read.file == template == f"{node_id}.inline":
             place = replace(place, file=None, path=("nodes", node_id, template_field(node)))
@@ -179,6 +199,7 @@ def _condition_reads(
 def _add_reads(
     node_id: str,
     nodes: Mapping[str, Node],
+    loaders: Sequence[str],
     reads: Iterable[tuple[VariableRead, Problem]],
     found: FoundEdges,
     own: Collection[str],
@@ -187,7 +208,9 @@ def _add_reads(
     for read, place in reads:
         if read.name in own or read.name in INSIDE:
             continue
-        source = _history(node_id, nodes, place, found) if read.name == "history" else read.name
+        source: str | None = read.name
+        if source == "history":
+            source = _history(node_id, nodes, loaders, place, found)
         if source is None:
             continue
         if source in nodes and (source not in RESERVED or loads_history(nodes[source])):
@@ -199,18 +222,21 @@ def _add_reads(
 
 
 def _history(
-    node_id: str, nodes: Mapping[str, Node], place: Problem, found: FoundEdges
+    node_id: str,
+    nodes: Mapping[str, Node],
+    loaders: Sequence[str],
+    place: Problem,
+    found: FoundEdges,
 ) -> str | None:
     """The node that `history` means for a node, or the name itself; None if it means none."""
     loader = nodes[node_id].history
     if loader is None:
-        return _loader(nodes, place, found) or "history"
+        return _loader(loaders, place, found) or "history"
     return loader if loader in nodes and loads_history(nodes[loader]) else None
 
 
-def _loader(nodes: Mapping[str, Node], place: Problem, found: FoundEdges) -> str | None:
+def _loader(loaders: Sequence[str], place: Problem, found: FoundEdges) -> str | None:
     """The node that the name `history` means, if the graph has just one."""
-    loaders = [node_id for node_id, node in nodes.items() if loads_history(node)]
     if "history" in loaders:
         return "history"
     if len(loaders) > 1:

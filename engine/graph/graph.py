@@ -29,7 +29,7 @@ from ..prompts.static.types import StaticType
 from ..returns.shape import Shape, shape
 from ..validation import Declared, problems_of
 from .fields import Ids, JSONMapping, ModelSpec, Number, OnError, Retry, Seconds, Text, Timeout
-from .kinds import InvalidNode, NodeReader, in_node, written_node
+from .kinds import InvalidNode, NodeReader, depth_problem, in_node, written_node
 from .node import HoldsGraph, Node, ends_of, further_templates, graph_in, template_field
 from .plan import Edge, Plan
 from .rules import UNUSED, apply_rules
@@ -138,6 +138,7 @@ class GraphParts(Struct, frozen=True):
     answering: tuple[str, ...]
     warnings: tuple[Problem, ...]
     document: Document | None
+    depth: int
     types: TemplateTypes
     alone: tuple[Problem, ...]
     always: frozenset[str]
@@ -457,6 +458,7 @@ class _GraphBuilder(Struct):
             BaseModel.__init__(graph, **(fields | ({"nodes": nodes} if nodes else {})))
         except ValidationError as error:
             problems += problems_of(error, type(graph))
+        depth = 1 + max(map(self._depth_inside, nodes, nodes.values()), default=0)
         shapes = self._shapes(nodes)
         folders = self._folders()
         templates = self._templates(nodes, set(template_names(folders)))
@@ -484,12 +486,13 @@ class _GraphBuilder(Struct):
             answering=results.output,
             warnings=tuple(found),
             document=self.document,
+            depth=depth,
             types=types,
             alone=tuple(alone),
             always=results.always,
             only_node=self.only_node,
             reads_given=bool(alone)
-            or types.reads_round()
+            or types.reads_round
             or any(_reads_given(node) for node in nodes.values()),
         )
 
@@ -516,6 +519,15 @@ class _GraphBuilder(Struct):
             in_node(("nodes", node_id), each) for each in found if each.code != ONLY_INSIDE
         ]
         return opened
+
+    def _depth_inside(self, node_id: str, node: Node) -> int:
+        """How many graphs are inside one another in the node; none if it has no graph."""
+        inner = graph_in(node)
+        depth = inner._parts.depth if isinstance(inner, Graph) else 0
+        if (problem := depth_problem(depth + 1)) is not None:
+            found = replace(problem, path=("graph",))
+            self.reader.problems.append(in_node(("nodes", node_id), found))
+        return depth
 
     def _inner(self, node_id: str, source: str | Mapping[str, Any] | Node) -> Graph:
         """The graph inside a node: in a file, in place, or one node with the id of that one."""

@@ -10,12 +10,12 @@ So it is checked by itself first, and again, with the exact types, as a part of 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
@@ -125,10 +125,18 @@ class TemplateTypes:
         self.prompts = prompts
         self.templates = templates
         self._on_error = declared.get("on_error")
+        self._routed = frozenset(
+            target
+            for node in nodes.values()
+            for ids in branches_of(node).values()
+            for target in ids
+        )
+        self._stored_types: dict[object, StaticType] = {}
+        self._provided = {node_id: provided_by(node) for node_id, node in nodes.items()}
         self._outputs = {node_id: self._output(node_id, shapes.get(node_id)) for node_id in nodes}
         self.outcomes = {node_id: self._outcome(node_id) for node_id in nodes}
         self.given: Mapping[str, StaticType] = {}
-        self._shared: Mapping[str, StaticType] = {
+        self._shared: dict[str, StaticType] = {
             **self.outcomes,
             "input": _INPUT,
             "user_id": _OPTIONAL_TEXT,
@@ -150,6 +158,7 @@ class TemplateTypes:
         """The same with all that any graph around this one may give."""
         return self.within(_ANYWHERE)
 
+    @cached_property
     def reads_round(self) -> bool:
         """Whether a template or an expression of the graph reads `round`."""
         named = {name for _, name in self.templates if not self.prompts.problems(name)}
@@ -166,23 +175,23 @@ class TemplateTypes:
         outputs = [self._outputs[node_id] for node_id in answering]
         return union(*outputs) if outputs else ANY
 
-    def for_condition(self, node_id: str) -> dict[str, StaticType]:
+    def for_condition(self, node_id: str) -> ChainMap[str, StaticType]:
         """The types of the names that a condition of the node may read."""
         node = self.nodes[node_id]
         known = _node(node, self._outputs_of("node in `reads`", node.reads))
         upstream = self._outputs_of("node in `needs`", node.needs, least=self._always_ran(node_id))
-        return {**self._shared, "node": known, "upstream": upstream}
+        return ChainMap({"node": known, "upstream": upstream}, self._shared)
 
-    def for_template(self, node_id: str) -> dict[str, StaticType]:
+    def for_template(self, node_id: str) -> ChainMap[str, StaticType]:
         """The types of the names that the template of the node may read."""
         variables = variables_of(self.nodes[node_id])
         own = {name: declared_type(each) for name, each in variables.items()}
-        return {**self.for_condition(node_id), **self.inside(node_id), **own}
+        return self.for_condition(node_id).new_child({**self.inside(node_id), **own})
 
-    def at_end(self, node_id: str, inner: Graph) -> dict[str, StaticType]:
+    def at_end(self, node_id: str, inner: Graph) -> ChainMap[str, StaticType]:
         """The types of the names that the node's expressions may read after a round."""
-        known = {**self.for_condition(node_id), **self.inside(node_id), **inner.node_types}
-        return known | {"output": inner.answer_type}
+        inside = {**self.inside(node_id), **inner.node_types, "output": inner.answer_type}
+        return self.for_condition(node_id).new_child(inside)
 
     def inside(self, node_id: str) -> Mapping[str, StaticType]:
         """What the node gives to the graph inside it, and to its own template."""
@@ -208,12 +217,13 @@ class TemplateTypes:
             return ANY
         if loads_history(node):
             return _HISTORY
-        parts = {name: stored_type(declared) for name, declared in provided_by(node).items()}
+        provided = self._provided[node_id]
+        parts = {name: self._stored_type(declared) for name, declared in provided.items()}
         return record_type("node", {**parts, "output": self._outputs[node_id]})
 
     def _output(self, node_id: str, shape: Shape | None) -> StaticType:
         node = self.nodes[node_id]
-        declared = stored_type(provided_by(node).get("output", object))
+        declared = self._stored_type(self._provided[node_id].get("output", object))
         if isinstance(node, InvalidNode) or (node.returns is not None and shape is None):
             declared = ANY
         elif shape is not None and declared == TEXT:
@@ -232,15 +242,22 @@ class TemplateTypes:
             else declared
         )
 
+    def _stored_type(self, declared: object) -> StaticType:
+        """`stored_type`, worked out once for each type; most nodes have one of a few."""
+        try:
+            if declared not in self._stored_types:
+                self._stored_types[declared] = stored_type(declared)
+            return self._stored_types[declared]
+        except TypeError:  # unhashable: a JSON Schema
+            return stored_type(declared)
+
     def _always_ran(self, node_id: str) -> int:
         """How many of the nodes that it needs have run whenever it runs, at least."""
         node = self.nodes[node_id]
         if node.join == "all":
             return len(node.needs)
-        routed = any(
-            node_id in ids for each in self.nodes.values() for ids in branches_of(each).values()
-        )
-        return 1 if node.join == "any" and node.needs and not routed else 0
+        is_routed = node_id in self._routed
+        return 1 if node.join == "any" and node.needs and not is_routed else 0
 
     def _outputs_of(self, name: str, sources: Iterable[str], least: int = 0) -> StaticType:
         """A list of nodes with their outputs; `kind` discriminates their types."""
@@ -263,15 +280,21 @@ def check_templates(types: TemplateTypes) -> Iterator[Problem]:
     nodes, prompts = types.nodes, types.prompts
     templates = [(user, name) for user, name in types.templates if not prompts.problems(name)]
     users = Counter(name for _, name in templates)
+    read_by = {name: sorted({each.name for each in prompts.reads(name)}) for name in users}
+    read_inside = {
+        name: [each for each in prompts.reads(name) if each.name in INSIDE] for name in users
+    }
     found: dict[tuple[str, Problem], list[str]] = {}
     for node_id, template in templates:
-        read = {each.name for each in prompts.reads(template)}
+        read = read_by[template]
         types_here = types.for_template(node_id)
-        known = {name: types_here[name] for name in sorted(read & types_here.keys())}
+        known = {name: types_here[name] for name in read if name in types_here}
         problems = [
             replace(place, code="P004", message=text)
-            for read, place in template_reads(template, prompts, node_id, nodes[node_id])
-            if (text := _missing(read, known)) is not None
+            for each, place in template_reads(
+                template, read_inside[template], node_id, nodes[node_id]
+            )
+            if (text := _missing(each, known)) is not None
         ]
         for problem in [*problems, *prompts.type_problems(template, known)]:
             place = ("nodes", node_id, template_field(nodes[node_id]))
@@ -291,10 +314,12 @@ def _check_conditions(node_id: str, node: Node, types: TemplateTypes) -> Iterato
     for field, source in conditions_of(node).items():
         path: KeyPath = ("nodes", node_id, *field)
         inner = _graph_in(node) if field in ends_of(node) else None
-        known = types.for_condition(node_id) if inner is None else types.at_end(node_id, inner)
         with suppress(DefinitionError):  # reported by `find_edges`
+            reads = types.prompts.expression(source).reads
+            here = types.for_condition(node_id) if inner is None else types.at_end(node_id, inner)
+            known = {each.name: here[each.name] for each in reads if each.name in here}
             problems = types.prompts.condition_problems(source, known)
-            for read in types.prompts.expression(source).reads:
+            for read in reads:
                 if (text := _missing(read, known, inner)) is not None:
                     problems.append(Problem("P004", text, line=read.line, column=read.column))
             yield from (replace(problem, path=path) for problem in problems)
