@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
-
-import pytest
 
 from teamgraph import Graph, Reply, Request, Runner, ScriptedModel
 from tests.teams import words_of
@@ -63,12 +60,7 @@ def test_a_group_talks_until_a_word_ends_it() -> None:
     assert words_of(model.requests[-1]).count(": yes") == 3
 
 
-def test_an_index_is_searched_in_other_words_until_it_is_enough(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.syspath_prepend(EXAMPLES)
-    monkeypatch.delitem(sys.modules, "retrieval", raising=False)
-
+def test_an_index_is_searched_in_other_words_until_it_is_enough() -> None:
     def answer(request: Request) -> object:
         text = words_of(request)
         if request.schema is not None:
