@@ -261,8 +261,8 @@ class ModelCall(Struct):
             results = await caller.answer(
                 exchange, number=len(rounds), is_committed=position < node.committed
             )
-            changed = storable_mapping(node.node_id, "session_state", caller.state.changed())
-            node.tool_changes = changed or {}
+            changed = caller.state.changed()
+            node.tool_changes = storable_mapping(node.node_id, "session_state", changed)
             exchange = node.exchanges[position] = replace(exchange, tool_results=results)
             if not exchange.has_all_results:
                 raise NodeWaits
