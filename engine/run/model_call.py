@@ -103,6 +103,7 @@ class ModelCall(Struct):
     caller: ToolCaller | None = None
     person: Callable[[Question], JSON] | None = None
     asks: int = 0
+    has_asked: bool = False
 
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
         """See `Context.ask`."""
@@ -155,18 +156,21 @@ class ModelCall(Struct):
     ) -> JSON:
         """See `Context.ask_person`."""
         node, path = self.node, str(self.path)
+        if self.has_asked:
+            raise InputError(f"node {node.node_id!r} asks a person twice; make two nodes of it")
+        self.has_asked = True
         place = next((at for at, each in enumerate(node.questions) if each.path == path), None)
         if place is None:
-            place = len(node.questions)
-            node.questions.append(self._question(options, assign_to, expires))
+            question = self._question(options, assign_to, expires)
+            if self.person is not None:
+                return self.person(question)
+            node.questions.append(question)
+            raise NodeWaits
         question = node.questions[place]
-        if self.person is not None:
-            return self.person(question)
         if question.has_expired(now := time()):
             if default is None:
-                raise Expired(
-                    f"nobody answered within {question.expires - question.asked:g} seconds"
-                )
+                seconds = round(question.expires - question.asked, 3)
+                raise Expired(f"nobody answered within {seconds:g} seconds")
             response = Response(default, None, now, is_default=True)
             question = node.questions[place] = replace(question, response=response)
         if question.response is None:
