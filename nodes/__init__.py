@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .graph import SubGraph
     from .history_loader import HistoryLoader
+    from .human import Human
     from .leader import Leader
     from .loop import Loop
     from .map import Map
@@ -33,6 +34,7 @@ else:
 
 _HOMES = {
     "HistoryLoader": "history_loader",
+    "Human": "human",
     "Leader": "leader",
     "Loop": "loop",
     "Map": "map",
@@ -47,6 +49,7 @@ _HOMES = {
 
 __all__ = [
     "HistoryLoader",
+    "Human",
     "Leader",
     "Loop",
     "Map",

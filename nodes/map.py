@@ -10,7 +10,7 @@ from pydantic import Field
 
 from teamgraph import JSON, Instead, OnError
 from teamgraph.errors import BudgetExceeded, InputError
-from teamgraph.kinds import Context, ItemInput, ItemSource, Result, value_text
+from teamgraph.kinds import Context, ItemInput, ItemSource, NodeWaits, Result, value_text
 
 from .graph import SubGraph
 
@@ -86,6 +86,8 @@ class Map(SubGraph):
             for number, item in waiting:
                 try:
                     done.answers[number] = await self._answer(context, number, item)
+                except NodeWaits:
+                    done.waits = True  # for a person, while the others run
                 except Exception as error:  # noqa: BLE001  whatever it is, the item failed
                     self._failed(done, number, error)
                 if done.failures:
@@ -96,6 +98,8 @@ class Map(SubGraph):
         await _all(workers)
         if done.failures:
             raise done.failures[min(done.failures)]
+        if done.waits:
+            raise NodeWaits
         output = [done.answers[number] for number in sorted(done.answers)]
         return Result(output, fields={"skipped": list[JSON](sorted(done.skipped))})
 
@@ -125,6 +129,7 @@ class _Items:
         self.answers: dict[int, object] = {}
         self.failures: dict[int, Exception] = {}
         self.skipped: list[int] = []
+        self.waits = False
 
 
 async def _all(workers: Sequence[asyncio.Task[None]]) -> None:

@@ -18,12 +18,14 @@ from .engine.graph.context import (
     History,
     Input,
     ItemInput,
+    NodeWaits,
     Result,
     Upstream,
 )
-from .engine.graph.fields import Ids, Texts
+from .engine.graph.fields import Ids, Seconds, Texts
 from .engine.graph.kinds import written_node
 from .engine.graph.node import (
+    AsksPeople,
     AsksSometimes,
     ChoosesSeveral,
     HasConditions,
@@ -59,6 +61,7 @@ from .engine.validation import Declared
 from .engine.values import value_text
 
 __all__ = [
+    "AsksPeople",
     "AsksSometimes",
     "Choice",
     "ChoosesSeveral",
@@ -79,6 +82,7 @@ __all__ = [
     "MentionsNodes",
     "NamesPython",
     "Node",
+    "NodeWaits",
     "OtherSession",
     "Past",
     "PastToolCall",
@@ -94,6 +98,7 @@ __all__ = [
     "RunsItems",
     "RunsLast",
     "RunsRounds",
+    "Seconds",
     "ShowsMore",
     "Streams",
     "Summarizes",

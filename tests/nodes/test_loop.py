@@ -22,7 +22,7 @@ from teamgraph.errors import (
 )
 from teamgraph.events import NodeFinished, NodeRetried, NodeStarted, Token
 from teamgraph.kinds import Node, Result
-from teamgraph.nodes import HistoryLoader, Loop, Map, Member, Python, SubGraph
+from teamgraph.nodes import HistoryLoader, Human, Loop, Map, Member, Python, SubGraph
 from tests.builders import refused, told, written
 from tests.teams import heard, heard_again, holds_together, of, timeless, wait_for, words_of
 from tests.teams import told as streamed
@@ -621,3 +621,21 @@ def test_a_run_is_the_same_however_it_is_read() -> None:
     runner = Runner(desk(), model=ScriptedModel(script))
     one, two = runner.run("hello"), runner.run("hello")
     assert timeless(one) == timeless(two)
+
+
+def test_a_round_may_wait_for_a_person(store: Store) -> None:
+    inner: dict[str, Node] = {
+        "writer": Member(prompt="draft {{ round.number }} after\n"),
+        "editor": Human(prompt="Is it good?\n{{ writer.output }}\n", options=["yes", "no"]),
+    }
+    loop = draft(graph={"nodes": inner, "output": "writer"}, until="editor.output == 'yes'")
+    script = Critic(approves=9)
+    runner = Runner(desk(loop), store=store, model=ScriptedModel(script))
+    run = runner.run("hello", session_id="s")
+    assert [each.path for each in run.questions] == ["draft[1]/editor"]
+    run = runner.respond(run.run_id, {"draft[1]/editor": "no"}, session_id="s")
+    assert [each.path for each in run.questions] == ["draft[2]/editor"]
+    run = runner.respond(run.run_id, {"draft[2]/editor": "yes"}, session_id="s")
+    assert run.answer == "draft 2"
+    assert script.asked == ["writer 1", "writer 2"]
+    assert list(desk(loop).render("hello"))[-1] == "draft[2]/editor"

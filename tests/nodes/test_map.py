@@ -14,7 +14,7 @@ from teamgraph import Chunk, Graph, Reply, Request, Runner, ScriptedModel, Store
 from teamgraph.errors import BudgetExceeded, DefinitionError, ModelError, NodeError
 from teamgraph.events import NodeFinished, NodeRetried, Token
 from teamgraph.kinds import Context, Node, Result
-from teamgraph.nodes import Map, Member, Python
+from teamgraph.nodes import Human, Map, Member, Python
 from tests.builders import told, written
 from tests.teams import heard, heard_again, holds_together, of, wait_for, words_of
 
@@ -394,3 +394,22 @@ def test_a_map_in_a_map_reads_the_item_of_the_outer_one() -> None:
     run = Runner(graph, model=ScriptedModel(lambda r: words_of(r).strip())).run("x")
     assert run.records["outer"].output == ["a['1', '2']", "b['1', '2']"]
     assert "outer[2]/deep[1]/deep" in run.records
+
+
+def test_an_item_that_waits_for_a_person_holds_up_no_other(store: Store) -> None:
+    inner: dict[str, Node] = {
+        "ask": Human(prompt="May I do {{ input.item }}?\n", when="input.item != 'b'"),
+        "work": work(needs="ask", join="always"),
+    }
+    node = each(graph={"nodes": inner, "output": "work"}, max_parallel=1)
+    script = Workers("a", "b", "c")
+    runner = Runner(team(node), store=store, model=ScriptedModel(script))
+    run = runner.run("hello", session_id="s")
+    assert run.status == "waiting"
+    assert [each.path for each in run.questions] == ["each[1]/ask", "each[3]/ask"]
+    assert script.asked == ["Do b, number 2"]
+    run = runner.respond(run.run_id, {"each[3]/ask": "yes"}, session_id="s")
+    assert run.status == "waiting"
+    run = runner.respond(run.run_id, {"each[1]/ask": "yes"}, session_id="s")
+    assert run.answer == "End: did a, did b, did c"
+    assert sorted(script.asked[:3]) == ["Do a, number 1", "Do b, number 2", "Do c, number 3"]
