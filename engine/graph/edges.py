@@ -14,6 +14,7 @@ from .kinds import InvalidNode
 from .node import (
     Node,
     branches_of,
+    call_conditions_of,
     conditions_of,
     loads_history,
     nodes_mentioned_by,
@@ -29,6 +30,10 @@ RESERVED = frozenset(
     ("input", "user_id", "session", "history", "graph", "node", "run", "now", "upstream")
 )
 """The names that every template may read; no node may have one as its id (nor `builtin`)."""
+
+
+ARGUMENTS = "arguments"
+"""The name that only the condition of a tool to be confirmed may read."""
 
 
 class FoundEdges(Struct):
@@ -178,7 +183,9 @@ def _template_reads(
 def _condition_reads(
     node_id: str, node: Node, prompts: Prompts, found: FoundEdges
 ) -> Iterator[tuple[VariableRead, Problem]]:
-    for field_path, source in conditions_of(node).items():
+    calls = call_conditions_of(node)
+    expressions = {path: call.expression for path, call in calls.items()}
+    for field_path, source in {**conditions_of(node), **expressions}.items():
         path: KeyPath = ("nodes", node_id, *field_path)
         try:
             expression = prompts.expression(source)
@@ -186,6 +193,8 @@ def _condition_reads(
             found.problems += [replace(problem, path=path) for problem in error.problems]
             continue
         for read in expression.reads:
+            if field_path in calls and read.name == ARGUMENTS:
+                continue
             yield (
                 read,
                 Problem("P002", "", line=read.line, column=read.column, path=path),

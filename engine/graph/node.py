@@ -29,7 +29,7 @@ from ..errors import DefinitionError, InputError, KeyPath, Problem
 from ..imports import reference
 from ..messages import JSON
 from ..records import Summary
-from ..tools.toolbox import Toolbox
+from ..tools.toolbox import CallCondition, Toolbox
 from ..validation import Declared
 from .context import Context, Result
 from .fields import Ids, Join, JSONMapping, ModelSpec, OnError, Retry, Seconds, Text, Timeout
@@ -337,6 +337,12 @@ def conditions_of(node: Node) -> Mapping[KeyPath, str]:
     if not issubclass(type(node), HasConditions):
         return own
     return {**own, **cast("HasConditions", node).expressions()}
+
+
+def call_conditions_of(node: Node) -> Mapping[KeyPath, CallCondition]:
+    """The expressions that say which tool calls of a node a person confirms, by their paths."""
+    toolbox = tools_of(node)
+    return toolbox.conditions if toolbox is not None else {}
 
 
 def provided_by(node: Node) -> Mapping[str, object]:

@@ -36,11 +36,13 @@ from ..prompts.static.types import (
     union,
 )
 from ..returns.shape import Shape
+from .edges import ARGUMENTS
 from .fields import Instead
 from .kinds import InvalidNode
 from .node import (
     Node,
     branches_of,
+    call_conditions_of,
     conditions_of,
     loads_history,
     provided_by,
@@ -202,13 +204,17 @@ def check_templates(
 def _check_conditions(
     node_id: str, node: Node, types: TemplateTypes, prompts: Prompts
 ) -> Iterator[Problem]:
-    for field, source in conditions_of(node).items():
+    calls = call_conditions_of(node)
+    expressions = {path: call.expression for path, call in calls.items()}
+    for field, source in {**conditions_of(node), **expressions}.items():
         path: KeyPath = ("nodes", node_id, *field)
         try:
             read = {each.name for each in prompts.expression(source).reads}
         except DefinitionError:  # reported by `find_edges`
             continue
         types_here = types.for_condition(node_id)
+        if field in calls:
+            types_here[ARGUMENTS] = declared_type(calls[field].arguments or {})
         known = {name: types_here[name] for name in sorted(read) if name in types_here}
         problems = prompts.condition_problems(source, known)
         yield from (replace(problem, path=path) for problem in problems)
