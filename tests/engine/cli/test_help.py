@@ -127,6 +127,7 @@ def test_the_version_is_that_of_the_package(project: Project) -> None:
 def test_the_help_waits_for_nothing_that_it_does_not_need(project: Project) -> None:
     names = (
         "pydantic",
+        "networkx",
         "jinja2",
         "ruamel",
         "tinydb",

@@ -9,7 +9,7 @@ from textwrap import dedent
 
 PROGRAM = """
 import asyncio, errno, fcntl, os, sys, types, zoneinfo
-import jinja2, pydantic, ruamel.yaml, tinydb
+import jinja2, networkx, pydantic, ruamel.yaml, tinydb
 from pathlib import Path
 
 windows = types.ModuleType("msvcrt")
