@@ -671,6 +671,7 @@ class RunExecution(Struct):
             node_states=select_inside(outer.node_states, node_id),
             outputs={},
             patches={},
+            patched=0,
             newest={},
             writers={},
         )
