@@ -108,13 +108,14 @@ class TemplateScope(Struct):
     def state_read(self, node: NodeExecution) -> Mapping[str, JSON]:
         """The session's state with the keys that the nodes before this one set in this run.
 
-        An attempt that repeats another also reads what nodes that run at the same time have set.
+        An attempt that repeats another also reads what nodes that run at the same time have set;
+        not one that continues tool calls which have set keys themselves.
         """
         if node.state is None:
             before = self.graph.plan.stops[node.node_id].before
             if not self.patched:
                 node.state = self.state
-            elif node.attempt > 1 or not self.patched & ~before:
+            elif (node.attempt > 1 and not node.tool_changes) or not self.patched & ~before:
                 node.state = {**self.state, **self.newest}
             else:
                 order, state = self.graph.plan.order, dict(self.state)

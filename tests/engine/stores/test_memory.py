@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from teamgraph import Graph, MemoryStore, Request, Runner, ScriptedModel
+import asyncio
+from collections.abc import AsyncGenerator
+
+from teamgraph import Graph, MemoryStore, Model, Reply, Request, Runner, ScriptedModel
 from teamgraph.nodes import Member
 
 
-def runner(max_unnamed: int) -> Runner:
+def runner(max_unnamed: int, model: Model | None = None) -> Runner:
     graph = Graph(name="alone", model="m", nodes={"member": Member()})
-    return Runner(graph, store=MemoryStore(max_unnamed=max_unnamed), model=ScriptedModel(answer))
-
-
-def answer(_: Request) -> str:
-    return "yes"
+    return Runner(
+        graph, store=MemoryStore(max_unnamed=max_unnamed), model=model or ScriptedModel("yes")
+    )
 
 
 def session_ids(of: Runner) -> set[str]:
@@ -55,11 +56,24 @@ def test_deleted_ones_do_not_count() -> None:
 
 
 def test_a_run_in_progress_is_not_dropped() -> None:
-    team = runner(max_unnamed=1)
-    stream = team.stream("hello")
-    session_id = next(stream).session_id
-    for _ in range(3):
-        team.run("hello")
-    assert session_id in session_ids(team)
-    list(stream)
-    assert session_ids(team) == {session_id}
+    async def scenario() -> None:
+        started, go = asyncio.Event(), asyncio.Event()
+
+        class Waiting:
+            async def ask(self, request: Request) -> AsyncGenerator[Reply]:
+                if request.messages[-1].content == "wait":
+                    started.set()
+                    await go.wait()
+                yield Reply("yes")
+
+        team = runner(max_unnamed=1, model=Waiting())
+        waiting = asyncio.create_task(team.arun("wait"))
+        await started.wait()
+        others = [(await team.arun("hello")).key.session_id for _ in range(3)]
+        assert len(await team.asessions()) == 2
+        go.set()
+        last = (await waiting).key
+        assert [info.key for info in await team.asessions()] == [last]
+        assert last.session_id not in others
+
+    asyncio.run(scenario())
