@@ -19,3 +19,8 @@ def ours(place: Path, disk: Disk) -> TinyDBStore:
 def impatient(place: Path, disk: Disk) -> TinyDBStore:
     """As it comes, but for those who wait."""
     return TinyDBStore(place, disk=disk, lease_timeout=PATIENCE)
+
+
+def evicting(place: Path, disk: Disk) -> TinyDBStore:
+    """It keeps no idle file open: each session is opened again for every use of it."""
+    return TinyDBStore(place, disk=disk, handles=0)

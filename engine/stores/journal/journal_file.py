@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 import warnings
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import Literal, Protocol, TypeAlias
@@ -29,6 +29,7 @@ from .disk import (
     append,
     append_or_undo,
     lock_file,
+    opened,
     remove_file,
     store_error,
 )
@@ -47,9 +48,10 @@ from .line import (
 )
 
 Sync: TypeAlias = Literal["always", "turn", "never"]
-LATEST = "latest"
-"""The file whose mtime is the latest of the journals in a directory."""
+_Proof: TypeAlias = tuple[int, bytes, bytes]
 _BLOATED = 1 << 20
+_PROOF = 128  # bytes
+_EMPTY_INDEX, _INDEXED = 10_000, 350  # bytes of an index, and of each document in it
 _CHUNK = 1 << 20
 
 
@@ -141,6 +143,11 @@ class JournalIndex:
         self.end = transaction.end
         self.synced = max(self.synced, transaction.synced)
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes, with what the listener has of it; an estimate."""
+        return _EMPTY_INDEX + _INDEXED * sum(map(len, self.tables.values()))
+
     def is_next(self, transaction: Transaction) -> bool:
         """Whether a transaction may come next: a header first, then consecutive numbers."""
         if not self.end:
@@ -185,7 +192,8 @@ class JournalFile:
     """One open journal, safe to use from many threads; reads see what any process committed.
 
     `owner` is compared with the header's: another owner is an error. Raises `JournalDeleted` if
-    there is no file and `create` is false. `listener` is a second index to update.
+    there is no file and `create` is false. `listener` is a second index to update, `beside` a file
+    that is synced together with the journal's name.
     """
 
     def __init__(
@@ -196,8 +204,10 @@ class JournalFile:
         owner: Mapping[str, str | None],
         create: bool,
         listener: IndexListener | None = None,
+        beside: Path | None = None,
     ) -> None:
         self.path = path
+        self._beside = beside
         self.settings = settings
         self.index = JournalIndex(listener)
         self._owner = owner
@@ -208,9 +218,9 @@ class JournalFile:
         self._is_tidy = False
         self._has_failed = False
         self._is_name_synced = False
-        self._is_inherited = False
+        self._is_resting = False
+        self._proof: _Proof | None = None
         self._file: OpenFile | None = None
-        self._name, self._latest = os.fspath(path), os.fspath(path.with_name(LATEST))
         try:
             self._open(create=create)
         except BaseException as error:
@@ -232,8 +242,8 @@ class JournalFile:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the file was closed, or could not be opened again."""
-        return self._file is None
+        """Whether the file was closed for good, or could not be opened again."""
+        return self._file is None and not self._is_resting
 
     @property
     def is_bloated(self) -> bool:
@@ -243,16 +253,30 @@ class JournalFile:
     def close(self) -> None:
         """Close the file; a second call has no effect."""
         with self._mutex:
-            self._is_inherited = False
+            self._is_resting = False
             if self._file is not None:
                 self._file.close()
                 self._file = None
+
+    def rest(self) -> None:
+        """Close the file until the next use, unless a thread is using it; the index is kept."""
+        if not self._mutex.acquire(blocking=False):
+            return
+        try:
+            file = self._file
+            if file is not None and not self._depth:
+                with suppress(OSError):
+                    self._proof = self._prove(file)
+                    self._is_resting, self._file = True, None
+                    file.close()
+        finally:
+            self._mutex.release()
 
     def reset_after_fork(self) -> None:
         """See `ProcessOwned`: the next use opens the file again."""
         self._mutex = RLock()
         self._depth = 0
-        self._is_inherited = self._file is not None
+        self._is_resting = not self.is_closed
         self._file = None
         self.index.clear()
 
@@ -337,9 +361,11 @@ class JournalFile:
         After a failure nothing can be committed any more. `synced_directories` are directories,
         never removed, whose own names are known to be synced; it is added to.
         """
-        file, end = self._opened(), self.index.end
         try:
-            file.sync()
+            while True:
+                file, end = self._awake(), self.index.end
+                if file.sync():
+                    break  # otherwise it was closed in between
             self._sync_name(synced_directories)
         except OSError as error:
             self._has_failed = True
@@ -361,54 +387,19 @@ class JournalFile:
         for transaction in transactions:
             self.index.apply(transaction)
 
-    def touch(self) -> None:
-        """Set the mtime to later than that of any other journal of the directory.
-
-        The mtime of the file `latest` is the last one that was set, so the order of the mtimes is
-        that of these calls, whatever the clock does. Only the owner of a file can set its mtime:
-        for others nothing happens.
-        """
-        with suppress(OSError):
-            try:
-                latest = self._disk.status(self._latest).st_mtime_ns
-            except FileNotFoundError:
-                latest = self._newest_sibling()
-                self._disk.close(self._disk.open(self._latest, os.O_RDWR | os.O_CREAT))
-            moment = max(time.time_ns(), latest + 1)
-            self._disk.touch(self._name, moment)
-            self._disk.touch(self._latest, moment)
-
-    @contextmanager
-    def same_mtime(self) -> Generator[None]:
-        """Restore the mtime after the block."""
-        moment: int | None = None
-        with suppress(OSError):
-            moment = self._disk.status(self._name).st_mtime_ns
-        yield
-        if moment is not None:
-            with suppress(OSError):
-                self._disk.touch(self._name, moment)
-
     def failure(self, error: OSError) -> StoreError:
         """The error to raise for what the system refused; a missing file was deleted by others."""
         if isinstance(error, FileNotFoundError):
             return JournalDeleted(f"{self.path}: the journal was deleted")
         return store_error(error, self.path)
 
-    def _newest_sibling(self) -> int:
-        """The latest mtime of the journals in the directory."""
-        newest = 0
-        for name in self._disk.names(self.path.parent):
-            if name.endswith(self.path.suffix):
-                with suppress(FileNotFoundError):
-                    status = self._disk.status(self.path.with_name(name))
-                    newest = max(newest, status.st_mtime_ns)
-        return newest
-
     def _sync_name(self, synced_directories: set[Path] | None) -> None:
         """Sync the directory of the file and those above it, without which it is not found."""
         if self._is_name_synced:
             return
+        if self._beside is not None:
+            with suppress(FileNotFoundError), opened(self._disk, self._beside, os.O_RDWR) as file:
+                self._disk.sync(file)
         known = set() if synced_directories is None else synced_directories
         *near, part = self.path.parents[:2]
         far = () if part in known else self.path.parents[2:4]
@@ -419,25 +410,47 @@ class JournalFile:
 
     def _mark(self, file: OpenFile, synced: int) -> None:
         """Record up to where the file is synced; where it is locked, the next write will."""
-        # With "turn" the caller sets the mtime afterwards.
-        mtime = nullcontext() if self.settings.sync == "turn" else self.same_mtime()
         with suppress(StoreError):
             if self.try_exclusive():
                 try:
                     if file is self._file:  # it was not replaced while it was synced
                         self.index.synced = max(self.index.synced, synced)
-                        with mtime:
-                            self.commit([MARK])
+                        self.commit([MARK])
                 finally:
                     self.end_try()
 
     def _open(self, *, create: bool) -> None:
         self._use(self._open_file(create=create))
 
-    def _open_if_inherited(self) -> None:
-        if self._is_inherited:
-            self._is_inherited = False
-            self._open(create=False)
+    def _awake(self) -> OpenFile:
+        """The open file, opened again if it rests."""
+        if self._is_resting:
+            with self._mutex:
+                self._wake()
+        return self._opened()
+
+    def _wake(self) -> None:
+        """Open a resting file again; the index stays if it is still the one of this file."""
+        if not self._is_resting:
+            return
+        file = self._open_file(create=False)
+        try:
+            is_known = self.index.end and self._prove(file) == self._proof
+        except BaseException:
+            file.close()
+            raise
+        self._file, self._is_resting = file, False
+        if not is_known:
+            self._is_tidy = False
+            self.index.clear()
+
+    def _prove(self, file: OpenFile) -> _Proof:
+        """What no other file has that was ever at this path: inode, first and last indexed bytes.
+
+        The first line tells one compaction from the next, even where they get the same inode.
+        """
+        read, end = partial(self._disk.read, file.descriptor, _PROOF), self.index.end
+        return file.inode, read(0), read(max(0, end - _PROOF))
 
     def _open_file(self, *, create: bool) -> OpenFile:
         try:
@@ -459,9 +472,9 @@ class JournalFile:
 
     def _refresh(self) -> None:
         """Catch up with what other processes wrote, or open the file that replaced this one."""
-        self._open_if_inherited()
-        file = self._opened()
         try:
+            self._wake()
+            file = self._opened()
             status = self._disk.status(file.path)
             if status.st_ino == file.inode:
                 self._catch_up(file, status.st_size, is_locked=False)
@@ -476,7 +489,7 @@ class JournalFile:
             self._depth += 1
             return True
         try:
-            self._open_if_inherited()
+            self._wake()
             if not self._opened().is_writable:
                 self._reopen_if_writable()
             while True:

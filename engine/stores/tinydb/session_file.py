@@ -27,6 +27,7 @@ from ...session.history import RESULT, run_texts
 from ...session.store import FinishedRun, Lease
 from .. import codec
 from ..journal.compaction import compact, remove_set_aside
+from ..journal.disk import store_error
 from ..journal.journal_file import JournalFile, JournalSettings
 from ..journal.line import Document, Operation, Slot, dump_json, parse_document, parse_key
 from ..leases import Grant, check_stored, lease_lost, run_deleted, run_in_progress
@@ -40,6 +41,7 @@ from ..redaction import (
     values_set_by,
     wrote_summary,
 )
+from .activity import ActivityLog, Seen
 from .lock import SessionLock
 
 T = TypeVar("T")
@@ -156,6 +158,10 @@ class DocumentCache(Generic[T]):
         self.put(slot, value)
         return value
 
+    def clear(self) -> None:
+        """Forget the documents."""
+        self._cached.clear()
+
     def put(self, slot: Slot, value: T) -> None:
         """Cache what was just written."""
         if slot.length <= _CACHED_BYTES:
@@ -191,15 +197,28 @@ class SessionFile:
     """An open session. `users` counts its current users: it is closed only when there is none."""
 
     def __init__(
-        self, path: Path, key: SessionKey, settings: JournalSettings, *, create: bool
+        self,
+        path: Path,
+        key: SessionKey,
+        settings: JournalSettings,
+        *,
+        create: bool,
+        activity: ActivityLog,
     ) -> None:
         self.key = key
+        self._activity = activity
+        self._seen: Seen | None = None
         self.users = 0
         self._disk = settings.disk
         self.lock = SessionLock(path.with_suffix(".lock"), settings.disk)
         self.index = SessionIndex()
         self.journal = JournalFile(
-            path, settings, owner=key._asdict(), create=create, listener=self.index
+            path,
+            settings,
+            owner=key._asdict(),
+            create=create,
+            listener=self.index,
+            beside=activity.path,
         )
         self._turns = DocumentCache(self.journal, codec.decode_turn)
         self._summaries = DocumentCache(self.journal, codec.decode_summary)
@@ -232,6 +251,13 @@ class SessionFile:
         """Whether anything was ever committed."""
         return not self.journal.is_empty
 
+    def rest(self) -> None:
+        """Close the files until the next use, and keep only the index; nobody may have the lock."""
+        self.lock.close()
+        self.journal.rest()
+        self._turns.clear()
+        self._summaries.clear()
+
     def close(self) -> None:
         """Close the files, and release the lock by that."""
         self.lock.close()
@@ -254,9 +280,16 @@ class SessionFile:
         ):
             raise run_in_progress(turn.run_id)
         turn = replace(turn, status="running", number=0)
+        self.touch()  # first: a name in the list without a session is skipped
         self.journal.commit([self._put_turn(turn)])
-        self.journal.touch()
         return self.head()
+
+    def touch(self) -> None:
+        """Make it the session with the latest activity of its user."""
+        try:
+            self._seen = self._activity.append(self.journal.path.stem, self._seen)
+        except OSError as error:
+            raise store_error(error, self._activity.path) from error
 
     def put(self, grant: Grant[SessionFile], records: Sequence[Record]) -> None:
         """Store records of a run; raises `Conflict` if it was deleted or taken over."""
@@ -285,7 +318,7 @@ class SessionFile:
     def finish(self, grant: Grant[SessionFile], turn: Turn, change: Change) -> Turn:
         """Finish a run; raises `Conflict` if it was deleted or taken over.
 
-        The caller touches the journal afterwards.
+        The caller calls `touch` afterwards.
         """
         self._check_writable(grant)
         run_id = grant.lease.run_id
@@ -403,21 +436,19 @@ class SessionFile:
         )
 
     def rename(self, name: str | None) -> None:
-        """Name the session; the mtime, by which sessions are listed, stays."""
+        """Name the session."""
         deleted = self._about().get("deleted", 0)
-        with self.journal.same_mtime():
-            self.journal.commit([self._put_about(name, deleted=deleted)])
+        self.journal.commit([self._put_about(name, deleted=deleted)])
 
     def delete_run(self, run_id: str) -> bool:
         """Delete a run and its texts, and compact the file; False if there is no such run.
 
-        The mtime stays. The file is compacted also where there is no such run: an earlier attempt
-        may have been killed.
+        The file is compacted also where there is no such run: an earlier attempt may have been
+        killed.
         """
         stored = self.index.runs.get(run_id)
         if stored is not None:
-            with self.journal.same_mtime():
-                self.journal.commit(self._deletion(run_id, int(stored.document)))
+            self.journal.commit(self._deletion(run_id, int(stored.document)))
         compact(self.journal)
         remove_set_aside(self.journal.settings.disk, self.journal.path)
         return stored is not None
