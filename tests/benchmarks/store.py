@@ -139,7 +139,7 @@ async def _many(path: Path, count: int, rounds: int) -> Iterator[Row]:
     cold = await cpu_of(lambda: anew.sessions("u"))
     await anew.close()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    bar = None if count < 1000 else 1.3  # else both are one or two pages
+    bar = None if count < 1000 else 1.5  # else both are one or two pages
     return iter(
         (
             Row(f"a first turn of 3 records, {count} sessions", cost / count * 1e3, "CPU ms"),

@@ -50,6 +50,7 @@ FAULTS = {
     "crowd": Fault("8 threads, 50 tasks, 4 processes", crowd, 620, 62),
     "evicted": Fault("the same, each file closed after use", crowd, 620, 62, evicting),
     "reopened": Fault("kill -9, each file closed after use", kills, 500, 20, evicting),
+    "saved": Fault("power losses, each index saved", power, 1_000, 60, evicting),
     "nonces": Fault("500 sessions, 30 % model faults", nonces, 5_000, 200),
     "forks": Fault("forked at every call of a turn", forks, 384, 24),
     "imports": Fault("an import is killed at every call", imports, 1000, 40),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from teamgraph import TinyDBStore
 from teamgraph.engine.stores.journal.disk import Disk
 
@@ -22,5 +24,8 @@ def impatient(place: Path, disk: Disk) -> TinyDBStore:
 
 
 def evicting(place: Path, disk: Disk) -> TinyDBStore:
-    """It keeps no idle file open: each session is opened again for every use of it."""
-    return TinyDBStore(place, disk=disk, handles=0)
+    """It keeps no idle file open and saves the index of each journal, however short it is."""
+    store = TinyDBStore(place, disk=disk, handles=0)
+    store._settings = replace(store._settings, unsaved=0)
+    store.reset_after_fork()
+    return store

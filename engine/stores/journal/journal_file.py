@@ -17,8 +17,10 @@ from pathlib import Path
 from threading import RLock
 from typing import Literal, Protocol, TypeAlias
 from uuid import uuid4
+from zlib import crc32
 
 from msgspec import Struct
+from msgspec.msgpack import Decoder, encode
 
 from ...errors import Conflict, DamagedStore, StoreError
 from ...os_fork import FORKS
@@ -30,8 +32,10 @@ from .disk import (
     append_or_undo,
     lock_file,
     opened,
+    read_whole,
     remove_file,
     store_error,
+    write_at,
 )
 from .line import (
     FORMAT,
@@ -42,13 +46,16 @@ from .line import (
     Operation,
     Slot,
     Transaction,
+    header_data,
     pack,
     sync_claims,
     unpack,
 )
 
 Sync: TypeAlias = Literal["always", "turn", "never"]
-_Proof: TypeAlias = tuple[int, bytes, bytes]
+Proof: TypeAlias = tuple[int, bytes, bytes]
+SAVED_INDEX = ".index"
+"""Ends the name of the file with the index of a long journal."""
 _BLOATED = 1 << 20
 _PROOF = 128  # bytes
 _EMPTY_INDEX, _INDEXED = 10_000, 350  # bytes of an index, and of each document in it
@@ -56,11 +63,15 @@ _CHUNK = 1 << 20
 
 
 class JournalSettings(Struct, frozen=True):
-    """What all journals of a store share: the disk, when data is synced, the format."""
+    """What all journals of a store share: the disk, when data is synced, the format.
+
+    `unsaved` is how many bytes of a journal are read at its opening without a saved index.
+    """
 
     disk: Disk = DISK
     sync: Sync = "turn"
     format: JournalFormat = FORMAT
+    unsaved: int = 1 << 18
 
     @property
     def is_synced(self) -> bool:
@@ -99,6 +110,14 @@ class IndexListener(Protocol):
         """A document was deleted."""
         ...
 
+    def dump(self) -> bytes:
+        """Everything, to be loaded when the journal is opened the next time."""
+        ...
+
+    def load(self, data: bytes) -> None:
+        """Take in what `dump` gave."""
+        ...
+
 
 class JournalIndex:
     """In-memory index of a journal: the position of each document of each table.
@@ -108,7 +127,8 @@ class JournalIndex:
     """
 
     def __init__(self, listener: IndexListener | None = None) -> None:
-        self.tables: dict[str, dict[str, Slot]] = {}
+        self._tables: dict[str, dict[str, Slot]] = {}
+        self._packed = b""
         self.live = 0
         self.sequence = 0
         self.end = 0
@@ -116,9 +136,47 @@ class JournalIndex:
         self._next: dict[str, int] = {}
         self._listener = listener
 
+    @property
+    def tables(self) -> dict[str, dict[str, Slot]]:
+        """The positions of the documents, by table and number."""
+        if self._packed:
+            tables, new = _TABLES.decode(self._packed), self._tables
+            self._packed = b""
+            self._tables = {
+                name: {**tables.get(name, {}), **new.get(name, {})} for name in {**tables, **new}
+            }
+        return self._tables
+
+    def save(self, proof: Proof) -> bytes:
+        """Everything, as `load` reads it."""
+        listener = b"" if self._listener is None else self._listener.dump()
+        saved = SavedIndex(
+            proof,
+            self.end,
+            self.sequence,
+            self.live,
+            self.synced,
+            self._next,
+            encode(self.tables),
+            listener,
+        )
+        data = encode(saved)
+        return b"%b%08x" % (_SAVED_HEAD, crc32(data)) + data
+
+    def load(self, saved: SavedIndex) -> None:
+        """Take in what was saved; the tables are decoded when they are asked for."""
+        self.clear()
+        self.end, self.sequence = saved.end, saved.sequence
+        self.live, self.synced = saved.live, saved.synced
+        self._next.update(saved.next_numbers)
+        self._packed = saved.tables
+        if self._listener is not None:
+            self._listener.load(saved.listener)
+
     def clear(self) -> None:
         """Drop everything."""
-        self.tables.clear()
+        self._tables.clear()
+        self._packed = b""
         self._next.clear()
         self.live = self.sequence = self.end = self.synced = 0
         if self._listener is not None:
@@ -146,7 +204,8 @@ class JournalIndex:
     @property
     def size(self) -> int:
         """Bytes of memory that it takes, with what the listener has of it; an estimate."""
-        return _EMPTY_INDEX + _INDEXED * sum(map(len, self.tables.values()))
+        indexed = sum(map(len, self._tables.values()))
+        return _EMPTY_INDEX + _INDEXED * indexed + 3 * len(self._packed)
 
     def is_next(self, transaction: Transaction) -> bool:
         """Whether a transaction may come next: a header first, then consecutive numbers."""
@@ -167,14 +226,15 @@ class JournalIndex:
         self._next.update(numbers)
 
     def _put(self, entry: Entry) -> None:
-        slots = self.tables.setdefault(entry.table, {})
+        number = int(entry.document)
+        is_new = number >= self._next.get(entry.table, 1)
+        slots = (self._tables if is_new else self.tables).setdefault(entry.table, {})
         earlier = slots.get(entry.document)
         if earlier is not None:
             self.live -= earlier.line
         slots[entry.document] = entry.slot
         self.live += entry.slot.line
-        number = int(entry.document)
-        if number >= self._next.get(entry.table, 1):
+        if is_new:
             self._next[entry.table] = number + 1
         if self._listener is not None:
             self._listener.put(entry.table, entry.document, entry.slot)
@@ -186,6 +246,33 @@ class JournalIndex:
         self.live -= slot.line
         if self._listener is not None:
             self._listener.drop(table, document, slot)
+
+
+class SavedIndex(Struct, frozen=True, array_like=True):
+    """An index in the file beside its journal: what it is the index of, and everything in it."""
+
+    proof: Proof
+    end: int
+    sequence: int
+    live: int
+    synced: int
+    next_numbers: dict[str, int]
+    tables: bytes
+    listener: bytes
+
+    @classmethod
+    def decode(cls, data: bytes) -> SavedIndex | None:
+        """The saved index; None if it was not written to its end, or by another version."""
+        start = len(_SAVED_HEAD) + 8
+        body = memoryview(data)[start:]
+        if data[:start] != b"%b%08x" % (_SAVED_HEAD, crc32(body)):
+            return None
+        return _SAVED.decode(body)
+
+
+_SAVED_HEAD = b"teamgraph-index 1 "
+_TABLES = Decoder(dict[str, dict[str, Slot]])
+_SAVED = Decoder(SavedIndex)
 
 
 class JournalFile:
@@ -219,7 +306,8 @@ class JournalFile:
         self._has_failed = False
         self._is_name_synced = False
         self._is_resting = False
-        self._proof: _Proof | None = None
+        self._proof: Proof | None = None
+        self._saved = 0
         self._file: OpenFile | None = None
         try:
             self._open(create=create)
@@ -266,11 +354,26 @@ class JournalFile:
             file = self._file
             if file is not None and not self._depth:
                 with suppress(OSError):
-                    self._proof = self._prove(file)
+                    self._proof = self._prove(file, self.index.end)
                     self._is_resting, self._file = True, None
                     file.close()
         finally:
             self._mutex.release()
+
+    def save_index(self) -> None:
+        """Save the index beside a long journal, unless an earlier one spares most of its reading.
+
+        An index is a cache: nothing is lost without it, and errors are ignored.
+        """
+        unsaved = self.index.end - self._saved
+        if self._file is None or unsaved < max(self.settings.unsaved, self.index.end >> 4):
+            return
+        with suppress(OSError, StoreError, Conflict):
+            if self.try_exclusive():
+                try:
+                    self._save_index(self._opened())
+                finally:
+                    self.end_try()
 
     def reset_after_fork(self) -> None:
         """See `ProcessOwned`: the next use opens the file again."""
@@ -329,11 +432,14 @@ class JournalFile:
         self._mutex.release()
 
     def text(self, slot: Slot) -> bytes:
-        """The JSON of a document."""
+        """The JSON of a document; raises `DamagedStore` if its line is not intact any more."""
         try:
-            return self._disk.read(self._opened().descriptor, slot.length, slot.offset)
+            line = self._disk.read(self._opened().descriptor, slot.line, slot.start)
         except OSError as error:
             raise store_error(error, self.path) from error
+        if (data := slot.checked(line)) is None:
+            raise damaged(self.path, slot.start)
+        return data
 
     def commit(self, operations: Sequence[Operation]) -> None:
         """Append a transaction, all or nothing; the journal must be locked `exclusive`."""
@@ -382,6 +488,7 @@ class JournalFile:
         numbers = self.index.next_numbers()
         self._opened().close()
         self._file = file
+        self._saved = 0
         self.index.clear()
         self.index.reserve(numbers)
         for transaction in transactions:
@@ -435,22 +542,45 @@ class JournalFile:
             return
         file = self._open_file(create=False)
         try:
-            is_known = self.index.end and self._prove(file) == self._proof
+            is_known = self.index.end and self._prove(file, self.index.end) == self._proof
         except BaseException:
             file.close()
             raise
         self._file, self._is_resting = file, False
         if not is_known:
             self._is_tidy = False
+            self._saved = 0
             self.index.clear()
 
-    def _prove(self, file: OpenFile) -> _Proof:
+    def _prove(self, file: OpenFile, end: int) -> Proof:
         """What no other file has that was ever at this path: inode, first and last indexed bytes.
 
         The first line tells one compaction from the next, even where they get the same inode.
         """
-        read, end = partial(self._disk.read, file.descriptor, _PROOF), self.index.end
+        read = partial(self._disk.read, file.descriptor, _PROOF)
         return file.inode, read(0), read(max(0, end - _PROOF))
+
+    def _save_index(self, file: OpenFile) -> None:
+        data = self.index.save(self._prove(file, self.index.end))
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
+        with opened(self._disk, self.path.with_suffix(SAVED_INDEX), flags) as saved:
+            write_at(self._disk, saved, data, 0)
+        self._saved = self.index.end
+
+    def _load_index(self, file: OpenFile, size: int) -> None:
+        """Begin with the index that was saved, if it is one of this file."""
+        try:
+            data = read_whole(self._disk, self.path.with_suffix(SAVED_INDEX))
+        except OSError:
+            return
+        saved = SavedIndex.decode(data)
+        if saved is None or saved.end > size or saved.proof != self._prove(file, saved.end):
+            return
+        header = header_data(self._disk.read(file.descriptor, _CHUNK, 0))
+        if header is not None:
+            self._check_header(header)
+            self.index.load(saved)
+            self._saved = saved.end
 
     def _open_file(self, *, create: bool) -> OpenFile:
         try:
@@ -462,6 +592,7 @@ class JournalFile:
         self.close()
         self._file = file
         self._is_tidy = False
+        self._saved = 0
         self.index.clear()
         self._refresh()
 
@@ -547,6 +678,8 @@ class JournalFile:
             return
         if size < self.index.end:
             self.index.clear()
+        if not self.index.end and size >= self.settings.unsaved:
+            self._load_index(file, size)
         is_bad = self._read(file, size)
         if self.index.end == size:
             return
@@ -612,10 +745,15 @@ class JournalFile:
 def must_be_torn(path: Path, rest: bytes, end: int, expected: int) -> None:
     """Raise `DamagedStore` unless the bytes behind `end` can be a torn tail."""
     if not can_be_torn(rest, end, expected):
-        raise DamagedStore(
-            f"{path}: damaged at byte {end}; restore the file from a backup, or recover what can "
-            "be read with `teamgraph store repair --salvage`"
-        )
+        raise damaged(path, end)
+
+
+def damaged(path: Path, at: int) -> DamagedStore:
+    """The error for a journal that was changed from outside."""
+    return DamagedStore(
+        f"{path}: damaged at byte {at}; restore the file from a backup, or recover what can "
+        "be read with `teamgraph store repair --salvage`"
+    )
 
 
 def can_be_torn(rest: bytes, end: int, expected: int) -> bool:

@@ -2,6 +2,7 @@
 
     store.json                              the format and its version
     users/<2 hex>/<user>/<session>.jsonl    a journal for each session
+    users/<2 hex>/<user>/<session>.index    the index of a long journal
     users/<2 hex>/<user>/activity.log       the order in which they are listed
     prompts/<hash>.json                     the sources of a template
 
@@ -315,7 +316,7 @@ class SessionDirectory:
                 if self._settings.is_synced:
                     session.journal.flush()
             finally:
-                session.close()
+                session.journal.close()
             self._publish(temporary, path, key)
         except OSError as error:
             raise store_error(error, path) from error

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar, cast
 
 from msgspec import Struct
+from msgspec.msgpack import Decoder, encode
 from msgspec.structs import replace
 
 from ...errors import DamagedStore
@@ -52,7 +53,7 @@ _ABOUT_TYPES = {"name": (str, type(None)), "turns": (int,), "deleted": (int,)}
 _CACHED, _CACHED_BYTES = 16, 16_384
 
 
-class StoredDocument(Struct, frozen=True, gc=False):
+class StoredDocument(Struct, frozen=True, gc=False, array_like=True):
     """A document of the journal: its number as text, and its position."""
 
     document: str
@@ -72,15 +73,18 @@ class SessionIndex:
         self.number_of: dict[str, int] = {}
         self.numbers: list[int] = []
         self.by_number: dict[int, str] = {}
-        self.records: dict[int, dict[tuple[str, int], StoredDocument]] = {}
+        self._records: dict[int, dict[tuple[str, int], StoredDocument]] = {}
+        self._packed: dict[int, bytes] = {}
         self.state: dict[tuple[str, str], StoredDocument] = {}
         self.covers: list[int] = []
         self.summaries: dict[int, StoredDocument] = {}
 
     def clear(self) -> None:
         """See `IndexListener.clear`."""
-        for mapping in (self.runs, self.run_ids, self.number_of, self.by_number, self.records):
+        for mapping in (self.runs, self.run_ids, self.number_of, self.by_number):
             mapping.clear()
+        self._records.clear()
+        self._packed.clear()
         for rest in (self.numbers, self.state, self.covers, self.summaries):
             rest.clear()
 
@@ -95,7 +99,7 @@ class SessionIndex:
                 case "runs":
                     self._put_run(stored, key[0], key[1])
                 case "nodes":
-                    self.records.setdefault(key[0], {})[key[1], key[2]] = stored
+                    self.records(key[0])[key[1], key[2]] = stored
                 case "state":
                     self.state[key[0], key[1]] = stored
                 case _:
@@ -118,12 +122,52 @@ class SessionIndex:
                 self.runs.pop(key[0], None)
                 self.run_ids.pop(document, None)
             case "nodes":
-                self.records[key[0]].pop((key[1], key[2]), None)
+                self.records(key[0]).pop((key[1], key[2]), None)
             case "state":
                 self.state.pop((key[0], key[1]), None)
             case _:
                 self.summaries.pop(key[0], None)
                 self.covers.remove(key[0])
+
+    def records(self, run: int) -> dict[tuple[str, int], StoredDocument]:
+        """The records of the run that is document `run`, by node and attempt."""
+        if (packed := self._packed.pop(run, None)) is not None:
+            self._records[run] = _unpack_records(packed)
+        return self._records.setdefault(run, {})
+
+    def all_records(self) -> dict[int, dict[tuple[str, int], StoredDocument]]:
+        """The records of all runs."""
+        for run in list(self._packed):
+            self.records(run)
+        return self._records
+
+    def dump(self) -> bytes:
+        """See `IndexListener.dump`."""
+        packed = dict(self._packed)
+        for run, records in self._records.items():
+            packed[run] = encode([(*attempt, stored) for attempt, stored in records.items()])
+        return encode(
+            _SavedSession(
+                self.runs,
+                self.number_of,
+                packed,
+                [(*key, one) for key, one in self.state.items()],
+                self.summaries,
+            )
+        )
+
+    def load(self, data: bytes) -> None:
+        """See `IndexListener.load`; records are decoded when their run is asked for."""
+        self.clear()
+        saved = _SAVED.decode(data)
+        self.runs, self.number_of = saved.runs, saved.number_of
+        self.run_ids = {stored.document: run_id for run_id, stored in saved.runs.items()}
+        self.by_number = {number: run_id for run_id, number in saved.number_of.items()}
+        self.numbers = sorted(self.by_number)
+        self._packed = saved.records
+        self.state = {(scope, name): stored for scope, name, stored in saved.state}
+        self.summaries = saved.summaries
+        self.covers = sorted(saved.summaries)
 
     def _put_run(self, stored: StoredDocument, run_id: str, number: int) -> None:
         self._remove_number(run_id)
@@ -139,6 +183,24 @@ class SessionIndex:
         if number:
             del self.by_number[number]
             del self.numbers[bisect_left(self.numbers, number)]
+
+
+class _SavedSession(Struct, frozen=True, array_like=True):
+    """A `SessionIndex` as it is saved; the records of each run are encoded by themselves."""
+
+    runs: dict[str, StoredDocument]
+    number_of: dict[str, int]
+    records: dict[int, bytes]
+    state: list[tuple[str, str, StoredDocument]]
+    summaries: dict[int, StoredDocument]
+
+
+_SAVED = Decoder(_SavedSession)
+_RECORDS = Decoder(list[tuple[str, int, StoredDocument]])
+
+
+def _unpack_records(packed: bytes) -> dict[tuple[str, int], StoredDocument]:
+    return {(node, attempt): stored for node, attempt, stored in _RECORDS.decode(packed)}
 
 
 class DocumentCache(Generic[T]):
@@ -254,6 +316,7 @@ class SessionFile:
     def rest(self) -> None:
         """Close the files until the next use, and keep only the index; nobody may have the lock."""
         self.lock.close()
+        self.journal.save_index()
         self.journal.rest()
         self._turns.clear()
         self._summaries.clear()
@@ -261,6 +324,7 @@ class SessionFile:
     def close(self) -> None:
         """Close the files, and release the lock by that."""
         self.lock.close()
+        self.journal.save_index()
         self.journal.close()
 
     def begin(
@@ -296,7 +360,7 @@ class SessionFile:
         run = self._check_writable(grant)
         is_late = self._has_lost_runs(grant)
         references = RunReferences(self, OtherRuns())
-        stored = self.index.records.get(run, {})
+        stored = self.index.records(run)
         free = self.journal.index.next_number("nodes")
         operations: list[Operation] = []
         new: dict[tuple[str, int], str] = {}
@@ -391,7 +455,7 @@ class SessionFile:
         """The last record of each node of a stored run, decoded by `decode`."""
         run = int(self.index.runs[run_id].document)
         last: dict[str, tuple[int, StoredDocument]] = {}
-        for (node, attempt), record in self.index.records.get(run, {}).items():
+        for (node, attempt), record in self.index.records(run).items():
             if node not in last or last[node][0] < attempt:
                 last[node] = (attempt, record)
         return [decode(self.journal.text(record.slot), references) for _, record in last.values()]
@@ -519,7 +583,7 @@ class SessionFile:
             *self._put_state(self._undone(run_id, number)),
             Operation("d", "runs", str(run)),
         ]
-        for other, records in self.index.records.items():
+        for other, records in self.index.all_records().items():
             since = self.index.number_of.get(self.index.run_ids.get(str(other), ""), 0)
             may_summarize = bool(number) and not 0 < since < number
             for record in records.values():

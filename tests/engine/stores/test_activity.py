@@ -259,12 +259,12 @@ def test_a_file_that_cannot_be_written_fails_the_run_that_begins_and_none_that_e
         disk.refuses = True
         await store.finish(lease, Turn("again", "x", status="done"), Change())
         with pytest.raises(StoreError, match=rf"{ACTIVITY}: .*check the disk"):
-            await turn(store, 1, "third")
+            await turn(store, 0, "third")
         with pytest.raises(StoreError, match="check the disk"):
             await store.sessions("ann")
         disk.refuses = False
         assert [turn.run_id for turn in await store.turns(key(0))] == ["r0", "again"]
-        assert await store.run(key(1), "third") is None
+        assert await store.run(key(0), "third") is None
         await store.close()
 
     asyncio.run(test())

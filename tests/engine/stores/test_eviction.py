@@ -5,26 +5,30 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
+import shutil
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from teamgraph import Change, Record, SessionKey, TinyDBStore, Turn
+from teamgraph import Change, Record, SessionKey, Summary, TinyDBStore, Turn
 from teamgraph.engine.stores.journal.compaction import compact
-from teamgraph.engine.stores.journal.disk import Disk, Named, OpenFile
+from teamgraph.engine.stores.journal.disk import DISK, Disk, Named, OpenFile
 from teamgraph.engine.stores.journal.journal_file import JournalFile, JournalSettings
 from teamgraph.engine.stores.journal.line import Operation
 from teamgraph.engine.stores.tinydb.directory import SessionCache, StoreLayout
+from teamgraph.engine.stores.tinydb.repair import Survey
 from teamgraph.engine.stores.tinydb.session_file import SessionFile
-from teamgraph.errors import StoreError
+from teamgraph.errors import DamagedStore, StoreError
 
 KEY = SessionKey("ann", "s")
 
 
 class Counting(Disk):
-    """Counts the bytes that are read, and the journals that are open."""
+    """Counts the bytes that are read of journals, and the journals that are open."""
 
     def __init__(self) -> None:
         self.read_bytes = 0
@@ -42,7 +46,7 @@ class Counting(Disk):
 
     def read(self, file: int, length: int, offset: int) -> bytes:
         data = super().read(file, length, offset)
-        self.read_bytes += len(data)
+        self.read_bytes += len(data) if file in self.open_journals else 0
         return data
 
 
@@ -158,18 +162,30 @@ FOUND: dict[str, tuple[Callable[[Path], Awaitable[None]], list[str]]] = {
 }
 
 
+def saving(root: Path, disk: Disk = DISK) -> TinyDBStore:
+    """A store that saves the index of each journal, however short it is."""
+    store = TinyDBStore(root, sync="never", disk=disk)
+    store._settings = replace(store._settings, unsaved=0)
+    store.reset_after_fork()
+    return store
+
+
 @pytest.mark.parametrize("what", FOUND)
 @pytest.mark.parametrize("reads_first", [False, True])
+@pytest.mark.parametrize("is_saved", [False, True])
 @pytest.mark.filterwarnings("ignore::teamgraph.engine.stores.journal.journal_file.TornTail")
-def test_the_kept_index_is_not_trusted_where_others_changed_the_file(
-    tmp_path: Path, what: str, *, reads_first: bool
+def test_an_index_is_not_trusted_where_others_changed_the_file(
+    tmp_path: Path, what: str, *, reads_first: bool, is_saved: bool
 ) -> None:
     change, expected = FOUND[what]
 
     async def test() -> None:
-        store = TinyDBStore(tmp_path, sync="never", handles=0)
+        store = saving(tmp_path) if is_saved else TinyDBStore(tmp_path, sync="never", handles=0)
         for number in range(3):
             await turn(store, f"r{number}")
+        if is_saved:
+            await store.close()
+            assert saved_index(tmp_path).exists()
         await change(tmp_path)
         if reads_first:
             assert await run_ids(store) == expected
@@ -179,6 +195,171 @@ def test_the_kept_index_is_not_trusted_where_others_changed_the_file(
         assert await run_ids(again) == [*expected, "last"]
         await again.close()
         await store.close()
+
+    asyncio.run(test())
+
+
+def saved_index(root: Path) -> Path:
+    """The saved index of the session."""
+    return journal(root).with_suffix(".index")
+
+
+async def everything(store: TinyDBStore) -> object:
+    """What can be read of the session."""
+    runs = await store.runs(KEY, limit=99)
+    stored = [await store.run(KEY, turn.run_id) for turn in runs]
+    summaries = [await store.summary(KEY, until=number) for number in range(9)]
+    with store.database(KEY) as database:
+        tables = {name: database.table(name).all() for name in database.tables()}
+    return runs, stored, summaries, await store.head(KEY), await store.sessions("ann"), tables
+
+
+async def a_varied_session(store: TinyDBStore) -> None:
+    """Turns, failed ones, repeated records, a name, a deletion, more of all."""
+    for number in range(9):
+        lease = await store.begin(KEY, Turn(f"r{number}", "x"))
+        await store.put(lease, [Record("a", "failed"), Record("b", "done", output=number)])
+        await store.put(lease, [Record("a", "done", attempt=2), Record("b", "done", output="b")])
+        status = "failed" if number == 5 else "done"
+        summary = Summary(f"until {number}", covers=lease.head.turns + 1)
+        change = Change({"n": number}, {"a": {"n": number}}, summary)
+        await store.finish(lease, Turn(lease.run_id, "x", status=status), change)
+        if number == 4:
+            await store.rename(KEY, "named")
+            await store.delete_run(KEY, "r2")
+
+
+def test_a_saved_index_is_the_one_that_is_read_and_can_be_gone_on_with(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = saving(tmp_path)
+        await a_varied_session(store)
+        expected = await everything(store)
+        await store.close()
+        size = journal(tmp_path).stat().st_size
+        disk = Counting()
+        store = saving(tmp_path, disk)
+        assert await run_ids(store) != []
+        assert disk.read_bytes < size
+        assert await everything(store) == expected
+
+        async def go_on(store: TinyDBStore, root: Path) -> object:
+            lease = await store.begin(KEY, Turn("r5", "x"))  # it failed
+            await store.put(lease, [Record("b", "done", output="again"), Record("c", "done")])
+            await store.finish(lease, Turn("r5", "x", status="done"), Change({"n": 5}))
+            before = await everything(store)
+            await store.delete_run(KEY, "r6")
+            assert not saved_index(root).exists()
+            return before, await everything(store)
+
+        copied = tmp_path / "copy"
+        shutil.copytree(tmp_path, copied)
+        saved_index(copied).unlink()
+        other = TinyDBStore(copied, sync="never")
+        ours = await go_on(store, tmp_path)
+        theirs = await go_on(other, copied)
+        assert without_times(ours) == without_times(theirs)
+        await store.close()
+        await other.close()
+
+    asyncio.run(test())
+
+
+def without_times(found: object) -> str:
+    """The same, compared as text."""
+    return re.sub(r"[\d.]{12,}", "", repr(found))
+
+
+def _cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def _flip(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def _of_another_version(data: bytes) -> bytes:
+    return data.replace(b"index 1", b"index 2", 1)
+
+
+@pytest.mark.parametrize("change", [_cut, _flip, _of_another_version, lambda _: b""])
+def test_a_saved_index_that_is_not_intact_is_ignored(
+    tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    async def test() -> None:
+        store = saving(tmp_path)
+        await a_varied_session(store)
+        expected = await everything(store)
+        await store.close()
+        path = saved_index(tmp_path)
+        path.write_bytes(change(path.read_bytes()))
+        store = saving(tmp_path)
+        assert await everything(store) == expected
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_damage_that_a_saved_index_passes_over_is_found_when_it_is_read(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = saving(tmp_path)
+        for number in range(3):
+            await turn(store, f"r{number}")
+        await store.close()
+        path = journal(tmp_path)
+        data = path.read_bytes()
+        for part in (b"r1r1r1", b'"c":"'):
+            at = data.index(b"r1r1r1")
+            at = data.rindex(part, 0, at + 6)
+            path.write_bytes(data[: at + 5] + b"!" + data[at + 6 :])
+            assert [turn.run_id for turn in await store.turns(KEY)] == ["r0", "r1", "r2"]
+            with pytest.raises(DamagedStore, match=r"damaged at byte \d+; restore .*--salvage"):
+                await store.run(KEY, "r1")
+            await store.close()
+        end = data.index(b"\n")
+        path.write_bytes(data[: end - 1] + b"!" + data[end:])
+        with pytest.raises(DamagedStore, match="damaged at byte 0"):
+            await store.turns(KEY)
+        await store.close()
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("what", ["no room", "locked"])
+def test_an_index_that_cannot_be_saved_is_not_missed(tmp_path: Path, what: str) -> None:
+    class Full(Disk):
+        def open(self, path: Named, flags: int) -> int:
+            if what == "no room" and str(path).endswith(".index"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().open(path, flags)
+
+    async def test() -> None:
+        store = saving(tmp_path, Full())
+        await turn(store, "r0")
+        with journal(tmp_path).open("rb") as file:
+            if what == "locked":
+                assert DISK.lock(file.fileno())
+            await store.close()
+        assert not saved_index(tmp_path).exists()
+        assert await run_ids(store) == ["r0"]
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_a_saved_index_is_deleted_with_its_session(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = saving(tmp_path)
+        await turn(store, "r0")
+        await store.close()
+        left = saved_index(tmp_path)
+        data = left.read_bytes()
+        await store.delete_session(KEY)
+        assert not left.exists()
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_bytes(data)
+        (finding,) = Survey(tmp_path).leftovers()
+        assert (finding.code, finding.file) == ("stale", left)
 
     asyncio.run(test())
 
