@@ -200,7 +200,12 @@ class JournalFormat(Struct, frozen=True):
         return operation
 
 
-FORMAT = JournalFormat()
+def _unchanged(operation: Operation) -> Operation:
+    return operation
+
+
+FORMAT = JournalFormat(2, {1: _unchanged})
+"""Version 2 may pack the documents of records (`tinydb.packing`); those of version 1 are read."""
 
 
 class Header(Struct, frozen=True):

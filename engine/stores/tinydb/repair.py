@@ -240,6 +240,8 @@ class Salvage(Struct, frozen=True):
                 f"{path}: the line that names its session was lost; restore the file from a "
                 "backup, or delete it"
             )
+        # A number that a lost line may have given to words must not be given to others.
+        index.reserve({"words": index.next_number("words") + lost_lines})
         orphans = {
             stored.document
             for run, records in sessions.all_records().items()

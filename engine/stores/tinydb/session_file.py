@@ -2,8 +2,8 @@
 
 Tables and keys: `runs` `[run_id, number]` (number 0 until the run is done), `nodes` `[run, node,
 attempt]` (`run` is the run's document number), `state` `[scope, name]` (scopes `state`, `node`,
-`head`), `summaries` `[covers]`. Methods that read are called while the journal is held `shared`,
-those that write while it is locked `exclusive`.
+`head`), `summaries` `[covers]`, `words` the words themselves (`packing`). Methods that read are
+called while the journal is held `shared`, those that write while it is locked `exclusive`.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from ..redaction import (
 )
 from .activity import ActivityLog, Seen
 from .lock import SessionLock
+from .packing import Words, pack, unpack
 
 T = TypeVar("T")
 OtherRun: TypeAlias = tuple[str, str]
@@ -78,11 +79,15 @@ class SessionIndex:
         self.state: dict[tuple[str, str], StoredDocument] = {}
         self.covers: list[int] = []
         self.summaries: dict[int, StoredDocument] = {}
+        self.words: dict[Words, int] = {}
+        self.words_of: dict[int, Words] = {}
 
     def clear(self) -> None:
         """See `IndexListener.clear`."""
         for mapping in (self.runs, self.run_ids, self.number_of, self.by_number):
             mapping.clear()
+        self.words.clear()
+        self.words_of.clear()
         self._records.clear()
         self._packed.clear()
         for rest in (self.numbers, self.state, self.covers, self.summaries):
@@ -102,6 +107,8 @@ class SessionIndex:
                     self.records(key[0])[key[1], key[2]] = stored
                 case "state":
                     self.state[key[0], key[1]] = stored
+                case "words":
+                    self._put_words(tuple(key), int(document))
                 case _:
                     if key[0] not in self.summaries:
                         insort(self.covers, key[0])
@@ -125,6 +132,8 @@ class SessionIndex:
                 self.records(key[0]).pop((key[1], key[2]), None)
             case "state":
                 self.state.pop((key[0], key[1]), None)
+            case "words":
+                self.words_of.pop(self.words.pop(tuple(key), 0), None)
             case _:
                 self.summaries.pop(key[0], None)
                 self.covers.remove(key[0])
@@ -153,6 +162,7 @@ class SessionIndex:
                 packed,
                 [(*key, one) for key, one in self.state.items()],
                 self.summaries,
+                list(self.words.items()),
             )
         )
 
@@ -168,6 +178,8 @@ class SessionIndex:
         self.state = {(scope, name): stored for scope, name, stored in saved.state}
         self.summaries = saved.summaries
         self.covers = sorted(saved.summaries)
+        for words, number in saved.words:
+            self._put_words(words, number)
 
     def _put_run(self, stored: StoredDocument, run_id: str, number: int) -> None:
         self._remove_number(run_id)
@@ -177,6 +189,10 @@ class SessionIndex:
             self.number_of[run_id] = number
             self.by_number[number] = run_id
             insort(self.numbers, number)
+
+    def _put_words(self, words: Words, number: int) -> None:
+        self.words[words] = number
+        self.words_of[number] = words
 
     def _remove_number(self, run_id: str) -> None:
         number = self.number_of.pop(run_id, 0)
@@ -193,10 +209,30 @@ class _SavedSession(Struct, frozen=True, array_like=True):
     records: dict[int, bytes]
     state: list[tuple[str, str, StoredDocument]]
     summaries: dict[int, StoredDocument]
+    words: list[tuple[Words, int]]
 
 
 _SAVED = Decoder(_SavedSession)
 _RECORDS = Decoder(list[tuple[str, int, StoredDocument]])
+
+
+class NewWords:
+    """Numbers for the words of the records of one transaction, and the operations that add them."""
+
+    def __init__(self, index: SessionIndex, free: int) -> None:
+        self._stored = index.words
+        self._new: dict[Words, int] = {}
+        self._free = free
+        self.operations: list[Operation] = []
+
+    def share(self, words: Words) -> int:
+        """The number of some words; a new one if they are new."""
+        number = self._stored.get(words) or self._new.get(words)
+        if number is None:
+            number = self._new[words] = self._free + len(self._new)
+            key = dump_json(words)
+            self.operations.append(Operation("p", "words", str(number), key, b'{"words":%b}' % key))
+        return number
 
 
 def _unpack_records(packed: bytes) -> dict[tuple[str, int], StoredDocument]:
@@ -362,6 +398,7 @@ class SessionFile:
         references = RunReferences(self, OtherRuns())
         stored = self.index.records(run)
         free = self.journal.index.next_number("nodes")
+        words = NewWords(self.index, self.journal.index.next_number("words"))
         operations: list[Operation] = []
         new: dict[tuple[str, int], str] = {}
         for record in records:
@@ -373,11 +410,13 @@ class SessionFile:
             else:
                 document = new[attempt] = str(free)
                 free += 1
-            data = codec.encode_record(run, record, references)
-            data = redact_summary(data) if is_late else data
+            encoded = codec.encode_record(run, record, references)
+            if is_late:
+                redact_summary(encoded)
+            data = dump_json(pack(encoded, words.share))
             operations.append(Operation("p", "nodes", document, dump_json((run, *attempt)), data))
         if operations:
-            self.journal.commit(operations)
+            self.journal.commit([*words.operations, *operations])
 
     def finish(self, grant: Grant[SessionFile], turn: Turn, change: Change) -> Turn:
         """Finish a run; raises `Conflict` if it was deleted or taken over.
@@ -458,7 +497,7 @@ class SessionFile:
         for (node, attempt), record in self.index.records(run).items():
             if node not in last or last[node][0] < attempt:
                 last[node] = (attempt, record)
-        return [decode(self.journal.text(record.slot), references) for _, record in last.values()]
+        return [decode(self._document(record), references) for _, record in last.values()]
 
     def turns(self, *, last: int | None = None, since: int = 0) -> list[Turn]:
         """The done turns after `since`, the newest `last` of them, oldest first."""
@@ -590,14 +629,13 @@ class SessionFile:
                 if other == run:
                     operations.append(Operation("d", "nodes", record.document))
                     continue
-                data = self.journal.text(record.slot)
-                if may_summarize and not since and wrote_summary(data):
+                found = self._document(record)
+                if may_summarize and not since and wrote_summary(found):
                     operations.append(Operation("d", "nodes", record.document))
                     continue
-                redacted = redact_run(data, run_id, run, may_summarize=may_summarize)
-                if redacted is not None:
-                    key = record.slot.key
-                    operations.append(Operation("p", "nodes", record.document, key, redacted))
+                if redact_run(found, run_id, run, may_summarize=may_summarize):
+                    key, data = record.slot.key, dump_json(found)
+                    operations.append(Operation("p", "nodes", record.document, key, data))
         if number:
             covers = self.index.covers
             for covered in covers[bisect_left(covers, number) :]:
@@ -622,6 +660,10 @@ class SessionFile:
         return StateChange(
             {key: value for key, value in undone.put.items() if key in stored}, undone.dropped
         )
+
+    def _document(self, record: StoredDocument) -> Document:
+        """The document of a record."""
+        return unpack(parse_document(self.journal.text(record.slot)), self.index.words_of)
 
     def _about(self) -> Document:
         stored = self.index.state.get(_ABOUT)

@@ -260,7 +260,7 @@ class TinyDBStore:
     def database(self, key: SessionKey) -> TinyDB:
         """A session as a TinyDB, to be closed by the caller; raises `NotFound` if there is none.
 
-        Its tables are `runs`, `nodes`, `state` and `summaries`.
+        Its tables are `runs`, `nodes`, `state`, `summaries` and `words`.
         """
         check_key(key)
         session = self._directory.open(key, create=False)
