@@ -26,7 +26,7 @@ wrong and how to go on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -75,10 +75,12 @@ class Problem(Struct, frozen=True):
 
 def in_reading_order(problems: Sequence[Problem]) -> list[Problem]:
     """Sort by file, line and column and remove duplicates; without places the order stays."""
-    files = list(dict.fromkeys(problem.file for problem in problems))
+    first: dict[str | None, int] = {}
+    for problem in problems:
+        first.setdefault(problem.file, len(first))
     return sorted(
         dict.fromkeys(problems),
-        key=lambda each: (files.index(each.file), each.line or 0, each.column or 0),
+        key=lambda each: (first[each.file], each.line or 0, each.column or 0),
     )
 
 
@@ -223,11 +225,10 @@ class Changed(RunError):
 
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The word of `known` that is most similar to `word`, None if none is similar enough."""
-    names = [name for name in known if name != word]
+    names = known if isinstance(known, Set | Mapping) else set(known)
     if len(names) > _COMPARED or len(word) > _COMPARED:
-        edits = _one_edit_away(word)
-        names = [name for name in names if name in edits]
-    near = get_close_matches(word, names, n=1, cutoff=0.6)
+        names = {edit for edit in _one_edit_away(word) if edit in names}
+    near = get_close_matches(word, [name for name in names if name != word], n=1, cutoff=0.6)
     return near[0] if near else None
 
 

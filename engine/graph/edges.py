@@ -52,9 +52,14 @@ def find_edges(
 ) -> FoundEdges:
     """Find every edge; `templates` pairs each node that has one with a template's name."""
     found = FoundEdges()
+    loaders = [node_id for node_id, node in nodes.items() if loads_history(node)]
+    reads_of: dict[str, list[VariableRead]] = {}
+    templates_of: dict[str, list[str]] = {}
+    for user, name in templates:
+        templates_of.setdefault(user, []).append(name)
     for node_id, node in nodes.items():
         _add_declared(node_id, node, nodes, found)
-        _check_mentions(node_id, node, nodes, found)
+        _check_mentions(node_id, node, nodes, loaders, found)
         if isinstance(node, InvalidNode):
             continue
         _add_routes(node_id, node, nodes, found)
@@ -65,11 +70,17 @@ def find_edges(
                 if source in nodes and source != node_id
             ]
         _add_inputs(node_id, node, nodes, found)
-        for template in (name for user, name in templates if user == node_id):
-            reads = _template_reads(template, prompts, node_id, node)
-            own = variables_of(node)  # what the kind passes hides a node of the same name
-            _add_reads(node_id, nodes, (each for each in reads if each[0].name not in own), found)
-        _add_reads(node_id, nodes, _condition_reads(node_id, node, prompts, found), found)
+        own = variables_of(node)  # what the kind passes hides a node of the same name
+        for template in templates_of.get(node_id, ()):
+            if template not in reads_of:  # many nodes share one
+                reads_of[template] = [
+                    each for each in prompts.reads(template) if _may_be_node(each.name, nodes)
+                ]
+            unhidden = (each for each in reads_of[template] if each.name not in own)
+            placed = _template_reads(template, unhidden, node_id, node)
+            _add_reads(node_id, nodes, loaders, placed, found)
+        reads = _condition_reads(node_id, node, prompts, found)
+        _add_reads(node_id, nodes, loaders, reads, found)
     found.edges = list(dict.fromkeys(found.edges))
     return found
 
@@ -87,15 +98,20 @@ def _add_declared(node_id: str, node: Node, nodes: Mapping[str, Node], found: Fo
                 found.problems.append(_unknown_node(text, source, path, nodes))
 
 
-def _check_mentions(node_id: str, node: Node, nodes: Mapping[str, Node], found: FoundEdges) -> None:
+def _check_mentions(
+    node_id: str,
+    node: Node,
+    nodes: Mapping[str, Node],
+    loaders: Sequence[str],
+    found: FoundEdges,
+) -> None:
     for field_path, name in nodes_mentioned_by(node).items():
         if name not in nodes:
             text = f"node {node_id!r} names {name!r}, and there is no such node"
             path: KeyPath = ("nodes", node_id, *field_path)
             found.problems.append(_unknown_node(text, name, path, nodes))
     loader = node.history
-    if loader not in (None, "none") and not (loader in nodes and loads_history(nodes[loader])):
-        loaders = [other for other, each in nodes.items() if loads_history(each)]
+    if loader is not None and loader not in ("none", *loaders):
         text = f"node {node_id!r}: history names {loader!r}, which is not a history-loader"
         found.problems.append(_unknown_node(text, loader, ("nodes", node_id, "history"), loaders))
 
@@ -143,11 +159,16 @@ def _unknown_node(text: str, name: str, path: KeyPath, nodes: Iterable[str]) -> 
     return Problem("G012", text, path=path, suggestion=near)
 
 
+def _may_be_node(name: str, nodes: Mapping[str, Node]) -> bool:
+    """Whether a name that is read may mean a node, or is unknown."""
+    return name == "history" or name not in RESERVED or name in nodes
+
+
 def _template_reads(
-    template: str, prompts: Prompts, node_id: str, node: Node
+    template: str, reads: Iterable[VariableRead], node_id: str, node: Node
 ) -> Iterator[tuple[VariableRead, Problem]]:
     """What a template reads, each with a problem that has its place."""
-    for read in prompts.reads(template):
+    for read in reads:
         place = Problem("P002", "", file=read.file, line=read.line, column=read.column)
         if read.file == template == f"{node_id}.inline":
             place = replace(place, file=None, path=("nodes", node_id, template_field(node)))
@@ -174,6 +195,7 @@ def _condition_reads(
 def _add_reads(
     node_id: str,
     nodes: Mapping[str, Node],
+    loaders: Sequence[str],
     reads: Iterable[tuple[VariableRead, Problem]],
     found: FoundEdges,
 ) -> None:
@@ -186,7 +208,7 @@ def _add_reads(
                     continue
                 source = loader
             else:
-                source = _loader(nodes, place, found) or source
+                source = _loader(loaders, place, found) or source
         if source in nodes and (source not in RESERVED or loads_history(nodes[source])):
             found.edges.append(_edge_of(read, place, source, node_id))
             if not read.guarded:
@@ -195,9 +217,8 @@ def _add_reads(
             found.problems.append(_unknown_name(read, place, nodes, nodes[node_id]))
 
 
-def _loader(nodes: Mapping[str, Node], place: Problem, found: FoundEdges) -> str | None:
+def _loader(loaders: Sequence[str], place: Problem, found: FoundEdges) -> str | None:
     """The node that the name `history` means, if the graph has just one."""
-    loaders = [node_id for node_id, node in nodes.items() if loads_history(node)]
     if "history" in loaders:
         return "history"
     if len(loaders) > 1:

@@ -27,7 +27,7 @@ from ..prompts.sources import template_names
 from ..returns.shape import Shape, shape
 from ..validation import Declared, problems_of
 from .fields import Ids, JSONMapping, ModelSpec, Number, OnError, Retry, Seconds, Text, Timeout
-from .kinds import DEFAULT, InvalidNode, NodeReader, in_node
+from .kinds import DEFAULT, InvalidNode, NodeReader, depth_problem, in_node
 from .node import HoldsGraph, Node, graph_in, template_field
 from .plan import Edge, Plan
 from .rules import apply_rules
@@ -131,6 +131,7 @@ class GraphParts(Struct, frozen=True):
     answering: tuple[str, ...]
     warnings: tuple[Problem, ...]
     document: Document | None
+    depth: int
 
 
 class Graph(Declaration):
@@ -409,6 +410,7 @@ class _GraphBuilder(Struct):
             BaseModel.__init__(graph, **(fields | ({"nodes": nodes} if nodes else {})))
         except ValidationError as error:
             problems += problems_of(error, type(graph))
+        depth = 1 + max(map(self._depth_inside, nodes, nodes.values()), default=0)
         shapes = self._shapes(nodes)
         folders = self._folders()
         templates = self._templates(nodes, set(template_names(folders)))
@@ -428,6 +430,7 @@ class _GraphBuilder(Struct):
             answering=results.output,
             warnings=tuple(found),
             document=self.document,
+            depth=depth,
         )
 
     def _opened(self, node_id: str, node: Node) -> Node:
@@ -444,6 +447,15 @@ class _GraphBuilder(Struct):
             opened, found = InvalidNode(needs=node.needs, reads=node.reads), error.problems
         self.reader.problems += [in_node(("nodes", node_id), each) for each in found]
         return opened
+
+    def _depth_inside(self, node_id: str, node: Node) -> int:
+        """How many graphs are inside one another in the node; none if it has no graph."""
+        inner = graph_in(node)
+        depth = inner._parts.depth if isinstance(inner, Graph) else 0
+        if (problem := depth_problem(depth + 1)) is not None:
+            found = replace(problem, path=("graph",))
+            self.reader.problems.append(in_node(("nodes", node_id), found))
+        return depth
 
     def _inner(self, source: str | Mapping[str, Any]) -> Graph:
         folders = self.data.get("prompt_dirs", ())

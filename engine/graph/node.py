@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from inspect import get_annotations
 from typing import Annotated, Any, ClassVar, Protocol, cast, runtime_checkable
 
@@ -345,7 +346,7 @@ def nodes_read_by(node: Node) -> Mapping[str, bool]:
 
 def other_inputs(node: Node) -> tuple[str, ...]:
     """The names that a node may read in place of a node's id."""
-    names: tuple[str, ...] = getattr(type(node), "given", ())
+    names: tuple[str, ...] = _of_kind(type(node), "given", ())
     return names
 
 
@@ -405,33 +406,39 @@ def summary_again(node: Node, output: JSON, fields: Mapping[str, JSON]) -> Summa
 
 def loads_history(node: Node) -> bool:
     """Whether the template name `history` can mean a node."""
-    return bool(getattr(type(node), "loads_history", False))
+    return bool(_of_kind(type(node), "loads_history"))
 
 
 def runs_last(node: Node) -> bool:
     """Whether a node waits until the answer is known."""
-    return bool(getattr(type(node), "comes_last", False))
+    return bool(_of_kind(type(node), "comes_last"))
 
 
 def can_stream(node: Node) -> bool:
     """Whether a node's output can be streamed as its model writes it."""
-    return bool(getattr(type(node), "streams", False))
+    return bool(_of_kind(type(node), "streams"))
 
 
 def further_templates(node: Node) -> tuple[str, ...]:
     """The template files that a node asks with beside its own."""
-    names: tuple[str, ...] = getattr(type(node), "templates", ())
+    names: tuple[str, ...] = _of_kind(type(node), "templates", ())
     return names
 
 
 def variables_of(node: Node) -> Mapping[str, object]:
     """The names that a kind gives to its templates, with their types."""
-    variables: Mapping[str, object] = getattr(type(node), "variables", {})
+    variables: Mapping[str, object] = _of_kind(type(node), "variables") or {}
     return variables
 
 
 def template_field(node: Node) -> str:
     """The field that a node's template is written in: `prompt`, or its `text_field`."""
-    own: str | None = getattr(type(node), "text_field", None)
+    own: str | None = _of_kind(type(node), "text_field")
     has_own = own is not None and node.prompt is None and isinstance(getattr(node, own), str)
     return own if own is not None and has_own else "prompt"
+
+
+@cache
+def _of_kind(kind: type[Node], name: str, default: object = None) -> Any:  # noqa: ANN401  by name
+    """A class variable of a kind; looking for one that it lacks takes pydantic 1 µs."""
+    return getattr(kind, name, default)

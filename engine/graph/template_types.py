@@ -6,7 +6,7 @@ declares: the fields and params of its nodes, the shapes of their outputs, its s
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -80,8 +80,16 @@ class TemplateTypes:
     ) -> None:
         self._nodes = nodes
         self._on_error = declared.get("on_error")
+        self._routed = frozenset(
+            target
+            for node in nodes.values()
+            for ids in branches_of(node).values()
+            for target in ids
+        )
+        self._stored_types: dict[object, StaticType] = {}
+        self._provided = {node_id: provided_by(node) for node_id, node in nodes.items()}
         self._outputs = {node_id: self._output(node_id, shapes.get(node_id)) for node_id in nodes}
-        self._shared: Mapping[str, StaticType] = {
+        self._shared: dict[str, StaticType] = {
             **{node_id: self._outcome(node_id) for node_id in nodes},
             "input": _INPUT,
             "user_id": _OPTIONAL_TEXT,
@@ -92,19 +100,19 @@ class TemplateTypes:
             "now": ScalarType(datetime),
         }
 
-    def for_condition(self, node_id: str) -> dict[str, StaticType]:
+    def for_condition(self, node_id: str) -> ChainMap[str, StaticType]:
         """The types of the names that a condition of the node may read."""
         node = self._nodes[node_id]
         known = _node(node, self._outputs_of("node in `reads`", node.reads))
         upstream = self._outputs_of("node in `needs`", node.needs, least=self._always_ran(node_id))
-        return {**self._shared, "node": known, "upstream": upstream}
+        return ChainMap({"node": known, "upstream": upstream}, self._shared)
 
-    def for_template(self, node_id: str) -> dict[str, StaticType]:
+    def for_template(self, node_id: str) -> ChainMap[str, StaticType]:
         """The types of the names that the template of the node may read."""
         variables = variables_of(self._nodes[node_id])
-        return self.for_condition(node_id) | {
-            name: declared_type(each) for name, each in variables.items()
-        }
+        return self.for_condition(node_id).new_child(
+            {name: declared_type(each) for name, each in variables.items()}
+        )
 
     def _outcome(self, node_id: str) -> StaticType:
         node = self._nodes[node_id]
@@ -112,12 +120,13 @@ class TemplateTypes:
             return ANY
         if loads_history(node):
             return _HISTORY
-        parts = {name: stored_type(declared) for name, declared in provided_by(node).items()}
+        provided = self._provided[node_id]
+        parts = {name: self._stored_type(declared) for name, declared in provided.items()}
         return record_type("node", {**parts, "output": self._outputs[node_id]})
 
     def _output(self, node_id: str, shape: Shape | None) -> StaticType:
         node = self._nodes[node_id]
-        declared = stored_type(provided_by(node).get("output", object))
+        declared = self._stored_type(self._provided[node_id].get("output", object))
         if isinstance(node, InvalidNode) or (node.returns is not None and shape is None):
             declared = ANY
         elif shape is not None and declared == TEXT:
@@ -132,15 +141,22 @@ class TemplateTypes:
             else declared
         )
 
+    def _stored_type(self, declared: object) -> StaticType:
+        """`stored_type`, worked out once for each type; most nodes have one of a few."""
+        try:
+            if declared not in self._stored_types:
+                self._stored_types[declared] = stored_type(declared)
+            return self._stored_types[declared]
+        except TypeError:  # unhashable: a JSON Schema
+            return stored_type(declared)
+
     def _always_ran(self, node_id: str) -> int:
         """How many of the nodes that it needs have run whenever it runs, at least."""
         node = self._nodes[node_id]
         if node.join == "all":
             return len(node.needs)
-        routed = any(
-            node_id in ids for each in self._nodes.values() for ids in branches_of(each).values()
-        )
-        return 1 if node.join == "any" and node.needs and not routed else 0
+        is_routed = node_id in self._routed
+        return 1 if node.join == "any" and node.needs and not is_routed else 0
 
     def _outputs_of(self, name: str, sources: Iterable[str], least: int = 0) -> StaticType:
         """A list of nodes with their outputs; `kind` discriminates their types."""
@@ -166,11 +182,12 @@ def check_templates(
     `templates` pairs each node with a template that it uses and that has no syntax error.
     """
     users = Counter(name for _, name in templates)
+    read_by = {name: sorted({each.name for each in prompts.reads(name)}) for name in users}
     found: dict[tuple[str, Problem], list[str]] = {}
     for node_id, template in templates:
-        read = {each.name for each in prompts.reads(template)}
+        read = read_by[template]
         types_here = types.for_template(node_id)
-        known = {name: types_here[name] for name in sorted(read & types_here.keys())}
+        known = {name: types_here[name] for name in read if name in types_here}
         for problem in prompts.type_problems(template, known):
             place = ("nodes", node_id, template_field(nodes[node_id]))
             located = problem if problem.file else replace(problem, path=place)
@@ -188,9 +205,12 @@ def _check_conditions(
     for field, source in conditions_of(node).items():
         path: KeyPath = ("nodes", node_id, *field)
         try:
-            problems = prompts.condition_problems(source, types.for_condition(node_id))
+            read = {each.name for each in prompts.expression(source).reads}
         except DefinitionError:  # reported by `find_edges`
             continue
+        types_here = types.for_condition(node_id)
+        known = {name: types_here[name] for name in sorted(read) if name in types_here}
+        problems = prompts.condition_problems(source, known)
         yield from (replace(problem, path=path) for problem in problems)
 
 
