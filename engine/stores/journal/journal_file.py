@@ -57,7 +57,7 @@ Proof: TypeAlias = tuple[int, bytes, bytes]
 SAVED_INDEX = ".index"
 """Ends the name of the file with the index of a long journal."""
 _BLOATED = 1 << 20
-_PROOF = 128  # bytes
+_PROOF, _HEADER = 128, 4096  # bytes; ids that make a header longer cost the saved index
 _EMPTY_INDEX, _INDEXED = 10_000, 350  # bytes of an index, and of each document in it
 _CHUNK = 1 << 20
 
@@ -576,7 +576,7 @@ class JournalFile:
         saved = SavedIndex.decode(data)
         if saved is None or saved.end > size or saved.proof != self._prove(file, saved.end):
             return
-        header = header_data(self._disk.read(file.descriptor, _CHUNK, 0))
+        header = header_data(self._disk.read(file.descriptor, _HEADER, 0))
         if header is not None:
             self._check_header(header)
             self.index.load(saved)

@@ -43,7 +43,7 @@ class ActivityLog:
         if seen is not None and self._seen() == seen:
             return seen
         line = f"{name}\n".encode()
-        file = self._locked()
+        file = self._locked(name)
         try:
             size = self._disk.status(file.descriptor).st_size
             end = size - size % _LINE  # a killed process may have left half a line
@@ -93,15 +93,16 @@ class ActivityLog:
             return None
         return status.st_ino, status.st_size
 
-    def _locked(self) -> OpenFile:
-        """The complete file, locked until it is closed."""
+    def _locked(self, name: str) -> OpenFile:
+        """The complete file, locked until it is closed; `name` will be appended to it."""
         while True:
             file = OpenFile(self._disk, self.path, create=True)
             try:
                 lock_file(self._disk, file.descriptor, self.path)
                 if file.is_at_path():
                     if self._disk.read(file.descriptor, _LINE, 0) != _HEAD:
-                        self._fill(file, [name.encode() for name in self._scan()])
+                        others = [one.encode() for one in self._scan() if one != name]
+                        self._fill(file, others)
                     return file
             except BaseException:
                 file.close()
@@ -112,7 +113,7 @@ class ActivityLog:
         """Write the names, then the first line, which says that they are there."""
         data = b"".join(name + b"\n" for name in reversed(latest_first))
         write_at(self._disk, file.descriptor, data, _LINE)
-        if self._is_synced:
+        if self._is_synced and latest_first:
             self._disk.sync(file.descriptor)
         write_at(self._disk, file.descriptor, _HEAD, 0)
 

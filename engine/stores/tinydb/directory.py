@@ -57,7 +57,7 @@ VERSION = 1
 _SHORT = 1 << 18  # bytes
 _FILES_OF_A_SESSION = 2
 _KEPT_BYTES = 1 << 28
-_ABOUT_ALL = frozenset((ACTIVITY, "latest"))
+_ABOUT_ALL = frozenset((ACTIVITY, "activity.tmp", "latest"))
 """Files of no use without journals beside them; `latest` is of older stores."""
 _HASH = re.compile("[0-9a-f]{8,64}")
 
