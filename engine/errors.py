@@ -10,13 +10,14 @@
     ├── StoreError           a store could not be read or written
     │   ├── DamagedStore     stored data was changed from outside or truncated
     │   ├── UnknownVersion   the store was written by a newer teamgraph
-    │   ├── SessionBusy      another run has the lease of the session
+    │   ├── SessionBusy      another run has the lease of the session, or waits for a person
     │   └── Conflict         the session changed, or was deleted, during the run
     ├── NotFound             there is no such session, run or node
     └── RunError             a run did not finish (`.run` has its records)
         ├── NodeError        a node failed
         ├── NoAnswer         every node that could answer was skipped
         ├── BudgetExceeded   the run exceeded a limit of the graph's `budget`
+        ├── Expired          a question to a person was not answered in time
         ├── StateConflict    two nodes that ran at the same time changed one key of the state
         └── Changed          the graph has changed since the run that is resumed began
 
@@ -160,7 +161,7 @@ class UnknownVersion(StoreError):
 
 
 class SessionBusy(StoreError):
-    """Another run has the lease of the session, and the policy is not to wait."""
+    """Another run has the session, and the policy is not to wait for it, or it waits itself."""
 
 
 class Conflict(StoreError):
@@ -194,6 +195,10 @@ class NoAnswer(RunError):
 
 class BudgetExceeded(RunError):
     """The run exceeded a limit of the graph's `budget`."""
+
+
+class Expired(RunError):
+    """A question to a person was not answered in time, and it has no default."""
 
 
 class StateConflict(RunError):

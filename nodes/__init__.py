@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .graph import SubGraph
     from .history_loader import HistoryLoader
+    from .human import Human
     from .leader import Leader
     from .member import Member
     from .python import Python
@@ -31,6 +32,7 @@ else:
 
 _HOMES = {
     "HistoryLoader": "history_loader",
+    "Human": "human",
     "Leader": "leader",
     "Member": "member",
     "Python": "python",
@@ -43,6 +45,7 @@ _HOMES = {
 
 __all__ = [
     "HistoryLoader",
+    "Human",
     "Leader",
     "Member",
     "Python",

@@ -11,8 +11,9 @@ from __future__ import annotations
 from .engine.blocking import call_in_thread, door, stream_door
 from .engine.errors import KeyPath, closest
 from .engine.graph.context import Choice, Context, Exchanged, History, Result, Upstream
-from .engine.graph.fields import Ids, Texts
+from .engine.graph.fields import Ids, Seconds, Texts
 from .engine.graph.node import (
+    AsksPeople,
     AsksSometimes,
     ChoosesSeveral,
     HasConditions,
@@ -44,6 +45,7 @@ from .engine.tools.toolbox import Toolbox, Tools
 from .engine.validation import Declared
 
 __all__ = [
+    "AsksPeople",
     "AsksSometimes",
     "Choice",
     "ChoosesSeveral",
@@ -73,6 +75,7 @@ __all__ = [
     "Result",
     "Routes",
     "RunsLast",
+    "Seconds",
     "ShowsMore",
     "Streams",
     "Summarizes",

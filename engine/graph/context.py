@@ -88,6 +88,15 @@ class Asker(Protocol):
         tasks: bool = False,
     ) -> Choice: ...
 
+    async def ask_person(
+        self,
+        *,
+        options: Sequence[str] = (),
+        assign_to: str | None = None,
+        expires: float | None = None,
+        default: JSON = None,
+    ) -> JSON: ...
+
     def test(self, expression: str) -> bool: ...
 
     def render(self) -> str: ...
@@ -153,6 +162,26 @@ class Context(Struct, eq=False):  # not frozen: one per attempt, and freezing co
         With `tasks` it also writes a task for each. Any other answer raises `AnswerError`.
         """
         return await self.asker.choose(labels, many=many, allow_none=allow_none, tasks=tasks)
+
+    async def ask_person(
+        self,
+        *,
+        options: Sequence[str] = (),
+        assign_to: str | None = None,
+        expires: float | None = None,
+        default: JSON = None,
+    ) -> JSON:
+        """Show the node's template to a person, and return the answer; a node asks once.
+
+        Until there is one, this does not return: the attempt ends, and so does the run, with the
+        status `waiting`. `Runner.respond` runs the node again, and then this returns the answer:
+        one of `options`, a value of the type that `returns` declares, or a text. If it `expires`
+        (seconds) before, the answer is `default`, or `Expired` is raised. A kind that calls this
+        sets the class variable `asks_person`.
+        """
+        return await self.asker.ask_person(
+            options=options, assign_to=assign_to, expires=expires, default=default
+        )
 
     def test(self, expression: str) -> bool:
         """Evaluate a Jinja expression of the node's own fields."""

@@ -299,6 +299,12 @@ class Streams(Protocol):
     streams: ClassVar[bool]
 
 
+class AsksPeople(Protocol):
+    """A kind that waits for a person (`Context.ask_person`)."""
+
+    asks_person: ClassVar[bool]
+
+
 class RendersField(Protocol):
     """A kind with a template in another field than `prompt`, for `Context.render`."""
 
@@ -368,6 +374,13 @@ def graph_in(node: Node) -> object | None:
 def asks_model(node: Node) -> bool:
     """Whether running the node may ask a model, if it has a template."""
     return not issubclass(type(node), AsksSometimes) or cast("AsksSometimes", node).asks()
+
+
+def asks_person(node: Node) -> bool:
+    """Whether running the node may wait for a person: by itself, or to confirm a tool call."""
+    toolbox = tools_of(node)
+    has_confirmed = toolbox is not None and any(tool.confirm for tool in toolbox.tools.values())
+    return bool(getattr(type(node), "asks_person", False)) or has_confirmed
 
 
 def template_fields(node: Node) -> Mapping[str, object]:

@@ -29,7 +29,8 @@ _MAX_LINES = 40
 def changed_paths(prepared: PreparedGraph, records: Mapping[str, Record]) -> list[str]:
     """The nodes with a final record whose fingerprint is another one now, or which are gone.
 
-    A node without a final record may be changed, unless part of the graph inside it is done.
+    A node without a final record may be changed, unless part of the graph inside it is done, or it
+    has asked a person: the answer is to what was asked.
     """
     changed: list[str] = []
     for path, record in records.items():
@@ -37,7 +38,7 @@ def changed_paths(prepared: PreparedGraph, records: Mapping[str, Record]) -> lis
         if record.fingerprint == now:
             continue
         if own_fingerprint(record.fingerprint) != own_fingerprint(now):
-            if record.is_final or _has_final_inside(path, records):
+            if record.is_final or _has_asked(record) or _has_final_inside(path, records):
                 changed.append(path)
         elif record.is_final:
             changed.append(f"{path}/")
@@ -53,14 +54,20 @@ async def check_unchanged(prepared: PreparedGraph, store: Store, run: Run) -> No
 def invalidated(
     prepared: PreparedGraph, records: Mapping[str, Record], paths: Iterable[str]
 ) -> set[str]:
-    """The paths of the final records that become invalid if these nodes are run again."""
+    """The paths of the records that become invalid if these nodes are run again.
+
+    These are the final ones, and those that would be continued.
+    """
     again = _run_again(prepared, records, paths)
-    return {path for path in again if path in records and records[path].is_final}
+    return {path for path in again if path in records and _is_used(records[path])}
 
 
 def as_failed(records: Mapping[str, Record], paths: Iterable[str], error: str) -> list[Record]:
     """The records of these nodes turned into those of failed attempts, so that others follow."""
-    return [replace(records[path], status="failed", error=error) for path in sorted(paths)]
+    return [
+        replace(records[path], status="failed", error=error, abandoned=True)
+        for path in sorted(paths)
+    ]
 
 
 def _run_again(prepared: PreparedGraph, paths: Iterable[str], wanted: Iterable[str]) -> set[str]:
@@ -82,6 +89,16 @@ def _run_again(prepared: PreparedGraph, paths: Iterable[str], wanted: Iterable[s
         again |= {NodePath(outer).child(path) for path in deeper}
         again.add(outer)
     return again
+
+
+def _has_asked(record: Record) -> bool:
+    """Whether the node waits for a person, or an attempt that is not over got an answer."""
+    return not record.abandoned and (record.status == "waiting" or bool(record.questions))
+
+
+def _is_used(record: Record) -> bool:
+    """Whether a resumed run uses the record: it is final, or its tool calls are continued."""
+    return record.is_final or _has_asked(record) or (not record.abandoned and record.calls > 0)
 
 
 def _has_final_inside(outer: str, records: Mapping[str, Record]) -> bool:

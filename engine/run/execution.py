@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from time import time
-from typing import Literal, Self, TypeVar
+from typing import Self, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -33,6 +33,8 @@ from ..errors import (
     NodeError,
     PromptError,
     RunError,
+    StateConflict,
+    TeamgraphError,
 )
 from ..events import (
     Answer,
@@ -48,6 +50,7 @@ from ..events import (
     RunFailed,
     RunFinished,
     RunStarted,
+    RunWaiting,
     Token,
 )
 from ..graph.context import NO_HISTORY, Context, History, Input, Result, SessionView
@@ -62,9 +65,21 @@ from ..graph.node import (
 )
 from ..messages import JSON, NO_USAGE, text_of
 from ..node_path import ROOT, NodePath, select_inside
-from ..records import Change, Record, Run, RunStatus, SessionKey, Summary, Turn
+from ..records import (
+    FINAL,
+    Change,
+    NodeStatus,
+    Record,
+    Response,
+    Run,
+    RunStatus,
+    SessionKey,
+    Summary,
+    Turn,
+    open_questions,
+)
 from ..session.history import StoredPast
-from ..session.store import Lease, Policy, Store
+from ..session.store import Lease, Policy, Store, WhileWaiting
 from ..tools.caller import ToolCaller
 from ..tools.context import SessionState, ToolContext
 from .answer import AnswerStream
@@ -81,7 +96,8 @@ from .node_execution import (
     storable,
     storable_result,
 )
-from .prepared import PreparedGraph
+from .prepared import PreparedGraph, own_fingerprint
+from .questions import NodeWaits, with_responses
 from .scheduler import Scheduler
 from .template_scope import JSONView, RunView, TemplateScope
 
@@ -99,7 +115,7 @@ class RunRequest(Struct, frozen=True):
     `records` are those that a new run begins with. `busy` is what to do while another turn of the
     session is running. A resumed run begins with what the store has of it; if the graph was
     changed since, that raises `Changed`, unless `reuse_unchanged`: then what was changed, and all
-    that follows from it, runs again.
+    that follows from it, runs again. `responses` answer open questions of it, by path.
     """
 
     key: SessionKey
@@ -108,6 +124,8 @@ class RunRequest(Struct, frozen=True):
     busy: Policy = "serialize"
     is_resumed: bool = False
     reuse_unchanged: bool = False
+    responses: Mapping[str, Response] = field(default_factory=dict[str, Response])
+    while_waiting: WhileWaiting = "refuse"
 
 
 class RunExecution(Struct):
@@ -153,7 +171,7 @@ class RunExecution(Struct):
         key, turn = request.key, request.turn
         emitter = EventEmitter(turn.run_id, key.session_id, listener)
         check_event_loop()
-        lease = await store.begin(key, turn, policy=request.busy, is_stored=request.is_resumed)
+        lease = await _begin(store, request)
         WATCHER.add(store, lease)
         try:
             await store.put_prompt(prepared.facts_hash, prepared.facts)
@@ -227,7 +245,7 @@ class RunExecution(Struct):
         try:
             before = await self._replay()
             scheduler = Scheduler(graph.plan, self, before, max_parallel=graph.max_parallel)
-            run = await self._finish(self._answer_text(await scheduler.run()))
+            run = await self._end(await scheduler.run())
         except asyncio.CancelledError:
             run = await self._stop("cancelled", answer=self.answer.emitted or None)
             emit(RunCancelled, None, 0, run)
@@ -239,14 +257,28 @@ class RunExecution(Struct):
             raise failure from failure.__cause__
         finally:
             self.timeouts.close()
-        emit(RunFinished, None, 0, run)
+        if questions := run.questions:
+            emit(RunWaiting, questions[0].path, 0, run, questions)
+        else:
+            emit(RunFinished, None, 0, run)
         return run
 
+    async def _end(self, records: Mapping[str, Record]) -> Run:
+        """Close the turn in the store: it is done, or it waits for a person."""
+        try:
+            return await self._finish(self._answer_text(records))
+        except NodeWaits:
+            turn = waiting_turn(self._ended_turn("waiting", answer=self.answer.text), self.records)
+            turn = await finish_uncancelled(self.store.finish(self.lease, turn, Change()))
+            return Run(self.lease.key, turn, self._ordered_records())
+
     def _answer_text(self, records: Mapping[str, Record]) -> str:
-        """The answer; raises the error of the node that failed, or `NoAnswer`."""
+        """The answer; raises the error of the node that failed, `NodeWaits`, or `NoAnswer`."""
         for record in records.values():
             if record.status == "failed":
                 raise self._failure(record)
+        if any(record.status == "waiting" for record in records.values()):
+            raise NodeWaits
         if self.answer.text is None:
             skipped = [
                 f"{node_id} ({records[node_id].because})"
@@ -325,20 +357,19 @@ class RunExecution(Struct):
     async def visit(self, node_id: str, records: Mapping[str, Record]) -> Record:
         """Attempt the node with each of its models until an attempt succeeds."""
         node = self.prepared.graph.nodes[node_id]
-        execution = NodeExecution(
-            node_id, records, attempt=self._attempts_before(node_id), started=time()
-        )
+        execution = self._continued(node_id, records)
         error: Exception = InputError("nothing was attempted")
         failed: list[str] = []
         for spec in self.prepared.models.get(node_id, (NO_MODEL,)):
             if failed:
                 self.emitter.emit(NodeRetried, node_id, execution.attempt, failed[-1], 0.0)
             for tries in count(1):  # pragma: no branch - it has no end
-                execution.attempt += 1
-                execution.state = None
+                execution.begin_attempt()
                 self.emitter.emit(NodeStarted, node_id, execution.attempt, node.kind)
                 try:
                     return await self._done(execution, await self._attempt(node, execution, spec))
+                except NodeWaits:
+                    return self._record(execution, "waiting")
                 except Exception as raised:  # noqa: BLE001  whatever a kind raises is its failure
                     error = raised
                 self.answer.discard(node_id)
@@ -351,10 +382,22 @@ class RunExecution(Struct):
                 break
         return self._gave_up(node, execution, error, "; then ".join(failed))
 
+    def _continued(self, node_id: str, records: Mapping[str, Record]) -> NodeExecution:
+        """The execution of a node, with what an earlier try of the run has stored of it."""
+        attempt = self._attempts_before(node_id)
+        execution = NodeExecution(node_id, records, attempt=attempt, started=time())
+        if (before := self.earlier.get(node_id)) is not None:
+            now = self.prepared.fingerprints[node_id]
+            is_unchanged = own_fingerprint(before.fingerprint) == own_fingerprint(now)
+            execution.continue_from(before, is_unchanged=is_unchanged)
+        return execution
+
     def _retry_wait(
         self, node: Node, execution: NodeExecution, tries: int, error: Exception
     ) -> float | None:
         """Seconds until the next attempt, of which an event is emitted; None if there is none."""
+        if isinstance(error, StateConflict):
+            execution.abandon()
         # A listener that has part of the answer could get another one after it.
         if self.answer.is_committed(execution.node_id):
             return None
@@ -372,7 +415,7 @@ class RunExecution(Struct):
         context = self._context(execution, call)
         if execution.node_id in self.prepared.inner:
             context.enter = partial(self.run_inner, execution)
-        call.caller = self._tool_caller(node, execution, context)
+        call.caller = self._tool_caller(node, execution, context, call)
         timeout = node.timeout or self.prepared.graph.timeout
         total = timeout.total if isinstance(timeout, Timeout) else timeout
         work = self.run_node(node, context)
@@ -397,12 +440,12 @@ class RunExecution(Struct):
         return result
 
     def _tool_caller(
-        self, node: Node, execution: NodeExecution, context: Context
+        self, node: Node, execution: NodeExecution, context: Context, call: ModelCall
     ) -> ToolCaller | None:
         """What executes the tool calls of one attempt; None if the node has no tools."""
         if (toolbox := tools_of(node)) is None:
             return None
-        state = SessionState(context.session_state)
+        state = SessionState(context.session_state, execution.tool_changes)
         tool_context = ToolContext(
             user_id=context.user_id,
             session_id=context.session_id,
@@ -412,8 +455,21 @@ class RunExecution(Struct):
             past=self.past,
         )
         return ToolCaller(
-            toolbox, tool_context, state, execution.node_id, execution.attempt, self.emitter
+            toolbox,
+            tool_context,
+            state,
+            execution.node_id,
+            execution.attempt,
+            self.emitter,
+            execution.questions,
+            call.test_call,
+            partial(self._commit, execution),
         )
+
+    async def _commit(self, execution: NodeExecution) -> None:
+        """Store the tool calls of a node before they are executed."""
+        await self._put([self._record(execution, "running")])
+        execution.committed = len(execution.exchanges)
 
     def run_node(self, node: Node, context: Context) -> Coroutine[object, object, Result]:
         """What an attempt awaits: the node's own `run`. A dry run overrides it."""
@@ -479,13 +535,14 @@ class RunExecution(Struct):
     def _record(
         self,
         node: NodeExecution,
-        status: Literal["done", "skipped", "failed"],
+        status: NodeStatus,
         *,
         output: JSON = None,
         result: Result = NO_RESULT,
         because: str | None = None,
         error: str | None = None,
     ) -> Record:
+        is_final = status in FINAL
         return Record(
             node=node.node_id,
             status=status,
@@ -499,12 +556,15 @@ class RunExecution(Struct):
             task=self.scope.task(node) if node.exchanges else None,
             exchanges=tuple(node.exchanges),
             state=result.state,
-            session_state=result.session_state,
+            session_state=result.session_state if is_final else node.tool_changes or None,
             error=error,
             usage=sum([exchange.usage for exchange in node.exchanges], NO_USAGE),
             fingerprint=self.prepared.fingerprints[node.node_id],
             started=node.started,
             ended=time() if node.started else 0.0,
+            questions=tuple(node.questions),
+            calls=node.calls,
+            abandoned=0 < node.void == len(node.exchanges) and not is_final,
         )
 
     def _context(self, node: NodeExecution, call: ModelCall) -> Context:
@@ -548,15 +608,22 @@ class RunExecution(Struct):
             usage=self.usage,
             emitter=self.emitter,
             answer=self.answer,
+            path=self.path.child(node.node_id),
         )
 
     def _attempts_before(self, node_id: str) -> int:
-        """Attempts that earlier tries of the run made; those of this one count on."""
-        return before.attempt if (before := self.earlier.get(node_id)) else 0
+        """Attempts that earlier tries of the run made; those of this one count on.
+
+        One that was interrupted, or waits, is continued under its number.
+        """
+        before = self.earlier.get(node_id)
+        if before is None:
+            return 0
+        return before.attempt - 1 if before.status in ("running", "waiting") else before.attempt
 
     async def save(self, records: Sequence[Record]) -> None:
         """See `Work.save`; an event is emitted only once its record is durable."""
-        if records[-1].session_state:
+        if records[-1].session_state and records[-1].is_final:
             await self._put_state(records)
         else:
             await self._put(records)
@@ -604,7 +671,7 @@ class RunExecution(Struct):
         # A record without a rendered text quotes nothing.
         quoting = [
             replace(record, quotes=quotes)
-            if quotes and (record.exchanges or record.fields)
+            if quotes and (record.exchanges or record.fields or record.questions)
             else record
             for record in records
         ]
@@ -721,17 +788,51 @@ async def _earlier_records(
     # Read under the lease: another process may have resumed the run while we waited for it.
     run = await store.run(lease.key, lease.run_id) if request.is_resumed else None
     if run is not None:
+        if request.responses:
+            rewritten = await _answered(store, lease, run, request)
         earlier = dict(run.records)
         if not request.reuse_unchanged:
             await check_unchanged(prepared, store, run)
         elif changed := changed_paths(prepared, earlier):
             again = invalidated(prepared, earlier, changed)
-            rewritten = as_failed(earlier, again, "the graph was changed since")
+            rewritten += as_failed(earlier, again, "the graph was changed since")
     if rewritten:
         # Stored before anything runs, so that whatever ends this try, the next one knows.
         await store.put(lease, rewritten)
         earlier |= {record.node: record for record in rewritten}
     return earlier
+
+
+async def _begin(store: Store, request: RunRequest) -> Lease:
+    key, turn, is_stored = request.key, request.turn, request.is_resumed
+    if request.while_waiting == "refuse":  # what a store does that knows of no waiting, too
+        return await store.begin(key, turn, policy=request.busy, is_stored=is_stored)
+    return await store.begin(
+        key, turn, policy=request.busy, is_stored=is_stored, while_waiting=request.while_waiting
+    )
+
+
+async def _answered(store: Store, lease: Lease, run: Run, request: RunRequest) -> list[Record]:
+    """The records with the responses; if one came too late, the run goes on waiting."""
+    try:
+        return with_responses(run, request.responses)
+    except TeamgraphError:
+        turn = waiting_turn(request.turn, run.records)
+        if turn.waiting:
+            await finish_uncancelled(store.finish(lease, turn, Change()))
+        raise
+
+
+def waiting_turn(turn: Turn, records: Mapping[str, Record]) -> Turn:
+    """The turn of a run that waits with the open questions of these records."""
+    questions = open_questions(records.values())
+    expires = [question.expires for question in questions]
+    return replace(
+        turn,
+        status="waiting",
+        waiting=tuple(question.path for question in questions),
+        waiting_until=max(expires) if expires and all(expires) else 0.0,
+    )
 
 
 async def finish_uncancelled(work: Coroutine[object, object, T]) -> T:

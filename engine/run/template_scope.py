@@ -106,11 +106,12 @@ class TemplateScope(Struct):
     def state_read(self, node: NodeExecution) -> Mapping[str, JSON]:
         """The session's state with the keys that the nodes before this one set in this run.
 
-        An attempt that repeats another also reads what nodes that run at the same time have set.
+        An attempt that repeats another also reads what nodes that run at the same time have set;
+        not one that continues tool calls which have set keys themselves.
         """
         if node.state is None:
             state = self.state
-            if node.attempt > 1:
+            if node.attempt > 1 and not node.tool_changes:
                 state = {**state, **self.newest} if self.newest else state
             elif self.patches:
                 before = self.graph.plan.before(node.node_id)

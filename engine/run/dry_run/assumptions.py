@@ -11,10 +11,12 @@ from msgspec.structs import replace
 
 from ...errors import InputError, closest, listed
 from ...graph.context import Context, Result
+from ...graph.fields import ModelSpec
 from ...graph.graph import Graph
 from ...graph.node import (
     Node,
     asks_model,
+    asks_person,
     branches_of,
     graph_in,
     loads_history,
@@ -25,7 +27,11 @@ from ...messages import JSON
 from ...models.protocol import Chunk, Reply, Request
 from ...models.samples import placeholder, sample
 from ...node_path import NodePath
+from ...records import Question
 from ..execution import RunExecution
+from ..model_call import ModelCall
+from ..node_execution import NodeExecution
+from ..questions import checked_answer
 
 JSONs: TypeAlias = Mapping[str, object]
 
@@ -37,6 +43,11 @@ class DryRunExecution(RunExecution):
         """The result that is assumed of the node."""
         assumptions = cast("Assumptions", self.prepared.model)
         return assumptions.result(self.path.child(context.node_id), node, context)
+
+    def _model_call(self, node: NodeExecution, spec: ModelSpec) -> ModelCall:
+        call = super()._model_call(node, spec)
+        call.person = cast("Assumptions", self.prepared.model).response
+        return call
 
 
 class Assumptions(Struct):
@@ -73,9 +84,31 @@ class Assumptions(Struct):
         return result if path in self._answered else replace(result, output=value, stored=None)
 
     def _asks(self, path: NodePath, node: Node) -> bool:
-        """Whether the node asks its model, so that its prompt is rendered."""
+        """Whether the node asks its model or a person, so that its prompt is rendered."""
         graph, _ = find_node(self.graph, path)
-        return asks_model(node) and path.node_id in graph.templates
+        return (asks_model(node) or asks_person(node)) and path.node_id in graph.templates
+
+    def response(self, question: Question) -> JSON:
+        """The answer assumed of a person, or a sample; `InputError` if it is not valid."""
+        path = NodePath(question.path)
+        graph, _ = find_node(self.graph, path)
+        wanted = graph.shapes.get(path.node_id)
+        self._answered.add(path)
+        if path in self.labels:
+            return self.labels[path][0]
+        if path in self.values:
+            return checked_answer(question, self.values[path], shape=wanted)
+        if question.options:
+            return question.options[0]
+        if wanted is None:
+            return placeholder(path)
+        return wanted.parse(
+            json.dumps(
+                sample(wanted.schema, name=path)
+                if self.is_full
+                else sample(wanted.schema, placeholder(path))
+            )
+        )
 
     async def _choice(self, path: NodePath, node: Node, context: Context) -> Result:
         labels = self.labels.get(path)

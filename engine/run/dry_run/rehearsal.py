@@ -15,11 +15,13 @@ from ...graph.fields import ModelSpec
 from ...graph.graph import MESSAGE, Graph
 from ...graph.node import Node, branches_of, takes_of
 from ...messages import JSON
+from ...models.protocol import Request
 from ...node_path import ROOT, NodePath
 from ...prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ...records import Run, SessionKey, Turn
 from ...session.store import Store
 from ..execution import RunRequest
+from ..model_call import PERSON
 from ..prepared import PreparedGraph, prepare
 from .assumed_session import AssumedSession, HistoryItem, ReadOnlyStore
 from .assumptions import Assumptions, DryRunExecution, JSONs, check_assumptions, find_node
@@ -163,9 +165,13 @@ def _prompts(
     made_from = {id(one.messages): one for one in rendered}
     left = {node_id: iter(requests) for node_id, requests in assumptions.requests.items()}
     for event in emitted:
-        request = next(left[event.model])
+        node = str(event.node)
+        if event.model == PERSON:
+            request = Request(PERSON, event.messages)
+        else:
+            request = next(left[event.model])
         prompt = RenderedPrompt.of(event.prompt, request, made_from[id(request.messages)])
-        prompts.setdefault(event.model, []).append(prompt)
+        prompts.setdefault(node, []).append(prompt)
     return prompts
 
 

@@ -1,6 +1,7 @@
 """One session in its journal: the store's operations as operations on documents.
 
-Tables and keys: `runs` `[run_id, number]` (number 0 until the run is done), `nodes` `[run, node,
+Tables and keys: `runs` `[run_id, number]` (number 0 until the run is done; `[run_id, 0, "waiting"]`
+while it waits for a person), `nodes` `[run, node,
 attempt]` (`run` is the run's document number), `state` `[scope, name]` (scopes `state`, `node`,
 `head`), `summaries` `[covers]`, `words` the words themselves (`packing`). Methods that read are
 called while the journal is held `shared`, those that write while it is locked `exclusive`.
@@ -25,13 +26,20 @@ from ...errors import DamagedStore
 from ...messages import JSON
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
 from ...session.history import RESULT, run_texts
-from ...session.store import FinishedRun, Lease
+from ...session.store import FinishedRun, Lease, Policy, WhileWaiting
 from .. import codec
 from ..journal.compaction import compact, remove_set_aside
 from ..journal.disk import store_error
 from ..journal.journal_file import JournalFile, JournalSettings
 from ..journal.line import Document, Operation, Slot, dump_json, parse_document, parse_key
-from ..leases import Grant, check_stored, lease_lost, run_deleted, run_in_progress
+from ..leases import (
+    Grant,
+    check_stored,
+    check_waiting,
+    lease_lost,
+    run_deleted,
+    run_in_progress,
+)
 from ..quoting import text_of_turn
 from ..redaction import (
     StateChange,
@@ -51,6 +59,7 @@ OtherRun: TypeAlias = tuple[str, str]
 """A run of another session: the name of its session's file, and its id."""
 _ABOUT = ("head", "")
 _ABOUT_TYPES = {"name": (str, type(None)), "turns": (int,), "deleted": (int,)}
+_WAITING = "waiting"
 _CACHED, _CACHED_BYTES = 16, 16_384
 
 
@@ -71,6 +80,7 @@ class SessionIndex:
     def __init__(self) -> None:
         self.runs: dict[str, StoredDocument] = {}
         self.run_ids: dict[str, str] = {}
+        self.waiting: dict[str, StoredDocument] = {}
         self.number_of: dict[str, int] = {}
         self.numbers: list[int] = []
         self.by_number: dict[int, str] = {}
@@ -86,6 +96,7 @@ class SessionIndex:
         """See `IndexListener.clear`."""
         for mapping in (self.runs, self.run_ids, self.number_of, self.by_number):
             mapping.clear()
+        self.waiting.clear()
         self.words.clear()
         self.words_of.clear()
         self._records.clear()
@@ -102,7 +113,7 @@ class SessionIndex:
         try:
             match table:
                 case "runs":
-                    self._put_run(stored, key[0], key[1])
+                    self._put_run(stored, key[0], key[1], is_waiting=key[2:] == [_WAITING])
                 case "nodes":
                     self.records(key[0])[key[1], key[2]] = stored
                 case "state":
@@ -127,6 +138,7 @@ class SessionIndex:
             case "runs":
                 self._remove_number(key[0])
                 self.runs.pop(key[0], None)
+                self.waiting.pop(key[0], None)
                 self.run_ids.pop(document, None)
             case "nodes":
                 self.records(key[0]).pop((key[1], key[2]), None)
@@ -159,6 +171,7 @@ class SessionIndex:
             _SavedSession(
                 self.runs,
                 self.number_of,
+                list(self.waiting),
                 packed,
                 [(*key, one) for key, one in self.state.items()],
                 self.summaries,
@@ -174,6 +187,7 @@ class SessionIndex:
         self.run_ids = {stored.document: run_id for run_id, stored in saved.runs.items()}
         self.by_number = {number: run_id for run_id, number in saved.number_of.items()}
         self.numbers = sorted(self.by_number)
+        self.waiting = {run_id: saved.runs[run_id] for run_id in saved.waiting}
         self._packed = saved.records
         self.state = {(scope, name): stored for scope, name, stored in saved.state}
         self.summaries = saved.summaries
@@ -181,8 +195,13 @@ class SessionIndex:
         for words, number in saved.words:
             self._put_words(words, number)
 
-    def _put_run(self, stored: StoredDocument, run_id: str, number: int) -> None:
+    def _put_run(
+        self, stored: StoredDocument, run_id: str, number: int, *, is_waiting: bool
+    ) -> None:
         self._remove_number(run_id)
+        self.waiting.pop(run_id, None)
+        if is_waiting:
+            self.waiting[run_id] = stored
         self.runs[run_id] = stored
         self.run_ids[stored.document] = run_id
         if number:
@@ -206,6 +225,7 @@ class _SavedSession(Struct, frozen=True, array_like=True):
 
     runs: dict[str, StoredDocument]
     number_of: dict[str, int]
+    waiting: list[str]
     records: dict[int, bytes]
     state: list[tuple[str, str, StoredDocument]]
     summaries: dict[int, StoredDocument]
@@ -364,7 +384,14 @@ class SessionFile:
         self.journal.close()
 
     def begin(
-        self, turn: Turn, is_stored: bool | None, *, is_locked_elsewhere: bool, has_run_lock: bool
+        self,
+        turn: Turn,
+        is_stored: bool | None,
+        policy: Policy,
+        while_waiting: WhileWaiting,
+        *,
+        is_locked_elsewhere: bool,
+        has_run_lock: bool,
     ) -> Head:
         """Store a run as running; `is_stored` and errors as for `Store.begin`.
 
@@ -379,6 +406,7 @@ class SessionFile:
             and (is_locked_elsewhere or not (has_run_lock or self._can_lock_run(turn.run_id)))
         ):
             raise run_in_progress(turn.run_id)
+        check_waiting(self.key, self.waiting(), earlier, policy, while_waiting)
         turn = replace(turn, status="running", number=0)
         self.touch()  # first: a name in the list without a session is skipped
         self.journal.commit([self._put_turn(turn)])
@@ -518,6 +546,11 @@ class SessionFile:
         page = islice(newest_first, offset, offset + limit)
         return [self._turns.get(stored.slot) for stored in page]
 
+    def waiting(self) -> list[Turn]:
+        """The runs that wait for a person, the newest first."""
+        newest_first = reversed(self.index.waiting.values())
+        return [self._turns.get(stored.slot) for stored in newest_first]
+
     def summary(self, *, until: int) -> Summary | None:
         """The newest summary that covers no turn after number `until`."""
         covers = self.index.covers
@@ -572,7 +605,8 @@ class SessionFile:
 
     def _put_turn(self, turn: Turn) -> Operation:
         document = self._document_number(self.index.runs.get(turn.run_id), "runs")
-        key = dump_json((turn.run_id, turn.number))
+        is_waiting = turn.status == "waiting" and turn.waiting
+        key = dump_json((turn.run_id, turn.number, *([_WAITING] if is_waiting else [])))
         return Operation("p", "runs", document, key, codec.encode_turn(turn))
 
     def _put_summary(self, summary: Summary) -> Operation:

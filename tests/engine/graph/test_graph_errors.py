@@ -115,8 +115,8 @@ def test_every_mistake_of_a_file_is_told_at_once_in_reading_order(tmp_path: Path
          "not '3'"),
         ("kind: summarizer, every: 0", "4:32: node 'a': every: must be 1 or more, not 0"),
         ("kind: python", "4:6: node 'a': 'call' is required"),
-        ("kind: 3", "4:13: node 'a': unknown kind 3; known kinds: graph, history-loader, leader, "
-         "member, python, router, search, summarizer"),
+        ("kind: 3", "4:13: node 'a': unknown kind 3; known kinds: graph, history-loader, human, "
+         "leader, member, python, router, search, summarizer"),
         ("prompt: hello", "4:15: node 'a': prompt 'hello' is neither a file (its name ends in "
          ".jinja) nor a template in several lines (`prompt: |`)"),
         ("returns: strr", "4:16: node 'a': unknown type 'strr'; did you mean 'str'?"),

@@ -211,19 +211,22 @@ async def everything(store: TinyDBStore) -> object:
     summaries = [await store.summary(KEY, until=number) for number in range(9)]
     with store.database(KEY) as database:
         tables = {name: database.table(name).all() for name in database.tables()}
-    return runs, stored, summaries, await store.head(KEY), await store.sessions("ann"), tables
+    waiting = await store.waiting("ann")
+    return runs, stored, summaries, waiting, await store.head(KEY), tables
 
 
 async def a_varied_session(store: TinyDBStore) -> None:
     """Turns, failed ones, repeated records, a name, a deletion, more of all."""
     for number in range(12):
-        lease = await store.begin(KEY, Turn(f"r{number}", "x"))
+        lease = await store.begin(KEY, Turn(f"r{number}", "x"), while_waiting="allow")
         await store.put(lease, [Record("a", "failed"), Record("b", "done", output=number)])
         await store.put(lease, [Record("a", "done", attempt=2), Record("b", "done", output="b")])
-        status = "failed" if number == 5 else "done"
+        status = {5: "failed", 8: "waiting", 9: "waiting"}.get(number, "done")
         summary = Summary(f"until {number}", covers=lease.head.turns + 1)
         change = Change({"n": number}, {"a": {"n": number}}, summary)
-        await store.finish(lease, Turn(lease.run_id, "x", status=status), change)
+        asked = ("b",) if status == "waiting" else ()
+        turn = Turn(lease.run_id, "x", status=status, waiting=asked)  # type: ignore[arg-type]
+        await store.finish(lease, turn, change)
         if number == 4:
             await store.rename(KEY, "named")
             await store.delete_run(KEY, "r2")
@@ -242,7 +245,7 @@ def test_a_saved_index_is_the_one_that_is_read_and_can_be_gone_on_with(tmp_path:
         assert await everything(store) == expected
 
         async def go_on(store: TinyDBStore, root: Path) -> object:
-            lease = await store.begin(KEY, Turn("r5", "x"))  # it failed
+            lease = await store.begin(KEY, Turn("r5", "x"), while_waiting="allow")  # it failed
             await store.put(lease, [Record("b", "done", output="again"), Record("c", "done")])
             await store.finish(lease, Turn("r5", "x", status="done"), Change({"n": 5}))
             before = await everything(store)
