@@ -183,7 +183,7 @@ def test_without_the_file_the_times_of_the_journals_count(
         other = TinyDBStore(tmp_path, sync=sync)  # type: ignore[arg-type]  # of three
         await turn(other, 0, "again")
         assert await listed(store) == [0, 1, 2]
-        assert activity(tmp_path).stat().st_size == 5 * LINE
+        assert activity(tmp_path).stat().st_size == 4 * LINE
         await store.close()
         await other.close()
 
