@@ -20,7 +20,7 @@ from .kills import everywhere, kills
 from .mutants import MUTANTS, SOUND, Mutant
 from .nonces import nonces
 from .power import power
-from .stores import impatient, ours
+from .stores import evicting, impatient, ours
 from .suspended import suspended
 from .turn import calls, crashes, parts
 
@@ -48,6 +48,9 @@ FAULTS = {
     "flips": Fault("one bit flipped anywhere", flips, 3_000, 100),
     "power": Fault("power losses", power, 3_000, 100),
     "crowd": Fault("8 threads, 50 tasks, 4 processes", crowd, 620, 62),
+    "evicted": Fault("the same, each file closed after use", crowd, 620, 62, evicting),
+    "reopened": Fault("kill -9, each file closed after use", kills, 500, 20, evicting),
+    "saved": Fault("power losses, each index saved", power, 1_000, 60, evicting),
     "nonces": Fault("500 sessions, 30 % model faults", nonces, 5_000, 200),
     "forks": Fault("forked at every call of a turn", forks, 384, 24),
     "imports": Fault("an import is killed at every call", imports, 1000, 40),
