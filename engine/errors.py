@@ -15,7 +15,7 @@
     ├── NotFound             there is no such session, run or node
     └── RunError             a run did not finish (`.run` has its records)
         ├── NodeError        a node failed
-        ├── NoAnswer         every node that could answer was skipped
+        ├── NoAnswer         every node that could answer was skipped, or a loop reached its `max`
         ├── BudgetExceeded   the run exceeded a limit of the graph's `budget`
         ├── Expired          a question to a person was not answered in time
         ├── StateConflict    two nodes that ran at the same time changed one key of the state
@@ -190,7 +190,7 @@ class NodeError(RunError):
 
 
 class NoAnswer(RunError):
-    """Every node that could answer was skipped."""
+    """Every node that could answer was skipped, or a loop came to its `max` (`on_max: fail`)."""
 
 
 class BudgetExceeded(RunError):

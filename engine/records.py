@@ -269,7 +269,7 @@ class Change(Struct, frozen=True):
             if record.session_state and not NodePath(record.node).parent:
                 state.update(record.session_state)
             if record.state is not None:
-                node_states[record.node] = record.state
+                node_states[NodePath(record.node).declared] = record.state  # of the last round
         return cls(state, node_states)
 
     def summary_at(self, number: int) -> Summary | None:

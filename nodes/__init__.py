@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .history_loader import HistoryLoader
     from .human import Human
     from .leader import Leader
+    from .loop import Loop
+    from .map import Map
     from .member import Member
     from .python import Python
     from .router import Route, Router
@@ -34,6 +36,8 @@ _HOMES = {
     "HistoryLoader": "history_loader",
     "Human": "human",
     "Leader": "leader",
+    "Loop": "loop",
+    "Map": "map",
     "Member": "member",
     "Python": "python",
     "Route": "router",
@@ -47,6 +51,8 @@ __all__ = [
     "HistoryLoader",
     "Human",
     "Leader",
+    "Loop",
+    "Map",
     "Member",
     "Python",
     "Route",

@@ -10,8 +10,20 @@ from __future__ import annotations
 
 from .engine.blocking import call_in_thread, door, stream_door
 from .engine.errors import KeyPath, closest
-from .engine.graph.context import Choice, Context, Exchanged, History, Result, Upstream
+from .engine.graph.context import (
+    Choice,
+    Context,
+    Exchanged,
+    GraphResult,
+    History,
+    Input,
+    ItemInput,
+    NodeWaits,
+    Result,
+    Upstream,
+)
 from .engine.graph.fields import Ids, Seconds, Texts
+from .engine.graph.kinds import written_node
 from .engine.graph.node import (
     AsksPeople,
     AsksSometimes,
@@ -19,6 +31,7 @@ from .engine.graph.node import (
     HasConditions,
     HasTools,
     HoldsGraph,
+    ItemSource,
     LoadsHistory,
     MentionsNodes,
     NamesPython,
@@ -30,7 +43,9 @@ from .engine.graph.node import (
     Rehearses,
     RendersField,
     Routes,
+    RunsItems,
     RunsLast,
+    RunsRounds,
     ShowsMore,
     Streams,
     Summarizes,
@@ -43,6 +58,7 @@ from .engine.records import PastToolCall
 from .engine.session.history import OtherSession, Past, Quoted
 from .engine.tools.toolbox import Toolbox, Tools
 from .engine.validation import Declared
+from .engine.values import value_text
 
 __all__ = [
     "AsksPeople",
@@ -52,16 +68,21 @@ __all__ = [
     "Context",
     "Declared",
     "Exchanged",
+    "GraphResult",
     "HasConditions",
     "HasTools",
     "History",
     "HoldsGraph",
     "Ids",
+    "Input",
+    "ItemInput",
+    "ItemSource",
     "KeyPath",
     "LoadsHistory",
     "MentionsNodes",
     "NamesPython",
     "Node",
+    "NodeWaits",
     "OtherSession",
     "Past",
     "PastToolCall",
@@ -74,7 +95,9 @@ __all__ = [
     "RendersField",
     "Result",
     "Routes",
+    "RunsItems",
     "RunsLast",
+    "RunsRounds",
     "Seconds",
     "ShowsMore",
     "Streams",
@@ -91,4 +114,6 @@ __all__ = [
     "reference",
     "stand_in",
     "stream_door",
+    "value_text",
+    "written_node",
 ]

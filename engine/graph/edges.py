@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -15,8 +15,10 @@ from .node import (
     Node,
     branches_of,
     call_conditions_of,
-    conditions_of,
+    ends_of,
+    expressions_of,
     loads_history,
+    nodes_inside,
     nodes_mentioned_by,
     nodes_read_by,
     other_inputs,
@@ -29,7 +31,11 @@ from .plan import Edge
 RESERVED = frozenset(
     ("input", "user_id", "session", "history", "graph", "node", "run", "now", "upstream")
 )
-"""The names that every template may read; no node may have one as its id (nor `builtin`)."""
+"""The names that every template may read."""
+INSIDE = frozenset(("round",))
+"""The names that only the templates of a loop may read, and those inside it."""
+NOT_IDS = RESERVED | INSIDE | {"builtin", "item"}
+"""The names that no node may have as its id."""
 
 
 ARGUMENTS = "arguments"
@@ -81,11 +87,15 @@ def find_edges(
                 reads_of[template] = [
                     each for each in prompts.reads(template) if _may_be_node(each.name, nodes)
                 ]
-            unhidden = (each for each in reads_of[template] if each.name not in own)
-            placed = _template_reads(template, unhidden, node_id, node)
-            _add_reads(node_id, nodes, loaders, placed, found)
-        reads = _condition_reads(node_id, node, prompts, found)
-        _add_reads(node_id, nodes, loaders, reads, found)
+            placed = template_reads(template, reads_of[template], node_id, node)
+            _add_reads(node_id, nodes, loaders, placed, found, own)
+        at_end = {"output": str, **nodes_inside(node)}
+        calls = call_conditions_of(node)
+        for field_path, source in expressions_of(node).items():
+            reads = _condition_reads(node_id, field_path, source, prompts, found)
+            own = at_end if field_path in ends_of(node) else {}
+            own = {ARGUMENTS: object} if field_path in calls else own
+            _add_reads(node_id, nodes, loaders, reads, found, own)
     found.edges = list(dict.fromkeys(found.edges))
     return found
 
@@ -169,7 +179,7 @@ def _may_be_node(name: str, nodes: Mapping[str, Node]) -> bool:
     return name == "history" or name not in RESERVED or name in nodes
 
 
-def _template_reads(
+def template_reads(
     template: str, reads: Iterable[VariableRead], node_id: str, node: Node
 ) -> Iterator[tuple[VariableRead, Problem]]:
     """What a template reads, each with a problem that has its place."""
@@ -181,24 +191,16 @@ def _template_reads(
 
 
 def _condition_reads(
-    node_id: str, node: Node, prompts: Prompts, found: FoundEdges
+    node_id: str, field_path: KeyPath, source: str, prompts: Prompts, found: FoundEdges
 ) -> Iterator[tuple[VariableRead, Problem]]:
-    calls = call_conditions_of(node)
-    expressions = {path: call.expression for path, call in calls.items()}
-    for field_path, source in {**conditions_of(node), **expressions}.items():
-        path: KeyPath = ("nodes", node_id, *field_path)
-        try:
-            expression = prompts.expression(source)
-        except DefinitionError as error:
-            found.problems += [replace(problem, path=path) for problem in error.problems]
-            continue
-        for read in expression.reads:
-            if field_path in calls and read.name == ARGUMENTS:
-                continue
-            yield (
-                read,
-                Problem("P002", "", line=read.line, column=read.column, path=path),
-            )
+    path: KeyPath = ("nodes", node_id, *field_path)
+    try:
+        expression = prompts.expression(source)
+    except DefinitionError as error:
+        found.problems += [replace(problem, path=path) for problem in error.problems]
+        return
+    for read in expression.reads:
+        yield read, Problem("P002", "", line=read.line, column=read.column, path=path)
 
 
 def _add_reads(
@@ -207,23 +209,37 @@ def _add_reads(
     loaders: Sequence[str],
     reads: Iterable[tuple[VariableRead, Problem]],
     found: FoundEdges,
+    own: Collection[str],
 ) -> None:
+    """Add the edges of what is read; `own` are names that hide a node of the same id."""
     for read, place in reads:
-        source = read.name
+        if read.name in own or read.name in INSIDE:
+            continue
+        source: str | None = read.name
         if source == "history":
-            loader = nodes[node_id].history
-            if loader is not None:
-                if loader not in nodes or not loads_history(nodes[loader]):
-                    continue
-                source = loader
-            else:
-                source = _loader(loaders, place, found) or source
+            source = _history(node_id, nodes, loaders, place, found)
+        if source is None:
+            continue
         if source in nodes and (source not in RESERVED or loads_history(nodes[source])):
             found.edges.append(_edge_of(read, place, source, node_id))
             if not read.guarded:
                 found.unguarded.append((node_id, source, place))
         elif source not in RESERVED:
-            found.problems.append(_unknown_name(read, place, nodes, nodes[node_id]))
+            found.problems.append(_unknown_name(read, place, {*nodes, *own}))
+
+
+def _history(
+    node_id: str,
+    nodes: Mapping[str, Node],
+    loaders: Sequence[str],
+    place: Problem,
+    found: FoundEdges,
+) -> str | None:
+    """The node that `history` means for a node, or the name itself; None if it means none."""
+    loader = nodes[node_id].history
+    if loader is None:
+        return _loader(loaders, place, found) or "history"
+    return loader if loader in nodes and loads_history(nodes[loader]) else None
 
 
 def _loader(loaders: Sequence[str], place: Problem, found: FoundEdges) -> str | None:
@@ -249,12 +265,12 @@ def _edge_of(read: VariableRead, place: Problem, source: str, node_id: str) -> E
     )
 
 
-def _unknown_name(read: VariableRead, place: Problem, nodes: Iterable[str], node: Node) -> Problem:
+def _unknown_name(read: VariableRead, place: Problem, names: Iterable[str]) -> Problem:
     if read.assigned:
         text = f"{read.name!r} is set in one branch only; set it before the branch"
         return replace(place, code="P004", message=text)
-    known = {*RESERVED, *nodes, *variables_of(node)}
-    near = closest(read.name, known | ({read.local_name} if read.local_name else set()))
+    known = {*RESERVED, *names}
+    near = closest(read.name, known | INSIDE | ({read.local_name} if read.local_name else set()))
     text = f"unknown name {read.name!r}"
     if near is None:
         text += f"; this template may read: {listed(sorted(known), 30)}"

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from ..errors import DefinitionError, KeyPath, Problem, TeamgraphError, closest
 from ..imports import resolve
+from ..messages import JSON
 from ..plugins import load_plugin, plugins
 from .node import NamesPython, Node
 
@@ -179,6 +180,12 @@ class NodeReader:
             text += f"; known kinds: {', '.join(sorted(known))}"
         self.problems.append(Problem("G005", text, path=(*path, "kind"), suggestion=near))
         return None
+
+
+def written_node(node: Node) -> dict[str, JSON]:
+    """A node as a graph file has it, with its kind unless that is the default."""
+    kind: dict[str, JSON] = {} if node.kind == DEFAULT else {"kind": node.kind}
+    return {**kind, **node.written()}
 
 
 def depth_problem(depth: int) -> Problem | None:

@@ -6,7 +6,7 @@ import itertools
 import keyword
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -17,13 +17,12 @@ from msgspec.structs import replace
 
 from ..errors import KeyPath, Problem, closest, listed
 from ..prompts.library import Prompts
-from .edges import RESERVED, find_edges
+from .edges import NOT_IDS, find_edges
 from .fields import Join
 from .kinds import InvalidNode
 from .node import (
     Node,
     branches_of,
-    further_templates,
     loads_history,
     runs_last,
     takes_of,
@@ -32,6 +31,8 @@ from .node import (
 from .plan import Cycle, Edge, Plan, Stop, bits_of
 from .template_types import TemplateTypes, check_templates
 
+UNUSED = "G108"
+"""Code of the warning that the output of a node is not used."""
 LIMIT = 4096
 _SWITCH = 2  # a choice of two: most are, and one call draws all its bits
 
@@ -70,7 +71,7 @@ class Reachability:
 
     def runs_without(self, reader: str, source: str) -> bool:
         """Whether `reader` can run when `source` does not."""
-        if source in self._always:
+        if source in self.always:
             return False
 
         def is_shown(by: _Scenarios) -> bool:
@@ -90,7 +91,7 @@ class Reachability:
         )
 
     @cached_property
-    def _always(self) -> frozenset[str]:
+    def always(self) -> frozenset[str]:
         """Nodes that run in every scenario, as far as their edges alone show."""
         always: set[str] = set()
         for node_id in self.plan.order:
@@ -275,17 +276,22 @@ _JINJA_WORDS = frozenset(
 
 
 class RuleResults(Struct, frozen=True):
-    """What the rules found; `plan` is None if the edges have a cycle."""
+    """What the rules found; `plan` is None if the edges have a cycle.
+
+    `alone` are errors only where no graph around this one gives the names that it reads. `always`
+    are the nodes that are never skipped.
+    """
 
     problems: tuple[Problem, ...]
     plan: Plan | None
     output: tuple[str, ...]
+    alone: tuple[Problem, ...] = ()
+    always: frozenset[str] = frozenset()
 
 
 def apply_rules(
     nodes: Mapping[str, Node],
     output: Sequence[str],
-    templates: Mapping[str, str],
     prompts: Prompts,
     origin: Callable[[Edge], str],
     types: TemplateTypes,
@@ -294,7 +300,7 @@ def apply_rules(
 
     `origin` says where an edge is written, for messages; `types` are those of template names.
     """
-    used = [*templates.items(), *_further_templates(nodes)]
+    used = types.templates
     problems = [*_check_ids(nodes), *_check_syntax(nodes, used, prompts)]
     any_invalid = any(isinstance(node, InvalidNode) for node in nodes.values())
     answering = _answering(nodes, output, problems)
@@ -302,21 +308,40 @@ def apply_rules(
     readable = [(node_id, name) for node_id, name in used if name in valid]
     found = find_edges(nodes, readable, prompts, answering)
     problems += found.problems
-    problems += check_templates(types, nodes, readable, prompts)
+    type_problems, alone = _type_problems(types)
+    problems += type_problems
     plan, cycles = _plan(nodes, found.edges)
     if cycles:
         problems += [_cycle(cycle, origin) for cycle in cycles]
         return RuleResults(tuple(problems), None, answering)
+    always = frozenset[str]()
     if not any_invalid:
         choices, partial = _choices(nodes)
         reachability = Reachability(plan, choices, _optional(nodes), partial)
+        always = reachability.always
         problems += _never(reachability)
         problems += _guards(found.unguarded, reachability, nodes)
         problems += _bypassed(plan, nodes, reachability)
         # A name that is unknown may be the missing use.
         if answering and len(readable) == len(used) and not found.problems:
-            problems += _unused(plan, nodes, answering)
-    return RuleResults(tuple(problems), plan, answering)
+            problems += _unused(
+                plan, nodes, {*answering, *_read_in_later_rounds(readable, prompts)}
+            )
+    return RuleResults(tuple(problems), plan, answering, alone, always)
+
+
+def _type_problems(types: TemplateTypes) -> tuple[list[Problem], tuple[Problem, ...]]:
+    """The problems of templates, and those that are none inside of a loop or map."""
+    problems = list(check_templates(types))
+    if not types.reads_round and all(each.severity != "error" for each in problems):
+        return problems, ()
+    anywhere = list(check_templates(types.anywhere()))
+    wrong = {_place(each) for each in anywhere}
+    return anywhere, tuple(each for each in problems if _place(each) not in wrong)
+
+
+def _place(problem: Problem) -> tuple[object, ...]:
+    return (problem.severity, problem.file, problem.path, problem.line, problem.column)
 
 
 def _plan(nodes: Mapping[str, Node], edges: Sequence[Edge]) -> tuple[Plan, list[Cycle]]:
@@ -349,16 +374,11 @@ def misnamed(node_id: str) -> str | None:
     """Why no node may have this id (`history`: none but a history-loader); None if one may."""
     if not _ID.fullmatch(node_id):
         return "must be lower-case letters, digits and _, letter first"
-    if node_id in RESERVED or node_id == "builtin":
-        return "is a name that every template already has; choose another"
+    if node_id in NOT_IDS:
+        return "is a name that templates already have; choose another"
     if node_id in _JINJA_WORDS or keyword.iskeyword(node_id):
         return "is a word of the template language; choose another"
     return None
-
-
-def _further_templates(nodes: Mapping[str, Node]) -> Iterator[tuple[str, str]]:
-    for node_id, node in nodes.items():
-        yield from ((node_id, name) for name in further_templates(node))
 
 
 def _check_syntax(
@@ -475,12 +495,20 @@ def _bypassed(
                 )
 
 
-def _unused(plan: Plan, nodes: Mapping[str, Node], output: Sequence[str]) -> Iterator[Problem]:
+def _read_in_later_rounds(templates: Sequence[tuple[str, str]], prompts: Prompts) -> Iterator[str]:
+    """The nodes that templates read as `round.nodes.ID`."""
+    for name in {name for _, name in templates}:
+        for read in prompts.reads(name):
+            if read.path.startswith("round.nodes."):
+                yield read.path.split(".")[2]
+
+
+def _unused(plan: Plan, nodes: Mapping[str, Node], used: Collection[str]) -> Iterator[Problem]:
     for node_id, node in nodes.items():
-        if node_id in output or plan.stops[node_id].followers or runs_last(node):
+        if node_id in used or plan.stops[node_id].followers or runs_last(node):
             continue
         text = f"the output of node {node_id!r} is not used"
-        yield Problem("G108", text, "warning", path=("nodes", node_id), on_key=True)
+        yield Problem(UNUSED, text, "warning", path=("nodes", node_id), on_key=True)
 
 
 def _cycle(cycle: Cycle, origin: Callable[[Edge], str]) -> Problem:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from time import time
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -53,10 +53,21 @@ from ..events import (
     RunWaiting,
     Token,
 )
-from ..graph.context import NO_HISTORY, Context, History, Input, Result, SessionView
+from ..graph.context import (
+    NO_HISTORY,
+    Context,
+    GraphResult,
+    History,
+    Input,
+    NodeWaits,
+    Result,
+    SessionView,
+    Tokens,
+)
 from ..graph.fields import Instead, ModelSpec, Timeout
 from ..graph.node import (
     Node,
+    items_of,
     recalled,
     result_after,
     summarizes,
@@ -87,6 +98,7 @@ from .changes import as_failed, changed_paths, check_unchanged, invalidated
 from .lease_watcher import WATCHER
 from .model_call import ModelCall, UsageMeter
 from .node_execution import (
+    GraphRuns,
     NodeExecution,
     TimeLimit,
     Timeouts,
@@ -97,9 +109,9 @@ from .node_execution import (
     storable_result,
 )
 from .prepared import PreparedGraph, own_fingerprint
-from .questions import NodeWaits, with_responses
+from .questions import with_responses
 from .scheduler import Scheduler
-from .template_scope import JSONView, RunView, TemplateScope
+from .template_scope import JSONView, RunView, TemplateScope, json_view, json_views, output_view
 
 T = TypeVar("T")
 
@@ -135,7 +147,8 @@ class RunExecution(Struct):
     path. `failures` are the errors of the nodes that failed, `condition_errors` those of `when`.
     `merged_records` are records of other nodes that get the state merged with the one being saved.
     `parent` is the execution of the graph around this one, and `path` the node that this graph is
-    inside of; both are about an inner graph only.
+    inside of; both are about an inner graph only. Without `keeps_state` the nodes' own states are
+    dropped, as those of an item.
     """
 
     prepared: PreparedGraph
@@ -150,6 +163,7 @@ class RunExecution(Struct):
     earlier: dict[str, Record]
     parent: RunExecution | None = None
     path: NodePath = ROOT
+    keeps_state: bool = True
     summary: Summary | None = None
     records: dict[str, Record] = field(default_factory=dict[str, Record])
     failures: dict[str, Exception] = field(default_factory=dict[str, Exception])
@@ -238,8 +252,7 @@ class RunExecution(Struct):
         emit(RunStarted, None, 0, user_id, turn.graph, turn.input, resumed=is_resumed)
         for record in self.earlier.values():
             self.usage.count(record.usage)
-            if record.is_final:
-                self.records[record.node] = record
+        self._take_over()
         self.usage.raise_to(turn.usage)
         graph = self.prepared.graph
         try:
@@ -262,6 +275,12 @@ class RunExecution(Struct):
         else:
             emit(RunFinished, None, 0, run)
         return run
+
+    def _take_over(self) -> None:
+        """Begin with the final records of an earlier try, those of inner graphs included."""
+        for record in self.earlier.values():
+            if record.is_final:
+                self.records[record.node] = record
 
     async def _end(self, records: Mapping[str, Record]) -> Run:
         """Close the turn in the store: it is done, or it waits for a person."""
@@ -291,7 +310,9 @@ class RunExecution(Struct):
         cause = self.failures.get(record.node)
         if isinstance(cause, BudgetExceeded):
             return cause
-        error = NodeError(record.node, record.error or "")
+        is_numbered = bool(self.path) and self.path.number is not None
+        step = NodePath(self.path.steps[-1]) if is_numbered else ROOT
+        error = NodeError(step.child(record.node), record.error or "")
         error.__cause__ = cause
         return error
 
@@ -328,9 +349,7 @@ class RunExecution(Struct):
         )
 
     def _ordered_records(self) -> dict[str, Record]:
-        prepared, records = self.prepared, self.records
-        order = prepared.paths() if prepared.inner else prepared.plan.order
-        return {path: records[path] for path in order if path in records}
+        return {path: self.records[path] for path in self.prepared.in_order(self.records)}
 
     def skip_reason(self, node_id: str, records: Mapping[str, Record]) -> str | None:
         """See `Work.skip_reason`."""
@@ -414,6 +433,7 @@ class RunExecution(Struct):
         call = self._model_call(execution, spec)
         context = self._context(execution, call)
         if execution.node_id in self.prepared.inner:
+            execution.inside = self._graph_runs(execution.node_id)
             context.enter = partial(self.run_inner, execution)
         call.caller = self._tool_caller(node, execution, context, call)
         timeout = node.timeout or self.prepared.graph.timeout
@@ -435,9 +455,21 @@ class RunExecution(Struct):
                 f"node {context.node_id!r}: the `run` of the kind {node.kind!r} gave a "
                 f"{type(result).__name__}; it must return a Result"
             )
-        if call.caller is not None and (changed := call.caller.state.changed()):
-            result = replace(result, session_state={**changed, **(result.session_state or {})})
-        return result
+        return self._with_session_state(execution, result, call.caller)
+
+    def _with_session_state(
+        self, execution: NodeExecution, result: Result, caller: ToolCaller | None
+    ) -> Result:
+        """The result with the keys of the session's state that inner nodes and tools have set."""
+        changed: dict[str, JSON] = {}
+        if execution.inside is not None and execution.inside.patches:
+            read = self.scope.state_read(execution)
+            changed = execution.inside.merged(execution.node_id, read)
+        if caller is not None:
+            changed |= caller.state.changed()
+        if not changed:
+            return result
+        return replace(result, session_state={**changed, **(result.session_state or {})})
 
     def _tool_caller(
         self, node: Node, execution: NodeExecution, context: Context, call: ModelCall
@@ -555,7 +587,7 @@ class RunExecution(Struct):
             tasks=result.tasks,
             task=self.scope.task(node) if node.exchanges else None,
             exchanges=tuple(node.exchanges),
-            state=result.state,
+            state=result.state if self.keeps_state else None,
             session_state=result.session_state if is_final else node.tool_changes or None,
             error=error,
             usage=sum([exchange.usage for exchange in node.exchanges], NO_USAGE),
@@ -707,54 +739,97 @@ class RunExecution(Struct):
             self.scope.patch(record.node, record.session_state)
         self.answer.settle(record)
 
-    async def run_inner(self, node: NodeExecution, message: str) -> Result:
+    def _graph_runs(self, node_id: str) -> GraphRuns:
+        """What the graph inside a node begins with."""
+        earlier: dict[str, dict[str, Record]] = {}
+        for path, record in self.earlier.items():
+            if NodePath(path).is_inside(node_id):
+                step, _, rest = path.partition("/")
+                earlier.setdefault(step, {})[rest] = replace(record, node=rest)
+        is_items = items_of(self.prepared.graph.nodes[node_id]) is not None
+        keeps_state = self.keeps_state and not is_items
+        states = select_inside(self.scope.node_states, node_id) if keeps_state else {}
+        return GraphRuns(is_items, earlier, states)
+
+    async def run_inner(
+        self,
+        node: NodeExecution,
+        message: str | Input,
+        number: int | None,
+        names: Mapping[str, object],
+        tokens: Tokens,
+    ) -> GraphResult:
         """Run the graph inside a node: what `Context.run_graph` calls."""
-        inner = self._inner(node, message)
-        before = await inner._replay()
+        runs = cast("GraphRuns", node.inside)
+        inner = self._inner(node, runs, message, number, names, tokens)
+        before: Mapping[str, Record] = {}
+        if inner.earlier:
+            inner._take_over()
+            before = await inner._replay()
         for record in before.values():
             inner.usage.count(record.usage)
-        graph = inner.prepared.graph
+        graph, scope = inner.prepared.graph, inner.scope
         scheduler = Scheduler(graph.plan, inner, before, max_parallel=graph.max_parallel)
-        inner._answer_text(await scheduler.run())
-        patches: dict[str, JSON] = {}
-        for inner_id in graph.plan.order:
-            patches.update(inner.scope.patches.get(inner_id, {}))
-        fields: dict[str, JSON] = {}
-        if message != self.scope.input.message:
-            fields = {"input": message}
-        return Result(inner.answer.value, fields=fields, session_state=patches or None)
+        records = await scheduler.run()
+        inner._answer_text(records)
+        if scope.patches:
+            patches = runs.patches.setdefault(number or 0, {})
+            for inner_id in graph.plan.order:
+                patches.update(scope.patches.get(inner_id, {}))
+        if inner.keeps_state:
+            for record in inner.records.values():
+                if record.state is not None:
+                    runs.states[NodePath(record.node).declared] = record.state
+        text = scope.input.message
+        fields: dict[str, JSON] = {"input": text} if text != self.scope.input.message else {}
+        nodes = {
+            inner_id: output_view(records[inner_id], output)
+            for inner_id, output in (() if runs.is_items else scope.outputs.items())
+        }
+        return GraphResult(inner.answer.value, fields=fields, nodes=nodes)
 
-    def _inner(self, node: NodeExecution, message: str) -> Self:
-        node_id = node.node_id
-        prepared, outer = self.prepared.inner[node_id], self.scope
-        state = {**prepared.graph.state, **outer.state_read(node)}
-        emitter = EventEmitter(outer.run.id, outer.session.id, self._inner_listener(node_id))
+    def _inner(
+        self,
+        node: NodeExecution,
+        runs: GraphRuns,
+        message: str | Input,
+        number: int | None,
+        names: Mapping[str, object],
+        tokens: Tokens,
+    ) -> Self:
+        node_id, outer = node.node_id, self.scope
+        step = node_id if number is None else NodePath(node_id).at(number)
+        prepared = self.prepared.inner[node_id]
+        state = {**prepared.graph.state, **outer.state_now(node)}
+        listener = self._inner_listener(node_id, step, tokens)
+        emitter = EventEmitter(outer.run.id, outer.session.id, listener)
+        is_text = isinstance(message, str)
         scope = replace(
             outer,
             graph=prepared.scope,
-            input=Input(message),
+            input=replace(outer.input, message=message) if is_text else json_view(message),
             session=replace(outer.session, state=JSONView(state)),
             state=state,
-            node_states=select_inside(outer.node_states, node_id),
+            node_states=dict(runs.states),
             outputs={},
             patches={},
             newest={},
             writers={},
+            given={**outer.given, **json_views(names)} if names else outer.given,
         )
+        answer = AnswerStream(prepared.graph.answering, emitter, is_revocable=tokens != "output")
         return replace(
             self,
             prepared=prepared,
             emitter=emitter,
             scope=scope,
-            answer=AnswerStream(prepared.graph.answering, emitter),
+            answer=answer,
             usage=UsageMeter(prepared.graph, outer=self.usage),
             past=self.past.inside(node_id),
-            earlier={
-                path: replace(record, node=path)
-                for path, record in select_inside(self.earlier, node_id).items()
-            },
+            earlier=dict(runs.earlier.get(step, {})),
             parent=self,
-            path=self.path.child(node_id),
+            path=self.path.child(step),
+            keeps_state=self.keeps_state and not runs.is_items,
             summary=None,
             records={},
             failures={},
@@ -763,19 +838,23 @@ class RunExecution(Struct):
             merged_records=[],
         )
 
-    def _inner_listener(self, node_id: str) -> Listener | None:
+    def _inner_listener(self, node_id: str, step: str, tokens: Tokens) -> Listener | None:
         """Forwards events of the inner graph; its answer tokens become tokens of the node."""
         if not self.emitter.has_listener:
             return None
 
         def listen(event: Event) -> None:
             match event:
-                case Token(answer=True, attempt=attempt, text=text):
+                case Token() if tokens == "none":
+                    pass
+                case Token(answer=True, attempt=attempt, text=text) if tokens == "output":
                     self.answer.add(node_id, attempt, text, is_output=True)
+                case Token(answer=True):
+                    self.emitter.forward(replace(event, answer=False), step)
                 case Answer():
                     pass
                 case _:
-                    self.emitter.forward(event, node_id)
+                    self.emitter.forward(event, step)
 
         return listen
 

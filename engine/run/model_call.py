@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ..errors import AnswerError, BudgetExceeded, Expired, InputError, closest
 from ..events import EventEmitter, PromptRendered
-from ..graph.context import Choice
+from ..graph.context import Choice, NodeWaits
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import can_stream
@@ -25,8 +25,7 @@ from ..returns.shape import Shape, shape
 from ..tools.caller import ToolCaller, with_unique_ids
 from .answer import AnswerStream
 from .node_execution import NodeExecution, storable_mapping
-from .questions import NodeWaits
-from .template_scope import JSONView, TemplateScope
+from .template_scope import JSONView, TemplateScope, json_views, plain_value
 
 PERSON = "person"
 """The model in the events of a prompt that is shown to a person."""
@@ -177,19 +176,27 @@ class ModelCall(Struct):
             raise NodeWaits
         return question.response.value
 
-    def test(self, expression: str) -> bool:
+    def test(self, expression: str, /, **variables: object) -> bool:
         """See `Context.test`."""
-        return self.graph.expression(expression).test(self.scope.names(self.node))
+        return self.graph.expression(expression).test(self._names(variables))
 
     def test_call(self, expression: str, arguments: Mapping[str, JSON]) -> bool:
         """Evaluate the condition under which a tool call is to be confirmed."""
         names = {**self.scope.names(self.node), "arguments": JSONView(arguments)}
         return self.graph.expression(expression).test(names)
 
-    def render(self) -> str:
+    def value(self, expression: str, /, **variables: object) -> object:
+        """See `Context.value`."""
+        return plain_value(self.graph.expression(expression).value(self._names(variables)))
+
+    def render(self, **variables: object) -> str:
         """See `Context.render`."""
-        messages = self.graph.prompts.render(self._template(None), self.scope.names(self.node))
+        messages = self.graph.prompts.render(self._template(None), self._names(variables))
         return "\n".join(message.content for message in messages)
+
+    def _names(self, variables: Mapping[str, object]) -> dict[str, object]:
+        names = self.scope.names(self.node)
+        return names | json_views(variables)
 
     def _question(
         self, options: Sequence[str], assign_to: str | None, expires: float | None

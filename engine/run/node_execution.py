@@ -17,6 +17,7 @@ from ..errors import (
     Expired,
     InputError,
     ModelError,
+    NoAnswer,
     NodeError,
     PromptError,
     RunError,
@@ -28,13 +29,14 @@ from ..graph.node import Node
 from ..messages import JSON
 from ..records import Exchange, Question, Record
 from ..values import to_json
+from .state_merge import ABSENT, merge_changes
 
 DEFAULT_TIMEOUT = 600.0
 """Seconds that an attempt may take if neither its node nor the graph has a `timeout`."""
 MAX_DOUBLINGS = 60
 """More would be longer than any `max_wait`, and at some point too large for a float."""
 _NOT_RETRIED = (
-    *(PromptError, InputError, DefinitionError, BudgetExceeded, Expired),
+    *(PromptError, InputError, DefinitionError, NoAnswer, BudgetExceeded, Expired),
     *(TypeError, NameError),
 )
 """Errors that another attempt would only repeat."""
@@ -119,11 +121,56 @@ class TimeLimit:
             raise TimeoutError(f"no answer within {seconds:g} seconds{hint}") from error
 
 
+class GraphRuns(Struct):
+    """What the graph inside a node has done in the current attempt of the node.
+
+    `earlier` are the records of earlier tries, by the step of the path that each is in
+    (`draft[2]`) and its path there. `states` are the own states of the nodes. `patches` are the
+    keys of the session's state that were set in each round or item, by its number; those of
+    items (`is_items`) are not read by other items.
+    """
+
+    is_items: bool
+    earlier: Mapping[str, Mapping[str, Record]]
+    states: dict[str, Mapping[str, JSON]]
+    patches: dict[int, dict[str, JSON]] = field(default_factory=dict[int, "dict[str, JSON]"])
+
+    @property
+    def set_by_rounds(self) -> Mapping[str, JSON]:
+        """The keys of the session's state that the next round reads."""
+        if self.is_items:
+            return {}
+        return {key: each[key] for _, each in sorted(self.patches.items()) for key in each}
+
+    def merged(self, node_id: str, read: Mapping[str, JSON]) -> dict[str, JSON]:
+        """All keys that were set; raises `InputError` if items contradict each other.
+
+        `read` is the session's state that each of the items read.
+        """
+        merged, writers = dict[str, JSON](), dict[str, int]()
+        for number, patch in sorted(self.patches.items()):
+            for key, value in patch.items():
+                ours: JSON = value
+                if self.is_items and key in merged:
+                    base = read.get(key, ABSENT)
+                    try:
+                        ours = cast("JSON", merge_changes(base, merged[key], value))
+                    except ValueError as error:
+                        raise InputError(
+                            f"session.state: items {writers[key]} and {number} of {node_id!r} both "
+                            f"change the key {key!r}, and the changes cannot be merged; let the "
+                            "items return what they find, and set the state after them"
+                        ) from error
+                merged[key], writers[key] = ours, number
+        return merged
+
+
 class NodeExecution(Struct):
     """A node that runs: the number of its current attempt, and the model calls of all of them.
 
     `records` are the final records of the run so far. `state` is the session's state that the
-    current attempt reads, `upstream` its sources; both are filled in when first read.
+    current attempt reads, `upstream` its sources; both are filled in when first read. `inside` is
+    there if the node has an inner graph.
 
     An attempt continues the tool calls of those before it: the first `committed` of `exchanges` are
     stored, and the first `void` are not continued. `calls` counts the tool calls, `questions` are
@@ -137,6 +184,7 @@ class NodeExecution(Struct):
     exchanges: list[Exchange] = field(default_factory=list["Exchange"])
     upstream: list[Upstream] | None = None
     state: Mapping[str, JSON] | None = None
+    inside: GraphRuns | None = None
     committed: int = 0
     void: int = 0
     calls: int = 0
@@ -159,6 +207,7 @@ class NodeExecution(Struct):
     def begin_attempt(self) -> None:
         """Begin the next attempt; it reads the state anew, unless its tools have set some."""
         self.attempt += 1
+        self.inside = None
         if not self.tool_changes:
             self.state = None
 

@@ -23,10 +23,6 @@ from ..tools.confirmation import checked_confirmation
 from ..tools.tool import Tool
 
 
-class NodeWaits(BaseException):
-    """Ends the attempt of a node that waits for a person; not an error, so no retry catches it."""
-
-
 def can_wait(graph: Graph) -> bool:
     """Whether a run of the graph may wait for a person."""
     return any(

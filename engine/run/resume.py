@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from time import time
 from typing import NamedTuple
@@ -180,6 +180,7 @@ async def fork_run(
     """
     again = _paths_to_run(prepared, request.node, request.message)
     run = await request.source.load(store)
+    _check_ran(run, request.node)
     key = SessionKey(run.user_id, request.session_id or uuid4().hex)
     if await store.head(key) is not None:
         raise InputError(
@@ -212,7 +213,7 @@ def _paths_to_run(prepared: PreparedGraph, node: str | None, message: str | None
     if node is None and message is None:
         raise InputError("name the node to fork from, or another message, or both")
     known = prepared.fingerprints
-    if node is not None and node not in known:
+    if node is not None and NodePath(node).declared not in known:
         near = closest(node, known)
         hint = f"did you mean {near!r}?" if near else f"it has {listed(known)}"
         raise InputError(f"the graph has no node {node!r} to fork from; {hint}")
@@ -225,6 +226,17 @@ def _paths_to_run(prepared: PreparedGraph, node: str | None, message: str | None
             if not loads_history(each) or each.when is not None
         )
     return paths
+
+
+def _check_ran(run: Run, node: str | None) -> None:
+    """Raise `InputError` for a round or an item that the run did not have."""
+    if node is None or NodePath(node).declared == node:
+        return
+    if node not in run.records and not any(NodePath(path).is_inside(node) for path in run.records):
+        raise InputError(
+            f"run {run.run_id!r} has no record of {node!r} to fork from; `runs show` lists those "
+            "that it has"
+        )
 
 
 async def _copy_earlier_turns(
@@ -269,5 +281,4 @@ async def _begun_after(store: Store, run: Run) -> AsyncIterator[Turn]:
 
 def _ordered(prepared: PreparedGraph, records: Mapping[str, Record]) -> list[Record]:
     """The records in the graph's order; those of nodes that it does not have are last."""
-    known: Iterable[str] = (path for path in prepared.paths() if path in records)
-    return [records[path] for path in dict.fromkeys([*known, *records])]
+    return [records[path] for path in dict.fromkeys([*prepared.in_order(records), *records])]
