@@ -19,6 +19,7 @@ from .judge import Counts, Open
 from .kills import everywhere, kills
 from .mutants import MUTANTS, SOUND, Mutant
 from .nonces import nonces
+from .people import people, waiting
 from .power import power
 from .stores import evicting, impatient, ours
 from .suspended import suspended
@@ -53,6 +54,8 @@ FAULTS = {
     "saved": Fault("power losses, each index saved", power, 1_000, 60, evicting),
     "nonces": Fault("500 sessions, 30 % model faults", nonces, 5_000, 200),
     "forks": Fault("forked at every call of a turn", forks, 384, 24),
+    "people": Fault("killed while people are asked", people, 300, 12),
+    "waiting": Fault("runs wait, another process answers", waiting, 10_000, 50),
     "imports": Fault("an import is killed at every call", imports, 1000, 40),
     "suspended": Fault("suspended and revived", suspended, 24, 2, impatient),
 }
