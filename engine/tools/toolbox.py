@@ -7,18 +7,18 @@ plain JSON of messages and answers: no prompts, no ids, no metrics.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Self, TypeAlias, cast
+from typing import Annotated, Any, Self, TypeAlias, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from ..errors import DefinitionError, InputError, Problem, closest, listed
 from ..imports import reference
 from ..messages import JSON
 from ..records import PastToolCall, Turn
 from ..session.history import shorten
-from ..validation import as_tuple
+from ..validation import Declared, as_tuple
 from ..values import parse_json
 from .context import ToolContext
 from .tool import Tool
@@ -94,20 +94,48 @@ def _call(call: PastToolCall) -> JSON:
 
 
 def _one_or_many(value: object) -> object:
-    if isinstance(value, str) or callable(value):
+    if isinstance(value, str | Mapping | GraphTool) or callable(value):
         return (value,)
     if not isinstance(value, list | tuple):
         raise ValueError("must be a tool or a list of tools")
     return cast("Sequence[object]", value)
 
 
+class GraphTool(Declared):
+    """A graph that a model may call as a tool, with a message."""
+
+    model_config = ConfigDict(defer_build=False)
+
+    graph: Any = Field(  # a path, a mapping, or in Python a Graph or a Node
+        description="The graph: a file, relative to this one, the graph itself, or one node.",
+        examples=["research.yaml"],
+        json_schema_extra={"anyOf": [{"type": "string", "minLength": 1}, {"type": "object"}]},
+    )
+    name: str = Field(
+        pattern="^[a-z][a-z0-9_]*$",
+        description="The name by which the model calls it, and its step in the paths of records.",
+        examples=["research"],
+    )
+    about: str = Field(
+        min_length=1,
+        description="What it is for; the model reads this.",
+        examples=["Finds out what others have written"],
+    )
+
+
 ToolName: TypeAlias = str | Callable[..., object]
+DeclaredTool: TypeAlias = ToolName | GraphTool
 Tools: TypeAlias = Annotated[
-    Sequence[ToolName],
-    BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
+    Sequence[DeclaredTool],
+    BeforeValidator(
+        _one_or_many, json_schema_input_type=str | GraphTool | Sequence[str | GraphTool]
+    ),
     AfterValidator(as_tuple),
 ]
-"""Type of a field that declares tools: functions, `package.module:function`, session tools."""
+"""Type of a field that declares tools: functions, `package.module:function`, session tools.
+
+Each may also be `{graph: ..., name: ..., about: ...}`.
+"""
 
 
 class Toolbox(Struct, frozen=True):
@@ -122,7 +150,7 @@ class Toolbox(Struct, frozen=True):
     missing: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, declared: Sequence[ToolName], *, rounds: int) -> Self:
+    def of(cls, declared: Sequence[DeclaredTool], *, rounds: int) -> Self:
         """Make the tools; raises `DefinitionError` with the problems of all that are invalid."""
         problems: list[Problem] = []
         tools: dict[str, Tool] = {}
@@ -144,10 +172,12 @@ class Toolbox(Struct, frozen=True):
         return cls(tools, rounds, tuple(missing))
 
     @staticmethod
-    def resolved(declared: Sequence[ToolName], resolve: Callable[[str], object]) -> list[ToolName]:
+    def resolved(
+        declared: Sequence[DeclaredTool], resolve: Callable[[str], object]
+    ) -> list[DeclaredTool]:
         """Resolve references to functions; raises `DefinitionError` with all problems."""
         problems: list[Problem] = []
-        found: list[ToolName] = []
+        found: list[DeclaredTool] = []
         for index, named in enumerate(declared):
             try:
                 found.append(_found(named, resolve))
@@ -186,7 +216,7 @@ class Toolbox(Struct, frozen=True):
         ]
 
 
-def _found(named: ToolName, resolve: Callable[[str], object]) -> ToolName:
+def _found(named: DeclaredTool, resolve: Callable[[str], object]) -> DeclaredTool:
     if not isinstance(named, str) or ":" not in named:
         return named
     function = resolve(named)
@@ -195,7 +225,9 @@ def _found(named: ToolName, resolve: Callable[[str], object]) -> ToolName:
     return function
 
 
-def _tool(named: ToolName) -> Tool | None:
+def _tool(named: DeclaredTool) -> Tool | None:
+    if isinstance(named, GraphTool):
+        return Tool.of_graph(named.name, named.about)
     if not isinstance(named, str):
         return Tool.of(named)
     if ":" in named:
