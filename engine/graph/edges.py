@@ -14,8 +14,9 @@ from .kinds import InvalidNode
 from .node import (
     Node,
     branches_of,
-    conditions_of,
+    call_conditions_of,
     ends_of,
+    expressions_of,
     loads_history,
     nodes_inside,
     nodes_mentioned_by,
@@ -35,6 +36,10 @@ INSIDE = frozenset(("round",))
 """The names that only the templates of a loop may read, and those inside it."""
 NOT_IDS = RESERVED | INSIDE | {"builtin", "item"}
 """The names that no node may have as its id."""
+
+
+ARGUMENTS = "arguments"
+"""The name that only the condition of a tool to be confirmed may read."""
 
 
 class FoundEdges(Struct):
@@ -85,9 +90,11 @@ def find_edges(
             placed = template_reads(template, reads_of[template], node_id, node)
             _add_reads(node_id, nodes, loaders, placed, found, own)
         at_end = {"output": str, **nodes_inside(node)}
-        for field_path, source in conditions_of(node).items():
+        calls = call_conditions_of(node)
+        for field_path, source in expressions_of(node).items():
             reads = _condition_reads(node_id, field_path, source, prompts, found)
             own = at_end if field_path in ends_of(node) else {}
+            own = {ARGUMENTS: object} if field_path in calls else own
             _add_reads(node_id, nodes, loaders, reads, found, own)
     found.edges = list(dict.fromkeys(found.edges))
     return found

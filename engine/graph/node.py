@@ -30,7 +30,7 @@ from ..errors import DefinitionError, InputError, KeyPath, Problem
 from ..imports import reference
 from ..messages import JSON
 from ..records import Summary
-from ..tools.toolbox import Toolbox
+from ..tools.toolbox import CallCondition, Toolbox
 from ..validation import Declared
 from .context import Context, Result
 from .fields import Ids, Join, JSONMapping, ModelSpec, OnError, Retry, Seconds, Text, Timeout
@@ -400,6 +400,18 @@ def runs_rounds(node: Node) -> bool:
 def items_of(node: Node) -> ItemSource | None:
     """What gives the items for each of which a node runs its graph; None if there are none."""
     return cast("RunsItems", node).items() if issubclass(type(node), RunsItems) else None
+
+
+def call_conditions_of(node: Node) -> Mapping[KeyPath, CallCondition]:
+    """The expressions that say which tool calls of a node a person confirms, by their paths."""
+    toolbox = tools_of(node)
+    return toolbox.conditions if toolbox is not None else {}
+
+
+def expressions_of(node: Node) -> Mapping[KeyPath, str]:
+    """All expressions of a node: its conditions, and those under which tools are confirmed."""
+    calls = call_conditions_of(node)
+    return {**conditions_of(node), **{path: call.expression for path, call in calls.items()}}
 
 
 def provided_by(node: Node) -> Mapping[str, object]:

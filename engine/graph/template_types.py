@@ -47,15 +47,16 @@ from ..prompts.static.types import (
 )
 from ..prompts.static.walk import VariableRead
 from ..returns.shape import Shape
-from .edges import INSIDE, template_reads
+from .edges import ARGUMENTS, INSIDE, template_reads
 from .fields import Instead
 from .kinds import InvalidNode
 from .node import (
     ItemSource,
     Node,
     branches_of,
-    conditions_of,
+    call_conditions_of,
     ends_of,
+    expressions_of,
     graph_in,
     items_of,
     loads_history,
@@ -165,7 +166,7 @@ class TemplateTypes:
         reads = [self.prompts.reads(name) for name in named]
         for node in self.nodes.values():
             ends = ends_of(node)
-            for path, source in conditions_of(node).items():
+            for path, source in expressions_of(node).items():
                 with suppress(DefinitionError):  # reported by `find_edges`
                     reads += [self.prompts.expression(source).reads] if path not in ends else []
         return any(read.name in INSIDE for each in reads for read in each)
@@ -311,12 +312,15 @@ def check_templates(types: TemplateTypes) -> Iterator[Problem]:
 
 
 def _check_conditions(node_id: str, node: Node, types: TemplateTypes) -> Iterator[Problem]:
-    for field, source in conditions_of(node).items():
+    calls = call_conditions_of(node)
+    for field, source in expressions_of(node).items():
         path: KeyPath = ("nodes", node_id, *field)
         inner = _graph_in(node) if field in ends_of(node) else None
         with suppress(DefinitionError):  # reported by `find_edges`
             reads = types.prompts.expression(source).reads
             here = types.for_condition(node_id) if inner is None else types.at_end(node_id, inner)
+            if field in calls:
+                here = here.new_child({ARGUMENTS: declared_type(calls[field].arguments or {})})
             known = {each.name: here[each.name] for each in reads if each.name in here}
             problems = types.prompts.condition_problems(source, known)
             for read in reads:

@@ -138,6 +138,11 @@ class Tool:
         made = self._made(text)
         return made.model_dump(mode="json", by_alias=True, fallback=repr, warnings=False)
 
+    def complete_schema(self) -> Mapping[str, JSON]:
+        """The JSON Schema of what `complete` returns: no argument is missing."""
+        properties = cast("Mapping[str, JSON]", self.parameters["properties"])
+        return {**self.parameters, "required": list(properties)}
+
     def _made(self, text: str) -> BaseModel:
         written = text.strip()
         written = "{}" if written in ("", "null") else written
