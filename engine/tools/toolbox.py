@@ -279,7 +279,7 @@ def _found(named: ToolName, resolve: Callable[[str], object]) -> ToolName:
 def _parts(
     declared: DeclaredTool, index: int
 ) -> tuple[ToolName | GraphTool, bool | str | None, KeyPath]:
-    """The function, its name or the graph, what is to be confirmed, and the path of what says so."""
+    """The function, its name or a graph, what is to be confirmed, and where that is said."""
     if isinstance(declared, ConfirmedTool):
         return declared.call, declared.confirm, ("tools", index, "confirm")
     return declared, None, ("tools", index)
