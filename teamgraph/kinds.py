@@ -56,7 +56,7 @@ from .engine.imports import reference
 from .engine.models.samples import stand_in
 from .engine.records import PastToolCall
 from .engine.session.history import OtherSession, Past, Quoted
-from .engine.tools.toolbox import Toolbox, Tools
+from .engine.tools.toolbox import GraphTool, Toolbox, Tools
 from .engine.validation import Declared
 from .engine.values import value_text
 
@@ -69,6 +69,7 @@ __all__ = [
     "Declared",
     "Exchanged",
     "GraphResult",
+    "GraphTool",
     "HasConditions",
     "HasTools",
     "History",

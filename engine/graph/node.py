@@ -200,7 +200,7 @@ class HoldsGraph(Protocol):
         """A copy of the node whose graph was read by `read`.
 
         `read` takes a file's path, the mapping of a graph, or one node (or its mapping), which is
-        then the only node of the graph and has the id of this one.
+        then the only node of the graph and has the id of this one (or another `name`).
         """
         ...
 
