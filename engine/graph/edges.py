@@ -48,9 +48,8 @@ def find_edges(
     nodes: Mapping[str, Node],
     templates: Sequence[tuple[str, str]],
     prompts: Prompts,
-    output: Sequence[str],
 ) -> FoundEdges:
-    """Find every edge; `templates` pairs each node that has one with a template's name."""
+    """Find all edges but those of the output; `templates` pairs nodes with names of templates."""
     found = FoundEdges()
     for node_id, node in nodes.items():
         _add_declared(node_id, node, nodes, found)
@@ -58,12 +57,6 @@ def find_edges(
         if isinstance(node, InvalidNode):
             continue
         _add_routes(node_id, node, nodes, found)
-        if runs_last(node):
-            found.edges += [
-                Edge(source, node_id, "reads", path=("output",))
-                for source in output
-                if source in nodes and source != node_id
-            ]
         _add_inputs(node_id, node, nodes, found)
         for template in (name for user, name in templates if user == node_id):
             reads = _template_reads(template, prompts, node_id, node)
@@ -72,6 +65,17 @@ def find_edges(
         _add_reads(node_id, nodes, _condition_reads(node_id, node, prompts, found), found)
     found.edges = list(dict.fromkeys(found.edges))
     return found
+
+
+def edges_to_last(nodes: Mapping[str, Node], output: Sequence[str]) -> list[Edge]:
+    """The edges from the nodes that may answer to those that run once the answer is known."""
+    return [
+        Edge(source, node_id, "reads", path=("output",))
+        for node_id, node in nodes.items()
+        if runs_last(node)
+        for source in output
+        if source != node_id
+    ]
 
 
 def _add_declared(node_id: str, node: Node, nodes: Mapping[str, Node], found: FoundEdges) -> None:
