@@ -39,6 +39,7 @@ from .engine.graph.rules import misnamed
 from .engine.imports import reference
 from .engine.models.samples import stand_in
 from .engine.records import PastToolCall
+from .engine.returns.shape import shape
 from .engine.session.history import OtherSession, Past, Quoted
 from .engine.tools.toolbox import Toolbox, Tools
 from .engine.validation import Declared
@@ -86,6 +87,7 @@ __all__ = [
     "door",
     "misnamed",
     "reference",
+    "shape",
     "stand_in",
     "stream_door",
 ]

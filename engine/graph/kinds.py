@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from ..errors import DefinitionError, KeyPath, Problem, TeamgraphError, closest
 from ..imports import resolve
 from ..plugins import load_plugin, plugins
+from ..returns.shape import names_class
 from .node import NamesPython, Node
 
 GROUP = "teamgraph.nodes"
@@ -148,7 +149,7 @@ class NodeReader:
         def find(reference: str) -> object:
             return resolve(reference, self._allow)
 
-        if isinstance(node.returns, str) and ":" in node.returns:
+        if isinstance(node.returns, str) and names_class(node.returns):
             try:
                 returns = find(node.returns)
             except DefinitionError as error:

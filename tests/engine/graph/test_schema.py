@@ -48,6 +48,13 @@ def test_the_shipped_graphs_hold(path: Path) -> None:
     assert list(VALIDATOR.iter_errors(read_yaml(path).data)) == []
 
 
+def test_returns_is_a_text_a_mapping_or_a_list_with_one_type() -> None:
+    for returns in ("list[str]", {"a": "str"}, [{"a": "str"}]):
+        assert faults({"a": {"returns": returns}}) == []
+    for wrong in ("", {}, [], ["good", "bad"], 7):
+        assert faults({"a": {"returns": wrong}})
+
+
 def test_short_and_long_forms_hold() -> None:
     router = {
         "kind": "router",
