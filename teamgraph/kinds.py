@@ -41,6 +41,7 @@ from .engine.models.samples import stand_in
 from .engine.records import PastToolCall
 from .engine.returns.shape import shape
 from .engine.session.history import OtherSession, Past, Quoted
+from .engine.tools.context import SessionState
 from .engine.tools.toolbox import Toolbox, Tools
 from .engine.validation import Declared
 
@@ -74,6 +75,7 @@ __all__ = [
     "Result",
     "Routes",
     "RunsLast",
+    "SessionState",
     "ShowsMore",
     "Streams",
     "Summarizes",

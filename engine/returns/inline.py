@@ -279,7 +279,8 @@ class _InlineParser(Struct):
     ) -> ObjectType | None:
         if "type" in declared and {*declared} & {"properties", "items", "enum", "$defs"}:
             text = "this is a JSON Schema; write it to a file and name that (`returns: answer.json`"
-            return self._note(path, f"{text}), or write the keys with their types: {{answer: str}}")
+            self._note(path, f"{text}), or write the keys with their types: {{answer: str}}")
+            return None
         if not declared:
             self._note(path, "a mapping needs at least one key, such as {answer: str}")
         fields: dict[str, InlineType] = {}
@@ -304,21 +305,27 @@ class _InlineParser(Struct):
 
     def _text(self, declared: str, path: KeyPath, name: str) -> InlineType | None:
         text = declared.strip()
+        found: InlineType | None = None
         if text.endswith("?"):
-            return self._optional(text, path, name)
-        if text.startswith("list[") and _closes_at_end(text):
+            found = self._optional(text, path, name)
+        elif text.startswith("list[") and _closes_at_end(text):
             item = self._text(text[5:-1], path, name)
-            return ListShape(item) if item else None
-        if text.startswith("{") and _closes_at_end(text):
-            return self._record(text, path, name)
-        if "|" in text:
-            return self._words(text, path)
-        return ScalarShape(text) if text in SCALARS else self._note_unknown(text, path)
+            found = ListShape(item) if item else None
+        elif text.startswith("{") and _closes_at_end(text):
+            found = self._record(text, path, name)
+        elif "|" in text:
+            found = self._words(text, path)
+        elif text in SCALARS:
+            found = ScalarShape(text)
+        else:
+            self._note_unknown(text, path)
+        return found
 
     def _optional(self, text: str, path: KeyPath, name: str) -> OptionalType | None:
         inner = self._text(text[:-1], path, name)
         if isinstance(inner, OptionalType):
-            return self._note(path, f"{text!r} is optional twice; one ? is enough")
+            self._note(path, f"{text!r} is optional twice; one ? is enough")
+            return None
         return OptionalType(inner) if inner else None
 
     def _record(self, text: str, path: KeyPath, name: str) -> ObjectType | None:
@@ -341,31 +348,37 @@ class _InlineParser(Struct):
         words = tuple(" ".join(word.split()) for word in text.split("|"))
         wrong = next((word for word in words if not _WORD.fullmatch(word)), None)
         types = [word for word in words if word.lower() not in _NULLS]
-        if len(types) == 1 and types[0] in SCALARS and len(words) > 1:
-            message = f"a type that may be null is written with a ?, not as {text!r}"
-            return self._note(path, message, suggestion=f"{types[0]}?")
-        if wrong is not None:
-            message = f"{wrong!r} in {text!r} is not a word or some words; these have no line break"
-            return self._note(path, message + ' and none of | ? [ ] { } , : "')
-        if len(set(words)) < len(words):
-            return self._note(path, f"{text!r} names a word twice")
-        if set(types) <= set(SCALARS):
-            message = f"{text!r} is a choice of types; a value has one type, or is one of some "
-            return self._note(path, f"{message}words")
-        return EnumType(words)
+        meant: str | None = None
+        if len(types) == 1 and types[0] in SCALARS:
+            message, meant = f"a type that may be null has a ?, not {text!r}", f"{types[0]}?"
+        elif wrong is not None:
+            message = f"{wrong!r} in {text!r} is not a word or some words; these have none of "
+            message += '| ? [ ] { } , : "'
+        elif len(set(words)) < len(words):
+            message = f"{text!r} names a word twice"
+        elif set(types) <= set(SCALARS):
+            message = (
+                f"{text!r} is a choice of types; a value has one type, or is one of some words"
+            )
+        else:
+            return EnumType(words)
+        self._note(path, message, suggestion=meant)
+        return None
 
     def _note_unknown(self, text: str, path: KeyPath) -> None:
         word = text.lower()
         if word in _OBJECTS:
             message = f"{text!r} does not say which keys; write them with their types: "
-            return self._note(path, message + "{answer: str}, or a text of any form: str")
+            self._note(path, message + "{answer: str}, or a text of any form: str")
+            return
         near = _MEANT.get(word) or (word if word in SCALARS else closest(word, SCALARS))
         if word.startswith("list[") and _closes_at_end(word) and word != text:
             near = f"list{text[4:]}"
         message = f"unknown type {text!r}" if text else "a type is missing here"
         if near == _MEANT["list"]:
             message = "a list of what?"
-        return self._note(path, message if near else f"{message}; write {_FORMS}", suggestion=near)
+        self._note(path, message if near else f"{message}; write {_FORMS}", suggestion=near)
+        return
 
     def _note(
         self, path: KeyPath, message: str, suggestion: str | None = None, *, on_key: bool = False

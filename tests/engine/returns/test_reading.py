@@ -42,7 +42,7 @@ def problems(returns: object) -> tuple[Problem, ...]:
         ("yes?|no", "'yes?' in 'yes?|no' is not a word", None),
         ("yes|no|yes", "'yes|no|yes' names a word twice", None),
         ("str|int", "'str|int' is a choice of types", None),
-        ("str | None", "a type that may be null is written with a ?", "str?"),
+        ("str | None", "a type that may be null has a ?", "str?"),
         ("int|str|null", "is a choice of types", None),
         ("list[str]|list[int]", "'list[str]' in 'list[str]|list[int]' is not a word", None),
         ("list[{a: str}", "unknown type 'list[{a: str}'", None),
