@@ -76,9 +76,12 @@ class Cycle(Exception):
 
 
 class Plan:
-    """The edges of a graph, its topological order, and the decision about each node."""
+    """The edges of a graph, its topological order, and the decision about each node.
 
-    __slots__ = ("_stops", "edges", "order")
+    `stops` has the nodes in that order, by id.
+    """
+
+    __slots__ = ("edges", "order", "stops")
 
     def __init__(self, joins: Mapping[str, Join], edges: Iterable[Edge]) -> None:
         """Order the nodes (`joins` maps each id to its join, in declared order).
@@ -93,7 +96,7 @@ class Plan:
         for edge in self.edges:
             incoming[edge.target].append(edge)
             followers[edge.source][edge.target] = None
-        self._stops = {
+        self.stops: Mapping[str, Stop] = {
             node_id: Stop(
                 id=node_id,
                 index=place[node_id],
@@ -105,13 +108,9 @@ class Plan:
             for node_id in self.order
         }
 
-    def stop(self, node_id: str) -> Stop:
-        """The node in the plan."""
-        return self._stops[node_id]
-
     def decide(self, node_id: str, records: Mapping[str, Record]) -> Literal["run"] | Skip | None:
         """Whether the node runs, is skipped, or cannot be decided yet (None)."""
-        stop = self._stops[node_id]
+        stop = self.stops[node_id]
         for source in stop.sources:
             record = records.get(source)
             if record is None or not record.is_final:
@@ -130,7 +129,7 @@ class Plan:
         found: set[str] = set()
         todo = [node_id]
         while todo:
-            for source in self._stops[todo.pop()].sources:
+            for source in self.stops[todo.pop()].sources:
                 if source not in found:
                     found.add(source)
                     todo.append(source)
@@ -141,7 +140,7 @@ class Plan:
         found: set[str] = set()
         todo = list(node_ids)
         while todo:
-            for follower in self._stops[todo.pop()].followers:
+            for follower in self.stops[todo.pop()].followers:
                 if follower not in found:
                     found.add(follower)
                     todo.append(follower)
@@ -165,7 +164,7 @@ class RunProgress:
             if node_id in records and records[node_id].is_final
         }
         self._waits = {
-            node_id: sum(source not in self.records for source in plan.stop(node_id).sources)
+            node_id: sum(source not in self.records for source in plan.stops[node_id].sources)
             for node_id in plan.order
         }
 
@@ -181,10 +180,10 @@ class RunProgress:
         """Add a final record; the indices of the nodes that can be decided because of it."""
         self.records[record.node] = record
         opened: list[int] = []
-        for follower in self._plan.stop(record.node).followers:
+        for follower in self._plan.stops[record.node].followers:
             self._waits[follower] -= 1
             if not self._waits[follower]:
-                opened.append(self._plan.stop(follower).index)
+                opened.append(self._plan.stops[follower].index)
         return opened
 
 

@@ -76,7 +76,7 @@ class Reachability:
         """Whether `target` can run when `router` ran and did not choose it."""
         scenarios = self._scenarios(self._up_to(target))
         ran = scenarios.runs(self.plan)
-        labels = dict(self.plan.stop(target).needs)[router]
+        labels = dict(self.plan.stops[target].needs)[router]
         return bool(ran[target] & ran[router] & ~scenarios.chosen(router, labels))
 
     @cached_property
@@ -88,7 +88,7 @@ class Reachability:
         """Nodes that run in every scenario, as far as their edges alone show."""
         always: set[str] = set()
         for node_id in self.plan.order:
-            stop = self.plan.stop(node_id)
+            stop = self.plan.stops[node_id]
             votes = [labels is None and source in always for source, labels in stop.needs]
             if _joined(stop, votes, every=True) and node_id not in self.optional:
                 always.add(node_id)
@@ -97,7 +97,7 @@ class Reachability:
     def _up_to(self, node_id: str) -> Sequence[str]:
         """A node and all before it, in topological order: these decide whether it runs."""
         before = self.plan.before(node_id) | {node_id}
-        return sorted(before, key=lambda each: self.plan.stop(each).index)
+        return sorted(before, key=lambda each: self.plan.stops[each].index)
 
     def _sample(self, nodes: Sequence[str], sizes: Sequence[int]) -> list[list[int]]:
         """Like `_every`, for a sample of the combinations; each node is sampled once."""
@@ -156,7 +156,7 @@ class _Scenarios(Struct, frozen=True):
         """The bits in which each node runs."""
         ran: dict[str, int] = {}
         for node_id in self.nodes:
-            stop = plan.stop(node_id)
+            stop = plan.stops[node_id]
             votes = [ran[source] & self.chosen(source, labels) for source, labels in stop.needs]
             ran[node_id] = _joined(stop, votes, self.every) & ~self.skipped.get(node_id, 0)
         return ran
@@ -402,7 +402,7 @@ def _bypassed(
 ) -> Iterator[Problem]:
     """A route's target that also needs others runs even when the router did not choose it."""
     for node_id, node in nodes.items():
-        routers = [source for source, labels in plan.stop(node_id).needs if labels is not None]
+        routers = [source for source, labels in plan.stops[node_id].needs if labels is not None]
         if node.join != "any" or not routers or not set(node.needs) - set(routers):
             continue
         for router in routers:
@@ -416,7 +416,7 @@ def _bypassed(
 
 def _unused(plan: Plan, nodes: Mapping[str, Node], output: Sequence[str]) -> Iterator[Problem]:
     for node_id, node in nodes.items():
-        if node_id in output or plan.stop(node_id).followers or runs_last(node):
+        if node_id in output or plan.stops[node_id].followers or runs_last(node):
             continue
         text = f"the output of node {node_id!r} is not used"
         yield Problem("G108", text, "warning", path=("nodes", node_id), on_key=True)

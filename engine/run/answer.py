@@ -35,8 +35,8 @@ class AnswerStream:
 
     def is_committed(self, node_id: str) -> bool:
         """Whether a listener has received answer tokens of this node: they cannot be revoked."""
-        emitter = self._emitter
-        return emitter.has_listener and bool(self._emitted) and self._answering() == node_id
+        has_emitted = bool(self._emitted) and self._emitter.has_listener
+        return has_emitted and self._answering() == node_id
 
     def add(self, node_id: str, attempt: int, text: str, *, is_output: bool) -> None:
         """A piece of a model's reply; with `is_output` it is a piece of the node's output too."""

@@ -72,8 +72,9 @@ from .changes import as_failed, changed_paths, check_unchanged, invalidated
 from .lease_watcher import WATCHER
 from .model_call import ModelCall, UsageMeter
 from .node_execution import (
-    DefaultTimeout,
     NodeExecution,
+    TimeLimit,
+    Timeouts,
     error_text,
     retry_policy,
     retry_wait,
@@ -135,7 +136,7 @@ class RunExecution(Struct):
     records: dict[str, Record] = field(default_factory=dict[str, Record])
     failures: dict[str, Exception] = field(default_factory=dict[str, Exception])
     condition_errors: dict[str, Exception] = field(default_factory=dict[str, Exception])
-    default_timeout: DefaultTimeout = field(default_factory=DefaultTimeout)
+    timeouts: Timeouts = field(default_factory=Timeouts)
     state_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     merged_records: list[Record] = field(default_factory=list[Record])
 
@@ -237,7 +238,7 @@ class RunExecution(Struct):
             emit(RunFailed, None, 0, failure.run, failure)
             raise failure from failure.__cause__
         finally:
-            self.default_timeout.close()
+            self.timeouts.close()
         emit(RunFinished, None, 0, run)
         return run
 
@@ -295,8 +296,9 @@ class RunExecution(Struct):
         )
 
     def _ordered_records(self) -> dict[str, Record]:
-        records = (self.records.get(path) for path in self.prepared.paths())
-        return {record.node: record for record in records if record is not None}
+        prepared, records = self.prepared, self.records
+        order = prepared.paths() if prepared.inner else prepared.plan.order
+        return {path: records[path] for path in order if path in records}
 
     def skip_reason(self, node_id: str, records: Mapping[str, Record]) -> str | None:
         """See `Work.skip_reason`."""
@@ -370,51 +372,47 @@ class RunExecution(Struct):
         context = self._context(execution, call)
         if execution.node_id in self.prepared.inner:
             context.enter = partial(self.run_inner, execution)
-        caller: ToolCaller | None = None
-        if (toolbox := tools_of(node)) is not None:
-            state = SessionState(context.session_state)
-            tool_context = ToolContext(
-                user_id=context.user_id,
-                session_id=context.session_id,
-                run_id=context.run_id,
-                node_id=self.path.child(execution.node_id),
-                session_state=state,
-                past=self.past,
-            )
-            caller = call.caller = ToolCaller(
-                toolbox,
-                tool_context,
-                state,
-                execution.node_id,
-                execution.attempt,
-                self.emitter,
-            )
+        call.caller = self._tool_caller(node, execution, context)
         timeout = node.timeout or self.prepared.graph.timeout
         total = timeout.total if isinstance(timeout, Timeout) else timeout
-        work = self._checked_result(node, context)
-        if total is not None:
-            result = await _within(total, work)
-        elif context.enter is not None:  # the nodes of the inner graph have timeouts of their own
-            result = await work
-        else:
-            result = await self.default_timeout.limit(work)
-        if caller is not None and (changed := caller.state.changed()):
-            result = replace(result, session_state={**changed, **(result.session_state or {})})
-        return result
-
-    async def _checked_result(self, node: Node, context: Context) -> Result:
+        work = self.run_node(node, context)
         try:
-            result: object = await self.run_node(node, context)
+            if total is None and context.enter is not None:
+                result = await work  # the nodes of the inner graph have timeouts of their own
+            else:
+                with TimeLimit(self.timeouts, total):
+                    result = await work
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
             raise RuntimeError("the node cancelled itself") from error
-        if isinstance(result, Result):
-            return result
-        raise InputError(
-            f"node {context.node_id!r}: the `run` of the kind {node.kind!r} gave a "
-            f"{type(result).__name__}; it must return a Result"
+        if not isinstance(result, Result):  # pyright: ignore[reportUnnecessaryIsInstance]  kinds may not type-check
+            raise InputError(
+                f"node {context.node_id!r}: the `run` of the kind {node.kind!r} gave a "
+                f"{type(result).__name__}; it must return a Result"
+            )
+        if call.caller is not None and (changed := call.caller.state.changed()):
+            result = replace(result, session_state={**changed, **(result.session_state or {})})
+        return result
+
+    def _tool_caller(
+        self, node: Node, execution: NodeExecution, context: Context
+    ) -> ToolCaller | None:
+        """What executes the tool calls of one attempt; None if the node has no tools."""
+        if (toolbox := tools_of(node)) is None:
+            return None
+        state = SessionState(context.session_state)
+        tool_context = ToolContext(
+            user_id=context.user_id,
+            session_id=context.session_id,
+            run_id=context.run_id,
+            node_id=self.path.child(execution.node_id),
+            session_state=state,
+            past=self.past,
+        )
+        return ToolCaller(
+            toolbox, tool_context, state, execution.node_id, execution.attempt, self.emitter
         )
 
     def run_node(self, node: Node, context: Context) -> Coroutine[object, object, Result]:
@@ -503,7 +501,7 @@ class RunExecution(Struct):
             state=result.state,
             session_state=result.session_state,
             error=error,
-            usage=sum((exchange.usage for exchange in node.exchanges), NO_USAGE),
+            usage=sum([exchange.usage for exchange in node.exchanges], NO_USAGE),
             fingerprint=self.prepared.fingerprints[node.node_id],
             started=node.started,
             ended=time() if node.started else 0.0,
@@ -513,7 +511,7 @@ class RunExecution(Struct):
         scope, head, node_id = self.scope, self.lease.head, node.node_id
         outputs = {
             source: scope.outputs[source]
-            for source in self.prepared.plan.stop(node_id).sources
+            for source in self.prepared.plan.stops[node_id].sources
             if source in scope.outputs
         }
         loader = scope.graph.loaders[node_id]
@@ -587,18 +585,21 @@ class RunExecution(Struct):
 
     async def _put(self, records: Sequence[Record]) -> None:
         """Store records, after the sources of the prompts and with the quotes they refer to."""
+        for record in records:
+            for exchange in record.exchanges:
+                sources = self.prepared.graph.prompts.sources(exchange.prompt)
+                await self.store.put_prompt(exchange.prompt_hash, sources)
+        await self._put_records(records)
+
+    async def _put_records(self, records: Sequence[Record]) -> None:
         if self.parent is not None:
             self.records.update({record.node: record for record in records})
             outer, node = self.parent, NodePath(self.path.steps[-1])
             records = [replace(record, node=str(node.child(record.node))) for record in records]
-            await outer._put(records)
+            await outer._put_records(records)
             # Another attempt of the node around them begins with these.
             outer.earlier.update({record.node: record for record in records})
             return
-        for record in records:
-            for exchange in record.exchanges:
-                sources = self.prepared.owner(record.node).graph.prompts.sources(exchange.prompt)
-                await self.store.put_prompt(exchange.prompt_hash, sources)
         quotes = self.past.quotes.quotes(self.turn)
         # A record without a rendered text quotes nothing.
         quoting = [
@@ -731,18 +732,6 @@ async def _earlier_records(
         await store.put(lease, rewritten)
         earlier |= {record.node: record for record in rewritten}
     return earlier
-
-
-async def _within(seconds: float, work: Coroutine[object, object, T]) -> T:
-    """Await an attempt; raises `TimeoutError` if it takes longer than its node or graph allows."""
-    limit = asyncio.timeout(seconds)
-    try:
-        async with limit:
-            return await work
-    except TimeoutError as error:
-        if limit.expired():
-            raise TimeoutError(f"no answer within {seconds:g} seconds") from error
-        raise
 
 
 async def finish_uncancelled(work: Coroutine[object, object, T]) -> T:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from traceback import walk_tb
-from typing import TypeVar, cast
+from typing import cast
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -31,8 +31,6 @@ from ..messages import JSON
 from ..records import Exchange, Record
 from ..values import to_json
 
-T = TypeVar("T")
-
 DEFAULT_TIMEOUT = 600.0
 """Seconds that an attempt may take if neither its node nor the graph has a `timeout`."""
 MAX_DOUBLINGS = 60
@@ -45,40 +43,29 @@ _CLEAR_TEXT = (ModelError, PromptError, InputError, RunError, TimeoutError)
 """Errors whose text says enough without the name of their class."""
 
 
-class DefaultTimeout:
-    """Cancels attempts after the default time: one timer of the loop for all attempts of a run.
+class Timeouts:
+    """Cancels attempts that take too long: one timer of the event loop for all attempts of a run.
 
     A timer for each attempt would cost a tenth of what a small node costs.
     """
 
-    __slots__ = ("_expired", "_loop", "_running", "_seconds", "_timer")
+    __slots__ = ("_running", "_timer", "default", "loop")
 
-    def __init__(self, seconds: float = DEFAULT_TIMEOUT) -> None:
-        self._seconds = seconds
-        self._loop = asyncio.get_running_loop()
-        self._running: dict[asyncio.Task[object], float] = {}
-        self._expired: set[asyncio.Task[object]] = set()
+    def __init__(self, default: float = DEFAULT_TIMEOUT) -> None:
+        self.default = default
+        self.loop = asyncio.get_running_loop()
+        self._running: dict[TimeLimit, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    async def limit(self, work: Coroutine[object, object, T]) -> T:
-        """Await an attempt; raises `TimeoutError` if it takes too long."""
-        task = cast("asyncio.Task[object]", asyncio.current_task())
-        cancelling = task.cancelling()
-        self._running[task] = self._loop.time() + self._seconds
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._seconds, self._check)
-        try:
-            return await work
-        except asyncio.CancelledError as error:
-            if task in self._expired and task.uncancel() <= cancelling:
-                raise TimeoutError(
-                    f"no answer within {self._seconds:g} seconds, the default; give the node or "
-                    "the graph a `timeout`"
-                ) from error
-            raise
-        finally:
-            self._running.pop(task, None)
-            self._expired.discard(task)
+    def add(self, limit: TimeLimit) -> None:
+        """Cancel the limit's task at its deadline, unless it is removed before."""
+        self._running[limit] = None
+        if self._timer is None or limit.deadline < self._timer.when():
+            self._call_at(limit.deadline)
+
+    def remove(self, limit: TimeLimit) -> None:
+        """The attempt has ended. The timer stays: the next attempt will need one too."""
+        self._running.pop(limit, None)
 
     def close(self) -> None:
         """Cancel the timer."""
@@ -86,16 +73,51 @@ class DefaultTimeout:
             self._timer.cancel()
             self._timer = None
 
+    def _call_at(self, deadline: float) -> None:
+        self.close()
+        self._timer = self.loop.call_at(deadline, self._check)
+
     def _check(self) -> None:
         """Cancel what has taken too long, and look again when the next attempt will have."""
-        self._timer, now = None, self._loop.time()
-        for task, deadline in list(self._running.items()):  # in the order of their deadlines
-            if deadline > now:
-                self._timer = self._loop.call_at(deadline, self._check)
-                return
-            self._running.pop(task)
-            self._expired.add(task)
-            task.cancel()
+        self._timer, now = None, self.loop.time()
+        for limit in [each for each in self._running if each.deadline <= now]:
+            del self._running[limit]
+            limit.is_expired = True
+            limit.task.cancel()
+        if self._running:
+            self._call_at(min(limit.deadline for limit in self._running))
+
+
+class TimeLimit:
+    """A `with` block of the current task; raises `TimeoutError` if it takes longer than allowed.
+
+    `seconds` None is the default time.
+    """
+
+    __slots__ = ("_cancelling", "_seconds", "_timeouts", "deadline", "is_expired", "task")
+
+    def __init__(self, timeouts: Timeouts, seconds: float | None) -> None:
+        self.is_expired = False
+        self.task = cast("asyncio.Task[object]", asyncio.current_task())
+        self.deadline = timeouts.loop.time() + (seconds or timeouts.default)
+        self._cancelling = self.task.cancelling()
+        self._seconds = seconds
+        self._timeouts = timeouts
+
+    def __enter__(self) -> None:
+        self._timeouts.add(self)
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._timeouts.remove(self)
+        # More cancellations than that of the timer: it was cancelled from outside as well.
+        if not self.is_expired or self.task.uncancel() > self._cancelling:
+            return
+        if isinstance(error, asyncio.CancelledError):
+            hint = ""
+            if self._seconds is None:
+                hint = ", the default; give the node or the graph a `timeout`"
+            seconds = self._seconds or self._timeouts.default
+            raise TimeoutError(f"no answer within {seconds:g} seconds{hint}") from error
 
 
 class NodeExecution(Struct):
@@ -172,15 +194,18 @@ def _is_library(file: str) -> bool:
 
 def storable_result(node_id: str, result: Result) -> Result:
     """The result with fields and states as JSON; raises `InputError` for what cannot be stored."""
-    if not (result.fields or result.state or result.session_state or result.tasks):
+    state, session_state = result.state, result.session_state
+    if not (result.fields or result.tasks or state or session_state):
         return result
     if not all(isinstance(text, str) for pair in result.tasks.items() for text in pair):
         raise InputError(f"node {node_id!r}: its tasks must be texts by label")
     return replace(
         result,
-        fields=_storable_mapping(node_id, "fields", result.fields) or {},
-        state=_storable_mapping(node_id, "state", result.state),
-        session_state=_storable_mapping(node_id, "session_state", result.session_state),
+        fields=_storable_mapping(node_id, "fields", result.fields),
+        state=None if state is None else _storable_mapping(node_id, "state", state),
+        session_state=None
+        if session_state is None
+        else _storable_mapping(node_id, "session_state", session_state),
     )
 
 
@@ -191,8 +216,8 @@ def storable(node_id: str, name: str, value: object) -> JSON:
     return to_json(value, f"node {node_id!r}: its {name}, a {type(value).__name__},")
 
 
-def _storable_mapping(node_id: str, name: str, value: object) -> dict[str, JSON] | None:
+def _storable_mapping(node_id: str, name: str, value: object) -> dict[str, JSON]:
     stored = storable(node_id, name, value)
-    if stored is None or isinstance(stored, dict):
+    if isinstance(stored, dict):
         return stored
     raise InputError(f"node {node_id!r}: its {name}, a {type(value).__name__}, must be a mapping")

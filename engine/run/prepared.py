@@ -148,7 +148,7 @@ def _models(named: str | ModelSpec | None, model: Model) -> tuple[ModelSpec, ...
 
 def _facts(graph: Graph, node_id: str, models: Sequence[ModelSpec]) -> str:
     """The facts of a node as JSON: its fields, its templates' hashes, its models, its edges."""
-    node, stop = graph.nodes[node_id], graph.plan.stop(node_id)
+    node, stop = graph.nodes[node_id], graph.plan.stops[node_id]
     own_template = graph.templates.get(node_id)
     templates = [*([own_template] if own_template else []), *further_templates(node)]
     routes = {source: sorted(labels) for source, labels in stop.needs if labels is not None}

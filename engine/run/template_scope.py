@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import SimpleNamespace
 from typing import cast
@@ -50,7 +50,7 @@ class TemplateScope(Struct):
 
     def names(self, node: NodeExecution) -> dict[str, object]:
         """Every name that a template of the node may read now."""
-        stop, outputs = self.graph.plan.stop(node.node_id), self.outputs
+        stop, outputs = self.graph.plan.stops[node.node_id], self.outputs
         view = self.graph.node_view(
             node.node_id, self.node_states.get(node.node_id, {}), self.task(node)
         )
@@ -95,12 +95,12 @@ class TemplateScope(Struct):
     def upstream(self, node: NodeExecution) -> list[Upstream]:
         """The sources in `needs` whose edge is live, in declared order."""
         if node.upstream is None:
-            labels = dict(self.graph.plan.stop(node.node_id).needs)
-            node.upstream = self._described(
-                source
+            labels, records = dict(self.graph.plan.stops[node.node_id].needs), node.records
+            node.upstream = [
+                self._described(source)
                 for source in self.graph.nodes[node.node_id].needs
-                if source in self.outputs and is_live(node.records[source], labels[source])
-            )
+                if source in self.outputs and is_live(records[source], labels[source])
+            ]
         return node.upstream
 
     def state_read(self, node: NodeExecution) -> Mapping[str, JSON]:
@@ -153,7 +153,7 @@ class TemplateScope(Struct):
         """What routers before the node wrote for it to do, by whatever labels lead here."""
         tasks = [
             task
-            for source, labels in self.graph.plan.stop(node.node_id).needs
+            for source, labels in self.graph.plan.stops[node.node_id].needs
             if labels and (record := node.records.get(source)) is not None
             for label, task in record.tasks.items()
             if label in labels
@@ -163,14 +163,13 @@ class TemplateScope(Struct):
     def _reads(self, node_id: str) -> list[Upstream]:
         """The nodes in `reads` that ran, in declared order."""
         reads = self.graph.nodes[node_id].reads
-        return self._described(source for source in reads if source in self.outputs)
+        return [self._described(source) for source in reads if source in self.outputs]
 
-    def _described(self, sources: Iterable[str]) -> list[Upstream]:
-        nodes, roles, outputs = self.graph.nodes, self.graph.roles, self.outputs
-        return [
-            Upstream(source, nodes[source].kind, roles[source], _main_output(outputs[source]))
-            for source in sources
-        ]
+    def _described(self, source: str) -> Upstream:
+        scope, output = self.graph, self.outputs[source]
+        if isinstance(output, History):  # `.output` of a history-loader is its text
+            output = output.output
+        return Upstream(source, scope.nodes[source].kind, scope.roles[source], output)
 
 
 class GraphScope:
@@ -298,11 +297,6 @@ def output_view(record: Record, output: object) -> object:
 
 def _upstream_view(source: Upstream) -> Upstream:
     return replace(source, output=json_view(source.output))
-
-
-def _main_output(output: object) -> object:
-    """`.output` of a node: that of a history-loader is its text."""
-    return output.output if isinstance(output, History) else output
 
 
 def _role(node: Node) -> str:

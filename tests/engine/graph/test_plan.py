@@ -31,7 +31,7 @@ def test_edges_that_go_round_are_named_in_order() -> None:
 def test_two_labels_to_one_node_are_one_vote() -> None:
     edges = [Edge("r", "a", "route", ("x",)), Edge("r", "a", "route", ("y",))]
     plan = Plan({"r": "any", "a": "all"}, edges)
-    assert plan.stop("a").needs == (("r", frozenset({"x", "y"})),)
+    assert plan.stops["a"].needs == (("r", frozenset({"x", "y"})),)
     chosen = {"r": Record("r", "done", choices=("y",))}
     assert plan.decide("a", chosen) == "run"
 
@@ -79,4 +79,4 @@ def test_a_thousand_nodes_are_put_in_order() -> None:
     )
     assert chain.order == tuple(ids)
     fan = Plan(dict.fromkeys(ids, "any"), [Edge("n0", each, "needs") for each in ids[1:]])
-    assert fan.stop("n0").followers == tuple(ids[1:])
+    assert fan.stops["n0"].followers == tuple(ids[1:])

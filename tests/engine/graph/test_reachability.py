@@ -50,7 +50,7 @@ def turns(
         dropped = {node_id for node_id, is_out in zip(sorted(optional), out, strict=True) if is_out}
         ran: dict[str, frozenset[str]] = {}
         for node_id in plan.order:
-            stop = plan.stop(node_id)
+            stop = plan.stops[node_id]
             votes = [
                 source in ran and (labels is None or not labels.isdisjoint(ran[source]))
                 for source, labels in stop.needs
@@ -73,7 +73,7 @@ def test_all_at_once_is_the_same_as_one_by_one(seed: int) -> None:
         for source in plan.before(node_id):
             missing = any(node_id in ran and source not in ran for ran in drops)
             assert reachability.runs_without(node_id, source) == missing
-        for router, labels in plan.stop(node_id).needs:
+        for router, labels in plan.stops[node_id].needs:
             if labels is not None:
                 unchosen = any(
                     node_id in ran and router in ran and labels.isdisjoint(ran[router])

@@ -6,15 +6,16 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from teamgraph import Graph, Reply, Request, Retry, Runner, ScriptedModel, Timeout, ToolCall
-from teamgraph.engine.run.node_execution import DEFAULT_TIMEOUT, DefaultTimeout
+from teamgraph.engine.run.node_execution import DEFAULT_TIMEOUT, TimeLimit, Timeouts
 from teamgraph.errors import NodeError
 from teamgraph.kinds import call_in_thread
 from teamgraph.nodes import Member, Python
@@ -143,37 +144,73 @@ def test_what_a_cancelled_call_returns_later_is_dropped() -> None:
     asyncio.run(scenario())
 
 
-class TestDefaultTimeout:
+class TestTimeouts:
     def test_an_attempt_that_takes_too_long_is_a_timeout_and_others_are_not(self) -> None:
         async def scenario() -> None:
-            limit = DefaultTimeout(0.02)
-            never = asyncio.Event()
+            timeouts, never = Timeouts(), asyncio.Event()
 
-            async def quick() -> str:
-                await asyncio.sleep(0)
-                return "quick"
+            async def attempt(seconds: float | None, work: Awaitable[object]) -> object:
+                with TimeLimit(timeouts, seconds):
+                    return await work
 
-            slow = [asyncio.create_task(limit.limit(never.wait())) for _ in range(3)]
-            assert await limit.limit(quick()) == "quick"
+            quick = partial(asyncio.sleep, 0, "quick")
+            assert await attempt(None, quick()) == "quick"
+            slow = [asyncio.create_task(attempt(0.02, never.wait())) for _ in range(3)]
+            longer = asyncio.create_task(attempt(0.03, never.wait()))
+            assert await attempt(None, quick()) == "quick"
             results = await asyncio.gather(*slow, return_exceptions=True)
-            assert [type(result) for result in results] == [TimeoutError] * 3
-            assert "no answer within 0.02 seconds, the default" in str(results[0])
-            assert await limit.limit(quick()) == "quick", "the next attempt is timed as well"
-            with pytest.raises(TimeoutError):
-                await limit.limit(never.wait())
-            limit.close()
+            assert [repr(result) for result in results] == [
+                "TimeoutError('no answer within 0.02 seconds')"
+            ] * 3
+            assert await attempt(0.02, quick()) == "quick", "the next attempt is timed as well"
+            with pytest.raises(TimeoutError, match=r"0\.03"):
+                await longer
+            timeouts.close()
 
         asyncio.run(scenario())
 
+    def test_the_default_says_how_to_set_another(self) -> None:
+        async def scenario() -> None:
+            with TimeLimit(Timeouts(default=0.01), None):
+                await asyncio.Event().wait()
+
+        with pytest.raises(TimeoutError, match=r"0\.01 seconds, the default; give the node"):
+            asyncio.run(scenario())
+
+    def test_a_limit_around_another_ends_both(self) -> None:
+        async def scenario() -> None:
+            timeouts = Timeouts()
+            with TimeLimit(timeouts, 0.01), TimeLimit(timeouts, 3600):
+                await asyncio.Event().wait()
+
+        with pytest.raises(TimeoutError, match=r"0\.01"):
+            asyncio.run(scenario())
+
+    def test_an_error_at_the_deadline_stays_that_error(self) -> None:
+        async def scenario() -> None:
+            with TimeLimit(Timeouts(), 0.01):
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    raise ValueError("of its own") from None
+
+        with pytest.raises(ValueError, match="of its own"):
+            asyncio.run(scenario())
+
     def test_a_cancellation_from_outside_stays_one(self) -> None:
         async def scenario() -> None:
-            limit = DefaultTimeout(3600)
-            task = asyncio.create_task(limit.limit(asyncio.Event().wait()))
+            timeouts = Timeouts()
+
+            async def attempt() -> None:
+                with TimeLimit(timeouts, 3600):
+                    await asyncio.Event().wait()
+
+            task = asyncio.create_task(attempt())
             await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            limit.close()
+            timeouts.close()
 
         asyncio.run(scenario())
 
