@@ -111,7 +111,8 @@ def _readable(declared: object, around: tuple[object, ...] = ()) -> object:
         return declared
     if isinstance(declared, UnionType):
         return Union[parts]  # noqa: UP007  its parts are known only at run time
-    return operator.getitem(cast("Any", get_origin(declared)), parts)
+    origin = cast("Any", get_origin(declared))
+    return operator.getitem(origin, parts[0] if len(parts) == 1 else parts)
 
 
 def _rooted(schema: dict[str, JSON]) -> dict[str, JSON]:

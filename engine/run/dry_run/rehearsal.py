@@ -170,7 +170,7 @@ def _with_advice(error: NodeError, graph: Graph, assumptions: Assumptions) -> No
         return error
     samples = [
         path.child(source)
-        for source in graph.plan.stop(failed.node_id).sources
+        for source in graph.plan.stops[failed.node_id].sources
         if issubclass(type(graph.nodes[source]), Rehearses)
     ]
     for sample in samples:

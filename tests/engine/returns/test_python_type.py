@@ -70,7 +70,11 @@ class Found(typing.TypedDict, total=False):
     pages: Required[list[Page]]
     first: Page | None
     by_url: dict[str, Page]
-    again: list[Found]
+
+
+class Thread(typing.TypedDict):
+    text: str
+    replies: list[Thread]
 
 
 class Site(typing.TypedDict):
@@ -221,12 +225,16 @@ def test_the_typed_dicts_of_typing_are_read_at_any_depth() -> None:
         given = [value] if declared == list[Site] else value
         assert made.parse(json.dumps(given)) == given
     assert "'pages[0].url' is missing" in refusal(Site, {**value, "pages": [{"title": "A"}]})
+    some = {"pages": [{"url": "/a"}], "by_url": {"/a": {"url": "/a"}}}
+    assert shape(Found, name="node").parse(json.dumps(some)) == some
+    assert "'pages' is missing" in refusal(Found, {})
     assert "'rank'" in refusal(Site, {**value, "rank": "middle"})
 
 
 def test_a_typed_dict_that_contains_itself_is_refused_where_pydantic_cannot_read_it() -> None:
     if sys.version_info < (3, 12):
         with pytest.raises(DefinitionError, match="use a pydantic model"):
-            shape(Found, name="node")
+            shape(Thread, name="node")
     else:
-        assert shape(Found, name="node").parse('{"pages": []}') == {"pages": []}
+        value = {"text": "a", "replies": [{"text": "b", "replies": []}]}
+        assert shape(Thread, name="node").parse(json.dumps(value)) == value
