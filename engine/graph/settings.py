@@ -2,6 +2,7 @@
 
 [tool.teamgraph]
 allow = ["myapp"]           # packages whose functions graphs may name
+kinds = ["myapp.kinds:Translator"] # classes of nodes that graphs may use
 prompts = ["prompts"]       # folders of templates, relative to the pyproject.toml
 allow_api_base = ["https://llm.example/v1"]  # servers that may get prompts and keys
 store = ".teamgraph"        # likewise
@@ -19,8 +20,10 @@ from typing import cast
 from msgspec import Struct
 
 from ..errors import InputError, closest
+from .kinds import named_kinds
+from .node import Node
 
-_KEYS = ("allow", "allow_api_base", "prompts", "store", "model")
+_KEYS = ("allow", "allow_api_base", "kinds", "prompts", "store", "model")
 
 
 class Settings(Struct, frozen=True):
@@ -29,6 +32,7 @@ class Settings(Struct, frozen=True):
     folder: Path | None = None
     allow: tuple[str, ...] = ()
     allow_api_base: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
     prompts: tuple[Path, ...] = ()
     store: Path | None = None
     model: str | None = None
@@ -47,6 +51,11 @@ class Settings(Struct, frozen=True):
 def make_importable(*folders: Path | None) -> None:
     """Append the folders to `sys.path`, so that a project's own packages can be imported."""
     sys.path += [str(folder) for folder in folders if folder and str(folder) not in sys.path]
+
+
+def project_kinds(settings: Settings) -> Mapping[str, type[Node]]:
+    """The kinds that a project's settings name; raises `InputError`."""
+    return named_kinds(settings.kinds, "pyproject.toml: [tool.teamgraph] kinds")
 
 
 def settings_of(folder: Path) -> Settings:
@@ -81,6 +90,7 @@ def _read(file: Path) -> Settings:
         folder=file.parent,
         allow=tuple(_texts(file, named, "allow")),
         allow_api_base=tuple(_texts(file, named, "allow_api_base")),
+        kinds=tuple(_texts(file, named, "kinds")),
         prompts=tuple(file.parent / folder for folder in _texts(file, named, "prompts")),
         store=file.parent / store if store else None,
         model=model,

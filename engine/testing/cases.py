@@ -35,7 +35,7 @@ from ..errors import (
 )
 from ..graph.fields import Ids
 from ..graph.graph import MESSAGE, Graph
-from ..graph.settings import settings_of
+from ..graph.settings import project_kinds, settings_of
 from ..graph.yaml.reader import Document, read_yaml
 from ..messages import JSON
 from ..models.samples import placeholder
@@ -273,6 +273,7 @@ class _Loader(Struct):
         settings = settings_of(home.absolute())
         return Graph.load(
             file,
+            kinds=project_kinds(settings),
             prompt_dirs=[
                 *(_normalized(home / named) for named in declared.prompts),
                 *settings.prompt_dirs(),
