@@ -111,18 +111,21 @@ class Team(Assistant):
         return found
 
     def _declared(self) -> Graph:
-        return self._at("")
+        return self._at("", self.output_schema)
 
-    def _at(self, path: str) -> Graph:
-        """Build the graph, for the node at `path`; the outermost team has an empty path."""
+    def _at(self, path: str, returns: object) -> Graph:
+        """Build the graph, for the node at `path`; the outermost team has an empty path.
+
+        `returns` is the type of its answer.
+        """
         ids = member_ids([member.name for member in self.members])
         loaders = self._team_loaders(ids)
         # A history that only some members asked for is not shown to the others.
         usual = None if "history" in loaders or not loaders else "none"
         shown = usual if self.respond_directly or not loaders else "none"
-        members = self._nodes(ids, shown, path)
+        members = self._nodes(ids, shown, path, returns if self.respond_directly else None)
         chosen = {} if self.delegate_to_all_members else {"router": self._router(ids, usual)}
-        leading = {} if self.respond_directly else {"leader": self._leader(ids, usual)}
+        leading = {} if self.respond_directly else {"leader": self._leader(ids, usual, returns)}
         states: dict[str, JSON] = {}
         for member in self.members:
             states |= member.graph.state
@@ -154,8 +157,13 @@ class Team(Assistant):
                 loaders[f"{node_id}_search"] = member.searcher()
         return loaders
 
-    def _nodes(self, ids: Sequence[str], history: str | None, path: str) -> dict[str, Node]:
-        """The members as nodes; `history` is shown to those without a history of their own."""
+    def _nodes(
+        self, ids: Sequence[str], history: str | None, path: str, returns: object
+    ) -> dict[str, Node]:
+        """The members as nodes; `history` is shown to those without a history of their own.
+
+        `returns` is the type of the answers of those without an output_schema.
+        """
         under = f"{path}/" if path else ""
         nodes: dict[str, Node] = {}
         problems: list[Problem] = []
@@ -164,7 +172,7 @@ class Team(Assistant):
             if self.share_member_interactions:
                 reads += ids[:index]
             try:
-                nodes[node_id] = self._node(member, f"{under}{node_id}", history, reads)
+                nodes[node_id] = self._node(member, f"{under}{node_id}", history, reads, returns)
             except DefinitionError as error:
                 problems += (
                     replace(each, path=("members", index, *each.path)) for each in error.problems
@@ -185,13 +193,18 @@ class Team(Assistant):
         return [node_id for node_id, is_wanted in wanted.items() if is_wanted]
 
     def _node(
-        self, member: Agent | Team, path: str, history: str | None, reads: Sequence[str]
+        self,
+        member: Agent | Team,
+        path: str,
+        history: str | None,
+        reads: Sequence[str],
+        returns: object,
     ) -> Node:
         if isinstance(member, Team):
             about = member.role or member.description
-            return SubGraph(
-                graph=member._at(path), role=about.rstrip("."), description=about, reads=reads
-            )
+            own = returns if member.output_schema is None else member.output_schema
+            inner = member._at(path, own)
+            return SubGraph(graph=inner, role=about.rstrip("."), description=about, reads=reads)
         direct, node_id = self.respond_directly, path.rpartition("/")[2]
         return member.as_member(
             path,
@@ -199,6 +212,7 @@ class Team(Assistant):
             reads=reads,
             tools=self._session_tools if direct else (),
             rules=[MARKDOWN] if direct and self.markdown and not member.markdown else (),
+            returns=returns,
         )
 
     def _router(self, ids: Sequence[str], history: str | None) -> Router:
@@ -214,7 +228,7 @@ class Team(Assistant):
             history=history,
         )
 
-    def _leader(self, ids: Sequence[str], history: str | None) -> Leader:
+    def _leader(self, ids: Sequence[str], history: str | None, returns: object) -> Leader:
         return Leader(
             needs=ids,
             join="always",
@@ -223,4 +237,5 @@ class Team(Assistant):
             history=history,
             tools=[*self.tools, *self._session_tools],
             reads=["search"] if self.search_session_history else [],
+            returns=returns,
         )
