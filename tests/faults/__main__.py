@@ -13,13 +13,17 @@ from pathlib import Path
 
 from .crowd import crowd
 from .damage import cuts, flips
+from .deletions import deletions
+from .descriptors import descriptors
 from .forks import forks
 from .imports import imports
 from .judge import Counts, Open
 from .kills import everywhere, kills
+from .loops import loops
 from .mutants import MUTANTS, SOUND, Mutant
 from .nonces import nonces
 from .power import power
+from .salvages import salvages
 from .stores import impatient, ours
 from .suspended import suspended
 from .turn import calls, crashes, parts
@@ -50,7 +54,11 @@ FAULTS = {
     "crowd": Fault("8 threads, 50 tasks, 4 processes", crowd, 620, 62),
     "nonces": Fault("500 sessions, 30 % model faults", nonces, 5_000, 200),
     "forks": Fault("forked at every call of a turn", forks, 384, 24),
-    "imports": Fault("an import is killed at every call", imports, 1000, 40),
+    "loops": Fault("an event loop closed with a run in it", loops, 24, 4),
+    "deletions": Fault("deleted while a resume waits", deletions, 600, 48),
+    "salvages": Fault("salvaged while it is written", salvages, 200, 16),
+    "descriptors": Fault("120 sessions, few descriptors", descriptors, 8, 1),
+    "imports": Fault("an import is killed at every change", imports, 1000, 24),
     "suspended": Fault("suspended and revived", suspended, 24, 2, impatient),
 }
 NAMES = [*FAULTS, "mutants"]
