@@ -32,8 +32,9 @@ class Member(Node):
     )
     tools: Tools = Field(
         default=(),
-        description="What its model may call: functions, `package.module:name`, session tools.",
-        examples=[["read_chat_history", "myapp.orders:lookup"]],
+        description="What its model may call: functions, `package.module:name`, session tools; as "
+        "`{call, confirm}` a person confirms the calls.",
+        examples=[["read_chat_history", {"call": "myapp.orders:cancel", "confirm": True}]],
     )
     max_tool_rounds: int = Field(
         default=5,
@@ -52,7 +53,7 @@ class Member(Node):
 
     def bound(self, resolve: Callable[[str], object]) -> Self:
         """The member with the functions of its tools."""
-        if not any(isinstance(tool, str) and ":" in tool for tool in self.tools):
+        if self._toolbox is None or not self._toolbox.missing:
             return self
         fields: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
         fields["tools"] = Toolbox.resolved(self.tools, resolve)

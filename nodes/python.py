@@ -34,12 +34,13 @@ class Python(Node):
         description="The function: `package.module:name`, or itself in Python.",
         examples=["myapp.orders:lookup"],
     )
-    _parameters: tuple[str, ...] = PrivateAttr(default=())
+    _parameters: Mapping[str, bool] = PrivateAttr(default_factory=dict[str, bool])
+    """Whether each has a default."""
 
     @model_validator(mode="after")
     def _check_function(self) -> Self:
         if callable(self.call):
-            self._parameters = tuple(_parameters(self.call))
+            self._parameters = _parameters(self.call)
         return self
 
     def bound(self, resolve: Callable[[str], object]) -> Self:
@@ -52,12 +53,9 @@ class Python(Node):
 
     def inputs(self) -> Mapping[str, bool]:
         """The nodes that its parameters name, and whether each has a default."""
-        if not callable(self.call):
-            return {}
-        parameters = inspect.signature(self.call).parameters
         return {
-            name: parameters[name].default is not inspect.Parameter.empty
-            for name in self._parameters
+            name: has_default
+            for name, has_default in self._parameters.items()
             if name not in self.given and name not in self.params
         }
 
@@ -134,17 +132,18 @@ def _resolved(name: str, resolve: Callable[[str], object]) -> Callable[..., Any]
     return function
 
 
-def _parameters(function: Callable[..., Any]) -> list[str]:
+def _parameters(function: Callable[..., Any]) -> Mapping[str, bool]:
+    """The parameters that can be given by name, and whether each has a default."""
     try:
         parameters = inspect.signature(function).parameters
     except ValueError as error:
         text = f"the parameters of {function!r} cannot be read; call it in a function of your own"
         raise DefinitionError([Problem("G008", text, path=("call",))]) from error
-    wanted: list[str] = []
+    wanted: dict[str, bool] = {}
     for name, parameter in parameters.items():
         if parameter.kind is parameter.POSITIONAL_ONLY:
             text = f"{name!r} of the function is positional only; arguments are given by name"
             raise DefinitionError([Problem("G008", text, path=("call",))])
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            wanted.append(name)
+            wanted[name] = parameter.default is not parameter.empty
     return wanted

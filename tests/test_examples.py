@@ -174,6 +174,13 @@ def test_an_example_of_sessions_asks_the_provider_that_is_named(tmp_path: Path) 
     ]
 
 
+def test_an_index_is_searched_by_the_example_of_retrieval(tmp_path: Path) -> None:
+    done = run("retrieval.py", "May I return a lamp?", "--model", "echo", folder=tmp_path)
+    assert done.returncode == 0
+    assert "- Lamps may be returned within 30 days" in done.stdout
+    assert "search[1]/grade" in done.stderr
+
+
 def test_every_example_is_run_here() -> None:
     here = Path(__file__).read_text(encoding="utf-8")
     for example in EXAMPLES.glob("*.py"):

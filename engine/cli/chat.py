@@ -28,7 +28,7 @@ from .options import (
     UserOption,
 )
 from .output import Style, counted, print_note
-from .run import AnswerWriter, CommandHints, EventSource, execute
+from .run import CommandHints, EventSource, Executor
 
 _PROMPT = "> "
 
@@ -75,7 +75,8 @@ def chat(
     """Chat with a graph in one session.
 
     Ctrl-C during an answer cancels the turn; Ctrl-C or Ctrl-D at the prompt ends the chat. After a
-    failed turn the chat continues.
+    failed turn the chat continues. A question to a person is asked at once; an empty line leaves it
+    open.
     """
     loaded = graph_options.load(graph)
     session, turns = chat_options.session_id(runner_options)
@@ -89,20 +90,17 @@ def chat(
                 message, user_id=chat_options.user, session_id=session
             )
 
-        _take_turn(events, runner_options, hints)
+        _take_turn(Executor(loaded, runner_options, hints), events)
     key = SessionKey(chat_options.user, session)
     print_note(f"continue with: {hints.chat(key)}", Style.DIM)
 
 
-def _take_turn(events: EventSource, options: RunnerOptions, hints: CommandHints) -> None:
-    writer = AnswerWriter(stream=True)
+def _take_turn(executor: Executor, events: EventSource) -> None:
     with suppress(KeyboardInterrupt):  # it ends the turn, not the chat
         try:
-            execute(events, options, writer, hints)
+            executor.answered(events)
         except (RunError, SessionBusy) as error:
             report_error(error)
-    if writer.broken_pipe is not None:
-        raise writer.broken_pipe
 
 
 def _read_messages() -> Iterator[str]:

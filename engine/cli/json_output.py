@@ -16,8 +16,10 @@ from ..values import as_plain
 def run_as_json(run: Run) -> dict[str, JSON]:
     """A run as `run --json`, `runs resume --json` and `runs fork --json` print it."""
     nodes: dict[str, JSON] = {node_id: _node(record) for node_id, record in run.records.items()}
+    questions = {"questions": as_plain(run.questions)} if run.questions else {}
     return {
         **_run_fields(run),
+        **questions,
         "nodes": nodes,
         "usage": as_plain(run.usage),
         "duration": run.duration,

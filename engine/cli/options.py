@@ -21,7 +21,7 @@ from ..errors import DamagedStore, InputError
 from ..graph.graph import Graph
 from ..graph.settings import make_importable, settings_of
 from ..run.runner import Runner
-from ..session.store import Policy, Store
+from ..session.store import Policy, Store, WhileWaiting
 from ..stores.journal.journal_file import TornTail
 from ..stores.tinydb.directory import SkippedSession
 from ..stores.tinydb.store import TinyDBStore
@@ -209,6 +209,13 @@ class RunnerOptions(StoreOptions, ModelOptions):
             help="If the session is busy: serialize (wait for the other turn), reject, or fork.",
         ),
     ] = "serialize"
+    while_waiting: Annotated[
+        WhileWaiting,
+        typer.Option(
+            metavar="POLICY",
+            help="If a turn of the session waits for a person: refuse, or allow others meanwhile.",
+        ),
+    ] = "refuse"
 
     def runner(self, graph: Graph, store: Store) -> Runner:
         """A runner of the graph."""
@@ -217,6 +224,7 @@ class RunnerOptions(StoreOptions, ModelOptions):
             store=store,
             model=self.model,
             busy=self.busy,
+            while_waiting=self.while_waiting,
             allow_api_base=self.allowed_addresses(),
         )
 

@@ -23,6 +23,7 @@ from ..events import (
     NodeStarted,
     PromptRendered,
     RunFinished,
+    RunWaiting,
     ToolCalled,
 )
 from ..messages import Usage
@@ -136,7 +137,7 @@ def event_line(event: Event) -> Text | None:
             line = _line("x", node, f"failed{times}", Style.ERROR)
         case ToolCalled():
             line = _line(".", node, f"calls {event.tool}({event.arguments})", Style.DIM)
-        case RunFinished():
+        case RunFinished() | RunWaiting():
             line = _finished_run(event.run)
         case _:
             pass
@@ -153,7 +154,9 @@ def usage_text(usage: Usage) -> str:
 
 
 def _finished_run(run: Run) -> Text:
-    took = f"done in {run.duration:.1f} s{usage_text(run.usage)}"
+    took = f"{run.status} after {run.duration:.1f} s{usage_text(run.usage)}"
+    if run.status == "done":
+        took = f"done in {run.duration:.1f} s{usage_text(run.usage)}"
     return Text(one_line(f"{took}; session {run.session_id}, run {run.run_id}"), style="dim")
 
 

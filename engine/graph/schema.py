@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from ..messages import JSON
-from .edges import RESERVED
+from .edges import NOT_IDS
 from .graph import Declaration
 from .kinds import DEFAULT
 from .node import Node
@@ -48,7 +48,7 @@ def graph_schema(kinds: Mapping[str, type[Node]]) -> dict[str, JSON]:
 
 _NAMES: Schema = {
     "pattern": "^[a-z][a-z0-9_]*$",
-    "not": {"enum": sorted({*RESERVED, "builtin"} - {"history"})},
+    "not": {"enum": sorted(NOT_IDS - {"history"})},
 }
 
 

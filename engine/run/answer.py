@@ -13,14 +13,27 @@ class AnswerStream:
     """Emits tokens as they arrive, and the answer once it is certain which node gives it.
 
     Tokens of a node that could answer, while an earlier one still may, are buffered; so the answer
-    tokens of a run, concatenated, always equal its answer.
+    tokens of a run, concatenated, always equal its answer. With `is_revocable` those of an inner
+    graph are not passed on as such, so that a failed attempt can still be followed by another.
     """
 
-    __slots__ = ("_buffered", "_candidates", "_emitted", "_emitter", "_settled", "text", "value")
+    __slots__ = (
+        "_buffered",
+        "_candidates",
+        "_commits",
+        "_emitted",
+        "_emitter",
+        "_settled",
+        "text",
+        "value",
+    )
 
-    def __init__(self, candidates: Sequence[str], emitter: EventEmitter) -> None:
+    def __init__(
+        self, candidates: Sequence[str], emitter: EventEmitter, *, is_revocable: bool = False
+    ) -> None:
         self._candidates = candidates
         self._emitter = emitter
+        self._commits = emitter.has_listener and not is_revocable
         self._settled: dict[str, Record] = {}
         # Lists of pieces: concatenating a long answer piece by piece would be quadratic.
         self._buffered: dict[str, tuple[int, list[str]]] = {}
@@ -35,8 +48,7 @@ class AnswerStream:
 
     def is_committed(self, node_id: str) -> bool:
         """Whether a listener has received answer tokens of this node: they cannot be revoked."""
-        has_emitted = bool(self._emitted) and self._emitter.has_listener
-        return has_emitted and self._answering() == node_id
+        return self._commits and bool(self._emitted) and self._answering() == node_id
 
     def add(self, node_id: str, attempt: int, text: str, *, is_output: bool) -> None:
         """A piece of a model's reply; with `is_output` it is a piece of the node's output too."""
@@ -51,7 +63,7 @@ class AnswerStream:
     def discard(self, node_id: str) -> None:
         """Drop what a failed attempt has given, as far as no listener has received it."""
         self._buffered.pop(node_id, None)
-        if not self._emitter.has_listener and self._answering() == node_id:
+        if not self._commits and self._answering() == node_id:
             self._emitted.clear()
 
     def settle(self, record: Record) -> None:

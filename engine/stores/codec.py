@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from ..errors import DamagedStore
 from ..messages import JSON, NO_USAGE, Message, Role, ToolCall, Usage
-from ..records import READERS, Exchange, Record, Summary, Turn
+from ..records import READERS, Exchange, Question, Record, Response, Summary, Turn
 from .journal.line import Document, dump_json, parse_document, parse_json
 from .quoting import DELETED, QuoteDecoder, QuoteEncoder, References
 
@@ -71,6 +71,7 @@ def decode_turn(data: bytes) -> Turn:
     document = parse_document(data)
     if "usage" in document:
         document["usage"] = build(Usage, document["usage"])
+    document["waiting"] = tuple(document.get("waiting", ()))
     check_types("turn", document, _TURN_TYPES)
     return build(Turn, document)
 
@@ -80,8 +81,10 @@ def encode_record(run: int, record: Record, references: References) -> bytes:
     document: Document = {"run": run, **without_defaults(record, _RECORD)}
     if record.usage != _sum(record.exchanges):
         document["usage"] = without_defaults(record.usage, USAGE)
-    if record.exchanges or record.quotes:
+    if record.exchanges or record.quotes or record.questions:
         quotes = QuoteEncoder(record.quotes, references)
+        if record.questions:
+            document["questions"] = [_question(each, quotes) for each in record.questions]
         if record.exchanges:
             document["exchanges"] = ExchangeEncoder(references, quotes).encode(record.exchanges)
         if record.quotes:
@@ -92,6 +95,21 @@ def encode_record(run: int, record: Record, references: References) -> bytes:
         if quotes.runs:
             document["quotes"] = quotes.runs
     return dump_json(document)
+
+
+def _question(question: Question, quotes: QuoteEncoder) -> Document:
+    document = {**without_defaults(question, _QUESTION), "text": quotes.encode(question.text)}
+    if question.response is not None:
+        document["response"] = without_defaults(question.response, _RESPONSE)
+    return document
+
+
+def _decode_question(document: Document, quotes: QuoteDecoder) -> Question:
+    document["text"] = quotes.decode(document["text"])
+    document["options"] = tuple(document.get("options", ()))
+    if "response" in document:
+        document["response"] = build(Response, document["response"])
+    return build(Question, document)
 
 
 def _quoting_fields(record: Record, quotes: QuoteEncoder) -> dict[str, list[object]]:
@@ -120,6 +138,8 @@ def decode_own_words(data: bytes, references: References, *, results: bool) -> R
             if result["tool_call_id"] not in own:
                 result["content"] = ""
     document.pop("quoting_fields", None)
+    for question in document.get("questions", ()):
+        question["text"] = ""
     return _record(document, references)
 
 
@@ -132,6 +152,8 @@ def _record(document: Document, references: References) -> Record:
         document["fields"][name] = quotes.decode(content)
     exchanges = decode_exchanges(document.get("exchanges", ()), references, quotes)
     document["exchanges"] = exchanges
+    questions = document.get("questions", ())
+    document["questions"] = tuple(_decode_question(each, quotes) for each in questions)
     document["usage"] = build(Usage, document["usage"]) if "usage" in document else _sum(exchanges)
     document["quotes"] = tuple(quotes.quotes)
     return build(Record, document)
@@ -376,7 +398,9 @@ _MESSAGE: Defaults = tuple(
 )
 _TOOL_CALL: Defaults = tuple((name, NODEFAULT) for name in ToolCall.model_fields)
 _TURN = (*defaults(Turn, drop=("usage", "status")), ("status", NODEFAULT))
-_RECORD = defaults(Record, drop=("usage", "exchanges", "quotes"))
+_RECORD = defaults(Record, drop=("usage", "exchanges", "quotes", "questions"))
+_QUESTION = defaults(Question, drop=("text", "response"))
+_RESPONSE = defaults(Response)
 _SUMMARY = defaults(Summary)
 _TURN_TYPES = {
     **_types(Turn),

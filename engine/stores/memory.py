@@ -16,7 +16,7 @@ from ..messages import JSON
 from ..os_fork import FORKS
 from ..records import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
 from ..session.history import RESULT, run_texts
-from ..session.store import FinishedRun, Hit, Lease, Policy, mentions
+from ..session.store import VERSION, FinishedRun, Hit, Lease, Policy, WhileWaiting, mentions
 from .codec import (
     DecodeRecord,
     decode_own_words,
@@ -31,6 +31,7 @@ from .leases import (
     check_key,
     check_stored,
     check_user,
+    check_waiting,
     run_deleted,
     session_exists,
 )
@@ -52,6 +53,7 @@ StoredRecord: TypeAlias = "Record | bytes"
 class MemorySession(Struct):
     """A session in memory; `done` are the run ids of the done turns in their order.
 
+    `waiting` are the ids of the runs that wait for a person.
     `covers` are the keys of `summaries`, sorted. `deleted` counts the runs that were deleted.
     """
 
@@ -61,6 +63,7 @@ class MemorySession(Struct):
     last_number: int = 0
     turns: dict[str, Turn] = field(default_factory=dict[str, Turn])
     done: list[str] = field(default_factory=list[str])
+    waiting: dict[str, None] = field(default_factory=dict[str, None])
     records: dict[str, dict[tuple[str, int], StoredRecord]] = field(
         default_factory=dict[str, "dict[tuple[str, int], StoredRecord]"]
     )
@@ -140,6 +143,8 @@ class MemorySession(Struct):
             node: round_trip_mapping(values) for node, values in change.node_states.items()
         }
         self.turns[run_id] = turn
+        if turn.status == "waiting" and turn.waiting:
+            self.waiting[run_id] = None
         if number:
             self.last_number = number
             self.done.append(run_id)
@@ -159,6 +164,7 @@ class MemorySession(Struct):
         self._undo(run_id, number, references)
         self.deleted += 1
         del self.turns[run_id]
+        self.waiting.pop(run_id, None)
         self.records.pop(run_id, None)
         for other in self.records:
             self._redact(other, run_id, number, references)
@@ -259,6 +265,8 @@ class MemoryStore:
     sessions at the start.
     """
 
+    version = VERSION
+
     def __init__(self, sessions: Mapping[SessionKey, MemorySession] | None = None) -> None:
         self._guard = RLock()
         self.reset_after_fork()
@@ -280,6 +288,7 @@ class MemoryStore:
         *,
         policy: Policy = "serialize",
         is_stored: bool | None = None,
+        while_waiting: WhileWaiting = "refuse",
     ) -> Lease:
         """Lease the session to a run, and store the run as running."""
         check_key(key)
@@ -288,7 +297,7 @@ class MemoryStore:
             await self._queue.acquire(key, policy)
         try:
             with self._guard:
-                return self._begin(key, turn, is_stored, is_exclusive=is_exclusive)
+                return self._begin(key, turn, policy, is_stored, while_waiting)
         except BaseException:
             if is_exclusive:
                 self._queue.release(key)
@@ -416,6 +425,16 @@ class MemoryStore:
             ]
             return hits[: max(0, limit)]
 
+    async def waiting(self, user_id: str | None, *, limit: int = 20, offset: int = 0) -> list[Hit]:
+        """The runs of a user that wait for a person, the newest first; also those that expired."""
+        with self._guard:
+            hits = [
+                Hit(key, session.turns[run_id])
+                for key, session in self._by_activity(user_id)
+                for run_id in reversed(session.waiting)
+            ]
+            return hits[max(0, offset) :][: max(0, limit)]
+
     async def rename(self, key: SessionKey, name: str | None) -> bool:
         """Name a session, or remove its name; False if there is no such session."""
         with self._guard:
@@ -474,7 +493,12 @@ class MemoryStore:
         """Do nothing: there is no file to close, and the sessions stay."""
 
     def _begin(
-        self, key: SessionKey, turn: Turn, is_stored: bool | None, *, is_exclusive: bool
+        self,
+        key: SessionKey,
+        turn: Turn,
+        policy: Policy,
+        is_stored: bool | None,
+        while_waiting: WhileWaiting,
     ) -> Lease:
         begun = replace(_copied(turn), status="running", number=0)
         session = self._sessions.get(key)
@@ -485,13 +509,16 @@ class MemoryStore:
         try:
             earlier = session.turns.get(turn.run_id)
             check_stored(key, turn.run_id, earlier, expected=is_stored)
+            others = [session.turns[run_id] for run_id in session.waiting]
+            check_waiting(key, others, earlier, policy, while_waiting)
         except BaseException:
             self._leases.unreserve(session, turn.run_id)
             raise
         session.turns[turn.run_id] = begun
+        session.waiting.pop(turn.run_id, None)
         self._touch(session)
         return self._leases.grant(
-            Lease(key, turn.run_id, session.head()), session, is_exclusive=is_exclusive
+            Lease(key, turn.run_id, session.head()), session, is_exclusive=policy != "fork"
         )
 
     def _leased(self, lease: Lease) -> MemorySession:

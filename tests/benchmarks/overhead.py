@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 
 from teamgraph import Runner
 
-from .parts import Forgetful, Instant, chain, fan
+from .parts import Forgetful, Instant, chain, fan, items, members, rounds
 from .row import Row, cpu_of, median, wall_of
 
 
@@ -17,6 +18,10 @@ def rows(*, short: bool) -> Iterator[Row]:
         node, task = asyncio.run(_chain(length, 3 if short else 3000 // length + 5))
         yield Row(f"a node in a chain of {length}", node * 1e6, "CPU µs", 15)
         yield Row("  the same, in units of creating and awaiting a task", node / task, "x")
+    item, few, many = asyncio.run(_inside(100 if short else 1000, 1 if short else 9))
+    yield Row("an item of a map, in units of a member in a chain", item, "x", 1.5)
+    yield Row("a round of a loop of 100, in units of a member in a chain", few, "x")
+    yield Row("a round of a loop of 1000, in units of one of 100", many / few, "x", 1.1)
     ratio = asyncio.run(_fan(2 if short else 9))
     yield Row("1 -> 100 nodes of 20 ms -> 1, in units of the ideal 60 ms", ratio, "x", 1.15)
 
@@ -30,6 +35,21 @@ async def _chain(length: int, rounds: int) -> tuple[float, float]:
         nodes.append(await cpu_of(lambda: runner.arun("hi")) / length)
         tasks.append(await cpu_of(lambda: _tasks(length)) / length)
     return median(nodes), median(tasks)
+
+
+async def _inside(length: int, times: int) -> tuple[float, float, float]:
+    """What an item costs, and a round of few and of many, in units of a member in a chain."""
+    counts = (length, length, length // 10, length)
+    graphs = (members(length), items(length), rounds(length // 10), rounds(length))
+    runners = [Runner(graph, store=Forgetful(), model=Instant()) for graph in graphs]
+    for runner in runners:
+        await runner.arun("hi")
+    found: list[list[float]] = [[] for _ in runners]
+    for _ in range(times):
+        for costs, runner, count in zip(found, runners, counts, strict=True):
+            costs.append(await cpu_of(partial(runner.arun, "hi")) / count)
+    member, item, few, many = map(median, found)
+    return item / member, few / member, many / member
 
 
 async def _tasks(count: int) -> None:

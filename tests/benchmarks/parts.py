@@ -23,6 +23,7 @@ from teamgraph import (
     Usage,
 )
 from teamgraph.kinds import Context, Node, Result
+from teamgraph.nodes import Loop, Map, Member
 
 POLYGLOT = Path(__file__).parents[2] / "graphs" / "polyglot.yaml"
 
@@ -50,6 +51,32 @@ def chain(length: int) -> Graph:
     """One node after the other."""
     nodes = {f"n{index}": Nothing(needs=[f"n{index - 1}"] * bool(index)) for index in range(length)}
     return Graph(name="chain", nodes=nodes, output=f"n{length - 1}")
+
+
+def members(length: int) -> Graph:
+    """One member after the other."""
+    nodes = {
+        f"n{index}": Member(prompt="{{ input.message }}\n", needs=[f"n{index - 1}"] * bool(index))
+        for index in range(length)
+    }
+    return Graph(name="members", model="m", nodes=nodes, output=f"n{length - 1}")
+
+
+def items(length: int) -> Graph:
+    """A map over as many texts, 50 at a time, with one member for each."""
+    each = Map(
+        over=f"range({length}) | map('string')",
+        max_items=length,
+        max_parallel=50,
+        graph=Member(prompt="{{ input.item }}\n"),
+    )
+    return Graph(name="items", model="m", nodes={"each": each})
+
+
+def rounds(length: int) -> Graph:
+    """A loop of as many rounds, with one member in each."""
+    loop = Loop(until="false", max=length, graph=Member(prompt="{{ round.number }}\n"))
+    return Graph(name="rounds", model="m", nodes={"all": loop})
 
 
 def fan(width: int) -> Graph:

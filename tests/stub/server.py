@@ -35,6 +35,7 @@ class StubProvider:
 
     A context manager in a thread of its own, or an async one in the running loop. `requests` are
     all that came in, `in_flight` how many are under way: a client that hangs up is noticed.
+    `connections` counts all that were ever opened.
     """
 
     def __init__(
@@ -63,6 +64,11 @@ class StubProvider:
     def base_url(self) -> str:
         """What a client takes for `api_base`."""
         return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def open_connections(self) -> int:
+        """How many clients are connected, with or without a request."""
+        return len(self._tasks)
 
     def push(self, *answers: StubAnswer | str) -> None:
         """Answer the next requests like this, in this order."""

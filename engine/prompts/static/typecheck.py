@@ -72,6 +72,13 @@ class TypeChecker(TemplateWalker):
         self.visit_condition(node, Flow(parsed, InheritanceChain(parsed, self._find), scope))
         return list(self._diagnostics.problems)
 
+    def expression_type(
+        self, node: nodes.Expr, parsed: ParsedTemplate, given: Mapping[str, StaticType]
+    ) -> StaticType:
+        """The type of the value of an expression."""
+        flow = Flow(parsed, InheritanceChain(parsed, self._find), _scope_with(given))
+        return self._inference.infer(node, flow)
+
     def visit(self, node: nodes.Node, *args: Flow) -> object:
         """Walk a statement, or infer an expression."""
         if isinstance(node, nodes.Expr):

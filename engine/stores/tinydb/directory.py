@@ -326,6 +326,19 @@ class SessionDirectory:
             hits += self._read(path, lambda session: _hits(session, text, limit)) or []
         return hits[: max(0, limit)]
 
+    def waiting(self, user_id: str | None, *, limit: int, offset: int) -> list[Hit]:
+        """The runs of a user that wait for a person, the newest first.
+
+        A journal that never had one is not opened: its bytes are searched for such a key.
+        """
+        last, hits = max(0, offset) + max(0, limit), list[Hit]()
+        for path in self._journals(user_id):
+            if len(hits) >= last:
+                break
+            if self._contains(path, b',0,"waiting"]'):
+                hits += self._read(path, _waiting) or []
+        return hits[max(0, offset) : last]
+
     def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
         """The session of a user that a run belongs to; of several the latest active one."""
         needle = b'"k":[%b,' % dump_json(run_id)
@@ -494,6 +507,10 @@ class SessionDirectory:
             return False
         except OSError as error:
             raise store_error(error, path) from error
+
+
+def _waiting(session: SessionFile) -> list[Hit]:
+    return [Hit(session.key, turn) for turn in session.waiting()]
 
 
 def _hits(session: SessionFile, text: str, limit: int) -> list[Hit]:

@@ -1,6 +1,7 @@
 """One session in its journal: the store's operations as operations on documents.
 
-Tables and keys: `runs` `[run_id, number]` (number 0 until the run is done), `nodes` `[run, node,
+Tables and keys: `runs` `[run_id, number]` (number 0 until the run is done; `[run_id, 0, "waiting"]`
+while it waits for a person), `nodes` `[run, node,
 attempt]` (`run` is the run's document number), `state` `[scope, name]` (scopes `state`, `node`,
 `head`), `summaries` `[covers]`. Methods that read are called while the journal is held `shared`,
 those that write while it is locked `exclusive`.
@@ -24,12 +25,19 @@ from ...errors import DamagedStore
 from ...messages import JSON
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
 from ...session.history import RESULT, run_texts
-from ...session.store import FinishedRun, Lease
+from ...session.store import FinishedRun, Lease, Policy, WhileWaiting
 from .. import codec
 from ..journal.compaction import compact, remove_set_aside
 from ..journal.journal_file import JournalFile, JournalSettings
 from ..journal.line import Document, Operation, Slot, dump_json, parse_document, parse_key
-from ..leases import Grant, check_stored, lease_lost, run_deleted, run_in_progress
+from ..leases import (
+    Grant,
+    check_stored,
+    check_waiting,
+    lease_lost,
+    run_deleted,
+    run_in_progress,
+)
 from ..quoting import text_of_turn
 from ..redaction import (
     StateChange,
@@ -47,6 +55,7 @@ OtherRun: TypeAlias = tuple[str, str]
 """A run of another session: the name of its session's file, and its id."""
 _ABOUT = ("head", "")
 _ABOUT_TYPES = {"name": (str, type(None)), "turns": (int,), "deleted": (int,)}
+_WAITING = "waiting"
 _CACHED, _CACHED_BYTES = 16, 16_384
 
 
@@ -67,6 +76,7 @@ class SessionIndex:
     def __init__(self) -> None:
         self.runs: dict[str, StoredDocument] = {}
         self.run_ids: dict[str, str] = {}
+        self.waiting: dict[str, StoredDocument] = {}
         self.number_of: dict[str, int] = {}
         self.numbers: list[int] = []
         self.by_number: dict[int, str] = {}
@@ -79,6 +89,7 @@ class SessionIndex:
         """See `IndexListener.clear`."""
         for mapping in (self.runs, self.run_ids, self.number_of, self.by_number, self.records):
             mapping.clear()
+        self.waiting.clear()
         for rest in (self.numbers, self.state, self.covers, self.summaries):
             rest.clear()
 
@@ -91,7 +102,7 @@ class SessionIndex:
         try:
             match table:
                 case "runs":
-                    self._put_run(stored, key[0], key[1])
+                    self._put_run(stored, key[0], key[1], is_waiting=key[2:] == [_WAITING])
                 case "nodes":
                     self.records.setdefault(key[0], {})[key[1], key[2]] = stored
                 case "state":
@@ -114,6 +125,7 @@ class SessionIndex:
             case "runs":
                 self._remove_number(key[0])
                 self.runs.pop(key[0], None)
+                self.waiting.pop(key[0], None)
                 self.run_ids.pop(document, None)
             case "nodes":
                 self.records[key[0]].pop((key[1], key[2]), None)
@@ -123,8 +135,13 @@ class SessionIndex:
                 self.summaries.pop(key[0], None)
                 self.covers.remove(key[0])
 
-    def _put_run(self, stored: StoredDocument, run_id: str, number: int) -> None:
+    def _put_run(
+        self, stored: StoredDocument, run_id: str, number: int, *, is_waiting: bool
+    ) -> None:
         self._remove_number(run_id)
+        self.waiting.pop(run_id, None)
+        if is_waiting:
+            self.waiting[run_id] = stored
         self.runs[run_id] = stored
         self.run_ids[stored.document] = run_id
         if number:
@@ -238,7 +255,14 @@ class SessionFile:
         self.journal.close()
 
     def begin(
-        self, turn: Turn, is_stored: bool | None, *, is_locked_elsewhere: bool, has_run_lock: bool
+        self,
+        turn: Turn,
+        is_stored: bool | None,
+        policy: Policy,
+        while_waiting: WhileWaiting,
+        *,
+        is_locked_elsewhere: bool,
+        has_run_lock: bool,
     ) -> Head:
         """Store a run as running; `is_stored` and errors as for `Store.begin`.
 
@@ -253,6 +277,7 @@ class SessionFile:
             and (is_locked_elsewhere or not (has_run_lock or self._can_lock_run(turn.run_id)))
         ):
             raise run_in_progress(turn.run_id)
+        check_waiting(self.key, self.waiting(), earlier, policy, while_waiting)
         turn = replace(turn, status="running", number=0)
         self.journal.commit([self._put_turn(turn)])
         self.journal.touch()
@@ -382,6 +407,11 @@ class SessionFile:
         page = islice(newest_first, offset, offset + limit)
         return [self._turns.get(stored.slot) for stored in page]
 
+    def waiting(self) -> list[Turn]:
+        """The runs that wait for a person, the newest first."""
+        newest_first = reversed(self.index.waiting.values())
+        return [self._turns.get(stored.slot) for stored in newest_first]
+
     def summary(self, *, until: int) -> Summary | None:
         """The newest summary that covers no turn after number `until`."""
         covers = self.index.covers
@@ -438,7 +468,8 @@ class SessionFile:
 
     def _put_turn(self, turn: Turn) -> Operation:
         document = self._document_number(self.index.runs.get(turn.run_id), "runs")
-        key = dump_json((turn.run_id, turn.number))
+        is_waiting = turn.status == "waiting" and turn.waiting
+        key = dump_json((turn.run_id, turn.number, *([_WAITING] if is_waiting else [])))
         return Operation("p", "runs", document, key, codec.encode_turn(turn))
 
     def _put_summary(self, summary: Summary) -> Operation:

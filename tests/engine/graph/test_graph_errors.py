@@ -115,8 +115,8 @@ def test_every_mistake_of_a_file_is_told_at_once_in_reading_order(tmp_path: Path
          "not '3'"),
         ("kind: summarizer, every: 0", "4:32: node 'a': every: must be 1 or more, not 0"),
         ("kind: python", "4:6: node 'a': 'call' is required"),
-        ("kind: 3", "4:13: node 'a': unknown kind 3; known kinds: graph, history-loader, leader, "
-         "member, python, router, search, summarizer"),
+        ("kind: 3", "4:13: node 'a': unknown kind 3; known kinds: graph, history-loader, human, "
+         "leader, loop, map, member, python, router, search, summarizer"),
         ("prompt: hello", "4:15: node 'a': prompt 'hello' is neither a file (its name ends in "
          ".jinja) nor a template in several lines (`prompt: |`)"),
         ("returns: strr", "4:16: node 'a': unknown type 'strr'; did you mean 'str'?"),
@@ -307,8 +307,10 @@ def test_a_node_that_needs_itself_goes_round() -> None:
         ("1st", "letter first"),
         ("with-dash", "lower-case letters"),
         ("", "letter first"),
-        ("input", "a name that every template already has"),
-        ("builtin", "a name that every template already has"),
+        ("input", "a name that templates already have"),
+        ("builtin", "a name that templates already have"),
+        ("round", "a name that templates already have"),
+        ("item", "a name that templates already have"),
         ("loop", "a word of the template language"),
         ("class", "a word of the template language"),
         ("history", "for a history-loader only"),

@@ -103,7 +103,7 @@ def test_a_misspelt_node_is_one_problem_and_no_warning_beside(tmp_path: Path, re
     ("node", "problem"),
     [
         ("{runs: 3}", "a member has none; it is a key of history-loader, search"),
-        ("{routes: {b: x}}", "a member has none; it is a key of router"),
+        ("{routes: {b: x}}", "a member has none; it is a key of human, router"),
         (
             "{kind: router, routes: {b: x}, tools: []}",
             "a router has none; it is a key of leader, member",

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import zlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from teamgraph.engine.models.http_guard import (
     LONGEST_BODY,
     LONGEST_ERROR,
     LONGEST_EVENT,
+    AsyncGuarded,
     BodyFilter,
     HttpExchange,
     ResponseRefusedError,
@@ -322,6 +324,25 @@ def test_anthropic_s_stream_ends_with_its_stop_reason(stub: StubProvider) -> Non
 @pytest.mark.filterwarnings(  # litellm leaves connections of a loop to the garbage collector
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_response_is_read_to_its_end_after_done_if_the_end_comes_soon(ends: bool) -> None:
+    read: list[str] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"data: [DONE]\n\n"
+        await (asyncio.sleep(0) if ends else asyncio.Event().wait())
+        read.append("end")  # only then is the connection used again
+        yield b"x"
+
+    async def first_piece() -> bytes:
+        exchange = HttpExchange()
+        filter_ = BodyFilter(exchange, encoding="", is_sse=True, is_error=False)
+        return await anext(aiter(AsyncGuarded(body(), filter_)))
+
+    assert asyncio.run(first_piece()) == b"data: [DONE]\n\n"
+    assert read == ["end"] * ends
+
+
 def test_many_streams_at_once_are_observed_apart(stub: StubProvider) -> None:
     async def all_of_them() -> list[object]:
         model = LiteLLM()

@@ -369,7 +369,7 @@ def nested() -> Graph:
     )
     nodes: dict[str, Node] = {
         "team": SubGraph(graph=inner),
-        "last": Member(prompt="{{ team.output }}\n"),
+        "last": Member(prompt="{{ team.output | written }}\n"),
     }
     return Graph(name="outer", nodes=nodes, output="last")
 

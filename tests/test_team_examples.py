@@ -1,0 +1,76 @@
+"""The examples of teams that act do what they promise, with a scripted model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from teamgraph import Graph, Reply, Request, Runner, ScriptedModel
+from tests.teams import words_of
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def example(name: str) -> Graph:
+    return Graph.load(EXAMPLES / f"{name}.yaml", allow=["retrieval"])
+
+
+def test_a_text_is_written_until_the_critic_approves() -> None:
+    def answer(request: Request) -> object:
+        text = words_of(request)
+        if request.schema is None:
+            return "second draft" if "Improve it: shorter" in text else "first draft"
+        return {"approved": "second draft" in text, "comments": "shorter"}
+
+    model = ScriptedModel(answer)  # type: ignore[arg-type]  # each of these is an answer
+    run = Runner(example("write_and_review"), model=model).run("A haiku")
+    assert run.answer == "second draft"
+    assert run.records["draft"].fields["rounds"] == 2
+    assert "first draft" in words_of(model.requests[2])
+
+
+def test_a_plan_is_executed_at_the_same_time_and_reported() -> None:
+    def answer(request: Request) -> object:
+        text = words_of(request)
+        if request.schema is not None:
+            return {"goal": "sell more", "questions": ["who?", "what?", "when?"]}
+        found = re.search(r"Question (\d): (\w+)", text)
+        return f"{found[2]} is known" if found else text
+
+    model = ScriptedModel(answer)  # type: ignore[arg-type]  # as above
+    run = Runner(example("plan_and_execute"), model=model).run("Umbrellas?")
+    assert run.records["findings"].output == ["who is known", "what is known", "when is known"]
+    assert "what is known" in (run.answer or "")
+
+
+def test_a_group_talks_until_a_word_ends_it() -> None:
+    speakers = iter(["manager", "engineer", "designer", "engineer"])
+
+    def answer(request: Request) -> str:
+        if request.choices:
+            return next(speakers)
+        who = re.search(r"You are the (\w+ ?\w*)\.", words_of(request))
+        agreed = " AGREED" if "designer: yes" in words_of(request) else ""
+        return f"{who[1] if who else ''}: yes{agreed}"
+
+    model = ScriptedModel(answer)
+    run = Runner(example("group_chat"), model=model).run("Dark mode?")
+    assert run.answer == "engineer: yes AGREED"
+    assert run.records["talk"].fields == {"rounds": 4, "met": True}
+    assert words_of(model.requests[-1]).count(": yes") == 3
+
+
+def test_an_index_is_searched_in_other_words_until_it_is_enough() -> None:
+    def answer(request: Request) -> object:
+        text = words_of(request)
+        if request.schema is not None:
+            return {"enough": "30 days" in text, "missing": "how long"}
+        return "lamps returned" if "Missing:" in text else Reply(text)
+
+    model = ScriptedModel(answer)  # type: ignore[arg-type]  # as above
+    run = Runner(example("retrieval"), model=model).run("Can I give it back?")
+    assert run.records["search"].fields["rounds"] == 2
+    assert run.records["search[1]/rewrite"].output == "lamps returned"
+    assert run.records["search[2]/rewrite"].status == "skipped"
+    assert "Lamps may be returned within 30 days" in (run.answer or "")
+    assert "Can I give it back?" in (run.answer or "")
