@@ -291,7 +291,6 @@ def respond(
     reject, or JSON: {"approve": false, "reason": "..."}, {"approve": true, "arguments": {...}}.
     """
     loaded = graph_options.load(graph)
-    runner_options.use_project_default()
     found = asyncio.run(_find_run(run, lookup, runner_options))
     given = parse_answers(options.answers or (), found.questions)
     if not given and found.questions and not options.json and can_ask():

@@ -55,3 +55,9 @@ def test_no_mark_of_data_looks_like_the_form_of_an_answer() -> None:
         "earlier-message",
         "earlier-answer",
     }
+
+
+def test_what_a_person_is_shown_has_no_marks_of_data() -> None:
+    shown = (ROOT / "prompts" / "human.jinja").read_text()
+    assert "fence" not in shown
+    assert "include" not in shown  # of what is written for models

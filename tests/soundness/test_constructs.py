@@ -64,16 +64,21 @@ def test_no_operator_is_missing() -> None:
     assert {node.name for node in tree.find_all(nodes.Name)} >= set(ENVIRONMENT.globals)
 
 
+REFUSED = {"X | attr(input.message)", "{}.fromkeys(['a'], X)"}
+"""Constructs that the checks refuse whatever they are applied to."""
+
+
 def test_the_random_templates_use_every_construct() -> None:
-    unused = {each for each in CONSTRUCTS if not Writer(Random(each), construct=0).use(each)}
-    assert unused == {"X | attr(input.message)", "{}.fromkeys(['a'], X)"}  # refused in any case
+    chosen = CONSTRUCTS if IS_LONG else [*Random(7).sample(CONSTRUCTS, 40), *REFUSED]
+    unused = {each for each in chosen if not Writer(Random(each), construct=0).use(each)}
+    assert unused == REFUSED
 
 
 @pytest.mark.parametrize("construct", CONSTRUCTS)
 def test_what_is_accepted_prints_only_data(construct: str) -> None:
     expressions = [*applied(construct)]
     if not IS_LONG:
-        expressions = Random(construct).sample(expressions, min(len(expressions), 12))
+        expressions = Random(construct).sample(expressions, min(len(expressions), 8))
     failures = []
     for expression in expressions:
         files = {"t": f"{{{{ {expression} }}}}"}
