@@ -202,11 +202,12 @@ class ModelOptions:
         """The servers of `--allow-api-base` and of the project's settings."""
         return [*(self.allow_api_base or ()), *settings_of(Path.cwd()).allow_api_base]
 
-    def use_project_default(self) -> None:
-        """Set TEAMGRAPH_MODEL to the model of the project's settings, unless it is set."""
-        model = settings_of(Path.cwd()).model
-        if model is not None and not os.environ.get("TEAMGRAPH_MODEL"):
-            os.environ["TEAMGRAPH_MODEL"] = model
+    def with_default(self, graph: Graph) -> Graph:
+        """The graph, with the model of the project's settings if nothing else names one."""
+        default = settings_of(Path.cwd()).model
+        if default is None or graph.model is not None or os.environ.get("TEAMGRAPH_MODEL"):
+            return graph
+        return graph.model_copy(update={"model": default})
 
     def words(self) -> list[str]:
         """The options as words of a command line."""
@@ -240,7 +241,7 @@ class RunnerOptions(StoreOptions, ModelOptions):
         from ..run.runner import Runner
 
         return Runner(
-            graph,
+            self.with_default(graph),
             store=store,
             model=self.model,
             busy=self.busy,

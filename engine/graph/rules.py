@@ -268,10 +268,10 @@ def _sampled(size: int, seed: int) -> list[int]:
 _MAX_LABEL_SETS = 256  # of a router's labels: eight labels in every combination
 _ID = re.compile(r"[a-z][a-z0-9_]*")
 _JINJA_WORDS = frozenset(
-    """and or not in is if elif else for recursive break continue true false none with without
-    context ignore missing import from include extends block scoped required macro call filter set
-    raw autoescape trans namespace range dict lipsum cycler joiner self super varargs kwargs caller
-    loop system user assistant messages""".split()  # noqa: SIM905  words read better so
+    """and or not in is if elif else for recursive break continue true false none with
+    import from include extends block macro call filter set raw autoescape trans namespace range
+    dict lipsum cycler joiner self super varargs kwargs caller loop system user assistant
+    messages""".split()  # noqa: SIM905  words read better so
 )
 
 

@@ -170,7 +170,7 @@ def test_chosen_members_get_tasks_and_the_leader_composes() -> None:
     leader = system_of(model.requests[-1])
     assert leader.startswith("You lead.\n")
     assert "- Be brief." in leader
-    assert "<answer>\nEnglish on hello\n</answer>" in leader
+    assert "<finding>\nEnglish on hello\n</finding>" in leader
     assert "- Be brief." in system_of(model.requests[0])
     assert run.answer == "You lead on hello"
 
@@ -209,7 +209,7 @@ def test_all_members_answer_at_once_and_in_declared_order() -> None:
 
     wait_for(team(model=Meeting(), delegate_to_all_members=True).arun("hello"))
     leader = met[-1]
-    assert leader.index("<answer>\nby English\n</answer>") < leader.index("by French")
+    assert leader.index("<finding>\nby English\n</finding>") < leader.index("by French")
 
 
 def test_members_can_read_what_those_before_them_said() -> None:
@@ -286,7 +286,7 @@ def test_the_history_of_a_route_has_the_answer_as_the_assistants_words(store: St
     options: dict[str, Any] = {"add_history_to_context": True, "enable_session_summaries": True}
     built = route(model=model, store=store, search_session_history=True, **options)
     built.run("one", session_id="s", user_id="ann")
-    assert "<assistant>\nFrench on one\n</assistant>" in words_of(model.requests[-1])
+    assert "<earlier-answer>\nFrench on one\n</earlier-answer>" in words_of(model.requests[-1])
     built.run("two", session_id="s", user_id="ann")
     assert said(model.last("in French")) == [
         "user: one",
@@ -294,7 +294,8 @@ def test_the_history_of_a_route_has_the_answer_as_the_assistants_words(store: St
         "user: two",
     ]
     built.run("three", session_id="t", user_id="ann")
-    assert "<assistant>\nFrench on two\n</assistant>" in system_of(model.last("in French"))
+    shown = system_of(model.last("in French"))
+    assert "<earlier-answer>\nFrench on two\n</earlier-answer>" in shown
     assert all("None" not in words_of(request) for request in model.requests)
 
 

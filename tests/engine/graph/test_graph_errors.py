@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from teamgraph import Graph
+from teamgraph import Graph, Runner, ScriptedModel
 from teamgraph.errors import DefinitionError
 from teamgraph.kinds import Node
 from teamgraph.nodes import HistoryLoader, Leader, Member, Python, Router, Summarizer
@@ -516,3 +516,18 @@ def test_a_function_that_wants_what_may_be_skipped_needs_a_default() -> None:
     }
     with pytest.raises(DefinitionError, match="give the parameter 'a' a default"):
         Graph(name="x", nodes=nodes, output="find")
+
+
+@pytest.mark.parametrize(
+    "node_id", ["context", "missing", "ignore", "scoped", "required", "without"]
+)
+def test_a_word_that_has_a_meaning_in_one_tag_only_is_an_id_like_any_other(node_id: str) -> None:
+    prompt = f"{{% if {node_id} is defined %}}{{{{ {node_id}.output }}}}{{% endif %}}\n"
+    nodes = {node_id: Member(prompt="one\n"), "last": Member(prompt=prompt)}
+    graph = Graph(name="ids", model="echo", nodes=nodes, output="last")
+    assert (
+        Runner(graph, model=ScriptedModel(lambda request: request.messages[-1].content))
+        .run("x")
+        .answer
+        == "one"
+    )
