@@ -33,7 +33,10 @@ class Agent(Assistant):
         `path` is the path of the node, from which the id of a model object is made.
         """
         about = self.role or self.description
-        own_tools = list(dict.fromkeys([*self.tools, *self._session_tools]))
+        own_tools = [
+            *self.tools,
+            *(tool for tool in self._session_tools if tool not in self.tools),
+        ]
         return Member(
             role=about.rstrip("."),
             description=self.description or self.role,
