@@ -35,7 +35,10 @@ class Agent(Assistant):
         the type of its answer, unless it has an output_schema.
         """
         about = self.role or self.description
-        own_tools = list(dict.fromkeys([*self.tools, *self._session_tools]))
+        own_tools = [
+            *self.tools,
+            *(tool for tool in self._session_tools if tool not in self.tools),
+        ]
         return Member(
             role=about.rstrip("."),
             description=self.description or self.role,

@@ -15,9 +15,10 @@ from pydantic import Field, PlainValidator
 
 from teamgraph import JSON, OWN_MODEL, Model, ModelSpec, Policy, Store
 from teamgraph.errors import DefinitionError, Problem
-from teamgraph.kinds import Declared, Node, Texts, Tools, misnamed, shape
+from teamgraph.kinds import Declared, Node, Texts, misnamed, shape
 
 from ..nodes.history_loader import HistoryLoader
+from ..nodes.member import MemberTools
 from ..nodes.search import Search
 from ..nodes.summarizer import Summarizer
 
@@ -73,8 +74,6 @@ ALTERNATIVES: Mapping[str, str] = {
     "id": f"{_LEAVE}the id is made from the name",
     "max_tool_calls_from_history": f"{_IN_GRAPH}`tool_calls` of a history-loader",
     "metadata": "pass it as `session_state`, or as `state` of a run",
-    "mode": "use respond_directly=True for route, delegate_to_all_members=True for broadcast, "
-    "neither for coordinate",
     "num_history_responses": "use num_history_runs",
     "overwrite_db_session_state": "pass `state` to the run, which replaces stored keys",
     "response_model": "use output_schema",
@@ -159,7 +158,9 @@ class Options(Declared):
     description: str = Field(default="", description="Who it is; a part of the prompt.")
     instructions: Texts = Field(default=(), description="Rules that it must follow.")
     model: ModelOption = Field(default=None, description="A model id, or a `Model` object.")
-    tools: Tools = Field(default=(), description="Functions that its model may call.")
+    tools: MemberTools = Field(
+        default=(), description="Functions and graphs that its model may call."
+    )
     store: StoreOption = Field(default=None, description="Where its sessions are stored.")
     db: StoreOption = Field(default=None, description="An alias of `store`.")
     busy: Policy = Field(

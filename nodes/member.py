@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeAlias, cast
 
 from msgspec.structs import replace
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from teamgraph import JSON, Graph
 from teamgraph.errors import DefinitionError, Problem
 from teamgraph.kinds import Context, GraphTool, Node, Result, Texts, Toolbox, Tools
 
 from .graph import SubGraph, written_graph
+
+
+def _graphs_as_tools(value: object) -> object:
+    """The tools of a node with each `Graph` as the tool of its name."""
+    if not isinstance(value, list | tuple):
+        return _named(value)
+    return [_named(each) for each in cast("Sequence[object]", value)]
+
+
+def _named(tool: object) -> object:
+    """A `Graph` as the tool of its name; anything else as it is."""
+    if not isinstance(tool, Graph):
+        return tool
+    if not tool.description:
+        text = f"the graph {tool.name!r} has no description for the model that calls it; give it "
+        text += "one, or write {'graph': ..., 'name': ..., 'about': ...}"
+        raise DefinitionError([Problem("G008", text)])
+    name = re.sub(r"[^a-z0-9]+", "_", tool.name.lower()).strip("_")
+    return GraphTool(graph=tool, name=name, about=tool.description)
+
+
+MemberTools: TypeAlias = Annotated[Tools, BeforeValidator(_graphs_as_tools)]
+"""`Tools`, where a `Graph` with a description is a tool too."""
 
 
 class Member(Node):
@@ -36,7 +59,7 @@ class Member(Node):
         description="Rules that it follows, one or several.",
         examples=[["Answer in one sentence."]],
     )
-    tools: Tools = Field(
+    tools: MemberTools = Field(
         default=(),
         description="What its model may call: functions, `package.module:name`, session tools; as "
         "`{call, confirm}` a person confirms the calls, and `{graph, name, about}` is a graph.",
@@ -51,13 +74,6 @@ class Member(Node):
     )
     _toolbox: Toolbox | None = PrivateAttr(default=None)
     _within: Graph | None = PrivateAttr(default=None)
-
-    @field_validator("tools", mode="before")
-    @classmethod
-    def _name_graphs(cls, value: object) -> object:
-        return (
-            [_named(each) for each in value] if isinstance(value, list | tuple) else _named(value)
-        )
 
     @model_validator(mode="after")
     def _make_tools(self) -> Self:
@@ -128,15 +144,3 @@ class Member(Node):
             if isinstance(tool, GraphTool):
                 await context.rehearse_tool(tool.name, f"«{context.node_id}.{tool.name}»")
         return result
-
-
-def _named(tool: object) -> object:
-    """A `Graph` as the tool of its name; anything else as it is."""
-    if not isinstance(tool, Graph):
-        return tool
-    if not tool.description:
-        text = f"the graph {tool.name!r} has no description for the model that calls it; give it "
-        text += "one, or write {'graph': ..., 'name': ..., 'about': ...}"
-        raise DefinitionError([Problem("G008", text)])
-    name = re.sub(r"[^a-z0-9]+", "_", tool.name.lower()).strip("_")
-    return GraphTool(graph=tool, name=name, about=tool.description)

@@ -192,6 +192,12 @@ def test_an_index_is_searched_by_the_example_of_retrieval(tmp_path: Path) -> Non
     assert "search[1]/grade" in done.stderr
 
 
+def test_the_leader_of_the_supervisor_is_offered_members_and_a_graph(tmp_path: Path) -> None:
+    done = run("supervisor.py", "A weekend in Porto", "--model", "echo", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "echo: A weekend in Porto\n")
+    assert "leader " in done.stderr
+
+
 def test_every_example_is_run_here() -> None:
     here = Path(__file__).read_text(encoding="utf-8")
     for example in EXAMPLES.glob("*.py"):
