@@ -25,6 +25,7 @@ from .codec import (
     round_trip_mapping,
     round_trip_record,
 )
+from .journal.line import dump_json, parse_document
 from .leases import (
     Leases,
     SessionQueue,
@@ -126,8 +127,10 @@ class MemorySession(Struct):
         for record in records:
             stored: StoredRecord = round_trip_record(record)
             if record.quotes:
-                stored = encode_record(0, record, references)
-                stored = redact_summary(stored) if is_late else stored
+                document = encode_record(0, record, references)
+                if is_late:
+                    redact_summary(document)
+                stored = dump_json(document)
             new[record.node, record.attempt] = stored
         self.records.setdefault(lease.run_id, {}).update(new)
 
@@ -140,7 +143,7 @@ class MemorySession(Struct):
             if node not in last or last[node][0] <= attempt:
                 last[node] = (attempt, stored)
         return [
-            decode(stored, references) if isinstance(stored, bytes) else stored
+            decode(parse_document(stored), references) if isinstance(stored, bytes) else stored
             for _, stored in last.values()
         ]
 
@@ -215,13 +218,15 @@ class MemorySession(Struct):
         since = self.turns[other].number
         may_summarize = bool(number) and not 0 < since < number
         for attempt, stored in list(self.records[other].items()):
-            data = stored if isinstance(stored, bytes) else encode_record(0, stored, references)
-            if may_summarize and not since and wrote_summary(data):
+            if isinstance(stored, bytes):
+                document = parse_document(stored)
+            else:
+                document = encode_record(0, stored, references)
+            if may_summarize and not since and wrote_summary(document):
                 del self.records[other][attempt]
                 continue
-            redacted = redact_run(data, run_id, run_id, may_summarize=may_summarize)
-            if redacted is not None:
-                self.records[other][attempt] = redacted
+            if redact_run(document, run_id, run_id, may_summarize=may_summarize):
+                self.records[other][attempt] = dump_json(document)
 
 
 class MemoryReferences(Struct, frozen=True):
