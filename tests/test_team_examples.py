@@ -95,3 +95,26 @@ def test_a_refund_is_confirmed_and_its_letter_is_approved() -> None:
     run = runner.respond("r", {"approve": "send"})
     assert (run.status, run.records["silence"].status) == ("done", "skipped")
     assert run.records["clerk"].exchanges[0].tool_results[0].content.startswith('{"lamp"')
+
+
+def test_a_supervisor_asks_members_and_a_graph_and_then_answers() -> None:
+    from supervisor import build  # noqa: PLC0415  a script, of which only this is needed
+
+    def answer(request: Request) -> str | Reply:
+        if not request.tools:
+            return f"{request.messages[-1].content.strip()} found"
+        done = [one.content for one in request.messages if one.role == "tool"]
+        if done:
+            return "; ".join(done)
+        calls = [("trains", "to Porto"), ("hotels", "in Porto")]
+        return Reply(
+            "",
+            tool_calls=tuple(
+                ToolCall(id=name, name=name, arguments=f'{{"message": "{text}"}}')
+                for name, text in calls
+            ),
+        )
+
+    run = build(ScriptedModel(answer)).run("Plan a weekend")
+    assert run.answer == "to Porto found; in Porto found"
+    assert "leader/hotels[2]/judge" in run.records
