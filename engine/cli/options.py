@@ -13,14 +13,12 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TextIO, TypeAlias
 
 import typer
 
 from ..errors import DamagedStore, InputError
-from ..graph.graph import Graph
 from ..graph.settings import make_importable, settings_of
-from ..run.runner import Runner
 from ..session.store import Policy, Store, WhileWaiting
 from ..stores.journal.journal_file import TornTail
 from ..stores.tinydb.directory import SkippedSession
@@ -28,6 +26,10 @@ from ..stores.tinydb.store import TinyDBStore
 from ..terminal import escape_controls
 from .command import EXIT_FAILURE
 from .output import Style, print_note
+
+if TYPE_CHECKING:
+    from ..graph.graph import Graph
+    from ..run.runner import Runner
 
 DEFAULT_STORE = Path(".teamgraph")
 
@@ -91,6 +93,9 @@ class GraphOptions:
         Allowed modules are found in the current folder, the project's and the graph's.
         Raises `DefinitionError`, and `InputError` if a folder of templates does not exist.
         """
+        # Lazy: commands that need no graph do not wait for what graphs need.
+        from ..graph.graph import Graph
+
         for folder in self.prompts or ():
             if not folder.is_dir():
                 raise InputError(f"--prompts: folder '{folder}' does not exist; name another one")
@@ -218,6 +223,8 @@ class RunnerOptions(StoreOptions, ModelOptions):
 
     def runner(self, graph: Graph, store: Store) -> Runner:
         """A runner of the graph."""
+        from ..run.runner import Runner
+
         return Runner(
             graph,
             store=store,

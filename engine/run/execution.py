@@ -813,6 +813,7 @@ class RunExecution(Struct):
             node_states=dict(runs.states),
             outputs={},
             patches={},
+            patched=0,
             newest={},
             writers={},
             given={**outer.given, **json_views(names)} if names else outer.given,

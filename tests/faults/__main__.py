@@ -19,6 +19,7 @@ from .judge import Counts, Open
 from .kills import everywhere, kills
 from .mutants import MUTANTS, SOUND, Mutant
 from .nonces import nonces
+from .people import people, waiting
 from .power import power
 from .stores import evicting, impatient, ours
 from .suspended import suspended
@@ -53,6 +54,8 @@ FAULTS = {
     "saved": Fault("power losses, each index saved", power, 1_000, 60, evicting),
     "nonces": Fault("500 sessions, 30 % model faults", nonces, 5_000, 200),
     "forks": Fault("forked at every call of a turn", forks, 384, 24),
+    "people": Fault("killed while people are asked", people, 300, 12),
+    "waiting": Fault("runs wait, another process answers", waiting, 10_000, 50),
     "imports": Fault("an import is killed at every call", imports, 1000, 40),
     "suspended": Fault("suspended and revived", suspended, 24, 2, impatient),
 }
@@ -98,9 +101,11 @@ def _is_found(mutant: Mutant, seed: int) -> bool:
     """A row of the table; whether the fault finds something in the mutant, soon or late."""
     check = FAULTS[mutant.fault].check
     began = time.monotonic()
-    counts = check(mutant.open_store, mutant.soon, seed)
-    if counts.is_clean and mutant.soon < mutant.trials:
-        counts = check(mutant.open_store, mutant.trials, seed)
+    trials = mutant.soon
+    counts = check(mutant.open_store, trials, seed)
+    while counts.is_clean and trials < mutant.trials:  # the same ones, and as many more
+        trials = min(2 * trials, mutant.trials)
+        counts = check(mutant.open_store, trials, seed)
     seconds = time.monotonic() - began
     found = "sound" if counts.is_clean else "broken"
     print(

@@ -17,7 +17,7 @@ from tests.soundness.trial import Trial, accepted, failure, trial
 from tests.soundness.world import GRAPH, WORLDS, graph
 from tests.soundness.writer import Writer
 
-RENDERINGS = 5000
+RENDERINGS = 1500
 PARTS = 4 + ceil(int(os.environ.get("TEAMGRAPH_SOUNDNESS", "0")) / RENDERINGS)
 
 

@@ -250,5 +250,5 @@ def test_without_a_prompt_the_engine_is_not_imported(project: Project) -> None:
         """,
     )
     for words in ([], ["-n", "1"]):
-        done = project.pytest(*words)
+        done = project.pytest_apart(*words)
         assert done.code == 0, done.text
