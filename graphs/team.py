@@ -157,20 +157,23 @@ class Team(Assistant):
         return found
 
     def _declared(self) -> Graph:
-        return self._at("")
+        return self._at("", self.output_schema)
 
-    def _at(self, path: str) -> Graph:
-        """Build the graph, for the node at `path`; the outermost team has an empty path."""
+    def _at(self, path: str, returns: object) -> Graph:
+        """Build the graph, for the node at `path`; the outermost team has an empty path.
+
+        `returns` is the type of its answer.
+        """
         ids = member_ids([member.name for member in self.members])
         if self.mode is not None:
-            return self._supervised(ids, path)
+            return self._supervised(ids, path, returns)
         loaders = self._team_loaders(ids)
         # A history that only some members asked for is not shown to the others.
         usual = None if "history" in loaders or not loaders else "none"
         shown = usual if self.respond_directly or not loaders else "none"
-        members = self._nodes(ids, shown, path)
+        members = self._nodes(ids, shown, path, returns if self.respond_directly else None)
         chosen = {} if self.delegate_to_all_members else {"router": self._router(ids, usual)}
-        leading = {} if self.respond_directly else {"leader": self._leader(ids, usual)}
+        leading = {} if self.respond_directly else {"leader": self._leader(ids, usual, returns)}
         nodes: dict[str, Node] = {
             **loaders,
             **chosen,
@@ -180,18 +183,21 @@ class Team(Assistant):
         }
         return self._graph_of(nodes, ids if self.respond_directly else "leader", path)
 
-    def _supervised(self, ids: Sequence[str], path: str) -> Graph:
+    def _supervised(self, ids: Sequence[str], path: str, returns: object) -> Graph:
         """A leader who calls the members as tools."""
         under = f"{path}/" if path else ""
         tools: list[GraphTool] = []
         for node_id, member in zip(ids, self.members, strict=True):
             place = f"{under}{node_id}"
-            is_team = isinstance(member, Team)
-            inside = member._at(place) if is_team else member.as_member(place)
+            inside = (
+                member._at(place, member.output_schema)
+                if isinstance(member, Team)
+                else member.as_member(place)
+            )
             about = member.role or member.description or member.name
             tools.append(GraphTool(graph=inside, name=node_id, about=about or node_id))
         loaders = self._loaders()
-        leader = self._leader((), None, tools)
+        leader = self._leader((), None, returns, tools)
         nodes: dict[str, Node] = {**loaders, "leader": leader, **self._summarizers()}
         return self._graph_of(nodes, "leader", path)
 
@@ -220,8 +226,13 @@ class Team(Assistant):
                 loaders[f"{node_id}_search"] = member.searcher()
         return loaders
 
-    def _nodes(self, ids: Sequence[str], history: str | None, path: str) -> dict[str, Node]:
-        """The members as nodes; `history` is shown to those without a history of their own."""
+    def _nodes(
+        self, ids: Sequence[str], history: str | None, path: str, returns: object
+    ) -> dict[str, Node]:
+        """The members as nodes; `history` is shown to those without a history of their own.
+
+        `returns` is the type of the answers of those without an output_schema.
+        """
         under = f"{path}/" if path else ""
         nodes: dict[str, Node] = {}
         problems: list[Problem] = []
@@ -230,7 +241,7 @@ class Team(Assistant):
             if self.share_member_interactions:
                 reads += ids[:index]
             try:
-                nodes[node_id] = self._node(member, f"{under}{node_id}", history, reads)
+                nodes[node_id] = self._node(member, f"{under}{node_id}", history, reads, returns)
             except DefinitionError as error:
                 problems += (
                     replace(each, path=("members", index, *each.path)) for each in error.problems
@@ -251,13 +262,18 @@ class Team(Assistant):
         return [node_id for node_id, is_wanted in wanted.items() if is_wanted]
 
     def _node(
-        self, member: Agent | Team, path: str, history: str | None, reads: Sequence[str]
+        self,
+        member: Agent | Team,
+        path: str,
+        history: str | None,
+        reads: Sequence[str],
+        returns: object,
     ) -> Node:
         if isinstance(member, Team):
             about = member.role or member.description
-            return SubGraph(
-                graph=member._at(path), role=about.rstrip("."), description=about, reads=reads
-            )
+            own = returns if member.output_schema is None else member.output_schema
+            inner = member._at(path, own)
+            return SubGraph(graph=inner, role=about.rstrip("."), description=about, reads=reads)
         direct, node_id = self.respond_directly, path.rpartition("/")[2]
         return member.as_member(
             path,
@@ -265,6 +281,7 @@ class Team(Assistant):
             reads=reads,
             tools=self._session_tools if direct else (),
             rules=[MARKDOWN] if direct and self.markdown and not member.markdown else (),
+            returns=returns,
         )
 
     def _router(self, ids: Sequence[str], history: str | None) -> Router:
@@ -281,7 +298,11 @@ class Team(Assistant):
         )
 
     def _leader(
-        self, ids: Sequence[str], history: str | None, members: Sequence[GraphTool] = ()
+        self,
+        ids: Sequence[str],
+        history: str | None,
+        returns: object,
+        members: Sequence[GraphTool] = (),
     ) -> Leader:
         return Leader(
             needs=ids,
@@ -291,4 +312,5 @@ class Team(Assistant):
             history=history,
             tools=[*members, *self.tools, *self._session_tools],
             reads=["search"] if self.search_session_history else [],
+            returns=returns,
         )

@@ -104,7 +104,7 @@ class Router(Node):
     def _check(self) -> Self:
         problems: list[Problem] = []
         if self.default is not None and self.default not in self.routes:
-            text = f"default {self.default!r} is no label of the routes"
+            text = f"default {self.default!r} is not the label of a route"
             near = closest(self.default, self.routes)
             text += "" if near else f"; the labels are {', '.join(self.routes)}"
             problems.append(Problem("G012", text, path=("default",), suggestion=near))

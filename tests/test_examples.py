@@ -136,6 +136,17 @@ def test_a_kind_of_ones_own_reads_what_came_before_it(tmp_path: Path) -> None:
     assert "answer: Chère Ann, ta lampe arrive." in done.stdout
 
 
+def test_the_graph_with_a_kind_of_its_own_is_valid_for_this_project() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "teamgraph", "check", "examples/letter.yaml"],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "examples/letter.yaml: valid (2 nodes, 1 edge)\n")
+
+
 def test_the_examples_of_sessions_run_as_they_are(tmp_path: Path) -> None:
     words = ("--model", "echo", "--store", "kept")
     for done in (

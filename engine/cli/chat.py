@@ -79,7 +79,6 @@ def chat(
     open.
     """
     loaded = graph_options.load(graph)
-    runner_options.use_project_default()
     session, turns = chat_options.session_id(runner_options)
     so_far = f" with {counted(turns, 'turn')} so far" if chat_options.last else ""
     print_note(f"session {session}{so_far}; Ctrl-D ends the chat", Style.DIM)

@@ -100,7 +100,6 @@ def run(
     loaded = graph_options.load(graph)
     text = read_message(message)
     state = _parse_state(turn.state or [])
-    runner_options.use_project_default()
 
     def events(store: Store) -> AsyncGenerator[Event]:
         return runner_options.runner(loaded, store).astream(

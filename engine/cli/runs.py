@@ -262,7 +262,6 @@ def resume(
     if which.all_users and run_id is not None:
         raise InputError("--all-users needs --all; for one run, name its user with --user")
     loaded = graph_options.load(graph)
-    runner_options.use_project_default()
     hints = CommandHints.of(graph, graph_options, runner_options)
     resumer = _Resumer(loaded, runner_options, hints, options.reuse_unchanged)
     if run_id is None:
@@ -292,7 +291,6 @@ def respond(
     reject, or JSON: {"approve": false, "reason": "..."}, {"approve": true, "arguments": {...}}.
     """
     loaded = graph_options.load(graph)
-    runner_options.use_project_default()
     found = asyncio.run(_find_run(run, lookup, runner_options))
     given = parse_answers(options.answers or (), found.questions)
     if not given and found.questions and not options.json and can_ask():
@@ -325,7 +323,6 @@ def fork(
     """
     loaded = graph_options.load(graph)
     message = None if options.message is None else read_message(options.message)
-    runner_options.use_project_default()
     _, run_id = asyncio.run(_locate(run, RunLookup(user), runner_options))
 
     def events(store: Store) -> AsyncGenerator[Event]:

@@ -349,7 +349,9 @@ class RunExecution(Struct):
         )
 
     def _ordered_records(self) -> dict[str, Record]:
-        return {path: self.records[path] for path in self.prepared.in_order(self.records)}
+        prepared, records = self.prepared, self.records
+        order = prepared.in_order(records) if prepared.inner else prepared.plan.order
+        return {path: records[path] for path in order if path in records}
 
     def skip_reason(self, node_id: str, records: Mapping[str, Record]) -> str | None:
         """See `Work.skip_reason`."""
@@ -662,7 +664,7 @@ class RunExecution(Struct):
             usage=self.usage,
             emitter=self.emitter,
             answer=self.answer,
-            path=self.path.child(node.node_id),
+            path=self.path,
         )
 
     def _attempts_before(self, node_id: str) -> int:

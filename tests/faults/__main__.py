@@ -13,14 +13,18 @@ from pathlib import Path
 
 from .crowd import crowd
 from .damage import cuts, flips
+from .deletions import deletions
+from .descriptors import descriptors
 from .forks import forks
 from .imports import imports
 from .judge import Counts, Open
 from .kills import everywhere, kills
+from .loops import loops
 from .mutants import MUTANTS, SOUND, Mutant
 from .nonces import nonces
 from .people import people, waiting
 from .power import power
+from .salvages import salvages
 from .stores import evicting, impatient, ours
 from .suspended import suspended
 from .turn import calls, crashes, parts
@@ -56,7 +60,11 @@ FAULTS = {
     "forks": Fault("forked at every call of a turn", forks, 384, 24),
     "people": Fault("killed while people are asked", people, 300, 12),
     "waiting": Fault("runs wait, another process answers", waiting, 10_000, 50),
-    "imports": Fault("an import is killed at every call", imports, 1000, 40),
+    "loops": Fault("an event loop closed with a run in it", loops, 24, 4),
+    "deletions": Fault("deleted while a resume waits", deletions, 600, 48),
+    "salvages": Fault("salvaged while it is written", salvages, 200, 16),
+    "descriptors": Fault("120 sessions, few descriptors", descriptors, 8, 1),
+    "imports": Fault("an import is killed at every change", imports, 1000, 24),
     "suspended": Fault("suspended and revived", suspended, 24, 2, impatient),
 }
 NAMES = [*FAULTS, "mutants"]

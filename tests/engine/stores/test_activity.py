@@ -31,6 +31,7 @@ class Counting(Disk):
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
         self.refuses = False
+        self.broken = "none"
         self.before_lock: Callable[[], None] | None = None
 
     def open(self, path: Named, flags: int) -> int:
@@ -41,6 +42,8 @@ class Counting(Disk):
 
     def status(self, file: int | Named) -> os.stat_result:
         self.calls["status"] += 1
+        if str(file).endswith(self.broken):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         return super().status(file)
 
     def read(self, file: int, length: int, offset: int) -> bytes:
@@ -188,6 +191,46 @@ def test_without_the_file_the_times_of_the_journals_count(
         await other.close()
 
     asyncio.run(test())
+
+
+def test_a_file_that_was_removed_is_written_again_by_whoever_remembers_it(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = await fill(tmp_path, 3)
+        activity(tmp_path).unlink()
+        await turn(store, 2, "again")
+        assert activity(tmp_path).exists()
+        assert await listed(store) == [2, 1, 0]
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_an_error_in_its_lock_or_of_a_journal_is_raised_and_leaves_nothing_open(
+    tmp_path: Path,
+) -> None:
+    def fail() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def test() -> None:
+        disk = Counting()
+        store = await fill(tmp_path, 2, disk=disk)
+        disk.before_lock = fail
+        with pytest.raises(StoreError, match=rf"{ACTIVITY}: .*check the disk"):
+            await turn(store, 0, "again")
+        disk.broken = ".jsonl"
+        with pytest.raises(StoreError, match=r"\.jsonl: .*check the disk"):
+            await store.sessions("ann")
+        disk.broken = "none"
+        await store.close()
+        opened = [path.name for path in _open_files() if tmp_path in path.parents]
+        assert opened == []
+
+    asyncio.run(test())
+
+
+def _open_files() -> list[Path]:
+    """What this process has open."""
+    return [entry.resolve() for entry in Path("/proc/self/fd").iterdir() if entry.exists()]
 
 
 @pytest.mark.parametrize("left", [b"0123", b"\0" * LINE, b"0123" + bytes(LINE)])

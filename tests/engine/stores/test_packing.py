@@ -195,3 +195,19 @@ def test_words_that_a_salvage_loses_cost_the_names_of_the_prompt_and_the_model(
     asyncio.run(look())
     asyncio.run(put_other())
     asyncio.run(look())
+
+
+def test_words_that_somebody_removed_are_empty(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = TinyDBStore(tmp_path, sync="never")
+        lease = await store.begin(KEY, Turn("r", "x"))
+        await store.put(lease, [Record("n", "done", fingerprint="f")])
+        with store.database(KEY) as database:
+            assert database.table("words").get(doc_id=1) == {"words": ["", "f"]}
+            database.table("words").truncate()
+        run = await store.run(KEY, "r")
+        assert run is not None
+        assert run.records["n"] == Record("n", "done")
+        await store.close()
+
+    asyncio.run(test())
