@@ -10,13 +10,14 @@
     ├── StoreError           a store could not be read or written
     │   ├── DamagedStore     stored data was changed from outside or truncated
     │   ├── UnknownVersion   the store was written by a newer teamgraph
-    │   ├── SessionBusy      another run has the lease of the session
+    │   ├── SessionBusy      another run has the lease of the session, or waits for a person
     │   └── Conflict         the session changed, or was deleted, during the run
     ├── NotFound             there is no such session, run or node
     └── RunError             a run did not finish (`.run` has its records)
         ├── NodeError        a node failed
-        ├── NoAnswer         every node that could answer was skipped
+        ├── NoAnswer         every node that could answer was skipped, or a loop reached its `max`
         ├── BudgetExceeded   the run exceeded a limit of the graph's `budget`
+        ├── Expired          a question to a person was not answered in time
         ├── StateConflict    two nodes that ran at the same time changed one key of the state
         └── Changed          the graph has changed since the run that is resumed began
 
@@ -26,7 +27,7 @@ wrong and how to go on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -75,10 +76,12 @@ class Problem(Struct, frozen=True):
 
 def in_reading_order(problems: Sequence[Problem]) -> list[Problem]:
     """Sort by file, line and column and remove duplicates; without places the order stays."""
-    files = list(dict.fromkeys(problem.file for problem in problems))
+    first: dict[str | None, int] = {}
+    for problem in problems:
+        first.setdefault(problem.file, len(first))
     return sorted(
         dict.fromkeys(problems),
-        key=lambda each: (files.index(each.file), each.line or 0, each.column or 0),
+        key=lambda each: (first[each.file], each.line or 0, each.column or 0),
     )
 
 
@@ -158,7 +161,7 @@ class UnknownVersion(StoreError):
 
 
 class SessionBusy(StoreError):
-    """Another run has the lease of the session, and the policy is not to wait."""
+    """Another run has the session, and the policy is not to wait for it, or it waits itself."""
 
 
 class Conflict(StoreError):
@@ -187,11 +190,15 @@ class NodeError(RunError):
 
 
 class NoAnswer(RunError):
-    """Every node that could answer was skipped."""
+    """Every node that could answer was skipped, or a loop came to its `max` (`on_max: fail`)."""
 
 
 class BudgetExceeded(RunError):
     """The run exceeded a limit of the graph's `budget`."""
+
+
+class Expired(RunError):
+    """A question to a person was not answered in time, and it has no default."""
 
 
 class StateConflict(RunError):
@@ -223,11 +230,10 @@ class Changed(RunError):
 
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The word of `known` that is most similar to `word`, None if none is similar enough."""
-    names = [name for name in known if name != word]
+    names = known if isinstance(known, Set | Mapping) else set(known)
     if len(names) > _COMPARED or len(word) > _COMPARED:
-        edits = _one_edit_away(word)
-        names = [name for name in names if name in edits]
-    near = get_close_matches(word, names, n=1, cutoff=0.6)
+        names = {edit for edit in _one_edit_away(word) if edit in names}
+    near = get_close_matches(word, [name for name in names if name != word], n=1, cutoff=0.6)
     return near[0] if near else None
 
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from .errors import TeamgraphError
 from .messages import JSON, Message
 from .node_path import NodePath
-from .records import Record, Run
+from .records import Question, Record, Run
 
 
 class _RunEvent(Struct, frozen=True):
@@ -145,9 +145,13 @@ class RunCancelled(_RunEvent, frozen=True):
 
 
 class RunWaiting(_RunEvent, frozen=True):
-    """The run waits for a person."""
+    """The run waits for people to answer `questions`; `Runner.respond` continues it.
+
+    `node` is the path of the first question. Nothing is held: no lease, no task.
+    """
 
     run: Run
+    questions: tuple[Question, ...]
 
 
 Event: TypeAlias = (

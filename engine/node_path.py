@@ -14,6 +14,7 @@ V = TypeVar("V")
 
 _SEPARATOR = "/"
 _STEP = re.compile(r"[a-z][a-z0-9_]*(\[[1-9][0-9]*\])?")
+_NUMBER = re.compile(r"\[[0-9]+\]")
 
 
 class NodePath(str):
@@ -49,6 +50,11 @@ class NodePath(str):
     def outermost(self) -> str:
         """The id of the node in the run's own graph that this is, or is inside of."""
         return self.partition(_SEPARATOR)[0].partition("[")[0]
+
+    @property
+    def declared(self) -> NodePath:
+        """The path without numbers: where the node is declared, whatever round or item it is in."""
+        return NodePath(_NUMBER.sub("", self)) if "[" in self else self
 
     @property
     def parent(self) -> NodePath:

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from .messages import JSON, NO_USAGE, FrozenStruct, Message, Quote, ToolCall, Usage
 from .node_path import NodePath
 
-NodeStatus: TypeAlias = Literal["done", "skipped", "failed"]
+NodeStatus: TypeAlias = Literal["done", "skipped", "failed", "running", "waiting"]
 RunStatus: TypeAlias = Literal["running", "done", "failed", "cancelled", "waiting"]
 FINAL: frozenset[str] = frozenset(("done", "skipped"))
 
@@ -42,7 +42,9 @@ class Exchange(FrozenStruct, frozen=True, eq=False):
 
     `prompt` is the name of the template, `prompt_hash` the hash of its sources and of everything
     it includes. `tool_calls` are those in the reply, `tool_results` their results. `started` and
-    `ended` are Unix times in seconds.
+    `ended` are Unix times in seconds. `ask` is the number of the request in its attempt, which
+    the exchanges that continue it after tool calls share, and `first_call` the number of the first
+    of `tool_calls` among all of the node in the run; both count from 1.
     """
 
     prompt: str
@@ -56,6 +58,13 @@ class Exchange(FrozenStruct, frozen=True, eq=False):
     ended: float = 0.0
     tool_calls: tuple[ToolCall, ...] = ()
     tool_results: tuple[Message, ...] = ()
+    ask: int = 1
+    first_call: int = 0
+
+    @property
+    def has_all_results(self) -> bool:
+        """Whether every tool call was answered."""
+        return len(self.tool_results) == len(self.tool_calls)
 
     @property
     def onward(self) -> tuple[Message, ...]:
@@ -69,6 +78,50 @@ class Exchange(FrozenStruct, frozen=True, eq=False):
         return (*self.messages, reply, *self.tool_results)
 
 
+class Response(FrozenStruct, frozen=True, eq=False):
+    """What a person answered: the value, the user who gave it, and when (Unix time).
+
+    `is_default` says that nobody did, and the question's default was taken when it had expired.
+    """
+
+    value: JSON
+    user_id: str | None = None
+    given: float = 0.0
+    is_default: bool = False
+
+
+class Question(FrozenStruct, frozen=True, eq=False):
+    """A question that a node waits with, and the response once there is one.
+
+    `path` names it: the path of the node, or `node/tool[2]` if it asks whether the node's second
+    tool call may run; then `tool` and `arguments` (the JSON text that the model wrote) are what is
+    asked for, and `digest` is their hash. `options` are the possible answers, empty if the answer
+    is free text or, where `schema` is given, JSON that fits it. `assign_to` is a text for whoever
+    shows the question. `asked` and `expires` are Unix times; `expires` 0 is never.
+    """
+
+    path: str
+    text: str
+    options: tuple[str, ...] = ()
+    schema: Mapping[str, JSON] | None = None
+    assign_to: str | None = None
+    asked: float = 0.0
+    expires: float = 0.0
+    tool: str | None = None
+    arguments: str = ""
+    digest: str = ""
+    response: Response | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has answered it yet."""
+        return self.response is None
+
+    def has_expired(self, now: float) -> bool:
+        """Whether it was not answered in time."""
+        return self.response is None and 0 < self.expires <= now
+
+
 class Record(FrozenStruct, frozen=True, eq=False):
     """Outcome of one node in one run; one is written for each failed attempt, and a final one.
 
@@ -79,6 +132,11 @@ class Record(FrozenStruct, frozen=True, eq=False):
     that into a skip or a value). `state` is the node's own state for the next turn,
     `session_state` the keys that it sets in the shared one; both apply once the run is done.
     `quotes` are the texts of earlier runs that the messages may repeat.
+
+    A record that is `running` or `waiting` is replaced by the next one of its attempt: it has the
+    tool calls so far (`calls` counts those of the node in all its attempts) and the `questions` to
+    people, and `session_state` what the tools have set. `abandoned` says that nothing of it is
+    continued, because the graph was changed.
     """
 
     beside: ClassVar[frozenset[str]] = frozenset({"quotes"})
@@ -102,6 +160,9 @@ class Record(FrozenStruct, frozen=True, eq=False):
     started: float = 0.0
     ended: float = 0.0
     quotes: tuple[Quote, ...] = ()
+    questions: tuple[Question, ...] = ()
+    calls: int = 0
+    abandoned: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -136,6 +197,8 @@ class Turn(FrozenStruct, frozen=True, eq=False):
     `answer` is None until there is one. `given_state` is the state that the caller passed to the
     run. `declared` is the hash of the graph's declaration, under which the store has it.
     `forked_from` is the id of the run whose records this one began with, if it is a fork.
+    `waiting` are the paths of the questions that the run waits with, and `waiting_until` is when
+    all of them have expired (Unix time, 0: never).
     """
 
     run_id: str
@@ -151,6 +214,13 @@ class Turn(FrozenStruct, frozen=True, eq=False):
     ended: float = 0.0
     declared: str = ""
     forked_from: str | None = None
+    waiting: tuple[str, ...] = ()
+    waiting_until: float = 0.0
+
+    def is_waiting(self, now: float) -> bool:
+        """Whether the run waits for a person, and not all of its questions have expired."""
+        is_in_time = not self.waiting_until or now < self.waiting_until
+        return self.status == "waiting" and bool(self.waiting) and is_in_time
 
 
 class Head(FrozenStruct, frozen=True, eq=False):
@@ -199,7 +269,7 @@ class Change(Struct, frozen=True):
             if record.session_state and not NodePath(record.node).parent:
                 state.update(record.session_state)
             if record.state is not None:
-                node_states[record.node] = record.state
+                node_states[NodePath(record.node).declared] = record.state  # of the last round
         return cls(state, node_states)
 
     def summary_at(self, number: int) -> Summary | None:
@@ -272,6 +342,11 @@ class Run(Struct, frozen=True):
         return self.turn.usage
 
     @property
+    def questions(self) -> tuple[Question, ...]:
+        """The questions to people that are not answered yet, in the order of the nodes."""
+        return open_questions(self.records.values())
+
+    @property
     def duration(self) -> float:
         """Seconds from the start to the end of the run."""
         return max(0.0, self.turn.ended - self.turn.started)
@@ -301,6 +376,17 @@ def _with_valid_arguments(call: ToolCall) -> ToolCall:
     except (ValueError, RecursionError):
         pass
     return call.model_copy(update={"arguments": "{}"})
+
+
+def open_questions(records: Iterable[Record]) -> tuple[Question, ...]:
+    """The questions of these records that are not answered yet."""
+    return tuple(
+        question
+        for record in records
+        if not record.is_final and not record.abandoned
+        for question in record.questions
+        if question.is_open
+    )
 
 
 READERS = frozenset(("read_chat_history", "read_tool_call_history", "search_sessions"))

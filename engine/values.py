@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from .errors import InputError, KeyPath
-from .messages import JSON
+from .messages import JSON, text_of
 
 State: TypeAlias = Mapping[str, JSON]
 MAX_DEPTH = 100
@@ -41,6 +41,11 @@ def to_json(value: object, name: str) -> JSON:
     except _Refused as error:
         where = f" at {_path(error.keys)}" if error.keys else ""
         raise InputError(f"{name} cannot be stored as JSON: {error}{where}; {_ADVICE}") from error
+
+
+def value_text(value: object, name: str) -> str:
+    """A value as text: a text as it is, anything else as JSON; raises `InputError` as `to_json`."""
+    return value if isinstance(value, str) else text_of(to_json(value, name))
 
 
 def json_problem(value: object, *, envelope: int = 0) -> tuple[KeyPath, str] | None:

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .graph import SubGraph
     from .history_loader import HistoryLoader
+    from .human import Human
     from .leader import Leader
+    from .loop import Loop
+    from .map import Map
     from .member import Member
     from .python import Python
     from .router import Route, Router
@@ -31,7 +34,10 @@ else:
 
 _HOMES = {
     "HistoryLoader": "history_loader",
+    "Human": "human",
     "Leader": "leader",
+    "Loop": "loop",
+    "Map": "map",
     "Member": "member",
     "Python": "python",
     "Route": "router",
@@ -43,7 +49,10 @@ _HOMES = {
 
 __all__ = [
     "HistoryLoader",
+    "Human",
     "Leader",
+    "Loop",
+    "Map",
     "Member",
     "Python",
     "Route",

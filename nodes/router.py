@@ -32,9 +32,25 @@ class Route(Declared):
     )
 
 
-def _long_form(routes: Mapping[str, str | Route]) -> Mapping[str, str | Route]:
+def in_long_form(routes: Mapping[str, str | Route]) -> Mapping[str, str | Route]:
+    """The routes in their long form; in the short one the label is the target."""
     return {
         label: Route(to=label, about=route) if isinstance(route, str) else route
+        for label, route in routes.items()
+    }
+
+
+def only_long(routes: Mapping[str, str | Route]) -> Mapping[str, Route]:
+    """The routes of a node that exists, which are all in their long form."""
+    return {label: route for label, route in routes.items() if isinstance(route, Route)}
+
+
+def short_routes(routes: Mapping[str, Route]) -> dict[str, JSON]:
+    """The routes as a graph file has them, in the short form where that says all."""
+    return {
+        label: route.about
+        if tuple(route.to) == (label,) and route.when is None
+        else route.model_dump(mode="json", exclude_defaults=True)
         for label, route in routes.items()
     }
 
@@ -50,7 +66,7 @@ class Router(Node):
     answers: ClassVar[bool] = False
     provides: ClassVar[Mapping[str, object]] = {"output": str, "reason": str}
 
-    routes: Annotated[Mapping[str, str | Route], AfterValidator(_long_form)] = Field(
+    routes: Annotated[Mapping[str, str | Route], AfterValidator(in_long_form)] = Field(
         min_length=1,
         description="What each label is for; the label is the node it leads to, unless `to` says.",
         examples=[{"english": "The user writes English"}],
@@ -88,7 +104,7 @@ class Router(Node):
     def _check(self) -> Self:
         problems: list[Problem] = []
         if self.default is not None and self.default not in self.routes:
-            text = f"default {self.default!r} is no label of the routes"
+            text = f"default {self.default!r} is not the label of a route"
             near = closest(self.default, self.routes)
             text += "" if near else f"; the labels are {', '.join(self.routes)}"
             problems.append(Problem("G012", text, path=("default",), suggestion=near))
@@ -107,7 +123,7 @@ class Router(Node):
     @property
     def long_routes(self) -> Mapping[str, Route]:
         """The routes in their long form."""
-        return {label: route for label, route in self.routes.items() if isinstance(route, Route)}
+        return only_long(self.routes)
 
     def branches(self) -> Mapping[str, tuple[str, ...]]:
         """The targets of each label."""
@@ -146,14 +162,7 @@ class Router(Node):
 
     def written(self) -> dict[str, JSON]:
         """Short routes in their short form."""
-        data = super().written()
-        data["routes"] = {
-            label: route.about
-            if tuple(route.to) == (label,) and route.when is None
-            else route.model_dump(mode="json", exclude_defaults=True)
-            for label, route in self.long_routes.items()
-        }
-        return data
+        return {**super().written(), "routes": short_routes(self.long_routes)}
 
     async def run(self, context: Context) -> Result:
         """Choose; the labels are in the record, so a resumed run never chooses again."""

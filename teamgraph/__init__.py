@@ -25,7 +25,9 @@ if TYPE_CHECKING:
         Change,
         Exchange,
         Head,
+        Question,
         Record,
+        Response,
         Run,
         SessionInfo,
         SessionKey,
@@ -35,10 +37,11 @@ if TYPE_CHECKING:
     from .engine.run.dry_run.rendering import RenderedNode, RenderedPrompt, Rendering
     from .engine.run.runner import Runner
     from .engine.session.session import Metrics, Session
-    from .engine.session.store import Hit, Lease, Policy, Store
+    from .engine.session.store import Hit, Lease, Policy, Store, WhileWaiting
     from .engine.stores.memory import MemoryStore
     from .engine.stores.tinydb.store import TinyDBStore
     from .engine.tools.context import ToolContext
+    from .engine.tools.tool import tool
 else:
 
     def __getattr__(name: str) -> object:
@@ -87,12 +90,14 @@ _MODULES = {
     "OnError": ".engine.graph.fields",
     "Plan": ".engine.graph.plan",
     "Policy": ".engine.session.store",
+    "Question": ".engine.records",
     "Record": ".engine.records",
     "RenderedNode": ".engine.run.dry_run.rendering",
     "RenderedPrompt": ".engine.run.dry_run.rendering",
     "Rendering": ".engine.run.dry_run.rendering",
     "Reply": ".engine.models.protocol",
     "Request": ".engine.models.protocol",
+    "Response": ".engine.records",
     "Retry": ".engine.graph.fields",
     "Run": ".engine.records",
     "Runner": ".engine.run.runner",
@@ -108,6 +113,8 @@ _MODULES = {
     "ToolContext": ".engine.tools.context",
     "Turn": ".engine.records",
     "Usage": ".engine.messages",
+    "WhileWaiting": ".engine.session.store",
+    "tool": ".engine.tools.tool",
 }
 
 __all__ = [
@@ -134,12 +141,14 @@ __all__ = [
     "OnError",
     "Plan",
     "Policy",
+    "Question",
     "Record",
     "RenderedNode",
     "RenderedPrompt",
     "Rendering",
     "Reply",
     "Request",
+    "Response",
     "Retry",
     "Run",
     "Runner",
@@ -155,4 +164,6 @@ __all__ = [
     "ToolContext",
     "Turn",
     "Usage",
+    "WhileWaiting",
+    "tool",
 ]

@@ -10,14 +10,28 @@ from __future__ import annotations
 
 from .engine.blocking import call_in_thread, door, stream_door
 from .engine.errors import KeyPath, closest
-from .engine.graph.context import Choice, Context, Exchanged, History, Result, Upstream
-from .engine.graph.fields import Ids, Texts
+from .engine.graph.context import (
+    Choice,
+    Context,
+    Exchanged,
+    GraphResult,
+    History,
+    Input,
+    ItemInput,
+    NodeWaits,
+    Result,
+    Upstream,
+)
+from .engine.graph.fields import Ids, Seconds, Texts
+from .engine.graph.kinds import written_node
 from .engine.graph.node import (
+    AsksPeople,
     AsksSometimes,
     ChoosesSeveral,
     HasConditions,
     HasTools,
     HoldsGraph,
+    ItemSource,
     LoadsHistory,
     MentionsNodes,
     NamesPython,
@@ -29,7 +43,9 @@ from .engine.graph.node import (
     Rehearses,
     RendersField,
     Routes,
+    RunsItems,
     RunsLast,
+    RunsRounds,
     ShowsMore,
     Streams,
     Summarizes,
@@ -39,27 +55,37 @@ from .engine.graph.rules import misnamed
 from .engine.imports import reference
 from .engine.models.samples import stand_in
 from .engine.records import PastToolCall
+from .engine.returns.shape import shape
 from .engine.session.history import OtherSession, Past, Quoted
-from .engine.tools.toolbox import Toolbox, Tools
+from .engine.tools.context import SessionState
+from .engine.tools.toolbox import GraphTool, Toolbox, Tools
 from .engine.validation import Declared
+from .engine.values import value_text
 
 __all__ = [
+    "AsksPeople",
     "AsksSometimes",
     "Choice",
     "ChoosesSeveral",
     "Context",
     "Declared",
     "Exchanged",
+    "GraphResult",
+    "GraphTool",
     "HasConditions",
     "HasTools",
     "History",
     "HoldsGraph",
     "Ids",
+    "Input",
+    "ItemInput",
+    "ItemSource",
     "KeyPath",
     "LoadsHistory",
     "MentionsNodes",
     "NamesPython",
     "Node",
+    "NodeWaits",
     "OtherSession",
     "Past",
     "PastToolCall",
@@ -72,7 +98,11 @@ __all__ = [
     "RendersField",
     "Result",
     "Routes",
+    "RunsItems",
     "RunsLast",
+    "RunsRounds",
+    "Seconds",
+    "SessionState",
     "ShowsMore",
     "Streams",
     "Summarizes",
@@ -86,6 +116,9 @@ __all__ = [
     "door",
     "misnamed",
     "reference",
+    "shape",
     "stand_in",
     "stream_door",
+    "value_text",
+    "written_node",
 ]

@@ -22,7 +22,7 @@ DESK = ROOT / "graphs" / "desk.yaml"
 
 
 def run(
-    example: str, *words: str, folder: Path, **variables: str
+    example: str, *words: str, folder: Path, said: str = "", **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """An example in a process of its own, in `folder`."""
     private = re.compile(r".*_API_KEY|TEAMGRAPH_.*|PYTHON.*|MESSAGE")
@@ -30,6 +30,7 @@ def run(
     return subprocess.run(
         [sys.executable, str(EXAMPLES / example), *words],
         cwd=folder,
+        input=said,
         env=kept | {"PYTHONUTF8": "1", **variables},
         capture_output=True,
         encoding="utf-8",
@@ -136,6 +137,17 @@ def test_a_kind_of_ones_own_reads_what_came_before_it(tmp_path: Path) -> None:
     assert "answer: Chère Ann, ta lampe arrive." in done.stdout
 
 
+def test_the_graph_with_a_kind_of_its_own_is_valid_for_this_project() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "teamgraph", "check", "examples/letter.yaml"],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "examples/letter.yaml: valid (2 nodes, 1 edge)\n")
+
+
 def test_the_examples_of_sessions_run_as_they_are(tmp_path: Path) -> None:
     words = ("--model", "echo", "--store", "kept")
     for done in (
@@ -174,6 +186,26 @@ def test_an_example_of_sessions_asks_the_provider_that_is_named(tmp_path: Path) 
     ]
 
 
+def test_an_index_is_searched_by_the_example_of_retrieval(tmp_path: Path) -> None:
+    done = run("retrieval.py", "May I return a lamp?", "--model", "echo", folder=tmp_path)
+    assert done.returncode == 0
+    assert "- Lamps may be returned within 30 days" in done.stdout
+    assert "search[1]/grade" in done.stderr
+
+
+def test_the_example_of_refunds_asks_at_the_terminal_until_it_is_done(tmp_path: Path) -> None:
+    done = run("approve_refund.py", "Lamp 17", "--model", "echo", folder=tmp_path, said="send\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Shall the customer get a letter that says so?" in done.stdout
+    assert "send or stop> echo: Write what we decided:" in done.stdout
+
+
+def test_the_leader_of_the_supervisor_is_offered_members_and_a_graph(tmp_path: Path) -> None:
+    done = run("supervisor.py", "A weekend in Porto", "--model", "echo", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "echo: A weekend in Porto\n")
+    assert "leader " in done.stderr
+
+
 def test_every_example_is_run_here() -> None:
     here = Path(__file__).read_text(encoding="utf-8")
     for example in EXAMPLES.glob("*.py"):
@@ -184,10 +216,10 @@ def test_a_session_is_asked_with_the_queries_of_tinydb(tmp_path: Path) -> None:
     done = run("query_with_tinydb.py", "--store", "kept", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "tables: nodes, runs",
+        "tables: nodes, runs, words",
         "about mending: It is broken.; When will it be mended?",
         "sent to orders: 3 of 3",
-        "asked a model in the last turn: orders (4 messages), router (4 messages)",
+        "asked a model in the last turn: orders (1 x), router (1 x)",
     ]
     (tmp_path / "taken").touch()
     refused = run("query_with_tinydb.py", "--store", "taken", folder=tmp_path)

@@ -28,7 +28,7 @@ from .options import (
     UserOption,
 )
 from .output import Style, counted, print_note
-from .run import AnswerWriter, CommandHints, EventSource, execute
+from .run import AnswerWriter, CommandHints, EventSource, Executor
 
 _PROMPT = "> "
 
@@ -75,40 +75,35 @@ def chat(
     """Chat with a graph in one session.
 
     Ctrl-C during an answer cancels the turn; Ctrl-C or Ctrl-D at the prompt ends the chat. After a
-    failed turn the chat continues.
+    failed turn the chat continues. A question to a person is asked at once; an empty line leaves it
+    open.
     """
     loaded = graph_options.load(graph)
-    runner_options.use_project_default()
     runner_options.begin_import(loaded)
     session, turns = chat_options.session_id(runner_options)
     so_far = f" with {counted(turns, 'turn')} so far" if chat_options.last else ""
     print_note(f"session {session}{so_far}; Ctrl-D ends the chat", Style.DIM)
     hints = CommandHints.of(graph, graph_options, runner_options)
     for message in _read_messages():
-        writer = AnswerWriter(stream=True)
 
         def events(
-            store: Store, message: str = message, writer: AnswerWriter = writer
+            store: Store, writer: AnswerWriter, message: str = message
         ) -> AsyncGenerator[Event]:
             return runner_options.runner(loaded, store).astream(
                 message, user_id=chat_options.user, session_id=session, resets=writer.resets
             )
 
-        _take_turn(events, runner_options, writer, hints)
+        _take_turn(Executor(loaded, runner_options, hints), events)
     key = SessionKey(chat_options.user, session)
     print_note(f"continue with: {hints.chat(key)}", Style.DIM)
 
 
-def _take_turn(
-    events: EventSource, options: RunnerOptions, writer: AnswerWriter, hints: CommandHints
-) -> None:
+def _take_turn(executor: Executor, events: EventSource) -> None:
     with suppress(KeyboardInterrupt):  # it ends the turn, not the chat
         try:
-            execute(events, options, writer, hints)
+            executor.answered(events)
         except (RunError, SessionBusy) as error:
             report_error(error)
-    if writer.broken_pipe is not None:
-        raise writer.broken_pipe
 
 
 def _read_messages() -> Iterator[str]:

@@ -1,7 +1,8 @@
 """The `teamgraph` command: its subcommands, their options and help, and how errors are reported.
 
 Exit codes: 0 success; 1 the run failed, a check found problems, or nothing was found; 2 usage
-error, invalid graph, no model, or unreadable store; 130 interrupted; 141 broken pipe.
+error, invalid graph, no model, or unreadable store; 3 the run waits for a person; 130 interrupted;
+141 broken pipe.
 """
 
 from __future__ import annotations
@@ -42,11 +43,13 @@ from .output import Style, print_note
 
 EXIT_FAILURE = 1
 EXIT_NOT_STARTED = 2
+EXIT_WAITING = 3
 EXIT_BROKEN_PIPE = 141
 
 EXIT_CODES = (
     "Exit codes: 0 success; 1 the run failed, a check found problems, or nothing was found; "
-    "2 usage error, invalid graph, no model, or unreadable store; 130 interrupted."
+    "2 usage error, invalid graph, no model, or unreadable store; 3 the run waits for a person; "
+    "130 interrupted."
 )
 
 _SUMMARIES = {
@@ -60,7 +63,7 @@ _SUMMARIES = {
     "draw": "Draw a graph as Mermaid, SVG or PNG.",
     "schema": "Print the JSON Schema of graph files, for editors.",
     "sessions": "List, show, search, rename, export, import and delete sessions.",
-    "runs": "List, show, resume, fork and delete runs.",
+    "runs": "List, show, answer, resume, fork and delete runs.",
     "store": "Verify and repair the files of a store, and show their size.",
 }
 

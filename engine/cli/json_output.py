@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from ..graph.plan import Edge
 from ..messages import JSON, Message
 from ..records import Head, Record, Run, SessionInfo, SessionKey, Turn
-from ..run.dry_run.rendering import RenderedNode, RenderedPrompt, Rendering
 from ..session.session import Metrics
 from ..values import as_plain
+
+if TYPE_CHECKING:
+    from ..graph.plan import Edge
+    from ..run.dry_run.rendering import RenderedNode, RenderedPrompt, Rendering
 
 
 def run_as_json(run: Run) -> dict[str, JSON]:
     """A run as `run --json`, `runs resume --json` and `runs fork --json` print it."""
     nodes: dict[str, JSON] = {node_id: _node(record) for node_id, record in run.records.items()}
+    questions = {"questions": as_plain(run.questions)} if run.questions else {}
     return {
         **_run_fields(run),
+        **questions,
         "nodes": nodes,
         "usage": as_plain(run.usage),
         "duration": run.duration,

@@ -9,27 +9,28 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TextIO, TypeAlias
 
 import typer
 
 from ..errors import DamagedStore, InputError
-from ..graph.graph import Graph
-from ..graph.settings import make_importable, settings_of
-from ..models.registry import begin_import
-from ..run.prepared import named_models
-from ..run.runner import Runner
-from ..session.store import Policy, Store
+from ..graph.settings import Settings, make_importable, settings_of
+from ..session.store import Policy, Store, WhileWaiting
 from ..stores.journal.journal_file import TornTail
 from ..stores.tinydb.directory import SkippedSession
 from ..stores.tinydb.store import TinyDBStore
 from ..terminal import escape_controls
 from .command import EXIT_FAILURE
 from .output import Style, print_note
+
+if TYPE_CHECKING:
+    from ..graph.graph import Graph
+    from ..graph.node import Node
+    from ..run.runner import Runner
 
 DEFAULT_STORE = Path(".teamgraph")
 
@@ -64,6 +65,14 @@ OutputOption: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+KindOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CLASS",
+        help="A kind of node that graphs may use, such as myapp.kinds:Translator; repeatable.",
+        show_default=False,
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,7 @@ class GraphOptions:
             show_default=False,
         ),
     ] = None
+    kind: KindOption = None
     prompts: Annotated[
         list[Path] | None,
         typer.Option(
@@ -93,20 +103,27 @@ class GraphOptions:
         Allowed modules are found in the current folder, the project's and the graph's.
         Raises `DefinitionError`, and `InputError` if a folder of templates does not exist.
         """
+        # Lazy: commands that need no graph do not wait for what graphs need.
+        from ..graph.graph import Graph
+
         for folder in self.prompts or ():
             if not folder.is_dir():
                 raise InputError(f"--prompts: folder '{folder}' does not exist; name another one")
         settings = settings_of(Path.cwd())
         allow = [*(self.allow or ()), *settings.allow]
-        if allow:
+        if allow or self.kind or settings.kinds:
             make_importable(Path.cwd(), settings.folder, file.absolute().parent)
         return Graph.load(
-            file, prompt_dirs=[*(self.prompts or ()), *settings.prompt_dirs()], allow=allow
+            file,
+            kinds=all_kinds(self.kind, settings),
+            prompt_dirs=[*(self.prompts or ()), *settings.prompt_dirs()],
+            allow=allow,
         )
 
     def words(self) -> list[str]:
         """The options as words of a command line."""
         words = [word for package in self.allow or () for word in ("--allow", package)]
+        words += [word for kind in self.kind or () for word in ("--kind", kind)]
         return words + [
             word for folder in self.prompts or () for word in ("--prompts", str(folder))
         ]
@@ -185,11 +202,12 @@ class ModelOptions:
         """The servers of `--allow-api-base` and of the project's settings."""
         return [*(self.allow_api_base or ()), *settings_of(Path.cwd()).allow_api_base]
 
-    def use_project_default(self) -> None:
-        """Set TEAMGRAPH_MODEL to the model of the project's settings, unless it is set."""
-        model = settings_of(Path.cwd()).model
-        if model is not None and not os.environ.get("TEAMGRAPH_MODEL"):
-            os.environ["TEAMGRAPH_MODEL"] = model
+    def with_default(self, graph: Graph) -> Graph:
+        """The graph, with the model of the project's settings if nothing else names one."""
+        default = settings_of(Path.cwd()).model
+        if default is None or graph.model is not None or os.environ.get("TEAMGRAPH_MODEL"):
+            return graph
+        return graph.model_copy(update={"model": default})
 
     def words(self) -> list[str]:
         """The options as words of a command line."""
@@ -210,21 +228,35 @@ class RunnerOptions(StoreOptions, ModelOptions):
             help="If the session is busy: serialize (wait for the other turn), reject, or fork.",
         ),
     ] = "serialize"
+    while_waiting: Annotated[
+        WhileWaiting,
+        typer.Option(
+            metavar="POLICY",
+            help="If a turn of the session waits for a person: refuse, or allow others meanwhile.",
+        ),
+    ] = "refuse"
 
     def runner(self, graph: Graph, store: Store) -> Runner:
         """A runner of the graph."""
+        from ..run.runner import Runner
+
         return Runner(
-            graph,
+            self.with_default(graph),
             store=store,
             model=self.model,
             busy=self.busy,
+            while_waiting=self.while_waiting,
             allow_api_base=self.allowed_addresses(),
         )
 
     def begin_import(self, graph: Graph) -> None:
         """Import litellm in the background if the graph's models need it, which takes seconds."""
+        from ..models.registry import begin_import
+        from ..run.prepared import named_models
+
         default = os.environ.get("TEAMGRAPH_MODEL", "")
-        begin_import([self.model] if self.model else named_models(graph, default))
+        named = named_models(self.with_default(graph), default)
+        begin_import([self.model] if self.model else named)
 
     def words(self) -> list[str]:
         """The options as words of a command line."""
@@ -237,6 +269,13 @@ class PageOptions:
 
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="Show at most N.")] = 20
     offset: Annotated[int, typer.Option(min=0, metavar="N", help="Skip the first N.")] = 0
+
+
+def all_kinds(named: Sequence[str] | None, settings: Settings) -> Mapping[str, type[Node]]:
+    """The kinds of `--kind` and of the project's settings."""
+    from ..graph.kinds import named_kinds, project_kinds
+
+    return {**project_kinds(settings.kinds), **named_kinds(named or (), "--kind")}
 
 
 def confirm(target: str, *, yes: bool, action: str = "delete", done: str = "deleted") -> None:

@@ -23,12 +23,12 @@ from ..events import (
     NodeStarted,
     PromptRendered,
     RunFinished,
+    RunWaiting,
     ToolCalled,
 )
-from ..messages import Usage
 from ..models.local.model import LOCAL_NOTICE
 from ..records import Record, Run
-from .output import Style, counted, make_console, one_line
+from .output import Style, make_console, one_line, usage_text
 
 _NOTICES: Mapping[str, str] = {
     "local": f"local: {LOCAL_NOTICE}",
@@ -136,24 +136,17 @@ def event_line(event: Event) -> Text | None:
             line = _line("x", node, f"failed{times}", Style.ERROR)
         case ToolCalled():
             line = _line(".", node, f"calls {event.tool}({event.arguments})", Style.DIM)
-        case RunFinished():
+        case RunFinished() | RunWaiting():
             line = _finished_run(event.run)
         case _:
             pass
     return line
 
 
-def usage_text(usage: Usage) -> str:
-    """Calls, tokens and cost, after a comma; empty if no model was called."""
-    if not usage.calls:
-        return ""
-    calls = counted(usage.calls, "call")
-    cost = f", ${usage.cost:.4f}" if usage.cost else ""
-    return f", {calls}, {usage.input_tokens} tokens in, {usage.output_tokens} out{cost}"
-
-
 def _finished_run(run: Run) -> Text:
-    took = f"done in {run.duration:.1f} s{usage_text(run.usage)}"
+    took = f"{run.status} after {run.duration:.1f} s{usage_text(run.usage)}"
+    if run.status == "done":
+        took = f"done in {run.duration:.1f} s{usage_text(run.usage)}"
     return Text(one_line(f"{took}; session {run.session_id}, run {run.run_id}"), style="dim")
 
 

@@ -21,6 +21,7 @@ from ..graph.graph import Graph
 from ..graph.node import graph_in
 from ..graph.settings import make_importable, settings_of
 from ..messages import JSON
+from ..node_path import NodePath
 from ..prompts.branch_coverage import CURRENT_COVERAGE, Coverage
 from ..prompts.library import Prompts
 from ..records import Record
@@ -337,8 +338,8 @@ def _missing(recorded: RecordedPrompt) -> str:
 
 def _prompts_of(graph: Graph, path: str) -> Prompts:
     """The templates of the node at a path: those of the innermost graph around it."""
-    for part in path.split("/")[:-1]:
-        node = graph.nodes.get(part)
+    for step in NodePath(path).declared.parent.steps:
+        node = graph.nodes.get(step)
         within = graph_in(node) if node else None
         graph = within if isinstance(within, Graph) else graph
     return graph.prompts

@@ -9,7 +9,7 @@ import asyncio
 import json
 import shlex
 import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,12 @@ import typer
 
 from ..errors import Changed, InputError, RunError
 from ..events import Answer, AnswerReset, Event, RunFinished, RunStarted, RunWaiting, Token
+from ..graph.graph import Graph
 from ..messages import JSON
 from ..records import Run, SessionKey
 from ..session.store import Store
 from ..terminal import write_text
-from .command import command
+from .command import EXIT_WAITING, command, report_error
 from .json_output import run_as_json
 from .options import (
     GraphFile,
@@ -36,10 +37,11 @@ from .options import (
 )
 from .output import Style, print_json, print_note
 from .progress import Progress
+from .questions import ask_questions, can_ask, note_waiting
 
 REUSE_UNCHANGED = "--reuse-unchanged"
 
-EventSource: TypeAlias = Callable[[Store], AsyncGenerator[Event]]
+EventSource: TypeAlias = "Callable[[Store, AnswerWriter], AsyncGenerator[Event]]"
 
 app = typer.Typer(add_completion=False)
 
@@ -89,18 +91,18 @@ def run(
     The answer goes to standard output, progress to standard error. With --session the run is
     the next turn of that session; without it, it gets a new session.
 
-    Exit code 0 if the run is done, 1 if it failed, 2 if it could not start, 130 if it was
-    interrupted.
+    A question to a person is asked at once on a terminal; elsewhere the run waits for
+    `teamgraph runs respond`.
+
+    Exit code 0 if the run is done, 1 if it failed, 2 if it could not start, 3 if it waits for a
+    person, 130 if it was interrupted.
     """
     loaded = graph_options.load(graph)
     text = read_message(message)
     state = _parse_state(turn.state or [])
-    runner_options.use_project_default()
     runner_options.begin_import(loaded)
 
-    writer = AnswerWriter(stream=answer.stream, is_quiet=answer.json)
-
-    def events(store: Store) -> AsyncGenerator[Event]:
+    def events(store: Store, writer: AnswerWriter) -> AsyncGenerator[Event]:
         return runner_options.runner(loaded, store).astream(
             text,
             user_id=turn.user,
@@ -111,7 +113,8 @@ def run(
         )
 
     hints = CommandHints.of(graph, graph_options, runner_options)
-    execute_and_print(events, runner_options, writer, hints, as_json=answer.json)
+    executor = Executor(loaded, runner_options, hints, is_quiet=answer.json, stream=answer.stream)
+    executor.execute(events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,11 @@ class CommandHints:
     def resume(self, run_id: str, key: SessionKey, *more: str) -> str:
         """The command that resumes a run, with `more` options."""
         return self._command("runs", "resume", run_id, "--graph", str(self.graph), *more, key=key)
+
+    def respond(self, run: Run, *answers: str) -> str:
+        """The command that answers questions of a run."""
+        words = ("runs", "respond", run.run_id, *answers, "--graph", str(self.graph))
+        return self._command(*words, key=run.key)
 
     def chat(self, key: SessionKey) -> str:
         """The command that continues a session."""
@@ -192,26 +200,69 @@ class AnswerWriter:
             self.broken_pipe = error
 
 
-def execute_and_print(
-    events: EventSource,
-    store: StoreOptions,
-    writer: AnswerWriter,
-    hints: CommandHints,
-    *,
-    as_json: bool,
-) -> Run:
-    """Make a run, and with `as_json` print it as JSON, whether it succeeds or fails."""
-    try:
-        run = execute(events, store, writer, hints)
-    except RunError as error:
-        if as_json and error.run is not None:
-            print_json(run_as_json(error.run))
-        raise
-    if as_json:
-        print_json(run_as_json(run))
-    if writer.broken_pipe is not None:
-        raise writer.broken_pipe
-    return run
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """Makes runs of one graph, asks the questions of those that wait, and prints what they give.
+
+    With `is_quiet` a run is printed as JSON, whether it succeeds or fails, and nobody is asked.
+    """
+
+    graph: Graph
+    options: RunnerOptions
+    hints: CommandHints
+    is_quiet: bool = False
+    stream: bool = True
+
+    def execute(self, events: EventSource) -> Run:
+        """Make a run; raises what ended it, or `typer.Exit` if it waits for a person."""
+        run = self.answered(events)
+        if run.status == "waiting":
+            raise typer.Exit(EXIT_WAITING)
+        return run
+
+    def answered(self, events: EventSource) -> Run:
+        """Make a run, and continue it as long as its questions are answered at the terminal."""
+        run = self._made(events)
+        while run.questions and not self.is_quiet and can_ask():
+            try:
+                answers = ask_questions(run.questions)
+            except (EOFError, KeyboardInterrupt):
+                print_note("")
+                break
+            if not answers:
+                break
+            try:
+                run = self._made(self._response(run, answers))
+            except InputError as error:
+                report_error(error)
+        if run.questions:
+            paths = [f"{question.path}=ANSWER" for question in run.questions]
+            note_waiting(run.questions, self.hints.respond(run, *paths))
+        return run
+
+    def _response(self, run: Run, answers: Mapping[str, JSON]) -> EventSource:
+        return lambda store, writer: self.options.runner(self.graph, store).arespond_stream(
+            run.run_id,
+            answers,
+            user_id=run.user_id,
+            session_id=run.session_id,
+            tokens=writer.tokens,
+            resets=writer.resets,
+        )
+
+    def _made(self, events: EventSource) -> Run:
+        writer = AnswerWriter(stream=self.stream, is_quiet=self.is_quiet)
+        try:
+            run = execute(events, self.options, writer, self.hints)
+        except RunError as error:
+            if self.is_quiet and error.run is not None:
+                print_json(run_as_json(error.run))
+            raise
+        if self.is_quiet:
+            print_json(run_as_json(run))
+        if writer.broken_pipe is not None:
+            raise writer.broken_pipe
+        return run
 
 
 def execute(
@@ -246,7 +297,7 @@ class _RunDisplay:
     async def follow(self, events: EventSource, options: StoreOptions) -> Run:
         """Print the events to their end, after which the run has released its session."""
         run: Run | None = None
-        async with options.open() as store, aclosing(events(store)) as stream:
+        async with options.open() as store, aclosing(events(store, self._writer)) as stream:
             async for event in stream:
                 self._handle(event)
                 if isinstance(event, RunFinished | RunWaiting):

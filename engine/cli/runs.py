@@ -1,4 +1,4 @@
-"""`teamgraph runs`: list, show, resume, fork and delete runs."""
+"""`teamgraph runs`: list, show, answer, resume, fork and delete runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shlex
 from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 from typing import Annotated
 
 import typer
@@ -15,8 +16,9 @@ from ..errors import InputError, NotFound, RunError, SessionBusy, TeamgraphError
 from ..events import Event
 from ..graph.graph import Graph
 from ..messages import JSON, ToolCall
-from ..records import Exchange, Record, Run, SessionKey, Turn
+from ..records import Exchange, Question, Record, Run, SessionKey, Turn
 from ..session.store import Store
+from ..values import as_plain
 from .command import EXIT_FAILURE, command, command_group
 from .json_output import records_as_json, turn_as_json
 from .lookup import RunFilter, RunLookup, find_session, session_title
@@ -43,8 +45,8 @@ from .output import (
     print_paged,
     print_table,
     two_columns,
+    usage_text,
 )
-from .progress import usage_text
 from .prompts import (
     CurrentTemplates,
     RecordedPrompt,
@@ -53,16 +55,17 @@ from .prompts import (
     recorded_prompts_as_json,
     sources_text,
 )
+from .questions import ask_questions, can_ask, parse_answers, question_lines
 from .run import (
     REUSE_UNCHANGED,
     AnswerWriter,
     CommandHints,
+    Executor,
     execute,
-    execute_and_print,
     read_message,
 )
 
-app = command_group("List, show, resume, fork and delete runs.")
+app = command_group("List, show, answer, resume, fork and delete runs.")
 
 _RUN_ID = typer.Argument(
     metavar="RUN_ID", help="The run id, or a unique prefix.", show_default=False
@@ -119,6 +122,27 @@ class ResumeOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class RespondOptions:
+    """The answers, and who gives them."""
+
+    answers: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH=ANSWER",
+            help="The path of a question and its answer; without any, a terminal asks.",
+            show_default=False,
+        ),
+    ] = None
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="The user who answers. Default: --user.", show_default=False
+        ),
+    ] = None
+    json: JsonFlag = False
+
+
+@dataclass(frozen=True, slots=True)
 class ForkOptions:
     """Where a fork begins, and what is different in it."""
 
@@ -145,6 +169,10 @@ def list_runs(
     store: StoreOptions,
     *,
     unfinished: Annotated[bool, typer.Option("--unfinished", help="Only unfinished runs.")] = False,
+    waiting: Annotated[
+        bool,
+        typer.Option("--waiting", help="Only runs that wait for a person, with what is asked."),
+    ] = False,
     page: PageOptions,
     json: JsonFlag = False,
 ) -> None:
@@ -152,6 +180,11 @@ def list_runs(
 
     Without --user, lists runs that belong to no user; with --all-users, those of everybody.
     """
+    if waiting:
+        if unfinished or which.session is not None:
+            raise InputError("--waiting cannot be combined with --unfinished or --session")
+        _list_waiting(which, store, page, as_json=json)
+        return
     read = _unfinished_runs if unfinished else _runs
     found = asyncio.run(read(which, store, page))
     if json:
@@ -229,7 +262,6 @@ def resume(
     if which.all_users and run_id is not None:
         raise InputError("--all-users needs --all; for one run, name its user with --user")
     loaded = graph_options.load(graph)
-    runner_options.use_project_default()
     runner_options.begin_import(loaded)
     hints = CommandHints.of(graph, graph_options, runner_options)
     resumer = _Resumer(loaded, runner_options, hints, options.reuse_unchanged)
@@ -239,12 +271,46 @@ def resume(
 
     key, run_id = asyncio.run(_locate(run_id, which, runner_options))
 
-    writer = AnswerWriter(stream=True, is_quiet=options.json)
-
-    def events(store: Store) -> AsyncGenerator[Event]:
+    def events(store: Store, writer: AnswerWriter) -> AsyncGenerator[Event]:
         return resumer.events(store, run_id, key, writer)
 
-    execute_and_print(events, runner_options, writer, hints, as_json=options.json)
+    Executor(loaded, runner_options, hints, is_quiet=options.json).execute(events)
+
+
+@command(app)
+def respond(
+    run: RunId,
+    graph: GraphOption,
+    graph_options: GraphOptions,
+    lookup: RunLookup,
+    runner_options: RunnerOptions,
+    options: RespondOptions,
+) -> None:
+    """Answer questions of a run that waits for a person, and continue it.
+
+    An answer is one of the options, a text, JSON of the declared type, or for a tool call approve,
+    reject, or JSON: {"approve": false, "reason": "..."}, {"approve": true, "arguments": {...}}.
+    """
+    loaded = graph_options.load(graph)
+    runner_options.begin_import(loaded)
+    found = asyncio.run(_find_run(run, lookup, runner_options))
+    given = parse_answers(options.answers or (), found.questions)
+    if not given and found.questions and not options.json and can_ask():
+        given = ask_questions(found.questions)
+
+    def events(store: Store, writer: AnswerWriter) -> AsyncGenerator[Event]:
+        return runner_options.runner(loaded, store).arespond_stream(
+            found.run_id,
+            given,
+            user_id=found.user_id,
+            session_id=found.session_id,
+            by=options.by,
+            tokens=writer.tokens,
+            resets=writer.resets,
+        )
+
+    hints = CommandHints.of(graph, graph_options, runner_options)
+    Executor(loaded, runner_options, hints, is_quiet=options.json).execute(events)
 
 
 @command(app)
@@ -264,14 +330,11 @@ def fork(
     the message runs again.
     """
     loaded = graph_options.load(graph)
-    message = None if options.message is None else read_message(options.message)
-    runner_options.use_project_default()
     runner_options.begin_import(loaded)
+    message = None if options.message is None else read_message(options.message)
     _, run_id = asyncio.run(_locate(run, RunLookup(user), runner_options))
 
-    writer = AnswerWriter(stream=True, is_quiet=options.json)
-
-    def events(store: Store) -> AsyncGenerator[Event]:
+    def events(store: Store, writer: AnswerWriter) -> AsyncGenerator[Event]:
         return runner_options.runner(loaded, store).afork_stream(
             run_id,
             node=options.node,
@@ -283,7 +346,7 @@ def fork(
         )
 
     hints = CommandHints.of(graph, graph_options, runner_options)
-    forked = execute_and_print(events, runner_options, writer, hints, as_json=options.json)
+    forked = Executor(loaded, runner_options, hints, is_quiet=options.json).execute(events)
     print_note(f"continue with: {hints.chat(forked.key)}", Style.DIM)
 
 
@@ -313,6 +376,58 @@ def delete(
         print_json({"run_id": run, "session_id": key.session_id, "user_id": key.user_id})
     else:
         print_note(f"deleted run {run} of {session_title(key)}", Style.SUCCESS)
+
+
+def _list_waiting(
+    which: RunFilter, options: StoreOptions, page: PageOptions, *, as_json: bool
+) -> None:
+    found = asyncio.run(_waiting_runs(which, options, page))
+    if as_json:
+        print_json(
+            [
+                {**turn_as_json(run.key, run.turn), "questions": as_plain(run.questions)}
+                for run in found
+            ]
+        )
+    elif found:
+        columns = which.with_user(("run", "session", "question", "assigned to", "asked"), "user")
+        rows = [
+            which.with_user(_question_row(run, question), run.user_id)
+            for run in found
+            for question in run.questions
+        ]
+        print_table(columns, rows)
+        words = ["runs", "respond", "RUN", "QUESTION=ANSWER", "--graph", "GRAPH", *options.words()]
+        print_note(f"answer one: {shlex.join(['teamgraph', *words, *which.words()])}", Style.DIM)
+    else:
+        others = "" if which.all_users else "; --all-users lists those of every user"
+        print_note(f"no waiting runs in {options.folder}{others}")
+
+
+def _question_row(run: Run, question: Question) -> Sequence[str]:
+    late = " (expired)" if question.has_expired(time()) else ""
+    return (
+        run.run_id,
+        run.session_id,
+        question.path,
+        question.assign_to or "",
+        f"{one_line(question.text)}{late}",
+    )
+
+
+async def _waiting_runs(
+    which: RunFilter, options: StoreOptions, page: PageOptions
+) -> Sequence[Run]:
+    enough = page.limit + page.offset
+    async with options.open() as store:
+        hits = [
+            hit
+            async for user in which.users(store)
+            for hit in await store.waiting(user, limit=enough)
+        ]
+        hits.sort(key=lambda hit: hit.turn.started, reverse=True)
+        runs = [await store.run(hit.key, hit.turn.run_id) for hit in hits[page.offset : enough]]
+    return [run for run in runs if run is not None]
 
 
 async def _unfinished_runs(
@@ -426,12 +541,11 @@ class _Resumer:
             return await which.unfinished(store)
 
     def _resume(self, key: SessionKey, turn: Turn) -> _ResumeResult:
-        writer = AnswerWriter(stream=True, is_quiet=True)
         try:
             run = execute(
-                lambda store: self.events(store, turn.run_id, key, writer),
+                lambda store, writer: self.events(store, turn.run_id, key, writer),
                 self.options,
-                writer,
+                AnswerWriter(stream=True, is_quiet=True),
                 self.hints,
             )
         except TeamgraphError as error:
@@ -465,6 +579,8 @@ class _ResumeResult:
 
     def row(self) -> Sequence[str]:
         result = self.run.answer or "" if self.error is None else str(self.error)
+        if self.run.questions:
+            result = f"waits for {', '.join(each.path for each in self.run.questions)}"
         return (self.run.run_id, self.run.session_id, self.run.status, one_line(result))
 
 
@@ -503,6 +619,7 @@ def _node_text(record: Record, *, prompts: bool) -> str:
             "choice": ", ".join(record.choices) if record.choices is not None else None,
             "task": one_line(record.task) if record.task is not None else None,
             **{name: one_line(str(value)) for name, value in record.fields.items()},
+            **question_lines(record.questions),
             "error": record.error,
             "attempts": record.attempt if record.attempt > 1 else None,
             "took": f"{took}{usage_text(record.usage)}",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from types import MappingProxyType
+from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct, field
 
@@ -17,6 +18,17 @@ class Input(Struct, frozen=True):
     """The template name `input`: the message of this turn."""
 
     message: str
+
+
+class ItemInput(Input, frozen=True):
+    """`input` in a graph that runs for each item of a list; `number` counts the items from 1."""
+
+    item: object
+    number: int
+
+
+Tokens: TypeAlias = Literal["output", "events", "none"]
+"""What becomes of the tokens of an inner answer: those of the node's output, events, or nothing."""
 
 
 class Exchanged(Struct, frozen=True):
@@ -40,6 +52,7 @@ class History(Struct, frozen=True):
 
 
 NO_HISTORY = History()
+NO_NAMES: Mapping[str, object] = MappingProxyType({})
 
 
 class SessionView(Struct, frozen=True):
@@ -88,9 +101,32 @@ class Asker(Protocol):
         tasks: bool = False,
     ) -> Choice: ...
 
-    def test(self, expression: str) -> bool: ...
+    async def ask_person(
+        self,
+        *,
+        options: Sequence[str] = (),
+        assign_to: str | None = None,
+        expires: float | None = None,
+        default: JSON = None,
+    ) -> JSON: ...
 
-    def render(self) -> str: ...
+    def test(self, expression: str, /, **variables: object) -> bool: ...
+
+    def value(self, expression: str, /, **variables: object) -> object: ...
+
+    def render(self, **variables: object) -> str: ...
+
+
+class NodeWaits(BaseException):
+    """Ends the attempt of a node that waits for a person; not an error, so no retry catches it."""
+
+
+class EnterGraph(Protocol):
+    """Runs the inner graph of a node; what `Context.run_graph` delegates to."""
+
+    def __call__(
+        self, message: str | Input, number: int | None, names: Mapping[str, object], tokens: Tokens
+    ) -> Awaitable[GraphResult]: ...
 
 
 class Context(Struct, eq=False):  # not frozen: one per attempt, and freezing costs 2 µs
@@ -118,7 +154,8 @@ class Context(Struct, eq=False):  # not frozen: one per attempt, and freezing co
     past: Past
     asker: Asker
     summarizes: bool = False
-    enter: Callable[[str], Awaitable[Result]] | None = None
+    enter: EnterGraph | None = None
+    enter_tool: Callable[[str, str], Awaitable[str | None]] | None = None
 
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
         """Render the node's template (or the one named), call the model, and return its text.
@@ -154,24 +191,67 @@ class Context(Struct, eq=False):  # not frozen: one per attempt, and freezing co
         """
         return await self.asker.choose(labels, many=many, allow_none=allow_none, tasks=tasks)
 
-    def test(self, expression: str) -> bool:
-        """Evaluate a Jinja expression of the node's own fields."""
-        return self.asker.test(expression)
+    async def ask_person(
+        self,
+        *,
+        options: Sequence[str] = (),
+        assign_to: str | None = None,
+        expires: float | None = None,
+        default: JSON = None,
+    ) -> JSON:
+        """Show the node's template to a person, and return the answer; a node asks once.
 
-    def render(self) -> str:
+        Until there is one, this does not return: the attempt ends, and so does the run, with the
+        status `waiting`. `Runner.respond` runs the node again, and then this returns the answer:
+        one of `options`, a value of the type that `returns` declares, or a text. If it `expires`
+        (seconds) before, the answer is `default`, or `Expired` is raised. A kind that calls this
+        sets the class variable `asks_person`.
+        """
+        return await self.asker.ask_person(
+            options=options, assign_to=assign_to, expires=expires, default=default
+        )
+
+    def test(self, expression: str, /, **variables: object) -> bool:
+        """Whether a Jinja expression of the node's own fields is true."""
+        return self.asker.test(expression, **variables)
+
+    def value(self, expression: str, /, **variables: object) -> object:
+        """The value of a Jinja expression of the node's own fields."""
+        return self.asker.value(expression, **variables)
+
+    def render(self, **variables: object) -> str:
         """Render the template in the node's `text_field`; no model is called."""
-        return self.asker.render()
+        return self.asker.render(**variables)
 
-    async def run_graph(self, message: str) -> Result:
+    async def run_graph(
+        self,
+        message: str | Input,
+        *,
+        number: int | None = None,
+        names: Mapping[str, object] = NO_NAMES,
+        tokens: Tokens = "output",
+    ) -> GraphResult:
         """Run the inner graph of the node (`HoldsGraph`) on a message.
 
         Its answer is the output. The records of its nodes belong to this run, by their paths
-        (`node/inner_node`), and finished ones are not run again when the run is resumed. Raises
-        `NodeError` if a node of it failed, `NoAnswer` if all that could answer were skipped.
+        (`node/inner_node`), and finished ones are not run again when the run is resumed. The keys
+        of the session's state that they set become those of this node.
+
+        A kind that runs it more than once (`RunsRounds`, `RunsItems`) gives each time a `number`
+        from 1, which is a part of the paths, `node[2]/inner_node`. `names` are further names for
+        the templates inside. Tokens of the answer are tokens of the node's output, unless `tokens`
+        says that they are mere events, or dropped. Raises `NodeError` if a node of it failed,
+        `NoAnswer` if all that could answer were skipped.
         """
         if self.enter is None:
             raise InputError(f"node {self.node_id!r} has no inner graph to run")
-        return await self.enter(message)
+        return await self.enter(message, number, names, tokens)
+
+    async def rehearse_tool(self, name: str, message: str) -> None:
+        """In a dry run: run a graph that the node's model may call as a tool, as its first call."""
+        if self.enter_tool is None:
+            raise InputError(f"node {self.node_id!r} has no tools that are graphs")
+        await self.enter_tool(f"{name}[1]", message)
 
 
 class Result(Struct):  # not frozen: one per attempt, and freezing costs 1 µs
@@ -192,3 +272,13 @@ class Result(Struct):  # not frozen: one per attempt, and freezing costs 1 µs
     session_state: Mapping[str, JSON] | None = None
     summary: Summary | None = None
     stored: JSON = None
+
+
+class GraphResult(Result):
+    """What `Context.run_graph` returns; `nodes` are the inner nodes that ran, by id.
+
+    Each has `output`, and the further names that templates can read of it. A kind that `RunsItems`
+    gets none.
+    """
+
+    nodes: Mapping[str, object] = NO_NAMES

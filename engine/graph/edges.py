@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -14,8 +14,11 @@ from .kinds import InvalidNode
 from .node import (
     Node,
     branches_of,
-    conditions_of,
+    call_conditions_of,
+    ends_of,
+    expressions_of,
     loads_history,
+    nodes_inside,
     nodes_mentioned_by,
     nodes_read_by,
     other_inputs,
@@ -28,7 +31,15 @@ from .plan import Edge
 RESERVED = frozenset(
     ("input", "user_id", "session", "history", "graph", "node", "run", "now", "upstream")
 )
-"""The names that every template may read; no node may have one as its id (nor `builtin`)."""
+"""The names that every template may read."""
+INSIDE = frozenset(("round",))
+"""The names that only the templates of a loop may read, and those inside it."""
+NOT_IDS = RESERVED | INSIDE | {"builtin", "item"}
+"""The names that no node may have as its id."""
+
+
+ARGUMENTS = "arguments"
+"""The name that only the condition of a tool to be confirmed may read."""
 
 
 class FoundEdges(Struct):
@@ -48,30 +59,49 @@ def find_edges(
     nodes: Mapping[str, Node],
     templates: Sequence[tuple[str, str]],
     prompts: Prompts,
-    output: Sequence[str],
 ) -> FoundEdges:
-    """Find every edge; `templates` pairs each node that has one with a template's name."""
+    """Find all edges but those of the output; `templates` pairs nodes with names of templates."""
     found = FoundEdges()
+    loaders = [node_id for node_id, node in nodes.items() if loads_history(node)]
+    reads_of: dict[str, list[VariableRead]] = {}
+    templates_of: dict[str, list[str]] = {}
+    for user, name in templates:
+        templates_of.setdefault(user, []).append(name)
     for node_id, node in nodes.items():
         _add_declared(node_id, node, nodes, found)
-        _check_mentions(node_id, node, nodes, found)
+        _check_mentions(node_id, node, nodes, loaders, found)
         if isinstance(node, InvalidNode):
             continue
         _add_routes(node_id, node, nodes, found)
-        if runs_last(node):
-            found.edges += [
-                Edge(source, node_id, "reads", path=("output",))
-                for source in output
-                if source in nodes and source != node_id
-            ]
         _add_inputs(node_id, node, nodes, found)
-        for template in (name for user, name in templates if user == node_id):
-            reads = _template_reads(template, prompts, node_id, node)
-            own = variables_of(node)  # what the kind passes hides a node of the same name
-            _add_reads(node_id, nodes, (each for each in reads if each[0].name not in own), found)
-        _add_reads(node_id, nodes, _condition_reads(node_id, node, prompts, found), found)
+        own = variables_of(node)  # what the kind passes hides a node of the same name
+        for template in templates_of.get(node_id, ()):
+            if template not in reads_of:  # many nodes share one
+                reads_of[template] = [
+                    each for each in prompts.reads(template) if _may_be_node(each.name, nodes)
+                ]
+            placed = template_reads(template, reads_of[template], node_id, node)
+            _add_reads(node_id, nodes, loaders, placed, found, own)
+        at_end = {"output": str, **nodes_inside(node)}
+        calls = call_conditions_of(node)
+        for field_path, source in expressions_of(node).items():
+            reads = _condition_reads(node_id, field_path, source, prompts, found)
+            own = at_end if field_path in ends_of(node) else {}
+            own = {ARGUMENTS: object} if field_path in calls else own
+            _add_reads(node_id, nodes, loaders, reads, found, own)
     found.edges = list(dict.fromkeys(found.edges))
     return found
+
+
+def edges_to_last(nodes: Mapping[str, Node], output: Sequence[str]) -> list[Edge]:
+    """The edges from the nodes that may answer to those that run once the answer is known."""
+    return [
+        Edge(source, node_id, "reads", path=("output",))
+        for node_id, node in nodes.items()
+        if runs_last(node)
+        for source in output
+        if source != node_id
+    ]
 
 
 def _add_declared(node_id: str, node: Node, nodes: Mapping[str, Node], found: FoundEdges) -> None:
@@ -87,15 +117,20 @@ def _add_declared(node_id: str, node: Node, nodes: Mapping[str, Node], found: Fo
                 found.problems.append(_unknown_node(text, source, path, nodes))
 
 
-def _check_mentions(node_id: str, node: Node, nodes: Mapping[str, Node], found: FoundEdges) -> None:
+def _check_mentions(
+    node_id: str,
+    node: Node,
+    nodes: Mapping[str, Node],
+    loaders: Sequence[str],
+    found: FoundEdges,
+) -> None:
     for field_path, name in nodes_mentioned_by(node).items():
         if name not in nodes:
             text = f"node {node_id!r} names {name!r}, and there is no such node"
             path: KeyPath = ("nodes", node_id, *field_path)
             found.problems.append(_unknown_node(text, name, path, nodes))
     loader = node.history
-    if loader not in (None, "none") and not (loader in nodes and loads_history(nodes[loader])):
-        loaders = [other for other, each in nodes.items() if loads_history(each)]
+    if loader is not None and loader not in ("none", *loaders):
         text = f"node {node_id!r}: history names {loader!r}, which is not a history-loader"
         found.problems.append(_unknown_node(text, loader, ("nodes", node_id, "history"), loaders))
 
@@ -143,11 +178,16 @@ def _unknown_node(text: str, name: str, path: KeyPath, nodes: Iterable[str]) -> 
     return Problem("G012", text, path=path, suggestion=near)
 
 
-def _template_reads(
-    template: str, prompts: Prompts, node_id: str, node: Node
+def _may_be_node(name: str, nodes: Mapping[str, Node]) -> bool:
+    """Whether a name that is read may mean a node, or is unknown."""
+    return name == "history" or name not in RESERVED or name in nodes
+
+
+def template_reads(
+    template: str, reads: Iterable[VariableRead], node_id: str, node: Node
 ) -> Iterator[tuple[VariableRead, Problem]]:
     """What a template reads, each with a problem that has its place."""
-    for read in prompts.reads(template):
+    for read in reads:
         place = Problem("P002", "", file=read.file, line=read.line, column=read.column)
         if read.file == template == f"{node_id}.inline":
             place = replace(place, file=None, path=("nodes", node_id, template_field(node)))
@@ -155,49 +195,59 @@ def _template_reads(
 
 
 def _condition_reads(
-    node_id: str, node: Node, prompts: Prompts, found: FoundEdges
+    node_id: str, field_path: KeyPath, source: str, prompts: Prompts, found: FoundEdges
 ) -> Iterator[tuple[VariableRead, Problem]]:
-    for field_path, source in conditions_of(node).items():
-        path: KeyPath = ("nodes", node_id, *field_path)
-        try:
-            expression = prompts.expression(source)
-        except DefinitionError as error:
-            found.problems += [replace(problem, path=path) for problem in error.problems]
-            continue
-        for read in expression.reads:
-            yield (
-                read,
-                Problem("P002", "", line=read.line, column=read.column, path=path),
-            )
+    path: KeyPath = ("nodes", node_id, *field_path)
+    try:
+        expression = prompts.expression(source)
+    except DefinitionError as error:
+        found.problems += [replace(problem, path=path) for problem in error.problems]
+        return
+    for read in expression.reads:
+        yield read, Problem("P002", "", line=read.line, column=read.column, path=path)
 
 
 def _add_reads(
     node_id: str,
     nodes: Mapping[str, Node],
+    loaders: Sequence[str],
     reads: Iterable[tuple[VariableRead, Problem]],
     found: FoundEdges,
+    own: Collection[str],
 ) -> None:
+    """Add the edges of what is read; `own` are names that hide a node of the same id."""
     for read, place in reads:
-        source = read.name
+        if read.name in own or read.name in INSIDE:
+            continue
+        source: str | None = read.name
         if source == "history":
-            loader = nodes[node_id].history
-            if loader is not None:
-                if loader not in nodes or not loads_history(nodes[loader]):
-                    continue
-                source = loader
-            else:
-                source = _loader(nodes, place, found) or source
+            source = _history(node_id, nodes, loaders, place, found)
+        if source is None:
+            continue
         if source in nodes and (source not in RESERVED or loads_history(nodes[source])):
             found.edges.append(_edge_of(read, place, source, node_id))
             if not read.guarded:
                 found.unguarded.append((node_id, source, place))
         elif source not in RESERVED:
-            found.problems.append(_unknown_name(read, place, nodes, nodes[node_id]))
+            found.problems.append(_unknown_name(read, place, {*nodes, *own}))
 
 
-def _loader(nodes: Mapping[str, Node], place: Problem, found: FoundEdges) -> str | None:
+def _history(
+    node_id: str,
+    nodes: Mapping[str, Node],
+    loaders: Sequence[str],
+    place: Problem,
+    found: FoundEdges,
+) -> str | None:
+    """The node that `history` means for a node, or the name itself; None if it means none."""
+    loader = nodes[node_id].history
+    if loader is None:
+        return _loader(loaders, place, found) or "history"
+    return loader if loader in nodes and loads_history(nodes[loader]) else None
+
+
+def _loader(loaders: Sequence[str], place: Problem, found: FoundEdges) -> str | None:
     """The node that the name `history` means, if the graph has just one."""
-    loaders = [node_id for node_id, node in nodes.items() if loads_history(node)]
     if "history" in loaders:
         return "history"
     if len(loaders) > 1:
@@ -219,12 +269,12 @@ def _edge_of(read: VariableRead, place: Problem, source: str, node_id: str) -> E
     )
 
 
-def _unknown_name(read: VariableRead, place: Problem, nodes: Iterable[str], node: Node) -> Problem:
+def _unknown_name(read: VariableRead, place: Problem, names: Iterable[str]) -> Problem:
     if read.assigned:
         text = f"{read.name!r} is set in one branch only; set it before the branch"
         return replace(place, code="P004", message=text)
-    known = {*RESERVED, *nodes, *variables_of(node)}
-    near = closest(read.name, known | ({read.local_name} if read.local_name else set()))
+    known = {*RESERVED, *names}
+    near = closest(read.name, known | INSIDE | ({read.local_name} if read.local_name else set()))
     text = f"unknown name {read.name!r}"
     if near is None:
         text += f"; this template may read: {listed(sorted(known), 30)}"

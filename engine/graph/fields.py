@@ -77,6 +77,7 @@ Number: TypeAlias = Annotated[float, PlainSerializer(_shortest, return_type=int 
 Seconds: TypeAlias = Annotated[
     Number, Field(gt=0, strict=True, allow_inf_nan=False, description="seconds")
 ]
+"""Type of a field that is a positive number of seconds."""
 
 
 class Retry(Declared):

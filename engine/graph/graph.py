@@ -8,6 +8,7 @@ that is imported at the first call, so that declaring and running graphs does no
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property, partial
 from importlib import import_module
@@ -24,14 +25,23 @@ from ..messages import JSON
 from ..models.samples import placeholder
 from ..prompts.library import Expression, Prompts
 from ..prompts.sources import template_names
+from ..prompts.static.types import StaticType
 from ..returns.shape import Shape, shape
 from ..validation import Declared, problems_of
 from .fields import Ids, JSONMapping, ModelSpec, Number, OnError, Retry, Seconds, Text, Timeout
-from .kinds import DEFAULT, InvalidNode, NodeReader, in_node
-from .node import HoldsGraph, Node, graph_in, template_field
+from .kinds import InvalidNode, NodeReader, depth_problem, in_node, written_node
+from .node import (
+    HoldsGraph,
+    Node,
+    asks_person,
+    ends_of,
+    further_templates,
+    graph_in,
+    template_field,
+)
 from .plan import Edge, Plan
-from .rules import apply_rules
-from .template_types import TemplateTypes
+from .rules import UNUSED, apply_rules
+from .template_types import TemplateTypes, check_templates
 from .yaml.reader import Document, read_yaml
 
 if TYPE_CHECKING:
@@ -39,6 +49,8 @@ if TYPE_CHECKING:
     from ..run.dry_run.rendering import Rendering
 
 HEADER = "# yaml-language-server: $schema=../.schema/graph.v1.json\n"
+ONLY_INSIDE = "G109"
+"""Code of the warning that a graph reads what only a graph around it can give."""
 MESSAGE = placeholder("message")
 """The message of a dry run if the caller gives none."""
 
@@ -122,7 +134,10 @@ class Declaration(Declared):
 
 
 class GraphParts(Struct, frozen=True):
-    """What is derived from a valid declaration."""
+    """What is derived from a valid declaration.
+
+    `alone` are errors unless the graph runs inside another that gives the names which it reads.
+    """
 
     plan: Plan
     prompts: Prompts
@@ -131,6 +146,12 @@ class GraphParts(Struct, frozen=True):
     answering: tuple[str, ...]
     warnings: tuple[Problem, ...]
     document: Document | None
+    depth: int
+    types: TemplateTypes
+    alone: tuple[Problem, ...]
+    always: frozenset[str]
+    reads_given: bool
+    only_node: str | None
 
 
 class Graph(Declaration):
@@ -184,9 +205,8 @@ class Graph(Declaration):
         )
         nodes: dict[str, JSON] = {}
         for node_id, node in self.nodes.items():
-            kind: dict[str, JSON] = {} if node.kind == DEFAULT else {"kind": node.kind}
             try:
-                nodes[node_id] = {**kind, **node.written()}
+                nodes[node_id] = written_node(node)
             except DefinitionError as error:
                 raise DefinitionError(
                     [in_node(("nodes", node_id), problem) for problem in error.problems]
@@ -276,6 +296,40 @@ class Graph(Declaration):
         """Warnings and notes: the graph is valid, but something was probably not meant."""
         return self._parts.warnings
 
+    @cached_property
+    def answer_type(self) -> StaticType:
+        """The static type of its answer."""
+        return self._parts.types.answer(self.answering)
+
+    @property
+    def node_types(self) -> Mapping[str, StaticType]:
+        """The static types of its nodes, as templates read them by id."""
+        return self._parts.types.outcomes
+
+    @property
+    def always_running(self) -> frozenset[str]:
+        """The nodes that run in every run that does not fail."""
+        return self._parts.always
+
+    @property
+    def reads_given(self) -> bool:
+        """Whether its templates read names that only a graph around it can give."""
+        return self._parts.reads_given
+
+    def problems_given(self, given: Mapping[str, StaticType]) -> list[Problem]:
+        """The further errors of a graph inside another one that gives it names of these types."""
+        if not self.reads_given:
+            return []
+        found = check_templates(self._parts.types.within(given))
+        errors = (each for each in found if each.severity == "error")
+        located = (locate(each, self._parts.document) for each in errors)
+        return [_without_graph(each, self._parts.only_node) for each in located]
+
+    def check_alone(self) -> None:
+        """Raise `DefinitionError` if the graph can only run inside of another one."""
+        if self._parts.alone:
+            raise DefinitionError(self._parts.alone)
+
     def expression(self, source: str) -> Expression:
         """A condition of one of its nodes, parsed once."""
         return self.prompts.expression(source)
@@ -311,7 +365,8 @@ def _node_in_order(node: JSON, old: JSON) -> JSON:
     ordered = fields_in_order(node, old)
     graph, old_graph = node.get("graph"), old.get("graph")
     if isinstance(graph, Mapping) and isinstance(old_graph, Mapping):
-        ordered["graph"] = graph_in_order(graph, old_graph)
+        in_order = graph_in_order if "nodes" in graph else _node_in_order
+        ordered["graph"] = in_order(graph, old_graph)
     return ordered
 
 
@@ -387,7 +442,8 @@ class _GraphBuilder(Struct):
     """Builds a graph from data, or raises all problems in reading order.
 
     `document` and `folder` are the file that the data was read from and where it lies; `inline`
-    collects the templates that are written in place.
+    collects the templates that are written in place. `only_node` is the id of the one node that
+    was written in place of a graph.
     """
 
     data: dict[str, Any]
@@ -395,6 +451,7 @@ class _GraphBuilder(Struct):
     document: Document | None = None
     folder: Path | None = None
     inline: dict[str, str] = field(default_factory=dict[str, str])
+    only_node: str | None = None
 
     def build(self, graph: Graph) -> GraphParts:
         problems = self.reader.problems
@@ -409,15 +466,24 @@ class _GraphBuilder(Struct):
             BaseModel.__init__(graph, **(fields | ({"nodes": nodes} if nodes else {})))
         except ValidationError as error:
             problems += problems_of(error, type(graph))
+        depth = 1 + max(map(self._depth_inside, nodes, nodes.values()), default=0)
         shapes = self._shapes(nodes)
         folders = self._folders()
         templates = self._templates(nodes, set(template_names(folders)))
         prompts = Prompts(folders, inline=self.inline)
         origin = partial(edge_origin, document=self.document)
-        types = TemplateTypes(nodes, shapes, self.data)
-        results = apply_rules(nodes, self._output(), templates, prompts, origin, types)
+        used = [*templates.items()]
+        used += [(node_id, each) for node_id in nodes for each in further_templates(nodes[node_id])]
+        types = TemplateTypes(nodes, shapes, self.data, prompts, used)
+        results = apply_rules(nodes, self._output(), prompts, origin, types)
+        alone = [
+            replace(locate(_only_inside(each), self.document), graph=self._name())
+            for each in results.alone
+        ]
+        problems += (replace(each, code=ONLY_INSIDE, severity="warning") for each in alone)
         found = [locate(problem, self.document) for problem in (*problems, *results.problems)]
         found = [replace(problem, graph=self._name()) for problem in in_reading_order(found)]
+        found = [_without_graph(problem, self.only_node) for problem in found]
         if results.plan is None or any(problem.severity == "error" for problem in found):
             raise DefinitionError(found)
         return GraphParts(
@@ -428,6 +494,14 @@ class _GraphBuilder(Struct):
             answering=results.output,
             warnings=tuple(found),
             document=self.document,
+            depth=depth,
+            types=types,
+            alone=tuple(alone),
+            always=results.always,
+            only_node=self.only_node,
+            reads_given=bool(alone)
+            or types.reads_round
+            or any(_reads_given(node) for node in nodes.values()),
         )
 
     def _opened(self, node_id: str, node: Node) -> Node:
@@ -436,23 +510,52 @@ class _GraphBuilder(Struct):
             return node
         found: Sequence[Problem] = ()
         try:
-            opened: Node = cast("HoldsGraph", node).opened(self._inner)
+            opened: Node = cast("HoldsGraph", node).opened(partial(self._inner, node_id))
             inner = graph_in(opened)
             if isinstance(inner, Graph) and inner is not graph_in(node):
-                found = [replace(each, path=("graph", *each.path)) for each in inner.warnings]
+                own: object = getattr(opened, template_field(opened))
+                read = " ".join([*ends_of(opened).values(), str(own)])
+                found = [
+                    replace(each, path=("graph", *each.path))
+                    for each in inner.warnings
+                    if not (each.code == UNUSED and _is_named(each.path[-1], read))
+                ]
         except DefinitionError as error:
             opened, found = InvalidNode(needs=node.needs, reads=node.reads), error.problems
-        self.reader.problems += [in_node(("nodes", node_id), each) for each in found]
+        # Whether it can run here is checked with the templates of this graph.
+        self.reader.problems += [
+            in_node(("nodes", node_id), each) for each in found if each.code != ONLY_INSIDE
+        ]
         return opened
 
-    def _inner(self, source: str | Mapping[str, Any]) -> Graph:
+    def _depth_inside(self, node_id: str, node: Node) -> int:
+        """How many graphs are inside one another in the node; none if it has no graph."""
+        inner = graph_in(node)
+        depth = inner._parts.depth if isinstance(inner, Graph) else 0
+        if (problem := depth_problem(depth + 1)) is not None:
+            found = replace(problem, path=("graph",))
+            self.reader.problems.append(in_node(("nodes", node_id), found))
+        return depth
+
+    def _inner(
+        self, node_id: str, source: str | Mapping[str, Any] | Node, name: str | None = None
+    ) -> Graph:
+        """The graph inside a node: in a file, in place, or one node with the id `name`."""
+        node_id = name or node_id
         folders = self.data.get("prompt_dirs", ())
         if isinstance(source, str):
             file = (self.folder or Path()) / source
             return _load(Graph, file, self.reader.for_file(source, file), folders)
-        data = {str(key): value for key, value in source.items()}
+        data: dict[str, Any] = {"name": node_id}
+        is_graph = isinstance(source, Mapping) and "nodes" in source
+        if isinstance(source, Mapping) and is_graph:
+            data |= {str(key): value for key, value in source.items()}
+        else:
+            data["nodes"] = {node_id: source}
         data["prompt_dirs"] = folders
-        return _built(Graph, _GraphBuilder(data, self.reader.for_inline(), None, self.folder))
+        builder = _GraphBuilder(data, self.reader.for_inline(), None, self.folder)
+        builder.only_node = None if is_graph else node_id
+        return _built(Graph, builder)
 
     def _name(self) -> str | None:
         name = self.data.get("name")
@@ -503,12 +606,49 @@ class _GraphBuilder(Struct):
             if node.returns is None:
                 continue
             try:
-                shapes[node_id] = shape(node.returns, name=node_id, folder=self.folder)
+                shapes[node_id] = found = shape(node.returns, name=node_id, folder=self.folder)
+                self._check_default(node_id, node, found)
             except DefinitionError as error:
                 for problem in error.problems:
                     inner = replace(problem, path=("returns", *problem.path))
                     self.reader.problems.append(in_node(("nodes", node_id), inner))
         return shapes
+
+    def _check_default(self, node_id: str, node: Node, wanted: Shape) -> None:
+        """A `default` that stands for what a person answers is of the type that is declared."""
+        default: object = getattr(node, "default", None)
+        if default is None or not asks_person(node):
+            return
+        try:
+            wanted.validate(default)
+        except ValueError as error:
+            text = f"default does not fit what it returns: {error}"
+            problem = in_node(("nodes", node_id), Problem("G002", text, path=("default",)))
+            self.reader.problems.append(problem)
+
+
+def _only_inside(problem: Problem) -> Problem:
+    text = f"{problem.message}; so this graph can only run inside of another one, in a loop or map"
+    return replace(problem, message=text)
+
+
+def _without_graph(problem: Problem, only_node: str | None) -> Problem:
+    """A problem of a graph that is written as one node, as a problem of that node."""
+    if only_node is None or problem.path[:2] != ("nodes", only_node):
+        return problem
+    text = problem.message.removeprefix(f"node {only_node!r}: ")
+    if problem.code == "G001" and problem.path[-1] in Declaration.model_fields:
+        text += "; a mapping without `nodes` is one node: give it `nodes` to make it a graph"
+    return replace(problem, message=text, path=problem.path[2:])
+
+
+def _is_named(node_id: str | int, text: str) -> bool:
+    return re.search(rf"\b{re.escape(str(node_id))}\b", text) is not None
+
+
+def _reads_given(node: Node) -> bool:
+    inner = graph_in(node)
+    return isinstance(inner, Graph) and inner.reads_given
 
 
 def _items(value: object) -> Sequence[object]:

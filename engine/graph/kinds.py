@@ -7,7 +7,7 @@ allowed it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -15,12 +15,16 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
-from ..errors import DefinitionError, KeyPath, Problem, TeamgraphError, closest
+from ..errors import DefinitionError, InputError, KeyPath, Problem, TeamgraphError, closest
 from ..imports import resolve
+from ..messages import JSON
 from ..plugins import load_plugin, plugins
+from ..returns.shape import names_class
 from .node import NamesPython, Node
 
 GROUP = "teamgraph.nodes"
+MAX_DEPTH = 32
+"""Graphs inside one another: each takes about ten frames of Python's stack, which has 1 000."""
 DEFAULT = "member"
 
 
@@ -63,10 +67,36 @@ def checked_kind(name: str, kind: object) -> type[Node]:
     return kind
 
 
+def named_kinds(references: Iterable[str], origin: str) -> dict[str, type[Node]]:
+    """The kinds that a user names as `package.module:Class`, by their names.
+
+    `origin` says in errors where they are named. Raises `InputError`.
+    """
+    kinds: dict[str, type[Node]] = {}
+    for reference in references:
+        try:
+            kind = resolve(reference, [reference.partition(":")[0]])
+        except DefinitionError as error:
+            raise InputError(f"{origin}: {error}") from error
+        if not (isinstance(kind, type) and issubclass(kind, Node)):
+            text = f"{reference!r} is no kind; name a subclass of teamgraph.kinds.Node"
+            raise InputError(f"{origin}: {text}")
+        if kinds.setdefault(kind.kind, kind) is not kind:
+            text = f"{reference!r} and another class are both of the kind {kind.kind!r}"
+            raise InputError(f"{origin}: {text}; set `kind` in one of them")
+    return kinds
+
+
+def project_kinds(references: Iterable[str]) -> dict[str, type[Node]]:
+    """The kinds that a project's settings name; raises `InputError`."""
+    return named_kinds(references, "pyproject.toml: [tool.teamgraph] kinds")
+
+
 class NodeReader:
     """Makes nodes from mappings, and collects the problems of those that are invalid.
 
-    `trail` are the files that are being read, from the outermost graph to this one.
+    `trail` are the files that are being read, from the outermost graph to this one; `depth` is how
+    many graphs are inside one another here.
     """
 
     def __init__(
@@ -74,10 +104,12 @@ class NodeReader:
         kinds: Mapping[str, type[Node]] | None = None,
         allow: Collection[str] = (),
         trail: tuple[Path, ...] = (),
+        depth: int = 1,
     ) -> None:
         self._kinds = {name: checked_kind(name, kind) for name, kind in (kinds or {}).items()}
         self._allow = allow
         self._trail = trail
+        self._depth = depth
         self.problems: list[Problem] = []
 
     def for_file(self, source: str, file: Path) -> NodeReader:
@@ -93,11 +125,16 @@ class NodeReader:
             text = f"there is no file {source!r}; the path is relative to the file that names it"
             near = closest(file.name, (each.name for each in file.parent.glob("*.y*ml")))
             raise DefinitionError([Problem("G012", text, suggestion=near)])
-        return NodeReader(self._kinds, self._allow, (*self._trail, place))
+        return self._inside((*self._trail, place))
 
     def for_inline(self) -> NodeReader:
         """A reader for a graph that is written in place."""
-        return NodeReader(self._kinds, self._allow, self._trail)
+        return self._inside(self._trail)
+
+    def _inside(self, trail: tuple[Path, ...]) -> NodeReader:
+        if (problem := depth_problem(self._depth + 1)) is not None:
+            raise DefinitionError([problem])
+        return NodeReader(self._kinds, self._allow, trail, self._depth + 1)
 
     def nodes(self, declared: Mapping[object, object]) -> dict[str, Node]:
         """One node for each key; an invalid one is an `InvalidNode` and adds its problems."""
@@ -148,7 +185,7 @@ class NodeReader:
         def find(reference: str) -> object:
             return resolve(reference, self._allow)
 
-        if isinstance(node.returns, str) and ":" in node.returns:
+        if isinstance(node.returns, str) and names_class(node.returns):
             try:
                 returns = find(node.returns)
             except DefinitionError as error:
@@ -166,9 +203,24 @@ class NodeReader:
         text = f"node {path[-1]!r}: unknown kind {name!r}"
         near = closest(str(name), known)
         if near is None:
-            text += f"; known kinds: {', '.join(sorted(known))}"
+            text += f"; known kinds: {', '.join(sorted(known))}; one of your own is named by "
+            text += "`--kind package.module:Class`, or by `kinds` in [tool.teamgraph]"
         self.problems.append(Problem("G005", text, path=(*path, "kind"), suggestion=near))
         return None
+
+
+def written_node(node: Node) -> dict[str, JSON]:
+    """A node as a graph file has it, with its kind unless that is the default."""
+    kind: dict[str, JSON] = {} if node.kind == DEFAULT else {"kind": node.kind}
+    return {**kind, **node.written()}
+
+
+def depth_problem(depth: int) -> Problem | None:
+    """Why no run could go that deep into graphs inside graphs; None if one can."""
+    if depth <= MAX_DEPTH:
+        return None
+    text = f"more than {MAX_DEPTH} graphs are inside one another; join some of them into one"
+    return Problem("G017", text)
 
 
 def _invalid(fields: Mapping[str, object]) -> InvalidNode:

@@ -19,16 +19,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from inspect import get_annotations
 from typing import Annotated, Any, ClassVar, Protocol, cast, runtime_checkable
 
+from msgspec import Struct
 from pydantic import Field
 
 from ..errors import DefinitionError, InputError, KeyPath, Problem
 from ..imports import reference
 from ..messages import JSON
 from ..records import Summary
-from ..tools.toolbox import Toolbox
+from ..tools.toolbox import CallCondition, Toolbox
 from ..validation import Declared
 from .context import Context, Result
 from .fields import Ids, Join, JSONMapping, ModelSpec, OnError, Retry, Seconds, Text, Timeout
@@ -105,7 +107,7 @@ class Node(Declared):
         description="What the node is for, in a few words.",
         examples=["checks the facts"],
     )
-    returns: Any = Field(  # a mapping, a text or a class: `engine.returns` checks which
+    returns: Any = Field(  # a mapping, list, text or class: `engine.returns` checks which
         default=None,
         description="The type of the answer, if it is not free text.",
         examples=[{"lang": "english|french"}],
@@ -131,7 +133,7 @@ class Node(Declared):
             mode="json", exclude_defaults=True, exclude={"returns"}
         )
         returns: object = self.returns
-        if isinstance(returns, str | Mapping):
+        if isinstance(returns, str | Mapping | list | tuple):
             data["returns"] = cast("JSON", returns)
         elif returns is not None:
             data["returns"] = reference(returns)
@@ -194,8 +196,53 @@ class HoldsGraph(Protocol):
         """The inner `Graph`, None until it has been read."""
         ...
 
-    def opened(self, read: Callable[[str | Mapping[str, Any]], Any]) -> Any:  # noqa: ANN401  the node
-        """A copy of the node whose graph was read by `read`, from a file's path or a mapping."""
+    def opened(self, read: Callable[[str | Mapping[str, Any] | Node], Any]) -> Any:  # noqa: ANN401  the node
+        """A copy of the node whose graph was read by `read`.
+
+        `read` takes a file's path, the mapping of a graph, or one node (or its mapping), which is
+        then the only node of the graph and has the id of this one (or another `name`).
+        """
+        ...
+
+
+@runtime_checkable
+class RunsRounds(Protocol):
+    """A kind that `HoldsGraph` and runs it in rounds, one after the other.
+
+    Its own template and those inside read `round`: `number` from 1, `outputs` (the answers of the
+    rounds before), `previous` (the last of these, or None), and `nodes` (what the nodes inside gave
+    in that round, by id). The nodes inside keep their state from round to round.
+    """
+
+    def ends(self) -> Mapping[KeyPath, str]:
+        """Jinja expressions that are evaluated after a round, by the path of the field.
+
+        They also read `output`, the answer of the round, and the nodes inside by their ids.
+        """
+        ...
+
+
+class ItemSource(Struct, frozen=True):
+    """The Jinja expression that gives a list, in the field `path` of its node.
+
+    `instead` are the values that may stand in the output in place of an answer.
+    """
+
+    expression: str
+    path: KeyPath
+    instead: tuple[JSON, ...] = ()
+
+
+@runtime_checkable
+class RunsItems(Protocol):
+    """A kind that `HoldsGraph` and runs it once for each item of a list, independently.
+
+    Its own template and those inside read `input.item` and `input.number`, which counts from 1.
+    The nodes inside keep no state. Its output is the list of the answers.
+    """
+
+    def items(self) -> ItemSource:
+        """The expression that gives the list."""
         ...
 
 
@@ -298,6 +345,12 @@ class Streams(Protocol):
     streams: ClassVar[bool]
 
 
+class AsksPeople(Protocol):
+    """A kind that waits for a person (`Context.ask_person`)."""
+
+    asks_person: ClassVar[bool]
+
+
 class RendersField(Protocol):
     """A kind with a template in another field than `prompt`, for `Context.render`."""
 
@@ -326,10 +379,39 @@ def takes_of(node: Node) -> tuple[int, int]:
 
 def conditions_of(node: Node) -> Mapping[KeyPath, str]:
     """All Jinja expressions of a node's fields, by the path of the field."""
-    own: Mapping[KeyPath, str] = {("when",): node.when} if node.when is not None else {}
-    if not issubclass(type(node), HasConditions):
-        return own
-    return {**own, **cast("HasConditions", node).expressions()}
+    found: dict[KeyPath, str] = {("when",): node.when} if node.when is not None else {}
+    if issubclass(type(node), HasConditions):
+        found |= cast("HasConditions", node).expressions()
+    if (source := items_of(node)) is not None:
+        found[source.path] = source.expression
+    return found | dict(ends_of(node))
+
+
+def ends_of(node: Node) -> Mapping[KeyPath, str]:
+    """The expressions that a node evaluates after each round, by the path of the field."""
+    return cast("RunsRounds", node).ends() if runs_rounds(node) else {}
+
+
+def runs_rounds(node: Node) -> bool:
+    """Whether a node runs its graph in rounds."""
+    return issubclass(type(node), RunsRounds)
+
+
+def items_of(node: Node) -> ItemSource | None:
+    """What gives the items for each of which a node runs its graph; None if there are none."""
+    return cast("RunsItems", node).items() if issubclass(type(node), RunsItems) else None
+
+
+def call_conditions_of(node: Node) -> Mapping[KeyPath, CallCondition]:
+    """The expressions that say which tool calls of a node a person confirms, by their paths."""
+    toolbox = tools_of(node)
+    return toolbox.conditions if toolbox is not None else {}
+
+
+def expressions_of(node: Node) -> Mapping[KeyPath, str]:
+    """All expressions of a node: its conditions, and those under which tools are confirmed."""
+    calls = call_conditions_of(node)
+    return {**conditions_of(node), **{path: call.expression for path, call in calls.items()}}
 
 
 def provided_by(node: Node) -> Mapping[str, object]:
@@ -345,7 +427,7 @@ def nodes_read_by(node: Node) -> Mapping[str, bool]:
 
 def other_inputs(node: Node) -> tuple[str, ...]:
     """The names that a node may read in place of a node's id."""
-    names: tuple[str, ...] = getattr(type(node), "given", ())
+    names: tuple[str, ...] = _of_kind(type(node), "given", ())
     return names
 
 
@@ -364,9 +446,22 @@ def graph_in(node: Node) -> object | None:
     return cast("HoldsGraph", node).within() if issubclass(type(node), HoldsGraph) else None
 
 
+def nodes_inside(node: Node) -> Mapping[str, Node]:
+    """The nodes of the graph that a node runs, by id."""
+    nodes: Mapping[str, Node] = getattr(graph_in(node), "nodes", {})
+    return nodes
+
+
 def asks_model(node: Node) -> bool:
     """Whether running the node may ask a model, if it has a template."""
     return not issubclass(type(node), AsksSometimes) or cast("AsksSometimes", node).asks()
+
+
+def asks_person(node: Node) -> bool:
+    """Whether running the node may wait for a person: by itself, or to confirm a tool call."""
+    toolbox = tools_of(node)
+    has_confirmed = toolbox is not None and any(tool.confirm for tool in toolbox.tools.values())
+    return bool(getattr(type(node), "asks_person", False)) or has_confirmed
 
 
 def template_fields(node: Node) -> Mapping[str, object]:
@@ -405,33 +500,39 @@ def summary_again(node: Node, output: JSON, fields: Mapping[str, JSON]) -> Summa
 
 def loads_history(node: Node) -> bool:
     """Whether the template name `history` can mean a node."""
-    return bool(getattr(type(node), "loads_history", False))
+    return bool(_of_kind(type(node), "loads_history"))
 
 
 def runs_last(node: Node) -> bool:
     """Whether a node waits until the answer is known."""
-    return bool(getattr(type(node), "comes_last", False))
+    return bool(_of_kind(type(node), "comes_last"))
 
 
 def can_stream(node: Node) -> bool:
     """Whether a node's output can be streamed as its model writes it."""
-    return bool(getattr(type(node), "streams", False))
+    return bool(_of_kind(type(node), "streams"))
 
 
 def further_templates(node: Node) -> tuple[str, ...]:
     """The template files that a node asks with beside its own."""
-    names: tuple[str, ...] = getattr(type(node), "templates", ())
+    names: tuple[str, ...] = _of_kind(type(node), "templates", ())
     return names
 
 
 def variables_of(node: Node) -> Mapping[str, object]:
     """The names that a kind gives to its templates, with their types."""
-    variables: Mapping[str, object] = getattr(type(node), "variables", {})
+    variables: Mapping[str, object] = _of_kind(type(node), "variables") or {}
     return variables
 
 
 def template_field(node: Node) -> str:
     """The field that a node's template is written in: `prompt`, or its `text_field`."""
-    own: str | None = getattr(type(node), "text_field", None)
+    own: str | None = _of_kind(type(node), "text_field")
     has_own = own is not None and node.prompt is None and isinstance(getattr(node, own), str)
     return own if own is not None and has_own else "prompt"
+
+
+@cache
+def _of_kind(kind: type[Node], name: str, default: object = None) -> Any:  # noqa: ANN401  by name
+    """A class variable of a kind; looking for one that it lacks takes pydantic 1 µs."""
+    return getattr(kind, name, default)

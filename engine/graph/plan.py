@@ -16,10 +16,9 @@ graph engine, over a static order, with control and data separated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias, cast
 
-import networkx as nx
 from msgspec import Struct
 
 from ..errors import KeyPath
@@ -50,7 +49,8 @@ class Stop(Struct, frozen=True):
     """A node in the plan: the nodes that it waits for, and those that wait for it.
 
     `needs` pairs each control source with the labels that lead here, None if the source does not
-    route to this node. `sources` are all nodes before it, `followers` all after it, each once.
+    route to this node. `sources` are the sources of its edges, `followers` the targets, each once.
+    `before` is a bit set, by `index`, of all nodes before it, directly or through others.
     """
 
     id: str
@@ -59,6 +59,7 @@ class Stop(Struct, frozen=True):
     needs: tuple[tuple[str, frozenset[str] | None], ...]
     sources: tuple[str, ...]
     followers: tuple[str, ...]
+    before: int
 
 
 class Skip(Struct, frozen=True):
@@ -96,17 +97,22 @@ class Plan:
         for edge in self.edges:
             incoming[edge.target].append(edge)
             followers[edge.source][edge.target] = None
-        self.stops: Mapping[str, Stop] = {
-            node_id: Stop(
+        stops: dict[str, Stop] = {}
+        for node_id in self.order:
+            sources = tuple(dict.fromkeys(edge.source for edge in incoming[node_id]))
+            before = 0
+            for source in sources:
+                before |= stops[source].before | 1 << place[source]
+            stops[node_id] = Stop(
                 id=node_id,
                 index=place[node_id],
                 join=joins[node_id],
                 needs=_needs(incoming[node_id]),
-                sources=tuple(dict.fromkeys(edge.source for edge in incoming[node_id])),
+                sources=sources,
                 followers=tuple(sorted(followers[node_id], key=place.__getitem__)),
+                before=before,
             )
-            for node_id in self.order
-        }
+        self.stops: Mapping[str, Stop] = stops
 
     def decide(self, node_id: str, records: Mapping[str, Record]) -> Literal["run"] | Skip | None:
         """Whether the node runs, is skipped, or cannot be decided yet (None)."""
@@ -126,14 +132,7 @@ class Plan:
 
     def before(self, node_id: str) -> frozenset[str]:
         """All nodes that come before, directly or through others."""
-        found: set[str] = set()
-        todo = [node_id]
-        while todo:
-            for source in self.stops[todo.pop()].sources:
-                if source not in found:
-                    found.add(source)
-                    todo.append(source)
-        return frozenset(found)
+        return frozenset(self.order[index] for index in bits_of(self.stops[node_id].before))
 
     def after(self, node_ids: Iterable[str]) -> frozenset[str]:
         """All nodes that come after any of these, directly or through others."""
@@ -187,6 +186,14 @@ class RunProgress:
         return opened
 
 
+def bits_of(bit_set: int) -> Iterator[int]:
+    """The numbers of the bits that are set, ascending."""
+    while bit_set:
+        lowest = bit_set & -bit_set
+        yield lowest.bit_length() - 1
+        bit_set ^= lowest
+
+
 def is_live(record: Record, labels: frozenset[str] | None) -> bool:
     """Whether an edge is LIVE, from the final record of its source."""
     if record.status == "skipped":
@@ -207,20 +214,22 @@ def _because(stop: Stop, records: Mapping[str, Record]) -> str:
 
 
 def _in_order(node_ids: Sequence[str], edges: Iterable[Edge]) -> tuple[str, ...]:
+    import networkx as nx  # noqa: PLC0415  0.1 s of CPU, which commands without a graph need not pay
+
     declared = {node_id: index for index, node_id in enumerate(node_ids)}
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(node_ids)
+    between: dict[tuple[str, str], Edge] = {}
     for edge in edges:
         if edge.source == edge.target:
             raise Cycle([edge])
-        if not graph.has_edge(edge.source, edge.target):
-            graph.add_edge(edge.source, edge.target, edge=edge)
+        between.setdefault((edge.source, edge.target), edge)
+    graph.add_edges_from(between)
     try:
         return tuple(nx.lexicographical_topological_sort(graph, key=declared.__getitem__))
     except nx.NetworkXUnfeasible:
-        found = nx.find_cycle(graph)  # pyright: ignore  # noqa: PGH003  the stubs leave it open
-        pairs = cast("list[tuple[str, str]]", found)
-        raise Cycle([cast("Edge", graph.edges[pair]["edge"]) for pair in pairs]) from None
+        found = cast("list[tuple[str, str]]", nx.find_cycle(graph))  # pyright: ignore  # noqa: PGH003  the stubs leave it open
+        raise Cycle([between[pair] for pair in found]) from None
 
 
 def _needs(incoming: Iterable[Edge]) -> tuple[tuple[str, frozenset[str] | None], ...]:

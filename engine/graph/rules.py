@@ -6,9 +6,10 @@ import itertools
 import keyword
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from math import comb, prod
 
 from msgspec import Struct
@@ -16,21 +17,22 @@ from msgspec.structs import replace
 
 from ..errors import KeyPath, Problem, closest, listed
 from ..prompts.library import Prompts
-from .edges import RESERVED, find_edges
+from .edges import NOT_IDS, edges_to_last, find_edges
 from .fields import Join
 from .kinds import InvalidNode
 from .node import (
     Node,
     branches_of,
-    further_templates,
     loads_history,
     runs_last,
     takes_of,
     template_field,
 )
-from .plan import Cycle, Edge, Plan, Stop
+from .plan import Cycle, Edge, Plan, Stop, bits_of
 from .template_types import TemplateTypes, check_templates
 
+UNUSED = "G108"
+"""Code of the warning that the output of a node is not used."""
 LIMIT = 4096
 _SWITCH = 2  # a choice of two: most are, and one call draws all its bits
 
@@ -42,14 +44,18 @@ class Reachability:
     `choices` lists, for each router, the sets of labels that it may choose; `partial` are the
     routers that may choose other sets too. `optional` are the nodes that may be skipped although
     their edges let them run.
+
+    A question is answered by scenarios of the whole graph first: if they show what is asked for,
+    it is possible. Only if they do not, and are a sample, are all scenarios of the nodes before
+    the one in question looked at, as far as these are not too many themselves.
     """
 
     plan: Plan
     choices: Mapping[str, Sequence[frozenset[str]]]
     optional: frozenset[str]
     partial: frozenset[str] = frozenset()
-    _runs_of_reader: dict[str, Mapping[str, int]] = field(
-        default_factory=dict[str, "Mapping[str, int]"], compare=False
+    _scenarios: dict[tuple[int, bool], _Scenarios] = field(
+        default_factory=dict["tuple[int, bool]", "_Scenarios"], compare=False
     )
     _samples: dict[tuple[str, int], list[int]] = field(
         default_factory=dict["tuple[str, int]", "list[int]"], compare=False
@@ -57,34 +63,35 @@ class Reachability:
 
     def never_runs(self, node_id: str) -> bool:
         """Whether the node runs in no scenario; False if that is not certain."""
-        if self._anywhere[node_id]:
+        if self._everywhere(skips=False).ran(node_id):
             return False
-        scenarios = self._scenarios(self._up_to(node_id))
-        return scenarios.is_complete and not scenarios.runs(self.plan)[node_id]
+        scenarios = self._before(node_id, skips=False)
+        is_certain = scenarios.is_complete and not self.plan.stops[node_id].before & self._partial
+        return is_certain and not scenarios.ran(node_id)
 
     def runs_without(self, reader: str, source: str) -> bool:
         """Whether `reader` can run when `source` does not."""
-        if source in self._always:
+        if source in self.always:
             return False
-        if reader not in self._runs_of_reader:
-            scenarios = self._scenarios(self._up_to(reader), self.optional - {reader})
-            self._runs_of_reader[reader] = scenarios.runs(self.plan)
-        ran = self._runs_of_reader[reader]
-        return bool(ran[reader] & ~ran[source])
+
+        def is_shown(by: _Scenarios) -> bool:
+            return bool(by.admitted(reader) & ~by.ran(source))
+
+        return is_shown(self._everywhere(skips=True)) or is_shown(self._before(reader, skips=True))
 
     def runs_unchosen(self, target: str, router: str) -> bool:
         """Whether `target` can run when `router` ran and did not choose it."""
-        scenarios = self._scenarios(self._up_to(target))
-        ran = scenarios.runs(self.plan)
         labels = dict(self.plan.stops[target].needs)[router]
-        return bool(ran[target] & ran[router] & ~scenarios.chosen(router, labels))
+
+        def is_shown(by: _Scenarios) -> bool:
+            return bool(by.ran(target) & by.ran(router) & ~by.chosen(router, labels))
+
+        return is_shown(self._everywhere(skips=False)) or is_shown(
+            self._before(target, skips=False)
+        )
 
     @cached_property
-    def _anywhere(self) -> Mapping[str, int]:
-        return self._scenarios(self.plan.order).runs(self.plan)
-
-    @cached_property
-    def _always(self) -> frozenset[str]:
+    def always(self) -> frozenset[str]:
         """Nodes that run in every scenario, as far as their edges alone show."""
         always: set[str] = set()
         for node_id in self.plan.order:
@@ -94,72 +101,132 @@ class Reachability:
                 always.add(node_id)
         return frozenset(always)
 
-    def _up_to(self, node_id: str) -> Sequence[str]:
-        """A node and all before it, in topological order: these decide whether it runs."""
-        before = self.plan.before(node_id) | {node_id}
-        return sorted(before, key=lambda each: self.plan.stops[each].index)
+    @cached_property
+    def _routers(self) -> int:
+        """The bit set of the nodes that have a choice."""
+        return self._bits(router for router, ways in self.choices.items() if len(ways) > 1)
 
-    def _sample(self, nodes: Sequence[str], sizes: Sequence[int]) -> list[list[int]]:
-        """Like `_every`, for a sample of the combinations; each node is sampled once."""
-        for key in zip(nodes, sizes, strict=True):
-            if key not in self._samples:
-                self._samples[key] = _sampled(key[1], seed=len(self._samples))
-        return [self._samples[key] for key in zip(nodes, sizes, strict=True)]
+    @cached_property
+    def _switches(self) -> int:
+        return self._bits(self.optional)
 
-    def _scenarios(
-        self, nodes: Sequence[str], skippable: frozenset[str] = frozenset()
-    ) -> _Scenarios:
-        """The scenarios of these nodes, of which those in `skippable` may be skipped."""
-        routers = [node_id for node_id in nodes if node_id in self.choices]
-        switches = [node_id for node_id in nodes if node_id in skippable]
-        sizes = [*(len(self.choices[router]) for router in routers), *(_SWITCH for _ in switches)]
-        count = prod(sizes)
-        bits = _every(sizes) if count <= LIMIT else self._sample([*routers, *switches], sizes)
+    @cached_property
+    def _partial(self) -> int:
+        return self._bits(self.partial)
+
+    def _bits(self, node_ids: Iterable[str]) -> int:
+        return sum(1 << self.plan.stops[node_id].index for node_id in node_ids)
+
+    def _everywhere(self, *, skips: bool) -> _Scenarios:
+        """Scenarios of the whole graph; with `skips` the optional nodes are skipped in some."""
+        return self._of((1 << len(self.plan.order)) - 1, skips=skips)
+
+    def _before(self, node_id: str, *, skips: bool) -> _Scenarios:
+        """Scenarios of the nodes before one: these alone decide whether its edges let it run."""
+        return self._of(self.plan.stops[node_id].before, skips=skips)
+
+    def _of(self, nodes: int, *, skips: bool) -> _Scenarios:
+        """Scenarios of a bit set of nodes, which are all before any of them.
+
+        All nodes whose choices are the same ones share them. They are a sample, the same for all
+        nodes, if there are more than `LIMIT`.
+        """
+        routers = nodes & self._routers
+        switches = nodes & self._switches if skips else 0
+        sizes = list(islice(self._sizes(routers, switches), LIMIT.bit_length()))
+        is_complete = prod(sizes) <= LIMIT
+        key = (routers << len(self.plan.order) | switches if is_complete else -1, skips)
+        if key not in self._scenarios:
+            self._scenarios[key] = (
+                self._enumerated(routers, switches, sizes) if is_complete else self._sampled(skips)
+            )
+        return self._scenarios[key]
+
+    def _sizes(self, routers: int, switches: int) -> Iterator[int]:
+        for index in bits_of(routers):
+            yield len(self.choices[self.plan.order[index]])
+        for _ in bits_of(switches):
+            yield _SWITCH
+
+    def _enumerated(self, routers: int, switches: int, sizes: Sequence[int]) -> _Scenarios:
+        """All scenarios of these choices."""
+        order, bits = self.plan.order, iter(_every(sizes))
+        taken = {order[index]: next(bits) for index in bits_of(routers)}
+        skipped = {order[index]: next(bits)[1] for index in bits_of(switches)}
+        return _Scenarios(self, prod(sizes), taken, skipped, is_complete=True)
+
+    def _sampled(self, skips: bool) -> _Scenarios:
+        """A sample of the scenarios of the whole graph."""
+        order = self.plan.order
         taken = {
-            router: list(zip(self.choices[router], ways, strict=True))
-            for router, ways in zip(routers, bits, strict=False)
+            order[index]: self._sample(order[index], len(self.choices[order[index]]))
+            for index in bits_of(self._routers)
         }
-        skipped = zip(switches, bits[len(routers) :], strict=True)
-        return _Scenarios(
-            nodes=nodes,
-            every=(1 << min(count, LIMIT)) - 1,
-            taken=taken,
-            skipped={node_id: ways[1] for node_id, ways in skipped},
-            is_complete=count <= LIMIT and self.partial.isdisjoint(routers),
-        )
+        switches = (order[index] for index in bits_of(self._switches if skips else 0))
+        skipped = {node_id: self._sample(node_id, _SWITCH)[1] for node_id in switches}
+        return _Scenarios(self, LIMIT, taken, skipped, is_complete=False)
+
+    def _sample(self, node_id: str, size: int) -> list[int]:
+        """Random bits for each way of a choice, drawn once."""
+        return self._samples.setdefault((node_id, size), _sampled(size, seed=len(self._samples)))
 
 
-class _Scenarios(Struct, frozen=True):
-    """Scenarios of `nodes`, one for each bit of `every`.
+class _Scenarios:
+    """Scenarios of some nodes, one for each bit: which nodes run in them, worked out when asked.
 
     `taken` has the bits of each choice of each router; `skipped` those in which an optional node
     is skipped. `is_complete` says whether there are no other scenarios.
     """
 
-    nodes: Sequence[str]
-    every: int
-    taken: Mapping[str, Sequence[tuple[frozenset[str], int]]]
-    skipped: Mapping[str, int]
-    is_complete: bool
+    def __init__(
+        self,
+        of: Reachability,
+        count: int,
+        taken: Mapping[str, Sequence[int]],
+        skipped: Mapping[str, int],
+        *,
+        is_complete: bool,
+    ) -> None:
+        self.is_complete = is_complete
+        self._plan = of.plan
+        self._choices = of.choices
+        self._every = (1 << count) - 1
+        self._taken = taken
+        self._skipped = skipped
+        self._admitted: dict[str, int] = {}
+        self._done = 0
+        self._chosen: dict[tuple[str, frozenset[str]], int] = {}
+
+    def admitted(self, node_id: str) -> int:
+        """The bits in which the edges of the node let it run."""
+        if node_id not in self._admitted:
+            stop = self._plan.stops[node_id]
+            for index in bits_of((stop.before | 1 << stop.index) & ~self._done):
+                self._admitted[self._plan.order[index]] = self._joined(self._plan.order[index])
+            self._done |= stop.before | 1 << stop.index
+        return self._admitted[node_id]
+
+    def ran(self, node_id: str) -> int:
+        """The bits in which the node runs."""
+        return self.admitted(node_id) & ~self._skipped.get(node_id, 0)
 
     def chosen(self, router: str, labels: frozenset[str] | None) -> int:
         """The bits in which the router, if it runs, chooses one of the labels."""
         if labels is None:
-            return self.every
-        bits = 0
-        for choice, taken in self.taken[router]:
-            if not labels.isdisjoint(choice):
-                bits |= taken
-        return bits
+            return self._every
+        if (router, labels) not in self._chosen:
+            bits = 0
+            ways = self._taken.get(router, (self._every,))
+            for choice, taken in zip(self._choices[router], ways, strict=True):
+                if not labels.isdisjoint(choice):
+                    bits |= taken
+            self._chosen[router, labels] = bits
+        return self._chosen[router, labels]
 
-    def runs(self, plan: Plan) -> dict[str, int]:
-        """The bits in which each node runs."""
-        ran: dict[str, int] = {}
-        for node_id in self.nodes:
-            stop = plan.stops[node_id]
-            votes = [ran[source] & self.chosen(source, labels) for source, labels in stop.needs]
-            ran[node_id] = _joined(stop, votes, self.every) & ~self.skipped.get(node_id, 0)
-        return ran
+    def _joined(self, node_id: str) -> int:
+        stop = self._plan.stops[node_id]
+        votes = [self.ran(source) & self.chosen(source, labels) for source, labels in stop.needs]
+        return _joined(stop, votes, self._every)
 
 
 def _joined(stop: Stop, votes: Sequence[int], every: int) -> int:
@@ -191,35 +258,40 @@ def _sampled(size: int, seed: int) -> list[int]:
     if size == _SWITCH:
         sample = chance.getrandbits(LIMIT) & ~1
         return [((1 << LIMIT) - 1) & ~sample, sample]
-    ways = [0] * size
-    for scenario in range(LIMIT):
-        way = scenario if scenario < size else chance.randrange(size)
-        ways[way] |= 1 << scenario
-    return ways
+    drawn = [*range(min(size, LIMIT)), *chance.choices(range(size), k=max(0, LIMIT - size))]
+    ways = [bytearray(LIMIT // 8) for _ in range(size)]
+    for scenario, way in enumerate(drawn):
+        ways[way][scenario // 8] |= 1 << scenario % 8
+    return [int.from_bytes(bits, "little") for bits in ways]
 
 
 _MAX_LABEL_SETS = 256  # of a router's labels: eight labels in every combination
 _ID = re.compile(r"[a-z][a-z0-9_]*")
 _JINJA_WORDS = frozenset(
-    """and or not in is if elif else for recursive break continue true false none with without
-    context ignore missing import from include extends block scoped required macro call filter set
-    raw autoescape trans namespace range dict lipsum cycler joiner self super varargs kwargs caller
-    loop system user assistant messages""".split()  # noqa: SIM905  words read better so
+    """and or not in is if elif else for recursive break continue true false none with
+    import from include extends block macro call filter set raw autoescape trans namespace range
+    dict lipsum cycler joiner self super varargs kwargs caller loop system user assistant
+    messages""".split()  # noqa: SIM905  words read better so
 )
 
 
 class RuleResults(Struct, frozen=True):
-    """What the rules found; `plan` is None if the edges have a cycle."""
+    """What the rules found; `plan` is None if the edges have a cycle.
+
+    `alone` are errors only where no graph around this one gives the names that it reads. `always`
+    are the nodes that are never skipped.
+    """
 
     problems: tuple[Problem, ...]
     plan: Plan | None
     output: tuple[str, ...]
+    alone: tuple[Problem, ...] = ()
+    always: frozenset[str] = frozenset()
 
 
 def apply_rules(
     nodes: Mapping[str, Node],
     output: Sequence[str],
-    templates: Mapping[str, str],
     prompts: Prompts,
     origin: Callable[[Edge], str],
     types: TemplateTypes,
@@ -228,28 +300,51 @@ def apply_rules(
 
     `origin` says where an edge is written, for messages; `types` are those of template names.
     """
-    used = [*templates.items(), *_further_templates(nodes)]
+    used = types.templates
     problems = [*_check_ids(nodes), *_check_syntax(nodes, used, prompts)]
     any_invalid = any(isinstance(node, InvalidNode) for node in nodes.values())
-    answering = _answering(nodes, output, problems)
-    readable = [(node_id, name) for node_id, name in used if not prompts.problems(name)]
-    found = find_edges(nodes, readable, prompts, answering)
+    problems += _check_output(nodes, output)
+    valid = {name for name in {name for _, name in used} if not prompts.problems(name)}
+    readable = [(node_id, name) for node_id, name in used if name in valid]
+    found = find_edges(nodes, readable, prompts)
     problems += found.problems
-    problems += check_templates(types, nodes, readable, prompts)
-    plan, cycles = _plan(nodes, found.edges)
+    type_problems, alone = _type_problems(types)
+    problems += type_problems
+    answering, unclear = _answering(nodes, output, found.edges)
+    plan, cycles = _plan(nodes, [*found.edges, *edges_to_last(nodes, answering)])
     if cycles:
         problems += [_cycle(cycle, origin) for cycle in cycles]
         return RuleResults(tuple(problems), None, answering)
+    # Nobody knows which nodes an invalid node or template would have used.
+    is_complete = len(readable) == len(used) and not found.problems
+    always = frozenset[str]()
     if not any_invalid:
         choices, partial = _choices(nodes)
         reachability = Reachability(plan, choices, _optional(nodes), partial)
+        always = reachability.always
         problems += _never(reachability)
         problems += _guards(found.unguarded, reachability, nodes)
         problems += _bypassed(plan, nodes, reachability)
-        # A name that is unknown may be the missing use.
-        if answering and len(readable) == len(used) and not found.problems:
-            problems += _unused(plan, nodes, answering)
-    return RuleResults(tuple(problems), plan, answering)
+        problems += unclear if is_complete else []
+        if answering and is_complete:
+            problems += _unused(
+                plan, nodes, {*answering, *_read_in_later_rounds(readable, prompts)}
+            )
+    return RuleResults(tuple(problems), plan, answering, alone, always)
+
+
+def _type_problems(types: TemplateTypes) -> tuple[list[Problem], tuple[Problem, ...]]:
+    """The problems of templates, and those that are none inside of a loop or map."""
+    problems = list(check_templates(types))
+    if not types.reads_round and all(each.severity != "error" for each in problems):
+        return problems, ()
+    anywhere = list(check_templates(types.anywhere()))
+    wrong = {_place(each) for each in anywhere}
+    return anywhere, tuple(each for each in problems if _place(each) not in wrong)
+
+
+def _place(problem: Problem) -> tuple[object, ...]:
+    return (problem.severity, problem.file, problem.path, problem.line, problem.column)
 
 
 def _plan(nodes: Mapping[str, Node], edges: Sequence[Edge]) -> tuple[Plan, list[Cycle]]:
@@ -282,16 +377,11 @@ def misnamed(node_id: str) -> str | None:
     """Why no node may have this id (`history`: none but a history-loader); None if one may."""
     if not _ID.fullmatch(node_id):
         return "must be lower-case letters, digits and _, letter first"
-    if node_id in RESERVED or node_id == "builtin":
-        return "is a name that every template already has; choose another"
+    if node_id in NOT_IDS:
+        return "is a name that templates already have; choose another"
     if node_id in _JINJA_WORDS or keyword.iskeyword(node_id):
         return "is a word of the template language; choose another"
     return None
-
-
-def _further_templates(nodes: Mapping[str, Node]) -> Iterator[tuple[str, str]]:
-    for node_id, node in nodes.items():
-        yield from ((node_id, name) for name in further_templates(node))
 
 
 def _check_syntax(
@@ -307,35 +397,37 @@ def _check_syntax(
                 yield found
 
 
-def _answering(
-    nodes: Mapping[str, Node], output: Sequence[str], problems: list[Problem]
-) -> tuple[str, ...]:
-    """The nodes that may answer: those of `output`, or the only candidate."""
+def _check_output(nodes: Mapping[str, Node], output: Sequence[str]) -> Iterator[Problem]:
     for index, node_id in enumerate(output):
         if node_id not in nodes:
             text = f"output names {node_id!r}, and there is no such node"
-            problems.append(
-                Problem("G012", text, path=("output", index), suggestion=closest(node_id, nodes))
-            )
+            near = closest(node_id, nodes)
+            yield Problem("G012", text, path=("output", index), suggestion=near)
         elif not (nodes[node_id].answers or isinstance(nodes[node_id], InvalidNode)):
             text = f"output names {node_id!r}, and a {nodes[node_id].kind} gives no answer"
-            problems.append(Problem("G015", text, path=("output", index)))
+            yield Problem("G015", text, path=("output", index))
+
+
+def _answering(
+    nodes: Mapping[str, Node], output: Sequence[str], edges: Sequence[Edge]
+) -> tuple[tuple[str, ...], list[Problem]]:
+    """The nodes that may answer: those of `output`, or the only one whose output no node uses.
+
+    A node that runs once the answer is known, such as a summarizer, is no use of it.
+    """
     if output:
-        return tuple(node_id for node_id in output if node_id in nodes)
-    needed = {
-        source
-        for node in nodes.values()
-        if not runs_last(node)
-        for source in (*node.needs, *itertools.chain(*branches_of(node).values()))
-    }
-    last = [n for n, node in nodes.items() if node.answers and n not in needed]
-    if len(last) == 1:
-        return tuple(last)
-    if nodes and not any(isinstance(node, InvalidNode) for node in nodes.values()):
-        which = f"{listed(last)} could all answer" if last else "no node is left to answer"
-        text = f"{which}; name the one that does: `output: ID`, or several in order of preference"
-        problems.append(Problem("G015", text, path=("output",)))
-    return ()
+        return tuple(node_id for node_id in output if node_id in nodes), []
+    used = {edge.source for edge in edges if not runs_last(nodes[edge.target])}
+    leaves = [node_id for node_id, node in nodes.items() if node.answers and node_id not in used]
+    if len(leaves) == 1 or not nodes:
+        return tuple(leaves), []
+    which, one, several = "no node is left to answer", "ID", "ID, OTHER"
+    if leaves:
+        which = f"{listed(leaves)} could all answer"
+        one, several = leaves[-1], ", ".join(leaves[:2])
+    text = f"{which}; name the one that does: `output: {one}`, or several in order of "
+    text += f"preference: `output: [{several}]`"
+    return (), [Problem("G015", text, path=("output",))]
 
 
 def _choices(
@@ -408,12 +500,20 @@ def _bypassed(
                 )
 
 
-def _unused(plan: Plan, nodes: Mapping[str, Node], output: Sequence[str]) -> Iterator[Problem]:
+def _read_in_later_rounds(templates: Sequence[tuple[str, str]], prompts: Prompts) -> Iterator[str]:
+    """The nodes that templates read as `round.nodes.ID`."""
+    for name in {name for _, name in templates}:
+        for read in prompts.reads(name):
+            if read.path.startswith("round.nodes."):
+                yield read.path.split(".")[2]
+
+
+def _unused(plan: Plan, nodes: Mapping[str, Node], used: Collection[str]) -> Iterator[Problem]:
     for node_id, node in nodes.items():
-        if node_id in output or plan.stops[node_id].followers or runs_last(node):
+        if node_id in used or plan.stops[node_id].followers or runs_last(node):
             continue
         text = f"the output of node {node_id!r} is not used"
-        yield Problem("G108", text, "warning", path=("nodes", node_id), on_key=True)
+        yield Problem(UNUSED, text, "warning", path=("nodes", node_id), on_key=True)
 
 
 def _cycle(cycle: Cycle, origin: Callable[[Edge], str]) -> Problem:

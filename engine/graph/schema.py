@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from ..messages import JSON
-from .edges import RESERVED
+from .edges import NOT_IDS
 from .graph import Declaration
 from .kinds import DEFAULT
 from .node import Node
@@ -20,7 +20,11 @@ from .node import Node
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema: TypeAlias = dict[str, Any]
 _NODE = {"$ref": "#/$defs/node"}
-_RETURNS: JSON = [{"type": "string", "minLength": 1}, {"type": "object", "minProperties": 1}]
+_RETURNS: JSON = [
+    {"type": "string", "minLength": 1},
+    {"type": "object", "minProperties": 1},
+    {"type": "array", "minItems": 1, "maxItems": 1},
+]
 
 
 def graph_schema(kinds: Mapping[str, type[Node]]) -> dict[str, JSON]:
@@ -48,7 +52,7 @@ def graph_schema(kinds: Mapping[str, type[Node]]) -> dict[str, JSON]:
 
 _NAMES: Schema = {
     "pattern": "^[a-z][a-z0-9_]*$",
-    "not": {"enum": sorted({*RESERVED, "builtin"} - {"history"})},
+    "not": {"enum": sorted(NOT_IDS - {"history"})},
 }
 
 

@@ -9,10 +9,12 @@ The hooks act only on requests of an adapter that has set `CURRENT`; all others 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any, cast
@@ -26,6 +28,8 @@ LONGEST_ERROR = 16_384
 """Bytes of an error that are passed on."""
 LONGEST_EVENT = 4 * 2**20
 LONGEST_BODY = 32 * 2**20
+END_AFTER_DONE = 0.5
+"""Seconds that a response may take to end after its `[DONE]`."""
 
 _PIECE = 65_536
 _ERROR_STATUS = 400
@@ -110,6 +114,11 @@ class BodyFilter:
         self._is_whole = not (is_error or exchange.is_streamed)
         self._length = 0
         self._pending = bytearray()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether `[DONE]` has been seen."""
+        return self._exchange.is_done
 
     @property
     def is_full(self) -> bool:
@@ -302,10 +311,18 @@ class _Guarded:
         self._body = body
 
 
-class _AsyncGuarded(_Guarded):
+class AsyncGuarded(_Guarded):
+    """A stream for async clients; it is read to its end before `[DONE]` is passed on.
+
+    Readers close it there, and a connection is used again only if nothing was left unread.
+    """
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for data in self._stream:
+        chunks = aiter(self._stream)
+        async for data in chunks:
             for piece in self._body.feed(data):
+                if self._body.is_done:
+                    await _read_to_end(chunks)
                 yield piece
             if self._body.is_full:
                 return
@@ -313,6 +330,14 @@ class _AsyncGuarded(_Guarded):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+async def _read_to_end(chunks: AsyncIterator[bytes]) -> None:
+    """Drop what comes within the time that a response has to end."""
+    with suppress(Exception):
+        async with asyncio.timeout(END_AFTER_DONE):
+            async for _ in chunks:
+                pass
 
 
 class _SyncGuarded(_Guarded):
@@ -328,7 +353,7 @@ class _SyncGuarded(_Guarded):
 
 
 def _async_hook(httpx: Any) -> Any:  # noqa: ANN401
-    stream_type = type("AsyncGuardedStream", (_AsyncGuarded, httpx.AsyncByteStream), {})
+    stream_type = type("AsyncGuardedStream", (AsyncGuarded, httpx.AsyncByteStream), {})
 
     async def on_response(response: Any) -> None:  # noqa: ANN401
         _guard(response, stream_type)

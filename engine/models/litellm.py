@@ -114,6 +114,7 @@ class LiteLLM:
     ) -> AsyncGenerator[Chunk | Reply]:
         key = None if "api_key" in request.parameters else key_of(request)
         litellm = await _loaded(request.model)
+        await _CLIENTS.close_with_loop(litellm)
         answer = PartialReply(request.model)
         is_streamed = _is_streamed(request)
         exchange.is_trusted, exchange.is_streamed = is_trusted(request), is_streamed
@@ -183,10 +184,24 @@ class _Stream(Protocol):
     async def aclose(self) -> None: ...
 
 
+class _Client(Protocol):
+    """One of litellm's HTTP clients, or of those of its providers' packages."""
+
+    async def close(self) -> None: ...
+
+
+class _ClientCache(Protocol):
+    """litellm's clients; each key ends with the `id` of the event loop that its client is for."""
+
+    cache_dict: dict[str, _Client]
+    ttl_dict: dict[str, float]
+
+
 class _LiteLLMModule(Protocol):
     """What is used of litellm; its own types are too loose to be of help."""
 
     suppress_debug_info: bool
+    in_memory_llm_clients_cache: _ClientCache
 
     async def acompletion(self, **arguments: object) -> _Stream | WholeAnswer: ...
     def get_model_info(self, model: str) -> Mapping[str, object]: ...
@@ -281,6 +296,47 @@ def _drop_clients(litellm: _LiteLLMModule, inherited: list[object]) -> None:
     """
     names = ("in_memory_llm_clients_cache", "module_level_aclient", "module_level_client")
     inherited.extend(vars(litellm).pop(name, None) for name in names)
+
+
+class _LoopClients:
+    """Closes litellm's HTTP clients with their event loop; litellm itself keeps them for an hour.
+
+    A loop with clients is referenced until it is closed, so no other can get its `id`.
+    """
+
+    def __init__(self) -> None:
+        self._closers: dict[asyncio.AbstractEventLoop, AsyncGenerator[None]] = {}
+
+    async def close_with_loop(self, litellm: _LiteLLMModule) -> None:
+        """Have the clients of the running loop closed when the loop shuts down its generators."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._closers:
+            self._closers[loop] = self._closer(litellm, loop)
+            await anext(self._closers[loop])
+            for closed in [each for each in list(self._closers) if each.is_closed()]:
+                await self._close(litellm, closed)  # it was closed without `shutdown_asyncgens`
+
+    async def _closer(
+        self, litellm: _LiteLLMModule, loop: asyncio.AbstractEventLoop
+    ) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            await self._close(litellm, loop)
+
+    async def _close(self, litellm: _LiteLLMModule, loop: asyncio.AbstractEventLoop) -> None:
+        cache = litellm.in_memory_llm_clients_cache
+        keys = [key for key in list(cache.cache_dict) if key.endswith(f"-{id(loop)}")]
+        clients = [cache.cache_dict.pop(key) for key in keys]
+        for key in keys:
+            cache.ttl_dict.pop(key, None)
+        self._closers.pop(loop, None)
+        for client in clients:
+            with suppress(Exception):
+                await client.close()
+
+
+_CLIENTS = _LoopClients()
 
 
 def _silence_dumps(model: Any) -> None:  # noqa: ANN401  a class of the openai package

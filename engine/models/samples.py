@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from types import NoneType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    TypeAlias,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 from ..errors import DefinitionError
 from ..messages import JSON
@@ -26,11 +35,26 @@ def stand_in(returns: object, name: str) -> JSON:
     try:
         declared = shape(returns, name=name)
     except DefinitionError:
-        return placeholder(name)
+        return _by_parts(returns, name)
     sampler = _Sampler(declared.schema, is_full=True)
     if declared.is_wrapped:
         return sampler.value(_schema(_schema(declared.schema["properties"])["value"]), name)
     return sampler.value(declared.schema, name)
+
+
+def _by_parts(returns: object, name: str) -> JSON:
+    """A full sample of a type that pydantic refuses: `typing.TypedDict` before Python 3.12."""
+    origin, arguments = get_origin(returns), get_args(returns)
+    if is_typeddict(returns) and name.count(".") < _DEEPEST:
+        hints = get_type_hints(returns)
+        return {key: stand_in(part, f"{name}.{key}") for key, part in hints.items()}
+    if origin in (list, tuple, Sequence):
+        parts = [part for part in arguments if part is not ...]
+        return [stand_in(part, f"{name}[{index}]") for index, part in enumerate(parts)]
+    if origin in (dict, Mapping):
+        return {}
+    options = [each for each in arguments if each is not NoneType]
+    return stand_in(options[0], name) if options else placeholder(name)
 
 
 def sample(schema: JSONSchema, text: str = "", *, name: str | None = None) -> JSON:
@@ -61,6 +85,10 @@ def choose(request: Request, labels: Sequence[str]) -> str:
         fields["choice"] = labels[0]
     fields["reason"] = ""
     return json.dumps(fields, ensure_ascii=False)
+
+
+_DEEPEST = 5
+"""How deep a type that contains itself is followed."""
 
 
 class _Sampler:

@@ -293,7 +293,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
             CONCAT: _concat,
             SLICE: slice_value,
             KEY: charge_comparison,
-            CONDITION: _record_condition,
+            CONDITION: _record_value,
         }
 
     @property
@@ -472,6 +472,8 @@ def _concat(values: list[object]) -> str:
     return concatenate([as_text(value) for value in values])
 
 
-def _record_condition(value: object) -> str:
-    CURRENT_RENDER.get().condition = bool(value)
+def _record_value(value: object) -> str:
+    """Record the value of an expression; bool() raises if it is undefined."""
+    render = CURRENT_RENDER.get()
+    render.condition, render.value = bool(value), value
     return ""

@@ -29,7 +29,7 @@ from .static.flow import Scope
 from .static.structure import StructureChecker, lost_line_breaks, message_shape, syntax_problem
 from .static.tree import ParsedTemplate, empty_tree, literal_names, references
 from .static.typecheck import TypeChecker
-from .static.types import declared_type
+from .static.types import StaticType, declared_type
 from .static.walk import TemplateWalker, VariableRead
 
 MAX_LENGTH = 1_000_000
@@ -122,6 +122,15 @@ class Prompts:
             type_problems = TypeChecker(lambda _: None, self._environment.globals)
             types = {each: declared_type(declared) for each, declared in given.items()}
             return type_problems.check_condition(condition, parsed, types)
+
+    def expression_type(self, source: str, given: Mapping[str, object]) -> StaticType:
+        """The type of an expression's value for variables of these types."""
+        self.expression(source)
+        with self._lock:
+            expression, parsed = _read_expression(source, self._environment)
+            type_checker = TypeChecker(_find_none, self._environment.globals)
+            types = {each: declared_type(declared) for each, declared in given.items()}
+            return type_checker.expression_type(expression, parsed, types)
 
     def prompt_hash(self, name: str) -> str:
         """The sha256, in hex, of the sources of the template and of all it statically reaches."""
@@ -320,18 +329,27 @@ class Expression:
     _max_length: int = field(repr=False, compare=False)
 
     def test(self, variables: Mapping[str, object]) -> bool:
-        """Evaluate the condition; raises `PromptError` where that fails."""
+        """Whether it is true; raises `PromptError` where it cannot be evaluated."""
+        return self._evaluate(variables).condition
+
+    def value(self, variables: Mapping[str, object]) -> object:
+        """Its value; raises `PromptError` where it cannot be evaluated."""
+        return self._evaluate(variables).value
+
+    def _evaluate(self, variables: Mapping[str, object]) -> RenderState:
         render = RenderState(self._max_length)
         token = CURRENT_RENDER.set(render)
         try:
             context = self._template.new_context(dict(variables))
             for _ in self._template.root_render_func(context):
                 pass
+            if isinstance(render.value, Iterator):  # of a filter such as `map`
+                render.value = [*cast("Iterator[object]", render.value)]
         except Exception as error:
             raise _prompt_error(error, self.source, variables) from error
         finally:
             CURRENT_RENDER.reset(token)
-        return render.condition
+        return render
 
 
 def _parse_expression(source: str, environment: PromptEnvironment, max_length: int) -> Expression:
@@ -363,7 +381,10 @@ def _read_expression(
     line = condition.lineno
     recorded = nodes.Filter(condition, CONDITION, [], [], None, None, lineno=line)
     tree = nodes.Template([nodes.Output([recorded], lineno=line)], lineno=line)
-    return condition, ParsedTemplate(source, environment.with_limits(tree))
+    parsed = ParsedTemplate(source, environment.with_limits(tree))
+    # A slice has become a filter, whose type is known.
+    limited = next(one for one in parsed.tree.find_all(nodes.Filter) if one.name == CONDITION)
+    return cast("nodes.Expr", limited.node), parsed
 
 
 def _find_none(name: str) -> None:

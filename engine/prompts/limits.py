@@ -65,7 +65,7 @@ class RenderLimitExceeded(Exception):
 class RenderState:
     """A render in progress: its messages so far, and the work that it may still do."""
 
-    __slots__ = ("condition", "max_length", "message_chars", "messages", "work_left")
+    __slots__ = ("condition", "max_length", "message_chars", "messages", "value", "work_left")
 
     def __init__(self, max_length: int) -> None:
         self.messages: list[Message] = []
@@ -73,6 +73,7 @@ class RenderState:
         self.work_left = max_length * _WORK
         self.message_chars = 0
         self.condition = False
+        self.value: object = None
 
     def write(self, message: Message) -> None:
         """Append a message that the template wrote itself."""

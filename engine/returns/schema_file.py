@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 _CODE = "G033"
 _MOST_STEPS = 100_000  # parts that one value is checked against
 _DEEPEST = 200  # references and parts inside each other
+_NO_BOUND = (
+    "uses look-around or a back-reference; as its match may take for ever, it is never tried: "
+    "write it without (several patterns in `allOf` must all match), or check the text in a "
+    "pydantic model of an allowed package, `returns: package.module:Model`"
+)
 _MAX_MESSAGE = 200  # characters of an error: jsonschema repeats the whole value in it
 
 
@@ -179,8 +184,7 @@ def _check_patterns(part: JSON, place: KeyPath = ()) -> Iterator[Problem]:
         try:
             _linear(pattern)
         except SchemaError:
-            text = f"{location((*place, 'pattern'))} uses look-around or a back-reference, "
-            yield Problem(_CODE, text + "whose time has no bound; write it without")
+            yield Problem(_CODE, f"{location((*place, 'pattern'))} {_NO_BOUND}")
     for key, value in part.items():
         yield from _check_patterns(value, (*place, key))
 

@@ -16,6 +16,7 @@ from typing import cast
 from msgspec.structs import replace
 
 from ..errors import Changed
+from ..graph.node import runs_rounds, tools_of
 from ..node_path import NodePath
 from ..records import Record, Run
 from ..session.store import Store
@@ -29,15 +30,16 @@ _MAX_LINES = 40
 def changed_paths(prepared: PreparedGraph, records: Mapping[str, Record]) -> list[str]:
     """The nodes with a final record whose fingerprint is another one now, or which are gone.
 
-    A node without a final record may be changed, unless part of the graph inside it is done.
+    A node without a final record may be changed, unless part of the graph inside it is done, or it
+    has asked a person: the answer is to what was asked.
     """
     changed: list[str] = []
     for path, record in records.items():
-        now = prepared.fingerprints.get(path, "")
+        now = prepared.fingerprints.get(NodePath(path).declared, "")
         if record.fingerprint == now:
             continue
         if own_fingerprint(record.fingerprint) != own_fingerprint(now):
-            if record.is_final or _has_final_inside(path, records):
+            if record.is_final or _has_asked(record) or _has_final_inside(path, records):
                 changed.append(path)
         elif record.is_final:
             changed.append(f"{path}/")
@@ -53,14 +55,20 @@ async def check_unchanged(prepared: PreparedGraph, store: Store, run: Run) -> No
 def invalidated(
     prepared: PreparedGraph, records: Mapping[str, Record], paths: Iterable[str]
 ) -> set[str]:
-    """The paths of the final records that become invalid if these nodes are run again."""
+    """The paths of the records that become invalid if these nodes are run again.
+
+    These are the final ones, and those that would be continued.
+    """
     again = _run_again(prepared, records, paths)
-    return {path for path in again if path in records and records[path].is_final}
+    return {path for path in again if path in records and _is_used(records[path])}
 
 
 def as_failed(records: Mapping[str, Record], paths: Iterable[str], error: str) -> list[Record]:
     """The records of these nodes turned into those of failed attempts, so that others follow."""
-    return [replace(records[path], status="failed", error=error) for path in sorted(paths)]
+    return [
+        replace(records[path], status="failed", error=error, abandoned=True)
+        for path in sorted(paths)
+    ]
 
 
 def _run_again(prepared: PreparedGraph, paths: Iterable[str], wanted: Iterable[str]) -> set[str]:
@@ -68,20 +76,50 @@ def _run_again(prepared: PreparedGraph, paths: Iterable[str], wanted: Iterable[s
     known, whole, inside = [NodePath(path) for path in paths], set[str](), dict[str, list[str]]()
     for path in map(NodePath, wanted):
         outer = path.outermost
-        if path != outer and outer in prepared.inner:
-            inside.setdefault(outer, []).append(path.relative_to(outer))
+        # A node whose model called the graph inside as a tool has read the results.
+        is_tool = outer in prepared.inner and tools_of(prepared.graph.nodes[outer]) is not None
+        if path != outer and outer in prepared.inner and not is_tool:
+            inside.setdefault(outer, []).append(path)
         else:
             whole.add(outer)
     order = prepared.plan.order
     whole |= prepared.plan.after(node_id for node_id in {*whole, *inside} if node_id in order)
     again: set[str] = {path for path in known if path.outermost in whole}
     for outer in inside.keys() - whole:
-        within = [path.relative_to(outer) for path in known if path.is_inside(outer)]
-        wanted_within = [path for path in inside[outer] if path]
-        deeper = _run_again(prepared.inner[outer], within, wanted_within)
-        again |= {NodePath(outer).child(path) for path in deeper}
-        again.add(outer)
+        again |= {outer, *_again_inside(prepared, outer, known, inside[outer])}
     return again
+
+
+def _again_inside(
+    prepared: PreparedGraph, outer: str, known: Iterable[NodePath], wanted: Iterable[str]
+) -> set[str]:
+    """Those of the paths inside a node that are run again; after a round also all later ones."""
+    again, is_later = set[str](), False
+    by_step: dict[str, list[str]] = {}
+    for path in known:
+        if path.is_inside(outer):
+            step, _, rest = path.partition("/")
+            by_step.setdefault(step, []).append(rest)
+    for step in sorted(by_step, key=lambda each: NodePath(each).number or 0):
+        parts = [path.partition("/") for path in wanted]
+        rests = [rest for first, _, rest in parts if rest and first in (step, outer)]
+        if is_later or step in wanted:
+            deeper = set(by_step[step])
+        else:
+            deeper = _run_again(prepared.inner[outer], by_step[step], rests)
+        again |= {NodePath(step).child(path) for path in deeper}
+        is_later = bool(deeper) and runs_rounds(prepared.graph.nodes[outer])
+    return again
+
+
+def _has_asked(record: Record) -> bool:
+    """Whether the node waits for a person, or an attempt that is not over got an answer."""
+    return not record.abandoned and (record.status == "waiting" or bool(record.questions))
+
+
+def _is_used(record: Record) -> bool:
+    """Whether a resumed run uses the record: it is final, or its tool calls are continued."""
+    return record.is_final or _has_asked(record) or (not record.abandoned and record.calls > 0)
 
 
 def _has_final_inside(outer: str, records: Mapping[str, Record]) -> bool:
@@ -99,7 +137,8 @@ async def _differences(
     """
     facts = await store.prompt(run.turn.declared) or {}
     texts: list[str] = []
-    for path in paths:
+    # Rounds and items of one node have the same difference.
+    for path in dict.fromkeys(NodePath(path).declared for path in paths):
         node_path = path.removesuffix("/")
         if node_path not in prepared.fingerprints:
             lines = ["the graph no longer has it"]

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from time import time
-from typing import Literal, Self, TypeVar
+from typing import Self, TypeVar, cast
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -33,9 +33,12 @@ from ..errors import (
     NodeError,
     PromptError,
     RunError,
+    StateConflict,
+    TeamgraphError,
 )
 from ..events import (
     Answer,
+    AnswerReset,
     Event,
     EventEmitter,
     Listener,
@@ -48,12 +51,25 @@ from ..events import (
     RunFailed,
     RunFinished,
     RunStarted,
+    RunWaiting,
+    Token,
     TokenMode,
 )
-from ..graph.context import NO_HISTORY, Context, History, Input, Result, SessionView
+from ..graph.context import (
+    NO_HISTORY,
+    Context,
+    GraphResult,
+    History,
+    Input,
+    NodeWaits,
+    Result,
+    SessionView,
+    Tokens,
+)
 from ..graph.fields import Instead, ModelSpec, Timeout
 from ..graph.node import (
     Node,
+    items_of,
     recalled,
     result_after,
     summarizes,
@@ -61,10 +77,22 @@ from ..graph.node import (
     tools_of,
 )
 from ..messages import JSON, NO_USAGE, text_of
-from ..node_path import ROOT, NodePath, select_inside
-from ..records import Change, Record, Run, RunStatus, SessionKey, Summary, Turn
+from ..node_path import ROOT, NodePath, put_inside, select_inside
+from ..records import (
+    FINAL,
+    Change,
+    NodeStatus,
+    Record,
+    Response,
+    Run,
+    RunStatus,
+    SessionKey,
+    Summary,
+    Turn,
+    open_questions,
+)
 from ..session.history import StoredPast
-from ..session.store import Lease, Policy, Store
+from ..session.store import Lease, Policy, Store, WhileWaiting
 from ..tools.caller import ToolCaller
 from ..tools.context import SessionState, ToolContext
 from .answer import AnswerStream
@@ -72,6 +100,7 @@ from .changes import as_failed, changed_paths, check_unchanged, invalidated
 from .lease_watcher import WATCHER
 from .model_call import ModelCall, UsageMeter
 from .node_execution import (
+    GraphRuns,
     NodeExecution,
     TimeLimit,
     Timeouts,
@@ -81,9 +110,10 @@ from .node_execution import (
     storable,
     storable_result,
 )
-from .prepared import PreparedGraph
+from .prepared import PreparedGraph, own_fingerprint
+from .questions import with_responses
 from .scheduler import Scheduler
-from .template_scope import JSONView, RunView, TemplateScope
+from .template_scope import JSONView, RunView, TemplateScope, json_view, json_views, output_view
 
 T = TypeVar("T")
 
@@ -99,7 +129,7 @@ class RunRequest(Struct, frozen=True):
     `records` are those that a new run begins with. `busy` is what to do while another turn of the
     session is running. A resumed run begins with what the store has of it; if the graph was
     changed since, that raises `Changed`, unless `reuse_unchanged`: then what was changed, and all
-    that follows from it, runs again.
+    that follows from it, runs again. `responses` answer open questions of it, by path.
     """
 
     key: SessionKey
@@ -108,6 +138,8 @@ class RunRequest(Struct, frozen=True):
     busy: Policy = "serialize"
     is_resumed: bool = False
     reuse_unchanged: bool = False
+    responses: Mapping[str, Response] = field(default_factory=dict[str, Response])
+    while_waiting: WhileWaiting = "refuse"
 
 
 class RunExecution(Struct):
@@ -117,7 +149,8 @@ class RunExecution(Struct):
     path. `failures` are the errors of the nodes that failed, `condition_errors` those of `when`.
     `merged_records` are records of other nodes that get the state merged with the one being saved.
     `parent` is the execution of the graph around this one, and `path` the node that this graph is
-    inside of; both are about an inner graph only.
+    inside of; both are about an inner graph only. Without `keeps_state` the nodes' own states are
+    dropped, as those of an item.
     """
 
     prepared: PreparedGraph
@@ -132,6 +165,7 @@ class RunExecution(Struct):
     earlier: dict[str, Record]
     parent: RunExecution | None = None
     path: NodePath = ROOT
+    keeps_state: bool = True
     summary: Summary | None = None
     records: dict[str, Record] = field(default_factory=dict[str, Record])
     failures: dict[str, Exception] = field(default_factory=dict[str, Exception])
@@ -154,7 +188,7 @@ class RunExecution(Struct):
         key, turn = request.key, request.turn
         emitter = EventEmitter(turn.run_id, key.session_id, listener, tokens)
         check_event_loop()
-        lease = await store.begin(key, turn, policy=request.busy, is_stored=request.is_resumed)
+        lease = await _begin(store, request)
         WATCHER.add(store, lease)
         try:
             await store.put_prompt(prepared.facts_hash, prepared.facts)
@@ -221,14 +255,13 @@ class RunExecution(Struct):
         emit(RunStarted, None, 0, user_id, turn.graph, turn.input, resumed=is_resumed)
         for record in self.earlier.values():
             self.usage.count(record.usage)
-            if record.is_final:
-                self.records[record.node] = record
+        self._take_over()
         self.usage.raise_to(turn.usage)
         graph = self.prepared.graph
         try:
             before = await self._replay()
             scheduler = Scheduler(graph.plan, self, before, max_parallel=graph.max_parallel)
-            run = await self._finish(self._answer_text(await scheduler.run()))
+            run = await self._end(await scheduler.run())
         except asyncio.CancelledError:
             run = await self._stop("cancelled", answer=self.answer.emitted or None)
             emit(RunCancelled, None, 0, run)
@@ -240,14 +273,34 @@ class RunExecution(Struct):
             raise failure from failure.__cause__
         finally:
             self.timeouts.close()
-        emit(RunFinished, None, 0, run)
+        if questions := run.questions:
+            emit(RunWaiting, questions[0].path, 0, run, questions)
+        else:
+            emit(RunFinished, None, 0, run)
         return run
 
+    def _take_over(self) -> None:
+        """Begin with the final records of an earlier try, those of inner graphs included."""
+        for record in self.earlier.values():
+            if record.is_final:
+                self.records[record.node] = record
+
+    async def _end(self, records: Mapping[str, Record]) -> Run:
+        """Close the turn in the store: it is done, or it waits for a person."""
+        try:
+            return await self._finish(self._answer_text(records))
+        except NodeWaits:
+            turn = waiting_turn(self._ended_turn("waiting", answer=self.answer.text), self.records)
+            turn = await finish_uncancelled(self.store.finish(self.lease, turn, Change()))
+            return Run(self.lease.key, turn, self._ordered_records())
+
     def _answer_text(self, records: Mapping[str, Record]) -> str:
-        """The answer; raises the error of the node that failed, or `NoAnswer`."""
+        """The answer; raises the error of the node that failed, `NodeWaits`, or `NoAnswer`."""
         for record in records.values():
             if record.status == "failed":
                 raise self._failure(record)
+        if any(record.status == "waiting" for record in records.values()):
+            raise NodeWaits
         if self.answer.text is None:
             skipped = [
                 f"{node_id} ({records[node_id].because})"
@@ -260,7 +313,9 @@ class RunExecution(Struct):
         cause = self.failures.get(record.node)
         if isinstance(cause, BudgetExceeded):
             return cause
-        error = NodeError(record.node, record.error or "")
+        is_numbered = bool(self.path) and self.path.number is not None
+        step = NodePath(self.path.steps[-1]) if is_numbered else ROOT
+        error = NodeError(step.child(record.node), record.error or "")
         error.__cause__ = cause
         return error
 
@@ -298,7 +353,7 @@ class RunExecution(Struct):
 
     def _ordered_records(self) -> dict[str, Record]:
         prepared, records = self.prepared, self.records
-        order = prepared.paths() if prepared.inner else prepared.plan.order
+        order = prepared.in_order(records) if prepared.inner else prepared.plan.order
         return {path: records[path] for path in order if path in records}
 
     def skip_reason(self, node_id: str, records: Mapping[str, Record]) -> str | None:
@@ -326,22 +381,20 @@ class RunExecution(Struct):
     async def visit(self, node_id: str, records: Mapping[str, Record]) -> Record:
         """Attempt the node with each of its models until an attempt succeeds."""
         node = self.prepared.graph.nodes[node_id]
-        execution = NodeExecution(
-            node_id, records, attempt=self._attempts_before(node_id), started=time()
-        )
+        execution = self._continued(node_id, records)
         error: Exception = InputError("nothing was attempted")
         failed: list[str] = []
         for spec in self.prepared.models.get(node_id, (NO_MODEL,)):
             if failed:
                 self.emitter.emit(NodeRetried, node_id, execution.attempt, failed[-1], 0.0)
             for tries in count(1):  # pragma: no branch - it has no end
-                execution.attempt += 1
-                execution.state = None
+                execution.begin_attempt()
                 self.emitter.emit(NodeStarted, node_id, execution.attempt, node.kind)
                 try:
-                    if self.prepared.warms_up:
-                        await self.prepared.warm_up(node_id, spec.id)
+                    await self._warm_up(node_id, spec)
                     return await self._done(execution, await self._attempt(node, execution, spec))
+                except NodeWaits:
+                    return self._record(execution, "waiting")
                 except Exception as raised:  # noqa: BLE001  whatever a kind raises is its failure
                     error = raised
                 self.answer.discard(node_id, execution.attempt)
@@ -354,10 +407,27 @@ class RunExecution(Struct):
                 break
         return self._gave_up(node, execution, error, "; then ".join(failed))
 
+    def _continued(self, node_id: str, records: Mapping[str, Record]) -> NodeExecution:
+        """The execution of a node, with what an earlier try of the run has stored of it."""
+        attempt = self._attempts_before(node_id)
+        execution = NodeExecution(node_id, records, attempt=attempt, started=time())
+        if (before := self.earlier.get(node_id)) is not None:
+            now = self.prepared.fingerprints[node_id]
+            is_unchanged = own_fingerprint(before.fingerprint) == own_fingerprint(now)
+            execution.continue_from(before, is_unchanged=is_unchanged)
+        return execution
+
+    async def _warm_up(self, node_id: str, spec: ModelSpec) -> None:
+        """Let a model do what takes long once, outside any attempt's time."""
+        if self.prepared.warms_up:
+            await self.prepared.warm_up(node_id, spec.id)
+
     def _retry_wait(
         self, node: Node, execution: NodeExecution, tries: int, error: Exception
     ) -> float | None:
         """Seconds until the next attempt, of which an event is emitted; None if there is none."""
+        if isinstance(error, StateConflict):
+            execution.abandon()
         # Another answer would follow after the part of one that a listener shows already.
         if self.answer.is_committed(execution.node_id):
             return None
@@ -373,9 +443,9 @@ class RunExecution(Struct):
             raise error
         call = self._model_call(execution, spec)
         context = self._context(execution, call)
+        call.caller = self._tool_caller(node, execution, context, call)
         if execution.node_id in self.prepared.inner:
-            context.enter = partial(self.run_inner, execution)
-        call.caller = self._tool_caller(node, execution, context)
+            self._open_graph(execution, context, call.caller)
         timeout = node.timeout or self.prepared.graph.timeout
         total = timeout.total if isinstance(timeout, Timeout) else timeout
         work = self.run_node(node, context)
@@ -395,17 +465,29 @@ class RunExecution(Struct):
                 f"node {context.node_id!r}: the `run` of the kind {node.kind!r} gave a "
                 f"{type(result).__name__}; it must return a Result"
             )
-        if call.caller is not None and (changed := call.caller.state.changed()):
-            result = replace(result, session_state={**changed, **(result.session_state or {})})
-        return result
+        return self._with_session_state(execution, result, call.caller)
+
+    def _with_session_state(
+        self, execution: NodeExecution, result: Result, caller: ToolCaller | None
+    ) -> Result:
+        """The result with the keys of the session's state that inner nodes and tools have set."""
+        changed: dict[str, JSON] = {}
+        if execution.inside is not None and execution.inside.patches:
+            read = self.scope.state_read(execution)
+            changed = execution.inside.merged(execution.node_id, read)
+        if caller is not None:
+            changed |= caller.state.changed()
+        if not changed:
+            return result
+        return replace(result, session_state={**changed, **(result.session_state or {})})
 
     def _tool_caller(
-        self, node: Node, execution: NodeExecution, context: Context
+        self, node: Node, execution: NodeExecution, context: Context, call: ModelCall
     ) -> ToolCaller | None:
         """What executes the tool calls of one attempt; None if the node has no tools."""
         if (toolbox := tools_of(node)) is None:
             return None
-        state = SessionState(context.session_state)
+        state = SessionState(context.session_state, execution.tool_changes)
         tool_context = ToolContext(
             user_id=context.user_id,
             session_id=context.session_id,
@@ -415,8 +497,44 @@ class RunExecution(Struct):
             past=self.past,
         )
         return ToolCaller(
-            toolbox, tool_context, state, execution.node_id, execution.attempt, self.emitter
+            toolbox,
+            tool_context,
+            state,
+            execution.node_id,
+            execution.attempt,
+            self.emitter,
+            execution.questions,
+            call.test_call,
+            partial(self._commit, execution),
+            partial(self._run_tool, execution, state),
         )
+
+    async def _run_tool(
+        self, execution: NodeExecution, state: SessionState, step: str, message: str
+    ) -> str | None:
+        """Run a graph that the model of a node calls: see `ToolCaller.run_graph`.
+
+        The graphs that are tools of a node are the nodes of the graph inside it.
+        """
+        runs = cast("GraphRuns", execution.inside)
+        tools = self._inner(execution, runs, message, None, {}, "events")
+        tools.scope.state = dict(state)
+        path = NodePath(step)
+        node = NodeExecution(path.node_id, {}, inside=tools._graph_runs(path.node_id))
+        try:
+            result = await tools.run_inner(node, message, path.number, {}, "events")
+        except NodeWaits:
+            return None
+        inside = cast("GraphRuns", node.inside)
+        runs.states |= put_inside(inside.states, path.node_id)
+        for patch in inside.patches.values():
+            state.update(patch)
+        return text_of(result.output)
+
+    async def _commit(self, execution: NodeExecution) -> None:
+        """Store the tool calls of a node before they are executed."""
+        await self._put([self._record(execution, "running")])
+        execution.committed = len(execution.exchanges)
 
     def run_node(self, node: Node, context: Context) -> Coroutine[object, object, Result]:
         """What an attempt awaits: the node's own `run`. A dry run overrides it."""
@@ -482,13 +600,14 @@ class RunExecution(Struct):
     def _record(
         self,
         node: NodeExecution,
-        status: Literal["done", "skipped", "failed"],
+        status: NodeStatus,
         *,
         output: JSON = None,
         result: Result = NO_RESULT,
         because: str | None = None,
         error: str | None = None,
     ) -> Record:
+        is_final = status in FINAL
         return Record(
             node=node.node_id,
             status=status,
@@ -501,13 +620,16 @@ class RunExecution(Struct):
             tasks=result.tasks,
             task=self.scope.task(node) if node.exchanges else None,
             exchanges=tuple(node.exchanges),
-            state=result.state,
-            session_state=result.session_state,
+            state=result.state if self.keeps_state else None,
+            session_state=result.session_state if is_final else node.tool_changes or None,
             error=error,
             usage=sum([exchange.usage for exchange in node.exchanges], NO_USAGE),
             fingerprint=self.prepared.fingerprints[node.node_id],
             started=node.started,
             ended=time() if node.started else 0.0,
+            questions=tuple(node.questions),
+            calls=node.calls,
+            abandoned=0 < node.void == len(node.exchanges) and not is_final,
         )
 
     def _context(self, node: NodeExecution, call: ModelCall) -> Context:
@@ -551,15 +673,22 @@ class RunExecution(Struct):
             usage=self.usage,
             emitter=self.emitter,
             answer=self.answer,
+            path=self.path,
         )
 
     def _attempts_before(self, node_id: str) -> int:
-        """Attempts that earlier tries of the run made; those of this one count on."""
-        return before.attempt if (before := self.earlier.get(node_id)) else 0
+        """Attempts that earlier tries of the run made; those of this one count on.
+
+        One that was interrupted, or waits, is continued under its number.
+        """
+        before = self.earlier.get(node_id)
+        if before is None:
+            return 0
+        return before.attempt - 1 if before.status in ("running", "waiting") else before.attempt
 
     async def save(self, records: Sequence[Record]) -> None:
         """See `Work.save`; an event is emitted only once its record is durable."""
-        if records[-1].session_state:
+        if records[-1].session_state and records[-1].is_final:
             await self._put_state(records)
         else:
             await self._put(records)
@@ -607,7 +736,7 @@ class RunExecution(Struct):
         # A record without a rendered text quotes nothing.
         quoting = [
             replace(record, quotes=quotes)
-            if quotes and (record.exchanges or record.fields)
+            if quotes and (record.exchanges or record.fields or record.questions)
             else record
             for record in records
         ]
@@ -643,55 +772,110 @@ class RunExecution(Struct):
             self.scope.patch(record.node, record.session_state)
         self.answer.settle(record)
 
-    async def run_inner(self, node: NodeExecution, message: str) -> Result:
+    def _open_graph(self, node: NodeExecution, context: Context, caller: ToolCaller | None) -> None:
+        """Let a node run the graph inside it, or those that are tools of its model."""
+        node.inside = self._graph_runs(node.node_id)
+        if caller is None:
+            context.enter = partial(self.run_inner, node)
+        else:
+            context.enter_tool = caller.run_graph
+
+    def _graph_runs(self, node_id: str) -> GraphRuns:
+        """What the graph inside a node begins with."""
+        earlier: dict[str, dict[str, Record]] = {}
+        for path, record in self.earlier.items():
+            if NodePath(path).is_inside(node_id):
+                step, _, rest = path.partition("/")
+                earlier.setdefault(step, {})[rest] = replace(record, node=rest)
+        is_items = items_of(self.prepared.graph.nodes[node_id]) is not None
+        keeps_state = self.keeps_state and not is_items
+        states = select_inside(self.scope.node_states, node_id) if keeps_state else {}
+        return GraphRuns(is_items, earlier, states)
+
+    async def run_inner(
+        self,
+        node: NodeExecution,
+        message: str | Input,
+        number: int | None,
+        names: Mapping[str, object],
+        tokens: Tokens,
+    ) -> GraphResult:
         """Run the graph inside a node: what `Context.run_graph` calls."""
-        inner = self._inner(node, message)
-        before = await inner._replay()
+        runs = cast("GraphRuns", node.inside)
+        inner = self._inner(node, runs, message, number, names, tokens)
+        before: Mapping[str, Record] = {}
+        if inner.earlier:
+            inner._take_over()
+            before = await inner._replay()
         for record in before.values():
             inner.usage.count(record.usage)
-        graph = inner.prepared.graph
+        graph, scope = inner.prepared.graph, inner.scope
         scheduler = Scheduler(graph.plan, inner, before, max_parallel=graph.max_parallel)
-        inner._answer_text(await scheduler.run())
-        patches: dict[str, JSON] = {}
-        for inner_id in graph.plan.order:
-            patches.update(inner.scope.patches.get(inner_id, {}))
-        fields: dict[str, JSON] = {}
-        if message != self.scope.input.message:
-            fields = {"input": message}
-        return Result(inner.answer.value, fields=fields, session_state=patches or None)
+        records = await scheduler.run()
+        inner._answer_text(records)
+        if scope.patches:
+            patches = runs.patches.setdefault(number or 0, {})
+            for inner_id in graph.plan.order:
+                patches.update(scope.patches.get(inner_id, {}))
+        if inner.keeps_state:
+            for record in inner.records.values():
+                if record.state is not None:
+                    runs.states[NodePath(record.node).declared] = record.state
+        text = scope.input.message
+        fields: dict[str, JSON] = {"input": text} if text != self.scope.input.message else {}
+        nodes = {
+            inner_id: output_view(records[inner_id], output)
+            for inner_id, output in (() if runs.is_items else scope.outputs.items())
+        }
+        return GraphResult(inner.answer.value, fields=fields, nodes=nodes)
 
-    def _inner(self, node: NodeExecution, message: str) -> Self:
-        node_id = node.node_id
-        prepared, outer = self.prepared.inner[node_id], self.scope
-        state = {**prepared.graph.state, **outer.state_read(node)}
-        listener, tokens = self._inner_listener(node_id), self.emitter.tokens
-        emitter = EventEmitter(outer.run.id, outer.session.id, listener, tokens)
+    def _inner(
+        self,
+        node: NodeExecution,
+        runs: GraphRuns,
+        message: str | Input,
+        number: int | None,
+        names: Mapping[str, object],
+        tokens: Tokens,
+    ) -> Self:
+        node_id, outer = node.node_id, self.scope
+        step = node_id if number is None else NodePath(node_id).at(number)
+        prepared = self.prepared.inner[node_id]
+        state = {**prepared.graph.state, **outer.state_now(node)}
+        listener = self._inner_listener(step)
+        mode: TokenMode = "revocable"
+        if tokens == "none" or self.emitter.tokens == "none":
+            mode = "none"
+        emitter = EventEmitter(outer.run.id, outer.session.id, listener, mode)
+        is_text = isinstance(message, str)
         scope = replace(
             outer,
             graph=prepared.scope,
-            input=Input(message),
+            input=replace(outer.input, message=message) if is_text else json_view(message),
             session=replace(outer.session, state=JSONView(state)),
             state=state,
-            node_states=select_inside(outer.node_states, node_id),
+            node_states=dict(runs.states),
             outputs={},
             patches={},
+            patched=0,
             newest={},
             writers={},
+            given={**outer.given, **json_views(names)} if names else outer.given,
         )
+        around = (self.answer, node_id) if tokens == "output" else None
+        answer = AnswerStream(prepared.graph.answering, emitter, around)
         return replace(
             self,
             prepared=prepared,
             emitter=emitter,
             scope=scope,
-            answer=AnswerStream(prepared.graph.answering, emitter, (self.answer, node_id)),
+            answer=answer,
             usage=UsageMeter(prepared.graph, outer=self.usage),
             past=self.past.inside(node_id),
-            earlier={
-                path: replace(record, node=path)
-                for path, record in select_inside(self.earlier, node_id).items()
-            },
+            earlier=dict(runs.earlier.get(step, {})),
             parent=self,
-            path=self.path.child(node_id),
+            path=self.path.child(step),
+            keeps_state=self.keeps_state and not runs.is_items,
             summary=None,
             records={},
             failures={},
@@ -700,14 +884,19 @@ class RunExecution(Struct):
             merged_records=[],
         )
 
-    def _inner_listener(self, node_id: str) -> Listener | None:
+    def _inner_listener(self, step: str) -> Listener | None:
         """Forwards events of the inner graph; its answer is only the output of the node."""
         if not self.emitter.has_listener:
             return None
 
         def listen(event: Event) -> None:
-            if not isinstance(event, Answer):
-                self.emitter.forward(event, node_id)
+            match event:
+                case Token(answer=True):
+                    self.emitter.forward(replace(event, answer=False), step)
+                case Answer() | AnswerReset():
+                    pass
+                case _:
+                    self.emitter.forward(event, step)
 
         return listen
 
@@ -720,17 +909,51 @@ async def _earlier_records(
     # Read under the lease: another process may have resumed the run while we waited for it.
     run = await store.run(lease.key, lease.run_id) if request.is_resumed else None
     if run is not None:
+        if request.responses:
+            rewritten = await _answered(store, lease, run, request)
         earlier = dict(run.records)
         if not request.reuse_unchanged:
             await check_unchanged(prepared, store, run)
         elif changed := changed_paths(prepared, earlier):
             again = invalidated(prepared, earlier, changed)
-            rewritten = as_failed(earlier, again, "the graph was changed since")
+            rewritten += as_failed(earlier, again, "the graph was changed since")
     if rewritten:
         # Stored before anything runs, so that whatever ends this try, the next one knows.
         await store.put(lease, rewritten)
         earlier |= {record.node: record for record in rewritten}
     return earlier
+
+
+async def _begin(store: Store, request: RunRequest) -> Lease:
+    key, turn, is_stored = request.key, request.turn, request.is_resumed
+    if request.while_waiting == "refuse":  # what a store does that knows of no waiting, too
+        return await store.begin(key, turn, policy=request.busy, is_stored=is_stored)
+    return await store.begin(
+        key, turn, policy=request.busy, is_stored=is_stored, while_waiting=request.while_waiting
+    )
+
+
+async def _answered(store: Store, lease: Lease, run: Run, request: RunRequest) -> list[Record]:
+    """The records with the responses; if one came too late, the run goes on waiting."""
+    try:
+        return with_responses(run, request.responses)
+    except TeamgraphError:
+        turn = waiting_turn(request.turn, run.records)
+        if turn.waiting:
+            await finish_uncancelled(store.finish(lease, turn, Change()))
+        raise
+
+
+def waiting_turn(turn: Turn, records: Mapping[str, Record]) -> Turn:
+    """The turn of a run that waits with the open questions of these records."""
+    questions = open_questions(records.values())
+    expires = [question.expires for question in questions]
+    return replace(
+        turn,
+        status="waiting",
+        waiting=tuple(question.path for question in questions),
+        waiting_until=max(expires) if expires and all(expires) else 0.0,
+    )
 
 
 async def finish_uncancelled(work: Coroutine[object, object, T]) -> T:

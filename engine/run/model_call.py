@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from time import time
 from typing import cast
@@ -10,23 +10,26 @@ from typing import cast
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import AnswerError, BudgetExceeded, InputError
+from ..errors import AnswerError, BudgetExceeded, Expired, InputError
 from ..events import EventEmitter, PromptRendered
-from ..graph.context import Choice
+from ..graph.context import Choice, NodeWaits
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import can_stream
 from ..messages import JSON, NO_USAGE, Message, Usage
 from ..models.protocol import Chunk, Model, Reply, Request
+from ..node_path import ROOT, NodePath
 from ..prompts.library import CAPTURED_PROMPTS, CapturedPrompt
-from ..records import Exchange
+from ..records import Exchange, Question, Response
 from ..returns.reading import answer_in, json_values, label_hint, labels_in, matching_label
 from ..returns.shape import Shape, shape
 from ..tools.caller import ToolCaller, with_unique_ids
 from .answer import AnswerStream
-from .node_execution import NodeExecution
-from .template_scope import TemplateScope
+from .node_execution import NodeExecution, storable_mapping
+from .template_scope import JSONView, TemplateScope, json_views, plain_value
 
+PERSON = "person"
+"""The model in the events of a prompt that is shown to a person."""
 _MAX_QUOTED = 60
 """Characters of a wrong answer that an error quotes."""
 
@@ -82,7 +85,10 @@ class ModelCall(Struct):
     """What a node asks its model with in one attempt: implements `Asker`, behind `Context.ask`.
 
     `idle` are the seconds that a provider may be silent. `caller` calls the tools that the model
-    asks for, None if the node has none. Exchanges are added to those of the node.
+    asks for, None if the node has none. Exchanges are added to those of the node, and `asks` counts
+    the requests that are not the continuation of another. `path` is that of the graph that the node
+    is in, and `person` answers questions to people at once (in a dry run); without it the node
+    waits.
     """
 
     graph: Graph
@@ -94,7 +100,11 @@ class ModelCall(Struct):
     usage: UsageMeter
     emitter: EventEmitter
     answer: AnswerStream
+    path: NodePath = ROOT
     caller: ToolCaller | None = None
+    person: Callable[[Question], JSON] | None = None
+    asks: int = 0
+    has_asked: bool = False
 
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
         """See `Context.ask`."""
@@ -137,14 +147,75 @@ class ModelCall(Struct):
             raise AnswerError("the model chose several labels, not one", model=self.spec.id)
         return choice if tasks else replace(choice, tasks={})
 
-    def test(self, expression: str) -> bool:
-        """See `Context.test`."""
-        return self.graph.expression(expression).test(self.scope.names(self.node))
+    async def ask_person(
+        self,
+        *,
+        options: Sequence[str] = (),
+        assign_to: str | None = None,
+        expires: float | None = None,
+        default: JSON = None,
+    ) -> JSON:
+        """See `Context.ask_person`."""
+        node, path = self.node, str(self.path.child(self.node.node_id))
+        if self.has_asked:
+            raise InputError(f"node {node.node_id!r} asks a person twice; make two nodes of it")
+        self.has_asked = True
+        place = next((at for at, each in enumerate(node.questions) if each.path == path), None)
+        if place is None:
+            question = self._question(options, assign_to, expires)
+            if self.person is not None:
+                return self.person(question)
+            node.questions.append(question)
+            raise NodeWaits
+        question = node.questions[place]
+        if question.has_expired(now := time()):
+            if default is None:
+                seconds = round(question.expires - question.asked, 3)
+                raise Expired(f"nobody answered within {seconds:g} seconds")
+            response = Response(default, None, now, is_default=True)
+            question = node.questions[place] = replace(question, response=response)
+        if question.response is None:
+            raise NodeWaits
+        return question.response.value
 
-    def render(self) -> str:
+    def test(self, expression: str, /, **variables: object) -> bool:
+        """See `Context.test`."""
+        return self.graph.expression(expression).test(self._names(variables))
+
+    def test_call(self, expression: str, arguments: Mapping[str, JSON]) -> bool:
+        """Evaluate the condition under which a tool call is to be confirmed."""
+        names = {**self.scope.names(self.node), "arguments": JSONView(arguments)}
+        return self.graph.expression(expression).test(names)
+
+    def value(self, expression: str, /, **variables: object) -> object:
+        """See `Context.value`."""
+        return plain_value(self.graph.expression(expression).value(self._names(variables)))
+
+    def render(self, **variables: object) -> str:
         """See `Context.render`."""
-        messages = self.graph.prompts.render(self._template(None), self.scope.names(self.node))
+        messages = self.graph.prompts.render(self._template(None), self._names(variables))
         return "\n".join(message.content for message in messages)
+
+    def _names(self, variables: Mapping[str, object]) -> dict[str, object]:
+        names = self.scope.names(self.node)
+        return names | json_views(variables)
+
+    def _question(
+        self, options: Sequence[str], assign_to: str | None, expires: float | None
+    ) -> Question:
+        node, template, now = self.node, self._template(None), time()
+        messages = self._rendered(template, self.scope.names(node))
+        self.emitter.emit(PromptRendered, node.node_id, node.attempt, template, PERSON, messages)
+        wanted = self.graph.shapes.get(node.node_id)
+        return Question(
+            path=self.path.child(self.node.node_id),
+            text="\n".join(message.content for message in messages),
+            options=tuple(options),
+            schema=wanted.schema if wanted else None,
+            assign_to=assign_to,
+            asked=now,
+            expires=now + expires if expires else 0.0,
+        )
 
     async def _shaped(
         self, wanted: Shape, prompt: str | None, variables: Mapping[str, object]
@@ -165,26 +236,52 @@ class ModelCall(Struct):
         many: bool = False,
         is_output: bool = False,
     ) -> Reply:
-        template, caller, node_id = self._template(prompt), self.caller, self.node.node_id
-        is_output = is_output and can_stream(self.graph.nodes[node_id])
+        template, caller, node = self._template(prompt), self.caller, self.node
+        is_output = is_output and can_stream(self.graph.nodes[node.node_id])
+        self.asks += 1
+        ask = self.asks
+        rounds = node.rounds(ask, template)
+        messages: tuple[Message, ...] = ()
+        if not rounds:
+            messages = self._rendered(template, {**self.scope.names(node), **variables})
         request = Request(
             model=self.spec.id,
-            messages=self._rendered(template, {**self.scope.names(self.node), **variables}),
+            messages=messages,
             schema=schema,
             choices=choices,
             many=many,
             tools=caller.toolbox.offered() if caller else (),
             parameters=self.spec.parameters,
             idle=self.idle,
-            stream=self.idle is not None or (is_output and self.answer.is_awaited(node_id)),
+            stream=self.idle is not None or (is_output and self.answer.is_awaited(node.node_id)),
         )
+        is_answered = not rounds
         while True:
-            reply = await self._exchange(template, request, is_output=is_output)
-            if caller is None or not reply.tool_calls:
-                return reply
-            results = await caller.answer(reply.tool_calls, model=self.spec.id)
-            self.node.exchanges[-1] = replace(self.node.exchanges[-1], tool_results=results)
-            request = replace(request, messages=self.node.exchanges[-1].onward)
+            if is_answered:
+                reply = await self._exchange(template, request, ask, is_output=is_output)
+                if caller is None or not reply.tool_calls:
+                    return reply
+                rounds.append(len(node.exchanges) - 1)
+            exchange = await self._call_tools(cast("ToolCaller", caller), rounds)
+            request, is_answered = replace(request, messages=exchange.onward), True
+
+    async def _call_tools(self, caller: ToolCaller, rounds: Sequence[int]) -> Exchange:
+        """The last exchange of these with the results of its tool calls.
+
+        Raises `NodeWaits` if some of them wait to be confirmed; the others have been executed.
+        """
+        node, position = self.node, rounds[-1]
+        exchange = node.exchanges[position]
+        if not exchange.has_all_results:
+            results = await caller.answer(
+                exchange, number=len(rounds), is_committed=position < node.committed
+            )
+            changed = caller.state.changed()
+            node.tool_changes = storable_mapping(node.node_id, "session_state", changed)
+            exchange = node.exchanges[position] = replace(exchange, tool_results=results)
+            if not exchange.has_all_results:
+                raise NodeWaits
+        return exchange
 
     def _rendered(self, template: str, variables: Mapping[str, object]) -> tuple[Message, ...]:
         prompts, collected = self.graph.prompts, CAPTURED_PROMPTS.get()
@@ -195,7 +292,9 @@ class ModelCall(Struct):
             )
         return messages
 
-    async def _exchange(self, template: str, request: Request, *, is_output: bool) -> Reply:
+    async def _exchange(
+        self, template: str, request: Request, ask: int, *, is_output: bool
+    ) -> Reply:
         """Ask once, and add the exchange to those of the node."""
         prompts, started = self.graph.prompts, time()
         self.emitter.emit(
@@ -209,6 +308,7 @@ class ModelCall(Struct):
         reply = await self._receive(request, is_output=is_output)
         # A model that counts nothing was asked nevertheless.
         usage = reply.usage if reply.usage.calls else replace(reply.usage, calls=1)
+        tool_calls = reply.tool_calls if self.caller else ()
         self.node.exchanges.append(
             Exchange(
                 prompt=template,
@@ -220,9 +320,12 @@ class ModelCall(Struct):
                 finish_reason=reply.finish_reason,
                 started=started,
                 ended=time(),
-                tool_calls=reply.tool_calls if self.caller else (),
+                tool_calls=tool_calls,
+                ask=ask,
+                first_call=self.node.calls + 1 if tool_calls else 0,
             )
         )
+        self.node.calls += len(tool_calls)
         self.usage.add(usage)
         return reply
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Mapping
+from pathlib import Path
+from time import time
+from traceback import walk_tb
 from typing import cast
 
 from msgspec import Struct, field
@@ -13,8 +17,10 @@ from msgspec.structs import replace
 from ..errors import (
     BudgetExceeded,
     DefinitionError,
+    Expired,
     InputError,
     ModelError,
+    NoAnswer,
     NodeError,
     PromptError,
     RunError,
@@ -23,16 +29,23 @@ from ..graph.context import Result, Upstream
 from ..graph.fields import Retry
 from ..graph.graph import Graph
 from ..graph.node import Node
+from ..graph.yaml.reader import display_path
 from ..messages import JSON
-from ..records import Exchange, Record
+from ..records import Exchange, Question, Record
 from ..values import to_json
+from .state_merge import ABSENT, merge_changes
 
 DEFAULT_TIMEOUT = 600.0
 """Seconds that an attempt may take if neither its node nor the graph has a `timeout`."""
 MAX_DOUBLINGS = 60
 """More would be longer than any `max_wait`, and at some point too large for a float."""
-_NOT_RETRIED = (PromptError, InputError, DefinitionError, BudgetExceeded, TypeError, NameError)
+_NOT_RETRIED = (
+    *(PromptError, InputError, DefinitionError, NoAnswer, BudgetExceeded, Expired),
+    *(TypeError, NameError),
+)
 """Errors that another attempt would only repeat."""
+_OURS = str(Path(__file__).parents[2]) + os.sep
+_STANDARD_LIBRARY = str(Path(os.__file__).parent) + os.sep
 _CLEAR_TEXT = (ModelError, PromptError, InputError, RunError, TimeoutError)
 """Errors whose text says enough without the name of their class."""
 
@@ -114,11 +127,60 @@ class TimeLimit:
             raise TimeoutError(f"no answer within {seconds:g} seconds{hint}") from error
 
 
+class GraphRuns(Struct):
+    """What the graph inside a node has done in the current attempt of the node.
+
+    `earlier` are the records of earlier tries, by the step of the path that each is in
+    (`draft[2]`) and its path there. `states` are the own states of the nodes. `patches` are the
+    keys of the session's state that were set in each round or item, by its number; those of
+    items (`is_items`) are not read by other items.
+    """
+
+    is_items: bool
+    earlier: Mapping[str, Mapping[str, Record]]
+    states: dict[str, Mapping[str, JSON]]
+    patches: dict[int, dict[str, JSON]] = field(default_factory=dict[int, "dict[str, JSON]"])
+
+    @property
+    def set_by_rounds(self) -> Mapping[str, JSON]:
+        """The keys of the session's state that the next round reads."""
+        if self.is_items:
+            return {}
+        return {key: each[key] for _, each in sorted(self.patches.items()) for key in each}
+
+    def merged(self, node_id: str, read: Mapping[str, JSON]) -> dict[str, JSON]:
+        """All keys that were set; raises `InputError` if items contradict each other.
+
+        `read` is the session's state that each of the items read.
+        """
+        merged, writers = dict[str, JSON](), dict[str, int]()
+        for number, patch in sorted(self.patches.items()):
+            for key, value in patch.items():
+                ours: JSON = value
+                if self.is_items and key in merged:
+                    base = read.get(key, ABSENT)
+                    try:
+                        ours = cast("JSON", merge_changes(base, merged[key], value))
+                    except ValueError as error:
+                        raise InputError(
+                            f"session.state: items {writers[key]} and {number} of {node_id!r} both "
+                            f"change the key {key!r}, and the changes cannot be merged; let the "
+                            "items return what they find, and set the state after them"
+                        ) from error
+                merged[key], writers[key] = ours, number
+        return merged
+
+
 class NodeExecution(Struct):
     """A node that runs: the number of its current attempt, and the model calls of all of them.
 
     `records` are the final records of the run so far. `state` is the session's state that the
-    current attempt reads, `upstream` its sources; both are filled in when first read.
+    current attempt reads, `upstream` its sources; both are filled in when first read. `inside` is
+    there if the node has an inner graph.
+
+    An attempt continues the tool calls of those before it: the first `committed` of `exchanges` are
+    stored, and the first `void` are not continued. `calls` counts the tool calls, `questions` are
+    those to people, and `tool_changes` the keys that tools have set in the session's state.
     """
 
     node_id: str
@@ -128,6 +190,45 @@ class NodeExecution(Struct):
     exchanges: list[Exchange] = field(default_factory=list["Exchange"])
     upstream: list[Upstream] | None = None
     state: Mapping[str, JSON] | None = None
+    inside: GraphRuns | None = None
+    committed: int = 0
+    void: int = 0
+    calls: int = 0
+    questions: list[Question] = field(default_factory=list["Question"])
+    tool_changes: dict[str, JSON] = field(default_factory=dict[str, JSON])
+
+    def continue_from(self, before: Record, *, is_unchanged: bool) -> None:
+        """Continue what an earlier try of the run has stored of the node."""
+        self.calls = before.calls
+        if before.abandoned or not is_unchanged:
+            return
+        self.exchanges = [each for each in before.exchanges if each.tool_calls]
+        self.committed = len(self.exchanges)
+        is_failed = before.status == "failed"  # then a question that expired is asked again
+        self.questions = [
+            each for each in before.questions if not (is_failed and each.has_expired(time()))
+        ]
+        self.tool_changes = dict(before.session_state or {})
+
+    def begin_attempt(self) -> None:
+        """Begin the next attempt; it reads the state anew, unless its tools have set some."""
+        self.attempt += 1
+        self.inside = None
+        if not self.tool_changes:
+            self.state = None
+
+    def abandon(self) -> None:
+        """Continue nothing of this attempt: its tools have read a state that no longer holds."""
+        self.void = len(self.exchanges)
+        self.tool_changes = {}
+
+    def rounds(self, ask: int, prompt: str) -> list[int]:
+        """Which exchanges with tool calls the request number `ask` of an attempt continues."""
+        return [
+            position
+            for position, each in enumerate(self.exchanges[self.void :], self.void)
+            if each.tool_calls and each.ask == ask and each.prompt == prompt
+        ]
 
 
 def retry_policy(node: Node, graph: Graph) -> Retry:
@@ -157,11 +258,33 @@ def retry_wait(retry: Retry, attempt: int, error: Exception) -> float | None:
 
 
 def error_text(error: BaseException) -> str:
-    """An error as one line for a record: its text, or its class where it has none."""
-    text = " ".join(str(error).split())
+    """An error as one line for a record: its text, or its class where it has none.
+
+    An exception of a user's function or kind has the line of their code that it comes from.
+    """
+    text, kind = " ".join(str(error).split()), type(error).__name__
     if isinstance(error, _CLEAR_TEXT):
-        return text or type(error).__name__
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        return text or kind
+    line = _user_line(error)
+    return (f"{kind}: {text}" if text else kind) + (f" ({line})" if line else "")
+
+
+def _user_line(error: BaseException) -> str | None:
+    """`file:line` of the last frame of an error in neither our code nor a library's.
+
+    If all are in libraries, the first that is not ours: an installed package may be the user's.
+    """
+    frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    theirs = [(file, line) for file, line in frames if not file.startswith((_OURS, "<frozen"))]
+    own = [each for each in theirs if not _is_library(each[0])]
+    if not theirs:
+        return None
+    file, line = (own or theirs[:1])[-1]
+    return f"{file if file.startswith('<') else display_path(file)}:{line}"
+
+
+def _is_library(file: str) -> bool:
+    return file.startswith(_STANDARD_LIBRARY) or "site-packages" in file
 
 
 def storable_result(node_id: str, result: Result) -> Result:
@@ -173,11 +296,11 @@ def storable_result(node_id: str, result: Result) -> Result:
         raise InputError(f"node {node_id!r}: its tasks must be texts by label")
     return replace(
         result,
-        fields=_storable_mapping(node_id, "fields", result.fields),
-        state=None if state is None else _storable_mapping(node_id, "state", state),
+        fields=storable_mapping(node_id, "fields", result.fields),
+        state=None if state is None else storable_mapping(node_id, "state", state),
         session_state=None
         if session_state is None
-        else _storable_mapping(node_id, "session_state", session_state),
+        else storable_mapping(node_id, "session_state", session_state),
     )
 
 
@@ -188,7 +311,8 @@ def storable(node_id: str, name: str, value: object) -> JSON:
     return to_json(value, f"node {node_id!r}: its {name}, a {type(value).__name__},")
 
 
-def _storable_mapping(node_id: str, name: str, value: object) -> dict[str, JSON]:
+def storable_mapping(node_id: str, name: str, value: object) -> dict[str, JSON]:
+    """A mapping as JSON; raises `InputError` as `storable` does, and if it is none."""
     stored = storable(node_id, name, value)
     if isinstance(stored, dict):
         return stored

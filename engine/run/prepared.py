@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from ..errors import ModelError
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
-from ..graph.node import asks_model, further_templates, graph_in, summarizes
+from ..graph.node import Node, asks_model, further_templates, graph_in, summarizes
 from ..graph.plan import Plan
 from ..models.protocol import Model, WarmsUp
 from ..models.registry import AnyModel
@@ -70,13 +70,27 @@ class PreparedGraph(Struct, frozen=True):
         for inner in self.inner.values():
             yield from inner.first_models()
 
-    def paths(self) -> Iterator[NodePath]:
-        """Every node in topological order, each followed by those of the graph inside it."""
-        for node_id in self.plan.order:
-            path = NodePath(node_id)
-            yield path
-            if node_id in self.inner:
-                yield from map(path.child, self.inner[node_id].paths())
+    def in_order(self, paths: Collection[str]) -> list[str]:
+        """Those of the paths that are of this graph's nodes, in topological order.
+
+        Each node is followed by those of the graph inside it, round by round and item by item.
+        """
+        if not self.inner:
+            return [node_id for node_id in self.plan.order if node_id in paths]
+        places = {path: self._place(path) for path in paths}
+        return sorted((path for path in paths if places[path]), key=places.__getitem__)
+
+    def _place(self, path: str) -> tuple[int, ...]:
+        """What orders paths; empty if the graph has no such node."""
+        place: list[int] = []
+        graph: PreparedGraph | None = self
+        for step in path.split("/"):
+            node_id, _, number = step.partition("[")
+            if graph is None or (stop := graph.plan.stops.get(node_id)) is None:
+                return ()
+            place += (stop.index, int(number[:-1]) if number else 0)
+            graph = graph.inner.get(node_id)
+        return tuple(place)
 
     def owner(self, path: str) -> PreparedGraph:
         """The graph, this one or one inside it, that the node of this path belongs to."""
@@ -93,8 +107,10 @@ def prepare(
     """Prepare a graph, with `model` in place of those it names.
 
     Raises `NoModelError` if a node asks a model and none is named anywhere, or if a model's
-    `api_base` is not among those that may be used.
+    `api_base` is not among those that may be used, and `DefinitionError` if the graph can only
+    run inside of another one.
     """
+    graph.check_alone()
     has_summarizer = any(summarizes(node) for node in graph.nodes.values())
     name = model if isinstance(model, str) else None
     if model is None or isinstance(model, str):
@@ -188,7 +204,7 @@ def _facts(graph: Graph, node_id: str, models: Sequence[ModelSpec]) -> str:
     routes = {source: sorted(labels) for source, labels in stop.needs if labels is not None}
     facts = {
         "kind": node.kind,
-        "node": _normalized(node),
+        "node": {name: _normalized(value) for name, value in node},
         "templates": {name: graph.prompts.prompt_hash(name) for name in templates},
         "models": [_normalized(spec) for spec in models],
         "after": {source: routes.get(source) for source in stop.sources},
@@ -207,8 +223,12 @@ def _normalized(value: object) -> object:
     match value:
         case Graph():  # its nodes have fingerprints of their own
             normalized: object = [value.name, list(value.answering), _normalized(value.state)]
+        case Node():  # likewise, in place of a graph
+            normalized = value.kind
         case BaseModel():
-            normalized = {name: _normalized(item) for name, item in value}
+            # Not what is computed from them and cached, which is there only once it was used.
+            declared = {*type(value).model_fields, *(value.model_extra or {})}
+            normalized = {name: _normalized(item) for name, item in value if name in declared}
         case Mapping():
             pairs = cast("Mapping[object, object]", value).items()
             normalized = {str(key): _normalized(item) for key, item in pairs}

@@ -1,10 +1,11 @@
-"""Runs that begin with records of an earlier one: resumed with the same id, or forked."""
+"""Runs that begin with records of an earlier one: resumed or answered with its id, or forked."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from time import time
+from typing import NamedTuple
 from uuid import uuid4
 
 from msgspec import Struct
@@ -13,14 +14,16 @@ from msgspec.structs import replace
 from ..blocking import all_items
 from ..errors import InputError, NotFound, closest, listed
 from ..events import Listener, TokenMode
-from ..graph.node import loads_history
-from ..messages import NO_USAGE
-from ..records import Change, Record, Run, SessionKey, Turn
+from ..graph.node import loads_history, tools_of
+from ..messages import JSON, NO_USAGE
+from ..node_path import NodePath
+from ..records import Change, Question, Record, Response, Run, SessionKey, Turn
 from ..session.history import fill_quotes, run_texts
-from ..session.store import FinishedRun, Policy, Store
+from ..session.store import FinishedRun, Policy, Store, WhileWaiting
 from .changes import changed_paths, check_unchanged, invalidated
 from .execution import RunExecution, RunRequest
 from .prepared import PreparedGraph
+from .questions import checked_answer, find_question
 
 
 class RunReference(Struct, frozen=True):
@@ -59,12 +62,19 @@ class ForkRequest(Struct, frozen=True):
     session_id: str | None
 
 
+class Waits(NamedTuple):
+    """What a run does while another turn of its session is running, or waits for a person."""
+
+    busy: Policy
+    while_waiting: WhileWaiting
+
+
 async def resume_run(  # noqa: PLR0913  options of two public methods, by keyword
     prepared: PreparedGraph,
     store: Store,
     reference: RunReference,
     *,
-    busy: Policy,
+    waits: Waits,
     reuse_unchanged: bool,
     listener: Listener | None = None,
     tokens: TokenMode = "final",
@@ -75,16 +85,87 @@ async def resume_run(  # noqa: PLR0913  options of two public methods, by keywor
         raise InputError(f"run {run.run_id!r} is done: there is nothing to resume")
     if not reuse_unchanged:
         await check_unchanged(prepared, store, run)  # before anything is written
-    turn = replace(
+    request = RunRequest(
+        run.key,
+        _resumed_turn(run, prepared),
+        busy=waits.busy,
+        is_resumed=True,
+        reuse_unchanged=reuse_unchanged,
+        while_waiting=waits.while_waiting,
+    )
+    return await RunExecution.execute(prepared, store, request, listener=listener, tokens=tokens)
+
+
+class AnswerRequest(Struct, frozen=True):
+    """Answers to questions of a run, by path, and the user who gives them."""
+
+    source: RunReference
+    answers: Mapping[str, JSON]
+    by: str | None
+
+
+async def respond_to_run(
+    prepared: PreparedGraph,
+    store: Store,
+    request: AnswerRequest,
+    *,
+    waits: Waits,
+    listener: Listener | None = None,
+    tokens: TokenMode = "final",
+) -> Run:
+    """Store answers to questions of a run, and execute what is left of it.
+
+    Raises `InputError` for an answer that is not valid, or to a question that has one already,
+    `NotFound` for an unknown question, `Changed` if the graph is another one now.
+    """
+    run = await request.source.load(store)
+    now = time()
+    if not request.answers:
+        waiting = [question.path for question in run.questions]
+        hint = f"it asks {listed(waiting)}" if waiting else "it asks nothing"
+        raise InputError(f"run {run.run_id!r}: no answer is given; {hint}")
+    questions = {path: find_question(run, path) for path in request.answers}
+    await check_unchanged(prepared, store, run)  # before anything is written
+    responses: dict[str, Response] = {}
+    for path, question in questions.items():
+        value = _checked(prepared, question, request.answers[path])
+        responses[path] = Response(value, request.by, now)
+    return await RunExecution.execute(
+        prepared,
+        store,
+        RunRequest(
+            run.key,
+            _resumed_turn(run, prepared),
+            busy=waits.busy,
+            is_resumed=True,
+            responses=responses,
+            while_waiting=waits.while_waiting,
+        ),
+        listener=listener,
+        tokens=tokens,
+    )
+
+
+def _checked(prepared: PreparedGraph, question: Question, value: JSON) -> JSON:
+    path = NodePath(question.path)
+    owner = path.parent if question.tool is not None else path
+    graph = prepared.owner(owner).graph
+    toolbox = tools_of(graph.nodes[owner.node_id])
+    tool = toolbox.tools.get(question.tool or "") if toolbox is not None else None
+    return checked_answer(question, value, shape=graph.shapes.get(owner.node_id), tool=tool)
+
+
+def _resumed_turn(run: Run, prepared: PreparedGraph) -> Turn:
+    return replace(
         run.turn,
         status="running",
         answer=None,
         error=None,
         ended=0.0,
         declared=prepared.facts_hash,
+        waiting=(),
+        waiting_until=0.0,
     )
-    request = RunRequest(run.key, turn, busy=busy, is_resumed=True, reuse_unchanged=reuse_unchanged)
-    return await RunExecution.execute(prepared, store, request, listener=listener, tokens=tokens)
 
 
 async def fork_run(
@@ -103,6 +184,7 @@ async def fork_run(
     """
     again = _paths_to_run(prepared, request.node, request.message)
     run = await request.source.load(store)
+    _check_ran(run, request.node)
     key = SessionKey(run.user_id, request.session_id or uuid4().hex)
     if await store.head(key) is not None:
         raise InputError(
@@ -135,7 +217,7 @@ def _paths_to_run(prepared: PreparedGraph, node: str | None, message: str | None
     if node is None and message is None:
         raise InputError("name the node to fork from, or another message, or both")
     known = prepared.fingerprints
-    if node is not None and node not in known:
+    if node is not None and NodePath(node).declared not in known:
         near = closest(node, known)
         hint = f"did you mean {near!r}?" if near else f"it has {listed(known)}"
         raise InputError(f"the graph has no node {node!r} to fork from; {hint}")
@@ -148,6 +230,17 @@ def _paths_to_run(prepared: PreparedGraph, node: str | None, message: str | None
             if not loads_history(each) or each.when is not None
         )
     return paths
+
+
+def _check_ran(run: Run, node: str | None) -> None:
+    """Raise `InputError` for a round or an item that the run did not have."""
+    if node is None or NodePath(node).declared == node:
+        return
+    if node not in run.records and not any(NodePath(path).is_inside(node) for path in run.records):
+        raise InputError(
+            f"run {run.run_id!r} has no record of {node!r} to fork from; `runs show` lists those "
+            "that it has"
+        )
 
 
 async def _copy_earlier_turns(
@@ -192,5 +285,4 @@ async def _begun_after(store: Store, run: Run) -> AsyncIterator[Turn]:
 
 def _ordered(prepared: PreparedGraph, records: Mapping[str, Record]) -> list[Record]:
     """The records in the graph's order; those of nodes that it does not have are last."""
-    known: Iterable[str] = (path for path in prepared.paths() if path in records)
-    return [records[path] for path in dict.fromkeys([*known, *records])]
+    return [records[path] for path in dict.fromkeys([*prepared.in_order(records), *records])]

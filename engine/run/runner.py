@@ -10,24 +10,34 @@ import sys
 from collections.abc import AsyncGenerator, Collection, Mapping
 from functools import partial
 from time import time
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, cast, get_args
 from uuid import uuid4
 
 from ..blocking import RunStart, door, run_blocking, stream_door, stream_events
 from ..errors import InputError, RunError
-from ..events import Answer, AnswerReset, Event, RunFinished, Token
+from ..events import Answer, AnswerReset, Event, RunFinished, RunWaiting, Token
 from ..graph.graph import Graph
+from ..messages import JSON
 from ..models.endpoints import checked_addresses
 from ..models.protocol import Model
 from ..records import Run, SessionInfo, SessionKey, Turn
 from ..session.session import Session
-from ..session.store import Policy, Store
+from ..session.store import VERSION, Policy, Store, WhileWaiting, lacking
 from ..stores.memory import MemoryStore
 from ..terminal import write_text
-from ..values import State, as_state, check_ids, check_message
+from ..values import State, as_state, check_ids, check_message, to_json
 from .execution import RunExecution, RunRequest
 from .prepared import PreparedGraph, prepare
-from .resume import ForkRequest, RunReference, fork_run, resume_run
+from .questions import can_wait
+from .resume import (
+    AnswerRequest,
+    ForkRequest,
+    RunReference,
+    Waits,
+    fork_run,
+    respond_to_run,
+    resume_run,
+)
 
 if TYPE_CHECKING:
     from .dry_run.rendering import Rendering
@@ -36,18 +46,30 @@ if TYPE_CHECKING:
 class Runner:
     """Runs one graph, for any number of users, sessions, tasks and threads at once.
 
-    `store` has the sessions (default: in memory). `model` is asked instead of the models that the
+    `store` has the sessions (default: a `MemoryStore`, which drops old sessions that nobody named).
+    `model` is asked instead of the models that the
     graph names: a `Model`, or the id of one. A runner has no state of a run or a session.
 
     `busy` is what to do while another turn of the same session is running: `serialize` waits for
     it, `reject` raises `SessionBusy`, `fork` runs at the same time, from the session as it is now.
-    Concurrent turns are numbered in the order in which they finish.
+    Concurrent turns are numbered in the order in which they finish. A turn that waits for a person
+    does not run, but its session is not free either: with `while_waiting` `refuse` another turn
+    raises `SessionBusy` that names the question, with `allow` it runs meanwhile (with `busy` `fork`
+    it does in any case).
 
     `allow_api_base` are addresses to which the graph's models may send prompts and keys, beside
     the providers' own and servers on loopback, with all addresses below them.
     """
 
-    __slots__ = ("_allow_api_base", "_busy", "_graph", "_model", "_prepared", "_store")
+    __slots__ = (
+        "_allow_api_base",
+        "_busy",
+        "_graph",
+        "_model",
+        "_prepared",
+        "_store",
+        "_while_waiting",
+    )
 
     def __init__(
         self,
@@ -56,11 +78,16 @@ class Runner:
         store: Store | None = None,
         model: Model | str | None = None,
         busy: Policy = "serialize",
+        while_waiting: WhileWaiting = "refuse",
         allow_api_base: Collection[str] = (),
     ) -> None:
         if busy not in get_args(Policy):
             known = ", ".join(get_args(Policy))
             raise InputError(f"busy: {busy!r} is unknown; take one of {known}")
+        if while_waiting not in get_args(WhileWaiting):
+            raise InputError(
+                f"while_waiting: {while_waiting!r} is unknown; take 'refuse' or 'allow'"
+            )
         if allow_api_base and model is not None and not isinstance(model, str):
             raise InputError(
                 "allow_api_base is for models that are named by ids, and `model` is an object; "
@@ -69,7 +96,10 @@ class Runner:
         self._graph = graph
         self._allow_api_base = checked_addresses(allow_api_base)
         self._busy: Policy = busy
+        self._while_waiting: WhileWaiting = while_waiting
         self._store: Store = MemoryStore() if store is None else store
+        if while_waiting == "allow" or can_wait(graph):
+            _check_can_wait(self._store)
         self._model = model
         self._prepared: PreparedGraph | None = None
 
@@ -95,9 +125,11 @@ class Runner:
         """Run the graph on `message`: one turn of a session, one message in and one answer out.
 
         Without `session_id` the run is a session of its own. `state` sets keys of
-        `session.state`; they win over what is stored, and that over the graph's defaults. Raises
-        `InputError` for invalid arguments, `NodeError` (or another `RunError`, with `.run`) if the
-        run fails, `SessionBusy` if another turn of the session is running and `busy` is `reject`.
+        `session.state`; they win over what is stored, and that over the graph's defaults. A run
+        that asks a person returns with the status `waiting` and its open `questions`; `respond`
+        continues it. Raises `InputError` for invalid arguments, `NodeError` (or another `RunError`,
+        with `.run`) if the run fails, `SessionBusy` if another turn of the session is running and
+        `busy` is `reject`, or waits for a person.
         """
         return await self._start(message, user_id, session_id, state, run_id)(listener=None)
 
@@ -114,8 +146,8 @@ class Runner:
     ) -> AsyncGenerator[Event]:
         """Like `run`, yielding events as they happen; closing the generator cancels the run.
 
-        The last event is `RunFinished`, `RunFailed` or `RunCancelled`; after `RunFailed` its error
-        is raised.
+        The last event is `RunFinished`, `RunWaiting`, `RunFailed` or `RunCancelled`; after
+        `RunFailed` its error is raised.
 
         Once answer tokens were yielded, no other answer can follow: if the model breaks off then,
         the run fails. With `resets` it is asked again, or its fallback, and an `AnswerReset` says
@@ -155,6 +187,54 @@ class Runner:
         """Like `resume`, yielding events as `stream` does."""
         start = self._resume(run_id, user_id, session_id, reuse_unchanged)
         return stream_events(start, tokens=tokens, resets=resets)
+
+    async def arespond(
+        self,
+        run_id: str,
+        answers: Mapping[str, JSON],
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        by: str | None = None,
+    ) -> Run:
+        """Answer questions of a run that waits for a person, and continue it.
+
+        `answers` are by the paths of `Run.questions`: one of the options, a value of the declared
+        type, a text, or for a tool call `approve`, `reject` or `{approve, reason, arguments}`. They
+        are stored with `by`, the user who gives them (default: `user_id`), and the time. The run is
+        searched as in `resume`, and may wait again for what is not answered. Raises `NotFound` for
+        an unknown run or question, `InputError` if an answer is not valid, or the question was
+        answered already or has expired, `Changed` if the graph was changed since.
+        """
+        return await self._respond(run_id, answers, user_id, session_id, by)(listener=None)
+
+    def arespond_stream(  # noqa: PLR0913  independent options, by keyword
+        self,
+        run_id: str,
+        answers: Mapping[str, JSON],
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        by: str | None = None,
+        tokens: bool = True,
+        resets: bool = False,
+    ) -> AsyncGenerator[Event]:
+        """Like `respond`, yielding events as `stream` does."""
+        start = self._respond(run_id, answers, user_id, session_id, by)
+        return stream_events(start, tokens=tokens, resets=resets)
+
+    async def awaiting(
+        self, user_id: str | None = None, *, limit: int = 20, offset: int = 0
+    ) -> list[Run]:
+        """The runs of the user (without `user_id`: of no user) that wait, the newest first.
+
+        Their `questions` can be answered by any process.
+        """
+        check_ids(user_id=user_id)
+        _check_can_wait(self._store)
+        hits = await self._store.waiting(user_id, limit=limit, offset=offset)
+        runs = [await self._store.run(hit.key, hit.turn.run_id) for hit in hits]
+        return [run for run in runs if run is not None]
 
     async def afork(
         self,
@@ -231,6 +311,9 @@ class Runner:
     stream = stream_door(astream)
     resume = door(aresume)
     resume_stream = stream_door(aresume_stream)
+    respond = door(arespond)
+    respond_stream = stream_door(arespond_stream)
+    waiting = door(awaiting)
     fork = door(afork)
     fork_stream = stream_door(afork_stream)
     sessions = door(asessions)
@@ -269,6 +352,10 @@ class Runner:
                 write_text("\n" if stream else f"{event.text}\n", sys.stdout)
             elif isinstance(event, RunFinished):
                 return event.run
+            elif isinstance(event, RunWaiting):
+                asked = "".join(f"{each.path}: {each.text}\n" for each in event.questions)
+                write_text(asked, sys.stdout)
+                return event.run
         raise RunError("the run ended without an answer")
 
     def _start(
@@ -282,16 +369,19 @@ class Runner:
         check_message(message)
         check_ids(user_id=user_id, session_id=session_id, run_id=run_id)
         prepared = self._prepare()
+        new_id = (
+            uuid4().hex
+        )  # a store can tell that nobody named the session: it is called as the run
         turn = Turn(
-            run_id=run_id or uuid4().hex,
+            run_id=run_id or new_id,
             input=message,
             graph=self._graph.name,
             given_state=as_state(state),
             started=time(),
             declared=prepared.facts_hash,
         )
-        key = SessionKey(user_id, session_id or uuid4().hex)
-        request = RunRequest(key, turn, busy=self._busy)
+        key = SessionKey(user_id, session_id or new_id)
+        request = RunRequest(key, turn, busy=self._busy, while_waiting=self._while_waiting)
         return partial(RunExecution.execute, prepared, self._store, request)
 
     def _resume(
@@ -302,8 +392,26 @@ class Runner:
             self._prepare(),
             self._store,
             _reference(run_id, user_id, session_id),
-            busy=self._busy,
+            waits=Waits(self._busy, self._while_waiting),
             reuse_unchanged=reuse_unchanged,
+        )
+
+    def _respond(
+        self,
+        run_id: str,
+        answers: Mapping[str, JSON],
+        user_id: str | None,
+        session_id: str | None,
+        by: str | None,
+    ) -> RunStart:
+        check_ids(by=by)
+        reference = _reference(run_id, user_id, session_id)
+        return partial(
+            respond_to_run,
+            self._prepare(),
+            self._store,
+            AnswerRequest(reference, _checked_answers(answers), user_id if by is None else by),
+            waits=Waits(self._busy, self._while_waiting),
         )
 
     def _fork(
@@ -328,6 +436,26 @@ class Runner:
         if self._prepared is None:
             self._prepared = prepare(self._graph, self._model, allow_api_base=self._allow_api_base)
         return self._prepared
+
+
+def _checked_answers(answers: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    if not isinstance(answers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+        raise InputError(
+            f"the answers are a {type(answers).__name__}; give a mapping of the questions' paths "
+            "to answers"
+        )
+    return cast("Mapping[str, JSON]", to_json(answers, "the answers"))
+
+
+def _check_can_wait(store: Store) -> None:
+    """Raise `InputError` if the store is of a version that knows no runs that wait."""
+    if missing := lacking(store):
+        raise InputError(
+            f"{type(store).__name__} implements version {getattr(store, 'version', 1)} of the "
+            f"store protocol, and a run can wait for a person only with version {VERSION}; it "
+            f"lacks {'; '.join(missing)} (docs/your-own-store.md); add them and set `version = "
+            f"{VERSION}`, or use another store"
+        )
 
 
 def _reference(run_id: str, user_id: str | None, session_id: str | None) -> RunReference:

@@ -50,6 +50,7 @@ class Scheduler:
         "_ready",
         "_running",
         "_unsaved",
+        "_waiting",
         "_wake",
         "_work",
     )
@@ -73,13 +74,14 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._unsaved: list[Record] = []
         self._failed: dict[str, Record] = {}
+        self._waiting: dict[str, Record] = {}
         heapify(self._decidable)
 
     async def run(self) -> dict[str, Record]:
         """Run from the given records until every node is final, or one failed; the records so far.
 
-        After a failure nothing new starts and what is running may finish. If the caller is
-        cancelled, so is what is running.
+        After a failure nothing new starts and what is running may finish. A node that waits for a
+        person holds up only those after it. If the caller is cancelled, so is what is running.
         """
         try:
             while self._decide():
@@ -97,7 +99,7 @@ class Scheduler:
         except BaseException:
             await self._cancel_running()
             raise
-        return self._progress.records | self._failed
+        return self._progress.records | self._waiting | self._failed
 
     async def _cancel_running(self) -> None:
         for task in self._running:
@@ -157,6 +159,8 @@ class Scheduler:
     def _take(self, record: Record) -> None:
         if record.is_final:
             self._finish(record)
+        elif record.status == "waiting":
+            self._waiting[record.node] = record
         else:
             self._failed[record.node] = record
 

@@ -309,14 +309,26 @@ def shorten(text: str) -> str:
 
 
 def _inner_run(run: Run, node: NodePath) -> Run | None:
-    """The part of a run in the graph inside a node; None if the node was not done."""
-    outer = run.records.get(node)
+    """The part of a run in the graph inside a node; None if the node was not done.
+
+    Of several rounds or items it is the last one.
+    """
+    paths = [NodePath(path) for path in run.records]
+    path = max((each for each in paths if each.declared == node), key=_numbers, default=node)
+    outer = run.records.get(path)
     if outer is None or outer.status != "done":
         return None
     message = outer.fields.get("input", run.input)
     turn = replace(run.turn, input=str(message), answer=text_of(outer.output))
+    depth = len(path.steps)
+    times = {NodePath.from_steps(*each.steps[:depth]) for each in paths if each.is_inside(path)}
+    last = max(times, key=_numbers, default=path)
     records = {
-        path: replace(record, node=path)
-        for path, record in select_inside(run.records, node).items()
+        each: replace(record, node=each)
+        for each, record in select_inside(run.records, last).items()
     }
     return Run(run.key, turn, records)
+
+
+def _numbers(path: NodePath) -> tuple[int, ...]:
+    return tuple(NodePath(step).number or 0 for step in path.steps)

@@ -13,6 +13,18 @@ from msgspec import Struct
 
 from ..records import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 
+VERSION = 2
+"""The newest version of the protocol; 2 added what a run that waits for a person needs."""
+NEW_IN = {
+    2: (
+        "`finish` with a turn that waits (`Turn.waiting`), records with `questions`",
+        "`begin(..., while_waiting=...)`, which refuses a session whose run waits",
+        "`waiting(user_id, *, limit, offset)`, which lists the runs that wait",
+    )
+}
+"""What each version added to the one before."""
+WhileWaiting: TypeAlias = Literal["refuse", "allow"]
+"""What a run does while another one of its session waits for a person."""
 Policy: TypeAlias = Literal["serialize", "reject", "fork"]
 """What a run does while its session has another turn in progress: wait, fail or run as well."""
 
@@ -49,7 +61,12 @@ class Store(Protocol):
 
     Every method raises `StoreError` where the store cannot be read or written. A session or run
     that does not exist is None or an empty list; so is one that belongs to another user.
+
+    `version` says which version of this protocol a store implements; one without it implements
+    version 1 and serves all graphs but those that wait for people.
     """
+
+    version: int
 
     async def begin(
         self,
@@ -58,12 +75,17 @@ class Store(Protocol):
         *,
         policy: Policy = "serialize",
         is_stored: bool | None = None,
+        while_waiting: WhileWaiting = "refuse",
     ) -> Lease:
         """Lease the session to a run, and store the run as running.
 
         A run that is stored already (it is resumed) keeps its records. While another lease is
         held, `serialize` waits for it, `reject` raises `SessionBusy`, `fork` runs concurrently:
         turns are numbered as they are finished, and state is merged key by key.
+
+        While another run of the session waits for a person (`Turn.is_waiting`), `serialize` and
+        `reject` raise `SessionBusy` that names it and its questions, unless `while_waiting` is
+        `allow` or the run to begin waits itself.
 
         Raises `InputError` if a run of this id is stored and done, `SessionBusy` if it is in
         progress. With `is_stored` it must be stored once the session is leased, or `NotFound` is
@@ -158,6 +180,10 @@ class Store(Protocol):
         """
         ...
 
+    async def waiting(self, user_id: str | None, *, limit: int = 20, offset: int = 0) -> list[Hit]:
+        """The runs of a user that wait for a person, the newest first; also those that expired."""
+        ...
+
     async def rename(self, key: SessionKey, name: str | None) -> bool:
         """Name a session, or remove its name; False if there is no such session."""
         ...
@@ -207,6 +233,12 @@ class Store(Protocol):
     async def close(self) -> None:
         """Write what is pending and close every file; idempotent."""
         ...
+
+
+def lacking(store: object) -> tuple[str, ...]:
+    """What a store lacks of the newest version of the protocol, in words."""
+    has: int = getattr(store, "version", 1)
+    return tuple(what for version in range(has + 1, VERSION + 1) for what in NEW_IN[version])
 
 
 def mentions(turn: Turn, text: str) -> bool:

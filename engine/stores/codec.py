@@ -19,13 +19,13 @@ from pydantic import ValidationError
 
 from ..errors import DamagedStore
 from ..messages import JSON, NO_USAGE, Message, Role, ToolCall, Usage
-from ..records import READERS, Exchange, Record, Summary, Turn
+from ..records import READERS, Exchange, Question, Record, Response, Summary, Turn
 from .journal.line import Document, dump_json, parse_document, parse_json
 from .quoting import DELETED, QuoteDecoder, QuoteEncoder, References
 
 T = TypeVar("T")
 Defaults: TypeAlias = tuple[tuple[str, object], ...]
-DecodeRecord: TypeAlias = "Callable[[bytes, References], Record]"
+DecodeRecord: TypeAlias = "Callable[[Document, References], Record]"
 _REPLAYED: tuple[Role, Role] = ("user", "assistant")
 _PLAIN = {"role", "content"}
 _REPLAY = {"role", "content", "origin"}
@@ -71,17 +71,20 @@ def decode_turn(data: bytes) -> Turn:
     document = parse_document(data)
     if "usage" in document:
         document["usage"] = build(Usage, document["usage"])
+    document["waiting"] = tuple(document.get("waiting", ()))
     check_types("turn", document, _TURN_TYPES)
     return build(Turn, document)
 
 
-def encode_record(run: int, record: Record, references: References) -> bytes:
+def encode_record(run: int, record: Record, references: References) -> Document:
     """The document of a record of the run that is document `run`."""
     document: Document = {"run": run, **without_defaults(record, _RECORD)}
     if record.usage != _sum(record.exchanges):
         document["usage"] = without_defaults(record.usage, USAGE)
-    if record.exchanges or record.quotes:
+    if record.exchanges or record.quotes or record.questions:
         quotes = QuoteEncoder(record.quotes, references)
+        if record.questions:
+            document["questions"] = [_question(each, quotes) for each in record.questions]
         if record.exchanges:
             document["exchanges"] = ExchangeEncoder(references, quotes).encode(record.exchanges)
         if record.quotes:
@@ -91,7 +94,22 @@ def encode_record(run: int, record: Record, references: References) -> bytes:
                 document |= {"fields": rest, "quoting_fields": quoting}
         if quotes.runs:
             document["quotes"] = quotes.runs
-    return dump_json(document)
+    return document
+
+
+def _question(question: Question, quotes: QuoteEncoder) -> Document:
+    document = {**without_defaults(question, _QUESTION), "text": quotes.encode(question.text)}
+    if question.response is not None:
+        document["response"] = without_defaults(question.response, _RESPONSE)
+    return document
+
+
+def _decode_question(document: Document, quotes: QuoteDecoder) -> Question:
+    document["text"] = quotes.decode(document["text"])
+    document["options"] = tuple(document.get("options", ()))
+    if "response" in document:
+        document["response"] = build(Response, document["response"])
+    return build(Question, document)
 
 
 def _quoting_fields(record: Record, quotes: QuoteEncoder) -> dict[str, list[object]]:
@@ -102,17 +120,11 @@ def _quoting_fields(record: Record, quotes: QuoteEncoder) -> dict[str, list[obje
     return {name: content for name, content in encoded.items() if isinstance(content, list)}
 
 
-def decode_record(data: bytes, references: References) -> Record:
-    """Decode what `encode_record` encoded, with the texts of other runs filled in."""
-    return _record(parse_document(data), references)
-
-
-def decode_own_words(data: bytes, references: References, *, results: bool) -> Record:
+def decode_own_words(document: Document, references: References, *, results: bool) -> Record:
     """Decode a record without what it quotes of other runs, which may quote others in turn.
 
     It has no messages, and of its tools' results only their own, if `results`.
     """
-    document = parse_document(data)
     for exchange in document.get("exchanges", ()):
         exchange["messages"] = ()
         own = ids_of_own_results(exchange) if results else set[str]()
@@ -120,10 +132,13 @@ def decode_own_words(data: bytes, references: References, *, results: bool) -> R
             if result["tool_call_id"] not in own:
                 result["content"] = ""
     document.pop("quoting_fields", None)
-    return _record(document, references)
+    for question in document.get("questions", ()):
+        question["text"] = ""
+    return decode_record(document, references)
 
 
-def _record(document: Document, references: References) -> Record:
+def decode_record(document: Document, references: References) -> Record:
+    """Decode what `encode_record` encoded, with the texts of other runs filled in."""
     document.pop("run", None)
     quotes = QuoteDecoder(document.pop("quotes", ()), references)
     if document.get("choices") is not None:
@@ -132,6 +147,8 @@ def _record(document: Document, references: References) -> Record:
         document["fields"][name] = quotes.decode(content)
     exchanges = decode_exchanges(document.get("exchanges", ()), references, quotes)
     document["exchanges"] = exchanges
+    questions = document.get("questions", ())
+    document["questions"] = tuple(_decode_question(each, quotes) for each in questions)
     document["usage"] = build(Usage, document["usage"]) if "usage" in document else _sum(exchanges)
     document["quotes"] = tuple(quotes.quotes)
     return build(Record, document)
@@ -376,7 +393,9 @@ _MESSAGE: Defaults = tuple(
 )
 _TOOL_CALL: Defaults = tuple((name, NODEFAULT) for name in ToolCall.model_fields)
 _TURN = (*defaults(Turn, drop=("usage", "status")), ("status", NODEFAULT))
-_RECORD = defaults(Record, drop=("usage", "exchanges", "quotes"))
+_RECORD = defaults(Record, drop=("usage", "exchanges", "quotes", "questions"))
+_QUESTION = defaults(Question, drop=("text", "response"))
+_RESPONSE = defaults(Response)
 _SUMMARY = defaults(Summary)
 _TURN_TYPES = {
     **_types(Turn),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
 from threading import Lock
+from time import time
 from typing import Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -14,7 +16,7 @@ from msgspec.structs import replace
 
 from ..errors import Conflict, InputError, NotFound, SessionBusy
 from ..records import SessionKey, Turn
-from ..session.store import Lease, Policy
+from ..session.store import Lease, Policy, WhileWaiting
 
 S = TypeVar("S")
 _Waiter: TypeAlias = "asyncio.Future[None]"
@@ -146,6 +148,30 @@ def session_busy(key: SessionKey) -> SessionBusy:
         f"session {key.session_id!r}: another run is in progress; "
         "wait for it, or have it waited for or forked (--busy serialize or fork)"
     )
+
+
+def check_waiting(
+    key: SessionKey,
+    turns: Iterable[Turn],
+    begun: Turn | None,
+    policy: Policy,
+    while_waiting: WhileWaiting,
+) -> None:
+    """Raise `SessionBusy` if one of these turns waits for a person and no other may run meanwhile.
+
+    `begun` is what is stored of the run to begin: one that waits itself is continued.
+    """
+    if while_waiting == "allow" or policy == "fork" or (begun and begun.status == "waiting"):
+        return
+    now = time()
+    for turn in turns:
+        if turn.is_waiting(now):
+            raise SessionBusy(
+                f"session {key.session_id!r}: run {turn.run_id!r} waits for an answer to "
+                f"{', '.join(map(repr, turn.waiting))}; give it with `Runner.respond` or "
+                "`teamgraph runs respond`, or let other turns run meanwhile "
+                "(--while-waiting allow)"
+            )
 
 
 def run_in_progress(run_id: str) -> SessionBusy:

@@ -16,7 +16,7 @@ from ..messages import JSON
 from ..os_fork import FORKS
 from ..records import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
 from ..session.history import RESULT, run_texts
-from ..session.store import FinishedRun, Hit, Lease, Policy, mentions
+from ..session.store import VERSION, FinishedRun, Hit, Lease, Policy, WhileWaiting, mentions
 from .codec import (
     DecodeRecord,
     decode_own_words,
@@ -25,12 +25,14 @@ from .codec import (
     round_trip_mapping,
     round_trip_record,
 )
+from .journal.line import dump_json, parse_document
 from .leases import (
     Leases,
     SessionQueue,
     check_key,
     check_stored,
     check_user,
+    check_waiting,
     run_deleted,
     session_exists,
 )
@@ -45,6 +47,8 @@ from .redaction import (
     wrote_summary,
 )
 
+MAX_UNNAMED = 1000
+"""Sessions that nobody named which a `MemoryStore` keeps by default."""
 StoredRecord: TypeAlias = "Record | bytes"
 """A record, encoded if it quotes other runs."""
 
@@ -52,6 +56,7 @@ StoredRecord: TypeAlias = "Record | bytes"
 class MemorySession(Struct):
     """A session in memory; `done` are the run ids of the done turns in their order.
 
+    `waiting` are the ids of the runs that wait for a person.
     `covers` are the keys of `summaries`, sorted. `deleted` counts the runs that were deleted.
     """
 
@@ -61,6 +66,7 @@ class MemorySession(Struct):
     last_number: int = 0
     turns: dict[str, Turn] = field(default_factory=dict[str, Turn])
     done: list[str] = field(default_factory=list[str])
+    waiting: dict[str, None] = field(default_factory=dict[str, None])
     records: dict[str, dict[tuple[str, int], StoredRecord]] = field(
         default_factory=dict[str, "dict[tuple[str, int], StoredRecord]"]
     )
@@ -87,6 +93,15 @@ class MemorySession(Struct):
             writers=dict(self.writers),
         )
 
+    def is_unnamed(self, key: SessionKey) -> bool:
+        """Whether it is a single run, called as its session since the runner named both.
+
+        One that waits for a person counts as named.
+        """
+        run = self.turns.get(key.session_id)
+        is_single = run is not None and len(self.turns) == 1 and run.status != "waiting"
+        return is_single and self.name is None
+
     def summary(self, *, until: int | None = None) -> Summary | None:
         """The newest summary, of those that cover no turn after number `until` if it is given."""
         count = len(self.covers) if until is None else bisect_right(self.covers, until)
@@ -112,8 +127,10 @@ class MemorySession(Struct):
         for record in records:
             stored: StoredRecord = round_trip_record(record)
             if record.quotes:
-                stored = encode_record(0, record, references)
-                stored = redact_summary(stored) if is_late else stored
+                document = encode_record(0, record, references)
+                if is_late:
+                    redact_summary(document)
+                stored = dump_json(document)
             new[record.node, record.attempt] = stored
         self.records.setdefault(lease.run_id, {}).update(new)
 
@@ -126,7 +143,7 @@ class MemorySession(Struct):
             if node not in last or last[node][0] <= attempt:
                 last[node] = (attempt, stored)
         return [
-            decode(stored, references) if isinstance(stored, bytes) else stored
+            decode(parse_document(stored), references) if isinstance(stored, bytes) else stored
             for _, stored in last.values()
         ]
 
@@ -140,6 +157,8 @@ class MemorySession(Struct):
             node: round_trip_mapping(values) for node, values in change.node_states.items()
         }
         self.turns[run_id] = turn
+        if turn.status == "waiting" and turn.waiting:
+            self.waiting[run_id] = None
         if number:
             self.last_number = number
             self.done.append(run_id)
@@ -159,6 +178,7 @@ class MemorySession(Struct):
         self._undo(run_id, number, references)
         self.deleted += 1
         del self.turns[run_id]
+        self.waiting.pop(run_id, None)
         self.records.pop(run_id, None)
         for other in self.records:
             self._redact(other, run_id, number, references)
@@ -198,13 +218,15 @@ class MemorySession(Struct):
         since = self.turns[other].number
         may_summarize = bool(number) and not 0 < since < number
         for attempt, stored in list(self.records[other].items()):
-            data = stored if isinstance(stored, bytes) else encode_record(0, stored, references)
-            if may_summarize and not since and wrote_summary(data):
+            if isinstance(stored, bytes):
+                document = parse_document(stored)
+            else:
+                document = encode_record(0, stored, references)
+            if may_summarize and not since and wrote_summary(document):
                 del self.records[other][attempt]
                 continue
-            redacted = redact_run(data, run_id, run_id, may_summarize=may_summarize)
-            if redacted is not None:
-                self.records[other][attempt] = redacted
+            if redact_run(document, run_id, run_id, may_summarize=may_summarize):
+                self.records[other][attempt] = dump_json(document)
 
 
 class MemoryReferences(Struct, frozen=True):
@@ -255,15 +277,26 @@ def _copied(turn: Turn) -> Turn:
 class MemoryStore:
     """Stores sessions in memory; safe to use from many tasks and threads.
 
-    It behaves like `TinyDBStore`, except that nothing outlives the object. `sessions` are its
+    It behaves like `TinyDBStore`, except that nothing outlives the object, and that of the sessions
+    that nobody named only the newest `max_unnamed` stay: those of single runs without `session_id`
+    and `run_id`. A session stays from its second turn on, or once it is renamed. `sessions` are its
     sessions at the start.
     """
 
-    def __init__(self, sessions: Mapping[SessionKey, MemorySession] | None = None) -> None:
+    version = VERSION
+
+    def __init__(
+        self,
+        sessions: Mapping[SessionKey, MemorySession] | None = None,
+        *,
+        max_unnamed: int = MAX_UNNAMED,
+    ) -> None:
         self._guard = RLock()
         self.reset_after_fork()
         self._clock = count(1)
         self._sessions: dict[SessionKey, MemorySession] = dict(sessions or {})
+        self._max_unnamed = max_unnamed
+        self._unnamed: dict[SessionKey, None] = {}
         self._prompts: dict[str, dict[str, str]] = {}
         FORKS.hold(self._guard)
         FORKS.own(self)
@@ -280,6 +313,7 @@ class MemoryStore:
         *,
         policy: Policy = "serialize",
         is_stored: bool | None = None,
+        while_waiting: WhileWaiting = "refuse",
     ) -> Lease:
         """Lease the session to a run, and store the run as running."""
         check_key(key)
@@ -288,7 +322,7 @@ class MemoryStore:
             await self._queue.acquire(key, policy)
         try:
             with self._guard:
-                return self._begin(key, turn, is_stored, is_exclusive=is_exclusive)
+                return self._begin(key, turn, policy, is_stored, while_waiting)
         except BaseException:
             if is_exclusive:
                 self._queue.release(key)
@@ -316,7 +350,16 @@ class MemoryStore:
     async def release(self, lease: Lease) -> None:
         """Release the session and leave the run as it is, to be resumed."""
         grant = self._leases.end(lease)
-        if grant is not None and grant.is_exclusive:
+        if grant is None:
+            return
+        with self._guard:
+            session = self._sessions.get(lease.key)
+            if session is not None and session.is_unnamed(lease.key):
+                self._unnamed[lease.key] = None
+            while len(self._unnamed) > self._max_unnamed:
+                oldest = next(iter(self._unnamed))  # not in use: such a one is not in there
+                del self._unnamed[oldest], self._sessions[oldest]
+        if grant.is_exclusive:
             self._queue.release(lease.key)
 
     async def create(
@@ -416,6 +459,16 @@ class MemoryStore:
             ]
             return hits[: max(0, limit)]
 
+    async def waiting(self, user_id: str | None, *, limit: int = 20, offset: int = 0) -> list[Hit]:
+        """The runs of a user that wait for a person, the newest first; also those that expired."""
+        with self._guard:
+            hits = [
+                Hit(key, session.turns[run_id])
+                for key, session in self._by_activity(user_id)
+                for run_id in reversed(session.waiting)
+            ]
+            return hits[max(0, offset) :][: max(0, limit)]
+
     async def rename(self, key: SessionKey, name: str | None) -> bool:
         """Name a session, or remove its name; False if there is no such session."""
         with self._guard:
@@ -423,6 +476,7 @@ class MemoryStore:
             if session is None:
                 return False
             session.name = name
+            self._unnamed.pop(key, None)
             return True
 
     async def delete_run(self, key: SessionKey, run_id: str) -> bool:
@@ -437,6 +491,7 @@ class MemoryStore:
         """Delete a session with everything in it; False if there is none."""
         check_key(key)
         with self._guard:
+            self._unnamed.pop(key, None)
             return self._sessions.pop(key, None) is not None
 
     async def delete_user(self, user_id: str | None) -> int:
@@ -446,6 +501,7 @@ class MemoryStore:
             keys = [key for key in self._sessions if key.user_id == user_id]
             for key in keys:
                 del self._sessions[key]
+                self._unnamed.pop(key, None)
             return len(keys)
 
     async def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
@@ -474,9 +530,15 @@ class MemoryStore:
         """Do nothing: there is no file to close, and the sessions stay."""
 
     def _begin(
-        self, key: SessionKey, turn: Turn, is_stored: bool | None, *, is_exclusive: bool
+        self,
+        key: SessionKey,
+        turn: Turn,
+        policy: Policy,
+        is_stored: bool | None,
+        while_waiting: WhileWaiting,
     ) -> Lease:
         begun = replace(_copied(turn), status="running", number=0)
+        self._unnamed.pop(key, None)
         session = self._sessions.get(key)
         if session is None:
             check_stored(key, turn.run_id, None, expected=is_stored)
@@ -485,13 +547,16 @@ class MemoryStore:
         try:
             earlier = session.turns.get(turn.run_id)
             check_stored(key, turn.run_id, earlier, expected=is_stored)
+            others = [session.turns[run_id] for run_id in session.waiting]
+            check_waiting(key, others, earlier, policy, while_waiting)
         except BaseException:
             self._leases.unreserve(session, turn.run_id)
             raise
         session.turns[turn.run_id] = begun
+        session.waiting.pop(turn.run_id, None)
         self._touch(session)
         return self._leases.grant(
-            Lease(key, turn.run_id, session.head()), session, is_exclusive=is_exclusive
+            Lease(key, turn.run_id, session.head()), session, is_exclusive=policy != "fork"
         )
 
     def _leased(self, lease: Lease) -> MemorySession:

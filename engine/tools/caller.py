@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import AnswerError, closest, listed
+from ..errors import AnswerError, BudgetExceeded, PromptError, closest, listed
 from ..events import EventEmitter, ToolAnswered, ToolCalled
-from ..messages import Message, ToolCall
+from ..messages import JSON, Message, ToolCall
+from ..records import Exchange, Question
+from .confirmation import Verdict, ask_to_confirm
 from .context import SessionState, ToolContext
 from .tool import BadArguments
 from .toolbox import Toolbox
@@ -20,7 +22,11 @@ class ToolCaller(Struct):
     """Executes the tool calls of one attempt of one node.
 
     `context` is passed to the tools, with an idempotency key for each call; `state` is the session
-    state in it. `node_id` and `attempt` stand in the events.
+    state in it. `node_id` and `attempt` stand in the events. `questions` are those to people that
+    the node has asked, to which new ones are added. `test` evaluates the condition of a tool that
+    is to be confirmed, and `commit` stores the calls before any of them is executed. `run_graph`
+    runs a graph that is a tool, for the last step of the call's path (`research[3]`), on a message;
+    it returns None if a node inside waits for a person.
     """
 
     toolbox: Toolbox
@@ -29,67 +35,138 @@ class ToolCaller(Struct):
     node_id: str
     attempt: int
     emitter: EventEmitter
-    rounds: int = 0
-    calls: int = 0
+    questions: list[Question]
+    test: Callable[[str, Mapping[str, JSON]], bool]
+    commit: Callable[[], Awaitable[None]]
+    run_graph: Callable[[str, str], Awaitable[str | None]]
 
-    async def answer(self, calls: Sequence[ToolCall], *, model: str) -> tuple[Message, ...]:
-        """Execute the calls of a reply concurrently; the messages are in the order of the calls.
+    async def answer(
+        self, exchange: Exchange, *, number: int, is_committed: bool
+    ) -> tuple[Message, ...]:
+        """Execute the calls of a reply that have no result yet, concurrently.
 
-        In the round after the last one nothing is executed: each result says that no more tools
-        can be called. Raises `AnswerError` if the model calls tools even after that.
+        Returns the results so far in the order of the calls; one that waits to be confirmed has
+        none. In the round after the last one (`number` counts from 1) nothing is executed: each
+        result says that no more tools can be called. Raises `AnswerError` if the model calls tools
+        even after that.
         """
-        self.rounds += 1
         limit = self.toolbox.rounds
-        if self.rounds > limit + 1:
+        if number > limit + 1:
             raise AnswerError(
                 f"the model still calls tools after {limit} rounds and gives no answer; raise "
                 "`max_tool_rounds`, or say in the prompt when to stop",
-                model=model,
+                model=exchange.model,
                 retryable=False,  # another attempt would call them all again
             )
-        is_last = self.rounds > limit
-        for call in calls:
-            self.emitter.emit(
-                ToolCalled, self.node_id, self.attempt, call.id, call.name, call.arguments
-            )
-        first, self.calls = self.calls, self.calls + len(calls)
-        return tuple(
-            await asyncio.gather(
-                *(
-                    self._message(call, None if is_last else self._key(index))
-                    for index, call in enumerate(calls, first)
-                )
-            )
-        )
-
-    def _key(self, index: int) -> str:
-        return f"{self.context.run_id}/{self.context.node_id}/{index}"
-
-    async def _message(self, call: ToolCall, key: str | None) -> Message:
-        if key is None:
-            result = "error: no more tools can be called now; answer with what you have"
+        results = {result.tool_call_id: result for result in exchange.tool_results}
+        left = {
+            f"{self.context.node_id}/{call.name}[{index}]": call
+            for index, call in enumerate(exchange.tool_calls, exchange.first_call)
+            if call.id not in results
+        }
+        if number > limit:
+            found = self._refuse(left.values())
         else:
-            result = await self._result(call, replace(self.context, idempotency_key=key))
-            # A lone surrogate can be neither sent nor stored.
-            result = result.encode("utf-8", "replace").decode("utf-8")
+            new = [
+                ask_to_confirm(path, self.context.node_id, call)
+                for path, call in left.items()
+                if self._must_ask(path, call)
+            ]
+            self.questions += new
+            if new or not is_committed:
+                await self.commit()
+            found = await self._execute(left)
+        results |= {result.tool_call_id: result for result in found}
+        return tuple(results[call.id] for call in exchange.tool_calls if call.id in results)
+
+    async def _execute(self, calls: Mapping[str, ToolCall]) -> Sequence[Message]:
+        """The results of calls, by their paths; without those that wait to be confirmed."""
+        asked = {question.path: question for question in self.questions}
+        ready = {
+            path: (call, Verdict.of(call, asked.get(path)))
+            for path, call in calls.items()
+            if path not in asked or not asked[path].is_open
+        }
+        for call, verdict in ready.values():
+            self._called(call, verdict.arguments)
+        tasks = [asyncio.create_task(self._message(path, *ready[path])) for path in ready]
+        try:
+            found = await asyncio.gather(*tasks)
+        except Exception:  # the budget is spent: nothing else may spend more
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+        return [message for message in found if message is not None]
+
+    def _must_ask(self, path: str, call: ToolCall) -> bool:
+        """Whether a call has to be confirmed, and nobody was asked yet."""
+        tool = self.toolbox.tools.get(call.name)
+        if tool is None or not tool.confirm or any(each.path == path for each in self.questions):
+            return False
+        try:
+            arguments = tool.complete(call.arguments)
+        except BadArguments:  # the model is told, and nothing runs
+            return False
+        if isinstance(tool.confirm, bool):
+            return True
+        try:
+            return self.test(tool.confirm, arguments)
+        except PromptError:  # what cannot be judged is left to a person
+            return True
+
+    async def _message(self, path: str, call: ToolCall, verdict: Verdict) -> Message | None:
+        if verdict.is_approved:
+            key = f"{self.context.run_id}/{path}"
+            context = replace(self.context, idempotency_key=key)
+            found = await self._result(path, call.name, verdict.arguments, context)
+            if found is None:
+                return None
+            result = found
+            if verdict.is_changed:
+                result = f"a person changed the arguments to {verdict.arguments}; {result}"
+        else:
+            result = "error: a person rejected this call, so it was not executed"
+            result += f"; the reason: {verdict.reason}" if verdict.reason else ""
+        # A lone surrogate can be neither sent nor stored.
+        return self._answered(call, result.encode("utf-8", "replace").decode("utf-8"))
+
+    def _refuse(self, calls: Iterable[ToolCall]) -> Sequence[Message]:
+        """The results of the calls in the round after the last one."""
+        for call in calls:
+            self._called(call, call.arguments)
+        text = "error: no more tools can be called now; answer with what you have"
+        return [self._answered(call, text) for call in calls]
+
+    def _called(self, call: ToolCall, arguments: str) -> None:
+        self.emitter.emit(ToolCalled, self.node_id, self.attempt, call.id, call.name, arguments)
+
+    def _answered(self, call: ToolCall, result: str) -> Message:
         self.emitter.emit(ToolAnswered, self.node_id, self.attempt, call.id, call.name, result)
         return Message(role="tool", content=result, tool_call_id=call.id)
 
-    async def _result(self, call: ToolCall, context: ToolContext) -> str:
-        tool = self.toolbox.tools.get(call.name)
+    async def _result(
+        self, path: str, name: str, arguments: str, context: ToolContext
+    ) -> str | None:
+        tool = self.toolbox.tools.get(name)
         if tool is None:
-            return f"error: there is no tool {call.name!r}; {self._meant(call.name)}"
+            return f"error: there is no tool {name!r}; {self._meant(name)}"
         try:
-            return await tool.call(tool.read(call.arguments), context)
+            given = tool.read(arguments)
+            if tool.is_graph:
+                return await self.run_graph(path.rpartition("/")[2], str(given["message"]))
+            return await tool.call(given, context)
+        except BudgetExceeded:
+            raise
         except BadArguments as error:
-            return f"error: the arguments of {call.name!r} do not fit: {error}; call it again"
+            return f"error: the arguments of {name!r} do not fit: {error}; call it again"
         except (Exception, SystemExit, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
                 raise  # the run was cancelled, not the tool
             text = " ".join(str(error).split())
             named = type(error).__name__
-            return f"error: the tool {call.name!r} failed: {named}: {text}".removesuffix(": ")
+            return f"error: the tool {name!r} failed: {named}: {text}".removesuffix(": ")
 
     def _meant(self, name: str) -> str:
         near = closest(name, self.toolbox.tools)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from copy import deepcopy
+from types import MappingProxyType
 from typing import cast
 
 from msgspec import Struct
@@ -17,15 +18,17 @@ class SessionState(MutableMapping[str, JSON]):
 
     A list or mapping that is read is a copy which the tools of the attempt share, and a change
     inside it counts: `state["cart"].append("tea")` sets the key `cart`. Changes take effect when
-    the attempt succeeds.
+    the node is done. `changes` are those of calls that an earlier try of the run has made.
     """
 
     __slots__ = ("_before", "_copies", "_set")
 
-    def __init__(self, before: Mapping[str, JSON]) -> None:
+    def __init__(
+        self, before: Mapping[str, JSON], changes: Mapping[str, JSON] = MappingProxyType({})
+    ) -> None:
         self._before = before
         self._copies: dict[str, JSON] = {}
-        self._set: dict[str, JSON] = {}
+        self._set: dict[str, JSON] = deepcopy(dict(changes))
 
     def __getitem__(self, key: str) -> JSON:
         if key in self._set:
@@ -61,9 +64,9 @@ class ToolContext(Struct, frozen=True):
 
     The model never sees it. In a graph inside a node, `node_id` is a path, `node/inner_node`.
     `session_state` may be set key by key; `past` reads the session before this turn.
-    `idempotency_key` is `run/node/call`, where call counts from 0 in each attempt of the node: a
-    node that is attempted again calls its tools again, so a tool that must act only once compares
-    this key and its arguments with those of earlier calls.
+    `idempotency_key` is `run/node/tool[2]` for the second tool call of the node in the run. It is
+    the same whenever this call is executed again, after a crash, a retry or a resume, and no other
+    call's: a tool that must act only once compares it with those of earlier calls.
     """
 
     user_id: str | None

@@ -6,11 +6,11 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import cleandoc
 from itertools import pairwise
-from typing import Any, NamedTuple, Self, cast, get_args, get_type_hints
+from typing import Any, NamedTuple, Self, TypeVar, cast, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
@@ -29,6 +29,25 @@ _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}")
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
+_CONFIRM = "_teamgraph_confirm"
+"""The attribute of a function that its decorator sets."""
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def tool(*, confirm: bool | str = False) -> Callable[[F], F]:
+    """Decorate a function whose calls as a tool a person confirms before they are executed.
+
+    `confirm` is true, or a Jinja expression over `arguments` that says which calls:
+    `@tool(confirm="arguments.amount > 100")`. A graph may say otherwise for its own node.
+    """
+
+    def mark(function: F) -> F:
+        setattr(function, _CONFIRM, confirm)
+        return function
+
+    return mark
+
+
 class BadArguments(ValueError):
     """The arguments that a model wrote are invalid; the text, sent back to the model, says why."""
 
@@ -39,20 +58,31 @@ class Tool:
 
     `parameters` is the JSON Schema of the arguments that the model writes; `_names` maps the field
     names of `_arguments`, the pydantic model that validates them, to parameters, and `_contexts`
-    are the parameters of type `ToolContext`. Tools are equal if their functions are.
+    are the parameters of type `ToolContext`. `confirm` says whether a person confirms each call, or
+    is an expression over `arguments` that does. Tools are equal if their functions and that are.
     """
 
     function: Callable[..., object]
+    confirm: bool | str
     name: str = field(compare=False)
     description: str = field(compare=False)
     parameters: Mapping[str, JSON] = field(compare=False)
     _arguments: type[BaseModel] = field(compare=False, repr=False)
     _names: Mapping[str, str] = field(compare=False, repr=False)
     _contexts: tuple[str, ...] = field(compare=False, repr=False)
+    is_graph: bool = False
 
     @classmethod
-    def of(cls, function: Callable[..., object]) -> Self:
-        """Make a tool from a typed function; raises `DefinitionError` if that is not possible."""
+    def of_graph(cls, name: str, description: str) -> Self:
+        """The tool that stands for a graph; whoever executes calls runs that on the `message`."""
+        return replace(cls.of(_graph), name=name, description=description, is_graph=True)
+
+    @classmethod
+    def of(cls, function: Callable[..., object], *, confirm: bool | str | None = None) -> Self:
+        """Make a tool from a typed function; raises `DefinitionError` if that is not possible.
+
+        Without `confirm` it is what the function's decorator (`tool`) says.
+        """
         name: object = getattr(function, "__name__", None)
         if not isinstance(name, str) or _NAME.fullmatch(name) is None:
             text = f"{function!r} has no name that a model could call it by"
@@ -73,7 +103,11 @@ class Tool:
                 options["default"] = parameter.default
             fields[f"p{index}"] = (hints[parameter.name], Field(**options))
         arguments, schema = _model(name, fields)
-        return cls(function, name, docstring.description, schema, arguments, names, contexts)
+        if confirm is None:
+            confirm = getattr(function, _CONFIRM, False)
+        return cls(
+            function, confirm, name, docstring.description, schema, arguments, names, contexts
+        )
 
     def offered(self) -> Mapping[str, JSON]:
         """The tool as a request to a model describes it."""
@@ -92,6 +126,24 @@ class Tool:
         Arguments that the model left out are left out, so that the function's defaults apply. An
         empty text and `null` are no arguments.
         """
+        made = self._made(text)
+        present = made.model_fields_set
+        return {name: getattr(made, own) for own, name in self._names.items() if own in present}
+
+    def complete(self, text: str) -> dict[str, JSON]:
+        """The arguments with the defaults of those that the model left out, as JSON.
+
+        Raises `BadArguments` as `read` does.
+        """
+        made = self._made(text)
+        return made.model_dump(mode="json", by_alias=True, fallback=repr, warnings=False)
+
+    def complete_schema(self) -> Mapping[str, JSON]:
+        """The JSON Schema of what `complete` returns: no argument is missing."""
+        properties = cast("Mapping[str, JSON]", self.parameters["properties"])
+        return {**self.parameters, "required": list(properties)}
+
+    def _made(self, text: str) -> BaseModel:
         written = text.strip()
         written = "{}" if written in ("", "null") else written
         try:
@@ -101,8 +153,7 @@ class Tool:
             raise BadArguments("; ".join(_messages(error))) from error
         except ValueError as error:
             raise BadArguments(str(error)) from error
-        present = made.model_fields_set
-        return {name: getattr(made, own) for own, name in self._names.items() if own in present}
+        return made
 
     async def call(self, arguments: Mapping[str, object], context: ToolContext) -> str:
         """Call the function, in a thread if it is not async; the result as text.
@@ -117,6 +168,15 @@ class Tool:
         if inspect.isawaitable(value):
             value = await value
         return _as_text(value)
+
+
+async def _graph(message: str) -> str:
+    """The signature of all graphs as tools; it is never called.
+
+    Args:
+        message: What to do, with all that has to be known for it.
+    """
+    raise NotImplementedError(message)
 
 
 class Docstring(NamedTuple):

@@ -7,18 +7,18 @@ plain JSON of messages and answers: no prompts, no ids, no metrics.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Self, TypeAlias, cast
+from typing import Annotated, Any, NamedTuple, Self, TypeAlias, cast
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
-from ..errors import DefinitionError, InputError, Problem, closest, listed
+from ..errors import DefinitionError, InputError, KeyPath, Problem, closest, listed
 from ..imports import reference
 from ..messages import JSON
 from ..records import PastToolCall, Turn
 from ..session.history import shorten
-from ..validation import as_tuple
+from ..validation import Declared, as_tuple
 from ..values import parse_json
 from .context import ToolContext
 from .tool import Tool
@@ -94,42 +94,112 @@ def _call(call: PastToolCall) -> JSON:
 
 
 def _one_or_many(value: object) -> object:
-    if isinstance(value, str) or callable(value):
+    if isinstance(value, str | Mapping | ConfirmedTool | GraphTool) or callable(value):
         return (value,)
     if not isinstance(value, list | tuple):
         raise ValueError("must be a tool or a list of tools")
     return cast("Sequence[object]", value)
 
 
+class ConfirmedTool(Declared):
+    """A tool whose calls a person confirms: each, or those for which an expression is true."""
+
+    model_config = ConfigDict(defer_build=False)
+
+    call: str | Callable[..., Any] = Field(  # Any: a user's function
+        description="The function: `package.module:name`, a session tool, or itself in Python.",
+        examples=["myapp.shop:refund"],
+    )
+    confirm: bool | Annotated[str, Field(min_length=1)] = Field(
+        default=True,
+        description="Whether a person confirms each call, or a Jinja expression over `arguments` "
+        "that says which.",
+        examples=["arguments.amount > 100"],
+    )
+
+
+class CallCondition(NamedTuple):
+    """The expression that says which calls are to be confirmed, and the schema of `arguments`.
+
+    The schema is None where the function is not resolved.
+    """
+
+    expression: str
+    arguments: Mapping[str, JSON] | None
+
+
+class GraphTool(Declared):
+    """A graph that a model may call as a tool, with a message."""
+
+    model_config = ConfigDict(defer_build=False)
+
+    graph: Any = Field(  # a path, a mapping, or in Python a Graph or a Node
+        description="The graph: a file, relative to this one, the graph itself, or one node.",
+        examples=["research.yaml"],
+        json_schema_extra={"anyOf": [{"type": "string", "minLength": 1}, {"type": "object"}]},
+    )
+    name: str = Field(
+        pattern="^[a-z][a-z0-9_]*$",
+        description="The name by which the model calls it, and its step in the paths of records.",
+        examples=["research"],
+    )
+    about: str = Field(
+        min_length=1,
+        description="What it is for; the model reads this.",
+        examples=["Finds out what others have written"],
+    )
+
+
 ToolName: TypeAlias = str | Callable[..., object]
+DeclaredTool: TypeAlias = ToolName | ConfirmedTool | GraphTool
 Tools: TypeAlias = Annotated[
-    Sequence[ToolName],
-    BeforeValidator(_one_or_many, json_schema_input_type=str | Sequence[str]),
+    Sequence[DeclaredTool],
+    BeforeValidator(
+        _one_or_many,
+        json_schema_input_type=str
+        | ConfirmedTool
+        | GraphTool
+        | Sequence[str | ConfirmedTool | GraphTool],
+    ),
     AfterValidator(as_tuple),
 ]
-"""Type of a field that declares tools: functions, `package.module:function`, session tools."""
+"""Type of a field that declares tools: functions, `package.module:function`, session tools.
+
+Each may also be `{call: ..., confirm: ...}`, or `{graph: ..., name: ..., about: ...}`.
+"""
 
 
 class Toolbox(Struct, frozen=True):
     """The tools that the model of a node may call, by name.
 
     `rounds` is how many of its replies may call tools. `missing` are references
-    (`package.module:function`) that were not resolved.
+    (`package.module:function`) that were not resolved. `conditions` say which calls are to be
+    confirmed, by the path of the field.
     """
 
     tools: Mapping[str, Tool]
     rounds: int
     missing: tuple[str, ...] = ()
+    conditions: Mapping[KeyPath, CallCondition] = field(
+        default_factory=dict[KeyPath, CallCondition]
+    )
 
     @classmethod
-    def of(cls, declared: Sequence[ToolName], *, rounds: int) -> Self:
+    def of(cls, declared: Sequence[DeclaredTool], *, rounds: int) -> Self:
         """Make the tools; raises `DefinitionError` with the problems of all that are invalid."""
         problems: list[Problem] = []
         tools: dict[str, Tool] = {}
         missing: list[str] = []
-        for index, named in enumerate(declared):
+        conditions: dict[KeyPath, CallCondition] = {}
+        for index, each in enumerate(declared):
+            named, confirm, path = _parts(each, index)
             try:
-                tool = _tool(named)
+                tool = _tool(named, confirm)
+                condition = confirm if tool is None else tool.confirm
+                if isinstance(condition, str):
+                    conditions[path] = CallCondition(
+                        condition, None if tool is None else tool.complete_schema()
+                    )
                 if tool is None:
                     missing.append(str(named))
                 elif tool.name in tools:
@@ -141,16 +211,22 @@ class Toolbox(Struct, frozen=True):
                 problems += _at(index, error)
         if problems:
             raise DefinitionError(problems)
-        return cls(tools, rounds, tuple(missing))
+        return cls(tools, rounds, tuple(missing), conditions)
 
     @staticmethod
-    def resolved(declared: Sequence[ToolName], resolve: Callable[[str], object]) -> list[ToolName]:
+    def resolved(
+        declared: Sequence[DeclaredTool], resolve: Callable[[str], object]
+    ) -> list[DeclaredTool]:
         """Resolve references to functions; raises `DefinitionError` with all problems."""
         problems: list[Problem] = []
-        found: list[ToolName] = []
-        for index, named in enumerate(declared):
+        found: list[DeclaredTool] = []
+        for index, each in enumerate(declared):
             try:
-                found.append(_found(named, resolve))
+                if isinstance(each, ConfirmedTool):
+                    call = _found(each.call, resolve)
+                    found.append(ConfirmedTool(call=call, confirm=each.confirm))
+                else:
+                    found.append(each if isinstance(each, GraphTool) else _found(each, resolve))
             except DefinitionError as error:
                 problems += _at(index, error)
         if problems:
@@ -158,13 +234,18 @@ class Toolbox(Struct, frozen=True):
         return found
 
     @staticmethod
-    def written(declared: Sequence[ToolName]) -> list[JSON]:
-        """The tools as a graph file has them.
+    def written(declared: Sequence[ToolName | ConfirmedTool]) -> list[JSON]:
+        """The tools as a graph file has them, without graphs.
 
         Raises `DefinitionError` for a function without an importable name.
         """
         try:
-            return [named if isinstance(named, str) else reference(named) for named in declared]
+            return [
+                {"call": _name(each.call), "confirm": each.confirm}
+                if isinstance(each, ConfirmedTool)
+                else _name(each)
+                for each in declared
+            ]
         except DefinitionError as error:
             raise DefinitionError(
                 [replace(problem, path=("tools",)) for problem in error.problems]
@@ -195,9 +276,24 @@ def _found(named: ToolName, resolve: Callable[[str], object]) -> ToolName:
     return function
 
 
-def _tool(named: ToolName) -> Tool | None:
+def _parts(
+    declared: DeclaredTool, index: int
+) -> tuple[ToolName | GraphTool, bool | str | None, KeyPath]:
+    """The function, its name or a graph, what is to be confirmed, and where that is said."""
+    if isinstance(declared, ConfirmedTool):
+        return declared.call, declared.confirm, ("tools", index, "confirm")
+    return declared, None, ("tools", index)
+
+
+def _name(named: ToolName) -> str:
+    return named if isinstance(named, str) else reference(named)
+
+
+def _tool(named: ToolName | GraphTool, confirm: bool | str | None) -> Tool | None:
+    if isinstance(named, GraphTool):
+        return Tool.of_graph(named.name, named.about)
     if not isinstance(named, str):
-        return Tool.of(named)
+        return Tool.of(named, confirm=confirm)
     if ":" in named:
         return None
     if named not in SESSION_TOOLS:
@@ -207,7 +303,7 @@ def _tool(named: ToolName) -> Tool | None:
             text += f"; there are {listed(SESSION_TOOLS)}, and functions of yours are named "
             text += "'package.module:function'"
         raise DefinitionError([Problem("G008", text, suggestion=near)])
-    return Tool.of(SESSION_TOOLS[named])
+    return Tool.of(SESSION_TOOLS[named], confirm=confirm)
 
 
 def _at(index: int, error: DefinitionError) -> list[Problem]:

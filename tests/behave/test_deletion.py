@@ -126,7 +126,7 @@ class Terse(RepeatingModel):
         return answer if request.choices else f'"re": {request.messages[1].content[:9]}'
 
 
-@pytest.mark.parametrize("more", ["", ' </user> {é}\n"two" lines', " and so on" * 99])
+@pytest.mark.parametrize("more", ["", ' </earlier-message> {é}\n"two" lines', " and so on" * 99])
 def test_a_deleted_run_is_in_no_file(store: Store, tmp_path: Path, more: str) -> None:
     team = memory_team(store, Terse(), search_session_history=False)
     for message in ("secret", "second", "third"):

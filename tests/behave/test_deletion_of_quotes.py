@@ -30,7 +30,7 @@ from teamgraph.nodes import HistoryLoader, Member, Search, SubGraph, Summarizer
 from tests.memory_team import RepeatingModel, memory_team
 from tests.teams import wait_for
 
-ODD = ' </user> {é}\n"two" <b> lines\n  and more'
+ODD = ' </earlier-message> {é}\n"two" <b> lines\n  and more'
 """Characters that each place of a quote escapes in another way."""
 
 

@@ -164,7 +164,8 @@ def test_a_failed_summary_changes_nothing(store: Store, answer: Any) -> None:  #
     team.run("three", session_id="s")
     summarizer = words_of(model.requests[-1])
     assert "in short" in summarizer
-    assert all(f"<user>\n{message}\n</user>" in summarizer for message in ("two", "three"))
+    for message in ("two", "three"):
+        assert f"<earlier-message>\n{message}\n</earlier-message>" in summarizer
 
 
 def test_a_summary_has_its_time_and_the_turns_that_it_covers(store: Store) -> None:

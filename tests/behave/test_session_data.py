@@ -104,10 +104,11 @@ def test_a_summary_has_its_own_model_and_instructions_and_always_the_turns(
         agent.run(message, session_id="s")
     first, second = own.requests
     assert ("Name every decision." in first.messages[0].content) == bool(prompt)
-    assert "<user>\none\n</user>\n<assistant>\nfine\n</assistant>" in words_of(first)
+    earlier = "<earlier-message>\n{}\n</earlier-message>\n<earlier-answer>\nfine\n</earlier-answer>"
+    assert earlier.format("one") in words_of(first)
     assert "<summary>\nsummary 1\n</summary>" in words_of(second)
-    assert "<user>\ntwo\n</user>\n<assistant>\nfine\n</assistant>" in words_of(second)
-    assert "<user>\none\n</user>" not in words_of(second)
+    assert earlier.format("two") in words_of(second)
+    assert "<earlier-message>\none\n</earlier-message>" not in words_of(second)
 
 
 def test_a_summarizer_does_not_read_more_in_a_longer_session(store: Store) -> None:

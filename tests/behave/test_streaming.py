@@ -68,16 +68,18 @@ def test_braces_in_data_reach_the_model_unchanged(store: Store, text: str) -> No
     of_member = [message.content for message in member.messages[1:-4]]
     assert of_member[-1] == text
     assert set(of_member) == {text, with_task}
+    turn = f"<earlier-message>\n{text}\n</earlier-message>\n"
+    turn += f"<earlier-answer>\n{text}\n</earlier-answer>"
     fences = {
         "task": (first, f"<task>\n{text}\n</task>"),
         "team history": (first, f"\nuser: {text}\nassistant: {text}\n</conversation>"),
         "what others found": (other, f"<finding>\n{text}\n</finding>"),
-        "answers": (leader, f"<answer>\n{text}\n</answer>"),
+        "answers": (leader, f"<finding>\n{text}\n</finding>"),
         "summary for the leader": (leader, f"<summary>\n{text}\n</summary>"),
-        "search": (leader, f"<user>\n{text}\n</user>\n<assistant>\n{text}\n</assistant>"),
+        "search": (leader, turn),
         "rule": (leader, f"- {text}\n"),
         "summary": (summarizer, f"<summary>\n{text}\n</summary>"),
-        "turns": (summarizer, f"<user>\n{text}\n</user>\n<assistant>\n{text}\n</assistant>"),
+        "turns": (summarizer, turn),
     }
     for where, (request, fenced) in fences.items():
         assert fenced in "\n".join(message.content for message in request.messages), where

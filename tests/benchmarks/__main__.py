@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from . import model, overhead, render, start, store, turn
+from . import graph, memory, model, overhead, render, start, store, turn
 
 TABLES = {
     "start": start.rows,
+    "graph": graph.rows,
     "overhead": overhead.rows,
     "render": render.rows,
     "turn": turn.rows,
     "model": model.rows,
     "store": store.rows,
+    "memory": memory.rows,
 }
 
 

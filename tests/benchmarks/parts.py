@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +24,7 @@ from teamgraph import (
     Usage,
 )
 from teamgraph.kinds import Context, Node, Result
+from teamgraph.nodes import Loop, Map, Member, Python
 
 POLYGLOT = Path(__file__).parents[2] / "graphs" / "polyglot.yaml"
 
@@ -46,10 +48,64 @@ class Nap(Node):
         return Result("x")
 
 
+class Counts(Node):
+    """Sets a key of the session's state."""
+
+    prompts: ClassVar[bool] = False
+
+    async def run(self, context: Context) -> Result:
+        return Result("x", session_state={"last": context.node_id})
+
+
+async def nothing(message: str) -> str:
+    """Does nothing."""
+    return message
+
+
 def chain(length: int) -> Graph:
     """One node after the other."""
-    nodes = {f"n{index}": Nothing(needs=[f"n{index - 1}"] * bool(index)) for index in range(length)}
+    return _chain(length, Nothing)
+
+
+def python_chain(length: int) -> Graph:
+    """One function after the other."""
+    return _chain(length, partial(Python, call=nothing))
+
+
+def state_chain(length: int) -> Graph:
+    """One node after the other, each of which sets the same key of the state."""
+    return _chain(length, Counts)
+
+
+def _chain(length: int, kind: Callable[..., Node]) -> Graph:
+    nodes = {f"n{index}": kind(needs=[f"n{index - 1}"] * bool(index)) for index in range(length)}
     return Graph(name="chain", nodes=nodes, output=f"n{length - 1}")
+
+
+def members(length: int) -> Graph:
+    """One member after the other."""
+    nodes = {
+        f"n{index}": Member(prompt="{{ input.message }}\n", needs=[f"n{index - 1}"] * bool(index))
+        for index in range(length)
+    }
+    return Graph(name="members", model="m", nodes=nodes, output=f"n{length - 1}")
+
+
+def items(length: int) -> Graph:
+    """A map over as many texts, 50 at a time, with one member for each."""
+    each = Map(
+        over=f"range({length}) | map('string')",
+        max_items=length,
+        max_parallel=50,
+        graph=Member(prompt="{{ input.item }}\n"),
+    )
+    return Graph(name="items", model="m", nodes={"each": each})
+
+
+def rounds(length: int) -> Graph:
+    """A loop of as many rounds, with one member in each."""
+    loop = Loop(until="false", max=length, graph=Member(prompt="{{ round.number }}\n"))
+    return Graph(name="rounds", model="m", nodes={"all": loop})
 
 
 def fan(width: int) -> Graph:

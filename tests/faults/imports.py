@@ -1,4 +1,4 @@
-"""A session is created with many runs, by a process that is killed at any of its system calls."""
+"""A session is created with many runs, by a process that is killed before each of its changes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from teamgraph.engine.session.store import FinishedRun
 from teamgraph.engine.stores.journal.disk import DISK, Disk
 from teamgraph.engine.stores.tinydb.repair import Survey
 
+from .disks import CHANGES
 from .judge import Counts, Open, at_peace
 from .process import Child
 from .said import KEY, Tell
@@ -22,13 +23,13 @@ RUNS = 12
 
 
 class Killing(Disk):
-    """Kills the process before its call `at`."""
+    """Kills the process before the call number `at` of those that change something."""
 
     def __init__(self, at: int) -> None:
         self.left = at
 
     def __getattribute__(self, name: str) -> Any:  # noqa: ANN401  it stands before any method
-        if not name.startswith("_") and hasattr(Disk, name) and name not in ("now", "pause"):
+        if name in CHANGES or name in ("sync", "sync_directory"):
             self.left -= 1
             if self.left < 0:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -36,12 +37,12 @@ class Killing(Disk):
 
 
 def imports(open_store: Open, trials: int, seed: int) -> Counts:
-    """After a kill at each call, all runs of the session are there or none."""
+    """After a kill at each change, all runs of the session are there or none."""
     counts = Counts()
     for trial in range(trials):
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            at = trial if trials > 60 else (7 * trial + seed) % 180
+            at = trial if trials > 60 else (7 * trial + seed) % 64
             child = Child(lambda tell, p=place, at=at: _create(open_store(p, Killing(at)), tell))
             lines = child.end()
             at_peace(lambda p=place, li=lines: _look(open_store(p, DISK), p, li, counts))

@@ -16,6 +16,8 @@ from msgspec.structs import replace
 from teamgraph import Change, Lease, Policy, Record, Run, SessionKey, Store, TinyDBStore, Turn
 from teamgraph.engine.session.store import FinishedRun
 from teamgraph.engine.stores.journal.disk import Disk, Named, opened
+from teamgraph.engine.stores.tinydb.activity import ACTIVITY
+from teamgraph.engine.stores.tinydb.repair import Salvage, _encoded
 from teamgraph.errors import Conflict, StoreError
 
 from .judge import Open
@@ -42,6 +44,12 @@ class NeverSyncs(OtherDisk):
 class ForgetsDirectories(OtherDisk):
     def sync_directory(self, path: Named) -> None:
         """Say that it is done."""
+
+
+class SyncsNoList(OtherDisk):
+    def sync(self, file: int) -> None:
+        if Path(f"/proc/self/fd/{file}").readlink().name != ACTIVITY:
+            self._disk.sync(file)
 
 
 class TakesPartsForAll(OtherDisk):
@@ -168,6 +176,52 @@ class CreatesRunByRun(OtherStore):
             await self._store.finish(lease, run.turn, run.change)
 
 
+class ResumesWhatIsGone(OtherStore):
+    async def begin(self, key: SessionKey, turn: Turn, **options: Any) -> Lease:  # noqa: ANN401
+        options.pop("is_stored", None)
+        return await self._store.begin(key, turn, **options)
+
+
+class WritesWhatItPlanned:
+    """A salvage that does not read the journal again before it replaces it."""
+
+    def __init__(self, planned: Salvage) -> None:
+        self._planned = planned
+
+    @classmethod
+    def read(cls, path: Path) -> WritesWhatItPlanned:
+        return cls(Salvage.read(path))
+
+    def write(self) -> None:
+        path = self._planned.path
+        path.with_suffix(".tmp").write_bytes(_encoded(self._planned.operations))
+        path.with_suffix(".tmp").rename(path)
+
+
+class SalvagesWhatItPlanned(OtherStore):
+    salvage = WritesWhatItPlanned
+
+
+class ReleasesInItsLoopOnly(OtherStore):
+    """Ends no lease for a loop that cannot: it is left to the heartbeat, which goes on."""
+
+    async def begin(self, key: SessionKey, turn: Turn, **options: Any) -> Lease:  # noqa: ANN401
+        self._loop = asyncio.get_running_loop()
+        return await self._store.begin(key, turn, **options)
+
+    async def release(self, lease: Lease) -> None:
+        if asyncio.get_running_loop() is self._loop:
+            await self._store.release(lease)
+
+
+class KeepsIdleFilesOpen(OtherDisk):
+    def open(self, path: Named, flags: int) -> int:
+        return os.open(path, flags, 0o600)
+
+    def close(self, file: int) -> None:
+        os.close(file)
+
+
 class MixesUsersUp(OtherStore):
     async def begin(
         self,
@@ -223,6 +277,7 @@ MUTANTS = (
     Mutant("acknowledges before it writes", "kills", 40, _behind(AcknowledgesFirst)),
     Mutant("never syncs", "power", 400, _on(NeverSyncs)),
     Mutant("syncs no directory", "power", 400, _on(ForgetsDirectories)),
+    Mutant("does not sync the list of sessions", "power", 400, _on(SyncsNoList)),
     Mutant("marks nothing as synced", "power", 400, _unmarked),
     Mutant("loses marks", "flips", 400, _on(LosesMarks)),
     Mutant(
@@ -238,6 +293,10 @@ MUTANTS = (
     Mutant("locks nothing", "crowd", 2976, _on(LocksNothing)),
     Mutant("mixes users up", "nonces", 160, _behind(MixesUsersUp)),
     Mutant("creates run by run", "imports", 40, _behind(CreatesRunByRun)),
+    Mutant("resumes what is gone", "deletions", 48, _behind(ResumesWhatIsGone)),
+    Mutant("salvages what it planned", "salvages", 16, _behind(SalvagesWhatItPlanned)),
+    Mutant("releases in its loop only", "loops", 1, _behind(ReleasesInItsLoopOnly)),
+    Mutant("keeps idle files open", "descriptors", 1, _on(KeepsIdleFilesOpen)),
     Mutant("leaves files to children", "forks", 96, _on(LeavesFilesToChildren)),
     Mutant(
         "leaves stores to children",

@@ -22,6 +22,7 @@ from teamgraph import (
     ToolCall,
     Turn,
 )
+from teamgraph.engine.graph.node import graph_in
 from teamgraph.errors import (
     DefinitionError,
     InputError,
@@ -112,6 +113,46 @@ def test_a_team_is_a_graph_that_a_file_can_hold(options: dict[str, Any], tmp_pat
     assert built.graph.warnings == ()
 
 
+SCHEMA = {"lang": "english|french", "steps": [{"why": "str"}]}
+
+
+@pytest.mark.parametrize(
+    ("built", "typed"),
+    [
+        (Agent(name="A", output_schema=SCHEMA), {"a": SCHEMA}),
+        (team(output_schema=SCHEMA), {"leader": SCHEMA}),
+        (route(output_schema=SCHEMA), {"english_agent": SCHEMA, "french_agent": SCHEMA}),
+        (
+            route(members=[ENGLISH, Agent(name="B", output_schema="int")], output_schema=SCHEMA),
+            {"english_agent": SCHEMA, "b": "int"},
+        ),
+        (
+            route(members=[ENGLISH, team(name="Inner")], output_schema=SCHEMA),
+            {"english_agent": SCHEMA, "inner/leader": SCHEMA},
+        ),
+        (
+            team(members=[ENGLISH, route(name="Inner", output_schema="int")]),
+            {"inner/english_agent": "int", "inner/french_agent": "int"},
+        ),
+    ],
+)
+def test_an_output_schema_is_the_type_of_the_answer(
+    built: Assistant, typed: dict[str, object]
+) -> None:
+    found = {node_id: node.returns for node_id, node in built.graph.nodes.items()}
+    for node_id, node in built.graph.nodes.items():
+        if isinstance(inner := graph_in(node), Graph):
+            found |= {f"{node_id}/{name}": each.returns for name, each in inner.nodes.items()}
+    assert {node_id: returns for node_id, returns in found.items() if returns} == typed
+
+
+def test_an_invalid_output_schema_is_refused_where_it_is_given() -> None:
+    with pytest.raises(DefinitionError) as caught:
+        Agent(name="A", output_schema={"lang": "strng"})
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.suggestion) == (("output_schema", "lang"), "str")
+
+
 def test_the_chosen_member_answers_the_user(store: Store) -> None:
     model = Scripted("french_agent")
     run = route(model=model, store=store).run("Ça va ?", session_id="s")
@@ -129,7 +170,7 @@ def test_chosen_members_get_tasks_and_the_leader_composes() -> None:
     leader = system_of(model.requests[-1])
     assert leader.startswith("You lead.\n")
     assert "- Be brief." in leader
-    assert "<answer>\nEnglish on hello\n</answer>" in leader
+    assert "<finding>\nEnglish on hello\n</finding>" in leader
     assert "- Be brief." in system_of(model.requests[0])
     assert run.answer == "You lead on hello"
 
@@ -168,7 +209,7 @@ def test_all_members_answer_at_once_and_in_declared_order() -> None:
 
     wait_for(team(model=Meeting(), delegate_to_all_members=True).arun("hello"))
     leader = met[-1]
-    assert leader.index("<answer>\nby English\n</answer>") < leader.index("by French")
+    assert leader.index("<finding>\nby English\n</finding>") < leader.index("by French")
 
 
 def test_members_can_read_what_those_before_them_said() -> None:
@@ -245,7 +286,7 @@ def test_the_history_of_a_route_has_the_answer_as_the_assistants_words(store: St
     options: dict[str, Any] = {"add_history_to_context": True, "enable_session_summaries": True}
     built = route(model=model, store=store, search_session_history=True, **options)
     built.run("one", session_id="s", user_id="ann")
-    assert "<assistant>\nFrench on one\n</assistant>" in words_of(model.requests[-1])
+    assert "<earlier-answer>\nFrench on one\n</earlier-answer>" in words_of(model.requests[-1])
     built.run("two", session_id="s", user_id="ann")
     assert said(model.last("in French")) == [
         "user: one",
@@ -253,7 +294,8 @@ def test_the_history_of_a_route_has_the_answer_as_the_assistants_words(store: St
         "user: two",
     ]
     built.run("three", session_id="t", user_id="ann")
-    assert "<assistant>\nFrench on two\n</assistant>" in system_of(model.last("in French"))
+    shown = system_of(model.last("in French"))
+    assert "<earlier-answer>\nFrench on two\n</earlier-answer>" in shown
     assert all("None" not in words_of(request) for request in model.requests)
 
 

@@ -407,7 +407,8 @@ def test_a_graph_may_stand_in_place(tmp_path: Path) -> None:
         ("graph: team.yaml", "the graph 'team.yaml' contains itself"),
         ("graph: 3", "graph must be a file's path, an inline graph, or a Graph"),
         ("graph: {name: x, nodes: {one: {rol: y}}}", "5:36: node 'team': node 'one': unknown key"),
-        ("graph: {name: x}", "node 'team': 'nodes' is required"),
+        ("graph: {name: x}", "give it `nodes` to make it a graph"),
+        ("graph: {rol: x}", "5:13: node 'team': unknown key 'rol'; did you mean 'role'?"),
         ("graph: inner.yaml\n    input: x\n    prompt: member.jinja", "remove one"),
     ],
 )

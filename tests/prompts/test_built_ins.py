@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,24 @@ def test_enough_branches_are_rendered_by_cases(named: str, enough: int) -> None:
 def test_every_shipped_graph_has_a_case_file() -> None:
     shipped = {path.stem for path in (ROOT / "graphs").glob("*.yaml")}
     assert shipped <= {path.name.removesuffix(SUFFIX) for path in Path(__file__).parent.glob("*")}
+
+
+def test_no_mark_of_data_looks_like_the_form_of_an_answer() -> None:
+    """What a model sees in every prompt it imitates, and its answer reaches the user as it is."""
+    templates = [*ROOT.glob("prompts/*.jinja"), *ROOT.glob("graphs/prompts/*.jinja")]
+    texts = "".join(path.read_text() for path in templates)
+    tags = {*re.findall(r'fence\("([^"]+)"', texts)}
+    assert tags == {
+        "summary",
+        "task",
+        "finding",
+        "conversation",
+        "earlier-message",
+        "earlier-answer",
+    }
+
+
+def test_what_a_person_is_shown_has_no_marks_of_data() -> None:
+    shown = (ROOT / "prompts" / "human.jinja").read_text()
+    assert "fence" not in shown
+    assert "include" not in shown  # of what is written for models

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
 
 FILTERS: Mapping[str, tuple[str, ...]] = {
     "abs": ("X | abs",),
@@ -25,7 +26,10 @@ FILTERS: Mapping[str, tuple[str, ...]] = {
     "first": ("X | first",),
     "float": ("X | float", "X | float(none)"),
     "forceescape": ("X | forceescape",),
-    "format": ("X | format", "'%s' | format(X)", "'%r' | format(X)", "'%(a)s' | format(a=X)"),
+    "format": (
+        *("X | format", "'%s' | format(X)", "'%r' | format(X)", "'%(a)s' | format(a=X)"),
+        *("'%d of %s' | format(X, Y)", "'%.1f' | format(X)", "'%x' | format(X)"),
+    ),
     "groupby": (
         "X | groupby('input')",
         "X | groupby('input') | map(attribute='grouper') | list",
@@ -102,15 +106,27 @@ TESTS: Mapping[str, str] = {
     **{name: f"[X] | select('{name}', Y) | list | length" for name in ("==", "!=", "<", "<=")},
     **{name: f"[X] | select('{name}', Y) | list | length" for name in (">", ">=")},
     "divisibleby": "X is divisibleby(3)",
-    "filter": "'upper' is filter",
-    "test": "'odd' is test",
+    "filter": "X is filter",
+    "test": "X is test",
 }
 
 OPERATORS = (
     *("X + Y", "X - Y", "X * 2", "2 * X", "X / 2", "X // 2", "X % 2", "X ** 2", "-X", "+X"),
+    *("'%d' % X", "'%5.1f %s' % (X, Y)", "'{:.2f}'.format(X)", "'{0:,} {a:d}'.format(X, a=Y)"),
     *("X ~ Y", "X ~ 'a'", "'%s' % X", "'%r' % (X,)", "'%(a)s' % {'a': X}", "not X"),
     *("X and Y", "X or Y", "X or none", "X if Y", "X if Y else none", "X == Y", "X != Y"),
-    *("X < Y", "X >= Y", "X in Y", "X not in Y", "X[0]", "X[-1]", "X[:2]", "X['input']"),
+    *(
+        "X < Y",
+        "X <= Y",
+        "X > Y",
+        "X >= Y",
+        "X in Y",
+        "X not in Y",
+        "X[0]",
+        "X[-1]",
+        "X[:2]",
+        "X['input']",
+    ),
     *("X[0:1][0]", "[X]", "[X, Y]", "(X, Y)", "{'a': X}", "{'a': X}.a", "{'a': X}['a']"),
     *("[X][0]", "(X, 1)[0]", "[X] + [Y]", "(X,) + (Y,)", "[X] * 2", "{'a': X}.get('b')"),
     *("{'a': X}.get('a')", "{'a': X} | list", "{'a': X} | length", "{'a': X}.values() | list"),
@@ -129,7 +145,7 @@ METHODS: Mapping[type, Mapping[str, str]] = {
         **{name: f"X.{name}('a')" for name in ("removeprefix", "removesuffix", "rfind")},
         **{name: f"X.{name}('a')" for name in ("rpartition", "startswith")},
         **{name: f"X.{name}(9)" for name in ("center", "ljust", "rjust", "zfill")},
-        "format": "'{} {!r}'.format(X, X)",
+        "format": "'{} {!r} {:>9}'.format(X, Y, X)",
         "format_map": "'{a}'.format_map({'a': X})",
         "index": "('a' ~ X).index('a')",
         "join": "X.join(['a', 'b'])",
@@ -165,9 +181,38 @@ METHODS: Mapping[type, Mapping[str, str]] = {
         "fromhex": "(1.5).fromhex('0x1.8p+0')",
         "is_integer": "X.is_integer()",
     },
-    bytes: {},
+    bytes: {"decode": "'a'.encode().decode()", "hex": "X.encode().hex()"},
+    datetime: {
+        **{name: f"X.{name}" for name in ("year", "month", "day", "hour", "minute", "second")},
+        **{name: f"X.{name}()" for name in ("weekday", "isoweekday", "isocalendar", "toordinal")},
+        **{name: f"X.{name}()" for name in ("dst", "tzname", "utcoffset", "isoformat", "ctime")},
+        **{name: f"X.{name}()" for name in ("date", "time", "timetz", "timestamp", "astimezone")},
+        "microsecond": "X.microsecond",
+        "replace": "X.replace(day=1)",
+        "strftime": "X.strftime('%Y')",
+    },
+    date: {
+        **{name: f"now.date().{name}" for name in ("year", "month", "day")},
+        **{name: f"now.date().{name}()" for name in ("weekday", "isoweekday", "isocalendar")},
+        **{name: f"now.date().{name}()" for name in ("toordinal", "isoformat", "ctime")},
+        "replace": "now.date().replace(day=1)",
+        "strftime": "now.date().strftime('%Y')",
+    },
+    time: {
+        **{name: f"now.time().{name}" for name in ("hour", "minute", "second", "microsecond")},
+        **{name: f"now.time().{name}()" for name in ("dst", "tzname", "utcoffset", "isoformat")},
+        "replace": "now.time().replace(hour=1)",
+        "strftime": "now.time().strftime('%H')",
+    },
+    timedelta: {
+        **{name: f"(now - X).{name}" for name in ("days", "seconds", "microseconds")},
+        "total_seconds": "(now - X).total_seconds()",
+    },
 }
-"""The methods by type; a list and a mapping may not be changed, so what would change is missing."""
+"""The methods by type; a list and a mapping may not be changed, so what would change is missing.
+
+Of bytes and of times there are some only; the checks refuse the others.
+"""
 
 VALUES = (
     *("input.message", "user_id", "session.turns", "ticket.output.best", "ticket.output.owner"),

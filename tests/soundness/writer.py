@@ -8,13 +8,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from random import Random
 from typing import TypeAlias
+
+from .checks import accepted
+from .constructs import OTHERS, VALUES, constructs
 
 FAULTS = (0, 0, 1, 1, 2)
 """How many expressions of a template are taken whatever their kind, or guards are wrong."""
 RECKLESS = 0.1
 """How soon they come."""
+CONSTRUCTS = sorted(set(constructs()))
+TRIES = 12
+"""How many constructs are tried on a value before one is taken that suits it."""
+SHAPES = (
+    *("{{ V }}", "{{ V }}", "{{ V }}", "{{ V | string }}", "{{ V | tojson }}", "{{ V ~ '!' }}"),
+    *("{% for one in V %}{{ one }}{% endfor %}", "{% for one in V %}{{ loop.index }}{% endfor %}"),
+    "{% for one in V if one %}{{ one | written }}{% endfor %}",
+    "{% for one, two in V %}{{ one }}={{ two }}{% endfor %}",
+    "{% if V %}{{ V }}{% else %}no{% endif %}",
+    "{% set it = V %}{% if it %}{{ it }}{% endif %}",
+    "{% set it = V %}{% if it is not none and it is defined %}{{ it }}{% endif %}",
+    "{% set it = V %}{{ it | default('d', true) }}",
+    "{% set it %}{{ V }}{% endset %}{{ it | upper }}",
+    "{% with it = V %}{{ it | written }}{% endwith %}",
+    "{% set one, two = V %}{{ one | tojson }}",
+    "{% with one, two = V %}{{ two | written }}{% endwith %}",
+    "{% filter trim %}{{ V }}{% endfilter %}",
+    "{% macro show(it) %}{{ it }}{% endmacro %}{{ show(V) }}",
+    "{% macro show(it=V) %}{{ it }}{% endmacro %}{{ show() }}",
+    "{% macro box() %}{{ caller(V) }}{% endmacro %}{% call(it) box() %}{{ it }}{% endcall %}",
+    "{% set space = namespace(it=V) %}{{ space.it }}",
+    "{% set space = namespace(it='') %}{% for _ in [1, 2] %}{% set space.it = V %}{% endfor %}"
+    "{{ space.it }}",
+    "{% if V is defined %}yes{% endif %}",
+    "{% if not V %}no{% endif %}",
+)
+"""Statements around a value `V`, from the most to the least that they ask of it."""
 
 
 @dataclass(frozen=True)
@@ -181,11 +212,17 @@ def is_list(kind: Kind) -> bool:
 
 
 class Writer:
-    """Writes one template after the other, as `chance` has it."""
+    """Writes one template after the other, as `chance` has it.
 
-    def __init__(self, chance: Random) -> None:
+    With a `construct`, the number of one in the table, it uses this one and any others.
+    """
+
+    def __init__(self, chance: Random, *, construct: int | None = None) -> None:
         self._chance = chance
         self._faults = chance.choice(FAULTS)
+        self._first = "" if construct is None else CONSTRUCTS[construct % len(CONSTRUCTS)]
+        self.constructs = set[str]()
+        """The constructs of the table that were written."""
 
     def _is_reckless(self) -> bool:
         is_fault = self._faults > 0 and self._chance.random() < RECKLESS
@@ -219,7 +256,20 @@ class Writer:
             files["t"] = "\n".join(parts)
         else:
             files["t"] = self.body(shared, self._chance.randrange(1, 5), whole=True)
+        if self._first:
+            files["t"] += self.use(self._first)
         return files
+
+    def use(self, construct: str) -> str:
+        """A statement with this construct on some value that it suits; "" if there is none."""
+        self._faults = 0
+        others = OTHERS if "Y" in construct else ("",)
+        every = [(value, other) for value in VALUES for other in others]
+        for value, other in self._chance.sample(every, len(every)):
+            if written := self._applied(construct, value, other):
+                self.constructs.add(construct)
+                return self._shaped(written, written)
+        return ""
 
     def body_alone(self) -> str:
         """A template that reaches no other."""
@@ -245,6 +295,8 @@ class Writer:
             *(self._macro_called, self._call_block, self._include, self._import, self._namespace),
             self._loop_edges,
         ]
+        if self._first and "session" in sight.names:
+            plain += [self._constructs] * 4
         ways: list[Callable[[Sight], str]] = plain + (deeper if sight.depth < 3 else [])
         if whole and not sight.spoken:
             ways += [self._comment]
@@ -261,6 +313,41 @@ class Writer:
         path = self._path(sight, lambda kind: not self._may_be_absent(kind))
         kept = path.text if not path.guards else f"({path.text} if {self._guard(path)} else 'no')"
         return f"{kept} | " + self._one("tojson", "fence('x')", "written")
+
+    def _constructs(self, sight: Sight) -> str:
+        """Constructs of the table one in another, on anything that can be read here.
+
+        Whether one suits a local name is found out with a name of the same kind that all have.
+        """
+        path = self._path(sight, lambda kind: _of_kind(kind) != ())
+        value, model = path.text, path.text
+        if path.guards or self._chance.random() < 0.4:
+            value = model = self._chance.choice(VALUES)
+        elif path.text.split(".")[0] not in NAMES:
+            model = self._chance.choice(_of_kind(path.kind))
+        for _ in range(self._chance.randrange(1, 5)):
+            for _ in range(TRIES):
+                construct = self._chance.choice(CONSTRUCTS)
+                if applied := self._applied(construct, model, self._one(*OTHERS)):
+                    self.constructs.add(construct)
+                    value, model = applied.replace(model, value), applied
+                    break
+        return self._shaped(value, model)
+
+    def _applied(self, construct: str, value: str, other: str) -> str:
+        """The construct applied to the values if the checks accept that alone, else ""."""
+        applied = construct.replace("X", value).replace("Y", other)
+        applied = f"({applied})"
+        is_fit = self._is_reckless() or _is_accepted(f"{{% set it = {applied} %}}")
+        return applied if is_fit else ""
+
+    def _shaped(self, value: str, model: str) -> str:
+        """A statement around a value: the first that the checks accept."""
+        begin = self._chance.randrange(len(SHAPES))
+        for shape in (*SHAPES[begin:], *SHAPES):
+            if _is_accepted(shape.replace("V", model)) or self._is_reckless():
+                return shape.replace("V", value)
+        return ""
 
     def _set(self, sight: Sight) -> str:
         name = self._name(sight)
@@ -857,6 +944,18 @@ class Writer:
 
     def _one(self, *choices):  # noqa: ANN002, ANN202
         return self._chance.choice(choices)
+
+
+@cache
+def _is_accepted(template: str) -> bool:
+    return accepted({"t": template})
+
+
+def _of_kind(kind: Kind) -> tuple[str, ...]:
+    """The paths of such a value that every template can read."""
+    every = (KeyPath(name, of) for name, of in NAMES.items())
+    paths = (path for each in every for path in _walked(each, frozenset()))
+    return tuple(path.text for path in paths if path.kind == kind and not path.guards)
 
 
 def _walked(path: KeyPath, held: frozenset[str], depth: int = 4) -> Iterator[KeyPath]:

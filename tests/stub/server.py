@@ -35,6 +35,7 @@ class StubProvider:
 
     A context manager in a thread of its own, or an async one in the running loop. `requests` are
     all that came in, `in_flight` how many are under way: a client that hangs up is noticed.
+    `connections` counts all that were ever opened.
     """
 
     def __init__(
@@ -64,11 +65,24 @@ class StubProvider:
         """What a client takes for `api_base`."""
         return f"http://127.0.0.1:{self.port}/v1"
 
+    @property
+    def open_connections(self) -> int:
+        """How many clients are connected, with or without a request."""
+        return len(self._tasks)
+
     def push(self, *answers: StubAnswer | str) -> None:
         """Answer the next requests like this, in this order."""
         self._pushed.extend(
             StubAnswer(answer) if isinstance(answer, str) else answer for answer in answers
         )
+
+    def reset(self) -> None:
+        """Forget what came in and what was pushed, for the next test; connections stay."""
+        self.requests = []
+        self.max_in_flight = 0
+        self._handler = None
+        self._pushed.clear()
+        self._calls.clear()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
 from types import NoneType
 from typing import TypeAlias
 
@@ -23,28 +23,31 @@ from .types import (
     NO_ELSE,
     NONE,
     NOUNS,
+    NUMBER,
     PRINTABLE,
-    TIME,
     Accepts,
+    CallableType,
     ListType,
     LiteralType,
     MappingType,
+    NotCalled,
     RecordType,
     ScalarType,
     StaticType,
     TupleType,
     categories_of,
     find_unprintable,
+    find_unwritable,
     is_user_text,
     literals_of,
     lookup_type,
     may_be_absent,
     may_be_none,
+    may_hold_absent,
     members,
     rejected_category,
     union,
     without_none_or_absent,
-    without_null,
 )
 
 PositionFinder: TypeAlias = Callable[[], Position]
@@ -59,6 +62,11 @@ _NOUN: Mapping[type, str] = {
     tuple: "a list",
     Iterator: "an iterator, not a list, until | list makes it one",
     datetime: "a time",
+    date: "a date",
+    time: "a time of day",
+    timedelta: "a duration",
+    bytes: "bytes, not a text",
+    NotCalled: "not called: () is missing",
     NoneType: "None",
 }
 
@@ -69,7 +77,6 @@ class Diagnostics:
     def __init__(self) -> None:
         self.problems: dict[Problem, None] = {}
         self.in_test = False
-        self._always: set[Problem] = set()
 
     def report(
         self,
@@ -79,25 +86,21 @@ class Diagnostics:
         message: str,
         suggestion: str | None = None,
     ) -> None:
-        """Add a problem."""
+        """Add a problem; that something may be None or missing is none in a test for just that."""
+        if code == "P005" and self.in_test:
+            return
         self.problems[flow.template.problem_at(find_position, code, message, suggestion)] = None
 
     @contextmanager
-    def allow_none(self) -> Generator[None]:
+    def allow_none(self, *, is_allowed: bool = True) -> Generator[None]:
         """Context in which None is no error: `x.y is defined` tests for just that.
 
         For Jinja a field of None is undefined, while a field of an undefined value is an error. In
         this context a loose record may be tested for any field.
         """
-        before, wasin_test = dict(self.problems), self.in_test
-        self.in_test = True
+        before, self.in_test = self.in_test, is_allowed
         yield
-        self.in_test = wasin_test
-        self.problems = {
-            each: None
-            for each in self.problems
-            if each in before or each in self._always or each.code != "P005"
-        }
+        self.in_test = before
 
     def require_value(self, node: nodes.Node, value_type: StaticType, flow: Flow) -> StaticType:
         """Report a value that may be None or missing; its type without these."""
@@ -110,6 +113,9 @@ class Diagnostics:
         """Report a value that may be missing, where None is accepted."""
         if may_be_absent(value_type):
             self.require_value(node, value_type, flow)
+        elif may_hold_absent(value_type):
+            message = f"an item of {describe(node)} may be missing; remove it with | select | list"
+            self.report(start_position(node), flow, "P005", message)
 
     def require_accepted(
         self, node: nodes.Node, value_type: StaticType, accepts: Accepts, by: str, flow: Flow
@@ -117,6 +123,13 @@ class Diagnostics:
         """Report a value of a category that is not accepted `by` a filter, test or operator."""
         if (sort := rejected_category(value_type, accepts)) is not None:
             message = f"{describe(node)} is {NOUNS[sort]}, and {by} takes {accepts.description}"
+            self.report(start_position(node), flow, "P018", message)
+
+    def require_writable(self, node: nodes.Node, value_type: StaticType, flow: Flow) -> None:
+        """Report a value with a part that JSON cannot hold, such as a function."""
+        if (part := find_unwritable(value_type)) is not None:
+            noun = _noun_of(part) if not isinstance(part, RecordType) else "a namespace"
+            message = f"a part of {describe(node)} is {noun}, which cannot be written as JSON"
             self.report(start_position(node), flow, "P018", message)
 
     def report_pair(
@@ -177,13 +190,13 @@ class Diagnostics:
         if NO_ELSE in members(base):
             message = f"{describe(node)} may be undefined here: its inline `if` has no `else`"
             self.report(start_position(node), flow, "P005", message)
-        if may_be_absent(base):  # a field of an undefined value is an error even in a test
-            message = _may_be_missing(node, base)
-            self._always.add(flow.template.problem_at(start_position(node), "P005", message))
-        base = without_null(self.require_value(node, base, flow))
-        return union(
-            *(self._field_of(node, each, name, flow, find_position) for each in members(base))
-        )
+        # A field of an undefined value is an error even in a test.
+        with self.allow_none(is_allowed=self.in_test and not may_be_absent(base)):
+            present = [each for each in members(base) if each not in (NONE, ABSENT, NO_ELSE)]
+            self.require_value(node, base, flow)
+        if not present:
+            return ABSENT if self.in_test else ANY
+        return union(*(self._field_of(node, each, name, flow, find_position) for each in present))
 
     def check_comparison(
         self, node: nodes.Node, value_type: StaticType, values: Sequence[nodes.Node], flow: Flow
@@ -217,7 +230,7 @@ class Diagnostics:
                 return lookup_type(base)
             case TupleType(names=names) if name in names:
                 return base.parts[names.index(name)]
-            case ScalarType() | LiteralType() | ListType() | TupleType():
+            case ScalarType() | LiteralType() | ListType() | TupleType() | CallableType():
                 kind = _python_class(base)
                 return self._attribute_of(node, kind, name, flow, find_position)
             case _:
@@ -241,15 +254,17 @@ class Diagnostics:
             return ANY if found is None else found
         near = closest(name, fields)
         message = f"{describe(node, record.name)} has no {name!r}"
-        message += "" if near else f"; it has {listed(fields)}"
+        message += "" if near or not fields else f"; it has {listed(fields)}"
         self.report(find_position(), flow, "P002", message, near)
         return ANY
 
     def _attribute_of(
         self, node: nodes.Node, kind: type, name: str, flow: Flow, find_position: PositionFinder
     ) -> StaticType:
-        if not hasattr(kind, name):
-            suggestion = closest(name, (each for each in dir(kind) if each[0] != "_"))
+        allowed = ALLOWED_ATTRIBUTES.get(kind)
+        if not hasattr(kind, name) or (allowed is not None and name not in allowed):
+            public = (each for each in dir(kind) if each[0] != "_") if allowed is None else allowed
+            suggestion = closest(name, public)
             message = f"{describe(node)} is {_NOUN.get(kind, 'a value')}, which has no {name!r}"
             self.report(find_position(), flow, "P002", message, suggestion)
             return ANY
@@ -291,11 +306,23 @@ def _missing_word(value_type: StaticType) -> str:
 
 def _attribute_type(kind: type, name: str) -> StaticType:
     """The type of an attribute that is no method."""
-    if kind is datetime:
-        is_time = name in ("min", "max")
-        return TIME if is_time else INTEGER if name not in ("tzinfo", "resolution") else ANY
-    return ANY
+    return NUMBER if kind is float else INTEGER
 
+
+_OF_DATES = ("year", "month", "day", "weekday", "isoweekday", "isocalendar", "toordinal")
+_OF_CLOCKS = ("hour", "minute", "second", "microsecond", "dst", "tzname", "utcoffset")
+_OF_BOTH = ("isoformat", "strftime", "replace")
+ALLOWED_ATTRIBUTES: Mapping[type, Collection[str]] = {
+    bytes: ("decode", "hex"),
+    datetime: (
+        *(*_OF_DATES, *_OF_CLOCKS, *_OF_BOTH),
+        *("ctime", "date", "time", "timetz", "timestamp", "astimezone"),
+    ),
+    date: (*_OF_DATES, *_OF_BOTH, "ctime"),
+    time: (*_OF_CLOCKS, *_OF_BOTH),
+    timedelta: ("days", "seconds", "microseconds", "total_seconds"),
+}
+"""What may be read of values that are not JSON: nothing that asks the clock of the machine."""
 
 MAPPING_METHODS = frozenset(("items", "keys", "values", "get", "copy"))
 
@@ -304,8 +331,12 @@ def _noun_of(value_type: StaticType) -> str:
     return NOUNS[min(categories_of(value_type) - {"any"}, default="text")]
 
 
-def _python_class(value_type: ScalarType | LiteralType | ListType | TupleType) -> type:
+def _python_class(
+    value_type: ScalarType | LiteralType | ListType | TupleType | CallableType,
+) -> type:
     """The Python class of a value."""
+    if isinstance(value_type, CallableType):
+        return NotCalled
     if isinstance(value_type, ListType):
         return Iterator if value_type.is_stream else list
     if isinstance(value_type, TupleType):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Protocol, cast
+from typing import Protocol, TypeAlias, cast
 
 from jinja2 import nodes
 from jinja2.visitor import NodeVisitor
@@ -27,10 +26,12 @@ from .flow import (
     is_non_empty,
     narrow,
 )
+from .formats import Place, brace_places, percent_places
 from .signatures import (
     ACCEPTS_NONE,
     ATTRIBUTE_AT,
     ORDERS,
+    WRITES_JSON,
     Given,
     argument_accepts,
     filter_accepts,
@@ -41,6 +42,7 @@ from .signatures import (
     method_accepts,
     method_result,
     selected,
+    wrong_arguments,
 )
 from .tree import block_call, start_position
 from .types import (
@@ -57,6 +59,7 @@ from .types import (
     NOUNS,
     NUMBER,
     NUMERIC,
+    PRINTED,
     TEXT,
     TEXTUAL,
     CallableType,
@@ -64,12 +67,12 @@ from .types import (
     LiteralType,
     MappingType,
     RecordType,
-    ScalarType,
     StaticType,
     TupleType,
     binary_result,
     categories_of,
     find_unprintable,
+    hashed_type,
     is_orderable,
     item_type,
     limited,
@@ -92,8 +95,11 @@ from .types import (
 _ORDERING = frozenset(("lt", "lteq", "gt", "gteq"))
 _NUMERIC_TESTS = frozenset(("even", "odd", "divisibleby"))
 _ORDER_TESTS = frozenset((*_ORDERING, "le", "ge", "<", "<=", ">", ">=", "greaterthan", "lessthan"))
-_TESTS_OF_DEFINED = frozenset(("lower", "upper", "in", "iterable", "eq", "equalto", "ne"))
+_EQUALITY_TESTS = frozenset(("eq", "==", "equalto", "ne", "!="))
+_TESTS_OF_DEFINED = _EQUALITY_TESTS | {"lower", "upper", "in", "iterable"}
 _METHODS = ("items", "keys", "values", "get", "copy")
+_MAY_BE_UNDEFINED = (nodes.Name, nodes.Getattr, nodes.Getitem, nodes.CondExpr)
+"""What Jinja evaluates to an undefined value where a part of it is None."""
 _NULL = (NONE, ABSENT, NO_ELSE)
 _GLOBALS = frozenset(("range", "dict", "namespace", "cycler", "joiner"))
 _COUNTS = ("index", "index0", "revindex", "revindex0", "length", "depth", "depth0")
@@ -114,19 +120,6 @@ def loop_type(item: StaticType) -> StaticType:
 def iterated(node: nodes.For) -> nodes.Node:
     """What a loop iterates over, without the filter that charges its iterations."""
     return (node.iter.node if isinstance(node.iter, nodes.Filter) else None) or node.iter
-
-
-def is_not_iterable(value_type: StaticType) -> bool:
-    """Whether the value is certainly no list, text or mapping."""
-    match value_type:
-        case ScalarType(kind=kind):
-            return kind is not str
-        case LiteralType(literals=literals):
-            return not isinstance(literals[0], str)
-        case RecordType(is_mapping=is_mapping):
-            return not is_mapping
-        case _:
-            return False
 
 
 class Walker(Protocol):
@@ -165,6 +158,9 @@ class Inference(NodeVisitor):
         key = (id(node), id(flow), self._diagnostics.in_test)
         if (known := self._memo.get(key)) is not None:
             return known[2]
+        if self._diagnostics.in_test and not isinstance(node, _MAY_BE_UNDEFINED):
+            with self._diagnostics.allow_none(is_allowed=False):
+                return self.infer(node, flow)
         self._depth += 1
         found: StaticType | None = self.visit(node, flow)
         self._depth -= 1
@@ -201,13 +197,16 @@ class Inference(NodeVisitor):
         if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
             return self._field(node, node.arg.value, flow, partial(start_position, node.arg))
         base = self.infer(node.node, flow)
-        key = self._diagnostics.require_value(node.arg, self.infer(node.arg, flow), flow)
+        with self._diagnostics.allow_none(is_allowed=False):
+            key = self._diagnostics.require_value(node.arg, self.infer(node.arg, flow), flow)
         value_type = self._diagnostics.require_value(node.node, base, flow)
         if not all(map(_is_mapping, members(value_type))):
             self._diagnostics.require_accepted(node.node, value_type, INDEXED, "[ ]", flow)
             item = self._item(node, value_type, flow)
         else:
-            self._diagnostics.require_accepted(node.arg, key, HASHED, "[ ] of a mapping", flow)
+            self._diagnostics.require_accepted(
+                node.arg, hashed_type(key), HASHED, "[ ] of a mapping", flow
+            )
             item = union(*(_value_at(each, key) for each in members(value_type)))
         item = narrow(node, item, flow)
         is_certain = _is_defined(node, value_type, flow) or may_be_none(base)
@@ -263,19 +262,23 @@ class Inference(NodeVisitor):
         pairs = [
             (each, self.infer(each.key, flow), self.infer(each.value, flow)) for each in node.items
         ]
-        for pair, key, _ in pairs:
-            self._diagnostics.require_accepted(pair.key, key, HASHED, "a key", flow)
+        for pair, key, value in pairs:
+            self._diagnostics.require_accepted(pair.key, hashed_type(key), HASHED, "a key", flow)
+            self._diagnostics.require_present(pair.value, value, flow)
         keys = [each.key.value for each, _, _ in pairs if isinstance(each.key, nodes.Const)]
         if len(keys) == len(pairs) and all(isinstance(each, str) for each in keys):
             parts = {str(key): value for key, (_, _, value) in zip(keys, pairs, strict=True)}
             return limited(record_type("mapping", parts, is_mapping=True))
-        return limited(MappingType(union(*(value for _, _, value in pairs))))
+        key, value = union(*(key for _, key, _ in pairs)), union(*(each for *_, each in pairs))
+        return limited(MappingType(value, key))
 
     def visit_Call(self, node: nodes.Call, flow: Flow) -> StaticType:
         given: dict[int | str, StaticType] = {
             index: self.infer(argument, flow) for index, argument in enumerate(node.args)
         }
         given |= {keyword.key: self.infer(keyword.value, flow) for keyword in node.kwargs}
+        if node.args and isinstance(key := node.args[0], nodes.Const) and _is_get(node.node):
+            given[0] = LiteralType((key.value,))
         binding = flow.binding(node.node)
         if (block := block_call(node)) is not None:
             self._walker.print_block(block, flow)
@@ -291,14 +294,16 @@ class Inference(NodeVisitor):
     def _check_arguments(
         self, call: nodes.Call, owner: StaticType, name: str, given: Given, flow: Flow
     ) -> None:
-        """Report arguments that a method of a text or time does not accept."""
-        if name in ("format", "format_map"):
-            for argument in (*call.args, *call.kwargs):
-                value = argument.value if isinstance(argument, nodes.Keyword) else argument
-                if name == "format":
-                    self._diagnostics.check_printed(value, self.infer(value, flow), flow)
-                else:
-                    self._check_values(value, self.infer(value, flow), flow)
+        """Report arguments that a method does not accept."""
+        if name in ("count", "index") and list_members(owner):
+            for searched in (cast("nodes.Getattr", call.node).node, *call.args):
+                self._diagnostics.require_present(searched, self.infer(searched, flow), flow)
+        elif name in ("format", "format_map"):
+            self._check_format(call, name, given, flow)
+        elif name == "replace" and categories_of(owner) <= {"time", "date", "clock"}:
+            for value in (*call.args, *(each.value for each in call.kwargs)):
+                part = self.infer(value, flow)
+                self._diagnostics.require_accepted(value, part, NUMERIC, ".replace()", flow)
         elif (accepts := method_accepts(owner, name)) is not None and call.args:
             value_type = self._diagnostics.require_value(call.args[0], given[0], flow)
             self._diagnostics.require_accepted(
@@ -308,6 +313,23 @@ class Inference(NodeVisitor):
                 self._diagnostics.require_accepted(
                     call.args[0], item_type(value_type), TEXTUAL, ".join() of a list", flow
                 )
+
+    def _check_format(self, call: nodes.Call, name: str, given: Given, flow: Flow) -> None:
+        """Report what the methods `format` and `format_map` of a text cannot put into it."""
+        template = cast("nodes.Getattr", call.node).node
+        places: list[Place] = []
+        if isinstance(template, nodes.Const):
+            places = self._places(template, brace_places, flow)
+        arguments = _arguments(call, given)
+        if name == "format_map" and call.args:
+            for each in members(given[0]):
+                self._check_mapping(call.args[0], each, places, flow)
+                self._check_values(call.args[0], each, flow)
+        elif isinstance(template, nodes.Const) and call.dyn_args is call.dyn_kwargs is None:
+            self._check_places(template, places, arguments, flow)
+        else:
+            for value, value_type in arguments.values():
+                self._diagnostics.check_printed(value, value_type, flow)
 
     def _check_values(self, node: nodes.Node, value_type: StaticType, flow: Flow) -> None:
         """Check the values of a mapping as if each were printed."""
@@ -331,6 +353,8 @@ class Inference(NodeVisitor):
         if name == "range":
             self._check_range(node, given, flow)
             return ListType(INTEGER)
+        for keyword in node.kwargs if name == "dict" else ():
+            self._diagnostics.require_present(keyword.value, given[keyword.key], flow)
         is_known = not node.args and node.dyn_args is None and node.dyn_kwargs is None
         return global_result(name, given, has_only_keywords=is_known)
 
@@ -340,9 +364,7 @@ class Inference(NodeVisitor):
             self._diagnostics.report(at, flow, "P009", "range needs a number")
         for index, argument in enumerate(node.args):
             self._diagnostics.require_accepted(argument, given[index], NUMERIC, "range", flow)
-            if NUMBER in members(given[index]):
-                message = f"{describe(argument)} may be a fraction; range takes whole numbers"
-                self._diagnostics.report(start_position(argument), flow, "P018", message)
+            self._check_whole(argument, given[index], "range", flow)
 
     def _check_called(self, node: nodes.Expr, value_type: StaticType, flow: Flow) -> StaticType:
         value_type = self._diagnostics.require_value(node, value_type, flow)
@@ -379,7 +401,21 @@ class Inference(NodeVisitor):
             called = self._check_called(node, self.infer(node, flow), flow)
             if isinstance(called, CallableType):
                 return called.result
+        self._check_arity(call, owner, node, flow)
         return method_result(owner, node.attr, given)
+
+    def _check_arity(
+        self, call: nodes.Call, owner: StaticType, method: nodes.Getattr, flow: Flow
+    ) -> None:
+        """Report a method that is called with too many or too few arguments, or a wrong name."""
+        if call.dyn_args is not None or call.dyn_kwargs is not None:
+            return
+        keywords = [each.key for each in call.kwargs]
+        wrong = wrong_arguments(owner, method.attr, len(call.args), keywords)
+        if wrong is not None:
+            message = f"wrong arguments of the method {method.attr!r}: {wrong}"
+            at = flow.template.after(method, r"\.\s*(\w+)")
+            self._diagnostics.report(at, flow, "P009", message)
 
     def visit_Not(self, node: nodes.Not, flow: Flow) -> StaticType:
         self.infer(node.node, flow)
@@ -406,6 +442,10 @@ class Inference(NodeVisitor):
         if name in _NUMERIC_TESTS:
             value_type = self._diagnostics.require_value(value, value_type, flow)
             self._diagnostics.require_accepted(value, value_type, NUMERIC, f"is {name}", flow)
+        elif name in ("filter", "test"):
+            self._diagnostics.require_present(value, value_type, flow)
+            hashed = hashed_type(value_type)
+            self._diagnostics.require_accepted(value, hashed, HASHED, f"is {name}", flow)
         elif name in _TESTS_OF_DEFINED:
             self._diagnostics.require_present(value, value_type, flow)
         if name == "in" and others:
@@ -479,24 +519,71 @@ class Inference(NodeVisitor):
 
     def _check_percent(self, node: nodes.BinExpr, right: StaticType, flow: Flow) -> None:
         """Report what `%` cannot put into a text."""
-        for each in right.parts if isinstance(right, TupleType) else (right,):
-            self._diagnostics.check_printed(node.right, each, flow)
-        if not isinstance(node.left, nodes.Const):
-            if isinstance(node.left, nodes.Getattr | nodes.Getitem):
-                message = (
-                    f"{describe(node.left)} is data, and only a text of the template is a format"
-                )
-                self._diagnostics.report(start_position(node.left), flow, "P018", message)
-            return
-        wanted = len(re.findall(r"%[^%(]", str(node.left.value).replace("%%", "")))
-        given = len(right.parts) if isinstance(right, TupleType) else 1
-        if (
-            wanted != given
-            and "any" not in categories_of(right)
-            and "%(" not in str(node.left.value)
-        ):
-            message = f"the format has {wanted} places for {given} values"
+        if isinstance(node.left, nodes.Const):
+            places = self._places(node.left, percent_places, flow)
+            for each in members(right):
+                if _is_mapping(each) and any(isinstance(place.key, str) for place in places):
+                    self._check_mapping(node.right, each, places, flow)
+                else:
+                    parts = each.parts if isinstance(each, TupleType) else (each,)
+                    given: Arguments = {
+                        index: (node.right, part) for index, part in enumerate(parts)
+                    }
+                    self._check_count(node.left, places, given, flow)
+                    self._check_places(node.left, places, given, flow)
+        elif not isinstance(node.left, nodes.Name):
+            message = f"{describe(node.left)} is data, and only a text of the template is a format"
             self._diagnostics.report(start_position(node.left), flow, "P018", message)
+        else:
+            for each in right.parts if isinstance(right, TupleType) else (right,):
+                self._diagnostics.check_printed(node.right, each, flow)
+
+    def _places(
+        self, template: nodes.Const, places_of: Callable[[str], Iterable[Place]], flow: Flow
+    ) -> list[Place]:
+        try:
+            return [*places_of(str(template.value))]
+        except ValueError as error:
+            self._diagnostics.report(start_position(template), flow, "P018", str(error))
+            return []
+
+    def _check_count(
+        self, template: nodes.Const, places: Sequence[Place], given: Arguments, flow: Flow
+    ) -> None:
+        if len(places) != len(given) and all(value_type != ANY for _, value_type in given.values()):
+            message = f"the format has {len(places)} places for {len(given)} values"
+            self._diagnostics.report(start_position(template), flow, "P018", message)
+
+    def _check_places(
+        self, template: nodes.Const, places: Sequence[Place], given: Arguments, flow: Flow
+    ) -> None:
+        """Report values that a format does not accept where they stand in it, or does not get."""
+        for place in places:
+            if place.key not in given:
+                message = f"the format has no value for {place.key!r}"
+                self._diagnostics.report(start_position(template), flow, "P018", message)
+                continue
+            node, value_type = given[place.key]
+            if place.accepts is PRINTED:
+                self._diagnostics.check_printed(node, value_type, flow)
+                continue
+            value_type = self._diagnostics.require_value(node, value_type, flow)
+            self._diagnostics.require_accepted(node, value_type, place.accepts, "the format", flow)
+            if place.is_whole:
+                self._check_whole(node, value_type, "the format", flow)
+
+    def _check_mapping(
+        self, node: nodes.Expr, mapping: StaticType, places: Sequence[Place], flow: Flow
+    ) -> None:
+        """Check a mapping whose values a format takes by their keys."""
+        keys = [place.key for place in places]
+        given: Arguments = {key: (node, _value_at(mapping, LiteralType((key,)))) for key in keys}
+        self._check_places(nodes.Const(""), places, given, flow)
+
+    def _check_whole(self, node: nodes.Expr, value_type: StaticType, by: str, flow: Flow) -> None:
+        if NUMBER in members(value_type):
+            message = f"{describe(node)} may be a fraction; {by} takes whole numbers"
+            self._diagnostics.report(start_position(node), flow, "P018", message)
 
     def visit_Neg(self, node: nodes.UnaryExpr, flow: Flow) -> StaticType:
         """Infer a unary operation."""
@@ -532,6 +619,8 @@ class Inference(NodeVisitor):
         )
         picked = self._picked(node, value, value_type, given, flow)
         item = item_type(value_type) if picked is None else picked
+        if node.name == "dictsort":
+            self._check_sorted(node, value, value_type, flow)
         self._check_items(node.name, value, item, flow)
         if node.name in ("select", "reject", "selectattr", "rejectattr"):
             item = self._check_selecting(node, value, item, flow)
@@ -550,7 +639,7 @@ class Inference(NodeVisitor):
         arguments += [(each.key, each.value) for each in keywords]
         for key, argument in arguments:
             value_type = given[key] = self.infer(argument, flow)
-            if node.name == "format":
+            if node.name == "format" and not isinstance(node.node, nodes.Const):
                 self._diagnostics.check_printed(argument, value_type, flow)
             elif not isinstance(argument, nodes.Const) and (node.name, key) not in _MAY_BE_NONE:
                 value_type = self._diagnostics.require_value(argument, value_type, flow)
@@ -558,6 +647,12 @@ class Inference(NodeVisitor):
                 self._diagnostics.require_accepted(
                     argument, value_type, accepts, f"| {node.name}", flow
                 )
+        if node.name == "format" and isinstance(node.node, nodes.Const):
+            places = self._places(node.node, percent_places, flow)
+            values = _arguments(node, given)
+            if not node.kwargs:
+                self._check_count(node.node, places, values, flow)
+            self._check_places(node.node, places, values, flow)
         return given
 
     def _attr(
@@ -589,6 +684,8 @@ class Inference(NodeVisitor):
             self._diagnostics.check_text(value, value_type, flow)
         elif (accepts := filter_accepts(name)) is not None:
             self._diagnostics.require_accepted(value, value_type, accepts, f"| {name}", flow)
+        if name in WRITES_JSON:
+            self._diagnostics.require_writable(value, value_type, flow)
         if name in ("xmlattr", "urlencode"):
             self._check_values(value, value_type, flow)
         for each in list_members(value_type) if name == "urlencode" else ():
@@ -636,10 +733,21 @@ class Inference(NodeVisitor):
         message += "remove it with | select"
         self._diagnostics.report(start_position(value), flow, "P005", message)
 
+    def _check_sorted(
+        self, node: nodes.Filter, value: nodes.Expr, value_type: StaticType, flow: Flow
+    ) -> None:
+        """Report a mapping that `dictsort` cannot order by its keys or values."""
+        by = _constant([*(each.value for each in node.kwargs if each.key == "by"), *node.args[1:]])
+        part = 1 if by == "value" else 0
+        for each in list_members(filter_result("items", value_type, {}, None)):
+            pair = cast("TupleType", item_type(each))
+            self._check_items("sort", value, pair.parts[part], flow)
+
     def _check_items(self, name: str, value: nodes.Expr, item: StaticType, flow: Flow) -> None:
         """Report items that a filter cannot order, add or print."""
         if name == "unique":
-            self._diagnostics.require_accepted(value, item, HASHED, "| unique of a list", flow)
+            hashed = hashed_type(item)
+            self._diagnostics.require_accepted(value, hashed, HASHED, "| unique of a list", flow)
         if name not in (*ORDERS, "sum", "join"):
             return
         if may_be_none(item):
@@ -664,9 +772,8 @@ class Inference(NodeVisitor):
     ) -> StaticType:
         """The type of `default`: its first argument if missing, or false where it has two."""
         instead = self.infer(arguments[0], flow) if arguments else TEXT
-        return union(
-            without_null(value_type) if len(arguments) > 1 else without_absent(value_type), instead
-        )
+        replaced = _NULL if len(arguments) > 1 else (ABSENT, NO_ELSE)
+        return union(*(each for each in members(value_type) if each not in replaced), instead)
 
     def _by_field(
         self, node: nodes.Filter, value: nodes.Expr, base: StaticType, given: Given, flow: Flow
@@ -680,16 +787,34 @@ class Inference(NodeVisitor):
             return ANY
         value_type = item_type(base)
         default = given.get("default") if node.name in ("map", "groupby") else None
+        default = None if default == NONE else default  # for Jinja that is no default
         with self._diagnostics.allow_none() if default is not None else nullcontext():
             for part in str(const.value).split("."):
                 at = partial(start_position, const)
                 value_type = self._diagnostics.field_type(value, value_type, part, flow, at)
         if default is None:
             return value_type
-        return union(without_absent(value_type), default)
+        return union(*(each for each in members(value_type) if each != ABSENT), default)
 
 
 _MAY_BE_NONE = frozenset((("map", "default"), ("groupby", "default"), ("int", 0), ("float", 0)))
+
+
+Arguments: TypeAlias = Mapping[int | str, tuple[nodes.Expr, StaticType]]
+"""The arguments of a call, by position and by name, with their types."""
+
+
+def _arguments(call: nodes.Call | nodes.Filter, given: Given) -> Arguments:
+    keywords = cast("list[nodes.Keyword]", call.kwargs)
+    return {
+        **{index: (node, given[index]) for index, node in enumerate(call.args)},
+        **{each.key: (each.value, given[each.key]) for each in keywords},
+    }
+
+
+def _is_get(node: nodes.Expr) -> bool:
+    """Whether it is the method of a mapping that looks up a key."""
+    return isinstance(node, nodes.Getattr) and node.attr == "get"
 
 
 def _is_mapping(value_type: StaticType) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from jinja2.sandbox import modifies_known_mutable
 
@@ -13,11 +14,15 @@ from .types import (
     BOOLEAN,
     BYTES,
     CALLABLE,
+    CLOCK,
     CONVERTED,
+    DATE,
+    DURATION,
     INDEXED,
     INTEGER,
     LISTED,
     LOOPED,
+    NO_ELSE,
     NONE,
     NUMBER,
     NUMERIC,
@@ -57,7 +62,7 @@ from .types import (
 Given = Mapping[int | str, StaticType]
 """The types of arguments, by position and by name."""
 
-_TEXT, _TIME, _NUMBER = frozenset(("text",)), frozenset(("time",)), frozenset(("number",))
+_TEXT, _MOMENTS = frozenset(("text",)), frozenset(("time", "date", "clock"))
 _PARTS_OF_TEXT = TupleType((TEXT, TEXT, TEXT))
 _OF_TEXT: Mapping[str, StaticType] = {
     **dict.fromkeys(
@@ -74,6 +79,7 @@ _OF_TEXT: Mapping[str, StaticType] = {
     **dict.fromkeys(("split", "rsplit", "splitlines"), ListType(TEXT)),
     **dict.fromkeys(("partition", "rpartition"), _PARTS_OF_TEXT),
     "encode": BYTES,
+    "maketrans": MappingType(union(ANY, NONE), INTEGER),
 }
 _ACCEPTED_BY_TEXT: Mapping[str, Accepts] = {
     **dict.fromkeys(
@@ -85,28 +91,46 @@ _ACCEPTED_BY_TEXT: Mapping[str, Accepts] = {
     ),
     "join": LOOPED,
 }
-_ACCEPTED_BY_TIME: Mapping[str, Accepts] = {"strftime": TEXTUAL, "replace": NUMERIC}
-_OF_TIME: Mapping[str, StaticType] = {
+_ACCEPTED_BY_TIME: Mapping[str, Accepts] = {"strftime": TEXTUAL}
+_OF_DATE: Mapping[str, StaticType] = {
     **dict.fromkeys(("isoformat", "strftime", "ctime"), TEXT),
-    **dict.fromkeys(("dst", "utcoffset", "tzname"), union(ANY, NONE)),
     **dict.fromkeys(("weekday", "isoweekday", "toordinal"), INTEGER),
+    "isocalendar": TupleType((INTEGER, INTEGER, INTEGER), names=("year", "week", "weekday")),
+    "replace": DATE,
+}
+_OF_CLOCK: Mapping[str, StaticType] = {
+    **dict.fromkeys(("isoformat", "strftime"), TEXT),
+    **dict.fromkeys(("dst", "utcoffset"), union(DURATION, NONE)),
+    "tzname": union(TEXT, NONE),
+    "replace": CLOCK,
+}
+_OF_TIME: Mapping[str, StaticType] = {
+    **_OF_DATE,
+    **_OF_CLOCK,
     **dict.fromkeys(("replace", "astimezone"), TIME),
+    **dict.fromkeys(("time", "timetz"), CLOCK),
+    "date": DATE,
     "timestamp": NUMBER,
 }
 _OF_NUMBER: Mapping[str, StaticType] = {
-    **dict.fromkeys(("bit_length", "bit_count"), INTEGER),
+    **dict.fromkeys(("bit_length", "bit_count", "from_bytes"), INTEGER),
+    **dict.fromkeys(("conjugate", "fromhex"), NUMBER),
     "as_integer_ratio": TupleType((INTEGER, INTEGER)),
-    "conjugate": NUMBER,
     "is_integer": BOOLEAN,
     "hex": TEXT,
     "to_bytes": BYTES,
 }
 
 
-_BY_CATEGORY: Mapping[frozenset[str], Mapping[str, StaticType]] = {
-    _TEXT: _OF_TEXT,
-    _TIME: _OF_TIME,
-    _NUMBER: _OF_NUMBER,
+_BY_CATEGORY: Mapping[str, Mapping[str, StaticType]] = {
+    "text": _OF_TEXT,
+    "time": _OF_TIME,
+    "date": _OF_DATE,
+    "clock": _OF_CLOCK,
+    "duration": {"total_seconds": NUMBER},
+    "number": _OF_NUMBER,
+    "truth": _OF_NUMBER,
+    "bytes": {"decode": TEXT, "hex": TEXT},
 }
 
 
@@ -117,9 +141,9 @@ def method_result(owner: StaticType, name: str, given: Given) -> StaticType:
 
 def _method_result(owner: StaticType, name: str, given: Given) -> StaticType:
     match owner:
-        case MappingType(value=value):
+        case MappingType(value=value, key=key):
             got = union(without_absent(value), given.get(1, NONE))
-            results = _of_mapping(TEXT, value, got, MappingType(value), given)
+            results = _of_mapping(key, value, got, owner, given)
         case RecordType(is_mapping=True):
             found = value_at(owner, given.get(0, ANY))
             is_certain = ABSENT not in members(found)
@@ -128,7 +152,7 @@ def _method_result(owner: StaticType, name: str, given: Given) -> StaticType:
         case ListType() | TupleType():
             results = {"count": INTEGER, "index": INTEGER, "copy": owner}
         case _:
-            results = _BY_CATEGORY.get(categories_of(owner), {})
+            results = _BY_CATEGORY.get(min(categories_of(owner), default="any"), {})
     if name in ("split", "rsplit") and given and results is _OF_TEXT:
         return ListType(TEXT, min_items=1)
     return results.get(name, ANY)
@@ -143,7 +167,7 @@ def _of_mapping(
         "values": ListType(value),
         "get": got,
         "copy": copy,
-        "fromkeys": MappingType(given.get(1, NONE)),
+        "fromkeys": MappingType(given.get(1, NONE), item_type(given.get(0, ANY))),
     }
 
 
@@ -165,10 +189,62 @@ def global_result(name: str, given: Given, *, has_only_keywords: bool) -> Static
             return ANY
 
 
+_DATE_PARTS, _CLOCK_PARTS = ("year", "month", "day"), ("hour", "minute", "second", "microsecond")
+_PARTS: Mapping[str, Sequence[str]] = {
+    "date": _DATE_PARTS,
+    "clock": _CLOCK_PARTS,
+    "time": (*_DATE_PARTS, *_CLOCK_PARTS),
+}
+"""What `replace` takes of dates and times."""
+_CLASSES: Mapping[str, Iterable[type]] = {
+    "text": (str,),
+    "number": (int, float),
+    "truth": (bool,),
+    "list": (list,),
+    "tuple": (tuple,),
+    "mapping": (dict,),
+}
+_LEAST_AND_MOST: Mapping[str, tuple[int, int]] = {
+    **dict.fromkeys(
+        ("count", "find", "index", "rfind", "rindex", "startswith", "endswith"), (1, 3)
+    ),
+    **dict.fromkeys(("items", "keys", "values", "copy", "conjugate", "ctime"), (0, 0)),
+    **dict.fromkeys(("date", "time", "timetz", "timestamp", "total_seconds"), (0, 0)),
+    **dict.fromkeys(("dst", "tzname", "utcoffset", "toordinal", "weekday"), (0, 0)),
+    **dict.fromkeys(("isoweekday", "isocalendar"), (0, 0)),
+    **dict.fromkeys(("isoformat", "astimezone", "hex"), (0, 1)),
+    **dict.fromkeys(("strftime", "format_map"), (1, 1)),
+    "maketrans": (1, 3),
+}
+"""How many arguments methods take of which Python does not know the signature."""
+
+
+def wrong_arguments(
+    owner: StaticType, name: str, positional: int, keywords: Collection[str]
+) -> str | None:
+    """What is wrong with the arguments of a method, as far as only their number and names say."""
+    for category in categories_of(owner):
+        methods = [getattr(kind(), name, None) for kind in _CLASSES.get(category, ())]
+        try:
+            inspect.signature(next(filter(None, methods))).bind(
+                *range(positional), **dict.fromkeys(keywords)
+            )
+        except (StopIteration, ValueError):
+            parts = _PARTS.get(category, ()) if name == "replace" else ()
+            if parts and (positional > len(parts) or not {*keywords} <= {*parts}):
+                return f"it takes {', '.join(parts)}"
+            least, most = _LEAST_AND_MOST.get(name, (0, positional + len(keywords)))
+            if not least <= positional + len(keywords) <= most:
+                return f"it takes {least}" + (f" to {most}" if most > least else "")
+        except TypeError as error:
+            return str(error)
+    return None
+
+
 def method_accepts(owner: StaticType, name: str) -> Accepts | None:
     """What a method accepts as its first argument; None if anything."""
     categories = categories_of(owner)
-    if categories == _TIME:
+    if categories <= _MOMENTS:
         return _ACCEPTED_BY_TIME.get(name)
     return _ACCEPTED_BY_TEXT.get(name) if categories == _TEXT else None
 
@@ -203,7 +279,7 @@ _LOOPING = (
     *("list", "first", "min", "max", "join", "sum", "groupby", "reverse"),
 )
 ACCEPTS_NONE = frozenset(("tojson", "written", LOOP))
-ACCEPTS_RECORDS = frozenset(("fence", "bullets", "written", "tojson"))
+WRITES_JSON = frozenset(("fence", "bullets", "written", "tojson"))
 ORDERS = frozenset(("sort", "min", "max", "groupby"))
 ATTRIBUTE_AT: Mapping[str, int] = {
     "join": 1,
@@ -260,7 +336,7 @@ def argument_accepts(name: str, key: int | str) -> Accepts | None:
 def makes_text(name: str) -> bool:
     """Whether a filter converts its input to text."""
     return (
-        _RETURNS.get(name) == TEXT and name not in ACCEPTS_RECORDS and name != "join"
+        _RETURNS.get(name) == TEXT and name not in WRITES_JSON and name != "join"
     ) or name == "wordcount"
 
 
@@ -312,8 +388,8 @@ def _streamed(base: StaticType) -> StaticType:
 
 
 def _reversed(base: StaticType) -> StaticType:
-    parts = (each if each in (TEXT, USER_TEXT) else _streamed(each) for each in members(base))
-    return union(*parts)
+    present = [each for each in members(base) if each != NO_ELSE]
+    return union(*(each if each in (TEXT, USER_TEXT) else _streamed(each) for each in present))
 
 
 def _paired(base: StaticType) -> StaticType:
@@ -322,8 +398,8 @@ def _paired(base: StaticType) -> StaticType:
 
 def _pairs_of(base: StaticType) -> StaticType:
     match base:
-        case MappingType(value=value):
-            return ListType(TupleType((TEXT, value)))
+        case MappingType(value=value, key=key):
+            return ListType(TupleType((key, value)))
         case RecordType(is_mapping=True):
             return ListType(TupleType((keys_of(base), values_of(base))))
         case _:

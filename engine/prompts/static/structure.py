@@ -8,8 +8,8 @@ another one nor where text is captured (a macro, a `set`, `call` or `filter` blo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
-from inspect import signature
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from inspect import signature, unwrap
 from typing import cast
 
 from jinja2 import TemplateSyntaxError, nodes
@@ -130,6 +130,9 @@ class StructureChecker:
             yield template.problem_at(
                 position, "P001", f"there is no test {use.name!r}", suggestion
             )
+            return
+        tests = cast("Mapping[str, Callable[..., object]]", self._environment.tests)
+        yield from self._arity(template, use, f"test {use.name!r}", tests[use.name])
 
     def _filter(self, template: ParsedTemplate, use: nodes.Filter) -> Iterator[Problem]:
         if use.name not in self._environment.filters:
@@ -137,6 +140,9 @@ class StructureChecker:
             yield template.problem_at(use, "P001", f"there is no filter {use.name!r}", suggestion)
             return
         known = self._arguments(use)
+        if {each.key for each in cast("list[nodes.Keyword]", use.kwargs)} <= {*known}:
+            function = self._environment.filters[use.name]
+            yield from self._arity(template, use, f"filter {use.name!r}", function)
         for keyword in cast("list[nodes.Keyword]", use.kwargs) if known else ():
             if keyword.key not in known:
                 position = template.after(use, rf"\b({re.escape(keyword.key)})\s*=")
@@ -150,6 +156,23 @@ class StructureChecker:
             elif isinstance(tag, nodes.Const) and not FENCE_TAG.fullmatch(str(tag.value)):
                 message = f"fence tag {tag.value!r}: use small letters, digits, '_' and '-' only"
                 yield template.problem_at(tag, "P017", message)
+
+    def _arity(
+        self,
+        template: ParsedTemplate,
+        use: nodes.Filter | nodes.Test,
+        described: str,
+        function: Callable[..., object],
+    ) -> Iterator[Problem]:
+        """Report a filter or test that gets too many arguments, or too few."""
+        if use.dyn_args is not None or use.dyn_kwargs is not None or use.name == "fence":
+            return
+        values = [None] * (1 + hasattr(unwrap(function), "jinja_pass_arg") + len(use.args))
+        try:
+            names = [each.key for each in cast("list[nodes.Keyword]", use.kwargs)]
+            signature(function).bind(*values, **dict.fromkeys(names))
+        except TypeError as error:
+            yield template.problem_at(use, "P009", f"wrong arguments of the {described}: {error}")
 
     def _arguments(self, use: nodes.Filter) -> Collection[str]:
         """The keyword arguments of a filter; empty if it accepts any."""

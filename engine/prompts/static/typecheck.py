@@ -17,19 +17,20 @@ from ..environment import is_replay, message_role
 from ..sources import position_of
 from .diagnostics import Diagnostics, describe
 from .flow import Binding, Flow, MacroBinding, Scope, ValueBinding, assume, inside_loop
-from .infer import Inference, is_not_iterable, iterated, loop_type
+from .infer import Inference, iterated, loop_type
 from .tree import InheritanceChain, ParsedTemplate, TemplateLookup, start_position
 from .types import (
     ABSENT,
     ANY,
+    LOOPED,
     TEXT,
-    LiteralType,
+    ListType,
     RecordType,
-    ScalarType,
     StaticType,
     TupleType,
     item_type,
     members,
+    rejected_category,
     union,
 )
 from .walk import TemplateWalker
@@ -71,6 +72,13 @@ class TypeChecker(TemplateWalker):
         self.visit_condition(node, Flow(parsed, InheritanceChain(parsed, self._find), scope))
         return list(self._diagnostics.problems)
 
+    def expression_type(
+        self, node: nodes.Expr, parsed: ParsedTemplate, given: Mapping[str, StaticType]
+    ) -> StaticType:
+        """The type of the value of an expression."""
+        flow = Flow(parsed, InheritanceChain(parsed, self._find), _scope_with(given))
+        return self._inference.infer(node, flow)
+
     def visit(self, node: nodes.Node, *args: Flow) -> object:
         """Walk a statement, or infer an expression."""
         if isinstance(node, nodes.Expr):
@@ -95,11 +103,12 @@ class TypeChecker(TemplateWalker):
         value_type = self._diagnostics.require_value(
             node.iter, self._inference.infer(node.iter, flow), flow
         )
-        if is_not_iterable(value_type):
+        if rejected_category(value_type, LOOPED) is not None:
             message = f"{describe(iterated(node))} is not a list, so it cannot be looped over"
             self._diagnostics.report(start_position(node.iter), flow, "P007", message)
         inner = flow.inside(node.body)
-        self._check_unpacked(node, item_type(value_type), flow)
+        items = f"the items of {describe(iterated(node))}"
+        self._check_unpacked(node.target, item_type(value_type), items, flow)
         self.bind(node.target, inner, ValueBinding(item_type(value_type)))
         inner.scope.bound["loop"] = ValueBinding(loop_type(item_type(value_type)))
         inner = inside_loop(inner, iterated(node), node.target)
@@ -110,26 +119,25 @@ class TypeChecker(TemplateWalker):
         self.visit_body(node.body, body)
         self.visit_body(node.else_, flow.inside(node.else_))
 
-    def _check_unpacked(self, node: nodes.For, item: StaticType, flow: Flow) -> None:
-        """Report items that cannot be unpacked into the names of the loop."""
-        if not isinstance(node.target, nodes.Tuple):
+    def _check_unpacked(
+        self, target: nodes.Node, value_type: StaticType, described: str, flow: Flow
+    ) -> None:
+        """Report a value that cannot be unpacked into some names."""
+        if not isinstance(target, nodes.Tuple):
             return
-        names = len(node.target.items)
-        for each in members(item):
-            parts = len(each.parts) if isinstance(each, TupleType) else None
-            if parts != names and isinstance(
-                each, TupleType | ScalarType | LiteralType | RecordType
-            ):
-                items = f"the items of {describe(iterated(node))}"
-                message = f"{items} cannot be unpacked into {names} names"
-                self._diagnostics.report(start_position(node.target), flow, "P018", message)
+        names = len(target.items)
+        for each in members(value_type):
+            if each != ANY and _number_of_parts(each) != names:
+                message = f"{described} cannot be unpacked into {names} names"
+                self._diagnostics.report(start_position(target), flow, "P018", message)
 
     def visit_FilterBlock(self, node: nodes.FilterBlock, flow: Flow) -> None:
         super().visit_FilterBlock(node, replace(flow, role=message_role(node) or flow.role))
 
     def visit_Assign(self, node: nodes.Assign, flow: Flow) -> None:
-        value_type = ValueBinding(self._inference.infer(node.node, flow))
-        self.bind(node.target, flow, flow.binding(node.node) or value_type)
+        value_type = self._inference.infer(node.node, flow)
+        self._check_unpacked(node.target, value_type, describe(node.node), flow)
+        self.bind(node.target, flow, flow.binding(node.node) or ValueBinding(value_type))
 
     def visit_AssignBlock(self, node: nodes.AssignBlock, flow: Flow) -> None:
         super().visit_AssignBlock(node, flow)
@@ -138,6 +146,8 @@ class TypeChecker(TemplateWalker):
 
     def visit_With(self, node: nodes.With, flow: Flow) -> None:
         found = [ValueBinding(self._inference.infer(value, flow)) for value in node.values]
+        for target, value, binding in zip(node.targets, node.values, found, strict=True):
+            self._check_unpacked(target, binding.value_type, describe(value), flow)
         inner = flow.inside(node.body)
         for target, binding in zip(node.targets, found, strict=True):
             self.bind(target, inner, binding)
@@ -275,6 +285,17 @@ class TypeChecker(TemplateWalker):
         self._active.append(macro)
         self.visit_body(macro.body, inner)
         self._active.pop()
+
+
+def _number_of_parts(value_type: StaticType) -> int | None:
+    """How many items a value certainly has; None where that is not known."""
+    match value_type:
+        case TupleType(parts=parts):
+            return len(parts)
+        case ListType(min_items=min_items) if min_items > 1:
+            return min_items  # a list of constants: no other is known to have so many
+        case _:
+            return None
 
 
 def _scope_with(given: Mapping[str, StaticType]) -> Scope:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
 from functools import cache, reduce
 from itertools import product
 from types import NoneType
@@ -68,16 +68,18 @@ class ListType(Struct, frozen=True):
 
 
 class TupleType(Struct, frozen=True):
-    """A tuple: each part has its own type, and maybe a name."""
+    """A tuple: each part has its own type, and maybe a name; a list at run if `is_list`."""
 
     parts: tuple[StaticType, ...]
     names: tuple[str, ...] = ()
+    is_list: bool = False
 
 
 class MappingType(Struct, frozen=True):
-    """A mapping with any keys and values of one type."""
+    """A mapping with any keys of one type and values of one type; keys of JSON are texts."""
 
     value: StaticType
+    key: StaticType = ScalarType(str)
 
 
 class RecordType(Struct, frozen=True, eq=False):
@@ -154,6 +156,7 @@ INTEGER = ScalarType(int)
 NUMBER = ScalarType(float)
 BOOLEAN = ScalarType(bool)
 TIME = ScalarType(datetime)
+DATE, CLOCK, DURATION = ScalarType(date), ScalarType(time), ScalarType(timedelta)
 BYTES = ScalarType(bytes)
 NONE = ScalarType(NoneType)
 ABSENT = ScalarType(Absent)
@@ -269,17 +272,14 @@ def item_type(value_type: StaticType) -> StaticType:
     match value_type:
         case RecordType(is_mapping=True):
             return keys_of(value_type)
-        case ListType(item=item):
+        case ListType(item=item) | MappingType(key=item):
             return item
         case TupleType(parts=parts) if parts:
             return union(*parts)
         case UnionType(members=members):
             return union(*(item_type(each) for each in members if each != NO_ELSE))
         case _:
-            is_text = isinstance(value_type, MappingType | LiteralType) or value_type in (
-                TEXT,
-                USER_TEXT,
-            )
+            is_text = isinstance(value_type, LiteralType) or value_type in (TEXT, USER_TEXT)
             return TEXT if is_text else ANY
 
 
@@ -331,19 +331,6 @@ def min_length(value_type: StaticType) -> int:
             return min(map(min_length, members), default=0)
         case _:
             return 0
-
-
-def find_record(value_type: StaticType) -> RecordType | None:
-    """The first record type in the value, its items or its parts."""
-    match value_type:
-        case RecordType():
-            return value_type
-        case ListType(item=part) | MappingType(value=part):
-            return find_record(part)
-        case TupleType(parts=parts) | UnionType(members=parts):
-            return next(filter(None, map(find_record, parts)), None)
-        case _:
-            return None
 
 
 def literals_of(value_type: StaticType) -> tuple[object, ...]:
@@ -444,7 +431,7 @@ def _class_type(declared: object, arguments: tuple[object, ...]) -> StaticType:
     if not arguments:
         return _PLAIN.get(kind) or _record_class_type(kind)
     if issubclass(kind, tuple) and arguments[-1] != ...:
-        return TupleType(tuple(map(python_type, arguments)))
+        return TupleType(tuple(map(python_type, arguments)), is_list=True)
     if issubclass(kind, Mapping):
         return MappingType(python_type(arguments[-1]))
     return ListType(python_type(arguments[0])) if issubclass(kind, Iterable) else ANY
@@ -558,7 +545,7 @@ class _SchemaReader(Struct, frozen=True):
         if kind == "array":
             parts = cast("Sequence[object]", schema.get("prefixItems", ()))
             return (
-                TupleType(tuple(map(self.declared_type, parts)))
+                TupleType(tuple(map(self.declared_type, parts)), is_list=True)
                 if parts
                 else ListType(self.declared_type(schema.get("items")))
             )
@@ -638,6 +625,55 @@ def find_unprintable(value_type: StaticType, *, is_inside: bool = False) -> Stat
 
 
 _DATA = frozenset((str, int, float, bool))
+_UNWRITABLE = frozenset((NotCalled, bytes, Absent, NoElse, timedelta))
+
+
+def find_unwritable(value_type: StaticType) -> StaticType | None:
+    """The first part of a value that JSON cannot hold: a function, an iterator, bytes, ...
+
+    The fields of a record are looked at too, those of a class only where it is written in Python.
+    """
+    todo, seen = [value_type], set[StaticType]()
+    while todo:
+        match part := todo.pop():
+            case CallableType() | ListType(is_stream=True) | RecordType(name="namespace"):
+                return part
+            case ScalarType(kind=kind) if kind in _UNWRITABLE:
+                return part
+            case ListType(item=inner) | MappingType(value=inner, key=ScalarType()):
+                todo.append(inner)
+            case TupleType(parts=parts) | UnionType(members=parts):
+                todo += parts
+            case RecordType(source=tuple()) if part not in seen:
+                seen.add(part)
+                todo += map(without_missing, part.fields.values())
+            case _:
+                pass
+    return None
+
+
+def hashed_type(value_type: StaticType) -> StaticType:
+    """The type of what is hashed with a value: of a tuple, its parts."""
+    parts = [
+        hashed_type(union(*each.parts))
+        if isinstance(each, TupleType) and not each.is_list
+        else each
+        for each in members(value_type)
+    ]
+    return union(*parts)
+
+
+def may_hold_absent(value_type: StaticType) -> bool:
+    """Whether an item of a list or a value of a mapping, however deep, may be missing."""
+    match value_type:
+        case ListType(item=part):
+            return may_be_absent(part) or may_hold_absent(part)
+        case TupleType(parts=parts):
+            return any(may_be_absent(each) or may_hold_absent(each) for each in parts)
+        case UnionType(members=parts):
+            return any(map(may_hold_absent, parts))
+        case _:
+            return False
 
 
 def limited(value_type: StaticType, most: int = 1000) -> StaticType:
@@ -664,6 +700,9 @@ NOUNS: Mapping[str, str] = {
     "number": "a number",
     "truth": "a boolean",
     "time": "a time",
+    "date": "a date",
+    "clock": "a time of day",
+    "duration": "a duration",
     "list": "a list",
     "tuple": "a list",
     "stream": "an iterator, not a list, until | list makes it one",
@@ -684,6 +723,9 @@ _SCALAR_CATEGORIES: Mapping[type, str] = {
     bool: "truth",
     bytes: "bytes",
     datetime: "time",
+    date: "date",
+    time: "clock",
+    timedelta: "duration",
     list: "list",
     NoneType: "none",
     Absent: "absent",
@@ -699,7 +741,9 @@ _OTHER_CATEGORIES: Mapping[type, str] = {
 
 _NUMBERS = frozenset(("number", "truth"))
 _LISTS = frozenset(("list", "tuple"))
-_ORDERED = (_NUMBERS, frozenset(("text",)), frozenset(("time",)), _LISTS)
+_WITH_DATE = (("time", datetime), ("date", date))
+_MOMENTS = ("time", "date", "clock", "duration")
+_ORDERED = (_NUMBERS, *(frozenset((each,)) for each in ("text", *_MOMENTS)), _LISTS)
 
 
 class Accepts(NamedTuple):
@@ -719,13 +763,16 @@ LISTED = _accepts("a list", "list", "tuple", "stream", "mapping", "no_else")
 SIZED = _accepts("a list or a text", "text", "list", "tuple", "mapping", "no_else")
 INDEXED = _accepts("a list or a text", "text", "list", "tuple")
 HASHED = _accepts(
-    "a text or a number", "text", "number", "truth", "time", "tuple", "none", "absent", "bytes"
+    "a text or a number",
+    *("text", "number", "truth", *_MOMENTS, "tuple", "none", "bytes"),
 )
 NUMERIC = _accepts("a number", "number", "truth")
 TEXTUAL = _accepts("a text", "text")
 PRINTED = _accepts(
-    "a text", "text", "number", "truth", "time", "list", "tuple", "mapping", "no_else"
+    "a text", "text", "number", "truth", *_MOMENTS, "list", "tuple", "mapping", "no_else"
 )
+FORMATTED = _accepts("a text or a number", "text", "number", "truth", *_MOMENTS)
+MOMENTS = _accepts("a time", *_MOMENTS)
 PRINTABLE = _accepts("a text", *PRINTED.categories, "none", "absent", "record")
 WRITTEN = _accepts("a value", *PRINTED.categories, "none", "record")
 CONVERTED = Accepts(PRINTED.categories - {"no_else"}, "a value")
@@ -740,16 +787,19 @@ def categories_of(value_type: StaticType) -> frozenset[str]:
 
 def _category_of(value_type: StaticType) -> Iterable[str]:
     match value_type:
-        case ScalarType(kind=kind):
-            return (_SCALAR_CATEGORIES.get(kind, "any"),)
         case LiteralType(literals=literals):
             return (_SCALAR_CATEGORIES.get(type(word), "any") for word in literals)
-        case ListType():
-            return ("stream" if value_type.is_stream else "list",)
+        case ScalarType(kind=kind):
+            found = _SCALAR_CATEGORIES.get(kind, "any")
+        case ListType(is_stream=True):
+            found = "stream"
+        case ListType() | TupleType(is_list=True):
+            found = "list"
         case RecordType():
-            return ("mapping" if value_type.is_mapping else "record",)
+            found = "mapping" if value_type.is_mapping else "record"
         case _:
-            return (_OTHER_CATEGORIES.get(type(value_type), "any"),)
+            found = _OTHER_CATEGORIES.get(type(value_type), "any")
+    return (found,)
 
 
 def rejected_category(value_type: StaticType, accepts: Accepts) -> str | None:
@@ -779,7 +829,7 @@ def binary_result(operator: str, left: StaticType, right: StaticType) -> StaticT
 
 def _is_accepted(operator: str, left: str, right: str) -> bool:
     categories = {left, right}
-    if "any" in categories or categories <= _NUMBERS:
+    if "any" in categories or categories <= _NUMBERS or (operator, left, right) in _OF_MOMENTS:
         return True
     if operator == "%":
         return left == "text"
@@ -787,15 +837,28 @@ def _is_accepted(operator: str, left: str, right: str) -> bool:
         return left == right and left in ("text", "list", "tuple")
     if operator == "*":
         return bool(categories & {"text", *_LISTS}) and bool(categories & _NUMBERS)
-    return operator == "-" and left == right == "time"
+    return False
+
+
+_OF_MOMENTS: Mapping[tuple[str, str, str], StaticType] = {
+    **{("-", each, each): DURATION for each in ("time", "date", "duration")},
+    **{("-", each, "duration"): ScalarType(kind) for each, kind in _WITH_DATE},
+    **{("+", each, "duration"): ScalarType(kind) for each, kind in _WITH_DATE},
+    **{("+", "duration", each): ScalarType(kind) for each, kind in _WITH_DATE},
+    ("+", "duration", "duration"): DURATION,
+    ("*", "duration", "number"): DURATION,
+    ("/", "duration", "number"): DURATION,
+}
 
 
 def _made(
-    operator: str, left: StaticType, right: StaticType, pairs: Iterable[tuple[str, str]]
+    operator: str, left: StaticType, right: StaticType, pairs: Sequence[tuple[str, str]]
 ) -> StaticType:
     categories = {category for pair in pairs for category in pair}
     found: StaticType = ANY
-    if categories <= _NUMBERS:
+    if operator == "%" and categories_of(left) == {"text"}:
+        found = TEXT
+    elif categories <= _NUMBERS:
         found = INTEGER if operator != "/" and NUMBER not in (left, right) else NUMBER
     elif operator == "+" and isinstance(left, ListType) and isinstance(right, ListType):
         least = left.min_items + right.min_items
@@ -804,6 +867,8 @@ def _made(
         found = limited(TupleType((*left.parts, *right.parts)))
     elif operator == "*" and categories & _LISTS and "any" not in categories:
         found = ListType(item_type(left if categories_of(left) & _LISTS else right))
+    elif all((operator, *pair) in _OF_MOMENTS for pair in pairs):
+        found = union(*(_OF_MOMENTS[(operator, *pair)] for pair in pairs))
     elif "text" in categories and "any" not in categories:
         found = USER_TEXT if is_user_text(left) or is_user_text(right) else TEXT
     return found

@@ -10,7 +10,7 @@ from msgspec import Struct
 from ...errors import InputError, closest
 from ...messages import JSON, Message
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
-from ...session.store import Hit, Lease, Policy, Store
+from ...session.store import Hit, Lease, Policy, Store, WhileWaiting
 from ...stores.memory import MemorySession, MemoryStore
 
 HistoryItem: TypeAlias = Mapping[str, str] | Message | tuple[str, str]
@@ -108,9 +108,10 @@ class ReadOnlyStore(MemoryStore):
         *,
         policy: Policy = "serialize",
         is_stored: bool | None = None,
+        while_waiting: WhileWaiting = "refuse",
     ) -> Lease:
         """A lease that locks nothing, with the session as it is."""
-        del policy, is_stored
+        del policy, is_stored, while_waiting
         return Lease(key, turn.run_id, await self._source.head(key) or Head())
 
     async def put(self, lease: Lease, records: Sequence[Record]) -> None:

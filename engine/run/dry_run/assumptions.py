@@ -11,10 +11,12 @@ from msgspec.structs import replace
 
 from ...errors import InputError, closest, listed
 from ...graph.context import Context, Result
+from ...graph.fields import ModelSpec
 from ...graph.graph import Graph
 from ...graph.node import (
     Node,
     asks_model,
+    asks_person,
     branches_of,
     graph_in,
     loads_history,
@@ -25,7 +27,11 @@ from ...messages import JSON
 from ...models.protocol import Chunk, Reply, Request
 from ...models.samples import placeholder, sample
 from ...node_path import NodePath
+from ...records import Question
 from ..execution import RunExecution
+from ..model_call import ModelCall
+from ..node_execution import NodeExecution
+from ..questions import checked_answer
 
 JSONs: TypeAlias = Mapping[str, object]
 
@@ -38,14 +44,21 @@ class DryRunExecution(RunExecution):
         assumptions = cast("Assumptions", self.prepared.model)
         return assumptions.result(self.path.child(context.node_id), node, context)
 
+    def _model_call(self, node: NodeExecution, spec: ModelSpec) -> ModelCall:
+        """A call whose model has the path of the node as its id, and a person who answers."""
+        call = super()._model_call(node, ModelSpec(id=str(self.path.child(node.node_id))))
+        call.person = cast("Assumptions", self.prepared.model).response
+        return call
+
 
 class Assumptions(Struct):
     """The assumed outputs of a dry run, and a `Model` that replies with them.
 
-    `labels` are the labels that routers choose, `values` the outputs of other nodes, both by path.
-    Without an assumption a node's output is a sample, and a router chooses its first label. The id
-    of each node's model is the node's path, so a request says which node it is from. `requests`
-    are collected by path. With `is_full` samples have every optional field.
+    `labels` are the labels that routers choose, `values` the outputs of other nodes, both by path;
+    a path without numbers is about every round and item. Without an assumption a node's output is
+    a sample, and a router chooses its first label. The id of each node's model is the node's path,
+    so a request says which node it is from. `requests` are collected by path. With `is_full`
+    samples have every optional field.
     """
 
     graph: Graph
@@ -64,21 +77,45 @@ class Assumptions(Struct):
         """The result of a node, without effects outside of the process."""
         if branches_of(node):
             return await self._choice(path, node, context)
-        if path not in self.values:
+        given = _at(path, self.values)
+        if given is None:
             return await rehearsed(node, context)
-        value = self.values[path]
+        value = self.values[given]
         if not self._asks(path, node):
             return Result(value)
         result = await rehearsed(node, context)
         return result if path in self._answered else replace(result, output=value, stored=None)
 
     def _asks(self, path: NodePath, node: Node) -> bool:
-        """Whether the node asks its model, so that its prompt is rendered."""
+        """Whether the node asks its model or a person, so that its prompt is rendered."""
         graph, _ = find_node(self.graph, path)
-        return asks_model(node) and path.node_id in graph.templates
+        return (asks_model(node) or asks_person(node)) and path.node_id in graph.templates
+
+    def response(self, question: Question) -> JSON:
+        """The answer assumed of a person, or a sample; `InputError` if it is not valid."""
+        path = NodePath(question.path)
+        graph, _ = find_node(self.graph, path)
+        wanted = graph.shapes.get(path.node_id)
+        self._answered.add(path)
+        if (label := _at(path, self.labels)) is not None:
+            return self.labels[label][0]
+        if (given := _at(path, self.values)) is not None:
+            return checked_answer(question, self.values[given], shape=wanted)
+        if question.options:
+            return question.options[0]
+        if wanted is None:
+            return placeholder(path)
+        return wanted.parse(
+            json.dumps(
+                sample(wanted.schema, name=path)
+                if self.is_full
+                else sample(wanted.schema, placeholder(path))
+            )
+        )
 
     async def _choice(self, path: NodePath, node: Node, context: Context) -> Result:
-        labels = self.labels.get(path)
+        given = _at(path, self.labels)
+        labels = self.labels[given] if given is not None else None
         asks = self._asks(path, node)
         result = await rehearsed(node, context) if labels is None or asks else None
         if result is not None and (labels is None or result.choices == labels):
@@ -90,8 +127,10 @@ class Assumptions(Struct):
         )
 
     def _text(self, path: NodePath, request: Request) -> str:
+        given = _at(path, self.values)
+        value = self.values[given] if given is not None else None
         if request.schema is None:
-            text = self.values.get(path, placeholder(path))
+            text = value if given is not None else placeholder(path)
             if not isinstance(text, str) or not text.strip():
                 raise InputError(
                     f"assume: node {path!r} answers with text, not with {text!r}; write a text"
@@ -102,10 +141,9 @@ class Assumptions(Struct):
             return self._choice_text(path, request)
         graph, _ = find_node(self.graph, path)
         wanted = graph.shapes.get(path.node_id)
-        value = self.values.get(path)
         if wanted is not None or isinstance(value, dict):
             self._answered.add(path)
-        if path not in self._answered or path not in self.values:
+        if path not in self._answered or given is None:
             value = (
                 sample(request.schema, name=path)
                 if self.is_full
@@ -123,7 +161,8 @@ class Assumptions(Struct):
         return text
 
     def _choice_text(self, path: NodePath, request: Request) -> str:
-        taken = self.labels.get(path, request.choices[:1])
+        given = _at(path, self.labels)
+        taken = self.labels[given] if given is not None else request.choices[:1]
         offered = [label for label in taken if label in request.choices]
         labels = offered if offered or not taken else list(request.choices[:1])
         answer = cast("dict[str, JSON]", sample(request.schema or {}, name=path))
@@ -135,6 +174,11 @@ class Assumptions(Struct):
             task = placeholder(f"{path}.task")
             answer["tasks"] = [{"label": label, "task": task} for label in labels]
         return json.dumps(answer, ensure_ascii=False)
+
+
+def _at(path: NodePath, assumed: Mapping[str, object]) -> NodePath | None:
+    """The key of what is assumed of a node: its path, or that without numbers; None if nothing."""
+    return next((each for each in (path, path.declared) if each in assumed), None)
 
 
 def check_assumptions(graph: Graph, assume: JSONs, *, is_full: bool = True) -> Assumptions:

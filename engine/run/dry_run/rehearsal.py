@@ -9,17 +9,18 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ...blocking import run_blocking
-from ...errors import InputError, NoAnswer, NodeError, NotFound
+from ...errors import InputError, NoAnswer, NodeError, NotFound, PromptError
 from ...events import Event, PromptRendered
-from ...graph.fields import ModelSpec
 from ...graph.graph import MESSAGE, Graph
-from ...graph.node import Node, branches_of, takes_of
+from ...graph.node import NamesPython, Node, Rehearses, branches_of, graph_in, takes_of
 from ...messages import JSON
+from ...models.protocol import Request
 from ...node_path import ROOT, NodePath
 from ...prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ...records import Run, SessionKey, Turn
 from ...session.store import Store
 from ..execution import RunRequest
+from ..model_call import PERSON
 from ..prepared import PreparedGraph, prepare
 from .assumed_session import AssumedSession, HistoryItem, ReadOnlyStore
 from .assumptions import Assumptions, DryRunExecution, JSONs, check_assumptions, find_node
@@ -63,7 +64,9 @@ def render_all(graph: Graph, scene: Scene, *, limit: int = MAX_ROUTES) -> list[R
     while todo:
         one = todo.pop()
         rendering = render(graph, one)
-        is_open = (router for router in rendering.routes if router not in one.assume)
+        # In all rounds of a loop a router chooses the same.
+        routers = dict.fromkeys(NodePath(router).declared for router in rendering.routes)
+        is_open = (router for router in routers if router not in one.assume)
         router = next(is_open, None)
         if router is None:
             renderings.append(rendering)
@@ -115,27 +118,26 @@ async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Renderin
     try:
         run = await _run(
             DryRunExecution.execute(
-                _with_assumptions(prepare(graph, assumptions)),
+                _without_limits(prepare(graph, assumptions)),
                 ReadOnlyStore(session.store(key) if store is None else store),
                 RunRequest(key, turn),
                 listener=listen,
             )
         )
+    except NodeError as error:
+        raise _with_advice(error, graph, assumptions) from error.__cause__
     finally:
         CAPTURED_PROMPTS.reset(token)
     return _rendering(graph.name, run, _prompts(emitted, assumptions, rendered))
 
 
-def _with_assumptions(prepared: PreparedGraph, outer: NodePath = ROOT) -> PreparedGraph:
-    """The prepared graph with each node's path as the id of its model, and without retries."""
+def _without_limits(prepared: PreparedGraph) -> PreparedGraph:
+    """The prepared graph without budgets, retries and fallback models."""
     return replace(
         prepared,
+        models={node_id: specs[:1] for node_id, specs in prepared.models.items()},
         graph=prepared.graph.model_copy(update={"budget": None, "retry": None}),
-        models={node_id: (ModelSpec(id=str(outer.child(node_id))),) for node_id in prepared.models},
-        inner={
-            node_id: _with_assumptions(inner, outer.child(node_id))
-            for node_id, inner in prepared.inner.items()
-        },
+        inner={node_id: _without_limits(inner) for node_id, inner in prepared.inner.items()},
     )
 
 
@@ -155,6 +157,32 @@ async def _run(execution: Coroutine[object, object, Run]) -> Run:
     return run
 
 
+def _with_advice(error: NodeError, graph: Graph, assumptions: Assumptions) -> NodeError:
+    """The error; for a prompt that reads samples of unknown types, with what to do about these.
+
+    The output of a kind that `Rehearses` what it `NamesPython` for is a sample.
+    """
+    failed, path = error, ROOT
+    while isinstance(failed.__cause__, NodeError):  # of the graph inside the node
+        path, failed = path.child(failed.node_id), failed.__cause__
+        graph = cast("Graph", graph_in(graph.nodes[path.node_id]))
+    if not isinstance(failed.__cause__, PromptError):
+        return error
+    samples = [
+        path.child(source)
+        for source in graph.plan.stops[NodePath(failed.node_id).node_id].sources
+        if issubclass(type(graph.nodes[source]), Rehearses)
+        and issubclass(type(graph.nodes[source]), NamesPython)
+    ]
+    for sample in samples:
+        if sample not in assumptions.values:
+            text = f"{error.reason}; in a dry run the output of {sample!r} is a sample: annotate "
+            text += f"what its function returns, or assume its output: --assume {sample}=..., in "
+            text += f"Python assume={{{sample!r}: ...}}"
+            return NodeError(error.node_id, text, run=error.run)
+    return error
+
+
 def _prompts(
     emitted: Sequence[PromptRendered], assumptions: Assumptions, rendered: Sequence[CapturedPrompt]
 ) -> Mapping[str, Sequence[RenderedPrompt]]:
@@ -163,9 +191,13 @@ def _prompts(
     made_from = {id(one.messages): one for one in rendered}
     left = {node_id: iter(requests) for node_id, requests in assumptions.requests.items()}
     for event in emitted:
-        request = next(left[event.model])
+        node = str(event.node)
+        if event.model == PERSON:
+            request = Request(PERSON, event.messages)
+        else:
+            request = next(left[event.model])
         prompt = RenderedPrompt.of(event.prompt, request, made_from[id(request.messages)])
-        prompts.setdefault(event.model, []).append(prompt)
+        prompts.setdefault(node, []).append(prompt)
     return prompts
 
 

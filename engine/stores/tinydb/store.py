@@ -15,7 +15,7 @@ from tinydb import TinyDB
 from ...errors import InputError, NotFound, StoreError
 from ...os_fork import FORKS
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
-from ...session.store import FinishedRun, Hit, Lease, Policy
+from ...session.store import VERSION, FinishedRun, Hit, Lease, Policy, WhileWaiting
 from ..journal.compaction import compact
 from ..journal.disk import DISK, Disk
 from ..journal.journal_file import JournalDeleted, JournalFile, JournalSettings, Sync
@@ -46,12 +46,14 @@ class TinyDBStore:
     finished, before `finish` returns) or `never`. In each of them a killed process loses nothing
     that was put; the difference is a power cut. A torn tail that it leaves is cut and set aside,
     with a `TornTail` warning; with `never` the session may be refused as damaged.
-    Up to `handles` idle sessions stay open.
+    The files of up to `handles` idle sessions stay open, the indexes of many more in memory.
 
     A run has its session locked until it ends or its process dies. A process that is suspended for
     `lease_timeout` seconds loses the session to another one that waits for it, and what it writes
     later is refused as a `Conflict`. `disk` makes the system calls.
     """
+
+    version = VERSION
 
     def __init__(
         self,
@@ -90,14 +92,15 @@ class TinyDBStore:
         *,
         policy: Policy = "serialize",
         is_stored: bool | None = None,
+        while_waiting: WhileWaiting = "refuse",
     ) -> Lease:
         """Lease the session to a run, and store the run as running."""
         check_key(key)
         if policy == "fork":
-            return await self._begin(key, turn, policy, is_stored)
+            return await self._begin(key, turn, policy, is_stored, while_waiting)
         await self._queue.acquire(key, policy)
         try:
-            return await self._begin(key, turn, policy, is_stored)
+            return await self._begin(key, turn, policy, is_stored, while_waiting)
         except BaseException:
             self._queue.release(key)
             raise
@@ -207,6 +210,13 @@ class TinyDBStore:
             lambda: self._directory.search(user_id, text, last=last, exclude=exclude, limit=limit)
         )
 
+    async def waiting(self, user_id: str | None, *, limit: int = 20, offset: int = 0) -> list[Hit]:
+        """The runs of a user that wait for a person, the newest first; also those that expired."""
+        check_user(user_id)
+        return await self._threads.run(
+            lambda: self._directory.waiting(user_id, limit=limit, offset=offset)
+        )
+
     async def rename(self, key: SessionKey, name: str | None) -> bool:
         """Name a session, or remove its name; False if there is no such session."""
 
@@ -231,7 +241,7 @@ class TinyDBStore:
         return await self._threads.run(lambda: self._directory.delete_user(user_id))
 
     async def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
-        """The session of a user that a run belongs to; may read each of them."""
+        """The session of a user that a run belongs to; reads them by activity until it is found."""
         check_user(user_id)
         return await self._threads.run(lambda: self._directory.find(user_id, run_id))
 
@@ -260,7 +270,7 @@ class TinyDBStore:
     def database(self, key: SessionKey) -> TinyDB:
         """A session as a TinyDB, to be closed by the caller; raises `NotFound` if there is none.
 
-        Its tables are `runs`, `nodes`, `state` and `summaries`.
+        Its tables are `runs`, `nodes`, `state`, `summaries` and `words`.
         """
         check_key(key)
         session = self._directory.open(key, create=False)
@@ -277,7 +287,12 @@ class TinyDBStore:
             self._directory.cache.release(session)
 
     async def _begin(
-        self, key: SessionKey, turn: Turn, policy: Policy, is_stored: bool | None
+        self,
+        key: SessionKey,
+        turn: Turn,
+        policy: Policy,
+        is_stored: bool | None,
+        while_waiting: WhileWaiting,
     ) -> Lease:
         while True:
             session = await self._open(key, create=not is_stored)
@@ -285,7 +300,7 @@ class TinyDBStore:
                 check_stored(key, turn.run_id, None, expected=is_stored)
                 continue  # pragma: no cover - deleted while it was created
             try:
-                return await self._begin_in(session, turn, policy, is_stored)
+                return await self._begin_in(session, turn, policy, is_stored, while_waiting)
             except JournalDeleted:
                 self._directory.cache.discard(session)
                 self._directory.cache.release(session)
@@ -294,14 +309,19 @@ class TinyDBStore:
                 raise
 
     async def _begin_in(
-        self, session: SessionFile, turn: Turn, policy: Policy, is_stored: bool | None
+        self,
+        session: SessionFile,
+        turn: Turn,
+        policy: Policy,
+        is_stored: bool | None,
+        while_waiting: WhileWaiting,
     ) -> Lease:
         is_exclusive = policy != "fork"
         while True:
             if is_exclusive:
                 await self._lock(session, policy)
             try:
-                head = await self._begin_locked(session, turn, is_stored, is_exclusive=is_exclusive)
+                head = await self._begin_locked(session, turn, policy, is_stored, while_waiting)
             except BaseException:
                 if is_exclusive:
                     self._unlock(session)
@@ -312,9 +332,15 @@ class TinyDBStore:
             self._unlock(session)  # another process took it over before it was used
 
     async def _begin_locked(
-        self, session: SessionFile, turn: Turn, is_stored: bool | None, *, is_exclusive: bool
+        self,
+        session: SessionFile,
+        turn: Turn,
+        policy: Policy,
+        is_stored: bool | None,
+        while_waiting: WhileWaiting,
     ) -> Head | None:
         """Store a run as running; None if the session's lock was taken over."""
+        is_exclusive = policy != "fork"
 
         def begin() -> Head | None:
             if is_exclusive and not session.lock.is_held():
@@ -326,7 +352,12 @@ class TinyDBStore:
                 and session.is_locked_elsewhere()
             )
             return session.begin(
-                turn, is_stored, is_locked_elsewhere=is_locked_elsewhere, has_run_lock=in_file
+                turn,
+                is_stored,
+                policy,
+                while_waiting,
+                is_locked_elsewhere=is_locked_elsewhere,
+                has_run_lock=in_file,
             )
 
         in_file = not is_exclusive or bool(is_stored)
@@ -438,7 +469,8 @@ class TinyDBStore:
                 self._directory.distrust(session)
                 raise
         if is_end:
-            journal.touch()
+            with suppress(StoreError):  # the turn is stored, and the session is in the list
+                session.touch()
         return answer
 
     async def _shared(self, session: SessionFile, read: Callable[[SessionFile], T]) -> T | None:

@@ -15,6 +15,7 @@ from .lease_tests import LeaseTests
 from .record_tests import RecordTests
 from .session_tests import IsolationTests, SessionTests
 from .store_tests import StoreOpener, StoreTests
+from .waiting_tests import WaitingTests
 
 
 class StateMachineTests(StoreTests):
@@ -37,7 +38,13 @@ class StateMachineTests(StoreTests):
 
 
 class StoreConformance(
-    SessionTests, RecordTests, LeaseTests, DeletionTests, IsolationTests, StateMachineTests
+    SessionTests,
+    RecordTests,
+    LeaseTests,
+    WaitingTests,
+    DeletionTests,
+    IsolationTests,
+    StateMachineTests,
 ):
     """The tests of a store: subclass it in a test module, and define `open_store`."""
 

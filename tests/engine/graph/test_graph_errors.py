@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from teamgraph import Graph
+from teamgraph import Graph, Runner, ScriptedModel
 from teamgraph.errors import DefinitionError
+from teamgraph.kinds import Node
 from teamgraph.nodes import HistoryLoader, Leader, Member, Python, Router, Summarizer
 from tests.builders import refused, told, written
 
@@ -115,8 +118,9 @@ def test_every_mistake_of_a_file_is_told_at_once_in_reading_order(tmp_path: Path
          "not '3'"),
         ("kind: summarizer, every: 0", "4:32: node 'a': every: must be 1 or more, not 0"),
         ("kind: python", "4:6: node 'a': 'call' is required"),
-        ("kind: 3", "4:13: node 'a': unknown kind 3; known kinds: graph, history-loader, leader, "
-         "member, python, router, search, summarizer"),
+        ("kind: 3", "4:13: node 'a': unknown kind 3; known kinds: graph, history-loader, human, "
+         "leader, loop, map, member, python, router, search, summarizer; one of your own is named "
+         "by `--kind package.module:Class`, or by `kinds` in [tool.teamgraph]"),
         ("prompt: hello", "4:15: node 'a': prompt 'hello' is neither a file (its name ends in "
          ".jinja) nor a template in several lines (`prompt: |`)"),
         ("returns: strr", "4:16: node 'a': unknown type 'strr'; did you mean 'str'?"),
@@ -307,8 +311,10 @@ def test_a_node_that_needs_itself_goes_round() -> None:
         ("1st", "letter first"),
         ("with-dash", "lower-case letters"),
         ("", "letter first"),
-        ("input", "a name that every template already has"),
-        ("builtin", "a name that every template already has"),
+        ("input", "a name that templates already have"),
+        ("builtin", "a name that templates already have"),
+        ("round", "a name that templates already have"),
+        ("item", "a name that templates already have"),
         ("loop", "a word of the template language"),
         ("class", "a word of the template language"),
         ("history", "for a history-loader only"),
@@ -343,6 +349,59 @@ def test_an_output_may_be_left_out_only_if_it_is_clear() -> None:
         Graph(name="x", nodes={"a": Member(), "b": Member()})
     with pytest.raises(DefinitionError, match="no node is left to answer"):
         Graph(name="x", nodes={"history": HistoryLoader()})
+
+
+def len_of(message: str) -> int:
+    return len(message)
+
+
+READS_TECH = "{{ tech.output }}\n"
+INFERRED: Sequence[tuple[dict[str, Node], str]] = (
+    ({"router": Router(routes={"say": "Anything"}), "say": Member()}, "say"),
+    ({"check": Python(call=len_of), "say": Member(when="check.output > 3")}, "say"),
+    ({"tech": Python(call=len_of), "write": Member(prompt=READS_TECH)}, "write"),
+    ({"tech": Member(), "write": Member(reads="tech")}, "write"),
+    ({"write": Member(), "last": Python(call=len_of, needs="write")}, "last"),
+    (
+        {
+            "router": Router(routes={"tech": "Technical", "write": "The rest"}),
+            "tech": Member(),
+            "write": Member(),
+            "leader": Leader(needs=["tech", "write"]),
+            "summary": Summarizer(),
+        },
+        "leader",
+    ),
+)
+
+
+@pytest.mark.parametrize(("nodes", "answering"), INFERRED)
+def test_a_node_whose_output_is_used_by_another_is_no_answer(
+    nodes: dict[str, Node], answering: str
+) -> None:
+    assert Graph(name="x", nodes=nodes).answering == (answering,)
+
+
+def test_of_two_leaves_either_may_be_named_and_the_advice_is_valid() -> None:
+    nodes = {
+        "router": Router(routes={"tech": "Technical", "write": "The rest"}),
+        "tech": Member(),
+        "write": Member(),
+    }
+    with pytest.raises(DefinitionError) as caught:
+        Graph(name="x", nodes=nodes)
+    (problem,) = caught.value.problems
+    assert problem.message.startswith("tech, write could all answer")
+    for advised in re.findall(r"`output: (.*?)`", problem.message):
+        output = advised.strip("[]").split(", ")
+        assert Graph(name="x", nodes=nodes, output=output).answering == tuple(output)
+
+
+def test_what_may_answer_is_left_open_while_a_use_may_be_hidden() -> None:
+    for hidden in (Member(prompt="{{ a.output }\n"), Member(prompt="{{ b.output }}\n")):
+        with pytest.raises(DefinitionError) as caught:
+            Graph(name="x", nodes={"a": Member(), "c": hidden})
+        assert all(problem.code.startswith("P") for problem in caught.value.problems)
 
 
 def test_only_what_answers_can_be_the_output() -> None:
@@ -457,3 +516,18 @@ def test_a_function_that_wants_what_may_be_skipped_needs_a_default() -> None:
     }
     with pytest.raises(DefinitionError, match="give the parameter 'a' a default"):
         Graph(name="x", nodes=nodes, output="find")
+
+
+@pytest.mark.parametrize(
+    "node_id", ["context", "missing", "ignore", "scoped", "required", "without"]
+)
+def test_a_word_that_has_a_meaning_in_one_tag_only_is_an_id_like_any_other(node_id: str) -> None:
+    prompt = f"{{% if {node_id} is defined %}}{{{{ {node_id}.output }}}}{{% endif %}}\n"
+    nodes = {node_id: Member(prompt="one\n"), "last": Member(prompt=prompt)}
+    graph = Graph(name="ids", model="echo", nodes=nodes, output="last")
+    assert (
+        Runner(graph, model=ScriptedModel(lambda request: request.messages[-1].content))
+        .run("x")
+        .answer
+        == "one"
+    )

@@ -105,7 +105,7 @@ def test_an_unknown_kind_names_the_near_one_or_all(tmp_path: Path) -> None:
         "2:19: node 'a': unknown kind 'routr'; did you mean 'router'?"
     ]
     (far,) = told(written(tmp_path, "name: x\nnodes: {a: {kind: zzz}}\n"))
-    assert "known kinds: graph, history-loader, leader, member," in far
+    assert "known kinds: graph, history-loader, human, leader, loop, map," in far
 
 
 def test_a_kind_must_be_offered_by_its_own_name(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_default_that_is_no_label_lists_the_labels(tmp_path: Path) -> None:
     text = "name: x\nnodes:\n  r: {kind: router, routes: {a: x, b: y}, default: %s}\n"
     text += "  a: {role: x}\n  b: {role: x}\noutput: [a, b]\n"
     assert told(written(tmp_path, text % "zebra")) == [
-        "3:52: node 'r': default 'zebra' is no label of the routes; the labels are a, b"
+        "3:52: node 'r': default 'zebra' is not the label of a route; the labels are a, b"
     ]
 
 
@@ -103,7 +103,7 @@ def test_a_misspelt_node_is_one_problem_and_no_warning_beside(tmp_path: Path, re
     ("node", "problem"),
     [
         ("{runs: 3}", "a member has none; it is a key of history-loader, search"),
-        ("{routes: {b: x}}", "a member has none; it is a key of router"),
+        ("{routes: {b: x}}", "a member has none; it is a key of human, router"),
         (
             "{kind: router, routes: {b: x}, tools: []}",
             "a router has none; it is a key of leader, member",

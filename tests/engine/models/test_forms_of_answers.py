@@ -32,7 +32,7 @@ def weather(city: str) -> int:
 def router(**options: Any) -> dict[str, Node]:  # noqa: ANN401  of a router
     routes = {"french": "French", "german": "German"}
     return {
-        "node": Router(routes=routes, **options),
+        "asker": Router(routes=routes, **options),
         "french": Member(),
         "german": Member(),
         "last": Member(needs=["french", "german"], join="always"),
@@ -54,19 +54,19 @@ TASKS: dict[str, tuple[dict[str, Node], object, str, object]] = {
         [],
     ),
     "summarizer": (
-        {"last": Member(), "node": Summarizer(needs="last")},
+        {"last": Member(), "asker": Summarizer(needs="last")},
         {"summary": "They greeted.", "topics": ["greetings"]},
         'Here it is: {"summary": "They greeted.", "topics": ["greetings",],}',
         "They greeted.",
     ),
     "returns": (
-        {"node": Member(returns={"city": "str", "degrees": "int"})},
+        {"asker": Member(returns={"city": "str", "degrees": "int"})},
         CITY,
         f"<think>{{hm}}</think>\n```json\n{json.dumps(CITY)}\n```",
         CITY,
     ),
     "tools with returns": (
-        {"node": Member(returns={"city": "str", "degrees": "int"}, tools=[weather])},
+        {"asker": Member(returns={"city": "str", "degrees": "int"}, tools=[weather])},
         CITY,
         f"Sure!\n{json.dumps(CITY)}\nAnything else?",
         CITY,
@@ -104,7 +104,7 @@ def replace_message(answer: StubAnswer) -> StubAnswer:
 
 def graph(stub: StubProvider, nodes: dict[str, Node]) -> Graph:
     spec = ModelSpec(id="openai/stub", api_base=stub.base_url, api_key_env="STUB_KEY")
-    output = "last" if "last" in nodes else "node"
+    output = "last" if "last" in nodes else "asker"
     return Graph(name="t", model=spec, nodes=nodes, output=output)
 
 
@@ -123,13 +123,13 @@ def test_a_structured_answer_is_had_from_every_server(
     server._handler = handler(behaviour, value, words)
     runner = Runner(graph(server, nodes), store=MemoryStore())
     first = runner.run("Bonjour")
-    assert first.records["node"].output == expected
+    assert first.records["asker"].output == expected
     if "tools" in task:
-        calls = [call for one in first.records["node"].exchanges for call in one.tool_calls]
+        calls = [call for one in first.records["asker"].exchanges for call in one.tool_calls]
         assert [call.name for call in calls] == ["weather"]
     before = len(server.requests)
     again = runner.run("Bonjour")
-    assert again.records["node"].output == expected
+    assert again.records["asker"].output == expected
     assert len(server.requests) - before == asked(again), "what was refused is not asked again"
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
 import subprocess
 import sys
 import warnings
+import weakref
 from contextlib import aclosing, suppress
 
 import pytest
@@ -215,6 +217,33 @@ def test_closing_early_closes_the_connection(stub: StubProvider) -> None:
         await wait_until(lambda: stub.in_flight == 0)
 
     asyncio.run(first_piece())
+
+
+@pytest.mark.parametrize("model", ["openai/stub", "hosted_vllm/stub"])
+def test_connections_are_closed_with_their_event_loop(model: str) -> None:
+    async def ask_twice(stub: StubProvider) -> int:
+        for _ in range(2):
+            await ask_all(LiteLLM(), request_to(stub, model))
+        return stub.open_connections
+
+    with StubProvider() as stub:
+        for _ in range(2):
+            assert asyncio.run(ask_twice(stub)) == 1
+            asyncio.run(wait_until(lambda: stub.open_connections == 0))
+        assert stub.connections == 2
+
+
+def test_a_loop_that_was_just_closed_is_forgotten_with_its_clients(stub: StubProvider) -> None:
+    loop = asyncio.new_event_loop()
+    nowhere = request_to(stub, api_base="http://127.0.0.1:1/v1")
+    with pytest.raises(ModelError):
+        loop.run_until_complete(ask_all(LiteLLM(), nowhere))
+    loop.close()
+    closed = weakref.ref(loop)
+    del loop
+    ask(LiteLLM(), request_to(stub))
+    gc.collect()
+    assert closed() is None
 
 
 def test_a_cancelled_task_closes_the_connection(stub: StubProvider) -> None:

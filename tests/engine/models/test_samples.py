@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, NotRequired, TypedDict
 
 import pytest
 from pydantic import BaseModel
@@ -37,6 +38,34 @@ class Tree(BaseModel):
 )
 def test_it_has_the_shape_that_is_wanted(returns: object, value: JSON) -> None:
     assert stand_in(returns, "n") == value
+
+
+class Page(TypedDict):
+    url: str
+    parts: NotRequired[dict[str, int]]
+
+
+class Branch(TypedDict):
+    name: str
+    below: list[Branch]
+
+
+@pytest.mark.parametrize(
+    ("returns", "value"),
+    [
+        (Page, {"url": "«n.url»", "parts": {}}),
+        (list[Page], [{"url": "«n[0].url»", "parts": {}}]),
+        (tuple[Page, int], [{"url": "«n[0].url»", "parts": {}}, 0]),
+        (Page | None, {"url": "«n.url»", "parts": {}}),
+        (Mapping[str, Page], {}),
+    ],
+)
+def test_a_typed_dict_of_any_module_has_its_keys(returns: object, value: JSON) -> None:
+    assert stand_in(returns, "n") == value
+
+
+def test_a_typed_dict_that_contains_itself_ends() -> None:
+    assert str(stand_in(Branch, "n")).count("name': '«") == 5
 
 
 def test_what_contains_itself_ends() -> None:

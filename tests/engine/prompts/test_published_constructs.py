@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.soundness.trial import accepted, failure
+from tests.soundness.checks import accepted, failure
 from tests.soundness.world import WORLDS
 
 CONSTRUCTS = """\

@@ -144,10 +144,27 @@ def test_a_pattern_is_matched_in_linear_time(tmp_path: Path) -> None:
     assert found.validate("a" * 5_000)
 
 
+def test_a_pattern_says_nothing_of_what_is_no_text(tmp_path: Path) -> None:
+    found = written(tmp_path, {"pattern": "^a+$"})
+    assert found.parse("3") == 3
+
+
 @pytest.mark.parametrize("pattern", ["(?=a)a", "(?<!b)a", r"(a)\1"])
 def test_a_pattern_without_a_bound_is_refused(tmp_path: Path, pattern: str) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}}
-    assert "properties.a.pattern" in refusal(tmp_path, schema)
+    told = refusal(tmp_path, schema)
+    assert "properties.a.pattern" in told
+    assert "several patterns in `allOf` must all match" in told
+
+
+def test_several_patterns_must_all_match_in_place_of_look_ahead(tmp_path: Path) -> None:
+    made = written(
+        tmp_path, {"type": "string", "allOf": [{"pattern": "[0-9]"}, {"pattern": "[a-z]"}]}
+    )
+    assert made.validate("a1") == "a1"
+    for text in ("a", "1"):
+        with pytest.raises(ValueError, match="does not match"):
+            made.validate(text)
 
 
 def test_parts_that_double_without_end_are_refused(tmp_path: Path) -> None:
