@@ -99,8 +99,8 @@ class Assumptions(Struct):
         self._answered.add(path)
         if (label := _at(path, self.labels)) is not None:
             return self.labels[label][0]
-        if (value := _at(path, self.values)) is not None:
-            return checked_answer(question, self.values[value], shape=wanted)
+        if (given := _at(path, self.values)) is not None:
+            return checked_answer(question, self.values[given], shape=wanted)
         if question.options:
             return question.options[0]
         if wanted is None:
