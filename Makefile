@@ -3,6 +3,7 @@
 VENV := .venv
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
 WORKERS := 2
+SPREAD := -n $(WORKERS) --dist worksteal
 ARGS :=
 
 # The text exactly as it was given: make expands no $ in it, and no shell ever parses it.
@@ -33,7 +34,7 @@ demo: $(RUNTIME) ## one question to a team of agents; your own: make demo MESSAG
 	@$(BIN)/python examples/demo.py
 
 test: $(DEV) ## all tests; some of them: make test ARGS="-k router"
-	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 check: lint types layers cover ## all that a change must pass before it is pushed
 
@@ -51,7 +52,7 @@ layers: $(DEV) ## who may import whom
 
 cover: $(DEV) ## all tests, and the branch coverage of the package
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/coverage run -m pytest $(SPREAD) $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

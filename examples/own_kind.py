@@ -1,7 +1,12 @@
 """A kind of your own: a frozen class with fields, a template and one method.
 
-A script passes its kinds to `Graph.load`. An installed package registers them for every graph, and
-for the command line, by an entry point in its pyproject.toml:
+A script passes its kinds to `Graph.load`. A project names them for the command line and for case
+files in its pyproject.toml, or in one command (`--kind own_kind:Translator`):
+
+    [tool.teamgraph]
+    kinds = ["my_package.nodes:Translator"]
+
+An installed package registers them for every graph by an entry point:
 
     [project.entry-points."teamgraph.nodes"]
     translator = "my_package.nodes:Translator"

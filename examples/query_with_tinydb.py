@@ -60,8 +60,8 @@ def run_queries(database: TinyDB) -> None:
 
 
 def named(record: dict[str, Any]) -> str:
-    """The node of a record, and how many messages it was sent."""
-    return f"{record['node']} ({len(record['exchanges'][0]['messages'])} messages)"
+    """The node of a record, and how often it called a model."""
+    return f"{record['node']} ({len(record['exchanges'])} x)"
 
 
 if __name__ == "__main__":

@@ -27,13 +27,18 @@ class Agent(Assistant):
         reads: Sequence[str] = (),
         tools: Iterable[str] = (),
         rules: Iterable[str] = (),
+        returns: object = None,
     ) -> Member:
         """Return the agent as a node; the options are what the graph around it adds.
 
-        `path` is the path of the node, from which the id of a model object is made.
+        `path` is the path of the node, from which the id of a model object is made. `returns` is
+        the type of its answer, unless it has an output_schema.
         """
         about = self.role or self.description
-        own_tools = list(dict.fromkeys([*self.tools, *self._session_tools]))
+        own_tools = [
+            *self.tools,
+            *(tool for tool in self._session_tools if tool not in self.tools),
+        ]
         return Member(
             role=about.rstrip("."),
             description=self.description or self.role,
@@ -46,6 +51,7 @@ class Agent(Assistant):
             tools=[*own_tools, *(tool for tool in tools if tool not in own_tools)],
             history=history,
             reads=reads,
+            returns=returns if self.output_schema is None else self.output_schema,
         )
 
     def _declared(self) -> Graph:

@@ -15,9 +15,10 @@ from pydantic import Field, PlainValidator
 
 from teamgraph import JSON, OWN_MODEL, Model, ModelSpec, Policy, Store
 from teamgraph.errors import DefinitionError, Problem
-from teamgraph.kinds import Declared, Node, Texts, Tools, misnamed
+from teamgraph.kinds import Declared, Node, Texts, misnamed, shape
 
 from ..nodes.history_loader import HistoryLoader
+from ..nodes.member import MemberTools
 from ..nodes.search import Search
 from ..nodes.summarizer import Summarizer
 
@@ -73,13 +74,11 @@ ALTERNATIVES: Mapping[str, str] = {
     "id": f"{_LEAVE}the id is made from the name",
     "max_tool_calls_from_history": f"{_IN_GRAPH}`tool_calls` of a history-loader",
     "metadata": "pass it as `session_state`, or as `state` of a run",
-    "mode": "use respond_directly=True for route, delegate_to_all_members=True for broadcast, "
-    "neither for coordinate",
     "num_history_responses": "use num_history_runs",
-    "output_schema": f"{_IN_GRAPH}`returns` of a node",
     "overwrite_db_session_state": "pass `state` to the run, which replaces stored keys",
-    "response_model": f"{_IN_GRAPH}`returns` of a node",
+    "response_model": "use output_schema",
     "retries": f"{_IN_GRAPH}`retry`",
+    "returns": "use output_schema",
     "search_past_sessions": "use search_session_history",
     "session_summary_manager": "use session_summary_model and session_summary_prompt",
     "show_members_responses": "read `run.records[member].output`, or the events of `stream`",
@@ -140,6 +139,13 @@ def _store(value: object) -> object:
     raise ValueError("must be a store, such as TinyDBStore('folder')")
 
 
+def _returns(value: object) -> object:
+    if value is not None:
+        shape(value, name="answer")
+    return value
+
+
+ReturnsOption = Annotated[Any, PlainValidator(_returns)]
 ModelOption = Annotated[str | ModelSpec | Model | None, PlainValidator(_model)]
 StoreOption = Annotated[Store | None, PlainValidator(_store)]
 
@@ -152,7 +158,9 @@ class Options(Declared):
     description: str = Field(default="", description="Who it is; a part of the prompt.")
     instructions: Texts = Field(default=(), description="Rules that it must follow.")
     model: ModelOption = Field(default=None, description="A model id, or a `Model` object.")
-    tools: Tools = Field(default=(), description="Functions that its model may call.")
+    tools: MemberTools = Field(
+        default=(), description="Functions and graphs that its model may call."
+    )
     store: StoreOption = Field(default=None, description="Where its sessions are stored.")
     db: StoreOption = Field(default=None, description="An alias of `store`.")
     busy: Policy = Field(
@@ -199,6 +207,11 @@ class Options(Declared):
         default=None,
         min_length=1,
         description="Instructions for the summary, or a template file (`name.jinja`).",
+    )
+    output_schema: ReturnsOption = Field(
+        default=None,
+        description="The type of the answer, as `returns` of a node declares it: a pydantic model, "
+        "a dataclass, a TypedDict, or `{lang: 'english|french'}`.",
     )
     markdown: bool = Field(default=False, description="Whether answers are in Markdown.")
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 from msgspec.structs import replace
-from pydantic import Field, PlainValidator
+from pydantic import BeforeValidator, Field, PlainValidator
 
 from teamgraph import JSON, Graph, Model
 from teamgraph.errors import DefinitionError, Problem
-from teamgraph.kinds import Node
+from teamgraph.kinds import GraphTool, Node
 
 from ..nodes.graph import SubGraph
 from ..nodes.history_loader import HistoryLoader
@@ -37,6 +37,20 @@ _CONFLICTS = {
 }
 
 
+_SUPERVISED: Mapping[str, str] = {
+    "respond_directly": "with mode='supervise' the leader answers; leave respond_directly out",
+    "delegate_to_all_members": "with mode='supervise' the leader calls members as it likes; leave "
+    "delegate_to_all_members out",
+    "determine_input_for_members": "with mode='supervise' the leader writes what members get; "
+    "leave determine_input_for_members out",
+    "share_member_interactions": "with mode='supervise' members read what the leader writes; leave "
+    "share_member_interactions out",
+    "add_team_history_to_members": "with mode='supervise' members read what the leader writes; "
+    "leave add_team_history_to_members out",
+}
+"""What contradicts `mode="supervise"`."""
+
+
 def _members(value: object) -> object:
     given = cast("Sequence[object]", value) if isinstance(value, list | tuple) else ()
     if not given or not all(isinstance(member, Agent | Team) for member in given):
@@ -44,17 +58,28 @@ def _members(value: object) -> object:
     return tuple(given)
 
 
+def _mode(value: object) -> object:
+    if value not in (None, "supervise"):
+        text = "must be 'supervise'; for route use respond_directly=True, for broadcast "
+        raise ValueError(f"{text}delegate_to_all_members=True, for coordinate neither")
+    return value
+
+
 class Team(Assistant):
     """Agents and teams that answer together, as one graph.
 
     By default a router chooses members and writes a task for each, and a leader composes their
     answers. `respond_directly`: the router chooses one member, whose answer is the answer.
-    `delegate_to_all_members`: all members answer concurrently, and a leader composes. A team can
-    be a member of another team.
+    `delegate_to_all_members`: all members answer concurrently, and a leader composes.
+    `mode="supervise"`: a leader calls members as tools, as often as it wants. A team can be a
+    member of another team.
     """
 
     members: Annotated[Sequence[Agent | Team], PlainValidator(_members)] = Field(
         description="Agents and teams; their order is the order of their answers."
+    )
+    mode: Annotated[Literal["supervise"] | None, BeforeValidator(_mode)] = Field(
+        default=None, description="`supervise`: the leader calls the members as tools."
     )
     respond_directly: bool = Field(
         default=False, description="Whether the answer of the chosen member is the answer."
@@ -94,10 +119,31 @@ class Team(Assistant):
             "add_team_history_to_members": self.add_team_history_to_members and not agents,
             "search_session_history": direct and self.search_session_history and not agents,
         }
-        return problems + [
+        problems += [
             option_conflict(option, _CONFLICTS[option])
             for option, is_present in present.items()
             if is_present
+        ]
+        if self.mode is not None:
+            problems += [
+                option_conflict(option, text)
+                for option, text in _SUPERVISED.items()
+                if getattr(self, option)
+            ]
+            problems += self._own_memories(agents)
+        return problems
+
+    def _own_memories(self, agents: Sequence[Agent]) -> list[Problem]:
+        """Options of members that have no effect if they are called as tools."""
+        return [
+            option_conflict(
+                "mode",
+                f"with mode='supervise' {agent.name!r} reads what the leader "
+                f"writes; leave its {option} out",
+            )
+            for agent in agents
+            for option in ("add_history_to_context", "search_session_history")
+            if getattr(agent, option)
         ]
 
     def _objects(self) -> dict[str, Model]:
@@ -111,21 +157,23 @@ class Team(Assistant):
         return found
 
     def _declared(self) -> Graph:
-        return self._at("")
+        return self._at("", self.output_schema)
 
-    def _at(self, path: str) -> Graph:
-        """Build the graph, for the node at `path`; the outermost team has an empty path."""
+    def _at(self, path: str, returns: object) -> Graph:
+        """Build the graph, for the node at `path`; the outermost team has an empty path.
+
+        `returns` is the type of its answer.
+        """
         ids = member_ids([member.name for member in self.members])
+        if self.mode is not None:
+            return self._supervised(ids, path, returns)
         loaders = self._team_loaders(ids)
         # A history that only some members asked for is not shown to the others.
         usual = None if "history" in loaders or not loaders else "none"
         shown = usual if self.respond_directly or not loaders else "none"
-        members = self._nodes(ids, shown, path)
+        members = self._nodes(ids, shown, path, returns if self.respond_directly else None)
         chosen = {} if self.delegate_to_all_members else {"router": self._router(ids, usual)}
-        leading = {} if self.respond_directly else {"leader": self._leader(ids, usual)}
-        states: dict[str, JSON] = {}
-        for member in self.members:
-            states |= member.graph.state
+        leading = {} if self.respond_directly else {"leader": self._leader(ids, usual, returns)}
         nodes: dict[str, Node] = {
             **loaders,
             **chosen,
@@ -133,13 +181,37 @@ class Team(Assistant):
             **leading,
             **self._summarizers(),
         }
+        return self._graph_of(nodes, ids if self.respond_directly else "leader", path)
+
+    def _supervised(self, ids: Sequence[str], path: str, returns: object) -> Graph:
+        """A leader who calls the members as tools."""
+        under = f"{path}/" if path else ""
+        tools: list[GraphTool] = []
+        for node_id, member in zip(ids, self.members, strict=True):
+            place = f"{under}{node_id}"
+            inside = (
+                member._at(place, member.output_schema)
+                if isinstance(member, Team)
+                else member.as_member(place)
+            )
+            about = member.role or member.description or member.name
+            tools.append(GraphTool(graph=inside, name=node_id, about=about or node_id))
+        loaders = self._loaders()
+        leader = self._leader((), None, returns, tools)
+        nodes: dict[str, Node] = {**loaders, "leader": leader, **self._summarizers()}
+        return self._graph_of(nodes, "leader", path)
+
+    def _graph_of(self, nodes: Mapping[str, Node], output: Sequence[str] | str, path: str) -> Graph:
+        states: dict[str, JSON] = {}
+        for member in self.members:
+            states |= member.graph.state
         return Graph(
             name=self.name or "team",
             description=self.description or self.role,
             model=model_id(self.model, path),
             state={**states, **self.session_state},
             nodes=nodes,
-            output=ids if self.respond_directly else "leader",
+            output=output,
         )
 
     def _team_loaders(self, ids: Sequence[str]) -> Mapping[str, Node]:
@@ -154,8 +226,13 @@ class Team(Assistant):
                 loaders[f"{node_id}_search"] = member.searcher()
         return loaders
 
-    def _nodes(self, ids: Sequence[str], history: str | None, path: str) -> dict[str, Node]:
-        """The members as nodes; `history` is shown to those without a history of their own."""
+    def _nodes(
+        self, ids: Sequence[str], history: str | None, path: str, returns: object
+    ) -> dict[str, Node]:
+        """The members as nodes; `history` is shown to those without a history of their own.
+
+        `returns` is the type of the answers of those without an output_schema.
+        """
         under = f"{path}/" if path else ""
         nodes: dict[str, Node] = {}
         problems: list[Problem] = []
@@ -164,7 +241,7 @@ class Team(Assistant):
             if self.share_member_interactions:
                 reads += ids[:index]
             try:
-                nodes[node_id] = self._node(member, f"{under}{node_id}", history, reads)
+                nodes[node_id] = self._node(member, f"{under}{node_id}", history, reads, returns)
             except DefinitionError as error:
                 problems += (
                     replace(each, path=("members", index, *each.path)) for each in error.problems
@@ -185,13 +262,18 @@ class Team(Assistant):
         return [node_id for node_id, is_wanted in wanted.items() if is_wanted]
 
     def _node(
-        self, member: Agent | Team, path: str, history: str | None, reads: Sequence[str]
+        self,
+        member: Agent | Team,
+        path: str,
+        history: str | None,
+        reads: Sequence[str],
+        returns: object,
     ) -> Node:
         if isinstance(member, Team):
             about = member.role or member.description
-            return SubGraph(
-                graph=member._at(path), role=about.rstrip("."), description=about, reads=reads
-            )
+            own = returns if member.output_schema is None else member.output_schema
+            inner = member._at(path, own)
+            return SubGraph(graph=inner, role=about.rstrip("."), description=about, reads=reads)
         direct, node_id = self.respond_directly, path.rpartition("/")[2]
         return member.as_member(
             path,
@@ -199,6 +281,7 @@ class Team(Assistant):
             reads=reads,
             tools=self._session_tools if direct else (),
             rules=[MARKDOWN] if direct and self.markdown and not member.markdown else (),
+            returns=returns,
         )
 
     def _router(self, ids: Sequence[str], history: str | None) -> Router:
@@ -214,13 +297,20 @@ class Team(Assistant):
             history=history,
         )
 
-    def _leader(self, ids: Sequence[str], history: str | None) -> Leader:
+    def _leader(
+        self,
+        ids: Sequence[str],
+        history: str | None,
+        returns: object,
+        members: Sequence[GraphTool] = (),
+    ) -> Leader:
         return Leader(
             needs=ids,
             join="always",
             role=self.description.rstrip("."),
             instructions=self._rules,
             history=history,
-            tools=[*self.tools, *self._session_tools],
+            tools=[*members, *self.tools, *self._session_tools],
             reads=["search"] if self.search_session_history else [],
+            returns=returns,
         )

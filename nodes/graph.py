@@ -90,16 +90,15 @@ class SubGraph(Node):
     def written(self) -> dict[str, JSON]:
         """The file by its path, any other graph or node in place."""
         bare = self.model_copy(update={"graph": "-"})
-        return {**super(SubGraph, bare).written(), "graph": self._written_graph()}
-
-    def _written_graph(self) -> JSON:
-        graph: object = self.graph
-        if isinstance(graph, Graph):
-            return graph.written()
-        if isinstance(graph, Node):
-            return written_node(graph)
-        return cast("JSON", graph)
+        return {**super(SubGraph, bare).written(), "graph": written_graph(self.graph)}
 
     async def run(self, context: Context) -> Result:
         """Run the graph on the message that the template makes."""
         return await context.run_graph(context.render())
+
+
+def written_graph(graph: object) -> JSON:
+    """A graph, a node in its place, or the path of a file, as a graph file has it."""
+    if isinstance(graph, Graph):
+        return graph.written()
+    return written_node(graph) if isinstance(graph, Node) else cast("JSON", graph)

@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Self
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated, Any, ClassVar, Self, TypeAlias, cast
 
-from pydantic import Field, PrivateAttr, model_validator
+from msgspec.structs import replace
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
-from teamgraph import JSON
-from teamgraph.kinds import Context, Node, Result, Texts, Toolbox, Tools
+from teamgraph import JSON, Graph
+from teamgraph.errors import DefinitionError, Problem
+from teamgraph.kinds import Context, GraphTool, Node, Result, Texts, Toolbox, Tools
+
+from .graph import SubGraph, written_graph
+
+
+def _graphs_as_tools(value: object) -> object:
+    """The tools of a node with each `Graph` as the tool of its name."""
+    if not isinstance(value, list | tuple):
+        return _named(value)
+    return [_named(each) for each in cast("Sequence[object]", value)]
+
+
+def _named(tool: object) -> object:
+    """A `Graph` as the tool of its name; anything else as it is."""
+    if not isinstance(tool, Graph):
+        return tool
+    if not tool.description:
+        text = f"the graph {tool.name!r} has no description for the model that calls it; give it "
+        text += "one, or write {'graph': ..., 'name': ..., 'about': ...}"
+        raise DefinitionError([Problem("G008", text)])
+    name = re.sub(r"[^a-z0-9]+", "_", tool.name.lower()).strip("_")
+    return GraphTool(graph=tool, name=name, about=tool.description)
+
+
+MemberTools: TypeAlias = Annotated[Tools, BeforeValidator(_graphs_as_tools)]
+"""`Tools`, where a `Graph` with a description is a tool too."""
 
 
 class Member(Node):
@@ -30,10 +59,10 @@ class Member(Node):
         description="Rules that it follows, one or several.",
         examples=[["Answer in one sentence."]],
     )
-    tools: Tools = Field(
+    tools: MemberTools = Field(
         default=(),
         description="What its model may call: functions, `package.module:name`, session tools; as "
-        "`{call, confirm}` a person confirms the calls.",
+        "`{call, confirm}` a person confirms the calls, and `{graph, name, about}` is a graph.",
         examples=[["read_chat_history", {"call": "myapp.orders:cancel", "confirm": True}]],
     )
     max_tool_rounds: int = Field(
@@ -44,6 +73,7 @@ class Member(Node):
         examples=[5],
     )
     _toolbox: Toolbox | None = PrivateAttr(default=None)
+    _within: Graph | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _make_tools(self) -> Self:
@@ -63,13 +93,54 @@ class Member(Node):
         """The tools that it declares."""
         return self._toolbox
 
+    def within(self) -> Graph | None:
+        """The graphs that are tools, as the nodes of one graph; None until they have been read."""
+        return self._within
+
+    def opened(self, read: Callable[..., Any]) -> Self:
+        """The member with the graphs of its tools read."""
+        tools, nodes = list(self.tools), dict[str, Node]()
+        problems: list[Problem] = []
+        for index, tool in enumerate(tools):
+            if not isinstance(tool, GraphTool):
+                continue
+            try:
+                node = SubGraph(graph=tool.graph, role=tool.about)
+                nodes[tool.name] = node = node.opened(partial(read, name=tool.name))
+                tools[index] = tool.model_copy(update={"graph": node.graph})
+            except DefinitionError as error:
+                path = ("tools", index)
+                problems += (replace(each, path=(*path, *each.path)) for each in error.problems)
+        if problems:
+            raise DefinitionError(problems)
+        if not nodes:
+            return self
+        opened = self.model_copy(update={"tools": tuple(tools)})
+        opened._within = Graph(name="tools", nodes=nodes, output=list(nodes))
+        return opened
+
     def written(self) -> dict[str, JSON]:
         """The tools by name; a function without an importable name raises `DefinitionError`."""
         if not self.tools:
             return super().written()
         bare = self.model_copy(update={"tools": ()})
-        return {**super(Member, bare).written(), "tools": Toolbox.written(self.tools)}
+        tools: list[JSON] = []
+        for tool in self.tools:
+            if isinstance(tool, GraphTool):
+                graph = written_graph(tool.graph)
+                tools.append({"graph": graph, "name": tool.name, "about": tool.about})
+            else:
+                tools += Toolbox.written([tool])
+        return {**super(Member, bare).written(), "tools": tools}
 
     async def run(self, context: Context) -> Result:
         """Ask the model once; with `returns` the answer is a value of that shape."""
         return Result(await context.reply())
+
+    async def rehearse(self, context: Context) -> Result:
+        """Ask, and run each graph that is a tool once."""
+        result = await self.run(context)
+        for tool in self.tools:
+            if isinstance(tool, GraphTool):
+                await context.rehearse_tool(tool.name, f"«{context.node_id}.{tool.name}»")
+        return result

@@ -8,11 +8,20 @@ from copy import deepcopy
 from functools import partial
 from typing import Any, ClassVar, Self, cast, get_type_hints
 
+from msgspec.structs import replace
 from pydantic import Field, PrivateAttr, model_validator
 
 from teamgraph import JSON
 from teamgraph.errors import DefinitionError, InputError, Problem
-from teamgraph.kinds import Context, Node, Result, call_in_thread, reference, stand_in
+from teamgraph.kinds import (
+    Context,
+    Node,
+    Result,
+    SessionState,
+    call_in_thread,
+    reference,
+    stand_in,
+)
 
 
 class Python(Node):
@@ -21,7 +30,8 @@ class Python(Node):
     Its parameters are filled in by name: `message`, `user_id`, `session_id`, `state` (the node's
     own), `session_state`, `upstream`, `context` (the whole `Context`), the node's `params`, and
     ids of other nodes, which then run before and whose outputs are passed. A function that is not
-    async runs in a thread. It may return a `Result` to set state as well.
+    async runs in a thread. What it changes in `state` and `session_state` is stored if it succeeds.
+    It may return a `Result` instead, whose states take precedence.
     """
 
     prompts: ClassVar[bool] = False
@@ -61,11 +71,8 @@ class Python(Node):
 
     def gives(self) -> Mapping[str, object]:
         """The output has the type that the function is annotated to return, if it is."""
-        try:
-            returned: object = get_type_hints(self.call).get("return", object)
-        except (NameError, TypeError):
-            return self.provides
-        return self.provides if returned is Result else {"output": returned}
+        returned = _returned(self.call)
+        return self.provides if returned in (None, Result) else {"output": returned}
 
     def written(self) -> dict[str, JSON]:
         """The function by its name; one without an importable name raises `DefinitionError`."""
@@ -74,36 +81,51 @@ class Python(Node):
         return self.model_copy(update={"call": reference(self.call)}).written()
 
     async def rehearse(self, context: Context) -> Result:
-        """A sample of the type that the function returns; the function is not called."""
+        """A sample of the type that the function is annotated to return; it is not called."""
         return Result(stand_in(_returned(self.call), context.node_id))
 
     async def run(self, context: Context) -> Result:
         """Call the function with the arguments that its parameters name."""
         if not callable(self.call):
             raise InputError(f"node {context.node_id!r}: {self.call!r} was not resolved at load")
+        state = deepcopy(dict(context.state))
+        session_state = SessionState(context.session_state)
         given: dict[str, object] = {
             **context.outputs,
             "context": context,
             "message": context.input.message,
             "user_id": context.user_id,
             "session_id": context.session_id,
-            "state": dict(context.state),
-            "session_state": dict(context.session_state),
+            "state": state,
+            "session_state": session_state,
             "upstream": context.upstream,
             **self.params,
         }
-        arguments = {name: _copy(given[name]) for name in self._parameters if name in given}
+        arguments = {
+            name: given[name] if name == "state" else _copy(given[name])
+            for name in self._parameters
+            if name in given
+        }
         if inspect.iscoroutinefunction(self.call):
             output = await self.call(**arguments)
         else:
             output = await call_in_thread(partial(self.call, **arguments))
         if inspect.isawaitable(output):
             output = await output
-        return output if isinstance(output, Result) else Result(output)
+        result = output if isinstance(output, Result) else Result(output)
+        if state != context.state and result.state is None:
+            result = replace(result, state=state)
+        if changed := session_state.changed():
+            result = replace(result, session_state={**changed, **(result.session_state or {})})
+        return result
 
 
 def _returned(function: object) -> object:
-    """The annotated return type of a function, None if unknown."""
+    """The annotated return type of a function or an object that is called, None if unknown."""
+    while isinstance(function, partial):
+        function = function.func
+    if callable(function) and not (isinstance(function, type) or inspect.isroutine(function)):
+        function = function.__call__
     try:
         return get_type_hints(function).get("return")
     except (NameError, TypeError):

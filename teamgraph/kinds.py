@@ -55,8 +55,10 @@ from .engine.graph.rules import misnamed
 from .engine.imports import reference
 from .engine.models.samples import stand_in
 from .engine.records import PastToolCall
+from .engine.returns.shape import shape
 from .engine.session.history import OtherSession, Past, Quoted
-from .engine.tools.toolbox import Toolbox, Tools
+from .engine.tools.context import SessionState
+from .engine.tools.toolbox import GraphTool, Toolbox, Tools
 from .engine.validation import Declared
 from .engine.values import value_text
 
@@ -69,6 +71,7 @@ __all__ = [
     "Declared",
     "Exchanged",
     "GraphResult",
+    "GraphTool",
     "HasConditions",
     "HasTools",
     "History",
@@ -99,6 +102,7 @@ __all__ = [
     "RunsLast",
     "RunsRounds",
     "Seconds",
+    "SessionState",
     "ShowsMore",
     "Streams",
     "Summarizes",
@@ -112,6 +116,7 @@ __all__ = [
     "door",
     "misnamed",
     "reference",
+    "shape",
     "stand_in",
     "stream_door",
     "value_text",

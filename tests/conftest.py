@@ -2,7 +2,8 @@
 
 The plug-in is loaded here if the environment was installed before it existed. A shell starts
 background jobs with SIGINT ignored, which their children inherit; the tests send it. No
-hypothesis example has a deadline: the machine may be busy.
+hypothesis example has a deadline: the machine may be busy. Ten times as many examples, where a test
+does not set their number: `make test ARGS="--hypothesis-profile=long"`.
 """
 
 from __future__ import annotations
@@ -22,11 +23,19 @@ PLUGIN = "teamgraph.engine.testing.plugin"
 _installed = {point.value for point in entry_points(group="pytest11")}
 pytest_plugins = ["tests.security"] if PLUGIN in _installed else ["tests.security", PLUGIN]
 
+LONGEST = ("tests/faults", "tests/packaging", "tests/test_docs.py", "tests/test_examples.py")
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("house", deadline=None)
+settings.register_profile("house", deadline=None, max_examples=50)
+settings.register_profile("long", deadline=None, max_examples=500)
 settings.load_profile("house")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the longest tests first, so that no process is left with one at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.fixture(params=list(STORES))

@@ -136,6 +136,17 @@ def test_a_kind_of_ones_own_reads_what_came_before_it(tmp_path: Path) -> None:
     assert "answer: Chère Ann, ta lampe arrive." in done.stdout
 
 
+def test_the_graph_with_a_kind_of_its_own_is_valid_for_this_project() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "teamgraph", "check", "examples/letter.yaml"],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "examples/letter.yaml: valid (2 nodes, 1 edge)\n")
+
+
 def test_the_examples_of_sessions_run_as_they_are(tmp_path: Path) -> None:
     words = ("--model", "echo", "--store", "kept")
     for done in (
@@ -181,6 +192,12 @@ def test_an_index_is_searched_by_the_example_of_retrieval(tmp_path: Path) -> Non
     assert "search[1]/grade" in done.stderr
 
 
+def test_the_leader_of_the_supervisor_is_offered_members_and_a_graph(tmp_path: Path) -> None:
+    done = run("supervisor.py", "A weekend in Porto", "--model", "echo", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "echo: A weekend in Porto\n")
+    assert "leader " in done.stderr
+
+
 def test_every_example_is_run_here() -> None:
     here = Path(__file__).read_text(encoding="utf-8")
     for example in EXAMPLES.glob("*.py"):
@@ -191,10 +208,10 @@ def test_a_session_is_asked_with_the_queries_of_tinydb(tmp_path: Path) -> None:
     done = run("query_with_tinydb.py", "--store", "kept", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "tables: nodes, runs",
+        "tables: nodes, runs, words",
         "about mending: It is broken.; When will it be mended?",
         "sent to orders: 3 of 3",
-        "asked a model in the last turn: orders (4 messages), router (4 messages)",
+        "asked a model in the last turn: orders (1 x), router (1 x)",
     ]
     (tmp_path / "taken").touch()
     refused = run("query_with_tinydb.py", "--store", "taken", folder=tmp_path)

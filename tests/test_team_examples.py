@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from teamgraph import Graph, Reply, Request, Runner, ScriptedModel
+from teamgraph import Graph, Reply, Request, Runner, ScriptedModel, ToolCall
 from tests.teams import words_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -74,3 +74,26 @@ def test_an_index_is_searched_in_other_words_until_it_is_enough() -> None:
     assert run.records["search[2]/rewrite"].status == "skipped"
     assert "Lamps may be returned within 30 days" in (run.answer or "")
     assert "Can I give it back?" in (run.answer or "")
+
+
+def test_a_supervisor_asks_members_and_a_graph_and_then_answers() -> None:
+    from supervisor import build  # noqa: PLC0415  a script, of which only this is needed
+
+    def answer(request: Request) -> str | Reply:
+        if not request.tools:
+            return f"{request.messages[-1].content.strip()} found"
+        done = [one.content for one in request.messages if one.role == "tool"]
+        if done:
+            return "; ".join(done)
+        calls = [("trains", "to Porto"), ("hotels", "in Porto")]
+        return Reply(
+            "",
+            tool_calls=tuple(
+                ToolCall(id=name, name=name, arguments=f'{{"message": "{text}"}}')
+                for name, text in calls
+            ),
+        )
+
+    run = build(ScriptedModel(answer)).run("Plan a weekend")
+    assert run.answer == "to Porto found; in Porto found"
+    assert "leader/hotels[2]/judge" in run.records

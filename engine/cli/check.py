@@ -202,7 +202,7 @@ def print_report(checked: Sequence[CheckedFile], options: ReportOptions) -> None
                 print_note(one.summary(), Style.SUCCESS if one.is_valid else Style.ERROR)
         case ReportFormat.json:
             print_json([problem_as_json(problem) for one in checked for problem in one.problems])
-        case ReportFormat.github:
+        case _:  # for GitHub
             _print_problems(checked, print_text, line=_annotation)
 
 

@@ -71,7 +71,7 @@ def draw(
             write_output(drawing, output)
         case DrawFormat.svg:
             write_output(_rendered(drawing).svg(), output)
-        case DrawFormat.png:
+        case _:
             _write_png(_rendered(drawing).png(scale=_SCALE, background="#ffffff"), output)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from ..graph.plan import Edge
 from ..messages import JSON, Message
 from ..records import Head, Record, Run, SessionInfo, SessionKey, Turn
-from ..run.dry_run.rendering import RenderedNode, RenderedPrompt, Rendering
 from ..session.session import Metrics
 from ..values import as_plain
+
+if TYPE_CHECKING:
+    from ..graph.plan import Edge
+    from ..run.dry_run.rendering import RenderedNode, RenderedPrompt, Rendering
 
 
 def run_as_json(run: Run) -> dict[str, JSON]:

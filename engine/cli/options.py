@@ -9,18 +9,16 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TextIO, TypeAlias
 
 import typer
 
 from ..errors import DamagedStore, InputError
-from ..graph.graph import Graph
-from ..graph.settings import make_importable, settings_of
-from ..run.runner import Runner
+from ..graph.settings import Settings, make_importable, settings_of
 from ..session.store import Policy, Store, WhileWaiting
 from ..stores.journal.journal_file import TornTail
 from ..stores.tinydb.directory import SkippedSession
@@ -28,6 +26,11 @@ from ..stores.tinydb.store import TinyDBStore
 from ..terminal import escape_controls
 from .command import EXIT_FAILURE
 from .output import Style, print_note
+
+if TYPE_CHECKING:
+    from ..graph.graph import Graph
+    from ..graph.node import Node
+    from ..run.runner import Runner
 
 DEFAULT_STORE = Path(".teamgraph")
 
@@ -62,6 +65,14 @@ OutputOption: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+KindOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CLASS",
+        help="A kind of node that graphs may use, such as myapp.kinds:Translator; repeatable.",
+        show_default=False,
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,7 @@ class GraphOptions:
             show_default=False,
         ),
     ] = None
+    kind: KindOption = None
     prompts: Annotated[
         list[Path] | None,
         typer.Option(
@@ -91,20 +103,27 @@ class GraphOptions:
         Allowed modules are found in the current folder, the project's and the graph's.
         Raises `DefinitionError`, and `InputError` if a folder of templates does not exist.
         """
+        # Lazy: commands that need no graph do not wait for what graphs need.
+        from ..graph.graph import Graph
+
         for folder in self.prompts or ():
             if not folder.is_dir():
                 raise InputError(f"--prompts: folder '{folder}' does not exist; name another one")
         settings = settings_of(Path.cwd())
         allow = [*(self.allow or ()), *settings.allow]
-        if allow:
+        if allow or self.kind or settings.kinds:
             make_importable(Path.cwd(), settings.folder, file.absolute().parent)
         return Graph.load(
-            file, prompt_dirs=[*(self.prompts or ()), *settings.prompt_dirs()], allow=allow
+            file,
+            kinds=all_kinds(self.kind, settings),
+            prompt_dirs=[*(self.prompts or ()), *settings.prompt_dirs()],
+            allow=allow,
         )
 
     def words(self) -> list[str]:
         """The options as words of a command line."""
         words = [word for package in self.allow or () for word in ("--allow", package)]
+        words += [word for kind in self.kind or () for word in ("--kind", kind)]
         return words + [
             word for folder in self.prompts or () for word in ("--prompts", str(folder))
         ]
@@ -219,6 +238,8 @@ class RunnerOptions(StoreOptions, ModelOptions):
 
     def runner(self, graph: Graph, store: Store) -> Runner:
         """A runner of the graph."""
+        from ..run.runner import Runner
+
         return Runner(
             self.with_default(graph),
             store=store,
@@ -239,6 +260,13 @@ class PageOptions:
 
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="Show at most N.")] = 20
     offset: Annotated[int, typer.Option(min=0, metavar="N", help="Skip the first N.")] = 0
+
+
+def all_kinds(named: Sequence[str] | None, settings: Settings) -> Mapping[str, type[Node]]:
+    """The kinds of `--kind` and of the project's settings."""
+    from ..graph.kinds import named_kinds, project_kinds
+
+    return {**project_kinds(settings.kinds), **named_kinds(named or (), "--kind")}
 
 
 def confirm(target: str, *, yes: bool, action: str = "delete", done: str = "deleted") -> None:

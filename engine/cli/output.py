@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich import box
 from rich.cells import cell_len
@@ -25,6 +25,9 @@ from rich.text import Text
 
 from ..errors import InputError
 from ..terminal import escape_controls, escape_json, write_text
+
+if TYPE_CHECKING:
+    from ..messages import Usage
 
 _ID_COLUMNS = frozenset(("run", "session", "user"))
 _GENERATED_ID = re.compile("[0-9a-f]{32}")
@@ -163,6 +166,15 @@ def two_columns(pairs: Mapping[str, object]) -> str:
 def counted(number: int, name: str) -> str:
     """A number with the name of what is counted, as in "1 turn" and "2 turns"."""
     return f"{number} {name}" if number == 1 else f"{number} {name}s"
+
+
+def usage_text(usage: Usage) -> str:
+    """Calls, tokens and cost, after a comma; empty if no model was called."""
+    if not usage.calls:
+        return ""
+    calls = counted(usage.calls, "call")
+    cost = f", ${usage.cost:.4f}" if usage.cost else ""
+    return f", {calls}, {usage.input_tokens} tokens in, {usage.output_tokens} out{cost}"
 
 
 def local_time(moment: float) -> str:

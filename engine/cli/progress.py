@@ -26,10 +26,9 @@ from ..events import (
     RunWaiting,
     ToolCalled,
 )
-from ..messages import Usage
 from ..models.local.model import LOCAL_NOTICE
 from ..records import Record, Run
-from .output import Style, counted, make_console, one_line
+from .output import Style, make_console, one_line, usage_text
 
 _NOTICES: Mapping[str, str] = {
     "local": f"local: {LOCAL_NOTICE}",
@@ -142,15 +141,6 @@ def event_line(event: Event) -> Text | None:
         case _:
             pass
     return line
-
-
-def usage_text(usage: Usage) -> str:
-    """Calls, tokens and cost, after a comma; empty if no model was called."""
-    if not usage.calls:
-        return ""
-    calls = counted(usage.calls, "call")
-    cost = f", ${usage.cost:.4f}" if usage.cost else ""
-    return f", {calls}, {usage.input_tokens} tokens in, {usage.output_tokens} out{cost}"
 
 
 def _finished_run(run: Run) -> Text:

@@ -45,8 +45,8 @@ from .output import (
     print_paged,
     print_table,
     two_columns,
+    usage_text,
 )
-from .progress import usage_text
 from .prompts import (
     CurrentTemplates,
     RecordedPrompt,

@@ -47,9 +47,9 @@ from .output import (
     print_table,
     reason,
     two_columns,
+    usage_text,
     write_output,
 )
-from .progress import usage_text
 
 _STANDARD_INPUT = Path("-")
 _ALL_SESSIONS = sys.maxsize

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, Protocol, TypeAlias
 
@@ -155,6 +155,7 @@ class Context(Struct, eq=False):  # not frozen: one per attempt, and freezing co
     asker: Asker
     summarizes: bool = False
     enter: EnterGraph | None = None
+    enter_tool: Callable[[str, str], Awaitable[str | None]] | None = None
 
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
         """Render the node's template (or the one named), call the model, and return its text.
@@ -245,6 +246,11 @@ class Context(Struct, eq=False):  # not frozen: one per attempt, and freezing co
         if self.enter is None:
             raise InputError(f"node {self.node_id!r} has no inner graph to run")
         return await self.enter(message, number, names, tokens)
+
+    async def rehearse_tool(self, name: str, message: str) -> None:
+        """In a dry run: run a graph that the node's model may call as a tool, as its first call."""
+        if self.enter_tool is not None:
+            await self.enter_tool(f"{name}[1]", message)
 
 
 class Result(Struct):  # not frozen: one per attempt, and freezing costs 1 µs

@@ -59,9 +59,8 @@ def find_edges(
     nodes: Mapping[str, Node],
     templates: Sequence[tuple[str, str]],
     prompts: Prompts,
-    output: Sequence[str],
 ) -> FoundEdges:
-    """Find every edge; `templates` pairs each node that has one with a template's name."""
+    """Find all edges but those of the output; `templates` pairs nodes with names of templates."""
     found = FoundEdges()
     loaders = [node_id for node_id, node in nodes.items() if loads_history(node)]
     reads_of: dict[str, list[VariableRead]] = {}
@@ -74,12 +73,6 @@ def find_edges(
         if isinstance(node, InvalidNode):
             continue
         _add_routes(node_id, node, nodes, found)
-        if runs_last(node):
-            found.edges += [
-                Edge(source, node_id, "reads", path=("output",))
-                for source in output
-                if source in nodes and source != node_id
-            ]
         _add_inputs(node_id, node, nodes, found)
         own = variables_of(node)  # what the kind passes hides a node of the same name
         for template in templates_of.get(node_id, ()):
@@ -98,6 +91,17 @@ def find_edges(
             _add_reads(node_id, nodes, loaders, reads, found, own)
     found.edges = list(dict.fromkeys(found.edges))
     return found
+
+
+def edges_to_last(nodes: Mapping[str, Node], output: Sequence[str]) -> list[Edge]:
+    """The edges from the nodes that may answer to those that run once the answer is known."""
+    return [
+        Edge(source, node_id, "reads", path=("output",))
+        for node_id, node in nodes.items()
+        if runs_last(node)
+        for source in output
+        if source != node_id
+    ]
 
 
 def _add_declared(node_id: str, node: Node, nodes: Mapping[str, Node], found: FoundEdges) -> None:

@@ -529,8 +529,11 @@ class _GraphBuilder(Struct):
             self.reader.problems.append(in_node(("nodes", node_id), found))
         return depth
 
-    def _inner(self, node_id: str, source: str | Mapping[str, Any] | Node) -> Graph:
-        """The graph inside a node: in a file, in place, or one node with the id of that one."""
+    def _inner(
+        self, node_id: str, source: str | Mapping[str, Any] | Node, name: str | None = None
+    ) -> Graph:
+        """The graph inside a node: in a file, in place, or one node with the id `name`."""
+        node_id = name or node_id
         folders = self.data.get("prompt_dirs", ())
         if isinstance(source, str):
             file = (self.folder or Path()) / source

@@ -7,7 +7,7 @@ allowed it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -15,10 +15,11 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
-from ..errors import DefinitionError, KeyPath, Problem, TeamgraphError, closest
+from ..errors import DefinitionError, InputError, KeyPath, Problem, TeamgraphError, closest
 from ..imports import resolve
 from ..messages import JSON
 from ..plugins import load_plugin, plugins
+from ..returns.shape import names_class
 from .node import NamesPython, Node
 
 GROUP = "teamgraph.nodes"
@@ -64,6 +65,31 @@ def checked_kind(name: str, kind: object) -> type[Node]:
         text = f"the kind {kind.kind!r} ({kind.__qualname__}) is offered as {name!r}, and a graph "
         raise TeamgraphError(f"{text}with it could not be written; offer it as {kind.kind!r}")
     return kind
+
+
+def named_kinds(references: Iterable[str], origin: str) -> dict[str, type[Node]]:
+    """The kinds that a user names as `package.module:Class`, by their names.
+
+    `origin` says in errors where they are named. Raises `InputError`.
+    """
+    kinds: dict[str, type[Node]] = {}
+    for reference in references:
+        try:
+            kind = resolve(reference, [reference.partition(":")[0]])
+        except DefinitionError as error:
+            raise InputError(f"{origin}: {error}") from error
+        if not (isinstance(kind, type) and issubclass(kind, Node)):
+            text = f"{reference!r} is no kind; name a subclass of teamgraph.kinds.Node"
+            raise InputError(f"{origin}: {text}")
+        if kinds.setdefault(kind.kind, kind) is not kind:
+            text = f"{reference!r} and another class are both of the kind {kind.kind!r}"
+            raise InputError(f"{origin}: {text}; set `kind` in one of them")
+    return kinds
+
+
+def project_kinds(references: Iterable[str]) -> dict[str, type[Node]]:
+    """The kinds that a project's settings name; raises `InputError`."""
+    return named_kinds(references, "pyproject.toml: [tool.teamgraph] kinds")
 
 
 class NodeReader:
@@ -159,7 +185,7 @@ class NodeReader:
         def find(reference: str) -> object:
             return resolve(reference, self._allow)
 
-        if isinstance(node.returns, str) and ":" in node.returns:
+        if isinstance(node.returns, str) and names_class(node.returns):
             try:
                 returns = find(node.returns)
             except DefinitionError as error:
@@ -177,7 +203,8 @@ class NodeReader:
         text = f"node {path[-1]!r}: unknown kind {name!r}"
         near = closest(str(name), known)
         if near is None:
-            text += f"; known kinds: {', '.join(sorted(known))}"
+            text += f"; known kinds: {', '.join(sorted(known))}; one of your own is named by "
+            text += "`--kind package.module:Class`, or by `kinds` in [tool.teamgraph]"
         self.problems.append(Problem("G005", text, path=(*path, "kind"), suggestion=near))
         return None
 

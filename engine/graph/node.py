@@ -107,7 +107,7 @@ class Node(Declared):
         description="What the node is for, in a few words.",
         examples=["checks the facts"],
     )
-    returns: Any = Field(  # a mapping, a text or a class: `engine.returns` checks which
+    returns: Any = Field(  # a mapping, list, text or class: `engine.returns` checks which
         default=None,
         description="The type of the answer, if it is not free text.",
         examples=[{"lang": "english|french"}],
@@ -133,7 +133,7 @@ class Node(Declared):
             mode="json", exclude_defaults=True, exclude={"returns"}
         )
         returns: object = self.returns
-        if isinstance(returns, str | Mapping):
+        if isinstance(returns, str | Mapping | list | tuple):
             data["returns"] = cast("JSON", returns)
         elif returns is not None:
             data["returns"] = reference(returns)
@@ -200,7 +200,7 @@ class HoldsGraph(Protocol):
         """A copy of the node whose graph was read by `read`.
 
         `read` takes a file's path, the mapping of a graph, or one node (or its mapping), which is
-        then the only node of the graph and has the id of this one.
+        then the only node of the graph and has the id of this one (or another `name`).
         """
         ...
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from ..errors import KeyPath, Problem, closest, listed
 from ..prompts.library import Prompts
-from .edges import NOT_IDS, find_edges
+from .edges import NOT_IDS, edges_to_last, find_edges
 from .fields import Join
 from .kinds import InvalidNode
 from .node import (
@@ -303,17 +303,20 @@ def apply_rules(
     used = types.templates
     problems = [*_check_ids(nodes), *_check_syntax(nodes, used, prompts)]
     any_invalid = any(isinstance(node, InvalidNode) for node in nodes.values())
-    answering = _answering(nodes, output, problems)
+    problems += _check_output(nodes, output)
     valid = {name for name in {name for _, name in used} if not prompts.problems(name)}
     readable = [(node_id, name) for node_id, name in used if name in valid]
-    found = find_edges(nodes, readable, prompts, answering)
+    found = find_edges(nodes, readable, prompts)
     problems += found.problems
     type_problems, alone = _type_problems(types)
     problems += type_problems
-    plan, cycles = _plan(nodes, found.edges)
+    answering, unclear = _answering(nodes, output, found.edges)
+    plan, cycles = _plan(nodes, [*found.edges, *edges_to_last(nodes, answering)])
     if cycles:
         problems += [_cycle(cycle, origin) for cycle in cycles]
         return RuleResults(tuple(problems), None, answering)
+    # Nobody knows which nodes an invalid node or template would have used.
+    is_complete = len(readable) == len(used) and not found.problems
     always = frozenset[str]()
     if not any_invalid:
         choices, partial = _choices(nodes)
@@ -322,8 +325,8 @@ def apply_rules(
         problems += _never(reachability)
         problems += _guards(found.unguarded, reachability, nodes)
         problems += _bypassed(plan, nodes, reachability)
-        # A name that is unknown may be the missing use.
-        if answering and len(readable) == len(used) and not found.problems:
+        problems += unclear if is_complete else []
+        if answering and is_complete:
             problems += _unused(
                 plan, nodes, {*answering, *_read_in_later_rounds(readable, prompts)}
             )
@@ -394,35 +397,37 @@ def _check_syntax(
                 yield found
 
 
-def _answering(
-    nodes: Mapping[str, Node], output: Sequence[str], problems: list[Problem]
-) -> tuple[str, ...]:
-    """The nodes that may answer: those of `output`, or the only candidate."""
+def _check_output(nodes: Mapping[str, Node], output: Sequence[str]) -> Iterator[Problem]:
     for index, node_id in enumerate(output):
         if node_id not in nodes:
             text = f"output names {node_id!r}, and there is no such node"
-            problems.append(
-                Problem("G012", text, path=("output", index), suggestion=closest(node_id, nodes))
-            )
+            near = closest(node_id, nodes)
+            yield Problem("G012", text, path=("output", index), suggestion=near)
         elif not (nodes[node_id].answers or isinstance(nodes[node_id], InvalidNode)):
             text = f"output names {node_id!r}, and a {nodes[node_id].kind} gives no answer"
-            problems.append(Problem("G015", text, path=("output", index)))
+            yield Problem("G015", text, path=("output", index))
+
+
+def _answering(
+    nodes: Mapping[str, Node], output: Sequence[str], edges: Sequence[Edge]
+) -> tuple[tuple[str, ...], list[Problem]]:
+    """The nodes that may answer: those of `output`, or the only one whose output no node uses.
+
+    A node that runs once the answer is known, such as a summarizer, is no use of it.
+    """
     if output:
-        return tuple(node_id for node_id in output if node_id in nodes)
-    needed = {
-        source
-        for node in nodes.values()
-        if not runs_last(node)
-        for source in (*node.needs, *itertools.chain(*branches_of(node).values()))
-    }
-    last = [n for n, node in nodes.items() if node.answers and n not in needed]
-    if len(last) == 1:
-        return tuple(last)
-    if nodes and not any(isinstance(node, InvalidNode) for node in nodes.values()):
-        which = f"{listed(last)} could all answer" if last else "no node is left to answer"
-        text = f"{which}; name the one that does: `output: ID`, or several in order of preference"
-        problems.append(Problem("G015", text, path=("output",)))
-    return ()
+        return tuple(node_id for node_id in output if node_id in nodes), []
+    used = {edge.source for edge in edges if not runs_last(nodes[edge.target])}
+    leaves = [node_id for node_id, node in nodes.items() if node.answers and node_id not in used]
+    if len(leaves) == 1 or not nodes:
+        return tuple(leaves), []
+    which, one, several = "no node is left to answer", "ID", "ID, OTHER"
+    if leaves:
+        which = f"{listed(leaves)} could all answer"
+        one, several = leaves[-1], ", ".join(leaves[:2])
+    text = f"{which}; name the one that does: `output: {one}`, or several in order of "
+    text += f"preference: `output: [{several}]`"
+    return (), [Problem("G015", text, path=("output",))]
 
 
 def _choices(

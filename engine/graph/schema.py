@@ -20,7 +20,11 @@ from .node import Node
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema: TypeAlias = dict[str, Any]
 _NODE = {"$ref": "#/$defs/node"}
-_RETURNS: JSON = [{"type": "string", "minLength": 1}, {"type": "object", "minProperties": 1}]
+_RETURNS: JSON = [
+    {"type": "string", "minLength": 1},
+    {"type": "object", "minProperties": 1},
+    {"type": "array", "minItems": 1, "maxItems": 1},
+]
 
 
 def graph_schema(kinds: Mapping[str, type[Node]]) -> dict[str, JSON]:

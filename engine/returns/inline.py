@@ -1,4 +1,7 @@
-"""Types written into the graph: `str`, `list[int]`, `yes|no`, `float?`, and mappings of these.
+"""Types written into the graph: `str`, `list[int]`, `yes|not at all`, `float?`, mappings, lists.
+
+A mapping declares an object, a list of one item a list of such items: `[{reason: str}]` is
+`list[{reason: str}]`.
 
 A value is valid if the JSON Schema accepts it, with one addition: an optional key may be left out
 and is then null. Nothing is converted but `1.0` to an integer and `1` to a float: a number written
@@ -9,7 +12,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import GenericAlias
 from typing import Any, Literal, TypeAlias, TypedDict, cast
 
@@ -69,7 +72,8 @@ class EnumType(Struct, frozen=True):
     def validate(self, value: JSON, path: KeyPath, errors: list[str]) -> JSON:
         """The value as it is stored; what is wrong with it is added to `errors`."""
         if value not in self.words:
-            text = f"{location(path)} must be {' or '.join(self.words)}, not {excerpt(value)}"
+            words = map(repr, self.words) if any(" " in word for word in self.words) else self.words
+            text = f"{location(path)} must be {' or '.join(words)}, not {excerpt(value)}"
             near = closest(value, self.words) if isinstance(value, str) else None
             errors.append(f"{text}; did you mean {near!r}?" if near else text)
         return value
@@ -101,7 +105,7 @@ class ListShape(Struct, frozen=True):
 class OptionalType(Struct, frozen=True):
     """A value that is valid for `value`, or null."""
 
-    value: ScalarShape | EnumType | ListShape
+    value: ScalarShape | EnumType | ListShape | ObjectType
 
     @property
     def schema(self) -> dict[str, JSON]:
@@ -217,13 +221,22 @@ def _as_float(value: int, path: KeyPath, errors: list[str]) -> JSON:
 
 _CODE = "G030"
 _MAX_DEPTH = 16  # no model fills more; and a mapping made in Python may contain itself
-_WORD = re.compile(r"\w[\w.+-]*")
-_MEANT: Mapping[str, str] = {"number": "float", "double": "float", "text": "str"}
-_FORMS = "str, int, float, bool, list[...], one of some words such as yes|no, or any of them with ?"
+_WORD = re.compile(r"""[^\s|?\[\]{}",:]+(\ [^\s|?\[\]{}",:]+)*""", re.VERBOSE)
+_MEANT: Mapping[str, str] = {
+    **dict.fromkeys(("number", "double", "decimal"), "float"),
+    **dict.fromkeys(("text", "date", "datetime"), "str"),
+    **dict.fromkeys(("list", "array", "tuple", "set", "sequence"), "list[str]"),
+}
+_OBJECTS = ("dict", "object", "mapping", "record", "json", "any")
+_NULLS = ("none", "null")
+_FORMS = (
+    "str, int, float, bool, list[...], words such as yes|no, or any of them with ? if it may be "
+    "null; an object is a mapping of keys to them"
+)
 
 
 def read_inline(declared: object, name: str) -> InlineValidator:
-    """Parse the type that a mapping or a text declares; `name` is the name of its Python type.
+    """Parse the type that a mapping, a list or a text declares; `name` names its Python type.
 
     Raises `DefinitionError` with all problems, each with its path inside `declared`.
     """
@@ -240,23 +253,33 @@ class _InlineParser(Struct):
     problems: list[Problem] = field(default_factory=list[Problem])
 
     def any(self, declared: object, path: KeyPath, name: str) -> InlineType | None:
-        if isinstance(declared, Mapping):
-            return self._mapping(cast("Mapping[object, object]", declared), path, name)
-        if not isinstance(declared, str):
-            self._note(
-                path, f"{declared!r} is not a type; write {_FORMS}, or a mapping of keys to them"
-            )
-            return None
-        if declared.count("[") + declared.count("?") > _MAX_DEPTH:
-            self._note(path, "this is nested too deeply; write less into one value")
-            return None
-        return self._text(declared, path)
+        found: InlineType | None = None
+        match declared:
+            case _ if len(path) >= _MAX_DEPTH:
+                self._note(path, _TOO_DEEP)
+            case Mapping():
+                found = self._mapping(cast("Mapping[object, object]", declared), path, name)
+            case [item]:
+                inner = self.any(item, (*path, 0), name)
+                found = ListShape(inner) if inner else None
+            case list() | tuple():
+                self._note(path, *_not_one_item(cast("Sequence[object]", declared)))
+            case str() if sum(map(declared.count, "[{?")) > _MAX_DEPTH:
+                self._note(path, _TOO_DEEP)
+            case str():
+                found = self._text(declared, path, name)
+            case type(__name__=known) if known in SCALARS:
+                self._note(path, f"write the type {known} as a text", suggestion=known)
+            case _:
+                self._note(path, f"{declared!r} is not a type; write {_FORMS}")
+        return found
 
     def _mapping(
         self, declared: Mapping[object, object], path: KeyPath, name: str
     ) -> ObjectType | None:
-        if len(path) >= _MAX_DEPTH:
-            self._note(path, "this is nested too deeply; write less into one value")
+        if "type" in declared and {*declared} & {"properties", "items", "enum", "$defs"}:
+            text = "this is a JSON Schema; write it to a file and name that (`returns: answer.json`"
+            self._note(path, f"{text}), or write the keys with their types: {{answer: str}}")
             return None
         if not declared:
             self._note(path, "a mapping needs at least one key, such as {answer: str}")
@@ -269,7 +292,7 @@ class _InlineParser(Struct):
                 fields[str(key)] = inner
         return None if self.problems else ObjectType(name, fields)
 
-    def _check_key(self, key: object, path: KeyPath) -> None:
+    def _check_key(self, key: object, path: KeyPath, *, on_key: bool = True) -> None:
         if isinstance(key, str) and key.isidentifier():
             return
         near = re.sub(r"\W+", "_", str(key)).strip("_")
@@ -277,62 +300,124 @@ class _InlineParser(Struct):
             path,
             f"the key {key!r} must be a name of letters, digits and _, as templates read it",
             suggestion=near if near.isidentifier() else None,
-            on_key=True,
+            on_key=on_key,
         )
 
-    def _text(
-        self, declared: str, path: KeyPath
-    ) -> ScalarShape | EnumType | ListShape | OptionalType | None:
+    def _text(self, declared: str, path: KeyPath, name: str) -> InlineType | None:
         text = declared.strip()
+        found: InlineType | None = None
         if text.endswith("?"):
-            return self._optional(text, path)
-        if text.startswith("list[") and text.endswith("]"):
-            item = self._text(text[5:-1], path)
-            return ListShape(item) if item else None
-        if text in SCALARS:
-            return ScalarShape(text)
-        if "|" in text:
-            return self._words(text, path)
-        self._note_unknown(text, path)
-        return None
+            found = self._optional(text, path, name)
+        elif text.startswith("list[") and _closes_at_end(text):
+            item = self._text(text[5:-1], path, name)
+            found = ListShape(item) if item else None
+        elif text.startswith("{") and _closes_at_end(text):
+            found = self._record(text, path, name)
+        elif "|" in text:
+            found = self._words(text, path)
+        elif text in SCALARS:
+            found = ScalarShape(text)
+        else:
+            self._note_unknown(text, path)
+        return found
 
-    def _optional(self, text: str, path: KeyPath) -> OptionalType | None:
-        inner = self._text(text[:-1], path)
+    def _optional(self, text: str, path: KeyPath, name: str) -> OptionalType | None:
+        inner = self._text(text[:-1], path, name)
         if isinstance(inner, OptionalType):
             self._note(path, f"{text!r} is optional twice; one ? is enough")
             return None
         return OptionalType(inner) if inner else None
 
+    def _record(self, text: str, path: KeyPath, name: str) -> ObjectType | None:
+        """An object whose keys stand in a text: `{reason: str, query: str}`."""
+        fields: dict[str, InlineType] = {}
+        for part in _split(text[1:-1]):
+            key, colon, declared = (each.strip() for each in part.partition(":"))
+            if not colon or not key:
+                self._note(path, f"{part!r} in {text!r} is no key with a type, such as reason: str")
+                continue
+            self._check_key(key, path, on_key=False)
+            if key in fields:
+                self._note(path, f"{text!r} has the key {key!r} twice")
+            inner = self._text(declared, path, f"{name}_{key}")
+            if inner is not None:
+                fields[key] = inner
+        return None if self.problems else ObjectType(name, fields)
+
     def _words(self, text: str, path: KeyPath) -> EnumType | None:
-        words = tuple(word.strip() for word in text.split("|"))
+        words = tuple(" ".join(word.split()) for word in text.split("|"))
         wrong = next((word for word in words if not _WORD.fullmatch(word)), None)
-        if wrong is not None:
-            message = (
-                f"{wrong!r} in {text!r} is not a word; a word is letters, digits and any of _-.+"
-            )
+        types = [word for word in words if word.lower() not in _NULLS]
+        meant: str | None = None
+        if len(types) == 1 and types[0] in SCALARS:
+            message, meant = f"a type that may be null has a ?, not {text!r}", f"{types[0]}?"
+        elif wrong is not None:
+            message = f"{wrong!r} in {text!r} is not a word or some words; these have none of "
+            message += '| ? [ ] { } , : "'
         elif len(set(words)) < len(words):
             message = f"{text!r} names a word twice"
-        elif set(words) <= set(SCALARS):
+        elif set(types) <= set(SCALARS):
             message = (
                 f"{text!r} is a choice of types; a value has one type, or is one of some words"
             )
         else:
             return EnumType(words)
-        self._note(path, message)
+        self._note(path, message, suggestion=meant)
         return None
 
     def _note_unknown(self, text: str, path: KeyPath) -> None:
-        if text == "list":
-            self._note(path, "a list of what? write list[str]", suggestion="list[str]")
+        word = text.lower()
+        if word in _OBJECTS:
+            message = f"{text!r} does not say which keys; write them with their types: "
+            self._note(path, message + "{answer: str}, or a text of any form: str")
             return
-        near = _MEANT.get(text.lower()) or closest(text.lower(), SCALARS)
-        if text.lower() in SCALARS:
-            near = text.lower()
+        near = _MEANT.get(word) or (word if word in SCALARS else closest(word, SCALARS))
+        if word.startswith("list[") and _closes_at_end(word) and word != text:
+            near = f"list{text[4:]}"
         message = f"unknown type {text!r}" if text else "a type is missing here"
+        if near == _MEANT["list"]:
+            message = "a list of what?"
         self._note(path, message if near else f"{message}; write {_FORMS}", suggestion=near)
+        return
 
     def _note(
-        self, path: KeyPath, message: str, *, suggestion: str | None = None, on_key: bool = False
+        self, path: KeyPath, message: str, suggestion: str | None = None, *, on_key: bool = False
     ) -> None:
         problem = Problem(_CODE, message, path=path, suggestion=suggestion, on_key=on_key)
         self.problems.append(problem)
+
+
+_TOO_DEEP = "this is nested too deeply; write less into one value"
+
+
+def _not_one_item(items: Sequence[object]) -> tuple[str, str | None]:
+    """What is wrong with a list that does not have one item, and what may have been meant."""
+    if items and all(isinstance(item, str) for item in items):
+        words = "|".join(map(str, items))
+        return "a list has the type of its items, [str]; one of some words is a text", words
+    return (
+        f"a list has one item, the type of all that are in it, such as [str], not {len(items)}",
+        None,
+    )
+
+
+def _closes_at_end(text: str) -> bool:
+    """Whether the first bracket of a text is closed by its last character."""
+    depth = 0
+    for at, character in enumerate(text):
+        depth += (character in "[{") - (character in "]}")
+        if character in "]}" and depth <= 0:
+            return depth == 0 and at == len(text) - 1
+    return False
+
+
+def _split(text: str) -> list[str]:
+    """The parts of a text between the commas that are in no bracket."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "[{") - (character in "]}")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]

@@ -7,11 +7,26 @@ structured output requires.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+import operator
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    NotRequired,
+    Required,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 from msgspec import Struct
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from ..errors import DefinitionError, Problem
 from ..messages import JSON
@@ -22,6 +37,7 @@ if TYPE_CHECKING:
 
 
 _CODE = "G032"
+_typed_dict = cast("Callable[[str, Mapping[str, object]], type]", TypedDict)
 
 
 class PythonValidator(Struct, frozen=True):
@@ -60,7 +76,7 @@ class PythonValidator(Struct, frozen=True):
 def read_type(declared: object) -> PythonValidator:
     """The validator of a Python type. Raises `DefinitionError` if pydantic cannot read it."""
     try:
-        adapter: TypeAdapter[object] = TypeAdapter(cast("type[object]", declared))
+        adapter: TypeAdapter[object] = TypeAdapter(cast("type[object]", _readable(declared)))
         schema: dict[str, JSON] = adapter.json_schema()
     except (PydanticUserError, NameError, TypeError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
@@ -69,6 +85,34 @@ def read_type(declared: object) -> PythonValidator:
         text += "model, a dataclass or a mapping such as {answer: str}"
         raise DefinitionError([Problem(_CODE, text)]) from error
     return PythonValidator(_strict(_rooted(schema)), declared, adapter)
+
+
+def _readable(declared: object, around: tuple[object, ...] = ()) -> object:
+    """The type with each TypedDict of `typing` as one of typing_extensions.
+
+    Before Python 3.12 pydantic reads no others, as those of `typing` lose which keys are required.
+    """
+    if declared in around:
+        return declared
+    inside = partial(_readable, around=(*around, declared))
+    if is_typeddict(declared):
+        hints = get_type_hints(declared, include_extras=True)
+        optional: frozenset[str] = getattr(declared, "__optional_keys__", frozenset())
+        keys = {
+            key: NotRequired[inside(hint)]
+            if key in optional and get_origin(hint) not in (Required, NotRequired)
+            else inside(hint)
+            for key, hint in hints.items()
+        }
+        return _typed_dict(getattr(declared, "__name__", ""), keys)
+    arguments = get_args(declared)
+    parts = tuple(map(inside, arguments))
+    if all(map(operator.is_, parts, arguments)):
+        return declared
+    if isinstance(declared, UnionType):
+        return Union[parts]  # noqa: UP007  its parts are known only at run time
+    origin = cast("Any", get_origin(declared))
+    return operator.getitem(origin, parts[0] if len(parts) == 1 else parts)
 
 
 def _rooted(schema: dict[str, JSON]) -> dict[str, JSON]:

@@ -83,7 +83,7 @@ class Shape:
 def shape(returns: object, *, name: str, folder: Path | None = None) -> Shape:
     """The shape that a node's `returns` declares.
 
-    `returns` is a mapping or a text as in a graph file, a class, or the name of a `.json` file
+    `returns` is a mapping, list or text as in a graph file, a class, or the name of a `.json` file
     beside the graph file, in `folder`. `name`, the node's id, is the schema's title where that has
     none. Raises `DefinitionError` with all problems, each with its path inside `returns`.
     """
@@ -94,10 +94,15 @@ def shape(returns: object, *, name: str, folder: Path | None = None) -> Shape:
     return Shape({"title": name, **asked}, validator, is_wrapped=wraps)
 
 
+def names_class(returns: str) -> bool:
+    """Whether a text names a class, `package.module:Class`, and is no type: `{reason: str}`."""
+    return ":" in returns and not {*"[{|"} & {*returns}
+
+
 def _validator_of(returns: object, name: str, folder: Path | None) -> Validator:
     if isinstance(returns, str) and returns.endswith(".json"):
         return read_schema(returns, folder)
-    if isinstance(returns, str) and ":" in returns:
+    if isinstance(returns, str) and names_class(returns):
         text = f"{returns!r} is a reference, which only a graph file can have; here pass "
         raise DefinitionError([Problem("G031", f"{text}the class itself")])
     if isinstance(returns, type | UnionType) or hasattr(returns, "__origin__"):

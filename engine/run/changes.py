@@ -16,7 +16,7 @@ from typing import cast
 from msgspec.structs import replace
 
 from ..errors import Changed
-from ..graph.node import runs_rounds
+from ..graph.node import runs_rounds, tools_of
 from ..node_path import NodePath
 from ..records import Record, Run
 from ..session.store import Store
@@ -76,7 +76,9 @@ def _run_again(prepared: PreparedGraph, paths: Iterable[str], wanted: Iterable[s
     known, whole, inside = [NodePath(path) for path in paths], set[str](), dict[str, list[str]]()
     for path in map(NodePath, wanted):
         outer = path.outermost
-        if path != outer and outer in prepared.inner:
+        # A node whose model called the graph inside as a tool has read the results.
+        is_tool = outer in prepared.inner and tools_of(prepared.graph.nodes[outer]) is not None
+        if path != outer and outer in prepared.inner and not is_tool:
             inside.setdefault(outer, []).append(path)
         else:
             whole.add(outer)

@@ -75,7 +75,7 @@ from ..graph.node import (
     tools_of,
 )
 from ..messages import JSON, NO_USAGE, text_of
-from ..node_path import ROOT, NodePath, select_inside
+from ..node_path import ROOT, NodePath, put_inside, select_inside
 from ..records import (
     FINAL,
     Change,
@@ -349,7 +349,9 @@ class RunExecution(Struct):
         )
 
     def _ordered_records(self) -> dict[str, Record]:
-        return {path: self.records[path] for path in self.prepared.in_order(self.records)}
+        prepared, records = self.prepared, self.records
+        order = prepared.in_order(records) if prepared.inner else prepared.plan.order
+        return {path: records[path] for path in order if path in records}
 
     def skip_reason(self, node_id: str, records: Mapping[str, Record]) -> str | None:
         """See `Work.skip_reason`."""
@@ -432,10 +434,9 @@ class RunExecution(Struct):
             raise error
         call = self._model_call(execution, spec)
         context = self._context(execution, call)
-        if execution.node_id in self.prepared.inner:
-            execution.inside = self._graph_runs(execution.node_id)
-            context.enter = partial(self.run_inner, execution)
         call.caller = self._tool_caller(node, execution, context, call)
+        if execution.node_id in self.prepared.inner:
+            self._open_graph(execution, context, call.caller)
         timeout = node.timeout or self.prepared.graph.timeout
         total = timeout.total if isinstance(timeout, Timeout) else timeout
         work = self.run_node(node, context)
@@ -496,7 +497,30 @@ class RunExecution(Struct):
             execution.questions,
             call.test_call,
             partial(self._commit, execution),
+            partial(self._run_tool, execution, state),
         )
+
+    async def _run_tool(
+        self, execution: NodeExecution, state: SessionState, step: str, message: str
+    ) -> str | None:
+        """Run a graph that the model of a node calls: see `ToolCaller.run_graph`.
+
+        The graphs that are tools of a node are the nodes of the graph inside it.
+        """
+        runs = cast("GraphRuns", execution.inside)
+        tools = self._inner(execution, runs, message, None, {}, "events")
+        tools.scope.state = dict(state)
+        path = NodePath(step)
+        node = NodeExecution(path.node_id, {}, inside=tools._graph_runs(path.node_id))
+        try:
+            result = await tools.run_inner(node, message, path.number, {}, "events")
+        except NodeWaits:
+            return None
+        inside = cast("GraphRuns", node.inside)
+        runs.states |= put_inside(inside.states, path.node_id)
+        for patch in inside.patches.values():
+            state.update(patch)
+        return text_of(result.output)
 
     async def _commit(self, execution: NodeExecution) -> None:
         """Store the tool calls of a node before they are executed."""
@@ -640,7 +664,7 @@ class RunExecution(Struct):
             usage=self.usage,
             emitter=self.emitter,
             answer=self.answer,
-            path=self.path.child(node.node_id),
+            path=self.path,
         )
 
     def _attempts_before(self, node_id: str) -> int:
@@ -739,6 +763,14 @@ class RunExecution(Struct):
             self.scope.patch(record.node, record.session_state)
         self.answer.settle(record)
 
+    def _open_graph(self, node: NodeExecution, context: Context, caller: ToolCaller | None) -> None:
+        """Let a node run the graph inside it, or those that are tools of its model."""
+        node.inside = self._graph_runs(node.node_id)
+        if caller is None:
+            context.enter = partial(self.run_inner, node)
+        else:
+            context.enter_tool = caller.run_graph
+
     def _graph_runs(self, node_id: str) -> GraphRuns:
         """What the graph inside a node begins with."""
         earlier: dict[str, dict[str, Record]] = {}
@@ -813,6 +845,7 @@ class RunExecution(Struct):
             node_states=dict(runs.states),
             outputs={},
             patches={},
+            patched=0,
             newest={},
             writers={},
             given={**outer.given, **json_views(names)} if names else outer.given,

@@ -85,8 +85,9 @@ class ModelCall(Struct):
 
     `idle` are the seconds that a provider may be silent. `caller` calls the tools that the model
     asks for, None if the node has none. Exchanges are added to those of the node, and `asks` counts
-    the requests that are not the continuation of another. `path` is the node's, and `person`
-    answers questions to people at once (in a dry run); without it the node waits.
+    the requests that are not the continuation of another. `path` is that of the graph that the node
+    is in, and `person` answers questions to people at once (in a dry run); without it the node
+    waits.
     """
 
     graph: Graph
@@ -154,7 +155,7 @@ class ModelCall(Struct):
         default: JSON = None,
     ) -> JSON:
         """See `Context.ask_person`."""
-        node, path = self.node, str(self.path)
+        node, path = self.node, str(self.path.child(self.node.node_id))
         if self.has_asked:
             raise InputError(f"node {node.node_id!r} asks a person twice; make two nodes of it")
         self.has_asked = True
@@ -206,7 +207,7 @@ class ModelCall(Struct):
         self.emitter.emit(PromptRendered, node.node_id, node.attempt, template, PERSON, messages)
         wanted = self.graph.shapes.get(node.node_id)
         return Question(
-            path=self.path,
+            path=self.path.child(self.node.node_id),
             text="\n".join(message.content for message in messages),
             options=tuple(options),
             schema=wanted.schema if wanted else None,

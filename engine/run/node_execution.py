@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Mapping
+from pathlib import Path
 from time import time
+from traceback import walk_tb
 from typing import cast
 
 from msgspec import Struct, field
@@ -26,6 +29,7 @@ from ..graph.context import Result, Upstream
 from ..graph.fields import Retry
 from ..graph.graph import Graph
 from ..graph.node import Node
+from ..graph.yaml.reader import display_path
 from ..messages import JSON
 from ..records import Exchange, Question, Record
 from ..values import to_json
@@ -40,6 +44,8 @@ _NOT_RETRIED = (
     *(TypeError, NameError),
 )
 """Errors that another attempt would only repeat."""
+_OURS = str(Path(__file__).parents[2]) + os.sep
+_STANDARD_LIBRARY = str(Path(os.__file__).parent) + os.sep
 _CLEAR_TEXT = (ModelError, PromptError, InputError, RunError, TimeoutError)
 """Errors whose text says enough without the name of their class."""
 
@@ -252,11 +258,33 @@ def retry_wait(retry: Retry, attempt: int, error: Exception) -> float | None:
 
 
 def error_text(error: BaseException) -> str:
-    """An error as one line for a record: its text, or its class where it has none."""
-    text = " ".join(str(error).split())
+    """An error as one line for a record: its text, or its class where it has none.
+
+    An exception of a user's function or kind has the line of their code that it comes from.
+    """
+    text, kind = " ".join(str(error).split()), type(error).__name__
     if isinstance(error, _CLEAR_TEXT):
-        return text or type(error).__name__
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        return text or kind
+    line = _user_line(error)
+    return (f"{kind}: {text}" if text else kind) + (f" ({line})" if line else "")
+
+
+def _user_line(error: BaseException) -> str | None:
+    """`file:line` of the last frame of an error in neither our code nor a library's.
+
+    If all are in libraries, the first that is not ours: an installed package may be the user's.
+    """
+    frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    theirs = [(file, line) for file, line in frames if not file.startswith((_OURS, "<frozen"))]
+    own = [each for each in theirs if not _is_library(each[0])]
+    if not theirs:
+        return None
+    file, line = (own or theirs[:1])[-1]
+    return f"{file if file.startswith('<') else display_path(file)}:{line}"
+
+
+def _is_library(file: str) -> bool:
+    return file.startswith(_STANDARD_LIBRARY) or "site-packages" in file
 
 
 def storable_result(node_id: str, result: Result) -> Result:

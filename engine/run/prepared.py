@@ -192,7 +192,9 @@ def _normalized(value: object) -> object:
         case Node():  # likewise, in place of a graph
             normalized = value.kind
         case BaseModel():
-            normalized = {name: _normalized(item) for name, item in value}
+            # Not what is computed from them and cached, which is there only once it was used.
+            declared = {*type(value).model_fields, *(value.model_extra or {})}
+            normalized = {name: _normalized(item) for name, item in value if name in declared}
         case Mapping():
             pairs = cast("Mapping[object, object]", value).items()
             normalized = {str(key): _normalized(item) for key, item in pairs}

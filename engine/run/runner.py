@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 class Runner:
     """Runs one graph, for any number of users, sessions, tasks and threads at once.
 
-    `store` has the sessions (default: in memory). `model` is asked instead of the models that the
+    `store` has the sessions (default: a `MemoryStore`, which drops old sessions that nobody named).
+    `model` is asked instead of the models that the
     graph names: a `Model`, or the id of one. A runner has no state of a run or a session.
 
     `busy` is what to do while another turn of the same session is running: `serialize` waits for
@@ -339,15 +340,18 @@ class Runner:
         check_message(message)
         check_ids(user_id=user_id, session_id=session_id, run_id=run_id)
         prepared = self._prepare()
+        new_id = (
+            uuid4().hex
+        )  # a store can tell that nobody named the session: it is called as the run
         turn = Turn(
-            run_id=run_id or uuid4().hex,
+            run_id=run_id or new_id,
             input=message,
             graph=self._graph.name,
             given_state=as_state(state),
             started=time(),
             declared=prepared.facts_hash,
         )
-        key = SessionKey(user_id, session_id or uuid4().hex)
+        key = SessionKey(user_id, session_id or new_id)
         request = RunRequest(key, turn, busy=self._busy, while_waiting=self._while_waiting)
         return partial(RunExecution.execute, prepared, self._store, request)
 

@@ -18,7 +18,7 @@ from ..errors import StateConflict
 from ..graph.context import NO_HISTORY, NO_NAMES, History, Input, ItemInput, SessionView, Upstream
 from ..graph.graph import Graph
 from ..graph.node import Node, loads_history, template_fields, tools_of
-from ..graph.plan import is_live
+from ..graph.plan import bits_of, is_live
 from ..messages import JSON
 from ..records import Record
 from .node_execution import NodeExecution
@@ -29,9 +29,10 @@ class TemplateScope(Struct):
     """The template names of one run of one graph.
 
     `state` is the session's state as the run began. `outputs` are the outputs of its finished nodes
-    as Python values, `patches` the keys of the session's state that they set, both by node id.
-    `newest` are the newest values of these keys, and `writers` the nodes that set them. `given` are
-    further names that the graph around this one gives.
+    as Python values, `patches` the keys of the session's state that they set, both by node id;
+    `patched` is the bit set of the nodes that set any. `newest` are the newest values of these
+    keys, and `writers` the nodes that set them. `given` are further names that the graph around
+    this one gives.
     """
 
     graph: GraphScope
@@ -46,6 +47,7 @@ class TemplateScope(Struct):
     )
     outputs: dict[str, object] = field(default_factory=dict[str, object])
     patches: dict[str, Mapping[str, JSON]] = field(default_factory=dict[str, "Mapping[str, JSON]"])
+    patched: int = 0
     newest: dict[str, JSON] = field(default_factory=dict[str, JSON])
     writers: dict[str, str] = field(default_factory=dict[str, str])
     given: Mapping[str, object] = NO_NAMES
@@ -113,15 +115,16 @@ class TemplateScope(Struct):
         not one that continues tool calls which have set keys themselves.
         """
         if node.state is None:
-            state = self.state
-            if node.attempt > 1 and not node.tool_changes:
-                state = {**state, **self.newest} if self.newest else state
-            elif self.patches:
-                before = self.graph.plan.before(node.node_id)
-                for earlier in self.graph.plan.order:
-                    if earlier in before and earlier in self.patches:
-                        state = {**state, **self.patches[earlier]}
-            node.state = state
+            before = self.graph.plan.stops[node.node_id].before
+            if not self.patched:
+                node.state = self.state
+            elif (node.attempt > 1 and not node.tool_changes) or not self.patched & ~before:
+                node.state = {**self.state, **self.newest}
+            else:
+                order, state = self.graph.plan.order, dict(self.state)
+                for index in bits_of(self.patched & before):
+                    state.update(self.patches[order[index]])
+                node.state = state
         return node.state
 
     def state_now(self, node: NodeExecution) -> Mapping[str, JSON]:
@@ -131,6 +134,7 @@ class TemplateScope(Struct):
 
     def patch(self, node_id: str, values: Mapping[str, JSON]) -> None:
         """Set keys of the session's state, in the name of a node that is done."""
+        self.patched |= 1 << self.graph.plan.stops[node_id].index
         self.patches[node_id] = {**self.patches.get(node_id, {}), **values}
         self.newest.update(values)
         self.writers.update(dict.fromkeys(values, node_id))
@@ -145,7 +149,8 @@ class TemplateScope(Struct):
         """
         merged, others = dict(values), dict[str, dict[str, JSON]]()
         read = self.state_read(node)
-        before = self.graph.plan.before(node.node_id) if self.patches else frozenset[str]()
+        order, before = self.graph.plan.order, self.graph.plan.stops[node.node_id].before
+        at_once = [order[index] for index in bits_of(self.patched & ~before)]
         for key in values.keys() & self.newest.keys():
             base, theirs = read.get(key, ABSENT), self.newest[key]
             if theirs is not base:
@@ -153,8 +158,8 @@ class TemplateScope(Struct):
                     merged[key] = cast("JSON", merge_changes(base, theirs, values[key]))
                 except ValueError as error:
                     raise StateConflict(key, (self.writers[key], node.node_id)) from error
-            for other, patch in self.patches.items():
-                if key in patch and other not in before:
+            for other in at_once:
+                if key in self.patches[other]:
                     others.setdefault(other, {})[key] = merged[key]
         return merged, others
 

@@ -25,7 +25,7 @@ from .quoting import DELETED, QuoteDecoder, QuoteEncoder, References
 
 T = TypeVar("T")
 Defaults: TypeAlias = tuple[tuple[str, object], ...]
-DecodeRecord: TypeAlias = "Callable[[bytes, References], Record]"
+DecodeRecord: TypeAlias = "Callable[[Document, References], Record]"
 _REPLAYED: tuple[Role, Role] = ("user", "assistant")
 _PLAIN = {"role", "content"}
 _REPLAY = {"role", "content", "origin"}
@@ -76,7 +76,7 @@ def decode_turn(data: bytes) -> Turn:
     return build(Turn, document)
 
 
-def encode_record(run: int, record: Record, references: References) -> bytes:
+def encode_record(run: int, record: Record, references: References) -> Document:
     """The document of a record of the run that is document `run`."""
     document: Document = {"run": run, **without_defaults(record, _RECORD)}
     if record.usage != _sum(record.exchanges):
@@ -94,7 +94,7 @@ def encode_record(run: int, record: Record, references: References) -> bytes:
                 document |= {"fields": rest, "quoting_fields": quoting}
         if quotes.runs:
             document["quotes"] = quotes.runs
-    return dump_json(document)
+    return document
 
 
 def _question(question: Question, quotes: QuoteEncoder) -> Document:
@@ -120,17 +120,11 @@ def _quoting_fields(record: Record, quotes: QuoteEncoder) -> dict[str, list[obje
     return {name: content for name, content in encoded.items() if isinstance(content, list)}
 
 
-def decode_record(data: bytes, references: References) -> Record:
-    """Decode what `encode_record` encoded, with the texts of other runs filled in."""
-    return _record(parse_document(data), references)
-
-
-def decode_own_words(data: bytes, references: References, *, results: bool) -> Record:
+def decode_own_words(document: Document, references: References, *, results: bool) -> Record:
     """Decode a record without what it quotes of other runs, which may quote others in turn.
 
     It has no messages, and of its tools' results only their own, if `results`.
     """
-    document = parse_document(data)
     for exchange in document.get("exchanges", ()):
         exchange["messages"] = ()
         own = ids_of_own_results(exchange) if results else set[str]()
@@ -140,10 +134,11 @@ def decode_own_words(data: bytes, references: References, *, results: bool) -> R
     document.pop("quoting_fields", None)
     for question in document.get("questions", ()):
         question["text"] = ""
-    return _record(document, references)
+    return decode_record(document, references)
 
 
-def _record(document: Document, references: References) -> Record:
+def decode_record(document: Document, references: References) -> Record:
+    """Decode what `encode_record` encoded, with the texts of other runs filled in."""
     document.pop("run", None)
     quotes = QuoteDecoder(document.pop("quotes", ()), references)
     if document.get("choices") is not None:

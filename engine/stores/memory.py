@@ -25,6 +25,7 @@ from .codec import (
     round_trip_mapping,
     round_trip_record,
 )
+from .journal.line import dump_json, parse_document
 from .leases import (
     Leases,
     SessionQueue,
@@ -46,6 +47,8 @@ from .redaction import (
     wrote_summary,
 )
 
+MAX_UNNAMED = 1000
+"""Sessions that nobody named which a `MemoryStore` keeps by default."""
 StoredRecord: TypeAlias = "Record | bytes"
 """A record, encoded if it quotes other runs."""
 
@@ -90,6 +93,15 @@ class MemorySession(Struct):
             writers=dict(self.writers),
         )
 
+    def is_unnamed(self, key: SessionKey) -> bool:
+        """Whether it is a single run, called as its session since the runner named both.
+
+        One that waits for a person counts as named.
+        """
+        run = self.turns.get(key.session_id)
+        is_single = run is not None and len(self.turns) == 1 and run.status != "waiting"
+        return is_single and self.name is None
+
     def summary(self, *, until: int | None = None) -> Summary | None:
         """The newest summary, of those that cover no turn after number `until` if it is given."""
         count = len(self.covers) if until is None else bisect_right(self.covers, until)
@@ -115,8 +127,10 @@ class MemorySession(Struct):
         for record in records:
             stored: StoredRecord = round_trip_record(record)
             if record.quotes:
-                stored = encode_record(0, record, references)
-                stored = redact_summary(stored) if is_late else stored
+                document = encode_record(0, record, references)
+                if is_late:
+                    redact_summary(document)
+                stored = dump_json(document)
             new[record.node, record.attempt] = stored
         self.records.setdefault(lease.run_id, {}).update(new)
 
@@ -129,7 +143,7 @@ class MemorySession(Struct):
             if node not in last or last[node][0] <= attempt:
                 last[node] = (attempt, stored)
         return [
-            decode(stored, references) if isinstance(stored, bytes) else stored
+            decode(parse_document(stored), references) if isinstance(stored, bytes) else stored
             for _, stored in last.values()
         ]
 
@@ -204,13 +218,15 @@ class MemorySession(Struct):
         since = self.turns[other].number
         may_summarize = bool(number) and not 0 < since < number
         for attempt, stored in list(self.records[other].items()):
-            data = stored if isinstance(stored, bytes) else encode_record(0, stored, references)
-            if may_summarize and not since and wrote_summary(data):
+            if isinstance(stored, bytes):
+                document = parse_document(stored)
+            else:
+                document = encode_record(0, stored, references)
+            if may_summarize and not since and wrote_summary(document):
                 del self.records[other][attempt]
                 continue
-            redacted = redact_run(data, run_id, run_id, may_summarize=may_summarize)
-            if redacted is not None:
-                self.records[other][attempt] = redacted
+            if redact_run(document, run_id, run_id, may_summarize=may_summarize):
+                self.records[other][attempt] = dump_json(document)
 
 
 class MemoryReferences(Struct, frozen=True):
@@ -261,17 +277,26 @@ def _copied(turn: Turn) -> Turn:
 class MemoryStore:
     """Stores sessions in memory; safe to use from many tasks and threads.
 
-    It behaves like `TinyDBStore`, except that nothing outlives the object. `sessions` are its
+    It behaves like `TinyDBStore`, except that nothing outlives the object, and that of the sessions
+    that nobody named only the newest `max_unnamed` stay: those of single runs without `session_id`
+    and `run_id`. A session stays from its second turn on, or once it is renamed. `sessions` are its
     sessions at the start.
     """
 
     version = VERSION
 
-    def __init__(self, sessions: Mapping[SessionKey, MemorySession] | None = None) -> None:
+    def __init__(
+        self,
+        sessions: Mapping[SessionKey, MemorySession] | None = None,
+        *,
+        max_unnamed: int = MAX_UNNAMED,
+    ) -> None:
         self._guard = RLock()
         self.reset_after_fork()
         self._clock = count(1)
         self._sessions: dict[SessionKey, MemorySession] = dict(sessions or {})
+        self._max_unnamed = max_unnamed
+        self._unnamed: dict[SessionKey, None] = {}
         self._prompts: dict[str, dict[str, str]] = {}
         FORKS.hold(self._guard)
         FORKS.own(self)
@@ -325,7 +350,16 @@ class MemoryStore:
     async def release(self, lease: Lease) -> None:
         """Release the session and leave the run as it is, to be resumed."""
         grant = self._leases.end(lease)
-        if grant is not None and grant.is_exclusive:
+        if grant is None:
+            return
+        with self._guard:
+            session = self._sessions.get(lease.key)
+            if session is not None and session.is_unnamed(lease.key):
+                self._unnamed[lease.key] = None
+            while len(self._unnamed) > self._max_unnamed:
+                oldest = next(iter(self._unnamed))  # not in use: such a one is not in there
+                del self._unnamed[oldest], self._sessions[oldest]
+        if grant.is_exclusive:
             self._queue.release(lease.key)
 
     async def create(
@@ -442,6 +476,7 @@ class MemoryStore:
             if session is None:
                 return False
             session.name = name
+            self._unnamed.pop(key, None)
             return True
 
     async def delete_run(self, key: SessionKey, run_id: str) -> bool:
@@ -456,6 +491,7 @@ class MemoryStore:
         """Delete a session with everything in it; False if there is none."""
         check_key(key)
         with self._guard:
+            self._unnamed.pop(key, None)
             return self._sessions.pop(key, None) is not None
 
     async def delete_user(self, user_id: str | None) -> int:
@@ -465,6 +501,7 @@ class MemoryStore:
             keys = [key for key in self._sessions if key.user_id == user_id]
             for key in keys:
                 del self._sessions[key]
+                self._unnamed.pop(key, None)
             return len(keys)
 
     async def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
@@ -501,6 +538,7 @@ class MemoryStore:
         while_waiting: WhileWaiting,
     ) -> Lease:
         begun = replace(_copied(turn), status="running", number=0)
+        self._unnamed.pop(key, None)
         session = self._sessions.get(key)
         if session is None:
             check_stored(key, turn.run_id, None, expected=is_stored)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..messages import JSON
 from ..records import Change, StateKey
 from .codec import redact_replayed
-from .journal.line import Document, dump_json, parse_document
+from .journal.line import Document
 from .quoting import DELETED
 
 
@@ -56,35 +56,27 @@ def undo(
     return StateChange(put, left)
 
 
-def redact_run(data: bytes, run_id: str, run: JSON, *, may_summarize: bool) -> bytes | None:
-    """Another run's record without the texts of a deleted run; None if it has none of them.
+def redact_run(document: Document, run_id: str, run: JSON, *, may_summarize: bool) -> bool:
+    """Remove the texts of a deleted run from another run's record; False if it has none of them.
 
     `run` is the reference to the deleted run; `may_summarize` says that a summary in the record may
     cover it.
     """
-    document = parse_document(data)
     is_changed = redact_replayed(document, run_id, run)
-    if may_summarize and _is_summary(document):
+    if may_summarize and wrote_summary(document):
         is_changed = True
         _redact_summary(document)
-    return dump_json(document) if is_changed else None
+    return is_changed
 
 
-def redact_summary(data: bytes) -> bytes:
-    """The document of a record, without the summary if it wrote one."""
-    document = parse_document(data)
-    if not _is_summary(document):
-        return data
-    _redact_summary(document)
-    return dump_json(document)
+def redact_summary(document: Document) -> None:
+    """Remove the summary from the document of a record, if it wrote one."""
+    if wrote_summary(document):
+        _redact_summary(document)
 
 
-def wrote_summary(data: bytes) -> bool:
+def wrote_summary(document: Document) -> bool:
     """Whether the node of a record's document wrote a summary."""
-    return _is_summary(parse_document(data))
-
-
-def _is_summary(document: Document) -> bool:
     return isinstance(document.get("fields", {}).get("covers"), int)
 
 

@@ -35,6 +35,7 @@ from ..errors import (
 )
 from ..graph.fields import Ids
 from ..graph.graph import MESSAGE, Graph
+from ..graph.kinds import project_kinds
 from ..graph.settings import settings_of
 from ..graph.yaml.reader import Document, read_yaml
 from ..messages import JSON
@@ -273,6 +274,7 @@ class _Loader(Struct):
         settings = settings_of(home.absolute())
         return Graph.load(
             file,
+            kinds=project_kinds(settings.kinds),
             prompt_dirs=[
                 *(_normalized(home / named) for named in declared.prompts),
                 *settings.prompt_dirs(),

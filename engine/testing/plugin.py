@@ -128,12 +128,12 @@ class CaseItem(pytest.Item):
 
 @contextmanager
 def _importable(file: Path) -> Generator[None]:
-    """Put the project's folder on `sys.path` for a block, if its settings allow packages."""
+    """Put the project's folder on `sys.path` for a block, if its settings name Python code."""
     from ..graph.settings import settings_of  # noqa: PLC0415  see above
 
     settings = settings_of(file.parent.absolute())
     folder = str(settings.folder)
-    if not settings.allow or folder in sys.path:
+    if not (settings.allow or settings.kinds) or folder in sys.path:
         yield
         return
     sys.path.append(folder)

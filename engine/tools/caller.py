@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import AnswerError, PromptError, closest, listed
+from ..errors import AnswerError, BudgetExceeded, PromptError, closest, listed
 from ..events import EventEmitter, ToolAnswered, ToolCalled
 from ..messages import JSON, Message, ToolCall
 from ..records import Exchange, Question
@@ -24,7 +24,9 @@ class ToolCaller(Struct):
     `context` is passed to the tools, with an idempotency key for each call; `state` is the session
     state in it. `node_id` and `attempt` stand in the events. `questions` are those to people that
     the node has asked, to which new ones are added. `test` evaluates the condition of a tool that
-    is to be confirmed, and `commit` stores the calls before any of them is executed.
+    is to be confirmed, and `commit` stores the calls before any of them is executed. `run_graph`
+    runs a graph that is a tool, for the last step of the call's path (`research[3]`), on a message;
+    it returns None if a node inside waits for a person.
     """
 
     toolbox: Toolbox
@@ -36,6 +38,7 @@ class ToolCaller(Struct):
     questions: list[Question]
     test: Callable[[str, Mapping[str, JSON]], bool]
     commit: Callable[[], Awaitable[None]]
+    run_graph: Callable[[str, str], Awaitable[str | None]]
 
     async def answer(
         self, exchange: Exchange, *, number: int, is_committed: bool
@@ -86,7 +89,15 @@ class ToolCaller(Struct):
         }
         for call, verdict in ready.values():
             self._called(call, verdict.arguments)
-        return await asyncio.gather(*(self._message(path, *ready[path]) for path in ready))
+        tasks = [asyncio.create_task(self._message(path, *ready[path])) for path in ready]
+        try:
+            found = await asyncio.gather(*tasks)
+        except Exception:  # the budget is spent: nothing else may spend more
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+        return [message for message in found if message is not None]
 
     def _must_ask(self, path: str, call: ToolCall) -> bool:
         """Whether a call has to be confirmed, and nobody was asked yet."""
@@ -104,11 +115,14 @@ class ToolCaller(Struct):
         except PromptError:  # what cannot be judged is left to a person
             return True
 
-    async def _message(self, path: str, call: ToolCall, verdict: Verdict) -> Message:
+    async def _message(self, path: str, call: ToolCall, verdict: Verdict) -> Message | None:
         if verdict.is_approved:
             key = f"{self.context.run_id}/{path}"
             context = replace(self.context, idempotency_key=key)
-            result = await self._result(call.name, verdict.arguments, context)
+            found = await self._result(path, call.name, verdict.arguments, context)
+            if found is None:
+                return None
+            result = found
             if verdict.is_changed:
                 result = f"a person changed the arguments to {verdict.arguments}; {result}"
         else:
@@ -131,12 +145,19 @@ class ToolCaller(Struct):
         self.emitter.emit(ToolAnswered, self.node_id, self.attempt, call.id, call.name, result)
         return Message(role="tool", content=result, tool_call_id=call.id)
 
-    async def _result(self, name: str, arguments: str, context: ToolContext) -> str:
+    async def _result(
+        self, path: str, name: str, arguments: str, context: ToolContext
+    ) -> str | None:
         tool = self.toolbox.tools.get(name)
         if tool is None:
             return f"error: there is no tool {name!r}; {self._meant(name)}"
         try:
-            return await tool.call(tool.read(arguments), context)
+            given = tool.read(arguments)
+            if tool.is_graph:
+                return await self.run_graph(path.rpartition("/")[2], str(given["message"]))
+            return await tool.call(given, context)
+        except BudgetExceeded:
+            raise
         except BadArguments as error:
             return f"error: the arguments of {name!r} do not fit: {error}; call it again"
         except (Exception, SystemExit, asyncio.CancelledError) as error:

@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import cleandoc
 from itertools import pairwise
@@ -70,6 +70,12 @@ class Tool:
     _arguments: type[BaseModel] = field(compare=False, repr=False)
     _names: Mapping[str, str] = field(compare=False, repr=False)
     _contexts: tuple[str, ...] = field(compare=False, repr=False)
+    is_graph: bool = False
+
+    @classmethod
+    def of_graph(cls, name: str, description: str) -> Self:
+        """The tool that stands for a graph; whoever executes calls runs that on the `message`."""
+        return replace(cls.of(_graph), name=name, description=description, is_graph=True)
 
     @classmethod
     def of(cls, function: Callable[..., object], *, confirm: bool | str | None = None) -> Self:
@@ -162,6 +168,15 @@ class Tool:
         if inspect.isawaitable(value):
             value = await value
         return _as_text(value)
+
+
+async def _graph(message: str) -> str:
+    """The signature of all graphs as tools; it is never called.
+
+    Args:
+        message: What to do, with all that has to be known for it.
+    """
+    raise NotImplementedError(message)
 
 
 class Docstring(NamedTuple):

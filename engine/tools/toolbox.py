@@ -94,7 +94,7 @@ def _call(call: PastToolCall) -> JSON:
 
 
 def _one_or_many(value: object) -> object:
-    if isinstance(value, str | Mapping | ConfirmedTool) or callable(value):
+    if isinstance(value, str | Mapping | ConfirmedTool | GraphTool) or callable(value):
         return (value,)
     if not isinstance(value, list | tuple):
         raise ValueError("must be a tool or a list of tools")
@@ -128,18 +128,44 @@ class CallCondition(NamedTuple):
     arguments: Mapping[str, JSON] | None
 
 
+class GraphTool(Declared):
+    """A graph that a model may call as a tool, with a message."""
+
+    model_config = ConfigDict(defer_build=False)
+
+    graph: Any = Field(  # a path, a mapping, or in Python a Graph or a Node
+        description="The graph: a file, relative to this one, the graph itself, or one node.",
+        examples=["research.yaml"],
+        json_schema_extra={"anyOf": [{"type": "string", "minLength": 1}, {"type": "object"}]},
+    )
+    name: str = Field(
+        pattern="^[a-z][a-z0-9_]*$",
+        description="The name by which the model calls it, and its step in the paths of records.",
+        examples=["research"],
+    )
+    about: str = Field(
+        min_length=1,
+        description="What it is for; the model reads this.",
+        examples=["Finds out what others have written"],
+    )
+
+
 ToolName: TypeAlias = str | Callable[..., object]
-DeclaredTool: TypeAlias = ToolName | ConfirmedTool
+DeclaredTool: TypeAlias = ToolName | ConfirmedTool | GraphTool
 Tools: TypeAlias = Annotated[
     Sequence[DeclaredTool],
     BeforeValidator(
-        _one_or_many, json_schema_input_type=str | ConfirmedTool | Sequence[str | ConfirmedTool]
+        _one_or_many,
+        json_schema_input_type=str
+        | ConfirmedTool
+        | GraphTool
+        | Sequence[str | ConfirmedTool | GraphTool],
     ),
     AfterValidator(as_tuple),
 ]
 """Type of a field that declares tools: functions, `package.module:function`, session tools.
 
-Each may also be `{call: ..., confirm: ...}`.
+Each may also be `{call: ..., confirm: ...}`, or `{graph: ..., name: ..., about: ...}`.
 """
 
 
@@ -200,7 +226,7 @@ class Toolbox(Struct, frozen=True):
                     call = _found(each.call, resolve)
                     found.append(ConfirmedTool(call=call, confirm=each.confirm))
                 else:
-                    found.append(_found(each, resolve))
+                    found.append(each if isinstance(each, GraphTool) else _found(each, resolve))
             except DefinitionError as error:
                 problems += _at(index, error)
         if problems:
@@ -208,8 +234,8 @@ class Toolbox(Struct, frozen=True):
         return found
 
     @staticmethod
-    def written(declared: Sequence[DeclaredTool]) -> list[JSON]:
-        """The tools as a graph file has them.
+    def written(declared: Sequence[ToolName | ConfirmedTool]) -> list[JSON]:
+        """The tools as a graph file has them, without graphs.
 
         Raises `DefinitionError` for a function without an importable name.
         """
@@ -250,8 +276,10 @@ def _found(named: ToolName, resolve: Callable[[str], object]) -> ToolName:
     return function
 
 
-def _parts(declared: DeclaredTool, index: int) -> tuple[ToolName, bool | str | None, KeyPath]:
-    """The function or its name, what is to be confirmed, and the path of what says so."""
+def _parts(
+    declared: DeclaredTool, index: int
+) -> tuple[ToolName | GraphTool, bool | str | None, KeyPath]:
+    """The function, its name or a graph, what is to be confirmed, and where that is said."""
     if isinstance(declared, ConfirmedTool):
         return declared.call, declared.confirm, ("tools", index, "confirm")
     return declared, None, ("tools", index)
@@ -261,7 +289,9 @@ def _name(named: ToolName) -> str:
     return named if isinstance(named, str) else reference(named)
 
 
-def _tool(named: ToolName, confirm: bool | str | None) -> Tool | None:
+def _tool(named: ToolName | GraphTool, confirm: bool | str | None) -> Tool | None:
+    if isinstance(named, GraphTool):
+        return Tool.of_graph(named.name, named.about)
     if not isinstance(named, str):
         return Tool.of(named, confirm=confirm)
     if ":" in named:

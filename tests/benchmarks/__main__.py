@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from . import overhead, render, start, store, turn
+from . import graph, memory, overhead, render, start, store, turn
 
 TABLES = {
     "start": start.rows,
+    "graph": graph.rows,
     "overhead": overhead.rows,
     "render": render.rows,
     "turn": turn.rows,
     "store": store.rows,
+    "memory": memory.rows,
 }
 
 

@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import Iterator
 from functools import partial
 
-from teamgraph import Runner
+from teamgraph import Graph, Runner
 
-from .parts import Forgetful, Instant, chain, fan, items, members, rounds
+from .parts import Forgetful, Instant, chain, fan, items, members, python_chain, rounds, state_chain
 from .row import Row, cpu_of, median, wall_of
 
 
 def rows(*, short: bool) -> Iterator[Row]:
-    """Chains of nodes that do nothing, compared with a bare task; a fan of short waits."""
+    """Chains of nodes that do nothing, compared with a bare task; a fan of short waits.
+
+    Then chains as a user has them: with the runner's default store, of functions, with state.
+    """
     for length in (100, 1000):
         node, task = asyncio.run(_chain(length, 3 if short else 3000 // length + 5))
         yield Row(f"a node in a chain of {length}", node * 1e6, "CPU µs", 15)
@@ -22,6 +25,15 @@ def rows(*, short: bool) -> Iterator[Row]:
     yield Row("an item of a map, in units of a member in a chain", item, "x", 1.5)
     yield Row("a round of a loop of 100, in units of a member in a chain", few, "x")
     yield Row("a round of a loop of 1000, in units of one of 100", many / few, "x", 1.1)
+    few, many = 100, 200 if short else 1000
+    for what, make, bar in (
+        ("a node", chain, 13),
+        ("a python node", python_chain, 16),
+        ("a node that sets state", state_chain, None),
+    ):
+        costs = [asyncio.run(_in_memory(make(length), length, short)) for length in (few, many)]
+        yield Row(f"{what} in a chain of 1000, in memory", costs[1] * 1e6, "CPU µs", bar)
+        yield Row("  in units of one in a chain of 100", costs[1] / costs[0], "x", 1.3)
     ratio = asyncio.run(_fan(2 if short else 9))
     yield Row("1 -> 100 nodes of 20 ms -> 1, in units of the ideal 60 ms", ratio, "x", 1.15)
 
@@ -50,6 +62,13 @@ async def _inside(length: int, times: int) -> tuple[float, float, float]:
             costs.append(await cpu_of(partial(runner.arun, "hi")) / count)
     member, item, few, many = map(median, found)
     return item / member, few / member, many / member
+
+
+async def _in_memory(graph: Graph, length: int, short: bool) -> float:
+    runner = Runner(graph, model=Instant())
+    await runner.arun("hi")
+    rounds = 3 if short else 3000 // length + 5
+    return median([await cpu_of(lambda: runner.arun("hi")) / length for _ in range(rounds)])
 
 
 async def _tasks(count: int) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,7 +24,7 @@ from teamgraph import (
     Usage,
 )
 from teamgraph.kinds import Context, Node, Result
-from teamgraph.nodes import Loop, Map, Member
+from teamgraph.nodes import Loop, Map, Member, Python
 
 POLYGLOT = Path(__file__).parents[2] / "graphs" / "polyglot.yaml"
 
@@ -47,9 +48,37 @@ class Nap(Node):
         return Result("x")
 
 
+class Counts(Node):
+    """Sets a key of the session's state."""
+
+    prompts: ClassVar[bool] = False
+
+    async def run(self, context: Context) -> Result:
+        return Result("x", session_state={"last": context.node_id})
+
+
+async def nothing(message: str) -> str:
+    """Does nothing."""
+    return message
+
+
 def chain(length: int) -> Graph:
     """One node after the other."""
-    nodes = {f"n{index}": Nothing(needs=[f"n{index - 1}"] * bool(index)) for index in range(length)}
+    return _chain(length, Nothing)
+
+
+def python_chain(length: int) -> Graph:
+    """One function after the other."""
+    return _chain(length, partial(Python, call=nothing))
+
+
+def state_chain(length: int) -> Graph:
+    """One node after the other, each of which sets the same key of the state."""
+    return _chain(length, Counts)
+
+
+def _chain(length: int, kind: Callable[..., Node]) -> Graph:
+    nodes = {f"n{index}": kind(needs=[f"n{index - 1}"] * bool(index)) for index in range(length)}
     return Graph(name="chain", nodes=nodes, output=f"n{length - 1}")
 
 

@@ -22,34 +22,55 @@ runner = teamgraph.Runner(teamgraph.Graph.load({str(POLYGLOT)!r}))
 import sys
 assert "litellm" not in sys.modules
 """
-_HELP = """
+_COMMAND_LIBRARIES = "import asyncio, typer, rich.console, rich.table, tinydb, pydantic"
+_COMMAND = """
 import sys
-sys.argv = ["teamgraph", "--help"]
+sys.argv = ["teamgraph", *{words!r}]
 from teamgraph.engine.cli import main
 try:
     main()
 except SystemExit:
     pass
 """
+_HELP = _COMMAND.format(words=["--help"])
+_SESSIONS = _COMMAND.format(words=["sessions", "list"])
 
 
 def rows(*, short: bool) -> Iterator[Row]:
     """Alternating, each in a fresh process with cached bytecode."""
-    taken: dict[str, list[float]] = {"libraries": [], "ready": [], "help": []}
+    codes = {
+        "libraries": _LIBRARIES,
+        "ready": _READY,
+        "command": _COMMAND_LIBRARIES,
+        "help": _HELP,
+        "sessions": _SESSIONS,
+    }
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in codes}
     for _ in range(2 if short else 11):
-        for name, code in (("libraries", _LIBRARIES), ("ready", _READY), ("help", _HELP)):
-            taken[name].append(_seconds(code))
-    libraries, ready = median(taken["libraries"]), median(taken["ready"])
-    yield Row("the libraries alone", libraries, "CPU s")
-    yield Row("import teamgraph and a loaded team, ready to run", ready, "CPU s", 0.30)
-    yield Row("  the same, in units of the libraries alone", ready / libraries, "x")
-    yield Row("teamgraph --help", median(taken["help"]), "CPU s", 0.25)
+        for name, code in codes.items():
+            taken[name].append(_used(code))
+    seconds = {name: median([used for used, _ in each]) for name, each in taken.items()}
+    ready = "import teamgraph and a loaded team, ready to run"
+    yield Row("the libraries alone", seconds["libraries"], "CPU s")
+    yield Row(ready, seconds["ready"], "CPU s", 0.25)
+    yield Row(
+        "  the same, in units of the libraries alone", seconds["ready"] / seconds["libraries"], "x"
+    )
+    yield Row("  its memory", median([size for _, size in taken["ready"]]), "MB", 50)
+    yield Row("the command line's libraries alone", seconds["command"], "CPU s")
+    yield Row("teamgraph --help", seconds["help"], "CPU s", 0.12)
+    yield Row("teamgraph sessions list", seconds["sessions"], "CPU s", 0.2)
 
 
-def _seconds(code: str) -> float:
+def _used(code: str) -> tuple[float, float]:
+    """CPU seconds of a process, and its memory in MB."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    timed = f"{code}\nimport sys, time\nprint(time.process_time(), file=sys.stderr)"
+    timed = f"""{code}
+import resource, sys, time
+size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(time.process_time(), size, file=sys.stderr)"""
     done = subprocess.run(
         [sys.executable, "-c", timed], capture_output=True, text=True, check=True, env=environment
     )
-    return float(done.stderr.split()[-1])
+    used, size = done.stderr.split()[-2:]
+    return float(used), float(size)

@@ -121,23 +121,37 @@ async def _many(path: Path, count: int, rounds: int) -> Iterator[Row]:
             await _turn(store, SessionKey("u", f"s{number}"), number, nodes=3)
 
     cost = await cpu_of(lambda: begin(0))
+    await store.close()  # and keep no index
     gc.collect()
     alive = len(gc.get_objects())
     cost += await cpu_of(lambda: begin(half))
+    await store.close()
     gc.collect()
     grown = (len(gc.get_objects()) - alive) / half
+    few = 20  # a user who has no more than one page
+    for number in range(few):
+        await _turn(store, SessionKey("few", f"s{number}"), number, nodes=3)
     listed = [await cpu_of(lambda: store.sessions("u")) for _ in range(rounds)]
+    page = [await cpu_of(lambda: store.sessions("few")) for _ in range(rounds)]
+    recent = [await cpu_of(lambda: store.find("u", f"r{count - 3}")) for _ in range(rounds)]
+    oldest = await cpu_of(lambda: store.find("u", "r0"))
+    searched = await cpu_of(lambda: store.search("u", "no such words", last=count))
     await store.close()
     anew = TinyDBStore(path)
     cold = await cpu_of(lambda: anew.sessions("u"))
     await anew.close()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    bar = None if count < 1000 else 1.5  # else both are one or two pages
     return iter(
         (
             Row(f"a first turn of 3 records, {count} sessions", cost / count * 1e3, "CPU ms"),
-            Row("  objects that stay for each session of the second half", grown, "objects"),
+            Row("  objects that stay for each session when it is closed", grown, "objects"),
             Row("  the list of the newest 20 of them", median(listed) * 1e3, "CPU ms"),
+            Row("    in units of that of a user with 20", median(listed) / median(page), "x", bar),
             Row("  the same by a store just opened", cold * 1e3, "CPU ms"),
+            Row("  the session of one of the newest runs", median(recent) * 1e3, "CPU ms"),
+            Row("  the session of the oldest run", oldest * 1e3, "CPU ms"),
+            Row("  a search without a hit", searched * 1e3, "CPU ms", 300),
             Row("  memory of this process, all benchmarks so far included", memory, "MB"),
         )
     )

@@ -22,9 +22,10 @@ from .kills import everywhere, kills
 from .loops import loops
 from .mutants import MUTANTS, SOUND, Mutant
 from .nonces import nonces
+from .people import people, waiting
 from .power import power
 from .salvages import salvages
-from .stores import impatient, ours
+from .stores import evicting, impatient, ours
 from .suspended import suspended
 from .turn import calls, crashes, parts
 
@@ -52,8 +53,13 @@ FAULTS = {
     "flips": Fault("one bit flipped anywhere", flips, 3_000, 100),
     "power": Fault("power losses", power, 3_000, 100),
     "crowd": Fault("8 threads, 50 tasks, 4 processes", crowd, 620, 62),
+    "evicted": Fault("the same, each file closed after use", crowd, 620, 62, evicting),
+    "reopened": Fault("kill -9, each file closed after use", kills, 500, 20, evicting),
+    "saved": Fault("power losses, each index saved", power, 1_000, 60, evicting),
     "nonces": Fault("500 sessions, 30 % model faults", nonces, 5_000, 200),
     "forks": Fault("forked at every call of a turn", forks, 384, 24),
+    "people": Fault("killed while people are asked", people, 300, 12),
+    "waiting": Fault("runs wait, another process answers", waiting, 10_000, 50),
     "loops": Fault("an event loop closed with a run in it", loops, 24, 4),
     "deletions": Fault("deleted while a resume waits", deletions, 600, 48),
     "salvages": Fault("salvaged while it is written", salvages, 200, 16),
@@ -103,9 +109,11 @@ def _is_found(mutant: Mutant, seed: int) -> bool:
     """A row of the table; whether the fault finds something in the mutant, soon or late."""
     check = FAULTS[mutant.fault].check
     began = time.monotonic()
-    counts = check(mutant.open_store, mutant.soon, seed)
-    if counts.is_clean and mutant.soon < mutant.trials:
-        counts = check(mutant.open_store, mutant.trials, seed)
+    trials = mutant.soon
+    counts = check(mutant.open_store, trials, seed)
+    while counts.is_clean and trials < mutant.trials:  # the same ones, and as many more
+        trials = min(2 * trials, mutant.trials)
+        counts = check(mutant.open_store, trials, seed)
     seconds = time.monotonic() - began
     found = "sound" if counts.is_clean else "broken"
     print(

@@ -79,6 +79,9 @@ def at_peace(look: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _judge(store: Store, said: Said, counts: Counts) -> None:
+    listed = [info.key for info in await store.sessions(KEY.user_id)]
+    if said.done and KEY not in listed:
+        counts.note("the session in the list", "lost")
     lease = await store.begin(KEY, Turn("probe", "x"), policy="reject")
     await store.put(lease, [Record("n", "done", output="x")])
     await store.finish(lease, Turn("probe", "x", status="failed"), Change())

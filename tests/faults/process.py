@@ -21,12 +21,12 @@ class Child:
     What it raises it tells as `["error", text]`.
     """
 
-    def __init__(self, work: Callable[[Tell], None]) -> None:
+    def __init__(self, work: Callable[[Tell], None], *, patience: float = _PATIENCE) -> None:
         reading, writing = os.pipe()
         self.pid = os.fork()
         if not self.pid:
             os.close(reading)
-            _work(work, writing)
+            _work(work, writing, patience)
         os.close(writing)
         self.pipe = reading
         self._text = b""
@@ -83,12 +83,12 @@ def ends(children: Sequence[Child]) -> list[list[str]]:
     return [child.lines() for child in children]
 
 
-def _work(work: Callable[[Tell], None], pipe: int) -> None:
+def _work(work: Callable[[Tell], None], pipe: int, patience: float) -> None:
     def too_long(number: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"signal {number}: the child takes too long at {frame}")
 
     signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(int(_PATIENCE))
+    signal.alarm(int(patience))
     try:
         work(lambda text: _write(pipe, text.encode()))
     except BaseException as error:  # noqa: BLE001  a child has nobody to raise it to

@@ -22,6 +22,7 @@ from teamgraph import (
     ToolCall,
     Turn,
 )
+from teamgraph.engine.graph.node import graph_in
 from teamgraph.errors import (
     DefinitionError,
     InputError,
@@ -110,6 +111,46 @@ def test_a_team_is_a_graph_that_a_file_can_hold(options: dict[str, Any], tmp_pat
     built.graph.dump(tmp_path / "team.yaml")
     assert Graph.load(tmp_path / "team.yaml") == built.graph
     assert built.graph.warnings == ()
+
+
+SCHEMA = {"lang": "english|french", "steps": [{"why": "str"}]}
+
+
+@pytest.mark.parametrize(
+    ("built", "typed"),
+    [
+        (Agent(name="A", output_schema=SCHEMA), {"a": SCHEMA}),
+        (team(output_schema=SCHEMA), {"leader": SCHEMA}),
+        (route(output_schema=SCHEMA), {"english_agent": SCHEMA, "french_agent": SCHEMA}),
+        (
+            route(members=[ENGLISH, Agent(name="B", output_schema="int")], output_schema=SCHEMA),
+            {"english_agent": SCHEMA, "b": "int"},
+        ),
+        (
+            route(members=[ENGLISH, team(name="Inner")], output_schema=SCHEMA),
+            {"english_agent": SCHEMA, "inner/leader": SCHEMA},
+        ),
+        (
+            team(members=[ENGLISH, route(name="Inner", output_schema="int")]),
+            {"inner/english_agent": "int", "inner/french_agent": "int"},
+        ),
+    ],
+)
+def test_an_output_schema_is_the_type_of_the_answer(
+    built: Assistant, typed: dict[str, object]
+) -> None:
+    found = {node_id: node.returns for node_id, node in built.graph.nodes.items()}
+    for node_id, node in built.graph.nodes.items():
+        if isinstance(inner := graph_in(node), Graph):
+            found |= {f"{node_id}/{name}": each.returns for name, each in inner.nodes.items()}
+    assert {node_id: returns for node_id, returns in found.items() if returns} == typed
+
+
+def test_an_invalid_output_schema_is_refused_where_it_is_given() -> None:
+    with pytest.raises(DefinitionError) as caught:
+        Agent(name="A", output_schema={"lang": "strng"})
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.suggestion) == (("output_schema", "lang"), "str")
 
 
 def test_the_chosen_member_answers_the_user(store: Store) -> None:

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +16,6 @@ from msgspec.structs import replace
 from teamgraph import (
     Graph,
     Head,
-    MemoryStore,
     Record,
     Reply,
     Request,
@@ -547,48 +549,26 @@ def test_a_function_gets_outputs_by_id_and_runs_after_them() -> None:
     assert Runner(graph).run("hi").records["end"].output == [{"n": 1}, None]
 
 
-def test_what_a_function_changes_nobody_else_sees() -> None:
-    def spoil(one: Any, state: Any, session_state: Any, names: Any, upstream: Any) -> str:
+def test_what_a_function_changes_beside_its_states_nobody_else_sees() -> None:
+    def spoil(one: Any, names: Any, upstream: Any) -> str:
         one["n"].append(2)
-        state["own"].append("x")
-        session_state["list"].append("x")
         names.append("x")
         upstream[0].output["n"].append(3)
         return "ok"
 
     graph = Graph(
         name="g",
-        state={"list": []},
         nodes={
             "one": Python(call=lambda: {"n": [1]}),
             "spoil": Python(call=spoil, needs="one", params={"names": []}),
-            "end": Python(
-                call=lambda one, session_state: Result([one, session_state], state={"own": []}),
-                needs="spoil",
-            ),
+            "end": Python(call=lambda one: one, needs="spoil"),
         },
-        output="end",
     )
-    store = MemoryStore()
-
-    async def seed() -> None:
-        """`spoil` keeps something from an earlier turn."""
-        seeded = Graph(
-            name="g",
-            nodes={"spoil": Python(call=lambda: Result("", state={"own": ["kept"]}))},
-        )
-        await Runner(seeded, store=store).arun("hi", session_id="s")
-
-    wait_for(seed())
     for _ in range(2):
-        run = Runner(graph, store=store).run("hi", session_id="s")
-        assert run.records["end"].output == [{"n": [1]}, {"list": []}]
+        run = Runner(graph).run("hi")
+        assert run.records["end"].output == {"n": [1]}
         assert run.records["one"].output == {"n": [1]}
-    assert graph.state == {"list": []}
     assert graph.nodes["spoil"].params == {"names": []}
-    head = wait_for(store.head(SessionKey(None, "s")))
-    assert head is not None
-    assert head.node_states["spoil"] == {"own": ["kept"]}
 
 
 def failing(error: BaseException) -> Callable[[], str]:
@@ -611,8 +591,89 @@ def failing(error: BaseException) -> Callable[[], str]:
 def test_an_exception_in_a_function_fails_its_node(error: Exception, text: str) -> None:
     with pytest.raises(NodeError) as caught:
         past_tool_calls(failing(error))
-    assert caught.value.reason == text
-    assert str(caught.value) == f"node 'work' failed: {text}"
+    reason, _, line = caught.value.reason.partition(" (")
+    assert reason == text
+    assert str(caught.value) == f"node 'work' failed: {caught.value.reason}"
+    if isinstance(error, ValueError | KeyError) and not isinstance(error, InputError):
+        assert re.fullmatch(r"tests/nodes/test_running\.py:\d+\)", line)
+
+
+def prices(message: str) -> Any:
+    return json.loads(message)  # the library raises, and this line is the user's
+
+
+async def stored_prices(message: str) -> Any:
+    return prices(message)
+
+
+def line_of(function: Callable[..., object], text: str) -> str:
+    lines, first = inspect.getsourcelines(function)
+    (at,) = (number for number, line in enumerate(lines, first) if text in line)
+    return f"tests/nodes/test_running.py:{at}"
+
+
+@pytest.mark.parametrize("function", [prices, stored_prices, functools.partial(prices)])
+def test_an_exception_names_the_last_line_of_the_users_code(function: Any) -> None:
+    with pytest.raises(NodeError, match="JSONDecodeError: Expecting value") as caught:
+        past_tool_calls(function)
+    assert caught.value.reason.endswith(f"({line_of(prices, 'json.loads')})")
+
+
+def test_an_exception_in_a_library_alone_names_its_first_line() -> None:
+    with pytest.raises(NodeError, match=r"JSONDecodeError: .* \(.*json.decoder\.py:\d+\)$"):
+        past_tool_calls(json.JSONDecoder().decode, params={"s": "{"})
+
+
+def count(session_state: Any, state: Any, note: str) -> int:
+    session_state["count"] = session_state.get("count", 0) + 1
+    session_state.setdefault("seen", []).append(note)
+    state["last"] = note
+    return len(session_state["seen"])
+
+
+async def count_later(session_state: Any, state: Any, note: str) -> int:
+    return count(session_state, state, note)
+
+
+@pytest.mark.parametrize("function", [count, count_later])
+def test_what_a_function_does_to_states_is_stored(function: Any, store: Store) -> None:
+    graph = Graph(
+        name="g", state={"count": 5}, nodes={"work": Python(call=function, params={"note": "x"})}
+    )
+    runner = Runner(graph, store=store)
+    assert [runner.run("hi", session_id="s").answer for _ in range(2)] == ["1", "2"]
+    session = runner.session("s")
+    assert session.state() == {"count": 7, "seen": ["x", "x"]}
+    run = runner.run("hi", session_id="s")
+    assert (run.records["work"].state, run.records["work"].session_state) == (
+        None,
+        {"count": 8, "seen": ["x", "x", "x"]},
+    )
+
+
+def test_states_in_a_result_take_precedence_and_a_failed_function_changes_nothing() -> None:
+    def both(session_state: Any, state: Any) -> Result:
+        session_state.update(a=1, b=2)
+        state["own"] = 1
+        return Result("x", session_state={"b": 3}, state={"own": 2})
+
+    record = past_tool_calls(both).records["work"]
+    assert (record.session_state, record.state) == ({"a": 1, "b": 3}, {"own": 2})
+
+    def spoil(session_state: Any) -> None:
+        session_state["a"] = 9
+        raise ValueError("no")
+
+    with pytest.raises(NodeError) as caught:
+        past_tool_calls(spoil)
+    assert caught.value.run is not None
+    assert caught.value.run.records["work"].session_state is None
+
+    def drop(session_state: Any) -> None:
+        del session_state["a"]
+
+    with pytest.raises(NodeError, match="the key 'a' of a session's state cannot be deleted"):
+        past_tool_calls(drop)
 
 
 CIRCLE: list[Any] = []

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from teamgraph import JSON, Chunk, Message, Model, Reply, Request
+from teamgraph.engine.blocking import run_blocking
 from teamgraph.engine.models.litellm import LiteLLM
 from teamgraph.errors import ModelError
 
@@ -26,8 +27,8 @@ async def ask_all(model: Model, request: Request) -> tuple[list[str], Reply]:
 
 
 def ask(model: Model, request: Request) -> tuple[list[str], Reply]:
-    """`ask_all` in a loop of its own."""
-    return asyncio.run(ask_all(model, request))
+    """`ask_all` in the loop of the synchronous methods, so that litellm's clients are shared."""
+    return run_blocking(ask_all(model, request))
 
 
 def request_to(

@@ -76,6 +76,14 @@ class StubProvider:
             StubAnswer(answer) if isinstance(answer, str) else answer for answer in answers
         )
 
+    def reset(self) -> None:
+        """Forget what came in and what was pushed, for the next test; connections stay."""
+        self.requests = []
+        self.max_in_flight = 0
+        self._handler = None
+        self._pushed.clear()
+        self._calls.clear()
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
             self._on_connection, "127.0.0.1", self.port, backlog=1024

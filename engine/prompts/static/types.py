@@ -333,19 +333,6 @@ def min_length(value_type: StaticType) -> int:
             return 0
 
 
-def find_record(value_type: StaticType) -> RecordType | None:
-    """The first record type in the value, its items or its parts."""
-    match value_type:
-        case RecordType():
-            return value_type
-        case ListType(item=part) | MappingType(value=part):
-            return find_record(part)
-        case TupleType(parts=parts) | UnionType(members=parts):
-            return next(filter(None, map(find_record, parts)), None)
-        case _:
-            return None
-
-
 def literals_of(value_type: StaticType) -> tuple[object, ...]:
     """All values that it can have besides None, if these are fixed; else empty."""
     literals: list[object] = []

@@ -9,13 +9,13 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ...blocking import run_blocking
-from ...errors import InputError, NoAnswer, NodeError, NotFound
+from ...errors import InputError, NoAnswer, NodeError, NotFound, PromptError
 from ...events import Event, PromptRendered
 from ...graph.graph import MESSAGE, Graph
-from ...graph.node import Node, branches_of, takes_of
+from ...graph.node import NamesPython, Node, Rehearses, branches_of, graph_in, takes_of
 from ...messages import JSON
 from ...models.protocol import Request
-from ...node_path import NodePath
+from ...node_path import ROOT, NodePath
 from ...prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ...records import Run, SessionKey, Turn
 from ...session.store import Store
@@ -124,6 +124,8 @@ async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Renderin
                 listener=listen,
             )
         )
+    except NodeError as error:
+        raise _with_advice(error, graph, assumptions) from error.__cause__
     finally:
         CAPTURED_PROMPTS.reset(token)
     return _rendering(graph.name, run, _prompts(emitted, assumptions, rendered))
@@ -153,6 +155,32 @@ async def _run(execution: Coroutine[object, object, Run]) -> Run:
         if record.error is not None:  # `on_error` would hide it in a real run
             raise NodeError(record.node, record.error, run=run)
     return run
+
+
+def _with_advice(error: NodeError, graph: Graph, assumptions: Assumptions) -> NodeError:
+    """The error; for a prompt that reads samples of unknown types, with what to do about these.
+
+    The output of a kind that `Rehearses` what it `NamesPython` for is a sample.
+    """
+    failed, path = error, ROOT
+    while isinstance(failed.__cause__, NodeError):  # of the graph inside the node
+        path, failed = path.child(failed.node_id), failed.__cause__
+        graph = cast("Graph", graph_in(graph.nodes[path.node_id]))
+    if not isinstance(failed.__cause__, PromptError):
+        return error
+    samples = [
+        path.child(source)
+        for source in graph.plan.stops[NodePath(failed.node_id).node_id].sources
+        if issubclass(type(graph.nodes[source]), Rehearses)
+        and issubclass(type(graph.nodes[source]), NamesPython)
+    ]
+    for sample in samples:
+        if sample not in assumptions.values:
+            text = f"{error.reason}; in a dry run the output of {sample!r} is a sample: annotate "
+            text += f"what its function returns, or assume its output: --assume {sample}=..., in "
+            text += f"Python assume={{{sample!r}: ...}}"
+            return NodeError(error.node_id, text, run=error.run)
+    return error
 
 
 def _prompts(

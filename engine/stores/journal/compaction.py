@@ -10,12 +10,12 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from .disk import Disk, OpenFile, lock_file, opened, remove_file, store_error, write_at
-from .journal_file import JournalFile, JournalSettings
+from .journal_file import SAVED_INDEX, JournalFile, JournalSettings
 from .line import MARK, JournalFormat, Operation, Transaction, pack
 
 SET_ASIDE = (".torn", ".damaged")
 """Suffixes of what was cut from a journal, and of a damaged file that was salvaged."""
-_BESIDE = (*SET_ASIDE, ".tmp", ".seized", ".lock", ".run", ".import")
+_BESIDE = (*SET_ASIDE, SAVED_INDEX, ".tmp", ".seized", ".lock", ".run", ".import")
 
 
 def compact(journal: JournalFile, form: JournalFormat | None = None) -> None:
@@ -80,6 +80,7 @@ def _compact(journal: JournalFile, form: JournalFormat) -> None:
     try:
         lock_file(disk, file.descriptor, temporary)
         transactions = _copy(journal, form, file.descriptor)
+        remove_file(disk, journal.path.with_suffix(SAVED_INDEX))
         disk.touch(temporary, disk.status(journal.path).st_mtime_ns)
         if settings.is_synced:
             file.sync()

@@ -216,7 +216,7 @@ class IdleFiles(Protocol):
     """A cache of open files, of which some are not in use."""
 
     def close_idle(self) -> None:
-        """Close those that are not in use."""
+        """Close those that no thread is using at this moment."""
         ...
 
 
@@ -326,11 +326,11 @@ class OpenFile:
         self._disk.rename(self.path, path)
         self.path = os.fspath(path)
 
-    def sync(self) -> None:
-        """fdatasync; the file may be closed meanwhile, which takes effect afterwards."""
+    def sync(self) -> bool:
+        """fdatasync; False if it is closed. A close meanwhile takes effect afterwards."""
         with self._guard:
             if self._is_closed:
-                return
+                return False
             self._syncs += 1
         try:
             self._disk.sync(self.descriptor)
@@ -340,6 +340,7 @@ class OpenFile:
                 is_still_open = not self._is_closed or self._syncs
             if not is_still_open:
                 self._close()
+        return True
 
     def close(self) -> None:
         """Close the file, as soon as no thread syncs it."""

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 import warnings
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import Literal, Protocol, TypeAlias
 from uuid import uuid4
+from zlib import crc32
 
 from msgspec import Struct
+from msgspec.msgpack import Decoder, encode
 
 from ...errors import Conflict, DamagedStore, StoreError
 from ...os_fork import FORKS
@@ -29,8 +31,11 @@ from .disk import (
     append,
     append_or_undo,
     lock_file,
+    opened,
+    read_whole,
     remove_file,
     store_error,
+    write_at,
 )
 from .line import (
     FORMAT,
@@ -41,24 +46,32 @@ from .line import (
     Operation,
     Slot,
     Transaction,
+    header_data,
     pack,
     sync_claims,
     unpack,
 )
 
 Sync: TypeAlias = Literal["always", "turn", "never"]
-LATEST = "latest"
-"""The file whose mtime is the latest of the journals in a directory."""
+Proof: TypeAlias = tuple[int, bytes, bytes]
+SAVED_INDEX = ".index"
+"""Ends the name of the file with the index of a long journal."""
 _BLOATED = 1 << 20
+_PROOF, _HEADER = 128, 4096  # bytes; ids that make a header longer cost the saved index
+_EMPTY_INDEX, _INDEXED = 10_000, 350  # bytes of an index, and of each document in it
 _CHUNK = 1 << 20
 
 
 class JournalSettings(Struct, frozen=True):
-    """What all journals of a store share: the disk, when data is synced, the format."""
+    """What all journals of a store share: the disk, when data is synced, the format.
+
+    `unsaved` is how many bytes of a journal are read at its opening without a saved index.
+    """
 
     disk: Disk = DISK
     sync: Sync = "turn"
     format: JournalFormat = FORMAT
+    unsaved: int = 1 << 18
 
     @property
     def is_synced(self) -> bool:
@@ -97,6 +110,14 @@ class IndexListener(Protocol):
         """A document was deleted."""
         ...
 
+    def dump(self) -> bytes:
+        """Everything, to be loaded when the journal is opened the next time."""
+        ...
+
+    def load(self, data: bytes) -> None:
+        """Take in what `dump` gave."""
+        ...
+
 
 class JournalIndex:
     """In-memory index of a journal: the position of each document of each table.
@@ -106,7 +127,8 @@ class JournalIndex:
     """
 
     def __init__(self, listener: IndexListener | None = None) -> None:
-        self.tables: dict[str, dict[str, Slot]] = {}
+        self._tables: dict[str, dict[str, Slot]] = {}
+        self._packed = b""
         self.live = 0
         self.sequence = 0
         self.end = 0
@@ -114,9 +136,47 @@ class JournalIndex:
         self._next: dict[str, int] = {}
         self._listener = listener
 
+    @property
+    def tables(self) -> dict[str, dict[str, Slot]]:
+        """The positions of the documents, by table and number."""
+        if self._packed:
+            tables, new = _TABLES.decode(self._packed), self._tables
+            self._packed = b""
+            self._tables = {
+                name: {**tables.get(name, {}), **new.get(name, {})} for name in {**tables, **new}
+            }
+        return self._tables
+
+    def save(self, proof: Proof) -> bytes:
+        """Everything, as `load` reads it."""
+        listener = b"" if self._listener is None else self._listener.dump()
+        saved = SavedIndex(
+            proof,
+            self.end,
+            self.sequence,
+            self.live,
+            self.synced,
+            self._next,
+            encode(self.tables),
+            listener,
+        )
+        data = encode(saved)
+        return b"%b%08x" % (_SAVED_HEAD, crc32(data)) + data
+
+    def load(self, saved: SavedIndex) -> None:
+        """Take in what was saved; the tables are decoded when they are asked for."""
+        self.clear()
+        self.end, self.sequence = saved.end, saved.sequence
+        self.live, self.synced = saved.live, saved.synced
+        self._next.update(saved.next_numbers)
+        self._packed = saved.tables
+        if self._listener is not None:
+            self._listener.load(saved.listener)
+
     def clear(self) -> None:
         """Drop everything."""
-        self.tables.clear()
+        self._tables.clear()
+        self._packed = b""
         self._next.clear()
         self.live = self.sequence = self.end = self.synced = 0
         if self._listener is not None:
@@ -141,6 +201,12 @@ class JournalIndex:
         self.end = transaction.end
         self.synced = max(self.synced, transaction.synced)
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes, with what the listener has of it; an estimate."""
+        indexed = sum(map(len, self._tables.values()))
+        return _EMPTY_INDEX + _INDEXED * indexed + 3 * len(self._packed)
+
     def is_next(self, transaction: Transaction) -> bool:
         """Whether a transaction may come next: a header first, then consecutive numbers."""
         if not self.end:
@@ -160,14 +226,15 @@ class JournalIndex:
         self._next.update(numbers)
 
     def _put(self, entry: Entry) -> None:
-        slots = self.tables.setdefault(entry.table, {})
+        number = int(entry.document)
+        is_new = number >= self._next.get(entry.table, 1)
+        slots = (self._tables if is_new else self.tables).setdefault(entry.table, {})
         earlier = slots.get(entry.document)
         if earlier is not None:
             self.live -= earlier.line
         slots[entry.document] = entry.slot
         self.live += entry.slot.line
-        number = int(entry.document)
-        if number >= self._next.get(entry.table, 1):
+        if is_new:
             self._next[entry.table] = number + 1
         if self._listener is not None:
             self._listener.put(entry.table, entry.document, entry.slot)
@@ -181,11 +248,39 @@ class JournalIndex:
             self._listener.drop(table, document, slot)
 
 
+class SavedIndex(Struct, frozen=True, array_like=True):
+    """An index in the file beside its journal: what it is the index of, and everything in it."""
+
+    proof: Proof
+    end: int
+    sequence: int
+    live: int
+    synced: int
+    next_numbers: dict[str, int]
+    tables: bytes
+    listener: bytes
+
+    @classmethod
+    def decode(cls, data: bytes) -> SavedIndex | None:
+        """The saved index; None if it was not written to its end, or by another version."""
+        start = len(_SAVED_HEAD) + 8
+        body = memoryview(data)[start:]
+        if data[:start] != b"%b%08x" % (_SAVED_HEAD, crc32(body)):
+            return None
+        return _SAVED.decode(body)
+
+
+_SAVED_HEAD = b"teamgraph-index 1 "
+_TABLES = Decoder(dict[str, dict[str, Slot]])
+_SAVED = Decoder(SavedIndex)
+
+
 class JournalFile:
     """One open journal, safe to use from many threads; reads see what any process committed.
 
     `owner` is compared with the header's: another owner is an error. Raises `JournalDeleted` if
-    there is no file and `create` is false. `listener` is a second index to update.
+    there is no file and `create` is false. `listener` is a second index to update, `beside` a file
+    that is synced together with the journal's name.
     """
 
     def __init__(
@@ -196,8 +291,10 @@ class JournalFile:
         owner: Mapping[str, str | None],
         create: bool,
         listener: IndexListener | None = None,
+        beside: Path | None = None,
     ) -> None:
         self.path = path
+        self._beside = beside
         self.settings = settings
         self.index = JournalIndex(listener)
         self._owner = owner
@@ -208,9 +305,10 @@ class JournalFile:
         self._is_tidy = False
         self._has_failed = False
         self._is_name_synced = False
-        self._is_inherited = False
+        self._is_resting = False
+        self._proof: Proof | None = None
+        self._saved = 0
         self._file: OpenFile | None = None
-        self._name, self._latest = os.fspath(path), os.fspath(path.with_name(LATEST))
         try:
             self._open(create=create)
         except BaseException as error:
@@ -232,8 +330,8 @@ class JournalFile:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the file was closed, or could not be opened again."""
-        return self._file is None
+        """Whether the file was closed for good, or could not be opened again."""
+        return self._file is None and not self._is_resting
 
     @property
     def is_bloated(self) -> bool:
@@ -243,16 +341,45 @@ class JournalFile:
     def close(self) -> None:
         """Close the file; a second call has no effect."""
         with self._mutex:
-            self._is_inherited = False
+            self._is_resting = False
             if self._file is not None:
                 self._file.close()
                 self._file = None
+
+    def rest(self) -> None:
+        """Close the file until the next use, unless a thread is using it; the index is kept."""
+        if not self._mutex.acquire(blocking=False):
+            return
+        try:
+            file = self._file
+            if file is not None and not self._depth:
+                with suppress(OSError):
+                    self._proof = self._prove(file, self.index.end)
+                    self._is_resting, self._file = True, None
+                    file.close()
+        finally:
+            self._mutex.release()
+
+    def save_index(self) -> None:
+        """Save the index beside a long journal, unless an earlier one spares most of its reading.
+
+        An index is a cache: nothing is lost without it, and errors are ignored.
+        """
+        unsaved = self.index.end - self._saved
+        if self._file is None or unsaved < max(self.settings.unsaved, self.index.end >> 4):
+            return
+        with suppress(OSError, StoreError, Conflict):
+            if self.try_exclusive():
+                try:
+                    self._save_index(self._opened())
+                finally:
+                    self.end_try()
 
     def reset_after_fork(self) -> None:
         """See `ProcessOwned`: the next use opens the file again."""
         self._mutex = RLock()
         self._depth = 0
-        self._is_inherited = self._file is not None
+        self._is_resting = not self.is_closed
         self._file = None
         self.index.clear()
 
@@ -305,11 +432,14 @@ class JournalFile:
         self._mutex.release()
 
     def text(self, slot: Slot) -> bytes:
-        """The JSON of a document."""
+        """The JSON of a document; raises `DamagedStore` if its line is not intact any more."""
         try:
-            return self._disk.read(self._opened().descriptor, slot.length, slot.offset)
+            line = self._disk.read(self._opened().descriptor, slot.line, slot.start)
         except OSError as error:
             raise store_error(error, self.path) from error
+        if (data := slot.checked(line)) is None:
+            raise damaged(self.path, slot.start)
+        return data
 
     def commit(self, operations: Sequence[Operation]) -> None:
         """Append a transaction, all or nothing; the journal must be locked `exclusive`."""
@@ -337,9 +467,11 @@ class JournalFile:
         After a failure nothing can be committed any more. `synced_directories` are directories,
         never removed, whose own names are known to be synced; it is added to.
         """
-        file, end = self._opened(), self.index.end
         try:
-            file.sync()
+            while True:
+                file, end = self._awake(), self.index.end
+                if file.sync():
+                    break  # otherwise it was closed in between
             self._sync_name(synced_directories)
         except OSError as error:
             self._has_failed = True
@@ -356,38 +488,11 @@ class JournalFile:
         numbers = self.index.next_numbers()
         self._opened().close()
         self._file = file
+        self._saved = 0
         self.index.clear()
         self.index.reserve(numbers)
         for transaction in transactions:
             self.index.apply(transaction)
-
-    def touch(self) -> None:
-        """Set the mtime to later than that of any other journal of the directory.
-
-        The mtime of the file `latest` is the last one that was set, so the order of the mtimes is
-        that of these calls, whatever the clock does. Only the owner of a file can set its mtime:
-        for others nothing happens.
-        """
-        with suppress(OSError):
-            try:
-                latest = self._disk.status(self._latest).st_mtime_ns
-            except FileNotFoundError:
-                latest = self._newest_sibling()
-                self._disk.close(self._disk.open(self._latest, os.O_RDWR | os.O_CREAT))
-            moment = max(time.time_ns(), latest + 1)
-            self._disk.touch(self._name, moment)
-            self._disk.touch(self._latest, moment)
-
-    @contextmanager
-    def same_mtime(self) -> Generator[None]:
-        """Restore the mtime after the block."""
-        moment: int | None = None
-        with suppress(OSError):
-            moment = self._disk.status(self._name).st_mtime_ns
-        yield
-        if moment is not None:
-            with suppress(OSError):
-                self._disk.touch(self._name, moment)
 
     def failure(self, error: OSError) -> StoreError:
         """The error to raise for what the system refused; a missing file was deleted by others."""
@@ -395,20 +500,13 @@ class JournalFile:
             return JournalDeleted(f"{self.path}: the journal was deleted")
         return store_error(error, self.path)
 
-    def _newest_sibling(self) -> int:
-        """The latest mtime of the journals in the directory."""
-        newest = 0
-        for name in self._disk.names(self.path.parent):
-            if name.endswith(self.path.suffix):
-                with suppress(FileNotFoundError):
-                    status = self._disk.status(self.path.with_name(name))
-                    newest = max(newest, status.st_mtime_ns)
-        return newest
-
     def _sync_name(self, synced_directories: set[Path] | None) -> None:
         """Sync the directory of the file and those above it, without which it is not found."""
         if self._is_name_synced:
             return
+        if self._beside is not None:
+            with suppress(FileNotFoundError), opened(self._disk, self._beside, os.O_RDWR) as file:
+                self._disk.sync(file)
         known = set() if synced_directories is None else synced_directories
         *near, part = self.path.parents[:2]
         far = () if part in known else self.path.parents[2:4]
@@ -419,25 +517,70 @@ class JournalFile:
 
     def _mark(self, file: OpenFile, synced: int) -> None:
         """Record up to where the file is synced; where it is locked, the next write will."""
-        # With "turn" the caller sets the mtime afterwards.
-        mtime = nullcontext() if self.settings.sync == "turn" else self.same_mtime()
         with suppress(StoreError):
             if self.try_exclusive():
                 try:
                     if file is self._file:  # it was not replaced while it was synced
                         self.index.synced = max(self.index.synced, synced)
-                        with mtime:
-                            self.commit([MARK])
+                        self.commit([MARK])
                 finally:
                     self.end_try()
 
     def _open(self, *, create: bool) -> None:
         self._use(self._open_file(create=create))
 
-    def _open_if_inherited(self) -> None:
-        if self._is_inherited:
-            self._is_inherited = False
-            self._open(create=False)
+    def _awake(self) -> OpenFile:
+        """The open file, opened again if it rests."""
+        if self._is_resting:
+            with self._mutex:
+                self._wake()
+        return self._opened()
+
+    def _wake(self) -> None:
+        """Open a resting file again; the index stays if it is still the one of this file."""
+        if not self._is_resting:
+            return
+        file = self._open_file(create=False)
+        try:
+            is_known = self.index.end and self._prove(file, self.index.end) == self._proof
+        except BaseException:
+            file.close()
+            raise
+        self._file, self._is_resting = file, False
+        if not is_known:
+            self._is_tidy = False
+            self._saved = 0
+            self.index.clear()
+
+    def _prove(self, file: OpenFile, end: int) -> Proof:
+        """What no other file has that was ever at this path: inode, first and last indexed bytes.
+
+        The first line tells one compaction from the next, even where they get the same inode.
+        """
+        read = partial(self._disk.read, file.descriptor, _PROOF)
+        return file.inode, read(0), read(max(0, end - _PROOF))
+
+    def _save_index(self, file: OpenFile) -> None:
+        data = self.index.save(self._prove(file, self.index.end))
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
+        with opened(self._disk, self.path.with_suffix(SAVED_INDEX), flags) as saved:
+            write_at(self._disk, saved, data, 0)
+        self._saved = self.index.end
+
+    def _load_index(self, file: OpenFile, size: int) -> None:
+        """Begin with the index that was saved, if it is one of this file."""
+        try:
+            data = read_whole(self._disk, self.path.with_suffix(SAVED_INDEX))
+        except OSError:
+            return
+        saved = SavedIndex.decode(data)
+        if saved is None or saved.end > size or saved.proof != self._prove(file, saved.end):
+            return
+        header = header_data(self._disk.read(file.descriptor, _HEADER, 0))
+        if header is not None:
+            self._check_header(header)
+            self.index.load(saved)
+            self._saved = saved.end
 
     def _open_file(self, *, create: bool) -> OpenFile:
         try:
@@ -449,6 +592,7 @@ class JournalFile:
         self.close()
         self._file = file
         self._is_tidy = False
+        self._saved = 0
         self.index.clear()
         self._refresh()
 
@@ -459,9 +603,9 @@ class JournalFile:
 
     def _refresh(self) -> None:
         """Catch up with what other processes wrote, or open the file that replaced this one."""
-        self._open_if_inherited()
-        file = self._opened()
         try:
+            self._wake()
+            file = self._opened()
             status = self._disk.status(file.path)
             if status.st_ino == file.inode:
                 self._catch_up(file, status.st_size, is_locked=False)
@@ -476,7 +620,7 @@ class JournalFile:
             self._depth += 1
             return True
         try:
-            self._open_if_inherited()
+            self._wake()
             if not self._opened().is_writable:
                 self._reopen_if_writable()
             while True:
@@ -534,6 +678,8 @@ class JournalFile:
             return
         if size < self.index.end:
             self.index.clear()
+        if not self.index.end and size >= self.settings.unsaved:
+            self._load_index(file, size)
         is_bad = self._read(file, size)
         if self.index.end == size:
             return
@@ -599,10 +745,15 @@ class JournalFile:
 def must_be_torn(path: Path, rest: bytes, end: int, expected: int) -> None:
     """Raise `DamagedStore` unless the bytes behind `end` can be a torn tail."""
     if not can_be_torn(rest, end, expected):
-        raise DamagedStore(
-            f"{path}: damaged at byte {end}; restore the file from a backup, or recover what can "
-            "be read with `teamgraph store repair --salvage`"
-        )
+        raise damaged(path, end)
+
+
+def damaged(path: Path, at: int) -> DamagedStore:
+    """The error for a journal that was changed from outside."""
+    return DamagedStore(
+        f"{path}: damaged at byte {at}; restore the file from a backup, or recover what can "
+        "be read with `teamgraph store repair --salvage`"
+    )
 
 
 def can_be_torn(rest: bytes, end: int, expected: int) -> bool:

@@ -87,6 +87,7 @@ def _parse_slowly(data: bytes) -> object:
 Verb: TypeAlias = Literal["p", "d", "e", "x", "h", "m"]
 _FORMAT_NAME = "teamgraph-journal"
 _PREFIX = len('{"c":"00000000",')
+_CHECK = slice(len('{"c":"'), len('{"c":"00000000'))
 _LINE = re.compile(
     rb'\{"c":"([0-9a-f]{8})","q":(\d+),(?:"s":(\d+),)?(?:"n":(\d+),)?(?:"o":"([dexhm])",)?'
     rb'"t":("(?:[^"\\]|\\.)*+"),"i":(-?\d+),'
@@ -123,7 +124,7 @@ class Operation(Struct, frozen=True, gc=False):
 MARK = Operation("m", "")
 
 
-class Slot(Struct, frozen=True, gc=False):
+class Slot(Struct, frozen=True, gc=False, array_like=True):
     """Position of a document in the file: offset and length of its JSON, length of its line."""
 
     offset: int
@@ -131,10 +132,23 @@ class Slot(Struct, frozen=True, gc=False):
     line: int
     key: bytes
 
+    @property
+    def start(self) -> int:
+        """Where the line begins."""
+        return self.offset + self.length + 2 - self.line
+
     def cut(self, buffer: bytes, offset: int) -> bytes:
         """The JSON, from a buffer that begins at `offset` of the file."""
         start = self.offset - offset
         return buffer[start : start + self.length]
+
+    def checked(self, line: bytes) -> bytes | None:
+        """The JSON of the line, None if the line is not intact."""
+        try:
+            is_intact = _is_intact(line, 0, self.line - 1, line[_CHECK])
+        except ValueError:
+            return None
+        return self.cut(line, self.start) if is_intact else None
 
 
 class Entry(Struct, frozen=True, gc=False):
@@ -186,7 +200,12 @@ class JournalFormat(Struct, frozen=True):
         return operation
 
 
-FORMAT = JournalFormat()
+def _unchanged(operation: Operation) -> Operation:
+    return operation
+
+
+FORMAT = JournalFormat(2, {1: _unchanged})
+"""Version 2 may pack the documents of records (`tinydb.packing`); those of version 1 are read."""
 
 
 class Header(Struct, frozen=True):

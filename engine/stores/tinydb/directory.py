@@ -2,6 +2,8 @@
 
     store.json                              the format and its version
     users/<2 hex>/<user>/<session>.jsonl    a journal for each session
+    users/<2 hex>/<user>/<session>.index    the index of a long journal
+    users/<2 hex>/<user>/activity.log       the order in which they are listed
     prompts/<hash>.json                     the sources of a template
 
 Names are hashes, so no id can be too long, leave the directory, or meet another one; the real ids
@@ -38,7 +40,6 @@ from ..journal.disk import (
     store_error,
 )
 from ..journal.journal_file import (
-    LATEST,
     JournalDeleted,
     JournalFile,
     JournalSettings,
@@ -47,6 +48,7 @@ from ..journal.journal_file import (
 )
 from ..journal.line import Document, Header, dump_json, header_data, parse_document
 from ..leases import session_exists
+from .activity import ACTIVITY, ActivityLog
 from .session_file import OtherRun, SessionFile, hashed_name, session_name
 
 T = TypeVar("T")
@@ -54,6 +56,9 @@ FORMAT = "teamgraph-store"
 VERSION = 1
 _SHORT = 1 << 18  # bytes
 _FILES_OF_A_SESSION = 2
+_KEPT_BYTES = 1 << 28
+_ABOUT_ALL = frozenset((ACTIVITY, "activity.tmp", "latest"))
+"""Files of no use without journals beside them; `latest` is of older stores."""
 _HASH = re.compile("[0-9a-f]{8,64}")
 
 
@@ -62,24 +67,31 @@ class SkippedSession(UserWarning):
 
 
 class SessionCache:
-    """LRU cache of open sessions; those in use are never closed.
+    """LRU cache of sessions: some with their files open, more of which only the index is kept.
 
-    Its capacity follows the limit of open files, half of which it may use. Where there are no more
-    to be had, all idle sessions are closed.
+    A session whose file is closed is opened again in microseconds, as long as its index is kept;
+    else its journal is read from the beginning. The number of open ones follows the limit of open
+    files, half of which they may use; where there are no more to be had, every file that no thread
+    is using is closed. The kept indexes are limited by their size.
 
     Whoever acquires a session releases it.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, kept_bytes: int = _KEPT_BYTES) -> None:
         self._capacity = min(capacity, open_files_limit() // _FILES_OF_A_SESSION // 2)
+        self._kept_bytes = kept_bytes
         self._guard = Lock()
         self._open: OrderedDict[SessionKey, SessionFile] = OrderedDict()
+        self._resting: OrderedDict[SessionKey, tuple[SessionFile, int]] = OrderedDict()
+        self._bytes = 0
         close_when_exhausted(self)
 
     def acquire(self, key: SessionKey) -> SessionFile | None:
-        """The session if it is open."""
+        """The session if it is cached."""
         with self._guard:
             session = self._open.get(key)
+            if session is None and key in self._resting:
+                session = self._open[key] = self._take_resting(key)
             if session is not None and session.journal.is_closed:
                 del self._open[key]
                 return None
@@ -91,6 +103,8 @@ class SessionCache:
     def add(self, session: SessionFile) -> SessionFile:
         """Add and acquire a session; if another thread was first, its session is returned."""
         with self._guard:
+            if session.key in self._resting:
+                self._open[session.key] = self._take_resting(session.key)
             cached = self._open.setdefault(session.key, session)
             cached.users += 1
             if cached is not session:
@@ -98,7 +112,7 @@ class SessionCache:
             return cached
 
     def release(self, session: SessionFile) -> None:
-        """End one use of a session; what exceeds the capacity is closed."""
+        """End one use of a session; the files of what exceeds the capacity are closed."""
         with self._guard:
             session.users -= 1
             if self._open.get(session.key) is not session:
@@ -108,15 +122,16 @@ class SessionCache:
             excess = max(0, len(self._open) - self._capacity)
             idle = (other for other in self._open.values() if not other.users)
             for other in list(islice(idle, excess)):
-                del self._open[other.key]
-                other.close()
+                self._rest(other)
 
     def close_idle(self) -> None:
-        """Close the sessions that nobody uses."""
+        """Close the files that no thread is using, also those of runs in progress."""
         with self._guard:
-            for session in [each for each in self._open.values() if not each.users]:
-                del self._open[session.key]
-                session.close()
+            for session in list(self._open.values()):
+                if session.users:
+                    session.journal.rest()
+                else:
+                    self._rest(session)
 
     def discard(self, session: SessionFile) -> None:
         """Remove a session whose file is gone; its last user's release closes it."""
@@ -125,11 +140,29 @@ class SessionCache:
                 del self._open[session.key]
 
     def close(self) -> None:
-        """Close all sessions."""
+        """Close all sessions, and keep no index."""
         with self._guard:
-            for session in self._open.values():
+            for session in (*self._open.values(), *(each for each, _ in self._resting.values())):
                 session.close()
             self._open.clear()
+            self._resting.clear()
+            self._bytes = 0
+
+    def _rest(self, session: SessionFile) -> None:
+        """Close the files of a session that nobody uses; of too many the oldest are forgotten."""
+        del self._open[session.key]
+        session.rest()
+        size = session.journal.index.size
+        self._resting[session.key] = session, size
+        self._bytes += size
+        while self._bytes > self._kept_bytes:
+            oldest = next(iter(self._resting))
+            self._take_resting(oldest).close()
+
+    def _take_resting(self, key: SessionKey) -> SessionFile:
+        session, size = self._resting.pop(key)
+        self._bytes -= size
+        return session
 
 
 class StoreLayout:
@@ -154,6 +187,14 @@ class StoreLayout:
         name = hashed_name("user", user_id)
         return self.root / "users" / name[:2] / name
 
+    def activity(self, directory: Path) -> ActivityLog:
+        """The order of the sessions in the directory of a user."""
+
+        def scan() -> list[str]:
+            return [path.stem for path in self.journals(directory)]
+
+        return ActivityLog(directory, self._disk, scan, is_synced=self._is_synced)
+
     def prompt(self, prompt_hash: str) -> Path:
         """The file of a template's sources."""
         is_hash = _HASH.fullmatch(prompt_hash)
@@ -166,7 +207,7 @@ class StoreLayout:
         return [path.stem for path in paths if path.suffix == ".json"]
 
     def journals(self, directory: Path) -> list[Path]:
-        """The journals in the directory of a user, the one with the latest activity first."""
+        """The journals in the directory of a user, the one that was written last first."""
         found: list[tuple[int, str]] = []
         try:
             for name in self._disk.names(directory):
@@ -265,7 +306,7 @@ class SessionDirectory:
         self.layout.create(path.parent)
         temporary = path.with_name(f"{path.stem}.{os.getpid()}-{get_ident()}.import")
         try:
-            session = SessionFile(temporary, key, self._settings, create=True)
+            session = self._session_file(temporary, key, create=True)
             try:
                 with session.journal.exclusive():
                     for run in runs:
@@ -275,7 +316,7 @@ class SessionDirectory:
                 if self._settings.is_synced:
                     session.journal.flush()
             finally:
-                session.close()
+                session.journal.close()
             self._publish(temporary, path, key)
         except OSError as error:
             raise store_error(error, path) from error
@@ -304,8 +345,10 @@ class SessionDirectory:
 
     def infos(self, user_id: str | None, *, limit: int, offset: int) -> list[SessionInfo]:
         """The sessions of one user, the one with the latest activity first."""
-        paths = self._journals(user_id)[offset : offset + limit]
-        found = (self._read(path, SessionFile.info) for path in paths)
+        offset, limit = max(0, offset), max(0, limit)
+        existing = (path for path in self._journals(user_id) if self._size(path) is not None)
+        page = islice(existing, offset, offset + limit)
+        found = (self._read(path, SessionFile.info) for path in page)
         return [info for info in found if info is not None]
 
     def users(self, *, limit: int, offset: int) -> list[str | None]:
@@ -321,9 +364,14 @@ class SessionDirectory:
         """The done turns that have `text` in their input or answer, the newest first."""
         excluded = None if exclude is None else self.layout.journal(SessionKey(user_id, exclude))
         others = (path for path in self._journals(user_id) if path != excluded)
+        read = ((path, self._may_mention(path, text)) for path in others)
+        existing = ((path, may_mention) for path, may_mention in read if may_mention is not None)
         hits: list[Hit] = []
-        for path in islice(others, max(0, last)):
-            hits += self._read(path, lambda session: _hits(session, text, limit)) or []
+        for path, may_mention in islice(existing, max(0, last)):
+            if may_mention:
+                hits += self._read(path, lambda session: _hits(session, text, limit)) or []
+            if len(hits) >= limit:
+                break
         return hits[: max(0, limit)]
 
     def waiting(self, user_id: str | None, *, limit: int, offset: int) -> list[Hit]:
@@ -363,7 +411,10 @@ class SessionDirectory:
 
     def delete_user(self, user_id: str | None) -> int:
         """Delete the files of all sessions of a user; returns how many there were."""
-        return sum(self._delete(path) for path in self._journals(user_id))
+        if not self.layout.exists():
+            return 0
+        directory = self.layout.user(user_id)
+        return sum(self._delete(path) for path in self.layout.journals(directory))
 
     def put_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
         """Store the sources of a template, once for each hash."""
@@ -422,15 +473,41 @@ class SessionDirectory:
                     self._disk.rename(temporary, path)
                     if self._settings.is_synced:
                         self._disk.sync_directory(path.parent)
-                    journal.touch()
+                    self.layout.activity(path.parent).append(path.stem)
                 return
             except JournalDeleted:
                 self.layout.create(path.parent)
             finally:
                 journal.close()
 
-    def _journals(self, user_id: str | None) -> list[Path]:
-        return self.layout.journals(self.layout.user(user_id)) if self.layout.exists() else []
+    def _journals(self, user_id: str | None) -> Iterator[Path]:
+        """The journals of a user, that with the latest activity first; some may be deleted."""
+        if not self.layout.exists():
+            return
+        directory = self.layout.user(user_id)
+        try:
+            for name in self.layout.activity(directory).names():
+                yield directory / f"{name}.jsonl"
+        except OSError as error:
+            raise store_error(error, directory) from error
+
+    def _size(self, path: Path) -> int | None:
+        """The size of a journal, None if it was deleted."""
+        try:
+            return self._disk.status(path).st_size
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise store_error(error, path) from error
+
+    def _may_mention(self, path: Path, text: str) -> bool | None:
+        """Whether a journal may have a turn that mentions a text; None if it was deleted."""
+        try:
+            return may_mention(read_whole(self._disk, path), text)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise store_error(error, path) from error
 
     def _owner_of_first(self, journals: Iterable[Path]) -> SessionKey | None:
         """The owner of the first journal that can be read."""
@@ -462,10 +539,14 @@ class SessionDirectory:
 
     def _open_file(self, path: Path, key: SessionKey, *, create: bool) -> SessionFile:
         try:
-            return SessionFile(path, key, self._settings, create=create)
+            return self._session_file(path, key, create=create)
         except OldVersion as error:
             upgrade(path, self._settings, error.version)
-            return SessionFile(path, key, self._settings, create=create)
+            return self._session_file(path, key, create=create)
+
+    def _session_file(self, path: Path, key: SessionKey, *, create: bool) -> SessionFile:
+        activity = self.layout.activity(path.parent)
+        return SessionFile(path, key, self._settings, create=create, activity=activity)
 
     def _rewrite(self, session: SessionFile) -> None:
         try:
@@ -479,8 +560,10 @@ class SessionDirectory:
     def _delete(self, path: Path) -> bool:
         had_content = delete_journal(self._disk, path, sync=self._settings.is_synced)
         with suppress(OSError):
-            if self._disk.names(path.parent) == [LATEST]:
-                remove_file(self._disk, path.parent / LATEST)
+            left = self._disk.names(path.parent)
+            if _ABOUT_ALL.issuperset(left):
+                for name in left:
+                    remove_file(self._disk, path.parent / name)
             self._disk.remove_directory(path.parent)
         return had_content
 
@@ -516,6 +599,16 @@ def _waiting(session: SessionFile) -> list[Hit]:
 def _hits(session: SessionFile, text: str, limit: int) -> list[Hit]:
     found = (turn for turn in session.newest_first() if mentions(turn, text))
     return [Hit(session.key, turn) for turn in islice(found, max(0, limit))]
+
+
+def may_mention(data: bytes, text: str) -> bool:
+    """Whether a journal may have a turn that `mentions` a text; false only if none has it."""
+    if b"\\u" in data:
+        return True  # a letter may be escaped
+    sought = dump_json(text)[1:-1].decode().casefold()
+    if data.isascii():
+        return sought.encode() in data.lower()
+    return sought in data.decode(errors="replace").casefold()
 
 
 def _parse_marker(marker: Path, data: bytes) -> Document:

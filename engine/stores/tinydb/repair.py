@@ -32,6 +32,7 @@ from ..journal.disk import (
     write_at,
 )
 from ..journal.journal_file import (
+    SAVED_INDEX,
     JournalDeleted,
     JournalFile,
     JournalIndex,
@@ -53,6 +54,7 @@ from .directory import StoreLayout
 from .session_file import SessionIndex
 
 FindingCode: TypeAlias = Literal["damaged", "version", "misplaced", "torn", "stale", "aside"]
+_BESIDE = (".torn", ".damaged", ".lock", ".seized")
 _WRITER = re.compile(r"\.(\d+)-\d+\.(?:tmp|import)\Z")
 
 
@@ -127,7 +129,7 @@ class Survey:
                 yield Finding(
                     "aside", path, "an earlier repair has set it aside; delete it when you like"
                 )
-            elif path.suffix in (".torn", ".damaged", ".lock", ".seized") and not journal.exists():
+            elif path.suffix in (*_BESIDE, SAVED_INDEX) and not journal.exists():
                 yield Finding("stale", path, "its session was deleted")
 
     def prompts(self) -> Iterator[Finding]:
@@ -210,6 +212,7 @@ class Salvage(Struct, frozen=True):
                     write_at(disk, new, _encoded(current.operations), 0)
                     disk.sync(new)
                 disk.touch(temporary, moment)
+                remove_file(disk, self.path.with_suffix(SAVED_INDEX))
                 remove_file(disk, self.damaged_file)
                 os.link(self.path, self.damaged_file)
                 disk.rename(temporary, self.path)
@@ -237,9 +240,11 @@ class Salvage(Struct, frozen=True):
                 f"{path}: the line that names its session was lost; restore the file from a "
                 "backup, or delete it"
             )
+        # A number that a lost line may have given to words must not be given to others.
+        index.reserve({"words": index.next_number("words") + lost_lines})
         orphans = {
             stored.document
-            for run, records in sessions.records.items()
+            for run, records in sessions.all_records().items()
             if str(run) not in sessions.run_ids
             for stored in records.values()
         }

@@ -3,8 +3,8 @@
 Tables and keys: `runs` `[run_id, number]` (number 0 until the run is done; `[run_id, 0, "waiting"]`
 while it waits for a person), `nodes` `[run, node,
 attempt]` (`run` is the run's document number), `state` `[scope, name]` (scopes `state`, `node`,
-`head`), `summaries` `[covers]`. Methods that read are called while the journal is held `shared`,
-those that write while it is locked `exclusive`.
+`head`), `summaries` `[covers]`, `words` the words themselves (`packing`). Methods that read are
+called while the journal is held `shared`, those that write while it is locked `exclusive`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar, cast
 
 from msgspec import Struct
+from msgspec.msgpack import Decoder, encode
 from msgspec.structs import replace
 
 from ...errors import DamagedStore
@@ -28,6 +29,7 @@ from ...session.history import RESULT, run_texts
 from ...session.store import FinishedRun, Lease, Policy, WhileWaiting
 from .. import codec
 from ..journal.compaction import compact, remove_set_aside
+from ..journal.disk import store_error
 from ..journal.journal_file import JournalFile, JournalSettings
 from ..journal.line import Document, Operation, Slot, dump_json, parse_document, parse_key
 from ..leases import (
@@ -48,7 +50,9 @@ from ..redaction import (
     values_set_by,
     wrote_summary,
 )
+from .activity import ActivityLog, Seen
 from .lock import SessionLock
+from .packing import Words, pack, unpack
 
 T = TypeVar("T")
 OtherRun: TypeAlias = tuple[str, str]
@@ -59,7 +63,7 @@ _WAITING = "waiting"
 _CACHED, _CACHED_BYTES = 16, 16_384
 
 
-class StoredDocument(Struct, frozen=True, gc=False):
+class StoredDocument(Struct, frozen=True, gc=False, array_like=True):
     """A document of the journal: its number as text, and its position."""
 
     document: str
@@ -80,16 +84,23 @@ class SessionIndex:
         self.number_of: dict[str, int] = {}
         self.numbers: list[int] = []
         self.by_number: dict[int, str] = {}
-        self.records: dict[int, dict[tuple[str, int], StoredDocument]] = {}
+        self._records: dict[int, dict[tuple[str, int], StoredDocument]] = {}
+        self._packed: dict[int, bytes] = {}
         self.state: dict[tuple[str, str], StoredDocument] = {}
         self.covers: list[int] = []
         self.summaries: dict[int, StoredDocument] = {}
+        self.words: dict[Words, int] = {}
+        self.words_of: dict[int, Words] = {}
 
     def clear(self) -> None:
         """See `IndexListener.clear`."""
-        for mapping in (self.runs, self.run_ids, self.number_of, self.by_number, self.records):
+        for mapping in (self.runs, self.run_ids, self.number_of, self.by_number):
             mapping.clear()
         self.waiting.clear()
+        self.words.clear()
+        self.words_of.clear()
+        self._records.clear()
+        self._packed.clear()
         for rest in (self.numbers, self.state, self.covers, self.summaries):
             rest.clear()
 
@@ -104,9 +115,11 @@ class SessionIndex:
                 case "runs":
                     self._put_run(stored, key[0], key[1], is_waiting=key[2:] == [_WAITING])
                 case "nodes":
-                    self.records.setdefault(key[0], {})[key[1], key[2]] = stored
+                    self.records(key[0])[key[1], key[2]] = stored
                 case "state":
                     self.state[key[0], key[1]] = stored
+                case "words":
+                    self._put_words(tuple(key), int(document))
                 case _:
                     if key[0] not in self.summaries:
                         insort(self.covers, key[0])
@@ -128,12 +141,59 @@ class SessionIndex:
                 self.waiting.pop(key[0], None)
                 self.run_ids.pop(document, None)
             case "nodes":
-                self.records[key[0]].pop((key[1], key[2]), None)
+                self.records(key[0]).pop((key[1], key[2]), None)
             case "state":
                 self.state.pop((key[0], key[1]), None)
+            case "words":
+                self.words_of.pop(self.words.pop(tuple(key), 0), None)
             case _:
                 self.summaries.pop(key[0], None)
                 self.covers.remove(key[0])
+
+    def records(self, run: int) -> dict[tuple[str, int], StoredDocument]:
+        """The records of the run that is document `run`, by node and attempt."""
+        if (packed := self._packed.pop(run, None)) is not None:
+            self._records[run] = _unpack_records(packed)
+        return self._records.setdefault(run, {})
+
+    def all_records(self) -> dict[int, dict[tuple[str, int], StoredDocument]]:
+        """The records of all runs."""
+        for run in list(self._packed):
+            self.records(run)
+        return self._records
+
+    def dump(self) -> bytes:
+        """See `IndexListener.dump`."""
+        packed = dict(self._packed)
+        for run, records in self._records.items():
+            packed[run] = encode([(*attempt, stored) for attempt, stored in records.items()])
+        return encode(
+            _SavedSession(
+                self.runs,
+                self.number_of,
+                list(self.waiting),
+                packed,
+                [(*key, one) for key, one in self.state.items()],
+                self.summaries,
+                list(self.words.items()),
+            )
+        )
+
+    def load(self, data: bytes) -> None:
+        """See `IndexListener.load`; records are decoded when their run is asked for."""
+        self.clear()
+        saved = _SAVED.decode(data)
+        self.runs, self.number_of = saved.runs, saved.number_of
+        self.run_ids = {stored.document: run_id for run_id, stored in saved.runs.items()}
+        self.by_number = {number: run_id for run_id, number in saved.number_of.items()}
+        self.numbers = sorted(self.by_number)
+        self.waiting = {run_id: saved.runs[run_id] for run_id in saved.waiting}
+        self._packed = saved.records
+        self.state = {(scope, name): stored for scope, name, stored in saved.state}
+        self.summaries = saved.summaries
+        self.covers = sorted(saved.summaries)
+        for words, number in saved.words:
+            self._put_words(words, number)
 
     def _put_run(
         self, stored: StoredDocument, run_id: str, number: int, *, is_waiting: bool
@@ -149,11 +209,54 @@ class SessionIndex:
             self.by_number[number] = run_id
             insort(self.numbers, number)
 
+    def _put_words(self, words: Words, number: int) -> None:
+        self.words[words] = number
+        self.words_of[number] = words
+
     def _remove_number(self, run_id: str) -> None:
         number = self.number_of.pop(run_id, 0)
         if number:
             del self.by_number[number]
             del self.numbers[bisect_left(self.numbers, number)]
+
+
+class _SavedSession(Struct, frozen=True, array_like=True):
+    """A `SessionIndex` as it is saved; the records of each run are encoded by themselves."""
+
+    runs: dict[str, StoredDocument]
+    number_of: dict[str, int]
+    waiting: list[str]
+    records: dict[int, bytes]
+    state: list[tuple[str, str, StoredDocument]]
+    summaries: dict[int, StoredDocument]
+    words: list[tuple[Words, int]]
+
+
+_SAVED = Decoder(_SavedSession)
+_RECORDS = Decoder(list[tuple[str, int, StoredDocument]])
+
+
+class NewWords:
+    """Numbers for the words of the records of one transaction, and the operations that add them."""
+
+    def __init__(self, index: SessionIndex, free: int) -> None:
+        self._stored = index.words
+        self._new: dict[Words, int] = {}
+        self._free = free
+        self.operations: list[Operation] = []
+
+    def share(self, words: Words) -> int:
+        """The number of some words; a new one if they are new."""
+        number = self._stored.get(words) or self._new.get(words)
+        if number is None:
+            number = self._new[words] = self._free + len(self._new)
+            key = dump_json(words)
+            self.operations.append(Operation("p", "words", str(number), key, b'{"words":%b}' % key))
+        return number
+
+
+def _unpack_records(packed: bytes) -> dict[tuple[str, int], StoredDocument]:
+    return {(node, attempt): stored for node, attempt, stored in _RECORDS.decode(packed)}
 
 
 class DocumentCache(Generic[T]):
@@ -172,6 +275,10 @@ class DocumentCache(Generic[T]):
         value = self._decode(self._journal.text(slot))
         self.put(slot, value)
         return value
+
+    def clear(self) -> None:
+        """Forget the documents."""
+        self._cached.clear()
 
     def put(self, slot: Slot, value: T) -> None:
         """Cache what was just written."""
@@ -208,15 +315,28 @@ class SessionFile:
     """An open session. `users` counts its current users: it is closed only when there is none."""
 
     def __init__(
-        self, path: Path, key: SessionKey, settings: JournalSettings, *, create: bool
+        self,
+        path: Path,
+        key: SessionKey,
+        settings: JournalSettings,
+        *,
+        create: bool,
+        activity: ActivityLog,
     ) -> None:
         self.key = key
+        self._activity = activity
+        self._seen: Seen | None = None
         self.users = 0
         self._disk = settings.disk
         self.lock = SessionLock(path.with_suffix(".lock"), settings.disk)
         self.index = SessionIndex()
         self.journal = JournalFile(
-            path, settings, owner=key._asdict(), create=create, listener=self.index
+            path,
+            settings,
+            owner=key._asdict(),
+            create=create,
+            listener=self.index,
+            beside=activity.path,
         )
         self._turns = DocumentCache(self.journal, codec.decode_turn)
         self._summaries = DocumentCache(self.journal, codec.decode_summary)
@@ -249,9 +369,18 @@ class SessionFile:
         """Whether anything was ever committed."""
         return not self.journal.is_empty
 
+    def rest(self) -> None:
+        """Close the files until the next use, and keep only the index; nobody may have the lock."""
+        self.lock.close()
+        self.journal.save_index()
+        self.journal.rest()
+        self._turns.clear()
+        self._summaries.clear()
+
     def close(self) -> None:
         """Close the files, and release the lock by that."""
         self.lock.close()
+        self.journal.save_index()
         self.journal.close()
 
     def begin(
@@ -279,17 +408,25 @@ class SessionFile:
             raise run_in_progress(turn.run_id)
         check_waiting(self.key, self.waiting(), earlier, policy, while_waiting)
         turn = replace(turn, status="running", number=0)
+        self.touch()  # first: a name in the list without a session is skipped
         self.journal.commit([self._put_turn(turn)])
-        self.journal.touch()
         return self.head()
+
+    def touch(self) -> None:
+        """Make it the session with the latest activity of its user."""
+        try:
+            self._seen = self._activity.append(self.journal.path.stem, self._seen)
+        except OSError as error:
+            raise store_error(error, self._activity.path) from error
 
     def put(self, grant: Grant[SessionFile], records: Sequence[Record]) -> None:
         """Store records of a run; raises `Conflict` if it was deleted or taken over."""
         run = self._check_writable(grant)
         is_late = self._has_lost_runs(grant)
         references = RunReferences(self, OtherRuns())
-        stored = self.index.records.get(run, {})
+        stored = self.index.records(run)
         free = self.journal.index.next_number("nodes")
+        words = NewWords(self.index, self.journal.index.next_number("words"))
         operations: list[Operation] = []
         new: dict[tuple[str, int], str] = {}
         for record in records:
@@ -301,16 +438,18 @@ class SessionFile:
             else:
                 document = new[attempt] = str(free)
                 free += 1
-            data = codec.encode_record(run, record, references)
-            data = redact_summary(data) if is_late else data
+            encoded = codec.encode_record(run, record, references)
+            if is_late:
+                redact_summary(encoded)
+            data = dump_json(pack(encoded, words.share))
             operations.append(Operation("p", "nodes", document, dump_json((run, *attempt)), data))
         if operations:
-            self.journal.commit(operations)
+            self.journal.commit([*words.operations, *operations])
 
     def finish(self, grant: Grant[SessionFile], turn: Turn, change: Change) -> Turn:
         """Finish a run; raises `Conflict` if it was deleted or taken over.
 
-        The caller touches the journal afterwards.
+        The caller calls `touch` afterwards.
         """
         self._check_writable(grant)
         run_id = grant.lease.run_id
@@ -383,10 +522,10 @@ class SessionFile:
         """The last record of each node of a stored run, decoded by `decode`."""
         run = int(self.index.runs[run_id].document)
         last: dict[str, tuple[int, StoredDocument]] = {}
-        for (node, attempt), record in self.index.records.get(run, {}).items():
+        for (node, attempt), record in self.index.records(run).items():
             if node not in last or last[node][0] < attempt:
                 last[node] = (attempt, record)
-        return [decode(self.journal.text(record.slot), references) for _, record in last.values()]
+        return [decode(self._document(record), references) for _, record in last.values()]
 
     def turns(self, *, last: int | None = None, since: int = 0) -> list[Turn]:
         """The done turns after `since`, the newest `last` of them, oldest first."""
@@ -433,21 +572,19 @@ class SessionFile:
         )
 
     def rename(self, name: str | None) -> None:
-        """Name the session; the mtime, by which sessions are listed, stays."""
+        """Name the session."""
         deleted = self._about().get("deleted", 0)
-        with self.journal.same_mtime():
-            self.journal.commit([self._put_about(name, deleted=deleted)])
+        self.journal.commit([self._put_about(name, deleted=deleted)])
 
     def delete_run(self, run_id: str) -> bool:
         """Delete a run and its texts, and compact the file; False if there is no such run.
 
-        The mtime stays. The file is compacted also where there is no such run: an earlier attempt
-        may have been killed.
+        The file is compacted also where there is no such run: an earlier attempt may have been
+        killed.
         """
         stored = self.index.runs.get(run_id)
         if stored is not None:
-            with self.journal.same_mtime():
-                self.journal.commit(self._deletion(run_id, int(stored.document)))
+            self.journal.commit(self._deletion(run_id, int(stored.document)))
         compact(self.journal)
         remove_set_aside(self.journal.settings.disk, self.journal.path)
         return stored is not None
@@ -519,21 +656,20 @@ class SessionFile:
             *self._put_state(self._undone(run_id, number)),
             Operation("d", "runs", str(run)),
         ]
-        for other, records in self.index.records.items():
+        for other, records in self.index.all_records().items():
             since = self.index.number_of.get(self.index.run_ids.get(str(other), ""), 0)
             may_summarize = bool(number) and not 0 < since < number
             for record in records.values():
                 if other == run:
                     operations.append(Operation("d", "nodes", record.document))
                     continue
-                data = self.journal.text(record.slot)
-                if may_summarize and not since and wrote_summary(data):
+                found = self._document(record)
+                if may_summarize and not since and wrote_summary(found):
                     operations.append(Operation("d", "nodes", record.document))
                     continue
-                redacted = redact_run(data, run_id, run, may_summarize=may_summarize)
-                if redacted is not None:
-                    key = record.slot.key
-                    operations.append(Operation("p", "nodes", record.document, key, redacted))
+                if redact_run(found, run_id, run, may_summarize=may_summarize):
+                    key, data = record.slot.key, dump_json(found)
+                    operations.append(Operation("p", "nodes", record.document, key, data))
         if number:
             covers = self.index.covers
             for covered in covers[bisect_left(covers, number) :]:
@@ -558,6 +694,10 @@ class SessionFile:
         return StateChange(
             {key: value for key, value in undone.put.items() if key in stored}, undone.dropped
         )
+
+    def _document(self, record: StoredDocument) -> Document:
+        """The document of a record."""
+        return unpack(parse_document(self.journal.text(record.slot)), self.index.words_of)
 
     def _about(self) -> Document:
         stored = self.index.state.get(_ABOUT)

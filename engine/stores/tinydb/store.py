@@ -46,7 +46,7 @@ class TinyDBStore:
     finished, before `finish` returns) or `never`. In each of them a killed process loses nothing
     that was put; the difference is a power cut. A torn tail that it leaves is cut and set aside,
     with a `TornTail` warning; with `never` the session may be refused as damaged.
-    Up to `handles` idle sessions stay open.
+    The files of up to `handles` idle sessions stay open, the indexes of many more in memory.
 
     A run has its session locked until it ends or its process dies. A process that is suspended for
     `lease_timeout` seconds loses the session to another one that waits for it, and what it writes
@@ -241,7 +241,7 @@ class TinyDBStore:
         return await self._threads.run(lambda: self._directory.delete_user(user_id))
 
     async def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
-        """The session of a user that a run belongs to; may read each of them."""
+        """The session of a user that a run belongs to; reads them by activity until it is found."""
         check_user(user_id)
         return await self._threads.run(lambda: self._directory.find(user_id, run_id))
 
@@ -270,7 +270,7 @@ class TinyDBStore:
     def database(self, key: SessionKey) -> TinyDB:
         """A session as a TinyDB, to be closed by the caller; raises `NotFound` if there is none.
 
-        Its tables are `runs`, `nodes`, `state` and `summaries`.
+        Its tables are `runs`, `nodes`, `state`, `summaries` and `words`.
         """
         check_key(key)
         session = self._directory.open(key, create=False)
@@ -469,7 +469,8 @@ class TinyDBStore:
                 self._directory.distrust(session)
                 raise
         if is_end:
-            journal.touch()
+            with suppress(StoreError):  # the turn is stored, and the session is in the list
+                session.touch()
         return answer
 
     async def _shared(self, session: SessionFile, read: Callable[[SessionFile], T]) -> T | None:

@@ -175,7 +175,7 @@ class JournalStorage(Storage):
 
 
 class JournalDatabase(TinyDB):
-    """A TinyDB on a journal; its tables are `runs`, `nodes`, `state` and `summaries`."""
+    """A TinyDB on a journal; its tables are those of `session_file`."""
 
     table_class = JournalTable
     default_storage_class = JournalStorage  # type: ignore[assignment]  # TinyDB names its own

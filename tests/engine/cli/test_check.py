@@ -30,6 +30,22 @@ def test_all_problems_of_all_graphs_come_at_once(project: Project) -> None:
     assert verdicts[1].startswith("desk.yaml: valid (4 nodes, ")
 
 
+def test_a_file_of_a_folder_that_cannot_be_read_is_no_graph(project: Project) -> None:
+    (project.folder / "memory.yaml").symlink_to("/proc/self/mem")
+    done = project.teamgraph("check", ".")
+    assert done.exit_code == 0
+    assert "desk.yaml: valid" in done.stderr
+    assert "memory" not in done.stdout + done.stderr
+
+
+def test_folders_of_templates_are_searched(project: Project) -> None:
+    project.write("mine/member.jinja", "{{ no_such }}")
+    (project.folder / "empty").mkdir()
+    done = project.teamgraph("check", "desk.yaml", "--prompts", "empty", "--prompts", "mine")
+    assert done.exit_code == 1
+    assert "no_such" in done.stdout
+
+
 def test_a_warning_is_told_and_is_no_error(project: Project) -> None:
     project.write("odd.yaml", WARNED)
     done = project.teamgraph("check", "odd.yaml")

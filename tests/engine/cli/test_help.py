@@ -124,23 +124,26 @@ def test_the_version_is_that_of_the_package(project: Project) -> None:
     assert project.teamgraph("--version").stdout == f"teamgraph {version('teamgraph')}\n"
 
 
-def test_the_help_waits_for_nothing_that_it_does_not_need(project: Project) -> None:
-    names = (
-        "pydantic",
-        "networkx",
-        "jinja2",
-        "ruamel",
-        "tinydb",
-        "litellm",
-        "teamgraph.engine.graph.graph",
-    )
+GRAPHS = ("networkx", "jinja2", "ruamel", "litellm", "teamgraph.engine.graph.graph")
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("--help", ("pydantic", "tinydb", *GRAPHS)),
+        ("sessions list", ("teamgraph.engine.run.runner", *GRAPHS)),
+    ],
+)
+def test_a_command_waits_for_nothing_that_it_does_not_need(
+    project: Project, command: str, names: tuple[str, ...]
+) -> None:
     code = (
         "import sys\nfrom teamgraph.engine.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         f"print('loaded', [name for name in {names} if name in sys.modules])"
     )
     project.write("help.py", code)
-    done = project.shell(f"{sys.executable} help.py --help")
+    done = project.shell(f"{sys.executable} help.py {command}")
     assert done.stdout.endswith("loaded []\n")
 
 

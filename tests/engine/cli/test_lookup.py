@@ -32,6 +32,21 @@ def run(project: Project, session: str, run_id: str, user: str | None = None) ->
     runner.run(f"hello {run_id}", session_id=session, user_id=user, run_id=run_id)
 
 
+def test_no_id_is_a_prefix_of_no_run(stored: Project) -> None:
+    done = stored.teamgraph("runs", "show", "")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "error: " in done.stderr
+
+
+def test_ids_that_begin_alike_are_shown_as_far_as_they_differ(project: Project) -> None:
+    ids = [f"{'0' * 20}{last}{'0' * 11}" for last in "12"]
+    for run_id in ids:
+        run(project, run_id, run_id)
+    terminal = project.terminal("runs", "list")
+    assert terminal.end() == 0
+    assert all(re.search(rf"\b{run_id[:21]}\b", terminal.shown) for run_id in ids)
+
+
 def shown(project: Project, *words: str) -> Any:  # noqa: ANN401  whatever JSON it is
     done = project.teamgraph(*words, "--json")
     assert done.exit_code == 0, done.stderr

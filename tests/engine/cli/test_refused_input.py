@@ -85,12 +85,12 @@ def test_a_model_that_cannot_be_reached_was_not_tried(project: Project, stub: St
     stub.push(*[StubAnswer(fault="reset")] * 9)
     model = f"{{id: openai/stub, api_base: '{stub.base_url}', api_key_env: KEY}}"
     project.write("one.yaml", f"name: one\nmodel: {model}\nnodes:\n  only: {{}}\n")
-    without_key = project.apart("run", "one.yaml", "hello")
+    without_key = project.teamgraph("run", "one.yaml", "hello")
     project.more["KEY"] = "sk-stub"
-    unreachable = project.apart("run", "one.yaml", "hello")
-    assert without_key.returncode == 2
+    unreachable = project.teamgraph("run", "one.yaml", "hello")
+    assert without_key.exit_code == 2
     assert "the environment variable KEY is not set" in without_key.stderr
-    assert unreachable.returncode == 2
+    assert unreachable.exit_code == 2
     assert "the provider cannot be reached" in unreachable.stderr
     assert "resume it: teamgraph runs resume" in unreachable.stderr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from pathlib import Path
 
@@ -117,22 +118,22 @@ def test_a_failed_run_tells_the_command_that_resumes_it(
     project.more["KEY"] = "sk-stub"
     project.write("my graph.yaml", at(stub))
     stub.push(StubAnswer(fault="400", message="no"))
-    done = project.apart("run", "my graph.yaml", "hello", "--user", "ann", "--store", "st")
-    assert done.returncode == 1
+    done = project.teamgraph("run", "my graph.yaml", "hello", "--user", "ann", "--store", "st")
+    assert done.exit_code == 1
     assert "error: node 'only' failed: model openai/stub: " in done.stderr
     command = done.stderr.partition("resume it: teamgraph ")[2].splitlines()[0]
     assert "--graph 'my graph.yaml' --store st --user ann --session " in command
-    again = project.shell(f"$teamgraph {command}")
-    assert (again.returncode, again.stdout) == (0, "echo: hello\n")
+    again = project.teamgraph(*shlex.split(command))
+    assert (again.exit_code, again.stdout) == (0, "echo: hello\n")
 
 
 def test_a_failed_run_is_printed_as_json_too(project: Project, stub: StubProvider) -> None:
     project.more["KEY"] = "sk-stub"
     project.write("one.yaml", at(stub))
     stub.push(StubAnswer(fault="400", message="no"))
-    done = project.apart("run", "one.yaml", "hello", "--json")
+    done = project.teamgraph("run", "one.yaml", "hello", "--json")
     run = json.loads(done.stdout)
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert run["status"] == "failed"
     assert run["nodes"]["only"]["status"] == "failed"
     assert run["error"].startswith("node 'only' failed")
@@ -152,8 +153,8 @@ def test_an_interrupted_run_is_cancelled_and_its_session_can_be_used_at_once(
     assert begun == "a"
     assert running.returncode == 130
     assert "cancelled; finished nodes are stored\nresume it: teamgraph runs resume" in told
-    again = project.apart("run", "one.yaml", "hi", "--session", "s")
-    assert (again.returncode, again.stdout) == (0, "short\n")
+    again = project.teamgraph("run", "one.yaml", "hi", "--session", "s")
+    assert (again.exit_code, again.stdout) == (0, "short\n")
     turns = json.loads(project.teamgraph("runs", "list", "--session", "s", "--json").stdout)
     assert [turn["status"] for turn in turns] == ["done", "cancelled"]
 

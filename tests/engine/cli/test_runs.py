@@ -97,10 +97,12 @@ def test_a_failed_run_goes_on_where_it_stopped(project: Project, stub: StubProvi
     text = f"name: two\nmodel: {model}\nnodes:\n  a: {{}}\n  b: {{needs: a}}\noutput: b\n"
     project.write("two.yaml", text)
     stub.push("first", StubAnswer(fault="400", message="no"), "second")
-    failed = json.loads(project.apart("run", "two.yaml", "hi", "--session", "s", "--json").stdout)
+    failed = json.loads(
+        project.teamgraph("run", "two.yaml", "hi", "--session", "s", "--json").stdout
+    )
     words = ("runs", "resume", failed["run_id"], "--graph", "two.yaml", "--session", "s", "--json")
-    done = project.apart(*words)
-    assert done.returncode == 0
+    done = project.teamgraph(*words)
+    assert done.exit_code == 0
     assert json.loads(done.stdout)["answer"] == "second"
     assert "+ a: already done" in done.stderr
     assert len(stub.requests) == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from .conftest import Project
@@ -62,6 +64,65 @@ def test_a_project_allows_packages_and_names_folders_of_prompts(project: Project
     assert project.shell("$teamgraph run graphs/one.yaml hello").stdout == "echo: HELLO\n"
 
 
+KIND = """
+from typing import ClassVar
+
+from teamgraph.kinds import Context, Node, Result
+
+class Shout(Node):
+    prompts: ClassVar[bool] = False
+    mark: str
+
+    async def run(self, context: Context) -> Result:
+        return Result(context.input.message.upper() + self.mark)
+
+class Again(Shout):
+    kind: ClassVar[str] = "shout"
+"""
+
+
+def test_a_project_names_kinds_of_its_own(project: Project) -> None:
+    project.write("own/kinds.py", KIND)
+    project.write("loud.yaml", "name: loud\nnodes: {a: {kind: shout, mark: '!'}}\n")
+    project.write("loud.prompts.yaml", "graph: loud.yaml\ncases: {hello: {input: hello}}\n")
+    unknown = project.teamgraph("check", "loud.yaml")
+    assert (
+        "one of your own is named by `--kind package.module:Class`, or by `kinds`" in unknown.stdout
+    )
+    named = "$teamgraph check loud.yaml --kind own.kinds:Shout"
+    assert project.shell(named).returncode == 0
+    project.write("pyproject.toml", '[tool.teamgraph]\nkinds = ["own.kinds:Shout"]\n')
+    script = "$teamgraph run loud.yaml hello && $teamgraph prompts update && $teamgraph schema"
+    done = project.shell(script)
+    assert (done.returncode, done.stdout.partition("\n")[0]) == (0, "HELLO!")
+    assert '"shout"' in done.stdout
+    assert list(project.folder.rglob("hello.md"))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "told"),
+    [
+        (["own:Shuot"], "--kind: 'own:Shuot': 'own' has no 'Shuot'; did you mean 'Shout'?"),
+        (
+            ["own:Context"],
+            "--kind: 'own:Context' is no kind; name a subclass of teamgraph.kinds.Node",
+        ),
+        (["own"], "--kind: 'own' must be written as 'package.module:name'"),
+        (["own:Shout", "own:Again"], "'own:Again' and another class are both of the kind 'shout'"),
+    ],
+)
+def test_a_kind_that_cannot_be_used_is_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch, kinds: list[str], told: str
+) -> None:
+    project.write("own.py", KIND)
+    monkeypatch.syspath_prepend(project.folder)
+    monkeypatch.delitem(sys.modules, "own", raising=False)
+    words = [word for kind in kinds for word in ("--kind", kind)]
+    done = project.teamgraph("check", "desk.yaml", *words)
+    assert done.exit_code == 2
+    assert told in " ".join(done.stderr.split())
+
+
 def test_a_folder_of_prompts_that_is_named_must_be_there(project: Project) -> None:
     done = project.teamgraph("check", "desk.yaml", "--prompts", "nowhere")
     assert done.exit_code == 2
@@ -90,7 +151,7 @@ def test_a_package_that_is_not_allowed_is_refused_with_the_way_to_allow_it(
         ("[tool.teamgraph]\nstor = 'x'\n", "unknown key 'stor'; did you mean 'store'?"),
         (
             "[tool.teamgraph]\nzzz = 'x'\n",
-            "unknown key 'zzz'; it knows allow, allow_api_base, prompts, store",
+            "unknown key 'zzz'; it knows allow, allow_api_base, kinds, prompts, store",
         ),
         ("[tool.teamgraph]\nstore = 3\n", "store must be a text, not 3"),
         ("[tool.teamgraph]\nallow = [3]\n", "allow must be a list of texts, not [3]"),

@@ -1,7 +1,7 @@
 """No text of a user, a model or a file reaches a terminal with its control characters.
 
-Every command that prints such text runs at a terminal of its own, over one store in which every
-text that can be stored is hostile.
+Every command that prints such text runs at a terminal, one after the other in one process, over
+one store in which every text that can be stored is hostile.
 """
 
 from __future__ import annotations
@@ -70,6 +70,18 @@ SHOWN = [
     ("check", "bad.yaml", "--edges"),
 ]
 
+END = "-- end of command --"
+ONE_BY_ONE = f"""\
+import json, sys
+from contextlib import suppress
+from teamgraph.engine.cli import main
+for words in json.loads(sys.argv[1]):
+    with suppress(SystemExit):
+        sys.argv = ["teamgraph", *words]
+        main()
+    print({END!r}, flush=True)
+"""
+
 
 @pytest.fixture
 def hostile(project: Project) -> Project:
@@ -94,14 +106,16 @@ def hostile(project: Project) -> Project:
 
 def test_no_command_sends_a_terminal_what_a_text_says(hostile: Project) -> None:
     hostile.more["PAGER"] = "cat"
-    for words in SHOWN:
-        terminal = hostile.terminal(*words)
-        terminal.end()
-        left = OURS.sub("", terminal.shown)
+    terminal = hostile.python_at_terminal("-c", ONE_BY_ONE, json.dumps(SHOWN))
+    assert terminal.end() == 0, terminal.shown
+    *outputs, rest = terminal.shown.split(END)
+    assert rest.strip() == ""
+    for words, shown in zip(SHOWN, outputs, strict=True):
+        left = OURS.sub("", shown)
         assert not (found := FORBIDDEN.findall(left)), (words, found)
         assert "\x1b" not in left, words
         if words[0] != "store" and "--unfinished" not in words:
-            assert "gnp" in terminal.shown, words
+            assert "gnp" in shown, words
 
 
 def test_a_chat_shows_an_answer_without_control_characters(hostile: Project) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from teamgraph import Graph, Runner, ScriptedModel
 from teamgraph.errors import DefinitionError
+from teamgraph.kinds import Node
 from teamgraph.nodes import HistoryLoader, Leader, Member, Python, Router, Summarizer
 from tests.builders import refused, told, written
 
@@ -116,7 +119,8 @@ def test_every_mistake_of_a_file_is_told_at_once_in_reading_order(tmp_path: Path
         ("kind: summarizer, every: 0", "4:32: node 'a': every: must be 1 or more, not 0"),
         ("kind: python", "4:6: node 'a': 'call' is required"),
         ("kind: 3", "4:13: node 'a': unknown kind 3; known kinds: graph, history-loader, human, "
-         "leader, loop, map, member, python, router, search, summarizer"),
+         "leader, loop, map, member, python, router, search, summarizer; one of your own is named "
+         "by `--kind package.module:Class`, or by `kinds` in [tool.teamgraph]"),
         ("prompt: hello", "4:15: node 'a': prompt 'hello' is neither a file (its name ends in "
          ".jinja) nor a template in several lines (`prompt: |`)"),
         ("returns: strr", "4:16: node 'a': unknown type 'strr'; did you mean 'str'?"),
@@ -345,6 +349,59 @@ def test_an_output_may_be_left_out_only_if_it_is_clear() -> None:
         Graph(name="x", nodes={"a": Member(), "b": Member()})
     with pytest.raises(DefinitionError, match="no node is left to answer"):
         Graph(name="x", nodes={"history": HistoryLoader()})
+
+
+def len_of(message: str) -> int:
+    return len(message)
+
+
+READS_TECH = "{{ tech.output }}\n"
+INFERRED: Sequence[tuple[dict[str, Node], str]] = (
+    ({"router": Router(routes={"say": "Anything"}), "say": Member()}, "say"),
+    ({"check": Python(call=len_of), "say": Member(when="check.output > 3")}, "say"),
+    ({"tech": Python(call=len_of), "write": Member(prompt=READS_TECH)}, "write"),
+    ({"tech": Member(), "write": Member(reads="tech")}, "write"),
+    ({"write": Member(), "last": Python(call=len_of, needs="write")}, "last"),
+    (
+        {
+            "router": Router(routes={"tech": "Technical", "write": "The rest"}),
+            "tech": Member(),
+            "write": Member(),
+            "leader": Leader(needs=["tech", "write"]),
+            "summary": Summarizer(),
+        },
+        "leader",
+    ),
+)
+
+
+@pytest.mark.parametrize(("nodes", "answering"), INFERRED)
+def test_a_node_whose_output_is_used_by_another_is_no_answer(
+    nodes: dict[str, Node], answering: str
+) -> None:
+    assert Graph(name="x", nodes=nodes).answering == (answering,)
+
+
+def test_of_two_leaves_either_may_be_named_and_the_advice_is_valid() -> None:
+    nodes = {
+        "router": Router(routes={"tech": "Technical", "write": "The rest"}),
+        "tech": Member(),
+        "write": Member(),
+    }
+    with pytest.raises(DefinitionError) as caught:
+        Graph(name="x", nodes=nodes)
+    (problem,) = caught.value.problems
+    assert problem.message.startswith("tech, write could all answer")
+    for advised in re.findall(r"`output: (.*?)`", problem.message):
+        output = advised.strip("[]").split(", ")
+        assert Graph(name="x", nodes=nodes, output=output).answering == tuple(output)
+
+
+def test_what_may_answer_is_left_open_while_a_use_may_be_hidden() -> None:
+    for hidden in (Member(prompt="{{ a.output }\n"), Member(prompt="{{ b.output }}\n")):
+        with pytest.raises(DefinitionError) as caught:
+            Graph(name="x", nodes={"a": Member(), "c": hidden})
+        assert all(problem.code.startswith("P") for problem in caught.value.problems)
 
 
 def test_only_what_answers_can_be_the_output() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -18,6 +19,7 @@ from teamgraph.engine.returns.shape import shape
 from teamgraph.errors import DefinitionError, Problem
 from teamgraph.kinds import Context, Node, Result
 from teamgraph.nodes import HistoryLoader, Leader, Member, Python, Router, Search, Summarizer
+from tests.builders import refused, written
 
 
 @dataclass
@@ -405,3 +407,37 @@ def test_a_node_that_runs_only_after_one_that_it_needs_may_read_the_first_of_the
     for join, routes in (("always", two), ("any", {**two, "end": "neither"})):
         with pytest.raises(DefinitionError, match=r"upstream\[0\] may be missing here"):
             first_of_upstream(join, routes)
+
+
+def test_the_items_of_a_list_of_records_are_typed(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        """
+        name: plan
+        nodes:
+          planner:
+            returns:
+              steps: [{reason: str, query: str}]
+              mood: very good|bad
+          other: {returns: "list[{a: str}]", needs: planner}
+          writer:
+            needs: other
+            prompt: |
+              {% for step in planner.output.steps %}{{ step.qery }}{% endfor %}
+              {% if planner.output.mood == "very god" %}{{ other.output[0].b }}{% endif %}
+        output: writer
+        """,
+    )
+    found = [problem for problem in refused(file) if problem.severity == "error"]
+    assert [problem.suggestion for problem in found[:2]] == ["query", "very good"]
+    text = file.read_text(encoding="utf-8")
+    for wrong, right in (
+        ("qery", "query"),
+        ("very god", "very good"),
+        ("[0].b", "[0].a if other.output"),
+    ):
+        text = text.replace(wrong, right)
+    file.write_text(text, encoding="utf-8")
+    graph = Graph.load(file)
+    graph.dump(tmp_path / "again.yaml")
+    assert Graph.load(tmp_path / "again.yaml") == graph

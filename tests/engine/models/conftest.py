@@ -20,11 +20,20 @@ def weights() -> Path:
     return demo_weights()
 
 
-@pytest.fixture
-def stub() -> Iterator[StubProvider]:
-    """A provider on loopback, whose key is in STUB_KEY; no other key is set."""
+@pytest.fixture(scope="session")
+def shared_stub() -> Iterator[StubProvider]:
     with StubProvider() as running:
         yield running
+
+
+@pytest.fixture
+def stub(shared_stub: StubProvider) -> StubProvider:
+    """A provider on loopback, whose key is in STUB_KEY; no other key is set.
+
+    All tests have the same, since each server costs litellm a client of its own.
+    """
+    shared_stub.reset()
+    return shared_stub
 
 
 @pytest.fixture

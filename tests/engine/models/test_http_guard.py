@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from teamgraph.engine.models.http_guard import (
+    CURRENT,
     LONGEST_BODY,
     LONGEST_ERROR,
     LONGEST_EVENT,
@@ -341,6 +342,30 @@ def test_a_response_is_read_to_its_end_after_done_if_the_end_comes_soon(ends: bo
 
     assert asyncio.run(first_piece()) == b"data: [DONE]\n\n"
     assert read == ["end"] * ends
+
+
+LINES = (b"x" * 99 + b"\n") * 1000
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_litellms_synchronous_clients_are_guarded_during_a_request(
+    stub: StubProvider, status: int
+) -> None:
+    ask(LiteLLM(), request_to(stub))
+    from litellm.llms.custom_httpx.http_handler import HTTPHandler  # noqa: PLC0415  it is heavy
+
+    stub.push(response(302, location="/"), response(status, LINES))
+    exchange = HttpExchange()
+    token = CURRENT.set(exchange)
+    try:
+        client = HTTPHandler().client
+        with pytest.raises(ResponseRefusedError, match="the server redirects"):
+            client.post(f"{stub.base_url}/chat/completions", json={})
+        body = client.post(f"{stub.base_url}/chat/completions", json={}).content
+        client.close()
+    finally:
+        CURRENT.reset(token)
+    assert body == (LINES if status == 200 else LINES[:LONGEST_ERROR])
 
 
 def test_many_streams_at_once_are_observed_apart(stub: StubProvider) -> None:

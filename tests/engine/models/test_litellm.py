@@ -220,16 +220,17 @@ def test_closing_early_closes_the_connection(stub: StubProvider) -> None:
 
 
 @pytest.mark.parametrize("model", ["openai/stub", "hosted_vllm/stub"])
-def test_connections_are_closed_with_their_event_loop(stub: StubProvider, model: str) -> None:
-    async def twice_and_wait() -> None:
+def test_connections_are_closed_with_their_event_loop(model: str) -> None:
+    async def ask_twice(stub: StubProvider) -> int:
         for _ in range(2):
             await ask_all(LiteLLM(), request_to(stub, model))
-        assert stub.open_connections == 1
+        return stub.open_connections
 
-    for _ in range(2):
-        asyncio.run(twice_and_wait())
-        asyncio.run(wait_until(lambda: stub.open_connections == 0))
-    assert stub.connections == 2
+    with StubProvider() as stub:
+        for _ in range(2):
+            assert asyncio.run(ask_twice(stub)) == 1
+            asyncio.run(wait_until(lambda: stub.open_connections == 0))
+        assert stub.connections == 2
 
 
 def test_a_loop_that_was_just_closed_is_forgotten_with_its_clients(stub: StubProvider) -> None:

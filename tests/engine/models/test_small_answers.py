@@ -31,6 +31,11 @@ LEAVES: st.SearchStrategy[dict[str, Any]] = st.one_of(
 )
 
 
+def test_a_default_is_a_sample_unless_a_full_one_says_more() -> None:
+    schema: dict[str, JSON] = {"type": "string", "default": "x"}
+    assert sample(schema) == "x"
+
+
 def _composed(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
     fields = st.dictionaries(WORDS, inner, max_size=3)
     return st.one_of(

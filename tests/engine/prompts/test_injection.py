@@ -48,7 +48,7 @@ ATOMS = st.sampled_from(
 TEXTS = st.lists(ATOMS, max_size=40).map("".join) | st.text(max_size=80)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TEXTS, TEXTS, st.lists(TEXTS, max_size=3), st.lists(TEXTS, max_size=3))
 def test_the_structure_never_depends_on_the_data(
     name: str, question: str, past: list[str], outputs: list[str]

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
 import tracemalloc
 from collections.abc import Iterator
+from enum import Enum
 
 import pytest
 
@@ -122,6 +124,33 @@ def test_it_ends_in_an_error(source: str) -> None:
     finally:
         tracemalloc.stop()
     assert any(word in str(caught.value) for word in ("longe", "more than", "without end", "width"))
+
+
+class Letter(Enum):
+    A = 1
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("view", "make it a list with | list"),
+        ("unordered", "make it a list with | sort"),
+        ("'x'.encode()", "decode them with .decode()"),
+        ("'%d'.encode() % 1", "decode them with .decode()"),
+        ("[letter]", "a Letter inside a list or mapping has no text; use | tojson"),
+        ("'%s' | format(1, a=2)", "by position or by name, not both"),
+        ("'a' | replace(1, 'b')", "replace takes two texts"),
+    ],
+)
+def test_what_has_no_text_is_refused_with_what_to_write(expression: str, reason: str) -> None:
+    prompts = Prompts(inline={"a": f"{{{{ {expression} }}}}"})
+    with pytest.raises(PromptError, match=re.escape(reason)):
+        prompts.render("a.inline", {"view": {1: 2}.values(), "unordered": {1}, "letter": Letter.A})
+
+
+def test_lists_and_tuples_are_joined_to_a_list() -> None:
+    prompts = Prompts(inline={"a": "{{ [1] + (2, 3) }}{{ (1,) + [2] }}"})
+    assert prompts.render("a.inline", {})[0].content == "[1, 2, 3][1, 2]"
 
 
 def test_templates_that_include_each_other_for_ever_are_stopped() -> None:

@@ -82,7 +82,7 @@ def bodies() -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(bodies(), bodies(), bodies(), st.frozensets(NAMES))
 def test_a_template_that_is_given_what_it_reads_is_rendered(
     body: str, part: str, macro: str, given_too: frozenset[str]

@@ -269,12 +269,37 @@ def test_what_cannot_hold_is_told_at_its_place(
         "{{ (text | upper).lower() }}{{ number is odd }}{{ 1 < number < 3 }}{{ text in 'abc' }}{{ -number }}",
         "{% if router.output.choice not in ('french', 'german') and 'french' in router.labels %}{% endif %}",
         "{% if triage.kind == 'ticket' and router.output.choice != none %}{% endif %}",
+        "{% for t in trees.values() %}{{ loop.changed(t) }}{% endfor %}{{ dict(anything) }}",
+        "{{ members | map(attribute=text) | list }}{% if 'a' in counts.keys() %}{{ counts.a }}{% endif %}",
         "{{ text | default }}{{ text | d('x') }}{{ [] | join }}{% filter upper %}x{% endfilter %}",
     ],
 )
 def test_nothing_is_said_against_what_may_hold(source: str) -> None:
     part = "{% set sep = ', ' %}{% macro m(x) %}{{ x }}{{ sep }}{% endmacro %}"
     assert problems(source, part=part) == []
+
+
+@pytest.mark.parametrize(
+    ("over", "index", "is_there"),
+    [
+        ("triage.tags", "loop.index0", True),
+        ("triage.tags", "loop.index", False),
+        ("triage.tags", "loop.index - 1", True),
+        ("triage.tags", "loop.index0 + 1", False),
+        ("triage.tags", "loop.length", False),
+        ("triage.tags", "number", False),
+        ("triage.tags", "open.index0", False),
+        ("members", "loop.index0", False),
+        ("members[1:]", "loop.index0", False),
+    ],
+)
+def test_an_item_by_the_loops_counter_is_there_if_it_counts_from_zero(
+    over: str, index: str, is_there: bool
+) -> None:
+    found = problems(
+        f"{{% for m in triage.tags %}}{{{{ {over}[{index}] | tojson }}}}{{% endfor %}}"
+    )
+    assert (found == []) is is_there, found
 
 
 def test_the_contract_holds_in_all_that_is_reached(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ BODIES = st.recursive(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(BODIES, st.lists(BRANCHES, min_size=1, max_size=3))
 def test_what_keeps_its_contract_is_rendered(body: str, branches: list[Branch]) -> None:
     prompts = Prompts(inline={"t": body})

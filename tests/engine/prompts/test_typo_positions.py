@@ -16,7 +16,7 @@ from tests.soundness.writer import NAMES, Writer
 _CODE = re.compile(r"\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
 _FIELD = re.compile(r"\.([a-z_]+)\b(?!\()")
 _TOKEN = re.compile(r"[A-Za-z_]\w*|\d|['\"(\[{+-]|\{%|$")
-TEMPLATES = 150
+TEMPLATES = 50
 
 
 def mutations(source: str) -> Iterator[tuple[str, int, str]]:
@@ -62,7 +62,7 @@ def test_a_wrong_field_is_told_at_the_field(part: int) -> None:
             assert all(_TOKEN.match(standing(each, text)) for each in problems), (text, problems)
             assert text[at:].startswith(wrong)
     print(f"{exact} at the field, {missed} missed, {elsewhere} elsewhere")  # noqa: T201
-    assert exact > 100
+    assert exact > 30
     assert (missed, elsewhere) == (0, 0)
 
 

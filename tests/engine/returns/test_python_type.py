@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sys
+import typing
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NotRequired, Required, cast
 
 import jsonschema
 import pytest
@@ -57,6 +59,28 @@ class Point:
 
 class Named(TypedDict):
     name: str
+
+
+class Page(typing.TypedDict):
+    url: str
+    title: NotRequired[str]
+
+
+class Found(typing.TypedDict, total=False):
+    pages: Required[list[Page]]
+    first: Page | None
+    by_url: dict[str, Page]
+
+
+class Thread(typing.TypedDict):
+    text: str
+    replies: list[Thread]
+
+
+class Site(typing.TypedDict):
+    pages: list[Page]
+    found: typing.Annotated[Page | None, "the best"]
+    rank: typing.Literal["high", "low"]
 
 
 ORDER: dict[str, JSON] = {"day": "2026-11-22", "lines": [{"text": "tea"}]}
@@ -191,3 +215,26 @@ def test_a_class_that_says_no_shape_is_refused(returns: object) -> None:
     (problem,) = caught.value.problems
     assert (problem.code, problem.path) == ("G032", ())
     assert "\n" not in problem.message
+
+
+def test_the_typed_dicts_of_typing_are_read_at_any_depth() -> None:
+    value = {"pages": [{"url": "/a"}], "found": {"url": "/b", "title": "B"}, "rank": "low"}
+    for declared in (Site, list[Site], Site | None):
+        made = shape(declared, name="node")
+        assert made.type is declared or made.type == declared
+        given = [value] if declared == list[Site] else value
+        assert made.parse(json.dumps(given)) == given
+    assert "'pages[0].url' is missing" in refusal(Site, {**value, "pages": [{"title": "A"}]})
+    some = {"pages": [{"url": "/a"}], "by_url": {"/a": {"url": "/a"}}}
+    assert shape(Found, name="node").parse(json.dumps(some)) == some
+    assert "'pages' is missing" in refusal(Found, {})
+    assert "'rank'" in refusal(Site, {**value, "rank": "middle"})
+
+
+def test_a_typed_dict_that_contains_itself_is_refused_where_pydantic_cannot_read_it() -> None:
+    if sys.version_info < (3, 12):
+        with pytest.raises(DefinitionError, match="use a pydantic model"):
+            shape(Thread, name="node")
+    else:
+        value = {"text": "a", "replies": [{"text": "b", "replies": []}]}
+        assert shape(Thread, name="node").parse(json.dumps(value)) == value

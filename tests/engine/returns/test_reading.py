@@ -24,21 +24,42 @@ def problems(returns: object) -> tuple[Problem, ...]:
         ("boolean", "unknown type 'boolean'", "bool"),
         ("number", "unknown type 'number'", "float"),
         ("list[strng]?", "unknown type 'strng'", "str"),
-        ("list", "a list of what? write list[str]", "list[str]"),
+        ("list", "a list of what?", "list[str]"),
+        ("array", "a list of what?", "list[str]"),
+        ("List[int]", "unknown type 'List[int]'", "list[int]"),
+        (
+            "dict",
+            "'dict' does not say which keys",
+            None,
+        ),
         ("english", "unknown type 'english'; write str, int, float, bool, list[...]", None),
         ("list[str", "unknown type 'list[str'", None),
         ("", "a type is missing here; write str", None),
         ("list[]", "a type is missing here", None),
         ("str??", "'str??' is optional twice", None),
         ("oui|", "'' in 'oui|' is not a word", None),
-        ("not sure|yes", "'not sure' in 'not sure|yes' is not a word", None),
+        ("a, b|c", "'a, b' in 'a, b|c' is not a word or some words", None),
         ("yes?|no", "'yes?' in 'yes?|no' is not a word", None),
         ("yes|no|yes", "'yes|no|yes' names a word twice", None),
         ("str|int", "'str|int' is a choice of types", None),
+        ("str | None", "a type that may be null has a ?", "str?"),
+        ("int|str|null", "is a choice of types", None),
+        ("list[str]|list[int]", "'list[str]' in 'list[str]|list[int]' is not a word", None),
+        ("list[{a: str}", "unknown type 'list[{a: str}'", None),
+        ("{a: str, b}", "'b' in '{a: str, b}' is no key with a type, such as reason: str", None),
+        ("{}", "'' in '{}' is no key with a type", None),
+        ("list[{a b: str}]", "the key 'a b' must be a name", "a_b"),
+        ("{a: strng}", "unknown type 'strng'", "str"),
+        ("{a: str, a: int}", "'{a: str, a: int}' has the key 'a' twice", None),
+        ("{a: " * 20 + "str" + "}" * 20, "nested too deeply", None),
+        (["good", "bad"], "a list has the type of its items, [str]", "good|bad"),
+        ([], "a list has one item, the type of all that are in it, such as [str], not 0", None),
+        ([{"a": "str"}, 7], "a list has one item", None),
+        ([float], "write the type float as a text", "float"),
+        ({"type": "object", "properties": {}}, "this is a JSON Schema; write it to a file", None),
         ("list[" * 99 + "str" + "]" * 99, "nested too deeply", None),
         ("str" + "?" * 9999, "nested too deeply", None),
         (7, "7 is not a type; write str, int", None),
-        (["str"], "['str'] is not a type", None),
         (None, "None is not a type", None),
         ({}, "a mapping needs at least one key", None),
         ("app.models:Order", "'app.models:Order' is a reference, which only a graph file", None),
@@ -47,7 +68,8 @@ def problems(returns: object) -> tuple[Problem, ...]:
 def test_every_other_text_is_an_error(text: object, told: str, meant: str | None) -> None:
     (problem,) = problems(text)
     assert told in problem.message
-    assert (problem.suggestion, problem.path, problem.on_key) == (meant, (), False)
+    assert (problem.suggestion, problem.on_key) == (meant, False)
+    assert problem.path == ((0,) if text == [float] else ())
 
 
 def test_all_problems_are_told_at_once_each_at_its_place() -> None:
@@ -65,8 +87,11 @@ def test_all_problems_are_told_at_once_each_at_its_place() -> None:
     assert [problem.on_key for problem in found] == [False, True, False, True, False]
 
 
-def test_a_mapping_that_contains_itself_is_refused() -> None:
-    returns: dict[str, object] = {}
-    returns["again"] = returns
-    (problem,) = problems(returns)
-    assert problem.message.startswith("this is nested too deeply; ")
+def test_a_mapping_or_list_that_contains_itself_is_refused() -> None:
+    mapping: dict[str, object] = {}
+    mapping["again"] = mapping
+    items: list[object] = []
+    items.append(items)
+    for returns in (mapping, items):
+        (problem,) = problems(returns)
+        assert problem.message.startswith("this is nested too deeply; ")

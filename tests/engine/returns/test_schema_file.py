@@ -144,6 +144,11 @@ def test_a_pattern_is_matched_in_linear_time(tmp_path: Path) -> None:
     assert found.validate("a" * 5_000)
 
 
+def test_a_pattern_says_nothing_of_what_is_no_text(tmp_path: Path) -> None:
+    found = written(tmp_path, {"pattern": "^a+$"})
+    assert found.parse("3") == 3
+
+
 @pytest.mark.parametrize("pattern", ["(?=a)a", "(?<!b)a", r"(a)\1"])
 def test_a_pattern_without_a_bound_is_refused(tmp_path: Path, pattern: str) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}}

@@ -305,7 +305,8 @@ def test_after_a_failure_nothing_new_starts_and_what_runs_may_finish() -> None:
         "slow": "done",
         "bad": "failed",
     }
-    assert (run.status, run.turn.error) == ("failed", "node 'bad' failed: ValueError: no")
+    assert (run.status, run.turn.error) == ("failed", str(caught.value))
+    assert caught.value.reason.startswith("ValueError: no (")
 
 
 def test_each_of_two_failures_keeps_its_own_cause() -> None:

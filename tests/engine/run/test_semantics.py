@@ -143,7 +143,7 @@ def run(shape: Shape, worker: Worker, *, max_parallel: int | None = None) -> dic
 SEEDS = st.integers(0, 2**32)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(SEEDS, SEEDS, st.integers(1, 4))
 def test_every_completion_order_ends_as_the_specification_says(
     seed: int, order: int, parallel: int
@@ -156,7 +156,7 @@ def test_every_completion_order_ends_as_the_specification_says(
     )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(SEEDS, SEEDS, st.data())
 def test_a_crash_anywhere_repeats_only_the_node_in_flight(
     seed: int, order: int, data: st.DataObject
@@ -175,7 +175,7 @@ def test_a_crash_anywhere_repeats_only_the_node_in_flight(
     assert len(worker.visited) == len(uncut.visited) + 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SEEDS, SEEDS)
 def test_a_resumed_failure_ends_as_the_uninterrupted_run(seed: int, order: int) -> None:
     graph = shape(seed)

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from teamgraph import Graph, Reply, Request, Runner, ScriptedModel, Store, ToolCall, ToolContext
 from teamgraph.engine.run.state_merge import ABSENT, merge_changes
 from teamgraph.errors import NodeError, StateConflict
-from teamgraph.kinds import Result
+from teamgraph.kinds import Context, Node, Result
 from teamgraph.nodes import Member, Python, SubGraph
 
 JSONS = st.recursive(
@@ -212,3 +213,39 @@ def holds(value: Any) -> Any:
     if isinstance(value, dict):
         return sorted((key, repr(holds(item))) for key, item in value.items())
     return sorted(repr(holds(item)) for item in value) if isinstance(value, list) else value
+
+
+class Sets(Node):
+    """Sets one key of the session's state."""
+
+    prompts: ClassVar[bool] = False
+
+    async def run(self, context: Context) -> Result:
+        return Result("done", session_state={"last": context.node_id})
+
+
+def calls_of_a_chain(length: int) -> int:
+    """How many functions a run calls in which every node sets the same key."""
+    nodes = {f"n{index}": Sets(needs=[f"n{index - 1}"] * bool(index)) for index in range(length)}
+    runner, calls = Runner(Graph(name="chain", nodes=nodes, output=f"n{length - 1}")), 0
+
+    def note(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    async def count() -> None:
+        await runner.arun("hello")
+        sys.setprofile(note)
+        try:
+            run = await runner.arun("hello")
+        finally:
+            sys.setprofile(None)
+        assert await runner.session(run.key.session_id).astate() == {"last": f"n{length - 1}"}
+
+    asyncio.run(count())
+    return calls
+
+
+def test_a_node_that_sets_the_state_costs_the_same_however_many_have_set_it() -> None:
+    few, more, most = (calls_of_a_chain(length) for length in (40, 80, 120))
+    assert most - more <= 1.1 * (more - few)

@@ -450,3 +450,11 @@ def test_print_response_prints_the_question(capsys: pytest.CaptureFixture[str]) 
     run = Runner(refund(), model=echo()).print_response("ten euros", session_id="s")
     assert run.status == "waiting"
     assert capsys.readouterr().out.startswith("approve: Shall we pay?\nten euros\nnote: ")
+
+
+def test_a_model_in_place_of_the_graphs_own_is_no_change_of_the_graph() -> None:
+    nodes = {"draft": Member(), "ask": Human(needs=["draft"])}
+    graph = Graph(name="x", model={"id": "echo", "temperature": 0}, output="ask", nodes=nodes)
+    store = MemoryStore()
+    waiting(Runner(graph, model=echo(), store=store))
+    assert Runner(graph, store=store).respond("r", {"ask": "fine"}).answer == "fine"

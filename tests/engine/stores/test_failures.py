@@ -366,7 +366,7 @@ def test_what_cannot_be_read_raises_and_is_read_later(tmp_path: Path) -> None:
         disk.left["read"] = 1
         with pytest.raises(StoreError, match="check the disk"):
             await store.turns(KEY)
-        disk.left["names"] = 1
+        disk.left["read"] = 1
         with pytest.raises(StoreError, match="check the disk"):
             await store.find("ann", "r1")
         assert len(await store.turns(KEY)) == 20

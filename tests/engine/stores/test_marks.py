@@ -183,13 +183,6 @@ def test_damage_anywhere_in_a_compacted_journal_is_refused(tmp_path: Path, at: f
         asyncio.run(look(tmp_path, "r2"))
 
 
-@pytest.mark.parametrize("sync", ["turn", "always"])
-def test_to_say_what_was_synced_is_no_activity(tmp_path: Path, sync: Sync) -> None:
-    run(tmp_path, lambda store: tell(store, "r1"), sync=sync)
-    path = journal_of(tmp_path)
-    assert path.stat().st_mtime_ns == (path.parent / "latest").stat().st_mtime_ns
-
-
 class Marking(Disk):
     """Does something else before a mark is written, and in the midst of a sync."""
 

@@ -552,7 +552,9 @@ def test_a_session_that_was_dropped_is_closed_by_the_last_one_who_gives_it_back(
     tmp_path: Path,
 ) -> None:
     cache = SessionCache(2)
-    session = SessionFile(tmp_path / "s.jsonl", KEY, JournalSettings(sync="never"), create=True)
+    settings = JournalSettings(sync="never")
+    activity = StoreLayout(tmp_path, settings).activity(tmp_path)
+    session = SessionFile(tmp_path / "s.jsonl", KEY, settings, create=True, activity=activity)
     assert cache.add(session) is session
     assert cache.acquire(KEY) is session
     cache.discard(session)

@@ -171,6 +171,12 @@ def test_nobody_updates_in_ci(project: Project) -> None:
     assert in_ci.pytest().code == 1
 
 
+def test_ci_that_is_false_is_none(project: Project) -> None:
+    done = Project(project.folder, {"CI": "false"}).pytest("--prompts-update")
+    assert done.code == 0, done.text
+    assert project.snapshots() == BOTH
+
+
 def test_an_invalid_case_file_is_reported_with_its_place(project: Project) -> None:
     project.pytest("--prompts-update")
     project.write("talk.prompts.yaml", "graph: team.yaml\ncases:\n  a: {inputt: x}\n")
@@ -250,5 +256,5 @@ def test_without_a_prompt_the_engine_is_not_imported(project: Project) -> None:
         """,
     )
     for words in ([], ["-n", "1"]):
-        done = project.pytest(*words)
+        done = project.pytest_apart(*words)
         assert done.code == 0, done.text

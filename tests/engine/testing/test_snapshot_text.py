@@ -93,7 +93,7 @@ def test_line_ends_at_the_ends_are_seen() -> None:
 TEXTS = st.text(alphabet=st.sampled_from("#\n⟦⟧ \taU+0\r\u200b"), max_size=12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TEXTS, TEXTS)
 def test_content_forges_no_heading_and_different_content_never_looks_the_same(
     one: str, other: str

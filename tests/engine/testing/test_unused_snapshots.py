@@ -140,18 +140,18 @@ def test_a_part_of_the_tests_says_nothing_of_the_others(project: Project, name: 
     words = PART[name]
     if "test_a.py" in words:
         project.write("test_a.py", "def test_fails():\n    assert 0\n")
-    cache = ["-p", "cacheprovider"] if name in ("lf", "sw") else []
+    cache = name in ("lf", "sw")
     if name == "lf":
         broken = MODULE.replace("def test_one(prompt_snapshot):", "def test_one():\n    assert 0\n")
         project.write("test_it.py", broken.partition('@pytest.mark.xdist_group("b")')[0])
-        project.run("pytest", "test_it.py")
+        project.pytest("test_it.py", cache=True)
         project.write("test_it.py", MODULE)
-    done = project.run("pytest", *words) if cache else project.pytest(*words)
+    done = project.pytest(*words, cache=cache)
     kept = USED | {"test_it/gone.md"}
     if name != "k-module":
         assert not [one for one in kept if f"unused: __prompts__/{one}" in done.text], done.text
     update = [*words, "--prompts-update"]
-    done = project.run("pytest", *update) if cache else project.pytest(*update)
+    done = project.pytest(*update, cache=cache)
     assert project.snapshots() >= (USED if name == "k-module" else kept), done.text
 
 
@@ -165,13 +165,12 @@ def test_a_whole_run_finds_exactly_what_is_unused(project: Project, words: list[
         project.write("reruns.py", RERUNS)
         project.write("test_it.py", f"{MODULE}\n{FLAKY}")
     inside = Project(project.folder, {"PYTHONPATH": str(project.folder)})
-    runs = inside.run if "--ff" in words else inside.pytest
-    words = ["pytest", *words] if "--ff" in words else words
-    done = runs(*words)
+    cache = "--ff" in words
+    done = inside.pytest(*words, cache=cache)
     unused = {one for one in USED | GONE if f"unused: __prompts__/{one}" in done.text}
     assert unused == GONE, done.text
     assert done.code == 1
-    done = runs(*words, "--prompts-update")
+    done = inside.pytest(*words, "--prompts-update", cache=cache)
     assert done.code == 0, done.text
     assert project.snapshots() == USED
 

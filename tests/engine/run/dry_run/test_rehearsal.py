@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import pytest
 
-from teamgraph import Graph, MemoryStore, Message, Rendering, Runner
+from teamgraph import JSON, Graph, MemoryStore, Message, Rendering, Runner
 from teamgraph.engine.run.dry_run.rehearsal import Scene, render_all
 from teamgraph.errors import InputError, NodeError, NotFound
 from teamgraph.kinds import Context, Node, Result
@@ -238,6 +241,75 @@ def prices() -> list[str]:
 
 def untold() -> Unknown:  # type: ignore[name-defined]  # noqa: F821  that is the point
     raise AssertionError("a dry run calls nobody's function")
+
+
+class Page(TypedDict):
+    url: str
+    tags: NotRequired[list[str]]
+
+
+@dataclass
+class Found:
+    pages: list[str]
+    at: tuple[int, str]
+    note: str | None = None
+
+
+class Finder:
+    def __call__(self) -> list[Page]:
+        raise AssertionError("a dry run calls nobody's function")
+
+
+def find_page() -> Page:
+    raise AssertionError("a dry run calls nobody's function")
+
+
+async def find() -> Found:
+    raise AssertionError("a dry run calls nobody's function")
+
+
+@pytest.mark.parametrize(
+    ("call", "reads", "sample"),
+    [
+        (find_page, "x.url }} {{ x.tags[0] if x.tags", {"url": "«f.url»", "tags": ["«f.tags[0]»"]}),
+        (Finder(), "x[0].url if x", [{"url": "«f[0].url»", "tags": ["«f[0].tags[0]»"]}]),
+        (
+            partial(find),
+            "x.at[1]",
+            {"pages": ["«f.pages[0]»"], "at": [0, "«f.at[1]»"], "note": "«f.note»"},
+        ),
+    ],
+)
+def test_a_function_gives_a_sample_of_the_type_that_it_is_annotated_with(
+    call: Callable[..., object], reads: str, sample: JSON
+) -> None:
+    prompt = f"{{% set x = f.output %}}\n{{{{ {reads} }}}}\n"
+    graph = Graph(name="t", nodes={"f": Python(call=call), "a": Member(prompt=prompt)})
+    rendering = graph.render()
+    assert rendering["f"].output == sample
+    assert "«" in rendering["a"].text
+
+
+def test_a_sample_of_an_unknown_type_that_does_not_do_says_how_to_go_on() -> None:
+    nodes: dict[str, Node] = {
+        "lookup": Python(call=untold),
+        "answer": Member(prompt="{{ lookup.output.url }}\n"),
+    }
+    inner = Graph(name="t", nodes=nodes)
+    outer = Graph(name="o", nodes={"team": SubGraph(graph=inner)})
+    for graph, path in ((inner, "lookup"), (outer, "team/lookup")):
+        with pytest.raises(NodeError, match="'url' may be missing here") as caught:
+            graph.render()
+        advice = f"output of '{path}' is a sample: annotate what its function returns, or assume"
+        assert advice in str(caught.value)
+        assert f"--assume {path}=..., in Python assume={{'{path}': ...}}" in str(caught.value)
+        assert caught.value.run is not None
+        path_of_reader = path.replace("lookup", "answer")
+        rendering = graph.render(assume={path: {"url": "/a"}})
+        assert rendering[path_of_reader].text == "/a"
+        with pytest.raises(NodeError) as caught:
+            graph.render(assume={path: {"uri": "/a"}})
+        assert "is a sample" not in str(caught.value)
 
 
 def test_a_summary_is_assumed_as_text_or_as_its_fields() -> None:

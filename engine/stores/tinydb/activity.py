@@ -1,0 +1,132 @@
+"""The order of a user's sessions: a file with their names, that of the latest activity last.
+
+The file `activity.log` beside the journals has lines of the same length. The first says that it is
+complete; each other is the name of a session's file, and the last one of a name counts. It is
+appended to when a run begins or ends in another session than the last one did, so the newest
+sessions are read from its end, however many there are, and no clock decides. A store without it,
+or with one that was not finished, gets it from the times of its journals.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+from ..journal.disk import Disk, OpenFile, chunks, lock_file, write_at
+
+ACTIVITY = "activity.log"
+_HEAD = b"teamgraph-activity 1".ljust(32) + b"\n"
+_LINE = len(_HEAD)
+_NAME = re.compile(rb"([0-9a-f]{32})\n")
+_CHUNK = _LINE * 256
+_LEAST = 256  # lines; a shorter file is never rewritten
+Seen: TypeAlias = tuple[int, int]
+"""Inode and size of the file: while both stay, nothing was appended."""
+
+
+class ActivityLog:
+    """The activity file of one user; `scan` gives the names by the times of their journals."""
+
+    def __init__(
+        self, directory: Path, disk: Disk, scan: Callable[[], Iterable[str]], *, is_synced: bool
+    ) -> None:
+        self.path = directory / ACTIVITY
+        self._disk = disk
+        self._scan = scan
+        self._is_synced = is_synced
+
+    def append(self, name: str, seen: Seen | None = None) -> Seen:
+        """Make a session the latest one; one that is already, as of `seen`, costs one `stat`."""
+        if seen is not None and self._seen() == seen:
+            return seen
+        line = f"{name}\n".encode()
+        file = self._locked(name)
+        try:
+            size = self._disk.status(file.descriptor).st_size
+            end = size - size % _LINE  # a killed process may have left half a line
+            if self._disk.read(file.descriptor, _LINE, end - _LINE) != line:
+                write_at(self._disk, file.descriptor, line, end)
+                end += _LINE
+            count = end // _LINE
+            if count >= _LEAST and not count & (count - 1):
+                self._rewrite(file)
+        finally:
+            file.close()
+        return file.inode, end
+
+    def names(self) -> Iterator[str]:
+        """The names of the sessions, the latest first; some may be deleted."""
+        try:
+            file = OpenFile(self._disk, self.path, create=False)
+        except FileNotFoundError:
+            yield from self._scan()
+            return
+        try:
+            if self._disk.read(file.descriptor, _LINE, 0) != _HEAD:
+                yield from self._scan()
+            else:
+                yield from self._backwards(file)
+        finally:
+            file.close()
+
+    def _backwards(self, file: OpenFile) -> Iterator[str]:
+        found: set[bytes] = set()
+        end = self._disk.status(file.descriptor).st_size
+        end -= end % _LINE
+        while end > _LINE:
+            start = max(_LINE, end - _CHUNK)
+            for name in reversed(
+                _NAME.findall(self._disk.read(file.descriptor, end - start, start))
+            ):
+                if name not in found:
+                    found.add(name)
+                    yield name.decode()
+            end = start
+
+    def _seen(self) -> Seen | None:
+        try:
+            status = self._disk.status(self.path)
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_size
+
+    def _locked(self, name: str) -> OpenFile:
+        """The complete file, locked until it is closed; `name` will be appended to it."""
+        while True:
+            file = OpenFile(self._disk, self.path, create=True)
+            try:
+                lock_file(self._disk, file.descriptor, self.path)
+                if file.is_at_path():
+                    if self._disk.read(file.descriptor, _LINE, 0) != _HEAD:
+                        others = [one.encode() for one in self._scan() if one != name]
+                        self._fill(file, others)
+                    return file
+            except BaseException:
+                file.close()
+                raise
+            file.close()
+
+    def _fill(self, file: OpenFile, latest_first: list[bytes]) -> None:
+        """Write the names, then the first line, which says that they are there."""
+        data = b"".join(name + b"\n" for name in reversed(latest_first))
+        write_at(self._disk, file.descriptor, data, _LINE)
+        if self._is_synced and latest_first:
+            self._disk.sync(file.descriptor)
+        write_at(self._disk, file.descriptor, _HEAD, 0)
+
+    def _rewrite(self, file: OpenFile) -> None:
+        """Replace the file by one that has each name once, if that is half as long."""
+        lines = b"".join(chunks(self._disk, file.descriptor))
+        latest_first = list(dict.fromkeys(reversed(_NAME.findall(lines))))
+        if 2 * _LINE * len(latest_first) > len(lines):
+            return
+        temporary = self.path.with_suffix(".tmp")
+        new = OpenFile(self._disk, temporary, create=True, extra=os.O_TRUNC)
+        try:
+            self._fill(new, latest_first)
+            new.rename(self.path)
+        finally:
+            new.close()
