@@ -31,7 +31,15 @@ from ..unknown_names import missing_attribute
 from ..validation import Declared, problems_of
 from .fields import Ids, JSONMapping, ModelSpec, Number, OnError, Retry, Seconds, Text, Timeout
 from .kinds import InvalidNode, NodeReader, depth_problem, in_node, written_node
-from .node import HoldsGraph, Node, ends_of, further_templates, graph_in, template_field
+from .node import (
+    HoldsGraph,
+    Node,
+    asks_person,
+    ends_of,
+    further_templates,
+    graph_in,
+    template_field,
+)
 from .plan import Edge, Plan
 from .rules import UNUSED, apply_rules
 from .template_types import TemplateTypes, check_templates
@@ -638,12 +646,25 @@ class _GraphBuilder(Struct):
             if node.returns is None:
                 continue
             try:
-                shapes[node_id] = shape(node.returns, name=node_id, folder=self.folder)
+                shapes[node_id] = found = shape(node.returns, name=node_id, folder=self.folder)
+                self._check_default(node_id, node, found)
             except DefinitionError as error:
                 for problem in error.problems:
                     inner = replace(problem, path=("returns", *problem.path))
                     self.reader.problems.append(in_node(("nodes", node_id), inner))
         return shapes
+
+    def _check_default(self, node_id: str, node: Node, wanted: Shape) -> None:
+        """A `default` that stands for what a person answers is of the type that is declared."""
+        default: object = getattr(node, "default", None)
+        if default is None or not asks_person(node):
+            return
+        try:
+            wanted.validate(default)
+        except ValueError as error:
+            text = f"default does not fit what it returns: {error}"
+            problem = in_node(("nodes", node_id), Problem("G002", text, path=("default",)))
+            self.reader.problems.append(problem)
 
 
 def _only_inside(problem: Problem) -> Problem:

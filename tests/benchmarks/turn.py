@@ -27,7 +27,7 @@ def rows(*, short: bool) -> Iterator[Row]:
         yield Row("  bytes stored for a turn, with its texts", size / last, "bytes")
         run = asyncio.run(_one_more(TinyDBStore(folder)))
         rest = _size(folder) - size - _texts(run)
-        yield Row("  of a turn's bytes, those that are not its texts", rest, "bytes", 3000)
+        yield Row("  of a turn's bytes, those that are not its texts", rest, "bytes", 1500)
     users = 50 if short else 1000
     with tempfile.TemporaryDirectory() as folder:
         cost, grown = asyncio.run(_many(TinyDBStore(folder), users, turns=5))

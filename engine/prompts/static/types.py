@@ -829,7 +829,7 @@ def binary_result(operator: str, left: StaticType, right: StaticType) -> StaticT
 
 def _is_accepted(operator: str, left: str, right: str) -> bool:
     categories = {left, right}
-    if "any" in categories or categories <= _NUMBERS:
+    if "any" in categories or categories <= _NUMBERS or (operator, left, right) in _OF_MOMENTS:
         return True
     if operator == "%":
         return left == "text"
@@ -837,7 +837,7 @@ def _is_accepted(operator: str, left: str, right: str) -> bool:
         return left == right and left in ("text", "list", "tuple")
     if operator == "*":
         return bool(categories & {"text", *_LISTS}) and bool(categories & _NUMBERS)
-    return (operator, left, right) in _OF_MOMENTS
+    return False
 
 
 _OF_MOMENTS: Mapping[tuple[str, str, str], StaticType] = {
