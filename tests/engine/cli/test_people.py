@@ -69,7 +69,7 @@ def test_waiting_runs_are_listed_with_what_is_asked(project: Project, waiting: s
     assert done.stdout.splitlines() == [
         "run\tsession\tquestion\tassigned to\tasked",
         f"{waiting}\ts\tapprove\tboss\tShall we pay? echo: ten",
-        f"{waiting}\ts\tform\t\tten draft: <answer> echo: ten </answer>",
+        f"{waiting}\ts\tform\t\tten draft: > echo: ten",
     ]
     assert "answer one: teamgraph runs respond RUN QUESTION=ANSWER" in done.stderr
     (listed,) = json.loads(project.teamgraph("runs", "list", "--waiting", "--json").stdout)

@@ -81,7 +81,7 @@ def test_a_run_ends_waiting_after_everything_else_that_can_run(store: Store) -> 
         ("yes", "no"),
     )
     assert (note.path, note.options, note.assign_to) == ("note", (), "accounting")
-    assert "draft:\n<answer>\nten euros\n</answer>" in note.text
+    assert "draft:\n> ten euros" in note.text
     shown = [event for event in of(events, PromptRendered) if event.model == "person"]
     assert [event.node for event in shown] == ["approve", "note"]
     stored = wait_for(store.run(KEY, "r"))
