@@ -189,7 +189,9 @@ def test_litellm_knows_which_models_take_no_schema(stub: StubProvider) -> None:
     ask(LiteLLM(), replace(request, model="openai/gpt-4o"))
     assert stub.requests[1].body["response_format"]["type"] == "json_schema"
     tools = ({"type": "function", "function": {"name": "answer", "parameters": {}}},)
-    stub.push(StubAnswer(tool_calls=(("answer", {}),)))
+    call = {"index": 0, "id": "a", "function": {"name": "answer", "arguments": "{}"}}
+    choice = {"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}
+    stub.push(StubAnswer(events=({"choices": [choice]}, "[DONE]")))
     request = replace(request, model="groq/x", tools=tools, allow_api_base=(stub.base_url,))
     reply = ask(LiteLLM(), request)[1]
     assert [tool["function"]["name"] for tool in stub.requests[2].body["tools"]] == [
