@@ -176,7 +176,7 @@ class Declared(BaseModel):
         except ValidationError as error:
             raise DefinitionError(problems_of(error, type(self))) from error
 
-    if not TYPE_CHECKING:  # type checkers know that it is frozen
+    if not TYPE_CHECKING:  # pragma: no branch - type checkers know that it is frozen
 
         def __setattr__(self, name: str, value: object) -> None:
             try:

@@ -111,7 +111,7 @@ class Runner:
         self._model = model
         self._prepared: PreparedGraph | None = None
 
-    if not TYPE_CHECKING:  # type checkers would take every attribute for one
+    if not TYPE_CHECKING:  # pragma: no branch - type checkers would allow every attribute
 
         def __getattr__(self, name: str) -> object:
             raise missing_attribute(type(self), name, _ALTERNATIVES)

@@ -640,8 +640,10 @@ def find_unwritable(value_type: StaticType) -> StaticType | None:
                 return part
             case ScalarType(kind=kind) if kind in _UNWRITABLE:
                 return part
-            case ListType(item=inner) | MappingType(value=inner, key=ScalarType()):
+            case ListType(item=inner):
                 todo.append(inner)
+            case MappingType(value=inner, key=ScalarType()):
+                todo.append(without_missing(inner))  # a key that is missing is no part
             case TupleType(parts=parts) | UnionType(members=parts):
                 todo += parts
             case RecordType(source=tuple()) if part not in seen:
