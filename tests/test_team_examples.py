@@ -33,7 +33,8 @@ def test_a_plan_is_executed_at_the_same_time_and_reported() -> None:
     def answer(request: Request) -> object:
         text = words_of(request)
         if request.schema is not None:
-            return {"goal": "sell more", "questions": ["who?", "what?", "when?"]}
+            asked = [{"query": f"{word}?", "reason": "x"} for word in ("who", "what", "when")]
+            return {"goal": "sell more", "questions": asked}
         found = re.search(r"Question (\d): (\w+)", text)
         return f"{found[2]} is known" if found else text
 

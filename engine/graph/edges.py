@@ -269,12 +269,25 @@ def _edge_of(read: VariableRead, place: Problem, source: str, node_id: str) -> E
     )
 
 
+_MEANT: Mapping[str, str] = {
+    **dict.fromkeys(("message", "question", "query", "user_input"), "input.message"),
+    **{name: f"node.{name}" for name in ("role", "instructions", "params", "task", "tools")},
+    **{name: f"session.{name}" for name in ("state", "summary", "turns")},
+    **dict.fromkeys(("messages", "chat_history"), "history.messages"),
+    "session_id": "session.id",
+    "run_id": "run.id",
+}
+"""Names that other frameworks' templates have, or that stand inside of ours."""
+
+
 def _unknown_name(read: VariableRead, place: Problem, names: Iterable[str]) -> Problem:
     if read.assigned:
         text = f"{read.name!r} is set in one branch only; set it before the branch"
         return replace(place, code="P004", message=text)
     known = {*RESERVED, *names}
-    near = closest(read.name, known | INSIDE | ({read.local_name} if read.local_name else set()))
+    near = _MEANT.get(read.name) or closest(
+        read.name, known | INSIDE | ({read.local_name} if read.local_name else set())
+    )
     text = f"unknown name {read.name!r}"
     if near is None:
         text += f"; this template may read: {listed(sorted(known), 30)}"

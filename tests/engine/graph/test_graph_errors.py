@@ -531,3 +531,21 @@ def test_a_word_that_has_a_meaning_in_one_tag_only_is_an_id_like_any_other(node_
         .answer
         == "one"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("message", "input.message"),
+        ("role", "node.role"),
+        ("state", "session.state"),
+        ("messages", "history.messages"),
+        ("session_id", "session.id"),
+        ("nod", "node"),
+    ],
+)
+def test_a_name_that_stands_inside_of_another_is_told(name: str, meant: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        Graph(name="x", nodes={"a": Member(prompt=f"Say {{{{ {name} }}}}\n")})
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.suggestion) == ("P002", meant)
