@@ -25,6 +25,7 @@ from typing import Concatenate, Generic, ParamSpec, Protocol, TypeVar
 from .errors import InputError
 from .events import Event, Listener
 from .records import Run
+from .unknown_names import check_arguments
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -48,7 +49,12 @@ def door(
     """
 
     def call(instance: Instance, /, *args: Arguments.args, **options: Arguments.kwargs) -> T:
-        return run_blocking(method(instance, *args, **options))
+        try:
+            work = method(instance, *args, **options)
+        except TypeError:
+            check_arguments(method, _called(call, instance), (instance, *args), options)
+            raise
+        return run_blocking(work)
 
     _rename(call, method)
     return call
@@ -65,7 +71,12 @@ def stream_door(
     def call(
         instance: Instance, /, *args: Arguments.args, **options: Arguments.kwargs
     ) -> Iterator[Event]:
-        return iterate_blocking(method(instance, *args, **options))
+        try:
+            events = method(instance, *args, **options)
+        except TypeError:
+            check_arguments(method, _called(call, instance), (instance, *args), options)
+            raise
+        return iterate_blocking(events)
 
     _rename(call, method)
     shown = signature(method).replace(return_annotation="Iterator[Event]")
@@ -173,6 +184,11 @@ async def all_items(read: PageReader[T]) -> AsyncIterator[T]:
         for item in page:
             yield item
         offset += len(page)
+
+
+def _called(call: Callable[..., object], instance: object) -> str:
+    """A door as its caller writes it: `Runner.run`."""
+    return f"{type(instance).__name__}.{call.__name__}"
 
 
 def _rename(call: Callable[..., object], method: Callable[..., object]) -> None:

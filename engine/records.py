@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from .messages import JSON, NO_USAGE, FrozenStruct, Message, Quote, ToolCall, Usage
 from .node_path import NodePath
+from .unknown_names import missing_attribute
 
 NodeStatus: TypeAlias = Literal["done", "skipped", "failed", "running", "waiting"]
 RunStatus: TypeAlias = Literal["running", "done", "failed", "cancelled", "waiting"]
@@ -354,19 +355,22 @@ class Run(Struct, frozen=True):
     if not TYPE_CHECKING:  # type checkers would take every attribute for one
 
         def __getattr__(self, name: str) -> object:
-            if name in _ALTERNATIVES:
-                raise AttributeError(f"Run has no {name!r}; use {_ALTERNATIVES[name]}")
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            raise missing_attribute(type(self), name, _ALTERNATIVES)
 
 
 _ALTERNATIVES = {
-    "content": "answer",
-    "member_responses": "records, by node",
-    "messages": "records[node].exchanges",
-    "metrics": "usage",
-    "tools": "records[node].exchanges[0].tool_calls",
+    "content": "use answer",
+    "member_responses": "use records, by node",
+    "messages": "use records[node].exchanges",
+    "metrics": "use usage",
+    "tools": "use records[node].exchanges[0].tool_calls",
+    "output": "use answer, or records[node].output for the value of one node",
+    "raw": "use answer",
+    "response": "use answer",
+    "text": "use answer",
+    "values": "use records, by node, or runner.session(session_id).state()",
 }
-"""Attributes of Agno's `RunOutput`, and where their values are here."""
+"""Attributes of runs in Agno, LangGraph and CrewAI, and where their values are here."""
 
 
 def _with_valid_arguments(call: ToolCall) -> ToolCall:

@@ -176,6 +176,18 @@ class Declared(BaseModel):
         except ValidationError as error:
             raise DefinitionError(problems_of(error, type(self))) from error
 
+    if not TYPE_CHECKING:  # pragma: no branch - type checkers know that it is frozen
+
+        def __setattr__(self, name: str, value: object) -> None:
+            try:
+                super().__setattr__(name, value)
+            except ValidationError as error:
+                what = type(self).__name__
+                raise AttributeError(
+                    f"a {what} is immutable, so its {name!r} cannot be set; make another one: "
+                    f"{what}({name}=...)"
+                ) from error
+
 
 def problems_of(error: ValidationError, declared: type[BaseModel]) -> list[Problem]:
     """What pydantic found, in the order of the fields: one problem for each place.

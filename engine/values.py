@@ -95,9 +95,12 @@ def as_plain(value: object) -> JSON:
 def check_message(message: object) -> None:
     """Raise `InputError` for a message that is empty or not text."""
     if message is not None and not isinstance(message, str):  # callers may not type-check
-        raise InputError(
-            f"the message is a {type(message).__name__}, and only text can be sent; pass a text"
-        )
+        text = f"the message is a {type(message).__name__}, and only text can be sent; pass a text"
+        if isinstance(message, Mapping):
+            text += ", and other values as state={...}, which prompts read as session.state.KEY"
+        elif isinstance(message, list | tuple):
+            text += ", the newest one; the turns before it are those of the session_id"
+        raise InputError(text)
     if message is None or not message.strip():
         raise InputError("the message is empty; write something")
 

@@ -22,7 +22,7 @@ DESK = ROOT / "graphs" / "desk.yaml"
 
 
 def run(
-    example: str, *words: str, folder: Path, **variables: str
+    example: str, *words: str, folder: Path, said: str = "", **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """An example in a process of its own, in `folder`."""
     private = re.compile(r".*_API_KEY|TEAMGRAPH_.*|PYTHON.*|MESSAGE")
@@ -30,6 +30,7 @@ def run(
     return subprocess.run(
         [sys.executable, str(EXAMPLES / example), *words],
         cwd=folder,
+        input=said,
         env=kept | {"PYTHONUTF8": "1", **variables},
         capture_output=True,
         encoding="utf-8",
@@ -190,6 +191,13 @@ def test_an_index_is_searched_by_the_example_of_retrieval(tmp_path: Path) -> Non
     assert done.returncode == 0
     assert "- Lamps may be returned within 30 days" in done.stdout
     assert "search[1]/grade" in done.stderr
+
+
+def test_the_example_of_refunds_asks_at_the_terminal_until_it_is_done(tmp_path: Path) -> None:
+    done = run("approve_refund.py", "Lamp 17", "--model", "echo", folder=tmp_path, said="send\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Shall the customer get a letter that says so?" in done.stdout
+    assert "send or stop> echo: Write what we decided:" in done.stdout
 
 
 def test_the_leader_of_the_supervisor_is_offered_members_and_a_graph(tmp_path: Path) -> None:

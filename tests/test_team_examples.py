@@ -12,7 +12,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def example(name: str) -> Graph:
-    return Graph.load(EXAMPLES / f"{name}.yaml", allow=["retrieval"])
+    return Graph.load(EXAMPLES / f"{name}.yaml", allow=["retrieval", "approve_refund"])
 
 
 def test_a_text_is_written_until_the_critic_approves() -> None:
@@ -74,6 +74,27 @@ def test_an_index_is_searched_in_other_words_until_it_is_enough() -> None:
     assert run.records["search[2]/rewrite"].status == "skipped"
     assert "Lamps may be returned within 30 days" in (run.answer or "")
     assert "Can I give it back?" in (run.answer or "")
+
+
+def test_a_refund_is_confirmed_and_its_letter_is_approved() -> None:
+    wanted = iter([("look_up", '{"order": 17}'), ("refund", '{"order": 17, "amount": 40}')])
+
+    def answer(request: Request) -> object:
+        if request.tools and (call := next(wanted, None)):
+            return Reply("", tool_calls=(ToolCall(id="c", name=call[0], arguments=call[1]),))
+        return words_of(request).splitlines()[-1]
+
+    model = ScriptedModel(answer)  # type: ignore[arg-type]  # as above
+    runner = Runner(example("approve_refund"), model=model)
+    run = runner.run("My lamp 17 is broken", run_id="r")
+    assert run.turn.waiting == ("clerk/refund[2]",)
+    run = runner.respond("r", {"clerk/refund[2]": {"approve": True}}, by="boss")
+    (question,) = run.questions
+    assert (question.path, question.options) == ("approve", ("send", "stop"))
+    assert "40 euros are paid back for order 17" in question.text
+    run = runner.respond("r", {"approve": "send"})
+    assert (run.status, run.records["silence"].status) == ("done", "skipped")
+    assert run.records["clerk"].exchanges[0].tool_results[0].content.startswith('{"lamp"')
 
 
 def test_a_supervisor_asks_members_and_a_graph_and_then_answers() -> None:

@@ -249,8 +249,9 @@ class Context(Struct, eq=False):  # not frozen: one per attempt, and freezing co
 
     async def rehearse_tool(self, name: str, message: str) -> None:
         """In a dry run: run a graph that the node's model may call as a tool, as its first call."""
-        if self.enter_tool is not None:
-            await self.enter_tool(f"{name}[1]", message)
+        if self.enter_tool is None:
+            raise InputError(f"node {self.node_id!r} has no tools that are graphs")
+        await self.enter_tool(f"{name}[1]", message)
 
 
 class Result(Struct):  # not frozen: one per attempt, and freezing costs 1 µs

@@ -1,7 +1,8 @@
 """Renders a graph as a Mermaid flowchart.
 
 Solid arrows are control (`needs` and routes, with the router's labels), dashed ones are data
-(`reads`). A thick border marks the nodes that can give the run's answer.
+(`reads`). A thick border marks the nodes that can give the run's answer. A node with a graph inside
+is a frame around it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from textwrap import shorten, wrap
 
 from .graph import Graph
-from .node import Node, branches_of, loads_history, runs_last
+from .node import Node, branches_of, graph_in, loads_history, runs_last
 from .plan import Edge
 
 _MAX_ROLE = 60
@@ -25,26 +26,46 @@ _STYLE = (
 
 def mermaid(graph: Graph) -> str:
     """The Mermaid source of a graph; it depends on nothing else."""
-    lines = ["flowchart TD"]
-    lines += [f"    {_box(node_id, node)}" for node_id, node in graph.nodes.items()]
-    lines += [f"    {arrow}" for arrow in _arrows(graph.plan.edges)]
-    answers = [node_id for node_id in graph.nodes if node_id in graph.answering]
-    others = [node_id for node_id in graph.nodes if node_id not in graph.answering]
+    lines = ["flowchart TD", *_parts(graph, "", "    ")]
+    answers = list(_named(graph, "", is_answering=True))
+    others = list(_named(graph, "", is_answering=False))
     lines += [f"    {style}" for style in _STYLE]
-    lines += [f"    class {_names(others)} node_"] if others else []
-    lines += [f"    class {_names(answers)} answer"]
+    lines += [f"    class {','.join(others)} node_"] if others else []
+    lines += [f"    class {','.join(answers)} answer"]
     return "\n".join(lines) + "\n"
 
 
-def _box(node_id: str, node: Node) -> str:
-    """A node with its kind and role, in a shape that depends on what the kind does."""
+def _parts(graph: Graph, outer: str, indent: str) -> Iterator[str]:
+    """The boxes and arrows of a graph; a node with a graph inside is a frame around that."""
+    for node_id, node in graph.nodes.items():
+        name, inner = _name(outer, node_id), graph_in(node)
+        if isinstance(inner, Graph):
+            yield f'{indent}subgraph {name}["{_escaped(f"{node_id} ({node.kind})")}"]'
+            yield from _parts(inner, name, f"{indent}    ")
+            yield f"{indent}end"
+        else:
+            begin, end = _brackets(node)
+            yield f'{indent}{name}{begin}"{_label(node_id, node)}"{end}'
+    yield from (f"{indent}{arrow}" for arrow in _arrows(graph.plan.edges, outer))
+
+
+def _named(graph: Graph, outer: str, *, is_answering: bool) -> Iterator[str]:
+    """The names of the boxes of the nodes that can answer, or of the others."""
+    for node_id, node in graph.nodes.items():
+        name, inner = _name(outer, node_id), graph_in(node)
+        if (node_id in graph.answering) is is_answering:
+            yield name
+        if isinstance(inner, Graph):
+            yield from _named(inner, name, is_answering=is_answering)
+
+
+def _label(node_id: str, node: Node) -> str:
+    """A node's id, kind and role."""
     role: object = getattr(node, "role", "")
     about = node.description or (role if isinstance(role, str) else "")
     short = shorten(" ".join(about.split()), _MAX_ROLE, placeholder=" …")
     lines = [node_id, f"({node.kind})", *wrap(short, _MAX_LINE, break_on_hyphens=False)]
-    label = "<br/>".join(_escaped(line) for line in lines)
-    begin, end = _brackets(node)
-    return f'{_name(node_id)}{begin}"{label}"{end}'
+    return "<br/>".join(_escaped(line) for line in lines)
 
 
 def _brackets(node: Node) -> tuple[str, str]:
@@ -57,7 +78,7 @@ def _brackets(node: Node) -> tuple[str, str]:
     return ("[", "]") if node.prompts else ("[[", "]]")
 
 
-def _arrows(edges: Iterable[Edge]) -> Iterator[str]:
+def _arrows(edges: Iterable[Edge], outer: str) -> Iterator[str]:
     """One arrow for each pair of nodes; a control edge includes data."""
     labels: dict[tuple[str, str], dict[str, None]] = {}
     reads: dict[tuple[str, str], None] = {}
@@ -69,19 +90,15 @@ def _arrows(edges: Iterable[Edge]) -> Iterator[str]:
             labels.setdefault(pair, {}).update(dict.fromkeys(edge.labels))
     for (source, target), names in labels.items():
         label = f'|"{_escaped(", ".join(names))}"|' if names else ""
-        yield f"{_name(source)} -->{label} {_name(target)}"
+        yield f"{_name(outer, source)} -->{label} {_name(outer, target)}"
     for source, target in reads:
         if (source, target) not in labels:
-            yield f"{_name(source)} -.-> {_name(target)}"
+            yield f"{_name(outer, source)} -.-> {_name(outer, target)}"
 
 
-def _names(node_ids: Iterable[str]) -> str:
-    return ",".join(map(_name, node_ids))
-
-
-def _name(node_id: str) -> str:
-    """An id that is no keyword of Mermaid, such as `end`."""
-    return f"n_{node_id}"
+def _name(outer: str, node_id: str) -> str:
+    """A name that is no keyword of Mermaid, such as `end`; ids have no capitals."""
+    return f"{outer}_IN_{node_id}" if outer else f"n_{node_id}"
 
 
 def _escaped(text: str) -> str:

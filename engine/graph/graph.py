@@ -13,11 +13,11 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Never, Self, TypeVar, cast
 
 from msgspec import Struct, field
 from msgspec.structs import replace
-from pydantic import BaseModel, Field, PrivateAttr, SerializeAsAny, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, SerializeAsAny, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from ..errors import DefinitionError, Problem, in_reading_order
@@ -27,10 +27,19 @@ from ..prompts.library import Expression, Prompts
 from ..prompts.sources import template_names
 from ..prompts.static.types import StaticType
 from ..returns.shape import Shape, shape
+from ..unknown_names import missing_attribute
 from ..validation import Declared, problems_of
 from .fields import Ids, JSONMapping, ModelSpec, Number, OnError, Retry, Seconds, Text, Timeout
 from .kinds import InvalidNode, NodeReader, depth_problem, in_node, written_node
-from .node import HoldsGraph, Node, ends_of, further_templates, graph_in, template_field
+from .node import (
+    HoldsGraph,
+    Node,
+    asks_person,
+    ends_of,
+    further_templates,
+    graph_in,
+    template_field,
+)
 from .plan import Edge, Plan
 from .rules import UNUSED, apply_rules
 from .template_types import TemplateTypes, check_templates
@@ -67,6 +76,22 @@ class Budget(Declared):
     calls: int | None = Field(
         default=None, gt=0, strict=True, description="Model calls.", examples=[20]
     )
+
+
+class Nodes(dict[str, Node]):
+    """The nodes of a graph by id: a mapping that cannot be changed, as the graph was checked."""
+
+    def _refuse(self, *_: object, **__: object) -> Never:
+        raise TypeError(
+            "a graph is immutable; make another one: Graph(name=..., nodes={**graph.nodes, ...})"
+        )
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    update = setdefault = pop = popitem = clear = _refuse
+
+    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, Node]]]:
+        """Copied and pickled as it is made."""
+        return type(self), (dict(self),)
 
 
 class Declaration(Declared):
@@ -113,7 +138,7 @@ class Declaration(Declared):
         description="Defaults of `session.state`.",
         examples=[{"visits": 0}],
     )
-    nodes: Mapping[str, SerializeAsAny[Node]] = Field(
+    nodes: Annotated[Mapping[str, SerializeAsAny[Node]], AfterValidator(Nodes)] = Field(
         min_length=1,
         description="The nodes by their ids.",
         examples=[{"writer": {"role": "You write short texts"}}],
@@ -158,8 +183,16 @@ class Graph(Declaration):
 
     _parts: GraphParts = PrivateAttr()
 
-    # Type checkers make the signature from the fields.
+    # Type checkers make the signature from the fields, and would take every attribute for one.
     if not TYPE_CHECKING:  # pragma: no branch
+
+        def __getattr__(self, name: str) -> object:
+            try:
+                return super().__getattr__(name)  # pydantic's, which finds private attributes
+            except AttributeError:
+                raise missing_attribute(
+                    type(self), name, _ALTERNATIVES, type(self).model_fields
+                ) from None
 
         def __init__(self, /, **data: Any) -> None:  # noqa: ANN401
             self._parts = _GraphBuilder(data, NodeReader()).build(self)
@@ -334,6 +367,21 @@ class Graph(Declaration):
     def place(self, edge: Edge) -> str:
         """Where an edge is written: `file:line:column`, or the keys in a graph made in Python."""
         return edge_origin(edge, self._parts.document)
+
+
+_RUN = "a graph is run by a Runner: Runner(graph).run('...')"
+_STREAM = "a graph is run by a Runner: Runner(graph).stream('...') yields events"
+_NODES = "a graph is immutable; pass all nodes to Graph(name=..., nodes={...})"
+_ALTERNATIVES = {
+    **dict.fromkeys(("run", "invoke", "kickoff", "execute", "print_response"), _RUN),
+    **dict.fromkeys(("arun", "ainvoke", "kickoff_async"), _RUN.replace(".run", ".arun")),
+    **dict.fromkeys(("stream", "astream"), _STREAM),
+    **dict.fromkeys(("add_node", "add_edge", "add_conditional_edges"), _NODES),
+    "compile": "a graph is checked when it is made; pass it to a Runner: Runner(graph)",
+    "get_graph": "`teamgraph draw` draws it; a notebook shows it",
+    "get_state": "use Runner(graph, store=...).session(session_id)",
+}
+"""Methods of graphs, crews and teams elsewhere, and what takes their place."""
 
 
 def graph_in_order(data: Mapping[str, JSON], old: Mapping[str, JSON]) -> dict[str, JSON]:
@@ -598,12 +646,25 @@ class _GraphBuilder(Struct):
             if node.returns is None:
                 continue
             try:
-                shapes[node_id] = shape(node.returns, name=node_id, folder=self.folder)
+                shapes[node_id] = found = shape(node.returns, name=node_id, folder=self.folder)
+                self._check_default(node_id, node, found)
             except DefinitionError as error:
                 for problem in error.problems:
                     inner = replace(problem, path=("returns", *problem.path))
                     self.reader.problems.append(in_node(("nodes", node_id), inner))
         return shapes
+
+    def _check_default(self, node_id: str, node: Node, wanted: Shape) -> None:
+        """A `default` that stands for what a person answers is of the type that is declared."""
+        default: object = getattr(node, "default", None)
+        if default is None or not asks_person(node):
+            return
+        try:
+            wanted.validate(default)
+        except ValueError as error:
+            text = f"default does not fit what it returns: {error}"
+            problem = in_node(("nodes", node_id), Problem("G002", text, path=("default",)))
+            self.reader.problems.append(problem)
 
 
 def _only_inside(problem: Problem) -> Problem:

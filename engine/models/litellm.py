@@ -233,9 +233,23 @@ class _LoopClients:
         for key in keys:
             cache.ttl_dict.pop(key, None)
         self._closers.pop(loop, None)
-        for client in clients:
+        shared = [*cache.cache_dict.values(), vars(litellm).get("module_level_aclient")]
+        sessions = [each for each in map(_session_of, shared) if _loop_of(each) is loop]
+        for each in (*clients, *sessions):
             with suppress(Exception):
-                await client.close()
+                await each.close()
+
+
+def _session_of(client: Any) -> Any:  # noqa: ANN401  aiohttp's
+    """The connections of a client that all loops share; litellm makes others where they are closed.
+
+    Gemini's and Vertex's clients are made when litellm is imported, where no loop is running.
+    """
+    return getattr(getattr(getattr(client, "client", None), "_transport", None), "client", None)
+
+
+def _loop_of(session: Any) -> asyncio.AbstractEventLoop | None:  # noqa: ANN401  aiohttp's
+    return getattr(session, "_loop", None)
 
 
 _CLIENTS = _LoopClients()

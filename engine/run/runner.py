@@ -6,6 +6,7 @@ doors. All of them execute a run in the same way, and differ in what they do wit
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import AsyncGenerator, Collection, Mapping
 from functools import partial
@@ -25,6 +26,7 @@ from ..session.session import Session
 from ..session.store import VERSION, Policy, Store, WhileWaiting, lacking
 from ..stores.memory import MemoryStore
 from ..terminal import write_text
+from ..unknown_names import explained, missing_attribute
 from ..values import State, as_state, check_ids, check_message, to_json
 from .execution import RunExecution, RunRequest
 from .prepared import PreparedGraph, prepare
@@ -46,9 +48,10 @@ if TYPE_CHECKING:
 class Runner:
     """Runs one graph, for any number of users, sessions, tasks and threads at once.
 
-    `store` has the sessions (default: a `MemoryStore`, which drops old sessions that nobody named).
-    `model` is asked instead of the models that the
-    graph names: a `Model`, or the id of one. A runner has no state of a run or a session.
+    `graph` is a `Graph`, or the file of one. `store` has the sessions (default: a `MemoryStore`,
+    which drops old sessions that nobody named); a path is the folder of a `TinyDBStore`. `model` is
+    asked instead of the models that the graph names: a `Model`, or the id of one. A runner has no
+    state of a run or a session.
 
     `busy` is what to do while another turn of the same session is running: `serialize` waits for
     it, `reject` raises `SessionBusy`, `fork` runs at the same time, from the session as it is now.
@@ -71,11 +74,12 @@ class Runner:
         "_while_waiting",
     )
 
+    @explained("Runner")
     def __init__(
         self,
-        graph: Graph,
+        graph: Graph | str | os.PathLike[str],
         *,
-        store: Store | None = None,
+        store: Store | str | os.PathLike[str] | None = None,
         model: Model | str | None = None,
         busy: Policy = "serialize",
         while_waiting: WhileWaiting = "refuse",
@@ -93,15 +97,24 @@ class Runner:
                 "allow_api_base is for models that are named by ids, and `model` is an object; "
                 "pass it to AnyModel(..., allow_api_base=...) instead"
             )
-        self._graph = graph
+        if model is not None and not isinstance(model, str) and not hasattr(model, "ask"):
+            raise InputError(
+                f"model is {model!r}; give a Model, or the id of one, such as 'openai/gpt-5-mini'"
+            )
+        self._graph = graph = _graph_of(graph)
         self._allow_api_base = checked_addresses(allow_api_base)
         self._busy: Policy = busy
         self._while_waiting: WhileWaiting = while_waiting
-        self._store: Store = MemoryStore() if store is None else store
+        self._store: Store = _store_of(store)
         if while_waiting == "allow" or can_wait(graph):
             _check_can_wait(self._store)
         self._model = model
         self._prepared: PreparedGraph | None = None
+
+    if not TYPE_CHECKING:  # pragma: no branch - type checkers would allow every attribute
+
+        def __getattr__(self, name: str) -> object:
+            raise missing_attribute(type(self), name, _ALTERNATIVES)
 
     @property
     def graph(self) -> Graph:
@@ -427,6 +440,42 @@ def _check_can_wait(store: Store) -> None:
             f"lacks {'; '.join(missing)} (docs/your-own-store.md); add them and set `version = "
             f"{VERSION}`, or use another store"
         )
+
+
+_ALTERNATIVES = {
+    **dict.fromkeys(("invoke", "kickoff", "execute"), "use run"),
+    **dict.fromkeys(("ainvoke", "kickoff_async"), "use arun"),
+    **dict.fromkeys(("get_state", "get_session"), "use session(session_id, user_id=...)"),
+    "continue_run": "use resume(run_id)",
+}
+"""Methods of runners elsewhere, and what takes their place."""
+
+
+def _graph_of(graph: object) -> Graph:
+    if isinstance(graph, str | os.PathLike):
+        return Graph.load(cast("str", graph))
+    if isinstance(graph, Graph):
+        return graph
+    text = f"a Runner takes a Graph or the path of a graph file, not a {type(graph).__name__}"
+    if isinstance(getattr(graph, "graph", None), Graph):
+        text += "; call its own `run`, or pass its `.graph`"
+    raise InputError(text)
+
+
+def _store_of(store: object) -> Store:
+    if store is None:
+        return MemoryStore()
+    if isinstance(store, str | os.PathLike):
+        # Lazy: programs with another store do not load it.
+        from ..stores.tinydb.store import TinyDBStore  # noqa: PLC0415
+
+        return TinyDBStore(cast("str", store))
+    if not hasattr(store, "begin"):
+        raise InputError(
+            f"store is a {type(store).__name__}; give a store, such as TinyDBStore('folder'), or "
+            "the path of the folder"
+        )
+    return cast("Store", store)
 
 
 def _reference(run_id: str, user_id: str | None, session_id: str | None) -> RunReference:

@@ -25,13 +25,13 @@ def rows(*, short: bool) -> Iterator[Row]:
     yield Row("an item of a map, in units of a member in a chain", item, "x", 1.5)
     yield Row("a round of a loop of 100, in units of a member in a chain", few, "x")
     yield Row("a round of a loop of 1000, in units of one of 100", many / few, "x", 1.1)
-    few, many = 100, 200 if short else 1000
+    lengths = (100, 200 if short else 1000)
     for what, make, bar in (
         ("a node", chain, 13),
         ("a python node", python_chain, 16),
         ("a node that sets state", state_chain, None),
     ):
-        costs = [asyncio.run(_in_memory(make(length), length, short)) for length in (few, many)]
+        costs = [asyncio.run(_in_memory(make(length), length, short)) for length in lengths]
         yield Row(f"{what} in a chain of 1000, in memory", costs[1] * 1e6, "CPU µs", bar)
         yield Row("  in units of one in a chain of 100", costs[1] / costs[0], "x", 1.3)
     ratio = asyncio.run(_fan(2 if short else 9))

@@ -13,7 +13,7 @@ import pytest
 from teamgraph import Chunk, Graph, Reply, Request, Runner, ScriptedModel, Store, ToolCall
 from teamgraph.errors import BudgetExceeded, DefinitionError, ModelError, NodeError
 from teamgraph.events import NodeFinished, ToolAnswered, ToolCalled
-from teamgraph.kinds import GraphTool, Node, Result
+from teamgraph.kinds import Context, GraphTool, Node, Result
 from teamgraph.nodes import Human, Leader, Member, Python
 from tests.builders import told, written
 from tests.teams import heard, heard_again, holds_together, of, wait_for, words_of
@@ -270,3 +270,13 @@ def test_a_model_that_is_down_after_a_call_repeats_no_call(store: Store) -> None
     recovered.append(True)
     assert runner.resume("r").answer == "told cats"
     assert script.asked == ["round 1", "Find: cats", "Write: cats", "round 2"]
+
+
+def test_only_a_node_with_graphs_as_tools_can_rehearse_them() -> None:
+    class Eager(Node):
+        async def run(self, context: Context) -> Result:
+            await context.rehearse_tool("x", "hello")
+            raise AssertionError
+
+    with pytest.raises(NodeError, match="has no tools that are graphs"):
+        Runner(Graph(name="g", nodes={"eager": Eager()})).run("hello")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from teamgraph.errors import (
     NodeError,
 )
 from teamgraph.events import NodeFinished, NodeRetried, NodeStarted, Token
-from teamgraph.kinds import Node, Result
+from teamgraph.kinds import Context, KeyPath, Node, Result
 from teamgraph.nodes import HistoryLoader, Human, Loop, Map, Member, Python, SubGraph
 from tests.builders import refused, told, written
 from tests.teams import heard, heard_again, holds_together, of, timeless, wait_for, words_of
@@ -638,4 +638,50 @@ def test_a_round_may_wait_for_a_person(store: Store) -> None:
     run = runner.respond(run.run_id, {"draft[2]/editor": "yes"}, session_id="s")
     assert run.answer == "draft 2"
     assert script.asked == ["writer 1", "writer 2"]
-    assert list(desk(loop).render("hello"))[-1] == "draft[2]/editor"
+    rendering = desk(loop).render("hello", assume={"draft/editor": "no"})
+    assert [rendering[f"draft[{number}]/editor"].output for number in "12"] == ["no", "no"]
+
+
+class Refine(SubGraph):
+    """A kind of one's own that runs its graph twice, and gives both answers."""
+
+    enough: str = "output == 'never'"
+
+    def ends(self) -> Mapping[KeyPath, str]:
+        return {("enough",): self.enough}
+
+    async def run(self, context: Context) -> Result:
+        outputs: list[object] = []
+        for number in (1, 2):
+            known = {"number": number, "previous": None, "outputs": outputs, "nodes": None}
+            message = context.render(round=known)
+            inner = await context.run_graph(
+                message, number=number, names={"round": known}, tokens="events"
+            )
+            assert not context.test(self.enough, **inner.nodes, output=inner.output, round=known)
+            outputs.append(inner.output)
+        return Result(" ".join(map(str, outputs)))
+
+
+def test_a_kind_of_ones_own_may_run_rounds_too() -> None:
+    inner = Member(prompt="{{ input.message }} {{ round.number }}\n")
+    node = Refine(graph=inner, input="go {{ round.number }}")
+    graph = Graph(name="x", model="m", nodes={"twice": node})
+    run = Runner(graph, model=repeating()).run("hello")
+    assert run.answer == "go 1 1 go 2 2"
+    assert list(run.records) == ["twice", "twice[1]/twice", "twice[2]/twice"]
+    with pytest.raises(DefinitionError, match="did you mean 'number'"):
+        Graph(name="x", nodes={"twice": Refine(graph=inner, enough="round.numbr > 1")})
+
+
+def test_a_loop_whose_inside_is_another_now_runs_again_as_a_whole(store: Store) -> None:
+    script = Critic(approves=3)
+    script.fails_at = "critic 2"
+    runner = Runner(desk(), store=store, model=ScriptedModel(script))
+    with pytest.raises(NodeError):
+        runner.run("hello", session_id="s", run_id="r")
+    other = desk(draft(graph=Member(prompt="draft {{ round.number }} after\n"), until="false"))
+    script.fails_at = None
+    run = Runner(other, store=store, model=ScriptedModel(script)).resume("r", reuse_unchanged=True)
+    assert run.answer == "draft 5"
+    assert [path for path in run.records if "critic" in path] == []

@@ -48,7 +48,6 @@ from .types import (
     rejected_category,
     union,
     without_none_or_absent,
-    without_null,
 )
 
 PositionFinder: TypeAlias = Callable[[], Position]
@@ -193,10 +192,11 @@ class Diagnostics:
             self.report(start_position(node), flow, "P005", message)
         # A field of an undefined value is an error even in a test.
         with self.allow_none(is_allowed=self.in_test and not may_be_absent(base)):
-            base = without_null(self.require_value(node, base, flow))
-        return union(
-            *(self._field_of(node, each, name, flow, find_position) for each in members(base))
-        )
+            present = [each for each in members(base) if each not in (NONE, ABSENT, NO_ELSE)]
+            self.require_value(node, base, flow)
+        if not present:
+            return ABSENT if self.in_test else ANY
+        return union(*(self._field_of(node, each, name, flow, find_position) for each in present))
 
     def check_comparison(
         self, node: nodes.Node, value_type: StaticType, values: Sequence[nodes.Node], flow: Flow

@@ -300,6 +300,10 @@ class Inference(NodeVisitor):
                 self._diagnostics.require_present(searched, self.infer(searched, flow), flow)
         elif name in ("format", "format_map"):
             self._check_format(call, name, given, flow)
+        elif name == "replace" and categories_of(owner) <= {"time", "date", "clock"}:
+            for value in (*call.args, *(each.value for each in call.kwargs)):
+                part = self.infer(value, flow)
+                self._diagnostics.require_accepted(value, part, NUMERIC, ".replace()", flow)
         elif (accepts := method_accepts(owner, name)) is not None and call.args:
             value_type = self._diagnostics.require_value(call.args[0], given[0], flow)
             self._diagnostics.require_accepted(
@@ -736,9 +740,8 @@ class Inference(NodeVisitor):
         by = _constant([*(each.value for each in node.kwargs if each.key == "by"), *node.args[1:]])
         part = 1 if by == "value" else 0
         for each in list_members(filter_result("items", value_type, {}, None)):
-            pair = item_type(each)
-            if isinstance(pair, TupleType):
-                self._check_items("sort", value, pair.parts[part], flow)
+            pair = cast("TupleType", item_type(each))
+            self._check_items("sort", value, pair.parts[part], flow)
 
     def _check_items(self, name: str, value: nodes.Expr, item: StaticType, flow: Flow) -> None:
         """Report items that a filter cannot order, add or print."""
@@ -791,7 +794,7 @@ class Inference(NodeVisitor):
                 value_type = self._diagnostics.field_type(value, value_type, part, flow, at)
         if default is None:
             return value_type
-        return union(without_absent(value_type), default)
+        return union(*(each for each in members(value_type) if each != ABSENT), default)
 
 
 _MAY_BE_NONE = frozenset((("map", "default"), ("groupby", "default"), ("int", 0), ("float", 0)))

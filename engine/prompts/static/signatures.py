@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from jinja2.sandbox import modifies_known_mutable
 
@@ -91,7 +91,7 @@ _ACCEPTED_BY_TEXT: Mapping[str, Accepts] = {
     ),
     "join": LOOPED,
 }
-_ACCEPTED_BY_TIME: Mapping[str, Accepts] = {"strftime": TEXTUAL, "replace": NUMERIC}
+_ACCEPTED_BY_TIME: Mapping[str, Accepts] = {"strftime": TEXTUAL}
 _OF_DATE: Mapping[str, StaticType] = {
     **dict.fromkeys(("isoformat", "strftime", "ctime"), TEXT),
     **dict.fromkeys(("weekday", "isoweekday", "toordinal"), INTEGER),
@@ -189,6 +189,13 @@ def global_result(name: str, given: Given, *, has_only_keywords: bool) -> Static
             return ANY
 
 
+_DATE_PARTS, _CLOCK_PARTS = ("year", "month", "day"), ("hour", "minute", "second", "microsecond")
+_PARTS: Mapping[str, Sequence[str]] = {
+    "date": _DATE_PARTS,
+    "clock": _CLOCK_PARTS,
+    "time": (*_DATE_PARTS, *_CLOCK_PARTS),
+}
+"""What `replace` takes of dates and times."""
 _CLASSES: Mapping[str, Iterable[type]] = {
     "text": (str,),
     "number": (int, float),
@@ -223,6 +230,9 @@ def wrong_arguments(
                 *range(positional), **dict.fromkeys(keywords)
             )
         except (StopIteration, ValueError):
+            parts = _PARTS.get(category, ()) if name == "replace" else ()
+            if parts and (positional > len(parts) or not {*keywords} <= {*parts}):
+                return f"it takes {', '.join(parts)}"
             least, most = _LEAST_AND_MOST.get(name, (0, positional + len(keywords)))
             if not least <= positional + len(keywords) <= most:
                 return f"it takes {least}" + (f" to {most}" if most > least else "")

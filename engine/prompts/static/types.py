@@ -640,8 +640,10 @@ def find_unwritable(value_type: StaticType) -> StaticType | None:
                 return part
             case ScalarType(kind=kind) if kind in _UNWRITABLE:
                 return part
-            case ListType(item=inner) | MappingType(value=inner, key=ScalarType()):
+            case ListType(item=inner):
                 todo.append(inner)
+            case MappingType(value=inner, key=ScalarType()):
+                todo.append(without_missing(inner))  # a key that is missing is no part
             case TupleType(parts=parts) | UnionType(members=parts):
                 todo += parts
             case RecordType(source=tuple()) if part not in seen:
@@ -829,7 +831,7 @@ def binary_result(operator: str, left: StaticType, right: StaticType) -> StaticT
 
 def _is_accepted(operator: str, left: str, right: str) -> bool:
     categories = {left, right}
-    if "any" in categories or categories <= _NUMBERS:
+    if "any" in categories or categories <= _NUMBERS or (operator, left, right) in _OF_MOMENTS:
         return True
     if operator == "%":
         return left == "text"
@@ -837,7 +839,7 @@ def _is_accepted(operator: str, left: str, right: str) -> bool:
         return left == right and left in ("text", "list", "tuple")
     if operator == "*":
         return bool(categories & {"text", *_LISTS}) and bool(categories & _NUMBERS)
-    return (operator, left, right) in _OF_MOMENTS
+    return False
 
 
 _OF_MOMENTS: Mapping[tuple[str, str, str], StaticType] = {

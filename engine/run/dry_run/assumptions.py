@@ -97,10 +97,10 @@ class Assumptions(Struct):
         graph, _ = find_node(self.graph, path)
         wanted = graph.shapes.get(path.node_id)
         self._answered.add(path)
-        if path in self.labels:
-            return self.labels[path][0]
-        if path in self.values:
-            return checked_answer(question, self.values[path], shape=wanted)
+        if (label := _at(path, self.labels)) is not None:
+            return self.labels[label][0]
+        if (given := _at(path, self.values)) is not None:
+            return checked_answer(question, self.values[given], shape=wanted)
         if question.options:
             return question.options[0]
         if wanted is None:

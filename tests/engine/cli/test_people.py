@@ -69,12 +69,15 @@ def test_waiting_runs_are_listed_with_what_is_asked(project: Project, waiting: s
     assert done.stdout.splitlines() == [
         "run\tsession\tquestion\tassigned to\tasked",
         f"{waiting}\ts\tapprove\tboss\tShall we pay? echo: ten",
-        f"{waiting}\ts\tform\t\tten draft: <answer> echo: ten </answer>",
+        f"{waiting}\ts\tform\t\tten draft: > echo: ten",
     ]
     assert "answer one: teamgraph runs respond RUN QUESTION=ANSWER" in done.stderr
     (listed,) = json.loads(project.teamgraph("runs", "list", "--waiting", "--json").stdout)
     assert (listed["run_id"], listed["waiting"]) == (waiting, ["approve", "form"])
     assert listed["questions"][0]["options"] == ["go", "stop"]
+    shown = project.teamgraph("runs", "show", waiting).stdout
+    assert "asks approve  Shall we pay? echo: ten (boss)\n" in shown
+    assert "answer" not in shown.partition("approve (human)")[2].partition("\n\n")[0]
     all_users = project.teamgraph("runs", "list", "--waiting", "--all-users", "--limit", "1")
     assert all_users.stdout.count(waiting) == 2
     none = project.teamgraph("runs", "list", "--waiting", "--user", "ann")
@@ -166,6 +169,15 @@ def test_a_terminal_at_which_nobody_answers_leaves_the_run_waiting(project: Proj
     again.press("5\n")
     again.wait_for("done in ")
     assert again.end() == 0
+
+
+def test_ctrl_d_at_a_question_leaves_the_run_waiting(project: Project) -> None:
+    project.write("refund.yaml", GRAPH)
+    terminal = project.terminal("run", "refund.yaml", "ten")
+    terminal.wait_for("go/stop> ")
+    terminal.press("\x04")
+    terminal.wait_for("answer it: teamgraph runs respond ")
+    assert terminal.end() == 3
 
 
 def test_a_tool_call_is_confirmed_at_a_terminal(project: Project) -> None:

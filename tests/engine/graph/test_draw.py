@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from teamgraph import Graph
 from teamgraph.engine.graph.draw import mermaid
-from teamgraph.nodes import HistoryLoader, Member, Python, Router, Summarizer
+from teamgraph.nodes import HistoryLoader, Loop, Member, Python, Router, Summarizer
 
 
 def desk() -> Graph:
@@ -100,3 +100,21 @@ def test_no_role_and_no_label_can_change_the_structure(role: str, label: str) ->
     ]
     inside = "".join(re.findall(r'"([^"]*)"', "\n".join(lines))).replace("<br/>", "")
     assert not set("<>`|{}[]") & set(inside)
+
+
+def test_a_graph_inside_a_node_is_drawn_in_its_frame() -> None:
+    inner = {"nodes": {"writer": Member(role="You write"), "critic": Member(needs="writer")}}
+    loop = Loop(graph={**inner, "output": "writer"}, until="critic.output == 'good'", max=3)
+    tool = {"graph": {"role": "A poet"}, "name": "poet", "about": "Writes poems"}
+    nodes = {"draft": loop, "last": Member(needs="draft", tools=[tool])}
+    drawing = mermaid(Graph(name="x", nodes=nodes, output="last"))
+    assert (
+        '    subgraph n_draft["draft (loop)"]\n'
+        '        n_draft_IN_writer["writer<br/>(member)<br/>You write"]\n'
+        '        n_draft_IN_critic["critic<br/>(member)"]\n'
+        "        n_draft_IN_writer --> n_draft_IN_critic\n"
+        "    end\n"
+    ) in drawing
+    assert "    n_draft --> n_last\n" in drawing
+    assert '            n_last_IN_poet_IN_poet["poet<br/>(member)<br/>A poet"]\n' in drawing
+    assert "    class n_draft,n_draft_IN_critic node_\n" in drawing

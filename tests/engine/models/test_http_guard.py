@@ -322,9 +322,6 @@ def test_anthropic_s_stream_ends_with_its_stop_reason(stub: StubProvider) -> Non
             assert "the answer ended early" in str(failure(request))
 
 
-@pytest.mark.filterwarnings(  # litellm leaves connections of a loop to the garbage collector
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_response_is_read_to_its_end_after_done_if_the_end_comes_soon(ends: bool) -> None:
     read: list[str] = []

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import os
 import subprocess
 import sys
 import warnings
-import weakref
 from contextlib import aclosing, suppress
 
 import pytest
@@ -219,11 +217,12 @@ def test_closing_early_closes_the_connection(stub: StubProvider) -> None:
     asyncio.run(first_piece())
 
 
-@pytest.mark.parametrize("model", ["openai/stub", "hosted_vllm/stub"])
+@pytest.mark.parametrize("model", ["openai/stub", "hosted_vllm/stub", "gemini/stub"])
 def test_connections_are_closed_with_their_event_loop(model: str) -> None:
     async def ask_twice(stub: StubProvider) -> int:
         for _ in range(2):
-            await ask_all(LiteLLM(), request_to(stub, model))
+            with suppress(ModelError):  # the stub does not know Gemini's paths
+                await ask_all(LiteLLM(), request_to(stub, model))
         return stub.open_connections
 
     with StubProvider() as stub:
@@ -239,11 +238,12 @@ def test_a_loop_that_was_just_closed_is_forgotten_with_its_clients(stub: StubPro
     with pytest.raises(ModelError):
         loop.run_until_complete(ask_all(LiteLLM(), nowhere))
     loop.close()
-    closed = weakref.ref(loop)
-    del loop
-    ask(LiteLLM(), request_to(stub))
-    gc.collect()
-    assert closed() is None
+    import litellm  # noqa: PLC0415  it is heavy
+
+    clients = litellm.in_memory_llm_clients_cache.cache_dict
+    assert any(key.endswith(f"-{id(loop)}") for key in clients)
+    asyncio.run(ask_all(LiteLLM(), request_to(stub)))
+    assert not any(key.endswith(f"-{id(loop)}") for key in clients)
 
 
 def test_a_cancelled_task_closes_the_connection(stub: StubProvider) -> None:

@@ -360,11 +360,11 @@ def test_a_link_out_of_its_folder_is_not_followed(tmp_path: Path) -> None:
     (inside / "out.jinja").symlink_to(tmp_path / "secret.jinja")
     (inside / "in.jinja").symlink_to(inside / "real.jinja")
     (inside / "folder").symlink_to(tmp_path)
-    (inside / "loop.jinja").symlink_to(inside / "loop.jinja")
+    (inside / "ring.jinja").symlink_to(inside / "ring.jinja")
     prompts = Prompts([inside])
     assert [each.code for each in prompts.problems("out.jinja")] == ["P016"]
     assert [each.code for each in prompts.problems("folder/secret.jinja")] == ["P016"]
-    assert [each.code for each in prompts.problems("loop.jinja")] == ["P001"]
+    assert [each.code for each in prompts.problems("ring.jinja")] == ["P001"]
     assert prompts.problems("in.jinja") == []
     assert {"out.jinja", "folder/secret.jinja"}.isdisjoint(prompts.names())
 

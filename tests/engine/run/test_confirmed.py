@@ -240,6 +240,10 @@ SHOP = """
             '[{call: till:refund, confirm: "arguments.amount >"}]',
             "5:60: the expression is not finished: a value is missing before its end",
         ),
+        (
+            '[{call: till:refund, confirm: "argument.amount > 1"}]',
+            "5:43: unknown name 'argument'; did you mean 'arguments'?",
+        ),
         ("[{call: till:refun}]", "5:13: node 'clerk': 'till:refun': 'till' has no 'refun'; did"),
         ("[{cal: till:refund}]", "5:14: node 'clerk': unknown key 'cal'; did you mean 'call'?"),
         ("[{call: till:refund, confirm: 3}]", "5:42: node 'clerk': confirm: must be true or false"),

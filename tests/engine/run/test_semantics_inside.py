@@ -1,4 +1,4 @@
-"""The rules of a run as properties, with graphs, loops and maps inside each other.
+"""The rules of a run as properties, with graphs, loops, maps and people inside each other.
 
 Random trees of graphs are run by a `Runner` with a store, and must end as `specification` says, in
 one pass with no scheduler: also in any order of completion, and after crashes and failures.
@@ -17,13 +17,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from teamgraph import Graph, MemoryStore, Run, Runner
+from teamgraph import JSON, Graph, MemoryStore, Run, Runner
 from teamgraph.engine.graph.fields import Join
 from teamgraph.errors import NodeError
 from teamgraph.kinds import Context, Node, Result
-from teamgraph.nodes import Loop, Map, SubGraph
+from teamgraph.nodes import Human, Loop, Map, SubGraph
 
-Kind = Literal["leaf", "graph", "loop", "map"]
+Kind = Literal["leaf", "human", "graph", "loop", "map"]
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,20 @@ class Part:
     times: int = 1
 
 
-def parts(chance: random.Random, depth: int) -> dict[str, Part]:
+def parts(chance: random.Random, depth: int, *, people: bool = False) -> dict[str, Part]:
     """The nodes of a random graph; the first one is a leaf that always runs."""
     found: dict[str, Part] = {}
-    kinds: list[Kind] = ["leaf", "leaf", "graph", "loop", "map"] if depth else ["leaf"]
+    leaf: list[Kind] = ["leaf", "human"] if people else ["leaf", "leaf"]
+    kinds: list[Kind] = [*leaf, "graph", "loop", "map"] if depth else leaf
     joins: list[Join] = ["any", "any", "all", "always"]
     for index in range(chance.randint(1, 4 if depth == 2 else 2)):
-        kind = chance.choice(kinds) if index else "leaf"
+        kind = chance.choice(kinds) if index else leaf[-1]
         found[f"n{index}"] = Part(
             kind=kind,
             needs=chance.sample([*found], min(len(found), chance.choice([0, 1, 2]))),
             join=chance.choice(joins),
             is_wanted=not index or chance.random() < 0.8,
-            inside=parts(chance, depth - 1) if kind != "leaf" else {},
+            inside={} if kind in leaf else parts(chance, depth - 1, people=people),
             times=chance.randint(0 if kind == "map" else 1, 3),
         )
     return found
@@ -72,7 +73,7 @@ def specification(nodes: Mapping[str, Part], prefix: str = "") -> Iterator[tuple
         runs = (joined or not live) and part.is_wanted
         status[node_id] = "done" if runs else "skipped"
         yield prefix + node_id, status[node_id]
-        if runs and part.kind != "leaf":
+        if runs and part.inside:
             for inner in prefixes(prefix + node_id, part):
                 yield from specification(part.inside, f"{inner}/")
 
@@ -105,8 +106,9 @@ def graph_of(nodes: Mapping[str, Part], max_parallel: int | None) -> Graph:
     for node_id, part in nodes.items():
         edges = {"needs": part.needs, "join": part.join}
         options = edges if part.is_wanted else {**edges, "when": "false"}
-        if part.kind == "leaf":
-            made[node_id] = Step(**options)
+        if not part.inside:
+            kind = Step if part.kind == "leaf" else Human
+            made[node_id] = kind(**options)
             continue
         number = {"graph": "", "loop": "[{{ round.number }}]", "map": "[{{ input.number }}]"}
         options |= {
@@ -134,7 +136,7 @@ def agrees(run: Run, nodes: Mapping[str, Part]) -> None:
     assert {path: record.status for path, record in run.records.items()} == expected
     assert list(run.records) == list(expected)
     for path, record in run.records.items():
-        if record.kind == "step" and record.status == "done":
+        if record.kind in ("step", "human") and record.status == "done":
             assert record.output == path
 
 
@@ -144,7 +146,7 @@ def leaves(nodes: Mapping[str, Part], prefix: str = "") -> list[str]:
     for node_id, part in nodes.items():
         if status[prefix + node_id] == "skipped":
             continue
-        if part.kind == "leaf":
+        if not part.inside:
             found.append(prefix + node_id)
         else:
             for inner in prefixes(prefix + node_id, part):
@@ -197,6 +199,26 @@ def test_a_resumed_failure_ends_as_the_uninterrupted_run(
     failed = Step.visited[Step.ends_at - 1]
     agrees(runner.resume("r"), nodes)
     assert Counter(Step.visited) == Counter([*expected, failed])
+
+
+@SLOW
+@given(SEEDS, SEEDS, st.sampled_from([1, 2, None]))
+def test_people_anywhere_are_asked_once_and_answer_in_any_order(
+    seed: int, order: int, parallel: int | None
+) -> None:
+    nodes = parts(random.Random(seed), 2, people=True)
+    graph, store, chance = graph_of(nodes, parallel), MemoryStore(), random.Random(order)
+    begin(order)
+    run = Runner(graph, store=store).run("/", session_id="s", run_id="r")
+    asked: dict[str, float] = {}
+    while run.status == "waiting":
+        for question in run.questions:
+            assert asked.setdefault(question.path, question.asked) == question.asked
+        some = chance.sample(run.questions, chance.randint(1, len(run.questions)))
+        answers: dict[str, JSON] = {question.path: question.path for question in some}
+        run = Runner(graph, store=store).respond("r", answers)
+    agrees(run, nodes)
+    assert sorted([*Step.visited, *asked]) == sorted(leaves(nodes))
 
 
 @SLOW

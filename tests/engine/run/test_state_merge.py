@@ -249,3 +249,46 @@ def calls_of_a_chain(length: int) -> int:
 def test_a_node_that_sets_the_state_costs_the_same_however_many_have_set_it() -> None:
     few, more, most = (calls_of_a_chain(length) for length in (40, 80, 120))
     assert most - more <= 1.1 * (more - few)
+
+
+def test_a_node_reads_what_those_before_it_set_and_not_what_others_did() -> None:
+    seen: dict[str, Any] = {}
+
+    async def scenario() -> None:
+        done = asyncio.Event()
+
+        async def left() -> Result:
+            await done.wait()
+            return Result("left", session_state={"left": 1})
+
+        async def right() -> Result:
+            return Result("right", session_state={"right": 1})
+
+        async def after_right(session_state: dict[str, Any]) -> str:
+            seen["after_right"] = dict(session_state)
+            done.set()
+            return "right is stored"
+
+        async def after_left(session_state: dict[str, Any]) -> str:
+            seen["after_left"] = dict(session_state)
+            return "left is stored"
+
+        async def last(session_state: dict[str, Any]) -> str:
+            seen["last"] = dict(session_state)
+            return "all"
+
+        nodes = {
+            "left": Python(call=left),
+            "right": Python(call=right),
+            "after_right": Python(call=after_right, needs=["right"]),
+            "after_left": Python(call=after_left, needs=["left"]),
+            "last": Python(call=last, needs=["after_left", "after_right"]),
+        }
+        await Runner(Graph(name="two", nodes=nodes, output="last")).arun("hello")
+
+    asyncio.run(scenario())
+    assert seen == {
+        "after_right": {"right": 1},
+        "after_left": {"left": 1},
+        "last": {"left": 1, "right": 1},
+    }

@@ -81,7 +81,7 @@ def test_a_run_ends_waiting_after_everything_else_that_can_run(store: Store) -> 
         ("yes", "no"),
     )
     assert (note.path, note.options, note.assign_to) == ("note", (), "accounting")
-    assert "draft:\n<answer>\nten euros\n</answer>" in note.text
+    assert "draft:\n> ten euros" in note.text
     shown = [event for event in of(events, PromptRendered) if event.model == "person"]
     assert [event.node for event in shown] == ["approve", "note"]
     stored = wait_for(store.run(KEY, "r"))
@@ -212,6 +212,33 @@ def test_an_answer_to_a_run_that_was_answered_to_the_end_meanwhile_is_refused() 
     waiting(runner)
     with pytest.raises(InputError, match="done already"):
         runner.respond("r", {"note": "second"})
+
+
+class OvertakenAndFailed(MemoryStore):
+    """A store in which another process has answered everything, and its run has failed."""
+
+    is_first = True
+
+    async def begin(
+        self, key: SessionKey, turn: Turn, *, is_stored: bool | None = None, **options: Any
+    ) -> Lease:
+        if is_stored and self.is_first:
+            self.is_first = False
+            model = ScriptedModel([ModelError("gone", model="m")])
+            with pytest.raises(NodeError):
+                await Runner(refund(), model=model, store=self).arespond(
+                    turn.run_id, {"approve": "yes", "note": "x"}
+                )
+        return await super().begin(key, turn, is_stored=is_stored, **options)
+
+
+def test_an_answer_that_comes_too_late_leaves_a_failed_run_to_be_resumed() -> None:
+    store = OvertakenAndFailed()
+    runner = Runner(refund(), model=echo(), store=store)
+    waiting(runner)
+    with pytest.raises(InputError, match="answered already"):
+        runner.respond("r", {"note": "second"})
+    assert runner.resume("r").status == "done"
 
 
 def test_a_waiting_turn_blocks_its_session_and_names_its_question(store: Store) -> None:

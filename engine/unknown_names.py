@@ -1,0 +1,97 @@
+"""What is said about attributes and arguments that do not exist: the ones that were meant.
+
+People come with the words of Agno, LangGraph and CrewAI; a table has these, and for all other
+names the most similar one that exists is suggested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from inspect import Parameter, signature
+from typing import ParamSpec, TypeVar
+
+from .errors import closest, listed
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_SESSION = "session_id"
+ARGUMENTS: Mapping[str, str] = {
+    **dict.fromkeys(("session", "thread", "thread_id", "conversation_id"), _SESSION),
+    **dict.fromkeys(("user", "userid"), "user_id"),
+    **dict.fromkeys(("session_state", "context", "dependencies"), "state"),
+    **dict.fromkeys(("input", "inputs", "text", "prompt", "question", "query"), "message"),
+    **dict.fromkeys(("db", "storage", "checkpointer", "memory"), "store"),
+    "llm": "model",
+    "id": "run_id",
+}
+"""Arguments of other frameworks, and what they are called here."""
+_EVENTS = ("message", "call `stream`, or `astream` in async code, which yield events")
+ADVICE: Mapping[str, tuple[str, str]] = {
+    "config": (_SESSION, "LangGraph's `thread_id` is session_id='...'"),
+    "stream": _EVENTS,
+    "stream_mode": _EVENTS,
+}
+"""Arguments of other frameworks that are none here: one beside which people give them, and why."""
+
+
+def missing_attribute(
+    owner: type, name: str, meant: Mapping[str, str], more: Iterable[str] = ()
+) -> AttributeError:
+    """The error for an attribute that a class lacks; `more` are names of its instances' own."""
+    text = f"{owner.__name__} has no {name!r}"
+    known = [each for each in (*more, *dir(owner)) if not each.startswith(("_", "model_"))]
+    if name in meant:
+        return AttributeError(f"{text}; {meant[name]}")
+    near = None if name.startswith("_") else closest(name, known)
+    return AttributeError(f"{text}; did you mean {near!r}?" if near else text)
+
+
+def check_arguments(
+    function: Callable[..., object],
+    called: str,
+    arguments: Sequence[object],
+    options: Mapping[str, object],
+) -> None:
+    """Raise `TypeError` for arguments that a method does not take, or that are missing.
+
+    `called` is its name in the error; `arguments` are those without names, the instance first.
+    """
+    parameters = signature(function).parameters
+    known = [*parameters][1:]
+    by_name = [name for name in known if parameters[name].kind is Parameter.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{called}() has no argument {name!r}; {_meant(name, known)}")
+    if len(arguments) > len(parameters) - len(by_name):
+        text = f"{called}() takes these by name only: "
+        raise TypeError(text + listed(f"{name}=..." for name in by_name))
+    for name in known[len(arguments) - 1 :]:
+        if parameters[name].default is Parameter.empty and name not in options:
+            raise TypeError(f"{called}() needs {name!r}; give it")
+
+
+def explained(called: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorate a method so that wrong arguments raise what `check_arguments` says."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def call(*arguments: P.args, **options: P.kwargs) -> T:
+            try:
+                return function(*arguments, **options)
+            except TypeError:
+                check_arguments(function, called, arguments, options)
+                raise
+
+        return call
+
+    return decorate
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    if name in ADVICE and ADVICE[name][0] in known:
+        return ADVICE[name][1]
+    near = ARGUMENTS.get(name)
+    near = near if near in known else closest(name, known)
+    return f"did you mean {near!r}?" if near else f"it has {listed(known)}"
