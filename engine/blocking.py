@@ -23,7 +23,7 @@ from threading import Lock, Thread, get_ident
 from typing import Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from .errors import InputError
-from .events import Event, Listener
+from .events import Event, Listener, TokenMode
 from .records import Run
 from .unknown_names import check_arguments
 
@@ -137,16 +137,25 @@ def check_event_loop() -> None:
 class RunStart(Protocol):
     """Starts a run; its events go to a listener, if there is one."""
 
-    def __call__(self, *, listener: Listener | None) -> Coroutine[object, object, Run]:
+    def __call__(
+        self, *, listener: Listener | None, tokens: TokenMode = "final"
+    ) -> Coroutine[object, object, Run]:
         """Run to the end."""
         ...
 
 
-async def stream_events(start: RunStart) -> AsyncGenerator[Event]:
-    """The events of a run as they happen; closing the generator cancels the run."""
+async def stream_events(
+    start: RunStart, *, tokens: bool = True, resets: bool = False
+) -> AsyncGenerator[Event]:
+    """The events of a run as they happen; closing the generator cancels the run.
+
+    Tokens only with `tokens`; `resets` says that the reader can take back those of the answer.
+    """
     check_event_loop()
     events: asyncio.Queue[Event | None] = asyncio.Queue()
-    run = asyncio.create_task(start(listener=events.put_nowait), name="teamgraph run")
+    mode: TokenMode = "none" if not tokens else "revocable" if resets else "final"
+    started = start(listener=events.put_nowait, tokens=mode)
+    run = asyncio.create_task(started, name="teamgraph run")
     run.add_done_callback(lambda _: events.put_nowait(None))
     try:
         while (event := await events.get()) is not None:

@@ -8,7 +8,7 @@ node, the node's path and attempt. A run emits exactly one last event: `RunFinis
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeAlias
+from typing import Concatenate, Literal, ParamSpec, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -53,11 +53,22 @@ class PromptRendered(_RunEvent, frozen=True):
 class Token(_RunEvent, frozen=True):
     """A piece of text as it arrives from a model; with `answer` it is a part of the run's answer.
 
-    The texts of a run's answer tokens, concatenated, are the answer.
+    The texts of a run's answer tokens, concatenated, are the answer (those since the last
+    `AnswerReset`, where these are emitted). Only answers arrive in pieces: what other nodes get
+    from their models comes whole, in one token.
     """
 
     text: str
     answer: bool
+
+
+class AnswerReset(_RunEvent, frozen=True):
+    """All answer tokens so far are void: the attempt that they came from failed.
+
+    Another answer follows, in a further attempt, from a fallback model, by `on_error` or from
+    another node. Emitted only to a listener that says it can take back what it shows
+    (`stream(..., resets=True)`); for any other, such a failure ends the run.
+    """
 
 
 class ToolCalled(_RunEvent, frozen=True):
@@ -79,8 +90,8 @@ class ToolAnswered(_RunEvent, frozen=True):
 class NodeRetried(_RunEvent, frozen=True):
     """An attempt failed and another follows in `wait` seconds, perhaps with a fallback model.
 
-    The node's tokens of the failed attempt are void; none of them were answer tokens, since a node
-    whose answer tokens were emitted is not attempted again.
+    The node's tokens of the failed attempt are void. If there are answer tokens among them, an
+    `AnswerReset` follows; a node whose answer tokens cannot be taken back is not attempted again.
     """
 
     error: str
@@ -148,6 +159,7 @@ Event: TypeAlias = (
     | NodeStarted
     | PromptRendered
     | Token
+    | AnswerReset
     | ToolCalled
     | ToolAnswered
     | NodeRetried
@@ -162,23 +174,35 @@ Event: TypeAlias = (
 )
 """Any event of a run; match on its class."""
 Listener: TypeAlias = Callable[[Event], None]
+TokenMode: TypeAlias = Literal["none", "final", "revocable"]
+"""Whether a listener gets tokens, and whether it can take back those of the answer."""
 EventFields = ParamSpec("EventFields")
 
 
 class EventEmitter:
-    """Passes the events of one run to one listener, numbered; does nothing if there is none."""
+    """Passes the events of one run to one listener, numbered; does nothing if there is none.
 
-    __slots__ = ("_listener", "_run_id", "_sequence", "_session_id")
+    `tokens` says which tokens the listener gets; `none` if there is no listener.
+    """
 
-    def __init__(self, run_id: str, session_id: str, listener: Listener | None) -> None:
+    __slots__ = ("_listener", "_run_id", "_sequence", "_session_id", "tokens")
+
+    def __init__(
+        self,
+        run_id: str,
+        session_id: str,
+        listener: Listener | None,
+        tokens: TokenMode = "final",
+    ) -> None:
         self._run_id = run_id
         self._session_id = session_id
         self._listener = listener
         self._sequence = 0
+        self.tokens: TokenMode = "none" if listener is None else tokens
 
     @property
     def has_listener(self) -> bool:
-        """Whether there is a listener: what no listener received can still be revoked."""
+        """Whether there is a listener."""
         return self._listener is not None
 
     def emit(

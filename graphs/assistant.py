@@ -94,9 +94,12 @@ class Assistant(Options):
         user_id: str | None = None,
         session_id: str | None = None,
         state: Mapping[str, JSON] | None = None,
+        tokens: bool = True,
+        resets: bool = False,
     ) -> AsyncGenerator[Event]:
         """Like `run`, but yields the events; closing it cancels the run. See `Runner.stream`."""
-        return self.runner.astream(message, **self._whose(user_id, session_id), state=state)
+        whose = self._whose(user_id, session_id)
+        return self.runner.astream(message, **whose, state=state, tokens=tokens, resets=resets)
 
     run = door(arun)  # type: ignore[pydantic-field]  # a method
     stream = stream_door(astream)  # type: ignore[pydantic-field]  # a method

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .engine.events import (
     Answer,
+    AnswerReset,
     NodeFailed,
     NodeFinished,
     NodeRetried,
@@ -22,6 +23,7 @@ from .engine.events import (
 
 __all__ = [
     "Answer",
+    "AnswerReset",
     "NodeFailed",
     "NodeFinished",
     "NodeRetried",

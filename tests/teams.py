@@ -12,7 +12,15 @@ from msgspec.structs import replace
 
 from teamgraph import Event, Graph, MemoryStore, Request, Runner, ScriptedModel, Store, TinyDBStore
 from teamgraph.errors import RunError
-from teamgraph.events import Answer, RunCancelled, RunFailed, RunFinished, RunWaiting, Token
+from teamgraph.events import (
+    Answer,
+    AnswerReset,
+    RunCancelled,
+    RunFailed,
+    RunFinished,
+    RunWaiting,
+    Token,
+)
 from teamgraph.nodes import HistoryLoader, Member, Router, Summarizer
 
 Value = TypeVar("Value")
@@ -86,8 +94,14 @@ def holds_together(events: list[Event]) -> None:
 
 
 def told(events: Iterable[Event]) -> str:
-    """The answer tokens, joined."""
-    return "".join(event.text for event in events if isinstance(event, Token) and event.answer)
+    """The answer tokens, joined; only those since the last that says they begin anew."""
+    said: list[str] = []
+    for event in events:
+        if isinstance(event, AnswerReset):
+            said.clear()
+        elif isinstance(event, Token) and event.answer:
+            said.append(event.text)
+    return "".join(said)
 
 
 def of(events: Iterable[Event], kind: type[Value]) -> list[Value]:

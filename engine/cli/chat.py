@@ -28,7 +28,7 @@ from .options import (
     UserOption,
 )
 from .output import Style, counted, print_note
-from .run import CommandHints, EventSource, Executor
+from .run import AnswerWriter, CommandHints, EventSource, Executor
 
 _PROMPT = "> "
 
@@ -79,15 +79,18 @@ def chat(
     open.
     """
     loaded = graph_options.load(graph)
+    runner_options.begin_import(loaded)
     session, turns = chat_options.session_id(runner_options)
     so_far = f" with {counted(turns, 'turn')} so far" if chat_options.last else ""
     print_note(f"session {session}{so_far}; Ctrl-D ends the chat", Style.DIM)
     hints = CommandHints.of(graph, graph_options, runner_options)
     for message in _read_messages():
 
-        def events(store: Store, message: str = message) -> AsyncGenerator[Event]:
+        def events(
+            store: Store, writer: AnswerWriter, message: str = message
+        ) -> AsyncGenerator[Event]:
             return runner_options.runner(loaded, store).astream(
-                message, user_id=chat_options.user, session_id=session
+                message, user_id=chat_options.user, session_id=session, resets=writer.resets
             )
 
         _take_turn(Executor(loaded, runner_options, hints), events)

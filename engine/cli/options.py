@@ -249,6 +249,15 @@ class RunnerOptions(StoreOptions, ModelOptions):
             allow_api_base=self.allowed_addresses(),
         )
 
+    def begin_import(self, graph: Graph) -> None:
+        """Import litellm in the background if the graph's models need it, which takes seconds."""
+        from ..models.registry import begin_import
+        from ..run.prepared import named_models
+
+        default = os.environ.get("TEAMGRAPH_MODEL", "")
+        named = named_models(self.with_default(graph), default)
+        begin_import([self.model] if self.model else named)
+
     def words(self) -> list[str]:
         """The options as words of a command line."""
         return [*ModelOptions.words(self), *StoreOptions.words(self)]

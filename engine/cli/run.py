@@ -18,7 +18,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from ..errors import Changed, InputError, RunError
-from ..events import Answer, Event, RunFinished, RunStarted, RunWaiting, Token
+from ..events import Answer, AnswerReset, Event, RunFinished, RunStarted, RunWaiting, Token
 from ..graph.graph import Graph
 from ..messages import JSON
 from ..records import Run, SessionKey
@@ -41,7 +41,7 @@ from .questions import ask_questions, can_ask, note_waiting
 
 REUSE_UNCHANGED = "--reuse-unchanged"
 
-EventSource: TypeAlias = Callable[[Store], AsyncGenerator[Event]]
+EventSource: TypeAlias = "Callable[[Store, AnswerWriter], AsyncGenerator[Event]]"
 
 app = typer.Typer(add_completion=False)
 
@@ -100,10 +100,16 @@ def run(
     loaded = graph_options.load(graph)
     text = read_message(message)
     state = _parse_state(turn.state or [])
+    runner_options.begin_import(loaded)
 
-    def events(store: Store) -> AsyncGenerator[Event]:
+    def events(store: Store, writer: AnswerWriter) -> AsyncGenerator[Event]:
         return runner_options.runner(loaded, store).astream(
-            text, user_id=turn.user, session_id=turn.session, state=state
+            text,
+            user_id=turn.user,
+            session_id=turn.session,
+            state=state,
+            tokens=writer.tokens,
+            resets=writer.resets,
         )
 
     hints = CommandHints.of(graph, graph_options, runner_options)
@@ -145,9 +151,15 @@ class CommandHints:
 
 
 class AnswerWriter:
-    """Writes the answer of a run to standard output."""
+    """Writes the answer of a run to standard output.
+
+    `tokens` says whether it is written as it arrives; `resets` whether a further answer may follow
+    one that broke off, as a person at a terminal understands and a program does not.
+    """
 
     def __init__(self, *, stream: bool, is_quiet: bool = False) -> None:
+        self.tokens = stream and not is_quiet
+        self.resets = sys.stdout.isatty()
         self._stream = stream
         self._is_quiet = is_quiet
         self._is_open = False
@@ -157,11 +169,14 @@ class AnswerWriter:
         """Whether something is written for the event."""
         if self._is_quiet:
             return False
-        streamed = isinstance(event, Token) and event.answer and self._stream
-        return streamed or isinstance(event, Answer)
+        is_token = isinstance(event, Token) and event.answer
+        return is_token or isinstance(event, Answer | AnswerReset)
 
     def handle(self, event: Event) -> bool:
         """Write what the event adds to the answer; return whether the answer is complete."""
+        if isinstance(event, AnswerReset):
+            self.close()
+            return True
         text = event.text if isinstance(event, Token | Answer) else ""
         self._is_open = isinstance(event, Token)
         if self._is_open:
@@ -226,8 +241,13 @@ class Executor:
         return run
 
     def _response(self, run: Run, answers: Mapping[str, JSON]) -> EventSource:
-        return lambda store: self.options.runner(self.graph, store).arespond_stream(
-            run.run_id, answers, user_id=run.user_id, session_id=run.session_id
+        return lambda store, writer: self.options.runner(self.graph, store).arespond_stream(
+            run.run_id,
+            answers,
+            user_id=run.user_id,
+            session_id=run.session_id,
+            tokens=writer.tokens,
+            resets=writer.resets,
         )
 
     def _made(self, events: EventSource) -> Run:
@@ -277,7 +297,7 @@ class _RunDisplay:
     async def follow(self, events: EventSource, options: StoreOptions) -> Run:
         """Print the events to their end, after which the run has released its session."""
         run: Run | None = None
-        async with options.open() as store, aclosing(events(store)) as stream:
+        async with options.open() as store, aclosing(events(store, self._writer)) as stream:
             async for event in stream:
                 self._handle(event)
                 if isinstance(event, RunFinished | RunWaiting):

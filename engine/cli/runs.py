@@ -262,6 +262,7 @@ def resume(
     if which.all_users and run_id is not None:
         raise InputError("--all-users needs --all; for one run, name its user with --user")
     loaded = graph_options.load(graph)
+    runner_options.begin_import(loaded)
     hints = CommandHints.of(graph, graph_options, runner_options)
     resumer = _Resumer(loaded, runner_options, hints, options.reuse_unchanged)
     if run_id is None:
@@ -270,8 +271,8 @@ def resume(
 
     key, run_id = asyncio.run(_locate(run_id, which, runner_options))
 
-    def events(store: Store) -> AsyncGenerator[Event]:
-        return resumer.events(store, run_id, key.user_id, key.session_id)
+    def events(store: Store, writer: AnswerWriter) -> AsyncGenerator[Event]:
+        return resumer.events(store, run_id, key, writer)
 
     Executor(loaded, runner_options, hints, is_quiet=options.json).execute(events)
 
@@ -291,14 +292,21 @@ def respond(
     reject, or JSON: {"approve": false, "reason": "..."}, {"approve": true, "arguments": {...}}.
     """
     loaded = graph_options.load(graph)
+    runner_options.begin_import(loaded)
     found = asyncio.run(_find_run(run, lookup, runner_options))
     given = parse_answers(options.answers or (), found.questions)
     if not given and found.questions and not options.json and can_ask():
         given = ask_questions(found.questions)
 
-    def events(store: Store) -> AsyncGenerator[Event]:
+    def events(store: Store, writer: AnswerWriter) -> AsyncGenerator[Event]:
         return runner_options.runner(loaded, store).arespond_stream(
-            found.run_id, given, user_id=found.user_id, session_id=found.session_id, by=options.by
+            found.run_id,
+            given,
+            user_id=found.user_id,
+            session_id=found.session_id,
+            by=options.by,
+            tokens=writer.tokens,
+            resets=writer.resets,
         )
 
     hints = CommandHints.of(graph, graph_options, runner_options)
@@ -322,12 +330,19 @@ def fork(
     the message runs again.
     """
     loaded = graph_options.load(graph)
+    runner_options.begin_import(loaded)
     message = None if options.message is None else read_message(options.message)
     _, run_id = asyncio.run(_locate(run, RunLookup(user), runner_options))
 
-    def events(store: Store) -> AsyncGenerator[Event]:
+    def events(store: Store, writer: AnswerWriter) -> AsyncGenerator[Event]:
         return runner_options.runner(loaded, store).afork_stream(
-            run_id, node=options.node, message=message, user_id=user, into=options.session
+            run_id,
+            node=options.node,
+            message=message,
+            user_id=user,
+            into=options.session,
+            tokens=writer.tokens,
+            resets=writer.resets,
         )
 
     hints = CommandHints.of(graph, graph_options, runner_options)
@@ -492,11 +507,16 @@ class _Resumer:
     reuse_unchanged: bool
 
     def events(
-        self, store: Store, run_id: str, user: str | None, session: str | None
+        self, store: Store, run_id: str, key: SessionKey, writer: AnswerWriter
     ) -> AsyncGenerator[Event]:
         runner = self.options.runner(self.graph, store)
         return runner.aresume_stream(
-            run_id, user_id=user, session_id=session, reuse_unchanged=self.reuse_unchanged
+            run_id,
+            user_id=key.user_id,
+            session_id=key.session_id,
+            reuse_unchanged=self.reuse_unchanged,
+            tokens=writer.tokens,
+            resets=writer.resets,
         )
 
     def resume_all(self, which: RunFilter, *, as_json: bool) -> None:
@@ -523,7 +543,7 @@ class _Resumer:
     def _resume(self, key: SessionKey, turn: Turn) -> _ResumeResult:
         try:
             run = execute(
-                lambda store: self.events(store, turn.run_id, key.user_id, key.session_id),
+                lambda store, writer: self.events(store, turn.run_id, key, writer),
                 self.options,
                 AnswerWriter(stream=True, is_quiet=True),
                 self.hints,

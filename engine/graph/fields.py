@@ -149,6 +149,12 @@ class ModelSpec(Declared):
         description="The longest answer, in tokens.",
         examples=[1000],
     )
+    structured: Literal["auto", "schema", "tool", "json", "text"] = Field(
+        default="auto",
+        description="How an answer of a certain form is asked for: as an enforced JSON Schema, as "
+        "the arguments of a tool, as any JSON, or only in words; auto: the first that works.",
+        examples=["json"],
+    )
     fallback: Ids = Field(
         default=(),
         description="Models to ask if this one fails.",
@@ -196,7 +202,11 @@ class ModelSpec(Declared):
     def parameters(self) -> Mapping[str, JSON]:
         """The parameters of a request beside the messages."""
         given = self.model_fields_set - {"id", "fallback"}
-        return self.model_dump(include=given, exclude_none=True) if given else {}
+        if not given:
+            return {}
+        extra = self.model_extra or {}
+        dumped: dict[str, JSON] = self.model_dump(include=given)
+        return {name: value for name, value in dumped.items() if value is not None or name in extra}
 
 
 def _paths_of(

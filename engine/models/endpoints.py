@@ -25,6 +25,7 @@ PARAMETERS = frozenset(
         *("prediction", "prompt_cache_key", "prompt_cache_retention", "safety_identifier"),
         *("extra_body", "chat_template_kwargs", "drop_params", "allowed_openai_params"),
         *("additional_drop_params", "api_version", "base_model", "timeout", "stream_timeout"),
+        *("stream", "stream_options", "response_format"),
     )
 )
 """What a graph may set for a provider of litellm beside the declared keys of `model`."""

@@ -13,7 +13,7 @@ import asyncio
 import json
 import re
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial, wraps
@@ -21,6 +21,8 @@ from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
 
 from msgspec import Struct
+
+from .partial_reply import PartialCalls, get, text_in
 
 LONGEST_ERROR = 16_384
 """Bytes of an error that are passed on."""
@@ -37,6 +39,7 @@ _SEPARATOR_LENGTH = 4
 _DONE = re.compile(rb"(^data: ?\[DONE\])|\[DONE\]", re.MULTILINE)
 _CHAT_CHUNK = re.compile(rb'[{,\s]"choices"\s*:')
 _FINISH_REASON = re.compile(rb'[{,\s]"finish_reason"\s*:\s*"')
+_EVENT_ENDINGS = (b"\n\n", b"\n\r\n")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _ACCOUNT_HEADERS = ("openai-organization", "openai-project")
 
@@ -44,12 +47,15 @@ _ACCOUNT_HEADERS = ("openai-organization", "openai-project")
 class HttpExchange(Struct):
     """What the hooks observe of one request, and why they refused the response, if they did.
 
-    Headers that name the caller's account go to trusted servers only.
+    Headers that name the caller's account go to trusted servers only. `is_streamed` says whether
+    a stream was asked for.
     """
 
     is_trusted: bool = True
+    is_streamed: bool = True
     refusal: str | None = None
     is_done: bool = False
+    has_answered: bool = False
     is_chat: bool = False
     has_finish_reason: bool = False
 
@@ -85,7 +91,11 @@ def install(handlers: Any, openai_base: Any) -> None:  # noqa: ANN401  litellm's
 
 
 class BodyFilter:
-    """Decodes a body within bounds, and shortens errors; fed with bytes, piece by piece."""
+    """Decodes a body within bounds, and shortens errors; fed with bytes, piece by piece.
+
+    An answer that was asked for whole is passed on when it is complete. If the server streams it
+    all the same, it is put together.
+    """
 
     def __init__(
         self, exchange: HttpExchange, *, encoding: str, is_sse: bool, is_error: bool
@@ -98,7 +108,10 @@ class BodyFilter:
         self._exchange = exchange
         self._decoder = None if encoding in ("", "identity") else zlib.decompressobj(_GZIP_OR_ZLIB)
         self._separator = _BLANK_LINE if is_sse else re.compile(rb"\n")
+        self._endings = _EVENT_ENDINGS if is_sse else (b"\n",)
+        self._is_sse = is_sse
         self._is_error = is_error
+        self._is_whole = not (is_error or exchange.is_streamed)
         self._length = 0
         self._pending = bytearray()
 
@@ -122,14 +135,54 @@ class BodyFilter:
                 return
             if self._length > LONGEST_BODY:
                 raise self._exchange.refuse(f"its response is longer than {LONGEST_BODY} bytes")
-            if not self._is_error:
+            if self._is_whole:
+                self._pending += piece
+            elif not self._is_error:
                 yield self._complete_events(piece)
 
     def finish(self) -> bytes:
-        """The bytes after the last complete event."""
+        """The bytes after the last complete event, or the whole answer."""
         rest = bytes(self._pending)
         self._pending.clear()
-        return self._checked(rest)
+        return self._whole(rest) if self._is_whole else self._checked(rest)
+
+    def _whole(self, data: bytes) -> bytes:
+        exchange = self._exchange
+        if self._is_sse:
+            data = json.dumps(self._merged(data), ensure_ascii=False).encode("utf-8", "replace")
+        elif len(data) > LONGEST_ERROR:
+            error = _error_in(self._parsed(data, "its response"))
+            data = data if error is None else json.dumps(error).encode()
+        exchange.is_done = exchange.is_done or not self._is_sse
+        exchange.is_chat = _CHAT_CHUNK.search(data) is not None
+        exchange.has_finish_reason |= _FINISH_REASON.search(data) is not None
+        return data
+
+    def _merged(self, data: bytes) -> object:
+        """The answer in a stream that was not asked for."""
+        found = [fields for event in self._separator.split(data) if (fields := _fields(event))]
+        self._exchange.is_done = b"[DONE]" in found
+        events = [
+            self._parsed(fields, "an event of its stream")
+            for fields in found
+            if fields != b"[DONE]"
+        ]
+        whole = merged(events)
+        if len(events) == 1 and not _is_chunk(events[0]):
+            whole = cast("dict[str, object]", events[0])
+            if get(whole, "candidates"):  # Gemini's format, of which litellm insists on this key
+                whole = {"usageMetadata": {}, **whole}
+        if whole is None:
+            raise self._exchange.refuse(
+                "the server streams although it was asked not to; set `stream: true` in `model`"
+            )
+        return whole
+
+    def _parsed(self, data: bytes, what: str) -> object:
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            raise self._exchange.refuse(f"{what} is not JSON") from None
 
     def _decoded(self, data: bytes) -> Iterator[bytes]:
         if self._decoder is None:
@@ -148,8 +201,9 @@ class BodyFilter:
         searched = max(0, len(self._pending) - _SEPARATOR_LENGTH)
         self._pending += data
         end = 0
-        for found in self._separator.finditer(self._pending, searched):
-            end = found.end()
+        for ending in self._endings:
+            if (found := self._pending.rfind(ending, searched)) >= 0:
+                end = max(end, found + len(ending))
         complete = bytes(self._pending[:end])
         del self._pending[:end]
         if len(self._pending) > LONGEST_EVENT:
@@ -158,8 +212,10 @@ class BodyFilter:
 
     def _checked(self, data: bytes) -> bytes:
         exchange = self._exchange
-        exchange.is_chat = exchange.is_chat or _CHAT_CHUNK.search(data) is not None
-        exchange.has_finish_reason |= _FINISH_REASON.search(data) is not None
+        if not exchange.is_chat:
+            exchange.is_chat = _CHAT_CHUNK.search(data) is not None
+        if not exchange.has_finish_reason:
+            exchange.has_finish_reason = _FINISH_REASON.search(data) is not None
         if b"[DONE]" in data:
             data = _DONE.sub(self._marked, data)
         if len(data) <= LONGEST_ERROR:
@@ -181,16 +237,70 @@ class BodyFilter:
         """The event, or if it is a long error, that one cut."""
         if len(event) <= LONGEST_ERROR:
             return event
-        lines = [line.removeprefix(b"data:").strip() for line in event.splitlines()]
-        fields = [line for line in lines if line and not line.startswith((b"event:", b"id:", b":"))]
-        try:
-            content: object = json.loads(b"\n".join(fields))
-        except (ValueError, RecursionError):
-            raise self._exchange.refuse("a long event of its stream is not JSON") from None
-        if isinstance(content, dict) and cast("dict[str, object]", content).get("error"):
-            text = json.dumps(cast("dict[str, object]", content)["error"])[: LONGEST_ERROR // 2]
-            return b"data: %b\n\n" % json.dumps({"error": {"message": text}}).encode()
-        return event
+        error = _error_in(self._parsed(_fields(event), "a long event of its stream"))
+        return event if error is None else b"data: %b\n\n" % json.dumps(error).encode()
+
+
+def merged(events: Sequence[object]) -> dict[str, object] | None:
+    """The whole answer that the chunks of a chat stream make; None if they are something else."""
+    whole: dict[str, object] = {}
+    texts: dict[str, list[str]] = {"content": [], "reasoning_content": []}
+    calls = PartialCalls()
+    reason: object = None
+    for event in events:
+        if (error := _error_in(event)) is not None:
+            return error
+        if not _is_chunk(event):
+            return None
+        chunk = cast("dict[str, object]", event)
+        whole |= {key: value for key, value in chunk.items() if value is not None}
+        choices = chunk["choices"]
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        reason = get(choice, "finish_reason") or reason
+        delta = get(choice, "delta") or get(choice, "message")
+        for name, pieces in texts.items():
+            pieces.append(text_in(get(delta, name)))
+        parts = get(delta, "tool_calls")
+        for part in cast("list[object]", parts) if isinstance(parts, list) else []:
+            calls.add(part)
+    if not whole:
+        return None
+    message: dict[str, object] = {"role": "assistant"}
+    message |= {name: "".join(pieces) for name, pieces in texts.items() if any(pieces)}
+    message.setdefault("content", None)
+    if calls.calls:
+        message["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in calls.complete()
+        ]
+    choice = {"index": 0, "message": message, "finish_reason": reason}
+    # litellm insists on the last key for some providers.
+    whole = {"service_tier": None} | whole
+    return whole | {"object": "chat.completion", "choices": [choice]}
+
+
+def _is_chunk(event: object) -> bool:
+    return isinstance(event, dict) and "choices" in event
+
+
+def _fields(event: bytes) -> bytes:
+    """The data of an event, without the names of its fields, and without comments."""
+    lines = [line.removeprefix(b"data:").strip() for line in event.splitlines()]
+    return b"\n".join(
+        line for line in lines if line and not line.startswith((b"event:", b"id:", b":"))
+    )
+
+
+def _error_in(content: object) -> dict[str, object] | None:
+    """The error that a body or an event has, cut; None if it has none."""
+    error = get(content, "error") if isinstance(content, dict) else None
+    if not error:
+        return None
+    return {"error": {"message": json.dumps(error)[: LONGEST_ERROR // 2]}}
 
 
 class _Guarded:
@@ -286,12 +396,13 @@ def _guard(response: Any, stream_type: Any) -> None:  # noqa: ANN401  httpx's
             "not followed; set api_base to the final address"
         )
     encoding = str(response.headers.pop("content-encoding", "")).strip().lower()
-    body = BodyFilter(
-        exchange,
-        encoding=encoding,
-        is_sse="text/event-stream" in response.headers.get("content-type", ""),
-        is_error=response.status_code >= _ERROR_STATUS,
-    )
+    is_sse = "text/event-stream" in response.headers.get("content-type", "")
+    is_error = response.status_code >= _ERROR_STATUS
+    exchange.has_answered = not is_error
+    body = BodyFilter(exchange, encoding=encoding, is_sse=is_sse, is_error=is_error)
+    if is_sse and not (is_error or exchange.is_streamed):
+        response.headers["content-type"] = "application/json"
+        response.headers.pop("content-length", None)
     response.stream = stream_type(response.stream, body)
 
 

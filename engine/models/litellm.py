@@ -16,30 +16,42 @@ import re
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from email.utils import parsedate_to_datetime
-from functools import cache, partial, wraps
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from functools import partial, wraps
+from importlib import import_module
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, cast, get_args
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 from pydantic import BaseModel
 
 from ..errors import ModelError, NoModelError
-from ..messages import NO_USAGE, Message, ToolCall, Usage
+from ..messages import NO_USAGE, Message, Usage
 from ..os_fork import FORKS
 from . import http_guard
 from .endpoints import check_endpoint, is_trusted, key_of
 from .http_guard import CURRENT, HttpExchange
+from .partial_reply import PartialCalls, get, text_in
 from .protocol import Chunk, Reply, Request
 
 if TYPE_CHECKING:
     from ..messages import JSON
 
-_ENGINE_PARAMETERS = frozenset(("id", "fallback", "api_key_env"))
+_ENGINE_PARAMETERS = frozenset(("id", "fallback", "api_key_env", "structured"))
 """Keys of a graph's `model` that are the engine's, not the provider's."""
 _WITH_CACHE_MARKS = ("anthropic/", "bedrock/", "claude", "gemini/", "openrouter/", "vertex_ai/")
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 _SHORTEST_KEY = 8
+Form: TypeAlias = Literal["schema", "tool", "json", "text"]
+"""How a schema is asked for: enforced, as a tool's arguments, as any JSON, or only in words."""
+FORMS: Sequence[Form] = get_args(Form)
+_NO_SCHEMA_WITH_TOOLS = ("gemini/", "vertex_ai/", "groq/")
+_REFUSALS = frozenset((400, 422))
+_OTHER_REFUSALS = frozenset(("ContextWindowExceededError", "ContentPolicyViolationError"))
+_IMPORTED_BY_REQUESTS = ("litellm.proxy._types", "openai.resources", "anyio._backends._asyncio")
+"""What litellm would import in its first request, more than a second of CPU."""
 
 Awaited = TypeVar("Awaited")
 
@@ -51,23 +63,75 @@ class LiteLLM:
     environment variables, or from the one that the parameter `api_key_env` names.
     """
 
+    def __init__(self) -> None:
+        self._forms: dict[tuple[str, str], Form] = {}
+
+    async def warm_up(self, model_id: str) -> None:
+        """Import litellm, before the time of an attempt begins; `NoModelError` if it is missing."""
+        await _loaded(model_id)
+
     async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
-        """Stream the answer; `NoModelError` if there is no such provider or no key for it."""
+        """Stream the answer, or request it whole; see `Request.stream`.
+
+        The parameter `stream` of the graph decides if it is there. Raises `NoModelError` if there
+        is no such provider or no key for it.
+        """
         check_endpoint(request.model, request.parameters, request.allow_api_base)
+        if request.schema is None or "response_format" in request.parameters:
+            async with aclosing(self._pieces(request, "text", HttpExchange())) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
+        refused: ModelError | None = None
+        server = (request.model, str(request.parameters.get("api_base", "")))
+        for form in self._ladder(await _loaded(request.model), request, server):
+            exchange = HttpExchange()
+            try:
+                async with aclosing(self._pieces(request, form, exchange)) as pieces:
+                    async for piece in pieces:
+                        if refused is not None:
+                            self._forms[server] = form
+                        yield piece
+                return
+            except ModelError as error:
+                if not _is_refusal(error, exchange):
+                    raise
+                refused = refused or error
+        raise refused or NoModelError("no form is left", model=request.model)
+
+    def _ladder(
+        self, litellm: _LiteLLMModule, request: Request, server: tuple[str, str]
+    ) -> Sequence[Form]:
+        """The forms in which to ask for the schema: the first, then those if it is refused."""
+        wanted = request.parameters.get("structured", "auto")
+        if wanted != "auto":
+            return (cast(Form, wanted),)
+        first = self._forms.get(server) or _known_form(litellm, request)
+        return FORMS[FORMS.index(first) :]
+
+    async def _pieces(
+        self, request: Request, form: Form, exchange: HttpExchange
+    ) -> AsyncGenerator[Chunk | Reply]:
         key = None if "api_key" in request.parameters else key_of(request)
         litellm = await _loaded(request.model)
         await _CLIENTS.close_with_loop(litellm)
-        answer = StreamedReply(request.model)
-        exchange = HttpExchange(is_trusted=is_trusted(request))
+        answer = PartialReply(request.model)
+        is_streamed = _is_streamed(request)
+        exchange.is_trusted, exchange.is_streamed = is_trusted(request), is_streamed
         stream: _Stream | None = None
         try:
-            opened = litellm.acompletion(**_arguments(request, key))
-            stream = await _guarded(opened, exchange, request.idle)
-            while (
-                chunk := await _guarded(anext(stream, None), exchange, request.idle)
-            ) is not None:
-                if text := answer.add(chunk):
-                    yield Chunk(text)
+            opened = litellm.acompletion(**_arguments(request, key, form))
+            if is_streamed:
+                stream = cast(_Stream, await _guarded(opened, exchange, request.idle))
+                while (
+                    chunk := await _guarded(anext(stream, None), exchange, request.idle)
+                ) is not None:
+                    if text := answer.add(chunk):
+                        yield Chunk(text)
+            else:
+                whole = cast(WholeAnswer, await _guarded(opened, exchange, request.idle))
+                has_reason = exchange.has_finish_reason or not exchange.is_chat
+                answer.add_whole(whole, has_reason=has_reason)
         except Exception as error:
             failure = _failure(litellm, error, request, key, exchange)
             failure.interrupted = bool(answer.texts)
@@ -75,31 +139,17 @@ class LiteLLM:
         finally:
             await _close(stream)
         reason = getattr(stream, "received_finish_reason", answer.finish_reason)
-        if exchange.is_cut or reason is None:
+        if exchange.is_cut or (is_streamed and reason is None):
             answer.end_without_reason(is_done=exchange.is_done)
-        yield answer.reply(_cost(litellm, answer))
-
-
-class FunctionDelta(Protocol):
-    """The function in a part of a tool call."""
-
-    name: str | None
-    arguments: str | None
-
-
-class ToolCallDelta(Protocol):
-    """A part of a tool call; parts of one call have the same index."""
-
-    index: int
-    id: str | None
-    function: FunctionDelta
+        reply = answer.reply(_cost(litellm, answer))
+        yield _with_answer(reply, request) if form == "tool" else reply
 
 
 class Delta(Protocol):
-    """What a chunk adds to the answer."""
+    """What a chunk adds to the answer, or the whole message."""
 
-    content: str | None
-    tool_calls: Sequence[ToolCallDelta] | None
+    content: object
+    tool_calls: Sequence[object] | None
 
 
 class ChunkChoice(Protocol):
@@ -114,6 +164,18 @@ class StreamChunk(Protocol):
 
     model: str | None
     choices: Sequence[ChunkChoice]
+
+
+class _WholeChoice(Protocol):
+    message: Delta
+    finish_reason: str | None
+
+
+class WholeAnswer(Protocol):
+    """litellm's answer that is no stream."""
+
+    model: str | None
+    choices: Sequence[_WholeChoice]
 
 
 class _Stream(Protocol):
@@ -141,17 +203,18 @@ class _LiteLLMModule(Protocol):
     suppress_debug_info: bool
     in_memory_llm_clients_cache: _ClientCache
 
-    async def acompletion(self, **arguments: object) -> _Stream: ...
+    async def acompletion(self, **arguments: object) -> _Stream | WholeAnswer: ...
+    def get_model_info(self, model: str) -> Mapping[str, object]: ...
     def cost_per_token(self, **arguments: object) -> tuple[float, float]: ...
     def validate_environment(self, model: str) -> Mapping[str, Sequence[str]]: ...
 
 
 async def _loaded(model: str) -> _LiteLLMModule:
     """litellm, imported in a worker thread if it is not yet; `NoModelError` if it is missing."""
-    if _import_litellm.cache_info().currsize:
-        return _import_litellm()
     try:
-        return await asyncio.to_thread(_import_litellm)
+        if IMPORTER.is_done:
+            return IMPORTER.module()
+        return await asyncio.to_thread(IMPORTER.module)
     except ImportError as error:
         raise NoModelError(
             f"model {model}: litellm cannot be imported ({error}); pip install litellm, or use "
@@ -160,7 +223,36 @@ async def _loaded(model: str) -> _LiteLLMModule:
         ) from error
 
 
-@cache
+class _Importer:
+    """Imports litellm once, whichever thread comes first; the others wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._module: _LiteLLMModule | None = None
+        FORKS.own(self)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is imported, so that nobody has to wait."""
+        return self._module is not None
+
+    def module(self) -> _LiteLLMModule:
+        """litellm; raises `ImportError` if it is not installed."""
+        with self._lock:
+            if self._module is None:
+                self._module = _import_litellm()
+            return self._module
+
+    def import_quietly(self) -> None:
+        """The same, without an error."""
+        with suppress(Exception):
+            self.module()
+
+    def reset_after_fork(self) -> None:
+        """Another lock, since a thread of the parent may hold this one."""
+        self._lock = Lock()
+
+
 def _import_litellm() -> _LiteLLMModule:
     """Import and configure litellm: no network, no `.env` file, no prints, no log records.
 
@@ -188,7 +280,13 @@ def _import_litellm() -> _LiteLLMModule:
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     FORKS.call_in_child(partial(_drop_clients, litellm, []))
+    for name in _IMPORTED_BY_REQUESTS:
+        with suppress(ImportError):
+            import_module(name)
     return litellm
+
+
+IMPORTER = _Importer()
 
 
 def _drop_clients(litellm: _LiteLLMModule, inherited: list[object]) -> None:
@@ -278,7 +376,65 @@ def _settle(model: type[BaseModel]) -> None:
         setattr(model, name, getattr(model, name))
 
 
-def _arguments(request: Request, key: str | None) -> dict[str, object]:
+def _known_form(litellm: _LiteLLMModule, request: Request) -> Form:
+    """The form to begin with, by what litellm knows of the model."""
+    if request.tools and request.model.startswith(_NO_SCHEMA_WITH_TOOLS):
+        return "tool"
+    try:
+        known = litellm.get_model_info(model=request.model)
+    except Exception:  # noqa: BLE001  litellm raises this and that for a model it does not know
+        return "schema"
+    if known.get("supports_response_schema") is False and known.get("supports_function_calling"):
+        return "tool"
+    return "schema"
+
+
+def _is_refusal(error: ModelError, exchange: HttpExchange) -> bool:
+    """Whether the request was refused for what it asks: perhaps for the form of the answer."""
+    cause = error.__cause__
+    if exchange.refusal is not None or isinstance(error, NoModelError):
+        return False
+    if type(cause).__name__ in _OTHER_REFUSALS:
+        return False
+    return isinstance(cause, Exception) and _status(cause) in _REFUSALS and not error.retryable
+
+
+def _answer_tool(request: Request) -> str:
+    """The name of the tool that takes the answer; not that of another tool."""
+    names = {str(get(get(tool, "function"), "name")) for tool in request.tools}
+    return next(name for name in ("answer", "final_answer", "_answer") if name not in names)
+
+
+def _with_answer(reply: Reply, request: Request) -> Reply:
+    """The reply with the arguments of the answer's tool as its text."""
+    name = _answer_tool(request)
+    others = tuple(call for call in reply.tool_calls if call.name != name)
+    answers = [call.arguments for call in reply.tool_calls if call.name == name]
+    if not answers or others:
+        return replace(reply, tool_calls=others)
+    return replace(reply, text=answers[0], tool_calls=())
+
+
+def _form_arguments(request: Request, form: Form) -> dict[str, object]:
+    """The arguments that ask for an answer of the request's schema."""
+    schema = dict(request.schema or {})
+    match form:
+        case "schema":
+            named = {"name": "answer", "schema": schema, "strict": is_strict(schema)}
+            return {"response_format": {"type": "json_schema", "json_schema": named}}
+        case "json":
+            return {"response_format": {"type": "json_object"}}
+        case "tool":
+            name = _answer_tool(request)
+            function = {"name": name, "description": "Gives the answer.", "parameters": schema}
+            forced = {"type": "function", "function": {"name": name}}
+            tools = [*(dict(tool) for tool in request.tools), {**forced, "function": function}]
+            return {"tools": tools, "tool_choice": "required" if request.tools else forced}
+        case "text":
+            return {}
+
+
+def _arguments(request: Request, key: str | None, form: Form = "schema") -> dict[str, object]:
     """The keyword arguments for `acompletion`."""
     arguments: dict[str, object] = {
         name: value for name, value in request.parameters.items() if name not in _ENGINE_PARAMETERS
@@ -287,19 +443,24 @@ def _arguments(request: Request, key: str | None) -> dict[str, object]:
         arguments["api_key"] = key
     if request.tools:
         arguments["tools"] = [dict(tool) for tool in request.tools]
-    if request.schema is not None:
-        schema = dict(request.schema)
-        named_schema = {"name": "answer", "schema": schema, "strict": is_strict(schema)}
-        arguments["response_format"] = {"type": "json_schema", "json_schema": named_schema}
+    if request.schema is not None and "response_format" not in arguments:
+        arguments |= _form_arguments(request, form)
+    if _is_streamed(request):
+        arguments = {"stream_options": {"include_usage": True}, **arguments, "stream": True}
+    else:
+        arguments.pop("stream_options", None)
+        arguments["stream"] = False
     return arguments | {
         "model": request.model,
         "messages": [_message(message, request.model) for message in request.messages],
-        "stream": True,
-        "stream_options": {"include_usage": True},
         "max_retries": 0,
         "num_retries": 0,
         "_skip_mcp_handler": True,  # else tools need the mcp package
     }
+
+
+def _is_streamed(request: Request) -> bool:
+    return bool(request.parameters.get("stream", request.stream))
 
 
 def _message(message: Message, model: str) -> dict[str, object]:
@@ -365,6 +526,8 @@ async def _guarded(
     """Await with the guards on HTTP responses; `TimeoutError` after `idle` seconds."""
     token = CURRENT.set(exchange)
     try:
+        if idle is None:
+            return await awaited
         async with asyncio.timeout(idle):
             return await awaited
     finally:
@@ -378,23 +541,15 @@ async def _close(stream: _Stream | None) -> None:
             await stream.aclose()
 
 
-class _PartialCall(Struct):
-    """A tool call of which parts have arrived."""
-
-    id: str = ""
-    name: str = ""
-    arguments: list[str] = field(default_factory=list[str])
-
-
-class StreamedReply(Struct):
-    """A reply assembled from the chunks of a stream."""
+class PartialReply(Struct):
+    """A reply put together from the chunks of a stream, or from a whole answer."""
 
     model: str
     texts: list[str] = field(default_factory=list[str])
     usage: Usage = NO_USAGE
     finish_reason: str | None = None
     answered_by: str = ""
-    calls: dict[int, _PartialCall] = field(default_factory=dict[int, _PartialCall])
+    calls: PartialCalls = field(default_factory=PartialCalls)
 
     def add(self, chunk: StreamChunk) -> str:
         """Add a chunk; returns the text in it."""
@@ -403,24 +558,32 @@ class StreamedReply(Struct):
         text = ""
         for choice in chunk.choices[:1]:
             self.finish_reason = choice.finish_reason or self.finish_reason
-            text = choice.delta.content or ""
+            text = text_in(choice.delta.content)
             for part in choice.delta.tool_calls or ():
-                self._add_call(part)
+                self.calls.add(part)
         if text:
             self.texts.append(text)
         return text
 
+    def add_whole(self, answer: WholeAnswer, *, has_reason: bool) -> None:
+        """Take what an answer has that is no stream; litellm invents a finish reason."""
+        self.answered_by = answer.model or ""
+        self.usage = _usage(answer) or self.usage
+        for choice in answer.choices[:1]:
+            self.finish_reason = choice.finish_reason if has_reason else None
+            if text := text_in(choice.message.content):
+                self.texts.append(text)
+            for index, call in enumerate(choice.message.tool_calls or ()):
+                self.calls.add(call, index=index)
+
     def reply(self, cost: float | None) -> Reply:
         """The complete reply; `ModelError` if it is empty."""
-        if not self.texts and not self.calls:
+        calls = self.calls.complete()
+        if not self.texts and not calls:
             raise self._empty()
-        calls = [self.calls[index] for index in sorted(self.calls)]
         return Reply(
             "".join(self.texts),
-            tool_calls=tuple(
-                ToolCall(id=call.id, name=call.name, arguments="".join(call.arguments))
-                for call in calls
-            ),
+            tool_calls=calls,
             usage=Usage(
                 input_tokens=self.usage.input_tokens,
                 output_tokens=self.usage.output_tokens,
@@ -435,7 +598,7 @@ class StreamedReply(Struct):
     def end_without_reason(self, *, is_done: bool) -> None:
         """Forget litellm's invented finish reason; `ModelError` if the stream just ended."""
         self.finish_reason = None
-        if not is_done and (self.texts or self.calls):
+        if not is_done and (self.texts or self.calls.calls):
             raise ModelError(
                 f"model {self.model}: the answer ended early: its stream has no finish reason and "
                 "no [DONE]; ask again",
@@ -443,12 +606,6 @@ class StreamedReply(Struct):
                 retryable=True,
                 interrupted=bool(self.texts),
             )
-
-    def _add_call(self, part: ToolCallDelta) -> None:
-        call = self.calls.setdefault(part.index, _PartialCall())
-        call.id = part.id or call.id
-        call.name = part.function.name or call.name
-        call.arguments.append(part.function.arguments or "")
 
     def _empty(self) -> ModelError:
         match self.finish_reason:
@@ -462,7 +619,7 @@ class StreamedReply(Struct):
         return ModelError(f"model {self.model}: {reason}", model=self.model, retryable=retryable)
 
 
-def _usage(chunk: StreamChunk) -> Usage | None:
+def _usage(chunk: StreamChunk | WholeAnswer) -> Usage | None:
     counts: object = getattr(chunk, "usage", None)
     if counts is None:
         return None
@@ -481,7 +638,7 @@ def _count(counts: object, name: str) -> int:
     return max(0, count) if isinstance(count, int) else 0
 
 
-def _cost(litellm: _LiteLLMModule, answer: StreamedReply) -> float | None:
+def _cost(litellm: _LiteLLMModule, answer: PartialReply) -> float | None:
     """US dollars, or None where litellm knows no price."""
     try:
         costs = litellm.cost_per_token(
@@ -515,7 +672,13 @@ def _failure(
     with suppress(Exception):
         missing = litellm.validate_environment(request.model)["missing_keys"]
     secrets = _secrets(request, key)
-    return translate_error(error, model=request.model, secrets=secrets, missing=missing)
+    return translate_error(
+        error,
+        model=request.model,
+        secrets=secrets,
+        missing=missing,
+        has_answered=exchange.has_answered and not exchange.is_streamed,
+    )
 
 
 def _secrets(request: Request, key: str | None) -> list[str]:
@@ -563,10 +726,16 @@ _SERVER_ERROR = 500
 
 
 def translate_error(
-    error: Exception, *, model: str, secrets: Iterable[str] = (), missing: Iterable[str] = ()
+    error: Exception,
+    *,
+    model: str,
+    secrets: Iterable[str] = (),
+    missing: Iterable[str] = (),
+    has_answered: bool = False,
 ) -> ModelError:
     """The `ModelError` for one of litellm's; `missing` are variables for keys that are not set.
 
+    `has_answered` says that the provider sent a whole answer, so that it is what cannot be read.
     `secrets` are redacted in all texts, also in place in those of `error` and its causes, since
     tracebacks show them.
     """
@@ -586,7 +755,7 @@ def translate_error(
             "that contains it with api_key_env, or use another model (local, echo)",
             model=model,
         )
-    reason, retryable, is_from_provider = _diagnosis(error, status, text)
+    reason, retryable, is_from_provider = _diagnosis(error, status, text, has_answered=has_answered)
     return ModelError(
         f"model {model}: {reason}",
         model=model,
@@ -596,7 +765,9 @@ def translate_error(
     )
 
 
-def _diagnosis(error: Exception, status: int | None, text: str) -> tuple[str, bool, bool]:
+def _diagnosis(
+    error: Exception, status: int | None, text: str, *, has_answered: bool
+) -> tuple[str, bool, bool]:
     """Reason with advice, whether a retry may help, whether the status is the provider's own."""
     name = type(error).__name__
     detail = _detail(text)
@@ -606,9 +777,12 @@ def _diagnosis(error: Exception, status: int | None, text: str) -> tuple[str, bo
         return f"{reason}; {advice}", False, True
     if name == "MidStreamFallbackError":
         return f"the answer was cut off ({detail}); ask again", True, False
-    if "Connection error" in text or name == "APIConnectionError":
-        advice = "check the network and api_base, then ask again"
-        return f"the provider cannot be reached, or it closed the connection; {advice}", True, False
+    if "Connection error" in text or name == "APIConnectionError" or has_answered:
+        reason = "the provider cannot be reached, or it closed the connection; check the network "
+        reason += "and api_base, then ask again"
+        if has_answered:
+            reason = f"the provider's answer cannot be read ({detail}); ask again"
+        return reason, True, False
     if status is None or (status >= _SERVER_ERROR and _is_local(error)):
         return f"the request could not be made ({detail}); look at its parameters", False, False
     retryable = status in _RETRYABLE or status >= _SERVER_ERROR

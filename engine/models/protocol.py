@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct, field
 
@@ -20,7 +20,8 @@ class Request(Struct, frozen=True):
     `parameters` are the other keys of the graph's `model` (temperature, api_base, ...). `idle` is
     the number of seconds without a byte after which the request fails, None for no limit.
     `allow_api_base` are addresses that the caller trusts with prompts and keys; `api_base` comes
-    from the graph, which is not trusted.
+    from the graph, which is not trusted. `stream` is false if nobody reads the chunks: a model may
+    then request its answer whole, which costs less, and give the reply alone.
     """
 
     model: str
@@ -32,6 +33,7 @@ class Request(Struct, frozen=True):
     parameters: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     idle: float | None = None
     allow_api_base: tuple[str, ...] = ()
+    stream: bool = True
 
 
 class Chunk(Struct, frozen=True):
@@ -54,9 +56,18 @@ class Model(Protocol):
     """Anything that answers requests; it must be safe to call from many tasks at once."""
 
     def ask(self, request: Request) -> AsyncIterator[Chunk | Reply]:
-        """Stream the answer: any number of chunks, then exactly one `Reply`.
+        """Stream the answer: any number of chunks, or none, then exactly one `Reply`.
 
         Raises `ModelError`; its `retryable` says whether the same request may succeed later.
         Closing the iterator early cancels the request.
         """
+        ...
+
+
+@runtime_checkable
+class WarmsUp(Protocol):
+    """A model that has something to do once that takes long, such as an import."""
+
+    async def warm_up(self, model_id: str) -> None:
+        """Do it; awaited before the time of an attempt begins, and quick if it is done already."""
         ...

@@ -7,7 +7,9 @@ part before the first `/`. `echo`, `local` and `litellm` are offered that way to
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import suppress
+from threading import Thread
 from typing import cast
 
 from msgspec.structs import replace
@@ -17,7 +19,7 @@ from ..messages import JSON
 from ..plugins import load_plugin, plugins
 from .endpoints import check_endpoint, checked_addresses
 from .local.server import INSTALL, is_installed
-from .protocol import Chunk, Model, Reply, Request
+from .protocol import Chunk, Model, Reply, Request, WarmsUp
 
 GROUP = "teamgraph.models"
 OTHERWISE = "litellm"
@@ -70,6 +72,12 @@ class AnyModel:
         allowed = (*request.allow_api_base, *self._allow_api_base)
         return self._model(request.model).ask(replace(request, allow_api_base=allowed))
 
+    async def warm_up(self, model_id: str) -> None:
+        """Let the adapter of the id do what takes long once, such as imports; see `WarmsUp`."""
+        model = self._model(model_id)
+        if isinstance(model, WarmsUp):
+            await model.warm_up(model_id)
+
     def check(self, model_id: str, parameters: Mapping[str, JSON]) -> None:
         """Raise `NoModelError` if the id or its address would be refused; nothing is imported."""
         if model_id in self._own or self._others is not None or model_id.startswith(OWN_MODEL):
@@ -115,6 +123,19 @@ def takes_provider_parameters(model_id: str) -> bool:
     if model_id.startswith(OWN_MODEL):
         return False
     return adapter_name(model_id) in (OTHERWISE, "echo", "local")
+
+
+def begin_import(model_ids: Iterable[str]) -> None:
+    """Begin to import litellm in a thread if one of the ids needs it: it takes seconds.
+
+    For a program that asks models soon and does not fork meanwhile. What fails is reported when a
+    model is asked; a process that ends waits for the thread.
+    """
+    with suppress(TeamgraphError):  # two packages of one prefix
+        if any(adapter_name(model_id) == OTHERWISE for model_id in model_ids):
+            from .litellm import IMPORTER  # noqa: PLC0415  most commands do not need it
+
+            Thread(target=IMPORTER.import_quietly, name="teamgraph-litellm").start()
 
 
 def _make_adapter(name: str) -> Model:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
+from typing import cast
 
 from pydantic import TypeAdapter
 
@@ -15,10 +16,10 @@ from ..messages import JSON
 from ..values import parse_json
 from .inline import InlineValidator, read_inline
 from .python_type import read_type
+from .reading import answer_in, json_values
 from .schema_file import SchemaValidator, read_schema
 from .validator import Validator
 
-_FENCE = "```"
 _VALUE = "value"
 # NaN stays NaN and is refused; by default pydantic would make it null.
 _ANYTHING: TypeAdapter[object] = TypeAdapter(object, config={"ser_json_inf_nan": "constants"})
@@ -46,21 +47,34 @@ class Shape:
         return self.validator.type
 
     def parse(self, text: str) -> JSON:
-        """The value in a model's text, which is JSON, alone or in one fence.
+        """The value in a model's text: the first JSON in it that fits; see `json_values`.
 
         Where the shape is text or words, they may stand without quotes. Raises `ValueError` with
         one line for the model that names the field and says what is wrong with it.
         """
-        try:
-            value = parse_json(_unfenced(text))
-        except ValueError:
-            if not self._is_text or not text.strip():
-                raise
-            return self.validator.validate(text.strip())
+        wrong: ValueError | None = None
+        values = json_values(text)
+        while True:
+            try:
+                value = next(values)
+            except StopIteration:
+                break
+            except ValueError as error:
+                wrong = wrong or error
+                break
+            try:
+                return self._read(value, text)
+            except ValueError as error:
+                wrong = wrong or error
+        if self._is_text and (words := answer_in(text)):
+            return self.validator.validate(words)
+        raise cast("ValueError", wrong)
+
+    def _read(self, value: JSON, text: str) -> JSON:
         if self.is_wrapped and isinstance(value, dict) and value.keys() == {_VALUE}:
             value = value[_VALUE]
         elif self._is_text and not isinstance(value, str | None):
-            value = text.strip()
+            value = answer_in(text)
         return self.validator.validate(value)
 
     def validate(self, value: object) -> JSON:
@@ -120,11 +134,3 @@ def _wrapped(schema: Mapping[str, JSON]) -> dict[str, JSON]:
         "additionalProperties": False,
     }
     return {**wrapped, "$defs": schema["$defs"]} if "$defs" in schema else wrapped
-
-
-def _unfenced(text: str) -> str:
-    body = text.strip()
-    if not body.startswith(_FENCE) or not body.endswith(_FENCE):
-        return body
-    inside = body.removeprefix(_FENCE).removesuffix(_FENCE).strip()
-    return inside[4:].strip() if inside[:4].lower() == "json" else inside

@@ -38,6 +38,7 @@ from ..errors import (
 )
 from ..events import (
     Answer,
+    AnswerReset,
     Event,
     EventEmitter,
     Listener,
@@ -52,6 +53,7 @@ from ..events import (
     RunStarted,
     RunWaiting,
     Token,
+    TokenMode,
 )
 from ..graph.context import (
     NO_HISTORY,
@@ -180,10 +182,11 @@ class RunExecution(Struct):
         request: RunRequest,
         *,
         listener: Listener | None = None,
+        tokens: TokenMode = "final",
     ) -> Run:
         """Execute a run; raises what ended it, after that was stored and emitted."""
         key, turn = request.key, request.turn
-        emitter = EventEmitter(turn.run_id, key.session_id, listener)
+        emitter = EventEmitter(turn.run_id, key.session_id, listener, tokens)
         check_event_loop()
         lease = await _begin(store, request)
         WATCHER.add(store, lease)
@@ -388,12 +391,13 @@ class RunExecution(Struct):
                 execution.begin_attempt()
                 self.emitter.emit(NodeStarted, node_id, execution.attempt, node.kind)
                 try:
+                    await self._warm_up(node_id, spec)
                     return await self._done(execution, await self._attempt(node, execution, spec))
                 except NodeWaits:
                     return self._record(execution, "waiting")
                 except Exception as raised:  # noqa: BLE001  whatever a kind raises is its failure
                     error = raised
-                self.answer.discard(node_id)
+                self.answer.discard(node_id, execution.attempt)
                 wait = self._retry_wait(node, execution, tries, error)
                 if wait is None:
                     break
@@ -413,13 +417,18 @@ class RunExecution(Struct):
             execution.continue_from(before, is_unchanged=is_unchanged)
         return execution
 
+    async def _warm_up(self, node_id: str, spec: ModelSpec) -> None:
+        """Let a model do what takes long once, outside any attempt's time."""
+        if self.prepared.warms_up:
+            await self.prepared.warm_up(node_id, spec.id)
+
     def _retry_wait(
         self, node: Node, execution: NodeExecution, tries: int, error: Exception
     ) -> float | None:
         """Seconds until the next attempt, of which an event is emitted; None if there is none."""
         if isinstance(error, StateConflict):
             execution.abandon()
-        # A listener that has part of the answer could get another one after it.
+        # Another answer would follow after the part of one that a listener shows already.
         if self.answer.is_committed(execution.node_id):
             return None
         wait = retry_wait(retry_policy(node, self.prepared.graph), tries, error)
@@ -833,8 +842,11 @@ class RunExecution(Struct):
         step = node_id if number is None else NodePath(node_id).at(number)
         prepared = self.prepared.inner[node_id]
         state = {**prepared.graph.state, **outer.state_now(node)}
-        listener = self._inner_listener(node_id, step, tokens)
-        emitter = EventEmitter(outer.run.id, outer.session.id, listener)
+        listener = self._inner_listener(step)
+        mode: TokenMode = "revocable"
+        if tokens == "none" or self.emitter.tokens == "none":
+            mode = "none"
+        emitter = EventEmitter(outer.run.id, outer.session.id, listener, mode)
         is_text = isinstance(message, str)
         scope = replace(
             outer,
@@ -850,7 +862,8 @@ class RunExecution(Struct):
             writers={},
             given={**outer.given, **json_views(names)} if names else outer.given,
         )
-        answer = AnswerStream(prepared.graph.answering, emitter, is_revocable=tokens != "output")
+        around = (self.answer, node_id) if tokens == "output" else None
+        answer = AnswerStream(prepared.graph.answering, emitter, around)
         return replace(
             self,
             prepared=prepared,
@@ -871,20 +884,16 @@ class RunExecution(Struct):
             merged_records=[],
         )
 
-    def _inner_listener(self, node_id: str, step: str, tokens: Tokens) -> Listener | None:
-        """Forwards events of the inner graph; its answer tokens become tokens of the node."""
+    def _inner_listener(self, step: str) -> Listener | None:
+        """Forwards events of the inner graph; its answer is only the output of the node."""
         if not self.emitter.has_listener:
             return None
 
         def listen(event: Event) -> None:
             match event:
-                case Token() if tokens == "none":
-                    pass
-                case Token(answer=True, attempt=attempt, text=text) if tokens == "output":
-                    self.answer.add(node_id, attempt, text, is_output=True)
                 case Token(answer=True):
                     self.emitter.forward(replace(event, answer=False), step)
-                case Answer():
+                case Answer() | AnswerReset():
                     pass
                 case _:
                     self.emitter.forward(event, step)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from time import time
 from typing import cast
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import AnswerError, BudgetExceeded, Expired, InputError, closest
+from ..errors import AnswerError, BudgetExceeded, Expired, InputError
 from ..events import EventEmitter, PromptRendered
 from ..graph.context import Choice, NodeWaits
 from ..graph.fields import ModelSpec
@@ -21,6 +21,7 @@ from ..models.protocol import Chunk, Model, Reply, Request
 from ..node_path import ROOT, NodePath
 from ..prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ..records import Exchange, Question, Response
+from ..returns.reading import answer_in, json_values, label_hint, labels_in, matching_label
 from ..returns.shape import Shape, shape
 from ..tools.caller import ToolCaller, with_unique_ids
 from .answer import AnswerStream
@@ -236,6 +237,7 @@ class ModelCall(Struct):
         is_output: bool = False,
     ) -> Reply:
         template, caller, node = self._template(prompt), self.caller, self.node
+        is_output = is_output and can_stream(self.graph.nodes[node.node_id])
         self.asks += 1
         ask = self.asks
         rounds = node.rounds(ask, template)
@@ -251,6 +253,7 @@ class ModelCall(Struct):
             tools=caller.toolbox.offered() if caller else (),
             parameters=self.spec.parameters,
             idle=self.idle,
+            stream=self.idle is not None or (is_output and self.answer.is_awaited(node.node_id)),
         )
         is_answered = not rounds
         while True:
@@ -337,8 +340,7 @@ class ModelCall(Struct):
         return prompt
 
     async def _receive(self, request: Request, *, is_output: bool) -> Reply:
-        node = self.node
-        is_output = is_output and can_stream(self.graph.nodes[node.node_id])
+        node, is_whole = self.node, True
         pieces = self.model.ask(request)
         buffered: list[str] = []
         try:
@@ -347,9 +349,14 @@ class ModelCall(Struct):
                     is_output = is_output and not piece.tool_calls
                     for text in buffered:
                         self.answer.add(node.node_id, node.attempt, text, is_output=is_output)
+                    if is_whole and piece.text:
+                        self.answer.add_whole(
+                            node.node_id, node.attempt, piece.text, is_output=is_output
+                        )
                     if not piece.tool_calls:
                         return piece
                     return replace(piece, tool_calls=with_unique_ids(piece.tool_calls))
+                is_whole = False
                 if request.tools:
                     # Only the whole reply says whether this is the answer or leads to a tool.
                     buffered.append(piece.text)
@@ -398,37 +405,34 @@ def _choice_schema(
 
 
 def _read_choice(text: str, labels: Sequence[str]) -> Choice | str:
-    """The choice in a model's answer, or why there is none; a bare label is accepted too."""
-    bare = _matching_label(_unfenced(text).strip("`\"'."), labels)
-    if bare is not None:
-        return Choice((bare,))
-    try:
-        data: object = json.loads(_unfenced(text))
-    except (ValueError, RecursionError):
-        return f"the model answered {_quoted(text)} instead of a label{_hint(text, labels)}"
-    fields = cast("dict[str, object]", data) if isinstance(data, dict) else {"choices": data}
+    """The choice in a model's answer, JSON or labels in words, or why there is none."""
+    wrong: str | None = None
+    if whole := matching_label(answer_in(text), labels):
+        return Choice((whole,))
+    with suppress(ValueError):
+        for value in json_values(text):
+            choice = _choice_in(value, labels)
+            if isinstance(choice, Choice):
+                return choice
+            wrong = wrong or choice
+    named = labels_in(text, labels)
+    if named is not None:
+        return Choice(tuple(label for label in labels if label in named))
+    hint = label_hint(text, labels)
+    return wrong or f"the model answered {_quoted(text)} instead of a label{hint}"
+
+
+def _choice_in(value: JSON, labels: Sequence[str]) -> Choice | str:
+    fields = value if isinstance(value, dict) else {"choices": value}
     named = fields.get("choices", fields.get("choice"))
     picked: set[str] = set()
-    for name in cast("list[object]", named) if isinstance(named, list) else [named]:
-        label = _matching_label(name, labels)
-        if label is None:
-            return f"the model chose {_quoted(str(name))}{_hint(str(name), labels)}"
-        picked.add(label)
+    for name in named if isinstance(named, list) else [named]:
+        found = labels_in(name, labels) if isinstance(name, str) else None
+        if found is None:
+            return f"the model chose {_quoted(str(name))}{label_hint(str(name), labels)}"
+        picked.update(found)
     in_order = tuple(label for label in labels if label in picked)
     return Choice(in_order, reason=str(fields.get("reason") or ""), tasks=_tasks(fields, in_order))
-
-
-def _matching_label(name: object, labels: Sequence[str]) -> str | None:
-    """The label that a model named: exactly, or else with upper and lower case ignored."""
-    if name in labels or not isinstance(name, str):
-        return name if isinstance(name, str) else None
-    folded = name.strip().casefold()
-    return next((label for label in labels if label.casefold() == folded), None)
-
-
-def _hint(name: str, labels: Sequence[str]) -> str:
-    near = closest(name, labels)
-    return f" (did it mean {near!r}?)" if near else ""
 
 
 def _tasks(fields: Mapping[str, object], chosen: Sequence[str]) -> dict[str, str]:
@@ -437,18 +441,11 @@ def _tasks(fields: Mapping[str, object], chosen: Sequence[str]) -> dict[str, str
     for item in cast("list[object]", written) if isinstance(written, list) else []:
         if isinstance(item, dict):
             pair = cast("dict[str, object]", item)
-            label, task = _matching_label(pair.get("label"), chosen), pair.get("task")
+            label, task = matching_label(pair.get("label"), chosen), pair.get("task")
             if label is not None and isinstance(task, str) and task.strip():
                 tasks.setdefault(label, []).append(task.strip())
     # A member with two tasks does both in one go; a repeated task counts once.
     return {label: "\n".join(dict.fromkeys(each)) for label, each in tasks.items()}
-
-
-def _unfenced(text: str) -> str:
-    bare = text.strip()
-    if bare.startswith("```") and bare.endswith("```"):
-        return bare.strip("`").removeprefix("json").strip()
-    return bare
 
 
 def _quoted(text: str) -> str:

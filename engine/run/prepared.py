@@ -10,17 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from typing import cast
 
 from msgspec import Struct, field
 from pydantic import BaseModel
 
+from ..errors import ModelError
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import Node, asks_model, further_templates, graph_in, summarizes
 from ..graph.plan import Plan
-from ..models.protocol import Model
+from ..models.protocol import Model, WarmsUp
 from ..models.registry import AnyModel
 from ..node_path import NodePath, put_inside
 from .template_scope import GraphScope
@@ -35,8 +37,8 @@ class PreparedGraph(Struct, frozen=True):
     `models` lists the models of each node that asks one, the first choice first. `facts` are what
     decides what each node does, as JSON, and `fingerprints` their hashes; both also of the nodes of
     inner graphs, by their paths. `facts_hash` is the key that a store has the facts under.
-    `summarizes` says whether a node writes the session's summary. `inner` are the graphs inside
-    nodes, by node id.
+    `summarizes` says whether a node writes the session's summary, `warms_up` whether the model has
+    a `warm_up` to await. `inner` are the graphs inside nodes, by node id.
     """
 
     graph: Graph
@@ -48,7 +50,25 @@ class PreparedGraph(Struct, frozen=True):
     facts_hash: str
     fingerprints: Mapping[str, str]
     summarizes: bool = False
+    warms_up: bool = False
     inner: Mapping[str, PreparedGraph] = field(default_factory=dict[str, "PreparedGraph"])
+
+    async def warm_up(self, node_id: str, model_id: str) -> None:
+        """Let the models of a node do what takes long once, before an attempt's time begins."""
+        model = cast("WarmsUp", self.model)
+        if node_id in self.models:
+            await model.warm_up(model_id)
+        if node_id in self.inner:
+            for spec in self.inner[node_id].first_models():
+                with suppress(ModelError):  # perhaps it is not asked at all
+                    await model.warm_up(spec.id)
+
+    def first_models(self) -> Iterator[ModelSpec]:
+        """The first choices of all nodes that ask a model, also of those in inner graphs."""
+        for specs in self.models.values():
+            yield specs[0]
+        for inner in self.inner.values():
+            yield from inner.first_models()
 
     def in_order(self, paths: Collection[str]) -> list[str]:
         """Those of the paths that are of this graph's nodes, in topological order.
@@ -140,8 +160,22 @@ def _prepare(
         facts_hash=_hash(facts),
         fingerprints=fingerprints,
         summarizes=summarizes,
+        warms_up=isinstance(model, WarmsUp),
         inner=inner,
     )
+
+
+def named_models(graph: Graph, default: str = "") -> Iterator[str]:
+    """The ids of the first models that the graph and those inside it would ask, or `default`."""
+    usual = graph.model or default
+    for node_id, node in graph.nodes.items():
+        within = graph_in(node)
+        named = node.model or usual
+        named_id = named.id if isinstance(named, ModelSpec) else named
+        if isinstance(within, Graph):
+            yield from named_models(within, named_id)
+        elif named_id and node_id in graph.templates and asks_model(node):
+            yield named_id
 
 
 def own_fingerprint(fingerprint: str) -> str:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ..blocking import all_items
 from ..errors import InputError, NotFound, closest, listed
-from ..events import Listener
+from ..events import Listener, TokenMode
 from ..graph.node import loads_history, tools_of
 from ..messages import JSON, NO_USAGE
 from ..node_path import NodePath
@@ -69,7 +69,7 @@ class Waits(NamedTuple):
     while_waiting: WhileWaiting
 
 
-async def resume_run(
+async def resume_run(  # noqa: PLR0913  options of two public methods, by keyword
     prepared: PreparedGraph,
     store: Store,
     reference: RunReference,
@@ -77,6 +77,7 @@ async def resume_run(
     waits: Waits,
     reuse_unchanged: bool,
     listener: Listener | None = None,
+    tokens: TokenMode = "final",
 ) -> Run:
     """Execute what is left of a run; raises `InputError` if nothing is, or `Changed`."""
     run = await reference.load(store)
@@ -92,7 +93,7 @@ async def resume_run(
         reuse_unchanged=reuse_unchanged,
         while_waiting=waits.while_waiting,
     )
-    return await RunExecution.execute(prepared, store, request, listener=listener)
+    return await RunExecution.execute(prepared, store, request, listener=listener, tokens=tokens)
 
 
 class AnswerRequest(Struct, frozen=True):
@@ -110,6 +111,7 @@ async def respond_to_run(
     *,
     waits: Waits,
     listener: Listener | None = None,
+    tokens: TokenMode = "final",
 ) -> Run:
     """Store answers to questions of a run, and execute what is left of it.
 
@@ -140,6 +142,7 @@ async def respond_to_run(
             while_waiting=waits.while_waiting,
         ),
         listener=listener,
+        tokens=tokens,
     )
 
 
@@ -171,6 +174,7 @@ async def fork_run(
     request: ForkRequest,
     *,
     listener: Listener | None = None,
+    tokens: TokenMode = "final",
 ) -> Run:
     """Execute a new run with the records of another that do not follow from the node or message.
 
@@ -204,7 +208,7 @@ async def fork_run(
         if record.is_final and path not in invalid
     ]
     return await RunExecution.execute(
-        prepared, store, RunRequest(key, turn, reused), listener=listener
+        prepared, store, RunRequest(key, turn, reused), listener=listener, tokens=tokens
     )
 
 

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from ..blocking import RunStart, door, run_blocking, stream_door, stream_events
 from ..errors import InputError, RunError
-from ..events import Answer, Event, RunFinished, RunWaiting, Token
+from ..events import Answer, AnswerReset, Event, RunFinished, RunWaiting, Token
 from ..graph.graph import Graph
 from ..messages import JSON
 from ..models.endpoints import checked_addresses
@@ -146,7 +146,7 @@ class Runner:
         """
         return await self._start(message, user_id, session_id, state, run_id)(listener=None)
 
-    def astream(
+    def astream(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
         *,
@@ -154,13 +154,21 @@ class Runner:
         session_id: str | None = None,
         state: State | None = None,
         run_id: str | None = None,
+        tokens: bool = True,
+        resets: bool = False,
     ) -> AsyncGenerator[Event]:
         """Like `run`, yielding events as they happen; closing the generator cancels the run.
 
         The last event is `RunFinished`, `RunWaiting`, `RunFailed` or `RunCancelled`; after
         `RunFailed` its error is raised.
+
+        Once answer tokens were yielded, no other answer can follow: if the model breaks off then,
+        the run fails. With `resets` it is asked again, or its fallback, and an `AnswerReset` says
+        that the answer tokens before it are void. Without `tokens` there are none of either, so
+        that models may be asked for whole answers, which costs less.
         """
-        return stream_events(self._start(message, user_id, session_id, state, run_id))
+        start = self._start(message, user_id, session_id, state, run_id)
+        return stream_events(start, tokens=tokens, resets=resets)
 
     async def aresume(
         self,
@@ -186,9 +194,12 @@ class Runner:
         user_id: str | None = None,
         session_id: str | None = None,
         reuse_unchanged: bool = False,
+        tokens: bool = True,
+        resets: bool = False,
     ) -> AsyncGenerator[Event]:
         """Like `resume`, yielding events as `stream` does."""
-        return stream_events(self._resume(run_id, user_id, session_id, reuse_unchanged))
+        start = self._resume(run_id, user_id, session_id, reuse_unchanged)
+        return stream_events(start, tokens=tokens, resets=resets)
 
     async def arespond(
         self,
@@ -210,7 +221,7 @@ class Runner:
         """
         return await self._respond(run_id, answers, user_id, session_id, by)(listener=None)
 
-    def arespond_stream(
+    def arespond_stream(  # noqa: PLR0913  independent options, by keyword
         self,
         run_id: str,
         answers: Mapping[str, JSON],
@@ -218,9 +229,12 @@ class Runner:
         user_id: str | None = None,
         session_id: str | None = None,
         by: str | None = None,
+        tokens: bool = True,
+        resets: bool = False,
     ) -> AsyncGenerator[Event]:
         """Like `respond`, yielding events as `stream` does."""
-        return stream_events(self._respond(run_id, answers, user_id, session_id, by))
+        start = self._respond(run_id, answers, user_id, session_id, by)
+        return stream_events(start, tokens=tokens, resets=resets)
 
     async def awaiting(
         self, user_id: str | None = None, *, limit: int = 20, offset: int = 0
@@ -256,7 +270,7 @@ class Runner:
         start = self._fork(run_id, node, message, user_id, session_id, into)
         return await start(listener=None)
 
-    def afork_stream(
+    def afork_stream(  # noqa: PLR0913  independent options, by keyword
         self,
         run_id: str,
         *,
@@ -265,9 +279,12 @@ class Runner:
         user_id: str | None = None,
         session_id: str | None = None,
         into: str | None = None,
+        tokens: bool = True,
+        resets: bool = False,
     ) -> AsyncGenerator[Event]:
         """Like `fork`, yielding events as `stream` does."""
-        return stream_events(self._fork(run_id, node, message, user_id, session_id, into))
+        start = self._fork(run_id, node, message, user_id, session_id, into)
+        return stream_events(start, tokens=tokens, resets=resets)
 
     def render(
         self,
@@ -328,10 +345,22 @@ class Runner:
         user_id: str | None = None,
         session_id: str | None = None,
     ) -> Run:
-        """Run and print the answer on standard output, with `stream` token by token."""
-        for event in self.stream(message, user_id=user_id, session_id=session_id):
-            if isinstance(event, Token) and event.answer and stream:
+        """Run and print the answer on standard output, with `stream` token by token.
+
+        On a terminal an answer that breaks off is begun again on a new line, if the graph retries.
+        """
+        events = self.stream(
+            message,
+            user_id=user_id,
+            session_id=session_id,
+            tokens=stream,
+            resets=sys.stdout.isatty(),
+        )
+        for event in events:
+            if isinstance(event, Token) and event.answer:
                 write_text(event.text, sys.stdout)
+            elif isinstance(event, AnswerReset):
+                write_text("\n", sys.stdout)
             elif isinstance(event, Answer):
                 write_text("\n" if stream else f"{event.text}\n", sys.stdout)
             elif isinstance(event, RunFinished):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from . import graph, memory, overhead, render, start, store, turn
+from . import graph, memory, model, overhead, render, start, store, turn
 
 TABLES = {
     "start": start.rows,
@@ -12,6 +12,7 @@ TABLES = {
     "overhead": overhead.rows,
     "render": render.rows,
     "turn": turn.rows,
+    "model": model.rows,
     "store": store.rows,
     "memory": memory.rows,
 }

@@ -18,7 +18,8 @@ class StubAnswer:
     Faults: an HTTP status (`"429"`), `context` (400, context_length_exceeded), `timeout` (no
     answer ever), `reset` (hangs up before any byte), `cut` (hangs up after `after` chunks),
     `malformed` (a chunk that is no JSON), `badschema` (JSON that is no completion), `stall` (goes
-    silent after `after` chunks), `sse_error` (an error event after `after` chunks).
+    silent after `after` chunks), `sse_error` (an error event after `after` chunks). An answer that
+    is no stream is cut, silent or malformed after its half; its error comes with status 200.
 
     `raw` are the bytes of a whole HTTP response, after which the connection is closed. `events` are
     those of a stream, as JSON or as they are if they are text, after which the body ends.

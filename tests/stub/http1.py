@@ -62,6 +62,15 @@ async def send_json(
     await writer.drain()
 
 
+async def send_half(writer: asyncio.StreamWriter, body: object, *, is_all: bool) -> None:
+    """The first half of a JSON body; `is_all` says that there is no more, else the rest is owed."""
+    data = json.dumps(body, ensure_ascii=False).encode()
+    half = data[: len(data) // 2]
+    length = len(half if is_all else data)
+    writer.write(_head(200, "application/json", {"content-length": str(length)}) + half)
+    await writer.drain()
+
+
 def start_stream(writer: asyncio.StreamWriter) -> None:
     writer.write(_head(200, "text/event-stream", {"transfer-encoding": "chunked"}))
 

@@ -152,7 +152,7 @@ class StubProvider:
             return await _refuse(answer, writer)
         if request.body.get("stream"):
             return await self._stream(request, answer, reader, writer)
-        return await _complete(request, answer, writer)
+        return await _complete(request, answer, reader, writer)
 
     def _choose(self, request: StubRequest) -> StubAnswer:
         answer: StubAnswer | str | None = self._pushed.popleft() if self._pushed else None
@@ -243,7 +243,12 @@ async def _refuse(answer: StubAnswer, writer: asyncio.StreamWriter) -> None:
     return await http1.send_json(writer, status, error, headers)
 
 
-async def _complete(request: StubRequest, answer: StubAnswer, writer: asyncio.StreamWriter) -> None:
+async def _complete(
+    request: StubRequest,
+    answer: StubAnswer,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+) -> None:
     message = {"role": "assistant", "content": answer.text}
     if answer.tool_calls:
         message["tool_calls"] = tool_calls(answer, request)  # type: ignore[assignment]  # JSON
@@ -253,7 +258,14 @@ async def _complete(request: StubRequest, answer: StubAnswer, writer: asyncio.St
         "choices": [choice],
         "usage": usage(answer, request),
     }
-    await http1.send_json(writer, 200, {"unexpected": True} if answer.fault else body)
+    if answer.fault in ("badschema", "sse_error"):
+        body = {"unexpected": True} if answer.fault == "badschema" else _error_event(answer)
+    elif answer.fault is not None:
+        await http1.send_half(writer, body, is_all=answer.fault == "malformed")
+        if answer.fault == "stall":
+            await _wait(reader, _FOREVER)
+        raise _HangUp
+    await http1.send_json(writer, 200, body)
 
 
 async def _break_off(
@@ -262,11 +274,14 @@ async def _break_off(
     if answer.fault == "malformed":
         await http1.send_event(writer, '{"choices": [{"delta": {"content": "x"')
     elif answer.fault == "sse_error":
-        message = answer.message or "an error inside the stream"
-        await http1.send_event(writer, http1.error_body(500, message))
+        await http1.send_event(writer, _error_event(answer))
     elif answer.fault == "stall":
         await _wait(reader, _FOREVER)
     raise _HangUp
+
+
+def _error_event(answer: StubAnswer) -> dict[str, Any]:
+    return http1.error_body(500, answer.message or "an error inside the stream")
 
 
 def _head(request: StubRequest, kind: str) -> dict[str, Any]:

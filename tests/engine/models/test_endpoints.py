@@ -251,7 +251,7 @@ def test_a_parameter_of_the_list_may_be_set(name: str) -> None:
             "caching",
             "proxy",
         ),
-        *("model", "messages", "stream", "tools", "functions", "response_format", "num_retries"),
+        *("model", "messages", "tools", "functions", "num_retries"),
         *(
             "max_retries",
             "metadata",

@@ -79,11 +79,11 @@ def test_a_redirect_to_anywhere_is_not_followed(stub: StubProvider, location: st
 def test_the_requests_of_others_in_the_process_are_as_they_were() -> None:
     code = """
 import asyncio
-from teamgraph.engine.models.litellm import LiteLLM, _import_litellm
+from teamgraph.engine.models.litellm import IMPORTER, LiteLLM
 from tests.stub import StubProvider, StubAnswer
 from tests.stub.client import request_to, ask
 import litellm
-_import_litellm()
+IMPORTER.module()
 async def main(stub, other):
     stub.push(StubAnswer(raw=b"HTTP/1.1 307 x\\r\\ncontent-length: 0\\r\\nlocation: "
         + other.base_url.encode() + b"/chat/completions\\r\\n\\r\\n"))

@@ -237,8 +237,10 @@ def test_a_misfit_names_the_field_and_what_is_wrong(change: dict[str, JSON], tol
     ("text", "told"),
     [
         ("", "the answer is empty"),
-        ("```json\n```", "the answer is empty"),
-        ("Sure! {}", "the answer is not JSON: expecting value at line 1, column 1"),
+        ("```json\n```", "the answer is not JSON"),
+        ("Sure!", "the answer is not JSON: expecting value at line 1, column 1"),
+        ("Sure! {}", "'part' is missing"),
+        ('{"part": 1', "the answer is not JSON: expecting"),
         ('{"part": NaN}', "NaN is not a number in JSON"),
         ('{"part": -Infinity}', "-Infinity is not a number in JSON"),
         ('{"part": 1e999}', "1e999 is too large a number"),
