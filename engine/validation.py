@@ -9,10 +9,10 @@ the union members that it tried; to tell them apart, the annotations are walked 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 from .errors import DefinitionError, KeyPath, Problem, closest, listed
 from .messages import JSON
+from .values import MAX_DEPTH, TOO_LONG, is_long
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -171,6 +172,7 @@ class Declared(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     def __init__(self, /, **data: Any) -> None:  # noqa: ANN401  pydantic's signature
+        check_integers(data)
         try:
             super().__init__(**data)
         except ValidationError as error:
@@ -187,6 +189,19 @@ class Declared(BaseModel):
                     f"a {what} is immutable, so its {name!r} cannot be set; make another one: "
                     f"{what}({name}=...)"
                 ) from error
+
+
+def check_integers(data: Mapping[str, object]) -> None:
+    """Raise `DefinitionError` for integers, also in lists and mappings, that no file could have.
+
+    Python raises a `ValueError` wherever one is written out, such as in messages and templates.
+    """
+    problems = [
+        Problem("G002", f"{_dotted(path)}: {what}; make it text", path=path)
+        for path, what in _long_integers(data, ())
+    ]
+    if problems:
+        raise DefinitionError(problems)
 
 
 def problems_of(error: ValidationError, declared: type[BaseModel]) -> list[Problem]:
@@ -213,6 +228,19 @@ def as_tuple(items: Sequence[object]) -> tuple[object, ...]:
 def is_secret(key: str) -> bool:
     """Whether a key of this name probably has a secret as its value."""
     return re.search(_CONFIDENTIAL, key) is not None
+
+
+def _long_integers(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """The paths of these integers, for a key that of its mapping; not below `MAX_DEPTH`."""
+    if is_long(value):
+        yield path, TOO_LONG
+    elif isinstance(value, Mapping | list | tuple) and len(path) <= MAX_DEPTH:
+        inside = cast("Mapping[object, object] | Sequence[object]", value)
+        for key, item in inside.items() if isinstance(inside, Mapping) else enumerate(inside):
+            if is_long(key):
+                yield path, f"a key is {TOO_LONG}"
+            elif not isinstance(item, str):
+                yield from _long_integers(item, (*path, key if isinstance(key, int) else str(key)))
 
 
 def _problems_at(

@@ -29,6 +29,7 @@ MAX_DEPTH = 100
 MAX_DIGITS = 4300
 """Digits of an integer: the limit at which Python stops to convert texts to integers."""
 _MAX_BITS = int(MAX_DIGITS * math.log2(10))
+TOO_LONG = f"an integer of more than {MAX_DIGITS} digits"
 _ADVICE = "use text, finite numbers, lists, mappings, or a pydantic model"
 
 
@@ -42,6 +43,11 @@ def to_json(value: object, name: str) -> JSON:
     except _Refused as error:
         where = f" at {_path(error.keys)}" if error.keys else ""
         raise InputError(f"{name} cannot be stored as JSON: {error}{where}; {_ADVICE}") from error
+
+
+def is_long(value: object) -> bool:
+    """Whether a value is an integer of more than `MAX_DIGITS`, which Python does not write out."""
+    return isinstance(value, int) and value.bit_length() > _MAX_BITS
 
 
 def value_text(value: object, name: str) -> str:
@@ -113,6 +119,8 @@ def check_ids(**ids: str | None) -> None:
             raise InputError(f"{name} is empty; leave it out where there is none")
         if value is not None and not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
             # 3 and "3" would be two users in one store, and one user in another.
+            if is_long(value):
+                raise InputError(f"{name} is {TOO_LONG}, and ids are texts")
             raise InputError(f"{name} is {value!r}, and ids are texts; give {str(value)!r}")
 
 
@@ -144,8 +152,8 @@ def _converted(value: Any, depth: int) -> JSON:  # noqa: ANN401  no cast: this i
 
 def _number(value: float) -> JSON:
     if isinstance(value, int):
-        if value.bit_length() > _MAX_BITS:
-            raise _Refused(f"an integer of more than {MAX_DIGITS} digits")
+        if is_long(value):
+            raise _Refused(TOO_LONG)
     elif not math.isfinite(value):
         raise _Refused(f"{value} is not a number in JSON")
     return value

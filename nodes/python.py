@@ -69,6 +69,10 @@ class Python(Node):
             if name not in self.given and name not in self.params
         }
 
+    def functions(self) -> tuple[Callable[..., object], ...]:
+        """The function, once it is resolved."""
+        return (self.call,) if callable(self.call) else ()
+
     def gives(self) -> Mapping[str, object]:
         """The output has the type that the function is annotated to return, if it is."""
         returned = _returned(self.call)

@@ -27,6 +27,7 @@ from .engine.graph.kinds import written_node
 from .engine.graph.node import (
     AsksPeople,
     AsksSometimes,
+    CallsFunctions,
     ChoosesSeveral,
     HasConditions,
     HasTools,
@@ -65,6 +66,7 @@ from .engine.values import value_text
 __all__ = [
     "AsksPeople",
     "AsksSometimes",
+    "CallsFunctions",
     "Choice",
     "ChoosesSeveral",
     "Context",

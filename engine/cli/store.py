@@ -60,7 +60,7 @@ def repair(
         bool,
         typer.Option(
             "--salvage",
-            help="Keep every readable line of damaged sessions, and save the damaged files.",
+            help="Keep all that is readable of damaged sessions, and save the damaged files.",
             show_default=False,
         ),
     ] = False,
@@ -70,7 +70,7 @@ def repair(
     """Cut incomplete writes and delete leftovers of killed processes; no record is lost.
 
     Sessions that are damaged in the middle are not changed: restore a backup, or use --salvage to
-    keep every readable line.
+    keep all that is readable.
 
     Exit code 0 if nothing is left to repair, 1 if something is, 2 if it is not a store.
     """
@@ -182,8 +182,10 @@ def _line(finding: Finding) -> str:
 def _loss(rescue: Salvage) -> str:
     loss = rescue.loss
     records = f", and with them {counted(loss.records, 'record')} of lost runs"
-    lost = f"{counted(loss.lines, 'line')} of {loss.bytes} bytes will be lost"
-    return f"{lost}{records if loss.records else ''}"
+    lost = [f"{counted(loss.lines, 'line')} of {loss.bytes} bytes"] if loss.lines else []
+    if loss.documents:
+        lost.append(f"{counted(loss.documents, 'document')} of the wrong types")
+    return f"{' and '.join(lost)} will be lost{records if loss.records else ''}"
 
 
 def _exit_if_problems(findings: Sequence[Finding]) -> None:
@@ -211,6 +213,7 @@ def _rescue_as_json(rescue: Salvage) -> dict[str, object]:
             "lines": rescue.loss.lines,
             "bytes": rescue.loss.bytes,
             "records": rescue.loss.records,
+            "documents": rescue.loss.documents,
         },
     }
 

@@ -28,7 +28,7 @@ from ..prompts.sources import template_names
 from ..prompts.static.types import StaticType
 from ..returns.shape import Shape, shape
 from ..unknown_names import missing_attribute
-from ..validation import Declared, problems_of
+from ..validation import Declared, check_integers, problems_of
 from .fields import Ids, JSONMapping, ModelSpec, Number, OnError, Retry, Seconds, Text, Timeout
 from .kinds import InvalidNode, NodeReader, depth_problem, in_node, written_node
 from .node import (
@@ -195,6 +195,7 @@ class Graph(Declaration):
                 ) from None
 
         def __init__(self, /, **data: Any) -> None:  # noqa: ANN401
+            check_integers(data)
             self._parts = _GraphBuilder(data, NodeReader()).build(self)
 
     @classmethod

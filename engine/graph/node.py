@@ -18,7 +18,7 @@ takes 80 µs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from inspect import get_annotations
 from typing import Annotated, Any, ClassVar, Protocol, cast, runtime_checkable
@@ -256,6 +256,19 @@ class HasTools(Protocol):
 
 
 @runtime_checkable
+class CallsFunctions(Protocol):
+    """A kind that calls functions which may set the session's state.
+
+    Keys that their source sets (`session_state["total"] = ...`) are compared with those of nodes
+    that run at the same time, as are those of its own `run` and of its tools.
+    """
+
+    def functions(self) -> Sequence[Callable[..., object]]:
+        """The functions, as far as they are resolved."""
+        ...
+
+
+@runtime_checkable
 class ReadsNodes(Protocol):
     """A kind that reads nodes by names in its declaration, without a template.
 
@@ -439,6 +452,15 @@ def nodes_mentioned_by(node: Node) -> Mapping[KeyPath, str]:
 def tools_of(node: Node) -> Toolbox | None:
     """The tools that a node's model may call, None if there are none."""
     return cast("HasTools", node).toolbox() if issubclass(type(node), HasTools) else None
+
+
+def functions_of(node: Node) -> Iterator[Callable[..., object]]:
+    """The functions that a node calls: its kind's `run`, those of its tools, and its own."""
+    yield type(node).run
+    if (toolbox := tools_of(node)) is not None:
+        yield from (tool.function for tool in toolbox.tools.values())
+    if issubclass(type(node), CallsFunctions):
+        yield from cast("CallsFunctions", node).functions()
 
 
 def graph_in(node: Node) -> object | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from math import comb, prod
+from typing import TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,12 +24,14 @@ from .kinds import InvalidNode
 from .node import (
     Node,
     branches_of,
+    functions_of,
     loads_history,
     runs_last,
     takes_of,
     template_field,
 )
 from .plan import Cycle, Edge, Plan, Stop, bits_of
+from .state_keys import contradict, keys_set
 from .template_types import TemplateTypes, check_templates
 
 UNUSED = "G108"
@@ -89,6 +92,11 @@ class Reachability:
         return is_shown(self._everywhere(skips=False)) or is_shown(
             self._before(target, skips=False)
         )
+
+    def run_together(self, one: str, other: str) -> bool:
+        """Whether a run is known in which both nodes run."""
+        ran = self._everywhere(skips=False).ran
+        return bool(ran(one) & ran(other))
 
     @cached_property
     def always(self) -> frozenset[str]:
@@ -325,6 +333,7 @@ def apply_rules(
         problems += _never(reachability)
         problems += _guards(found.unguarded, reachability, nodes)
         problems += _bypassed(plan, nodes, reachability)
+        problems += _set_at_once(nodes, reachability)
         problems += unclear if is_complete else []
         if answering and is_complete:
             problems += _unused(
@@ -498,6 +507,54 @@ def _bypassed(
                 yield Problem(
                     "G107", text, "warning", path=("nodes", node_id, "needs"), on_key=True
                 )
+
+
+def _set_at_once(nodes: Mapping[str, Node], reachability: Reachability) -> Iterator[Problem]:
+    """Nodes that set a key of the session's state which another sets at the same time.
+
+    At most one warning for a node: with the first node that is not before it, both in plan order.
+    """
+    plan, seen = reachability.plan, dict[str, _Pairs]()
+    setters = 0
+    for node_id, pairs in _setters(plan.order, nodes):
+        stop = plan.stops[node_id]
+        for index in bits_of(setters & ~stop.before):
+            other = plan.order[index]
+            keys = sorted(_contradicting(seen[other], pairs))
+            if keys and reachability.run_together(other, node_id):
+                text = f"{other!r} and {node_id!r} can run at the same time, and both set "
+                text += f"{listed(map(repr, keys))} of the session's state; if the values differ, "
+                text += f"the second of them fails: let {node_id!r} need or read {other!r}, or let "
+                text += "each set a key of its own"
+                yield Problem("G110", text, "warning", path=("nodes", node_id), on_key=True)
+                break
+        seen[node_id] = pairs
+        setters |= 1 << stop.index
+
+
+_Pairs: TypeAlias = frozenset[tuple[str, str]]
+
+
+def _setters(order: Iterable[str], nodes: Mapping[str, Node]) -> Iterator[tuple[str, _Pairs]]:
+    """The nodes whose functions set keys of the session's state, with these."""
+    of_functions: dict[int, _Pairs] = {}
+    for node_id in order:
+        pairs: _Pairs = frozenset()
+        for function in functions_of(nodes[node_id]):
+            if id(function) not in of_functions:
+                of_functions[id(function)] = keys_set(function)
+            pairs |= of_functions[id(function)]
+        if pairs:
+            yield node_id, pairs
+
+
+def _contradicting(some: _Pairs, others: _Pairs) -> set[str]:
+    return {
+        key
+        for key, value in some
+        for same, other in others
+        if key == same and contradict(value, other)
+    }
 
 
 def _read_in_later_rounds(templates: Sequence[tuple[str, str]], prompts: Prompts) -> Iterator[str]:

@@ -28,7 +28,7 @@ from pydantic import ValidationError
 from ..errors import DamagedStore
 from ..messages import JSON, NO_USAGE, Message, Role, ToolCall, Usage
 from ..records import READERS, Exchange, Question, Record, Response, Summary, Turn
-from .journal.line import Document, dump_json, parse_document, parse_json
+from .journal.line import RECOVER, Document, dump_json, parse_document, parse_json
 from .quoting import DELETED, QuoteDecoder, QuoteEncoder, References
 
 T = TypeVar("T")
@@ -180,6 +180,19 @@ def decode_summary(data: bytes) -> Summary:
 
 def _sum(exchanges: Iterable[Exchange]) -> Usage:
     return sum((exchange.usage for exchange in exchanges), start=NO_USAGE)
+
+
+class NoReferences:
+    """References to runs that all read as deleted: for documents whose types alone matter."""
+
+    def reference(self, run_id: str, session_id: str | None = None) -> JSON:
+        """See `References.reference`."""
+
+    def turn(self, reference: JSON) -> Turn | None:
+        """See `References.turn`."""
+
+    def text(self, reference: JSON, place: str) -> str | None:
+        """See `References.text`."""
 
 
 class ExchangeEncoder:
@@ -364,9 +377,7 @@ def build(kind: Callable[..., T], document: Document) -> T:
         return kind(**document)
     except (TypeError, ValidationError) as error:
         name = getattr(kind, "__name__", "document").lower()
-        raise DamagedStore(
-            f"a stored {name} has the wrong shape: {error}; restore the file from a backup"
-        ) from error
+        raise DamagedStore(f"a stored {name} has the wrong shape: {error}; {RECOVER}") from error
 
 
 def check_types(name: str, document: Document, types: Mapping[str, tuple[type, ...]]) -> None:
@@ -375,7 +386,7 @@ def check_types(name: str, document: Document, types: Mapping[str, tuple[type, .
         if field in types and not isinstance(value, types[field]):
             raise DamagedStore(
                 f"a stored {name} has {field}: {str(value)[:40]!r}, which is of the wrong type; "
-                "restore the file from a backup"
+                f"{RECOVER}"
             )
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import pytest
 from annotated_types import Gt
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType, TypedDict
 
-from teamgraph import JSON
-from teamgraph.errors import DefinitionError, Problem
-from teamgraph.kinds import Declared
+from teamgraph import JSON, Budget, Graph, Runner
+from teamgraph.errors import DefinitionError, InputError, Problem
+from teamgraph.kinds import Declared, Node
 
 
 class Inner(Declared):
@@ -168,3 +168,48 @@ def test_a_whole_that_does_not_hold_has_no_path() -> None:
         Strict(a="NO")
     (problem,) = caught.value.problems
     assert (problem.path, problem.message) == ((), "a and b do not go together")
+
+
+class Counted(Node):
+    """A kind of one's own, with a number and a mapping."""
+
+    count: int = 0
+    more: Any = None
+
+
+LONG = 10**5000
+
+
+@pytest.mark.parametrize(
+    ("declare", "path", "what"),
+    [
+        (lambda: Counted(count=LONG), ("count",), ""),
+        (lambda: Counted(count=-LONG), ("count",), ""),
+        (lambda: Counted(timeout=LONG), ("timeout",), ""),
+        (lambda: Counted(more={"a": [{}, (1, LONG)]}), ("more", "a", 1, 1), ""),
+        (lambda: Counted(more={"a": {LONG: 1}}), ("more", "a"), "a key is "),
+        (lambda: Budget(tokens=-LONG), ("tokens",), ""),
+        (lambda: Graph(name="x", nodes={}, state={"a": LONG}), ("state", "a"), ""),
+        (lambda: Graph(name="x", nodes=cast("Any", {LONG: Counted()})), ("nodes",), "a key is "),
+    ],
+)
+def test_an_integer_that_python_does_not_write_is_refused_anywhere(
+    declare: Callable[[], object], path: tuple[str | int, ...], what: str
+) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        declare()
+    (problem,) = caught.value.problems
+    assert problem.path == path
+    assert problem.message.endswith(f": {what}an integer of more than 4300 digits; make it text")
+
+
+def test_a_value_that_contains_itself_is_no_endless_search() -> None:
+    itself: list[object] = []
+    itself.append(itself)
+    assert Counted(more=itself).more is itself
+
+
+def test_an_id_that_python_does_not_write_is_refused() -> None:
+    graph = Graph(name="x", nodes={"a": Counted()})
+    with pytest.raises(InputError, match="session_id is an integer of more than 4300 digits"):
+        Runner(graph).run("x", session_id=cast("str", LONG))

@@ -26,6 +26,10 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from ...errors import DamagedStore, InputError, UnknownVersion
 
 Document: TypeAlias = dict[str, Any]
+RECOVER = (
+    "restore the file from a backup, or recover the rest with `teamgraph store repair --salvage`"
+)
+"""The way on where one document of a session cannot be read."""
 
 
 def dump_json(value: object) -> bytes:
@@ -48,7 +52,7 @@ def parse_document(data: bytes) -> Document:
     """Decode a mapping; raises `DamagedStore` for anything else."""
     document = parse_json(data)
     if not isinstance(document, dict):
-        raise DamagedStore("a stored document is not a mapping; restore the file from a backup")
+        raise DamagedStore(f"a stored document is not a mapping; {RECOVER}")
     return cast("Document", document)
 
 
@@ -79,9 +83,7 @@ def _parse_slowly(data: bytes) -> object:
     try:
         return cast("object", json.loads(data))
     except (ValueError, RecursionError) as error:
-        raise DamagedStore(
-            f"a stored document is not valid JSON: {error}; restore the file from a backup"
-        ) from error
+        raise DamagedStore(f"a stored document is not valid JSON: {error}; {RECOVER}") from error
 
 
 Verb: TypeAlias = Literal["p", "d", "e", "x", "h", "m"]

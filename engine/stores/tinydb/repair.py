@@ -2,7 +2,8 @@
 
 `Survey` reads without locks and writes nothing; a file that is being written meanwhile is read
 again. `repair_finding` mends what killed processes left and loses no record. `Salvage` rewrites a
-journal that is damaged in the middle with every line that can be read, and keeps the damaged file.
+journal that is damaged in the middle with every document that can be read, and keeps the damaged
+file.
 """
 
 from __future__ import annotations
@@ -42,8 +43,11 @@ from ..journal.journal_file import (
 )
 from ..journal.line import (
     FORMAT,
+    RECOVER,
+    Entry,
     Header,
     Operation,
+    Slot,
     Transaction,
     pack,
     parse_document,
@@ -51,7 +55,7 @@ from ..journal.line import (
     unpack,
 )
 from .directory import StoreLayout
-from .session_file import SessionIndex
+from .session_file import SessionIndex, unfit
 
 FindingCode: TypeAlias = Literal["damaged", "version", "misplaced", "torn", "stale", "aside"]
 _BESIDE = (".torn", ".damaged", ".lock", ".seized")
@@ -157,7 +161,7 @@ class Survey:
             message = str(error).removeprefix(f"{path}: ")
             findings.append(Finding(code, path, message, 1))
         else:
-            findings += _damage_findings(path, data)
+            findings += _damage_findings(path, data) or _type_findings(path, index, data)
         if key is not None and self.layout.journal(key) != path:
             owner = f"session {key.session_id!r} of user {key.user_id!r}"
             message = f"it is {owner}; move it back to where it was"
@@ -167,11 +171,15 @@ class Survey:
 
 
 class Loss(Struct, frozen=True):
-    """What salvaging a journal loses: unreadable lines, and records whose run is among them."""
+    """What salvaging a journal loses.
+
+    Unreadable `lines`, `documents` whose types do not fit, and `records` of runs that are lost.
+    """
 
     lines: int
     bytes: int
     records: int
+    documents: int = 0
 
 
 class Salvage(Struct, frozen=True):
@@ -225,7 +233,7 @@ class Salvage(Struct, frozen=True):
     def _of(cls, path: Path, data: bytes) -> Salvage:
         header, sessions = None, SessionIndex()
         index = JournalIndex(sessions)
-        lost_lines = lost_bytes = 0
+        lost_lines = lost_bytes = lost_keys = 0
         for piece in _transactions_and_lines(data):
             if isinstance(piece, bytes):
                 lost_lines, lost_bytes = lost_lines + 1, lost_bytes + len(piece)
@@ -234,7 +242,9 @@ class Salvage(Struct, frozen=True):
             if first.verb == "h":
                 header = Header.read(first.slot.cut(data, 0), path, FORMAT)
                 index.reserve(header.next_numbers)
-            index.apply(piece)
+            entries = [entry for entry in piece.entries if _has_key(entry)]
+            lost_keys += len(piece.entries) - len(entries)
+            index.apply(replace(piece, entries=entries))
         if header is None:
             raise DamagedStore(
                 f"{path}: the line that names its session was lost; restore the file from a "
@@ -242,19 +252,22 @@ class Salvage(Struct, frozen=True):
             )
         # A number that a lost line may have given to words must not be given to others.
         index.reserve({"words": index.next_number("words") + lost_lines})
+        misfits = {(table, document) for table, document, _, _ in _unfit_documents(index, data)}
         orphans = {
-            stored.document
+            ("nodes", stored.document)
             for run, records in sessions.all_records().items()
-            if str(run) not in sessions.run_ids
+            if str(run) not in sessions.run_ids or ("runs", str(run)) in misfits
             for stored in records.values()
         }
+        lost = misfits | orphans
         operations = [replace(header, next_numbers=index.next_numbers()).operation()]
         for table, slots in index.tables.items():
             for document, slot in slots.items():
-                if table != "nodes" or document not in orphans:
+                if (table, document) not in lost:
                     text = slot.cut(data, 0)
                     operations.append(Operation("p", table, document, slot.key, text))
-        loss = Loss(lost_lines, lost_bytes, len(orphans))
+        lost_documents = len(misfits) + lost_keys
+        loss = Loss(lost_lines, lost_bytes, len(orphans - misfits), lost_documents)
         return cls(path, header.owner, tuple(operations), loss)
 
 
@@ -331,18 +344,52 @@ def _transactions_and_lines(data: bytes) -> Iterator[Transaction | bytes]:
             position = end
 
 
-def _damage_findings(path: Path, data: bytes) -> Iterator[Finding]:
+def _unfit_documents(index: JournalIndex, data: bytes) -> Iterator[tuple[str, str, Slot, str]]:
+    """Table, number and place of the documents that do not fit their types, with the reason.
+
+    Documents without a key are those of a user of TinyDB, and may be anything.
+    """
+    for table, slots in index.tables.items():
+        for document, slot in slots.items():
+            if slot.key != b"null" and (reason := unfit(table, slot.cut(data, 0))) is not None:
+                yield table, document, slot, reason
+
+
+def _has_key(entry: Entry) -> bool:
+    """Whether the key of a document has the types of its table."""
+    if entry.verb != "p":
+        return True
+    try:
+        SessionIndex().put(entry.table, entry.document, entry.slot)
+    except DamagedStore:
+        return False
+    return True
+
+
+def _type_findings(path: Path, index: JournalIndex, data: bytes) -> list[Finding]:
+    """One finding for all documents that do not fit their types, at the first of them."""
+    found = sorted(
+        (data.count(b"\n", 0, slot.offset) + 1, reason)
+        for _, _, slot, reason in _unfit_documents(index, data)
+    )
+    if not found:
+        return []
+    line, reason = found[0]
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    return [Finding("damaged", path, f"{reason}{more}; {RECOVER}", line)]
+
+
+def _damage_findings(path: Path, data: bytes) -> list[Finding]:
     damage = find_damage(data)
     if damage is None:
-        return
+        return []
     left = len(data) - damage.end
     if damage.is_torn:
         message = f"a write of {left} bytes was cut short; it never counted"
-        yield Finding("torn", path, message, damage.line)
-    else:
-        message = "it was changed from outside or cut in the middle; restore it from a backup, or "
-        message += "recover what can be read with `teamgraph store repair --salvage`"
-        yield Finding("damaged", path, message, damage.line)
+        return [Finding("torn", path, message, damage.line)]
+    message = "it was changed from outside or cut in the middle; restore it from a backup, or "
+    message += "recover what can be read with `teamgraph store repair --salvage`"
+    return [Finding("damaged", path, message, damage.line)]
 
 
 def _encoded(operations: tuple[Operation, ...]) -> bytes:

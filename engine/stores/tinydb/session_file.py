@@ -32,7 +32,7 @@ from ..codec import Words, pack_record, unpack_record
 from ..journal.compaction import compact, remove_set_aside
 from ..journal.disk import store_error
 from ..journal.journal_file import JournalFile, JournalSettings
-from ..journal.line import Document, Operation, Slot, dump_json, parse_document, parse_key
+from ..journal.line import RECOVER, Document, Operation, Slot, dump_json, parse_document, parse_key
 from ..leases import (
     Grant,
     check_stored,
@@ -126,7 +126,7 @@ class SessionIndex:
                     self.summaries[key[0]] = stored
         except (IndexError, KeyError, TypeError) as error:
             raise DamagedStore(
-                f"the key {key} in {table!r} has the wrong types; restore the file from a backup"
+                f"the key {key} in {table!r} has the wrong types; {RECOVER}"
             ) from error
 
     def drop(self, table: str, document: str, slot: Slot) -> None:
@@ -234,6 +234,34 @@ class _SavedSession(Struct, frozen=True, array_like=True):
 
 _SAVED = Decoder(_SavedSession)
 _RECORDS = Decoder(list[tuple[str, int, StoredDocument]])
+
+
+def unfit(table: str, data: bytes) -> str | None:
+    """Why a document cannot be read as one of its table, None if it can."""
+    try:
+        _decode(table, data)
+    except DamagedStore as error:
+        return str(error).removesuffix(f"; {RECOVER}")
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        return f"a stored document of {table!r} does not fit: {error!r}"
+    return None
+
+
+def _decode(table: str, data: bytes) -> None:
+    """Decode a document as it is read; records without the texts of other runs."""
+    match table:
+        case "runs":
+            codec.decode_turn(data)
+        case "summaries":
+            codec.decode_summary(data)
+        case "nodes":
+            codec.decode_record(unpack(parse_document(data), {}), codec.NoReferences())
+        case _:
+            document = parse_document(data)
+            if document.get("scope") == _ABOUT[0]:
+                codec.check_types("name of a session", document, _ABOUT_TYPES)
+            elif table == "state" and "value" not in document:
+                raise DamagedStore("a stored state has no value")
 
 
 class NewWords:

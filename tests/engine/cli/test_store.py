@@ -243,6 +243,28 @@ def test_a_file_that_cannot_be_read_cannot_be_verified(project: Project) -> None
     assert "check the disk, or name another store" in done.stderr
 
 
+def test_a_document_of_the_wrong_types_is_dropped_by_the_command_that_its_error_names(
+    project: Project,
+) -> None:
+    for message in ("one", "two"):
+        say(project, message, "s")
+    edited: list[bytes] = []
+    for line in lines("s"):
+        rest = line[len(b'{"c":"00000000",') :].replace(b'"input":"two"', b'"input":7')
+        edited.append(b'{"c":"%08x",%b' % (crc32(rest.rstrip(b"\n")), rest))
+    journal("s").write_bytes(b"".join(edited))
+    failed = project.teamgraph("sessions", "show", "s")
+    assert failed.exit_code == 2
+    assert "a stored turn has input: '7', which is of the wrong type" in failed.stderr
+    command = "store repair --salvage"
+    assert f"`teamgraph {command}`" in failed.stderr
+    done = project.teamgraph(*command.split(), "--yes")
+    assert done.exit_code == 0
+    assert "1 document of the wrong types will be lost, and with " in done.stderr
+    shown = json.loads(project.teamgraph("sessions", "show", "s", "--json").stdout)
+    assert [turn["input"] for turn in shown["turns"]] == ["one"]
+
+
 @pytest.mark.parametrize("store", [".teamgraph", "other store"])
 def test_the_error_of_a_damaged_session_names_the_command_that_recovers_it(
     project: Project, store: str

@@ -16,7 +16,7 @@ from tinydb import where
 from teamgraph import Change, Policy, Record, SessionKey, TinyDBStore, Turn
 from teamgraph.engine.stores.journal.journal_file import TornTail
 from teamgraph.errors import SessionBusy, StoreError
-from tests.children import child, line, output
+from tests.children import answer, child, line, output
 
 KEY = SessionKey("ann", "s")
 WRITER = """
@@ -323,6 +323,57 @@ def test_a_run_in_progress_in_another_process_is_not_begun_again(
     finally:
         holder.kill()
         holder.communicate()
+
+
+RESUMES = """
+from teamgraph import Graph, Runner
+from teamgraph.errors import NodeError, SessionBusy
+from teamgraph.kinds import Node, Result
+class Slow(Node):
+    prompts = False
+    async def run(self, context):
+        if argument == "fails":
+            raise ValueError("no")
+        say("inside")
+        sys.stdin.readline()
+        return Result(argument)
+async def main():
+    store = TinyDBStore(root)
+    runner = Runner(Graph(name="x", nodes={"slow": Slow()}), store=store, busy="fork")
+    try:
+        if argument == "fails":
+            await runner.arun("hi", user_id="ann", session_id="s", run_id="r")
+        say("ready")
+        sys.stdin.readline()
+        run = await runner.aresume("r", user_id="ann", session_id="s")
+        say(run.answer)
+    except SessionBusy:
+        say("refused")
+    except NodeError:
+        say("failed")
+    await store.close()
+asyncio.run(main())
+"""
+
+
+def test_two_processes_that_resume_one_run_at_once_are_one_resume(tmp_path: Path) -> None:
+    assert output(child(tmp_path, RESUMES, "fails")) == "failed\n"
+    both = {name: child(tmp_path, RESUMES, name) for name in ("one", "other")}
+    try:
+        assert {line(each) for each in both.values()} == {"ready"}
+        for each in both.values():
+            answer(each)
+        said = {line(each): name for name, each in both.items()}
+        assert set(said) == {"inside", "refused"}
+        answer(both[said["inside"]])
+        assert output(both[said["inside"]]) == f"{said['inside']}\n"
+        assert output(both[said["refused"]]) == ""
+    finally:
+        for each in both.values():
+            each.kill()
+            each.communicate()
+    turns = asyncio.run(TinyDBStore(tmp_path).turns(KEY))
+    assert [turn.answer for turn in turns] == [said["inside"]]
 
 
 def test_a_tinydb_query_survives_a_compaction_by_another_process(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import asyncio
 import errno
 import os
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
-from teamgraph import Change, SessionKey, TinyDBStore, Turn
+from teamgraph import Change, Record, SessionKey, Summary, TinyDBStore, Turn
 from teamgraph.engine.stores.journal.disk import DISK, Disk, Named
 from teamgraph.engine.stores.tinydb.repair import (
     Finding,
@@ -155,3 +156,69 @@ def test_a_salvage_has_the_turns_that_were_stored_since_it_was_planned(
     asyncio.run(store.close())
     turns = asyncio.run(TinyDBStore(tmp_path).turns(KEY))
     assert [turn.run_id for turn in turns][-2:] == ["before", "meanwhile"]
+
+
+def edit(journal: Path, edits: dict[bytes, bytes]) -> None:
+    """Change documents as somebody does who also mends the checksums."""
+    lines: list[bytes] = []
+    for line in journal.read_bytes().splitlines():
+        rest = line[len(b'{"c":"00000000",') :]
+        for old, new in edits.items():
+            rest = rest.replace(old, new)
+        lines.append(b'{"c":"%08x",%b\n' % (crc32(rest), rest))
+    journal.write_bytes(b"".join(lines))
+    journal.with_suffix(".index").unlink(missing_ok=True)
+
+
+async def talk(root: Path) -> None:
+    """Two turns with records, a state, a summary and a name."""
+    store = TinyDBStore(root, sync="never")
+    for run in ("first", "second"):
+        lease = await store.begin(KEY, Turn(run, f"in {run}"))
+        await store.put(lease, [Record("a", "done", "k", output=f"out {run}", fingerprint="f")])
+        summary = Summary(f"of {run}", covers=1) if run == "first" else None
+        done = Turn(run, f"in {run}", status="done", answer=f"answer {run}")
+        await store.finish(lease, done, Change(state={run: run}, summary=summary))
+    await store.rename(KEY, "name")
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("edits", "documents", "records", "turns"),
+    [
+        ({b'"input":"in second"': b'"input":7'}, 1, 1, 1),
+        ({b'"answer":"answer second"': b'"ansver":7'}, 1, 1, 1),
+        ({b'"k":["second",2],': b'"k":[],'}, 1, 0, 1),
+        ({b'"k":["state","second"],': b'"k":["state"],'}, 1, 0, 2),
+        ({b'"output":"out second"': b'"outpud":7'}, 1, 0, 2),
+        ({b'"output":"out second"': b'"exchanges":7'}, 1, 0, 2),
+        ({b'"text":"of first"': b'"text":7'}, 1, 0, 2),
+        ({b'"value":"second"': b'"valve":7'}, 1, 0, 2),
+        ({b'"name":"name","turns":2': b'"name":7,"turns":2'}, 1, 0, 2),
+        ({b'"d":{"words":["k","f"]}': b'"d":7'}, 1, 0, 2),
+        ({b'"of first"': b"7", b'"value":"second"': b'"valve":7'}, 2, 0, 2),
+        ({b'"k":["state","second"],"d":{': b'"k":null,"d":{"more":7,'}, 0, 0, 2),
+    ],
+)
+def test_a_salvage_drops_documents_that_do_not_fit_their_types(
+    tmp_path: Path, edits: dict[bytes, bytes], documents: int, records: int, turns: int
+) -> None:
+    asyncio.run(talk(tmp_path))
+    (journal,) = Survey(tmp_path).journals
+    edit(journal, edits)
+    findings = Survey(tmp_path).read(journal).findings
+    assert [finding.code for finding in findings] == ["damaged"] * bool(documents)
+    assert all("`teamgraph store repair --salvage`" in finding.message for finding in findings)
+    loss = Salvage.read(journal).write().loss
+    assert (loss.lines, loss.documents, loss.records) == (0, documents, records)
+    assert not Survey(tmp_path).read(journal).findings
+
+    async def read() -> list[Turn]:
+        store = TinyDBStore(tmp_path)
+        assert await store.head(KEY) is not None
+        left = await store.turns(KEY)
+        assert all([await store.run(KEY, turn.run_id) for turn in left])
+        await store.close()
+        return left
+
+    assert len(asyncio.run(read())) == turns
