@@ -255,7 +255,7 @@ def _decode(table: str, data: bytes) -> None:
         case "summaries":
             codec.decode_summary(data)
         case "nodes":
-            codec.decode_record(unpack(parse_document(data), {}), codec.NoReferences())
+            codec.decode_record(codec.unpack_record(parse_document(data), {}), codec.NoReferences())
         case _:
             document = parse_document(data)
             if document.get("scope") == _ABOUT[0]:
