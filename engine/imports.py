@@ -2,19 +2,23 @@
 
 A graph file is untrusted text, so it reaches only modules that the caller allowed, each by its own
 path: a module that an allowed module has imported is not reachable through it.
+
+The entry points of installed packages (kinds of nodes, adapters of models) are found here, too.
+Listing their names imports nothing; a plug-in is imported when it is first used.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Collection
-from functools import partial
+from collections.abc import Collection, Mapping
+from functools import cache, partial
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from pkgutil import iter_modules
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
-from .errors import DefinitionError, Problem, closest
+from .errors import DefinitionError, Problem, TeamgraphError, closest
 from .os_fork import FORKS
 
 _MALFORMED, _NOT_ALLOWED, _NOT_FOUND, _NOT_WRITABLE = "G020", "G021", "G022", "G023"
@@ -148,3 +152,31 @@ def _is_at(target: object, module: str, name: str) -> bool:
     for part in name.split("."):
         found = getattr(found, part, None)
     return found == target
+
+
+@cache
+def plugins(group: str, what: str) -> Mapping[str, EntryPoint]:
+    """The entry points of a group by name; `what` says in errors what they are ("kind").
+
+    Raises `TeamgraphError` if two packages offer different objects under one name.
+    """
+    points: dict[str, EntryPoint] = {}
+    for point in entry_points(group=group):
+        known = points.setdefault(point.name, point)
+        if known.value != point.value:
+            text = f"the {what} {point.name!r} is offered twice, as {known.value} and {point.value}"
+            raise TeamgraphError(f"{text}; uninstall one of the two packages")
+    return points
+
+
+def load_plugin(point: EntryPoint, what: str) -> object:
+    """Import what an entry point names; raises `TeamgraphError` with the reason if that fails."""
+    try:
+        return point.load()
+    except Exception as error:
+        package = point.module.partition(".")[0]
+        raise TeamgraphError(
+            f"the {what} {point.name!r} ({point.value}) cannot be imported: {error}; if another "
+            f"package of the name {package!r} comes before it on the path, rename or remove that "
+            "one"
+        ) from error

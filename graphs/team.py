@@ -14,7 +14,7 @@ from teamgraph.kinds import GraphTool, Node
 
 from ..nodes.graph import SubGraph
 from ..nodes.history_loader import HistoryLoader
-from ..nodes.leader import Leader
+from ..nodes.member import Leader
 from ..nodes.router import Router
 from .agent import Agent
 from .assistant import Assistant

@@ -11,10 +11,9 @@ if TYPE_CHECKING:
     from .graph import SubGraph
     from .history_loader import HistoryLoader
     from .human import Human
-    from .leader import Leader
     from .loop import Loop
     from .map import Map
-    from .member import Member
+    from .member import Leader, Member
     from .python import Python
     from .router import Route, Router
     from .search import Search
@@ -35,7 +34,7 @@ else:
 _HOMES = {
     "HistoryLoader": "history_loader",
     "Human": "human",
-    "Leader": "leader",
+    "Leader": "member",
     "Loop": "loop",
     "Map": "map",
     "Member": "member",

@@ -1,4 +1,4 @@
-"""The kind `member`: one role, one prompt, one answer, with tools."""
+"""The kind `member`: one role, one prompt, one answer, with tools; and `leader`, one kind of it."""
 
 from __future__ import annotations
 
@@ -144,3 +144,11 @@ class Member(Node):
             if isinstance(tool, GraphTool):
                 await context.rehearse_tool(tool.name, f"«{context.node_id}.{tool.name}»")
         return result
+
+
+class Leader(Member):
+    """Answers the message from the outputs of the nodes that it needs."""
+
+    prompt: str | None = Field(
+        default="leader.jinja", description="Its template.", examples=["leader.jinja"]
+    )

@@ -114,7 +114,7 @@ def test_exactly_the_last_two_other_sessions_are_searched(store: Store) -> None:
     shown.talk(shown.build(model, store))
     seen = model.requests[-1].messages[0].content
     assert [place for place in shown.PLACES if place in seen] == ["France", "Japan"]
-    assert seen.count("What is the capital of Japan?\n</user>") == 1
+    assert seen.count("What is the capital of Japan?\n</earlier-message>") == 1
     assert shown.QUESTION not in seen
 
 

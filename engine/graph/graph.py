@@ -426,6 +426,8 @@ def fields_in_order(data: Mapping[str, JSON], old: Mapping[str, JSON]) -> dict[s
     return {key: settings.get(key, data[key]) for key in keys}
 
 
+_TEMPLATE_MARKS = ("\n", "{{", "{%")
+"""What a template has, and the name of a file has not."""
 _SETTINGS = ("model", "retry", "timeout", "budget")
 
 
@@ -622,14 +624,14 @@ class _GraphBuilder(Struct):
                     templates[node_id] = f"{node.kind}.jinja"
             elif node.prompt is not None and not node.prompts:
                 wrong = f"a {node.kind} asks no model, so it has no prompt"
-            elif "\n" in text or node.prompt is None:
+            elif node.prompt is None or any(mark in text for mark in _TEMPLATE_MARKS):
                 templates[node_id] = f"{node_id}.inline"
                 self.inline[node_id] = text
             elif text.endswith(".jinja"):
                 templates[node_id] = text
             else:
                 wrong = f"prompt {text!r} is neither a file (its name ends in .jinja) nor a "
-                wrong += "template in several lines (`prompt: |`)"
+                wrong += "template (which has {{ ... }}, {% ... %} or several lines)"
             if wrong is not None:
                 self.reader.problems.append(
                     Problem(

@@ -16,9 +16,8 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from ..errors import DefinitionError, InputError, KeyPath, Problem, TeamgraphError, closest
-from ..imports import resolve
+from ..imports import load_plugin, plugins, resolve
 from ..messages import JSON
-from ..plugins import load_plugin, plugins
 from ..returns.shape import names_class
 from .node import NamesPython, Node
 

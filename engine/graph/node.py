@@ -54,7 +54,7 @@ class Node(Declared):
 
     prompt: str | None = Field(
         default=None,
-        description="A template file (`name.jinja`), or the template itself in several lines.",
+        description="A template file (`name.jinja`), or the template itself.",
         examples=["member.jinja"],
     )
     model: Text | ModelSpec | None = Field(

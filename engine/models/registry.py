@@ -15,8 +15,8 @@ from typing import cast
 from msgspec.structs import replace
 
 from ..errors import NoModelError, TeamgraphError
+from ..imports import load_plugin, plugins
 from ..messages import JSON
-from ..plugins import load_plugin, plugins
 from .endpoints import check_endpoint, checked_addresses
 from .local.server import INSTALL, is_installed
 from .protocol import Chunk, Model, Reply, Request, WarmsUp

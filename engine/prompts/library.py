@@ -24,13 +24,20 @@ from ..os_fork import FORKS
 from .branch_coverage import CURRENT_COVERAGE
 from .environment import CONDITION, PromptEnvironment
 from .limits import CURRENT_RENDER, RenderState
-from .sources import INLINE, TemplateSource, TemplateSources, normalize_newlines
+from .sources import (
+    INLINE,
+    ParsedTemplate,
+    TemplateSource,
+    TemplateSources,
+    empty_tree,
+    literal_names,
+    normalize_newlines,
+    references,
+)
 from .static.flow import Scope
 from .static.structure import StructureChecker, lost_line_breaks, message_shape, syntax_problem
-from .static.tree import ParsedTemplate, empty_tree, literal_names, references
-from .static.typecheck import TypeChecker
 from .static.types import StaticType, declared_type
-from .static.walk import TemplateWalker, VariableRead
+from .static.walk import TemplateWalker, TypeChecker, VariableRead
 
 MAX_LENGTH = 1_000_000
 """Characters in one rendered prompt."""

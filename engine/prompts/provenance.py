@@ -37,8 +37,7 @@ from .environment import (
 from .filters import fence, to_prompt_text
 from .library import CapturedPrompt
 from .limits import CURRENT_RENDER, RenderState, as_text, charge_loop, concatenate, join
-from .sources import Position, position_of
-from .static.tree import Reference, start_position
+from .sources import Position, Reference, position_of, start_position
 
 
 class Span(Struct, frozen=True):

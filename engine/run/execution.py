@@ -93,12 +93,11 @@ from ..records import (
 )
 from ..session.history import StoredPast
 from ..session.store import Lease, Policy, Store, WhileWaiting
+from ..stores.leases import WATCHER
 from ..tools.caller import ToolCaller
 from ..tools.context import SessionState, ToolContext
-from .answer import AnswerStream
 from .changes import as_failed, changed_paths, check_unchanged, invalidated
-from .lease_watcher import WATCHER
-from .model_call import ModelCall, UsageMeter
+from .model_call import AnswerStream, ModelCall, UsageMeter
 from .node_execution import (
     GraphRuns,
     NodeExecution,

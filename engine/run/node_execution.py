@@ -32,8 +32,7 @@ from ..graph.node import Node
 from ..graph.yaml.reader import display_path
 from ..messages import JSON
 from ..records import Exchange, Question, Record
-from ..values import to_json
-from .state_merge import ABSENT, merge_changes
+from ..values import ABSENT, merge_changes, to_json
 
 DEFAULT_TIMEOUT = 600.0
 """Seconds that an attempt may take if neither its node nor the graph has a `timeout`."""

@@ -21,8 +21,8 @@ from ..graph.node import Node, loads_history, template_fields, tools_of
 from ..graph.plan import bits_of, is_live
 from ..messages import JSON
 from ..records import Record
+from ..values import ABSENT, merge_changes
 from .node_execution import NodeExecution
-from .state_merge import ABSENT, merge_changes
 
 
 class TemplateScope(Struct):

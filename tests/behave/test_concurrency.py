@@ -34,6 +34,8 @@ from tests.memory_team import words_in
 from tests.teams import STORES, wait_for
 
 SETTERS = 8
+INDEX_OBJECTS = 35
+"""What stays of a short session that the store has closed: its index, up to 256 MB in all."""
 
 
 def keep(context: ToolContext, key: str) -> str:
@@ -200,5 +202,5 @@ def test_many_concurrent_users_are_never_mixed_up_and_lose_nothing(
     if name == "memory":  # the sessions themselves, which are all that may grow
         assert fourth <= third * 1.1 <= second * 1.21
     else:
-        assert third + fourth < quarter, "not one object stays for each user"
+        assert fourth <= third * 1.1 <= INDEX_OBJECTS * quarter, "more stays than the indexes"
     wait_for(store.close())

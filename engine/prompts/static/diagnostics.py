@@ -12,9 +12,8 @@ from jinja2 import nodes
 from msgspec.structs import replace
 
 from ...errors import Problem, closest, listed
-from ..sources import Position
+from ..sources import Position, start_position
 from .flow import Flow, access_path
-from .tree import start_position
 from .types import (
     ABSENT,
     ANY,

@@ -14,7 +14,7 @@ from jinja2 import nodes
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from .tree import BlockOverride, InheritanceChain, ParsedTemplate
+from ..sources import BlockOverride, InheritanceChain, ParsedTemplate
 from .types import StaticType, non_empty, union, with_kinds, without_none, without_null
 
 

@@ -13,7 +13,7 @@ from jinja2.visitor import NodeVisitor
 
 from ...errors import closest
 from ..environment import CONCAT, KEY, LOOP
-from ..sources import position_of
+from ..sources import block_call, position_of, start_position
 from .diagnostics import Diagnostics, PositionFinder, describe
 from .flow import (
     Flow,
@@ -27,14 +27,15 @@ from .flow import (
     is_non_empty,
     narrow,
 )
-from .formats import Place, brace_places, percent_places
 from .signatures import (
     ACCEPTS_NONE,
     ATTRIBUTE_AT,
     ORDERS,
     WRITES_JSON,
     Given,
+    Place,
     argument_accepts,
+    brace_places,
     filter_accepts,
     filter_result,
     global_result,
@@ -42,10 +43,10 @@ from .signatures import (
     makes_text,
     method_accepts,
     method_result,
+    percent_places,
     selected,
     wrong_arguments,
 )
-from .tree import block_call, start_position
 from .types import (
     ABSENT,
     ANY,

@@ -21,17 +21,21 @@ from msgspec.structs import replace
 from ...errors import Problem, closest
 from ..environment import ATTRIBUTES, ROLES, PromptEnvironment, is_replay, message_role
 from ..filters import FENCE_TAG
-from ..sources import START, LineIndex, Position, TemplateSource, position_of
-from .tree import (
+from ..sources import (
+    START,
     BlockOverride,
     InheritanceChain,
+    LineIndex,
     ParsedTemplate,
+    Position,
     ReachableTemplates,
     Reference,
     TemplateLookup,
+    TemplateSource,
     block_call,
     is_optional,
     literal_names,
+    position_of,
     references,
     start_position,
 )

@@ -207,7 +207,7 @@ def _unchanged(operation: Operation) -> Operation:
 
 
 FORMAT = JournalFormat(2, {1: _unchanged})
-"""Version 2 may pack the documents of records (`tinydb.packing`); those of version 1 are read."""
+"""Version 2 may pack the documents of records (`pack_record`); those of version 1 are read."""
 
 
 class Header(Struct, frozen=True):

@@ -3,15 +3,15 @@
 The file `activity.log` beside the journals has lines of the same length. The first says that it is
 complete; each other is the name of a session's file, and the last one of a name counts. It is
 appended to when a run begins or ends in another session than the last one did, so the newest
-sessions are read from its end, however many there are, and no clock decides. A store without it,
-or with one that was not finished, gets it from the times of its journals.
+sessions are read from its end, however many there are, and no clock decides. Journals that it does
+not name (a copy from a backup), or all if it is missing or was not finished, come by their times.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,10 +28,13 @@ Seen: TypeAlias = tuple[int, int]
 
 
 class ActivityLog:
-    """The activity file of one user; `scan` gives the names by the times of their journals."""
+    """The activity file of one user.
+
+    `scan` gives the names of the journals but those that it is called with, by their times.
+    """
 
     def __init__(
-        self, directory: Path, disk: Disk, scan: Callable[[], Iterable[str]], *, is_synced: bool
+        self, directory: Path, disk: Disk, scan: Callable[[Set[str]], list[str]], *, is_synced: bool
     ) -> None:
         self.path = directory / ACTIVITY
         self._disk = disk
@@ -58,33 +61,35 @@ class ActivityLog:
         return file.inode, end
 
     def names(self) -> Iterator[str]:
-        """The names of the sessions, the latest first; some may be deleted."""
+        """The names of the sessions, the latest first; some may be deleted.
+
+        Journals that the file does not name follow, by their times, so that the directory is read
+        only by whoever reads to the end.
+        """
+        found: set[str] = set()
+        for name in self._logged():
+            if name not in found:
+                found.add(name)
+                yield name
+        yield from self._scan(found)
+
+    def _logged(self) -> Iterator[str]:
+        """The names in the file from its end, some repeatedly; none if it is not complete."""
         try:
             file = OpenFile(self._disk, self.path, create=False)
         except FileNotFoundError:
-            yield from self._scan()
             return
         try:
-            if self._disk.read(file.descriptor, _LINE, 0) != _HEAD:
-                yield from self._scan()
-            else:
-                yield from self._backwards(file)
+            head = self._disk.read(file.descriptor, _LINE, 0)
+            end = self._disk.status(file.descriptor).st_size if head == _HEAD else 0
+            end -= end % _LINE
+            while end > _LINE:
+                start = max(_LINE, end - _CHUNK)
+                lines = self._disk.read(file.descriptor, end - start, start)
+                yield from (name.decode() for name in reversed(_NAME.findall(lines)))
+                end = start
         finally:
             file.close()
-
-    def _backwards(self, file: OpenFile) -> Iterator[str]:
-        found: set[bytes] = set()
-        end = self._disk.status(file.descriptor).st_size
-        end -= end % _LINE
-        while end > _LINE:
-            start = max(_LINE, end - _CHUNK)
-            for name in reversed(
-                _NAME.findall(self._disk.read(file.descriptor, end - start, start))
-            ):
-                if name not in found:
-                    found.add(name)
-                    yield name.decode()
-            end = start
 
     def _seen(self) -> Seen | None:
         try:
@@ -101,7 +106,7 @@ class ActivityLog:
                 lock_file(self._disk, file.descriptor, self.path)
                 if file.is_at_path():
                     if self._disk.read(file.descriptor, _LINE, 0) != _HEAD:
-                        others = [one.encode() for one in self._scan() if one != name]
+                        others = [one.encode() for one in self._scan({name})]
                         self._fill(file, others)
                     return file
             except BaseException:

@@ -16,7 +16,7 @@ import os
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -190,8 +190,8 @@ class StoreLayout:
     def activity(self, directory: Path) -> ActivityLog:
         """The order of the sessions in the directory of a user."""
 
-        def scan() -> list[str]:
-            return [path.stem for path in self.journals(directory)]
+        def scan(others: Set[str]) -> list[str]:
+            return [path.stem for path in self.journals(directory, without=others)]
 
         return ActivityLog(directory, self._disk, scan, is_synced=self._is_synced)
 
@@ -206,12 +206,15 @@ class StoreLayout:
         paths = self._entries(self.root / "prompts")
         return [path.stem for path in paths if path.suffix == ".json"]
 
-    def journals(self, directory: Path) -> list[Path]:
-        """The journals in the directory of a user, the one that was written last first."""
+    def journals(self, directory: Path, *, without: Set[str] = frozenset()) -> list[Path]:
+        """The journals in the directory of a user, the one that was written last first.
+
+        Those whose names (without the suffix) are in `without` are left out, and cost no `stat`.
+        """
         found: list[tuple[int, str]] = []
         try:
             for name in self._disk.names(directory):
-                if name.endswith(".jsonl"):
+                if name.endswith(".jsonl") and name.removesuffix(".jsonl") not in without:
                     with suppress(FileNotFoundError):  # deleted since it was listed
                         status = self._disk.status(f"{directory}/{name}")
                         found.append((status.st_mtime_ns, name))

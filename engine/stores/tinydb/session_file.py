@@ -1,10 +1,10 @@
 """One session in its journal: the store's operations as operations on documents.
 
 Tables and keys: `runs` `[run_id, number]` (number 0 until the run is done; `[run_id, 0, "waiting"]`
-while it waits for a person), `nodes` `[run, node,
-attempt]` (`run` is the run's document number), `state` `[scope, name]` (scopes `state`, `node`,
-`head`), `summaries` `[covers]`, `words` the words themselves (`packing`). Methods that read are
-called while the journal is held `shared`, those that write while it is locked `exclusive`.
+while it waits for a person), `nodes` `[run, node, attempt]` (`run` is the run's document number),
+`state` `[scope, name]` (scopes `state`, `node`, `head`), `summaries` `[covers]`, `words` the words
+themselves (`pack_record`). Methods that read are called while the journal is held `shared`, those
+that write while it is locked `exclusive`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, State
 from ...session.history import RESULT, run_texts
 from ...session.store import FinishedRun, Lease, Policy, WhileWaiting
 from .. import codec
+from ..codec import Words, pack_record, unpack_record
 from ..journal.compaction import compact, remove_set_aside
 from ..journal.disk import store_error
 from ..journal.journal_file import JournalFile, JournalSettings
@@ -52,7 +53,6 @@ from ..redaction import (
 )
 from .activity import ActivityLog, Seen
 from .lock import SessionLock
-from .packing import Words, pack, unpack
 
 T = TypeVar("T")
 OtherRun: TypeAlias = tuple[str, str]
@@ -255,7 +255,7 @@ def _decode(table: str, data: bytes) -> None:
         case "summaries":
             codec.decode_summary(data)
         case "nodes":
-            codec.decode_record(unpack(parse_document(data), {}), codec.NoReferences())
+            codec.decode_record(codec.unpack_record(parse_document(data), {}), codec.NoReferences())
         case _:
             document = parse_document(data)
             if document.get("scope") == _ABOUT[0]:
@@ -469,7 +469,7 @@ class SessionFile:
             encoded = codec.encode_record(run, record, references)
             if is_late:
                 redact_summary(encoded)
-            data = dump_json(pack(encoded, words.share))
+            data = dump_json(pack_record(encoded, words.share))
             operations.append(Operation("p", "nodes", document, dump_json((run, *attempt)), data))
         if operations:
             self.journal.commit([*words.operations, *operations])
@@ -725,7 +725,7 @@ class SessionFile:
 
     def _document(self, record: StoredDocument) -> Document:
         """The document of a record."""
-        return unpack(parse_document(self.journal.text(record.slot)), self.index.words_of)
+        return unpack_record(parse_document(self.journal.text(record.slot)), self.index.words_of)
 
     def _about(self) -> Document:
         stored = self.index.state.get(_ABOUT)

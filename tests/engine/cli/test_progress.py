@@ -68,8 +68,8 @@ def test_a_start_leaves_no_line() -> None:
 
 
 def test_a_run_without_an_end_is_an_error_with_the_command_to_resume(tmp_path: Path) -> None:
-    async def events(store: Store) -> AsyncGenerator[Event]:
-        del store
+    async def events(store: Store, writer: AnswerWriter) -> AsyncGenerator[Event]:
+        del store, writer
         yield STARTED
 
     with pytest.raises(RunError, match="ended without an answer") as raised:
@@ -82,8 +82,8 @@ def test_a_run_without_an_end_is_an_error_with_the_command_to_resume(tmp_path: P
 def test_an_interrupt_after_the_end_is_no_cancellation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def events(store: Store) -> AsyncGenerator[Event]:
-        del store
+    async def events(store: Store, writer: AnswerWriter) -> AsyncGenerator[Event]:
+        del store, writer
         try:
             yield STARTED
             yield RunFinished("r", "s", 2, None, 0, Run(SessionKey(None, "s"), Turn("r", "hello")))

@@ -100,7 +100,7 @@ def test_every_mistake_of_a_file_is_told_at_once_in_reading_order(tmp_path: Path
         ("on_error: {value: 3, also: 4}", "4:28: node 'a': unknown key 'also'; "
          "known keys: value"),
         ("model: 3", "4:14: node 'a': model: must be text, or {id, api_base, api_key_env, "
-         "temperature, max_tokens, fallback}, not 3"),
+         "temperature, max_tokens, structured, fallback}, not 3"),
         ("model: {id: m, max_tokens: 0}", "4:34: node 'a': max_tokens: must be more than 0, "
          "not 0"),
         ("model: {id: m, tempreature: 1}", "4:22: node 'a': unknown key 'tempreature'; "
@@ -122,7 +122,7 @@ def test_every_mistake_of_a_file_is_told_at_once_in_reading_order(tmp_path: Path
          "leader, loop, map, member, python, router, search, summarizer; one of your own is named "
          "by `--kind package.module:Class`, or by `kinds` in [tool.teamgraph]"),
         ("prompt: hello", "4:15: node 'a': prompt 'hello' is neither a file (its name ends in "
-         ".jinja) nor a template in several lines (`prompt: |`)"),
+         ".jinja) nor a template (which has {{ ... }}, {% ... %} or several lines)"),
         ("returns: strr", "4:16: node 'a': unknown type 'strr'; did you mean 'str'?"),
         ("api_key: sk-1", "4:7: node 'a': 'api_key' would put a secret into the graph; name the "
          "environment variable that contains it: `model: {id: ..., api_key_env: ...}`"),
@@ -430,6 +430,13 @@ def test_an_inline_template_is_told_by_its_keys_where_there_is_no_file() -> None
     with pytest.raises(DefinitionError) as caught:
         Graph(name="x", nodes={"a": Member(prompt="Say\n{{ inptu }}")})
     assert str(caught.value) == ("nodes.a.prompt:2:4: unknown name 'inptu'; did you mean 'input'?")
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_template_in_one_line_is_checked_at_its_place(quote: str, tmp_path: Path) -> None:
+    text = f"name: x\nnodes:\n  a: {{prompt: {quote}Say {{{{ inptu.message }}}}{quote}}}\n"
+    (problem,) = refused(written(tmp_path, text))
+    assert (problem.line, problem.column, problem.suggestion) == (3, 23, "input")
 
 
 def test_a_broken_inline_template_is_told_where_it_breaks(tmp_path: Path) -> None:

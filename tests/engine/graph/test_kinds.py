@@ -10,7 +10,7 @@ import pytest
 
 from teamgraph import Graph
 from teamgraph.engine.graph.kinds import installed, installed_kind, offered
-from teamgraph.engine.plugins import plugins
+from teamgraph.engine.imports import plugins
 from teamgraph.errors import TeamgraphError
 from teamgraph.kinds import Context, Node, Result
 from tests.builders import refused, told, written

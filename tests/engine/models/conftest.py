@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from teamgraph.engine.plugins import plugins
+from teamgraph.engine.imports import plugins
 from tests.demo_model import demo_weights
 from tests.stub import StubProvider
 from tests.stub.client import SECRET

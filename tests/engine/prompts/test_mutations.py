@@ -62,7 +62,7 @@ def graph(folder: Path, file: Path) -> Graph:
     rows = [{"message": "m", "label": "one", "question": "q", "answer": "a"}]
     options = {"prompt": file.name, "params": {"examples": rows, "handbook": rows}}
     kinds = {"router": Router, "leader": Leader, "summarizer": Summarizer, "translator": Translator}
-    kind = kinds.get(file.stem, Router if file.stem == "by_example" else Member)
+    kind = kinds.get(file.stem, Router if file.stem in ("by_example", "speaker") else Member)
     routes = {"routes": {"one": "One", "two": "Two"}} if kind is Router else {}
     nodes: dict[str, Node] = {"history": HistoryLoader(), "one": Member(), "two": Member()}
     own = {"language": "French"} if kind is Translator else {}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from teamgraph import Event, Record
 from teamgraph.engine.events import EventEmitter, TokenMode
-from teamgraph.engine.run.answer import AnswerStream
+from teamgraph.engine.run.model_call import AnswerStream
 from teamgraph.events import Answer, AnswerReset
 from tests.teams import of, told
 

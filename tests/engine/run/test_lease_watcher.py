@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 import pytest
 
 from teamgraph import Chunk, Event, Reply, Request, Runner, ScriptedModel, SessionKey, Store
-from teamgraph.engine.run.lease_watcher import LeaseWatcher
+from teamgraph.engine.stores.leases import LeaseWatcher
 from teamgraph.errors import InputError
 from teamgraph.events import Token
 from tests.teams import alone, wait_for

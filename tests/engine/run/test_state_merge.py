@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from teamgraph import Graph, Reply, Request, Runner, ScriptedModel, Store, ToolCall, ToolContext
-from teamgraph.engine.run.state_merge import ABSENT, merge_changes
+from teamgraph.engine.values import ABSENT, merge_changes
 from teamgraph.errors import NodeError, StateConflict
 from teamgraph.kinds import Context, Node, Result
 from teamgraph.nodes import Member, Python, SubGraph

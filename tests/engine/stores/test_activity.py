@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -189,6 +190,31 @@ def test_without_the_file_the_times_of_the_journals_count(
         assert activity(tmp_path).stat().st_size == 4 * LINE
         await store.close()
         await other.close()
+
+    asyncio.run(test())
+
+
+def test_sessions_put_back_from_a_backup_are_listed_at_the_end_by_their_times(
+    tmp_path: Path,
+) -> None:
+    async def test() -> None:
+        backup, store = await fill(tmp_path / "old", 3), await fill(tmp_path / "new", 0)
+        await turn(store, 7)
+        await turn(store, 8)
+        journal = StoreLayout(tmp_path / "new", JournalSettings()).journal
+        for age, number in enumerate((1, 0, 2)):
+            copy = journal(key(number))
+            shutil.copy(StoreLayout(tmp_path / "old", JournalSettings()).journal(key(number)), copy)
+            os.utime(copy, (1000 - age, 1000 - age))
+        assert await listed(store) == [8, 7, 1, 0, 2]
+        assert await listed(store, limit=2, offset=2) == [1, 0]
+        assert [hit.key for hit in await store.search("ann", "hello", last=9)] == [
+            key(number) for number in (8, 7, 1, 0, 2)
+        ]
+        await turn(store, 0, "again")
+        assert await listed(store) == [0, 8, 7, 1, 2]
+        await store.close()
+        await backup.close()
 
     asyncio.run(test())
 

@@ -21,9 +21,14 @@ from teamgraph import (
     Turn,
     Usage,
 )
-from teamgraph.engine.stores.codec import decode_record, encode_record
+from teamgraph.engine.stores.codec import (
+    Words,
+    decode_record,
+    encode_record,
+    pack_record,
+    unpack_record,
+)
 from teamgraph.engine.stores.journal.line import dump_json, header_data, parse_document
-from teamgraph.engine.stores.tinydb.packing import Words, pack, unpack
 from teamgraph.engine.stores.tinydb.repair import Salvage, Survey
 from teamgraph.engine.stores.tinydb.session_file import OtherRuns, RunReferences, SessionFile
 
@@ -65,10 +70,10 @@ def test_a_record_is_read_as_it_was_put(records: list[Record]) -> None:
     numbers: dict[Words, int] = {}
     for record in records:
         document = encode_record(1, record, NO_REFERENCES)
-        packed = pack(document, lambda words: numbers.setdefault(words, len(numbers) + 1))
+        packed = pack_record(document, lambda words: numbers.setdefault(words, len(numbers) + 1))
         words = {number: words for words, number in numbers.items()}
         for stored in (packed, document):
-            found = unpack(parse_document(dump_json(stored)), words)
+            found = unpack_record(parse_document(dump_json(stored)), words)
             assert decode_record(found, NO_REFERENCES) == record
 
 
@@ -77,11 +82,11 @@ def test_replayed_turns_are_stored_as_ranges() -> None:
     first, last = {"role": "system", "content": "x"}, {"role": "user", "content": "y"}
     messages = [first, *turns[:2], last, *turns[2:], last]
     exchange = {"prompt": "p", "prompt_hash": "h", "model": "m", "reply": "r", "messages": messages}
-    packed = pack({"exchanges": [exchange]}, lambda _: 1)
+    packed = pack_record({"exchanges": [exchange]}, lambda _: 1)
     (stored,) = packed["exchanges"]
     ranges = [{"turns": pair} for pair in ([3, 4], [5, 5], [7, 8])]
     assert stored["messages"] == [first, ranges[0], last, *ranges[1:], last]
-    assert unpack(packed, {1: ("p", "h", "m")}) == {"exchanges": [exchange]}
+    assert unpack_record(packed, {1: ("p", "h", "m")}) == {"exchanges": [exchange]}
 
 
 def journal_of(root: Path) -> Path:
