@@ -210,27 +210,25 @@ def _rename(call: Callable[..., object], method: Callable[..., object]) -> None:
 
 def _call(context: Context, function: Callable[[], T], future: asyncio.Future[T]) -> None:
     """Call a function, and give what it returns or raises to a future of another thread."""
+    give: Callable[[], None]
     try:
         result = context.run(function)
+    except StopIteration as stop:  # no future can have that
+        error = RuntimeError("it raised StopIteration")
+        error.__cause__ = stop
+        give = partial(future.set_exception, error)
     except BaseException as error:  # noqa: BLE001  the caller gets it
-        give: Callable[[], None] = partial(_give_error, future, error)
+        give = partial(future.set_exception, error)
     else:
-        give = partial(_give_result, future, result)
+        give = partial(future.set_result, result)
     with suppress(RuntimeError):  # the loop was closed: nobody waits any more
-        future.get_loop().call_soon_threadsafe(give)
+        future.get_loop().call_soon_threadsafe(_give, future, give)
 
 
-def _give_result(future: asyncio.Future[T], result: T) -> None:
+def _give(future: asyncio.Future[T], give: Callable[[], None]) -> None:
+    """Set what the function gave, unless the caller was cancelled meanwhile."""
     if not future.done():
-        future.set_result(result)
-
-
-def _give_error(future: asyncio.Future[T], error: BaseException) -> None:
-    if not future.done():
-        if isinstance(error, StopIteration):  # no future can have that
-            stop, error = error, RuntimeError("it raised StopIteration")
-            error.__cause__ = stop
-        future.set_exception(error)
+        give()
 
 
 class _Workers:

@@ -37,7 +37,7 @@ class Assistant(Options):
     (or of an agent alone) by no id: it answers for all nodes that name none.
     """
 
-    if not TYPE_CHECKING:  # type checkers would take every attribute for one
+    if not TYPE_CHECKING:  # pragma: no branch - type checkers would take every attribute for one
 
         def __getattr__(self, name: str) -> object:
             try:

@@ -133,12 +133,10 @@ class _Items:
 
 
 async def _all(workers: Sequence[asyncio.Task[None]]) -> None:
-    """Wait for all; if the caller is cancelled, so are they."""
+    """Wait for all; if the caller is cancelled, so are they, unless the loop itself was dropped."""
     try:
         await asyncio.gather(*workers)
-    except GeneratorExit:  # the event loop was dropped: nothing can be awaited any more
-        raise
-    except BaseException:
+    except (Exception, asyncio.CancelledError, KeyboardInterrupt, SystemExit):
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)

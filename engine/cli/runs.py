@@ -463,19 +463,25 @@ async def _locate(
 ) -> tuple[SessionKey, str]:
     """The session and the whole id of a run, or of the newest one; raises `NotFound`."""
     async with options.open() as store:
-        found = await (lookup.latest(store) if run_id is None else lookup.find(run_id, store))
+        found = await _find(run_id, lookup, store)
     if found is None:
         raise _no_run(run_id, options)
     return found
 
 
 async def _find_run(run_id: str | None, lookup: RunLookup, options: StoreOptions) -> Run:
-    key, whole_id = await _locate(run_id, lookup, options)
     async with options.open() as store:
-        run = await store.run(key, whole_id)
+        found = await _find(run_id, lookup, store)
+        run = None if found is None else await store.run(*found)
     if run is None:
         raise _no_run(run_id, options)
     return run
+
+
+async def _find(
+    run_id: str | None, lookup: RunLookup, store: Store
+) -> tuple[SessionKey, str] | None:
+    return await (lookup.latest(store) if run_id is None else lookup.find(run_id, store))
 
 
 async def _prompts(

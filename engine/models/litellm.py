@@ -430,7 +430,7 @@ def _form_arguments(request: Request, form: Form) -> dict[str, object]:
             forced = {"type": "function", "function": {"name": name}}
             tools = [*(dict(tool) for tool in request.tools), {**forced, "function": function}]
             return {"tools": tools, "tool_choice": "required" if request.tools else forced}
-        case "text":
+        case _:
             return {}
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import pytest
@@ -26,8 +28,8 @@ from teamgraph import (
     SessionKey,
     TinyDBStore,
 )
-from teamgraph.engine.blocking import iterate_blocking, run_blocking
-from teamgraph.errors import NodeError
+from teamgraph.engine.blocking import _BlockingCall, _Workers, iterate_blocking, run_blocking
+from teamgraph.errors import InputError, NodeError
 from teamgraph.events import RunFinished
 from tests.teams import alone, desk, desk_model, holds_together, wait_for
 
@@ -316,7 +318,13 @@ def test_code_that_blocks_the_loop_holds_up_no_other_thread_for_good() -> None:
 
 def test_a_stream_that_is_dropped_anywhere_ends_its_run() -> None:
     store = MemoryStore()
-    stream = Runner(alone(), model=Echo(), store=store).stream("hi", session_id="s")
+
+    class Endless:
+        async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
+            yield Chunk("Once ")
+            await asyncio.Event().wait()
+
+    stream = Runner(alone(), model=Endless(), store=store).stream("hi", session_id="s")
 
     class Dropping:
         async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
@@ -388,3 +396,76 @@ assert runner.run("hi").answer == "echo"
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes to fork")
 def test_a_forked_child_has_a_loop_of_its_own() -> None:
     subprocess.run([sys.executable, "-c", FORKED], cwd=ROOT, check=True, timeout=60)
+
+
+def test_what_the_door_does_not_explain_is_raised_as_python_says_it() -> None:
+    runner: Any = Runner(alone(), model=ScriptedModel([]))
+    for door in (runner.run, runner.stream):
+        with pytest.raises(TypeError, match="multiple values for argument 'message'"):
+            door("hi", message="hi")
+
+
+def test_a_callback_of_a_loop_is_told_that_it_is_no_task() -> None:
+    async def main() -> BaseException | None:
+        told = asyncio.get_running_loop().create_future()
+
+        def callback() -> None:
+            try:
+                Runner(alone(), model=Echo()).astream("hi").asend(None).send(None)
+            except InputError as error:
+                told.set_result(error)
+
+        asyncio.get_running_loop().call_soon(callback)
+        return await asyncio.wait_for(told, 30)  # type: ignore[no-any-return]  the error
+
+    assert "call the synchronous method instead" in str(asyncio.run(main()))
+
+
+def test_a_task_that_exits_the_process_gives_that_to_its_caller_and_leaves_the_loop() -> None:
+    async def leave() -> None:
+        sys.exit(3)
+
+    async def give() -> int:
+        return 1
+
+    with pytest.raises(SystemExit):
+        run_blocking(leave())
+    assert run_blocking(give()) == 1
+
+
+def test_a_call_that_no_loop_has_begun_is_cancelled_at_once() -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    async def block() -> None:
+        begun.set()
+        go.wait()
+
+    async def never() -> None:
+        raise AssertionError
+
+    thread = threading.Thread(target=lambda: run_blocking(block()))
+    thread.start()
+    begun.wait()
+    work = never()
+    call = _BlockingCall(work)
+    call.start()
+    call.cancel()
+    go.set()
+    thread.join()
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
+
+
+def test_a_thread_that_is_taken_when_it_was_idle_for_long_does_what_it_is_given() -> None:
+    done = list[str]()
+
+    class TakenLate:
+        """Its wait ends without work, which then comes, the first time."""
+
+        def get(self, timeout: float | None = None) -> Callable[[], None]:
+            if timeout is not None:
+                raise Empty
+            return lambda: done.append("work")
+
+    queue: Any = TakenLate()
+    _Workers()._run(queue)
+    assert done == ["work"], "after it, the thread ends"

@@ -151,6 +151,8 @@ def test_a_broken_package_is_named_when_its_kind_is_used(
     offer("broken-one = tg_broken:Broken")
     sound = written(tmp_path, "name: x\nnodes: {a: {role: You}}\n", name="sound.yaml")
     assert Graph.load(sound).nodes["a"].kind == "member"
+    unknown = written(tmp_path, "name: x\nnodes: {a: {runs: b}}\n", name="unknown.yaml")
+    assert "unknown key 'runs': a member has none" in told(unknown)[0]
     path = written(tmp_path, "name: x\nnodes: {a: {kind: broken-one}}\n")
     with pytest.raises(TeamgraphError, match=told_so) as caught:
         Graph.load(path)

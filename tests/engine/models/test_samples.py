@@ -81,9 +81,14 @@ def test_an_odd_schema_does_no_harm() -> None:
         "properties": {
             "two": {"type": "array", "minItems": 2},
             "none": {"type": "array", "maxItems": 0},
+            "set": {"type": "string", "default": "x"},
         },
     }
-    assert sample(odd, name="n") == {"two": ["«n.two[0]»", "«n.two[1]»"], "none": []}
+    assert sample(odd, name="n") == {
+        "two": ["«n.two[0]»", "«n.two[1]»"],
+        "none": [],
+        "set": "x",
+    }
     assert sample({"properties": 3, "const": 4}, name="n") == 4
     assert sample({"anyOf": [{"type": "null"}]}, name="n") is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -98,3 +99,17 @@ def test_an_error_shows_a_long_answer_only_in_part() -> None:
     assert isinstance(reason, str)
     assert "word ...' instead" in reason
     assert len(reason) < 200
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"choices": ["billing"], "tasks": [{"label": 3, "task": "x"}]}',
+        'So it is {"choice": "billing", "reason": "a \\"bill\\" }"}, I think.',
+        f"```\n{'[' * 5000 + ']' * 5000}\n```\n```\n['billing',]\n```\n",
+        "```\n# {}\n```\n```\n['billing',]\n```\n",
+    ],
+    ids=["a task without a label", "quotes in a text", "too deep", "a comment"],
+)
+def test_what_else_is_in_an_answer_does_no_harm(text: str) -> None:
+    assert chosen(text, many=True) == ("billing",)
