@@ -209,10 +209,7 @@ def _other(value: object, depth: int) -> JSON:
     """Dates, enums, models and whatever else pydantic can serialize; then checked as it is."""
     if isinstance(value, BaseModel) and _has_containers(value):
         _converted(value.model_dump(by_alias=False), depth)  # equal keys are merged in JSON form
-    converted = _jsonable(value)
-    if converted is value:
-        raise _Refused(f"a {type(value).__name__} is not JSON")
-    return _converted(converted, depth)
+    return _converted(_jsonable(value), depth)
 
 
 def _has_containers(model: BaseModel) -> bool:
