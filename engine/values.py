@@ -214,10 +214,7 @@ def _other(value: object, depth: int) -> JSON:
     elif is_dataclass(value) and not hasattr(value, "__pydantic_serializer__"):
         names = (column.name for column in dataclass_fields(value))
         _mapping(((name, getattr(value, name, None)) for name in names), depth)  # as above
-    converted = _jsonable(value)
-    if converted is value:
-        raise _Refused(f"a {type(value).__name__} is not JSON")
-    return _converted(converted, depth)
+    return _converted(_jsonable(value), depth)
 
 
 def _has_containers(model: BaseModel) -> bool:

@@ -406,8 +406,7 @@ class JournalFile:
         if not self._mutex.acquire(blocking=False):
             return False
         try:
-            if not self._depth:
-                self._refresh()
+            self._refresh()
         except BaseException:
             self._mutex.release()
             raise
