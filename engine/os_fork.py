@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from threading import RLock, get_ident
+from threading import Condition, RLock, get_ident
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -44,7 +44,7 @@ class ForkGuard:
     """The descriptors, owners and locks of this process, and the hooks around `os.fork`."""
 
     def __init__(self) -> None:
-        self._gate = RLock()
+        self._gate = Condition()
         self._opening: set[int] = set()
         self._importing: set[int] = set()
         self._descriptors: set[int] = set()
@@ -78,7 +78,9 @@ class ForkGuard:
         try:
             yield self._descriptors
         finally:
-            self._opening.discard(thread)
+            with self._gate:
+                self._opening.discard(thread)
+                self._gate.notify_all()
 
     @contextmanager
     def importing(self) -> Generator[None]:
@@ -94,14 +96,15 @@ class ForkGuard:
         deadline = time.monotonic() + _PATIENCE
         while self._foreign_imports() and time.monotonic() < deadline:
             time.sleep(_PAUSE)
-        for lock in list(self._locks):
-            if lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                self._acquired.append(lock)
+        self._acquired.extend(  # one by one: an interrupt between two leaves a true list
+            lock
+            for lock in list(self._locks)
+            if lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
+        )
         self._gate.acquire()
-        while self._opening - {get_ident()} and time.monotonic() < deadline:
-            self._gate.release()
-            time.sleep(_PAUSE)
-            self._gate.acquire()
+        self._gate.wait_for(
+            lambda: self._opening <= {get_ident()}, timeout=max(0.0, deadline - time.monotonic())
+        )
 
     def _release(self) -> None:
         self._gate.release()
@@ -109,7 +112,7 @@ class ForkGuard:
             self._acquired.pop().release()
 
     def _reset(self) -> None:
-        self._gate = RLock()
+        self._gate = Condition()
         self._opening.intersection_update({get_ident()})
         while self._acquired:
             self._acquired.pop().release()
@@ -128,17 +131,13 @@ class ForkGuard:
 
     def _foreign_imports(self) -> list[str]:
         """The modules that other threads are importing, where one of ours is among them."""
-        names: dict[int, list[str]] = {}
-        for name, reference in list(_module_locks().items()):
-            owner = getattr(reference(), "owner", None)
-            if owner is not None and owner != get_ident():
-                names.setdefault(owner, []).append(name)
-        return [
-            name
-            for owner, chain in names.items()
-            if owner in self._importing or any(f"{name}.".startswith(_OURS) for name in chain)
-            for name in chain
-        ]
+        locks = list(_module_locks().items())
+        owners = {name: getattr(reference(), "owner", None) for name, reference in locks}
+        threads = self._importing | {
+            owner for name, owner in owners.items() if f"{name}.".startswith(_OURS)
+        }
+        threads -= {None, get_ident()}
+        return [name for name, owner in owners.items() if owner in threads]
 
 
 def _module_locks() -> dict[str, Any]:

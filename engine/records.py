@@ -352,7 +352,7 @@ class Run(Struct, frozen=True):
         """Seconds from the start to the end of the run."""
         return max(0.0, self.turn.ended - self.turn.started)
 
-    if not TYPE_CHECKING:  # type checkers would take every attribute for one
+    if not TYPE_CHECKING:  # pragma: no branch - type checkers would take every attribute for one
 
         def __getattr__(self, name: str) -> object:
             raise missing_attribute(type(self), name, _ALTERNATIVES)

@@ -12,6 +12,8 @@ import json
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
@@ -209,10 +211,10 @@ def _other(value: object, depth: int) -> JSON:
     """Dates, enums, models and whatever else pydantic can serialize; then checked as it is."""
     if isinstance(value, BaseModel) and _has_containers(value):
         _converted(value.model_dump(by_alias=False), depth)  # equal keys are merged in JSON form
-    converted = _jsonable(value)
-    if converted is value:
-        raise _Refused(f"a {type(value).__name__} is not JSON")
-    return _converted(converted, depth)
+    elif is_dataclass(value) and not hasattr(value, "__pydantic_serializer__"):
+        names = (column.name for column in dataclass_fields(value))
+        _mapping(((name, getattr(value, name, None)) for name in names), depth)  # as above
+    return _converted(_jsonable(value), depth)
 
 
 def _has_containers(model: BaseModel) -> bool:

@@ -354,13 +354,12 @@ def limited_filter(name: str, function: Filter) -> Filter:
     @wraps(function)
     def filter_within_bounds(*args: object, **kwargs: object) -> object:
         charge_work(CALL)
-        if len(args) > passed:
-            charge_value(value := args[passed])
-            if is_text and not isinstance(value, _PRINTED):
-                args = (*args[:passed], as_text(value), *args[passed + 1 :])
-            elif name in _OF_MAPPINGS and isinstance(value, Mapping):
-                data = {key: value[key] for key in cast("Mapping[object, object]", value)}
-                args = (*args[:passed], data, *args[passed + 1 :])
+        charge_value(value := args[passed])
+        if is_text and not isinstance(value, _PRINTED):
+            args = (*args[:passed], as_text(value), *args[passed + 1 :])
+        elif name in _OF_MAPPINGS and isinstance(value, Mapping):
+            data = {key: value[key] for key in cast("Mapping[object, object]", value)}
+            args = (*args[:passed], data, *args[passed + 1 :])
         if check is not None:
             check(*args[passed:], **kwargs)
         result = function(*args, **kwargs)

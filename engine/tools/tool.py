@@ -170,13 +170,12 @@ class Tool:
         return _as_text(value)
 
 
-async def _graph(message: str) -> str:
+async def _graph(message: str) -> None:
     """The signature of all graphs as tools; it is never called.
 
     Args:
         message: What to do, with all that has to be known for it.
     """
-    raise NotImplementedError(message)
 
 
 class Docstring(NamedTuple):

@@ -254,12 +254,20 @@ def same(one: object, other: object) -> bool:
     return one == other and json.dumps(one) == json.dumps(other)
 
 
+@dataclass
+class Parcel:
+    """A dataclass that is no model."""
+
+    marks: dict[object, int]
+
+
 @pytest.mark.parametrize(
     ("value", "path", "reason"),
     [
         ({"a": [1, float("nan")]}, ("a", 1), "nan is not a number in JSON"),
         ({"a": {"b": 10**5000}}, ("a", "b"), "an integer of more than 4300 digits"),
         ({"a": [{1: 1, "1": 2}]}, ("a", 0), "two keys are both '1' in JSON"),
+        ([Parcel({1: 1, "1": 2})], (0, "marks"), "two keys are both '1' in JSON"),
         ([b"\xff"], (0,), "'utf-8' codec can't decode byte 0xff in position 0: invalid utf-8"),
         ({"a": object()}, ("a",), "a object is not JSON"),
     ],

@@ -405,9 +405,8 @@ def inside_loop(flow: Flow, over: nodes.Node, target: nodes.Node) -> Flow:
     if (found := access_path(over, flow)) is None:
         return flow
     binding = flow.scope.find(found[0]).binding
-    facts = {(f"{found[1]}{_NON_EMPTY}", binding)}
-    if isinstance(loop := flow.scope.find("loop").binding, ValueBinding):
-        facts.add((f"{found[1]}#{loop.serial}", binding))
+    loop = cast("ValueBinding", flow.scope.bound["loop"])
+    facts = {(f"{found[1]}{_NON_EMPTY}", binding), (f"{found[1]}#{loop.serial}", binding)}
     if isinstance(target, nodes.Name):
         key = access_path(nodes.Getitem(cast("nodes.Expr", over), target, "load"), flow)
         facts |= {(f"{key[1]}{_KEY}", binding)} if key else set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -102,7 +103,7 @@ _METHODS = ("items", "keys", "values", "get", "copy")
 _MAY_BE_UNDEFINED = (nodes.Name, nodes.Getattr, nodes.Getitem, nodes.CondExpr)
 """What Jinja evaluates to an undefined value where a part of it is None."""
 _NULL = (NONE, ABSENT, NO_ELSE)
-_GLOBALS = frozenset(("range", "dict", "namespace", "cycler", "joiner"))
+_GLOBALS = frozenset(("range", "dict", "namespace", "cycler", "joiner", "self", "super"))
 _COUNTS = ("index", "index0", "revindex", "revindex0", "length", "depth", "depth0")
 
 
@@ -177,6 +178,9 @@ class Inference(NodeVisitor):
         self._diagnostics.check_printed(node, self.infer(node, flow), flow)
 
     def visit_Const(self, node: nodes.Const, flow: Flow) -> StaticType:
+        if node.value == math.inf:
+            message = "the number is too large to be a finite one; make it smaller"
+            self._diagnostics.report(start_position(node), flow, "P011", message)
         return python_type(cast("object", type(node.value)))
 
     def visit_Name(self, node: nodes.Name, flow: Flow) -> StaticType:

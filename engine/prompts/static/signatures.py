@@ -162,7 +162,10 @@ def _method_result(owner: StaticType, name: str, given: Given) -> StaticType:
         case RecordType(is_mapping=True):
             found = value_at(owner, given.get(0, ANY))
             is_certain = ABSENT not in members(found)
-            got = found if is_certain else union(without_absent(found), given.get(1, NONE))
+            default = given.get(1, NONE)
+            got = found if is_certain else default
+            if found != ABSENT and not is_certain:
+                got = union(without_absent(found), default)
             results = _of_mapping(keys_of(owner), values_of(owner), got, owner, given)
         case ListType() | TupleType():
             results = {"count": INTEGER, "index": INTEGER, "copy": owner}

@@ -17,7 +17,7 @@ import re
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 from threading import Lock, get_ident
@@ -468,20 +468,19 @@ class SessionDirectory:
     def _publish(self, temporary: Path, path: Path, key: SessionKey) -> None:
         """Rename a journal to a session's path, locked against all others."""
         while True:
-            journal = JournalFile(path, self._settings, owner=key._asdict(), create=True)
-            try:
-                with journal.exclusive():
-                    if not journal.is_empty:
-                        raise session_exists(key)
-                    self._disk.rename(temporary, path)
-                    if self._settings.is_synced:
-                        self._disk.sync_directory(path.parent)
-                    self.layout.activity(path.parent).append(path.stem)
+            with (
+                suppress(JournalDeleted),
+                closing(JournalFile(path, self._settings, owner=key._asdict(), create=True)) as old,
+                old.exclusive(),
+            ):
+                if not old.is_empty:
+                    raise session_exists(key)
+                self._disk.rename(temporary, path)
+                if self._settings.is_synced:
+                    self._disk.sync_directory(path.parent)
+                self.layout.activity(path.parent).append(path.stem)
                 return
-            except JournalDeleted:
-                self.layout.create(path.parent)
-            finally:
-                journal.close()
+            self.layout.create(path.parent)
 
     def _journals(self, user_id: str | None) -> Iterator[Path]:
         """The journals of a user, that with the latest activity first; some may be deleted."""

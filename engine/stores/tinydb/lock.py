@@ -111,11 +111,10 @@ class SessionLock:
 
     def delete(self) -> None:
         """Delete the file and release the lock."""
-        if self._file is not None:
-            with suppress(OSError):  # it was deleted with its session
-                if self._file.is_at_path():
-                    self._disk.remove(self._path)
-            self.close()
+        with suppress(OSError, StoreError):  # it was deleted with its session
+            if self.is_held():
+                self._disk.remove(self._path)
+        self.close()
 
     def close(self) -> None:
         """Close the file, and release the lock by that."""

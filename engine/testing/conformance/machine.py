@@ -82,9 +82,11 @@ class ModelSession(Struct):
             for attempts in nodes.values():
                 for attempt, record in attempts.items():
                     attempts[attempt] = _without(record, run_id)
-        if turn.number:
-            stored = {covers: one for covers, one in self.summaries.items() if covers < turn.number}
-            self.summaries = stored
+        self.summaries = {
+            covers: summary
+            for covers, summary in self.summaries.items()
+            if not turn.number or covers < turn.number
+        }
         return True
 
     def done(self) -> list[Turn]:

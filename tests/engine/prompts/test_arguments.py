@@ -9,6 +9,7 @@ from tests.soundness.checks import accepted, failure
 from tests.soundness.world import KNOWN, WORLDS
 
 FINE = """\
+{% block b %}x{% endblock %}{{ self.b() }}{% set c = self.b() %}{{ c }}
 {{ "%s and %d %%" % (input.message, session.turns) }}
 {{ "%(a)s is %(b).1f" % {"a": input.message, "b": node.params.half} }}
 {{ "%s" | format(session.turns) }}{{ "%(a)s" | format(a=1) }}
@@ -16,7 +17,7 @@ FINE = """\
 {{ "{:.2f} {:d} {:,} {:>{}} {:%Y}".format(1.5, 2, 3, "x", 9, now) }}
 {{ "{0.year} {a[0]}".format(now, a="x") }}{{ "{a}".format_map({"a": 1}) }}
 {% set text = "%s" %}{{ text % 1 }}{{ input.message.format(1, a=2) }}
-{{ {"a": "b"}.get("a") }}{{ node.params.deep.get("other", "x") }}
+{{ {"a": "b"}.get("a") }}{{ {"a": "b"}.get("c", "x") }}{{ node.params.deep.get("other", "x") }}
 {{ "a".center(9, "-") }}{{ "a".count("a", 0) }}{{ now.strftime(format="%Y") }}{{ now.isoformat() }}
 {{ "a".encode().decode() }}{{ "a".encode().hex() }}{{ (true).bit_length() }}
 {{ now.date().replace(day=1) }} {{ now.time().hour }} {{ (now - now).days }}
@@ -35,6 +36,13 @@ FINE = """\
 """.splitlines()
 
 WRONG = {
+    "{{ self }}": "self is not called: () is missing",
+    "{{ self | tojson }}": "self is not called: () is missing",
+    "{{ super }}": "super is not called: () is missing",
+    "{{ 1e999 }}": "too large to be a finite one",
+    "{% if -1e999 < 1 %}x{% endif %}": "too large to be a finite one",
+    "{{ {'a': 'b'}.get('c', session) }}": "would print a whole session",
+    "{{ {'a': 'b'}.get('c') }}": "may be None",
     '{{ "%d" % input.message }}': "a text, and the format takes a number",
     '{{ "%x" % node.params.half }}': "may be a fraction; the format takes whole numbers",
     '{{ "%s %s" % (1,) }}': "2 places for 1 values",

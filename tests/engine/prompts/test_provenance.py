@@ -166,6 +166,7 @@ def test_an_expression_tells_the_values_that_its_words_show(
         ("key, value in session.state.items()", "value",
          ["session.state.vip", "session.state['a b']"]),
         ("value in session.state.values()", "value", ["session.state"] * 2),
+        ("key, value in {'a': user_id}.items()", "value", ["user_id"]),
         ("key, value in session.state | dictsort", "value", ["session.state"] * 2),
         ("letter in 'ab'", "letter", ["letter"] * 2),
         ("letter in user_id", "letter", ["user_id"] * 3),

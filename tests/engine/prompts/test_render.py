@@ -317,6 +317,11 @@ def test_json_is_sorted_and_readable() -> None:
     assert text("{{ v | tojson(indent=1) }}", v={"k": 1}) == '{\n "k": 1\n}'
 
 
+def test_a_date_is_formatted_as_it_is_printed() -> None:
+    moment = datetime(2000, 1, 1, tzinfo=UTC)
+    assert text("{{ '{0!r}'.format(v) }}", v=moment) == repr(text("{{ v }}", v=moment))
+
+
 def test_json_takes_any_mapping() -> None:
     assert text("{{ v | tojson }}", v=MappingProxyType({"b": 1, "a": 2})) == '{"a": 2, "b": 1}'
 

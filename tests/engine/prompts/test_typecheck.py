@@ -219,6 +219,10 @@ def problems(source: str, **others: str) -> list[Problem]:
         ("{% macro m(a, b=1) %}{% endmacro %}{{ m(1, 2, 3) }}", "P009", 39, None),
         ("{% macro m(lang, b=1) %}{% endmacro %}{{ m(1, lnag=2) }}", "P009", 42, "lang"),
         ("{% macro m(a) %}{{ caller() }}{% endmacro %}{% call m() %}{% endcall %}", "P009", 53, None),
+        ("{% for i in range() %}{% endfor %}", "P009", 13, None),
+        ("{{ ', '.join(members) }}", "P018", 14, None),
+        ("{{ '{a}'.format_map(counts) }}", "P005", 21, None),
+        ("{% for m in members %}{{ loop.cyle(1) }}{% endfor %}", "P002", 31, "cycle"),
     ],
 )  # fmt: skip
 def test_what_cannot_hold_is_told_at_its_place(
@@ -270,6 +274,7 @@ def test_what_cannot_hold_is_told_at_its_place(
         "{% if router.output.choice not in ('french', 'german') and 'french' in router.labels %}{% endif %}",
         "{% if triage.kind == 'ticket' and router.output.choice != none %}{% endif %}",
         "{% for t in trees.values() %}{{ loop.changed(t) }}{% endfor %}{{ dict(anything) }}",
+        "{% for m in members %}{{ loop.cycle(*pair) }}{% endfor %}",
         "{{ members | map(attribute=text) | list }}{% if 'a' in counts.keys() %}{{ counts.a }}{% endif %}",
         "{{ text | default }}{{ text | d('x') }}{{ [] | join }}{% filter upper %}x{% endfilter %}",
     ],
@@ -300,6 +305,15 @@ def test_an_item_by_the_loops_counter_is_there_if_it_counts_from_zero(
         f"{{% for m in triage.tags %}}{{{{ {over}[{index}] | tojson }}}}{{% endfor %}}"
     )
     assert (found == []) is is_there, found
+
+
+def test_an_included_template_sees_what_was_imported_before_it() -> None:
+    (found,) = problems(
+        "{% import 'part.inline' as p %}{% include 'user.inline' %}",
+        part="{% set sep = ', ' %}",
+        user="{{ p.sep.uper() }}",
+    )
+    assert (found.code, found.column, found.suggestion) == ("P002", 10, "upper")
 
 
 def test_the_contract_holds_in_all_that_is_reached(tmp_path: Path) -> None:

@@ -150,6 +150,13 @@ def test_a_failed_run_is_exported_and_imported_as_one(store: Store) -> None:
     assert copy.name() is None
 
 
+def test_an_exported_session_without_runs_makes_no_session(store: Store) -> None:
+    exported = talked(store, "one").export()
+    runner = Runner(desk(), store=store)
+    runner.session("copy").restore({**exported, "runs": []})
+    assert runner.sessions() == []
+
+
 def test_nothing_is_imported_over_a_session_that_is_there(store: Store) -> None:
     session = talked(store, "one")
     with pytest.raises(InputError, match="'s' exists; restore into one that does not"):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from teamgraph import Change, Record, SessionKey, TinyDBStore, Turn
+from teamgraph.engine.session.store import FinishedRun
 from teamgraph.engine.stores.journal.disk import (
     DISK,
     Disk,
@@ -540,6 +541,69 @@ CALLS = (
     "open close read write truncate sync sync_directory lock unlock status touch rename remove "
     "make_directory remove_directory names"
 )
+
+
+@pytest.mark.parametrize(("failing", "way"), [("rename", "check the disk"), ("lock", "check the")])
+def test_a_session_that_cannot_be_created_raises_and_leaves_nothing(
+    tmp_path: Path, failing: str, way: str
+) -> None:
+    class Refusing(Disk):
+        """A disk that does not rename a new session, or locks no file."""
+
+        def rename(self, path: Named, target: Named) -> None:
+            if failing == "rename" and str(path).endswith(".import"):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            super().rename(path, target)
+
+        def lock(self, file: int) -> bool:
+            if failing == "lock":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().lock(file)
+
+    async def test() -> None:
+        store = TinyDBStore(tmp_path, disk=Refusing())
+        with pytest.raises(StoreError, match=way):
+            await store.create(KEY, [FinishedRun(Turn("r1", "x", status="done"), [], Change())])
+        assert await store.head(KEY) is None
+        await store.close()
+
+    asyncio.run(test())
+    assert not list(tmp_path.glob("users/*/*/*.import"))
+
+
+def test_a_session_is_created_while_its_directory_is_deleted(tmp_path: Path) -> None:
+    class Emptied(Disk):
+        """A disk on which somebody deletes the session's file just after it was opened."""
+
+        armed = True
+
+        def open(self, path: Named, flags: int) -> int:
+            file = super().open(path, flags)
+            if self.armed and str(path).endswith(".jsonl"):
+                self.armed = False
+                self.remove(path)
+            return file
+
+    async def test() -> None:
+        store = TinyDBStore(tmp_path, disk=Emptied())
+        await store.create(KEY, [FinishedRun(Turn("r1", "x", status="done"), [], Change())])
+        assert [turn.run_id for turn in await store.turns(KEY)] == ["r1"]
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_a_session_whose_first_write_was_torn_has_no_user(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = TinyDBStore(tmp_path)
+        await tell(store, "r1")
+        await store.close()
+        os.truncate(journal_of(tmp_path), 10)
+        reader = TinyDBStore(tmp_path)
+        assert await reader.users(limit=9) == []
+        await reader.close()
+
+    asyncio.run(test())
 
 
 class Once(Disk):

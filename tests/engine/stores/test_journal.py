@@ -16,7 +16,7 @@ from tinydb.operations import increment
 from tinydb.table import Document
 
 from teamgraph.engine.stores.journal.compaction import compact, delete_journal
-from teamgraph.engine.stores.journal.disk import DISK
+from teamgraph.engine.stores.journal.disk import DISK, Disk
 from teamgraph.engine.stores.journal.journal_file import (
     JournalDeleted,
     JournalFile,
@@ -486,6 +486,25 @@ def test_a_write_that_is_interrupted_is_undone(path: Path) -> None:
         with pytest.raises(TypeError):
             file_of(writer).commit([Operation("p", "t", "1", data=None)])  # type: ignore[arg-type]
         assert path.read_bytes() == before
+
+
+def test_a_journal_that_was_compacted_meanwhile_is_deleted(path: Path) -> None:
+    class Compacted(Disk):
+        """A disk on which somebody replaces the journal before it is locked."""
+
+        armed = True
+
+        def lock(self, file: int) -> bool:
+            if self.armed:
+                self.armed = False
+                copy = path.with_suffix(".tmp")
+                copy.write_bytes(path.read_bytes())
+                copy.replace(path)
+            return super().lock(file)
+
+    fill(path)
+    assert delete_journal(Compacted(), path, sync=False)
+    assert not path.exists()
 
 
 def test_a_document_that_is_not_there_cannot_be_dropped_twice(path: Path) -> None:

@@ -320,6 +320,60 @@ def test_a_rejecting_waiter_may_take_over_too(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
+def test_a_holder_that_refreshes_its_lock_after_all_is_not_replaced(tmp_path: Path) -> None:
+    class Refreshed(Clocked):
+        """Refreshes the session's lock, just when the journal is about to be locked."""
+
+        armed = False
+
+        def lock(self, file: int) -> bool:
+            if self.armed and Path(f"/proc/self/fd/{file}").resolve().suffix == ".jsonl":
+                os.utime(lock_of(tmp_path), (1, 1))
+            return super().lock(file)
+
+    async def test() -> None:
+        disk = Refreshed()
+        store = TinyDBStore(tmp_path, sync="never")
+        waiter = TinyDBStore(tmp_path, sync="never", disk=disk, lease_timeout=9)
+        lease = await store.begin(KEY, Turn("r1", "x"))
+        for number in range(4):
+            disk.armed = number == 3
+            with pytest.raises(SessionBusy):
+                await waiter.begin(KEY, Turn("r2", "x"), policy="reject")
+            disk.time += 3600
+        await store.put(lease, [Record("n", "done")])
+        await store.close()
+        await waiter.close()
+
+    asyncio.run(test())
+
+
+def test_a_lock_is_deleted_only_by_its_holder(tmp_path: Path) -> None:
+    path = tmp_path / "r.lock"
+    one, two = SessionLock(path, DISK), SessionLock(path, DISK)
+    assert one.try_acquire()
+    path.unlink()
+    assert two.try_acquire()
+    one.delete()
+    assert two.is_held()
+    two.delete()
+    assert not path.exists()
+
+
+def test_a_run_in_progress_beside_others_is_not_begun_in_their_place(tmp_path: Path) -> None:
+    async def test() -> None:
+        store, other = TinyDBStore(tmp_path, sync="never"), TinyDBStore(tmp_path, sync="never")
+        lease = await store.begin(KEY, Turn("r1", "x"), policy="fork")
+        with pytest.raises(SessionBusy):
+            await other.begin(KEY, Turn("r1", "x"), policy="reject")
+        await store.release(lease)
+        await other.begin(KEY, Turn("r1", "x"), policy="reject")
+        await store.close()
+        await other.close()
+
+    asyncio.run(test())
+
+
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])
 def test_a_lease_lasts_some_time(tmp_path: Path, timeout: float) -> None:
     with pytest.raises(InputError, match="lease_timeout"):

@@ -15,6 +15,7 @@ from teamgraph import (
     Change,
     Exchange,
     Message,
+    Question,
     Record,
     SessionKey,
     TinyDBStore,
@@ -23,6 +24,7 @@ from teamgraph import (
 )
 from teamgraph.engine.stores.codec import (
     Words,
+    decode_own_words,
     decode_record,
     encode_record,
     pack_record,
@@ -216,3 +218,10 @@ def test_words_that_somebody_removed_are_empty(tmp_path: Path) -> None:
         await store.close()
 
     asyncio.run(test())
+
+
+def test_what_a_record_asks_is_not_its_own_words() -> None:
+    record = Record("n", "waiting", questions=(Question("n", "May I?", options=("yes", "no")),))
+    document = encode_record(1, record, NO_REFERENCES)
+    (question,) = decode_own_words(document, NO_REFERENCES, results=True).questions
+    assert question == replace(record.questions[0], text="")
