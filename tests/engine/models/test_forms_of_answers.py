@@ -199,6 +199,8 @@ def test_litellm_knows_which_models_take_no_schema(stub: StubProvider) -> None:
         "final_answer",
     ]
     assert [call.name for call in reply.tool_calls] == ["answer"], "it is the graph's own tool"
+    ask(LiteLLM(), replace(structured(stub), model="openai/gpt-audio"))
+    assert [tool["function"]["name"] for tool in stub.requests[3].body["tools"]] == ["answer"]
 
 
 def test_what_was_learnt_is_of_one_adapter(server: StubProvider) -> None:
