@@ -364,14 +364,13 @@ def delete(
     Without --user, only a run that belongs to no user.
     """
 
-    async def write() -> bool:
+    async def write() -> None:
         async with store.open() as opened:
-            return await opened.delete_run(key, run)
+            await opened.delete_run(key, run)  # or it was deleted meanwhile
 
     key, run = asyncio.run(_locate(run, lookup, store))
     confirm(f"run {run!r} of {session_title(key)} and everything quoted from it", yes=yes)
-    if not asyncio.run(write()):
-        raise _no_run(run, store)
+    asyncio.run(write())
     if json:
         print_json({"run_id": run, "session_id": key.session_id, "user_id": key.user_id})
     else:

@@ -369,7 +369,7 @@ class Runner:
                 asked = "".join(f"{each.path}: {each.text}\n" for each in event.questions)
                 write_text(asked, sys.stdout)
                 return event.run
-        raise RunError("the run ended without an answer")
+        raise RunError("the run ended without an answer")  # pragma: no cover - it cannot
 
     def _start(
         self,

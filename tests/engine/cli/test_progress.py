@@ -14,6 +14,8 @@ from teamgraph.engine.cli.run import AnswerWriter, CommandHints, execute
 from teamgraph.engine.models.local.model import LOCAL_NOTICE
 from teamgraph.errors import RunError
 from teamgraph.events import (
+    Answer,
+    AnswerReset,
     NodeFailed,
     NodeFinished,
     NodeRetried,
@@ -21,6 +23,7 @@ from teamgraph.events import (
     PromptRendered,
     RunFinished,
     RunStarted,
+    Token,
     ToolCalled,
 )
 
@@ -100,3 +103,15 @@ def test_the_demo_model_is_named_for_what_it_is_once(capsys: pytest.CaptureFixtu
     for model in ("openai/gpt-5-mini", "local", "local"):
         progress.handle(PromptRendered(*FACTS, 1, "member.jinja", model, ()))
     assert capsys.readouterr().err == f"local: {LOCAL_NOTICE}\n"
+
+
+def test_an_answer_that_breaks_off_ends_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    writer = AnswerWriter(stream=True)
+    events = [
+        Token(*FACTS, 1, "on", answer=True),
+        AnswerReset(*FACTS, 1),
+        Token(*FACTS, 1, "once", answer=True),
+        Answer(*FACTS, 1, "once", "once"),
+    ]
+    assert [writer.handle(each) for each in events] == [False, True, False, True]
+    assert capsys.readouterr().out == "on\nonce\n"

@@ -14,6 +14,7 @@ from teamgraph import JSON, Graph
 from teamgraph.engine.graph.yaml.reader import parse_yaml, read_yaml
 from teamgraph.engine.graph.yaml.writer import to_yaml, write_yaml
 from teamgraph.errors import DefinitionError
+from teamgraph.nodes import Member
 
 POLYGLOT = """\
 version: 1
@@ -332,3 +333,13 @@ def test_a_file_that_cannot_be_written_is_told_and_nothing_is_left(tmp_path: Pat
         with pytest.raises(DefinitionError, match="cannot be written"):
             write_yaml({"a": 1}, path)
     assert [each.name for each in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_node_and_settings_that_a_file_has_not_are_added(tmp_path: Path) -> None:
+    file = tmp_path / "graph.yaml"
+    Graph(name="g", nodes={"a": Member()}).dump(file)
+    nodes = {"b": Member(role="x"), "a": Member()}
+    Graph(name="g", model={"id": "m", "temperature": 0}, nodes=nodes, output="a").dump(file)
+    written = read_yaml(file).data
+    assert written["model"] == {"id": "m", "temperature": 0}
+    assert list(written["nodes"]) == ["b", "a"]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from teamgraph.engine.models.http_guard import (
     BodyFilter,
     HttpExchange,
     ResponseRefusedError,
+    _add_hooks,
 )
 from teamgraph.engine.models.litellm import LiteLLM
 from tests.stub import StubAnswer, StubProvider, ask
@@ -381,3 +383,27 @@ def test_many_streams_at_once_are_observed_apart(stub: StubProvider) -> None:
 
 async def collect(model: LiteLLM, stub: StubProvider) -> object:
     return [part async for part in model.ask(request_to(stub))]
+
+
+def test_a_client_is_guarded_once_and_none_is_no_client() -> None:
+    def hook(_: object) -> None: ...
+
+    client: Any = SimpleNamespace(event_hooks={})
+    hooks = {"on_request": hook, "on_response": hook}
+    for _ in range(2):
+        assert _add_hooks(client, **hooks) is client
+    assert client.event_hooks == {"request": [hook], "response": [hook]}
+    assert _add_hooks(None, **hooks) is None
+
+
+@pytest.mark.parametrize(
+    ("event", "whole"),
+    [
+        ({"output": "x"}, {"output": "x"}),
+        ({"candidates": [1]}, {"usageMetadata": {}, "candidates": [1]}),
+    ],
+)
+def test_one_event_of_another_format_is_the_whole_answer(event: object, whole: object) -> None:
+    body = BodyFilter(HttpExchange(is_streamed=False), encoding="", is_sse=True, is_error=False)
+    assert list(body.feed(stream(event))) == []
+    assert json.loads(body.finish()) == whole

@@ -194,3 +194,12 @@ def test_with_nothing_at_all_the_error_lists_the_alternatives(tmp_path: Path) ->
         default_model_id(nowhere)
     for way in ("make demo", "OPENAI_API_KEY", "--model openai/", "--model echo"):
         assert way in str(caught.value)
+
+
+def test_an_installation_without_its_entry_points_is_told(
+    install: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install("loud = loud:Shouting")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(NoModelError, match="no adapter 'litellm'; install teamgraph again"):
+        AnyModel().ask(Request("openai/x", HELLO))

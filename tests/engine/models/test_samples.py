@@ -58,6 +58,7 @@ class Branch(TypedDict):
         (tuple[Page, int], [{"url": "«n[0].url»", "parts": {}}, 0]),
         (Page | None, {"url": "«n.url»", "parts": {}}),
         (Mapping[str, Page], {}),
+        (dict[str, Branch], {}),
     ],
 )
 def test_a_typed_dict_of_any_module_has_its_keys(returns: object, value: JSON) -> None:

@@ -10,7 +10,7 @@ import pytest
 from teamgraph import Graph, MemoryStore, Request, Runner, ScriptedModel, SessionKey, Store
 from teamgraph.errors import InputError, ModelError, NodeError, NotFound
 from teamgraph.events import NodeFinished
-from teamgraph.kinds import Result
+from teamgraph.kinds import Node, Result
 from teamgraph.nodes import HistoryLoader, Member, Python, Router, SubGraph, Summarizer
 from tests.teams import desk, desk_model, holds_together, of, wait_for, words_of
 
@@ -224,3 +224,21 @@ def test_a_summary_of_every_few_turns_is_copied_where_it_was_written(store: Stor
     key = SessionKey("ann", run.session_id)
     covered = [wait_for(store.summary(key, until=number)) for number in (1, 2, 3, 4)]
     assert [each and each.covers for each in covered] == [None, 2, 2, 4]
+
+
+def test_earlier_turns_may_have_nodes_that_the_graph_no_longer_has() -> None:
+    store = MemoryStore()
+
+    def runner(**more: Node) -> Runner:
+        inner = Graph(name="inner", nodes={"x": Python(call=lambda: "x")})
+        nodes = {"inside": SubGraph(graph=inner), **more}
+        return Runner(Graph(name="g", nodes=nodes, output="inside"), store=store)
+
+    runner(gone=Python(call=lambda: "y")).run("one", run_id="r1", **ANN)
+    runner().run("two", run_id="r2", **ANN)
+    runner().fork("r2", node="inside", user_id="ann", into="fork")
+    assert inputs(runner(), "fork") == ["one", "two"]
+    copied, _ = runner().session("fork", user_id="ann").history()
+    run = runner().session("fork", user_id="ann").run(copied.run_id)
+    assert run is not None
+    assert [*run.records] == ["inside", "inside/x", "gone"]

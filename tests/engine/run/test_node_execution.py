@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from teamgraph import Graph, Retry
+from teamgraph import Graph, Retry, Runner
 from teamgraph.engine.run.node_execution import error_text, retry_policy, retry_wait
-from teamgraph.errors import BudgetExceeded, InputError, ModelError, PromptError
-from teamgraph.nodes import Member
+from teamgraph.engine.run.prepared import named_models
+from teamgraph.errors import BudgetExceeded, InputError, ModelError, NodeError, PromptError
+from teamgraph.kinds import Result
+from teamgraph.nodes import Member, Python, SubGraph
 
 
 @settings(deadline=None)
@@ -79,3 +83,17 @@ def test_a_node_says_how_often_or_else_the_graph_does() -> None:
 )
 def test_an_error_is_told_in_one_line(error: Exception, line: str) -> None:
     assert error_text(error) == line
+
+
+def test_tasks_that_are_no_texts_are_refused() -> None:
+    tasks: Any = {"billing": 1}
+    graph = Graph(name="g", nodes={"a": Python(call=lambda: Result("x", tasks=tasks))})
+    with pytest.raises(NodeError, match="its tasks must be texts by label"):
+        Runner(graph).run("hi")
+
+
+def test_the_models_of_inner_graphs_are_named_too() -> None:
+    inner = Graph(name="i", nodes={"b": Member(), "c": Member(model="own", needs=["b"])})
+    nodes = {"a": Member(model={"id": "first"}), "inner": SubGraph(graph=inner, needs=["a"])}
+    graph = Graph(name="g", nodes=nodes)
+    assert sorted(named_models(graph, "usual")) == ["first", "own", "usual"]

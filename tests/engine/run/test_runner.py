@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -512,3 +514,27 @@ def test_a_kind_may_ask_several_prompts_with_words_of_its_own() -> None:
     run = Runner(graph, model=model).run("hi")
     assert model.requests[1].messages[-1].content.strip() == "1"
     assert [e.prompt for e in run.records["twice"].exchanges] == ["twice.inline", "member.jinja"]
+
+
+def test_print_response_begins_an_answer_that_breaks_off_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    class BreakingOff:
+        left = 1
+
+        async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
+            yield Chunk("one ")
+            if self.left:
+                self.left -= 1
+                raise busy()
+            yield Reply("one two")
+
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    graph = alone(retry=Retry(times=1, wait=0.001))
+    run = Runner(graph, model=BreakingOff()).print_response("hi", stream=True)
+    assert run.answer == "one two"
+    assert sys.stdout.getvalue() == "one \none two\n"  # type: ignore[attr-defined]  ours

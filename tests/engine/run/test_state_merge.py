@@ -10,7 +10,7 @@ from copy import deepcopy
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from teamgraph import Graph, Reply, Request, Runner, ScriptedModel, Store, ToolCall, ToolContext
@@ -191,6 +191,7 @@ def test_who_changed_nothing_contradicts_nobody(base: Any, changed: Any) -> None
 
 
 @given(JSONS, JSONS, JSONS)
+@example({"gone": 1}, {"one": 1}, {"gone": 1, "two": 2})
 def test_a_merge_has_every_change_or_is_refused_whoever_is_first(
     base: Any, one: Any, two: Any
 ) -> None:
@@ -292,3 +293,30 @@ def test_a_node_reads_what_those_before_it_set_and_not_what_others_did() -> None
         "after_left": {"left": 1},
         "last": {"left": 1, "right": 1},
     }
+
+
+def test_a_node_between_that_sets_another_key_is_no_part_of_a_merge() -> None:
+    async def scenario() -> Any:
+        read = asyncio.Barrier(4)
+
+        def sets(**state: Any) -> Python:
+            async def node(session_state: dict[str, Any]) -> Result:
+                assert session_state == {"cart": [], "n": 1, "m": 1}
+                await read.wait()
+                return Result("done", session_state=state)
+
+            return Python(call=node)
+
+        nodes = {
+            "one": sets(cart=["tea"]),
+            "two": sets(n=2),
+            "three": sets(cart=["milk"]),
+            "four": sets(m=2),
+        }
+        graph = Graph(name="g", nodes=nodes, output="one", state={"cart": [], "n": 1, "m": 1})
+        runner = Runner(graph)
+        await runner.arun("hi", session_id="s")
+        return await runner.session("s").astate()
+
+    state = asyncio.run(scenario())
+    assert {**state, "cart": sorted(state["cart"])} == {"cart": ["milk", "tea"], "n": 2, "m": 2}
