@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from teamgraph import Change, Lease, Policy, Record, Run, SessionKey, Store, TinyDBStore, Turn
 from teamgraph.engine.session.store import FinishedRun
 from teamgraph.engine.stores.journal.disk import Disk, Named, opened
-from teamgraph.engine.stores.tinydb.activity import ACTIVITY
 from teamgraph.engine.stores.tinydb.repair import Salvage, _encoded
 from teamgraph.errors import Conflict, StoreError
 
@@ -44,12 +43,6 @@ class NeverSyncs(OtherDisk):
 class ForgetsDirectories(OtherDisk):
     def sync_directory(self, path: Named) -> None:
         """Say that it is done."""
-
-
-class SyncsNoList(OtherDisk):
-    def sync(self, file: int) -> None:
-        if Path(f"/proc/self/fd/{file}").readlink().name != ACTIVITY:
-            self._disk.sync(file)
 
 
 class TakesPartsForAll(OtherDisk):
@@ -277,7 +270,6 @@ MUTANTS = (
     Mutant("acknowledges before it writes", "kills", 40, _behind(AcknowledgesFirst)),
     Mutant("never syncs", "power", 400, _on(NeverSyncs)),
     Mutant("syncs no directory", "power", 400, _on(ForgetsDirectories)),
-    Mutant("does not sync the list of sessions", "power", 400, _on(SyncsNoList)),
     Mutant("marks nothing as synced", "power", 400, _unmarked),
     Mutant("loses marks", "flips", 400, _on(LosesMarks)),
     Mutant(
