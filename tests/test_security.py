@@ -26,7 +26,7 @@ def test_it(case):
     pass
 
 
-@pytest.mark.skip(reason="for now")
+@pytest.mark.skip(reason="an example of a skipped test")
 def test_other():
     pass
 """

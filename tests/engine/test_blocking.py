@@ -189,7 +189,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGINT for one process")
+@pytest.mark.skipif(os.name != "posix", reason="Windows cannot send SIGINT to a single process")
 @pytest.mark.parametrize("door", ["script", "notebook", "stream"])
 def test_ctrl_c_cancels_the_run_and_keeps_what_was_said(tmp_path: Path, door: str) -> None:
     ended = subprocess.run(
@@ -281,7 +281,7 @@ assert answers == ["echo"] * 500
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows has no limit to set")
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no RLIMIT_NOFILE to lower")
 def test_thousands_of_calls_in_hundreds_of_threads_need_few_descriptors() -> None:
     subprocess.run([sys.executable, "-c", FEW_DESCRIPTORS], cwd=ROOT, check=True, timeout=120)
 
@@ -393,7 +393,7 @@ assert runner.run("hi").answer == "echo"
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes to fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no os.fork")
 def test_a_forked_child_has_a_loop_of_its_own() -> None:
     subprocess.run([sys.executable, "-c", FORKED], cwd=ROOT, check=True, timeout=60)
 
