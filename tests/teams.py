@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -122,6 +123,16 @@ def timeless(run: Any) -> Any:
         )
         for node_id, record in run.records.items()
     }
+
+
+async def cancelled_at(reached: asyncio.Event, runner: Runner) -> None:
+    """Begin the run `r` of session `s`, and cancel it once `reached` is set."""
+    run = asyncio.create_task(runner.arun("hello", session_id="s", run_id="r"))
+    await reached.wait()
+    run.cancel()
+    with suppress(asyncio.CancelledError):
+        await run
+    assert run.cancelled()
 
 
 def wait_for(work: Coroutine[Any, Any, Value]) -> Value:

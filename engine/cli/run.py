@@ -232,7 +232,7 @@ class Executor:
             if not answers:
                 break
             try:
-                run = self._made(self._response(run, answers))
+                run = self._made(self.response(run, answers))
             except InputError as error:
                 report_error(error)
         if run.questions:
@@ -240,12 +240,16 @@ class Executor:
             note_waiting(run.questions, self.hints.respond(run, *paths))
         return run
 
-    def _response(self, run: Run, answers: Mapping[str, JSON]) -> EventSource:
+    def response(
+        self, run: Run, answers: Mapping[str, JSON], *, by: str | None = None
+    ) -> EventSource:
+        """The events of a run that is continued with answers to its questions."""
         return lambda store, writer: self.options.runner(self.graph, store).arespond_stream(
             run.run_id,
             answers,
             user_id=run.user_id,
             session_id=run.session_id,
+            by=by,
             tokens=writer.tokens,
             resets=writer.resets,
         )

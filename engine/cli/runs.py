@@ -298,19 +298,9 @@ def respond(
     if not given and found.questions and not options.json and can_ask():
         given = ask_questions(found.questions)
 
-    def events(store: Store, writer: AnswerWriter) -> AsyncGenerator[Event]:
-        return runner_options.runner(loaded, store).arespond_stream(
-            found.run_id,
-            given,
-            user_id=found.user_id,
-            session_id=found.session_id,
-            by=options.by,
-            tokens=writer.tokens,
-            resets=writer.resets,
-        )
-
     hints = CommandHints.of(graph, graph_options, runner_options)
-    Executor(loaded, runner_options, hints, is_quiet=options.json).execute(events)
+    executor = Executor(loaded, runner_options, hints, is_quiet=options.json)
+    executor.execute(executor.response(found, given, by=options.by))
 
 
 @command(app)

@@ -85,14 +85,7 @@ async def resume_run(  # noqa: PLR0913  options of two public methods, by keywor
         raise InputError(f"run {run.run_id!r} is done: there is nothing to resume")
     if not reuse_unchanged:
         await check_unchanged(prepared, store, run)  # before anything is written
-    request = RunRequest(
-        run.key,
-        _resumed_turn(run, prepared),
-        busy=waits.busy,
-        is_resumed=True,
-        reuse_unchanged=reuse_unchanged,
-        while_waiting=waits.while_waiting,
-    )
+    request = replace(_resumption(run, prepared, waits), reuse_unchanged=reuse_unchanged)
     return await RunExecution.execute(prepared, store, request, listener=listener, tokens=tokens)
 
 
@@ -130,20 +123,8 @@ async def respond_to_run(
     for path, question in questions.items():
         value = _checked(prepared, question, request.answers[path])
         responses[path] = Response(value, request.by, now)
-    return await RunExecution.execute(
-        prepared,
-        store,
-        RunRequest(
-            run.key,
-            _resumed_turn(run, prepared),
-            busy=waits.busy,
-            is_resumed=True,
-            responses=responses,
-            while_waiting=waits.while_waiting,
-        ),
-        listener=listener,
-        tokens=tokens,
-    )
+    resumption = replace(_resumption(run, prepared, waits), responses=responses)
+    return await RunExecution.execute(prepared, store, resumption, listener=listener, tokens=tokens)
 
 
 def _checked(prepared: PreparedGraph, question: Question, value: JSON) -> JSON:
@@ -155,8 +136,8 @@ def _checked(prepared: PreparedGraph, question: Question, value: JSON) -> JSON:
     return checked_answer(question, value, shape=graph.shapes.get(owner.node_id), tool=tool)
 
 
-def _resumed_turn(run: Run, prepared: PreparedGraph) -> Turn:
-    return replace(
+def _resumption(run: Run, prepared: PreparedGraph, waits: Waits) -> RunRequest:
+    turn = replace(
         run.turn,
         status="running",
         answer=None,
@@ -165,6 +146,9 @@ def _resumed_turn(run: Run, prepared: PreparedGraph) -> Turn:
         declared=prepared.facts_hash,
         waiting=(),
         waiting_until=0.0,
+    )
+    return RunRequest(
+        run.key, turn, busy=waits.busy, is_resumed=True, while_waiting=waits.while_waiting
     )
 
 

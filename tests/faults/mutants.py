@@ -79,8 +79,8 @@ class KeepsBackups(OtherDisk):
         self._disk.rename(path, new)
 
 
-class LeavesFilesToChildren(OtherDisk):
-    """Opens files that nobody closes in a forked child."""
+class OpensFilesItself(OtherDisk):
+    """Opens files that nobody closes in a forked child, nor where descriptors are few."""
 
     def open(self, path: Named, flags: int) -> int:
         return os.open(path, flags, 0o600)
@@ -207,14 +207,6 @@ class ReleasesInItsLoopOnly(OtherStore):
             await self._store.release(lease)
 
 
-class KeepsIdleFilesOpen(OtherDisk):
-    def open(self, path: Named, flags: int) -> int:
-        return os.open(path, flags, 0o600)
-
-    def close(self, file: int) -> None:
-        os.close(file)
-
-
 class MixesUsersUp(OtherStore):
     async def begin(
         self,
@@ -288,8 +280,8 @@ MUTANTS = (
     Mutant("resumes what is gone", "deletions", 48, _behind(ResumesWhatIsGone)),
     Mutant("salvages what it planned", "salvages", 16, _behind(SalvagesWhatItPlanned)),
     Mutant("releases in its loop only", "loops", 1, _behind(ReleasesInItsLoopOnly)),
-    Mutant("keeps idle files open", "descriptors", 1, _on(KeepsIdleFilesOpen)),
-    Mutant("leaves files to children", "forks", 96, _on(LeavesFilesToChildren)),
+    Mutant("keeps idle files open", "descriptors", 1, _on(OpensFilesItself)),
+    Mutant("leaves files to children", "forks", 96, _on(OpensFilesItself)),
     Mutant(
         "leaves stores to children",
         "forks",

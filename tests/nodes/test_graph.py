@@ -15,7 +15,7 @@ from teamgraph.events import NodeFinished, NodeRetried, NodeStarted, Token
 from teamgraph.kinds import Context, Node, Result
 from teamgraph.nodes import HistoryLoader, Leader, Member, Python, Router, SubGraph, Summarizer
 from tests.builders import refused, written
-from tests.teams import heard, heard_again, holds_together, of, wait_for, words_of
+from tests.teams import cancelled_at, heard, heard_again, holds_together, of, wait_for, words_of
 
 
 def research(**options: Any) -> Graph:  # noqa: ANN401  options of a team
@@ -264,14 +264,7 @@ def test_a_run_that_is_cancelled_inside_can_be_resumed(store: Store) -> None:
 
     runner = Runner(desk(), store=store, model=Hanging())
 
-    async def cancelled() -> None:
-        run = asyncio.create_task(runner.arun("hello", session_id="s", run_id="r"))
-        await reached.wait()
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
-
-    wait_for(cancelled())
+    wait_for(cancelled_at(reached, runner))
     session = runner.session("s")
     assert session.run("r").status == "cancelled"
     assert session.run("r").records["team/finder"].status == "done"

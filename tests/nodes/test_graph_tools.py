@@ -16,7 +16,7 @@ from teamgraph.events import NodeFinished, ToolAnswered, ToolCalled
 from teamgraph.kinds import Context, GraphTool, Node, Result
 from teamgraph.nodes import Human, Leader, Member, Python
 from tests.builders import told, written
-from tests.teams import heard, heard_again, holds_together, of, wait_for, words_of
+from tests.teams import cancelled_at, heard, heard_again, holds_together, of, wait_for, words_of
 
 
 def research(**options: Any) -> Graph:
@@ -109,14 +109,7 @@ def test_a_resumed_call_runs_only_what_is_not_done(store: Store) -> None:
 
     runner = Runner(desk(), store=store, model=Hanging())
 
-    async def cancelled() -> None:
-        run = asyncio.create_task(runner.arun("hello", session_id="s", run_id="r"))
-        await reached.wait()
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
-
-    wait_for(cancelled())
+    wait_for(cancelled_at(reached, runner))
     events = heard_again(runner, "r")
     holds_together(events)
     assert script.asked == ["round 1", "Find: cats", "Write: cats", "round 2"]

@@ -24,7 +24,16 @@ from teamgraph.events import NodeFinished, NodeRetried, NodeStarted, Token
 from teamgraph.kinds import Context, KeyPath, Node, Result
 from teamgraph.nodes import HistoryLoader, Human, Loop, Map, Member, Python, SubGraph
 from tests.builders import refused, told, written
-from tests.teams import heard, heard_again, holds_together, of, timeless, wait_for, words_of
+from tests.teams import (
+    cancelled_at,
+    heard,
+    heard_again,
+    holds_together,
+    of,
+    timeless,
+    wait_for,
+    words_of,
+)
 from tests.teams import told as streamed
 
 WRITER = """
@@ -378,14 +387,7 @@ def test_a_cancelled_loop_is_resumed_in_its_round(store: Store) -> None:
 
     runner = Runner(desk(), store=store, model=Hanging())
 
-    async def cancelled() -> None:
-        run = asyncio.create_task(runner.arun("hello", session_id="s", run_id="r"))
-        await reached.wait()
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
-
-    wait_for(cancelled())
+    wait_for(cancelled_at(reached, runner))
     assert runner.session("s").run("r").records["draft[1]/critic"].status == "done"
     assert runner.resume("r").answer == "draft 3"
     assert script.asked == ["writer 1", "critic 1", "writer 2", "critic 2", "writer 3", "critic 3"]

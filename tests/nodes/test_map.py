@@ -16,7 +16,7 @@ from teamgraph.events import NodeFinished, NodeRetried, Token
 from teamgraph.kinds import Context, Node, Result
 from teamgraph.nodes import Human, Map, Member, Python
 from tests.builders import told, written
-from tests.teams import heard, heard_again, holds_together, of, wait_for, words_of
+from tests.teams import cancelled_at, heard, heard_again, holds_together, of, wait_for, words_of
 
 RETURNS = {"steps": "list[str]", "title": "str", "more": "list[str]?"}
 
@@ -276,15 +276,8 @@ def test_a_cancelled_map_leaves_nothing_running(store: Store) -> None:
 
     runner = Runner(team(), store=store, model=Hanging())
 
-    async def cancelled() -> None:
-        run = asyncio.create_task(runner.arun("hello", session_id="s", run_id="r"))
-        await reached.wait()
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
-        assert not running
-
-    wait_for(cancelled())
+    wait_for(cancelled_at(reached, runner))
+    assert not running
     halted = False
     assert runner.resume("r").answer == "End: Do a, number 1, Do b, number 2, Do c, number 3"
 

@@ -175,6 +175,10 @@ class TemplateWalker(NodeVisitor):
         inner = flow.inside(node.body)
         self.bind(node.target, inner)
         inner.scope.bound["loop"] = None
+        self.visit_rounds(node, flow, inner)
+
+    def visit_rounds(self, node: nodes.For, flow: Flow, inner: Flow) -> None:
+        """Visit the test, the body and the `else` of a loop whose names are bound in `inner`."""
         body = inner
         if node.test is not None:
             self.visit_condition(node.test, inner)
@@ -485,13 +489,7 @@ class TypeChecker(TemplateWalker):
         self._check_unpacked(node.target, item_type(value_type), items, flow)
         self.bind(node.target, inner, ValueBinding(item_type(value_type)))
         inner.scope.bound["loop"] = ValueBinding(loop_type(item_type(value_type)))
-        inner = inside_loop(inner, iterated(node), node.target)
-        body = inner
-        if node.test is not None:
-            self.visit_condition(node.test, inner)
-            body = self.assume(inner, node.test, truth=True)
-        self.visit_body(node.body, body)
-        self.visit_body(node.else_, flow.inside(node.else_))
+        self.visit_rounds(node, flow, inside_loop(inner, iterated(node), node.target))
 
     def _check_unpacked(
         self, target: nodes.Node, value_type: StaticType, described: str, flow: Flow
