@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from teamgraph import AnyModel, Graph, Message, Request, Runner, ScriptedModel
+from teamgraph.engine.models.local.server import SERVER
 from teamgraph.engine.models.registry import default_model_id
 from teamgraph.errors import NoModelError
 from teamgraph.nodes import Member
@@ -55,6 +56,7 @@ def test_a_model_that_only_python_has_is_missed_by_its_name() -> None:
 def test_local_is_never_answered_by_another(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    SERVER.stop()  # that of other tests in this process would answer
     monkeypatch.setenv("TEAMGRAPH_LOCAL_GGUF", str(tmp_path / "none.gguf"))
     with pytest.raises(NoModelError, match=r"model local: TEAMGRAPH_LOCAL_GGUF names .*none\.gguf"):
         ask(AnyModel(), Request("local", HELLO))
