@@ -54,3 +54,13 @@ async def wait_until(condition: Callable[[], bool], *, seconds: float = 10.0) ->
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - it becomes true in another thread
             await asyncio.sleep(0.005)
+
+
+async def cancelled_in_flight(stub: StubProvider, request: Request) -> None:
+    """Cancel a request that the stub has and does not answer; its connection must be closed."""
+    task = asyncio.create_task(ask_all(LiteLLM(), request))
+    await wait_until(lambda: stub.in_flight == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await wait_until(lambda: stub.in_flight == 0)

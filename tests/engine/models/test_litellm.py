@@ -17,7 +17,7 @@ from teamgraph import JSON, Chunk, Message, Reply, Request, ToolCall
 from teamgraph.engine.models.litellm import LiteLLM
 from teamgraph.errors import ModelError
 from tests.stub import StubAnswer, StubProvider, ask, ask_all, wait_until
-from tests.stub.client import HELLO, SECRET, request_to
+from tests.stub.client import HELLO, SECRET, cancelled_in_flight, request_to
 
 pytestmark = pytest.mark.usefixtures("_keys")
 
@@ -247,17 +247,7 @@ def test_a_loop_that_was_just_closed_is_forgotten_with_its_clients(stub: StubPro
 
 
 def test_a_cancelled_task_closes_the_connection(stub: StubProvider) -> None:
-    async def cancelled() -> None:
-        task = asyncio.create_task(
-            ask_all(LiteLLM(), request_to(stub, "openai/stub?fault=timeout"))
-        )
-        await wait_until(lambda: stub.in_flight == 1)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await wait_until(lambda: stub.in_flight == 0)
-
-    asyncio.run(cancelled())
+    asyncio.run(cancelled_in_flight(stub, request_to(stub, "openai/stub?fault=timeout")))
 
 
 def test_many_can_ask_at_once(stub: StubProvider) -> None:

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from teamgraph import JSON, Reply, Request, Usage
 from teamgraph.engine.models.http_guard import LONGEST_BODY, LONGEST_ERROR, merged
 from teamgraph.engine.models.litellm import LiteLLM
-from tests.stub import StubAnswer, StubProvider, ask, ask_all, wait_until
-from tests.stub.client import failure, request_to
+from tests.stub import StubAnswer, StubProvider, ask
+from tests.stub.client import cancelled_in_flight, failure, request_to
 
 pytestmark = pytest.mark.usefixtures("_keys")
 
@@ -98,16 +98,7 @@ def test_what_fails_is_told_as_of_a_stream(
 def test_one_that_does_not_come_can_be_given_up(stub: StubProvider, fault: str) -> None:
     request = replace(request_to(stub, f"openai/stub?fault={fault}"), stream=False)
     assert "nothing arrived for 0.2 seconds" in str(failure(replace(request, idle=0.2)))
-
-    async def cancelled() -> None:
-        task = asyncio.create_task(ask_all(LiteLLM(), request))
-        await wait_until(lambda: stub.in_flight == 1)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await wait_until(lambda: stub.in_flight == 0)
-
-    asyncio.run(cancelled())
+    asyncio.run(cancelled_in_flight(stub, request))
 
 
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
