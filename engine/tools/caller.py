@@ -106,7 +106,7 @@ class ToolCaller(Struct):
             return False
         try:
             arguments = tool.complete(call.arguments)
-        except BadArguments:  # the model is told, and nothing runs
+        except BadArguments:  # the model gets the error, and nothing runs
             return False
         if isinstance(tool.confirm, bool):
             return True
