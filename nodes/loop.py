@@ -1,4 +1,4 @@
-"""The kind `loop`: runs another graph round by round, until something holds."""
+"""The kind `loop`: runs another graph repeatedly until a condition is true."""
 
 from __future__ import annotations
 
