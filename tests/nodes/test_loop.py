@@ -1,4 +1,4 @@
-"""A graph that runs round by round, until something holds."""
+"""A graph that runs repeatedly until a condition is true."""
 
 # ruff: noqa: ANN401  options of a node, answers of a model
 from __future__ import annotations
