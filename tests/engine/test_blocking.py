@@ -28,7 +28,13 @@ from teamgraph import (
     SessionKey,
     TinyDBStore,
 )
-from teamgraph.engine.blocking import _BlockingCall, _Workers, iterate_blocking, run_blocking
+from teamgraph.engine.blocking import (
+    _BackgroundLoop,
+    _BlockingCall,
+    _Workers,
+    iterate_blocking,
+    run_blocking,
+)
 from teamgraph.errors import InputError, NodeError
 from teamgraph.events import RunFinished
 from tests.teams import alone, desk, desk_model, holds_together, wait_for
@@ -431,6 +437,16 @@ def test_a_task_that_exits_the_process_gives_that_to_its_caller_and_leaves_the_l
     with pytest.raises(SystemExit):
         run_blocking(leave())
     assert run_blocking(give()) == 1
+
+
+def test_a_background_loop_runs_on_after_a_callback_that_exits() -> None:
+    async def give() -> int:
+        return 1
+
+    background = _BackgroundLoop()
+    background.loop.call_soon_threadsafe(sys.exit, 3)
+    assert asyncio.run_coroutine_threadsafe(give(), background.loop).result(30) == 1
+    background.close()
 
 
 def test_a_call_that_no_loop_has_begun_is_cancelled_at_once() -> None:

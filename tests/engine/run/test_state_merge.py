@@ -192,6 +192,7 @@ def test_who_changed_nothing_contradicts_nobody(base: Any, changed: Any) -> None
 
 @given(JSONS, JSONS, JSONS)
 @example({"gone": 1}, {"one": 1}, {"gone": 1, "two": 2})
+@example([1], [2], [1, 3])
 def test_a_merge_has_every_change_or_is_refused_whoever_is_first(
     base: Any, one: Any, two: Any
 ) -> None:
