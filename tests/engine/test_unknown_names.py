@@ -239,7 +239,7 @@ def test_a_type_error_of_anything_else_stays_as_it_is() -> None:
             raise TypeError("of its own")
 
     with pytest.raises(TypeError, match="of its own"):
-        RUNNER.run("hi", state=Broken())
+        RUNNER.render("hi", state=Broken())
 
 
 def test_a_path_is_a_graph_or_a_store(tmp_path: Path) -> None:
