@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .agent import Agent
+    from .options import SessionSummaryManager
     from .team import Team
 else:
 
@@ -24,9 +25,9 @@ else:
         return sorted({*globals(), *__all__})
 
 
-_HOMES = {"Agent": "agent", "Team": "team"}
+_HOMES = {"Agent": "agent", "SessionSummaryManager": "options", "Team": "team"}
 
 FOLDER = Path(__file__).parent
 """The folder with the ready-made graph files, `FOLDER / "desk.yaml"`."""
 
-__all__ = ["FOLDER", "Agent", "Team"]
+__all__ = ["FOLDER", "Agent", "SessionSummaryManager", "Team"]

@@ -22,7 +22,7 @@ from .engine.graph.context import (
     Result,
     Upstream,
 )
-from .engine.graph.fields import Ids, Seconds, Texts
+from .engine.graph.fields import Ids, JSONMapping, Seconds, Texts
 from .engine.graph.kinds import written_node
 from .engine.graph.node import (
     AsksPeople,
@@ -83,6 +83,7 @@ __all__ = [
     "Input",
     "ItemInput",
     "ItemSource",
+    "JSONMapping",
     "KeyPath",
     "LoadsHistory",
     "MentionsNodes",

@@ -31,14 +31,18 @@ MAX_TURNS_BACK = 100
 Count = Annotated[int, Field(ge=1, le=50)]
 
 
-async def read_chat_history(context: ToolContext, limit: Count = 3) -> list[JSON]:
+async def read_chat_history(
+    context: ToolContext, limit: Count = 3, skip: Annotated[int, Field(ge=0)] = 0
+) -> list[JSON]:
     """Read the last exchanges of this conversation, oldest first.
 
     Args:
         context: Whose conversation it is.
         limit: How many exchanges to read.
+        skip: How many of the newest to leave out, to read those before them.
     """
-    return [_exchange(turn) for turn in await context.past.turns(last=limit)]
+    turns = await context.past.turns(last=limit + skip)
+    return [_exchange(turn) for turn in turns[: max(0, len(turns) - skip)]]
 
 
 async def read_tool_call_history(context: ToolContext, limit: Count = 3) -> list[JSON]:
