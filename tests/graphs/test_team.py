@@ -885,6 +885,12 @@ def test_session_state_is_merged_at_every_level_and_state_sets_whole_keys(store:
     state = agent.get_session_state()
     assert state == {"user": {**both, "name": None}, "n": 2, "x": 2, "list": []}
     assert agent.run("other", session_id="t", session_state={"y": 1}).turn.given_state == {"y": 1}
+    assert agent.run("new", session_id="u", session_state=update).turn.given_state == {
+        "user": {"name": "ann", "likes": {"tea": 1, "jam": 2}},
+        "list": [1],
+    }
+    alone = Agent(model=Scripted(), session_state={"n": 1})
+    assert alone.run("hi", session_state={"n": 2}).turn.given_state == {"n": 2}
     with pytest.raises(InputError, match="session_state is a int; give a mapping"):
         agent.run("five", session_state=5)  # type: ignore[arg-type]  # wrong
 
