@@ -465,7 +465,7 @@ def test_a_condition_that_cannot_be_told_fails_its_node_and_no_other(
         model="m",
         nodes={
             "other": Member(),
-            "shy": Member(when="1 / input.message | length - 2 < 1 / 0", on_error=policy),
+            "shy": Member(when="1 / (input.message | length - 2) < 1", on_error=policy),
             "end": Python(call=lambda other: other, reads="shy"),
         },
         output="end",
