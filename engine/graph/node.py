@@ -33,7 +33,7 @@ from ..records import Summary
 from ..tools.toolbox import CallCondition, Toolbox
 from ..validation import Declared
 from .context import Context, Result
-from .fields import Ids, Join, JSONMapping, ModelSpec, OnError, Retry, Seconds, Text, Timeout
+from .fields import Ids, Join, JSONMapping, ModelField, OnError, Retry, Seconds, Timeout
 
 
 class Node(Declared):
@@ -57,7 +57,7 @@ class Node(Declared):
         description="A template file (`name.jinja`), or the template itself.",
         examples=["member.jinja"],
     )
-    model: Text | ModelSpec | None = Field(
+    model: ModelField = Field(
         default=None, description="The model to ask, if not the graph's.", examples=["local"]
     )
     needs: Ids = Field(
@@ -529,6 +529,25 @@ def summary_again(node: Node, output: JSON, fields: Mapping[str, JSON]) -> Summa
 def loads_history(node: Node) -> bool:
     """Whether the template name `history` can mean a node."""
     return bool(_of_kind(type(node), "loads_history"))
+
+
+def readers_of_turns(nodes: Mapping[str, Node]) -> list[str]:
+    """The ids of the nodes that read earlier turns of the session: loaders, and those with tools.
+
+    A node inside a graph has the path of ids that leads to it.
+    """
+    found: list[str] = []
+    for node_id, node in nodes.items():
+        toolbox = tools_of(node)
+        has_reader = toolbox is not None and any(name in toolbox.tools for name in _READ_TURNS)
+        found += [node_id] if loads_history(node) or has_reader else []
+        inside = readers_of_turns(nodes_inside(node))
+        found += [f"{node_id}/{inner}" for inner in inside]
+    return found
+
+
+_READ_TURNS = ("read_chat_history", "read_tool_call_history")
+"""The session tools that read earlier turns of the session."""
 
 
 def runs_last(node: Node) -> bool:

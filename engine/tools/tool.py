@@ -19,6 +19,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from ..blocking import call_in_thread
 from ..errors import DefinitionError, InputError, Problem
 from ..messages import JSON
+from ..unknown_names import explained
 from ..values import parse_json, to_json
 from .context import ToolContext
 
@@ -34,6 +35,7 @@ _CONFIRM = "_teamgraph_confirm"
 F = TypeVar("F", bound=Callable[..., object])
 
 
+@explained
 def tool(*, confirm: bool | str = False) -> Callable[[F], F]:
     """Decorate a function whose calls as a tool a person confirms before they are executed.
 
