@@ -25,6 +25,7 @@ from ..graph.plan import Plan
 from ..models.protocol import Model, WarmsUp
 from ..models.registry import AnyModel
 from ..node_path import NodePath, put_inside
+from ..tools.toolbox import ToolObject
 from .template_scope import GraphScope
 
 _INSIDE = "/"
@@ -239,7 +240,14 @@ def _normalized(value: object) -> object:
             normalized = sorted(json.dumps(_normalized(item)) for item in items)
         case None | bool() | int() | float() | str():
             normalized = value
-        case _:  # a function or a class has a name, and its repr an address
-            name: object = getattr(value, "__qualname__", None)
-            normalized = f"{value.__module__}:{name}" if name else repr(value)
+        case _:
+            normalized = _named(value)
     return normalized
+
+
+def _named(value: object) -> object:
+    """A function, a class or an object of tools by its name: a repr may have an address."""
+    if isinstance(value, ToolObject):
+        return value.facts
+    name: object = getattr(value, "__qualname__", None)
+    return f"{value.__module__}:{name}" if name else repr(value)
