@@ -488,7 +488,9 @@ def asks_model(node: Node) -> bool:
 def asks_person(node: Node) -> bool:
     """Whether running the node may wait for a person: by itself, or to confirm a tool call."""
     toolbox = tools_of(node)
-    has_confirmed = toolbox is not None and any(tool.confirm for tool in toolbox.tools.values())
+    has_confirmed = toolbox is not None and any(
+        tool.options.confirm for tool in toolbox.tools.values()
+    )
     return bool(getattr(type(node), "asks_person", False)) or has_confirmed
 
 

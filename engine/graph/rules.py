@@ -29,6 +29,7 @@ from .node import (
     runs_last,
     takes_of,
     template_field,
+    tools_of,
 )
 from .plan import Cycle, Edge, Plan, Stop, bits_of
 from .state_keys import contradict, keys_set
@@ -334,6 +335,7 @@ def apply_rules(
         problems += _guards(found.unguarded, reachability, nodes)
         problems += _bypassed(plan, nodes, reachability)
         problems += _set_at_once(nodes, reachability)
+        problems += _undescribed(nodes)
         problems += unclear if is_complete else []
         if answering and is_complete:
             problems += _unused(
@@ -530,6 +532,18 @@ def _set_at_once(nodes: Mapping[str, Node], reachability: Reachability) -> Itera
                 break
         seen[node_id] = pairs
         setters |= 1 << stop.index
+
+
+def _undescribed(nodes: Mapping[str, Node]) -> Iterator[Problem]:
+    """Tools without a description; of a server, no text of this project could help."""
+    for node_id, node in nodes.items():
+        if (toolbox := tools_of(node)) is None:
+            continue
+        for name, index in toolbox.places.items():
+            if not toolbox.tools[name].description:
+                text = f"the tool {name!r} has no docstring, so the model is not told what it is "
+                text += "for; give the function one"
+                yield Problem("G111", text, "warning", path=("nodes", node_id, "tools", index))
 
 
 _Pairs: TypeAlias = frozenset[tuple[str, str]]
