@@ -58,7 +58,12 @@ MESSAGE = placeholder("message")
 
 
 class Budget(Declared):
-    """Limits of what one run may spend; a run that exceeds one fails, and its records stay."""
+    """Limits of what one run may spend; a model call is refused once one of them is reached.
+
+    The run fails then. What was paid for is kept and not asked again when the run is resumed.
+    `calls` is never exceeded; what a call uses of the others is known only after it. A call that
+    brought no reply does not count.
+    """
 
     tokens: int | None = Field(
         default=None,

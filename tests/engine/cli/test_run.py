@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 from pathlib import Path
+
+import pytest
 
 from tests.stub import StubAnswer, StubProvider
 
@@ -137,6 +140,42 @@ def test_a_failed_run_is_printed_as_json_too(project: Project, stub: StubProvide
     assert run["status"] == "failed"
     assert run["nodes"]["only"]["status"] == "failed"
     assert run["error"].startswith("node 'only' failed")
+
+
+@pytest.mark.parametrize(
+    ("options", "after", "is_shown"),
+    [([], 1, False), ([], 3, True), (["--no-stream"], 3, False), (["--json"], 3, False)],
+)
+def test_an_answer_that_breaks_off_is_asked_again_unless_words_were_shown(
+    project: Project, stub: StubProvider, options: list[str], after: int, is_shown: bool
+) -> None:
+    project.more["KEY"] = "sk-stub"
+    project.write("one.yaml", at(stub) + "retry: {times: 2, wait: 0.001}\n")
+    stub.push(StubAnswer("words of the answer", fault="cut", after=after), "the answer")
+    done = project.teamgraph("run", "one.yaml", "hello", *options)
+    assert done.exit_code == int(is_shown)
+    assert len(stub.requests) == (1 if is_shown else 2)
+    assert ("words of" if is_shown else "the answer") in done.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--no-stream"]])
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (StubAnswer(""), "the model's answer is empty"),
+        (StubAnswer("", finish_reason="length"), "max_tokens was used up before the answer began"),
+        (StubAnswer("one two", fault="cut"), "cannot be read|cut off"),
+    ],
+)
+def test_an_empty_or_broken_answer_is_a_failed_run_and_no_unreachable_model(
+    project: Project, stub: StubProvider, options: list[str], answer: StubAnswer, words: str
+) -> None:
+    project.more["KEY"] = "sk-stub"
+    project.write("one.yaml", at(stub))
+    stub.push(answer)
+    done = project.teamgraph("run", "one.yaml", "hello", *options)
+    assert done.exit_code == 1
+    assert re.search(words, done.stderr)
 
 
 def test_an_interrupted_run_is_cancelled_and_its_session_can_be_used_at_once(
