@@ -36,6 +36,7 @@ from teamgraph.events import RunFinished, Token
 from teamgraph.graphs import Agent, Team
 from teamgraph.graphs.assistant import Assistant
 from teamgraph.graphs.options import ALTERNATIVE_METHODS, ALTERNATIVES
+from teamgraph.nodes import Member
 from tests.teams import holds_together, of, wait_for, words_of
 
 ENGLISH = Agent(name="English Agent", role="You answer in English")
@@ -444,6 +445,15 @@ def test_an_agent_has_its_rules_in_its_prompt() -> None:
     assert rules in system_of(model.requests[0])
     assert list(agent.graph.nodes) == ["poet"]
     assert "You are polite." in system_of(asked_of(Agent(description="You are polite.")))
+
+
+@pytest.mark.parametrize("role", ["", "You write poems"])
+def test_an_agent_alone_is_told_the_same_as_a_graph_of_one_member(role: str) -> None:
+    graph = Graph(name="Poet", nodes={"poet": Member(role=role)})
+    asked = system_of(asked_of(Agent(name="Poet", role=role)))
+    assert asked == graph.render()["poet"].messages[0].content
+    first = f"{role}." if role else "You are a helpful assistant."
+    assert asked == f"{first}\nAnswer the user directly."
 
 
 def asked_of(agent: Agent) -> Request:
