@@ -309,8 +309,8 @@ def _invalid_value(text: str, value: object, path: KeyPath) -> Problem:
 def _missing_key(place: ErrorLocation, given: object) -> Problem:
     """The problem of a key that is required, with an example, or the one written instead of it."""
     key, advice = str(place.path[-1]), advice_of(place.model)
-    written = cast("Mapping[object, object]", given) if isinstance(given, Mapping) else {}
-    instead = next((other for other in written if advice.get(str(other)) == key), None)
+    written = cast("Mapping[str, object]", given if isinstance(given, Mapping) else {})
+    instead = next((other for other in written if advice.get(other) == key), None)
     text = f"{key!r} is required"
     if instead is not None:
         text += f"; write it in place of {instead!r}"

@@ -15,8 +15,10 @@ _PARAMETER = "parameters belong to the model: `model: {{id: ..., {0}: ...}}`"
 _EDGES = "there is no list of edges: each node names the nodes before it, `needs: [ID]`"
 _AFTER = "a node names the nodes before it: `needs: [ID]`; a router chooses among `routes`"
 _HISTORY = "a node with `kind: history-loader` loads earlier turns; its id is read in templates"
-_VALUES = "values for a template are `params`, those of a session `state`; the message is "
-_VALUES += "`input.message` in a template"
+_VALUES = (
+    "values for a template are `params`, those of a session `state`; the message is "
+    "`input.message` in a template"
+)
 _STREAM = (
     "streaming is chosen where the graph is run: `teamgraph run --stream`, `runner.stream(...)`"
 )
