@@ -123,6 +123,13 @@ class Node(Declared):
         if "kind" not in cls.__dict__:
             cls.kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
 
+    @classmethod
+    def key_advice(cls) -> Mapping[str, str]:
+        """Keys of nodes, agents and tasks in other frameworks."""
+        from .other_keys import NODE_KEYS  # noqa: PLC0415  read only where a key is wrong
+
+        return NODE_KEYS
+
     async def run(self, context: Context) -> Result:
         """Do the node's work once; an exception fails the attempt."""
         raise InputError(f"the kind {self.kind!r} has no run method; give it `async def run`")

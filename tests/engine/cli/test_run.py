@@ -12,7 +12,7 @@ import pytest
 
 from tests.stub import StubAnswer, StubProvider
 
-from .conftest import Project
+from .conftest import DESK, Project
 
 
 def at(stub: StubProvider) -> str:
@@ -90,6 +90,7 @@ def test_the_store_is_where_the_option_says(project: Project) -> None:
 
 
 def test_state_is_given_as_json(project: Project) -> None:
+    project.write("desk.yaml", f"{DESK}state: {{level: {{}}}}\n")
     words = ("run", "desk.yaml", "hi", "--model", "echo", "--session", "s")
     assert project.teamgraph(*words, "--state", 'level={"n": 3}').exit_code == 0
     shown = project.teamgraph("sessions", "show", "s", "--json").stdout
@@ -97,6 +98,7 @@ def test_state_is_given_as_json(project: Project) -> None:
 
 
 def test_state_that_is_no_json_is_refused_with_the_way_to_write_a_text(project: Project) -> None:
+    project.write("desk.yaml", f"{DESK}state: {{a: text}}\n")
     done = project.teamgraph("run", "desk.yaml", "hi", "--model", "echo", "--state", "a=b c")
     assert done.exit_code == 2
     assert "quote a text: --state 'a=\"b c\"'" in done.stderr
