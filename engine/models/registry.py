@@ -118,6 +118,12 @@ def adapter_name(model_id: str) -> str:
     return prefix if prefix in plugins(GROUP, "model prefix") else OTHERWISE
 
 
+def provider_of(model_id: str) -> tuple[str, str]:
+    """The adapter of a model and the prefix of its id, empty if it has none."""
+    prefix, slash, _ = model_id.partition("/")
+    return adapter_name(model_id), prefix if slash else ""
+
+
 def takes_provider_parameters(model_id: str) -> bool:
     """Whether the model's parameters are those of providers, not a package's or an object's own."""
     if model_id.startswith(OWN_MODEL):

@@ -162,6 +162,8 @@ class Document:
         mark = self.root
         for part in path:
             child = mark.children.get(part)
+            if child is None and part == 0:
+                continue  # the one item of what may also be a list
             if child is None:
                 return mark, False
             mark = child

@@ -40,6 +40,9 @@ from ..sources import (
     start_position,
 )
 
+_APPLIES = {"map": 0, "select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}
+"""Where filters take the name of the filter or test that they apply to each item."""
+
 
 class StructureChecker:
     """Finds the structural problems of a template; `suggest` gives the closest template name."""
@@ -143,6 +146,7 @@ class StructureChecker:
             suggestion = closest(use.name, self._environment.filter_names)
             yield template.problem_at(use, "P001", f"there is no filter {use.name!r}", suggestion)
             return
+        yield from self._applied(template, use)
         known = self._arguments(use)
         if {each.key for each in cast("list[nodes.Keyword]", use.kwargs)} <= {*known}:
             function = self._environment.filters[use.name]
@@ -160,6 +164,19 @@ class StructureChecker:
             elif isinstance(tag, nodes.Const) and not FENCE_TAG.fullmatch(str(tag.value)):
                 message = f"fence tag {tag.value!r}: use small letters, digits, '_' and '-' only"
                 yield template.problem_at(tag, "P017", message)
+
+    def _applied(self, template: ParsedTemplate, use: nodes.Filter) -> Iterator[Problem]:
+        """Report the unknown filter that `map` names, or the test that `select` does."""
+        at = _APPLIES.get(use.name)
+        name = use.args[at] if at is not None and len(use.args) > at else None
+        if not isinstance(name, nodes.Const) or not isinstance(name.value, str):
+            return
+        is_map = use.name == "map"
+        noun = "filter" if is_map else "test"
+        known = self._environment.filter_names if is_map else list(self._environment.tests)
+        if name.value not in known:
+            message = f"there is no {noun} {name.value!r}"
+            yield template.problem_at(name, "P001", message, closest(name.value, known))
 
     def _arity(
         self,

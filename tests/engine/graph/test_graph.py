@@ -78,7 +78,12 @@ timeouts = st.none() | seconds | st.builds(Timeout, total=st.none() | seconds, i
 models = (
     st.none()
     | words
-    | st.builds(ModelSpec, id=words, temperature=st.floats(0, 2), fallback=st.lists(words))
+    | st.builds(
+        ModelSpec,
+        id=words,
+        temperature=st.floats(0, 2),
+        fallback=st.lists(words | st.builds(ModelSpec, id=words)),
+    )
 )
 no_errors: list[OnError | None] = [None, "fail", "skip"]
 on_errors = st.sampled_from(no_errors) | st.builds(Instead, value=json)

@@ -105,8 +105,17 @@ def test_every_mistake_of_a_file_is_told_at_once_in_reading_order(tmp_path: Path
          "not 0"),
         ("model: {id: m, tempreature: 1}", "4:22: node 'a': unknown key 'tempreature'; "
          "did you mean 'temperature'?"),
-        ("model: {id: m, fallback: 3}", "4:32: node 'a': fallback: must be an id or a list of "
-         "ids, not 3"),
+        ("model: {id: m, fallback: 3}", "4:32: node 'a': fallback: must be a model's id, "
+         "{id, ...}, or a list of them, not 3"),
+        ("model: {id: m, fallback: [3]}", "4:33: node 'a': fallback[0]: must be text, or {id, "
+         "api_base, api_key_env, temperature, max_tokens, structured, fallback}, not 3"),
+        ("model: {id: m, fallback: [{id: n, api_base: x}]}", "4:51: node 'a': api_base must be an "
+         "address such as http://127.0.0.1:8000/v1 or https://host/path, in ASCII and without . "
+         "or .. in its path"),
+        ("model: {id: m, fallback: {id: n, sed: 1}}", "4:40: node 'a': unknown key 'sed'; "
+         "did you mean 'seed'?"),
+        ("model: {id: m, fallback: [{id: n, fallback: o}]}", "4:41: node 'a': a fallback has no "
+         "fallback of its own; list that model after it"),
         ("needs: 5", "4:14: node 'a': needs: must be an id or a list of ids, not 5"),
         ("reads: [1]", "4:15: node 'a': reads[0]: must be text, not 1"),
         ("join: al", "4:13: node 'a': join: must be 'any', 'all' or 'always', not 'al'; "

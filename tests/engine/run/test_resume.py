@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
@@ -369,6 +369,14 @@ def test_a_killed_process_leaves_a_run_that_another_process_finishes(
     wait_for(store.close())
 
 
+class Verdict(TypedDict):
+    ok: bool
+
+
+class Opinion(TypedDict):
+    ok: bool
+
+
 def test_a_fingerprint_says_the_same_in_every_process_and_differs_for_what_matters() -> None:
     class Chosen(Node):
         prompts = False
@@ -391,6 +399,8 @@ def test_a_fingerprint_says_the_same_in_every_process_and_differs_for_what_matte
         Chosen(words=frozenset(many[1:])),
         Chosen(thing=Result),
         Chosen(thing=1.5),
+        Member(returns=list[Verdict]),
+        Member(returns=list[Opinion]),
         Member(),
         Member(role="x"),
         Member(prompt="Hello\n"),

@@ -179,8 +179,40 @@ def test_fallback_models_are_asked_in_order_when_one_cannot_be_had(error: ModelE
     model = failing(error, error)
     run = Runner(graph, model=model).run("hi")
     assert [request.model for request in model.requests] == ["first", "second", "third"]
-    assert [dict(r.parameters) for r in model.requests] == [{"temperature": 0.5}, {}, {}]
+    assert [dict(r.parameters) for r in model.requests] == [{"temperature": 0.5}] * 3
     assert run.answer == "fine"
+
+
+HERE = {"api_base": "http://127.0.0.1:1", "api_key_env": "A_KEY"}
+THERE = {"api_base": "http://127.0.0.1:2"}
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "parameters"),
+    [
+        ({"id": "openai/a", "seed": 1, **HERE}, "openai/b", {"seed": 1, **HERE}),
+        ({"id": "a", **HERE}, "b", HERE),
+        ({"id": "openai/a", "temperature": 0, **HERE}, "groq/b", {"temperature": 0}),
+        ({"id": "openai/a", "seed": 1, **HERE}, {"id": "openai/b", **THERE}, {"seed": 1, **THERE}),
+        (
+            {"id": "openai/a", **HERE},
+            {"id": "openai/b", "api_key_env": "B_KEY"},
+            {**HERE, "api_key_env": "B_KEY"},
+        ),
+        ({"id": "openai/a", **HERE}, {"id": "openai/b", "api_base": None}, {}),
+        ({"id": "openai/a", "temperature": 0}, {"id": "openai/b", "temperature": None}, {}),
+        ({"id": "openai/a", "structured": "json"}, "openai/b", {"structured": "json"}),
+        ({"id": "own/a", "voice": "low", "max_tokens": 9}, "openai/b", {"max_tokens": 9}),
+    ],
+)
+def test_a_fallback_keeps_the_parameters_that_it_does_not_have_itself(
+    first: dict[str, Any], other: object, parameters: dict[str, object]
+) -> None:
+    """Address and key go together, and only to the same provider."""
+    graph = Graph(name="g", model={**first, "fallback": other}, nodes={"member": Member()})
+    model = failing(busy())
+    Runner(graph, model=model).run("hi")
+    assert dict(model.requests[1].parameters) == parameters
 
 
 def test_how_each_model_failed_is_told_and_kept() -> None:
