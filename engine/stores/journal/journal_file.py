@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import RLock
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, cast
 from uuid import uuid4
 from zlib import crc32
 
@@ -153,34 +153,36 @@ class JournalIndex:
         return self._tables
 
     def save(self, proof: Proof) -> bytes:
-        """Everything, as `load` reads it."""
-        tables, data = self.tables, b""
-        if self._listener is not None:
-            data = self._listener.dump()
-            tables = dict(tables)
-            for name, held in self._listener.documents().items():
-                if slots := tables.get(name):
-                    tables[name] = {each: slots[each] for each in slots if each not in held}
+        """Everything, as `load` reads it; there must be a listener."""
+        listener, tables = cast("IndexListener", self._listener), dict(self.tables)
+        for name, held in listener.documents().items():
+            if slots := tables.get(name):
+                tables[name] = {each: slots[each] for each in slots if each not in held}
         saved = SavedIndex(
-            proof, self.end, self.sequence, self.live, self.synced, self._next, tables, data
+            proof,
+            self.end,
+            self.sequence,
+            self.live,
+            self.synced,
+            self._next,
+            tables,
+            listener.dump(),
         )
         data = encode(saved)
         return b"%b%08x" % (_SAVED_HEAD, crc32(data)) + data
 
-    def can_load(self, saved: SavedIndex) -> bool:
-        """Whether what was saved can be taken in: it may need a listener."""
-        return self._listener is not None or not saved.listener
-
-    def load(self, saved: SavedIndex) -> None:
-        """Take in what was saved."""
+    def load(self, saved: SavedIndex) -> bool:
+        """Take in what was saved; false without a listener, which has most of it."""
+        if self._listener is None:
+            return False
         self.clear()
         self.end, self.sequence = saved.end, saved.sequence
         self.live, self.synced = saved.live, saved.synced
         self._next.update(saved.next_numbers)
         self._tables = saved.tables
-        if self._listener is not None:
-            self._loaded = len(saved.listener)
-            self._listener.load(saved.listener)
+        self._loaded = len(saved.listener)
+        self._listener.load(saved.listener)
+        return True
 
     def clear(self) -> None:
         """Drop everything."""
@@ -584,15 +586,12 @@ class JournalFile:
         except OSError:
             return
         saved = SavedIndex.decode(data)
-        if saved is None or not self.index.can_load(saved) or saved.end > size:
-            return
-        if saved.proof != self._prove(file, saved.end):
+        if saved is None or saved.end > size or saved.proof != self._prove(file, saved.end):
             return
         header = header_data(self._disk.read(file.descriptor, _HEADER, 0))
         if header is not None:
             self._check_header(header)
-            self.index.load(saved)
-            self._saved = saved.end
+            self._saved = saved.end if self.index.load(saved) else 0
 
     def _open_file(self, *, create: bool) -> OpenFile:
         try:
