@@ -31,7 +31,7 @@ from .node import (
     template_field,
     tools_of,
 )
-from .plan import Cycle, Edge, Plan, Stop, bits_of
+from .plan import Cycle, Cyclic, Edge, Plan, Stop, bits_of
 from .state_keys import contradict, keys_set
 from .template_types import TemplateTypes, check_templates
 
@@ -360,15 +360,18 @@ def _place(problem: Problem) -> tuple[object, ...]:
 
 
 def _plan(nodes: Mapping[str, Node], edges: Sequence[Edge]) -> tuple[Plan, list[Cycle]]:
-    """The order of the nodes, without the edges of the cycles that were found."""
+    """The order of the nodes, without the edges of the cycles that were found.
+
+    Each look finds a cycle of every group of nodes, so it takes as many as cycles are entangled.
+    """
     joins: dict[str, Join] = {node_id: node.join for node_id, node in nodes.items()}
     cycles: list[Cycle] = []
     while True:
         try:
             return Plan(joins, edges), cycles
-        except Cycle as cycle:
-            cycles.append(cycle)
-            in_cycle = {(edge.source, edge.target) for edge in cycle.edges}
+        except Cyclic as error:
+            cycles += error.cycles
+            in_cycle = {(edge.source, edge.target) for cycle in error.cycles for edge in cycle}
             edges = [edge for edge in edges if (edge.source, edge.target) not in in_cycle]
 
 
@@ -643,9 +646,9 @@ def _cycle(cycle: Cycle, origin: Callable[[Edge], str]) -> Problem:
     steps = [
         f"{edge.target} {'is a route of' if edge.kind == 'route' else edge.kind} {edge.source}"
         + (f" ({where})" if (where := origin(edge)) else "")
-        for edge in cycle.edges
+        for edge in cycle
     ]
-    first = cycle.edges[0]
+    first = cycle[0]
     return Problem(
         "G013",
         f"the nodes form a cycle: {'; '.join(steps)}; remove one of these, or repeat nodes in a "
