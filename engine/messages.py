@@ -7,9 +7,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from msgspec import Struct
-from msgspec.structs import FieldInfo, fields
+from msgspec.structs import FieldInfo, asdict, fields
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, JsonValue, ValidationError
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import (
+    CoreSchema,
+    PydanticSerializationError,
+    core_schema,
+    to_jsonable_python,
+)
 
 from .errors import InputError, closest, listed
 
@@ -114,6 +119,11 @@ class Message(FrozenModel):
     cache: bool = False
     origin: str | None = None
 
+    def to_json(self) -> dict[str, JSON]:
+        """The message as JSON, without its empty fields and the run that it is quoted from."""
+        fields = self.model_dump(mode="json", exclude_defaults=True, exclude={"origin"})
+        return {"role": self.role, "content": self.content, **fields}
+
 
 class Quote(FrozenStruct, frozen=True, eq=False):
     """A text of an earlier run, which a record may repeat.
@@ -157,6 +167,19 @@ class Usage(FrozenStruct, frozen=True, eq=False):
 
 
 NO_USAGE = Usage()
+
+
+def as_plain(value: object) -> JSON:
+    """The value of an own struct as JSON, unchecked: what a store has returned."""
+    plain: JSON = to_jsonable_python(value, by_alias=False, fallback=struct_fields)
+    return plain
+
+
+def struct_fields(value: object) -> object:
+    """The fields of a struct, for pydantic's `fallback`, which knows none."""
+    if isinstance(value, Struct):
+        return asdict(value)
+    raise PydanticSerializationError(f"a {type(value).__name__} is not JSON")
 
 
 def text_of(value: object) -> str:

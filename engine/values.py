@@ -18,12 +18,12 @@ from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 from msgspec import Struct
-from msgspec.structs import asdict, fields
+from msgspec.structs import fields
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from .errors import InputError, KeyPath
-from .messages import JSON, text_of
+from .messages import JSON, struct_fields, text_of
 
 State: TypeAlias = Mapping[str, JSON]
 MAX_DEPTH = 100
@@ -93,12 +93,6 @@ def parse_json(text: str, name: str = "the answer") -> JSON:
     if _is_deep(value):
         raise ValueError(f"{name} is nested too deeply")
     return value
-
-
-def as_plain(value: object) -> JSON:
-    """The value of an own struct as JSON, unchecked: what a store has returned."""
-    plain: JSON = to_jsonable_python(value, by_alias=False, fallback=_struct_fields)
-    return plain
 
 
 def check_message(message: object) -> None:
@@ -240,17 +234,11 @@ def _has_containers(model: BaseModel) -> bool:
 
 def _jsonable(value: object) -> object:
     try:
-        converted: object = to_jsonable_python(value, by_alias=False, fallback=_struct_fields)
+        converted: object = to_jsonable_python(value, by_alias=False, fallback=struct_fields)
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise _Refused(reason or type(error).__name__) from error
     return converted
-
-
-def _struct_fields(value: object) -> object:
-    if isinstance(value, Struct):
-        return asdict(value)
-    raise PydanticSerializationError(f"a {type(value).__name__} is not JSON")
 
 
 def _path(keys: Iterable[str | int]) -> str:

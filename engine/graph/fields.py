@@ -183,6 +183,11 @@ class ModelSpec(Declared):
         json_schema_extra=_also_one,
     )
 
+    @classmethod
+    def key_advice(cls) -> Mapping[str, str]:
+        """What other frameworks call the id of a model."""
+        return dict.fromkeys(("name", "model", "model_id", "deployment_name"), "id")
+
     @model_validator(mode="after")
     def _check_extra(self) -> Self:
         _storable(self.model_extra or {})

@@ -24,7 +24,7 @@ from ..errors import DefinitionError, InputError, Problem, in_reading_order
 from ..messages import JSON
 from ..models.samples import placeholder
 from ..prompts.library import Expression, Prompts
-from ..prompts.sources import template_names
+from ..prompts.sources import SUFFIXES, meant_template, template_names
 from ..prompts.static.types import StaticType
 from ..returns.shape import Shape, shape
 from ..unknown_names import explained, missing_attribute
@@ -58,7 +58,12 @@ MESSAGE = placeholder("message")
 
 
 class Budget(Declared):
-    """Limits of what one run may spend; a run that exceeds one fails, and its records stay."""
+    """Limits of what one run may spend; a model call is refused once one of them is reached.
+
+    The run fails then. What was paid for is kept and not asked again when the run is resumed.
+    `calls` is never exceeded; what a call uses of the others is known only after it. A call that
+    brought no reply does not count.
+    """
 
     tokens: int | None = Field(
         default=None,
@@ -149,6 +154,13 @@ class Declaration(Declared):
         description="The run's answer: the first of these that was not skipped.",
         examples=[["english", "french"]],
     )
+
+    @classmethod
+    def key_advice(cls) -> Mapping[str, str]:
+        """Keys of graphs, crews and flows in other frameworks."""
+        from .other_keys import GRAPH_KEYS  # noqa: PLC0415  read only where a key is wrong
+
+        return GRAPH_KEYS
 
 
 class GraphParts(Struct, frozen=True):
@@ -549,6 +561,7 @@ class _GraphBuilder(Struct):
             for each in results.alone
         ]
         problems += (replace(each, code=ONLY_INSIDE, severity="warning") for each in alone)
+        problems = [_with_quoting_advice(problem, self.document) for problem in problems]
         found = [locate(problem, self.document) for problem in (*problems, *results.problems)]
         found = [replace(problem, graph=self._name()) for problem in in_reading_order(found)]
         found = [_without_graph(problem, self.only_node) for problem in found]
@@ -643,29 +656,16 @@ class _GraphBuilder(Struct):
         templates: dict[str, str] = {}
         for node_id, node in nodes.items():
             text: str | None = getattr(node, template_field(node))
-            wrong: str | None = None
             if text is None:
                 if node.prompts and f"{node.kind}.jinja" in files:
                     templates[node_id] = f"{node.kind}.jinja"
-            elif node.prompt is not None and not node.prompts:
-                wrong = f"a {node.kind} asks no model, so it has no prompt"
-            elif node.prompt is None or any(mark in text for mark in _TEMPLATE_MARKS):
+            elif (problem := _prompt_problem(node, text, files)) is not None:
+                self.reader.problems.append(in_node(("nodes", node_id), problem))
+            elif _is_inline(node, text):
                 templates[node_id] = f"{node_id}.inline"
                 self.inline[node_id] = text
-            elif text.endswith(".jinja"):
-                templates[node_id] = text
             else:
-                wrong = f"prompt {text!r} is neither a file (its name ends in .jinja) nor a "
-                wrong += "template (which has {{ ... }}, {% ... %} or several lines)"
-            if wrong is not None:
-                self.reader.problems.append(
-                    Problem(
-                        "G006",
-                        f"node {node_id!r}: {wrong}",
-                        path=("nodes", node_id, "prompt"),
-                        on_key=not node.prompts,
-                    )
-                )
+                templates[node_id] = text
         return templates
 
     def _shapes(self, nodes: Mapping[str, Node]) -> dict[str, Shape]:
@@ -693,6 +693,33 @@ class _GraphBuilder(Struct):
             text = f"default does not fit what it returns: {error}"
             problem = in_node(("nodes", node_id), Problem("G002", text, path=("default",)))
             self.reader.problems.append(problem)
+
+
+def _is_inline(node: Node, text: str) -> bool:
+    """Whether a text is a template itself and not the name of a file."""
+    return node.prompt is None or any(mark in text for mark in _TEMPLATE_MARKS)
+
+
+def _prompt_problem(node: Node, text: str, files: Collection[str]) -> Problem | None:
+    """Why a node cannot have this `prompt`; None if it can."""
+    if node.prompt is not None and not node.prompts:
+        wrong = f"a {node.kind} asks no model, so it has no prompt; remove it"
+        return Problem("G006", wrong, path=("prompt",), on_key=True)
+    if _is_inline(node, text) or text.endswith(SUFFIXES):
+        return None
+    wrong = f"prompt {text!r} is neither a file (its name ends in .jinja, .jinja2 or .j2) nor a "
+    wrong += "template (which has {{ ... }}, {% ... %} or several lines)"
+    if " " in text:
+        wrong += "; a text for the model is its `role`"
+    return Problem("G006", wrong, path=("prompt",), suggestion=meant_template(text, files))
+
+
+def _with_quoting_advice(problem: Problem, document: Document | None) -> Problem:
+    """The problem of a value that is no text, with the reason if YAML has read it differently."""
+    if document is None or "must be text, not" not in problem.message:
+        return problem
+    advice = document.quoting_advice(problem.path)
+    return replace(problem, message=f"{problem.message}; {advice}") if advice else problem
 
 
 def _only_inside(problem: Problem) -> Problem:

@@ -16,10 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..blocking import all_items, door
 from ..errors import InputError, NotFound
-from ..messages import JSON, NO_USAGE, FrozenStruct, Message, Usage
+from ..messages import JSON, NO_USAGE, FrozenStruct, Message, Usage, as_plain
 from ..records import Change, Head, Record, Run, SessionKey, Summary, Turn
 from ..unknown_names import explained, missing_attribute
-from ..values import as_plain, check_counts, check_ids, json_problem
+from ..values import check_counts, check_ids, json_problem
 from .history import fill_quotes, run_texts
 from .store import FinishedRun, Store
 

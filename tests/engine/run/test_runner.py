@@ -37,7 +37,7 @@ from teamgraph.errors import (
 )
 from teamgraph.events import NodeFailed, NodeRetried, NodeStarted
 from teamgraph.kinds import Context, Node, Result
-from teamgraph.nodes import HistoryLoader, Member, Python, SubGraph
+from teamgraph.nodes import HistoryLoader, Leader, Member, Python, SubGraph
 from tests.teams import alone, desk, desk_model, heard, holds_together, of, wait_for
 
 CIRCLE: dict[str, Any] = {}
@@ -393,23 +393,23 @@ def costly(cost: float | None) -> ScriptedModel:
     return ScriptedModel(lambda request: Reply("text", usage=Usage(6, 4, calls=1, cost=cost)))
 
 
-def row(**budget: Any) -> Graph:
+def row(on_error: Any = "fail", **budget: Any) -> Graph:
     nodes = {"a": Member(), "b": Member(needs="a"), "c": Member(needs="b")}
-    return Graph(name="g", model="m", nodes=nodes, output="c", budget=budget)
+    return Graph(name="g", model="m", nodes=nodes, output="c", budget=budget, on_error=on_error)
 
 
 @pytest.mark.parametrize(
     ("budget", "text"),
     [
-        ({"calls": 1}, "the run used 2 calls, and its budget is 1; raise `budget: {calls: ...}`"),
-        ({"tokens": 15}, "the run used 20 tokens, and its budget is 15;"),
-        ({"usd": 0.75}, "the run used 1 usd, and its budget is 0.75;"),
+        ({"calls": 2}, "the run has used 2 calls, and its budget is 2, so no model is asked "),
+        ({"tokens": 15}, "the run has used 20 tokens, and its budget is 15, "),
+        ({"usd": 0.75}, "the run has used 1 usd, and its budget is 0.75, "),
     ],
 )
-def test_a_budget_that_is_passed_ends_the_run_whatever_on_error_says(
+def test_a_spent_budget_refuses_the_next_call_and_keeps_what_was_paid_for(
     budget: dict[str, Any], text: str
 ) -> None:
-    graph = row(**budget)
+    graph = row(on_error="skip", **budget)
     store = MemoryStore()
     model = costly(0.5)
     with pytest.raises(BudgetExceeded) as caught:
@@ -418,11 +418,33 @@ def test_a_budget_that_is_passed_ends_the_run_whatever_on_error_says(
     assert len(model.requests) == 2
     run = wait_for(store.run(SessionKey(None, "s"), "r"))
     assert run is not None
-    assert [record.status for record in run.records.values()] == ["done", "failed"]
+    assert [record.status for record in run.records.values()] == ["done", "done", "failed"]
     assert run.usage.calls == 2
-    richer = Runner(row(calls=9), model=model, store=store).resume("r", session_id="s")
-    assert richer.status == "done"
-    assert richer.usage.calls == 4
+    (name,) = budget
+    richer = Runner(row(on_error="skip", **{name: 99}), model=model, store=store)
+    resumed = richer.resume("r", session_id="s")
+    assert (resumed.status, resumed.usage.calls, len(model.requests)) == ("done", 3, 3)
+
+
+def test_calls_made_at_the_same_time_do_not_exceed_a_budget_together() -> None:
+    nodes: dict[str, Node] = {f"m{number}": Member() for number in range(10)}
+    nodes["last"] = Leader(needs=list(nodes))
+    store, model = MemoryStore(), ScriptedModel("text", delay=0.001)
+
+    def runner(calls: int) -> Runner:
+        graph = Graph(name="g", model="m", nodes=nodes, output="last", budget={"calls": calls})
+        return Runner(graph, model=model, store=store)
+
+    with pytest.raises(BudgetExceeded, match="used 3 calls, and its budget is 3"):
+        runner(3).run("hi", run_id="r", session_id="s")
+    assert len(model.requests) == 3
+    assert runner(11).resume("r", session_id="s").usage.calls == len(model.requests) == 11
+
+
+def test_a_call_that_brought_no_answer_leaves_its_place_to_another() -> None:
+    graph = alone(retry=Retry(times=1, wait=0.001), budget={"calls": 1})
+    run = Runner(graph, model=ScriptedModel([busy(), "text"])).run("hi")
+    assert (run.answer, run.usage.calls) == ("text", 1)
 
 
 def test_a_budget_that_is_just_reached_holds() -> None:
@@ -430,10 +452,10 @@ def test_a_budget_that_is_just_reached_holds() -> None:
 
 
 def test_unknown_cost_does_not_hide_what_is_known() -> None:
-    costs = iter([0.5, None, 0.5])
+    costs = iter([None, 0.5])
     model = ScriptedModel(lambda r: Reply("x", usage=Usage(1, 1, calls=1, cost=next(costs))))
-    with pytest.raises(BudgetExceeded, match="used 1 usd"):
-        Runner(row(usd=0.9), model=model).run("hi")
+    with pytest.raises(BudgetExceeded, match=r"used 0\.5 usd, and its budget is 0\.5"):
+        Runner(row(usd=0.5), model=model).run("hi")
 
 
 # `when`
@@ -467,7 +489,7 @@ def test_a_condition_that_cannot_be_told_fails_its_node_and_no_other(
         model="m",
         nodes={
             "other": Member(),
-            "shy": Member(when="1 / input.message | length - 2 < 1 / 0", on_error=policy),
+            "shy": Member(when="1 / (input.message | length - 2) < 1", on_error=policy),
             "end": Python(call=lambda other: other, reads="shy"),
         },
         output="end",
