@@ -770,7 +770,7 @@ def test_what_is_neither_agent_nor_team_builds_nothing() -> None:
             'The state of the conversation:\n<state>\n{"cart": ["tea"]}\n</state>',
         ),
         ({"prompt": "{{ node.params.shop }}", "dependencies": {"shop": "Tea"}}, "Tea"),
-        ({"system_message": "Be {% x %} {{ kind }}."}, "Be {% x %} {{ kind }}."),
+        ({"system_message": "Be kind #} to 'all'."}, "Be kind #} to 'all'."),
     ],
 )
 @pytest.mark.parametrize("kind", [Agent, team, partial(team, members=[])])
