@@ -17,6 +17,9 @@ else:
     def __getattr__(name: str) -> object:
         from importlib import import_module  # noqa: PLC0415  not a name of this package
 
+        if name in ELSEWHERE:  # of an AttributeError, `from` would drop the text
+            text = f"{name!r} of Agno is {ELSEWHERE[name]} here; docs/from-agno.md has a table"
+            raise ImportError(text, name=name)
         if name not in _HOMES:
             raise AttributeError(f"the package {__name__!r} has no {name!r}")
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
@@ -26,6 +29,21 @@ else:
 
 
 _HOMES = {"Agent": "agent", "SessionSummaryManager": "options", "Team": "team"}
+
+ELSEWHERE = {
+    "Condition": "`when` of a node",
+    "InMemoryDb": "teamgraph.MemoryStore",
+    "Loop": "teamgraph.nodes.Loop",
+    "OpenAIChat": "the model's id as a text, 'openai/...',",
+    "Parallel": "nodes that do not need each other, in a teamgraph.Graph,",
+    "RunOutput": "teamgraph.Run",
+    "Router": "teamgraph.nodes.Router",
+    "SqliteDb": "teamgraph.TinyDBStore",
+    "Step": "a node of a teamgraph.Graph",
+    "Steps": "teamgraph.nodes.SubGraph",
+    "Workflow": "teamgraph.Graph",
+}
+"""Classes of Agno, and what takes their place."""
 
 FOLDER = Path(__file__).parent
 """The folder with the ready-made graph files, `FOLDER / "desk.yaml"`."""
