@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from ..errors import AnswerError, BudgetExceeded, Expired, InputError
 from ..events import Answer, AnswerReset, EventEmitter, PromptRendered, Token
-from ..graph.context import Choice, NodeWaits
+from ..graph.context import Choice, HandsOver, NodeWaits
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import can_stream
@@ -193,9 +193,9 @@ class ModelCall(Struct):
         """See `Context.value`."""
         return plain_value(self.graph.expression(expression).value(self._names(variables)))
 
-    def render(self, **variables: object) -> str:
+    def render(self, prompt: str | None = None, /, **variables: object) -> str:
         """See `Context.render`."""
-        messages = self.graph.prompts.render(self._template(None), self._names(variables))
+        messages = self.graph.prompts.render(self._template(prompt), self._names(variables))
         return "\n".join(message.content for message in messages)
 
     def _names(self, variables: Mapping[str, object]) -> dict[str, object]:
@@ -270,7 +270,8 @@ class ModelCall(Struct):
     async def _call_tools(self, caller: ToolCaller, rounds: Sequence[int]) -> Exchange:
         """The last exchange of these with the results of its tool calls.
 
-        Raises `NodeWaits` if some of them wait to be confirmed; the others have been executed.
+        Raises `NodeWaits` if some of them wait to be confirmed; the others have been executed. If
+        one of them hands over, raises `HandsOver` when all have results.
         """
         node, position = self.node, rounds[-1]
         exchange = node.exchanges[position]
@@ -283,6 +284,9 @@ class ModelCall(Struct):
             exchange = node.exchanges[position] = replace(exchange, tool_results=results)
             if not exchange.has_all_results:
                 raise NodeWaits
+        handover = caller.handover(exchange, number=len(rounds))
+        if handover is not None:
+            raise HandsOver(handover.to, handover.reason)
         return exchange
 
     def _rendered(self, template: str, variables: Mapping[str, object]) -> tuple[Message, ...]:

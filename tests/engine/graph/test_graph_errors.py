@@ -119,8 +119,8 @@ def test_every_mistake_of_a_file_is_told_at_once_in_reading_order(tmp_path: Path
         ("kind: summarizer, every: 0", "4:32: node 'a': every: must be 1 or more, not 0"),
         ("kind: python", "4:6: node 'a': 'call' is required"),
         ("kind: 3", "4:13: node 'a': unknown kind 3; known kinds: graph, history-loader, human, "
-         "leader, loop, map, member, python, router, search, summarizer; one of your own is named "
-         "by `--kind package.module:Class`, or by `kinds` in [tool.teamgraph]"),
+         "leader, loop, map, member, python, router, search, summarizer, swarm; one of your own "
+         "is named by `--kind package.module:Class`, or by `kinds` in [tool.teamgraph]"),
         ("prompt: hello", "4:15: node 'a': prompt 'hello' is neither a file (its name ends in "
          ".jinja) nor a template (which has {{ ... }}, {% ... %} or several lines)"),
         ("returns: strr", "4:16: node 'a': unknown type 'strr'; did you mean 'str'?"),
