@@ -66,6 +66,7 @@ from .engine.session.history import OtherSession, Past, Quoted
 from .engine.tools.context import SessionState
 from .engine.tools.tool import handover_name
 from .engine.tools.toolbox import GraphTool, Toolbox, Tools
+from .engine.unknown_names import explained, missing_attribute
 from .engine.validation import Declared
 from .engine.values import value_text
 
@@ -126,9 +127,11 @@ __all__ = [
     "call_in_thread",
     "closest",
     "door",
+    "explained",
     "handover_name",
     "handovers_of",
     "misnamed",
+    "missing_attribute",
     "reference",
     "shape",
     "stand_in",

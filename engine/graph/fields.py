@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Literal, Self, TypeAlias, cast
+from typing import Annotated, Any, Literal, Self, TypeAlias, cast
 
 from pydantic import (
     AfterValidator,
@@ -23,7 +23,7 @@ from ..models.endpoints import (
     key_variable_problem,
     parameter_problem,
 )
-from ..models.registry import takes_provider_parameters
+from ..models.registry import provider_of, takes_provider_parameters
 from ..validation import Declared, as_tuple, is_secret
 from ..values import json_problem
 
@@ -35,6 +35,14 @@ def _one_or_many(value: object) -> object:
         return (value,)
     if not isinstance(value, list | tuple):
         raise ValueError("must be an id or a list of ids")
+    return cast("Sequence[object]", value)
+
+
+def _one_or_many_models(value: object) -> object:
+    if isinstance(value, str | Mapping | ModelSpec):
+        return (value,)
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a model's id, {id, ...}, or a list of them")
     return cast("Sequence[object]", value)
 
 
@@ -119,6 +127,15 @@ class Instead(Declared):
     )
 
 
+_NO_CHAIN = "a fallback has no fallback of its own; list that model after it"
+
+
+def _also_one(schema: dict[str, Any]) -> None:
+    """One model, without a list, is valid too."""
+    many = {name: schema.pop(name) for name in ("type", "items")}
+    schema["anyOf"] = [*many["items"]["anyOf"], many]
+
+
 class ModelSpec(Declared):
     """A model with its parameters; docs/writing-graphs.md lists those beside the ones here."""
 
@@ -155,16 +172,29 @@ class ModelSpec(Declared):
         "the arguments of a tool, as any JSON, or only in words; auto: the first that works.",
         examples=["json"],
     )
-    fallback: Ids = Field(
+    fallback: Annotated[
+        Sequence[Text | ModelSpec], BeforeValidator(_one_or_many_models), AfterValidator(as_tuple)
+    ] = Field(
         default=(),
-        description="Models to ask if this one fails.",
-        examples=[["anthropic/claude-haiku-4-5"]],
+        description="Models to ask if this one fails, by their ids or with keys of their own; the "
+        "other parameters are those of this one.",
+        examples=[["anthropic/claude-haiku-4-5", {"id": "openai/gpt-5-nano", "temperature": 1}]],
+        json_schema_extra=_also_one,
     )
+
+    @classmethod
+    def key_advice(cls) -> Mapping[str, str]:
+        """What other frameworks call the id of a model."""
+        return dict.fromkeys(("name", "model", "model_id", "deployment_name"), "id")
 
     @model_validator(mode="after")
     def _check_extra(self) -> Self:
         _storable(self.model_extra or {})
-        problems: list[Problem] = []
+        problems = [
+            Problem("G002", _NO_CHAIN, path=("fallback", index, "fallback"), on_key=True)
+            for index, each in enumerate(self.fallback)
+            if isinstance(each, ModelSpec) and each.fallback
+        ]
         for path in _paths_of(self.model_extra or {}):
             key = path[-1]
             if is_secret(key):
@@ -208,6 +238,26 @@ class ModelSpec(Declared):
         dumped: dict[str, JSON] = self.model_dump(include=given)
         return {name: value for name, value in dumped.items() if value is not None or name in extra}
 
+    def in_order(self) -> tuple[ModelSpec, ...]:
+        """The model and its fallbacks, each with all its parameters."""
+        return (self, *map(self._as_fallback, self.fallback))
+
+    def _as_fallback(self, other: str | ModelSpec) -> ModelSpec:
+        """Another model with the parameters of this one that it does not have itself.
+
+        Address and key go together, and to the same provider only; keys that only some models know
+        go to a model of the same sort.
+        """
+        own = other if isinstance(other, ModelSpec) else ModelSpec(id=other)
+        kept = self.model_fields_set - {"id", "fallback"} - own.model_fields_set
+        is_same = provider_of(self.id) == provider_of(own.id)
+        if not is_same or "api_base" in own.model_fields_set:
+            kept -= {"api_base", "api_key_env"}
+        if not is_same and not all(map(takes_provider_parameters, (self.id, own.id))):
+            kept -= {*(self.model_extra or {})}
+        inherited = {name: getattr(self, name) for name in kept}
+        return ModelSpec(**inherited, **own.model_dump(exclude_unset=True))
+
 
 def _paths_of(
     mapping: Mapping[str, object], path: tuple[str, ...] = ()
@@ -219,5 +269,16 @@ def _paths_of(
             yield from _paths_of(cast("Mapping[str, object]", value), (*path, key))
 
 
+def _no_object(value: object) -> object:
+    if callable(getattr(value, "ask", None)):
+        raise ValueError(
+            "must be the id of a model; an object is passed to the runner: Runner(graph, "
+            "model=...), or AnyModel({'own/...': ...}) for the nodes that name 'own/...'"
+        )
+    return value
+
+
+ModelField: TypeAlias = Annotated[Text | ModelSpec | None, BeforeValidator(_no_object)]
+"""Type of a field that names a model, by its id or with parameters."""
 OnError: TypeAlias = Literal["fail", "skip"] | Instead
 """What follows the last failed attempt: fail the run, skip the node, or use a value."""

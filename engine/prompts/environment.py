@@ -47,7 +47,7 @@ from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
 from ..messages import Message
-from .filters import FILTERS
+from .filters import CONVERSIONS, FILTERS
 from .limits import (
     CALL,
     COMPARING,
@@ -221,7 +221,7 @@ BRANCH = "\0judge"
 
 _LIMITED_FILTERS: Mapping[str, Callable[..., object]] = {
     name: limited_filter(name, function)
-    for name, function in JINJA_FILTERS.items()
+    for name, function in {**JINJA_FILTERS, **CONVERSIONS}.items()
     if name != "random"
 }
 _LIMITED_TESTS: Mapping[str, Callable[..., object]] = {

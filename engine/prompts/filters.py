@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
 from functools import cache, lru_cache
+from math import isfinite
 from types import SimpleNamespace
 from typing import cast
 from unicodedata import normalize
 
 from jinja2 import Undefined
+from jinja2.filters import do_float, do_int
 from msgspec import Struct
 from pydantic import BaseModel
 
@@ -153,6 +155,26 @@ def truncate_chars(value: object, length: int) -> str:
     text = as_text(value)
     return text if len(text) <= length else text[: length - 1] + "…"
 
+
+def to_int(value: object, default: object = 0, base: int = 10) -> object:
+    """Jinja's filter `int`; a number that is not finite gives the default, too."""
+    try:
+        return cast("object", do_int(value, cast("int", default), base))
+    except OverflowError:
+        return default
+
+
+def to_float(value: object, default: object = 0.0) -> object:
+    """Jinja's filter `float`; what is not finite (inf, nan) gives the default, too."""
+    try:
+        found = cast("object", do_float(value, cast("float", default)))
+    except OverflowError:
+        return default
+    return found if not isinstance(found, float) or isfinite(found) else default
+
+
+CONVERSIONS: Mapping[str, Callable[..., object]] = {"int": to_int, "float": to_float}
+"""Jinja's filters that raise for some numbers, or give such."""
 
 FILTERS: Mapping[str, Callable[..., str]] = {
     "fence": fence,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -33,9 +33,17 @@ from .sources import (
     literal_names,
     normalize_newlines,
     references,
+    start_position,
 )
+from .static.constants import failures
 from .static.flow import Scope
-from .static.structure import StructureChecker, lost_line_breaks, message_shape, syntax_problem
+from .static.structure import (
+    StructureChecker,
+    lost_line_breaks,
+    message_shape,
+    syntax_problem,
+    text_of_others,
+)
 from .static.types import StaticType, declared_type
 from .static.walk import TemplateWalker, TypeChecker, VariableRead
 
@@ -115,10 +123,14 @@ class Prompts:
             key = (name, frozenset(types.items()))
             if key not in self._type_problems:
                 type_problems = TypeChecker(self._find, self._environment.globals)
-                notes = [
-                    lost_line_breaks(each, self._environment.lexer) for each in self._reached(name)
-                ]
-                self._type_problems[key] = [*type_problems.check(found, types), *chain(*notes)]
+                lexer, reached = self._environment.lexer, self._reached(name)
+                notes = [*chain(*(lost_line_breaks(each, lexer) for each in reached))]
+                others = [*chain(*(text_of_others(each, lexer) for each in reached))]
+                if others and not message_shape(found, self._find).has_roles:
+                    notes += others
+                problems = type_problems.check(found, types)
+                failing = chain(*(self._failing(each) for each in reached))
+                self._type_problems[key] = [*_with_failing(problems, failing), *notes]
             return list(self._type_problems[key])
 
     def condition_problems(self, source: str, given: Mapping[str, object]) -> list[Problem]:
@@ -128,7 +140,8 @@ class Prompts:
             condition, parsed = _read_expression(source, self._environment)
             type_problems = TypeChecker(lambda _: None, self._environment.globals)
             types = {each: declared_type(declared) for each, declared in given.items()}
-            return type_problems.check_condition(condition, parsed, types)
+            problems = type_problems.check_condition(condition, parsed, types)
+            return _with_failing(problems, self._failing(parsed))
 
     def expression_type(self, source: str, given: Mapping[str, object]) -> StaticType:
         """The type of an expression's value for variables of these types."""
@@ -239,7 +252,10 @@ class Prompts:
         if found is None:
             suggest = self._sources.suggest(name)
             message = f"there is no template {name!r}"
-            message += "" if suggest else " in the graph's folders (prompts/ beside it) or built in"
+            if suggest is None:
+                message += (
+                    " in the graph's folders or built in; write it to prompts/ beside the graph"
+                )
             return [Problem("P001", message, suggestion=suggest)]
         if isinstance(found, Problem):
             return [found]
@@ -271,6 +287,25 @@ class Prompts:
             message = f"{read.name!r} is set only later, in an enclosing scope; "
             message += "set it before this, or rename one of the two"
             yield _problem_of(read, message)
+
+    def _failing(self, template: ParsedTemplate) -> Iterator[Problem]:
+        """What constants alone make fail in a template's own text."""
+        for failure in failures(template, self._evaluate):
+            message = f"this fails in every run that reaches it: {failure.reason}"
+            yield template.problem_at(start_position(failure.node), "P019", message)
+
+    def _evaluate(self, expression: nodes.Expr) -> str | None:
+        """Evaluate an expression that reads no variables; what goes wrong, or None."""
+        line = expression.lineno
+        value = nodes.Filter(expression, CONDITION, [], [], None, None, lineno=line)
+        tree = nodes.Template([nodes.Output([value], lineno=line)], lineno=line)
+        tree.set_environment(self._environment)
+        template = self._environment.template(tree, "")
+        try:
+            Expression("", [], template, self._max_length).value({})
+        except PromptError as error:
+            return _explanation(cast("Exception", error.__cause__), {})
+        return None
 
     def _syntax_problem(self, source: TemplateSource, error: Exception) -> Problem:
         return syntax_problem(source, error, self._environment.lexer)
@@ -313,6 +348,12 @@ class Prompts:
             template = cast("Template", self._compiled(name))
             self._valid[name] = (template, message_shape(found, self._find).has_roles)
             return self._valid[name]
+
+
+def _with_failing(problems: Sequence[Problem], failing: Iterable[Problem]) -> list[Problem]:
+    """The problems, and what fails on the lines that have none of them."""
+    lines = {(each.file, each.line) for each in problems}
+    return [*problems, *(each for each in failing if (each.file, each.line) not in lines)]
 
 
 def _problem_text(problem: Problem) -> str:
@@ -368,10 +409,24 @@ def _parse_expression(source: str, environment: PromptEnvironment, max_length: i
         reads = TemplateWalker(_find_none, environment.globals).expression(condition, parsed)
         template = None if problems else environment.template(parsed.tree, source)
     except (TemplateSyntaxError, SyntaxError, RecursionError, ValueError) as error:
-        raise DefinitionError([syntax_problem(text, error, environment.lexer)]) from error
+        problem = _braces_problem(source) or syntax_problem(text, error, environment.lexer)
+        raise DefinitionError([problem]) from error
     if template is None:
         raise DefinitionError(problems)
     return Expression(source, reads, template, max_length)
+
+
+def _braces_problem(source: str) -> Problem | None:
+    """The problem of a condition that is written as a template, None if it is not."""
+    braces = re.search(r"\{[{%]", source)
+    if braces is None:
+        return None
+    bare = re.sub(r"\{[{%][-+]?\s*(?:(?:el)?if\b|endif\b)?|[-+]?[%}]\}", " ", source)
+    message = "a condition is an expression and has no braces around it"
+    message += f": write `{' '.join(bare.split())}`" if not source[: braces.start()].strip() else ""
+    line = source.count("\n", 0, braces.start()) + 1
+    column = braces.start() - (source.rfind("\n", 0, braces.start()) + 1) + 1
+    return Problem("P011", message, line=line, column=column)
 
 
 def _read_expression(

@@ -196,6 +196,8 @@ def _facts_by_name(text: str) -> dict[str, object]:
     fields = cast("dict[str, object]", facts["node"])
     by_name = {"kind": facts["kind"], _TEMPLATES: facts["templates"]}
     by_name |= dict(_flatten("", {name: fields[name] for name in fields if name != "model"}))
+    if (schema := facts.get("schema")) is not None:
+        by_name |= dict(_flatten("returns", schema))
     for index, model in enumerate(cast("list[object]", facts["models"])):
         by_name |= dict(_flatten("model" if not index else f"fallback {index}", model))
     for source, labels in cast("dict[str, object]", facts["after"]).items():

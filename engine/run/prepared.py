@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from typing import cast
+from typing import cast, get_args, get_origin
 
 from msgspec import Struct, field
 from pydantic import BaseModel
@@ -22,9 +22,13 @@ from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import Node, asks_model, further_templates, graph_in, summarizes
 from ..graph.plan import Plan
+from ..messages import JSON
 from ..models.protocol import Model, WarmsUp
 from ..models.registry import AnyModel
 from ..node_path import NodePath, put_inside
+from ..returns.inline import InlineValidator
+from ..returns.shape import Shape
+from ..tools.toolbox import ToolObject
 from .template_scope import GraphScope
 
 _INSIDE = "/"
@@ -189,7 +193,7 @@ def _models(named: str | ModelSpec | None, model: Model) -> tuple[ModelSpec, ...
         if isinstance(model, AnyModel):
             named = model.default_id(os.environ)
     spec = named if isinstance(named, ModelSpec) else ModelSpec(id=named)
-    specs = (spec, *(ModelSpec(id=other) for other in spec.fallback))
+    specs = spec.in_order()
     if isinstance(model, AnyModel):
         for each in specs:
             model.check(each.id, each.parameters)
@@ -206,10 +210,18 @@ def _facts(graph: Graph, node_id: str, models: Sequence[ModelSpec]) -> str:
         "kind": node.kind,
         "node": {name: _normalized(value) for name, value in node},
         "templates": {name: graph.prompts.prompt_hash(name) for name in templates},
+        "schema": _schema_elsewhere(graph.shapes.get(node_id)),
         "models": [_normalized(spec) for spec in models],
         "after": {source: routes.get(source) for source in stop.sources},
     }
     return json.dumps(facts, sort_keys=True)
+
+
+def _schema_elsewhere(wanted: Shape | None) -> Mapping[str, JSON] | None:
+    """The schema of an answer whose type the graph only names: a class, or a file."""
+    if wanted is None or isinstance(wanted.validator, InlineValidator):
+        return None
+    return wanted.schema
 
 
 def _hash(facts: str | Mapping[str, str]) -> str:
@@ -239,7 +251,16 @@ def _normalized(value: object) -> object:
             normalized = sorted(json.dumps(_normalized(item)) for item in items)
         case None | bool() | int() | float() | str():
             normalized = value
-        case _:  # a function or a class has a name, and its repr an address
-            name: object = getattr(value, "__qualname__", None)
-            normalized = f"{value.__module__}:{name}" if name else repr(value)
+        case _:
+            normalized = _normalized_object(value)
     return normalized
+
+
+def _normalized_object(value: object) -> object:
+    """A function, class or type by its name: its repr may be an address."""
+    if isinstance(value, ToolObject):
+        return value.facts
+    if parts := get_args(value):  # `list[A]`, which has the name of `list`
+        return [_normalized_object(get_origin(value)), *map(_normalized, parts)]
+    name: object = getattr(value, "__qualname__", None)
+    return f"{value.__module__}:{name}" if name else repr(value)

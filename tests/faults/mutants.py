@@ -187,8 +187,9 @@ class WritesWhatItPlanned:
 
     def write(self) -> None:
         path = self._planned.path
-        path.with_suffix(".tmp").write_bytes(_encoded(self._planned.operations))
-        path.with_suffix(".tmp").rename(path)
+        written = path.with_suffix(".planned")  # not `.tmp`: the writer beside it may compact
+        written.write_bytes(_encoded(self._planned.operations))
+        written.rename(path)
 
 
 class SalvagesWhatItPlanned(OtherStore):

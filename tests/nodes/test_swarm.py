@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from teamgraph import (
+    Chunk,
+    Event,
     Graph,
     MemoryStore,
     Reply,
@@ -24,7 +26,7 @@ from teamgraph import (
 )
 from teamgraph.engine.graph.draw import mermaid
 from teamgraph.errors import BudgetExceeded, Changed, ModelError, NodeError
-from teamgraph.events import NodeFinished, Token, ToolAnswered
+from teamgraph.events import AnswerReset, NodeFinished, Token, ToolAnswered
 from teamgraph.nodes import HistoryLoader, Human, Loop, Map, Member, SubGraph, Swarm
 from tests.builders import told, written
 from tests.teams import heard, heard_again, holds_together, of, words_of
@@ -497,24 +499,62 @@ def test_members_read_the_history_of_the_graph_around_them() -> None:
     assert turns("earlier") == "I am desk. 1 hello"
 
 
-def test_the_answer_streams_and_a_handover_says_nothing_of_it() -> None:
+def streaming(script: Speaking, **options: Any) -> list[Event]:
     members = {
         "desk": airline().members["desk"],
         "sales": Member(prompt=PROMPT),
         "refunds": Member(prompt=PROMPT, hands_to="sales"),
     }
-    script = Speaking(desk=[to("sales")], sales=["one two three"])
-    events = heard(runner(script, team(airline(members=members))))
+    events = heard(runner(script, team(airline(members=members))), **options)
     holds_together(events)
+    return events
+
+
+def tokens(events: list[Event]) -> list[tuple[str | None, str, bool]]:
+    return [(event.node, event.text, event.answer) for event in of(events, Token)]
+
+
+def test_the_answer_streams_and_a_handover_says_nothing_of_it() -> None:
+    events = streaming(Speaking(desk=[to("sales")], sales=["one two three"]))
     assert streamed(events) == "one two three"
-    tokens = [(event.node, event.text, event.answer) for event in of(events, Token)]
-    assert tokens == [
+    assert tokens(events) == [
         ("air[1]/desk", "well", False),
         ("air", "one ", True),
         ("air", "two ", True),
         ("air", "three", True),
     ]
     assert [event.tool for event in of(events, ToolAnswered)] == ["transfer_to_sales"]
+    events = streaming(Speaking(desk=["I am desk"]))
+    assert tokens(events) == [("air", "I am desk", True)]
+
+
+def test_what_was_said_before_a_handover_is_taken_back_where_that_is_possible() -> None:
+    script = Speaking(desk=[to("sales")], sales=["one two"])
+    events = streaming(script, resets=True)
+    shown = [event for event in events if isinstance(event, AnswerReset | Token)]
+    assert [getattr(event, "text", None) for event in shown] == ["well", None, "one ", "two"]
+    assert [event.node for event in shown] == ["air", "air", "air", "air"]
+
+
+class Chunked:
+    """A model that writes in pieces, whether it is asked to or not."""
+
+    def __init__(self, script: Speaking) -> None:
+        self.script = script
+
+    async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
+        answer = self.script(request)
+        reply = Reply(answer) if isinstance(answer, str) else answer
+        for word in reply.text.split():
+            yield Chunk(word)
+        yield reply
+
+
+def test_pieces_that_nobody_asked_for_are_held_back_too() -> None:
+    model = Chunked(Speaking(desk=[to("sales")], sales=["one"]))
+    events = heard(Runner(team(), model=model))
+    holds_together(events)
+    assert tokens(events) == [("air[1]/desk", "well", False), ("air", "one", True)]
 
 
 def test_a_resumed_swarm_repeats_no_finished_visit(store: Store) -> None:
@@ -592,7 +632,7 @@ def test_a_failed_member_fails_the_swarm_or_is_what_its_on_error_says() -> None:
 
 def test_the_budget_covers_every_visit() -> None:
     script = Speaking(desk=[to("sales")] * 9, sales=[to("desk")] * 9)
-    with pytest.raises(BudgetExceeded, match="used 4 calls"):
+    with pytest.raises(BudgetExceeded, match="used 3 calls"):
         runner(script, team(budget={"calls": 3})).run("hello")
 
 

@@ -46,6 +46,7 @@ from .signatures import (
     percent_places,
     selected,
     wrong_arguments,
+    wrong_types,
 )
 from .types import (
     ABSENT,
@@ -56,6 +57,8 @@ from .types import (
     HASHED,
     INDEXED,
     INTEGER,
+    KEYED,
+    LOOPED,
     NO_ELSE,
     NONE,
     NOUNS,
@@ -104,6 +107,8 @@ _MAY_BE_UNDEFINED = (nodes.Name, nodes.Getattr, nodes.Getitem, nodes.CondExpr)
 """What Jinja evaluates to an undefined value where a part of it is None."""
 _NULL = (NONE, ABSENT, NO_ELSE)
 _GLOBALS = frozenset(("range", "dict", "namespace", "cycler", "joiner", "self", "super"))
+_TAKES = {"loop": LOOPED, "dict": KEYED}
+"""What the functions of these names take."""
 _COUNTS = ("index", "index0", "revindex", "revindex0", "length", "depth", "depth0")
 
 
@@ -294,6 +299,10 @@ class Inference(NodeVisitor):
         if isinstance(node.node, nodes.Getattr):
             return self._method(node, node.node, given, flow)
         called = self._check_called(node.node, self.infer(node.node, flow), flow)
+        takes = _TAKES.get(node.node.name) if isinstance(node.node, nodes.Name) else None
+        if takes is not None and node.args and len([*members(given[0])]) == 1:
+            by = cast("nodes.Name", node.node).name
+            self._diagnostics.require_accepted(node.args[0], given[0], takes, by, flow)
         return self._function(node, called, given, flow)
 
     def _check_arguments(
@@ -393,7 +402,7 @@ class Inference(NodeVisitor):
             return ANY
         if isinstance(node.node, nodes.Name) and node.node.name == "loop":
             if node.attr == "cycle" and call.dyn_args is None:
-                return union(*given.values())
+                return self._cycle(node, given, flow)
             if node.attr == "changed":
                 return BOOLEAN
         if isinstance(owner, MappingType):
@@ -406,17 +415,30 @@ class Inference(NodeVisitor):
             called = self._check_called(node, self.infer(node, flow), flow)
             if isinstance(called, CallableType):
                 return called.result
-        self._check_arity(call, owner, node, flow)
+        self._check_arity(call, owner, node, given, flow)
         return method_result(owner, node.attr, given)
 
+    def _cycle(self, node: nodes.Getattr, given: Given, flow: Flow) -> StaticType:
+        """The type of `loop.cycle()`, which needs a value."""
+        if not given:
+            at = flow.template.after(node, r"\.\s*(\w+)")
+            self._diagnostics.report(at, flow, "P009", "loop.cycle() needs a value")
+        return union(*given.values())
+
     def _check_arity(
-        self, call: nodes.Call, owner: StaticType, method: nodes.Getattr, flow: Flow
+        self,
+        call: nodes.Call,
+        owner: StaticType,
+        method: nodes.Getattr,
+        given: Given,
+        flow: Flow,
     ) -> None:
-        """Report a method that is called with too many or too few arguments, or a wrong name."""
+        """Report a method that gets too many or too few arguments, or wrong ones."""
         if call.dyn_args is not None or call.dyn_kwargs is not None:
             return
         keywords = [each.key for each in call.kwargs]
         wrong = wrong_arguments(owner, method.attr, len(call.args), keywords)
+        wrong = wrong or wrong_types(owner, method.attr, given)
         if wrong is not None:
             message = f"wrong arguments of the method {method.attr!r}: {wrong}"
             at = flow.template.after(method, r"\.\s*(\w+)")
@@ -569,6 +591,12 @@ class Inference(NodeVisitor):
                 self._diagnostics.report(start_position(template), flow, "P018", message)
                 continue
             node, value_type = given[place.key]
+            for name in place.fields:
+                at = partial(start_position, template)
+                if name.isdigit():
+                    value_type = ANY
+                else:
+                    value_type = self._diagnostics.field_type(node, value_type, name, flow, at)
             if place.accepts is PRINTED:
                 self._diagnostics.check_printed(node, value_type, flow)
                 continue

@@ -13,6 +13,7 @@ from string import Formatter
 
 from jinja2.sandbox import modifies_known_mutable
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..environment import LOOP, SLICE
 from .types import (
@@ -259,6 +260,34 @@ def wrong_arguments(
     return None
 
 
+def wrong_types(owner: StaticType, name: str, given: Given) -> str | None:
+    """What a method of a text says of arguments of these types; it is called with samples."""
+    if categories_of(owner) != _TEXT or not hasattr(str, name) or name in _CHECKED_ALONE:
+        return None
+    samples = {key: _sample(each) for key, each in given.items()}
+    if ... in samples.values():
+        return None
+    positional = [value for key, value in samples.items() if isinstance(key, int)]
+    named = {str(key): value for key, value in samples.items() if isinstance(key, str)}
+    try:
+        getattr("one two", name)(*positional, **named)
+    except TypeError as error:
+        return str(error)
+    except ValueError:  # the sample is not found: that depends on the data
+        return None
+    return None
+
+
+def _sample(value_type: StaticType) -> object:
+    """A value of the type, `...` where there is not just one kind."""
+    found = _SAMPLES.get(value_type, ...)
+    return "x" if found is ... and categories_of(value_type) == _TEXT else found
+
+
+_CHECKED_ALONE = frozenset(("format", "format_map", "join"))
+_SAMPLES: Mapping[StaticType, object] = {INTEGER: 1, NUMBER: 1.5, BOOLEAN: True, NONE: None}
+
+
 def method_accepts(owner: StaticType, name: str) -> Accepts | None:
     """What a method accepts as its first argument; None if anything."""
     categories = categories_of(owner)
@@ -334,10 +363,16 @@ _ARGUMENTS: Mapping[tuple[str, int | str], Accepts] = {
     ("truncate", "end"): TEXTUAL,
     ("wordwrap", 2): TEXTUAL,
     ("wordwrap", "wrapstring"): TEXTUAL,
-    ("truncate_chars", 0): NUMERIC,
-    ("center", 0): NUMERIC,
-    ("batch", 0): NUMERIC,
-    ("slice", 0): NUMERIC,
+    **dict.fromkeys(
+        (
+            *(("truncate_chars", 0), ("center", 0), ("center", "width"), ("wordwrap", 0)),
+            *(("wordwrap", "width"), ("batch", 0), ("batch", "linecount"), ("slice", 0)),
+            ("slice", "slices"),
+            *(("truncate", 0), ("truncate", "length"), ("truncate", 3), ("truncate", "leeway")),
+            *(("round", 0), ("round", "precision"), ("int", 1), ("int", "base")),
+        ),
+        NUMERIC,
+    ),
 }
 
 
@@ -450,12 +485,14 @@ _MAKES: Mapping[str, Callable[[StaticType], StaticType]] = {
 class Place(Struct, frozen=True):
     """A place of a format: `key` is the position or the name of its argument.
 
-    `is_whole` is true where a fraction is an error.
+    `is_whole` is true where a fraction is an error. `fields` lead from the argument to what is
+    printed, as in `{0.name}`.
     """
 
     key: int | str
     accepts: Accepts
     is_whole: bool = False
+    fields: tuple[str, ...] = ()
 
 
 def percent_places(template: str) -> list[Place]:
@@ -479,19 +516,18 @@ def brace_places(template: str) -> Iterator[Place]:
     for _, field, specification, conversion in Formatter().parse(template):
         if field is None:
             continue
-        key, is_whole_value = _key_of(field, automatic)
-        if is_whole_value:
-            yield _place(key, specification or "", conversion)
+        key, fields = _key_of(field, automatic)
+        yield replace(_place(key, specification or "", conversion), fields=fields)
         for _, width, _, _ in Formatter().parse(specification or ""):
             if width is not None:
                 yield Place(_key_of(width, automatic)[0], NUMERIC, is_whole=True)
 
 
-def _key_of(field: str, automatic: Iterator[int]) -> tuple[int | str, bool]:
-    """The argument that a field names, and whether it takes all of it: `{0.name}` does not."""
-    name = re.split(r"[.\[]", field, maxsplit=1)[0]
+def _key_of(field: str, automatic: Iterator[int]) -> tuple[int | str, tuple[str, ...]]:
+    """The argument that a field names, and the fields of it: `{0.name}` has one."""
+    name, *fields = re.split(r"[.\[]", field)
     key = int(name) if name.isdigit() else name or next(automatic)
-    return key, name == field
+    return key, tuple(each.removesuffix("]") for each in fields)
 
 
 def _place(key: int | str, specification: str, conversion: str | None) -> Place:

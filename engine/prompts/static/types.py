@@ -779,6 +779,7 @@ PRINTABLE = _accepts("a text", *PRINTED.categories, "none", "absent", "record")
 WRITTEN = _accepts("a value", *PRINTED.categories, "none", "record")
 CONVERTED = Accepts(PRINTED.categories - {"no_else"}, "a value")
 PAIRED = _accepts("a mapping", "mapping")
+KEYED = _accepts("a mapping or a list of pairs", "mapping", "list", "tuple", "stream")
 CONTAINER = _accepts("a list or a text", *_LOOPED)
 
 

@@ -568,9 +568,9 @@ class TypeChecker(TemplateWalker):
             super().bind(target, flow, binding)
             return
         value_type = binding.value_type if isinstance(binding, ValueBinding) else ANY
-        parts = value_type.parts if isinstance(value_type, TupleType) else ()
         for index, each in enumerate(target.items):
-            self.bind(each, flow, ValueBinding(parts[index] if index < len(parts) else ANY))
+            parts = (_part(one, index) for one in members(value_type))
+            self.bind(each, flow, ValueBinding(union(*parts)))
 
     def walk_macro(self, binding: MacroBinding, guards: frozenset[str]) -> None:
         self._enter(binding, None, binding.flow)
@@ -672,3 +672,10 @@ def _number_of_parts(value_type: StaticType) -> int | None:
 
 def _scope_with(given: Mapping[str, StaticType]) -> Scope:
     return Scope(bound={name: ValueBinding(value_type) for name, value_type in given.items()})
+
+
+def _part(value_type: StaticType, index: int) -> StaticType:
+    """The type of the value at this position, where it is unpacked into names."""
+    if not isinstance(value_type, TupleType):
+        return item_type(value_type)
+    return value_type.parts[index] if index < len(value_type.parts) else ANY

@@ -56,6 +56,11 @@ VALUES = {
 }
 
 
+def all_problems(source: str) -> list[Problem]:
+    prompts = Prompts(inline={"t": source})
+    return prompts.problems("t.inline") or prompts.type_problems("t.inline", GIVEN)
+
+
 def problems(source: str) -> list[Problem]:
     prompts = Prompts(inline={"t": source})
     assert prompts.problems("t.inline") == []
@@ -200,3 +205,91 @@ def test_what_can_be_taken_is_rendered(source: str) -> None:
 def test_what_is_told_would_have_failed(source: str) -> None:
     with pytest.raises(PromptError):
         Prompts(inline={"t": source}).render("t.inline", VALUES)
+
+
+CONSTANTS = [
+    "1 / 0", "1 // 0", "1 % 0", "number / 0", "number // 0", "0 ** -1", "10 ** 400 * 1.0", "10 ** 400 / 3",
+    "'a'.split('')", "text.split('')", "'a'.partition('')",
+    "'abc'.index('z')", "[1].index(5)", "text.ljust(5, 'xx')", "text.startswith(('a', 1))",
+    "[1, 2] | slice(0) | list", "texts | slice(0) | list", "[1, 2] | slice(1.5) | list", "text[::0]", "[1, 2][::0]",
+    "text | truncate(-1)", "text | truncate(1, true, 'long end')", "text | wordwrap(0)",
+    "number | round(method='x')", "table | dictsort(by='z')", "{'a b': 1} | xmlattr", "4 is divisibleby(0)",
+    "number is divisibleby(0)", "[1] | select('divisibleby', 0) | list", "[] in {}", "cycler()", "cycler(*[])",
+    "dict([1])", "range(0, 10, 0)", "[1, 2] | sum(start='a')",
+    "'a' ~ (1 / 0)", "{'a': 1 / 0}['a']", "((1 / 0) if 'a' else 1)", "text | default(1 / 0)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("expression", CONSTANTS)
+def test_what_constants_alone_make_fail_is_found_at_load(expression: str) -> None:
+    """Each fails in a render, too, so nothing sound is refused."""
+    source = f"{{% if {expression} %}}x{{% endif %}}"
+    found = problems(source)
+    assert [each.code for each in found] == ["P019"], found
+    assert "fails in every run that reaches it: " in found[0].message
+    with pytest.raises(PromptError):
+        Prompts(inline={"t": source}).render("t.inline", {**VALUES, "text": "some text"})
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("text.center(text)", "wrong arguments of the method 'center'"),
+        ("text.center(1 + 1.5)", "wrong arguments of the method 'center'"),
+        ("text.startswith(number)", "wrong arguments of the method 'startswith'"),
+        ("text.split(maxsplit=text)", "wrong arguments of the method 'split'"),
+        ("text.zfill(none)", "wrong arguments of the method 'zfill'"),
+        ("text | wordwrap(text)", "text is a text, and | wordwrap takes a number"),
+        ("text | truncate(length=text)", "text is a text, and | truncate takes a number"),
+        ("number | round(text)", "text is a text, and | round takes a number"),
+        ("'{0.nothing}'.format(leaf)", "leaf has no 'nothing'"),
+        ("'{0[nothing]}'.format(leaf)", "leaf has no 'nothing'"),
+        ("text.translate(1)", "wrong arguments of the method 'translate'"),
+        ("dict(text)", "text is a text, and dict takes a mapping or a list of pairs"),
+        ("texts | map('upperr') | list", "there is no filter 'upperr'"),
+        ("texts | select('evenn') | list", "there is no test 'evenn'"),
+        ("leaves | rejectattr('size', 'evenn') | list", "there is no test 'evenn'"),
+    ],
+)
+def test_a_wrong_argument_is_found_at_load(expression: str, words: str) -> None:
+    found = all_problems(f"{{% if {expression} %}}x{{% endif %}}")
+    assert any(words in each.message for each in found), found
+
+
+def test_what_is_unpacked_from_a_list_has_the_type_of_its_items() -> None:
+    found = problems("{% set a, b = [(texts | map('upper')), 1] %}{{ a | tojson }}{{ b | tojson }}")
+    assert "a is an iterator" in found[0].message
+    assert "number" in problems("{% set a, b = [number, 1] %}{{ a.upper() }}")[0].message
+    assert problems("{% for a, b in table.items() %}{{ a.upper() }}{{ b + 1 }}{% endfor %}") == []
+
+
+def test_a_loop_over_a_number_or_a_cycle_of_nothing_is_found() -> None:
+    start = "{% for x in texts recursive %}"
+    assert "loop takes a list" in problems(start + "{{ loop(number) }}{% endfor %}")[0].message
+    assert "needs a value" in problems(start + "{{ loop.cycle() }}{% endfor %}")[0].message
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ text.split(text or ',') | length }}{{ text.center(number) }}{{ text.ljust(5, 'x') }}",
+        "{{ text.find(text) }}{{ text.count('') }}{{ text.startswith(('a', 'b')) }}{{ text.encode().hex() }}",
+        "{{ '{0.size:>3}'.format(leaf) }}{{ '{0[a]}'.format(dict(a=1)) }}{{ '%s' % 0 }}",
+        "{% for x in [['a'], 'b'] recursive %}{{ loop(x) if x is not string else x }}{% endfor %}",
+        "{% set range = 0 %}{{ range }}{{ dict([('a', 1)]) | length }}{{ dict(table) | length }}",
+        "{% filter indent(2) %}{{ text }}{% endfilter %}{{ 1 / 4 }}{{ [1, 2] | slice(2) | map('join') | join }}",
+        "{{ text | map('upper') | join }}{{ number / 2 }}",
+    ],
+)
+def test_sound_constants_and_arguments_are_accepted(source: str) -> None:
+    assert problems(source) == []
+    for text in ("", "ab"):
+        Prompts(inline={"t": source}).render("t.inline", {**VALUES, "text": text})
+
+
+@pytest.mark.parametrize("text", ["inf", "-inf", "nan", "1e999", "9" * 5000])
+def test_a_text_that_is_no_finite_number_is_the_default(text: str) -> None:
+    source = "{{ text | float }} {{ text | float | int }} {{ text | float(2.5) }} {{ big | float }} {{ huge | int }}"
+    values = {"text": text, "big": 10**400, "huge": float("inf")}
+    found = Prompts(inline={"t": source}).render("t.inline", values)
+    assert found[0].content == "0.0 0 2.5 0.0 0"

@@ -254,7 +254,7 @@ def test_what_cannot_hold_is_told_at_its_place(
         "{{ maybe | default('x', true) }}{{ maybe | default('', boolean=true) }}",
         "{{ tree.parent.name is defined }}{{ tree.parent.name | default('y') }}",
         "{% for m in members if m.score %}{{ m.score }}{{ loop.index }}{{ loop.cycle(1, 2) }}{% endfor %}",
-        "{% for a, b in [['x', 'y']] %}{{ a.what }}{% endfor %}{% for c in text %}{{ c.upper() }}{% endfor %}",
+        "{% for a, b in [['x', 'y']] %}{{ a.upper() }}{% endfor %}{% for c in text %}{{ c.upper() }}{% endfor %}",
         "{% for k in counts %}{{ k.upper() }}{% endfor %}{% for x in pair %}{{ x }}{% endfor %}",
         "{% messages messages %}{% user name=text %}{{ text }}{% enduser %}",
         "{{ counts.get('a', 0) }}{{ counts.keys() | list }}{{ namespace(x=1).x }}{{ {'a': 1}.a }}",

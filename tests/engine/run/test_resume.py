@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
@@ -369,6 +369,14 @@ def test_a_killed_process_leaves_a_run_that_another_process_finishes(
     wait_for(store.close())
 
 
+class Verdict(TypedDict):
+    ok: bool
+
+
+class Opinion(TypedDict):
+    ok: bool
+
+
 def test_a_fingerprint_says_the_same_in_every_process_and_differs_for_what_matters() -> None:
     class Chosen(Node):
         prompts = False
@@ -391,6 +399,8 @@ def test_a_fingerprint_says_the_same_in_every_process_and_differs_for_what_matte
         Chosen(words=frozenset(many[1:])),
         Chosen(thing=Result),
         Chosen(thing=1.5),
+        Member(returns=list[Verdict]),
+        Member(returns=list[Opinion]),
         Member(),
         Member(role="x"),
         Member(prompt="Hello\n"),
@@ -446,5 +456,5 @@ def test_a_budget_is_not_given_anew_to_each_try_of_a_run() -> None:
         runner.run("hi", session_id="s", run_id="r")
     with pytest.raises(NodeError):
         runner.resume("r", session_id="s")
-    with pytest.raises(BudgetExceeded, match="used 3 calls, and its budget is 2"):
+    with pytest.raises(BudgetExceeded, match="used 2 calls, and its budget is 2"):
         runner.resume("r", session_id="s")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import pytest
 
@@ -191,7 +191,7 @@ class TestTold:
     def runner(self, member: Member, store: Store, *, model: str = "m") -> Runner:
         nodes = {"member": member, "last": Python(call=broken, needs="member")}
         graph = Graph(name="g", model=model, nodes=nodes, output="last")
-        return Runner(graph, store=store, model=ScriptedModel(lambda _: "said"))
+        return Runner(graph, store=store, model=ScriptedModel('{"sure": 1}'))
 
     def told(self, old: Member, new: Member) -> str:
         store = MemoryStore()
@@ -209,6 +209,13 @@ class TestTold:
         assert """model id: "m" -> "o\"""" in told
         assert "model temperature: 0.5 -> nothing" in told
         assert """fallback 1 id: "n" -> "p\"""" in told
+
+    def test_another_schema_of_a_type_that_is_declared_elsewhere_is_told(self) -> None:
+        def answer(field: type) -> object:
+            return TypedDict("Answer", {"sure": field})
+
+        told = self.told(Member(returns=answer(int)), Member(returns=answer(float)))
+        assert told == """node 'member': returns properties sure type: "integer" -> "number\""""
 
     def test_another_kind_is_told_as_such(self) -> None:
         store = MemoryStore()
@@ -242,7 +249,7 @@ class TestTold:
             graph = Graph(
                 name="g", model="m", nodes=nodes, output="last", prompt_dirs=[str(tmp_path)]
             )
-            return Runner(graph, store=store, model=ScriptedModel(lambda _: "said"))
+            return Runner(graph, store=store, model=ScriptedModel('{"sure": 1}'))
 
         file.write_text("{% include 'part.jinja' %}\n{{ input.message }}\n", encoding="utf-8")
         part.write_text("old\n", encoding="utf-8")
@@ -268,7 +275,7 @@ class TestTold:
             (tmp_path / "second.jinja").write_text("as ever\n", encoding="utf-8")
             nodes = {"twice": Twice(), "last": Python(call=broken, needs="twice")}
             graph = Graph(name="g", model="m", nodes=nodes, output="last", prompt_dirs=[tmp_path])
-            return Runner(graph, store=store, model=ScriptedModel(lambda _: "said"))
+            return Runner(graph, store=store, model=ScriptedModel('{"sure": 1}'))
 
         with pytest.raises(NodeError):
             runner("old\n").run("hello", run_id="r")
