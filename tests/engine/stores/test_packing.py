@@ -61,7 +61,8 @@ def exchanges(reply: str) -> st.SearchStrategy[tuple[Exchange, ...]]:
     message = st.builds(Message, role=st.sampled_from(["system", "user"]), content=TEXTS)
     messages = st.lists(message, max_size=2).map(tuple)
     in_json = '{"a": "b", "text": "said at some length"}'
-    replies = st.sampled_from([reply, "other", in_json, "{said at some length}"])
+    in_words = ["{said at some length}", "He said at some length"]
+    replies = st.sampled_from([reply, "other", in_json, *in_words])
     one = st.builds(
         Exchange, words, words, words, messages, replies, USAGES, st.none(), TIMES, TIMES
     )
