@@ -69,7 +69,7 @@ class Message(BaseModel):
 
     `cache` marks the end of a prefix that the provider may cache. `origin` is the id of the
     earlier run that the message was replayed from, or None; such a message is stored as a
-    reference to that run, never as a copy.
+    reference to that run, never as a copy. `reasoning` is that of `Reply`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,6 +81,7 @@ class Message(BaseModel):
     tool_call_id: str | None = None
     cache: bool = False
     origin: str | None = None
+    reasoning: str = ""
 
 
 class Quote(FrozenStruct, frozen=True, eq=False):
