@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import AnswerError, BudgetExceeded, Expired, InputError
-from ..events import Answer, AnswerReset, EventEmitter, PromptRendered, Token
+from ..events import Answer, AnswerReset, EventEmitter, ModelAnswered, PromptRendered, Token
 from ..graph.context import Choice, NodeWaits
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
@@ -343,24 +343,35 @@ class ModelCall(Struct):
         tool_calls = reply.tool_calls if self.caller else ()
         if is_cut := reply.finish_reason == "length" and _is_cut(tool_calls):
             tool_calls = ()
-        self.node.exchanges.append(
-            Exchange(
-                prompt=template,
-                prompt_hash=prompts.prompt_hash(template),
-                model=reply.model or self.spec.id,
-                messages=request.messages,
-                reply=reply.text,
-                usage=usage,
-                finish_reason=reply.finish_reason,
-                started=started,
-                ended=time(),
-                tool_calls=tool_calls,
-                ask=ask,
-                first_call=self.node.calls + 1 if tool_calls else 0,
-                reasoning=reply.reasoning if tool_calls else "",
-            )
+        exchange = Exchange(
+            prompt=template,
+            prompt_hash=prompts.prompt_hash(template),
+            model=reply.model or self.spec.id,
+            messages=request.messages,
+            reply=reply.text,
+            usage=usage,
+            finish_reason=reply.finish_reason,
+            started=started,
+            ended=time(),
+            tool_calls=tool_calls,
+            ask=ask,
+            first_call=self.node.calls + 1 if tool_calls else 0,
+            reasoning=reply.reasoning if tool_calls else "",
         )
+        self.node.exchanges.append(exchange)
         self.node.calls += len(tool_calls)
+        self.emitter.emit(
+            ModelAnswered,
+            self.node.node_id,
+            self.node.attempt,
+            template,
+            exchange.model,
+            reply.text,
+            tool_calls,
+            reply.finish_reason,
+            usage,
+            exchange.ended - started,
+        )
         if is_cut or not (tool_calls or reply.text.strip()):
             raise _no_answer(reply, self.spec.id)
         return reply

@@ -453,7 +453,10 @@ def test_warnings_of_an_inner_graph_are_told_with_those_around_it(tmp_path: Path
     )
     file = written(tmp_path, "name: outer\nnodes:\n  team: {kind: graph, graph: inner.yaml}\n")
     (warning,) = Graph.load(file).warnings
-    assert str(warning).endswith("warning: node 'team': the output of node 'two' is not used")
+    assert str(warning).endswith(
+        "warning: node 'team': the output of node 'two' is not used; read it in a template, "
+        "or remove it"
+    )
     assert (warning.file, warning.line) == (str(tmp_path / "inner.yaml"), 4)
 
 

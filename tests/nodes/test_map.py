@@ -305,7 +305,10 @@ def test_a_dry_run_renders_one_sample_item() -> None:
         ("over: plan.output", "plan.output is a mapping; a list is needed"),
         ("over: plan.output.more", "may be None; write `plan.output.more or []`"),
         ("over: plan.output.steps +", "the expression is not finished"),
-        ("max_items: 1", "5:5: node 'each': 'over' is required"),
+        (
+            "max_items: 1",
+            "5:5: node 'each': 'over' is required; add it, such as `over: plan.output.steps`",
+        ),
         ("ovr: plan.output.steps", "6:5: node 'each': unknown key 'ovr'; did you mean 'over'?"),
         ("over: STEPS\n    max_item: 3", "unknown key 'max_item'; did you mean 'max_items'?"),
         ("over: STEPS\n    max_items: 0", "7:16: node 'each': max_items: must be 1 or more"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import warnings
 from collections.abc import AsyncGenerator
 from io import StringIO
 from typing import Any
@@ -31,11 +32,12 @@ from teamgraph.errors import (
     ModelError,
     NodeError,
     NoModelError,
+    NoSessionWarning,
     RunError,
 )
 from teamgraph.events import NodeFailed, NodeRetried, NodeStarted
 from teamgraph.kinds import Context, Node, Result
-from teamgraph.nodes import Leader, Member, Python
+from teamgraph.nodes import HistoryLoader, Leader, Member, Python, SubGraph
 from tests.teams import alone, desk, desk_model, heard, holds_together, of, wait_for
 
 CIRCLE: dict[str, Any] = {}
@@ -487,7 +489,7 @@ def test_a_condition_that_cannot_be_told_fails_its_node_and_no_other(
         model="m",
         nodes={
             "other": Member(),
-            "shy": Member(when="1 / input.message | length - 2 < 1 / 0", on_error=policy),
+            "shy": Member(when="1 / (input.message | length - 2) < 1", on_error=policy),
             "end": Python(call=lambda other: other, reads="shy"),
         },
         output="end",
@@ -568,6 +570,21 @@ def test_a_kind_may_ask_several_prompts_with_words_of_its_own() -> None:
     run = Runner(graph, model=model).run("hi")
     assert model.requests[1].messages[-1].content.strip() == "1"
     assert [e.prompt for e in run.records["twice"].exchanges] == ["twice.inline", "member.jinja"]
+
+
+READS = HistoryLoader(), Member(tools="read_chat_history"), Member(tools="read_tool_call_history")
+
+
+@pytest.mark.parametrize("node", [*READS, SubGraph(graph=Graph(name="in", nodes={"a": READS[1]}))])
+def test_a_graph_that_reads_turns_of_no_session_warns_once(node: Node) -> None:
+    nodes = {"one": node, "two": Member()}
+    runner = Runner(Graph(name="g", model="echo", nodes=nodes, output="two"))
+    with pytest.warns(NoSessionWarning, match=r"'g': .* no session_id.* for one(/a)?; pass"):
+        runner.run("hi")
+    with warnings.catch_warnings(action="error"):
+        runner.run("hi")
+        Runner(runner.graph).run("hi", session_id="s")
+        Runner(alone(), model=desk_model()).run("hi")
 
 
 def test_print_response_begins_an_answer_that_breaks_off_anew(

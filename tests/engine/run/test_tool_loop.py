@@ -28,6 +28,7 @@ from teamgraph import (
     Store,
     ToolCall,
     ToolContext,
+    tool,
 )
 from teamgraph.errors import ModelError, NodeError
 from teamgraph.events import (
@@ -76,6 +77,33 @@ def result_of(wanted: ToolCall, *tools: Callable[..., object] | str) -> str:
     _, model = asked([calls(wanted), "done"], *tools)
     (result,) = results(model.requests[1])
     return result
+
+
+def test_a_call_that_takes_too_long_is_told_to_the_model() -> None:
+    @tool(timeout=0.01)
+    async def wait() -> None:
+        """Wait for ever."""
+        await asyncio.Event().wait()
+
+    def late() -> str:
+        """Fail with the error of another timeout."""
+        raise TimeoutError("of its own")
+
+    told_of = "error: the tool 'wait' gave no result within 0.01 seconds; it may still be running"
+    assert result_of(call("wait"), wait) == told_of
+    own: Any = {"call": late, "timeout": 60}
+    assert result_of(call("late"), own) == "error: the tool 'late' failed: TimeoutError: of its own"
+
+
+def test_a_long_result_is_cut_and_the_model_is_told() -> None:
+    def count() -> str:
+        """Count."""
+        return "0123456789"
+
+    whole: Any = {"call": count, "max_result": 10}
+    part: Any = {"call": count, "max_result": 4}
+    assert result_of(call("count"), whole) == "0123456789"
+    assert result_of(call("count"), part) == ("0123\n[cut: these are the first 4 of 10 characters]")
 
 
 def test_a_member_calls_a_tool_and_answers_with_what_it_gave_back() -> None:
