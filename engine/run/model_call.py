@@ -342,8 +342,7 @@ class ModelCall(Struct):
                 request.messages,
             )
             reply = await self._receive(request, is_output=is_output, shown=shown)
-            # A model that counts nothing was asked nevertheless.
-            usage = reply.usage if reply.usage.calls else replace(reply.usage, calls=1)
+            usage = _counted(reply.usage)
         finally:
             self.usage.end_call(usage)
         tool_calls = reply.tool_calls if self.caller else ()
@@ -362,6 +361,7 @@ class ModelCall(Struct):
             tool_calls=tool_calls,
             ask=ask,
             first_call=self.node.calls + 1 if tool_calls else 0,
+            reasoning=reply.reasoning if tool_calls else "",
         )
         self.node.exchanges.append(exchange)
         self.node.calls += len(tool_calls)
@@ -510,6 +510,21 @@ def _tasks(fields: Mapping[str, object], chosen: Sequence[str]) -> dict[str, str
                 tasks.setdefault(label, []).append(task.strip())
     # A member with two tasks does both in one go; a repeated task counts once.
     return {label: "\n".join(dict.fromkeys(each)) for label, each in tasks.items()}
+
+
+def _counted(usage: Usage) -> Usage:
+    """What a model says that it used, as it is counted: never less than nothing.
+
+    A model that counts nothing was asked nevertheless.
+    """
+    cost = usage.cost
+    return Usage(
+        input_tokens=max(usage.input_tokens, 0),
+        output_tokens=max(usage.output_tokens, 0),
+        cached_tokens=max(usage.cached_tokens, 0),
+        calls=max(usage.calls, 1),
+        cost=None if cost is None else max(cost, 0.0),
+    )
 
 
 def _cut_short(reply: Reply) -> str:
