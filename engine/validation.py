@@ -12,8 +12,9 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from inspect import get_annotations
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Never, Union, cast, get_args, get_origin
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -172,7 +173,9 @@ class Declared(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
-    def __init__(self, /, **data: Any) -> None:  # noqa: ANN401  pydantic's signature
+    def __init__(self, /, *others: Never, **data: Any) -> None:  # noqa: ANN401  pydantic's
+        if others:
+            raise DefinitionError([by_name_only(type(self))])
         check_integers(data)
         try:
             super().__init__(**data)
@@ -195,6 +198,15 @@ class Declared(BaseModel):
                     f"a {what} is immutable, so its {name!r} cannot be set; make another one: "
                     f"{what}({name}=...)"
                 ) from error
+
+
+def by_name_only(declared: type[BaseModel]) -> Problem:
+    """The problem of a declaration whose fields are given without their names."""
+    fields, what = declared.model_fields, declared.__name__
+    own = [name for name in get_annotations(declared) if name in fields]
+    needed = [name for name, field in fields.items() if field.is_required()] or own[:1]
+    example = ", ".join(f"{name}=..." for name in needed or list(fields)[:1])
+    return Problem("G007", f"{what} takes its fields by name only: {what}({example})")
 
 
 def check_integers(data: Mapping[str, object]) -> None:
@@ -364,8 +376,10 @@ def _found(value: object) -> str:
             found = "a mapping"
         case list() | tuple():
             found = "a list"
-        case _:
+        case str() | int() | float():
             pass
+        case _:
+            found = f"a {type(value).__name__}"
     return f", not {found}" if found else ""
 
 

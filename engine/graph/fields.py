@@ -269,5 +269,16 @@ def _paths_of(
             yield from _paths_of(cast("Mapping[str, object]", value), (*path, key))
 
 
+def _no_object(value: object) -> object:
+    if callable(getattr(value, "ask", None)):
+        raise ValueError(
+            "must be the id of a model; an object is passed to the runner: Runner(graph, "
+            "model=...), or AnyModel({'own/...': ...}) for the nodes that name 'own/...'"
+        )
+    return value
+
+
+ModelField: TypeAlias = Annotated[Text | ModelSpec | None, BeforeValidator(_no_object)]
+"""Type of a field that names a model, by its id or with parameters."""
 OnError: TypeAlias = Literal["fail", "skip"] | Instead
 """What follows the last failed attempt: fail the run, skip the node, or use a value."""

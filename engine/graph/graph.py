@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
@@ -20,16 +20,17 @@ from msgspec.structs import replace
 from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, SerializeAsAny, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
-from ..errors import DefinitionError, Problem, in_reading_order
+from ..errors import DefinitionError, InputError, Problem, in_reading_order
 from ..messages import JSON
 from ..models.samples import placeholder
 from ..prompts.library import Expression, Prompts
 from ..prompts.sources import SUFFIXES, meant_template, template_names
 from ..prompts.static.types import StaticType
 from ..returns.shape import Shape, shape
-from ..unknown_names import missing_attribute
-from ..validation import Declared, check_integers, problems_of
-from .fields import Ids, JSONMapping, ModelSpec, Number, OnError, Retry, Seconds, Text, Timeout
+from ..unknown_names import explained, missing_attribute
+from ..validation import Declared, by_name_only, check_integers, problems_of
+from ..values import check_mapping
+from .fields import Ids, JSONMapping, ModelField, Number, OnError, Retry, Seconds, Timeout
 from .kinds import InvalidNode, NodeReader, depth_problem, in_node, written_node
 from .node import (
     HoldsGraph,
@@ -57,7 +58,12 @@ MESSAGE = placeholder("message")
 
 
 class Budget(Declared):
-    """Limits of what one run may spend; a run that exceeds one fails, and its records stay."""
+    """Limits of what one run may spend; a model call is refused once one of them is reached.
+
+    The run fails then. What was paid for is kept and not asked again when the run is resumed.
+    `calls` is never exceeded; what a call uses of the others is known only after it. A call that
+    brought no reply does not count.
+    """
 
     tokens: int | None = Field(
         default=None,
@@ -106,7 +112,7 @@ class Declaration(Declared):
         description="What the team is for, in a sentence.",
         examples=["Answers each question in the language it was asked in."],
     )
-    model: Text | ModelSpec | None = Field(
+    model: ModelField = Field(
         default=None, description="The model of every node.", examples=["openai/gpt-5-mini"]
     )
     retry: Annotated[int, Field(ge=0, strict=True)] | Retry | None = Field(
@@ -201,11 +207,14 @@ class Graph(Declaration):
                     type(self), name, _ALTERNATIVES, type(self).model_fields
                 ) from None
 
-        def __init__(self, /, **data: Any) -> None:  # noqa: ANN401
+        def __init__(self, /, *others: Never, **data: Any) -> None:  # noqa: ANN401
+            if others:
+                raise DefinitionError([by_name_only(type(self))])
             check_integers(data)
             self._parts = _GraphBuilder(data, NodeReader()).build(self)
 
     @classmethod
+    @explained
     def load(
         cls,
         path: str | os.PathLike[str],
@@ -219,11 +228,17 @@ class Graph(Declaration):
         `kinds` are kinds beside the installed ones, by name; `allow` names the packages whose
         functions and classes the file may use. Raises `DefinitionError`.
         """
+        _check_path("load", path)
+        check_mapping("kinds", {} if kinds is None else kinds, "names to kinds")
+        _check_list("prompt_dirs", prompt_dirs)
+        _check_list("allow", allow)
         reader = NodeReader(kinds, allow, (Path(path).resolve(),))
         return _load(cls, path, reader, prompt_dirs)
 
+    @explained
     def dump(self, path: str | os.PathLike[str]) -> None:
         """Write the graph as YAML; an existing file keeps its comments and its order of keys."""
+        _check_path("dump", path)
         from .yaml.writer import write_yaml  # noqa: PLC0415  loading a graph writes nothing
 
         write_yaml(self.written(), path, header=HEADER, order=graph_in_order)
@@ -251,6 +266,7 @@ class Graph(Declaration):
         document = self._parts.document
         return graph_in_order(data, document.data) if document else data
 
+    @explained
     def render(
         self,
         message: str = MESSAGE,
@@ -273,6 +289,7 @@ class Graph(Declaration):
         scene = _scene(dry_run, message, assume, history, state, session, user_id)
         return cast("Rendering", dry_run.render(self, scene))
 
+    @explained
     def render_all(
         self,
         message: str = MESSAGE,
@@ -375,6 +392,19 @@ class Graph(Declaration):
     def place(self, edge: Edge) -> str:
         """Where an edge is written: `file:line:column`, or the keys in a graph made in Python."""
         return edge_origin(edge, self._parts.document)
+
+
+def _check_path(called: str, path: object) -> None:
+    if not isinstance(path, str | os.PathLike):
+        text = f"Graph.{called}() takes the path of a graph file, not a {type(path).__name__}"
+        text += "; make a graph of a mapping with Graph(**mapping)" * isinstance(path, Mapping)
+        raise InputError(text)
+
+
+def _check_list(name: str, value: object) -> None:
+    """Refuse a text, whose characters would count as the items."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InputError(f"{name} is a {type(value).__name__}; give a list: {name}=[...]")
 
 
 _RUN = "a graph is run by a Runner: Runner(graph).run('...')"

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from ..errors import KeyPath, Problem, closest, listed
 from ..prompts.library import Prompts
-from .edges import NOT_IDS, edges_to_last, find_edges
+from .edges import NOT_IDS, UnguardedRead, edges_to_last, find_edges
 from .fields import Join
 from .kinds import InvalidNode
 from .node import (
@@ -29,8 +29,9 @@ from .node import (
     runs_last,
     takes_of,
     template_field,
+    tools_of,
 )
-from .plan import Cycle, Edge, Plan, Stop, bits_of
+from .plan import Cycle, Cyclic, Edge, Plan, Stop, bits_of
 from .state_keys import contradict, keys_set
 from .template_types import TemplateTypes, check_templates
 
@@ -72,13 +73,16 @@ class Reachability:
         is_certain = scenarios.is_complete and not self.plan.stops[node_id].before & self._partial
         return is_certain and not scenarios.ran(node_id)
 
-    def runs_without(self, reader: str, source: str) -> bool:
-        """Whether `reader` can run when `source` does not."""
-        if source in self.always:
+    def runs_without(self, reader: str, sources: Collection[str]) -> bool:
+        """Whether `reader` can run when none of `sources` does."""
+        if not self.always.isdisjoint(sources):
             return False
 
         def is_shown(by: _Scenarios) -> bool:
-            return bool(by.admitted(reader) & ~by.ran(source))
+            shown = by.admitted(reader)
+            for source in sources:
+                shown &= ~by.ran(source)
+            return bool(shown)
 
         return is_shown(self._everywhere(skips=True)) or is_shown(self._before(reader, skips=True))
 
@@ -334,6 +338,7 @@ def apply_rules(
         problems += _guards(found.unguarded, reachability, nodes)
         problems += _bypassed(plan, nodes, reachability)
         problems += _set_at_once(nodes, reachability)
+        problems += _undescribed(nodes)
         problems += _literal_braces(nodes)
         problems += unclear if is_complete else []
         if answering and is_complete:
@@ -358,15 +363,18 @@ def _place(problem: Problem) -> tuple[object, ...]:
 
 
 def _plan(nodes: Mapping[str, Node], edges: Sequence[Edge]) -> tuple[Plan, list[Cycle]]:
-    """The order of the nodes, without the edges of the cycles that were found."""
+    """The order of the nodes, without the edges of the cycles that were found.
+
+    Each look finds a cycle of every group of nodes, so it takes as many as cycles are entangled.
+    """
     joins: dict[str, Join] = {node_id: node.join for node_id, node in nodes.items()}
     cycles: list[Cycle] = []
     while True:
         try:
             return Plan(joins, edges), cycles
-        except Cycle as cycle:
-            cycles.append(cycle)
-            in_cycle = {(edge.source, edge.target) for edge in cycle.edges}
+        except Cyclic as error:
+            cycles += error.cycles
+            in_cycle = {(edge.source, edge.target) for cycle in error.cycles for edge in cycle}
             edges = [edge for edge in edges if (edge.source, edge.target) not in in_cycle]
 
 
@@ -481,17 +489,18 @@ def _never(reachability: Reachability) -> Iterator[Problem]:
 
 
 def _guards(
-    unguarded: Sequence[tuple[str, str, Problem]],
+    unguarded: Sequence[UnguardedRead],
     reachability: Reachability,
     nodes: Mapping[str, Node],
 ) -> Iterator[Problem]:
-    missing: dict[tuple[str, str], bool] = {}
-    for reader, source, place in unguarded:
-        if (reader, source) not in missing:
-            missing[reader, source] = not loads_history(nodes[source]) and (
-                reachability.runs_without(reader, source)
+    missing: dict[tuple[str, frozenset[str]], bool] = {}
+    for reader, source, place, absent in unguarded:
+        without = frozenset((source, *(each for each in absent if each in nodes)))
+        if (reader, without) not in missing:
+            missing[reader, without] = not loads_history(nodes[source]) and (
+                reachability.runs_without(reader, without)
             )
-        if missing[reader, source]:
+        if missing[reader, without]:
             text = f"{source!r} may have been skipped when {reader!r} runs; "
             text += place.message or f"guard it with {{% if {source} is defined %}}"
             yield replace(place, code="P004", message=text)
@@ -535,6 +544,18 @@ def _set_at_once(nodes: Mapping[str, Node], reachability: Reachability) -> Itera
                 break
         seen[node_id] = pairs
         setters |= 1 << stop.index
+
+
+def _undescribed(nodes: Mapping[str, Node]) -> Iterator[Problem]:
+    """Tools without a description; of a server, no text of this project could help."""
+    for node_id, node in nodes.items():
+        if (toolbox := tools_of(node)) is None:
+            continue
+        for name, index in toolbox.places.items():
+            if not toolbox.tools[name].description:
+                text = f"the tool {name!r} has no docstring, so the model is not told what it is "
+                text += "for; give the function one"
+                yield Problem("G111", text, "warning", path=("nodes", node_id, "tools", index))
 
 
 _Pairs: TypeAlias = frozenset[tuple[str, str]]
@@ -583,7 +604,7 @@ def _literal_braces(nodes: Mapping[str, Node]) -> Iterator[Problem]:
             if found["name"]:
                 message += f", and write {{{{ session.state.{found['name']} }}}}"
             yield Problem(
-                "G111",
+                "G112",
                 message,
                 "warning",
                 path=("nodes", node_id, *path),
@@ -629,9 +650,9 @@ def _cycle(cycle: Cycle, origin: Callable[[Edge], str]) -> Problem:
     steps = [
         f"{edge.target} {'is a route of' if edge.kind == 'route' else edge.kind} {edge.source}"
         + (f" ({where})" if (where := origin(edge)) else "")
-        for edge in cycle.edges
+        for edge in cycle
     ]
-    first = cycle.edges[0]
+    first = cycle[0]
     return Problem(
         "G013",
         f"the nodes form a cycle: {'; '.join(steps)}; remove one of these, or repeat nodes in a "

@@ -247,7 +247,7 @@ def test_a_budget_holds_for_what_is_inside(where: str) -> None:
         nodes={"team": SubGraph(graph=inner)},
         **(budget if where == "outer" else {}),
     )
-    with pytest.raises(Exception, match="the run used 2 calls, and its budget is 1") as failed:
+    with pytest.raises(Exception, match="has used 1 calls, and its budget is 1") as failed:
         Runner(graph, model=model()).run("hello")
     assert type(failed.value).__name__ == "BudgetExceeded"
 

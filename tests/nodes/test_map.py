@@ -156,7 +156,7 @@ def test_a_failed_item_may_be_left_out_or_replaced() -> None:
 
 def test_a_budget_that_is_spent_is_no_failed_item() -> None:
     graph = team(each(on_item_error="skip", max_parallel=1), budget={"calls": 2})
-    with pytest.raises(BudgetExceeded, match="used 3 calls"):
+    with pytest.raises(BudgetExceeded, match="used 2 calls, and its budget is 2"):
         Runner(graph, model=ScriptedModel(Workers("a", "b", "c"))).run("hello")
 
 
