@@ -18,12 +18,14 @@ from .engine.errors import (
     NotFound,
     Problem,
     PromptError,
+    ReplayMiss,
     RunError,
     SessionBusy,
     StateConflict,
     StoreError,
     TeamgraphError,
     UnknownVersion,
+    UnusedRecordings,
 )
 
 __all__ = [
@@ -42,10 +44,12 @@ __all__ = [
     "NotFound",
     "Problem",
     "PromptError",
+    "ReplayMiss",
     "RunError",
     "SessionBusy",
     "StateConflict",
     "StoreError",
     "TeamgraphError",
     "UnknownVersion",
+    "UnusedRecordings",
 ]

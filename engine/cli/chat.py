@@ -96,6 +96,7 @@ def chat(
         _take_turn(Executor(loaded, runner_options, hints), events)
     key = SessionKey(chat_options.user, session)
     print_note(f"continue with: {hints.chat(key)}", Style.DIM)
+    runner_options.verify_replay()
 
 
 def _take_turn(executor: Executor, events: EventSource) -> None:

@@ -50,6 +50,7 @@ class AnyModel:
     ids, so that no adapter is used; tests pass a `ScriptedModel`. An adapter is imported and
     made when an id of its prefix is first asked, once for each `AnyModel`. `allow_api_base` are
     addresses beside the providers' own to which prompts and keys may go, with all below them.
+    `override` is an id to ask in place of all that a graph names.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class AnyModel:
         *,
         others: Model | None = None,
         allow_api_base: Collection[str] = (),
+        override: str | None = None,
     ) -> None:
+        self.override = override
         self._own = dict(own or {})
         self._others = others
         self._allow_api_base = checked_addresses(allow_api_base)

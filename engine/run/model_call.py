@@ -5,7 +5,7 @@ The answer of a run is that of the first answering node that was not skipped (`A
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from time import time
 from typing import cast
@@ -20,7 +20,7 @@ from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import can_stream
 from ..messages import JSON, NO_USAGE, Message, Usage, text_of
-from ..models.protocol import Chunk, Model, Reply, Request
+from ..models.protocol import Chunk, Model, Reply, Request, close_answer
 from ..node_path import ROOT, NodePath
 from ..prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ..records import Exchange, Question, Record, Response
@@ -376,14 +376,8 @@ class ModelCall(Struct):
                 else:
                     self.answer.add(node.node_id, node.attempt, piece.text, is_output=is_output)
         finally:
-            await _close(pieces)
+            await close_answer(pieces)
         raise AnswerError("the model ended its answer without a reply", model=request.model)
-
-
-async def _close(pieces: AsyncIterator[Chunk | Reply]) -> None:
-    close = getattr(pieces, "aclose", None)
-    if close is not None:
-        await close()
 
 
 def _choice_schema(
