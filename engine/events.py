@@ -86,7 +86,8 @@ class Token(_RunEvent, frozen=True):
 
     The texts of a run's answer tokens, concatenated, are the answer (those since the last
     `AnswerReset`, where these are emitted). Only answers arrive in pieces: what other nodes get
-    from their models comes whole, in one token.
+    from their models comes whole, in one token. Where a reply says something and then calls tools,
+    that is void after an `AnswerReset`, and else a first paragraph of the answer.
     """
 
     text: str
@@ -94,11 +95,11 @@ class Token(_RunEvent, frozen=True):
 
 
 class AnswerReset(_RunEvent, frozen=True):
-    """All answer tokens so far are void: the attempt that they came from failed.
+    """All answer tokens so far are void: the attempt failed, or the reply led to tool calls.
 
-    Another answer follows, in a further attempt, from a fallback model, by `on_error` or from
-    another node. Emitted only to a listener that says it can take back what it shows
-    (`stream(..., resets=True)`); for any other, such a failure ends the run.
+    Another answer follows, after the tool calls, in a further attempt, from a fallback model, by
+    `on_error` or from another node. Emitted only to a listener that says it can take back what it
+    shows (`stream(..., resets=True)`); for any other, such a failure ends the run.
     """
 
 

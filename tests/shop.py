@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
-from teamgraph import ToolContext
+from teamgraph import ToolContext, tool
 
 PRICES = {"tea": 3, "bread": 4}
 
@@ -26,5 +27,39 @@ async def put_in_cart(item: str, context: ToolContext) -> str:
     return f"{item} is in the cart"
 
 
+class Till:
+    """A toolkit: two tools, of which a person confirms one."""
+
+    opened = 0
+
+    def count(self, coin: int = 1) -> int:
+        """Count the coins of a value."""
+        return self._in_till(coin)
+
+    @tool(confirm="arguments.amount > 100")
+    async def pay(self, amount: int) -> str:
+        """Pay money out."""
+        return f"paid {amount}"
+
+    @property
+    def total(self) -> int:
+        return 7
+
+    def _in_till(self, coin: int) -> int:
+        return 7 * coin
+
+
+@dataclass
+class PriceOf:
+    """An object that is called."""
+
+    factor: int = 1
+
+    async def __call__(self, item: str) -> int:
+        """Look up a price."""
+        return PRICES[item] * self.factor
+
+
+TILL, PRICE_OF = Till(), PriceOf(2)
 NOT_CALLABLE = 3
 half_a_tool = functools.partial(price, count=2)

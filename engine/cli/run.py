@@ -17,7 +17,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from ..errors import Changed, InputError, ReplayMiss, RunError
+from ..errors import Changed, InputError, ReplayMiss, RunError, closest
 from ..events import Answer, AnswerReset, Event, RunFinished, RunStarted, RunWaiting, Token
 from ..graph.graph import Graph
 from ..messages import JSON
@@ -57,7 +57,7 @@ class TurnOptions:
         list[str] | None,
         typer.Option(
             metavar="KEY=JSON",
-            help="Set a key of session.state for this turn; repeatable.",
+            help="Set a key of session.state that the graph declares; repeatable.",
             show_default=False,
         ),
     ] = None
@@ -116,7 +116,7 @@ def run(
     form = answer.form
     loaded = graph_options.load(graph)
     text = read_message(message)
-    state = _parse_state(turn.state or [])
+    state = _parse_state(turn.state or [], loaded.state)
     runner_options.begin_import(loaded)
 
     def events(store: Store, writer: AnswerWriter) -> AsyncGenerator[Event]:
@@ -373,12 +373,16 @@ def read_message(message: str) -> str:
     return text
 
 
-def _parse_state(settings: Sequence[str]) -> dict[str, JSON]:
+def _parse_state(settings: Sequence[str], declared: Mapping[str, JSON]) -> dict[str, JSON]:
     state: dict[str, JSON] = {}
     for setting in settings:
         key, sign, value = setting.partition("=")
         if not key or not sign:
             raise InputError(f"--state {setting!r}: write it as KEY=JSON, such as --state level=3")
+        if key not in declared:
+            near = closest(key, declared)
+            meant = f"did you mean {near!r}?" if near else f"declare it: `state: {{{key}: ...}}`"
+            raise InputError(f"--state {setting!r}: the graph has no {key!r} in its state; {meant}")
         try:
             state[key] = json.loads(value)
         except (ValueError, RecursionError) as error:

@@ -229,7 +229,8 @@ def _add_reads(
             if not read.guarded:
                 found.unguarded.append((node_id, source, place))
         elif source not in RESERVED:
-            found.problems.append(_unknown_name(read, place, {*nodes, *own}))
+            meant = _meant(read.name, nodes[node_id])
+            found.problems.append(_unknown_name(read, place, {*nodes, *own}, meant))
 
 
 def _history(
@@ -271,24 +272,47 @@ def _edge_of(read: VariableRead, place: Problem, source: str, node_id: str) -> E
 
 _MEANT: Mapping[str, str] = {
     **dict.fromkeys(("message", "question", "query", "user_input"), "input.message"),
+    **dict.fromkeys(("user_message", "user_query", "text", "prompt"), "input.message"),
     **{name: f"node.{name}" for name in ("role", "instructions", "params", "task", "tools")},
     **{name: f"session.{name}" for name in ("state", "summary", "turns")},
-    **dict.fromkeys(("messages", "chat_history"), "history.messages"),
+    **dict.fromkeys(("messages", "chat_history", "conversation"), "history.messages"),
+    **dict.fromkeys(("session_state", "memory"), "session.state"),
+    **dict.fromkeys(("current_date", "current_datetime", "date", "today"), "now"),
     "session_id": "session.id",
     "run_id": "run.id",
 }
 """Names that other frameworks' templates have, or that stand inside of ours."""
 
 
-def _unknown_name(read: VariableRead, place: Problem, names: Iterable[str]) -> Problem:
+_FUNCTIONS: Mapping[str, str] = {
+    "raise_exception": "the graph is checked before it runs; remove it",
+    "strftime_now": 'write now.strftime("%Y-%m-%d")',
+}
+"""Functions that chat templates call elsewhere, and how to go on."""
+
+
+def _meant(name: str, node: Node) -> str | None:
+    """What a name means in the template of a node, if it is one of elsewhere or stands deeper."""
+    return f"node.params.{name}" if name in node.params else _MEANT.get(name)
+
+
+def _unknown_name(
+    read: VariableRead, place: Problem, names: Iterable[str], meant: str | None
+) -> Problem:
     if read.assigned:
         text = f"{read.name!r} is set in one branch only; set it before the branch"
         return replace(place, code="P004", message=text)
     known = {*RESERVED, *names}
-    near = _MEANT.get(read.name) or closest(
+    if read.name in _FUNCTIONS:
+        return replace(place, message=f"unknown name {read.name!r}; {_FUNCTIONS[read.name]}")
+    near = meant or closest(
         read.name, known | INSIDE | ({read.local_name} if read.local_name else set())
     )
     text = f"unknown name {read.name!r}"
     if near is None:
-        text += f"; this template may read: {listed(sorted(known), 30)}"
+        text += f"; this template may read: {listed(sorted(known), 30)}; a value of yours is a "
+        text += (
+            f"param of the node (`params: {{{read.name}: ...}}`, read as node.params.{read.name})"
+        )
+        text += f" or of the session (session.state.{read.name})"
     return replace(place, message=text, suggestion=near)

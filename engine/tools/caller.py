@@ -14,7 +14,7 @@ from ..messages import JSON, Message, ToolCall
 from ..records import Exchange, Question
 from .confirmation import Verdict, ask_to_confirm
 from .context import SessionState, ToolContext
-from .tool import BadArguments
+from .tool import BadArguments, Tool
 from .toolbox import Toolbox
 
 
@@ -89,29 +89,27 @@ class ToolCaller(Struct):
         }
         for call, verdict in ready.values():
             self._called(call, verdict.arguments)
-        tasks = [asyncio.create_task(self._message(path, *ready[path])) for path in ready]
-        try:
-            found = await asyncio.gather(*tasks)
-        except Exception:  # the budget is spent: nothing else may spend more
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
-        return [message for message in found if message is not None]
+        work = [self._message(path, *ready[path]) for path in ready]
+        found = await asyncio.gather(*work, return_exceptions=True)
+        for each in found:
+            if isinstance(each, BaseException):  # the budget is spent; others keep what they have
+                raise each
+        return [message for message in found if isinstance(message, Message)]
 
     def _must_ask(self, path: str, call: ToolCall) -> bool:
         """Whether a call has to be confirmed, and nobody was asked yet."""
         tool = self.toolbox.tools.get(call.name)
-        if tool is None or not tool.confirm or any(each.path == path for each in self.questions):
+        confirm = tool.options.confirm if tool else None
+        if tool is None or not confirm or any(each.path == path for each in self.questions):
             return False
         try:
             arguments = tool.complete(call.arguments)
         except BadArguments:  # the model gets the error, and nothing runs
             return False
-        if isinstance(tool.confirm, bool):
+        if isinstance(confirm, bool):
             return True
         try:
-            return self.test(tool.confirm, arguments)
+            return self.test(confirm, arguments)
         except PromptError:  # what cannot be judged is left to a person
             return True
 
@@ -155,7 +153,7 @@ class ToolCaller(Struct):
             given = tool.read(arguments)
             if tool.is_graph:
                 return await self.run_graph(path.rpartition("/")[2], str(given["message"]))
-            return await tool.call(given, context)
+            return await _called_in_time(tool, given, context)
         except BudgetExceeded:
             raise
         except BadArguments as error:
@@ -171,6 +169,27 @@ class ToolCaller(Struct):
     def _meant(self, name: str) -> str:
         near = closest(name, self.toolbox.tools)
         return f"did you mean {near!r}?" if near else f"there are {listed(self.toolbox.tools)}"
+
+
+async def _called_in_time(tool: Tool, arguments: Mapping[str, object], context: ToolContext) -> str:
+    """The result of a tool within its limits, or that it took too long."""
+    limit = asyncio.timeout(tool.options.timeout)
+    try:
+        async with limit:
+            result = await tool.call(arguments, context)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        text = f"error: the tool {tool.name!r} gave no result within {tool.options.timeout:g} "
+        return f"{text}seconds; it may still be running"
+    return _cut(result, tool.options.max_result)
+
+
+def _cut(result: str, limit: int | None) -> str:
+    """The result, cut at `limit` characters, with a line that says so."""
+    if limit is None or len(result) <= limit:
+        return result
+    return f"{result[:limit]}\n[cut: these are the first {limit} of {len(result)} characters]"
 
 
 def with_unique_ids(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:

@@ -1,4 +1,7 @@
-"""A function as a tool: JSON Schema from its signature and docstring, validation, the call."""
+"""A function as a tool: JSON Schema from its signature and docstring, validation, the call.
+
+An object with `__call__` is one tool, any other object a toolkit: each public method is a tool.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import partial
 from inspect import cleandoc
 from itertools import pairwise
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, NamedTuple, Self, TypeVar, cast, get_args, get_type_hints
 
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 from pydantic.json_schema import GenerateJsonSchema
@@ -19,6 +24,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from ..blocking import call_in_thread
 from ..errors import DefinitionError, InputError, Problem
 from ..messages import JSON
+from ..unknown_names import explained
 from ..values import parse_json, to_json
 from .context import ToolContext
 
@@ -29,20 +35,57 @@ _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}")
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-_CONFIRM = "_teamgraph_confirm"
+_OPTIONS = "_teamgraph_tool"
 """The attribute of a function that its decorator sets."""
 F = TypeVar("F", bound=Callable[..., object])
+FUNCTIONS: tuple[type, ...] = (FunctionType, BuiltinFunctionType, MethodType, partial)
+"""The types of what is called as it is; any other object may be a toolkit."""
 
 
-def tool(*, confirm: bool | str = False) -> Callable[[F], F]:
-    """Decorate a function whose calls as a tool a person confirms before they are executed.
+class ToolOptions(Struct, frozen=True):
+    """How the calls of a tool are executed; None is what a function's decorator says, or no limit.
 
-    `confirm` is true, or a Jinja expression over `arguments` that says which calls:
-    `@tool(confirm="arguments.amount > 100")`. A graph may say otherwise for its own node.
+    `confirm` says whether a person confirms each call, or is an expression over `arguments` that
+    does. `timeout` are the seconds that a call may take, `max_result` the characters of a result
+    that the model is sent.
     """
 
+    confirm: bool | str | None = None
+    timeout: float | None = None
+    max_result: int | None = None
+
+    def over(self, other: ToolOptions) -> ToolOptions:
+        """These options, and those of `other` where they say nothing."""
+        return ToolOptions(
+            other.confirm if self.confirm is None else self.confirm,
+            self.timeout or other.timeout,
+            self.max_result or other.max_result,
+        )
+
+
+NO_OPTIONS = ToolOptions()
+
+
+@explained
+def tool(
+    *, confirm: bool | str = False, timeout: float | None = None, max_result: int | None = None
+) -> Callable[[F], F]:
+    """Decorate a function, or a method of a toolkit, with how its calls as a tool are executed.
+
+    With `confirm` a person confirms them before: all if it is true, or those for which it is true
+    as a Jinja expression over `arguments`: `@tool(confirm="arguments.amount > 100")`. A call that
+    takes longer than `timeout` seconds is an error, and a result longer than `max_result`
+    characters is cut; the model is told of both. Without them there is no limit. A graph may say
+    otherwise for its own node. Raises `DefinitionError` if a limit is not more than 0.
+    """
+    for name, limit in (("timeout", timeout), ("max_result", max_result)):
+        if limit is not None and not limit > 0:
+            raise _refused(
+                f"@tool({name}={limit}): it must be more than 0; leave it out for no limit"
+            )
+
     def mark(function: F) -> F:
-        setattr(function, _CONFIRM, confirm)
+        setattr(function, _OPTIONS, ToolOptions(confirm, timeout, max_result))
         return function
 
     return mark
@@ -58,12 +101,11 @@ class Tool:
 
     `parameters` is the JSON Schema of the arguments that the model writes; `_names` maps the field
     names of `_arguments`, the pydantic model that validates them, to parameters, and `_contexts`
-    are the parameters of type `ToolContext`. `confirm` says whether a person confirms each call, or
-    is an expression over `arguments` that does. Tools are equal if their functions and that are.
+    are the parameters of type `ToolContext`. Tools are equal if their functions and options are.
     """
 
     function: Callable[..., object]
-    confirm: bool | str
+    options: ToolOptions
     name: str = field(compare=False)
     description: str = field(compare=False)
     parameters: Mapping[str, JSON] = field(compare=False)
@@ -78,36 +120,46 @@ class Tool:
         return replace(cls.of(_graph), name=name, description=description, is_graph=True)
 
     @classmethod
-    def of(cls, function: Callable[..., object], *, confirm: bool | str | None = None) -> Self:
+    def of(cls, function: Callable[..., object], options: ToolOptions = NO_OPTIONS) -> Self:
         """Make a tool from a typed function; raises `DefinitionError` if that is not possible.
 
-        Without `confirm` it is what the function's decorator (`tool`) says.
+        Options that are not given are those of the function's decorator (`tool`).
         """
-        name: object = getattr(function, "__name__", None)
-        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-            text = f"{function!r} has no name that a model could call it by"
-            raise _refused(f"{text}; define a function with `def`")
+        name, function = _named(function)
         hints = _hints(function, name)
         contexts = tuple(each for each, hint in hints.items() if _is_context(hint))
         parameters = _parameters(function, name, hints, contexts)
-        docstring = read_docstring(function.__doc__)
+        docstring = read_docstring(_docstring(function))
         fields: dict[str, Any] = {}
         names: dict[str, str] = {}
         for index, parameter in enumerate(parameters):
             # Own field names: `schema`, `copy` or `_x` cannot be fields of a pydantic model.
             names[f"p{index}"] = parameter.name
-            options: dict[str, Any] = {"alias": parameter.name}
+            known: dict[str, Any] = {"alias": parameter.name}
             if parameter.name in docstring.arguments:
-                options["description"] = docstring.arguments[parameter.name]
+                known["description"] = docstring.arguments[parameter.name]
             if parameter.default is not inspect.Parameter.empty:
-                options["default"] = parameter.default
-            fields[f"p{index}"] = (hints[parameter.name], Field(**options))
+                known["default"] = parameter.default
+            fields[f"p{index}"] = (hints[parameter.name], Field(**known))
         arguments, schema = _model(name, fields)
-        if confirm is None:
-            confirm = getattr(function, _CONFIRM, False)
+        options = options.over(getattr(function, _OPTIONS, NO_OPTIONS))
         return cls(
-            function, confirm, name, docstring.description, schema, arguments, names, contexts
+            function, options, name, docstring.description, schema, arguments, names, contexts
         )
+
+    @classmethod
+    def of_object(cls, target: object, options: ToolOptions = NO_OPTIONS) -> list[Self]:
+        """The tools that an object is: itself if it is callable, else its public methods.
+
+        Raises `DefinitionError` for a class, and for an object without any.
+        """
+        if callable(target):
+            return [cls.of(target, options)]
+        methods = _public_methods(target)
+        if not methods:
+            text = f"{_type_of(target)} has no public method that could be a tool; give a function"
+            raise _refused(f"{text}, or an object with methods")
+        return [cls.of(method, options) for method in methods]
 
     def offered(self) -> Mapping[str, JSON]:
         """The tool as a request to a model describes it."""
@@ -161,8 +213,8 @@ class Tool:
         Raises what the function raises, and `TypeError` for a result that JSON cannot represent.
         """
         given = {**arguments, **dict.fromkeys(self._contexts, context)}
-        if inspect.iscoroutinefunction(self.function):
-            value = await self.function(**given)
+        if _is_async(self.function):
+            value = await cast("Any", self.function(**given))
         else:
             value = await call_in_thread(partial(self.function, **given))
         if inspect.isawaitable(value):
@@ -176,6 +228,61 @@ async def _graph(message: str) -> None:
     Args:
         message: What to do, with all that has to be known for it.
     """
+
+
+def _named(function: Callable[..., object]) -> tuple[str, Callable[..., object]]:
+    """The name by which a model calls a function, and the function, if it can be a tool."""
+    name: object = getattr(function, "__name__", None)
+    if isinstance(function, type):
+        made = f"`{_snake_case(function.__name__)} = {function.__name__}(...)`"
+        raise _refused(f"{name!r} is a class; make an object of it, {made}, and give that")
+    if not isinstance(function, FUNCTIONS):
+        name = _snake_case(type(function).__name__)
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        text = f"{function!r} has no name that a model could call it by"
+        raise _refused(f"{text}; define a function with `def`")
+    called = function if isinstance(function, FUNCTIONS) else type(function).__call__
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+        text = f"tool {name!r} gives its result in pieces (`yield`), and a model reads one result; "
+        raise _refused(f"{text}collect them in a list and return it")
+    return name, function
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def _type_of(target: object) -> str:
+    return f"an object of {type(target).__qualname__!r}"
+
+
+def _docstring(function: Callable[..., object]) -> str | None:
+    """The docstring of a function, or of an object's `__call__` or its class."""
+    if isinstance(function, FUNCTIONS):
+        return function.__doc__
+    kind = type(function)
+    of_class = None if is_dataclass(kind) else kind.__doc__  # a dataclass gets its signature
+    return kind.__call__.__doc__ or of_class
+
+
+def _is_async(function: Callable[..., object]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        type(function).__call__
+    )
+
+
+def _public_methods(target: object) -> list[Callable[..., object]]:
+    """The methods of an object without an underscore, those of base classes first."""
+    names: dict[str, None] = {}
+    for owner in reversed(type(target).__mro__):
+        if owner not in (object, BaseModel):
+            methods = (staticmethod, classmethod, FunctionType)
+            names |= {
+                name: None
+                for name, value in vars(owner).items()
+                if not name.startswith("_") and isinstance(value, methods)
+            }
+    return [getattr(target, name) for name in names]
 
 
 class Docstring(NamedTuple):
@@ -226,7 +333,8 @@ class _ArgumentsSchema(GenerateJsonSchema):
 
 def _hints(function: Callable[..., object], name: str) -> dict[str, object]:
     try:
-        hints: dict[str, object] = get_type_hints(function, include_extras=True)
+        called = function if isinstance(function, FUNCTIONS) else type(function).__call__
+        hints: dict[str, object] = get_type_hints(called, include_extras=True)
     except Exception as error:
         text = f"tool {name!r}: its types cannot be read: {error}; import them where the function "
         raise _refused(f"{text}is defined, not for type checkers only") from error

@@ -7,11 +7,18 @@ plain JSON of messages and answers: no prompts, no ids, no metrics.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Annotated, Any, NamedTuple, Self, TypeAlias, cast
 
 from msgspec import Struct, field
-from msgspec.structs import replace
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from msgspec.structs import asdict, replace
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from ..errors import DefinitionError, InputError, KeyPath, Problem, closest, listed
 from ..imports import reference
@@ -21,7 +28,7 @@ from ..session.history import shorten
 from ..validation import Declared, as_tuple
 from ..values import parse_json
 from .context import ToolContext
-from .tool import Tool
+from .tool import FUNCTIONS, NO_OPTIONS, Tool, ToolOptions
 
 TURNS_OF_OTHER_SESSION = 3
 """Turns of each session in the result of `search_sessions`."""
@@ -93,29 +100,132 @@ def _call(call: PastToolCall) -> JSON:
     return {"tool": call.tool, "arguments": arguments, "result": shorten(call.result)}
 
 
+class ToolObject(Struct, frozen=True, eq=False):
+    """An object whose public methods are tools, or that is called; or a bound method.
+
+    `reference` is the import string that it was found by, None if it was given in Python.
+    """
+
+    target: object
+    reference: str | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to the object itself, however it was found."""
+        return self.target == (other.target if isinstance(other, ToolObject) else other)
+
+    def __hash__(self) -> int:
+        return hash(self.target)
+
+    @property
+    def facts(self) -> JSON:
+        """What a fingerprint has of it: its class, or the name of the method."""
+        named = self.target if isinstance(self.target, MethodType) else type(self.target)
+        return f"{named.__module__}:{named.__qualname__}"
+
+
+def _as_object(value: object) -> object:
+    """An object that may be a toolkit, wrapped; anything else as it is."""
+    known = (type, Declared, ToolObject, *FUNCTIONS)
+    is_object = not isinstance(value, known) and type(value).__module__ != "builtins"
+    return ToolObject(value) if is_object else value
+
+
+def _is_tool(value: object) -> bool:
+    return callable(value) or isinstance(_as_object(value), Declared | ToolObject)
+
+
+def _as_tool(value: object) -> object:
+    """A mapping as the declaration that its keys are of, an object wrapped."""
+    if not isinstance(value, Mapping):
+        if not isinstance(value, str) and not _is_tool(value):
+            text = "must be a function or an object with methods, their name, or a graph"
+            raise DefinitionError([Problem("G002", text)])
+        return _as_object(value)
+    fields = {str(key): item for key, item in cast("Mapping[object, Any]", value).items()}
+    return GraphTool(**fields) if "graph" in fields else FunctionTool(**fields)
+
+
+def _as_called(value: object) -> object:
+    """What `call` may be: a name, a function or an object."""
+    if isinstance(value, Declared) or not (isinstance(value, str) or _is_tool(value)):
+        raise ValueError("must be a function or an object with methods, or its name")
+    return _as_object(value)
+
+
 def _one_or_many(value: object) -> object:
-    if isinstance(value, str | Mapping | ConfirmedTool | GraphTool) or callable(value):
-        return (value,)
-    if not isinstance(value, list | tuple):
+    if isinstance(value, list | tuple):
+        declared = cast("Sequence[object]", value)
+    elif isinstance(value, str | Mapping) or _is_tool(value):
+        declared = cast("Sequence[object]", [value])
+    else:
         raise ValueError("must be a tool or a list of tools")
-    return cast("Sequence[object]", value)
+    problems: list[Problem] = []
+    found: list[object] = []
+    for index, each in enumerate(declared):
+        try:
+            found.append(_as_tool(each))
+        except DefinitionError as error:
+            problems += (
+                replace(problem, path=(index, *problem.path)) for problem in error.problems
+            )
+    if problems:
+        raise DefinitionError(problems)
+    return found
 
 
-class ConfirmedTool(Declared):
-    """A tool whose calls a person confirms: each, or those for which an expression is true."""
+class FunctionTool(Declared):
+    """A function that a model may call, with options for its calls; or a toolkit, for all of it."""
 
     model_config = ConfigDict(defer_build=False)
 
-    call: str | Callable[..., Any] = Field(  # Any: a user's function
+    call: Annotated[
+        Any,  # also a user's function or object
+        BeforeValidator(_as_called, json_schema_input_type=str),
+    ] = Field(
         description="The function: `package.module:name`, a session tool, or itself in Python.",
         examples=["myapp.shop:refund"],
     )
-    confirm: bool | Annotated[str, Field(min_length=1)] = Field(
-        default=True,
+    confirm: bool | Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
         description="Whether a person confirms each call, or a Jinja expression over `arguments` "
         "that says which.",
         examples=["arguments.amount > 100"],
     )
+    timeout: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="Seconds that a call may take; then the model is told that it took too long.",
+        examples=[5],
+    )
+    max_result: Annotated[int, Field(gt=0, strict=True)] | None = Field(
+        default=None,
+        description="Characters of a result that the model is sent; it is told what was cut.",
+        examples=[2000],
+    )
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        if self.options == NO_OPTIONS:
+            text = "it has no option; add `confirm: true` if a person is to confirm each call, "
+            text += "`timeout` or `max_result`, or write the name of the function alone"
+            raise DefinitionError([Problem("G002", text)])
+        return self
+
+    @property
+    def options(self) -> ToolOptions:
+        """How its calls are executed."""
+        return ToolOptions(self.confirm, self.timeout, self.max_result)
+
+    def with_call(self, call: DeclaredFunction) -> FunctionTool:
+        """The same options for the function that was found."""
+        options = {name: getattr(self, name) for name in self.model_fields_set - {"call"}}
+        return FunctionTool(call=call, **options)
+
+    def written(self) -> JSON:
+        """As a graph file has it; raises `DefinitionError` without an importable name."""
+        options = {name: value for name, value in asdict(self.options).items() if value is not None}
+        if (timeout := self.timeout) is not None and timeout.is_integer():
+            options["timeout"] = int(timeout)
+        return {"call": _name(self.call), **options}
 
 
 class CallCondition(NamedTuple):
@@ -150,22 +260,23 @@ class GraphTool(Declared):
     )
 
 
-ToolName: TypeAlias = str | Callable[..., object]
-DeclaredTool: TypeAlias = ToolName | ConfirmedTool | GraphTool
+DeclaredFunction: TypeAlias = str | Callable[..., object] | ToolObject
+DeclaredTool: TypeAlias = DeclaredFunction | FunctionTool | GraphTool
 Tools: TypeAlias = Annotated[
-    Sequence[DeclaredTool],
+    Sequence[object],
     BeforeValidator(
         _one_or_many,
         json_schema_input_type=str
-        | ConfirmedTool
+        | FunctionTool
         | GraphTool
-        | Sequence[str | ConfirmedTool | GraphTool],
+        | Sequence[str | FunctionTool | GraphTool],
     ),
     AfterValidator(as_tuple),
 ]
 """Type of a field that declares tools: functions, `package.module:function`, session tools.
 
-Each may also be `{call: ..., confirm: ...}`, or `{graph: ..., name: ..., about: ...}`.
+Each may also be an object whose public methods are tools, `{call: ..., confirm: ...}`, or
+`{graph: ..., name: ..., about: ...}`.
 """
 
 
@@ -174,7 +285,7 @@ class Toolbox(Struct, frozen=True):
 
     `rounds` is how many of its replies may call tools. `missing` are references
     (`package.module:function`) that were not resolved. `conditions` say which calls are to be
-    confirmed, by the path of the field.
+    confirmed, by the path of the field. `places` are the indexes in the list that declared each.
     """
 
     tools: Mapping[str, Tool]
@@ -183,48 +294,43 @@ class Toolbox(Struct, frozen=True):
     conditions: Mapping[KeyPath, CallCondition] = field(
         default_factory=dict[KeyPath, CallCondition]
     )
+    places: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @classmethod
-    def of(cls, declared: Sequence[DeclaredTool], *, rounds: int) -> Self:
+    def of(cls, declared: Sequence[object], *, rounds: int) -> Self:
         """Make the tools; raises `DefinitionError` with the problems of all that are invalid."""
         problems: list[Problem] = []
         tools: dict[str, Tool] = {}
         missing: list[str] = []
         conditions: dict[KeyPath, CallCondition] = {}
-        for index, each in enumerate(declared):
-            named, confirm, path = _parts(each, index)
+        places: dict[str, int] = {}
+        for index, each in enumerate(cast("Sequence[DeclaredTool]", declared)):
+            named, options, path = _parts(each, index)
             try:
-                tool = _tool(named, confirm)
-                condition = confirm if tool is None else tool.confirm
-                if isinstance(condition, str):
-                    conditions[path] = CallCondition(
-                        condition, None if tool is None else tool.complete_schema()
-                    )
-                if tool is None:
+                found = _tools(named, options)
+                for tool in found:
+                    _add(tool, tools)
+                    places[tool.name] = index
+                if not found:
                     missing.append(str(named))
-                elif tool.name in tools:
-                    text = f"two tools are called {tool.name!r}; rename one, or leave it out"
-                    raise DefinitionError([Problem("G008", text)])
-                else:
-                    tools[tool.name] = tool
+                conditions |= _conditions(found, options, path)
             except DefinitionError as error:
                 problems += _at(index, error)
         if problems:
             raise DefinitionError(problems)
-        return cls(tools, rounds, tuple(missing), conditions)
+        return cls(tools, rounds, tuple(missing), conditions, places)
 
     @staticmethod
     def resolved(
-        declared: Sequence[DeclaredTool], resolve: Callable[[str], object]
+        declared: Sequence[object], resolve: Callable[[str], object]
     ) -> list[DeclaredTool]:
         """Resolve references to functions; raises `DefinitionError` with all problems."""
         problems: list[Problem] = []
         found: list[DeclaredTool] = []
-        for index, each in enumerate(declared):
+        for index, each in enumerate(cast("Sequence[DeclaredTool]", declared)):
             try:
-                if isinstance(each, ConfirmedTool):
-                    call = _found(each.call, resolve)
-                    found.append(ConfirmedTool(call=call, confirm=each.confirm))
+                if isinstance(each, FunctionTool):
+                    found.append(each.with_call(_found(each.call, resolve)))
                 else:
                     found.append(each if isinstance(each, GraphTool) else _found(each, resolve))
             except DefinitionError as error:
@@ -234,17 +340,15 @@ class Toolbox(Struct, frozen=True):
         return found
 
     @staticmethod
-    def written(declared: Sequence[ToolName | ConfirmedTool]) -> list[JSON]:
+    def written(declared: Sequence[object]) -> list[JSON]:
         """The tools as a graph file has them, without graphs.
 
         Raises `DefinitionError` for a function without an importable name.
         """
         try:
             return [
-                {"call": _name(each.call), "confirm": each.confirm}
-                if isinstance(each, ConfirmedTool)
-                else _name(each)
-                for each in declared
+                each.written() if isinstance(each, FunctionTool) else _name(each)
+                for each in cast("Sequence[DeclaredFunction | FunctionTool]", declared)
             ]
         except DefinitionError as error:
             raise DefinitionError(
@@ -267,35 +371,59 @@ class Toolbox(Struct, frozen=True):
         ]
 
 
-def _found(named: ToolName, resolve: Callable[[str], object]) -> ToolName:
+def _found(named: DeclaredFunction, resolve: Callable[[str], object]) -> DeclaredFunction:
+    """What a reference names: a function, or an object together with its reference."""
     if not isinstance(named, str) or ":" not in named:
         return named
-    function = resolve(named)
-    if not callable(function):
-        raise DefinitionError([Problem("G008", f"{named!r} is not a function")])
-    return function
+    found = resolve(named)
+    if isinstance(found, FunctionType | BuiltinFunctionType | type):
+        return found
+    if not callable(found) and type(found).__module__ == "builtins":
+        text = f"{named!r} is not a function, and no object whose methods could be tools"
+        raise DefinitionError([Problem("G008", text)])
+    return ToolObject(found, named)
 
 
 def _parts(
     declared: DeclaredTool, index: int
-) -> tuple[ToolName | GraphTool, bool | str | None, KeyPath]:
-    """The function, its name or a graph, what is to be confirmed, and where that is said."""
-    if isinstance(declared, ConfirmedTool):
-        return declared.call, declared.confirm, ("tools", index, "confirm")
-    return declared, None, ("tools", index)
+) -> tuple[DeclaredFunction | GraphTool, ToolOptions, KeyPath]:
+    """What is called, how, and where it is said which calls are to be confirmed."""
+    if isinstance(declared, FunctionTool):
+        return declared.call, declared.options, ("tools", index, "confirm")
+    return declared, NO_OPTIONS, ("tools", index)
 
 
-def _name(named: ToolName) -> str:
+def _conditions(
+    found: Sequence[Tool], options: ToolOptions, path: KeyPath
+) -> dict[KeyPath, CallCondition]:
+    """The expressions that say which calls are to be confirmed; of a toolkit, by its tools."""
+    if not found and isinstance(options.confirm, str):
+        return {path: CallCondition(options.confirm, None)}
+    return {
+        (*path, tool.name) if len(found) > 1 else path: CallCondition(
+            tool.options.confirm, tool.complete_schema()
+        )
+        for tool in found
+        if isinstance(tool.options.confirm, str)
+    }
+
+
+def _name(named: DeclaredFunction) -> str:
+    if isinstance(named, ToolObject):
+        return named.reference or reference(named.target)
     return named if isinstance(named, str) else reference(named)
 
 
-def _tool(named: ToolName | GraphTool, confirm: bool | str | None) -> Tool | None:
+def _tools(named: DeclaredFunction | GraphTool, options: ToolOptions) -> list[Tool]:
+    """The tools that are named; none if a reference is not resolved yet."""
     if isinstance(named, GraphTool):
-        return Tool.of_graph(named.name, named.about)
+        return [Tool.of_graph(named.name, named.about)]
+    if isinstance(named, ToolObject):
+        return Tool.of_object(named.target, options)
     if not isinstance(named, str):
-        return Tool.of(named, confirm=confirm)
+        return [Tool.of(named, options)]
     if ":" in named:
-        return None
+        return []
     if named not in SESSION_TOOLS:
         near = closest(named, SESSION_TOOLS)
         text = f"there is no session tool {named!r}"
@@ -303,7 +431,14 @@ def _tool(named: ToolName | GraphTool, confirm: bool | str | None) -> Tool | Non
             text += f"; there are {listed(SESSION_TOOLS)}, and functions of yours are named "
             text += "'package.module:function'"
         raise DefinitionError([Problem("G008", text, suggestion=near)])
-    return Tool.of(SESSION_TOOLS[named], confirm=confirm)
+    return [Tool.of(SESSION_TOOLS[named], options)]
+
+
+def _add(tool: Tool, tools: dict[str, Tool]) -> None:
+    if tool.name in tools:
+        text = f"two tools are called {tool.name!r}; rename one, or leave it out"
+        raise DefinitionError([Problem("G008", text)])
+    tools[tool.name] = tool
 
 
 def _at(index: int, error: DefinitionError) -> list[Problem]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.stub import StubAnswer, StubProvider
 
-from .conftest import Project
+from .conftest import DESK, Project
 
 
 def at(stub: StubProvider) -> str:
@@ -87,6 +90,7 @@ def test_the_store_is_where_the_option_says(project: Project) -> None:
 
 
 def test_state_is_given_as_json(project: Project) -> None:
+    project.write("desk.yaml", f"{DESK}state: {{level: {{}}}}\n")
     words = ("run", "desk.yaml", "hi", "--model", "echo", "--session", "s")
     assert project.teamgraph(*words, "--state", 'level={"n": 3}').exit_code == 0
     shown = project.teamgraph("sessions", "show", "s", "--json").stdout
@@ -94,6 +98,7 @@ def test_state_is_given_as_json(project: Project) -> None:
 
 
 def test_state_that_is_no_json_is_refused_with_the_way_to_write_a_text(project: Project) -> None:
+    project.write("desk.yaml", f"{DESK}state: {{a: text}}\n")
     done = project.teamgraph("run", "desk.yaml", "hi", "--model", "echo", "--state", "a=b c")
     assert done.exit_code == 2
     assert "quote a text: --state 'a=\"b c\"'" in done.stderr
@@ -137,6 +142,42 @@ def test_a_failed_run_is_printed_as_json_too(project: Project, stub: StubProvide
     assert run["status"] == "failed"
     assert run["nodes"]["only"]["status"] == "failed"
     assert run["error"].startswith("node 'only' failed")
+
+
+@pytest.mark.parametrize(
+    ("options", "after", "is_shown"),
+    [([], 1, False), ([], 3, True), (["--no-stream"], 3, False), (["--json"], 3, False)],
+)
+def test_an_answer_that_breaks_off_is_asked_again_unless_words_were_shown(
+    project: Project, stub: StubProvider, options: list[str], after: int, is_shown: bool
+) -> None:
+    project.more["KEY"] = "sk-stub"
+    project.write("one.yaml", at(stub) + "retry: {times: 2, wait: 0.001}\n")
+    stub.push(StubAnswer("words of the answer", fault="cut", after=after), "the answer")
+    done = project.teamgraph("run", "one.yaml", "hello", *options)
+    assert done.exit_code == int(is_shown)
+    assert len(stub.requests) == (1 if is_shown else 2)
+    assert ("words of" if is_shown else "the answer") in done.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--no-stream"]])
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (StubAnswer(""), "the model's answer is empty"),
+        (StubAnswer("", finish_reason="length"), "max_tokens was used up before the answer began"),
+        (StubAnswer("one two", fault="cut"), "cannot be read|cut off"),
+    ],
+)
+def test_an_empty_or_broken_answer_is_a_failed_run_and_no_unreachable_model(
+    project: Project, stub: StubProvider, options: list[str], answer: StubAnswer, words: str
+) -> None:
+    project.more["KEY"] = "sk-stub"
+    project.write("one.yaml", at(stub))
+    stub.push(answer)
+    done = project.teamgraph("run", "one.yaml", "hello", *options)
+    assert done.exit_code == 1
+    assert re.search(words, done.stderr)
 
 
 def test_an_interrupted_run_is_cancelled_and_its_session_can_be_used_at_once(

@@ -7,7 +7,7 @@ import functools
 import json
 import threading
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Literal
@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from teamgraph import MemoryStore, SessionKey, ToolContext
+from teamgraph import MemoryStore, SessionKey, ToolContext, tool
 from teamgraph.engine.session.history import StoredPast
-from teamgraph.engine.tools.tool import BadArguments, Tool, read_docstring
+from teamgraph.engine.tools.tool import BadArguments, Tool, ToolOptions, read_docstring
 from teamgraph.errors import DefinitionError
-from tests.shop import price, put_in_cart
+from tests.shop import PRICE_OF, TILL, Till, price, put_in_cart
 from tests.teams import wait_for
 
 
@@ -197,12 +197,47 @@ def test_a_thread_that_stops_iterating_is_an_error_and_no_endless_wait() -> None
 
 
 def test_a_method_of_an_object_is_a_tool_too() -> None:
-    class Shop:
-        def greet(self, name: str) -> str:
-            """Greet."""
-            return f"hello {name}"
+    assert given(TILL.count, '{"coin": 2}') == "14"
 
-    assert given(Shop().greet, '{"name": "ann"}') == "hello ann"
+
+def test_an_object_that_can_be_called_is_a_tool_of_the_name_of_its_class() -> None:
+    class OldWords:
+        """Say old words."""
+
+        def __call__(self) -> str:
+            return "whilom"
+
+    assert given(PRICE_OF, '{"item": "tea"}') == "6"
+    (tool,) = Tool.of_object(PRICE_OF)
+    assert (tool.name, tool.description) == ("price_of", "Look up a price.")
+    assert Tool.of(OldWords()).description == "Say old words."
+
+
+def test_each_public_method_of_a_toolkit_is_a_tool() -> None:
+    class Drawer(Till, BaseModel):
+        @staticmethod
+        def lock() -> str: ...
+
+        def count(self, coin: int = 1) -> int:
+            """Count in the drawer."""
+            return coin
+
+    assert [each.name for each in Tool.of_object(TILL)] == ["count", "pay"]
+    count, pay, lock = Tool.of_object(Drawer(), ToolOptions(timeout=5))
+    assert (count.description, lock.name) == ("Count in the drawer.", "lock")
+    assert pay.options == ToolOptions("arguments.amount > 100", timeout=5)
+
+
+def test_a_pydantic_model_is_a_result() -> None:
+    class Found(BaseModel):
+        name: str
+        on: date
+
+    def find() -> Found:
+        return Found(name="x", on=date(2026, 1, 2))
+
+    find.__annotations__["return"] = Found
+    assert given(find) == '{"name": "x", "on": "2026-01-02"}'
 
 
 def test_two_tools_are_equal_if_their_functions_are() -> None:
@@ -220,6 +255,15 @@ def _positional(item: str, /) -> str: ...
 
 
 def _keywords(**items: str) -> str: ...
+
+
+async def _pieces() -> AsyncIterator[str]:
+    yield ""
+
+
+class _Pieces:
+    def __call__(self) -> Iterator[str]:
+        yield ""
 
 
 def _unknown_type(item: Nowhere) -> str: ...  # type: ignore[name-defined]  # noqa: F821
@@ -241,6 +285,9 @@ def _unschematic(item: Callable[[], str]) -> str: ...
         (_unknown_type, "tool '_unknown_type': its types cannot be read: name 'Nowhere'"),
         (_untellable, "tool '_untellable': its types have no JSON Schema: "),
         (_unschematic, "tool '_unschematic': its types have no JSON Schema: "),
+        (_pieces, "tool '_pieces' gives its result in pieces (`yield`), and a model reads one"),
+        (_Pieces(), "tool '_pieces' gives its result in pieces (`yield`)"),
+        (Till, "'Till' is a class; make an object of it, `till = Till(...)`, and give that"),
         (lambda: "", "has no name that a model could call it by; define a function with `def`"),
         (functools.partial(price, "tea"), "has no name that a model could call it by"),
     ],
@@ -278,3 +325,9 @@ def test_a_docstring_in_google_style_is_read_whole() -> None:
 def test_a_section_that_begins_with_no_entry_has_none() -> None:
     assert read_docstring("Do it.\n\nArgs:\n    what comes in\n").arguments == {}
     assert read_docstring(None) == ("", {})
+
+
+@pytest.mark.parametrize("limit", [{"timeout": 0}, {"max_result": -1}])
+def test_a_limit_of_a_decorator_is_more_than_nothing(limit: dict[str, int]) -> None:
+    with pytest.raises(DefinitionError, match=r"it must be more than 0; leave it out for no limit"):
+        tool(**limit)
