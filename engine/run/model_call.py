@@ -6,7 +6,7 @@ The answer of a run is that of the first answering node that was not skipped (`A
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from time import time
 from typing import cast
@@ -21,7 +21,7 @@ from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import can_stream
 from ..messages import JSON, NO_USAGE, Message, ToolCall, Usage, text_of
-from ..models.protocol import Chunk, Model, Reply, Request
+from ..models.protocol import Chunk, Model, Reply, Request, close_answer
 from ..node_path import ROOT, NodePath
 from ..prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ..records import Exchange, Question, Record, Response
@@ -411,7 +411,7 @@ class ModelCall(Struct):
                     has_words = True
                     self.answer.add(node.node_id, node.attempt, text, is_output=is_output)
         finally:
-            await _close(pieces)
+            await close_answer(pieces)
         raise AnswerError("the model ended its answer without a reply", model=request.model)
 
     def _is_held(self) -> bool:
@@ -429,12 +429,6 @@ class ModelCall(Struct):
             self.answer.add(node.node_id, node.attempt, _PARAGRAPH + text, is_output=True)
         else:
             self.answer.add_whole(node.node_id, node.attempt, text, is_output=is_output)
-
-
-async def _close(pieces: AsyncIterator[Chunk | Reply]) -> None:
-    close = getattr(pieces, "aclose", None)
-    if close is not None:
-        await close()
 
 
 def _choice_schema(
