@@ -7,6 +7,7 @@
     ├── ModelError           a model call failed
     │   ├── NoModelError     no model is named, or the named one is not available here
     │   └── AnswerError      the answer is no label, not the requested JSON, or empty
+    ├── ToolError            the server of a tool cannot be used, or its tool is not the locked one
     ├── StoreError           a store could not be read or written
     │   ├── DamagedStore     stored data was changed from outside or truncated
     │   ├── UnknownVersion   the store was written by a newer teamgraph
@@ -146,6 +147,10 @@ class AnswerError(ModelError):
 
     def __init__(self, message: str, *, model: str, retryable: bool = True) -> None:
         super().__init__(message, model=model, retryable=retryable)
+
+
+class ToolError(TeamgraphError):
+    """The MCP server of a tool cannot be started, or its tool is not the one in the lock file."""
 
 
 class StoreError(TeamgraphError):

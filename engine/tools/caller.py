@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import AnswerError, BudgetExceeded, PromptError, closest, listed
+from ..errors import AnswerError, BudgetExceeded, PromptError, ToolError, closest, listed
 from ..events import EventEmitter, ToolAnswered, ToolCalled
 from ..messages import JSON, Message, ToolCall
 from ..records import Exchange, Question
@@ -75,12 +75,15 @@ class ToolCaller(Struct):
             self.questions += new
             if new or not is_committed:
                 await self.commit()
-            found = await self._execute(left)
+            found = await self._execute(left, is_again=is_committed)
         results |= {result.tool_call_id: result for result in found}
         return tuple(results[call.id] for call in exchange.tool_calls if call.id in results)
 
-    async def _execute(self, calls: Mapping[str, ToolCall]) -> Sequence[Message]:
-        """The results of calls, by their paths; without those that wait to be confirmed."""
+    async def _execute(self, calls: Mapping[str, ToolCall], *, is_again: bool) -> Sequence[Message]:
+        """The results of calls, by their paths; without those that wait to be confirmed.
+
+        With `is_again` the calls were stored by an earlier try, which may have executed them.
+        """
         asked = {question.path: question for question in self.questions}
         ready = {
             path: (call, Verdict.of(call, asked.get(path)))
@@ -89,7 +92,12 @@ class ToolCaller(Struct):
         }
         for call, verdict in ready.values():
             self._called(call, verdict.arguments)
-        tasks = [asyncio.create_task(self._message(path, *ready[path])) for path in ready]
+        tasks = [
+            asyncio.create_task(
+                self._message(path, *ready[path], is_again=is_again and path not in asked)
+            )
+            for path in ready
+        ]
         try:
             found = await asyncio.gather(*tasks)
         except Exception:  # the budget is spent: nothing else may spend more
@@ -116,7 +124,9 @@ class ToolCaller(Struct):
         except PromptError:  # what cannot be judged is left to a person
             return True
 
-    async def _message(self, path: str, call: ToolCall, verdict: Verdict) -> Message | None:
+    async def _message(
+        self, path: str, call: ToolCall, verdict: Verdict, *, is_again: bool
+    ) -> Message | None:
         if verdict.is_approved:
             key = f"{self.context.run_id}/{path}"
             context = replace(self.context, idempotency_key=key)
@@ -126,6 +136,8 @@ class ToolCaller(Struct):
             result = found
             if verdict.is_changed:
                 result = f"a person changed the arguments to {verdict.arguments}; {result}"
+            if is_again and (tool := self.toolbox.tools.get(call.name)) and tool.is_once:
+                result = f"this call was interrupted before, and may be executed twice; {result}"
         else:
             result = "error: a person rejected this call, so it was not executed"
             result += f"; the reason: {verdict.reason}" if verdict.reason else ""
@@ -157,7 +169,7 @@ class ToolCaller(Struct):
             if tool.is_graph:
                 return await self.run_graph(path.rpartition("/")[2], str(given["message"]))
             return await _called_in_time(tool, given, context)
-        except BudgetExceeded:
+        except (BudgetExceeded, ToolError):
             raise
         except BadArguments as error:
             return f"error: the arguments of {name!r} do not fit: {error}; call it again"
