@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .engine.stores.tinydb.store import TinyDBStore
     from .engine.tools.context import ToolContext
     from .engine.tools.tool import tool
+    from .engine.tools.toolbox import MCPServer
 else:
 
     def __getattr__(name: str) -> object:
@@ -81,6 +82,7 @@ _MODULES = {
     "Instead": ".engine.graph.fields",
     "JSON": ".engine.messages",
     "Lease": ".engine.session.store",
+    "MCPServer": ".engine.tools.toolbox",
     "MemoryStore": ".engine.stores.memory",
     "Message": ".engine.messages",
     "Metrics": ".engine.session.session",
@@ -133,6 +135,7 @@ __all__ = [
     "Hit",
     "Instead",
     "Lease",
+    "MCPServer",
     "MemoryStore",
     "Message",
     "Metrics",

@@ -23,6 +23,7 @@ from .engine.errors import (
     StateConflict,
     StoreError,
     TeamgraphError,
+    ToolError,
     UnknownVersion,
 )
 
@@ -47,5 +48,6 @@ __all__ = [
     "StateConflict",
     "StoreError",
     "TeamgraphError",
+    "ToolError",
     "UnknownVersion",
 ]

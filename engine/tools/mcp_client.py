@@ -237,24 +237,23 @@ class Connection:
 async def _serve(client: Client, queue: asyncio.Queue[_Call], ended: asyncio.Event) -> None:
     """Send each call from the queue, side by side, until the connection ends."""
     tasks: dict[asyncio.Task[None], _Call] = {}
-    end = asyncio.create_task(ended.wait())
+    end, take = asyncio.create_task(ended.wait()), asyncio.create_task(queue.get())
     try:
         while not ended.is_set():
-            take = asyncio.create_task(queue.get())
             await asyncio.wait((take, end), return_when=asyncio.FIRST_COMPLETED)
-            if not take.done():
-                take.cancel()
-                break
-            call = take.result()
-            task = asyncio.create_task(_answer(client, call, ended))
-            tasks[task] = call
-            task.add_done_callback(partial(_forget, tasks))
+            if take.done():
+                call = take.result()
+                task = asyncio.create_task(_answer(client, call, ended))
+                tasks[task] = call
+                task.add_done_callback(partial(_forget, tasks))
+                take = asyncio.create_task(queue.get())
     finally:
-        end.cancel()
-        calls = [*tasks.values()]
-        for task in [*tasks]:
+        calls, waiting = [*tasks.values()], [end, take, *tasks]
+        for task in waiting:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*waiting, return_exceptions=True)
+        if not take.cancelled():  # it was put in just now
+            calls.append(take.result())
         for call in calls:  # of a task that did not begin
             _fail(call.answer, _NotSentError())
 
@@ -341,14 +340,12 @@ async def _transport(
 
 @asynccontextmanager
 async def _http(address: ServerAddress) -> AsyncGenerator[tuple[object, object]]:
-    import httpx2  # noqa: PLC0415  it comes with the SDK
     from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
+    from mcp.shared._httpx_utils import create_mcp_http_client  # noqa: PLC0415, PLC2701
 
     headers = {header: _variable(name) for header, name in address.headers}
-    # The time of a call is limited by who calls.
-    timeout = httpx2.Timeout(START, read=None)
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=timeout, follow_redirects=False) as http,
+        create_mcp_http_client(headers=headers) as http,
         streamable_http_client(address.url, http_client=http) as streams,
     ):
         yield streams
