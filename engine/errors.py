@@ -43,6 +43,10 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 """The keys and list indexes that lead from the root of a document to a value in it."""
 
 
+class NoSessionWarning(UserWarning):
+    """Warns that a run without `session_id` has no earlier turns, although its graph reads them."""
+
+
 class TeamgraphError(Exception):
     """Base class of all errors that teamgraph raises on purpose."""
 

@@ -1,30 +1,45 @@
 """The events of a run: a closed union of frozen structs, which printing and tracing only read.
 
-Every event has the run, the session, a sequence number that rises by one, and, if it is about a
-node, the node's path and attempt. A run emits exactly one last event: `RunFinished`, `RunFailed`,
-`RunCancelled` or `RunWaiting`.
+Every event has the run, the session, a sequence number that rises by one, the time, and, if it is
+about a node, the node's path and attempt. A run emits exactly one last event: `RunFinished`,
+`RunFailed`, `RunCancelled` or `RunWaiting`. The JSON form of each is in docs/events.md.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Concatenate, Literal, ParamSpec, TypeAlias
+from time import time
+from typing import Concatenate, Literal, ParamSpec, TypeAlias, cast
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from .errors import TeamgraphError
-from .messages import JSON, Message
+from .messages import JSON, Message, ToolCall, Usage, as_plain
 from .node_path import NodePath
-from .records import Question, Record, Run
+from .records import JSON_VERSION, Question, Record, Run
 
 
-class _RunEvent(Struct, frozen=True):
+class _Timed(Struct, frozen=True, kw_only=True):
+    """`time` is when it happened: Unix time in seconds."""
+
+    time: float = field(default_factory=time)
+
+
+class _RunEvent(_Timed, frozen=True):
     run_id: str
     session_id: str
     sequence: int
     node: str | None
     attempt: int
+
+    def to_json(self) -> dict[str, JSON]:
+        """The event as JSON: `version` (1), its name as `event`, and its fields."""
+        form: dict[str, JSON] = {"version": JSON_VERSION, "event": event_name(type(self))}
+        for name in self.__struct_fields__:
+            form[name] = _to_json(getattr(self, name))
+        return form
 
 
 class RunStarted(_RunEvent, frozen=True):
@@ -50,12 +65,29 @@ class PromptRendered(_RunEvent, frozen=True):
     messages: tuple[Message, ...]
 
 
+class ModelAnswered(_RunEvent, frozen=True):
+    """A model call is done: the whole reply, what it used, and how many seconds it took.
+
+    `model` is the one that answered, as its provider names it. It comes after the tokens of the
+    reply, and before the tools that it calls.
+    """
+
+    prompt: str
+    model: str
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: str | None
+    usage: Usage
+    seconds: float
+
+
 class Token(_RunEvent, frozen=True):
     """A piece of text as it arrives from a model; with `answer` it is a part of the run's answer.
 
     The texts of a run's answer tokens, concatenated, are the answer (those since the last
     `AnswerReset`, where these are emitted). Only answers arrive in pieces: what other nodes get
-    from their models comes whole, in one token.
+    from their models comes whole, in one token. Where a reply says something and then calls tools,
+    that is void after an `AnswerReset`, and else a first paragraph of the answer.
     """
 
     text: str
@@ -63,11 +95,11 @@ class Token(_RunEvent, frozen=True):
 
 
 class AnswerReset(_RunEvent, frozen=True):
-    """All answer tokens so far are void: the attempt that they came from failed.
+    """All answer tokens so far are void: the attempt failed, or the reply led to tool calls.
 
-    Another answer follows, in a further attempt, from a fallback model, by `on_error` or from
-    another node. Emitted only to a listener that says it can take back what it shows
-    (`stream(..., resets=True)`); for any other, such a failure ends the run.
+    Another answer follows, after the tool calls, in a further attempt, from a fallback model, by
+    `on_error` or from another node. Emitted only to a listener that says it can take back what it
+    shows (`stream(..., resets=True)`); for any other, such a failure ends the run.
     """
 
 
@@ -158,6 +190,7 @@ Event: TypeAlias = (
     RunStarted
     | NodeStarted
     | PromptRendered
+    | ModelAnswered
     | Token
     | AnswerReset
     | ToolCalled
@@ -177,6 +210,26 @@ Listener: TypeAlias = Callable[[Event], None]
 TokenMode: TypeAlias = Literal["none", "final", "revocable"]
 """Whether a listener gets tokens, and whether it can take back those of the answer."""
 EventFields = ParamSpec("EventFields")
+
+
+def event_name(event: type[Struct]) -> str:
+    """The name of a class of events in JSON: `node_started` of `NodeStarted`."""
+    return re.sub("(?<!^)(?=[A-Z])", "_", event.__name__).lower()
+
+
+def _to_json(value: object) -> JSON:
+    """The value of a field as JSON."""
+    match value:
+        case Run() | Record():
+            return value.to_json()
+        case TeamgraphError():
+            return {"type": type(value).__name__, "message": str(value)}
+        case tuple():
+            return [_to_json(item) for item in cast("tuple[object, ...]", value)]
+        case Message():
+            return value.to_json()
+        case _:
+            return as_plain(value)
 
 
 class EventEmitter:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar, Literal, TypeAlias
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from msgspec import Struct
-from msgspec.structs import FieldInfo, fields
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, JsonValue
-from pydantic_core import CoreSchema, core_schema
+from msgspec.structs import FieldInfo, asdict, fields
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, JsonValue, ValidationError
+from pydantic_core import (
+    CoreSchema,
+    PydanticSerializationError,
+    core_schema,
+    to_jsonable_python,
+)
+
+from .errors import InputError, closest, listed
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class FrozenStruct(Struct, frozen=True, eq=False):
@@ -54,25 +65,51 @@ JSON: TypeAlias = JsonValue
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
 
-class ToolCall(BaseModel):
-    """A tool call in a model's reply; `arguments` is the JSON text that the model wrote."""
+class FrozenModel(BaseModel):
+    """Frozen pydantic model; an invalid one raises `InputError` with the field that was meant."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, /, *others: object, **data: Any) -> None:  # noqa: ANN401  pydantic's
+        what, known = type(self).__name__, type(self).model_fields
+        if others:
+            example = ", ".join(f"{name}=..." for name, each in known.items() if each.is_required())
+            raise InputError(f"{what} takes its fields by name only: {what}({example})")
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            problems = "; ".join(_problem(detail, known) for detail in error.errors())
+            raise InputError(f"{what}: {problems}; it has {listed(known)}") from error
+
+    # What is nested is validated without a call of `__init__`, as with pydantic's own.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+
+def _problem(detail: ErrorDetails, known: Iterable[str]) -> str:
+    """What pydantic found in one field, and the field that was meant."""
+    name = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        near = closest(name, known)
+        return f"unknown {name!r}" + (f", did you mean {near!r}?" if near else "")
+    text = detail["msg"].removeprefix("Input should be ").removeprefix("Field ")
+    return f"{name!r} is {text}" if detail["type"] == "missing" else f"{name!r} must be {text}"
+
+
+class ToolCall(FrozenModel):
+    """A tool call in a model's reply; `arguments` is the JSON text that the model wrote."""
 
     id: str
     name: str
     arguments: str
 
 
-class Message(BaseModel):
+class Message(FrozenModel):
     """One chat message: role and content, with tool calls or the id of the call it answers.
 
     `cache` marks the end of a prefix that the provider may cache. `origin` is the id of the
     earlier run that the message was replayed from, or None; such a message is stored as a
     reference to that run, never as a copy.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     role: Role
     content: str
@@ -81,6 +118,11 @@ class Message(BaseModel):
     tool_call_id: str | None = None
     cache: bool = False
     origin: str | None = None
+
+    def to_json(self) -> dict[str, JSON]:
+        """The message as JSON, without its empty fields and the run that it is quoted from."""
+        fields = self.model_dump(mode="json", exclude_defaults=True, exclude={"origin"})
+        return {"role": self.role, "content": self.content, **fields}
 
 
 class Quote(FrozenStruct, frozen=True, eq=False):
@@ -125,6 +167,19 @@ class Usage(FrozenStruct, frozen=True, eq=False):
 
 
 NO_USAGE = Usage()
+
+
+def as_plain(value: object) -> JSON:
+    """The value of an own struct as JSON, unchecked: what a store has returned."""
+    plain: JSON = to_jsonable_python(value, by_alias=False, fallback=struct_fields)
+    return plain
+
+
+def struct_fields(value: object) -> object:
+    """The fields of a struct, for pydantic's `fallback`, which knows none."""
+    if isinstance(value, Struct):
+        return asdict(value)
+    raise PydanticSerializationError(f"a {type(value).__name__} is not JSON")
 
 
 def text_of(value: object) -> str:

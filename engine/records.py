@@ -12,13 +12,24 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct, field
 
-from .messages import JSON, NO_USAGE, FrozenStruct, Message, Quote, ToolCall, Usage
+from .messages import (
+    JSON,
+    NO_USAGE,
+    FrozenStruct,
+    Message,
+    Quote,
+    ToolCall,
+    Usage,
+    as_plain,
+)
 from .node_path import NodePath
 from .unknown_names import missing_attribute
 
 NodeStatus: TypeAlias = Literal["done", "skipped", "failed", "running", "waiting"]
 RunStatus: TypeAlias = Literal["running", "done", "failed", "cancelled", "waiting"]
 FINAL: frozenset[str] = frozenset(("done", "skipped"))
+JSON_VERSION = 1
+"""Version of the JSON form of events and runs; fields may be added to one, never changed."""
 
 
 class StateKey(NamedTuple):
@@ -169,6 +180,23 @@ class Record(FrozenStruct, frozen=True, eq=False):
     def is_final(self) -> bool:
         """Whether the node is done or skipped, so that it is never run again in its run."""
         return self.status in FINAL
+
+    @property
+    def choice(self) -> JSON:
+        """The label that a router chose; a list with `select: many`, None for other kinds."""
+        return self.output if self.choices is not None else None
+
+    def to_json(self) -> dict[str, JSON]:
+        """The outcome as JSON, as in `Run.to_json`: without prompts and replies."""
+        return {
+            "status": self.status,
+            "because": self.because,
+            "output": self.output,
+            "choice": self.choice,
+            "attempts": self.attempt,
+            "error": self.error,
+            "usage": as_plain(self.usage),
+        }
 
 
 class Summary(FrozenStruct, frozen=True, eq=False):
@@ -351,6 +379,30 @@ class Run(Struct, frozen=True):
     def duration(self) -> float:
         """Seconds from the start to the end of the run."""
         return max(0.0, self.turn.ended - self.turn.started)
+
+    def to_json(self) -> dict[str, JSON]:
+        """The run as `run --json` prints it: answer, usage, and the outcome of each node.
+
+        Its fields are in docs/events.md; `version` is 1. It has no prompts: these are in
+        `records[node].exchanges`.
+        """
+        turn = self.turn
+        return {
+            "version": JSON_VERSION,
+            "run_id": self.run_id,
+            "session_id": self.session_id,
+            "user_id": self.user_id,
+            "graph": turn.graph,
+            "status": self.status,
+            "input": self.input,
+            "answer": self.answer,
+            "error": turn.error,
+            **({"questions": as_plain(self.questions)} if self.questions else {}),
+            "nodes": {path: record.to_json() for path, record in self.records.items()},
+            "usage": as_plain(self.usage),
+            "started": turn.started,
+            "duration": self.duration,
+        }
 
     if not TYPE_CHECKING:  # pragma: no branch - type checkers would take every attribute for one
 

@@ -56,37 +56,51 @@ def check_arguments(
 ) -> None:
     """Raise `TypeError` for arguments that a method does not take, or that are missing.
 
-    `called` is its name in the error; `arguments` are those without names, the instance first.
+    `called` is its name in the error; `arguments` are those without names, the instance or class
+    of a method first.
     """
     parameters = signature(function).parameters
-    known = [*parameters][1:]
+    bound = next(iter(parameters), "") in ("self", "cls")
+    known = [*parameters][bound:]
     by_name = [name for name in known if parameters[name].kind is Parameter.KEYWORD_ONLY]
     for name in options:
         if name not in known:
             raise TypeError(f"{called}() has no argument {name!r}; {_meant(name, known)}")
     if len(arguments) > len(parameters) - len(by_name):
-        text = f"{called}() takes these by name only: "
-        raise TypeError(text + listed(f"{name}=..." for name in by_name))
-    for name in known[len(arguments) - 1 :]:
+        text = f"{called}() takes no argument without a name"
+        if len(parameters) - len(by_name) > bound:
+            takes = listed(name for name in known if name not in by_name)
+            text = f"{called}() takes {takes}, and nothing more without a name"
+        if by_name:
+            text = f"{called}() takes these by name only: "
+            text += listed(f"{name}=..." for name in by_name)
+        raise TypeError(text)
+    for name in known[len(arguments) - bound :]:
         if parameters[name].default is Parameter.empty and name not in options:
             raise TypeError(f"{called}() needs {name!r}; give it")
 
 
-def explained(called: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Decorate a method so that wrong arguments raise what `check_arguments` says."""
+def explained(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function or method so that wrong arguments raise what `check_arguments` says."""
 
-    def decorate(function: Callable[P, T]) -> Callable[P, T]:
-        @wraps(function)
-        def call(*arguments: P.args, **options: P.kwargs) -> T:
-            try:
-                return function(*arguments, **options)
-            except TypeError:
-                check_arguments(function, called, arguments, options)
-                raise
+    @wraps(function)
+    def call(*arguments: P.args, **options: P.kwargs) -> T:
+        try:
+            return function(*arguments, **options)
+        except TypeError:
+            check_arguments(function, _called(function, arguments), arguments, options)
+            raise
 
-        return call
+    return call
 
-    return decorate
+
+def _called(function: Callable[..., object], arguments: Sequence[object]) -> str:
+    """A call as its caller writes it: `Runner.run`, `Runner` for its constructor, `tool`."""
+    name = function.__name__
+    if next(iter(signature(function).parameters), "") not in ("self", "cls"):
+        return name
+    owner = arguments[0] if isinstance(arguments[0], type) else type(arguments[0])
+    return owner.__name__ if name == "__init__" else f"{owner.__name__}.{name}"
 
 
 def _meant(name: str, known: Sequence[str]) -> str:

@@ -8,11 +8,13 @@ the union members that it tried; to tell them apart, the annotations are walked 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from inspect import get_annotations
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Never, Union, cast, get_args, get_origin
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -171,12 +173,19 @@ class Declared(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
-    def __init__(self, /, **data: Any) -> None:  # noqa: ANN401  pydantic's signature
+    def __init__(self, /, *others: Never, **data: Any) -> None:  # noqa: ANN401  pydantic's
+        if others:
+            raise DefinitionError([by_name_only(type(self))])
         check_integers(data)
         try:
             super().__init__(**data)
         except ValidationError as error:
             raise DefinitionError(problems_of(error, type(self))) from error
+
+    @classmethod
+    def key_advice(cls) -> Mapping[str, str]:
+        """Keys that people know from elsewhere: the key that is meant here, or what to write."""
+        return {}
 
     if not TYPE_CHECKING:  # pragma: no branch - type checkers know that it is frozen
 
@@ -189,6 +198,15 @@ class Declared(BaseModel):
                     f"a {what} is immutable, so its {name!r} cannot be set; make another one: "
                     f"{what}({name}=...)"
                 ) from error
+
+
+def by_name_only(declared: type[BaseModel]) -> Problem:
+    """The problem of a declaration whose fields are given without their names."""
+    fields, what = declared.model_fields, declared.__name__
+    own = [name for name in get_annotations(declared) if name in fields]
+    needed = [name for name, field in fields.items() if field.is_required()] or own[:1]
+    example = ", ".join(f"{name}=..." for name in needed or list(fields)[:1])
+    return Problem("G007", f"{what} takes its fields by name only: {what}({example})")
 
 
 def check_integers(data: Mapping[str, object]) -> None:
@@ -266,19 +284,31 @@ def _problems_at(
 
 def _problem(detail: ErrorDetails, place: ErrorLocation) -> Problem:
     path = place.path
-    key = str(path[-1]) if path else ""
     match detail["type"]:
         case "extra_forbidden":
-            return _unknown_key(path, place.model.model_fields if place.model else ())
+            return _unknown_key(path, place.model)
         case "missing":
-            return Problem("G003", f"{key!r} is required", path=path)
+            return _missing_key(place, detail["input"])
         case kind:
             word = _MESSAGES.get(kind)
             context: Mapping[str, object] = detail.get("ctx", {})
             text = (
                 word(context) if word else detail["msg"].removeprefix("Value error, ").rstrip(".")
             )
-            return _invalid_value(text, detail["input"], path)
+            problem = _invalid_value(text, detail["input"], path)
+            example = _example(place) if kind in _OF_MAPPINGS else None
+            text = f"{problem.message}; write `{example}`"
+            return replace(problem, message=text) if example else problem
+
+
+def _example(place: ErrorLocation) -> str | None:
+    """A key with an example of its value, as a file has it; None if there is none."""
+    key = str(place.path[-1]) if place.path else ""
+    field = place.model.model_fields.get(key) if place.model is not None else None
+    if field is None or not field.examples:
+        return None
+    value = field.examples[0]
+    return f"{key}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
 
 
 def _invalid_value(text: str, value: object, path: KeyPath) -> Problem:
@@ -288,10 +318,35 @@ def _invalid_value(text: str, value: object, path: KeyPath) -> Problem:
     return Problem("G002", named, path=path, suggestion=near)
 
 
-def _unknown_key(path: KeyPath, known: Iterable[str]) -> Problem:
+def _missing_key(place: ErrorLocation, given: object) -> Problem:
+    """The problem of a key that is required, with an example, or the one written instead of it."""
+    key, advice = str(place.path[-1]), advice_of(place.model)
+    written = cast("Mapping[str, object]", given if isinstance(given, Mapping) else {})
+    instead = next((other for other in written if advice.get(other) == key), None)
+    text = f"{key!r} is required"
+    if instead is not None:
+        text += f"; write it in place of {instead!r}"
+    elif (example := _example(place)) is not None:
+        text += f"; add it, such as `{example}`"
+    return Problem("G003", text, path=place.path)
+
+
+def advice_of(model: type[BaseModel] | None) -> Mapping[str, str]:
+    """What a declaration of this type says about keys that people know from elsewhere."""
+    return model.key_advice() if model is not None and issubclass(model, Declared) else {}
+
+
+def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> Problem:
     """The problem of an unknown key, with the key that was meant, or all known ones."""
-    key, names = str(path[-1]), list(known)
-    near = closest(key, names)
+    fields = model.model_fields if model is not None else {}
+    key, names = str(path[-1]), [name for name, field in fields.items() if not field.exclude]
+    near, advice = closest(key, fields), advice_of(model).get(key)
+    if advice is not None:
+        if advice.isidentifier():
+            return Problem(
+                "G001", f"unknown key {key!r}", path=path, suggestion=advice, on_key=True
+            )
+        return Problem("G001", f"unknown key {key!r}; {advice}", path=path, on_key=True)
     if near is None and is_secret(key):
         text = f"{key!r} would put a secret into the graph; name the environment variable that "
         text += "contains it: `model: {id: ..., api_key_env: ...}`"
@@ -321,11 +376,15 @@ def _found(value: object) -> str:
             found = "a mapping"
         case list() | tuple():
             found = "a list"
-        case _:
+        case str() | int() | float():
             pass
+        case _:
+            found = f"a {type(value).__name__}"
     return f", not {found}" if found else ""
 
 
+_OF_MAPPINGS = frozenset(("dict_type", "mapping_type", "model_type", "is_instance_of"))
+"""pydantic's words for a value that is no mapping, or of another class."""
 _INSTANCES = {"Sequence": "a list", "Mapping": "a mapping of keys to values"}
 
 _MESSAGES: Mapping[str, Callable[[Mapping[str, object]], str]] = {

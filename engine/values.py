@@ -18,12 +18,12 @@ from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 from msgspec import Struct
-from msgspec.structs import asdict, fields
+from msgspec.structs import fields
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from .errors import InputError, KeyPath
-from .messages import JSON, text_of
+from .messages import JSON, struct_fields, text_of
 
 State: TypeAlias = Mapping[str, JSON]
 MAX_DEPTH = 100
@@ -95,14 +95,15 @@ def parse_json(text: str, name: str = "the answer") -> JSON:
     return value
 
 
-def as_plain(value: object) -> JSON:
-    """The value of an own struct as JSON, unchecked: what a store has returned."""
-    plain: JSON = to_jsonable_python(value, by_alias=False, fallback=_struct_fields)
-    return plain
-
-
 def check_message(message: object) -> None:
     """Raise `InputError` for a message that is empty or not text."""
+    check_text(message)
+    if message is None or not str(message).strip():
+        raise InputError("the message is empty; write something")
+
+
+def check_text(message: object) -> None:
+    """Raise `InputError` for a message that is not text; None is left out."""
     if message is not None and not isinstance(message, str):  # callers may not type-check
         text = f"the message is a {type(message).__name__}, and only text can be sent; pass a text"
         if isinstance(message, Mapping):
@@ -110,8 +111,6 @@ def check_message(message: object) -> None:
         elif isinstance(message, list | tuple):
             text += ", the newest one; the turns before it are those of the session_id"
         raise InputError(text)
-    if message is None or not message.strip():
-        raise InputError("the message is empty; write something")
 
 
 def check_ids(**ids: str | None) -> None:
@@ -126,12 +125,24 @@ def check_ids(**ids: str | None) -> None:
             raise InputError(f"{name} is {value!r}, and ids are texts; give {str(value)!r}")
 
 
+def check_counts(**counts: int | None) -> None:
+    """Raise `InputError` for limits and offsets that are not whole numbers; None is no limit."""
+    for name, value in counts.items():
+        if value is not None and not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+            raise InputError(f"{name} is {value!r}; give a whole number")
+
+
+def check_mapping(name: str, value: object, keys: str) -> None:
+    """Raise `InputError` if an argument is no mapping; `keys` says of what to what."""
+    if not isinstance(value, Mapping):
+        raise InputError(f"{name} is a {type(value).__name__}; give a mapping of {keys}")
+
+
 def as_state(state: State | None) -> State | None:
     """A copy of the state as every store returns it; raises `InputError`."""
     if state is None:
         return None
-    if not isinstance(state, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
-        raise InputError(f"the state is a {type(state).__name__}; give a mapping of keys to values")
+    check_mapping("the state", state, "keys to values")
     return cast("State", to_json(state, "the state"))
 
 
@@ -223,17 +234,11 @@ def _has_containers(model: BaseModel) -> bool:
 
 def _jsonable(value: object) -> object:
     try:
-        converted: object = to_jsonable_python(value, by_alias=False, fallback=_struct_fields)
+        converted: object = to_jsonable_python(value, by_alias=False, fallback=struct_fields)
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise _Refused(reason or type(error).__name__) from error
     return converted
-
-
-def _struct_fields(value: object) -> object:
-    if isinstance(value, Struct):
-        return asdict(value)
-    raise PydanticSerializationError(f"a {type(value).__name__} is not JSON")
 
 
 def _path(keys: Iterable[str | int]) -> str:

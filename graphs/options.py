@@ -5,6 +5,7 @@ Also node ids from names, and the options of Agno that have another name or plac
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Never, cast
 from msgspec.structs import replace
 from pydantic import Field, PlainValidator
 
-from teamgraph import JSON, OWN_MODEL, Model, ModelSpec, Policy, Store
+from teamgraph import JSON, OWN_MODEL, Model, ModelSpec, Policy, Store, TinyDBStore
 from teamgraph.errors import DefinitionError, Problem
 from teamgraph.kinds import Declared, Node, Texts, misnamed, shape
 
@@ -96,7 +97,6 @@ ALTERNATIVES: Mapping[str, str] = {
 
 ALTERNATIVE_METHODS: Mapping[str, str] = {
     "acontinue_run": "use runner.aresume(run_id)",
-    "aprint_response": "use print_response, or astream in async code",
     "cancel_run": "close the stream, or cancel the task that awaits arun",
     "continue_run": "use runner.resume(run_id)",
     "get_session": "use session(session_id, user_id=...)",
@@ -134,9 +134,11 @@ def _model(value: object) -> object:
 
 
 def _store(value: object) -> object:
+    if isinstance(value, str | os.PathLike):
+        return TinyDBStore(cast("str", value))
     if value is None or callable(getattr(value, "begin", None)):
         return value
-    raise ValueError("must be a store, such as TinyDBStore('folder')")
+    raise ValueError("must be a store, such as TinyDBStore('folder'), or the path of the folder")
 
 
 def _returns(value: object) -> object:
@@ -147,7 +149,7 @@ def _returns(value: object) -> object:
 
 ReturnsOption = Annotated[Any, PlainValidator(_returns)]
 ModelOption = Annotated[str | ModelSpec | Model | None, PlainValidator(_model)]
-StoreOption = Annotated[Store | None, PlainValidator(_store)]
+StoreOption = Annotated[Store | str | os.PathLike[str] | None, PlainValidator(_store)]
 
 
 class Options(Declared):
@@ -216,11 +218,8 @@ class Options(Declared):
     markdown: bool = Field(default=False, description="Whether answers are in Markdown.")
 
     def __init__(self, /, *others: Never, **options: Any) -> None:  # noqa: ANN401  pydantic's
-        if others:
-            text = f"{type(self).__name__} takes options by name only, such as name='...'"
-            raise DefinitionError([Problem("G007", text)])
         try:
-            super().__init__(**options)
+            super().__init__(*others, **options)
         except DefinitionError as error:
             raise DefinitionError([with_alternative(each) for each in error.problems]) from error
 
@@ -237,11 +236,16 @@ class Options(Declared):
 
     @property
     def _any_store(self) -> Store | None:
-        return self.store if self.store is not None else self.db
+        return cast("Store | None", self.store if self.store is not None else self.db)
 
     def _objects(self) -> dict[str, Model]:
         """The model objects, by the paths of the nodes and inner graphs that use them."""
         return model_objects({"summary": self.session_summary_model})
+
+    @property
+    def _remembers(self) -> bool:
+        """Whether earlier turns of the session are read."""
+        return self.add_history_to_context or bool(self._session_tools)
 
     @property
     def _rules(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .engine.events import (
     Answer,
     AnswerReset,
+    ModelAnswered,
     NodeFailed,
     NodeFinished,
     NodeRetried,
@@ -24,6 +25,7 @@ from .engine.events import (
 __all__ = [
     "Answer",
     "AnswerReset",
+    "ModelAnswered",
     "NodeFailed",
     "NodeFinished",
     "NodeRetried",

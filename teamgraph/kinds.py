@@ -60,6 +60,7 @@ from .engine.returns.shape import shape
 from .engine.session.history import OtherSession, Past, Quoted
 from .engine.tools.context import SessionState
 from .engine.tools.toolbox import GraphTool, Toolbox, Tools
+from .engine.unknown_names import explained, missing_attribute
 from .engine.validation import Declared
 from .engine.values import value_text
 
@@ -116,7 +117,9 @@ __all__ = [
     "call_in_thread",
     "closest",
     "door",
+    "explained",
     "misnamed",
+    "missing_attribute",
     "reference",
     "shape",
     "stand_in",

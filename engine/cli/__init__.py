@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 from traceback import format_exc
 from typing import TYPE_CHECKING, cast
+from warnings import simplefilter
 
+from ..errors import NoSessionWarning
 from ..terminal import write_text
 from .command import EXIT_FAILURE, app
 
@@ -23,6 +25,8 @@ def main() -> None:
     """Run the command line of this process, and exit with its code."""
     # A character that the output's encoding lacks is printed as an escape.
     cast("TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
+    # A command line has no `session_id` to pass; a single question needs no `--session`.
+    simplefilter("ignore", NoSessionWarning)
     try:
         app(prog_name="teamgraph")
     except Exception:  # noqa: BLE001  with --debug, errors come here

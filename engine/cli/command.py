@@ -83,7 +83,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  typer keeps the types of click to itself
         """Run the subcommand; with `--json` a wrong use of it is reported as JSON too."""
-        as_json = "--json" in ctx.args
+        as_json = "--json" in ctx.args or "--events" in ctx.args
         try:
             return super().invoke(ctx)
         except typer.TyperException as error:
@@ -189,7 +189,8 @@ def _guarded(function: Callable[..., None]) -> Callable[..., None]:
 
     def call(*, debug: bool, **options: Any) -> None:  # noqa: ANN401  whatever the options are
         form = options.get("format")
-        as_json = bool(options.get("json")) or (isinstance(form, Enum) and form.value == "json")
+        as_json = bool(options.get("json") or options.get("events"))
+        as_json = as_json or (isinstance(form, Enum) and form.value == "json")
         with _reported_errors(debug=debug, as_json=as_json):
             for name, (group, names) in groups.items():
                 options[name] = group(**{field: options.pop(field) for field in names})

@@ -5,27 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, cast
 
-from ..messages import JSON, Message
-from ..records import Head, Record, Run, SessionInfo, SessionKey, Turn
+from ..messages import JSON, as_plain
+from ..records import Head, Run, SessionInfo, SessionKey, Turn
 from ..session.session import Metrics
-from ..values import as_plain
 
 if TYPE_CHECKING:
     from ..graph.plan import Edge
     from ..run.dry_run.rendering import RenderedNode, RenderedPrompt, Rendering
-
-
-def run_as_json(run: Run) -> dict[str, JSON]:
-    """A run as `run --json`, `runs resume --json` and `runs fork --json` print it."""
-    nodes: dict[str, JSON] = {node_id: _node(record) for node_id, record in run.records.items()}
-    questions = {"questions": as_plain(run.questions)} if run.questions else {}
-    return {
-        **_run_fields(run),
-        **questions,
-        "nodes": nodes,
-        "usage": as_plain(run.usage),
-        "duration": run.duration,
-    }
 
 
 def records_as_json(run: Run, node_ids: Collection[str], *, prompts: bool) -> dict[str, JSON]:
@@ -36,7 +22,7 @@ def records_as_json(run: Run, node_ids: Collection[str], *, prompts: bool) -> di
         if not prompts:
             for exchange in cast("list[dict[str, JSON]]", record["exchanges"]):
                 del exchange["messages"]
-        nodes[node_id] = {**record, "choice": _choice(run.records[node_id])}
+        nodes[node_id] = {**record, "choice": run.records[node_id].choice}
     return {
         **_run_fields(run),
         "input": run.input,
@@ -109,7 +95,7 @@ def rendering_as_json(
     for node_id in node_ids:
         node = rendering[node_id]
         for prompt in node.prompts or (None,):
-            messages = [_message(message) for message in prompt.messages] if prompt else []
+            messages = [message.to_json() for message in prompt.messages] if prompt else []
             if prompt and came_from:
                 for message, stretches in zip(messages, prompt.came_from, strict=True):
                     message["came_from"] = as_plain(stretches)
@@ -130,12 +116,6 @@ def _prompt(
     }
 
 
-def _message(message: Message) -> dict[str, JSON]:
-    """A message without its empty fields, and without the run that it is quoted from."""
-    fields = message.model_dump(mode="json", exclude_defaults=True, exclude={"origin"})
-    return {"role": message.role, "content": message.content, **fields}
-
-
 def _run_fields(run: Run) -> dict[str, JSON]:
     return {
         "run_id": run.run_id,
@@ -145,20 +125,3 @@ def _run_fields(run: Run) -> dict[str, JSON]:
         "answer": run.answer,
         "error": run.turn.error,
     }
-
-
-def _node(record: Record) -> dict[str, JSON]:
-    return {
-        "status": record.status,
-        "because": record.because,
-        "output": record.output,
-        "choice": _choice(record),
-        "attempts": record.attempt,
-        "error": record.error,
-        "usage": as_plain(record.usage),
-    }
-
-
-def _choice(record: Record) -> JSON:
-    """The label that a router chose, a list of labels with `select: many`, None for other kinds."""
-    return record.output if record.choices is not None else None

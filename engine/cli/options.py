@@ -249,6 +249,14 @@ class RunnerOptions(StoreOptions, ModelOptions):
             help="If a turn of the session waits for a person: refuse, or allow others meanwhile.",
         ),
     ] = "refuse"
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Append every event to this file, as a line of JSON.",
+            show_default=False,
+        ),
+    ] = None
 
     def runner(self, graph: Graph, store: Store) -> Runner:
         """A runner of the graph."""

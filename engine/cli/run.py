@@ -10,14 +10,14 @@ import json
 import shlex
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from ..errors import Changed, InputError, RunError
+from ..errors import Changed, InputError, RunError, closest
 from ..events import Answer, AnswerReset, Event, RunFinished, RunStarted, RunWaiting, Token
 from ..graph.graph import Graph
 from ..messages import JSON
@@ -25,22 +25,23 @@ from ..records import Run, SessionKey
 from ..session.store import Store
 from ..terminal import write_text
 from .command import EXIT_WAITING, command, report_error
-from .json_output import run_as_json
 from .options import (
     GraphFile,
     GraphOptions,
     JsonFlag,
     RunnerOptions,
     SessionOption,
-    StoreOptions,
     UserOption,
 )
 from .output import Style, print_json, print_note
 from .progress import Progress
 from .questions import ask_questions, can_ask, note_waiting
+from .trace import Trace, json_line
 
 REUSE_UNCHANGED = "--reuse-unchanged"
 
+Form: TypeAlias = Literal["text", "json", "events"]
+"""What is printed of a run on standard output: its answer, the run as JSON, or its events."""
 EventSource: TypeAlias = "Callable[[Store, AnswerWriter], AsyncGenerator[Event]]"
 
 app = typer.Typer(add_completion=False)
@@ -56,7 +57,7 @@ class TurnOptions:
         list[str] | None,
         typer.Option(
             metavar="KEY=JSON",
-            help="Set a key of session.state for this turn; repeatable.",
+            help="Set a key of session.state that the graph declares; repeatable.",
             show_default=False,
         ),
     ] = None
@@ -64,10 +65,25 @@ class TurnOptions:
 
 @dataclass(frozen=True, slots=True)
 class AnswerOptions:
-    """How the answer is printed."""
+    """How the run is printed."""
 
     json: JsonFlag = False
+    events: Annotated[
+        Literal["jsonl"] | None,
+        typer.Option(
+            metavar="jsonl",
+            help="Print every event as a line of JSON as it happens, not the answer; errors too.",
+            show_default=False,
+        ),
+    ] = None
     stream: Annotated[bool, typer.Option("--stream/--no-stream", help="Stream the answer.")] = True
+
+    @property
+    def form(self) -> Form:
+        """What is printed on standard output; raises `InputError` if two forms are asked for."""
+        if self.json and self.events:
+            raise InputError("--json prints the run and --events its events; take one of them")
+        return "json" if self.json else "events" if self.events else "text"
 
 
 @command(app)
@@ -97,9 +113,10 @@ def run(
     Exit code 0 if the run is done, 1 if it failed, 2 if it could not start, 3 if it waits for a
     person, 130 if it was interrupted.
     """
+    form = answer.form
     loaded = graph_options.load(graph)
     text = read_message(message)
-    state = _parse_state(turn.state or [])
+    state = _parse_state(turn.state or [], loaded.state)
     runner_options.begin_import(loaded)
 
     def events(store: Store, writer: AnswerWriter) -> AsyncGenerator[Event]:
@@ -113,7 +130,7 @@ def run(
         )
 
     hints = CommandHints.of(graph, graph_options, runner_options)
-    executor = Executor(loaded, runner_options, hints, is_quiet=answer.json, stream=answer.stream)
+    executor = Executor(loaded, runner_options, hints, form, stream=answer.stream)
     executor.execute(events)
 
 
@@ -151,29 +168,33 @@ class CommandHints:
 
 
 class AnswerWriter:
-    """Writes the answer of a run to standard output.
+    """Writes the answer of a run to standard output, or its events, or nothing if it is JSON.
 
     `tokens` says whether it is written as it arrives; `resets` whether a further answer may follow
-    one that broke off, as a person at a terminal understands and a program does not.
+    one that broke off, as a person at a terminal understands, and a reader of events, but no other
+    program.
     """
 
-    def __init__(self, *, stream: bool, is_quiet: bool = False) -> None:
-        self.tokens = stream and not is_quiet
-        self.resets = sys.stdout.isatty()
+    def __init__(self, form: Form = "text", *, stream: bool = True) -> None:
+        self.tokens = stream and form != "json"
+        self.resets = form == "events" or sys.stdout.isatty()
         self._stream = stream
-        self._is_quiet = is_quiet
+        self._form = form
         self._is_open = False
         self.broken_pipe: BrokenPipeError | None = None
 
     def handles(self, event: Event) -> bool:
         """Whether something is written for the event."""
-        if self._is_quiet:
-            return False
+        if self._form != "text":
+            return self._form == "events"
         is_token = isinstance(event, Token) and event.answer
         return is_token or isinstance(event, Answer | AnswerReset)
 
     def handle(self, event: Event) -> bool:
         """Write what the event adds to the answer; return whether the answer is complete."""
+        if self._form == "events":
+            self._write(json_line(event))
+            return False
         if isinstance(event, AnswerReset):
             self.close()
             return True
@@ -204,13 +225,13 @@ class AnswerWriter:
 class Executor:
     """Makes runs of one graph, asks the questions of those that wait, and prints what they give.
 
-    With `is_quiet` a run is printed as JSON, whether it succeeds or fails, and nobody is asked.
+    As JSON it is printed whether it succeeds or fails. Nobody is asked unless `form` is text.
     """
 
     graph: Graph
     options: RunnerOptions
     hints: CommandHints
-    is_quiet: bool = False
+    form: Form = "text"
     stream: bool = True
 
     def execute(self, events: EventSource) -> Run:
@@ -223,7 +244,7 @@ class Executor:
     def answered(self, events: EventSource) -> Run:
         """Make a run, and continue it as long as its questions are answered at the terminal."""
         run = self._made(events)
-        while run.questions and not self.is_quiet and can_ask():
+        while run.questions and self.form == "text" and can_ask():
             try:
                 answers = ask_questions(run.questions)
             except (EOFError, KeyboardInterrupt):
@@ -255,27 +276,27 @@ class Executor:
         )
 
     def _made(self, events: EventSource) -> Run:
-        writer = AnswerWriter(stream=self.stream, is_quiet=self.is_quiet)
+        writer = AnswerWriter(self.form, stream=self.stream)
         try:
             run = execute(events, self.options, writer, self.hints)
         except RunError as error:
-            if self.is_quiet and error.run is not None:
-                print_json(run_as_json(error.run))
+            if self.form == "json" and error.run is not None:
+                print_json(error.run.to_json())
             raise
-        if self.is_quiet:
-            print_json(run_as_json(run))
+        if self.form == "json":
+            print_json(run.to_json())
         if writer.broken_pipe is not None:
             raise writer.broken_pipe
         return run
 
 
 def execute(
-    events: EventSource, store: StoreOptions, writer: AnswerWriter, hints: CommandHints
+    events: EventSource, options: RunnerOptions, writer: AnswerWriter, hints: CommandHints
 ) -> Run:
     """Make a run; raises what ended it, with a note that has the command to resume it."""
     display = _RunDisplay(writer, hints)
     try:
-        return asyncio.run(display.follow(events, store))
+        return asyncio.run(display.follow(events, options))
     except RunError as error:
         for line in display.hints(error):
             error.add_note(line)
@@ -298,14 +319,17 @@ class _RunDisplay:
         self._progress = Progress()
         self._started: RunStarted | None = None
 
-    async def follow(self, events: EventSource, options: StoreOptions) -> Run:
+    async def follow(self, events: EventSource, options: RunnerOptions) -> Run:
         """Print the events to their end, after which the run has released its session."""
         run: Run | None = None
-        async with options.open() as store, aclosing(events(store, self._writer)) as stream:
-            async for event in stream:
-                self._handle(event)
-                if isinstance(event, RunFinished | RunWaiting):
-                    self._started, run = None, event.run
+        with nullcontext() if options.trace is None else closing(Trace(options.trace)) as trace:
+            async with options.open() as store, aclosing(events(store, self._writer)) as stream:
+                async for event in stream:
+                    if trace is not None:
+                        trace.write(event)
+                    self._handle(event)
+                    if isinstance(event, RunFinished | RunWaiting):
+                        self._started, run = None, event.run
         if run is None:
             raise RunError("the run ended without an answer")
         return run
@@ -346,12 +370,16 @@ def read_message(message: str) -> str:
     return text
 
 
-def _parse_state(settings: Sequence[str]) -> dict[str, JSON]:
+def _parse_state(settings: Sequence[str], declared: Mapping[str, JSON]) -> dict[str, JSON]:
     state: dict[str, JSON] = {}
     for setting in settings:
         key, sign, value = setting.partition("=")
         if not key or not sign:
             raise InputError(f"--state {setting!r}: write it as KEY=JSON, such as --state level=3")
+        if key not in declared:
+            near = closest(key, declared)
+            meant = f"did you mean {near!r}?" if near else f"declare it: `state: {{{key}: ...}}`"
+            raise InputError(f"--state {setting!r}: the graph has no {key!r} in its state; {meant}")
         try:
             state[key] = json.loads(value)
         except (ValueError, RecursionError) as error:

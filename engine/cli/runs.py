@@ -15,10 +15,9 @@ import typer
 from ..errors import InputError, NotFound, RunError, SessionBusy, TeamgraphError, closest
 from ..events import Event
 from ..graph.graph import Graph
-from ..messages import JSON, ToolCall
+from ..messages import JSON, ToolCall, as_plain
 from ..records import Exchange, Question, Record, Run, SessionKey, Turn
 from ..session.store import Store
-from ..values import as_plain
 from .command import EXIT_FAILURE, command, command_group
 from .json_output import records_as_json, turn_as_json
 from .lookup import RunFilter, RunLookup, find_session, session_title
@@ -274,7 +273,7 @@ def resume(
     def events(store: Store, writer: AnswerWriter) -> AsyncGenerator[Event]:
         return resumer.events(store, run_id, key, writer)
 
-    Executor(loaded, runner_options, hints, is_quiet=options.json).execute(events)
+    Executor(loaded, runner_options, hints, "json" if options.json else "text").execute(events)
 
 
 @command(app)
@@ -299,7 +298,7 @@ def respond(
         given = ask_questions(found.questions)
 
     hints = CommandHints.of(graph, graph_options, runner_options)
-    executor = Executor(loaded, runner_options, hints, is_quiet=options.json)
+    executor = Executor(loaded, runner_options, hints, "json" if options.json else "text")
     executor.execute(executor.response(found, given, by=options.by))
 
 
@@ -336,7 +335,9 @@ def fork(
         )
 
     hints = CommandHints.of(graph, graph_options, runner_options)
-    forked = Executor(loaded, runner_options, hints, is_quiet=options.json).execute(events)
+    forked = Executor(loaded, runner_options, hints, "json" if options.json else "text").execute(
+        events
+    )
     print_note(f"continue with: {hints.chat(forked.key)}", Style.DIM)
 
 
@@ -540,7 +541,7 @@ class _Resumer:
             run = execute(
                 lambda store, writer: self.events(store, turn.run_id, key, writer),
                 self.options,
-                AnswerWriter(stream=True, is_quiet=True),
+                AnswerWriter("json"),
                 self.hints,
             )
         except TeamgraphError as error:

@@ -1,11 +1,14 @@
-"""`teamgraph schema`: the JSON Schema with which editors complete and check graph files."""
+"""`teamgraph schema`: the JSON Schema of graph files, events and runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
+from ..errors import InputError
+from ..event_schema import event_schema, run_schema
 from ..graph.kinds import installed
 from ..graph.schema import graph_schema
 from ..graph.settings import make_importable, settings_of
@@ -17,13 +20,30 @@ app = typer.Typer(add_completion=False)
 
 
 @command(app)
-def schema(*, kind: KindOption = None, output: OutputOption = None) -> None:
-    """Print the JSON Schema of graph files, with the kinds of nodes that are installed or named.
+def schema(
+    of: Annotated[
+        Literal["graph", "events", "run"],
+        typer.Argument(metavar="[graph|events|run]", help="What it is the schema of."),
+    ] = "graph",
+    *,
+    kind: KindOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Print the JSON Schema of graph files, of the events of a run, or of a run.
 
-    Editors find it by the first line of a graph file:
+    That of graph files has the kinds of nodes that are installed or named. Editors find it by the
+    first line of a graph file:
 
     # yaml-language-server: $schema=../.schema/graph.v1.json
+
+    That of events is of one line of `run --events jsonl`, that of a run is of `run --json`.
     """
+    if of != "graph":
+        if kind:
+            raise InputError(f"--kind is about graph files; leave it out for the schema of {of}")
+        made = event_schema() if of == "events" else run_schema()
+        write_output(f"{pretty_json(made)}\n", output)
+        return
     settings = settings_of(Path.cwd())
     make_importable(Path.cwd(), settings.folder)
     kinds = {**installed(), **all_kinds(kind, settings)}

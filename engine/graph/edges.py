@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -42,17 +43,24 @@ ARGUMENTS = "arguments"
 """The name that only the condition of a tool to be confirmed may read."""
 
 
+class UnguardedRead(NamedTuple):
+    """A read that needs its source to have run, where the nodes `absent` have not."""
+
+    reader: str
+    source: str
+    place: Problem
+    absent: frozenset[str] = frozenset()
+
+
 class FoundEdges(Struct):
     """The edges of a graph, and the problems met while they were looked for.
 
-    `unguarded` are reads `(reader, source, place)` that need the source to have run.
+    `unguarded` are the reads that need their source to have run.
     """
 
     edges: list[Edge] = field(default_factory=list["Edge"])
     problems: list[Problem] = field(default_factory=list["Problem"])
-    unguarded: list[tuple[str, str, Problem]] = field(
-        default_factory=list["tuple[str, str, Problem]"]
-    )
+    unguarded: list[UnguardedRead] = field(default_factory=list["UnguardedRead"])
 
 
 def find_edges(
@@ -162,7 +170,8 @@ def _add_inputs(node_id: str, node: Node, nodes: Mapping[str, Node], found: Foun
             found.edges.append(Edge(source, node_id, "reads", path=path))
             if not optional:
                 remedy = f"give the parameter {source!r} a default"
-                found.unguarded.append((node_id, source, Problem("P004", remedy, path=path)))
+                place = Problem("P004", remedy, path=path)
+                found.unguarded.append(UnguardedRead(node_id, source, place))
         elif not optional:
             text = f"node {node_id!r}: its function has a parameter {source!r}, which is no node, "
             text += f"no param and none of {listed(others)}"
@@ -227,9 +236,10 @@ def _add_reads(
         if source in nodes and (source not in RESERVED or loads_history(nodes[source])):
             found.edges.append(_edge_of(read, place, source, node_id))
             if not read.guarded:
-                found.unguarded.append((node_id, source, place))
+                found.unguarded.append(UnguardedRead(node_id, source, place, read.absent))
         elif source not in RESERVED:
-            found.problems.append(_unknown_name(read, place, {*nodes, *own}))
+            meant = _meant(read.name, nodes[node_id])
+            found.problems.append(_unknown_name(read, place, {*nodes, *own}, meant))
 
 
 def _history(
@@ -271,24 +281,47 @@ def _edge_of(read: VariableRead, place: Problem, source: str, node_id: str) -> E
 
 _MEANT: Mapping[str, str] = {
     **dict.fromkeys(("message", "question", "query", "user_input"), "input.message"),
+    **dict.fromkeys(("user_message", "user_query", "text", "prompt"), "input.message"),
     **{name: f"node.{name}" for name in ("role", "instructions", "params", "task", "tools")},
     **{name: f"session.{name}" for name in ("state", "summary", "turns")},
-    **dict.fromkeys(("messages", "chat_history"), "history.messages"),
+    **dict.fromkeys(("messages", "chat_history", "conversation"), "history.messages"),
+    **dict.fromkeys(("session_state", "memory"), "session.state"),
+    **dict.fromkeys(("current_date", "current_datetime", "date", "today"), "now"),
     "session_id": "session.id",
     "run_id": "run.id",
 }
 """Names that other frameworks' templates have, or that stand inside of ours."""
 
 
-def _unknown_name(read: VariableRead, place: Problem, names: Iterable[str]) -> Problem:
+_FUNCTIONS: Mapping[str, str] = {
+    "raise_exception": "the graph is checked before it runs; remove it",
+    "strftime_now": 'write now.strftime("%Y-%m-%d")',
+}
+"""Functions that chat templates call elsewhere, and how to go on."""
+
+
+def _meant(name: str, node: Node) -> str | None:
+    """What a name means in the template of a node, if it is one of elsewhere or stands deeper."""
+    return f"node.params.{name}" if name in node.params else _MEANT.get(name)
+
+
+def _unknown_name(
+    read: VariableRead, place: Problem, names: Iterable[str], meant: str | None
+) -> Problem:
     if read.assigned:
         text = f"{read.name!r} is set in one branch only; set it before the branch"
         return replace(place, code="P004", message=text)
     known = {*RESERVED, *names}
-    near = _MEANT.get(read.name) or closest(
+    if read.name in _FUNCTIONS:
+        return replace(place, message=f"unknown name {read.name!r}; {_FUNCTIONS[read.name]}")
+    near = meant or closest(
         read.name, known | INSIDE | ({read.local_name} if read.local_name else set())
     )
     text = f"unknown name {read.name!r}"
     if near is None:
-        text += f"; this template may read: {listed(sorted(known), 30)}"
+        text += f"; this template may read: {listed(sorted(known), 30)}; a value of yours is a "
+        text += (
+            f"param of the node (`params: {{{read.name}: ...}}`, read as node.params.{read.name})"
+        )
+        text += f" or of the session (session.state.{read.name})"
     return replace(place, message=text, suggestion=near)

@@ -182,6 +182,11 @@ class ModelSpec(Declared):
         json_schema_extra=_also_one,
     )
 
+    @classmethod
+    def key_advice(cls) -> Mapping[str, str]:
+        """What other frameworks call the id of a model."""
+        return dict.fromkeys(("name", "model", "model_id", "deployment_name"), "id")
+
     @model_validator(mode="after")
     def _check_extra(self) -> Self:
         _storable(self.model_extra or {})
@@ -264,5 +269,16 @@ def _paths_of(
             yield from _paths_of(cast("Mapping[str, object]", value), (*path, key))
 
 
+def _no_object(value: object) -> object:
+    if callable(getattr(value, "ask", None)):
+        raise ValueError(
+            "must be the id of a model; an object is passed to the runner: Runner(graph, "
+            "model=...), or AnyModel({'own/...': ...}) for the nodes that name 'own/...'"
+        )
+    return value
+
+
+ModelField: TypeAlias = Annotated[Text | ModelSpec | None, BeforeValidator(_no_object)]
+"""Type of a field that names a model, by its id or with parameters."""
 OnError: TypeAlias = Literal["fail", "skip"] | Instead
 """What follows the last failed attempt: fail the run, skip the node, or use a value."""

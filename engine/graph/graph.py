@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
@@ -20,17 +20,18 @@ from msgspec.structs import replace
 from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, SerializeAsAny, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
-from ..errors import DefinitionError, Problem, in_reading_order
+from ..errors import DefinitionError, InputError, Problem, in_reading_order
 from ..messages import JSON
 from ..models.samples import placeholder
 from ..prompts.library import Expression, Prompts
-from ..prompts.sources import template_names
+from ..prompts.sources import SUFFIXES, meant_template, template_names
 from ..prompts.static.types import StaticType
 from ..returns.shape import Shape, shape
 from ..tools.toolbox import MCPServer
-from ..unknown_names import missing_attribute
-from ..validation import Declared, check_integers, problems_of
-from .fields import Ids, JSONMapping, ModelSpec, Number, OnError, Retry, Seconds, Text, Timeout
+from ..unknown_names import explained, missing_attribute
+from ..validation import Declared, by_name_only, check_integers, problems_of
+from ..values import check_mapping
+from .fields import Ids, JSONMapping, ModelField, Number, OnError, Retry, Seconds, Timeout
 from .kinds import InvalidNode, NodeReader, depth_problem, in_node, written_node
 from .node import (
     HoldsGraph,
@@ -58,7 +59,12 @@ MESSAGE = placeholder("message")
 
 
 class Budget(Declared):
-    """Limits of what one run may spend; a run that exceeds one fails, and its records stay."""
+    """Limits of what one run may spend; a model call is refused once one of them is reached.
+
+    The run fails then. What was paid for is kept and not asked again when the run is resumed.
+    `calls` is never exceeded; what a call uses of the others is known only after it. A call that
+    brought no reply does not count.
+    """
 
     tokens: int | None = Field(
         default=None,
@@ -107,7 +113,7 @@ class Declaration(Declared):
         description="What the team is for, in a sentence.",
         examples=["Answers each question in the language it was asked in."],
     )
-    model: Text | ModelSpec | None = Field(
+    model: ModelField = Field(
         default=None, description="The model of every node.", examples=["openai/gpt-5-mini"]
     )
     retry: Annotated[int, Field(ge=0, strict=True)] | Retry | None = Field(
@@ -155,6 +161,13 @@ class Declaration(Declared):
         description="The run's answer: the first of these that was not skipped.",
         examples=[["english", "french"]],
     )
+
+    @classmethod
+    def key_advice(cls) -> Mapping[str, str]:
+        """Keys of graphs, crews and flows in other frameworks."""
+        from .other_keys import GRAPH_KEYS  # noqa: PLC0415  read only where a key is wrong
+
+        return GRAPH_KEYS
 
 
 class GraphParts(Struct, frozen=True):
@@ -204,11 +217,14 @@ class Graph(Declaration):
                     type(self), name, _ALTERNATIVES, type(self).model_fields
                 ) from None
 
-        def __init__(self, /, **data: Any) -> None:  # noqa: ANN401
+        def __init__(self, /, *others: Never, **data: Any) -> None:  # noqa: ANN401
+            if others:
+                raise DefinitionError([by_name_only(type(self))])
             check_integers(data)
             self._parts = _GraphBuilder(data, NodeReader()).build(self)
 
     @classmethod
+    @explained
     def load(
         cls,
         path: str | os.PathLike[str],
@@ -224,11 +240,18 @@ class Graph(Declaration):
         functions and classes the file may use, and `allow_mcp` the MCP servers in it that may be
         started, or sent to. Raises `DefinitionError`.
         """
+        _check_path("load", path)
+        check_mapping("kinds", {} if kinds is None else kinds, "names to kinds")
+        _check_list("prompt_dirs", prompt_dirs)
+        _check_list("allow", allow)
+        _check_list("allow_mcp", allow_mcp)
         reader = NodeReader(kinds, allow, (Path(path).resolve(),), allow_mcp=allow_mcp)
         return _load(cls, path, reader, prompt_dirs)
 
+    @explained
     def dump(self, path: str | os.PathLike[str]) -> None:
         """Write the graph as YAML; an existing file keeps its comments and its order of keys."""
+        _check_path("dump", path)
         from .yaml.writer import write_yaml  # noqa: PLC0415  loading a graph writes nothing
 
         write_yaml(self.written(), path, header=HEADER, order=graph_in_order)
@@ -256,6 +279,7 @@ class Graph(Declaration):
         document = self._parts.document
         return graph_in_order(data, document.data) if document else data
 
+    @explained
     def render(
         self,
         message: str = MESSAGE,
@@ -278,6 +302,7 @@ class Graph(Declaration):
         scene = _scene(dry_run, message, assume, history, state, session, user_id)
         return cast("Rendering", dry_run.render(self, scene))
 
+    @explained
     def render_all(
         self,
         message: str = MESSAGE,
@@ -380,6 +405,19 @@ class Graph(Declaration):
     def place(self, edge: Edge) -> str:
         """Where an edge is written: `file:line:column`, or the keys in a graph made in Python."""
         return edge_origin(edge, self._parts.document)
+
+
+def _check_path(called: str, path: object) -> None:
+    if not isinstance(path, str | os.PathLike):
+        text = f"Graph.{called}() takes the path of a graph file, not a {type(path).__name__}"
+        text += "; make a graph of a mapping with Graph(**mapping)" * isinstance(path, Mapping)
+        raise InputError(text)
+
+
+def _check_list(name: str, value: object) -> None:
+    """Refuse a text, whose characters would count as the items."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InputError(f"{name} is a {type(value).__name__}; give a list: {name}=[...]")
 
 
 _RUN = "a graph is run by a Runner: Runner(graph).run('...')"
@@ -535,6 +573,7 @@ class _GraphBuilder(Struct):
             for each in results.alone
         ]
         problems += (replace(each, code=ONLY_INSIDE, severity="warning") for each in alone)
+        problems = [_with_quoting_advice(problem, self.document) for problem in problems]
         found = [locate(problem, self.document) for problem in (*problems, *results.problems)]
         found = [replace(problem, graph=self._name()) for problem in in_reading_order(found)]
         found = [_without_graph(problem, self.only_node) for problem in found]
@@ -634,29 +673,16 @@ class _GraphBuilder(Struct):
         templates: dict[str, str] = {}
         for node_id, node in nodes.items():
             text: str | None = getattr(node, template_field(node))
-            wrong: str | None = None
             if text is None:
                 if node.prompts and f"{node.kind}.jinja" in files:
                     templates[node_id] = f"{node.kind}.jinja"
-            elif node.prompt is not None and not node.prompts:
-                wrong = f"a {node.kind} asks no model, so it has no prompt"
-            elif node.prompt is None or any(mark in text for mark in _TEMPLATE_MARKS):
+            elif (problem := _prompt_problem(node, text, files)) is not None:
+                self.reader.problems.append(in_node(("nodes", node_id), problem))
+            elif _is_inline(node, text):
                 templates[node_id] = f"{node_id}.inline"
                 self.inline[node_id] = text
-            elif text.endswith(".jinja"):
-                templates[node_id] = text
             else:
-                wrong = f"prompt {text!r} is neither a file (its name ends in .jinja) nor a "
-                wrong += "template (which has {{ ... }}, {% ... %} or several lines)"
-            if wrong is not None:
-                self.reader.problems.append(
-                    Problem(
-                        "G006",
-                        f"node {node_id!r}: {wrong}",
-                        path=("nodes", node_id, "prompt"),
-                        on_key=not node.prompts,
-                    )
-                )
+                templates[node_id] = text
         return templates
 
     def _shapes(self, nodes: Mapping[str, Node]) -> dict[str, Shape]:
@@ -684,6 +710,33 @@ class _GraphBuilder(Struct):
             text = f"default does not fit what it returns: {error}"
             problem = in_node(("nodes", node_id), Problem("G002", text, path=("default",)))
             self.reader.problems.append(problem)
+
+
+def _is_inline(node: Node, text: str) -> bool:
+    """Whether a text is a template itself and not the name of a file."""
+    return node.prompt is None or any(mark in text for mark in _TEMPLATE_MARKS)
+
+
+def _prompt_problem(node: Node, text: str, files: Collection[str]) -> Problem | None:
+    """Why a node cannot have this `prompt`; None if it can."""
+    if node.prompt is not None and not node.prompts:
+        wrong = f"a {node.kind} asks no model, so it has no prompt; remove it"
+        return Problem("G006", wrong, path=("prompt",), on_key=True)
+    if _is_inline(node, text) or text.endswith(SUFFIXES):
+        return None
+    wrong = f"prompt {text!r} is neither a file (its name ends in .jinja, .jinja2 or .j2) nor a "
+    wrong += "template (which has {{ ... }}, {% ... %} or several lines)"
+    if " " in text:
+        wrong += "; a text for the model is its `role`"
+    return Problem("G006", wrong, path=("prompt",), suggestion=meant_template(text, files))
+
+
+def _with_quoting_advice(problem: Problem, document: Document | None) -> Problem:
+    """The problem of a value that is no text, with the reason if YAML has read it differently."""
+    if document is None or "must be text, not" not in problem.message:
+        return problem
+    advice = document.quoting_advice(problem.path)
+    return replace(problem, message=f"{problem.message}; {advice}") if advice else problem
 
 
 def _only_inside(problem: Problem) -> Problem:

@@ -20,6 +20,7 @@ from ..imports import load_plugin, plugins, resolve
 from ..messages import JSON
 from ..returns.shape import names_class
 from ..tools.toolbox import SERVER, ServerTools
+from ..validation import advice_of
 from .node import NamesPython, Node, tools_of
 
 if TYPE_CHECKING:
@@ -193,7 +194,10 @@ class NodeReader:
         if not others:
             return problem
         text = f"unknown key {key!r}: a {kind.kind} has none; it is a key of "
-        return replace(problem, message=text + ", ".join(sorted(others)), suggestion=None)
+        text += ", ".join(sorted(others))
+        if problem.suggestion is None and (advice := advice_of(kind).get(key)) is not None:
+            text += f"; {advice}"
+        return replace(problem, message=text, suggestion=None)
 
     def _resolved(self, node: Node) -> Node:
         """The node with the Python objects that it names as `package.module:name`."""
@@ -242,7 +246,9 @@ class NodeReader:
         if isinstance(name, str) and name in known:
             return self._kinds.get(name) or installed_kind(name)
         text = f"node {path[-1]!r}: unknown kind {name!r}"
-        near = closest(str(name), known)
+        from .other_keys import KINDS  # noqa: PLC0415  read only where a kind is wrong
+
+        near = KINDS.get(str(name)) or closest(str(name), known)
         if near is None:
             text += f"; known kinds: {', '.join(sorted(known))}; one of your own is named by "
             text += "`--kind package.module:Class`, or by `kinds` in [tool.teamgraph]"

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from inspect import get_annotations
 from typing import Annotated, Any, ClassVar, Protocol, cast, runtime_checkable
 
@@ -33,7 +33,7 @@ from ..records import Summary
 from ..tools.toolbox import CallCondition, Toolbox
 from ..validation import Declared
 from .context import Context, Result
-from .fields import Ids, Join, JSONMapping, ModelSpec, OnError, Retry, Seconds, Text, Timeout
+from .fields import Ids, Join, JSONMapping, ModelField, OnError, Retry, Seconds, Timeout
 
 
 class Node(Declared):
@@ -57,7 +57,7 @@ class Node(Declared):
         description="A template file (`name.jinja`), or the template itself.",
         examples=["member.jinja"],
     )
-    model: Text | ModelSpec | None = Field(
+    model: ModelField = Field(
         default=None, description="The model to ask, if not the graph's.", examples=["local"]
     )
     needs: Ids = Field(
@@ -122,6 +122,13 @@ class Node(Declared):
             raise DefinitionError([Problem("G005", text)])
         if "kind" not in cls.__dict__:
             cls.kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+
+    @classmethod
+    def key_advice(cls) -> Mapping[str, str]:
+        """Keys of nodes, agents and tasks in other frameworks."""
+        from .other_keys import NODE_KEYS  # noqa: PLC0415  read only where a key is wrong
+
+        return NODE_KEYS
 
     async def run(self, context: Context) -> Result:
         """Do the node's work once; an exception fails the attempt."""
@@ -379,21 +386,27 @@ class UsesTemplates(Protocol):
     """Names that it passes to `Context.ask`, with their types."""
 
 
+@lru_cache(maxsize=1024)
+def _implements(kind: type[Node], protocol: type) -> bool:
+    """Whether a kind has the methods of a protocol; the run asks this of each node."""
+    return issubclass(kind, protocol)
+
+
 def branches_of(node: Node) -> Mapping[str, tuple[str, ...]]:
     """The ids that each label of a node leads to; empty if it does not route."""
-    return cast("Routes", node).branches() if issubclass(type(node), Routes) else {}
+    return cast("Routes", node).branches() if _implements(type(node), Routes) else {}
 
 
 def takes_of(node: Node) -> tuple[int, int]:
     """The fewest and the most labels that a node chooses at once."""
-    is_bounded = issubclass(type(node), ChoosesSeveral)
+    is_bounded = _implements(type(node), ChoosesSeveral)
     return cast("ChoosesSeveral", node).takes() if is_bounded else (1, 1)
 
 
 def conditions_of(node: Node) -> Mapping[KeyPath, str]:
     """All Jinja expressions of a node's fields, by the path of the field."""
     found: dict[KeyPath, str] = {("when",): node.when} if node.when is not None else {}
-    if issubclass(type(node), HasConditions):
+    if _implements(type(node), HasConditions):
         found |= cast("HasConditions", node).expressions()
     if (source := items_of(node)) is not None:
         found[source.path] = source.expression
@@ -407,12 +420,12 @@ def ends_of(node: Node) -> Mapping[KeyPath, str]:
 
 def runs_rounds(node: Node) -> bool:
     """Whether a node runs its graph in rounds."""
-    return issubclass(type(node), RunsRounds)
+    return _implements(type(node), RunsRounds)
 
 
 def items_of(node: Node) -> ItemSource | None:
     """What gives the items for each of which a node runs its graph; None if there are none."""
-    return cast("RunsItems", node).items() if issubclass(type(node), RunsItems) else None
+    return cast("RunsItems", node).items() if _implements(type(node), RunsItems) else None
 
 
 def call_conditions_of(node: Node) -> Mapping[KeyPath, CallCondition]:
@@ -429,13 +442,13 @@ def expressions_of(node: Node) -> Mapping[KeyPath, str]:
 
 def provided_by(node: Node) -> Mapping[str, object]:
     """The names that templates can read of a node, with their types."""
-    is_exact = issubclass(type(node), RefinesTypes)
+    is_exact = _implements(type(node), RefinesTypes)
     return cast("RefinesTypes", node).gives() if is_exact else node.provides
 
 
 def nodes_read_by(node: Node) -> Mapping[str, bool]:
     """The ids that a node reads by name without a template, and whether each may be missing."""
-    return cast("ReadsNodes", node).inputs() if issubclass(type(node), ReadsNodes) else {}
+    return cast("ReadsNodes", node).inputs() if _implements(type(node), ReadsNodes) else {}
 
 
 def other_inputs(node: Node) -> tuple[str, ...]:
@@ -446,12 +459,12 @@ def other_inputs(node: Node) -> tuple[str, ...]:
 
 def nodes_mentioned_by(node: Node) -> Mapping[KeyPath, str]:
     """The ids of nodes that a node names but does not wait for, by the path of the field."""
-    return cast("MentionsNodes", node).mentions() if issubclass(type(node), MentionsNodes) else {}
+    return cast("MentionsNodes", node).mentions() if _implements(type(node), MentionsNodes) else {}
 
 
 def tools_of(node: Node) -> Toolbox | None:
     """The tools that a node's model may call, None if there are none."""
-    return cast("HasTools", node).toolbox() if issubclass(type(node), HasTools) else None
+    return cast("HasTools", node).toolbox() if _implements(type(node), HasTools) else None
 
 
 def functions_of(node: Node) -> Iterator[Callable[..., object]]:
@@ -459,13 +472,13 @@ def functions_of(node: Node) -> Iterator[Callable[..., object]]:
     yield type(node).run
     if (toolbox := tools_of(node)) is not None:
         yield from (tool.function for tool in toolbox.tools.values())
-    if issubclass(type(node), CallsFunctions):
+    if _implements(type(node), CallsFunctions):
         yield from cast("CallsFunctions", node).functions()
 
 
 def graph_in(node: Node) -> object | None:
     """The `Graph` that a node runs, None if it runs none."""
-    return cast("HoldsGraph", node).within() if issubclass(type(node), HoldsGraph) else None
+    return cast("HoldsGraph", node).within() if _implements(type(node), HoldsGraph) else None
 
 
 def nodes_inside(node: Node) -> Mapping[str, Node]:
@@ -476,7 +489,7 @@ def nodes_inside(node: Node) -> Mapping[str, Node]:
 
 def asks_model(node: Node) -> bool:
     """Whether running the node may ask a model, if it has a template."""
-    return not issubclass(type(node), AsksSometimes) or cast("AsksSometimes", node).asks()
+    return not _implements(type(node), AsksSometimes) or cast("AsksSometimes", node).asks()
 
 
 def asks_person(node: Node) -> bool:
@@ -490,31 +503,31 @@ def asks_person(node: Node) -> bool:
 
 def template_fields(node: Node) -> Mapping[str, object]:
     """What the node's template reads as `node.NAME` beside its fields."""
-    return cast("ShowsMore", node).shown() if issubclass(type(node), ShowsMore) else {}
+    return cast("ShowsMore", node).shown() if _implements(type(node), ShowsMore) else {}
 
 
 def result_after(error: Exception, node: Node) -> Result | None:
     """What a node gives although its last attempt failed, None if it failed for good."""
-    return cast("Recovers", node).instead(error) if issubclass(type(node), Recovers) else None
+    return cast("Recovers", node).instead(error) if _implements(type(node), Recovers) else None
 
 
 async def recalled(node: Node, context: Context, stored: JSON) -> object:
     """The output of a node as templates read it, from what its record has."""
-    if not issubclass(type(node), Recalls):
+    if not _implements(type(node), Recalls):
         return stored
     return await cast("Recalls", node).recall(context, stored)
 
 
 async def rehearsed(node: Node, context: Context) -> Result:
     """What a node gives in a dry run."""
-    if not issubclass(type(node), Rehearses):
+    if not _implements(type(node), Rehearses):
         return await node.run(context)
     return await cast("Rehearses", node).rehearse(context)
 
 
 def summarizes(node: Node) -> bool:
     """Whether a node writes the session's summary."""
-    return issubclass(type(node), Summarizes)
+    return _implements(type(node), Summarizes)
 
 
 def summary_again(node: Node, output: JSON, fields: Mapping[str, JSON]) -> Summary | None:
@@ -525,6 +538,25 @@ def summary_again(node: Node, output: JSON, fields: Mapping[str, JSON]) -> Summa
 def loads_history(node: Node) -> bool:
     """Whether the template name `history` can mean a node."""
     return bool(_of_kind(type(node), "loads_history"))
+
+
+def readers_of_turns(nodes: Mapping[str, Node]) -> list[str]:
+    """The ids of the nodes that read earlier turns of the session: loaders, and those with tools.
+
+    A node inside a graph has the path of ids that leads to it.
+    """
+    found: list[str] = []
+    for node_id, node in nodes.items():
+        toolbox = tools_of(node)
+        has_reader = toolbox is not None and any(name in toolbox.tools for name in _READ_TURNS)
+        found += [node_id] if loads_history(node) or has_reader else []
+        inside = readers_of_turns(nodes_inside(node))
+        found += [f"{node_id}/{inner}" for inner in inside]
+    return found
+
+
+_READ_TURNS = ("read_chat_history", "read_tool_call_history")
+"""The session tools that read earlier turns of the session."""
 
 
 def runs_last(node: Node) -> bool:

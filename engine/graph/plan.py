@@ -68,12 +68,17 @@ class Skip(Struct, frozen=True):
     because: str
 
 
-class Cycle(Exception):
-    """The edges have a cycle; `edges` is one, in order."""
+Cycle: TypeAlias = tuple[Edge, ...]
+"""Edges of which each begins where the one before ends, and the first where the last ends."""
 
-    def __init__(self, edges: Sequence[Edge]) -> None:
-        super().__init__(" -> ".join([*(edge.source for edge in edges), edges[0].source]))
-        self.edges = tuple(edges)
+
+class Cyclic(Exception):
+    """The edges have cycles: one of each group of nodes that all lead to each other."""
+
+    def __init__(self, cycles: Sequence[Cycle]) -> None:
+        names = ([*(edge.source for edge in edges), edges[0].source] for edges in cycles)
+        super().__init__("; ".join(" -> ".join(each) for each in names))
+        self.cycles = tuple(cycles)
 
 
 class Plan:
@@ -87,7 +92,7 @@ class Plan:
     def __init__(self, joins: Mapping[str, Join], edges: Iterable[Edge]) -> None:
         """Order the nodes (`joins` maps each id to its join, in declared order).
 
-        Ties are broken by declared order. Raises `Cycle`.
+        Ties are broken by declared order. Raises `Cyclic`.
         """
         self.edges = tuple(edges)
         self.order = _in_order(list(joins), self.edges)
@@ -221,15 +226,20 @@ def _in_order(node_ids: Sequence[str], edges: Iterable[Edge]) -> tuple[str, ...]
     graph.add_nodes_from(node_ids)
     between: dict[tuple[str, str], Edge] = {}
     for edge in edges:
-        if edge.source == edge.target:
-            raise Cycle([edge])
         between.setdefault((edge.source, edge.target), edge)
     graph.add_edges_from(between)
     try:
         return tuple(nx.lexicographical_topological_sort(graph, key=declared.__getitem__))
     except nx.NetworkXUnfeasible:
-        found = cast("list[tuple[str, str]]", nx.find_cycle(graph))  # pyright: ignore  # noqa: PGH003  the stubs leave it open
-        raise Cycle([between[pair] for pair in found]) from None
+        groups = enumerate(nx.strongly_connected_components(graph))
+        group_of = {node_id: number for number, group in groups for node_id in group}
+        inside: dict[int, list[tuple[str, str]]] = {}
+        for source, target in sorted(between, key=lambda pair: declared[pair[0]]):
+            if group_of[source] == group_of[target]:
+                inside.setdefault(group_of[source], []).append((source, target))
+        rounds = [nx.find_cycle(nx.DiGraph(pairs)) for pairs in inside.values()]  # pyright: ignore  # noqa: PGH003  the stubs leave it open
+        found = cast("list[list[tuple[str, str]]]", rounds)
+        raise Cyclic([tuple(between[pair] for pair in pairs) for pairs in found]) from None
 
 
 def _needs(incoming: Iterable[Edge]) -> tuple[tuple[str, frozenset[str] | None], ...]:

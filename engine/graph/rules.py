@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from math import comb, prod
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import KeyPath, Problem, closest, listed
 from ..prompts.library import Prompts
-from .edges import NOT_IDS, edges_to_last, find_edges
+from .edges import NOT_IDS, UnguardedRead, edges_to_last, find_edges
 from .fields import Join
 from .kinds import InvalidNode
 from .node import (
@@ -31,7 +31,7 @@ from .node import (
     template_field,
     tools_of,
 )
-from .plan import Cycle, Edge, Plan, Stop, bits_of
+from .plan import Cycle, Cyclic, Edge, Plan, Stop, bits_of
 from .state_keys import contradict, keys_set
 from .template_types import TemplateTypes, check_templates
 
@@ -73,13 +73,16 @@ class Reachability:
         is_certain = scenarios.is_complete and not self.plan.stops[node_id].before & self._partial
         return is_certain and not scenarios.ran(node_id)
 
-    def runs_without(self, reader: str, source: str) -> bool:
-        """Whether `reader` can run when `source` does not."""
-        if source in self.always:
+    def runs_without(self, reader: str, sources: Collection[str]) -> bool:
+        """Whether `reader` can run when none of `sources` does."""
+        if not self.always.isdisjoint(sources):
             return False
 
         def is_shown(by: _Scenarios) -> bool:
-            return bool(by.admitted(reader) & ~by.ran(source))
+            shown = by.admitted(reader)
+            for source in sources:
+                shown &= ~by.ran(source)
+            return bool(shown)
 
         return is_shown(self._everywhere(skips=True)) or is_shown(self._before(reader, skips=True))
 
@@ -336,6 +339,7 @@ def apply_rules(
         problems += _bypassed(plan, nodes, reachability)
         problems += _set_at_once(nodes, reachability)
         problems += _undescribed(nodes)
+        problems += _literal_braces(nodes)
         problems += unclear if is_complete else []
         if answering and is_complete:
             problems += _unused(
@@ -359,15 +363,18 @@ def _place(problem: Problem) -> tuple[object, ...]:
 
 
 def _plan(nodes: Mapping[str, Node], edges: Sequence[Edge]) -> tuple[Plan, list[Cycle]]:
-    """The order of the nodes, without the edges of the cycles that were found."""
+    """The order of the nodes, without the edges of the cycles that were found.
+
+    Each look finds a cycle of every group of nodes, so it takes as many as cycles are entangled.
+    """
     joins: dict[str, Join] = {node_id: node.join for node_id, node in nodes.items()}
     cycles: list[Cycle] = []
     while True:
         try:
             return Plan(joins, edges), cycles
-        except Cycle as cycle:
-            cycles.append(cycle)
-            in_cycle = {(edge.source, edge.target) for edge in cycle.edges}
+        except Cyclic as error:
+            cycles += error.cycles
+            in_cycle = {(edge.source, edge.target) for cycle in error.cycles for edge in cycle}
             edges = [edge for edge in edges if (edge.source, edge.target) not in in_cycle]
 
 
@@ -381,7 +388,10 @@ def _check_ids(nodes: Mapping[str, Node]) -> Iterator[Problem]:
             yield Problem("G010", text, path=path, on_key=True)
             continue
         if (why := misnamed(node_id)) is not None:
-            yield Problem("G010", f"node id {node_id!r} {why}", path=path, on_key=True)
+            near = re.sub(r"[^a-z0-9]+", "_", node_id.lower()).strip("_")
+            meant = near if near != node_id and misnamed(near) is None else None
+            text = f"node id {node_id!r} {why}"
+            yield Problem("G010", text, path=path, suggestion=meant, on_key=True)
 
 
 def misnamed(node_id: str) -> str | None:
@@ -413,6 +423,7 @@ def _check_output(nodes: Mapping[str, Node], output: Sequence[str]) -> Iterator[
         if node_id not in nodes:
             text = f"output names {node_id!r}, and there is no such node"
             near = closest(node_id, nodes)
+            text += "" if near else f"; nodes: {listed(nodes)}"
             yield Problem("G012", text, path=("output", index), suggestion=near)
         elif not (nodes[node_id].answers or isinstance(nodes[node_id], InvalidNode)):
             text = f"output names {node_id!r}, and a {nodes[node_id].kind} gives no answer"
@@ -478,17 +489,18 @@ def _never(reachability: Reachability) -> Iterator[Problem]:
 
 
 def _guards(
-    unguarded: Sequence[tuple[str, str, Problem]],
+    unguarded: Sequence[UnguardedRead],
     reachability: Reachability,
     nodes: Mapping[str, Node],
 ) -> Iterator[Problem]:
-    missing: dict[tuple[str, str], bool] = {}
-    for reader, source, place in unguarded:
-        if (reader, source) not in missing:
-            missing[reader, source] = not loads_history(nodes[source]) and (
-                reachability.runs_without(reader, source)
+    missing: dict[tuple[str, frozenset[str]], bool] = {}
+    for reader, source, place, absent in unguarded:
+        without = frozenset((source, *(each for each in absent if each in nodes)))
+        if (reader, without) not in missing:
+            missing[reader, without] = not loads_history(nodes[source]) and (
+                reachability.runs_without(reader, without)
             )
-        if missing[reader, source]:
+        if missing[reader, without]:
             text = f"{source!r} may have been skipped when {reader!r} runs; "
             text += place.message or f"guard it with {{% if {source} is defined %}}"
             yield replace(place, code="P004", message=text)
@@ -571,6 +583,53 @@ def _contradicting(some: _Pairs, others: _Pairs) -> set[str]:
     }
 
 
+_BRACES = re.compile(
+    r"\{\{[^{}]{1,200}\}\}|\{%[^{}]{1,200}%\}"
+    r"|(?<![\w\\}$])\{(?:(?:user|app|temp):)?(?P<name>[A-Za-z_]\w*)\??\}"
+)
+"""What a template would fill in, or Agno from the session's state; no group of LaTeX."""
+
+
+def _literal_braces(nodes: Mapping[str, Node]) -> Iterator[Problem]:
+    """Texts that look like templates and are none: the first such place of each text."""
+    for node_id, node in nodes.items():
+        for path, text in _texts_of(node):
+            if (found := _BRACES.search(text)) is None:
+                continue
+            begin = text.rfind("\n", 0, found.start()) + 1
+            message = (
+                f"node {node_id!r}: {' '.join(found[0].split())} is sent as it is: only templates "
+            )
+            message += "are filled in; move the text to one (`prompt: NAME.jinja`)"
+            if found["name"]:
+                message += f", and write {{{{ session.state.{found['name']} }}}}"
+            yield Problem(
+                "G112",
+                message,
+                "warning",
+                path=("nodes", node_id, *path),
+                line=text.count("\n", 0, begin) + 1,
+                column=found.start() - begin + 1,
+            )
+
+
+def _texts_of(node: Node) -> Iterator[tuple[KeyPath, str]]:
+    """The texts of a node that its template prints: its role, its instructions and its params."""
+    given = {name: getattr(node, name, None) for name in ("role", "instructions", "params")}
+    todo: list[tuple[KeyPath, object]] = [((name,), value) for name, value in given.items()]
+    while todo:
+        path, value = todo.pop(0)
+        if isinstance(value, str):
+            yield path, value
+        elif isinstance(value, Mapping):
+            todo += [
+                ((*path, key), each) for key, each in cast("Mapping[str, object]", value).items()
+            ]
+        elif isinstance(value, list | tuple):
+            items = cast("Sequence[object]", value)
+            todo += [((*path, index), each) for index, each in enumerate(items)]
+
+
 def _read_in_later_rounds(templates: Sequence[tuple[str, str]], prompts: Prompts) -> Iterator[str]:
     """The nodes that templates read as `round.nodes.ID`."""
     for name in {name for _, name in templates}:
@@ -583,7 +642,7 @@ def _unused(plan: Plan, nodes: Mapping[str, Node], used: Collection[str]) -> Ite
     for node_id, node in nodes.items():
         if node_id in used or plan.stops[node_id].followers or runs_last(node):
             continue
-        text = f"the output of node {node_id!r} is not used"
+        text = f"the output of node {node_id!r} is not used; read it in a template, or remove it"
         yield Problem(UNUSED, text, "warning", path=("nodes", node_id), on_key=True)
 
 
@@ -591,12 +650,13 @@ def _cycle(cycle: Cycle, origin: Callable[[Edge], str]) -> Problem:
     steps = [
         f"{edge.target} {'is a route of' if edge.kind == 'route' else edge.kind} {edge.source}"
         + (f" ({where})" if (where := origin(edge)) else "")
-        for edge in cycle.edges
+        for edge in cycle
     ]
-    first = cycle.edges[0]
+    first = cycle[0]
     return Problem(
         "G013",
-        f"the nodes form a cycle: {'; '.join(steps)}",
+        f"the nodes form a cycle: {'; '.join(steps)}; remove one of these, or repeat nodes in a "
+        "`kind: loop`",
         file=first.file,
         line=first.line,
         column=first.column,

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from ..errors import InputError, NoModelError, listed
 from ..messages import JSON
+from ..values import check_ids
 from .protocol import Request
 
 PARAMETERS = frozenset(
@@ -179,7 +180,11 @@ def checked_addresses(addresses: Collection[str]) -> tuple[str, ...]:
     """The addresses that a caller allows; `InputError` if one is malformed."""
     if isinstance(addresses, str):
         raise InputError(f"allow_api_base: pass a list of addresses, such as [{addresses!r}]")
+    if not isinstance(addresses, Collection):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+        what = type(addresses).__name__
+        raise InputError(f"allow_api_base is a {what}; pass a list of addresses")
     for address in addresses:
+        check_ids(allow_api_base=address)  # they are texts too
         problem = address_problem(address)
         if problem is not None:
             problem = problem.replace("api_base", "it", 1)

@@ -27,7 +27,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 from pydantic import BaseModel
 
-from ..errors import ModelError, NoModelError
+from ..errors import AnswerError, ModelError, NoModelError
 from ..messages import NO_USAGE, Message, Usage
 from ..os_fork import FORKS
 from . import http_guard
@@ -134,7 +134,7 @@ class LiteLLM:
                 answer.add_whole(whole, has_reason=has_reason)
         except Exception as error:
             failure = _failure(litellm, error, request, key, exchange)
-            failure.interrupted = bool(answer.texts)
+            failure.interrupted = answer.has_begun
             raise failure from error
         finally:
             await _close(stream)
@@ -551,6 +551,11 @@ class PartialReply(Struct):
     answered_by: str = ""
     calls: PartialCalls = field(default_factory=PartialCalls)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a part of the answer has arrived."""
+        return bool(self.texts or self.calls.calls)
+
     def add(self, chunk: StreamChunk) -> str:
         """Add a chunk; returns the text in it."""
         self.answered_by = chunk.model or self.answered_by
@@ -577,13 +582,10 @@ class PartialReply(Struct):
                 self.calls.add(call, index=index)
 
     def reply(self, cost: float | None) -> Reply:
-        """The complete reply; `ModelError` if it is empty."""
-        calls = self.calls.complete()
-        if not self.texts and not calls:
-            raise self._empty()
+        """The complete reply."""
         return Reply(
             "".join(self.texts),
-            tool_calls=calls,
+            tool_calls=self.calls.complete(),
             usage=Usage(
                 input_tokens=self.usage.input_tokens,
                 output_tokens=self.usage.output_tokens,
@@ -598,25 +600,14 @@ class PartialReply(Struct):
     def end_without_reason(self, *, is_done: bool) -> None:
         """Forget litellm's invented finish reason; `ModelError` if the stream just ended."""
         self.finish_reason = None
-        if not is_done and (self.texts or self.calls.calls):
+        if not is_done and self.has_begun:
             raise ModelError(
                 f"model {self.model}: the answer ended early: its stream has no finish reason and "
                 "no [DONE]; ask again",
                 model=self.model,
                 retryable=True,
-                interrupted=bool(self.texts),
+                interrupted=True,
             )
-
-    def _empty(self) -> ModelError:
-        match self.finish_reason:
-            case "length":
-                reason = "max_tokens was used up before the answer began; raise it"
-            case "content_filter":
-                reason = "the provider's content filter blocked the answer; change the prompt"
-            case _:
-                reason = "the answer is empty; ask again, or change the prompt"
-        retryable = self.finish_reason not in ("length", "content_filter")
-        return ModelError(f"model {self.model}: {reason}", model=self.model, retryable=retryable)
 
 
 def _usage(chunk: StreamChunk | WholeAnswer) -> Usage | None:
@@ -722,6 +713,7 @@ _ADVICE = {
     429: "ask again later, or lower max_parallel",
 }
 _RETRYABLE = frozenset((408, 409, 425, 429))
+_KNOWN_FAULTS = frozenset(("ContextWindowExceededError", "MidStreamFallbackError"))
 _SERVER_ERROR = 500
 
 
@@ -755,7 +747,10 @@ def translate_error(
             "that contains it with api_key_env, or use another model (local, echo)",
             model=model,
         )
-    reason, retryable, is_from_provider = _diagnosis(error, status, text, has_answered=has_answered)
+    if has_answered and type(error).__name__ not in _KNOWN_FAULTS:
+        reason = f"the provider's answer cannot be read ({_detail(text)}); ask again"
+        return AnswerError(f"model {model}: {reason}", model=model)
+    reason, retryable, is_from_provider = _diagnosis(error, status, text)
     return ModelError(
         f"model {model}: {reason}",
         model=model,
@@ -765,9 +760,7 @@ def translate_error(
     )
 
 
-def _diagnosis(
-    error: Exception, status: int | None, text: str, *, has_answered: bool
-) -> tuple[str, bool, bool]:
+def _diagnosis(error: Exception, status: int | None, text: str) -> tuple[str, bool, bool]:
     """Reason with advice, whether a retry may help, whether the status is the provider's own."""
     name = type(error).__name__
     detail = _detail(text)
@@ -777,12 +770,9 @@ def _diagnosis(
         return f"{reason}; {advice}", False, True
     if name == "MidStreamFallbackError":
         return f"the answer was cut off ({detail}); ask again", True, False
-    if "Connection error" in text or name == "APIConnectionError" or has_answered:
+    if "Connection error" in text or name == "APIConnectionError":
         reason = "the provider cannot be reached, or it closed the connection; check the network "
-        reason += "and api_base, then ask again"
-        if has_answered:
-            reason = f"the provider's answer cannot be read ({detail}); ask again"
-        return reason, True, False
+        return f"{reason}and api_base, then ask again", True, False
     if status is None or (status >= _SERVER_ERROR and _is_local(error)):
         return f"the request could not be made ({detail}); look at its parameters", False, False
     retryable = status in _RETRYABLE or status >= _SERVER_ERROR

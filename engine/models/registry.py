@@ -14,9 +14,11 @@ from typing import cast
 
 from msgspec.structs import replace
 
-from ..errors import NoModelError, TeamgraphError
+from ..errors import InputError, NoModelError, TeamgraphError
 from ..imports import load_plugin, plugins
 from ..messages import JSON
+from ..unknown_names import explained
+from ..values import check_mapping
 from .endpoints import check_endpoint, checked_addresses
 from .local.server import INSTALL, is_installed
 from .protocol import Chunk, Model, Reply, Request, WarmsUp
@@ -52,6 +54,7 @@ class AnyModel:
     addresses beside the providers' own to which prompts and keys may go, with all below them.
     """
 
+    @explained
     def __init__(
         self,
         own: Mapping[str, Model] | None = None,
@@ -59,7 +62,12 @@ class AnyModel:
         others: Model | None = None,
         allow_api_base: Collection[str] = (),
     ) -> None:
-        self._own = dict(own or {})
+        own = {} if own is None else own
+        check_mapping("own", own, "ids to models, and one for all other ids as others=...")
+        for model_id, model in (*own.items(), ("others", others)):
+            if model is not None and not hasattr(model, "ask"):
+                raise InputError(f"{model_id!r} is {model!r}; give a Model, which has `ask`")
+        self._own = dict(own)
         self._others = others
         self._allow_api_base = checked_addresses(allow_api_base)
         self._adapters: dict[str, Model] = {}

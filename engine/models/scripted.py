@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from ..errors import ModelError
+from ..errors import InputError, ModelError
 from ..messages import JSON, Message, Usage
+from ..unknown_names import explained
 from .protocol import Chunk, Reply, Request
 from .samples import choose, sample
 
@@ -41,6 +42,7 @@ class ScriptedModel:
     `delay` is the number of seconds that each answer takes.
     """
 
+    @explained
     def __init__(self, script: Script, *, delay: float = 0.0) -> None:
         self.requests: list[Request] = []
         self._delay = delay
@@ -89,6 +91,11 @@ def _answer_function(script: Script) -> Callable[[Request], ScriptedAnswer]:
         return lambda request: script
     if isinstance(script, Mapping):
         return _ByWords(script)
+    if not isinstance(script, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+        raise InputError(
+            f"the script is a {type(script).__name__}; give a text, a list of answers, a mapping "
+            "of words to answers, or a function of the request"
+        )
     return _InOrder(script)
 
 

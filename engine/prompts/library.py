@@ -37,7 +37,13 @@ from .sources import (
 )
 from .static.constants import failures
 from .static.flow import Scope
-from .static.structure import StructureChecker, lost_line_breaks, message_shape, syntax_problem
+from .static.structure import (
+    StructureChecker,
+    lost_line_breaks,
+    message_shape,
+    syntax_problem,
+    text_of_others,
+)
 from .static.types import StaticType, declared_type
 from .static.walk import TemplateWalker, TypeChecker, VariableRead
 
@@ -117,12 +123,14 @@ class Prompts:
             key = (name, frozenset(types.items()))
             if key not in self._type_problems:
                 type_problems = TypeChecker(self._find, self._environment.globals)
-                notes = [
-                    lost_line_breaks(each, self._environment.lexer) for each in self._reached(name)
-                ]
+                lexer, reached = self._environment.lexer, self._reached(name)
+                notes = [*chain(*(lost_line_breaks(each, lexer) for each in reached))]
+                others = [*chain(*(text_of_others(each, lexer) for each in reached))]
+                if others and not message_shape(found, self._find).has_roles:
+                    notes += others
                 problems = type_problems.check(found, types)
-                failing = chain(*(self._failing(each) for each in self._reached(name)))
-                self._type_problems[key] = [*_with_failing(problems, failing), *chain(*notes)]
+                failing = chain(*(self._failing(each) for each in reached))
+                self._type_problems[key] = [*_with_failing(problems, failing), *notes]
             return list(self._type_problems[key])
 
     def condition_problems(self, source: str, given: Mapping[str, object]) -> list[Problem]:
@@ -244,7 +252,10 @@ class Prompts:
         if found is None:
             suggest = self._sources.suggest(name)
             message = f"there is no template {name!r}"
-            message += "" if suggest else " in the graph's folders (prompts/ beside it) or built in"
+            if suggest is None:
+                message += (
+                    " in the graph's folders or built in; write it to prompts/ beside the graph"
+                )
             return [Problem("P001", message, suggestion=suggest)]
         if isinstance(found, Problem):
             return [found]
@@ -398,10 +409,24 @@ def _parse_expression(source: str, environment: PromptEnvironment, max_length: i
         reads = TemplateWalker(_find_none, environment.globals).expression(condition, parsed)
         template = None if problems else environment.template(parsed.tree, source)
     except (TemplateSyntaxError, SyntaxError, RecursionError, ValueError) as error:
-        raise DefinitionError([syntax_problem(text, error, environment.lexer)]) from error
+        problem = _braces_problem(source) or syntax_problem(text, error, environment.lexer)
+        raise DefinitionError([problem]) from error
     if template is None:
         raise DefinitionError(problems)
     return Expression(source, reads, template, max_length)
+
+
+def _braces_problem(source: str) -> Problem | None:
+    """The problem of a condition that is written as a template, None if it is not."""
+    braces = re.search(r"\{[{%]", source)
+    if braces is None:
+        return None
+    bare = re.sub(r"\{[{%][-+]?\s*(?:(?:el)?if\b|endif\b)?|[-+]?[%}]\}", " ", source)
+    message = "a condition is an expression and has no braces around it"
+    message += f": write `{' '.join(bare.split())}`" if not source[: braces.start()].strip() else ""
+    line = source.count("\n", 0, braces.start()) + 1
+    column = braces.start() - (source.rfind("\n", 0, braces.start()) + 1) + 1
+    return Problem("P011", message, line=line, column=column)
 
 
 def _read_expression(

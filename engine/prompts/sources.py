@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias, TypeVar, cast
@@ -23,7 +23,8 @@ from ..errors import Problem, closest
 BUILTIN = Path(__file__).parents[2] / "prompts"
 INLINE = ".inline"
 _BUILTIN_PREFIX = "builtin/"
-_SUFFIX = ".jinja"
+SUFFIXES = (".jinja", ".jinja2", ".j2")
+"""The ends of the names of template files."""
 Kind = TypeVar("Kind", bound=nodes.Node)
 
 
@@ -49,14 +50,12 @@ class TemplateSources:
         }
 
     def names(self) -> list[str]:
-        """Every `.jinja` file that a graph or template can name, sorted, without duplicates."""
+        """Every file that a graph or template can name, sorted, without duplicates."""
         return template_names(self._folders)
 
     def suggest(self, name: str) -> str | None:
         """The existing template whose name is closest to `name`, or None."""
-        stems = {known.removesuffix(_SUFFIX): known for known in self.names()}
-        suggest = closest(name.removesuffix(_SUFFIX), stems)
-        return stems[suggest] if suggest else None
+        return meant_template(name, self.names())
 
     def find(self, name: str) -> TemplateSource | Problem | None:
         """The template, the problem of an unreadable file, or None if it does not exist."""
@@ -81,13 +80,28 @@ class TemplateSources:
 
 
 def template_names(folders: Sequence[Path]) -> list[str]:
-    """Every `.jinja` file in the folders and among the built-ins, sorted, without duplicates."""
+    """Every template file in the folders and among the built-ins, sorted, without duplicates."""
     found = {name for folder in (*folders, BUILTIN) for name in _names(folder)}
     return sorted(found | {_BUILTIN_PREFIX + name for name in _names(BUILTIN)})
 
 
+def meant_template(name: str, known: Collection[str]) -> str | None:
+    """The name that is closest to `name`, also without folders that it begins with, or None."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    stems = {_without_suffix(each): each for each in known}
+    wanted = [_without_suffix("/".join(parts[index:])) for index in range(len(parts))]
+    near = next((each for each in wanted if each in stems), None)
+    near = near or closest(_without_suffix(name), stems)
+    return stems[near] if near else None
+
+
+def _without_suffix(name: str) -> str:
+    suffix = next((each for each in SUFFIXES if name.endswith(each)), "")
+    return name.removesuffix(suffix)
+
+
 def _names(folder: Path) -> list[str]:
-    files = folder.rglob(f"*{_SUFFIX}")
+    files = (path for path in folder.rglob("*.j*") if path.name.endswith(SUFFIXES))
     return [path.relative_to(folder).as_posix() for path in files if _is_inside(path, folder)]
 
 

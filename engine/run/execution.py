@@ -101,13 +101,13 @@ from .model_call import AnswerStream, ModelCall, UsageMeter
 from .node_execution import (
     GraphRuns,
     NodeExecution,
-    TimeLimit,
     Timeouts,
     error_text,
     retry_policy,
     retry_wait,
     storable,
     storable_result,
+    within_limit,
 )
 from .prepared import PreparedGraph, own_fingerprint
 from .questions import with_responses
@@ -390,7 +390,6 @@ class RunExecution(Struct):
                 execution.begin_attempt()
                 self.emitter.emit(NodeStarted, node_id, execution.attempt, node.kind)
                 try:
-                    await self._warm_up(node_id, spec)
                     return await self._done(execution, await self._attempt(node, execution, spec))
                 except NodeWaits:
                     return self._record(execution, "waiting")
@@ -408,18 +407,13 @@ class RunExecution(Struct):
 
     def _continued(self, node_id: str, records: Mapping[str, Record]) -> NodeExecution:
         """The execution of a node, with what an earlier try of the run has stored of it."""
-        attempt = self._attempts_before(node_id)
-        execution = NodeExecution(node_id, records, attempt=attempt, started=time())
+        execution = NodeExecution(node_id, records, started=time())
         if (before := self.earlier.get(node_id)) is not None:
             now = self.prepared.fingerprints[node_id]
             is_unchanged = own_fingerprint(before.fingerprint) == own_fingerprint(now)
+            execution.attempt = self._attempts_before(node_id)
             execution.continue_from(before, is_unchanged=is_unchanged)
         return execution
-
-    async def _warm_up(self, node_id: str, spec: ModelSpec) -> None:
-        """Let a model do what takes long once, outside any attempt's time."""
-        if self.prepared.warms_up:
-            await self.prepared.warm_up(node_id, spec.id)
 
     def _retry_wait(
         self, node: Node, execution: NodeExecution, tries: int, error: Exception
@@ -440,6 +434,8 @@ class RunExecution(Struct):
         """One attempt, with one model and within the node's timeout."""
         if (error := self.condition_errors.get(execution.node_id)) is not None:
             raise error
+        if self.prepared.warms_up:  # takes none of the attempt's time
+            await self.prepared.warm_up(execution.node_id, spec.id)
         call = self._model_call(execution, spec)
         context = self._context(execution, call)
         call.caller = self._tool_caller(node, execution, context, call)
@@ -452,18 +448,14 @@ class RunExecution(Struct):
             if total is None and context.enter is not None:
                 result = await work  # the nodes of the inner graph have timeouts of their own
             else:
-                with TimeLimit(self.timeouts, total):
-                    result = await work
+                result = await within_limit(work, self.timeouts, total)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
             raise RuntimeError("the node cancelled itself") from error
-        if not isinstance(result, Result):  # pyright: ignore[reportUnnecessaryIsInstance]  kinds may not type-check
-            raise InputError(
-                f"node {context.node_id!r}: the `run` of the kind {node.kind!r} gave a "
-                f"{type(result).__name__}; it must return a Result"
-            )
+        if execution.inside is None and call.caller is None:
+            return result
         return self._with_session_state(execution, result, call.caller)
 
     def _with_session_state(
@@ -545,6 +537,12 @@ class RunExecution(Struct):
         Nodes that set keys of the session's state are done one after the other: `save` releases
         the lock.
         """
+        if not isinstance(result, Result):  # pyright: ignore[reportUnnecessaryIsInstance]  kinds may not type-check
+            kind = self.prepared.graph.nodes[execution.node_id].kind
+            raise InputError(
+                f"node {execution.node_id!r}: the `run` of the kind {kind!r} gave a "
+                f"{type(result).__name__}; it must return a Result"
+            )
         if not result.session_state:
             return self._done_record(execution, result)
         await self.state_lock.acquire()
@@ -622,7 +620,9 @@ class RunExecution(Struct):
             state=result.state if self.keeps_state else None,
             session_state=result.session_state if is_final else node.tool_changes or None,
             error=error,
-            usage=sum([exchange.usage for exchange in node.exchanges], NO_USAGE),
+            usage=sum([each.usage for each in node.exchanges], NO_USAGE)
+            if node.exchanges
+            else NO_USAGE,
             fingerprint=self.prepared.fingerprints[node.node_id],
             started=node.started,
             ended=time() if node.started else 0.0,
@@ -731,14 +731,15 @@ class RunExecution(Struct):
             # Another attempt of the node around them begins with these.
             outer.earlier.update({record.node: record for record in records})
             return
-        quotes = self.past.quotes.quotes(self.turn)
-        # A record without a rendered text quotes nothing.
-        quoting = [
-            replace(record, quotes=quotes)
-            if quotes and (record.exchanges or record.fields or record.questions)
-            else record
-            for record in records
-        ]
+        quoting = records
+        if quotes := self.past.quotes.quotes(self.turn):
+            # A record without a rendered text quotes nothing.
+            quoting = [
+                replace(record, quotes=quotes)
+                if record.exchanges or record.fields or record.questions
+                else record
+                for record in records
+            ]
         await self.store.put(self.lease, quoting)
         for record in records:
             self.records[record.node] = record

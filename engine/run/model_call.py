@@ -5,6 +5,7 @@ The answer of a run is that of the first answering node that was not skipped (`A
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from time import time
@@ -14,12 +15,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import AnswerError, BudgetExceeded, Expired, InputError
-from ..events import Answer, AnswerReset, EventEmitter, PromptRendered, Token
+from ..events import Answer, AnswerReset, EventEmitter, ModelAnswered, PromptRendered, Token
 from ..graph.context import Choice, NodeWaits
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import can_stream
-from ..messages import JSON, NO_USAGE, Message, Usage, text_of
+from ..messages import JSON, NO_USAGE, Message, ToolCall, Usage, text_of
 from ..models.protocol import Chunk, Model, Reply, Request
 from ..node_path import ROOT, NodePath
 from ..prompts.library import CAPTURED_PROMPTS, CapturedPrompt
@@ -34,21 +35,26 @@ PERSON = "person"
 """The model in the events of a prompt that is shown to a person."""
 _MAX_QUOTED = 60
 """Characters of a wrong answer that an error quotes."""
+_PARAGRAPH = "\n\n"
+"""What stands between words that a listener was shown before tool calls, and those after them."""
 
 
 class UsageMeter(Struct):
-    """What a run has used so far, checked against its budget.
+    """What a run has used so far, and whether its budget allows another model call.
 
-    What a graph inside a node uses counts for the run around it (`outer`) too.
+    `under_way` counts the calls that have begun and not ended, so that calls made at the same time
+    cannot exceed the budget together. What a graph inside a node uses counts for the run around it
+    (`outer`) too.
     """
 
     graph: Graph
     usage: Usage = NO_USAGE
     known_cost: float = 0.0
     outer: UsageMeter | None = None
+    under_way: int = 0
 
     def count(self, usage: Usage) -> None:
-        """Count what an earlier try of the run used; the budget is not checked."""
+        """Count what an earlier try of the run used."""
         self.usage += usage
         self.known_cost += usage.cost or 0.0
 
@@ -62,24 +68,38 @@ class UsageMeter(Struct):
             self.usage = usage
             self.known_cost = max(self.known_cost, usage.cost or 0.0)
 
-    def add(self, usage: Usage) -> None:
-        """Count a model call; raises `BudgetExceeded` if it was one too many."""
+    def begin_call(self) -> None:
+        """Reserve a model call; raises `BudgetExceeded` if the budget allows no further one.
+
+        A limit of `calls` is never exceeded. What a call will use in tokens and dollars is not
+        known before, so these limits refuse the call after the one that reaches them.
+        """
+        self._check()
+        if self.outer is not None:
+            self.outer.begin_call()
+        self.under_way += 1
+
+    def end_call(self, usage: Usage) -> None:
+        """Count what a call used that had begun: nothing if it brought no reply."""
+        self.under_way -= 1
         self.count(usage)
         if self.outer is not None:
-            self.outer.add(usage)
+            self.outer.end_call(usage)
+
+    def _check(self) -> None:
         budget, used = self.graph.budget, self.usage
         if budget is None:
             return
-        tokens = used.input_tokens + used.output_tokens
         for name, spent, limit in (
-            ("tokens", tokens, budget.tokens),
+            ("tokens", used.input_tokens + used.output_tokens, budget.tokens),
             ("usd", self.known_cost, budget.usd),
-            ("calls", used.calls, budget.calls),
+            ("calls", used.calls + self.under_way, budget.calls),
         ):
-            if limit is not None and spent > limit:
+            if limit is not None and spent >= limit:
                 raise BudgetExceeded(
-                    f"the run used {spent:g} {name}, and its budget is {limit:g}; raise "
-                    f"`budget: {{{name}: ...}}` in the graph and resume the run"
+                    f"the run has used {spent:g} {name}, and its budget is {limit:g}, so no model "
+                    f"is asked any more; raise `budget: {{{name}: ...}}` in the graph and resume "
+                    "the run"
                 )
 
 
@@ -111,10 +131,7 @@ class ModelCall(Struct):
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
         """See `Context.ask`."""
         is_text = self.node.node_id not in self.graph.shapes
-        reply = await self._send(prompt, variables, is_output=is_text)
-        if not reply.text.strip():
-            raise AnswerError("the model's answer is empty", model=self.spec.id)
-        return reply.text
+        return (await self._send(prompt, variables, is_output=is_text)).text
 
     async def reply(self, prompt: str | None = None, /, **variables: object) -> JSON:
         """See `Context.reply`."""
@@ -142,7 +159,8 @@ class ModelCall(Struct):
         reply = await self._send(None, {}, schema=schema, choices=tuple(labels), many=many)
         choice = _read_choice(reply.text, labels)
         if isinstance(choice, str):
-            raise AnswerError(f"{choice}; the labels are {', '.join(labels)}", model=self.spec.id)
+            text = f"{choice}{_cut_short(reply)}; the labels are {', '.join(labels)}"
+            raise AnswerError(text, model=self.spec.id)
         if not choice.labels and not allow_none:
             raise AnswerError("the model chose no label at all", model=self.spec.id)
         if len(choice.labels) > 1 and not many:
@@ -226,7 +244,9 @@ class ModelCall(Struct):
         try:
             return wanted.parse(reply.text)
         except ValueError as error:
-            raise AnswerError(f"the answer does not fit: {error}", model=self.spec.id) from error
+            raise AnswerError(
+                f"the answer does not fit: {error}{_cut_short(reply)}", model=self.spec.id
+            ) from error
 
     async def _send(
         self,
@@ -257,13 +277,17 @@ class ModelCall(Struct):
             idle=self.idle,
             stream=self.idle is not None or (is_output and self.answer.is_awaited(node.node_id)),
         )
-        is_answered = not rounds
+        is_answered, shown = not rounds, ""
         while True:
             if is_answered:
-                reply = await self._exchange(template, request, ask, is_output=is_output)
+                reply = await self._exchange(
+                    template, request, ask, is_output=is_output, shown=shown
+                )
                 if caller is None or not reply.tool_calls:
-                    return reply
+                    return replace(reply, text=shown + reply.text) if shown else reply
                 rounds.append(len(node.exchanges) - 1)
+                if is_output and (kept := self.answer.set_aside(node.node_id, node.attempt)):
+                    shown = kept + _PARAGRAPH
             exchange = await self._call_tools(cast("ToolCaller", caller), rounds)
             request, is_answered = replace(request, messages=exchange.onward), True
 
@@ -295,40 +319,61 @@ class ModelCall(Struct):
         return messages
 
     async def _exchange(
-        self, template: str, request: Request, ask: int, *, is_output: bool
+        self, template: str, request: Request, ask: int, *, is_output: bool, shown: str
     ) -> Reply:
-        """Ask once, and add the exchange to those of the node."""
-        prompts, started = self.graph.prompts, time()
+        """Ask once, and add the exchange to those of the node; an empty reply is an error.
+
+        `shown` is the beginning of the answer that earlier replies have left.
+        """
+        prompts, started, usage = self.graph.prompts, time(), NO_USAGE
+        self.usage.begin_call()
+        try:
+            self.emitter.emit(
+                PromptRendered,
+                self.node.node_id,
+                self.node.attempt,
+                template,
+                self.spec.id,
+                request.messages,
+            )
+            reply = await self._receive(request, is_output=is_output, shown=shown)
+            # A model that counts nothing was asked nevertheless.
+            usage = reply.usage if reply.usage.calls else replace(reply.usage, calls=1)
+        finally:
+            self.usage.end_call(usage)
+        tool_calls = reply.tool_calls if self.caller else ()
+        if is_cut := reply.finish_reason == "length" and _is_cut(tool_calls):
+            tool_calls = ()
+        exchange = Exchange(
+            prompt=template,
+            prompt_hash=prompts.prompt_hash(template),
+            model=reply.model or self.spec.id,
+            messages=request.messages,
+            reply=reply.text,
+            usage=usage,
+            finish_reason=reply.finish_reason,
+            started=started,
+            ended=time(),
+            tool_calls=tool_calls,
+            ask=ask,
+            first_call=self.node.calls + 1 if tool_calls else 0,
+        )
+        self.node.exchanges.append(exchange)
+        self.node.calls += len(tool_calls)
         self.emitter.emit(
-            PromptRendered,
+            ModelAnswered,
             self.node.node_id,
             self.node.attempt,
             template,
-            self.spec.id,
-            request.messages,
+            exchange.model,
+            reply.text,
+            tool_calls,
+            reply.finish_reason,
+            usage,
+            exchange.ended - started,
         )
-        reply = await self._receive(request, is_output=is_output)
-        # A model that counts nothing was asked nevertheless.
-        usage = reply.usage if reply.usage.calls else replace(reply.usage, calls=1)
-        tool_calls = reply.tool_calls if self.caller else ()
-        self.node.exchanges.append(
-            Exchange(
-                prompt=template,
-                prompt_hash=prompts.prompt_hash(template),
-                model=reply.model or self.spec.id,
-                messages=request.messages,
-                reply=reply.text,
-                usage=usage,
-                finish_reason=reply.finish_reason,
-                started=started,
-                ended=time(),
-                tool_calls=tool_calls,
-                ask=ask,
-                first_call=self.node.calls + 1 if tool_calls else 0,
-            )
-        )
-        self.node.calls += len(tool_calls)
-        self.usage.add(usage)
+        if is_cut or not (tool_calls or reply.text.strip()):
+            raise _no_answer(reply, self.spec.id)
         return reply
 
     def _template(self, prompt: str | None) -> str:
@@ -341,32 +386,34 @@ class ModelCall(Struct):
             return own
         return prompt
 
-    async def _receive(self, request: Request, *, is_output: bool) -> Reply:
-        node, is_whole = self.node, True
+    async def _receive(self, request: Request, *, is_output: bool, shown: str) -> Reply:
+        """The reply, whose text is emitted as it arrives, from the first word on."""
+        node, text = self.node, _PARAGRAPH if shown else ""
+        is_whole, has_words = True, False
         pieces = self.model.ask(request)
-        buffered: list[str] = []
         try:
             async for piece in pieces:
                 if not isinstance(piece, Chunk):
-                    is_output = is_output and not piece.tool_calls
-                    for text in buffered:
-                        self.answer.add(node.node_id, node.attempt, text, is_output=is_output)
+                    calls = with_unique_ids(piece.tool_calls)
                     if is_whole and piece.text:
-                        self.answer.add_whole(
-                            node.node_id, node.attempt, piece.text, is_output=is_output
-                        )
-                    if not piece.tool_calls:
-                        return piece
-                    return replace(piece, tool_calls=with_unique_ids(piece.tool_calls))
+                        self._emit_whole(piece.text, is_output=is_output and not calls, shown=shown)
+                    return replace(piece, tool_calls=calls) if calls else piece
                 is_whole = False
-                if request.tools:
-                    # Only the whole reply says whether this is the answer or leads to a tool.
-                    buffered.append(piece.text)
-                else:
-                    self.answer.add(node.node_id, node.attempt, piece.text, is_output=is_output)
+                text = piece.text if has_words else text + piece.text
+                if has_words or text.strip():
+                    has_words = True
+                    self.answer.add(node.node_id, node.attempt, text, is_output=is_output)
         finally:
             await _close(pieces)
         raise AnswerError("the model ended its answer without a reply", model=request.model)
+
+    def _emit_whole(self, text: str, *, is_output: bool, shown: str) -> None:
+        """Emit a reply that has come without pieces; it goes on with what was shown."""
+        node = self.node
+        if shown and is_output:
+            self.answer.add(node.node_id, node.attempt, _PARAGRAPH + text, is_output=True)
+        else:
+            self.answer.add_whole(node.node_id, node.attempt, text, is_output=is_output)
 
 
 async def _close(pieces: AsyncIterator[Chunk | Reply]) -> None:
@@ -450,6 +497,42 @@ def _tasks(fields: Mapping[str, object], chosen: Sequence[str]) -> dict[str, str
     return {label: "\n".join(dict.fromkeys(each)) for label, each in tasks.items()}
 
 
+def _cut_short(reply: Reply) -> str:
+    """Why an answer that cannot be read is not whole, to be appended to the error."""
+    match reply.finish_reason:
+        case "length":
+            return " (max_tokens was used up before its end; raise it)"
+        case "content_filter":
+            return " (the provider's content filter cut it off)"
+        case _:
+            return ""
+
+
+def _is_cut(calls: Sequence[ToolCall]) -> bool:
+    """Whether the last of the calls ends in the midst of its arguments."""
+    try:
+        json.loads(calls[-1].arguments) if calls else None
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+def _no_answer(reply: Reply, model: str) -> AnswerError:
+    """The error for a reply without an answer, by what the provider says about its end."""
+    match reply.finish_reason:
+        case "length":
+            where = (
+                "in the middle of a tool call" if reply.tool_calls else "before the answer began"
+            )
+            reason = f"max_tokens was used up {where}; raise it"
+        case "content_filter":
+            reason = "the provider's content filter blocked the answer; change the prompt"
+        case _:
+            reason = "the model's answer is empty; ask again, or change the prompt"
+    retryable = reply.finish_reason not in ("length", "content_filter")
+    return AnswerError(reason, model=model, retryable=retryable)
+
+
 def _quoted(text: str) -> str:
     return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}...")
 
@@ -458,8 +541,9 @@ class AnswerStream:
     """Emits tokens as they arrive, and the answer once it is certain which node gives it.
 
     Tokens of a node that could answer, while an earlier one still may, are buffered; so the answer
-    tokens of a run, concatenated, always equal its answer. What a failed attempt has emitted is
-    taken back by an `AnswerReset`, or commits the run to it if the listener cannot do that.
+    tokens of a run, concatenated, always equal its answer. What a failed attempt has emitted, or a
+    reply that called tools, is taken back by an `AnswerReset`, or commits the run to it if the
+    listener cannot do that.
 
     `around` are the stream of the graph around this one and the node that this one is inside of:
     answer tokens of an inner graph are tokens of that node.
@@ -539,6 +623,18 @@ class AnswerStream:
         self._buffered.pop(node_id, None)
         if self._emitted and self._answering() == node_id and not self.is_committed(node_id):
             self._void = (node_id, attempt)
+
+    def set_aside(self, node_id: str, attempt: int) -> str:
+        """The reply so far led to tool calls: take it back, or return the text that has to stay.
+
+        A listener that cannot take it back has it already, so the answer begins with it.
+        """
+        if self.is_committed(node_id):
+            return self.emitted
+        if (buffered := self._buffered.get(node_id)) is not None:
+            self._emit(node_id, attempt, "".join(buffered[1]), answer=False)
+        self.discard(node_id, attempt)
+        return ""
 
     def settle(self, record: Record) -> None:
         """A node is final: emit what is certain now."""

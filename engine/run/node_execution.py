@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Coroutine, Generator, Mapping
+from functools import partial
 from pathlib import Path
 from time import time
 from traceback import walk_tb
+from types import coroutine
 from typing import cast
 
 from msgspec import Struct, field
@@ -124,6 +126,36 @@ class TimeLimit:
                 hint = ", the default; give the node or the graph a `timeout`"
             seconds = self._seconds or self._timeouts.default
             raise TimeoutError(f"no answer within {seconds:g} seconds{hint}") from error
+
+
+@coroutine
+def within_limit(
+    work: Coroutine[object, object, Result], timeouts: Timeouts, seconds: float | None
+) -> Generator[object, object, Result]:
+    """Await `work`; raises `TimeoutError` if it takes longer than `seconds`, None for the default.
+
+    The limit begins when the work first waits: one that never does needs none, and is most of what
+    a small node costs.
+    """
+    result: Result
+    try:
+        waits_for = work.send(None)
+    except StopIteration as done:
+        result = done.value
+        return result
+    with TimeLimit(timeouts, seconds):
+        while True:  # what `yield from` does, for a coroutine that has begun
+            try:
+                came = yield waits_for
+            except BaseException as error:  # noqa: BLE001  a cancellation, which is the work's
+                resume = partial(work.throw, error)
+            else:
+                resume = partial(work.send, came)
+            try:
+                waits_for = resume()
+            except StopIteration as done:
+                result = done.value
+                return result
 
 
 class GraphRuns(Struct):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import AsyncGenerator, Collection, Mapping
 from functools import partial
 from time import time
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, cast, get_args
 from uuid import uuid4
 
 from ..blocking import RunStart, door, run_blocking, stream_door, stream_events
-from ..errors import InputError, RunError
-from ..events import Answer, AnswerReset, Event, RunFinished, RunWaiting, Token
+from ..errors import InputError, NoSessionWarning, listed
+from ..events import Answer, AnswerReset, Event, NodeFinished, RunFinished, RunWaiting, Token
 from ..graph.graph import Graph
-from ..messages import JSON
+from ..graph.node import readers_of_turns
+from ..messages import JSON, text_of
 from ..models.endpoints import checked_addresses
 from ..models.protocol import Model
 from ..records import Run, SessionInfo, SessionKey, Turn
@@ -27,7 +29,15 @@ from ..session.store import VERSION, Policy, Store, WhileWaiting, lacking
 from ..stores.memory import MemoryStore
 from ..terminal import write_text
 from ..unknown_names import explained, missing_attribute
-from ..values import State, as_state, check_ids, check_message, to_json
+from ..values import (
+    State,
+    as_state,
+    check_counts,
+    check_ids,
+    check_mapping,
+    check_message,
+    to_json,
+)
 from .execution import RunExecution, RunRequest
 from .prepared import PreparedGraph, prepare
 from .questions import can_wait
@@ -71,10 +81,11 @@ class Runner:
         "_model",
         "_prepared",
         "_store",
+        "_warned",
         "_while_waiting",
     )
 
-    @explained("Runner")
+    @explained
     def __init__(
         self,
         graph: Graph | str | os.PathLike[str],
@@ -110,6 +121,7 @@ class Runner:
             _check_can_wait(self._store)
         self._model = model
         self._prepared: PreparedGraph | None = None
+        self._warned = False
 
     if not TYPE_CHECKING:  # pragma: no branch - type checkers would allow every attribute
 
@@ -126,6 +138,7 @@ class Runner:
         """The store that has its sessions."""
         return self._store
 
+    @explained
     async def arun(
         self,
         message: str,
@@ -146,6 +159,7 @@ class Runner:
         """
         return await self._start(message, user_id, session_id, state, run_id)(listener=None)
 
+    @explained
     def astream(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
@@ -170,6 +184,7 @@ class Runner:
         start = self._start(message, user_id, session_id, state, run_id)
         return stream_events(start, tokens=tokens, resets=resets)
 
+    @explained
     async def aresume(
         self,
         run_id: str,
@@ -187,6 +202,7 @@ class Runner:
         """
         return await self._resume(run_id, user_id, session_id, reuse_unchanged)(listener=None)
 
+    @explained
     def aresume_stream(
         self,
         run_id: str,
@@ -201,6 +217,7 @@ class Runner:
         start = self._resume(run_id, user_id, session_id, reuse_unchanged)
         return stream_events(start, tokens=tokens, resets=resets)
 
+    @explained
     async def arespond(
         self,
         run_id: str,
@@ -221,6 +238,7 @@ class Runner:
         """
         return await self._respond(run_id, answers, user_id, session_id, by)(listener=None)
 
+    @explained
     def arespond_stream(  # noqa: PLR0913  independent options, by keyword
         self,
         run_id: str,
@@ -236,6 +254,7 @@ class Runner:
         start = self._respond(run_id, answers, user_id, session_id, by)
         return stream_events(start, tokens=tokens, resets=resets)
 
+    @explained
     async def awaiting(
         self, user_id: str | None = None, *, limit: int = 20, offset: int = 0
     ) -> list[Run]:
@@ -244,11 +263,13 @@ class Runner:
         Their `questions` can be answered by any process.
         """
         check_ids(user_id=user_id)
+        check_counts(limit=limit, offset=offset)
         _check_can_wait(self._store)
         hits = await self._store.waiting(user_id, limit=limit, offset=offset)
         runs = [await self._store.run(hit.key, hit.turn.run_id) for hit in hits]
         return [run for run in runs if run is not None]
 
+    @explained
     async def afork(
         self,
         run_id: str,
@@ -270,6 +291,7 @@ class Runner:
         start = self._fork(run_id, node, message, user_id, session_id, into)
         return await start(listener=None)
 
+    @explained
     def afork_stream(  # noqa: PLR0913  independent options, by keyword
         self,
         run_id: str,
@@ -286,6 +308,7 @@ class Runner:
         start = self._fork(run_id, node, message, user_id, session_id, into)
         return stream_events(start, tokens=tokens, resets=resets)
 
+    @explained
     def render(
         self,
         message: str,
@@ -308,13 +331,16 @@ class Runner:
             return render(self._graph, scene)
         return run_blocking(render_next(self._graph, scene, self._store, session_id))
 
+    @explained
     async def asessions(
         self, user_id: str | None = None, *, limit: int = 20, offset: int = 0
     ) -> list[SessionInfo]:
         """The user's sessions (without `user_id`: those of no user), latest activity first."""
         check_ids(user_id=user_id)
+        check_counts(limit=limit, offset=offset)
         return await self._store.sessions(user_id, limit=limit, offset=offset)
 
+    @explained
     async def adelete_user(self, user_id: str | None) -> int:
         """Delete all sessions of a user; how many there were."""
         check_ids(user_id=user_id)
@@ -332,11 +358,13 @@ class Runner:
     sessions = door(asessions)
     delete_user = door(adelete_user)
 
+    @explained
     def session(self, session_id: str, *, user_id: str | None = None) -> Session:
         """Access to one session of the user: read, rename, export, delete. Reads nothing yet."""
         check_ids(user_id=user_id, session_id=session_id)
         return Session(SessionKey(user_id, session_id), self._store)
 
+    @explained
     def print_response(
         self,
         message: str,
@@ -344,32 +372,37 @@ class Runner:
         stream: bool = False,
         user_id: str | None = None,
         session_id: str | None = None,
+        state: State | None = None,
+        show: Collection[str] = (),
     ) -> Run:
         """Run and print the answer on standard output, with `stream` token by token.
 
-        On a terminal an answer that breaks off is begun again on a new line, if the graph retries.
+        `show` are ids of nodes whose outputs are printed before it. On a terminal an answer that
+        breaks off is begun again on a new line, if the graph retries.
         """
-        events = self.stream(
-            message,
-            user_id=user_id,
-            session_id=session_id,
-            tokens=stream,
-            resets=sys.stdout.isatty(),
-        )
-        for event in events:
-            if isinstance(event, Token) and event.answer:
-                write_text(event.text, sys.stdout)
-            elif isinstance(event, AnswerReset):
-                write_text("\n", sys.stdout)
-            elif isinstance(event, Answer):
-                write_text("\n" if stream else f"{event.text}\n", sys.stdout)
-            elif isinstance(event, RunFinished):
-                return event.run
-            elif isinstance(event, RunWaiting):
-                asked = "".join(f"{each.path}: {each.text}\n" for each in event.questions)
-                write_text(asked, sys.stdout)
-                return event.run
-        raise RunError("the run ended without an answer")  # pragma: no cover - it cannot
+        whose = {"user_id": user_id, "session_id": session_id}
+        resets = sys.stdout.isatty()
+        events = self.stream(message, **whose, state=state, tokens=stream, resets=resets)
+        ended = [_print_event(event, show, is_streamed=stream) for event in events]
+        return cast("Run", ended[-1])
+
+    @explained
+    async def aprint_response(
+        self,
+        message: str,
+        *,
+        stream: bool = False,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        state: State | None = None,
+        show: Collection[str] = (),
+    ) -> Run:
+        """Like `print_response`, in async code."""
+        whose = {"user_id": user_id, "session_id": session_id}
+        resets = sys.stdout.isatty()
+        events = self.astream(message, **whose, state=state, tokens=stream, resets=resets)
+        ended = [_print_event(event, show, is_streamed=stream) async for event in events]
+        return cast("Run", ended[-1])
 
     def _start(
         self,
@@ -382,6 +415,8 @@ class Runner:
         check_message(message)
         check_ids(user_id=user_id, session_id=session_id, run_id=run_id)
         prepared = self._prepare()
+        if session_id is None and not self._warned:
+            self._warn_of_no_session()
         new_id = (
             uuid4().hex
         )  # a store can tell that nobody named the session: it is called as the run
@@ -438,11 +473,24 @@ class Runner:
     ) -> RunStart:
         if message is not None:
             check_message(message)
-        check_ids(into=into)
+        check_ids(into=into, node=node)
         source = _reference(run_id, user_id, session_id)
         return partial(
             fork_run, self._prepare(), self._store, ForkRequest(source, node, message, into)
         )
+
+    def _warn_of_no_session(self) -> None:
+        """Warn, once for each runner, if the graph reads earlier turns, of which there are none."""
+        self._warned = True
+        readers = readers_of_turns(self._graph.nodes)
+        if readers:
+            warnings.warn(
+                f"graph {self._graph.name!r}: this run has no session_id, so there are no earlier "
+                f"turns for {listed(readers)}; pass session_id='...', and user_id='...' where "
+                "there are several users",
+                NoSessionWarning,
+                stacklevel=2,
+            )
 
     def _prepare(self) -> PreparedGraph:
         # Two threads may both prepare it: the results are equal.
@@ -451,12 +499,25 @@ class Runner:
         return self._prepared
 
 
+def _print_event(event: Event, show: Collection[str], *, is_streamed: bool) -> Run | None:
+    """Print what a person reads of an event; the run if it has ended with it."""
+    text = ""
+    if isinstance(event, Token) and event.answer:
+        text = event.text
+    elif isinstance(event, NodeFinished) and event.node in show:
+        text = f"{event.node}: {text_of(event.record.output)}\n"
+    elif isinstance(event, AnswerReset):
+        text = "\n"
+    elif isinstance(event, Answer):
+        text = "\n" if is_streamed else f"{event.text}\n"
+    elif isinstance(event, RunWaiting):
+        text = "".join(f"{each.path}: {each.text}\n" for each in event.questions)
+    write_text(text, sys.stdout)
+    return event.run if isinstance(event, RunFinished | RunWaiting) else None
+
+
 def _checked_answers(answers: Mapping[str, JSON]) -> Mapping[str, JSON]:
-    if not isinstance(answers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
-        raise InputError(
-            f"the answers are a {type(answers).__name__}; give a mapping of the questions' paths "
-            "to answers"
-        )
+    check_mapping("answers", answers, "the questions' paths to answers")
     return cast("Mapping[str, JSON]", to_json(answers, "the answers"))
 
 

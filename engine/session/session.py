@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,9 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..blocking import all_items, door
 from ..errors import InputError, NotFound
-from ..messages import JSON, NO_USAGE, FrozenStruct, Message, Usage
+from ..messages import JSON, NO_USAGE, FrozenStruct, Message, Usage, as_plain
 from ..records import Change, Head, Record, Run, SessionKey, Summary, Turn
-from ..values import as_plain, json_problem
+from ..unknown_names import explained, missing_attribute
+from ..values import check_counts, check_ids, json_problem
 from .history import fill_quotes, run_texts
 from .store import FinishedRun, Store
 
@@ -45,6 +46,7 @@ class Session(Struct, frozen=True):
     key: SessionKey
     store: Store
 
+    @explained
     async def aget_head(self) -> Head:
         """The number of turns, state, summary and name of the session, in one read."""
         head = await self.store.head(self.key)
@@ -52,51 +54,65 @@ class Session(Struct, frozen=True):
             raise self._not_found()
         return head
 
+    @explained
     async def ahistory(self, *, limit: int | None = 20, offset: int = 0) -> list[Turn]:
         """The completed turns, oldest first: the last `limit`, without the last `offset` of all.
 
         `limit` None is no limit.
         """
+        check_counts(limit=limit, offset=offset)
         await self.aget_head()
         enough = None if limit is None else max(0, limit) + max(0, offset)
         turns = await self.store.turns(self.key, last=enough)
         return turns[: max(0, len(turns) - max(0, offset))]
 
+    @explained
     async def amessages(self, *, limit: int | None = 20, offset: int = 0) -> list[Message]:
         """The messages of completed turns in order: what the user wrote, and the answers."""
         turns = await self.ahistory(limit=limit, offset=offset)
         return [message for turn in turns for message in _messages(turn)]
 
+    @explained
     async def aruns(self, *, limit: int = 20, offset: int = 0) -> list[Turn]:
         """The runs of any status, the newest first."""
+        check_counts(limit=limit, offset=offset)
         await self.aget_head()
         return await self.store.runs(self.key, limit=limit, offset=offset)
 
+    @explained
     async def arun(self, run_id: str) -> Run:
         """One run with the records of its nodes."""
+        check_ids(run_id=run_id)
         await self.aget_head()
         run = await self.store.run(self.key, run_id)
         if run is None:
             raise self._no_run(run_id)
         return run
 
+    @explained
     async def asummary(self) -> Summary | None:
         """The newest summary, None if there is none."""
         return (await self.aget_head()).summary
 
+    @explained
     async def astate(self) -> Mapping[str, JSON]:
         """The state that all nodes share, as it is stored."""
         return (await self.aget_head()).state
 
+    @explained
     async def aname(self) -> str | None:
         """The name of the session, None if it has none."""
         return (await self.aget_head()).name
 
+    @explained
     async def arename(self, name: str | None) -> None:
         """Name the session; None removes the name."""
+        if name is not None and not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+            raise InputError(f"the name is {name!r}; give a text, or None to remove it")
         if not await self.store.rename(self.key, name):
             raise self._not_found()
 
+    @explained
     async def ametrics(self) -> Metrics:
         """Totals over all runs; if the cost of one run is unknown, so is the total."""
         turns = await self._all_runs()
@@ -107,17 +123,20 @@ class Session(Struct, frozen=True):
             seconds=sum(max(0.0, turn.ended - turn.started) for turn in turns if turn.ended),
         )
 
+    @explained
     async def adelete(self) -> None:
         """Delete the session with its runs, state and summaries."""
         if not await self.store.delete_session(self.key):
             raise self._not_found()
 
+    @explained
     async def adelete_run(self, run_id: str) -> None:
         """Delete a run and all its text, also where other runs quote it."""
         await self.aget_head()
         if not await self.store.delete_run(self.key, run_id):
             raise self._no_run(run_id)
 
+    @explained
     async def aexport(self) -> dict[str, JSON]:
         """The whole session as JSON: its runs with all records, oldest first, state and summary."""
         head, turns = await self.aget_head(), await self._all_runs()
@@ -136,6 +155,7 @@ class Session(Struct, frozen=True):
         }
         return cast("dict[str, JSON]", as_plain(data))
 
+    @explained
     async def arestore(self, data: Mapping[str, JSON]) -> None:
         """Create this session, which must not exist yet, from what `export` returned.
 
@@ -165,6 +185,11 @@ class Session(Struct, frozen=True):
     export = door(aexport)
     restore = door(arestore)
 
+    if not TYPE_CHECKING:  # pragma: no branch - type checkers would allow every attribute
+
+        def __getattr__(self, name: str) -> object:
+            raise missing_attribute(type(self), name, _ALTERNATIVES)
+
     async def _all_runs(self) -> list[Turn]:
         await self.aget_head()
         return [turn async for turn in all_items(partial(self.store.runs, self.key))]
@@ -181,6 +206,17 @@ class Session(Struct, frozen=True):
     def _no_run(self, run_id: str) -> NotFound:
         session = self.key.session_id
         return NotFound(f"session {session!r} has no run {run_id!r}; its `runs` lists them")
+
+
+_ALTERNATIVES = {
+    **dict.fromkeys(("get_messages", "get_chat_history"), "use messages()"),
+    **dict.fromkeys(("session_data", "session_state", "values"), "use state()"),
+    "created_at": "use runs()[-1].started",
+    "get_run": "use run(run_id)",
+    "session_id": "use key.session_id",
+    "user_id": "use key.user_id",
+}
+"""Attributes of sessions elsewhere, and what takes their place."""
 
 
 class _ExportedRun(FrozenStruct, frozen=True, eq=False):

@@ -25,7 +25,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields, replace
 from pydantic import ValidationError
 
-from ..errors import DamagedStore
+from ..errors import DamagedStore, InputError
 from ..messages import JSON, NO_USAGE, Message, Role, ToolCall, Usage
 from ..records import READERS, Exchange, Question, Record, Response, Summary, Turn
 from .journal.line import RECOVER, Document, dump_json, parse_document, parse_json
@@ -375,7 +375,7 @@ def build(kind: Callable[..., T], document: Document) -> T:
     """Build an object from a parsed document; raises `DamagedStore` if it does not fit."""
     try:
         return kind(**document)
-    except (TypeError, ValidationError) as error:
+    except (TypeError, InputError, ValidationError) as error:
         name = getattr(kind, "__name__", "document").lower()
         raise DamagedStore(f"a stored {name} has the wrong shape: {error}; {RECOVER}") from error
 

@@ -17,6 +17,8 @@ from ..os_fork import FORKS
 from ..records import Change, Head, Record, Run, SessionInfo, SessionKey, StateKey, Summary, Turn
 from ..session.history import RESULT, run_texts
 from ..session.store import VERSION, FinishedRun, Hit, Lease, Policy, WhileWaiting, mentions
+from ..unknown_names import explained
+from ..values import check_counts, check_mapping
 from .codec import (
     DecodeRecord,
     decode_own_words,
@@ -285,16 +287,20 @@ class MemoryStore:
 
     version = VERSION
 
+    @explained
     def __init__(
         self,
         sessions: Mapping[SessionKey, MemorySession] | None = None,
         *,
         max_unnamed: int = MAX_UNNAMED,
     ) -> None:
+        sessions = {} if sessions is None else sessions
+        check_mapping("sessions", sessions, "keys to sessions; TinyDBStore('folder') has a folder")
+        check_counts(max_unnamed=max_unnamed)
         self._guard = RLock()
         self.reset_after_fork()
         self._clock = count(1)
-        self._sessions: dict[SessionKey, MemorySession] = dict(sessions or {})
+        self._sessions: dict[SessionKey, MemorySession] = dict(sessions)
         self._max_unnamed = max_unnamed
         self._unnamed: dict[SessionKey, None] = {}
         self._prompts: dict[str, dict[str, str]] = {}

@@ -92,20 +92,15 @@ class ToolCaller(Struct):
         }
         for call, verdict in ready.values():
             self._called(call, verdict.arguments)
-        tasks = [
-            asyncio.create_task(
-                self._message(path, *ready[path], is_again=is_again and path not in asked)
-            )
+        work = [
+            self._message(path, *ready[path], is_again=is_again and path not in asked)
             for path in ready
         ]
-        try:
-            found = await asyncio.gather(*tasks)
-        except Exception:  # the budget is spent: nothing else may spend more
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
-        return [message for message in found if message is not None]
+        found = await asyncio.gather(*work, return_exceptions=True)
+        for each in found:
+            if isinstance(each, BaseException):  # it ends the run; others keep what they have
+                raise each
+        return [message for message in found if isinstance(message, Message)]
 
     def _must_ask(self, path: str, call: ToolCall) -> bool:
         """Whether a call has to be confirmed, and nobody was asked yet."""

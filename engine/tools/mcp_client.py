@@ -248,9 +248,10 @@ async def _serve(client: Client, queue: asyncio.Queue[_Call], ended: asyncio.Eve
                 task.add_done_callback(partial(_forget, tasks))
                 take = asyncio.create_task(queue.get())
     finally:
-        calls, waiting = [*tasks.values()], [end, take, *tasks]
-        for task in waiting:
-            task.cancel()
+        calls = [*tasks.values()]
+        waiting: list[asyncio.Task[Any]] = [end, take, *tasks]
+        for each in waiting:
+            each.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
         if not take.cancelled():  # it was put in just now
             calls.append(take.result())
@@ -341,7 +342,7 @@ async def _transport(
 @asynccontextmanager
 async def _http(address: ServerAddress) -> AsyncGenerator[tuple[object, object]]:
     from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
-    from mcp.shared._httpx_utils import create_mcp_http_client  # noqa: PLC0415, PLC2701
+    from mcp.shared._httpx_utils import create_mcp_http_client  # noqa: PLC0415
 
     headers = {header: _variable(name) for header, name in address.headers}
     async with (

@@ -24,6 +24,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from ..blocking import call_in_thread
 from ..errors import DefinitionError, InputError, Problem
 from ..messages import JSON
+from ..unknown_names import explained
 from ..values import parse_json, to_json
 from .context import ToolContext
 
@@ -65,6 +66,7 @@ class ToolOptions(Struct, frozen=True):
 NO_OPTIONS = ToolOptions()
 
 
+@explained
 def tool(
     *, confirm: bool | str = False, timeout: float | None = None, max_result: int | None = None
 ) -> Callable[[F], F]:

@@ -104,11 +104,13 @@ def test_every_node_is_told_once_and_skips_before_what_they_make_ready() -> None
         ("NodeStarted", "router"),
         ("PromptRendered", "router"),
         *[("Token", "router")] * 4,
+        ("ModelAnswered", "router"),
         ("NodeFinished", "router"),
         ("NodeSkipped", "english"),
         ("NodeStarted", "french"),
         ("PromptRendered", "french"),
         *[("Token", "french")] * 3,
+        ("ModelAnswered", "french"),
         ("NodeFinished", "french"),
         ("Answer", "french"),
         ("RunFinished", None),
@@ -300,7 +302,7 @@ def test_a_teller_without_listener_tells_nothing() -> None:
     kept: list[Any] = []
     loud = EventEmitter("r", "s", kept.append)
     loud.emit(NodeStarted, "n", 1, "member")
-    assert kept == [NodeStarted("r", "s", 1, "n", 1, "member")]
+    assert kept == [NodeStarted("r", "s", 1, "n", 1, "member", time=kept[0].time)]
 
 
 @pytest.mark.parametrize("limit", [1, 2, None])

@@ -90,7 +90,7 @@ def wrong(**fields: object) -> list[Problem]:
         ({"numbers": {1: "maybe"}}, ("numbers", 1), "numbers[1]: must be true or false, "
          "not 'maybe'"),
         ({"value": {"a": [object()]}}, ("value",), "value: must be text, a number, true, false, "
-         "null, a list or a mapping"),
+         "null, a list or a mapping, not a object"),
         ({"call": 3.5}, ("call",), "call: must be a function, or true or false, not 3.5"),
         ({"pair": 4}, ("pair",), "pair: must be a list, or 3, not 4"),
         ({"price": float("nan")}, ("price",), "price: must be a finite number, not nan"),

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from teamgraph import Runner, SessionKey, Store
+from teamgraph.engine.messages import as_plain
 from teamgraph.engine.stores.journal.disk import DISK
-from teamgraph.engine.values import as_plain
 from teamgraph.errors import RunError
 from teamgraph.events import NodeStarted
 

@@ -28,6 +28,7 @@ from teamgraph.errors import (
     InputError,
     ModelError,
     NodeError,
+    NoSessionWarning,
     NotFound,
     SessionBusy,
 )
@@ -35,6 +36,7 @@ from teamgraph.events import RunFinished, Token
 from teamgraph.graphs import Agent, Team
 from teamgraph.graphs.assistant import Assistant
 from teamgraph.graphs.options import ALTERNATIVE_METHODS, ALTERNATIVES
+from teamgraph.nodes import Member
 from tests.teams import holds_together, of, wait_for, words_of
 
 ENGLISH = Agent(name="English Agent", role="You answer in English")
@@ -445,6 +447,15 @@ def test_an_agent_has_its_rules_in_its_prompt() -> None:
     assert "You are polite." in system_of(asked_of(Agent(description="You are polite.")))
 
 
+@pytest.mark.parametrize("role", ["", "You write poems"])
+def test_an_agent_alone_is_told_the_same_as_a_graph_of_one_member(role: str) -> None:
+    graph = Graph(name="Poet", nodes={"poet": Member(role=role)})
+    asked = system_of(asked_of(Agent(name="Poet", role=role)))
+    assert asked == graph.render()["poet"].messages[0].content
+    first = f"{role}." if role else "You are a helpful assistant."
+    assert asked == f"{first}\nAnswer the user directly."
+
+
 def asked_of(agent: Agent) -> Request:
     model = Scripted()
     Agent(**{**dict(agent), "model": model}).run("hello")
@@ -460,8 +471,9 @@ def test_markdown_is_asked_of_whoever_answers() -> None:
 def test_without_a_store_nothing_is_carried_on() -> None:
     model = Scripted("french_agent")
     built = route(model=model, add_history_to_context=True)
-    built.run("one", session_id="s")
-    built.run("two", session_id="s")
+    with pytest.warns(NoSessionWarning, match="this run has no store.*db=TinyDBStore"):
+        built.run("one", session_id="s")
+    built.run("two", session_id="s")  # a second warning would be an error
     assert "one" not in words_of(model.requests[-1])
     with pytest.raises(NotFound):
         built.get_chat_history("s")
@@ -540,7 +552,7 @@ def test_the_doors_of_a_session(store: Store) -> None:
     built = route(model=Scripted("french_agent"), store=store, session_state={"mood": "calm"})
     built.run("one", session_id="s", user_id="ann", state={"x": 1})
     mine: dict[str, Any] = {"session_id": "s", "user_id": "ann"}
-    assert built.get_session_state("s", user_id="ann") == {"x": 1}
+    assert built.get_session_state("s", user_id="ann") == {"mood": "calm", "x": 1}
     assert built.get_session_name("s", user_id="ann") is None
     built.set_session_name("greetings", **mine)
     assert built.get_session_name(**mine) == "greetings"
@@ -567,6 +579,58 @@ def test_the_usual_user_and_session_are_those_of_the_constructor(store: Store) -
         for door in (lambda **given: agent.run("one", **given), agent.get_chat_history):
             with pytest.raises(InputError, match=f"{empty} is empty"):
                 door(**ids)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_print_response_goes_on_in_one_session_for_each_object_and_user(stored: bool) -> None:
+    model = Scripted("french_agent")
+    options: dict[str, Any] = {"model": model, "add_history_to_context": True}
+    built = route(**options, **({"db": MemoryStore()} if stored else {}))
+    other = route(**options)
+    with pytest.raises(InputError, match="no session is named"):
+        built.get_chat_history()
+    built.print_response("one")
+    built.print_response("hers", user_id="ann")
+    wait_for(other.aprint_response("elsewhere"))
+    wait_for(built.aprint_response("two", stream=True))
+    assert said(model.requests[-1]) == ["user: one", "assistant: French on one", "user: two"]
+    assert [one.content for one in built.get_chat_history()][::2] == ["one", "two"]
+    assert [one.content for one in built.get_chat_history(user_id="ann")][::2] == ["hers"]
+    built.print_response("three", session_id="s", state={"x": 1})
+    assert said(model.requests[-1]) == ["user: three"]
+    assert built.get_session_state() == built.get_session_state("s") == {"x": 1}
+    built.run("four")
+    assert said(model.requests[-1]) == ["user: four"]
+
+
+def test_the_accessors_mean_the_user_whom_print_response_answered() -> None:
+    built = route(model=Scripted("french_agent"), db=MemoryStore(), enable_session_summaries=True)
+    built.print_response("one", user_id="ann", session_id="s")
+    built.run("hers", user_id="bob", session_id="t")
+    assert built.get_session_summary("s") == built.get_session_summary("s", user_id="ann")
+    with pytest.raises(NotFound):
+        built.get_session_summary("t")
+    built.print_response("two", session_id="s")
+    assert len(built.get_chat_history("s")) == 2
+
+
+def test_an_object_that_prints_for_many_remembers_the_newest() -> None:
+    agent = Agent(model=Scripted(), db=MemoryStore(), add_history_to_context=True)
+    first = agent.print_response("hello", user_id="0").session_id
+    last = [agent.print_response("hello", user_id=str(user)) for user in range(1, 101)][-1]
+    assert agent.print_response("hello", user_id="100").session_id == last.session_id
+    assert agent.print_response("hello", user_id="0").session_id != first
+
+
+def test_members_are_shown_if_that_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    team(model=Scripted("french_agent")).runner.print_response("hi", show=["french_agent"])
+    assert capsys.readouterr().out.startswith("french_agent: French on hi\n")
+
+
+def test_a_folder_is_a_store(tmp_path: Path) -> None:
+    agent = Agent(model=Scripted(), db=str(tmp_path / "store"), session_id="s")
+    agent.run("hello")
+    assert Agent(store=tmp_path / "store", session_id="s").get_chat_history()
 
 
 def test_an_answer_can_be_streamed_and_printed(
@@ -618,7 +682,7 @@ def test_an_answer_can_be_streamed_and_printed(
         ({"num_history_runs": -1, "add_history_to_context": True}, "must be 0 or more"),
         ({"model": 3}, "must be a model id"),
         ({"enable_session_summaries": True, "session_summary_model": 3}, "must be a model id"),
-        ({"store": "folder"}, "must be a store"),
+        ({"store": 3}, "must be a store"),
         ({"respond_direct": True}, "did you mean 'respond_directly'?"),
         ({"user_id": ""}, "user_id: must not be empty"),
     ],
@@ -704,7 +768,7 @@ def test_an_attribute_of_agnos_run_names_its_alternative(name: str) -> None:
 
 @pytest.mark.parametrize(("kind", "given"), [(Agent, "Clerk"), (Team, [ENGLISH])])
 def test_options_are_passed_by_name(kind: type[Assistant], given: Never) -> None:
-    with pytest.raises(DefinitionError, match=f"{kind.__name__} takes options by name only"):
+    with pytest.raises(DefinitionError, match=f"{kind.__name__} takes its fields by name only"):
         kind(given)
 
 

@@ -247,7 +247,7 @@ def test_a_budget_holds_for_what_is_inside(where: str) -> None:
         nodes={"team": SubGraph(graph=inner)},
         **(budget if where == "outer" else {}),
     )
-    with pytest.raises(Exception, match="the run used 2 calls, and its budget is 1") as failed:
+    with pytest.raises(Exception, match="has used 1 calls, and its budget is 1") as failed:
         Runner(graph, model=model()).run("hello")
     assert type(failed.value).__name__ == "BudgetExceeded"
 
@@ -453,7 +453,10 @@ def test_warnings_of_an_inner_graph_are_told_with_those_around_it(tmp_path: Path
     )
     file = written(tmp_path, "name: outer\nnodes:\n  team: {kind: graph, graph: inner.yaml}\n")
     (warning,) = Graph.load(file).warnings
-    assert str(warning).endswith("warning: node 'team': the output of node 'two' is not used")
+    assert str(warning).endswith(
+        "warning: node 'team': the output of node 'two' is not used; read it in a template, "
+        "or remove it"
+    )
     assert (warning.file, warning.line) == (str(tmp_path / "inner.yaml"), 4)
 
 

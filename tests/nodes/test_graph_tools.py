@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from teamgraph import Chunk, Graph, Reply, Request, Runner, ScriptedModel, Store, ToolCall
+from teamgraph import (
+    Budget,
+    Chunk,
+    Graph,
+    MemoryStore,
+    Reply,
+    Request,
+    Runner,
+    ScriptedModel,
+    Store,
+    ToolCall,
+)
 from teamgraph.errors import BudgetExceeded, DefinitionError, ModelError, NodeError
 from teamgraph.events import NodeFinished, ToolAnswered, ToolCalled
 from teamgraph.kinds import Context, GraphTool, Node, Result
@@ -125,13 +136,18 @@ def test_a_graph_that_fails_is_told_to_the_model() -> None:
     assert "'research_team[1]/writer'" in run.answer or "writer" in run.answer
 
 
-def test_a_spent_budget_ends_the_run_and_not_the_call_alone() -> None:
-    script = Leading([call("cats"), call("dogs")])
-    graph = Graph(
-        name="x", model="m", nodes={"leader": Member(tools=[research()])}, budget={"calls": 2}
-    )
-    with pytest.raises(BudgetExceeded, match="used 3 calls"):
-        Runner(graph, model=ScriptedModel(script)).run("hello")
+def test_a_spent_budget_ends_the_run_and_what_was_paid_for_is_not_asked_again() -> None:
+    script, store = Leading([call("cats"), call("dogs")]), MemoryStore()
+
+    def runner(calls: int) -> Runner:
+        graph = desk().model_copy(update={"budget": Budget(calls=calls)})
+        return Runner(graph, model=ScriptedModel(script), store=store)
+
+    with pytest.raises(BudgetExceeded, match="used 2 calls, and its budget is 2"):
+        runner(2).run("hello", session_id="s", run_id="r")
+    assert script.asked == ["round 1", "Find: cats"]
+    assert runner(9).resume("r", session_id="s").answer == "told cats, dogs"
+    assert sorted(script.asked[2:]) == ["Find: dogs", "Write: cats", "Write: dogs", "round 2"]
 
 
 def counted(message: str, state: dict[str, Any], session_state: dict[str, Any]) -> Result:

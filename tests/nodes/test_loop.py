@@ -395,7 +395,7 @@ def test_a_cancelled_loop_is_resumed_in_its_round(store: Store) -> None:
 
 def test_a_budget_a_timeout_and_an_error_policy_hold_for_the_rounds() -> None:
     script = ScriptedModel(Critic(approves=9))
-    with pytest.raises(BudgetExceeded, match="used 5 calls"):
+    with pytest.raises(BudgetExceeded, match="used 4 calls, and its budget is 4"):
         Runner(desk(budget={"calls": 4}), model=script).run("hello")
     broken = Critic(approves=9)
     broken.fails_at = "critic 2"

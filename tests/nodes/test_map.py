@@ -156,7 +156,7 @@ def test_a_failed_item_may_be_left_out_or_replaced() -> None:
 
 def test_a_budget_that_is_spent_is_no_failed_item() -> None:
     graph = team(each(on_item_error="skip", max_parallel=1), budget={"calls": 2})
-    with pytest.raises(BudgetExceeded, match="used 3 calls"):
+    with pytest.raises(BudgetExceeded, match="used 2 calls, and its budget is 2"):
         Runner(graph, model=ScriptedModel(Workers("a", "b", "c"))).run("hello")
 
 
@@ -305,7 +305,10 @@ def test_a_dry_run_renders_one_sample_item() -> None:
         ("over: plan.output", "plan.output is a mapping; a list is needed"),
         ("over: plan.output.more", "may be None; write `plan.output.more or []`"),
         ("over: plan.output.steps +", "the expression is not finished"),
-        ("max_items: 1", "5:5: node 'each': 'over' is required"),
+        (
+            "max_items: 1",
+            "5:5: node 'each': 'over' is required; add it, such as `over: plan.output.steps`",
+        ),
         ("ovr: plan.output.steps", "6:5: node 'each': unknown key 'ovr'; did you mean 'over'?"),
         ("over: STEPS\n    max_item: 3", "unknown key 'max_item'; did you mean 'max_items'?"),
         ("over: STEPS\n    max_items: 0", "7:16: node 'each': max_items: must be 1 or more"),

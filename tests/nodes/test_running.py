@@ -25,6 +25,7 @@ from teamgraph import (
     ScriptedModel,
     SessionKey,
     Store,
+    ToolCall,
     Usage,
 )
 from teamgraph.engine.graph.node import summary_again
@@ -36,7 +37,7 @@ from teamgraph.errors import (
     NoAnswer,
     NodeError,
 )
-from teamgraph.kinds import Context, Result
+from teamgraph.kinds import Context, Node, Result
 from teamgraph.nodes import HistoryLoader, Member, Python, Router, Summarizer
 from tests.teams import desk, desk_model, wait_for, words_of
 
@@ -491,11 +492,50 @@ def test_an_answer_of_another_shape_is_asked_for_again_and_then_fails() -> None:
         Runner(graph, model=ScriptedModel([{"lang": "klingon"}, "nonsense"])).run("hi")
 
 
-@pytest.mark.parametrize("empty", ["", "  \n"])
-def test_an_empty_answer_is_no_answer(empty: str) -> None:
-    graph = Graph(name="g", model="m", nodes={"member": Member()})
-    with pytest.raises(NodeError, match="the model's answer is empty"):
-        Runner(graph, model=ScriptedModel(Reply(empty) and [Reply(empty)])).run("hi")
+CUT = ToolCall(id="1", name="read_chat_history", arguments='{"limit": ')
+
+
+@pytest.mark.parametrize(
+    ("reply", "words", "asked"),
+    [
+        (Reply(""), "the model's answer is empty", 2),
+        (Reply("  \n", finish_reason="stop"), "the model's answer is empty", 2),
+        (Reply("", finish_reason="length"), "max_tokens was used up before the answer began", 1),
+        (Reply("", finish_reason="content_filter"), "content filter blocked the answer", 1),
+        (
+            Reply("x", tool_calls=(CUT,), finish_reason="length"),
+            "max_tokens was used up in the middle of a tool call; raise it",
+            1,
+        ),
+    ],
+)
+def test_an_empty_answer_is_no_answer_and_is_counted(reply: Reply, words: str, asked: int) -> None:
+    member, model = Member(tools=["read_chat_history"]), ScriptedModel(lambda _: reply)
+    graph = Graph(name="g", model="m", retry=Retry(times=1, wait=0.001), nodes={"member": member})
+    with pytest.raises(NodeError, match=words) as failed:
+        Runner(graph, model=model).run("hi")
+    assert isinstance(failed.value.__cause__, AnswerError)
+    assert failed.value.run is not None
+    assert failed.value.run.usage.calls == len(model.requests) == asked
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("length", "(max_tokens was used up before its end; raise it)"),
+        ("content_filter", "(the provider's content filter cut it off)"),
+    ],
+)
+def test_what_cut_an_answer_is_said_where_it_cannot_be_read(reason: str, words: str) -> None:
+    router = {"r": Router(routes={"a": "x", "b": "y"}), "a": Member(), "b": Member()}
+    nodes: dict[str, Node]
+    for nodes, text in (
+        ({"m": Member(returns={"x": "int"})}, '{"x": '),
+        ({**router, "m": Member(needs=["a", "b"])}, "the tea or the bee"),
+    ):
+        model = ScriptedModel([Reply(text, finish_reason=reason)])
+        with pytest.raises(NodeError, match=re.escape(words)):
+            Runner(Graph(name="g", model="m", nodes=nodes, output="m"), model=model).run("hi")
 
 
 # Python

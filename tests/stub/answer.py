@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import parse_qsl
@@ -21,6 +21,8 @@ class StubAnswer:
     silent after `after` chunks), `sse_error` (an error event after `after` chunks). An answer that
     is no stream is cut, silent or malformed after its half; its error comes with status 200.
 
+    `until` holds a stream up after `after` chunks, until it is true.
+
     `raw` are the bytes of a whole HTTP response, after which the connection is closed. `events` are
     those of a stream, as JSON or as they are if they are text, after which the body ends.
     """
@@ -32,6 +34,7 @@ class StubAnswer:
     pause: float | None = None
     chunk_size: int = 4
     after: int = 2
+    until: Callable[[], bool] | None = None
     retry_after: float | str | None = None
     finish_reason: str | None = None
     message: str | None = None

@@ -178,6 +178,8 @@ class StubProvider:
         for sent, delta in enumerate(deltas(answer, request)):
             if answer.fault in _IN_STREAM and sent >= answer.after:
                 await _break_off(answer, reader, writer)
+            while answer.until is not None and sent == answer.after and not answer.until():
+                await _wait(reader, 0.005)
             piece = {"index": 0, "delta": delta, "finish_reason": None}
             await http1.send_event(writer, {**head, "choices": [piece]})
             await _wait(reader, self._pause if answer.pause is None else answer.pause)

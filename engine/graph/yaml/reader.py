@@ -153,6 +153,17 @@ class Document:
         raw = self.text[mark.start : mark.end]
         return self.position(mark.start + offset_inside(raw, mark.text, mark.style, line, column))
 
+    def quoting_advice(self, path: KeyPath) -> str:
+        """Why YAML did not read the text that was meant, if a sign in it says so; else empty."""
+        mark, _ = self._find(path)
+        line = BREAK.split(self.text[mark.key :], maxsplit=1)[0]
+        if mark.is_empty and re.search(r":\s+#", line):
+            return "what follows # is a comment; put the text in quotes"
+        if mark.flow:
+            return f"a text that begins with {self.text[mark.start]} needs quotes"
+        is_null = resolve_word(self.text[mark.start : mark.end]) is None
+        return "" if is_null or mark.children else "put it in quotes"
+
     def position(self, offset: int) -> FilePosition:
         """The line and column of an offset into `text`."""
         return position_at(self._starts, offset)

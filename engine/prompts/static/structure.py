@@ -319,6 +319,37 @@ _PLAIN = (
 )
 """What Jinja says of common mistakes, and a plainer text."""
 _OTHER_TAGS = {"elseif": "elif", "elsif": "elif", "elif_": "elif", "endelif": "endif"}
+_ROLE_TAGS = (
+    "the tags of messages are {% system %}, {% user %} and {% assistant %}, each with its end"
+)
+_TAG_ADVICE: Mapping[str, str] = {
+    **dict.fromkeys(("message", "endmessage", "chat", "endchat", "role", "endrole"), _ROLE_TAGS),
+    **dict.fromkeys(("break", "continue"), "choose the items before: {% for x in list if ... %}"),
+    "do": "a template changes no values; use {% set %} or namespace()",
+    "generation": "it marks what a model is trained on; remove it",
+    "endgeneration": "it marks what a model is trained on; remove it",
+    "trans": "prompts are not translated; write the text, one template for each language",
+    "debug": "`teamgraph render` shows what a template gives",
+    **dict.fromkeys(("image", "endimage", "audio", "endaudio"), "messages are text only"),
+}
+"""Tags of other template languages, and how to go on."""
+_OTHER_EXPRESSIONS = tuple(
+    (re.compile(rf"\{{\{{\s*{pattern}"), advice)
+    for pattern, advice in (
+        ("#(?:if|unless)", "this is Handlebars; write {% if ... %}...{% endif %}"),
+        ("#", "this is Handlebars or Mustache; write {% for x in list %}...{% endfor %}"),
+        ("/", "this is Handlebars or Mustache; write the end of the block, such as {% endif %}"),
+        (">", 'this is Handlebars or Mustache; write {% include "name.jinja" %}'),
+        ("\\^", "this is Mustache; write {% if not ... %}...{% endif %}"),
+        ("[.$]", "this is a template of Go; write the whole name: {{ input.message }}"),
+        (
+            "[\"'][^\"']*[\"']\\s*:",
+            "braces are doubled for Python's format; JSON has single ones here",
+        ),
+        ("\\{", "three braces are Handlebars or Mustache; write two: {{ input.message }}"),
+    )
+)
+"""How expressions of other template languages begin, and how to go on."""
 _CHARACTER = r"unexpected char (.*) at \d+"
 
 
@@ -332,7 +363,9 @@ def syntax_problem(source: TemplateSource, error: Exception, lexer: Lexer) -> Pr
     innermost = re.search(_INNERMOST, message)
     unknown = re.match(_UNKNOWN, message)
     suggestion: str | None = None
-    if unknown is not None:
+    if (other := _other_language(source.text, position)) is not None:
+        message = other
+    elif unknown is not None:
         message, suggestion = _unknown_tag(unknown[1], innermost[1] if innermost else None)
     elif innermost is not None:
         message = f"{{% {innermost[1]} %}} is never closed; add {{% end{innermost[1]} %}}"
@@ -357,12 +390,24 @@ def syntax_problem(source: TemplateSource, error: Exception, lexer: Lexer) -> Pr
     )
 
 
+def _other_language(text: str, position: Position) -> str | None:
+    """What to write in place of an expression of another template language at this position."""
+    begin = text.rfind("{{", 0, position.offset + 1)
+    if begin < 0 or "}}" in text[begin : position.offset]:
+        return None
+    begin -= text.startswith("{", begin - 1)
+    found = (advice for pattern, advice in _OTHER_EXPRESSIONS if pattern.match(text, begin))
+    return next(found, None)
+
+
 def _unknown_tag(tag: str, innermost: str | None) -> tuple[str, str | None]:
     if innermost is not None and tag.startswith("end"):
         message = f"{{% {tag} %}} does not close {{% {innermost} %}}, which is open here"
         return message, closest(tag, (f"end{innermost}",))
     if tag in (*_ENDS, *_TAGS):
         return f"{{% {tag} %}} has no matching open tag", None
+    if tag in _TAG_ADVICE:
+        return f"unknown tag {tag!r}; {_TAG_ADVICE[tag]}", None
     if tag in _OTHER_TAGS:
         return f"unknown tag {tag!r}", _OTHER_TAGS[tag]
     return f"unknown tag {tag!r}", closest(tag, _ENDS if tag.startswith("end") else _TAGS)
@@ -622,6 +667,54 @@ def _line_ends(tokens: Iterable[tuple[int, str, str]]) -> Iterator[tuple[str, Po
             if prints:
                 yield tag, at, position_of(position).offset + len(value)
             prints = False
+
+
+_ROLE_LINE = r"^[ \t]*(?:#[ \t]*)?(system|developer|user|assistant|function|tool)[ \t]*:[ \t]*$"
+_FRONT_MATTER = r"\A---[ \t]*\n(?:.*\n)*?---[ \t]*$"
+_ONE_BRACE = r"(?<![\w{\\$])\{(input|question|query|message|context|history|chat_history)\}(?!\})"
+_TEXT_OF_OTHERS = re.compile(
+    f"(?P<role>{_ROLE_LINE})|(?P<matter>{_FRONT_MATTER})|(?P<brace>{_ONE_BRACE})",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""What promptflow, prompty and Python's `format` give a meaning, and what is sent as text here."""
+
+
+def text_of_others(template: ParsedTemplate, lexer: Lexer) -> Iterator[Problem]:
+    """A warning for each part of the text that another tool would not send as it is."""
+    text = template.source.text
+    if not _TEXT_OF_OTHERS.search(text):
+        return
+    tokens = lexer.tokeniter(text, template.name)
+    plain = [
+        (position_of(at).offset, position_of(at).offset + len(value))
+        for at, kind, value in tokens
+        if kind == "data"
+    ]
+    lines = LineIndex(text)
+    for found in _TEXT_OF_OTHERS.finditer(text):
+        if any(start <= found.start() and found.end() <= end for start, end in plain):
+            written = found[0].strip().partition("\n")[0]
+            at = lines.position(found.end() - len(found[0].lstrip()))
+            problem = template.problem_at(at, "P112", _advice_on_text(found, written))
+            yield replace(problem, severity="warning")
+
+
+def _advice_on_text(found: re.Match[str], written: str) -> str:
+    if found["matter"]:
+        return (
+            "this front matter is sent as text; move the model and its parameters to the graph "
+            "file (`model: {id: ..., temperature: ...}`), and remove the rest"
+        )
+    if found["brace"]:
+        return f"{written} is sent as it is; write {{{{ input.message }}}}, or what is meant"
+    role = written.strip("# \t:").lower()
+    if role in ("tool", "function"):
+        return f"{written!r} is sent as text; calls of tools come with {{% messages %}}"
+    tag = "system" if role == "developer" else role
+    return (
+        f"{written!r} is sent as text, it begins no message; put the message into "
+        f"{{% {tag} %}}...{{% end{tag} %}}"
+    )
 
 
 def _note(template: ParsedTemplate, at: Position) -> Problem:

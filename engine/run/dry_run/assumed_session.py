@@ -167,6 +167,8 @@ class ReadOnlyStore(MemoryStore):
 
 
 def _turns(history: Sequence[HistoryItem]) -> tuple[AssumedTurn, ...]:
+    if isinstance(history, str) or not isinstance(history, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+        raise InputError(f"history is a {type(history).__name__}; give a list of turns")
     turns: list[AssumedTurn] = []
     asked: str | None = None
     for index, one in enumerate(history):

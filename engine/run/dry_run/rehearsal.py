@@ -19,6 +19,7 @@ from ...node_path import ROOT, NodePath
 from ...prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ...records import Run, SessionKey, Turn
 from ...session.store import Store
+from ...values import check_ids, check_mapping, check_text
 from ..execution import RunRequest
 from ..model_call import PERSON
 from ..prepared import PreparedGraph, prepare
@@ -46,6 +47,13 @@ class Scene(Struct, frozen=True):
     session: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     user_id: str | None = None
     is_full: bool = True
+
+    def __post_init__(self) -> None:
+        check_text(self.message)
+        check_ids(user_id=self.user_id)
+        check_mapping("assume", self.assume, "node ids to outcomes")
+        check_mapping("state", self.state, "keys to values")
+        check_mapping("session", self.session, "`id`, `summary`, `turns` and `node_states`")
 
 
 def render(graph: Graph, scene: Scene) -> Rendering:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import RLock
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, cast
 from uuid import uuid4
 from zlib import crc32
 
@@ -110,6 +110,10 @@ class IndexListener(Protocol):
         """A document was deleted."""
         ...
 
+    def documents(self) -> dict[str, dict[str, Slot]]:
+        """The documents of those tables of which it has every one with a key, by number."""
+        ...
+
     def dump(self) -> bytes:
         """Everything, to be loaded when the journal is opened the next time."""
         ...
@@ -124,11 +128,13 @@ class JournalIndex:
 
     `live` is the number of bytes that still count, `synced` the byte up to which the file is known
     to be synced. Document numbers are never used twice, also not after a deletion.
+
+    Of a saved index the documents that its listener has are taken in only when they are asked for.
     """
 
     def __init__(self, listener: IndexListener | None = None) -> None:
         self._tables: dict[str, dict[str, Slot]] = {}
-        self._packed = b""
+        self._loaded = 0
         self.live = 0
         self.sequence = 0
         self.end = 0
@@ -139,17 +145,19 @@ class JournalIndex:
     @property
     def tables(self) -> dict[str, dict[str, Slot]]:
         """The positions of the documents, by table and number."""
-        if self._packed:
-            tables, new = _TABLES.decode(self._packed), self._tables
-            self._packed = b""
-            self._tables = {
-                name: {**tables.get(name, {}), **new.get(name, {})} for name in {**tables, **new}
-            }
+        if self._loaded and self._listener is not None:
+            self._loaded = 0
+            for name, held in self._listener.documents().items():
+                if slots := {**held, **self._tables.get(name, {})}:
+                    self._tables[name] = {each: slots[each] for each in sorted(slots, key=int)}
         return self._tables
 
     def save(self, proof: Proof) -> bytes:
-        """Everything, as `load` reads it."""
-        listener = b"" if self._listener is None else self._listener.dump()
+        """Everything, as `load` reads it; there must be a listener."""
+        listener, tables = cast("IndexListener", self._listener), dict(self.tables)
+        for name, held in listener.documents().items():
+            if slots := tables.get(name):
+                tables[name] = {each: slots[each] for each in slots if each not in held}
         saved = SavedIndex(
             proof,
             self.end,
@@ -157,26 +165,29 @@ class JournalIndex:
             self.live,
             self.synced,
             self._next,
-            encode(self.tables),
-            listener,
+            tables,
+            listener.dump(),
         )
         data = encode(saved)
         return b"%b%08x" % (_SAVED_HEAD, crc32(data)) + data
 
-    def load(self, saved: SavedIndex) -> None:
-        """Take in what was saved; the tables are decoded when they are asked for."""
+    def load(self, saved: SavedIndex) -> bool:
+        """Take in what was saved; false without a listener, which has most of it."""
+        if self._listener is None:
+            return False
         self.clear()
         self.end, self.sequence = saved.end, saved.sequence
         self.live, self.synced = saved.live, saved.synced
         self._next.update(saved.next_numbers)
-        self._packed = saved.tables
-        if self._listener is not None:
-            self._listener.load(saved.listener)
+        self._tables = saved.tables
+        self._loaded = len(saved.listener)
+        self._listener.load(saved.listener)
+        return True
 
     def clear(self) -> None:
         """Drop everything."""
         self._tables.clear()
-        self._packed = b""
+        self._loaded = 0
         self._next.clear()
         self.live = self.sequence = self.end = self.synced = 0
         if self._listener is not None:
@@ -205,7 +216,7 @@ class JournalIndex:
     def size(self) -> int:
         """Bytes of memory that it takes, with what the listener has of it; an estimate."""
         indexed = sum(map(len, self._tables.values()))
-        return _EMPTY_INDEX + _INDEXED * indexed + 3 * len(self._packed)
+        return _EMPTY_INDEX + _INDEXED * indexed + 2 * self._loaded
 
     def is_next(self, transaction: Transaction) -> bool:
         """Whether a transaction may come next: a header first, then consecutive numbers."""
@@ -228,7 +239,9 @@ class JournalIndex:
     def _put(self, entry: Entry) -> None:
         number = int(entry.document)
         is_new = number >= self._next.get(entry.table, 1)
-        slots = (self._tables if is_new else self.tables).setdefault(entry.table, {})
+        slots = self._tables.setdefault(entry.table, {})
+        if not is_new and entry.document not in slots:
+            slots = self.tables.setdefault(entry.table, {})
         earlier = slots.get(entry.document)
         if earlier is not None:
             self.live -= earlier.line
@@ -257,7 +270,7 @@ class SavedIndex(Struct, frozen=True, array_like=True):
     live: int
     synced: int
     next_numbers: dict[str, int]
-    tables: bytes
+    tables: dict[str, dict[str, Slot]]
     listener: bytes
 
     @classmethod
@@ -270,8 +283,7 @@ class SavedIndex(Struct, frozen=True, array_like=True):
         return _SAVED.decode(body)
 
 
-_SAVED_HEAD = b"teamgraph-index 1 "
-_TABLES = Decoder(dict[str, dict[str, Slot]])
+_SAVED_HEAD = b"teamgraph-index 2 "
 _SAVED = Decoder(SavedIndex)
 
 
@@ -579,8 +591,7 @@ class JournalFile:
         header = header_data(self._disk.read(file.descriptor, _HEADER, 0))
         if header is not None:
             self._check_header(header)
-            self.index.load(saved)
-            self._saved = saved.end
+            self._saved = saved.end if self.index.load(saved) else 0
 
     def _open_file(self, *, create: bool) -> OpenFile:
         try:

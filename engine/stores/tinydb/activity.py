@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import TypeAlias
 
-from ..journal.disk import Disk, OpenFile, chunks, lock_file, write_at
+from ..journal.disk import Disk, OpenFile, chunks, lock_file, opened, write_at
 
 ACTIVITY = "activity.log"
 _HEAD = b"teamgraph-activity 1".ljust(32) + b"\n"
@@ -24,7 +24,7 @@ _NAME = re.compile(rb"([0-9a-f]{32})\n")
 _CHUNK = _LINE * 256
 _LEAST = 256  # lines; a shorter file is never rewritten
 Seen: TypeAlias = tuple[int, int]
-"""Inode and size of the file: while both stay, nothing was appended."""
+"""Inode of the file, and its size: while both stay, nothing was appended. Or a place in it."""
 
 
 class ActivityLog:
@@ -74,22 +74,29 @@ class ActivityLog:
         yield from self._scan(found)
 
     def _logged(self) -> Iterator[str]:
-        """The names in the file from its end, some repeatedly; none if it is not complete."""
-        try:
-            file = OpenFile(self._disk, self.path, create=False)
-        except FileNotFoundError:
-            return
-        try:
-            head = self._disk.read(file.descriptor, _LINE, 0)
-            end = self._disk.status(file.descriptor).st_size if head == _HEAD else 0
-            end -= end % _LINE
-            while end > _LINE:
-                start = max(_LINE, end - _CHUNK)
-                lines = self._disk.read(file.descriptor, end - start, start)
-                yield from (name.decode() for name in reversed(_NAME.findall(lines)))
-                end = start
-        finally:
-            file.close()
+        """The names in the file from its end, some repeatedly; none if it is not complete.
+
+        The file is open only while a part of it is read: whoever lists may stop anywhere.
+        """
+        before: Seen | None = None
+        while before is None or before[1] > _LINE:
+            try:
+                with opened(self._disk, self.path) as file:
+                    lines, before = self._part(file, before)
+            except FileNotFoundError:
+                return
+            yield from (name.decode() for name in reversed(_NAME.findall(lines)))
+
+    def _part(self, file: int, before: Seen | None) -> tuple[bytes, Seen]:
+        """The lines before those read last, and where they begin; if it was replaced, the last."""
+        status = self._disk.status(file)
+        if self._disk.read(file, _LINE, 0) != _HEAD:
+            return b"", (status.st_ino, 0)
+        end = status.st_size - status.st_size % _LINE
+        if before is not None and before[0] == status.st_ino:
+            end = before[1]
+        start = max(_LINE, end - _CHUNK)
+        return self._disk.read(file, end - start, start), (status.st_ino, start)
 
     def _seen(self) -> Seen | None:
         try:

@@ -166,7 +166,7 @@ class Survey:
             owner = f"session {key.session_id!r} of user {key.user_id!r}"
             message = f"it is {owner}; move it back to where it was"
             findings.append(Finding("misplaced", path, message))
-        runs, turns = len(sessions.runs), len(sessions.numbers)
+        runs, turns = len(sessions.runs()), len(sessions.numbers)
         return JournalReport(path, key, len(data), index.live, runs, turns, tuple(findings))
 
 
@@ -256,7 +256,7 @@ class Salvage(Struct, frozen=True):
         orphans = {
             ("nodes", stored.document)
             for run, records in sessions.all_records().items()
-            if str(run) not in sessions.run_ids or ("runs", str(run)) in misfits
+            if sessions.run_id(str(run)) is None or ("runs", str(run)) in misfits
             for stored in records.values()
         }
         lost = misfits | orphans

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from itertools import islice
@@ -61,6 +61,7 @@ _ABOUT = ("head", "")
 _ABOUT_TYPES = {"name": (str, type(None)), "turns": (int,), "deleted": (int,)}
 _WAITING = "waiting"
 _CACHED, _CACHED_BYTES = 16, 16_384
+_NEWEST = 32  # runs of a saved index that are not packed
 
 
 class StoredDocument(Struct, frozen=True, gc=False, array_like=True):
@@ -75,34 +76,85 @@ class SessionIndex:
 
     It is built from the keys of the lines, so no document is parsed to find one. A document
     without a key, as a user of TinyDB may insert it, is ignored.
+
+    What was loaded has all numbers and the newest runs; the others stay packed until one of them
+    is asked for. They are unpacked before one of them is put again or dropped: that needs
+    `documents`.
     """
 
     def __init__(self) -> None:
-        self.runs: dict[str, StoredDocument] = {}
-        self.run_ids: dict[str, str] = {}
         self.waiting: dict[str, StoredDocument] = {}
-        self.number_of: dict[str, int] = {}
         self.numbers: list[int] = []
-        self.by_number: dict[int, str] = {}
-        self._records: dict[int, dict[tuple[str, int], StoredDocument]] = {}
-        self._packed: dict[int, bytes] = {}
         self.state: dict[tuple[str, str], StoredDocument] = {}
         self.covers: list[int] = []
-        self.summaries: dict[int, StoredDocument] = {}
         self.words: dict[Words, int] = {}
         self.words_of: dict[int, Words] = {}
+        self._runs: dict[str, StoredDocument] = {}
+        self._run_ids: dict[str, str] = {}
+        self._number_of: dict[str, int] = {}
+        self._by_number: dict[int, str] = {}
+        self._records: dict[int, dict[tuple[str, int], StoredDocument]] = {}
+        self._packed: dict[int, bytes] = {}
+        self._summaries: dict[int, StoredDocument] = {}
+        self._older, self._older_ids = b"", ""
+        self._oldest: StoredDocument | None = None
 
     def clear(self) -> None:
         """See `IndexListener.clear`."""
-        for mapping in (self.runs, self.run_ids, self.number_of, self.by_number):
+        for mapping in (self._runs, self._run_ids, self._number_of, self._by_number, self.waiting):
             mapping.clear()
-        self.waiting.clear()
-        self.words.clear()
-        self.words_of.clear()
-        self._records.clear()
-        self._packed.clear()
-        for rest in (self.numbers, self.state, self.covers, self.summaries):
+        for rest in (self.numbers, self.state, self.covers, self.words, self.words_of):
             rest.clear()
+        for packed in (self._records, self._packed, self._summaries):
+            packed.clear()
+        self._older, self._older_ids = b"", ""
+
+    def run(self, run_id: str) -> StoredDocument | None:
+        """The document of a run, or None."""
+        stored = self._runs.get(run_id)
+        if stored is None and run_id in self._older_ids:
+            self._unpack()
+            stored = self._runs.get(run_id)
+        return stored
+
+    def runs(self) -> dict[str, StoredDocument]:
+        """The documents of all runs by their ids, the oldest first."""
+        self._unpack()
+        return self._runs
+
+    @property
+    def first(self) -> StoredDocument | None:
+        """The document of the oldest run, or None."""
+        return self._oldest if self._older else next(iter(self._runs.values()), None)
+
+    def newest_first(self) -> Iterator[StoredDocument]:
+        """The documents of all runs, the newest first."""
+        newer = len(self._runs)
+        yield from reversed(self._runs.values())
+        if self._older:
+            yield from islice(reversed(self.runs().values()), newer, None)
+
+    def run_id(self, document: str) -> str | None:
+        """The id of the run with this document number, or None."""
+        if document not in self._run_ids:
+            self._unpack()
+        return self._run_ids.get(document)
+
+    def number_of(self, run_id: str) -> int:
+        """The number of a turn, 0 if the run is not done."""
+        return self._number_of.get(run_id, 0) if self.run(run_id) else 0
+
+    def numbered(self, number: int) -> StoredDocument:
+        """The run with one of the `numbers`."""
+        if number not in self._by_number:
+            self._unpack()
+        return self._runs[self._by_number[number]]
+
+    def summary(self, covers: int) -> StoredDocument | None:
+        """The summary that covers the turns up to a number, or None."""
+        if covers not in self._summaries:
+            self._unpack()
+        return self._summaries.get(covers)
 
     def put(self, table: str, document: str, slot: Slot) -> None:
         """See `IndexListener.put`."""
@@ -121,9 +173,9 @@ class SessionIndex:
                 case "words":
                     self._put_words(tuple(key), int(document))
                 case _:
-                    if key[0] not in self.summaries:
+                    if key[0] not in self._summaries:
                         insort(self.covers, key[0])
-                    self.summaries[key[0]] = stored
+                    self._summaries[key[0]] = stored
         except (IndexError, KeyError, TypeError) as error:
             raise DamagedStore(
                 f"the key {key} in {table!r} has the wrong types; {RECOVER}"
@@ -137,9 +189,9 @@ class SessionIndex:
         match table:
             case "runs":
                 self._remove_number(key[0])
-                self.runs.pop(key[0], None)
+                self._runs.pop(key[0], None)
                 self.waiting.pop(key[0], None)
-                self.run_ids.pop(document, None)
+                self._run_ids.pop(document, None)
             case "nodes":
                 self.records(key[0]).pop((key[1], key[2]), None)
             case "state":
@@ -147,7 +199,7 @@ class SessionIndex:
             case "words":
                 self.words_of.pop(self.words.pop(tuple(key), 0), None)
             case _:
-                self.summaries.pop(key[0], None)
+                self._summaries.pop(key[0], None)
                 self.covers.remove(key[0])
 
     def records(self, run: int) -> dict[tuple[str, int], StoredDocument]:
@@ -158,42 +210,81 @@ class SessionIndex:
 
     def all_records(self) -> dict[int, dict[tuple[str, int], StoredDocument]]:
         """The records of all runs."""
+        self._unpack()
         for run in list(self._packed):
             self.records(run)
         return self._records
 
+    def documents(self) -> dict[str, dict[str, Slot]]:
+        """See `IndexListener.documents`."""
+        records = self.all_records().values()
+        return {
+            "runs": _slots(self._runs.values()),
+            "nodes": _slots(stored for each in records for stored in each.values()),
+            "summaries": _slots(self._summaries.values()),
+        }
+
     def dump(self) -> bytes:
         """See `IndexListener.dump`."""
+        self._unpack()
         packed = dict(self._packed)
         for run, records in self._records.items():
             packed[run] = encode([(*attempt, stored) for attempt, stored in records.items()])
+        first = max(0, len(self._runs) - _NEWEST)
+        older = dict(islice(self._runs.items(), first))
+        newer = dict(islice(self._runs.items(), first, None))
+        of_newer = {int(stored.document) for stored in newer.values()}
+        last = set(self.covers[-_NEWEST:])
+
+        def some(runs: dict[str, StoredDocument], *, is_newer: bool) -> _SomeRuns:
+            return _SomeRuns(
+                runs,
+                {run_id: each for run_id, each in self._number_of.items() if run_id in runs},
+                {run: each for run, each in packed.items() if (run in of_newer) is is_newer},
+                {at: each for at, each in self._summaries.items() if (at in last) is is_newer},
+            )
+
         return encode(
             _SavedSession(
-                self.runs,
-                self.number_of,
-                list(self.waiting),
-                packed,
+                "\n".join(older),
+                encode(some(older, is_newer=False)) if older else b"",
+                self.first,
+                some(newer, is_newer=True),
+                self.waiting,
+                self.numbers,
+                self.covers,
                 [(*key, one) for key, one in self.state.items()],
-                self.summaries,
                 list(self.words.items()),
             )
         )
 
     def load(self, data: bytes) -> None:
-        """See `IndexListener.load`; records are decoded when their run is asked for."""
+        """See `IndexListener.load`."""
         self.clear()
         saved = _SAVED.decode(data)
-        self.runs, self.number_of = saved.runs, saved.number_of
-        self.run_ids = {stored.document: run_id for run_id, stored in saved.runs.items()}
-        self.by_number = {number: run_id for run_id, number in saved.number_of.items()}
-        self.numbers = sorted(self.by_number)
-        self.waiting = {run_id: saved.runs[run_id] for run_id in saved.waiting}
-        self._packed = saved.records
+        self._older, self._older_ids = saved.older, saved.older_ids
+        self._oldest = saved.oldest
+        self._take(saved.newer)
+        self.waiting = saved.waiting
+        self.numbers, self.covers = saved.numbers, saved.covers
         self.state = {(scope, name): stored for scope, name, stored in saved.state}
-        self.summaries = saved.summaries
-        self.covers = sorted(saved.summaries)
         for words, number in saved.words:
             self._put_words(words, number)
+
+    def _unpack(self) -> None:
+        """Take in the older runs."""
+        if self._older:
+            older, self._older, self._older_ids = _OLDER.decode(self._older), b"", ""
+            self._take(older)
+
+    def _take(self, some: _SomeRuns) -> None:
+        """Add runs that are older than those that it has."""
+        self._runs = {**some.runs, **self._runs}
+        self._run_ids |= {stored.document: run_id for run_id, stored in some.runs.items()}
+        self._number_of |= some.number_of
+        self._by_number |= {number: run_id for run_id, number in some.number_of.items()}
+        self._packed |= some.records
+        self._summaries |= some.summaries
 
     def _put_run(
         self, stored: StoredDocument, run_id: str, number: int, *, is_waiting: bool
@@ -202,11 +293,11 @@ class SessionIndex:
         self.waiting.pop(run_id, None)
         if is_waiting:
             self.waiting[run_id] = stored
-        self.runs[run_id] = stored
-        self.run_ids[stored.document] = run_id
+        self._runs[run_id] = stored
+        self._run_ids[stored.document] = run_id
         if number:
-            self.number_of[run_id] = number
-            self.by_number[number] = run_id
+            self._number_of[run_id] = number
+            self._by_number[number] = run_id
             insort(self.numbers, number)
 
     def _put_words(self, words: Words, number: int) -> None:
@@ -214,26 +305,42 @@ class SessionIndex:
         self.words_of[number] = words
 
     def _remove_number(self, run_id: str) -> None:
-        number = self.number_of.pop(run_id, 0)
+        number = self._number_of.pop(run_id, 0)
         if number:
-            del self.by_number[number]
+            del self._by_number[number]
             del self.numbers[bisect_left(self.numbers, number)]
 
 
-class _SavedSession(Struct, frozen=True, array_like=True):
-    """A `SessionIndex` as it is saved; the records of each run are encoded by themselves."""
+class _SomeRuns(Struct, frozen=True, array_like=True):
+    """Some runs of a `SessionIndex`; the records of each are encoded by themselves."""
 
     runs: dict[str, StoredDocument]
     number_of: dict[str, int]
-    waiting: list[str]
     records: dict[int, bytes]
-    state: list[tuple[str, str, StoredDocument]]
     summaries: dict[int, StoredDocument]
+
+
+class _SavedSession(Struct, frozen=True, array_like=True):
+    """A `SessionIndex` as it is saved: the newest runs, and the older ones encoded as a whole."""
+
+    older_ids: str
+    older: bytes
+    oldest: StoredDocument | None
+    newer: _SomeRuns
+    waiting: dict[str, StoredDocument]
+    numbers: list[int]
+    covers: list[int]
+    state: list[tuple[str, str, StoredDocument]]
     words: list[tuple[Words, int]]
 
 
 _SAVED = Decoder(_SavedSession)
+_OLDER = Decoder(_SomeRuns)
 _RECORDS = Decoder(list[tuple[str, int, StoredDocument]])
+
+
+def _slots(documents: Iterable[StoredDocument]) -> dict[str, Slot]:
+    return {stored.document: stored.slot for stored in documents}
 
 
 def unfit(table: str, data: bytes) -> str | None:
@@ -366,6 +473,7 @@ class SessionFile:
             listener=self.index,
             beside=activity.path,
         )
+        self._held_at = 0
         self._turns = DocumentCache(self.journal, codec.decode_turn)
         self._summaries = DocumentCache(self.journal, codec.decode_summary)
 
@@ -425,7 +533,7 @@ class SessionFile:
 
         A run that is stored as running may be in progress in the process that has the lock.
         """
-        stored = self.index.runs.get(turn.run_id)
+        stored = self.index.run(turn.run_id)
         earlier = None if stored is None else self._turns.get(stored.slot)
         check_stored(self.key, turn.run_id, earlier, expected=is_stored)
         if (
@@ -437,7 +545,7 @@ class SessionFile:
         check_waiting(self.key, self.waiting(), earlier, policy, while_waiting)
         turn = replace(turn, status="running", number=0)
         self.touch()  # first: a name in the list without a session is skipped
-        self.journal.commit([self._put_turn(turn)])
+        self._commit([self._put_turn(turn)], is_exclusive=policy != "fork")
         return self.head()
 
     def touch(self) -> None:
@@ -472,7 +580,7 @@ class SessionFile:
             data = dump_json(pack_record(encoded, words.share))
             operations.append(Operation("p", "nodes", document, dump_json((run, *attempt)), data))
         if operations:
-            self.journal.commit([*words.operations, *operations])
+            self._commit([*words.operations, *operations], is_exclusive=grant.is_exclusive)
 
     def finish(self, grant: Grant[SessionFile], turn: Turn, change: Change) -> Turn:
         """Finish a run; raises `Conflict` if it was deleted or taken over.
@@ -490,9 +598,9 @@ class SessionFile:
         summary = change.summary_at(number) if number else None
         if summary is not None and not self._has_lost_runs(grant):
             operations.append(self._put_summary(summary))
-        self.journal.commit(operations)
+        self._commit(operations, is_exclusive=grant.is_exclusive)
         if turn.given_state is None:  # that is the caller's, who may change it
-            self._turns.put(self.index.runs[run_id].slot, turn)
+            self._turns.put(self._stored(run_id).slot, turn)
         return turn
 
     def add(self, run: FinishedRun) -> None:
@@ -538,7 +646,7 @@ class SessionFile:
 
     def turn(self, run_id: str) -> Turn | None:
         """The turn of a run, or None."""
-        stored = self.index.runs.get(run_id)
+        stored = self.index.run(run_id)
         return None if stored is None else self._turns.get(stored.slot)
 
     def records(
@@ -548,7 +656,7 @@ class SessionFile:
         decode: codec.DecodeRecord = codec.decode_record,
     ) -> list[Record]:
         """The last record of each node of a stored run, decoded by `decode`."""
-        run = int(self.index.runs[run_id].document)
+        run = int(self._stored(run_id).document)
         last: dict[str, tuple[int, StoredDocument]] = {}
         for (node, attempt), record in self.index.records(run).items():
             if node not in last or last[node][0] < attempt:
@@ -570,8 +678,7 @@ class SessionFile:
 
     def runs(self, *, limit: int, offset: int) -> list[Turn]:
         """All runs, newest first."""
-        newest_first = reversed(self.index.runs.values())
-        page = islice(newest_first, offset, offset + limit)
+        page = islice(self.index.newest_first(), offset, offset + limit)
         return [self._turns.get(stored.slot) for stored in page]
 
     def waiting(self) -> list[Turn]:
@@ -587,7 +694,7 @@ class SessionFile:
 
     def info(self) -> SessionInfo:
         """The session's entry in a list."""
-        first = next(iter(self.index.runs.values()), None)
+        first = self.index.first
         opening = None if first is None else self._turns.get(first.slot)
         latest = [*self.runs(limit=1, offset=0), *self.turns(last=1)]
         return SessionInfo(
@@ -610,7 +717,7 @@ class SessionFile:
         The file is compacted also where there is no such run: an earlier attempt may have been
         killed.
         """
-        stored = self.index.runs.get(run_id)
+        stored = self.index.run(run_id)
         if stored is not None:
             self.journal.commit(self._deletion(run_id, int(stored.document)))
         compact(self.journal)
@@ -618,27 +725,37 @@ class SessionFile:
         return stored is not None
 
     def _check_writable(self, grant: Grant[SessionFile]) -> int:
-        """The document number of a lease's run; raises `Conflict` if it may not be written."""
+        """The document number of a lease's run; raises `Conflict` if it may not be written.
+
+        Who takes the session over writes to it: while nobody did, the lock is held.
+        """
         run_id = grant.lease.run_id
-        if grant.is_exclusive and not self.lock.is_held():
+        is_known = self._held_at == self.journal.index.sequence
+        if grant.is_exclusive and not is_known and not self.lock.is_held():
             raise lease_lost(run_id, self.key)
-        stored = self.index.runs.get(run_id)
+        stored = self.index.run(run_id)
         if stored is None:
             raise run_deleted(run_id, self.key)
         return int(stored.document)
+
+    def _commit(self, operations: Sequence[Operation], *, is_exclusive: bool) -> None:
+        """Commit for a lease, or a run that begins; an exclusive one has the session's lock."""
+        self.journal.commit(operations)
+        if is_exclusive:
+            self._held_at = self.journal.index.sequence
 
     def _has_lost_runs(self, grant: Grant[SessionFile]) -> bool:
         """Whether a run was deleted since the lease was granted: a new summary may be of it."""
         return bool(self._about().get("deleted", 0) != grant.lease.head.deleted)
 
     def _put_turn(self, turn: Turn) -> Operation:
-        document = self._document_number(self.index.runs.get(turn.run_id), "runs")
+        document = self._document_number(self.index.run(turn.run_id), "runs")
         is_waiting = turn.status == "waiting" and turn.waiting
         key = dump_json((turn.run_id, turn.number, *([_WAITING] if is_waiting else [])))
         return Operation("p", "runs", document, key, codec.encode_turn(turn))
 
     def _put_summary(self, summary: Summary) -> Operation:
-        document = self._document_number(self.index.summaries.get(summary.covers), "summaries")
+        document = self._document_number(self.index.summary(summary.covers), "summaries")
         key = dump_json((summary.covers,))
         return Operation("p", "summaries", document, key, codec.encode_summary(summary))
 
@@ -677,7 +794,7 @@ class SessionFile:
         Summaries that may be of it are deleted. An unfinished run loses the record of its own
         summary, so that it writes it again when it is resumed.
         """
-        number = self.index.number_of.get(run_id, 0)
+        number = self.index.number_of(run_id)
         deleted = self._about().get("deleted", 0) + 1
         operations = [
             self._put_about(self._about().get("name"), deleted=deleted),
@@ -685,7 +802,7 @@ class SessionFile:
             Operation("d", "runs", str(run)),
         ]
         for other, records in self.index.all_records().items():
-            since = self.index.number_of.get(self.index.run_ids.get(str(other), ""), 0)
+            since = self.index.number_of(self.index.run_id(str(other)) or "")
             may_summarize = bool(number) and not 0 < since < number
             for record in records.values():
                 if other == run:
@@ -701,7 +818,7 @@ class SessionFile:
         if number:
             covers = self.index.covers
             for covered in covers[bisect_left(covers, number) :]:
-                document = self.index.summaries[covered].document
+                document = self._document_number(self.index.summary(covered), "summaries")
                 operations.append(Operation("d", "summaries", document))
         return operations
 
@@ -709,11 +826,11 @@ class SessionFile:
         references = RunReferences(self, OtherRuns())
 
         def values(run_id: str) -> dict[StateKey, StateValue]:
-            turn = self._turns.get(self.index.runs[run_id].slot)
+            turn = self._turns.get(self._stored(run_id).slot)
             return values_set_by(run_id, Change.of(turn, self.records(run_id, references)))
 
         others = (
-            (other, values(self.index.by_number[other]))
+            (other, values(self._numbered(other).run_id))
             for other in reversed(self.index.numbers)
             if other != number
         )
@@ -740,10 +857,14 @@ class SessionFile:
         return max(int(self._about().get("turns", 0)), numbers[-1] if numbers else 0)
 
     def _numbered(self, number: int) -> Turn:
-        return self._turns.get(self.index.runs[self.index.by_number[number]].slot)
+        return self._turns.get(self.index.numbered(number).slot)
 
     def _summary(self, covers: int) -> Summary:
-        return self._summaries.get(self.index.summaries[covers].slot)
+        return self._summaries.get(cast("StoredDocument", self.index.summary(covers)).slot)
+
+    def _stored(self, run_id: str) -> StoredDocument:
+        """The document of a run that is there."""
+        return cast("StoredDocument", self.index.run(run_id))
 
 
 class RunReferences:
@@ -762,12 +883,12 @@ class RunReferences:
         """See `References.reference`."""
         if session_id is not None:
             return [session_name(session_id), run_id]
-        stored = self._session.index.runs.get(run_id)
+        stored = self._session.index.run(run_id)
         return None if stored is None else int(stored.document)
 
     def turn(self, reference: JSON) -> Turn | None:
         """See `References.turn`."""
-        run_id = self._session.index.run_ids.get(str(reference))
+        run_id = self._session.index.run_id(str(reference))
         return None if run_id is None else self._session.turn(run_id)
 
     def text(self, reference: JSON, place: str) -> str | None:

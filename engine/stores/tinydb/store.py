@@ -16,6 +16,8 @@ from ...errors import InputError, NotFound, StoreError
 from ...os_fork import FORKS
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 from ...session.store import VERSION, FinishedRun, Hit, Lease, Policy, WhileWaiting
+from ...unknown_names import explained
+from ...values import check_counts
 from ..journal.compaction import compact
 from ..journal.disk import DISK, Disk
 from ..journal.journal_file import JournalDeleted, JournalFile, JournalSettings, Sync
@@ -55,6 +57,7 @@ class TinyDBStore:
 
     version = VERSION
 
+    @explained
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -64,9 +67,14 @@ class TinyDBStore:
         lease_timeout: float = 60.0,
         disk: Disk = DISK,
     ) -> None:
+        if not isinstance(path, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+            raise InputError(
+                f"path is a {type(path).__name__}; give the path of a folder, such as '.teamgraph'"
+            )
         if sync not in ("always", "turn", "never"):
             raise InputError(f"sync: {sync!r} is unknown; use 'always', 'turn' or 'never'")
-        if not lease_timeout > 0:
+        check_counts(handles=handles)
+        if not (isinstance(lease_timeout, int | float) and lease_timeout > 0):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
             raise InputError(f"lease_timeout: {lease_timeout!r} is not positive; use some seconds")
         self.path = Path(path)
         self._settings = JournalSettings(disk, sync)

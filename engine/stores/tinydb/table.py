@@ -13,6 +13,7 @@ from tinydb.table import Document, Table
 
 from ..journal.journal_file import JournalFile, JournalSettings
 from ..journal.line import Operation, Slot, dump_json, parse_document
+from .session_file import SessionIndex
 
 
 class JournalTable(Table):
@@ -141,7 +142,10 @@ class JournalStorage(Storage):
         owner: Mapping[str, str | None] | None = None,
         create: bool = True,
     ) -> None:
-        self.file = JournalFile(path, settings, owner=owner or {}, create=create)
+        # With the listener of a session a saved index can be used.
+        self.file = JournalFile(
+            path, settings, owner=owner or {}, create=create, listener=SessionIndex()
+        )
 
     def read(self) -> dict[str, dict[str, Any]] | None:
         """All tables; their documents are read lazily."""

@@ -50,7 +50,10 @@ def test_a_warning_is_told_and_is_no_error(project: Project) -> None:
     project.write("odd.yaml", WARNED)
     done = project.teamgraph("check", "odd.yaml")
     assert done.exit_code == 0
-    assert "warning: the output of node 'b' is not used [G108]" in done.stdout
+    assert (
+        "warning: the output of node 'b' is not used; read it in a template, or remove it [G108]"
+        in done.stdout
+    )
 
 
 NOTED = """

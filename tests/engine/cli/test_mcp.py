@@ -26,7 +26,7 @@ def test_locked_tools_are_listed_without_a_server(project: Project) -> None:
         ("", "declares no MCP servers; add `mcp: {files: {command: [...]}}`"),
         (
             "mcp: {files: {command: x}}",
-            "files.yaml:2:7: the MCP server 'files' is not allowed here",
+            "files.yaml:2:7: error: the MCP server 'files' is not allowed here",
         ),
         ("mcp: {shop: {command: x, url: y}, shop2: 3}", "has either a `command`"),
         (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from teamgraph import Event, Record, Run, SessionKey, Store, Turn
-from teamgraph.engine.cli.options import StoreOptions
+from teamgraph.engine.cli.options import RunnerOptions
 from teamgraph.engine.cli.progress import Progress, event_line
 from teamgraph.engine.cli.run import AnswerWriter, CommandHints, execute
 from teamgraph.engine.models.local.model import LOCAL_NOTICE
@@ -76,7 +76,7 @@ def test_a_run_without_an_end_is_an_error_with_the_command_to_resume(tmp_path: P
         yield STARTED
 
     with pytest.raises(RunError, match="ended without an answer") as raised:
-        execute(events, StoreOptions(tmp_path), AnswerWriter(stream=True), HINTS)
+        execute(events, RunnerOptions(store=tmp_path), AnswerWriter(stream=True), HINTS)
     assert raised.value.__notes__ == [
         "resume it: teamgraph runs resume r --graph desk.yaml --model echo --session s"
     ]
@@ -94,7 +94,7 @@ def test_an_interrupt_after_the_end_is_no_cancellation(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        execute(events, StoreOptions(tmp_path), AnswerWriter(stream=True), HINTS)
+        execute(events, RunnerOptions(store=tmp_path), AnswerWriter(stream=True), HINTS)
     assert "cancelled" not in capsys.readouterr().err
 
 

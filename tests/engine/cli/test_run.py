@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.stub import StubAnswer, StubProvider
 
-from .conftest import Project
+from .conftest import DESK, Project
 
 
 def at(stub: StubProvider) -> str:
@@ -87,6 +90,7 @@ def test_the_store_is_where_the_option_says(project: Project) -> None:
 
 
 def test_state_is_given_as_json(project: Project) -> None:
+    project.write("desk.yaml", f"{DESK}state: {{level: {{}}}}\n")
     words = ("run", "desk.yaml", "hi", "--model", "echo", "--session", "s")
     assert project.teamgraph(*words, "--state", 'level={"n": 3}').exit_code == 0
     shown = project.teamgraph("sessions", "show", "s", "--json").stdout
@@ -94,6 +98,7 @@ def test_state_is_given_as_json(project: Project) -> None:
 
 
 def test_state_that_is_no_json_is_refused_with_the_way_to_write_a_text(project: Project) -> None:
+    project.write("desk.yaml", f"{DESK}state: {{a: text}}\n")
     done = project.teamgraph("run", "desk.yaml", "hi", "--model", "echo", "--state", "a=b c")
     assert done.exit_code == 2
     assert "quote a text: --state 'a=\"b c\"'" in done.stderr
@@ -139,6 +144,42 @@ def test_a_failed_run_is_printed_as_json_too(project: Project, stub: StubProvide
     assert run["error"].startswith("node 'only' failed")
 
 
+@pytest.mark.parametrize(
+    ("options", "after", "is_shown"),
+    [([], 1, False), ([], 3, True), (["--no-stream"], 3, False), (["--json"], 3, False)],
+)
+def test_an_answer_that_breaks_off_is_asked_again_unless_words_were_shown(
+    project: Project, stub: StubProvider, options: list[str], after: int, is_shown: bool
+) -> None:
+    project.more["KEY"] = "sk-stub"
+    project.write("one.yaml", at(stub) + "retry: {times: 2, wait: 0.001}\n")
+    stub.push(StubAnswer("words of the answer", fault="cut", after=after), "the answer")
+    done = project.teamgraph("run", "one.yaml", "hello", *options)
+    assert done.exit_code == int(is_shown)
+    assert len(stub.requests) == (1 if is_shown else 2)
+    assert ("words of" if is_shown else "the answer") in done.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--no-stream"]])
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (StubAnswer(""), "the model's answer is empty"),
+        (StubAnswer("", finish_reason="length"), "max_tokens was used up before the answer began"),
+        (StubAnswer("one two", fault="cut"), "cannot be read|cut off"),
+    ],
+)
+def test_an_empty_or_broken_answer_is_a_failed_run_and_no_unreachable_model(
+    project: Project, stub: StubProvider, options: list[str], answer: StubAnswer, words: str
+) -> None:
+    project.more["KEY"] = "sk-stub"
+    project.write("one.yaml", at(stub))
+    stub.push(answer)
+    done = project.teamgraph("run", "one.yaml", "hello", *options)
+    assert done.exit_code == 1
+    assert re.search(words, done.stderr)
+
+
 def test_an_interrupted_run_is_cancelled_and_its_session_can_be_used_at_once(
     project: Project, stub: StubProvider
 ) -> None:
@@ -181,3 +222,60 @@ def test_a_letter_that_the_terminal_cannot_show_ends_nothing(project: Project) -
     project.more["PYTHONIOENCODING"] = "ascii"
     done = project.shell("$teamgraph run desk.yaml 'h\u00e9' --model echo")
     assert (done.returncode, done.stdout) == (0, "echo: h\\xe9\n")
+
+
+def test_events_are_lines_of_json_in_place_of_the_answer(project: Project) -> None:
+    done = project.teamgraph("run", "desk.yaml", "a\u2028b", "--model", "echo", "--events", "jsonl")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == done.stdout.count("\n")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
+    assert events[-1]["run"]["answer"] == "echo: a\u2028b"
+
+
+def test_events_of_a_run_that_fails_end_with_its_error(project: Project) -> None:
+    project.write("bad.yaml", "name: bad\nnodes:\n  only: {kind: python, call: 'os:nothing'}\n")
+    project.write("lone.yaml", "name: lone\nmodel: own/critic\nnodes:\n  only: {}\n")
+    refused = project.teamgraph("run", "bad.yaml", "hello", "--events", "jsonl")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert json.loads(refused.stderr)["error"]["type"] == "DefinitionError"
+    failed = project.teamgraph("run", "lone.yaml", "hello", "--events", "jsonl")
+    assert json.loads(failed.stdout.splitlines()[-1])["event"] == "run_failed"
+    assert json.loads(failed.stderr)["error"]["message"] in failed.stderr
+
+
+def test_one_form_at_a_time_is_printed(project: Project) -> None:
+    words = ("run", "desk.yaml", "hello", "--model", "echo", "--events", "jsonl")
+    done = project.teamgraph(*words, "--json")
+    assert done.exit_code == 2
+    assert "--json prints the run and --events its events; take one of them" in done.stderr
+    wrong = project.teamgraph(*words[:-1], "xml")
+    assert wrong.exit_code == 2
+    assert "'jsonl'" in json.loads(wrong.stderr)["error"]["message"]
+
+
+def test_a_trace_has_the_events_of_every_run_and_changes_no_output(project: Project) -> None:
+    words = ("run", "desk.yaml", "hello", "--model", "echo")
+    for _ in range(2):
+        done = project.teamgraph(*words, "--trace", "t.jsonl")
+        assert done.stdout == project.teamgraph(*words).stdout
+    lines = [json.loads(line) for line in Path("t.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in lines].count("run_finished") == 2
+    assert Path("t.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_trace_that_cannot_be_written_says_so(project: Project) -> None:
+    words = ("run", "desk.yaml", "hello", "--model", "echo", "--trace")
+    for place in ("nowhere/t.jsonl", "/dev/full"):
+        done = project.teamgraph(*words, place)
+        assert done.exit_code == 2
+        assert f"--trace {place}: cannot write it: " in done.stderr
+
+
+def test_the_schemas_of_events_and_runs_are_printed(project: Project) -> None:
+    events = json.loads(project.teamgraph("schema", "events").stdout)
+    assert len(events["oneOf"]) > 10
+    run = json.loads(project.teamgraph("schema", "run").stdout)
+    assert "duration" in run["properties"]
+    refused = project.teamgraph("schema", "run", "--kind", "myapp:Kind")
+    assert (refused.exit_code, "--kind is about graph files" in refused.stderr) == (2, True)

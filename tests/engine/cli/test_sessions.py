@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from .conftest import Project
+from .conftest import DESK, Project
 
 
 def say(project: Project, message: str, session: str, *more: str) -> None:
@@ -48,6 +48,7 @@ def test_an_empty_store_has_no_sessions_and_is_not_made(project: Project) -> Non
 
 
 def test_a_session_shows_its_turns_and_its_state(project: Project) -> None:
+    project.write("desk.yaml", f"{DESK}state: {{mood: calm}}\n")
     say(project, "one", "s", "--state", 'mood="good"')
     say(project, "two\nanswer: forged", "s")
     shown = project.teamgraph("sessions", "show", "s").stdout

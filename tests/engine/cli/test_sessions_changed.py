@@ -10,7 +10,7 @@ import pytest
 from teamgraph import Runner, ScriptedModel, TinyDBStore
 from tests.teams import alone
 
-from .conftest import Project
+from .conftest import DESK, Project
 from .test_sessions import say
 
 
@@ -163,6 +163,7 @@ def test_another_users_session_looks_exactly_like_none(
 
 
 def test_an_exported_session_comes_back_as_it_was(project: Project) -> None:
+    project.write("desk.yaml", f"{DESK}state: {{mood: calm}}\n")
     say(project, "größe 1", "s", "--user", "ann", "--state", 'mood="good"')
     say(project, "two", "s", "--user", "ann")
     project.teamgraph("sessions", "rename", "s", "sizes", "--user", "ann")

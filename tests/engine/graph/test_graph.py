@@ -356,7 +356,9 @@ def test_an_output_that_nobody_uses_is_warned_of() -> None:
     graph = Graph(name="x", nodes={"a": Member(), "b": Member()}, output="a")
     (warning,) = graph.warnings
     assert (warning.code, warning.severity, warning.path) == ("G108", "warning", ("nodes", "b"))
-    assert str(warning) == "nodes.b: warning: the output of node 'b' is not used"
+    assert str(warning) == (
+        "nodes.b: warning: the output of node 'b' is not used; read it in a template, or remove it"
+    )
 
 
 def test_a_template_beside_the_file_comes_before_one_of_the_same_name(tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ def test_every_mistake_of_a_file_is_told_at_once_in_reading_order(tmp_path: Path
         "12:37: node 'english': retry: must be a whole number from 0, or "
         "{times, wait, max_wait}, not -1",
         "12:49: node 'english' needs 'ruter', and there is no such node; did you mean 'router'?",
-        "13:3: node id 'French' must be lower-case letters, digits and _, letter first",
+        "13:3: node id 'French' must be lower-case letters, digits and _, letter first; "
+        "did you mean 'french'?",
         "13:18: node 'French': unknown kind 'membr'; did you mean 'member'?",
         "14:3: node id 'history' is for a history-loader only; choose another",
         "18:15: unknown name 'nobdy'; did you mean 'node'?",
@@ -78,13 +79,13 @@ def test_every_mistake_of_a_file_is_told_at_once_in_reading_order(tmp_path: Path
     ("fields", "problem"),
     [
         ("rol: x", "4:7: node 'a': unknown key 'rol'; did you mean 'role'?"),
-        ("role: 3", "4:13: node 'a': role: must be text, not 3"),
+        ("role: 3", "4:13: node 'a': role: must be text, not 3; put it in quotes"),
         ("retry: -1", "4:14: node 'a': retry: must be a whole number from 0, or "
          "{times, wait, max_wait}, not -1"),
         ("retry: two", "4:14: node 'a': retry: must be a whole number from 0, or "
          "{times, wait, max_wait}, not 'two'"),
         ("retry: {times: -1}", "4:22: node 'a': times: must be 0 or more, not -1"),
-        ("retry: {}", "4:14: node 'a': 'times' is required"),
+        ("retry: {}", "4:14: node 'a': 'times' is required; add it, such as `times: 2`"),
         ("retry: {times: 1, wiat: 1}", "4:25: node 'a': unknown key 'wiat'; "
          "did you mean 'wait'?"),
         ("timeout: 0", "4:16: node 'a': timeout: must be a number of seconds more than 0, or "
@@ -117,21 +118,23 @@ def test_every_mistake_of_a_file_is_told_at_once_in_reading_order(tmp_path: Path
         ("model: {id: m, fallback: [{id: n, fallback: o}]}", "4:41: node 'a': a fallback has no "
          "fallback of its own; list that model after it"),
         ("needs: 5", "4:14: node 'a': needs: must be an id or a list of ids, not 5"),
-        ("reads: [1]", "4:15: node 'a': reads[0]: must be text, not 1"),
+        ("reads: [1]", "4:15: node 'a': reads[0]: must be text, not 1; put it in quotes"),
         ("join: al", "4:13: node 'a': join: must be 'any', 'all' or 'always', not 'al'; "
          "did you mean 'all'?"),
         ("params: [1]", "4:15: node 'a': params: must be a mapping of keys to values, "
-         "not a list"),
+         'not a list; write `params: {"tone": "friendly"}`'),
         ("kind: history-loader, runs: -1", "4:35: node 'a': runs: must be 0 or more, not -1"),
         ("kind: history-loader, runs: '3'", "4:35: node 'a': runs: must be a whole number, "
          "not '3'"),
         ("kind: summarizer, every: 0", "4:32: node 'a': every: must be 1 or more, not 0"),
-        ("kind: python", "4:6: node 'a': 'call' is required"),
+        ("kind: python", "4:6: node 'a': 'call' is required; add it, such as "
+         "`call: myapp.orders:lookup`"),
         ("kind: 3", "4:13: node 'a': unknown kind 3; known kinds: graph, history-loader, human, "
          "leader, loop, map, member, python, router, search, summarizer; one of your own is named "
          "by `--kind package.module:Class`, or by `kinds` in [tool.teamgraph]"),
         ("prompt: hello", "4:15: node 'a': prompt 'hello' is neither a file (its name ends in "
-         ".jinja) nor a template (which has {{ ... }}, {% ... %} or several lines)"),
+         ".jinja, .jinja2 or .j2) nor a template (which has {{ ... }}, {% ... %} or several "
+         "lines)"),
         ("returns: strr", "4:16: node 'a': unknown type 'strr'; did you mean 'str'?"),
         ("api_key: sk-1", "4:7: node 'a': 'api_key' would put a secret into the graph; name the "
          "environment variable that contains it: `model: {id: ..., api_key_env: ...}`"),
@@ -151,17 +154,19 @@ def test_a_wrong_field_of_a_node_is_one_problem_at_its_place(
         ("max_parallel: 0", "1:15: max_parallel: must be more than 0, not 0"),
         ("max_parallel: yes", "1:15: max_parallel: must be a whole number, not 'yes'"),
         ("budget: {tokens: 0}", "1:18: tokens: must be more than 0, not 0"),
-        ("budget: 5", "1:9: budget: must be a mapping of keys to values, not 5"),
+        ("budget: 5", "1:9: budget: must be a mapping of keys to values, not 5; "
+         'write `budget: {"tokens": 50000}`'),
         ("budget: {dollars: 5}", "1:10: unknown key 'dollars'; known keys: tokens, usd, calls"),
         (
             "mcp: {files: {command: mcp-files}}",
-            "1:7: the MCP server 'files' is not allowed here: it would be started, or sent to; look "
-            "at what it is, then pass allow_mcp=['files'], --allow-mcp files, or set allow_mcp in "
-            "pyproject.toml under [tool.teamgraph]",
+            "1:7: the MCP server 'files' is not allowed here: it would be started, or sent to; "
+            "look at what it is, then pass allow_mcp=['files'], --allow-mcp files, or set "
+            "allow_mcp in pyproject.toml under [tool.teamgraph]",
         ),
-        ("state: [1]", "1:8: state: must be a mapping of keys to values, not a list"),
+        ("state: [1]", "1:8: state: must be a mapping of keys to values, not a list; "
+         'write `state: {"visits": 0}`'),
         ("description: null", "1:14: description: must be text, not null"),
-        ("prompt_dirs: [x]", "1:1: unknown key 'prompt_dirs'; folders are given by the caller, "
+        ("prompt_dirs: [x]", "1:1: unknown key 'prompt_dirs'; it is given by the caller, "
          "not by the file"),
         ("model: {id: m, api_key: sk-1}", "1:16: 'api_key' would put a secret into the graph; "
          "name the environment variable that contains it; did you mean 'api_key_env'?"),
@@ -169,7 +174,7 @@ def test_a_wrong_field_of_a_node_is_one_problem_at_its_place(
          "secret into the graph; name the environment variable that contains it; "
          "did you mean 'api_key_env'?"),
         ("output: 3", "1:9: output: must be an id or a list of ids, not 3"),
-        ("output: [a, 3]", "1:13: output[1]: must be text, not 3"),
+        ("output: [a, 3]", "1:13: output[1]: must be text, not 3; put it in quotes"),
     ],
 )  # fmt: skip
 def test_a_wrong_field_of_a_graph_is_one_problem_at_its_place(
@@ -181,7 +186,11 @@ def test_a_wrong_field_of_a_graph_is_one_problem_at_its_place(
 @pytest.mark.parametrize(
     ("nodes", "problem"),
     [
-        ("3", "3:8: nodes: must be a mapping of keys to values, not 3"),
+        (
+            "3",
+            "3:8: nodes: must be a mapping of keys to values, not 3; "
+            'write `nodes: {"writer": {"role": "You write short texts"}}`',
+        ),
         ("{}", "3:8: nodes: must not be empty"),
         ("{a: text}", "3:12: node 'a' must be a mapping of keys to values, such as {role: ...}"),
     ],
@@ -193,7 +202,11 @@ def test_nodes_must_be_a_mapping_of_mappings(tmp_path: Path, nodes: str, problem
 
 def test_a_file_without_name_and_nodes_says_what_it_lacks(tmp_path: Path) -> None:
     found = told(written(tmp_path, "description: nothing\n"))
-    assert found[:2] == ["1:1: 'name' is required", "1:1: 'nodes' is required"]
+    assert found[:2] == [
+        "1:1: 'name' is required; add it, such as `name: polyglot`",
+        "1:1: 'nodes' is required; add it, such as "
+        '`nodes: {"writer": {"role": "You write short texts"}}`',
+    ]
 
 
 def test_a_secret_is_never_repeated_in_what_is_told(tmp_path: Path) -> None:
@@ -225,7 +238,8 @@ ROUTER = """
          "and there is no such node; did you mean 'english'?"),
         ("{english: 3, other: y}", "5:23: node 'router': routes.english: must be text, or "
          "{to, about, when}, not 3"),
-        ("{english: {about: x}}", "5:23: node 'router': 'to' is required"),
+        ("{english: {about: x}}", "5:23: node 'router': 'to' is required; add it, such as "
+         '`to: ["english"]`'),
         ("{english: {to: []}}", "5:28: node 'router': to: must not be empty"),
         ("{english: {to: english, abuot: x}}", "5:37: node 'router': unknown key 'abuot'; "
          "did you mean 'about'?"),
@@ -233,7 +247,7 @@ ROUTER = """
          "did you mean 'input'?"),
         ("{}", "5:13: node 'router': routes: must not be empty"),
         ("[english]", "5:13: node 'router': routes: must be a mapping of keys to values, "
-         "not a list"),
+         'not a list; write `routes: {"english": "The user writes English"}`'),
     ],
 )  # fmt: skip
 def test_a_wrong_route_is_told_at_its_place(tmp_path: Path, routes: str, problem: str) -> None:
@@ -471,7 +485,7 @@ def test_a_condition_that_cannot_be_parsed_is_told_inside_its_text(tmp_path: Pat
 def test_a_kind_that_asks_no_model_has_no_prompt(tmp_path: Path) -> None:
     text = "name: x\nnodes:\n  a: {role: x}\n  history: {kind: history-loader, prompt: x.jinja}\n"
     assert told(written(tmp_path, text)) == [
-        "4:35: node 'history': a history-loader asks no model, so it has no prompt"
+        "4:35: node 'history': a history-loader asks no model, so it has no prompt; remove it"
     ]
 
 

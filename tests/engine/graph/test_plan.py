@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from teamgraph import Edge, Plan, Record
-from teamgraph.engine.graph.plan import Cycle, RunProgress, Skip
+from teamgraph.engine.graph.plan import Cyclic, RunProgress, Skip
 
 
 def test_nodes_that_could_come_next_come_as_declared() -> None:
@@ -22,10 +22,23 @@ def test_edges_that_go_round_are_named_in_order() -> None:
         Edge("c", "b", "needs"),
         Edge("c", "b", "reads"),
     ]
-    with pytest.raises(Cycle) as caught:
+    with pytest.raises(Cyclic) as caught:
         Plan(dict.fromkeys("abc", "any"), edges)
-    assert [(edge.source, edge.target) for edge in caught.value.edges] == [("b", "c"), ("c", "b")]
+    assert [(edge.source, edge.target) for edge in caught.value.cycles[0]] == [
+        ("b", "c"),
+        ("c", "b"),
+    ]
     assert str(caught.value) == "b -> c -> b"
+
+
+def test_one_look_finds_a_cycle_of_every_group_of_nodes() -> None:
+    pairs = ("ba", "ab", "bc", "cd", "dc", "da", "ee", "fe", "gh", "hg")
+    edges = [Edge(pair[0], pair[1], "needs") for pair in pairs]
+    with pytest.raises(Cyclic) as caught:
+        Plan(dict.fromkeys("abcdefgh", "any"), edges)
+    found = [{edge.source for edge in cycle} for cycle in caught.value.cycles]
+    assert found == [{"a", "b"}, {"e"}, {"g", "h"}]
+    assert str(caught.value) == "a -> b -> a; e -> e; g -> h -> g"
 
 
 def test_two_labels_to_one_node_are_one_vote() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -12,7 +13,7 @@ from teamgraph.events import Token
 from teamgraph.nodes import HistoryLoader, Member
 from tests.shop import price
 from tests.stub import StubAnswer, StubProvider
-from tests.teams import STORES, heard, holds_together, of, told, wait_for
+from tests.teams import STORES, heard, holds_together, told, wait_for
 
 pytestmark = pytest.mark.usefixtures("_keys")
 
@@ -29,8 +30,7 @@ def test_tools_calls_and_results_are_sent_as_providers_know_them(stub: StubProvi
     stub.push(StubAnswer("Let me look.", tool_calls=(("price", {"item": "tea"}),)), "It is 3.")
     events = heard(Runner(shop(stub)))
     holds_together(events)
-    assert told(events) == "It is 3."
-    assert "".join(each.text for each in of(events, Token) if not each.answer) == "Let me look."
+    assert told(events) == "Let me look.\n\nIt is 3."
     first, second = stub.requests
     (tool,) = first.body["tools"]
     assert tool["type"] == "function"
@@ -43,6 +43,23 @@ def test_tools_calls_and_results_are_sent_as_providers_know_them(stub: StubProvi
     assert (said["role"], said["content"]) == ("assistant", "Let me look.")
     assert json.loads(call["function"]["arguments"]) == {"item": "tea"}
     assert result == {"role": "tool", "content": "3", "tool_call_id": call["id"]}
+
+
+def test_a_word_is_shown_before_the_server_goes_on_although_there_are_tools(
+    stub: StubProvider,
+) -> None:
+    go = Event()
+    calls = (("price", {"item": "tea"}),)
+    stub.push(StubAnswer("Let me look.", tool_calls=calls, until=go.is_set, after=2), "It is 3.")
+    events = []
+    for event in Runner(shop(stub)).stream("What is tea?"):
+        events.append(event)
+        if isinstance(event, Token) and not go.is_set():
+            assert (event.text, event.answer, stub.in_flight) == ("Let ", True, 1)
+            go.set()
+    holds_together(events)
+    assert go.is_set()
+    assert told(events) == "Let me look.\n\nIt is 3."
 
 
 def test_calls_of_an_earlier_turn_go_over_the_wire_again(

@@ -45,7 +45,7 @@ def test_a_condition_knows_what_it_reads() -> None:
     [
         ("", 1, 1, None),
         ("a b", 1, 3, None),
-        ("a }} {{ b", 1, 3, None),
+        ("a }} {{ b", 1, 6, None),
         ("a ==\n = b", 2, 2, None),
         ("a | uper", 1, 5, "upper"),
         ("a is defned", 1, 6, "defined"),

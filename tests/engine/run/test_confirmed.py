@@ -193,7 +193,7 @@ def test_a_confirmation_that_is_not_valid_is_refused(answer: JSON, told: str) ->
         ("arguments.amount > 100", call("refund", amount=101), True),
         ("arguments.why == 'none'", call("refund", amount=1), True),
         ("user_id is none and node.id == 'clerk'", call("refund", amount=1), True),
-        ("arguments.amount / 0 > 1", call("refund", amount=1), True),
+        ("1 / (arguments.amount - 1) > 1", call("refund", amount=1), True),
         (True, call("refund", amount="x"), False),
         (True, call("unknown"), False),
     ],

@@ -456,5 +456,5 @@ def test_a_budget_is_not_given_anew_to_each_try_of_a_run() -> None:
         runner.run("hi", session_id="s", run_id="r")
     with pytest.raises(NodeError):
         runner.resume("r", session_id="s")
-    with pytest.raises(BudgetExceeded, match="used 3 calls, and its budget is 2"):
+    with pytest.raises(BudgetExceeded, match="used 2 calls, and its budget is 2"):
         runner.resume("r", session_id="s")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import warnings
 from collections.abc import AsyncGenerator
 from io import StringIO
 from typing import Any
@@ -31,11 +32,12 @@ from teamgraph.errors import (
     ModelError,
     NodeError,
     NoModelError,
+    NoSessionWarning,
     RunError,
 )
 from teamgraph.events import NodeFailed, NodeRetried, NodeStarted
 from teamgraph.kinds import Context, Node, Result
-from teamgraph.nodes import Member, Python
+from teamgraph.nodes import HistoryLoader, Leader, Member, Python, SubGraph
 from tests.teams import alone, desk, desk_model, heard, holds_together, of, wait_for
 
 CIRCLE: dict[str, Any] = {}
@@ -391,23 +393,23 @@ def costly(cost: float | None) -> ScriptedModel:
     return ScriptedModel(lambda request: Reply("text", usage=Usage(6, 4, calls=1, cost=cost)))
 
 
-def row(**budget: Any) -> Graph:
+def row(on_error: Any = "fail", **budget: Any) -> Graph:
     nodes = {"a": Member(), "b": Member(needs="a"), "c": Member(needs="b")}
-    return Graph(name="g", model="m", nodes=nodes, output="c", budget=budget)
+    return Graph(name="g", model="m", nodes=nodes, output="c", budget=budget, on_error=on_error)
 
 
 @pytest.mark.parametrize(
     ("budget", "text"),
     [
-        ({"calls": 1}, "the run used 2 calls, and its budget is 1; raise `budget: {calls: ...}`"),
-        ({"tokens": 15}, "the run used 20 tokens, and its budget is 15;"),
-        ({"usd": 0.75}, "the run used 1 usd, and its budget is 0.75;"),
+        ({"calls": 2}, "the run has used 2 calls, and its budget is 2, so no model is asked "),
+        ({"tokens": 15}, "the run has used 20 tokens, and its budget is 15, "),
+        ({"usd": 0.75}, "the run has used 1 usd, and its budget is 0.75, "),
     ],
 )
-def test_a_budget_that_is_passed_ends_the_run_whatever_on_error_says(
+def test_a_spent_budget_refuses_the_next_call_and_keeps_what_was_paid_for(
     budget: dict[str, Any], text: str
 ) -> None:
-    graph = row(**budget)
+    graph = row(on_error="skip", **budget)
     store = MemoryStore()
     model = costly(0.5)
     with pytest.raises(BudgetExceeded) as caught:
@@ -416,11 +418,33 @@ def test_a_budget_that_is_passed_ends_the_run_whatever_on_error_says(
     assert len(model.requests) == 2
     run = wait_for(store.run(SessionKey(None, "s"), "r"))
     assert run is not None
-    assert [record.status for record in run.records.values()] == ["done", "failed"]
+    assert [record.status for record in run.records.values()] == ["done", "done", "failed"]
     assert run.usage.calls == 2
-    richer = Runner(row(calls=9), model=model, store=store).resume("r", session_id="s")
-    assert richer.status == "done"
-    assert richer.usage.calls == 4
+    (name,) = budget
+    richer = Runner(row(on_error="skip", **{name: 99}), model=model, store=store)
+    resumed = richer.resume("r", session_id="s")
+    assert (resumed.status, resumed.usage.calls, len(model.requests)) == ("done", 3, 3)
+
+
+def test_calls_made_at_the_same_time_do_not_exceed_a_budget_together() -> None:
+    nodes: dict[str, Node] = {f"m{number}": Member() for number in range(10)}
+    nodes["last"] = Leader(needs=list(nodes))
+    store, model = MemoryStore(), ScriptedModel("text", delay=0.001)
+
+    def runner(calls: int) -> Runner:
+        graph = Graph(name="g", model="m", nodes=nodes, output="last", budget={"calls": calls})
+        return Runner(graph, model=model, store=store)
+
+    with pytest.raises(BudgetExceeded, match="used 3 calls, and its budget is 3"):
+        runner(3).run("hi", run_id="r", session_id="s")
+    assert len(model.requests) == 3
+    assert runner(11).resume("r", session_id="s").usage.calls == len(model.requests) == 11
+
+
+def test_a_call_that_brought_no_answer_leaves_its_place_to_another() -> None:
+    graph = alone(retry=Retry(times=1, wait=0.001), budget={"calls": 1})
+    run = Runner(graph, model=ScriptedModel([busy(), "text"])).run("hi")
+    assert (run.answer, run.usage.calls) == ("text", 1)
 
 
 def test_a_budget_that_is_just_reached_holds() -> None:
@@ -428,10 +452,10 @@ def test_a_budget_that_is_just_reached_holds() -> None:
 
 
 def test_unknown_cost_does_not_hide_what_is_known() -> None:
-    costs = iter([0.5, None, 0.5])
+    costs = iter([None, 0.5])
     model = ScriptedModel(lambda r: Reply("x", usage=Usage(1, 1, calls=1, cost=next(costs))))
-    with pytest.raises(BudgetExceeded, match="used 1 usd"):
-        Runner(row(usd=0.9), model=model).run("hi")
+    with pytest.raises(BudgetExceeded, match=r"used 0\.5 usd, and its budget is 0\.5"):
+        Runner(row(usd=0.5), model=model).run("hi")
 
 
 # `when`
@@ -465,7 +489,7 @@ def test_a_condition_that_cannot_be_told_fails_its_node_and_no_other(
         model="m",
         nodes={
             "other": Member(),
-            "shy": Member(when="1 / input.message | length - 2 < 1 / 0", on_error=policy),
+            "shy": Member(when="1 / (input.message | length - 2) < 1", on_error=policy),
             "end": Python(call=lambda other: other, reads="shy"),
         },
         output="end",
@@ -546,6 +570,21 @@ def test_a_kind_may_ask_several_prompts_with_words_of_its_own() -> None:
     run = Runner(graph, model=model).run("hi")
     assert model.requests[1].messages[-1].content.strip() == "1"
     assert [e.prompt for e in run.records["twice"].exchanges] == ["twice.inline", "member.jinja"]
+
+
+READS = HistoryLoader(), Member(tools="read_chat_history"), Member(tools="read_tool_call_history")
+
+
+@pytest.mark.parametrize("node", [*READS, SubGraph(graph=Graph(name="in", nodes={"a": READS[1]}))])
+def test_a_graph_that_reads_turns_of_no_session_warns_once(node: Node) -> None:
+    nodes = {"one": node, "two": Member()}
+    runner = Runner(Graph(name="g", model="echo", nodes=nodes, output="two"))
+    with pytest.warns(NoSessionWarning, match=r"'g': .* no session_id.* for one(/a)?; pass"):
+        runner.run("hi")
+    with warnings.catch_warnings(action="error"):
+        runner.run("hi")
+        Runner(runner.graph).run("hi", session_id="s")
+        Runner(alone(), model=desk_model()).run("hi")
 
 
 def test_print_response_begins_an_answer_that_breaks_off_anew(

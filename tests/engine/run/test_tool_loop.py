@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from teamgraph import (
+    Chunk,
     Graph,
     MemoryStore,
     Message,
@@ -32,15 +33,17 @@ from teamgraph import (
 from teamgraph.errors import ModelError, NodeError
 from teamgraph.events import (
     Answer,
+    AnswerReset,
     NodeRetried,
     PromptRendered,
     RunFailed,
+    RunFinished,
     Token,
     ToolAnswered,
     ToolCalled,
 )
 from teamgraph.kinds import Context, Node, Result, Toolbox
-from teamgraph.nodes import Leader, Member, Router, SubGraph
+from teamgraph.nodes import Leader, Member, Python, Router, SubGraph
 from tests.shop import price, put_in_cart
 from tests.teams import STORES, heard, holds_together, of, told, wait_for
 
@@ -206,36 +209,105 @@ def test_calls_and_results_are_told_as_events() -> None:
     assert [len(event.messages) for event in of(events, PromptRendered)] == [2, 4]
 
 
-def test_only_the_last_reply_is_told_as_the_answer() -> None:
-    model = ScriptedModel([calls(call("price", {"item": "tea"}), text="Let me look."), "It is 3."])
-    events = heard(Runner(team(price), model=model))
+SAYS_TWICE = (
+    calls(call("price", {"item": "tea"}), text="Let me look."),
+    calls(call("price", {"item": "bread"}), text="  "),
+    calls(call("price", {"item": "bread"}), text="Once more."),
+    "It is 3.",
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        ({}, "Let me look.\n\nOnce more.\n\nIt is 3."),
+        ({"resets": True}, "It is 3."),
+        ({"tokens": False}, "It is 3."),
+    ],
+)
+@pytest.mark.parametrize("is_inner", [False, True])
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_words_before_a_tool_call_stay_where_they_were_shown_for_good(
+    options: Any, answer: str, is_inner: bool, is_whole: bool
+) -> None:
+    class LastWhole(ScriptedModel):
+        async def ask(self, request: Request) -> Any:
+            async for piece in super().ask(request):
+                if isinstance(piece, Reply) or not is_whole or len(self.requests) < 4:
+                    yield piece
+
+    graph = team(price)
+    if is_inner:
+        graph = Graph(name="outer", nodes={"inner": SubGraph(graph=graph)})
+    events = heard(Runner(graph, model=LastWhole(SAYS_TWICE)), **options)
+    (said,), (done,) = of(events, Answer), of(events, RunFinished)
+    assert (said.text, done.run.answer) == (answer, answer)
+    shown = [event for event in events if isinstance(event, Token) and event.answer]
+    assert len(of(events, AnswerReset)) == (2 if options.get("resets") else 0)
+    if options.get("tokens", True):
+        holds_together(events)
+        assert "".join(token.text for token in shown[:3]) == "Let me look."
+        assert events.index(shown[2]) < events.index(of(events, ToolCalled)[0])
+    record = done.run.records["inner/clerk" if is_inner else "clerk"]
+    replies = [exchange.reply for exchange in record.exchanges]
+    assert replies == ["Let me look.", "  ", "Once more.", "It is 3."]
+
+
+def test_words_before_a_tool_call_are_no_answer_while_another_node_may_answer() -> None:
+    spoken = asyncio.Event()
+
+    async def wait() -> bool:
+        await spoken.wait()
+        return False
+
+    def speak() -> str:
+        spoken.set()
+        return "spoken"
+
+    answers = [calls(call("speak"), text="Let me look."), "It is 3."]
+    condition = Python(call=wait)
+    nodes = {
+        "asks": condition,
+        "first": Member(when="asks.output", needs="asks"),
+        "second": Member(tools=[speak]),
+    }
+    graph = Graph(name="g", model="m", nodes=nodes, output=["first", "second"])
+    events = heard(Runner(graph, model=ScriptedModel(answers)))
+    holds_together(events)
     tokens = of(events, Token)
     assert "".join(token.text for token in tokens if not token.answer) == "Let me look."
     assert told(events) == "It is 3."
-    assert len([token for token in tokens if token.answer]) > 1
-    assert events.index(of(events, ToolCalled)[0]) < events.index(
-        next(token for token in tokens if token.answer)
-    )
-    assert of(events, Answer)[0].text == "It is 3."
 
 
-def test_a_stream_that_breaks_before_the_reply_is_whole_can_be_tried_again() -> None:
+@pytest.mark.parametrize(
+    ("pieces", "options", "is_retried"),
+    [
+        ([" \n"], {}, True),
+        (["It", " is"], {}, False),
+        (["It", " is"], {"resets": True}, True),
+        (["It", " is"], {"tokens": False}, True),
+    ],
+)
+def test_a_stream_that_breaks_is_tried_again_unless_words_were_shown_for_good(
+    pieces: list[str], options: Any, is_retried: bool
+) -> None:
     class Breaks:
         def __init__(self) -> None:
             self.asked = 0
 
         async def ask(self, request: Request) -> Any:
             self.asked += 1
-            async for piece in ScriptedModel("It is 3.").ask(request):
-                yield piece
-                if self.asked == 1:
-                    raise ModelError("gone", model="m", retryable=True, interrupted=True)
+            for piece in pieces:
+                yield Chunk(piece)
+            if self.asked == 1:
+                raise ModelError("gone", model="m", retryable=True, interrupted=True)
+            yield Chunk(" 3.")
+            yield Reply("".join(pieces) + " 3.")
 
     graph = team(price, retry={"times": 1, "wait": 0.001})
-    events = heard(Runner(graph, model=Breaks()))
-    holds_together(events)
-    assert len(of(events, NodeRetried)) == 1
-    assert told(events) == "It is 3."
+    events = heard(Runner(graph, model=Breaks()), **options)
+    assert len(of(events, NodeRetried)) == int(is_retried)
+    assert isinstance(events[-1], RunFinished if is_retried else RunFailed)
 
 
 def test_a_shaped_answer_may_need_tools_as_well() -> None:
@@ -370,7 +442,8 @@ def test_each_ask_counts_against_the_budget() -> None:
     model = ScriptedModel([calls(call("price", {"item": "tea"})), "3"])
     (failed,) = of(heard(Runner(graph, model=model)), RunFailed)
     assert "its budget is 1" in str(failed.error)
-    (exchange, _) = failed.run.records["clerk"].exchanges
+    assert len(model.requests) == 1
+    (exchange,) = failed.run.records["clerk"].exchanges
     assert exchange.tool_results[0].content == "3"
 
 

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from teamgraph import Event, Graph, MemoryStore, ModelSpec, Retry, Runner, Timeout
+from teamgraph import Event, Graph, MemoryStore, ModelSpec, Retry, Run, Runner, Timeout
 from teamgraph.errors import ModelError, NodeError
 from teamgraph.events import NodeRetried, PromptRendered, RunFinished, Token
 from tests.stub import StubAnswer, StubProvider, StubRequest
@@ -176,12 +176,16 @@ def test_a_stream_that_breaks_after_it_was_told_fails_the_node(
     assert type(events[-1]).__name__ == "RunFailed"
 
 
-def test_where_nobody_listens_a_stream_that_breaks_is_asked_again(stub: StubProvider) -> None:
+@pytest.mark.parametrize("door", [Runner.run, Runner.print_response])
+def test_where_nobody_reads_on_an_answer_that_breaks_off_is_asked_again(
+    stub: StubProvider, door: Callable[[Runner, str], Run], capsys: pytest.CaptureFixture[str]
+) -> None:
     stub.push(json.dumps({"reason": "", "choice": "french"}))
     stub.push(StubAnswer("Bonjour à tous", fault="cut", after=3))
-    run = Runner(polyglot(stub)).run("hello")
+    run = door(Runner(polyglot(stub)), "hello")
     assert run.answer == "Bonjour à vous"
     assert run.records["french"].attempt == 2
+    assert capsys.readouterr().out in ("", "Bonjour à vous\n")
 
 
 @pytest.mark.parametrize("timeout", [Timeout(idle=0.3), Timeout(total=0.5)])

@@ -41,6 +41,10 @@ class Counting(Disk):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return super().open(path, flags)
 
+    def close(self, file: int) -> None:
+        self.calls["close"] += 1
+        super().close(file)
+
     def status(self, file: int | Named) -> os.stat_result:
         self.calls["status"] += 1
         if str(file).endswith(self.broken):
@@ -289,6 +293,27 @@ def test_a_file_that_has_each_name_once_is_not_rewritten(tmp_path: Path) -> None
         log.append(name)
     assert log.path.stat().st_size == LINE * 301
     assert list(log.names()) == names[::-1]
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_list_that_is_left_anywhere_leaves_no_file_open(
+    tmp_path: Path, *, is_replaced: bool
+) -> None:
+    disk = Counting()
+    log = StoreLayout(tmp_path, JournalSettings(disk, "never")).activity(tmp_path)
+    names = [f"{number:032x}" for number in range(600)]
+    for name in names:
+        log.append(name)
+    assert disk.calls["open"] == disk.calls["close"]
+    listed = log.names()
+    assert next(listed) == names[-1]
+    assert disk.calls["open"] == disk.calls["close"]
+    if is_replaced:
+        log.path.rename(tmp_path / "copy")
+        shutil.copy(tmp_path / "copy", log.path)
+    assert [names[-1], *listed] == names[::-1]
+    log.path.unlink()
+    assert list(log.names()) == []
 
 
 def test_a_file_that_was_replaced_meanwhile_is_opened_again(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ import re
 import shutil
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from teamgraph import Change, Record, SessionKey, Summary, TinyDBStore, Turn
+from teamgraph import Change, Exchange, Message, Record, SessionKey, Summary, TinyDBStore, Turn
 from teamgraph.engine.stores.journal.compaction import compact
 from teamgraph.engine.stores.journal.disk import DISK, Disk, Named, OpenFile
 from teamgraph.engine.stores.journal.journal_file import JournalFile, JournalSettings
@@ -57,7 +58,7 @@ def journal(root: Path, key: SessionKey = KEY) -> Path:
 
 async def turn(store: TinyDBStore, run_id: str, key: SessionKey = KEY) -> None:
     """One whole turn."""
-    lease = await store.begin(key, Turn(run_id, run_id))
+    lease = await store.begin(key, Turn(run_id, run_id), while_waiting="allow")
     await store.put(lease, [Record("n", "done", output=run_id * 500)])
     done = Turn(run_id, run_id, status="done", answer=run_id)
     await store.finish(lease, done, Change({"last": run_id}))
@@ -233,20 +234,107 @@ async def a_varied_session(store: TinyDBStore) -> None:
             await store.delete_run(KEY, "r2")
 
 
-def test_a_saved_index_is_the_one_that_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [0, 40])  # that many newest runs are found without the others
+def test_a_saved_index_is_the_one_that_is_read(tmp_path: Path, more: int) -> None:
     async def test() -> None:
         store = saving(tmp_path)
         await a_varied_session(store)
+        for number in range(more):
+            await turn(store, f"more{number}")
         expected = await everything(store)
         await store.close()
         disk = Counting()
         store = saving(tmp_path, disk)
-        assert await run_ids(store) != []
+        assert len(await store.turns(KEY, last=1)) == 1
         assert disk.read_bytes < journal(tmp_path).stat().st_size
         assert await everything(store) == expected
         await store.close()
 
     asyncio.run(test())
+
+
+ASKED: tuple[Callable[[TinyDBStore], Awaitable[object]], ...] = (
+    lambda store: store.run(KEY, "r0"),
+    lambda store: store.run(KEY, "nobody's"),
+    lambda store: store.turns(KEY),
+    lambda store: store.turns(KEY, last=40),
+    lambda store: store.runs(KEY, limit=3, offset=38),
+    lambda store: store.summary(KEY, until=4),
+    lambda store: store.summary(KEY, until=1),
+    lambda store: store.sessions("ann"),
+    lambda store: store.waiting("ann"),
+    lambda store: store.head(KEY),
+    lambda store: begun(store, "r5"),
+    lambda store: deleted(store, "r1"),
+    lambda store: quoting(store, "r0"),
+)
+
+
+async def begun(store: TinyDBStore, run_id: str) -> object:
+    """What is stored of a run that is begun again and done."""
+    await turn(store, run_id)
+    return await everything(store)
+
+
+async def deleted(store: TinyDBStore, run_id: str) -> object:
+    """What is left without a run."""
+    await store.delete_run(KEY, run_id)
+    return await everything(store)
+
+
+async def quoting(store: TinyDBStore, run_id: str) -> object:
+    """What is stored of a record that repeats an old message."""
+    lease = await store.begin(KEY, Turn("new", "x"), while_waiting="allow")
+    message = Message(role="user", content="x", origin=run_id)
+    await store.put(lease, [Record("n", "done", exchanges=(exchange(message),))])
+    await store.release(lease)
+    return await store.run(KEY, "new")
+
+
+@pytest.mark.parametrize("ask", ASKED)
+def test_what_is_asked_first_is_answered_as_well_from_a_saved_index(
+    tmp_path: Path, ask: Callable[[TinyDBStore], Awaitable[object]]
+) -> None:
+    async def test() -> None:
+        first, second = tmp_path / "first", tmp_path / "second"
+        store = saving(first)
+        await a_varied_session(store)
+        for number in range(40):
+            await turn(store, f"more{number}")
+        await store.close()
+        shutil.copytree(first, second)
+        saved_index(second).unlink()
+        stores = [TinyDBStore(root, sync="never") for root in (first, second)]
+        for store in stores:  # the index of the first is used although the file is short
+            store._settings = replace(store._settings, unsaved=0 if store is stores[0] else 1 << 30)
+            store.reset_after_fork()
+        found = [without_times(await ask(store)) for store in stores]
+        assert found[0] == found[1]
+        for store in stores:
+            await store.close()
+
+    asyncio.run(test())
+
+
+def test_a_saved_index_of_a_session_is_not_used_without_what_it_needs(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = saving(tmp_path)
+        await turn(store, "r0")
+        await store.close()
+        assert saved_index(tmp_path).exists()
+        settings = JournalSettings(unsaved=0)
+        with closing(
+            JournalFile(journal(tmp_path), settings, owner={}, create=False)  # no session's index
+        ) as file:
+            assert file.index.tables.keys() == {"runs", "nodes", "state"}
+            assert all(file.index.tables.values())
+
+    asyncio.run(test())
+
+
+def exchange(message: Message) -> Exchange:
+    """A model call with one message."""
+    return Exchange("p", "h", "m", (message,), "y")
 
 
 def test_a_session_is_gone_on_with_as_well_from_a_saved_index(tmp_path: Path) -> None:
@@ -289,7 +377,7 @@ def _flip(data: bytes) -> bytes:
 
 
 def _of_another_version(data: bytes) -> bytes:
-    return data.replace(b"index 1", b"index 2", 1)
+    return data.replace(b"index 2", b"index 1", 1)
 
 
 @pytest.mark.parametrize("change", [_cut, _flip, _of_another_version, lambda _: b""])

@@ -320,6 +320,65 @@ def test_a_rejecting_waiter_may_take_over_too(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
+@pytest.mark.parametrize("forks_first", [False, True])
+def test_a_lease_that_was_taken_over_writes_nothing_more(
+    tmp_path: Path, *, forks_first: bool
+) -> None:
+    async def test() -> None:
+        disk = Clocked()
+        store = TinyDBStore(tmp_path, sync="never")
+        waiter = TinyDBStore(tmp_path, sync="never", disk=disk, lease_timeout=9)
+        lease = await store.begin(KEY, Turn("r1", "x"))
+        await store.put(lease, [Record("n", "done")])
+        for _ in range(3):
+            with pytest.raises(SessionBusy):
+                await waiter.begin(KEY, Turn("r2", "x"), policy="reject")
+            disk.time += 3600
+        taken = await waiter.begin(KEY, Turn("r2", "x"), policy="reject")
+        if forks_first:  # a run beside others sees what the other process wrote
+            beside = await store.begin(KEY, Turn("r3", "x"), policy="fork")
+            await store.put(beside, [Record("n", "done")])
+        for write in (
+            store.put(lease, [Record("late", "done")]),
+            store.finish(lease, Turn("r1", "x", status="done"), Change()),
+        ):
+            with pytest.raises(Conflict, match="taken over"):
+                await write
+        await waiter.put(taken, [Record("n", "done")])
+        run = await waiter.run(KEY, "r1")
+        assert run is not None
+        assert run.records.keys() == {"n"}
+        await store.close()
+        await waiter.close()
+
+    asyncio.run(test())
+
+
+def test_a_put_makes_no_more_system_calls_than_a_write_under_a_lock(tmp_path: Path) -> None:
+    class Counting(Disk):
+        """Notes the calls."""
+
+        def __init__(self) -> None:
+            self.calls: list[str] = []
+
+        def __getattribute__(self, name: str) -> object:
+            if name in ("lock", "unlock", "status", "read", "write", "open", "touch", "sync"):
+                self.calls.append(name)
+            return super().__getattribute__(name)
+
+    async def test() -> None:
+        disk = Counting()
+        store = TinyDBStore(tmp_path, sync="never", disk=disk)
+        lease = await store.begin(KEY, Turn("r1", "x"))
+        for node in ("a", "b"):
+            disk.calls.clear()
+            await store.put(lease, [Record(node, "done")])
+            assert disk.calls == ["lock", "status", "write", "unlock"]
+        await store.close()
+
+    asyncio.run(test())
+
+
 def test_a_holder_that_refreshes_its_lock_after_all_is_not_replaced(tmp_path: Path) -> None:
     class Refreshed(Clocked):
         """Refreshes the session's lock, just when the journal is about to be locked."""

@@ -324,11 +324,13 @@ def test_a_turn_in_which_nobody_answers_is_rendered_too() -> None:
 
 
 def test_a_template_that_fails_is_not_skipped_in_silence() -> None:
-    graph = Graph(name="t", nodes={"member": Member(prompt="{{ 1 // 0 }}\n", on_error="skip")})
+    graph = Graph(
+        name="t", nodes={"member": Member(prompt="{{ 1 // session.turns }}\n", on_error="skip")}
+    )
     with pytest.raises(NodeError, match="zero"):
         graph.render()
     with pytest.raises(NodeError, match="zero"):
-        Graph(name="t", nodes={"member": Member(prompt="{{ 1 // 0 }}\n")}).render()
+        Graph(name="t", nodes={"member": Member(prompt="{{ 1 // session.turns }}\n")}).render()
 
 
 def test_a_budget_is_not_spent() -> None:
