@@ -19,6 +19,7 @@ from .engine.errors import (
     NotFound,
     Problem,
     PromptError,
+    ReplayMiss,
     RunError,
     SessionBusy,
     StateConflict,
@@ -26,6 +27,7 @@ from .engine.errors import (
     TeamgraphError,
     ToolError,
     UnknownVersion,
+    UnusedRecordings,
 )
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "NotFound",
     "Problem",
     "PromptError",
+    "ReplayMiss",
     "RunError",
     "SessionBusy",
     "StateConflict",
@@ -52,4 +55,5 @@ __all__ = [
     "TeamgraphError",
     "ToolError",
     "UnknownVersion",
+    "UnusedRecordings",
 ]

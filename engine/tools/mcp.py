@@ -225,7 +225,7 @@ def _tool(
         str(locked["description"]),
         schema,
         _SchemaArguments(schema),
-        is_once=True,
+        is_external=True,
     )
 
 
