@@ -109,7 +109,7 @@ class Message(FrozenModel):
 
     `cache` marks the end of a prefix that the provider may cache. `origin` is the id of the
     earlier run that the message was replayed from, or None; such a message is stored as a
-    reference to that run, never as a copy.
+    reference to that run, never as a copy. `reasoning` is that of `Reply`.
     """
 
     role: Role
@@ -119,6 +119,7 @@ class Message(FrozenModel):
     tool_call_id: str | None = None
     cache: bool = False
     origin: str | None = None
+    reasoning: str = ""
 
     def to_json(self) -> dict[str, JSON]:
         """The message as JSON, without its empty fields and the run that it is quoted from."""
