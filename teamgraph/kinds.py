@@ -25,7 +25,7 @@ from .engine.graph.context import (
     Upstream,
     Visit,
 )
-from .engine.graph.fields import Ids, Seconds, Texts
+from .engine.graph.fields import Ids, JSONMapping, Seconds, Texts
 from .engine.graph.kinds import written_node
 from .engine.graph.node import (
     AsksPeople,
@@ -91,6 +91,7 @@ __all__ = [
     "Input",
     "ItemInput",
     "ItemSource",
+    "JSONMapping",
     "KeyPath",
     "LoadsHistory",
     "MentionsNodes",

@@ -6,7 +6,7 @@ The answer of a run is that of the first answering node that was not skipped (`A
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from time import time
 from typing import cast
@@ -21,7 +21,7 @@ from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import can_stream
 from ..messages import JSON, NO_USAGE, Message, ToolCall, Usage, text_of
-from ..models.protocol import Chunk, Model, Reply, Request
+from ..models.protocol import Chunk, Model, Reply, Request, close_answer
 from ..node_path import ROOT, NodePath
 from ..prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ..records import Exchange, Question, Record, Response
@@ -342,8 +342,7 @@ class ModelCall(Struct):
                 request.messages,
             )
             reply = await self._receive(request, is_output=is_output, shown=shown)
-            # A model that counts nothing was asked nevertheless.
-            usage = reply.usage if reply.usage.calls else replace(reply.usage, calls=1)
+            usage = _counted(reply.usage)
         finally:
             self.usage.end_call(usage)
         tool_calls = reply.tool_calls if self.caller else ()
@@ -362,6 +361,7 @@ class ModelCall(Struct):
             tool_calls=tool_calls,
             ask=ask,
             first_call=self.node.calls + 1 if tool_calls else 0,
+            reasoning=reply.reasoning if tool_calls else "",
         )
         self.node.exchanges.append(exchange)
         self.node.calls += len(tool_calls)
@@ -411,7 +411,7 @@ class ModelCall(Struct):
                     has_words = True
                     self.answer.add(node.node_id, node.attempt, text, is_output=is_output)
         finally:
-            await _close(pieces)
+            await close_answer(pieces)
         raise AnswerError("the model ended its answer without a reply", model=request.model)
 
     def _is_held(self) -> bool:
@@ -429,12 +429,6 @@ class ModelCall(Struct):
             self.answer.add(node.node_id, node.attempt, _PARAGRAPH + text, is_output=True)
         else:
             self.answer.add_whole(node.node_id, node.attempt, text, is_output=is_output)
-
-
-async def _close(pieces: AsyncIterator[Chunk | Reply]) -> None:
-    close = getattr(pieces, "aclose", None)
-    if close is not None:
-        await close()
 
 
 def _choice_schema(
@@ -510,6 +504,21 @@ def _tasks(fields: Mapping[str, object], chosen: Sequence[str]) -> dict[str, str
                 tasks.setdefault(label, []).append(task.strip())
     # A member with two tasks does both in one go; a repeated task counts once.
     return {label: "\n".join(dict.fromkeys(each)) for label, each in tasks.items()}
+
+
+def _counted(usage: Usage) -> Usage:
+    """What a model says that it used, as it is counted: never less than nothing.
+
+    A model that counts nothing was asked nevertheless.
+    """
+    cost = usage.cost
+    return Usage(
+        input_tokens=max(usage.input_tokens, 0),
+        output_tokens=max(usage.output_tokens, 0),
+        cached_tokens=max(usage.cached_tokens, 0),
+        calls=max(usage.calls, 1),
+        cost=None if cost is None else max(cost, 0.0),
+    )
 
 
 def _cut_short(reply: Reply) -> str:
