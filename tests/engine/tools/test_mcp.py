@@ -312,7 +312,7 @@ def test_a_server_must_be_allowed_and_locked(shop: Path, tmp_path: Path) -> None
             " it wrote:\n  no licence",
         ),
         (
-            f"command: [{sys.executable}, -c, input()], timeout: 0.3",
+            f'command: [{sys.executable}, -c, "while True: input()"], timeout: 0.3',
             "it did not answer within 0.3 seconds; give it a longer `timeout`",
         ),
         ("command: [x], env: SHOP_NOTHING", "the environment variable SHOP_NOTHING is not set"),
