@@ -76,7 +76,8 @@ class FrozenModel(BaseModel):
             example = ", ".join(f"{name}=..." for name, each in known.items() if each.is_required())
             raise InputError(f"{what} takes its fields by name only: {what}({example})")
         try:
-            super().__init__(**data)
+            # What `super().__init__` does, without a frame more for each message.
+            self.__pydantic_validator__.validate_python(data, self_instance=self)
         except ValidationError as error:
             problems = "; ".join(_problem(detail, known) for detail in error.errors())
             raise InputError(f"{what}: {problems}; it has {listed(known)}") from error
