@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -42,17 +43,24 @@ ARGUMENTS = "arguments"
 """The name that only the condition of a tool to be confirmed may read."""
 
 
+class UnguardedRead(NamedTuple):
+    """A read that needs its source to have run, where the nodes `absent` have not."""
+
+    reader: str
+    source: str
+    place: Problem
+    absent: frozenset[str] = frozenset()
+
+
 class FoundEdges(Struct):
     """The edges of a graph, and the problems met while they were looked for.
 
-    `unguarded` are reads `(reader, source, place)` that need the source to have run.
+    `unguarded` are the reads that need their source to have run.
     """
 
     edges: list[Edge] = field(default_factory=list["Edge"])
     problems: list[Problem] = field(default_factory=list["Problem"])
-    unguarded: list[tuple[str, str, Problem]] = field(
-        default_factory=list["tuple[str, str, Problem]"]
-    )
+    unguarded: list[UnguardedRead] = field(default_factory=list["UnguardedRead"])
 
 
 def find_edges(
@@ -162,7 +170,8 @@ def _add_inputs(node_id: str, node: Node, nodes: Mapping[str, Node], found: Foun
             found.edges.append(Edge(source, node_id, "reads", path=path))
             if not optional:
                 remedy = f"give the parameter {source!r} a default"
-                found.unguarded.append((node_id, source, Problem("P004", remedy, path=path)))
+                place = Problem("P004", remedy, path=path)
+                found.unguarded.append(UnguardedRead(node_id, source, place))
         elif not optional:
             text = f"node {node_id!r}: its function has a parameter {source!r}, which is no node, "
             text += f"no param and none of {listed(others)}"
@@ -227,7 +236,7 @@ def _add_reads(
         if source in nodes and (source not in RESERVED or loads_history(nodes[source])):
             found.edges.append(_edge_of(read, place, source, node_id))
             if not read.guarded:
-                found.unguarded.append((node_id, source, place))
+                found.unguarded.append(UnguardedRead(node_id, source, place, read.absent))
         elif source not in RESERVED:
             meant = _meant(read.name, nodes[node_id])
             found.problems.append(_unknown_name(read, place, {*nodes, *own}, meant))

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from ..errors import KeyPath, Problem, closest, listed
 from ..prompts.library import Prompts
-from .edges import NOT_IDS, edges_to_last, find_edges
+from .edges import NOT_IDS, UnguardedRead, edges_to_last, find_edges
 from .fields import Join
 from .kinds import InvalidNode
 from .node import (
@@ -73,13 +73,16 @@ class Reachability:
         is_certain = scenarios.is_complete and not self.plan.stops[node_id].before & self._partial
         return is_certain and not scenarios.ran(node_id)
 
-    def runs_without(self, reader: str, source: str) -> bool:
-        """Whether `reader` can run when `source` does not."""
-        if source in self.always:
+    def runs_without(self, reader: str, sources: Collection[str]) -> bool:
+        """Whether `reader` can run when none of `sources` does."""
+        if not self.always.isdisjoint(sources):
             return False
 
         def is_shown(by: _Scenarios) -> bool:
-            return bool(by.admitted(reader) & ~by.ran(source))
+            shown = by.admitted(reader)
+            for source in sources:
+                shown &= ~by.ran(source)
+            return bool(shown)
 
         return is_shown(self._everywhere(skips=True)) or is_shown(self._before(reader, skips=True))
 
@@ -486,17 +489,18 @@ def _never(reachability: Reachability) -> Iterator[Problem]:
 
 
 def _guards(
-    unguarded: Sequence[tuple[str, str, Problem]],
+    unguarded: Sequence[UnguardedRead],
     reachability: Reachability,
     nodes: Mapping[str, Node],
 ) -> Iterator[Problem]:
-    missing: dict[tuple[str, str], bool] = {}
-    for reader, source, place in unguarded:
-        if (reader, source) not in missing:
-            missing[reader, source] = not loads_history(nodes[source]) and (
-                reachability.runs_without(reader, source)
+    missing: dict[tuple[str, frozenset[str]], bool] = {}
+    for reader, source, place, absent in unguarded:
+        without = frozenset((source, *(each for each in absent if each in nodes)))
+        if (reader, without) not in missing:
+            missing[reader, without] = not loads_history(nodes[source]) and (
+                reachability.runs_without(reader, without)
             )
-        if missing[reader, source]:
+        if missing[reader, without]:
             text = f"{source!r} may have been skipped when {reader!r} runs; "
             text += place.message or f"guard it with {{% if {source} is defined %}}"
             yield replace(place, code="P004", message=text)

@@ -163,18 +163,19 @@ def _either(bindings: Sequence[Binding]) -> Binding:
 class Flow(Struct, frozen=True):
     """Flow state: where a walk through a template stands, and what is known there.
 
-    `guards` are the names that tests have established to be defined, `facts` what they established
-    about access paths, with the binding of the first name then. `within` are the enclosing
-    templates, `blocks` the enclosing blocks; `override` is the block and depth that `super()`
-    continues from. `is_child` is true at the top level of a template that extends another, where
-    nothing is printed; `imported` in a template that is only imported. `role` is that of the
-    enclosing message.
+    `guards` are the names that tests have established to be defined, `absent` those that are not;
+    `facts` is what they established about access paths, with the binding of the first name then.
+    `within` are the enclosing templates, `blocks` the enclosing blocks; `override` is the block and
+    depth that `super()` continues from. `is_child` is true at the top level of a template that
+    extends another, where nothing is printed; `imported` in a template that is only imported.
+    `role` is that of the enclosing message.
     """
 
     template: ParsedTemplate
     chain: InheritanceChain
     scope: Scope
     guards: frozenset[str] = frozenset()
+    absent: frozenset[str] = frozenset()
     facts: frozenset[tuple[str, Binding]] = frozenset()
     within: tuple[str, ...] = ()
     blocks: tuple[BlockOverride, ...] = ()
@@ -188,16 +189,18 @@ class Flow(Struct, frozen=True):
         facts = frozenset((path, _content(binding)) for path, binding in self.facts)
         within = frozenset(self.within) & reached
         blocks = frozenset(each for each in self.blocks if each.template.name in reached)
-        around = (self.guards, facts, within, blocks, self.imported, self.role)
+        around = (self.guards, self.absent, facts, within, blocks, self.imported, self.role)
         return (around, self.scope.content())
 
     def inside(self, body: Sequence[nodes.Node]) -> Flow:
         """The same state in a new scope for `body`."""
         return replace(self, scope=Scope(self.scope, own=names_set(body)), is_child=False)
 
-    def where(self, names: frozenset[str]) -> Flow:
-        """The same state with `names` known to be defined."""
-        return replace(self, guards=self.guards | names) if names else self
+    def where(self, test: nodes.Node, *, truth: bool) -> Flow:
+        """The same state with the names known to be defined, or not, if `test` is `truth`."""
+        guards = self.guards | _names_decided(test, truth, are_defined=True)
+        absent = self.absent | _names_decided(test, truth, are_defined=False)
+        return replace(self, guards=guards, absent=absent)
 
     def branch(self) -> Flow:
         """The same state in one branch of an `if`."""
@@ -276,17 +279,21 @@ def _names_set(node: nodes.Node) -> frozenset[str]:
     return names
 
 
-def names_defined_by(node: nodes.Node, truth: bool) -> frozenset[str]:
-    """The names that are certainly defined if the test evaluates to `truth`."""
+def _names_decided(node: nodes.Node, truth: bool, *, are_defined: bool) -> frozenset[str]:
+    """The names that are certainly defined, or certainly not, if the test evaluates to `truth`.
+
+    A bare name that is false counts as not defined: what a node gives is never false.
+    """
     match node:
-        case nodes.Name() if truth:
+        case nodes.Name() if truth == are_defined:
             names = frozenset((node.name,))
         case nodes.Not():
-            names = names_defined_by(node.node, not truth)
+            names = _names_decided(node.node, not truth, are_defined=are_defined)
         case nodes.And() | nodes.Or():
-            left, right = names_defined_by(node.left, truth), names_defined_by(node.right, truth)
+            left = _names_decided(node.left, truth, are_defined=are_defined)
+            right = _names_decided(node.right, truth, are_defined=are_defined)
             names = left | right if truth == isinstance(node, nodes.And) else left & right
-        case nodes.Test(node=nodes.Name(name=name)) if node.name == _TEST_FOR[truth]:
+        case nodes.Test(node=nodes.Name(name=name)) if node.name == _TEST_FOR[truth == are_defined]:
             names = frozenset((name,))
         case _:
             names = frozenset[str]()

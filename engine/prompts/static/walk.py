@@ -39,7 +39,6 @@ from .flow import (
     ValueBinding,
     assume,
     inside_loop,
-    names_defined_by,
     names_set,
 )
 from .infer import Inference, iterated, loop_type
@@ -69,7 +68,8 @@ class VariableRead(Struct, frozen=True):
     `column` are the position of the name. `guarded` is true if the name is only tested there, or a
     test has established that it is defined. `assigned` is true if the template sets the name before
     on some paths, but not on all. `file` is the name of an inline template, empty for a condition.
-    `local_name` is a similar name that the template has set there, if any.
+    `local_name` is a similar name that the template has set there, if any. `absent` are the names
+    that tests have established not to be defined there.
     """
 
     name: str
@@ -80,6 +80,7 @@ class VariableRead(Struct, frozen=True):
     guarded: bool
     assigned: bool = False
     local_name: str | None = None
+    absent: frozenset[str] = frozenset()
 
 
 Reads: TypeAlias = dict[tuple[str, int, int, str], VariableRead]
@@ -151,7 +152,7 @@ class TemplateWalker(NodeVisitor):
 
     def assume(self, flow: Flow, test: nodes.Node, *, truth: bool) -> Flow:
         """The flow state after a test that evaluated to `truth`."""
-        return flow.where(names_defined_by(test, truth))
+        return flow.where(test, truth=truth)
 
     def visit_If(self, node: nodes.If, flow: Flow) -> None:
         outer = flow
@@ -245,7 +246,8 @@ class TemplateWalker(NodeVisitor):
         if key in self._walked:
             return
         self._walked.add(key)
-        inner = replace(binding.flow, guards=guards).inside(binding.macro.body)
+        around = replace(binding.flow, guards=guards, absent=frozenset[str]())
+        inner = around.inside(binding.macro.body)
         for name in ("caller", "varargs", "kwargs"):
             inner.scope.bound[name] = None
         self.bind_arguments(binding.macro, inner)
@@ -337,20 +339,20 @@ class TemplateWalker(NodeVisitor):
 
     def visit_And(self, node: nodes.And, flow: Flow) -> None:
         self.visit(node.left, flow)
-        self.visit(node.right, flow.where(names_defined_by(node.left, True)))
+        self.visit(node.right, flow.where(node.left, truth=True))
 
     def visit_Or(self, node: nodes.Or, flow: Flow) -> None:
         self.visit_condition(node.left, flow)
-        self.visit(node.right, flow.where(names_defined_by(node.left, False)))
+        self.visit(node.right, flow.where(node.left, truth=False))
 
     def visit_Not(self, node: nodes.Not, flow: Flow) -> None:
         self.visit_condition(node.node, flow)
 
     def visit_CondExpr(self, node: nodes.CondExpr, flow: Flow) -> None:
         self.visit_condition(node.test, flow)
-        self.visit(node.expr1, flow.where(names_defined_by(node.test, True)))
+        self.visit(node.expr1, flow.where(node.test, truth=True))
         if node.expr2 is not None:
-            self.visit(node.expr2, flow.where(names_defined_by(node.test, False)))
+            self.visit(node.expr2, flow.where(node.test, truth=False))
 
     def visit_condition(self, node: nodes.Node, flow: Flow) -> None:
         """Walk an expression used for its truth: a bare name there may be undefined."""
@@ -359,7 +361,7 @@ class TemplateWalker(NodeVisitor):
                 self._test_name(node, flow)
             case nodes.And() | nodes.Or():
                 self.visit_condition(node.left, flow)
-                inner = flow.where(names_defined_by(node.left, isinstance(node, nodes.And)))
+                inner = flow.where(node.left, truth=isinstance(node, nodes.And))
                 self.visit_condition(node.right, inner)
             case _:
                 self.visit(node, flow)
@@ -381,9 +383,16 @@ class TemplateWalker(NodeVisitor):
         # An outer test was about the name of the context, not about this one.
         guarded = guarded or (name in flow.guards and not found.early)
         is_guarded = guarded and (before is None or before.guarded)
-        local_name = closest(name, flow.scope.names())
         into[key] = VariableRead(
-            name, path, file, int(at), at.column, is_guarded, found.may_be_set, local_name
+            name,
+            path,
+            file,
+            int(at),
+            at.column,
+            is_guarded,
+            found.may_be_set,
+            closest(name, flow.scope.names()),
+            flow.absent if before is None else flow.absent & before.absent,
         )
 
     def _test_name(self, node: nodes.Name, flow: Flow) -> None:

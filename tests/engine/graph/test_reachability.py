@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from teamgraph import Edge, Plan
+from teamgraph import Edge, Graph, Plan
 from teamgraph.engine.graph.fields import Join
 from teamgraph.engine.graph.rules import LIMIT, Reachability
+from teamgraph.errors import DefinitionError
+from teamgraph.kinds import Node
+from teamgraph.nodes import Member, Router
 
 Choices = Mapping[str, Sequence[frozenset[str]]]
 
@@ -72,7 +75,10 @@ def test_all_at_once_is_the_same_as_one_by_one(seed: int) -> None:
         drops = turns(plan, choices, optional - {node_id})
         for source in plan.before(node_id):
             missing = any(node_id in ran and source not in ran for ran in drops)
-            assert reachability.runs_without(node_id, source) == missing
+            assert reachability.runs_without(node_id, [source]) == missing
+        pair = sorted(plan.before(node_id))[:2]
+        missing = any(node_id in ran and not any(each in ran for each in pair) for ran in drops)
+        assert reachability.runs_without(node_id, pair) == missing
         for router, labels in plan.stops[node_id].needs:
             if labels is not None:
                 unchosen = any(
@@ -113,6 +119,48 @@ def test_what_is_missing_somewhere_is_found_in_a_crowd_too() -> None:
     joins: dict[str, Join] = dict.fromkeys([*routers, *(f"{r}_a" for r in routers), "end"], "any")
     choices = {router: [frozenset({label}) for label in labels] for router in routers}
     reachability = Reachability(Plan(joins, edges), choices, frozenset({"r0"}))
-    assert all(reachability.runs_without("end", f"{router}_a") for router in routers)
-    assert reachability.runs_without("end", "r0")
-    assert not reachability.runs_without("end", "r1")
+    assert all(reachability.runs_without("end", [f"{router}_a"]) for router in routers)
+    assert reachability.runs_without("end", ["r0"])
+    assert not reachability.runs_without("end", ["r1"])
+
+
+def one_of_two(template: str) -> Graph:
+    """A router leads to one of two members, and the last node reads them."""
+    nodes: dict[str, Node] = {
+        "router": Router(routes={"left": "left", "right": "right"}),
+        "left": Member(),
+        "right": Member(),
+        "end": Member(needs=["left", "right"], join="any", prompt=f"{template}\n"),
+    }
+    return Graph(name="t", nodes=nodes)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ left.output if left is defined else right.output }}",
+        "{% if left %}{{ left.output }}{% else %}{{ right.output }}{% endif %}",
+        "{% if left is undefined %}{{ right.output }}{% endif %}",
+        "{% if not (left or not right) %}{{ right.output }}{% endif %}",
+        "{% if left %}{% elif right %}{% else %}{{ left.output }}{% endif %}",
+    ],
+)
+def test_where_one_of_two_did_not_run_the_other_did(template: str) -> None:
+    for label in ("left", "right"):
+        assert one_of_two(template).render(assume={"router": label})["end"].messages
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ right.output }}",
+        "{% if left %}{{ right.output }}{% endif %}",
+        "{% if left %}{% else %}{{ left.output }}{% endif %}",
+        "{% if left and right %}{% else %}{{ right.output }}{% endif %}",
+        "{% macro m() %}{{ right.output }}{% endmacro %}{% if not left %}{{ m() }}{% endif %}",
+    ],
+)
+def test_what_may_not_have_run_needs_a_guard_of_its_own(template: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        one_of_two(template)
+    assert [problem.code for problem in caught.value.problems] == ["P004"]
