@@ -473,9 +473,15 @@ def _pack_exchange(exchange: Document, started: float, share: Callable[[Words], 
         packed["at"] = times
         del packed["started"], packed["ended"]
     if "usage" in packed:
-        packed["usage"] = [packed["usage"].get(name, default) for name, default in USAGE]
+        packed["usage"] = _pack_usage(packed["usage"])
     packed["messages"] = _pack_turns(packed["messages"])
     return packed
+
+
+def _pack_usage(usage: Document) -> list[object]:
+    """The numbers in their order, up to the last that is not the default."""
+    last = max((at for at, (name, _) in enumerate(USAGE) if name in usage), default=-1)
+    return [usage.get(name, default) for name, default in USAGE[: last + 1]]
 
 
 def _unpack_exchange(exchange: Document, started: float, words: Mapping[int, Words]) -> None:
@@ -485,7 +491,8 @@ def _unpack_exchange(exchange: Document, started: float, words: Mapping[int, Wor
         begun, ended = exchange.pop("at")
         exchange["started"], exchange["ended"] = started + begun / _TICKS, started + ended / _TICKS
     if isinstance(exchange.get("usage"), list):
-        exchange["usage"] = dict(zip((name for name, _ in USAGE), exchange["usage"], strict=True))
+        names = (name for name, _ in USAGE)
+        exchange["usage"] = dict(zip(names, exchange["usage"], strict=False))
     exchange["messages"] = [
         each for message in exchange.get("messages", ()) for each in _unpack_turns(message)
     ]
