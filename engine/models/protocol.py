@@ -43,13 +43,18 @@ class Chunk(Struct, frozen=True):
 
 
 class Reply(FrozenStruct, frozen=True, eq=False):
-    """The whole answer: the text of all chunks, the tool calls, usage and cost."""
+    """The whole answer: the text of all chunks, the tool calls, usage and cost.
+
+    `reasoning` is what the model wants to get back with the results of its tool calls, such as its
+    thoughts. Only the model reads it, from `Message.reasoning`, and nobody is shown it.
+    """
 
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage = NO_USAGE
     finish_reason: str | None = None
     model: str = ""
+    reasoning: str = ""
 
 
 class Model(Protocol):
