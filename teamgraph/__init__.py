@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .engine.graph.plan import Edge, Plan
     from .engine.messages import JSON, Message, ToolCall, Usage
     from .engine.models.protocol import Chunk, Model, Reply, Request
+    from .engine.models.recordings import Recorder, Replay
     from .engine.models.registry import OWN_MODEL, AnyModel
     from .engine.models.scripted import EchoModel, ScriptedModel
     from .engine.records import (
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from .engine.stores.tinydb.store import TinyDBStore
     from .engine.tools.context import ToolContext
     from .engine.tools.tool import tool
+    from .engine.tools.toolbox import MCPServer
 else:
 
     def __getattr__(name: str) -> object:
@@ -81,6 +83,7 @@ _MODULES = {
     "Instead": ".engine.graph.fields",
     "JSON": ".engine.messages",
     "Lease": ".engine.session.store",
+    "MCPServer": ".engine.tools.toolbox",
     "MemoryStore": ".engine.stores.memory",
     "Message": ".engine.messages",
     "Metrics": ".engine.session.session",
@@ -92,9 +95,11 @@ _MODULES = {
     "Policy": ".engine.session.store",
     "Question": ".engine.records",
     "Record": ".engine.records",
+    "Recorder": ".engine.models.recordings",
     "RenderedNode": ".engine.run.dry_run.rendering",
     "RenderedPrompt": ".engine.run.dry_run.rendering",
     "Rendering": ".engine.run.dry_run.rendering",
+    "Replay": ".engine.models.recordings",
     "Reply": ".engine.models.protocol",
     "Request": ".engine.models.protocol",
     "Response": ".engine.records",
@@ -133,6 +138,7 @@ __all__ = [
     "Hit",
     "Instead",
     "Lease",
+    "MCPServer",
     "MemoryStore",
     "Message",
     "Metrics",
@@ -143,9 +149,11 @@ __all__ = [
     "Policy",
     "Question",
     "Record",
+    "Recorder",
     "RenderedNode",
     "RenderedPrompt",
     "Rendering",
+    "Replay",
     "Reply",
     "Request",
     "Response",

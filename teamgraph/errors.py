@@ -19,12 +19,15 @@ from .engine.errors import (
     NotFound,
     Problem,
     PromptError,
+    ReplayMiss,
     RunError,
     SessionBusy,
     StateConflict,
     StoreError,
     TeamgraphError,
+    ToolError,
     UnknownVersion,
+    UnusedRecordings,
 )
 
 __all__ = [
@@ -44,10 +47,13 @@ __all__ = [
     "NotFound",
     "Problem",
     "PromptError",
+    "ReplayMiss",
     "RunError",
     "SessionBusy",
     "StateConflict",
     "StoreError",
     "TeamgraphError",
+    "ToolError",
     "UnknownVersion",
+    "UnusedRecordings",
 ]

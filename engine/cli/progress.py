@@ -37,9 +37,10 @@ _NOTICES: Mapping[str, str] = {
 
 
 class Progress:
-    """Prints events; `pause` while the answer is being written."""
+    """Prints events; `pause` while the answer is being written. With `is_quiet` it prints none."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_quiet: bool = False) -> None:
+        self._is_quiet = is_quiet
         self._console = make_console(sys.stderr)
         self._running: dict[str, str] = {}
         self._models_noticed: set[str] = set()
@@ -49,6 +50,8 @@ class Progress:
 
     def handle(self, event: Event) -> None:
         """Print the line of an event, and update the spinners."""
+        if self._is_quiet:
+            return
         node = event.node or ""
         if isinstance(event, NodeStarted):
             self._running[node] = event.kind
@@ -111,7 +114,7 @@ class Progress:
 
     def _print_gap(self) -> None:
         """Separate the answer from the lines around it."""
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._is_quiet:
             self._console.print()
 
     def _stop(self) -> None:

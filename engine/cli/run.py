@@ -17,7 +17,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from ..errors import Changed, InputError, RunError, closest
+from ..errors import Changed, InputError, ReplayMiss, RunError, closest
 from ..events import Answer, AnswerReset, Event, RunFinished, RunStarted, RunWaiting, Token
 from ..graph.graph import Graph
 from ..messages import JSON
@@ -132,6 +132,7 @@ def run(
     hints = CommandHints.of(graph, graph_options, runner_options)
     executor = Executor(loaded, runner_options, hints, form, stream=answer.stream)
     executor.execute(events)
+    runner_options.verify_replay()
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +200,9 @@ class AnswerWriter:
             self.close()
             return True
         text = event.text if isinstance(event, Token | Answer) else ""
+        begins = isinstance(event, Token) or not self._stream
+        if self.resets and begins and not self._is_open:  # people see who speaks, pipes do not
+            self._write(f"{event.node}: ")
         self._is_open = isinstance(event, Token)
         if self._is_open:
             self._write(text)
@@ -233,6 +237,7 @@ class Executor:
     hints: CommandHints
     form: Form = "text"
     stream: bool = True
+    progress: bool = True
 
     def execute(self, events: EventSource) -> Run:
         """Make a run; raises what ended it, or `typer.Exit` if it waits for a person."""
@@ -278,7 +283,7 @@ class Executor:
     def _made(self, events: EventSource) -> Run:
         writer = AnswerWriter(self.form, stream=self.stream)
         try:
-            run = execute(events, self.options, writer, self.hints)
+            run = execute(events, self.options, writer, self.hints, progress=self.progress)
         except RunError as error:
             if self.form == "json" and error.run is not None:
                 print_json(error.run.to_json())
@@ -291,13 +296,20 @@ class Executor:
 
 
 def execute(
-    events: EventSource, options: RunnerOptions, writer: AnswerWriter, hints: CommandHints
+    events: EventSource,
+    options: RunnerOptions,
+    writer: AnswerWriter,
+    hints: CommandHints,
+    *,
+    progress: bool = True,
 ) -> Run:
     """Make a run; raises what ended it, with a note that has the command to resume it."""
-    display = _RunDisplay(writer, hints)
+    display = _RunDisplay(writer, hints, progress=progress)
     try:
         return asyncio.run(display.follow(events, options))
     except RunError as error:
+        if isinstance(error.__cause__, ReplayMiss):
+            error.add_note(error.__cause__.difference.replace("\n", "\n  "))
         for line in display.hints(error):
             error.add_note(line)
         raise
@@ -313,10 +325,10 @@ def execute(
 class _RunDisplay:
     """What is on the screen during a run: its answer and its progress."""
 
-    def __init__(self, writer: AnswerWriter, hints: CommandHints) -> None:
+    def __init__(self, writer: AnswerWriter, hints: CommandHints, *, progress: bool) -> None:
         self._writer = writer
         self._hints = hints
-        self._progress = Progress()
+        self._progress = Progress(is_quiet=not progress)
         self._started: RunStarted | None = None
 
     async def follow(self, events: EventSource, options: RunnerOptions) -> Run:

@@ -623,11 +623,11 @@ def _node_text(record: Record, *, prompts: bool) -> str:
             "state": pretty_json(record.state) if record.state else None,
         }
     )
-    calls = [_exchange_text(exchange) for exchange in record.exchanges] if prompts else []
+    calls = [exchange_text(exchange) for exchange in record.exchanges] if prompts else []
     return "\n\n".join([f"{record.node} ({record.kind})\n{indent(fields)}", *calls])
 
 
-def _exchange_text(exchange: Exchange) -> str:
+def exchange_text(exchange: Exchange) -> str:
     """A model call: every line of a message is indented under its role, so none can be forged."""
     parts = [f"prompt {exchange.prompt} ({exchange.prompt_hash[:12]}) to {exchange.model}"]
     for message in exchange.messages:

@@ -472,9 +472,9 @@ class SessionPage:
 
     def text(self) -> str:
         """The session as people read it."""
-        parts = [self._heading(), *map(_turn_text, self.turns)]
+        parts = [self._heading(), *map(turn_text, self.turns)]
         if self.head.summary is not None:
-            parts.append(_summary_text(self.head.summary))
+            parts.append(summary_text(self.head.summary))
         states: dict[str, JSON] = {"state": dict(self.head.state)}
         for node_id, state in self.head.node_states.items():
             states[f"state of {node_id}"] = dict(state)
@@ -508,7 +508,8 @@ class SessionPage:
         return f"{self.turns[0].number} to {self.turns[-1].number}{earlier}"
 
 
-def _turn_text(turn: Turn) -> str:
+def turn_text(turn: Turn) -> str:
+    """A turn as people read it: when it was, and who said what."""
     heading = f"{turn.number}. {local_time(turn.started)}, run {turn.run_id}"
     texts = [_speech("user", turn.input), _speech("answer", turn.answer or "")]
     return "\n".join([heading, *texts])
@@ -520,7 +521,8 @@ def _speech(who: str, text: str) -> str:
     return "\n".join([f"  {who}: {first}", *(f"      {line}" for line in more)])
 
 
-def _summary_text(summary: Summary) -> str:
+def summary_text(summary: Summary) -> str:
+    """A summary with its topics."""
     title = f"summary of {counted(summary.covers, 'turn')}"
     topics = f"topics: {', '.join(summary.topics)}" if summary.topics else ""
     return "\n".join(filter(None, (title, indent(summary.text), indent(topics))))

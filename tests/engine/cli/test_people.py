@@ -148,17 +148,17 @@ def test_a_terminal_asks_at_once(project: Project) -> None:
 def test_a_terminal_at_which_nobody_answers_leaves_the_run_waiting(project: Project) -> None:
     project.write("refund.yaml", GRAPH)
     terminal = project.terminal("chat", "refund.yaml", "--session", "s")
-    terminal.wait_for("\n> ")
+    terminal.wait_for("\x1b[?2004h> ")
     terminal.press("ten\n")
     terminal.wait_for("go/stop> ")
     terminal.press("\n")
     terminal.wait_for("JSON> ")
     terminal.press("\n")
     terminal.wait_for("answer it: teamgraph runs respond ")
-    terminal.wait_for("\n> ")
+    terminal.wait_for("\x1b[?2004h> ")
     terminal.press("more\n")
     terminal.wait_for("waits for an answer to 'approve', 'form'")
-    terminal.wait_for("\n> ")
+    terminal.wait_for("\x1b[?2004h> ")
     terminal.press("\x04")
     assert terminal.end() == 0
     run_id = project.teamgraph("runs", "list", "--session", "s").stdout.splitlines()[1].split()[0]

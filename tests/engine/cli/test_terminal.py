@@ -15,7 +15,7 @@ def test_each_node_is_shown_while_it_is_under_way_and_when_it_is_done(project: P
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.shown)
     assert "router (router)" in plain
     assert "+ router: chose billing" in plain
-    assert "\r\necho: hello\r\n" in plain
+    assert "\r\nbilling: echo: hello\r\n" in plain
     assert COLOUR in terminal.shown
 
 

@@ -123,7 +123,7 @@ def test_a_chat_shows_an_answer_without_control_characters(hostile: Project) -> 
     terminal.wait_for("> ")
     terminal.press("say \u202egnp\n")
     terminal.wait_for("echo: say \\u202egnp")
-    terminal.wait_for("\n> ")
+    terminal.wait_for("\x1b[?2004h> ")
     terminal.press("\x04")
     assert terminal.end() == 0
 
