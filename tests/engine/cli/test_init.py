@@ -17,7 +17,11 @@ from .conftest import Project
 ROOT = Path(__file__).parents[3]
 ASKED = "My parcel did not come."
 FILES = {
+    ".github/workflows/prompts.yaml",
     ".gitignore",
+    ".schema/graph.v1.json",
+    ".schema/prompts.v1.json",
+    ".vscode/settings.json",
     "README.md",
     "prompts/delivery.jinja",
     "prompts/products.jinja",
