@@ -6,7 +6,9 @@
     ├── PromptError          a template could not be rendered
     ├── ModelError           a model call failed
     │   ├── NoModelError     no model is named, or the named one is not available here
-    │   └── AnswerError      the answer is no label, not the requested JSON, or empty
+    │   ├── AnswerError      the answer is no label, not the requested JSON, or empty
+    │   └── ReplayMiss       no recording fits a request (`.difference`)
+    ├── UnusedRecordings     a replay did not ask for all that was recorded (`.files`)
     ├── StoreError           a store could not be read or written
     │   ├── DamagedStore     stored data was changed from outside or truncated
     │   ├── UnknownVersion   the store was written by a newer teamgraph
@@ -34,6 +36,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from msgspec import Struct
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .records import Run
 
 
@@ -150,6 +154,35 @@ class AnswerError(ModelError):
 
     def __init__(self, message: str, *, model: str, retryable: bool = True) -> None:
         super().__init__(message, model=model, retryable=retryable)
+
+
+class ReplayMiss(ModelError):
+    """A replayed run asked for what was not recorded.
+
+    `difference`, which is also a note, is a unified diff from the request of `nearest`, the file
+    most like it.
+    """
+
+    def __init__(self, folder: Path, nearest: Path, difference: str, *, model: str) -> None:
+        super().__init__(
+            f"{folder} has no recording of this request of model {model}, and {nearest.name} is "
+            "the nearest; if the request is right, record the run again (--record, or pytest "
+            "--models-record)",
+            model=model,
+        )
+        self.add_note(difference)
+        self.nearest = nearest
+        self.difference = difference
+
+
+class UnusedRecordings(TeamgraphError):
+    """A replay came to its end, and some replies of the recordings `files` were never given."""
+
+    def __init__(self, folder: Path, files: Sequence[Path]) -> None:
+        names = listed(file.name for file in files)
+        text = f"{folder} has recordings that nothing asked for: {names}; delete them, or record "
+        super().__init__(f"{text}the run again in an empty folder")
+        self.files = tuple(files)
 
 
 class StoreError(TeamgraphError):

@@ -76,7 +76,8 @@ class FrozenModel(BaseModel):
             example = ", ".join(f"{name}=..." for name, each in known.items() if each.is_required())
             raise InputError(f"{what} takes its fields by name only: {what}({example})")
         try:
-            super().__init__(**data)
+            # What `super().__init__` does, without a frame more for each message.
+            self.__pydantic_validator__.validate_python(data, self_instance=self)
         except ValidationError as error:
             problems = "; ".join(_problem(detail, known) for detail in error.errors())
             raise InputError(f"{what}: {problems}; it has {listed(known)}") from error
@@ -108,7 +109,7 @@ class Message(FrozenModel):
 
     `cache` marks the end of a prefix that the provider may cache. `origin` is the id of the
     earlier run that the message was replayed from, or None; such a message is stored as a
-    reference to that run, never as a copy.
+    reference to that run, never as a copy. `reasoning` is that of `Reply`.
     """
 
     role: Role
@@ -118,6 +119,7 @@ class Message(FrozenModel):
     tool_call_id: str | None = None
     cache: bool = False
     origin: str | None = None
+    reasoning: str = ""
 
     def to_json(self) -> dict[str, JSON]:
         """The message as JSON, without its empty fields and the run that it is quoted from."""

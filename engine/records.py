@@ -56,7 +56,8 @@ class Exchange(FrozenStruct, frozen=True, eq=False):
     it includes. `tool_calls` are those in the reply, `tool_results` their results. `started` and
     `ended` are Unix times in seconds. `ask` is the number of the request in its attempt, which
     the exchanges that continue it after tool calls share, and `first_call` the number of the first
-    of `tool_calls` among all of the node in the run; both count from 1.
+    of `tool_calls` among all of the node in the run; both count from 1. `reasoning` is that of the
+    `Reply`, if it called tools.
     """
 
     prompt: str
@@ -72,6 +73,7 @@ class Exchange(FrozenStruct, frozen=True, eq=False):
     tool_results: tuple[Message, ...] = ()
     ask: int = 1
     first_call: int = 0
+    reasoning: str = ""
 
     @property
     def has_all_results(self) -> bool:
@@ -86,7 +88,9 @@ class Exchange(FrozenStruct, frozen=True, eq=False):
         that repeats their own model's mistake.
         """
         calls = tuple(_with_valid_arguments(call) for call in self.tool_calls)
-        reply = Message(role="assistant", content=self.reply, tool_calls=calls)
+        reply = Message(
+            role="assistant", content=self.reply, tool_calls=calls, reasoning=self.reasoning
+        )
         return (*self.messages, reply, *self.tool_results)
 
 

@@ -65,7 +65,8 @@ def check_arguments(
     by_name = [name for name in known if parameters[name].kind is Parameter.KEYWORD_ONLY]
     for name in options:
         if name not in known:
-            raise TypeError(f"{called}() has no argument {name!r}; {_meant(name, known)}")
+            owner = _owner(arguments) if bound else None
+            raise TypeError(f"{called}() has no argument {name!r}; {_meant(name, known, owner)}")
     if len(arguments) > len(parameters) - len(by_name):
         text = f"{called}() takes no argument without a name"
         if len(parameters) - len(by_name) > bound:
@@ -99,13 +100,22 @@ def _called(function: Callable[..., object], arguments: Sequence[object]) -> str
     name = function.__name__
     if next(iter(signature(function).parameters), "") not in ("self", "cls"):
         return name
-    owner = arguments[0] if isinstance(arguments[0], type) else type(arguments[0])
-    return owner.__name__ if name == "__init__" else f"{owner.__name__}.{name}"
+    owner = _owner(arguments).__name__
+    return owner if name == "__init__" else f"{owner}.{name}"
 
 
-def _meant(name: str, known: Sequence[str]) -> str:
+def _owner(arguments: Sequence[object]) -> type:
+    """The class whose method was called with these arguments."""
+    return arguments[0] if isinstance(arguments[0], type) else type(arguments[0])
+
+
+def _meant(name: str, known: Sequence[str], owner: type | None) -> str:
+    """What an unknown argument was meant to be; `owner` is the class whose method was called."""
     if name in ADVICE and ADVICE[name][0] in known:
         return ADVICE[name][1]
+    if owner is not None and name in signature(owner).parameters:
+        what = owner.__name__
+        return f"it is an option of the {what} itself: {what}(..., {name}=...)"
     near = ARGUMENTS.get(name)
     near = near if near in known else closest(name, known)
     return f"did you mean {near!r}?" if near else f"it has {listed(known)}"

@@ -46,7 +46,7 @@ def main() -> None:
 
     summary = '{"summary": "The user asked for the capital.", "topics": ["Paris"]}'
     model = ScriptedModel(["french", "C'est Paris.", summary])
-    run = Runner(polyglot, model=model).run("Quelle est la capitale ?")
+    run = Runner(polyglot, model=model).run("Quelle est la capitale ?", session_id="s")
     for node_id, record in run.records.items():
         print(f"{node_id:<8} {record.status:<8} {record.because or record.output}")
 

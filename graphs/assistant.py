@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
@@ -24,10 +25,11 @@ from teamgraph import (
     Store,
     Summary,
 )
-from teamgraph.errors import DefinitionError, InputError, NoSessionWarning
+from teamgraph.errors import DefinitionError, InputError, NoSessionWarning, NotFound
 from teamgraph.kinds import door, explained, missing_attribute, stream_door
 
-from .options import ALTERNATIVE_METHODS, Options, model_objects
+from ..nodes.member import Member
+from .options import ALTERNATIVE_METHODS, Options, model_id, model_objects, to_node_id
 
 MAX_TALKS = 100
 """Users, and sessions, of `print_response` that an object knows: the newest ones."""
@@ -86,7 +88,29 @@ class Assistant(Options):
         return self._runner_with(MemoryStore())
 
     def _runner_with(self, store: Store) -> Runner:
-        return Runner(self._graph, store=store, model=self._runner_model(), busy=self.busy)
+        return Runner(
+            self._graph,
+            store=store,
+            model=self._runner_model(),
+            busy=self.busy,
+            allow_api_base=() if self._objects() else self.allow_api_base,
+        )
+
+    @explained
+    def with_graph(self, graph: Graph) -> Self:
+        """The same agent or team with another graph, such as this one changed: accessors, store.
+
+        Options that build a graph have no effect any more, and the graph names its own models.
+        """
+        if not isinstance(graph, Graph):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+            raise InputError(f"graph is a {type(graph).__name__}; give a Graph")
+        changed = self.model_copy()
+        changed._graph = graph
+        for name in ("_runner", "_printing"):
+            runner: Runner | None = getattr(self, name)
+            if runner is not None:
+                setattr(changed, name, changed._runner_with(runner.store))
+        return changed
 
     @explained
     async def arun(
@@ -96,26 +120,42 @@ class Assistant(Options):
         user_id: str | None = None,
         session_id: str | None = None,
         state: Mapping[str, JSON] | None = None,
+        session_state: Mapping[str, JSON] | None = None,
     ) -> Run:
-        """Run the graph on a message; see `Runner.run`."""
+        """Run the graph on a message; see `Runner.run`.
+
+        `session_state` is merged into the session's state, key by key at every level; `state` sets
+        whole keys.
+        """
         whose = self._whose(user_id, session_id)
-        return await self._stateless(whose).arun(message, **whose, state=state)
+        runner = self._stateless(whose)
+        given = await self._agiven_state(whose, state, session_state)
+        return await runner.arun(message, **whose, state=given)
 
     @explained
-    def astream(
+    def astream(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
         *,
         user_id: str | None = None,
         session_id: str | None = None,
         state: Mapping[str, JSON] | None = None,
+        session_state: Mapping[str, JSON] | None = None,
         tokens: bool = True,
         resets: bool = False,
     ) -> AsyncGenerator[Event]:
         """Like `run`, but yields the events; closing it cancels the run. See `Runner.stream`."""
         whose = self._whose(user_id, session_id)
         runner = self._stateless(whose)
-        return runner.astream(message, **whose, state=state, tokens=tokens, resets=resets)
+
+        async def events() -> AsyncGenerator[Event]:
+            given = await self._agiven_state(whose, state, session_state)
+            stream = runner.astream(message, **whose, state=given, tokens=tokens, resets=resets)
+            async with aclosing(stream):
+                async for event in stream:
+                    yield event
+
+        return events()
 
     run = door(arun)  # type: ignore[pydantic-field]  # a method
     stream = stream_door(astream)  # type: ignore[pydantic-field]  # a method
@@ -129,13 +169,17 @@ class Assistant(Options):
         user_id: str | None = None,
         session_id: str | None = None,
         state: Mapping[str, JSON] | None = None,
+        session_state: Mapping[str, JSON] | None = None,
     ) -> Run:
         """Run the graph and print the answer, piece by piece with `stream`; return the run.
 
         Without a session id it goes on in one session for each user of this object.
         """
         whose = self._talk(user_id, session_id)
-        return self._kept_runner().print_response(message, stream=stream, **whose, state=state)
+        given = self._given_state(whose, state, session_state)
+        return self._kept_runner().print_response(
+            message, stream=stream, **whose, state=given, show=self._shown
+        )
 
     @explained
     async def aprint_response(
@@ -146,11 +190,14 @@ class Assistant(Options):
         user_id: str | None = None,
         session_id: str | None = None,
         state: Mapping[str, JSON] | None = None,
+        session_state: Mapping[str, JSON] | None = None,
     ) -> Run:
         """Like `print_response`, in async code."""
         whose = self._talk(user_id, session_id)
-        runner = self._kept_runner()
-        return await runner.aprint_response(message, stream=stream, **whose, state=state)
+        given = await self._agiven_state(whose, state, session_state)
+        return await self._kept_runner().aprint_response(
+            message, stream=stream, **whose, state=given, show=self._shown
+        )
 
     @explained
     def session(self, session_id: str | None = None, *, user_id: str | None = None) -> Session:
@@ -226,10 +273,95 @@ class Assistant(Options):
         """The model of the runner: the model objects by the ids that the graph uses, if any."""
         usual = model_objects({"": self.model}).get("")
         own = {f"{OWN_MODEL}{path}": model for path, model in self._objects().items()}
-        return AnyModel(own, others=usual) if own else usual
+        allowed = self.allow_api_base
+        return AnyModel(own, others=usual, allow_api_base=allowed) if own else usual
 
     def _declared(self) -> Graph:
         raise InputError("Assistant is the base class of Agent and Team; create one of these")
+
+    def as_member(
+        self,
+        path: str,
+        *,
+        history: str | None = None,
+        reads: Sequence[str] = (),
+        tools: Iterable[str] = (),
+        rules: Iterable[str] = (),
+        returns: object = None,
+    ) -> Member:
+        """Return it as one node; the options are what the graph around it adds.
+
+        `path` is the path of the node, from which the id of a model object is made. `returns` is
+        the type of its answer, unless it has an output_schema.
+        """
+        about = self.role or self.description
+        own_tools = [
+            *self.tools,
+            *(tool for tool in self._session_tools if tool not in self.tools),
+        ]
+        return Member(
+            role=about.rstrip("."),
+            description=self.description or self.role,
+            instructions=[
+                *([self.description] if self.role and self.description else ()),
+                *self._rules,
+                *rules,
+            ]
+            if self.system_message is None
+            else [self.system_message],
+            model=model_id(self._named_model, path),
+            tools=[*own_tools, *(tool for tool in tools if tool not in own_tools)],
+            history=history,
+            reads=reads,
+            retry=self.retries,
+            params=self.dependencies,
+            returns=returns if self.output_schema is None else self.output_schema,
+            **self._changed("member.jinja"),
+        )
+
+    def _alone(self, path: str, returns: object) -> Graph:
+        """The graph of one member, for the node at `path`; see `Team`."""
+        loaders = self._loaders()
+        node_id = to_node_id(self._own_id) or "agent"
+        reads = ["search"] if "search" in loaders else []
+        member = self.model_copy(update={"model": None}).as_member(
+            node_id, reads=reads, returns=returns
+        )
+        return Graph(
+            name=self.name or "agent",
+            description=self.description or self.role,
+            model=model_id(self._named_model, path),
+            state=self.session_state,
+            nodes={**loaders, node_id: member, **self._summarizers()},
+            output=node_id,
+            prompt_dirs=self.prompts,
+        )
+
+    async def _agiven_state(
+        self,
+        whose: Mapping[str, Any],
+        state: Mapping[str, JSON] | None,
+        session_state: Mapping[str, JSON] | None,
+    ) -> Mapping[str, JSON] | None:
+        """The keys that a run sets: `state`, and `session_state` merged into what is there."""
+        if session_state is None:
+            return state
+        if not isinstance(session_state, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+            what = type(session_state).__name__
+            raise InputError(f"session_state is a {what}; give a mapping of keys to values")
+        before = dict(self._graph.state)
+        if whose["session_id"] is not None:
+            with suppress(NotFound):
+                before |= await self._kept_runner().session(**whose).astate()
+        merged = {key: _merged(before.get(key), value) for key, value in session_state.items()}
+        return {**merged, **(state or {})}
+
+    _given_state = door(_agiven_state)
+
+    @property
+    def _shown(self) -> tuple[str, ...]:
+        """The members whose answers `print_response` prints."""
+        return ()
 
     def _whose(self, user_id: str | None, session_id: str | None) -> dict[str, Any]:
         # An empty id is passed on, to be refused: it is not the same as None.
@@ -267,6 +399,13 @@ class Assistant(Options):
             text += "such as db=TinyDBStore('folder')"
             warnings.warn(text, NoSessionWarning, stacklevel=2)
         return self.runner
+
+
+def _merged(old: JSON, new: JSON) -> JSON:
+    """The new value; a mapping in a mapping's place is merged into it, at every level."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
 
 
 def _forget_oldest(talks: dict[Any, Any]) -> None:

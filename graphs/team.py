@@ -18,7 +18,15 @@ from ..nodes.member import Leader
 from ..nodes.router import Router
 from .agent import Agent
 from .assistant import Assistant
-from .options import MARKDOWN, duplicate_ids, member_ids, model_id, model_objects, option_conflict
+from .options import (
+    IN_PROMPT,
+    MARKDOWN,
+    duplicate_ids,
+    member_ids,
+    model_id,
+    model_objects,
+    option_conflict,
+)
 
 _CONFLICTS = {
     "delegate_to_all_members": "with respond_directly one member answers, with "
@@ -37,6 +45,13 @@ _CONFLICTS = {
 }
 
 
+_ALONE = (
+    *("respond_directly", "delegate_to_all_members", "determine_input_for_members", "mode"),
+    *("share_member_interactions", "add_team_history_to_members", "show_members_responses"),
+)
+"""What has no effect without members."""
+_ANSWERING = ("tool_call_limit", "prompt", *IN_PROMPT)
+"""Options of whoever answers, which are the members' with `respond_directly`."""
 _SUPERVISED: Mapping[str, str] = {
     "respond_directly": "with mode='supervise' the leader answers; leave respond_directly out",
     "delegate_to_all_members": "with mode='supervise' the leader calls members as it likes; leave "
@@ -53,8 +68,10 @@ _SUPERVISED: Mapping[str, str] = {
 
 def _members(value: object) -> object:
     given = cast("Sequence[object]", value) if isinstance(value, list | tuple) else ()
-    if not given or not all(isinstance(member, Agent | Team) for member in given):
-        raise ValueError("must be a list of at least one Agent or Team")
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(member, Agent | Team) for member in given
+    ):
+        raise ValueError("must be a list of Agents and Teams")
     return tuple(given)
 
 
@@ -99,14 +116,23 @@ class Team(Assistant):
     add_team_history_to_members: bool = Field(
         default=False, description="Whether members read the team's earlier turns."
     )
+    show_members_responses: bool = Field(
+        default=False, description="Whether `print_response` prints what members answer, too."
+    )
     num_team_history_runs: int | None = Field(
         default=None, ge=0, strict=True, description="How many of these turns; default 3."
     )
 
     def _conflicts(self) -> list[Problem]:
         problems = super()._conflicts()
-        ids = member_ids([member.name for member in self.members])
+        ids = member_ids(self.members)
         problems += duplicate_ids(ids)
+        if not self.members:
+            return problems + [
+                option_conflict(option, f"{option} has no effect without members; add some")
+                for option in _ALONE
+                if getattr(self, option)
+            ]
         direct, everyone = self.respond_directly, self.delegate_to_all_members
         agents = [member for member in self.members if isinstance(member, Agent)]
         present = {
@@ -124,6 +150,14 @@ class Team(Assistant):
             for option, is_present in present.items()
             if is_present
         ]
+        if direct:
+            problems += [
+                option_conflict(
+                    option, f"with respond_directly the members answer; pass {option} to them"
+                )
+                for option in _ANSWERING
+                if getattr(self, option)
+            ]
         if self.mode is not None:
             problems += [
                 option_conflict(option, text)
@@ -148,9 +182,9 @@ class Team(Assistant):
 
     def _objects(self) -> dict[str, Model]:
         found = super()._objects()
-        ids = member_ids([member.name for member in self.members])
+        ids = member_ids(self.members)
         for node_id, member in zip(ids, self.members, strict=True):
-            found |= model_objects({node_id: member.model})
+            found |= model_objects({node_id: member._named_model})
             if isinstance(member, Team):
                 inner = member._objects()
                 found |= {f"{node_id}/{path}": model for path, model in inner.items()}
@@ -159,12 +193,19 @@ class Team(Assistant):
     def _declared(self) -> Graph:
         return self._at("", self.output_schema)
 
+    @property
+    def _shown(self) -> tuple[str, ...]:
+        leads = self.show_members_responses and not self.respond_directly
+        return tuple(member_ids(self.members)) if leads else ()
+
     def _at(self, path: str, returns: object) -> Graph:
         """Build the graph, for the node at `path`; the outermost team has an empty path.
 
         `returns` is the type of its answer.
         """
-        ids = member_ids([member.name for member in self.members])
+        if not self.members:
+            return self._alone(path, returns)
+        ids = member_ids(self.members)
         if self.mode is not None:
             return self._supervised(ids, path, returns)
         loaders = self._team_loaders(ids)
@@ -205,10 +246,13 @@ class Team(Assistant):
         states: dict[str, JSON] = {}
         for member in self.members:
             states |= member.graph.state
+        folders = [*self.prompts, *(folder for each in self.members for folder in each.prompts)]
         return Graph(
             name=self.name or "team",
             description=self.description or self.role,
-            model=model_id(self.model, path),
+            model=model_id(self._named_model, path),
+            retry=self.retries,
+            prompt_dirs=list(dict.fromkeys(folders)),
             state={**states, **self.session_state},
             nodes=nodes,
             output=output,
@@ -292,6 +336,7 @@ class Team(Assistant):
             routes=dict(zip(ids, about, strict=True)),
             select="one" if self.respond_directly else "many",
             allow_none=not self.respond_directly,
+            params=self.dependencies,
             tasks=not self.respond_directly if tasks is None else tasks,
             instructions=[*rules, *self.instructions],
             history=history,
@@ -308,9 +353,11 @@ class Team(Assistant):
             needs=ids,
             join="always",
             role=self.description.rstrip("."),
-            instructions=self._rules,
+            instructions=self._rules if self.system_message is None else [self.system_message],
             history=history,
             tools=[*members, *self.tools, *self._session_tools],
             reads=["search"] if self.search_session_history else [],
+            params=self.dependencies,
             returns=returns,
+            **self._changed("leader.jinja"),
         )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .router import Route, Router
     from .search import Search
     from .summarizer import Summarizer
+    from .swarm import Swarm
 else:
 
     def __getattr__(name: str) -> object:
@@ -44,6 +45,7 @@ _HOMES = {
     "Search": "search",
     "SubGraph": "graph",
     "Summarizer": "summarizer",
+    "Swarm": "swarm",
 }
 
 __all__ = [
@@ -59,4 +61,5 @@ __all__ = [
     "Search",
     "SubGraph",
     "Summarizer",
+    "Swarm",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar, Self, TypeAlias, cast
 
@@ -12,7 +12,18 @@ from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from teamgraph import JSON, Graph
 from teamgraph.errors import DefinitionError, Problem
-from teamgraph.kinds import Context, GraphTool, Node, Result, Texts, Toolbox, Tools
+from teamgraph.kinds import (
+    Context,
+    GraphTool,
+    Ids,
+    KeyPath,
+    Node,
+    Result,
+    Texts,
+    Toolbox,
+    Tools,
+    handover_name,
+)
 
 from .graph import SubGraph, written_graph
 
@@ -72,14 +83,28 @@ class Member(Node):
         description="How many replies of one answer may call tools.",
         examples=[5],
     )
+    hands_to: Ids = Field(
+        default=(),
+        description="In a swarm: the members that it may hand the conversation over to.",
+        examples=[["billing"]],
+    )
     _toolbox: Toolbox | None = PrivateAttr(default=None)
     _within: Graph | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _make_tools(self) -> Self:
-        if self.tools:
-            self._toolbox = Toolbox.of(self.tools, rounds=self.max_tool_rounds)
+        if self.tools or self.hands_to:
+            self._toolbox = box = Toolbox.of(self.tools, rounds=self.max_tool_rounds)
+            taken = [each for each in self.hands_to if handover_name(each) in box.tools]
+            if taken:
+                text = f"the tool {handover_name(taken[0])!r} is called like the one that hands "
+                text += f"over to {taken[0]!r}; rename the function"
+                raise DefinitionError([Problem("G008", text, path=("tools",))])
         return self
+
+    def mentions(self) -> Mapping[KeyPath, str]:
+        """The members that it may hand over to."""
+        return {("hands_to", index): name for index, name in enumerate(self.hands_to)}
 
     def bound(self, resolve: Callable[[str], object]) -> Self:
         """The member with the functions of its tools."""

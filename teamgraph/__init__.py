@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .engine.graph.plan import Edge, Plan
     from .engine.messages import JSON, Message, ToolCall, Usage
     from .engine.models.protocol import Chunk, Model, Reply, Request
+    from .engine.models.recordings import Recorder, Replay
     from .engine.models.registry import OWN_MODEL, AnyModel
     from .engine.models.scripted import EchoModel, ScriptedModel
     from .engine.records import (
@@ -92,9 +93,11 @@ _MODULES = {
     "Policy": ".engine.session.store",
     "Question": ".engine.records",
     "Record": ".engine.records",
+    "Recorder": ".engine.models.recordings",
     "RenderedNode": ".engine.run.dry_run.rendering",
     "RenderedPrompt": ".engine.run.dry_run.rendering",
     "Rendering": ".engine.run.dry_run.rendering",
+    "Replay": ".engine.models.recordings",
     "Reply": ".engine.models.protocol",
     "Request": ".engine.models.protocol",
     "Response": ".engine.records",
@@ -143,9 +146,11 @@ __all__ = [
     "Policy",
     "Question",
     "Record",
+    "Recorder",
     "RenderedNode",
     "RenderedPrompt",
     "Rendering",
+    "Replay",
     "Reply",
     "Request",
     "Response",

@@ -19,12 +19,14 @@ from .engine.errors import (
     NotFound,
     Problem,
     PromptError,
+    ReplayMiss,
     RunError,
     SessionBusy,
     StateConflict,
     StoreError,
     TeamgraphError,
     UnknownVersion,
+    UnusedRecordings,
 )
 
 __all__ = [
@@ -44,10 +46,12 @@ __all__ = [
     "NotFound",
     "Problem",
     "PromptError",
+    "ReplayMiss",
     "RunError",
     "SessionBusy",
     "StateConflict",
     "StoreError",
     "TeamgraphError",
     "UnknownVersion",
+    "UnusedRecordings",
 ]

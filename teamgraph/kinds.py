@@ -15,14 +15,17 @@ from .engine.graph.context import (
     Context,
     Exchanged,
     GraphResult,
+    Handover,
+    HandsOver,
     History,
     Input,
     ItemInput,
     NodeWaits,
     Result,
     Upstream,
+    Visit,
 )
-from .engine.graph.fields import Ids, Seconds, Texts
+from .engine.graph.fields import Ids, JSONMapping, Seconds, Texts
 from .engine.graph.kinds import written_node
 from .engine.graph.node import (
     AsksPeople,
@@ -47,10 +50,12 @@ from .engine.graph.node import (
     RunsItems,
     RunsLast,
     RunsRounds,
+    RunsVisits,
     ShowsMore,
     Streams,
     Summarizes,
     UsesTemplates,
+    handovers_of,
 )
 from .engine.graph.rules import misnamed
 from .engine.imports import reference
@@ -59,6 +64,7 @@ from .engine.records import PastToolCall
 from .engine.returns.shape import shape
 from .engine.session.history import OtherSession, Past, Quoted
 from .engine.tools.context import SessionState
+from .engine.tools.tool import handover_name
 from .engine.tools.toolbox import GraphTool, Toolbox, Tools
 from .engine.unknown_names import explained, missing_attribute
 from .engine.validation import Declared
@@ -75,6 +81,8 @@ __all__ = [
     "Exchanged",
     "GraphResult",
     "GraphTool",
+    "Handover",
+    "HandsOver",
     "HasConditions",
     "HasTools",
     "History",
@@ -83,6 +91,7 @@ __all__ = [
     "Input",
     "ItemInput",
     "ItemSource",
+    "JSONMapping",
     "KeyPath",
     "LoadsHistory",
     "MentionsNodes",
@@ -104,6 +113,7 @@ __all__ = [
     "RunsItems",
     "RunsLast",
     "RunsRounds",
+    "RunsVisits",
     "Seconds",
     "SessionState",
     "ShowsMore",
@@ -114,10 +124,13 @@ __all__ = [
     "Tools",
     "Upstream",
     "UsesTemplates",
+    "Visit",
     "call_in_thread",
     "closest",
     "door",
     "explained",
+    "handover_name",
+    "handovers_of",
     "misnamed",
     "missing_attribute",
     "reference",

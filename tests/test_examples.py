@@ -216,7 +216,7 @@ def test_a_session_is_asked_with_the_queries_of_tinydb(tmp_path: Path) -> None:
     done = run("query_with_tinydb.py", "--store", "kept", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "tables: nodes, runs, words",
+        "tables: nodes, runs, texts, words",
         "about mending: It is broken.; When will it be mended?",
         "sent to orders: 3 of 3",
         "asked a model in the last turn: orders (1 x), router (1 x)",

@@ -119,3 +119,23 @@ def test_a_supervisor_asks_members_and_a_graph_and_then_answers() -> None:
     run = build(ScriptedModel(answer)).run("Plan a weekend")
     assert run.answer == "to Porto found; in Porto found"
     assert "leader/hotels[2]/judge" in run.records
+
+
+def test_whoever_can_help_takes_the_conversation_over_and_keeps_it() -> None:
+    def answer(request: Request) -> str | Reply:
+        text = words_of(request)
+        if "You receive" in text:
+            call = ToolCall(id="1", name="transfer_to_refunds", arguments='{"reason": "a bag"}')
+            return Reply("", tool_calls=(call,))
+        return "How did it look?" if "a bag\n</handover>" in text else text.splitlines()[-1]
+
+    model = ScriptedModel(answer)
+    runner = Runner(example("airline_desk"), model=model)
+    run = runner.run("It is lost", session_id="s")
+    assert (run.answer, run.records["desk"].fields["speakers"]) == (
+        "How did it look?",
+        ["reception", "refunds"],
+    )
+    run = runner.run("Black", session_id="s")
+    assert run.records["desk"].fields["speakers"] == ["refunds"]
+    assert "How did it look?" in words_of(model.requests[-1])

@@ -125,6 +125,7 @@ def chat(
     talk.begin()
     talk.go_on()
     talk.note(f"continue with: {hints.chat(key)}")
+    runner_options.verify_replay()
 
 
 @dataclass(frozen=True, slots=True)

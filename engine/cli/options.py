@@ -12,8 +12,9 @@ import warnings
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TextIO, TypeAlias, cast
 
 import typer
 
@@ -30,6 +31,7 @@ from .output import Style, print_note
 if TYPE_CHECKING:
     from ..graph.graph import Graph
     from ..graph.node import Node
+    from ..models.recordings import Recorder, Replay
     from ..run.runner import Runner
 
 DEFAULT_STORE = Path(".teamgraph")
@@ -243,22 +245,63 @@ class RunnerOptions(StoreOptions, ModelOptions):
             show_default=False,
         ),
     ] = None
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Record what models are asked and answer, as JSON files in this folder.",
+            show_default=False,
+        ),
+    ] = None
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Answer from what was recorded in this folder; no model is asked.",
+            show_default=False,
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.replay and (self.record or self.model):
+            other = "--record" if self.record else "--model"
+            raise InputError(f"--replay asks no model and records nothing; leave out {other}")
 
     def runner(self, graph: Graph, store: Store) -> Runner:
         """A runner of the graph."""
         from ..run.runner import Runner
 
+        model = self.recordings or self.model
         return Runner(
             self.with_default(graph),
             store=store,
-            model=self.model,
+            model=model,
             busy=self.busy,
             while_waiting=self.while_waiting,
-            allow_api_base=self.allowed_addresses(),
+            allow_api_base=self.allowed_addresses() if model is self.model else (),
         )
+
+    @cached_property
+    def recordings(self) -> Recorder | Replay | None:
+        """What records or replays all model calls of the command; None if nothing does."""
+        if not self.record and not self.replay:
+            return None
+        from ..models.recordings import Recorder, Replay
+
+        if self.record:
+            return Recorder(self.record, self.model, allow_api_base=self.allowed_addresses())
+        return Replay(cast("Path", self.replay))
+
+    def verify_replay(self) -> None:
+        """Raise `ReplayMiss` or `UnusedRecordings` if a replay was not of what was recorded."""
+        if self.replay and self.recordings is not None:
+            cast("Replay", self.recordings).verify()
 
     def begin_import(self, graph: Graph) -> None:
         """Import litellm in the background if the graph's models need it, which takes seconds."""
+        if self.replay:
+            return
         from ..models.registry import begin_import
         from ..run.prepared import named_models
 
@@ -268,7 +311,9 @@ class RunnerOptions(StoreOptions, ModelOptions):
 
     def words(self) -> list[str]:
         """The options as words of a command line."""
-        return [*ModelOptions.words(self), *StoreOptions.words(self)]
+        words = ["--record", str(self.record)] if self.record else []
+        words += ["--replay", str(self.replay)] if self.replay else []
+        return [*ModelOptions.words(self), *words, *StoreOptions.words(self)]
 
 
 @dataclass(frozen=True, slots=True)

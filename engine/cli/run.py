@@ -17,7 +17,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from ..errors import Changed, InputError, RunError, closest
+from ..errors import Changed, InputError, ReplayMiss, RunError, closest
 from ..events import Answer, AnswerReset, Event, RunFinished, RunStarted, RunWaiting, Token
 from ..graph.graph import Graph
 from ..messages import JSON
@@ -132,6 +132,7 @@ def run(
     hints = CommandHints.of(graph, graph_options, runner_options)
     executor = Executor(loaded, runner_options, hints, form, stream=answer.stream)
     executor.execute(events)
+    runner_options.verify_replay()
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +308,8 @@ def execute(
     try:
         return asyncio.run(display.follow(events, options))
     except RunError as error:
+        if isinstance(error.__cause__, ReplayMiss):
+            error.add_note(error.__cause__.difference.replace("\n", "\n  "))
         for line in display.hints(error):
             error.add_note(line)
         raise

@@ -53,6 +53,7 @@ class History(Struct, frozen=True):
 
 NO_HISTORY = History()
 NO_NAMES: Mapping[str, object] = MappingProxyType({})
+NO_VISITS: Mapping[int, str] = MappingProxyType({})
 
 
 class SessionView(Struct, frozen=True):
@@ -114,19 +115,49 @@ class Asker(Protocol):
 
     def value(self, expression: str, /, **variables: object) -> object: ...
 
-    def render(self, **variables: object) -> str: ...
+    def render(self, prompt: str | None = None, /, **variables: object) -> str: ...
 
 
 class NodeWaits(BaseException):
     """Ends the attempt of a node that waits for a person; not an error, so no retry catches it."""
 
 
-class EnterGraph(Protocol):
-    """Runs the inner graph of a node; what `Context.run_graph` delegates to."""
+class HandsOver(BaseException):
+    """Ends the attempt of a node whose model handed over to another; no error, so no retry."""
 
-    def __call__(
-        self, message: str | Input, number: int | None, names: Mapping[str, object], tokens: Tokens
-    ) -> Awaitable[GraphResult]: ...
+    def __init__(self, to: str, reason: str) -> None:
+        super().__init__(to, reason)
+        self.to = to
+        self.reason = reason
+
+
+class Handover(Struct, frozen=True):
+    """The template name `node.handover`: who handed over to this node, and why."""
+
+    by: str
+    reason: str
+
+
+class Visit(Struct, frozen=True):
+    """The visit of one node of the inner graph; see `Context.run_graph`.
+
+    `hands_to` are the nodes that its model may hand over to, each with the description of the tool
+    that does it. `handover` is what led here, None at the first visit.
+    """
+
+    node: str
+    hands_to: Mapping[str, str] = field(default_factory=dict[str, str])
+    handover: Handover | None = None
+
+
+class InnerRun(Struct):
+    """One run of the inner graph of a node, as `Context.run_graph` is asked for it."""
+
+    message: str | Input
+    number: int | None = None
+    names: Mapping[str, object] = field(default_factory=dict[str, object])
+    tokens: Tokens = "output"
+    visit: Visit | None = None
 
 
 class Context(Struct, eq=False):  # not frozen: one per attempt, and freezing costs 2 µs
@@ -135,7 +166,8 @@ class Context(Struct, eq=False):  # not frozen: one per attempt, and freezing co
     `outputs` maps the ids of the nodes that ran before to their outputs; `upstream` are those of
     `needs`. `state` is the node's own state, `session_state` the one that all nodes share. `turns`
     counts the completed turns, `past` reads them. `answer` is the answer of this turn, None until
-    it is known. `summarizes` says whether a node of the graph writes summaries.
+    it is known. `summarizes` says whether a node of the graph writes summaries. `visited` are the
+    nodes of the inner graph that an earlier try of the run visited, by the number of the visit.
     """
 
     node_id: str
@@ -154,8 +186,9 @@ class Context(Struct, eq=False):  # not frozen: one per attempt, and freezing co
     past: Past
     asker: Asker
     summarizes: bool = False
-    enter: EnterGraph | None = None
+    enter: Callable[[InnerRun], Awaitable[GraphResult]] | None = None
     enter_tool: Callable[[str, str], Awaitable[str | None]] | None = None
+    visited: Mapping[int, str] = NO_VISITS
 
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
         """Render the node's template (or the one named), call the model, and return its text.
@@ -219,9 +252,9 @@ class Context(Struct, eq=False):  # not frozen: one per attempt, and freezing co
         """The value of a Jinja expression of the node's own fields."""
         return self.asker.value(expression, **variables)
 
-    def render(self, **variables: object) -> str:
-        """Render the template in the node's `text_field`; no model is called."""
-        return self.asker.render(**variables)
+    def render(self, prompt: str | None = None, /, **variables: object) -> str:
+        """Render the template in the node's `text_field` (or the one named); asks no model."""
+        return self.asker.render(prompt, **variables)
 
     async def run_graph(
         self,
@@ -230,6 +263,7 @@ class Context(Struct, eq=False):  # not frozen: one per attempt, and freezing co
         number: int | None = None,
         names: Mapping[str, object] = NO_NAMES,
         tokens: Tokens = "output",
+        visit: Visit | None = None,
     ) -> GraphResult:
         """Run the inner graph of the node (`HoldsGraph`) on a message.
 
@@ -242,10 +276,13 @@ class Context(Struct, eq=False):  # not frozen: one per attempt, and freezing co
         the templates inside. Tokens of the answer are tokens of the node's output, unless `tokens`
         says that they are mere events, or dropped. Raises `NodeError` if a node of it failed,
         `NoAnswer` if all that could answer were skipped.
+
+        With `visit` (`RunsVisits`) only that node of it runs. If its model handed over, the node
+        has `handed_to` and `reason` in the result's `nodes`, and the output is empty.
         """
         if self.enter is None:
             raise InputError(f"node {self.node_id!r} has no inner graph to run")
-        return await self.enter(message, number, names, tokens)
+        return await self.enter(InnerRun(message, number, names, tokens, visit))
 
     async def rehearse_tool(self, name: str, message: str) -> None:
         """In a dry run: run a graph that the node's model may call as a tool, as its first call."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from textwrap import shorten, wrap
 
 from .graph import Graph
-from .node import Node, branches_of, graph_in, loads_history, runs_last
+from .node import Node, branches_of, graph_in, handovers_of, loads_history, runs_last
 from .plan import Edge
 
 _MAX_ROLE = 60
@@ -47,6 +47,9 @@ def _parts(graph: Graph, outer: str, indent: str) -> Iterator[str]:
             begin, end = _brackets(node)
             yield f'{indent}{name}{begin}"{_label(node_id, node)}"{end}'
     yield from (f"{indent}{arrow}" for arrow in _arrows(graph.plan.edges, outer))
+    for node_id, node in graph.nodes.items():
+        for other in handovers_of(node):
+            yield f'{indent}{_name(outer, node_id)} -->|"hands over"| {_name(outer, other)}'
 
 
 def _named(graph: Graph, outer: str, *, is_answering: bool) -> Iterator[str]:

@@ -26,6 +26,7 @@ from .node import (
     runs_last,
     template_field,
     variables_of,
+    visited_field,
 )
 from .plan import Edge
 
@@ -82,6 +83,8 @@ def find_edges(
             continue
         _add_routes(node_id, node, nodes, found)
         _add_inputs(node_id, node, nodes, found)
+        if visited_field(node) is not None:
+            _add_history(node_id, nodes, loaders, found)
         own = variables_of(node)  # what the kind passes hides a node of the same name
         for template in templates_of.get(node_id, ()):
             if template not in reads_of:  # many nodes share one
@@ -178,6 +181,16 @@ def _add_inputs(node_id: str, node: Node, nodes: Mapping[str, Node], found: Foun
             near = closest(source, (*nodes, *others))
             text += "" if near else f"; nodes: {listed(nodes)}"
             found.problems.append(Problem("G012", text, path=path, suggestion=near))
+
+
+def _add_history(
+    node_id: str, nodes: Mapping[str, Node], loaders: Sequence[str], found: FoundEdges
+) -> None:
+    """The history that the nodes read which this one visits."""
+    place = Problem("P002", "", path=("nodes", node_id))
+    loader = _history(node_id, nodes, loaders, place, found)
+    if loader in loaders:
+        found.edges.append(Edge(str(loader), node_id, "reads", path=place.path))
 
 
 def _unknown_node(text: str, name: str, path: KeyPath, nodes: Iterable[str]) -> Problem:

@@ -80,6 +80,7 @@ def _storable(value: object) -> object:
 
 JSONValue: TypeAlias = Annotated[JSON, AfterValidator(_storable)]
 JSONMapping: TypeAlias = Annotated[Mapping[str, JSON], AfterValidator(_storable)]
+"""Type of a field that maps keys to JSON values which every store can read again."""
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Number: TypeAlias = Annotated[float, PlainSerializer(_shortest, return_type=int | float)]
 Seconds: TypeAlias = Annotated[

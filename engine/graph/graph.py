@@ -39,7 +39,9 @@ from .node import (
     ends_of,
     further_templates,
     graph_in,
+    path_inside,
     template_field,
+    visited_field,
 )
 from .plan import Edge, Plan
 from .rules import UNUSED, apply_rules
@@ -538,7 +540,7 @@ class _GraphBuilder(Struct):
 
     `document` and `folder` are the file that the data was read from and where it lies; `inline`
     collects the templates that are written in place. `only_node` is the id of the one node that
-    was written in place of a graph.
+    was written in place of a graph. `is_visited` says that its nodes run one at a time.
     """
 
     data: dict[str, Any]
@@ -547,6 +549,7 @@ class _GraphBuilder(Struct):
     folder: Path | None = None
     inline: dict[str, str] = field(default_factory=dict[str, str])
     only_node: str | None = None
+    is_visited: bool = False
 
     def build(self, graph: Graph) -> GraphParts:
         problems = self.reader.problems
@@ -570,7 +573,9 @@ class _GraphBuilder(Struct):
         used = [*templates.items()]
         used += [(node_id, each) for node_id in nodes for each in further_templates(nodes[node_id])]
         types = TemplateTypes(nodes, shapes, self.data, prompts, used)
-        results = apply_rules(nodes, self._output(), prompts, origin, types)
+        results = apply_rules(
+            nodes, self._output(), prompts, origin, types, is_visited=self.is_visited
+        )
         alone = [
             replace(locate(_only_inside(each), self.document), graph=self._name())
             for each in results.alone
@@ -606,15 +611,17 @@ class _GraphBuilder(Struct):
             return node
         found: Sequence[Problem] = ()
         try:
-            opened: Node = cast("HoldsGraph", node).opened(partial(self._inner, node_id))
+            is_visited = visited_field(node) is not None
+            read = partial(self._inner, node_id, is_visited=is_visited)
+            opened: Node = cast("HoldsGraph", node).opened(read)
             inner = graph_in(opened)
             if isinstance(inner, Graph) and inner is not graph_in(node):
                 own: object = getattr(opened, template_field(opened))
-                read = " ".join([*ends_of(opened).values(), str(own)])
+                named = " ".join([*ends_of(opened).values(), str(own)])
                 found = [
-                    replace(each, path=("graph", *each.path))
+                    replace(each, path=path_inside(node, each.path))
                     for each in inner.warnings
-                    if not (each.code == UNUSED and _is_named(each.path[-1], read))
+                    if not (each.code == UNUSED and _is_named(each.path[-1], named))
                 ]
         except DefinitionError as error:
             opened, found = InvalidNode(needs=node.needs, reads=node.reads), error.problems
@@ -629,12 +636,17 @@ class _GraphBuilder(Struct):
         inner = graph_in(node)
         depth = inner._parts.depth if isinstance(inner, Graph) else 0
         if (problem := depth_problem(depth + 1)) is not None:
-            found = replace(problem, path=("graph",))
+            found = replace(problem, path=path_inside(node, ())[:1])
             self.reader.problems.append(in_node(("nodes", node_id), found))
         return depth
 
     def _inner(
-        self, node_id: str, source: str | Mapping[str, Any] | Node, name: str | None = None
+        self,
+        node_id: str,
+        source: str | Mapping[str, Any] | Node,
+        name: str | None = None,
+        *,
+        is_visited: bool = False,
     ) -> Graph:
         """The graph inside a node: in a file, in place, or one node with the id `name`."""
         node_id = name or node_id
@@ -651,6 +663,7 @@ class _GraphBuilder(Struct):
         data["prompt_dirs"] = folders
         builder = _GraphBuilder(data, self.reader.for_inline(), None, self.folder)
         builder.only_node = None if is_graph else node_id
+        builder.is_visited = is_visited
         return _built(Graph, builder)
 
     def _name(self) -> str | None:

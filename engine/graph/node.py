@@ -253,6 +253,17 @@ class RunsItems(Protocol):
         ...
 
 
+class RunsVisits(Protocol):
+    """A kind that `HoldsGraph` and runs one node of it at a time (`Visit`), one after the other.
+
+    The nodes are in the field `nodes_field`, and have no edges. Those that may hand over name the
+    others in a field `hands_to`. They read the history that the graph around them has loaded, and
+    keep their state from visit to visit.
+    """
+
+    nodes_field: ClassVar[str]
+
+
 @runtime_checkable
 class HasTools(Protocol):
     """A kind whose model may call tools."""
@@ -426,6 +437,25 @@ def runs_rounds(node: Node) -> bool:
 def items_of(node: Node) -> ItemSource | None:
     """What gives the items for each of which a node runs its graph; None if there are none."""
     return cast("RunsItems", node).items() if _implements(type(node), RunsItems) else None
+
+
+def visited_field(node: Node) -> str | None:
+    """The field with the nodes that a node visits one at a time; None if it visits none."""
+    field: str | None = _of_kind(type(node), "nodes_field")
+    return field
+
+
+def handovers_of(node: Node) -> tuple[str, ...]:
+    """The ids of the nodes that a node may hand over to."""
+    can_name = "hands_to" in type(node).model_fields
+    return tuple(cast("Any", node).hands_to) if can_name else ()
+
+
+def path_inside(node: Node, path: KeyPath) -> KeyPath:
+    """Where in a node's declaration the graph inside it has what it has at `path` itself."""
+    if (field := visited_field(node)) is None:
+        return ("graph", *path)
+    return (field, *path[1:]) if path[:1] == ("nodes",) else (field,)
 
 
 def call_conditions_of(node: Node) -> Mapping[KeyPath, CallCondition]:

@@ -25,6 +25,7 @@ from .node import (
     Node,
     branches_of,
     functions_of,
+    handovers_of,
     loads_history,
     runs_last,
     takes_of,
@@ -307,22 +308,26 @@ def apply_rules(
     prompts: Prompts,
     origin: Callable[[Edge], str],
     types: TemplateTypes,
+    *,
+    is_visited: bool = False,
 ) -> RuleResults:
     """Apply every rule to the nodes.
 
     `origin` says where an edge is written, for messages; `types` are those of template names.
+    `is_visited` says that the nodes run one at a time (`RunsVisits`).
     """
     used = types.templates
     problems = [*_check_ids(nodes), *_check_syntax(nodes, used, prompts)]
     any_invalid = any(isinstance(node, InvalidNode) for node in nodes.values())
-    problems += _check_output(nodes, output)
+    problems += [*_check_output(nodes, output), *_check_handovers(nodes, is_visited=is_visited)]
     valid = {name for name in {name for _, name in used} if not prompts.problems(name)}
     readable = [(node_id, name) for node_id, name in used if name in valid]
     found = find_edges(nodes, readable, prompts)
     problems += found.problems
+    problems += _not_alone(nodes, found.edges) if is_visited else ()
     type_problems, alone = _type_problems(types)
     problems += type_problems
-    answering, unclear = _answering(nodes, output, found.edges)
+    answering, unclear = _answering(nodes, output or (nodes if is_visited else ()), found.edges)
     plan, cycles = _plan(nodes, [*found.edges, *edges_to_last(nodes, answering)])
     if cycles:
         problems += [_cycle(cycle, origin) for cycle in cycles]
@@ -337,9 +342,8 @@ def apply_rules(
         problems += _never(reachability)
         problems += _guards(found.unguarded, reachability, nodes)
         problems += _bypassed(plan, nodes, reachability)
-        problems += _set_at_once(nodes, reachability)
-        problems += _undescribed(nodes)
-        problems += _literal_braces(nodes)
+        problems += () if is_visited else _set_at_once(nodes, reachability)
+        problems += [*_undescribed(nodes), *_literal_braces(nodes)]
         problems += unclear if is_complete else []
         if answering and is_complete:
             problems += _unused(
@@ -430,8 +434,40 @@ def _check_output(nodes: Mapping[str, Node], output: Sequence[str]) -> Iterator[
             yield Problem("G015", text, path=("output", index))
 
 
+def _check_handovers(nodes: Mapping[str, Node], *, is_visited: bool) -> Iterator[Problem]:
+    for node_id, node in nodes.items():
+        path: KeyPath = ("nodes", node_id, "hands_to")
+        if handovers_of(node) and not is_visited:
+            text = f"node {node_id!r}: hands_to is for the members of a swarm; a router chooses "
+            text += "among the nodes of a graph"
+            yield Problem("G007", text, path=path, on_key=True)
+        elif node_id in handovers_of(node):
+            index = handovers_of(node).index(node_id)
+            text = f"node {node_id!r} cannot hand over to itself; leave it out"
+            yield Problem("G007", text, path=(*path, index))
+
+
+def _not_alone(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> Iterator[Problem]:
+    """What is wrong with nodes that run one at a time: edges between them, and conditions."""
+    pairs = {(edge.source, edge.target): edge for edge in reversed([*edges])}
+    for edge in (each for each in pairs.values() if nodes[each.source].answers):
+        text = f"node {edge.target!r} uses {edge.source!r}, but the members of a swarm run only "
+        text += "when the conversation is handed over to them, and read nothing of each other; "
+        text += "put what they all read before the swarm"
+        place = Problem("G007", text, file=edge.file, line=edge.line, column=edge.column)
+        yield replace(place, path=edge.path)
+    for node_id, node in nodes.items():
+        if not node.answers:
+            text = f"node {node_id!r}: a {node.kind} gives no answer, so it cannot be a member of "
+            yield Problem("G015", f"{text}a swarm", path=("nodes", node_id), on_key=True)
+        if node.when is not None:
+            text = f"node {node_id!r}: a member of a swarm has no `when`: it runs when the "
+            text += "conversation is handed over to it; remove it"
+            yield Problem("G007", text, path=("nodes", node_id, "when"), on_key=True)
+
+
 def _answering(
-    nodes: Mapping[str, Node], output: Sequence[str], edges: Sequence[Edge]
+    nodes: Mapping[str, Node], output: Collection[str], edges: Sequence[Edge]
 ) -> tuple[tuple[str, ...], list[Problem]]:
     """The nodes that may answer: those of `output`, or the only one whose output no node uses.
 

@@ -60,7 +60,10 @@ def graph_schema(kinds: Mapping[str, type[Node]]) -> dict[str, JSON]:
     links: dict[str, Schema] = {}
     for kind, declared in sorted(kinds.items()):
         links[kind] = names[declared, "validation"]
-        _name_kind(parts[_part(links[kind])], kind)
+        part = parts[_part(links[kind])]
+        _name_kind(part, kind)
+        if (field := getattr(declared, "nodes_field", None)) is not None:
+            part["properties"][field] |= {"additionalProperties": _NODE, "propertyNames": _NAMES}
     for name in _unused(parts):
         del parts[name]
     for part in parts.values():

@@ -60,6 +60,7 @@ from .node import (
     graph_in,
     items_of,
     loads_history,
+    path_inside,
     provided_by,
     runs_rounds,
     template_field,
@@ -84,6 +85,7 @@ _HISTORY = record_type(
 _MEMBER = record_type("member", {"id": TEXT, "kind": TEXT, "role": TEXT, "description": TEXT})
 _GRAPH = record_type("graph", {"name": TEXT, "description": TEXT, "members": ListType(_MEMBER)})
 _TOOL = record_type("tool", {"name": TEXT, "description": TEXT})
+_HANDOVER = union(record_type("handover", {"by": TEXT, "reason": TEXT}), NONE)
 _RUN = record_type("run", {"id": TEXT})
 
 
@@ -363,7 +365,7 @@ def _check_inside(node_id: str, node: Node, types: TemplateTypes) -> Iterator[Pr
         return
     for problem in inner.problems_given(types.inside(node_id)):
         text = f"node {node_id!r}: {problem.message}"
-        path = ("nodes", node_id, "graph", *problem.path)
+        path = ("nodes", node_id, *path_inside(node, problem.path))
         yield replace(problem, message=text, path=path)
 
 
@@ -422,6 +424,7 @@ def _node(node: Node, read_nodes: StaticType) -> StaticType:
         "kind": TEXT,
         "state": MappingType(ANY),
         "task": _OPTIONAL_TEXT,
+        "handover": _HANDOVER,
         "reads": read_nodes,
     }
     usual: dict[str, StaticType] = {"instructions": ListType(TEXT)}

@@ -136,6 +136,8 @@ def parameter_problem(name: str, known: Collection[str]) -> tuple[str, str | Non
     """
     if name in known or name in PARAMETERS:
         return None
+    if name == "tools":
+        return "the tools of a node are its own: give the node `tools`, not its model", None
     near = get_close_matches(name, [*known, *sorted(PARAMETERS)], n=1, cutoff=0.8)
     if name in _MISNAMED or near:
         return f"unknown key {name!r}", _MISNAMED.get(name) or near[0]

@@ -2,7 +2,8 @@
 
 Redirects are refused: they would send the prompt, or a request from inside the network, to where
 the server likes. Bodies are decoded and cut here, with bounds, before litellm searches them (about
-four CPU seconds for each MB of an error). And it is seen whether a stream ended by `[DONE]`.
+four CPU seconds for each MB of an error). It is seen how a stream ended, and what litellm would
+drop of OpenAI's chat format is kept: a content that is a list of parts, refusals, and thoughts.
 
 The hooks act only on requests of an adapter that has set `CURRENT`; all others pass unchanged.
 """
@@ -13,16 +14,17 @@ import asyncio
 import json
 import re
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from .partial_reply import PartialCalls, get, text_in
+from ..messages import JSON
+from .partial_reply import PartialCalls, PartialReasoning, get, text_in, thoughts_in
 
 LONGEST_ERROR = 16_384
 """Bytes of an error that are passed on."""
@@ -38,7 +40,12 @@ _GZIP_OR_ZLIB = 47
 _SEPARATOR_LENGTH = 4
 _DONE = re.compile(rb"(^data: ?\[DONE\])|\[DONE\]", re.MULTILINE)
 _CHAT_CHUNK = re.compile(rb'[{,\s]"choices"\s*:')
-_FINISH_REASON = re.compile(rb'[{,\s]"finish_reason"\s*:\s*"')
+_FINISH_REASON = re.compile(rb'[{,\s]"finish_reason"\s*:\s*"([^"]*)"')
+_USAGE = re.compile(rb'[{,\s]"usage"\s*:\s*\{')
+_DROPPED = re.compile(
+    rb'"(?:content"\s*:\s*\[|refusal"\s*:\s*"|thinking_blocks"\s*:\s*\[|reasoning_details"\s*:\s*\[)'
+)
+"""Fields of a message that litellm drops, all of them or in some chunks."""
 _EVENT_ENDINGS = (b"\n\n", b"\n\r\n")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _ACCOUNT_HEADERS = ("openai-organization", "openai-project")
@@ -48,7 +55,8 @@ class HttpExchange(Struct):
     """What the hooks observe of one request, and why they refused the response, if they did.
 
     Headers that name the caller's account go to trusted servers only. `is_streamed` says whether
-    a stream was asked for.
+    a stream was asked for. `is_chat` says that the answer is in OpenAI's chat format; only then
+    are `finish_reason` and `has_usage` known, and `reasoning` has blocks.
     """
 
     is_trusted: bool = True
@@ -57,12 +65,14 @@ class HttpExchange(Struct):
     is_done: bool = False
     has_answered: bool = False
     is_chat: bool = False
-    has_finish_reason: bool = False
+    finish_reason: str | None = None
+    has_usage: bool = False
+    reasoning: PartialReasoning = field(default_factory=PartialReasoning)
 
     @property
     def is_cut(self) -> bool:
         """Whether a stream of OpenAI's chat format had neither a finish reason nor `[DONE]`."""
-        return self.is_chat and not (self.is_done or self.has_finish_reason)
+        return self.is_chat and not (self.is_done or self.finish_reason is not None)
 
     def refuse(self, reason: str) -> ResponseRefusedError:
         """Record the reason, since litellm replaces the error; returns the error to raise."""
@@ -153,10 +163,33 @@ class BodyFilter:
         elif len(data) > LONGEST_ERROR:
             error = _error_in(self._parsed(data, "its response"))
             data = data if error is None else json.dumps(error).encode()
+        if not self._is_sse and _DROPPED.search(data):
+            data = self._mended(data)
         exchange.is_done = exchange.is_done or not self._is_sse
-        exchange.is_chat = _CHAT_CHUNK.search(data) is not None
-        exchange.has_finish_reason |= _FINISH_REASON.search(data) is not None
+        self._observe(data)
         return data
+
+    def _observe(self, data: bytes) -> None:
+        """Note what complete events, or a whole answer, say of the answer."""
+        exchange = self._exchange
+        exchange.is_chat = exchange.is_chat or _CHAT_CHUNK.search(data) is not None
+        if exchange.finish_reason is None and (found := _FINISH_REASON.search(data)):
+            exchange.finish_reason = found.group(1).decode("utf-8", "replace")
+        exchange.has_usage = exchange.has_usage or _USAGE.search(data) is not None
+
+    def _mended(self, data: bytes) -> bytes:
+        """A whole answer or an event of a stream, with what litellm would drop of its message."""
+        try:
+            content = json.loads(_fields(data) if self._is_sse else data)
+        except (ValueError, RecursionError):
+            return data
+        choices = get(content, "choices") if isinstance(content, dict) else None
+        if not isinstance(choices, list):
+            return data
+        for choice in cast("list[object]", choices)[:1]:
+            _mended_message(choice, self._exchange.reasoning)
+        mended = json.dumps(content).encode()
+        return b"data: %b\n\n" % mended if self._is_sse else mended
 
     def _merged(self, data: bytes) -> object:
         """The answer in a stream that was not asked for."""
@@ -167,7 +200,7 @@ class BodyFilter:
             for fields in found
             if fields != b"[DONE]"
         ]
-        whole = merged(events)
+        whole = merged(events, self._exchange.reasoning)
         if len(events) == 1 and not _is_chunk(events[0]):
             whole = cast("dict[str, object]", events[0])
             if get(whole, "candidates"):  # Gemini's format, of which litellm insists on this key
@@ -211,21 +244,21 @@ class BodyFilter:
         return self._checked(complete)
 
     def _checked(self, data: bytes) -> bytes:
-        exchange = self._exchange
-        if not exchange.is_chat:
-            exchange.is_chat = _CHAT_CHUNK.search(data) is not None
-        if not exchange.has_finish_reason:
-            exchange.has_finish_reason = _FINISH_REASON.search(data) is not None
+        self._observe(data)
         if b"[DONE]" in data:
             data = _DONE.sub(self._marked, data)
-        if len(data) <= LONGEST_ERROR:
-            return data
+        if self._is_sse and _DROPPED.search(data):
+            data = self._each(data, self._mended)
+        return data if len(data) <= LONGEST_ERROR else self._each(data, self._shortened)
+
+    def _each(self, data: bytes, change: Callable[[bytes], bytes]) -> bytes:
+        """The events of a stream, each changed."""
         events: list[bytes] = []
         start = 0
         for found in self._separator.finditer(data):
-            events.append(self._shortened(data[start : found.end()]))
+            events.append(change(data[start : found.end()]))
             start = found.end()
-        return b"".join([*events, self._shortened(data[start:])])
+        return b"".join([*events, change(data[start:])])
 
     def _marked(self, found: re.Match[bytes]) -> bytes:
         """The mark of the end as it is; escaped inside a text, which litellm takes for the end."""
@@ -241,10 +274,31 @@ class BodyFilter:
         return event if error is None else b"data: %b\n\n" % json.dumps(error).encode()
 
 
-def merged(events: Sequence[object]) -> dict[str, object] | None:
+def _mended_message(choice: object, reasoning: PartialReasoning) -> object:
+    """The message of a choice, or the part of one, with a text as its content.
+
+    The blocks of what the model thought are kept. Where it refuses to answer, what it says is its
+    answer.
+    """
+    found = get(choice, "delta") or get(choice, "message")
+    if not isinstance(found, dict):
+        return found
+    message = cast("dict[str, JSON]", found)
+    content, refusal = message.get("content"), message.get("refusal")
+    if isinstance(content, list):
+        message["content"] = text_in(content)
+        if thoughts := thoughts_in(content):
+            message.setdefault("reasoning_content", thoughts)
+    if isinstance(refusal, str) and not message.get("content"):
+        message["content"] = refusal
+    reasoning.add(message)
+    return message
+
+
+def merged(events: Sequence[object], reasoning: PartialReasoning) -> dict[str, object] | None:
     """The whole answer that the chunks of a chat stream make; None if they are something else."""
     whole: dict[str, object] = {}
-    texts: dict[str, list[str]] = {"content": [], "reasoning_content": []}
+    texts: dict[str, list[str]] = {"content": [], "reasoning_content": [], "reasoning": []}
     calls = PartialCalls()
     reason: object = None
     for event in events:
@@ -257,7 +311,7 @@ def merged(events: Sequence[object]) -> dict[str, object] | None:
         choices = chunk["choices"]
         choice = choices[0] if isinstance(choices, list) and choices else None
         reason = get(choice, "finish_reason") or reason
-        delta = get(choice, "delta") or get(choice, "message")
+        delta = _mended_message(choice, reasoning)
         for name, pieces in texts.items():
             pieces.append(text_in(get(delta, name)))
         parts = get(delta, "tool_calls")

@@ -9,6 +9,7 @@ text, each with gaps.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
 import os
@@ -42,6 +43,17 @@ if TYPE_CHECKING:
 _ENGINE_PARAMETERS = frozenset(("id", "fallback", "api_key_env", "structured"))
 """Keys of a graph's `model` that are the engine's, not the provider's."""
 _WITH_CACHE_MARKS = ("anthropic/", "bedrock/", "claude", "gemini/", "openrouter/", "vertex_ai/")
+_WITH_REASONING = frozenset(
+    (
+        *("deepseek", "moonshot", "dashscope", "zai", "minimax", "openrouter", "fireworks_ai"),
+        *("hosted_vllm", "lm_studio", "llamafile", "litellm_proxy", "custom_openai"),
+    )
+)
+"""Prefixes of providers that take back what their model thought, as a text."""
+_EMPTY = "(empty)"
+"""What a tool returned that returned an empty text."""
+_OPENING = "(The conversation begins.)"
+"""What a user says before a conversation that begins with the assistant's words."""
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 _SHORTEST_KEY = 8
 Form: TypeAlias = Literal["schema", "tool", "json", "text"]
@@ -115,7 +127,7 @@ class LiteLLM:
         key = None if "api_key" in request.parameters else key_of(request)
         litellm = await _loaded(request.model)
         await _CLIENTS.close_with_loop(litellm)
-        answer = PartialReply(request.model)
+        answer = PartialReply(request.model, exchange)
         is_streamed = _is_streamed(request)
         exchange.is_trusted, exchange.is_streamed = is_trusted(request), is_streamed
         stream: _Stream | None = None
@@ -130,8 +142,7 @@ class LiteLLM:
                         yield Chunk(text)
             else:
                 whole = cast(WholeAnswer, await _guarded(opened, exchange, request.idle))
-                has_reason = exchange.has_finish_reason or not exchange.is_chat
-                answer.add_whole(whole, has_reason=has_reason)
+                answer.add_whole(whole)
         except Exception as error:
             failure = _failure(litellm, error, request, key, exchange)
             failure.interrupted = answer.has_begun
@@ -139,8 +150,7 @@ class LiteLLM:
         finally:
             await _close(stream)
         reason = getattr(stream, "received_finish_reason", answer.finish_reason)
-        if exchange.is_cut or (is_streamed and reason is None):
-            answer.end_without_reason(is_done=exchange.is_done)
+        answer.end(has_reason=not is_streamed or reason is not None)
         reply = answer.reply(_cost(litellm, answer))
         yield _with_answer(reply, request) if form == "tool" else reply
 
@@ -429,7 +439,8 @@ def _form_arguments(request: Request, form: Form) -> dict[str, object]:
             function = {"name": name, "description": "Gives the answer.", "parameters": schema}
             forced = {"type": "function", "function": {"name": name}}
             tools = [*(dict(tool) for tool in request.tools), {**forced, "function": function}]
-            return {"tools": tools, "tool_choice": "required" if request.tools else forced}
+            choice = "required" if request.tools else forced
+            return {"tools": tools, "tool_choice": request.parameters.get("tool_choice", choice)}
         case _:
             return {}
 
@@ -452,7 +463,7 @@ def _arguments(request: Request, key: str | None, form: Form = "schema") -> dict
         arguments["stream"] = False
     return arguments | {
         "model": request.model,
-        "messages": [_message(message, request.model) for message in request.messages],
+        "messages": [_message(message, request) for message in acceptable(request.messages)],
         "max_retries": 0,
         "num_retries": 0,
         "_skip_mcp_handler": True,  # else tools need the mcp package
@@ -463,8 +474,54 @@ def _is_streamed(request: Request) -> bool:
     return bool(request.parameters.get("stream", request.stream))
 
 
-def _message(message: Message, model: str) -> dict[str, object]:
-    text = _encodable(message.content)
+def acceptable(messages: Iterable[Message]) -> Sequence[Message]:
+    """The messages as strict providers take them; most prompts are so already.
+
+    Messages without a text are left out, consecutive ones of one role are joined, and a user speaks
+    first.
+    """
+    sent: list[Message] = []
+    for message in messages:
+        before = sent[-1] if sent else None
+        if not (message.content.strip() or message.tool_calls):
+            if message.role == "tool":
+                sent.append(message.model_copy(update={"content": _EMPTY}))
+        elif before is not None and _is_one(before, message):
+            texts = [each for each in (before.content, message.content) if each.strip()]
+            sent[-1] = message.model_copy(update={"content": "\n\n".join(texts)})
+        else:
+            sent.append(message)
+    first = next((at for at, each in enumerate(sent) if each.role != "system"), None)
+    if first is not None and sent[first].role == "assistant":
+        sent.insert(first, Message(role="user", content=_OPENING))
+    return sent
+
+
+def _is_one(before: Message, message: Message) -> bool:
+    """Whether two messages are sent as one; a mark for the cache ends a message."""
+    is_plain = not (before.tool_calls or before.cache or before.role == "tool")
+    return is_plain and (before.role, before.name) == (message.role, message.name)
+
+
+def _reasoning(message: Message, request: Request) -> dict[str, object]:
+    """The fields of a message with what the model thought; only for the model that did.
+
+    Blocks with signatures go back to whoever sent them. The bare text goes to providers that want
+    it, and to servers of one's own; others refuse the field.
+    """
+    kept: dict[str, object] = json.loads(message.reasoning)
+    if kept.pop("model") != request.model:
+        return {}
+    text = kept.pop("reasoning_content", None)
+    prefix = request.model.partition("/")[0]
+    is_own = prefix == "openai" and "api_base" in request.parameters
+    if text is not None and (is_own or prefix in _WITH_REASONING):
+        kept["reasoning" if prefix == "openrouter" else "reasoning_content"] = text
+    return kept
+
+
+def _message(message: Message, request: Request) -> dict[str, object]:
+    text, model = _encodable(message.content), request.model
     content: object = text
     if message.cache and any(mark in model for mark in _WITH_CACHE_MARKS):
         mark = {"type": "ephemeral"}
@@ -484,6 +541,8 @@ def _message(message: Message, model: str) -> dict[str, object]:
             }
             for call in message.tool_calls
         ]
+    if message.reasoning:
+        sent |= _reasoning(message, request)
     return sent
 
 
@@ -545,6 +604,7 @@ class PartialReply(Struct):
     """A reply put together from the chunks of a stream, or from a whole answer."""
 
     model: str
+    exchange: HttpExchange
     texts: list[str] = field(default_factory=list[str])
     usage: Usage = NO_USAGE
     finish_reason: str | None = None
@@ -564,20 +624,23 @@ class PartialReply(Struct):
         for choice in chunk.choices[:1]:
             self.finish_reason = choice.finish_reason or self.finish_reason
             text = text_in(choice.delta.content)
+            self._add_reasoning(choice.delta)
             for part in choice.delta.tool_calls or ():
                 self.calls.add(part)
         if text:
             self.texts.append(text)
         return text
 
-    def add_whole(self, answer: WholeAnswer, *, has_reason: bool) -> None:
+    def add_whole(self, answer: WholeAnswer) -> None:
         """Take what an answer has that is no stream; litellm invents a finish reason."""
+        has_reason = self.exchange.finish_reason is not None or not self.exchange.is_chat
         self.answered_by = answer.model or ""
         self.usage = _usage(answer) or self.usage
         for choice in answer.choices[:1]:
             self.finish_reason = choice.finish_reason if has_reason else None
             if text := text_in(choice.message.content):
                 self.texts.append(text)
+            self._add_reasoning(choice.message)
             for index, call in enumerate(choice.message.tool_calls or ()):
                 self.calls.add(call, index=index)
 
@@ -595,19 +658,41 @@ class PartialReply(Struct):
             ),
             finish_reason=self.finish_reason,
             model=self.answered_by,
+            reasoning=self._kept_reasoning(),
         )
 
-    def end_without_reason(self, *, is_done: bool) -> None:
-        """Forget litellm's invented finish reason; `ModelError` if the stream just ended."""
-        self.finish_reason = None
-        if not is_done and self.has_begun:
-            raise ModelError(
-                f"model {self.model}: the answer ended early: its stream has no finish reason and "
-                "no [DONE]; ask again",
-                model=self.model,
-                retryable=True,
-                interrupted=True,
-            )
+    def end(self, *, has_reason: bool) -> None:
+        """Forget what litellm invented, usage or finish reason; `ModelError` if it is cut."""
+        exchange = self.exchange
+        if exchange.is_chat and not exchange.has_usage:
+            self.usage = NO_USAGE
+        if exchange.finish_reason == "error":
+            raise self._cut("the provider ended it with an error")
+        if exchange.is_cut or not has_reason:
+            self.finish_reason = None
+            if not exchange.is_done and self.has_begun:
+                raise self._cut("its stream has no finish reason and no [DONE]")
+
+    def _cut(self, why: str) -> ModelError:
+        return ModelError(
+            f"model {self.model}: the answer ended early: {why}; ask again",
+            model=self.model,
+            retryable=True,
+            interrupted=self.has_begun,
+        )
+
+    def _add_reasoning(self, message: Delta) -> None:
+        """Add what the model thought; the guard has the blocks of OpenAI's chat format."""
+        text: object = getattr(message, "reasoning_content", None)
+        if isinstance(text, str):
+            self.exchange.reasoning.texts.append(text)
+        if not self.exchange.is_chat:
+            self.exchange.reasoning.add(message)
+
+    def _kept_reasoning(self) -> str:
+        """What the model gets back with the results of its tools, as JSON; see `_reasoning`."""
+        fields = self.exchange.reasoning.fields() if self.calls.calls else {}
+        return json.dumps({"model": self.model, **fields}) if fields else ""
 
 
 def _usage(chunk: StreamChunk | WholeAnswer) -> Usage | None:
@@ -624,13 +709,15 @@ def _usage(chunk: StreamChunk | WholeAnswer) -> Usage | None:
 
 
 def _count(counts: object, name: str) -> int:
-    """A number of tokens; what is negative or no number counts as 0."""
+    """A number of tokens; what is no number counts as 0."""
     count: object = getattr(counts, name, 0)
-    return max(0, count) if isinstance(count, int) else 0
+    return count if isinstance(count, int) else 0
 
 
 def _cost(litellm: _LiteLLMModule, answer: PartialReply) -> float | None:
-    """US dollars, or None where litellm knows no price."""
+    """US dollars, or None where litellm knows no price, or the provider counts nothing."""
+    if not answer.usage.calls:
+        return None
     try:
         costs = litellm.cost_per_token(
             model=answer.model,

@@ -1,7 +1,8 @@
 """The parts of an answer in OpenAI's chat format put together, whoever decoded them.
 
-Providers agree on this format only roughly: contents may be lists of parts, and tool calls of one
-reply may share an index, or have no index or id.
+Providers agree on this format only roughly: contents may be lists of parts, tool calls of one reply
+may share an index, or have no index or id, and what a model thinks has a field of its own, or is
+one of the parts.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from typing import cast
 
 from msgspec import Struct, field
 
-from ..messages import ToolCall
+from ..messages import JSON, ToolCall
+
+REASONING_LISTS = ("thinking_blocks", "reasoning_details")
+"""Fields of a message with blocks of what a model thought: Anthropic's, and OpenRouter's."""
+_GROWING = frozenset(("thinking", "text", "summary"))
 
 
 def text_in(content: object) -> str:
@@ -36,6 +41,53 @@ def get(value: object, name: str) -> object:
     if isinstance(value, Mapping):
         return cast("Mapping[str, object]", value).get(name)
     return getattr(value, name, None)
+
+
+class PartialReasoning(Struct):
+    """What a model thought, put together from its parts.
+
+    `lists` are those fields of a message that are lists of blocks, which may have signatures.
+    """
+
+    texts: list[str] = field(default_factory=list[str])
+    lists: dict[str, list[dict[str, JSON]]] = field(
+        default_factory=dict[str, "list[dict[str, JSON]]"]
+    )
+
+    def add(self, message: object, names: Sequence[str] = REASONING_LISTS) -> None:
+        """Add the blocks of a message, or of a part of one, in the fields of these names."""
+        for name in names:
+            blocks = get(message, name)
+            for block in cast("list[object]", blocks) if isinstance(blocks, list) else []:
+                if isinstance(block, dict):
+                    self._add(name, cast("dict[str, JSON]", block))
+
+    def fields(self) -> dict[str, JSON]:
+        """The fields of the message that have something."""
+        text = "".join(self.texts)
+        found: dict[str, JSON] = {"reasoning_content": text} if text else {}
+        return {**found, **{name: [*blocks] for name, blocks in self.lists.items()}}
+
+    def _add(self, name: str, block: dict[str, JSON]) -> None:
+        """Add a block, or what continues the last one: that has its index and no signature yet."""
+        blocks = self.lists.setdefault(name, [])
+        last = blocks[-1] if blocks else {}
+        is_same = all(last.get(key) == block.get(key) for key in ("type", "index"))
+        if not is_same or last.get("signature") or last.get("data"):
+            blocks.append(dict(block))
+            return
+        for key, value in block.items():
+            before = last.get(key)
+            if key in _GROWING and isinstance(before, str) and isinstance(value, str):
+                last[key] = before + value
+            elif value is not None:
+                last[key] = value
+
+
+def thoughts_in(content: Sequence[object]) -> str:
+    """The text of those parts of a content that are thoughts."""
+    parts = [get(part, "thinking") for part in content if get(part, "type") == "thinking"]
+    return "".join(map(text_in, parts))
 
 
 class PartialCall(Struct):

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from msgspec import Struct, field
 
-from ..messages import JSON, NO_USAGE, Message, ToolCall, Usage
+from ..messages import JSON, NO_USAGE, FrozenStruct, Message, ToolCall, Usage
 
 
 class Request(Struct, frozen=True):
@@ -42,14 +42,19 @@ class Chunk(Struct, frozen=True):
     text: str
 
 
-class Reply(Struct, frozen=True):
-    """The whole answer: the text of all chunks, the tool calls, usage and cost."""
+class Reply(FrozenStruct, frozen=True, eq=False):
+    """The whole answer: the text of all chunks, the tool calls, usage and cost.
+
+    `reasoning` is what the model wants to get back with the results of its tool calls, such as its
+    thoughts. Only the model reads it, from `Message.reasoning`, and nobody is shown it.
+    """
 
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage = NO_USAGE
     finish_reason: str | None = None
     model: str = ""
+    reasoning: str = ""
 
 
 class Model(Protocol):
@@ -64,10 +69,36 @@ class Model(Protocol):
         ...
 
 
+async def close_answer(pieces: AsyncIterator[Chunk | Reply]) -> None:
+    """Close what `Model.ask` returned, which cancels the request if it is not done."""
+    close = getattr(pieces, "aclose", None)
+    if close is not None:
+        await close()
+
+
 @runtime_checkable
 class WarmsUp(Protocol):
     """A model that has something to do once that takes long, such as an import."""
 
     async def warm_up(self, model_id: str) -> None:
         """Do it; awaited before the time of an attempt begins, and quick if it is done already."""
+        ...
+
+
+@runtime_checkable
+class ServesIds(Protocol):
+    """A model that stands for several: it knows which ids it serves, and which is the default.
+
+    `override` is an id to ask in place of all that a graph names, None if there is none.
+    """
+
+    @property
+    def override(self) -> str | None: ...
+
+    def default_id(self, environ: Mapping[str, str]) -> str:
+        """The id of the model of nodes for which none is named; raises `NoModelError`."""
+        ...
+
+    def check(self, model_id: str, parameters: Mapping[str, JSON]) -> None:
+        """Raise `NoModelError` if the id or its address would be refused; nothing is imported."""
         ...

@@ -52,6 +52,7 @@ class AnyModel:
     ids, so that no adapter is used; tests pass a `ScriptedModel`. An adapter is imported and
     made when an id of its prefix is first asked, once for each `AnyModel`. `allow_api_base` are
     addresses beside the providers' own to which prompts and keys may go, with all below them.
+    `override` is an id to ask in place of all that a graph names.
     """
 
     @explained
@@ -61,7 +62,9 @@ class AnyModel:
         *,
         others: Model | None = None,
         allow_api_base: Collection[str] = (),
+        override: str | None = None,
     ) -> None:
+        self.override = override
         own = {} if own is None else own
         check_mapping("own", own, "ids to models, and one for all other ids as others=...")
         for model_id, model in (*own.items(), ("others", others)):

@@ -16,7 +16,7 @@ from typing import cast
 from msgspec.structs import replace
 
 from ..errors import Changed
-from ..graph.node import runs_rounds, tools_of
+from ..graph.node import runs_rounds, tools_of, visited_field
 from ..node_path import NodePath
 from ..records import Record, Run
 from ..session.store import Store
@@ -93,8 +93,9 @@ def _run_again(prepared: PreparedGraph, paths: Iterable[str], wanted: Iterable[s
 def _again_inside(
     prepared: PreparedGraph, outer: str, known: Iterable[NodePath], wanted: Iterable[str]
 ) -> set[str]:
-    """Those of the paths inside a node that are run again; after a round also all later ones."""
-    again, is_later = set[str](), False
+    """Those of the paths inside a node that run again; after a round or visit all later ones."""
+    again, is_later, node = set[str](), False, prepared.graph.nodes[outer]
+    is_ordered = runs_rounds(node) or visited_field(node) is not None
     by_step: dict[str, list[str]] = {}
     for path in known:
         if path.is_inside(outer):
@@ -108,7 +109,7 @@ def _again_inside(
         else:
             deeper = _run_again(prepared.inner[outer], by_step[step], rests)
         again |= {NodePath(step).child(path) for path in deeper}
-        is_later = bool(deeper) and runs_rounds(prepared.graph.nodes[outer])
+        is_later = bool(deeper) and is_ordered
     return again
 
 

@@ -59,12 +59,13 @@ from ..graph.context import (
     NO_HISTORY,
     Context,
     GraphResult,
-    History,
+    HandsOver,
+    InnerRun,
     Input,
     NodeWaits,
     Result,
     SessionView,
-    Tokens,
+    Visit,
 )
 from ..graph.fields import Instead, ModelSpec, Timeout
 from ..graph.node import (
@@ -75,6 +76,7 @@ from ..graph.node import (
     summarizes,
     summary_again,
     tools_of,
+    visited_field,
 )
 from ..messages import JSON, NO_USAGE, text_of
 from ..node_path import ROOT, NodePath, put_inside, select_inside
@@ -149,7 +151,7 @@ class RunExecution(Struct):
     `merged_records` are records of other nodes that get the state merged with the one being saved.
     `parent` is the execution of the graph around this one, and `path` the node that this graph is
     inside of; both are about an inner graph only. Without `keeps_state` the nodes' own states are
-    dropped, as those of an item.
+    dropped, as those of an item. With `only` no other node of the graph is run.
     """
 
     prepared: PreparedGraph
@@ -165,6 +167,7 @@ class RunExecution(Struct):
     parent: RunExecution | None = None
     path: NodePath = ROOT
     keeps_state: bool = True
+    only: Visit | None = None
     summary: Summary | None = None
     records: dict[str, Record] = field(default_factory=dict[str, Record])
     failures: dict[str, Exception] = field(default_factory=dict[str, Exception])
@@ -304,6 +307,7 @@ class RunExecution(Struct):
             skipped = [
                 f"{node_id} ({records[node_id].because})"
                 for node_id in self.prepared.graph.answering
+                if node_id in records
             ]
             raise NoAnswer(f"every node that could answer was skipped: {', '.join(skipped)}")
         return self.answer.text
@@ -449,14 +453,15 @@ class RunExecution(Struct):
                 result = await work  # the nodes of the inner graph have timeouts of their own
             else:
                 result = await within_limit(work, self.timeouts, total)
+        except HandsOver as over:
+            result = Result("", fields={"handed_to": over.to, "reason": over.reason})
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
             raise RuntimeError("the node cancelled itself") from error
-        if execution.inside is None and call.caller is None:
-            return result
-        return self._with_session_state(execution, result, call.caller)
+        is_plain = execution.inside is None and call.caller is None
+        return result if is_plain else self._with_session_state(execution, result, call.caller)
 
     def _with_session_state(
         self, execution: NodeExecution, result: Result, caller: ToolCaller | None
@@ -478,6 +483,8 @@ class RunExecution(Struct):
         """What executes the tool calls of one attempt; None if the node has no tools."""
         if (toolbox := tools_of(node)) is None:
             return None
+        if self.only is not None:
+            toolbox = toolbox.with_handovers(self.only.hands_to)
         state = SessionState(context.session_state, execution.tool_changes)
         tool_context = ToolContext(
             user_id=context.user_id,
@@ -508,12 +515,12 @@ class RunExecution(Struct):
         The graphs that are tools of a node are the nodes of the graph inside it.
         """
         runs = cast("GraphRuns", execution.inside)
-        tools = self._inner(execution, runs, message, None, {}, "events")
+        tools = self._inner(execution, runs, InnerRun(message, tokens="events"))
         tools.scope.state = dict(state)
         path = NodePath(step)
         node = NodeExecution(path.node_id, {}, inside=tools._graph_runs(path.node_id))
         try:
-            result = await tools.run_inner(node, message, path.number, {}, "events")
+            result = await tools.run_inner(node, InnerRun(message, path.number, tokens="events"))
         except NodeWaits:
             return None
         inside = cast("GraphRuns", node.inside)
@@ -638,8 +645,6 @@ class RunExecution(Struct):
             for source in self.prepared.plan.stops[node_id].sources
             if source in scope.outputs
         }
-        loader = scope.graph.loaders[node_id]
-        history = outputs.get(loader) if loader else None
         return Context(
             node_id=node_id,
             input=scope.input,
@@ -648,7 +653,7 @@ class RunExecution(Struct):
             run_id=scope.run.id,
             upstream=scope.upstream(node),
             outputs=outputs,
-            history=history if isinstance(history, History) else NO_HISTORY,
+            history=scope.history_of(node_id, outputs),
             state=scope.node_states.get(node_id, {}),
             session_state=scope.state_read(node),
             summary=head.summary,
@@ -774,7 +779,9 @@ class RunExecution(Struct):
 
     def _open_graph(self, node: NodeExecution, context: Context, caller: ToolCaller | None) -> None:
         """Let a node run the graph inside it, or those that are tools of its model."""
-        node.inside = self._graph_runs(node.node_id)
+        node.inside = runs = self._graph_runs(node.node_id)
+        if visited_field(self.prepared.graph.nodes[node.node_id]) is not None:
+            context.visited = runs.visited
         if caller is None:
             context.enter = partial(self.run_inner, node)
         else:
@@ -792,17 +799,10 @@ class RunExecution(Struct):
         states = select_inside(self.scope.node_states, node_id) if keeps_state else {}
         return GraphRuns(is_items, earlier, states)
 
-    async def run_inner(
-        self,
-        node: NodeExecution,
-        message: str | Input,
-        number: int | None,
-        names: Mapping[str, object],
-        tokens: Tokens,
-    ) -> GraphResult:
+    async def run_inner(self, node: NodeExecution, asked: InnerRun) -> GraphResult:
         """Run the graph inside a node: what `Context.run_graph` calls."""
         runs = cast("GraphRuns", node.inside)
-        inner = self._inner(node, runs, message, number, names, tokens)
+        inner = self._inner(node, runs, asked)
         before: Mapping[str, Record] = {}
         if inner.earlier:
             inner._take_over()
@@ -810,11 +810,10 @@ class RunExecution(Struct):
         for record in before.values():
             inner.usage.count(record.usage)
         graph, scope = inner.prepared.graph, inner.scope
-        scheduler = Scheduler(graph.plan, inner, before, max_parallel=graph.max_parallel)
-        records = await scheduler.run()
+        records = await inner._run_nodes(before)
         inner._answer_text(records)
         if scope.patches:
-            patches = runs.patches.setdefault(number or 0, {})
+            patches = runs.patches.setdefault(asked.number or 0, {})
             for inner_id in graph.plan.order:
                 patches.update(scope.patches.get(inner_id, {}))
         if inner.keeps_state:
@@ -829,22 +828,26 @@ class RunExecution(Struct):
         }
         return GraphResult(inner.answer.value, fields=fields, nodes=nodes)
 
-    def _inner(
-        self,
-        node: NodeExecution,
-        runs: GraphRuns,
-        message: str | Input,
-        number: int | None,
-        names: Mapping[str, object],
-        tokens: Tokens,
-    ) -> Self:
-        node_id, outer = node.node_id, self.scope
+    async def _run_nodes(self, before: Mapping[str, Record]) -> Mapping[str, Record]:
+        """Run what is left of an inner graph, or of the one node that is visited."""
+        graph = self.prepared.graph
+        if self.only is None:
+            scheduler = Scheduler(graph.plan, self, before, max_parallel=graph.max_parallel)
+            return await scheduler.run()
+        if not before:
+            before = {self.only.node: await self.visit(self.only.node, {})}
+            await self.save([*before.values()])
+        return before
+
+    def _inner(self, node: NodeExecution, runs: GraphRuns, asked: InnerRun) -> Self:
+        node_id, outer, visit = node.node_id, self.scope, asked.visit
+        message, number, names = asked.message, asked.number, asked.names
         step = node_id if number is None else NodePath(node_id).at(number)
         prepared = self.prepared.inner[node_id]
         state = {**prepared.graph.state, **outer.state_now(node)}
         listener = self._inner_listener(step)
         mode: TokenMode = "revocable"
-        if tokens == "none" or self.emitter.tokens == "none":
+        if asked.tokens == "none" or self.emitter.tokens == "none":
             mode = "none"
         emitter = EventEmitter(outer.run.id, outer.session.id, listener, mode)
         is_text = isinstance(message, str)
@@ -861,9 +864,12 @@ class RunExecution(Struct):
             newest={},
             writers={},
             given={**outer.given, **json_views(names)} if names else outer.given,
+            history=outer.history_of(node_id, outer.outputs) if visit else NO_HISTORY,
+            handover=visit.handover if visit else None,
         )
-        around = (self.answer, node_id) if tokens == "output" else None
-        answer = AnswerStream(prepared.graph.answering, emitter, around)
+        around = (self.answer, node_id) if asked.tokens == "output" else None
+        candidates = (visit.node,) if visit else prepared.graph.answering
+        answer = AnswerStream(candidates, emitter, around)
         return replace(
             self,
             prepared=prepared,
@@ -876,6 +882,7 @@ class RunExecution(Struct):
             parent=self,
             path=self.path.child(step),
             keeps_state=self.keeps_state and not runs.is_items,
+            only=visit,
             summary=None,
             records={},
             failures={},

@@ -6,7 +6,7 @@ The answer of a run is that of the first answering node that was not skipped (`A
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from time import time
 from typing import cast
@@ -16,12 +16,12 @@ from msgspec.structs import replace
 
 from ..errors import AnswerError, BudgetExceeded, Expired, InputError
 from ..events import Answer, AnswerReset, EventEmitter, ModelAnswered, PromptRendered, Token
-from ..graph.context import Choice, NodeWaits
+from ..graph.context import Choice, HandsOver, NodeWaits
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import can_stream
 from ..messages import JSON, NO_USAGE, Message, ToolCall, Usage, text_of
-from ..models.protocol import Chunk, Model, Reply, Request
+from ..models.protocol import Chunk, Model, Reply, Request, close_answer
 from ..node_path import ROOT, NodePath
 from ..prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ..records import Exchange, Question, Record, Response
@@ -211,9 +211,9 @@ class ModelCall(Struct):
         """See `Context.value`."""
         return plain_value(self.graph.expression(expression).value(self._names(variables)))
 
-    def render(self, **variables: object) -> str:
+    def render(self, prompt: str | None = None, /, **variables: object) -> str:
         """See `Context.render`."""
-        messages = self.graph.prompts.render(self._template(None), self._names(variables))
+        messages = self.graph.prompts.render(self._template(prompt), self._names(variables))
         return "\n".join(message.content for message in messages)
 
     def _names(self, variables: Mapping[str, object]) -> dict[str, object]:
@@ -275,7 +275,8 @@ class ModelCall(Struct):
             tools=caller.toolbox.offered() if caller else (),
             parameters=self.spec.parameters,
             idle=self.idle,
-            stream=self.idle is not None or (is_output and self.answer.is_awaited(node.node_id)),
+            stream=self.idle is not None
+            or (is_output and self.answer.is_awaited(node.node_id) and not self._is_held()),
         )
         is_answered, shown = not rounds, ""
         while True:
@@ -294,7 +295,8 @@ class ModelCall(Struct):
     async def _call_tools(self, caller: ToolCaller, rounds: Sequence[int]) -> Exchange:
         """The last exchange of these with the results of its tool calls.
 
-        Raises `NodeWaits` if some of them wait to be confirmed; the others have been executed.
+        Raises `NodeWaits` if some of them wait to be confirmed; the others have been executed. If
+        one of them hands over, raises `HandsOver` when all have results.
         """
         node, position = self.node, rounds[-1]
         exchange = node.exchanges[position]
@@ -307,6 +309,9 @@ class ModelCall(Struct):
             exchange = node.exchanges[position] = replace(exchange, tool_results=results)
             if not exchange.has_all_results:
                 raise NodeWaits
+        handover = caller.handover(exchange, number=len(rounds))
+        if handover is not None:
+            raise HandsOver(handover.to, handover.reason)
         return exchange
 
     def _rendered(self, template: str, variables: Mapping[str, object]) -> tuple[Message, ...]:
@@ -337,8 +342,7 @@ class ModelCall(Struct):
                 request.messages,
             )
             reply = await self._receive(request, is_output=is_output, shown=shown)
-            # A model that counts nothing was asked nevertheless.
-            usage = reply.usage if reply.usage.calls else replace(reply.usage, calls=1)
+            usage = _counted(reply.usage)
         finally:
             self.usage.end_call(usage)
         tool_calls = reply.tool_calls if self.caller else ()
@@ -357,6 +361,7 @@ class ModelCall(Struct):
             tool_calls=tool_calls,
             ask=ask,
             first_call=self.node.calls + 1 if tool_calls else 0,
+            reasoning=reply.reasoning if tool_calls else "",
         )
         self.node.exchanges.append(exchange)
         self.node.calls += len(tool_calls)
@@ -389,7 +394,7 @@ class ModelCall(Struct):
     async def _receive(self, request: Request, *, is_output: bool, shown: str) -> Reply:
         """The reply, whose text is emitted as it arrives, from the first word on."""
         node, text = self.node, _PARAGRAPH if shown else ""
-        is_whole, has_words = True, False
+        is_whole, has_words, is_held = True, False, is_output and self._is_held()
         pieces = self.model.ask(request)
         try:
             async for piece in pieces:
@@ -398,14 +403,24 @@ class ModelCall(Struct):
                     if is_whole and piece.text:
                         self._emit_whole(piece.text, is_output=is_output and not calls, shown=shown)
                     return replace(piece, tool_calls=calls) if calls else piece
+                if is_held:
+                    continue
                 is_whole = False
                 text = piece.text if has_words else text + piece.text
                 if has_words or text.strip():
                     has_words = True
                     self.answer.add(node.node_id, node.attempt, text, is_output=is_output)
         finally:
-            await _close(pieces)
+            await close_answer(pieces)
         raise AnswerError("the model ended its answer without a reply", model=request.model)
+
+    def _is_held(self) -> bool:
+        """Whether the answer is shown only when it is certain that it hands over to nobody.
+
+        What was shown of it could not be taken back, and is not how the next one begins.
+        """
+        can_hand_over = self.caller is not None and self.caller.toolbox.can_hand_over
+        return can_hand_over and self.answer.is_final
 
     def _emit_whole(self, text: str, *, is_output: bool, shown: str) -> None:
         """Emit a reply that has come without pieces; it goes on with what was shown."""
@@ -414,12 +429,6 @@ class ModelCall(Struct):
             self.answer.add(node.node_id, node.attempt, _PARAGRAPH + text, is_output=True)
         else:
             self.answer.add_whole(node.node_id, node.attempt, text, is_output=is_output)
-
-
-async def _close(pieces: AsyncIterator[Chunk | Reply]) -> None:
-    close = getattr(pieces, "aclose", None)
-    if close is not None:
-        await close()
 
 
 def _choice_schema(
@@ -495,6 +504,21 @@ def _tasks(fields: Mapping[str, object], chosen: Sequence[str]) -> dict[str, str
                 tasks.setdefault(label, []).append(task.strip())
     # A member with two tasks does both in one go; a repeated task counts once.
     return {label: "\n".join(dict.fromkeys(each)) for label, each in tasks.items()}
+
+
+def _counted(usage: Usage) -> Usage:
+    """What a model says that it used, as it is counted: never less than nothing.
+
+    A model that counts nothing was asked nevertheless.
+    """
+    cost = usage.cost
+    return Usage(
+        input_tokens=max(usage.input_tokens, 0),
+        output_tokens=max(usage.output_tokens, 0),
+        cached_tokens=max(usage.cached_tokens, 0),
+        calls=max(usage.calls, 1),
+        cost=None if cost is None else max(cost, 0.0),
+    )
 
 
 def _cut_short(reply: Reply) -> str:
@@ -591,6 +615,13 @@ class AnswerStream:
             outer, outer_id = self._around
             return outer.is_awaited(outer_id)
         return self._emitter.tokens != "none"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a listener can take back nothing of what it emits."""
+        if self._around is not None:
+            return self._around[0].is_final
+        return self._emitter.tokens == "final"
 
     def is_committed(self, node_id: str) -> bool:
         """Whether a listener has answer tokens of this node that it cannot take back."""

@@ -33,6 +33,7 @@ from ..graph.graph import Graph
 from ..graph.node import Node
 from ..graph.yaml.reader import display_path
 from ..messages import JSON
+from ..node_path import NodePath
 from ..records import Exchange, Question, Record
 from ..values import ABSENT, merge_changes, to_json
 
@@ -171,6 +172,16 @@ class GraphRuns(Struct):
     earlier: Mapping[str, Mapping[str, Record]]
     states: dict[str, Mapping[str, JSON]]
     patches: dict[int, dict[str, JSON]] = field(default_factory=dict[int, "dict[str, JSON]"])
+
+    @property
+    def visited(self) -> dict[int, str]:
+        """The nodes that an earlier try has visited, by the number of the visit."""
+        return {
+            NodePath(step).number or 0: NodePath(path).outermost
+            for step, records in self.earlier.items()
+            for path, record in records.items()
+            if not record.abandoned
+        }
 
     @property
     def set_by_rounds(self) -> Mapping[str, JSON]:

@@ -23,7 +23,7 @@ from ..graph.graph import Graph
 from ..graph.node import Node, asks_model, further_templates, graph_in, summarizes
 from ..graph.plan import Plan
 from ..messages import JSON
-from ..models.protocol import Model, WarmsUp
+from ..models.protocol import Model, ServesIds, WarmsUp
 from ..models.registry import AnyModel
 from ..node_path import NodePath, put_inside
 from ..returns.inline import InlineValidator
@@ -116,10 +116,10 @@ def prepare(
     """
     graph.check_alone()
     has_summarizer = any(summarizes(node) for node in graph.nodes.values())
-    name = model if isinstance(model, str) else None
     if model is None or isinstance(model, str):
-        model = AnyModel(allow_api_base=allow_api_base)
-    return _prepare(graph, graph.model, model, name, summarizes=has_summarizer)
+        model = AnyModel(allow_api_base=allow_api_base, override=model)
+    override = model.override if isinstance(model, ServesIds) else None
+    return _prepare(graph, graph.model, model, override, summarizes=has_summarizer)
 
 
 def _prepare(
@@ -190,11 +190,11 @@ def own_fingerprint(fingerprint: str) -> str:
 def _models(named: str | ModelSpec | None, model: Model) -> tuple[ModelSpec, ...]:
     if named is None:
         named = type(model).__name__
-        if isinstance(model, AnyModel):
+        if isinstance(model, ServesIds):
             named = model.default_id(os.environ)
     spec = named if isinstance(named, ModelSpec) else ModelSpec(id=named)
     specs = spec.in_order()
-    if isinstance(model, AnyModel):
+    if isinstance(model, ServesIds):
         for each in specs:
             model.check(each.id, each.parameters)
     return specs

@@ -15,7 +15,16 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ..errors import StateConflict
-from ..graph.context import NO_HISTORY, NO_NAMES, History, Input, ItemInput, SessionView, Upstream
+from ..graph.context import (
+    NO_HISTORY,
+    NO_NAMES,
+    Handover,
+    History,
+    Input,
+    ItemInput,
+    SessionView,
+    Upstream,
+)
 from ..graph.graph import Graph
 from ..graph.node import Node, loads_history, template_fields, tools_of
 from ..graph.plan import bits_of, is_live
@@ -32,7 +41,8 @@ class TemplateScope(Struct):
     as Python values, `patches` the keys of the session's state that they set, both by node id;
     `patched` is the bit set of the nodes that set any. `newest` are the newest values of these
     keys, and `writers` the nodes that set them. `given` are further names that the graph around
-    this one gives.
+    this one gives. `history` is what nodes without a history-loader read, and `handover` what led
+    to the node, if the graph's nodes run one at a time.
     """
 
     graph: GraphScope
@@ -51,6 +61,8 @@ class TemplateScope(Struct):
     newest: dict[str, JSON] = field(default_factory=dict[str, JSON])
     writers: dict[str, str] = field(default_factory=dict[str, str])
     given: Mapping[str, object] = NO_NAMES
+    history: History = NO_HISTORY
+    handover: Handover | None = None
 
     def names(self, node: NodeExecution) -> dict[str, object]:
         """Every name that a template of the node may read now."""
@@ -59,6 +71,7 @@ class TemplateScope(Struct):
             node.node_id, self.node_states.get(node.node_id, {}), self.task(node)
         )
         view.reads = [_upstream_view(one) for one in self._reads(node.node_id)]
+        view.handover = self.handover
         return self.bind(
             view,
             [_upstream_view(one) for one in self.upstream(node)],
@@ -81,13 +94,11 @@ class TemplateScope(Struct):
         session = self.session
         if state is not self.state:
             session = replace(session, state=JSONView(state))
-        loader = self.graph.loaders[node.id]
-        history = outputs.get(loader) if loader else None
         return {
             "input": self.input,
             "user_id": self.user_id,
             "session": session,
-            "history": history if isinstance(history, History) else NO_HISTORY,
+            "history": self.history_of(node.id, outputs),
             "graph": self.graph.view,
             "node": node,
             "run": self.run,
@@ -96,6 +107,12 @@ class TemplateScope(Struct):
             **self.given,
             **outputs,
         }
+
+    def history_of(self, node_id: str, outputs: Mapping[str, object]) -> History:
+        """What `history` means for a node with these outputs of its sources."""
+        loader = self.graph.loaders[node_id]
+        history = outputs.get(loader) if loader else None
+        return history if isinstance(history, History) else self.history
 
     def upstream(self, node: NodeExecution) -> list[Upstream]:
         """The sources in `needs` whose edge is live, in declared order."""

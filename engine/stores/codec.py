@@ -7,19 +7,23 @@ replayed text is stored twice. Other messages refer to what they quote (`quoting
 continues the one before it, with the results of tools, is marked `continues` and has only the
 messages that are new. Replayed tool calls are stored in full, with the run that made them.
 
-`pack_record` makes a record's document shorter for a file: what many records share is stored once.
-What a node and a model call are made of is the same in every turn, so it is a document of the table
-`words`, and a record has its number: `made` for `kind` and `fingerprint`, `call` for `prompt`,
-`prompt_hash` and `model`. `replied` says that the output is the last reply. A usage is a list.
-Times count from the record's start, in 1/2^22 of a second: `took` for `ended`, `at` for both times
-of an exchange. `turns` are consecutive runs that were replayed, the first and the last. A record
-without these, as version 1 has them, is unpacked as it is.
+`pack_turn`, `pack_record` and `pack_summary` make a document shorter for a file: what its key says
+is left out, and what many share is stored once. What a node, a model call or a turn is made of is
+the same in every turn, so it is a document of the table `words`, and a document has its number:
+`made` for `kind` and `fingerprint` of a record and for `graph` and `declared` of a turn, `call` for
+`prompt`, `prompt_hash` and `model`. A long piece of a system message is most often the template's:
+it is a document of the table `texts`, and the message has its number. `replied` says that the
+output is the last reply, or names the key under which the reply, in JSON, has it. A usage is a
+list, and a message `{role: content}`. Times count from the start, in 1/2^22 of a second: `took` for
+`ended`, `at` for both times of an exchange. `turns` are consecutive runs that were replayed, the
+first and the last. A document without these, as older versions have them, is unpacked as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar, cast
+from contextlib import suppress
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields, replace
@@ -38,8 +42,11 @@ _REPLAYED: tuple[Role, Role] = ("user", "assistant")
 _PLAIN = {"role", "content"}
 _REPLAY = {"role", "content", "origin"}
 Words: TypeAlias = tuple[str, ...]
+_MADE, _DECLARED = ("kind", "fingerprint"), ("graph", "declared")
 _CALL = ("prompt", "prompt_hash", "model")
 _TICKS = 1 << 22  # the times of this century are whole numbers of them
+_SHARED, _SAID = 64, 16
+"""Characters of a text that it pays to store once, and of an output to look for in the reply."""
 
 
 def round_trip(value: object) -> JSON:
@@ -69,17 +76,16 @@ def round_trip_record(record: Record) -> Record:
     )
 
 
-def encode_turn(turn: Turn) -> bytes:
+def encode_turn(turn: Turn) -> Document:
     """The document of a run."""
     document = without_defaults(turn, _TURN)
     if usage := without_defaults(turn.usage, USAGE):
         document["usage"] = usage
-    return dump_json(document)
+    return document
 
 
-def decode_turn(data: bytes) -> Turn:
+def decode_turn(document: Document) -> Turn:
     """Decode what `encode_turn` encoded."""
-    document = parse_document(data)
     if "usage" in document:
         document["usage"] = build(Usage, document["usage"])
     document["waiting"] = tuple(document.get("waiting", ()))
@@ -165,14 +171,13 @@ def decode_record(document: Document, references: References) -> Record:
     return build(Record, document)
 
 
-def encode_summary(summary: Summary) -> bytes:
+def encode_summary(summary: Summary) -> Document:
     """The document of a summary."""
-    return dump_json(without_defaults(summary, _SUMMARY))
+    return without_defaults(summary, _SUMMARY)
 
 
-def decode_summary(data: bytes) -> Summary:
+def decode_summary(document: Document) -> Summary:
     """Decode what `encode_summary` encoded."""
-    document = parse_document(data)
     document["topics"] = tuple(document.get("topics", ()))
     check_types("summary", document, _SUMMARY_TYPES)
     return build(Summary, document)
@@ -428,67 +433,242 @@ _TURN_TYPES = {
 _SUMMARY_TYPES = {**_types(Summary), "text": (str,)}
 
 
-def pack_record(document: Document, share: Callable[[Words], int]) -> Document:
-    """A record's document as it is written; `share` gives the number of some words."""
+class Shared(Protocol):
+    """Numbers of what many documents share, and what has these numbers."""
+
+    def words(self, words: Words) -> int:
+        """The number of some words."""
+        ...
+
+    def text(self, text: str) -> int | None:
+        """The number of a text, None if it is not shared."""
+        ...
+
+
+class SharedBack(Protocol):
+    """What has the numbers that `Shared` gave; the defaults where it was lost."""
+
+    def words_at(self, number: int) -> Words | None:
+        """The words of a number, None if they were lost."""
+        ...
+
+    def text_at(self, number: int) -> str:
+        """The text of a number."""
+        ...
+
+
+def pack_turn(document: Document, shared: Shared) -> Document:
+    """A run's document as it is written, beside a key with its `run_id` and `number`."""
     packed = dict(document)
-    if "fingerprint" in packed:
-        packed["made"] = share((packed.pop("kind", ""), packed.pop("fingerprint")))
-    started = packed.get("started", 0.0)
-    if (took := _ticks(packed.get("ended", 0.0), started)) is not None:
-        packed["took"] = took
-        del packed["ended"]
-    exchanges = packed.get("exchanges", ())
-    if exchanges and packed.get("output") == exchanges[-1]["reply"]:
-        packed["replied"] = True
-        del packed["output"]
-    if exchanges:
-        packed["exchanges"] = [_pack_exchange(each, started, share) for each in exchanges]
+    del packed["run_id"]
+    is_done = packed.pop("number", 0) > 0
+    if packed["status"] == ("done" if is_done else "running"):
+        del packed["status"]
+    _pack_words(packed, "made", _DECLARED, shared)
+    _pack_end(packed)
+    if "usage" in packed:
+        packed["usage"] = _pack_usage(packed["usage"])
     return packed
 
 
-def unpack_record(document: Document, words: Mapping[int, Words]) -> Document:
-    """The record's document that was packed, changed in place; `words` are those by number.
-
-    Words that a salvage has lost are empty.
-    """
-    if "made" in document:
-        kind, document["fingerprint"] = words.get(document.pop("made"), ("", ""))
-        if kind:
-            document["kind"] = kind
-    started = document.get("started", 0.0)
-    if "took" in document:
-        document["ended"] = started + document.pop("took") / _TICKS
-    for exchange in document.get("exchanges", ()):
-        _unpack_exchange(exchange, started, words)
-    if document.pop("replied", False):
-        document["output"] = document["exchanges"][-1]["reply"]
+def unpack_turn(document: Document, key: Sequence[Any], shared: SharedBack) -> Document:
+    """The run's document that was packed, changed in place."""
+    run_id, number = key[:2]
+    document.setdefault("run_id", run_id)
+    if number:
+        document.setdefault("number", number)
+    document.setdefault("status", "done" if number else "running")
+    _unpack_words(document, "made", _DECLARED, shared)
+    _unpack_end(document)
+    _unpack_usage(document)
     return document
 
 
-def _pack_exchange(exchange: Document, started: float, share: Callable[[Words], int]) -> Document:
+def pack_summary(document: Document, reference: Callable[[str], JSON]) -> Document:
+    """A summary's document as it is written, beside a key with the number that it `covers`.
+
+    `reference` gives the document of a run, None if the session does not have it.
+    """
+    packed = dict(document)
+    packed.pop("covers", None)
+    if (run := reference(packed.get("run_id", ""))) is not None:
+        packed["run"] = run
+        del packed["run_id"]
+    return packed
+
+
+def unpack_summary(
+    document: Document, key: Sequence[Any], run_id: Callable[[str], str | None]
+) -> Document:
+    """The summary's document that was packed, changed in place."""
+    if key[0]:
+        document.setdefault("covers", key[0])
+    if "run" in document:
+        document["run_id"] = run_id(str(document.pop("run"))) or ""
+    return document
+
+
+def pack_record(document: Document, shared: Shared) -> Document:
+    """A record's document as it is written, beside a key with its `run`, `node` and `attempt`."""
+    packed = dict(document)
+    for name in ("run", "node", "attempt"):
+        packed.pop(name, None)
+    if packed["status"] == "done":
+        del packed["status"]
+    if "fingerprint" in packed:
+        _pack_words(packed, "made", _MADE, shared)
+    started = _pack_end(packed)
+    exchanges = packed.get("exchanges", ())
+    if exchanges:
+        if replied := _replied(packed.get("output"), exchanges[-1]["reply"]):
+            packed["replied"] = replied
+            del packed["output"]
+        packed["exchanges"] = [_pack_exchange(each, started, shared) for each in exchanges]
+    return packed
+
+
+def unpack_record(document: Document, key: Sequence[Any], shared: SharedBack) -> Document:
+    """The record's document that was packed, changed in place."""
+    run, node, attempt = key
+    document.setdefault("run", run)
+    document.setdefault("node", node)
+    if attempt != 1:
+        document.setdefault("attempt", attempt)
+    document.setdefault("status", "done")
+    _unpack_words(document, "made", _MADE, shared)
+    started = _unpack_end(document)
+    for exchange in document.get("exchanges", ()):
+        _unpack_exchange(exchange, started, shared)
+    if replied := document.pop("replied", False):
+        reply = document["exchanges"][-1]["reply"]
+        document["output"] = reply if replied is True else _values_in(reply)[replied]
+    return document
+
+
+def shared_texts(document: Document) -> set[int]:
+    """The numbers of the texts that a packed record refers to."""
+    return {
+        piece
+        for exchange in document.get("exchanges", ())
+        for message in exchange.get("messages", ())
+        if isinstance(content := message.get("system"), list)
+        for piece in content
+        if isinstance(piece, int)
+    }
+
+
+def _replied(output: JSON, reply: str) -> bool | str:
+    """Whether an output is the last reply, or under which key of a reply in JSON it stands."""
+    if output == reply:
+        return True
+    if not isinstance(output, str) or len(output) < _SAID or output not in reply:
+        return False
+    return next((name for name, value in _values_in(reply).items() if value == output), False)
+
+
+def _values_in(reply: str) -> Document:
+    """The values in a reply that is a JSON object, none in others."""
+    with suppress(DamagedStore):
+        if reply.startswith("{"):
+            return parse_document(reply.encode("utf-8", "surrogatepass"))
+    return {}
+
+
+def _pack_words(packed: Document, name: str, fields: Words, shared: Shared) -> None:
+    words = (packed.pop(fields[0], ""), packed.pop(fields[1], ""))
+    if words != ("", ""):
+        packed[name] = shared.words(words)
+
+
+def _unpack_words(document: Document, name: str, fields: Words, shared: SharedBack) -> None:
+    if name in document:
+        words = shared.words_at(document.pop(name)) or ()
+        document |= {field: word for field, word in zip(fields, words, strict=False) if word}
+
+
+def _pack_end(packed: Document) -> float:
+    started: float = packed.get("started", 0.0)
+    if (took := _ticks(packed.get("ended", 0.0), started)) is not None:
+        packed["took"] = took
+        del packed["ended"]
+    return started
+
+
+def _unpack_end(document: Document) -> float:
+    started: float = document.get("started", 0.0)
+    if "took" in document:
+        document["ended"] = started + document.pop("took") / _TICKS
+    return started
+
+
+def _pack_usage(usage: Document) -> list[JSON]:
+    return [usage.get(name, default) for name, default in USAGE]
+
+
+def _unpack_usage(document: Document) -> None:
+    if isinstance(document.get("usage"), list):
+        document["usage"] = dict(zip((name for name, _ in USAGE), document["usage"], strict=True))
+
+
+def _pack_exchange(exchange: Document, started: float, shared: Shared) -> Document:
     packed = dict(exchange)
-    packed["call"] = share(tuple(packed.pop(name) for name in _CALL))
+    packed["call"] = shared.words(tuple(packed.pop(name) for name in _CALL))
     times = [_ticks(packed.get(name, 0.0), started) for name in ("started", "ended")]
     if None not in times:
         packed["at"] = times
         del packed["started"], packed["ended"]
     if "usage" in packed:
-        packed["usage"] = [packed["usage"].get(name, default) for name, default in USAGE]
-    packed["messages"] = _pack_turns(packed["messages"])
+        packed["usage"] = _pack_usage(packed["usage"])
+    messages = _pack_turns(packed["messages"])
+    packed["messages"] = [_pack_message(message, shared) for message in messages]
     return packed
 
 
-def _unpack_exchange(exchange: Document, started: float, words: Mapping[int, Words]) -> None:
+def _unpack_exchange(exchange: Document, started: float, shared: SharedBack) -> None:
     if "call" in exchange:
-        exchange |= zip(_CALL, words.get(exchange.pop("call"), ("", "", "")), strict=True)
+        words = shared.words_at(exchange.pop("call")) or ("", "", "")
+        exchange |= zip(_CALL, words, strict=True)
     if "at" in exchange:
         begun, ended = exchange.pop("at")
         exchange["started"], exchange["ended"] = started + begun / _TICKS, started + ended / _TICKS
-    if isinstance(exchange.get("usage"), list):
-        exchange["usage"] = dict(zip((name for name, _ in USAGE), exchange["usage"], strict=True))
+    _unpack_usage(exchange)
     exchange["messages"] = [
-        each for message in exchange.get("messages", ()) for each in _unpack_turns(message)
+        _unpack_message(each, shared)
+        for message in exchange.get("messages", ())
+        for each in _unpack_turns(message)
     ]
+
+
+def _pack_message(message: Document, shared: Shared) -> Document:
+    if message.keys() != _PLAIN:
+        return message
+    role, content = message["role"], message["content"]
+    if role == "system":
+        pieces = [
+            _pack_piece(each, shared)
+            for each in ([content] if isinstance(content, str) else content)
+        ]
+        content = content if pieces == [content] else pieces
+    return {role: content}
+
+
+def _pack_piece(piece: object, shared: Shared) -> object:
+    if not isinstance(piece, str) or len(piece) < _SHARED:
+        return piece
+    number = shared.text(piece)
+    return piece if number is None else number
+
+
+def _unpack_message(message: Document, shared: SharedBack) -> Document:
+    if len(message) != 1:
+        return message
+    ((role, content),) = message.items()
+    if isinstance(content, int):
+        return message  # a replayed one
+    if isinstance(content, list):
+        pieces = [shared.text_at(each) if isinstance(each, int) else each for each in content]
+        content = pieces[0] if len(pieces) == 1 and isinstance(pieces[0], str) else pieces
+    return {"role": role, "content": content}
 
 
 def _pack_turns(messages: Sequence[Document]) -> list[Document]:

@@ -1,4 +1,4 @@
-"""The pytest plug-in: options, case files, the fixture `prompt_snapshot`, coverage of templates.
+"""The pytest plug-in: options, case files, snapshots, coverage of templates, recorded models.
 
 Every pytest that has teamgraph installed loads this module. It imports nothing of the engine
 before there is a case to collect or a snapshot to compare.
@@ -16,16 +16,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 if TYPE_CHECKING:
+    from ..models.protocol import Model
     from ..run.dry_run.rendering import Rendering
     from .cases import PromptCase
     from .results import SessionResults
 
 UPDATE = "--prompts-update"
+RECORD = "--models-record"
 RESULTS = "teamgraph-prompts"
 TESTS = pytest.StashKey[dict[Path, dict[str, bool] | None]]()
 """The tests of each file that has snapshots, with whether each ran to its end; None for others."""
 PASSED = pytest.StashKey[set[str]]()
 """The phases of a test's latest run that passed; a case file's case runs to its end anyway."""
+CALLED = pytest.StashKey[bool]()
+"""Whether the test itself passed, before its fixtures are torn down."""
 
 pytest.register_assert_rewrite("teamgraph.engine.testing.conformance")
 
@@ -38,6 +42,12 @@ class PromptSnapshot(Protocol):
     """Compares a rendering with the test's snapshot; `name` tells several of one test apart."""
 
     def __call__(self, rendering: Rendering, name: str | None = None) -> None: ...
+
+
+class RecordedModel(Protocol):
+    """Gives a model that answers from the test's recordings, or with `model` records them."""
+
+    def __call__(self, model: Model | str | None = None) -> Model: ...
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,16 +69,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="Fail if less than N percent of the branches were rendered.",
     )
+    group.addoption(
+        RECORD,
+        action="store_true",
+        help="Ask the models of tests with `recorded_model`, and record what they answer.",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse to update in CI; start to measure coverage if that was asked for."""
     config.stash[TESTS] = {}
-    if config.getoption(UPDATE) and os.environ.get("CI"):
-        from .snapshots import refused_in_ci  # noqa: PLC0415  see above
+    for update in (UPDATE, RECORD):
+        if config.getoption(update) and os.environ.get("CI"):
+            from .snapshots import refused_in_ci  # noqa: PLC0415  see above
 
-        if (refusal := refused_in_ci(UPDATE)) is not None:
-            raise pytest.UsageError(refusal)
+            if (refusal := refused_in_ci(update)) is not None:
+                raise pytest.UsageError(refusal)
     limit = config.getoption("--prompts-cov-fail-under")
     if config.getoption("--prompts-cov") or limit is not None:
         results_of(config)
@@ -157,6 +173,21 @@ def prompt_snapshot(request: pytest.FixtureRequest) -> PromptSnapshot:
     return results_of(request.config).fixture(request)
 
 
+@pytest.fixture
+def recorded_model(request: pytest.FixtureRequest) -> Generator[RecordedModel]:
+    """Models of the test that answer from recordings, in `__recordings__/` beside its module.
+
+    `recorded_model(model)` is a model for a `Runner`; with `--models-record` it asks `model` (as in
+    `Recorder`) and records. A test that passes and leaves recordings unused fails.
+    """
+    from .recorded import RecordedTest  # noqa: PLC0415  see above
+
+    recorded = RecordedTest(request.path, test_name(request.node))
+    yield recorded.record if request.config.getoption(RECORD) else recorded.replay
+    if request.node.stash.get(CALLED, False):
+        recorded.verify()
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Note the tests of files that have snapshots, before any is deselected."""
     files = item.config.stash[TESTS]
@@ -177,6 +208,8 @@ def pytest_runtest_makereport(
     A test that is run again counts by its last run.
     """
     report = yield
+    if report.when == "call":
+        item.stash[CALLED] = report.passed
     tests = item.config.stash[TESTS].get(item.path)
     if tests is not None:
         passed = item.stash.setdefault(PASSED, set())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,8 +16,16 @@ from ..messages import JSON, Message, ToolCall
 from ..records import Exchange, Question
 from .confirmation import Verdict, ask_to_confirm
 from .context import SessionState, ToolContext
-from .tool import BadArguments, Tool
+from .tool import HANDS_OVER, BadArguments, Tool
 from .toolbox import Toolbox
+
+
+class HandoverCall(NamedTuple):
+    """A tool call that hands over: its id, the node that is handed over to, and the reason."""
+
+    call_id: str
+    to: str
+    reason: str
 
 
 class ToolCaller(Struct):
@@ -75,11 +85,23 @@ class ToolCaller(Struct):
             self.questions += new
             if new or not is_committed:
                 await self.commit()
-            found = await self._execute(left)
+            found = await self._execute(left, self.handover(exchange, number=number))
         results |= {result.tool_call_id: result for result in found}
         return tuple(results[call.id] for call in exchange.tool_calls if call.id in results)
 
-    async def _execute(self, calls: Mapping[str, ToolCall]) -> Sequence[Message]:
+    def handover(self, exchange: Exchange, *, number: int) -> HandoverCall | None:
+        """The call in a reply that hands over to another node, the first of several."""
+        for call in exchange.tool_calls if number <= self.toolbox.rounds else ():
+            tool = self.toolbox.tools.get(call.name)
+            if tool is not None and tool.hands_to:
+                with suppress(BadArguments):  # the model gets the error
+                    reason = str(tool.read(call.arguments)["reason"])
+                    return HandoverCall(call.id, tool.hands_to, reason)
+        return None
+
+    async def _execute(
+        self, calls: Mapping[str, ToolCall], handover: HandoverCall | None
+    ) -> Sequence[Message]:
         """The results of calls, by their paths; without those that wait to be confirmed."""
         asked = {question.path: question for question in self.questions}
         ready = {
@@ -89,7 +111,7 @@ class ToolCaller(Struct):
         }
         for call, verdict in ready.values():
             self._called(call, verdict.arguments)
-        work = [self._message(path, *ready[path]) for path in ready]
+        work = [self._message(path, *ready[path], handover) for path in ready]
         found = await asyncio.gather(*work, return_exceptions=True)
         for each in found:
             if isinstance(each, BaseException):  # the budget is spent; others keep what they have
@@ -113,8 +135,14 @@ class ToolCaller(Struct):
         except PromptError:  # what cannot be judged is left to a person
             return True
 
-    async def _message(self, path: str, call: ToolCall, verdict: Verdict) -> Message | None:
-        if verdict.is_approved:
+    async def _message(
+        self, path: str, call: ToolCall, verdict: Verdict, handover: HandoverCall | None
+    ) -> Message | None:
+        if handover is not None and self.toolbox.hands_over(call.name):
+            is_taken = call.id == handover.call_id
+            result = "" if is_taken else "error: another call was first; "
+            result += f"the conversation goes on with {handover.to}"
+        elif verdict.is_approved:
             key = f"{self.context.run_id}/{path}"
             context = replace(self.context, idempotency_key=key)
             found = await self._result(path, call.name, verdict.arguments, context)
@@ -167,8 +195,12 @@ class ToolCaller(Struct):
             return f"error: the tool {name!r} failed: {named}: {text}".removesuffix(": ")
 
     def _meant(self, name: str) -> str:
-        near = closest(name, self.toolbox.tools)
-        return f"did you mean {near!r}?" if near else f"there are {listed(self.toolbox.tools)}"
+        # Names that share no more than this prefix are not alike.
+        names = {each.removeprefix(HANDS_OVER): each for each in self.toolbox.tools}
+        near = closest(name.removeprefix(HANDS_OVER), names)
+        if near is not None:
+            return f"did you mean {names[near]!r}?"
+        return f"there are {listed(names.values())}" if names else "answer without one"
 
 
 async def _called_in_time(tool: Tool, arguments: Mapping[str, object], context: ToolContext) -> str:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
-from functools import partial
+from functools import cache, partial
 from inspect import cleandoc
 from itertools import pairwise
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -35,6 +35,8 @@ _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}")
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
+HANDS_OVER = "transfer_to_"
+"""How the names of the tools begin that hand over to a node."""
 _OPTIONS = "_teamgraph_tool"
 """The attribute of a function that its decorator sets."""
 F = TypeVar("F", bound=Callable[..., object])
@@ -102,6 +104,7 @@ class Tool:
     `parameters` is the JSON Schema of the arguments that the model writes; `_names` maps the field
     names of `_arguments`, the pydantic model that validates them, to parameters, and `_contexts`
     are the parameters of type `ToolContext`. Tools are equal if their functions and options are.
+    A call of a tool with `hands_to`, the id of a node, hands over to that.
     """
 
     function: Callable[..., object]
@@ -113,6 +116,7 @@ class Tool:
     _names: Mapping[str, str] = field(compare=False, repr=False)
     _contexts: tuple[str, ...] = field(compare=False, repr=False)
     is_graph: bool = False
+    hands_to: str = ""
 
     @classmethod
     def of_graph(cls, name: str, description: str) -> Self:
@@ -220,6 +224,26 @@ class Tool:
         if inspect.isawaitable(value):
             value = await value
         return _as_text(value)
+
+
+def handover_tool(node_id: str, description: str) -> Tool:
+    """The tool with which a model hands over to a node; whoever executes calls knows what to do."""
+    name = handover_name(node_id)
+    return replace(_any_handover(), name=name, description=description, hands_to=node_id)
+
+
+def handover_name(node_id: str) -> str:
+    """The name of the tool that hands over to a node."""
+    return HANDS_OVER + node_id
+
+
+@cache
+def _any_handover() -> Tool:
+    return Tool.of(_handover)  # takes a millisecond
+
+
+async def _handover(reason: str) -> None:
+    """The signature of all tools that hand over; it is never called."""
 
 
 async def _graph(message: str) -> None:

@@ -28,7 +28,7 @@ from ..session.history import shorten
 from ..validation import Declared, as_tuple
 from ..values import parse_json
 from .context import ToolContext
-from .tool import FUNCTIONS, NO_OPTIONS, Tool, ToolOptions
+from .tool import FUNCTIONS, NO_OPTIONS, Tool, ToolOptions, handover_tool
 
 TURNS_OF_OTHER_SESSION = 3
 """Turns of each session in the result of `search_sessions`."""
@@ -38,14 +38,18 @@ MAX_TURNS_BACK = 100
 Count = Annotated[int, Field(ge=1, le=50)]
 
 
-async def read_chat_history(context: ToolContext, limit: Count = 3) -> list[JSON]:
+async def read_chat_history(
+    context: ToolContext, limit: Count = 3, skip: Annotated[int, Field(ge=0)] = 0
+) -> list[JSON]:
     """Read the last exchanges of this conversation, oldest first.
 
     Args:
         context: Whose conversation it is.
         limit: How many exchanges to read.
+        skip: How many of the newest to leave out, to read those before them.
     """
-    return [_exchange(turn) for turn in await context.past.turns(last=limit)]
+    turns = await context.past.turns(last=limit + skip)
+    return [_exchange(turn) for turn in turns[: max(0, len(turns) - skip)]]
 
 
 async def read_tool_call_history(context: ToolContext, limit: Count = 3) -> list[JSON]:
@@ -363,6 +367,20 @@ class Toolbox(Struct, frozen=True):
                 "or load the graph from a file and allow its package"
             )
         return tuple(tool.offered() for tool in self.tools.values())
+
+    @property
+    def can_hand_over(self) -> bool:
+        """Whether any of the tools hands over to another node."""
+        return any(tool.hands_to for tool in self.tools.values())
+
+    def hands_over(self, name: str) -> bool:
+        """Whether a tool hands over to another node."""
+        return name in self.tools and bool(self.tools[name].hands_to)
+
+    def with_handovers(self, nodes: Mapping[str, str]) -> Self:
+        """The same with the tools that hand over to these nodes, each with its description."""
+        tools = [handover_tool(node_id, about) for node_id, about in nodes.items()]
+        return replace(self, tools={**self.tools, **{tool.name: tool for tool in tools}})
 
     def shown(self) -> list[dict[str, str]]:
         """The value of `node.tools` in templates: the name and the description of each."""

@@ -88,6 +88,10 @@ def test_an_attribute_that_is_not_there_names_what_is_meant(
         (lambda: list(RUNNER.stream("hi", session="s")), "Runner.stream() has no argument 'session'; did you mean 'session_id'?"),
         (RUNNER.resume, "Runner.resume() needs 'run_id'; give it"),
         (lambda: AGENT.run("hi", session="s"), "Agent.run() has no argument 'session'; did you mean 'session_id'?"),
+        (lambda: RUNNER.run("hi", model="m"), "it is an option of the Runner itself: Runner(..., model=...)"),
+        (lambda: AGENT.run("hi", add_history_to_context=True), "it is an option of the Agent itself: Agent(..., add_history_to_context=...)"),
+        (lambda: AGENT.print_response("hi", markdown=True), "Agent(..., markdown=...)"),
+        (lambda: Graph.load("g.yaml", nodes={}), "it is an option of the Graph itself: Graph(..., nodes=...)"),  # type: ignore[call-arg]  # wrong
         (lambda: RUNNER.arun("hi", session="s"), "Runner.arun() has no argument 'session'; did you mean 'session_id'?"),
         (lambda: RUNNER.astream("hi", thread_id="s"), "Runner.astream() has no argument 'thread_id'; did you mean 'session_id'?"),
         (RUNNER.arun, "Runner.arun() needs 'message'; give it"),
@@ -229,7 +233,7 @@ def test_every_method_says_in_its_own_words_what_it_takes(owner: object, name: s
 
 
 def test_a_function_says_what_it_takes() -> None:
-    with pytest.raises(TypeError, match=r"^tool\(\) takes these by name only: confirm=...$"):
+    with pytest.raises(TypeError, match=r"^tool\(\) takes these by name only: confirm=..., "):
         tool(print)  # type: ignore[call-arg, arg-type]  # wrong
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Never
 
@@ -16,6 +18,7 @@ from teamgraph import (
     ModelSpec,
     Reply,
     Request,
+    Retry,
     ScriptedModel,
     SessionKey,
     Store,
@@ -31,9 +34,10 @@ from teamgraph.errors import (
     NoSessionWarning,
     NotFound,
     SessionBusy,
+    TeamgraphError,
 )
 from teamgraph.events import RunFinished, Token
-from teamgraph.graphs import Agent, Team
+from teamgraph.graphs import Agent, SessionSummaryManager, Team
 from teamgraph.graphs.assistant import Assistant
 from teamgraph.graphs.options import ALTERNATIVE_METHODS, ALTERNATIVES
 from teamgraph.nodes import Member
@@ -623,8 +627,10 @@ def test_an_object_that_prints_for_many_remembers_the_newest() -> None:
 
 
 def test_members_are_shown_if_that_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
-    team(model=Scripted("french_agent")).runner.print_response("hi", show=["french_agent"])
+    team(model=Scripted("french_agent"), show_members_responses=True).print_response("hi")
     assert capsys.readouterr().out.startswith("french_agent: French on hi\n")
+    route(model=Scripted("french_agent"), show_members_responses=True).print_response("hi")
+    assert capsys.readouterr().out == "French on hi\n"
 
 
 def test_a_folder_is_a_store(tmp_path: Path) -> None:
@@ -675,8 +681,27 @@ def test_an_answer_can_be_streamed_and_printed(
         ({"num_history_sessions": 1}, "no effect without search_session_history=True"),
         ({"session_summary_prompt": "x"}, "no effect without enable_session_summaries=True"),
         ({"store": MemoryStore(), "db": MemoryStore()}, "'db' is an alias of 'store'"),
-        ({"members": []}, "at least one Agent or Team"),
-        ({"members": "all"}, "at least one Agent or Team"),
+        ({"members": "all"}, "must be a list of Agents and Teams"),
+        ({"members": [3]}, "must be a list of Agents and Teams"),
+        ({"members": [], "respond_directly": True}, "respond_directly has no effect without memb"),
+        ({"members": [], "mode": "supervise"}, "mode has no effect without members"),
+        ({"respond_directly": True, "system_message": "x"}, "pass system_message to them"),
+        (
+            {"prompt": "{{ now }}", "system_message": "x"},
+            "leave system_message out: write it there",
+        ),
+        ({"use_json_mode": True}, "a model that is named by its id"),
+        ({"use_json_mode": True, "model": ScriptedModel("x")}, "a model that is named by its id"),
+        ({"allow_api_base": ["http://x"], "model": ScriptedModel("x")}, "pass it to the object"),
+        ({"allow_api_base": "http://x"}, "allow_api_base: must be a list"),
+        ({"retries": -1}, "must be a whole number from 0, or {times, wait, max_wait}, not -1"),
+        ({"tool_call_limit": 0}, "must be 1 or more"),
+        ({"dependencies": {"now": print}}, "dependencies"),
+        (
+            {"session_summary_manager": SessionSummaryManager(), "session_summary_model": "m"},
+            "session_summary_manager has it; leave session_summary_model out",
+        ),
+        ({"members": [Agent(name="a", id="x"), Agent(name="x")]}, "two members have the id 'x'"),
         ({"members": [ENGLISH, ENGLISH]}, "two members have the id 'english_agent'"),
         ({"members": [Agent(name=name) for name in ("a", "a history")]}, "has the id 'a_history'"),
         ({"num_history_runs": -1, "add_history_to_context": True}, "must be 0 or more"),
@@ -732,6 +757,144 @@ def test_what_is_neither_agent_nor_team_builds_nothing() -> None:
         Assistant()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"add_datetime_to_context": True}, "The current time is 2000-01-01 00:00:00+00:00."),
+        (
+            {"dependencies": {"shop": "Tea"}, "add_dependencies_to_context": True},
+            'What you can rely on:\n<values>\n{"shop": "Tea"}\n</values>',
+        ),
+        (
+            {"session_state": {"cart": ["tea"]}, "add_session_state_to_context": True},
+            'The state of the conversation:\n<state>\n{"cart": ["tea"]}\n</state>',
+        ),
+        ({"prompt": "{{ node.params.shop }}", "dependencies": {"shop": "Tea"}}, "Tea"),
+        ({"system_message": "Be kind #} to 'all'."}, "Be kind #} to 'all'."),
+    ],
+)
+@pytest.mark.parametrize("kind", [Agent, team, partial(team, members=[])])
+def test_options_of_the_prompt_are_in_the_graph(
+    kind: Callable[..., Assistant], options: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    graph = kind(name="Desk", instructions="Be quick.", **options).graph
+    asked = graph.render()[graph.answering[0]].messages[0].content
+    assert said in asked
+    assert ("Be quick." in asked) == (not {"prompt", "system_message"} & set(options))
+    assert graph.warnings == ()
+    graph.dump(tmp_path / "desk.yaml")
+    assert Graph.load(tmp_path / "desk.yaml") == graph
+
+
+def test_options_of_running_are_in_the_graph() -> None:
+    agent = Agent(name="Poet", id="the poet", model="m", use_json_mode=True, tool_call_limit=2)
+    assert agent.graph.model == ModelSpec(id="m", structured="json")
+    assert agent.graph.written()["nodes"] == {"the_poet": {"max_tool_rounds": 2}}
+    spec: Any = {"id": "m", "temperature": 0}
+    built = team(
+        members=[agent, Agent(name="B", retries=1)],
+        model=spec,
+        use_json_mode=True,
+        retries=Retry(times=2, wait=1),
+        telemetry=True,
+    )
+    assert built.graph.model == ModelSpec(id="m", temperature=0, structured="json")
+    assert built.graph.retry == Retry(times=2, wait=1)
+    assert built.graph.nodes["b"].retry == 1
+    assert built.graph.nodes["the_poet"].model == ModelSpec(id="m", structured="json")
+
+
+def test_a_prompt_is_found_in_the_folders_of_whoever_has_it(tmp_path: Path) -> None:
+    for who in ("lead", "poet"):
+        (tmp_path / who).mkdir()
+        (tmp_path / who / f"{who}.jinja").write_text(f"you are the {who}\n")
+    poet = Agent(name="Poet", prompt="poet.jinja", prompts=tmp_path / "poet")
+    built = team(members=[poet], prompt="lead.jinja", prompts=[tmp_path / "lead"])
+    rendered = built.graph.render()
+    assert rendered["poet"].messages[0].content == "you are the poet"
+    assert rendered["leader"].messages[0].content == "you are the lead"
+    with pytest.raises(DefinitionError, match=r"'poet.jinja'"):
+        Agent(prompt="poet.jinja")
+
+
+def test_addresses_are_allowed_for_the_models_that_are_named(tmp_path: Path) -> None:
+    base = "http://192.0.2.1:9/v1"
+    spec: Any = {"id": "openai/m", "api_base": base}
+    refused = Agent(model=spec)
+    with pytest.raises(TeamgraphError, match="allow_api_base"):
+        refused.run("hi")
+    for built in (
+        Agent(model=spec, allow_api_base=[base], store=MemoryStore()),
+        team(model=spec, members=[Agent(model=ScriptedModel("x"))], allow_api_base=[base]),
+    ):
+        built.runner._prepare()  # which checks addresses; nothing is asked
+
+
+def test_a_manager_enables_summaries(store: Store) -> None:
+    model = Scripted()
+    manager = SessionSummaryManager(model=model, session_summary_prompt="Name all decisions.")
+    agent = Agent(model=Scripted(), store=store, session_summary_manager=manager, session_id="s")
+    agent.run("hello")
+    assert "Name all decisions." in system_of(model.requests[-1])
+    summary = agent.get_session_summary()
+    assert summary is not None
+    assert summary.text == "summary 1"
+    with pytest.raises(DefinitionError, match="last_n_runs: no such option here; leave it out"):
+        SessionSummaryManager(last_n_runs=3)  # type: ignore[call-arg]  # as Agno's
+
+
+def test_a_team_without_members_answers_as_an_agent(store: Store) -> None:
+    options: dict[str, Any] = {"name": "Desk", "add_history_to_context": True, "tools": [print_it]}
+    alone = Team(members=[], **options)
+    assert alone.graph == Agent(**options).graph
+    outer = team(members=[ENGLISH, alone], model=Scripted("desk"), store=store)
+    assert outer.run("hello").records["desk/desk"].status == "done"
+
+
+def print_it() -> str:
+    """Print it."""
+    return "printed"
+
+
+def test_another_graph_has_the_same_accessors(store: Store) -> None:
+    for built in (Agent(model="echo", store=store), Agent(model="echo")):
+        built.print_response("one")
+        changed = built.with_graph(
+            Graph(
+                name="loud", model="echo", nodes={"a": Member(prompt="{{ input.message|upper }}")}
+            )
+        )
+        assert changed.print_response("two").answer == "echo: TWO"
+        assert [one.content for one in changed.get_chat_history()][::2] == ["one", "two"]
+        assert built.print_response("three").answer == "echo: three"
+    with pytest.raises(InputError, match="graph is a str; give a Graph"):
+        built.with_graph("other")  # type: ignore[arg-type]  # wrong
+
+
+def test_session_state_is_merged_at_every_level_and_state_sets_whole_keys(store: Store) -> None:
+    defaults: Any = {"user": {"name": "ann", "likes": {"tea": 1}}, "n": 1}
+    agent = Agent(model=Scripted(), store=store, session_id="s", session_state=defaults)
+    update: Any = {"user": {"likes": {"jam": 2}}, "list": [1]}
+    agent.run("one", session_state=update)
+    both = {"name": "ann", "likes": {"tea": 1, "jam": 2}}
+    assert agent.get_session_state() == {"user": both, "n": 1, "list": [1]}
+    agent.print_response("two", session_state={"n": 2, "x": 1}, state={"x": 2})
+    events = list(agent.stream("three", session_state={"list": []}))
+    assert isinstance(events[-1], RunFinished)
+    wait_for(agent.aprint_response("four", session_state={"user": {"name": None}}))
+    state = agent.get_session_state()
+    assert state == {"user": {**both, "name": None}, "n": 2, "x": 2, "list": []}
+    assert agent.run("other", session_id="t", session_state={"y": 1}).turn.given_state == {"y": 1}
+    assert agent.run("new", session_id="u", session_state=update).turn.given_state == {
+        "user": {"name": "ann", "likes": {"tea": 1, "jam": 2}},
+        "list": [1],
+    }
+    alone = Agent(model=Scripted(), session_state={"n": 1})
+    assert alone.run("hi", session_state={"n": 2}).turn.given_state == {"n": 2}
+    with pytest.raises(InputError, match="session_state is a int; give a mapping"):
+        agent.run("five", session_state=5)  # type: ignore[arg-type]  # wrong
+
+
 @pytest.mark.parametrize("name", sorted(ALTERNATIVES))
 def test_an_option_of_other_spelling_is_told_where_it_is(name: str) -> None:
     with pytest.raises(DefinitionError) as refused:
@@ -740,8 +903,8 @@ def test_an_option_of_other_spelling_is_told_where_it_is(name: str) -> None:
     assert told.message == f"no such option here; {ALTERNATIVES[name]}"
     assert slip.suggestion == "respond_directly"
     assert name not in Team.model_fields
-    for named in re.findall(r"^no such option here; use (\w+)$", told.message):
-        assert named in Team.model_fields
+    for named in re.findall(r"use `?(\w+)`?|\(`(\w+)`\)", told.message):
+        assert set(named) & {*Team.model_fields, "a"}
 
 
 @pytest.mark.parametrize("name", sorted(ALTERNATIVE_METHODS))

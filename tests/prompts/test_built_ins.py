@@ -51,6 +51,7 @@ def test_no_mark_of_data_looks_like_the_form_of_an_answer() -> None:
     assert tags == {
         "summary",
         "task",
+        "handover",
         "finding",
         "conversation",
         "earlier-message",

@@ -206,8 +206,9 @@ def _unchanged(operation: Operation) -> Operation:
     return operation
 
 
-FORMAT = JournalFormat(2, {1: _unchanged})
-"""Version 2 may pack the documents of records (`pack_record`); those of version 1 are read."""
+FORMAT = JournalFormat(3, {1: _unchanged, 2: _unchanged})
+"""Version 2 may pack the documents of records, version 3 more of them, and those of runs and
+summaries (`pack_record`); documents of older versions are read."""
 
 
 class Header(Struct, frozen=True):

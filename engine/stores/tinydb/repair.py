@@ -250,8 +250,9 @@ class Salvage(Struct, frozen=True):
                 f"{path}: the line that names its session was lost; restore the file from a "
                 "backup, or delete it"
             )
-        # A number that a lost line may have given to words must not be given to others.
-        index.reserve({"words": index.next_number("words") + lost_lines})
+        # A number that a lost line may have given to words or a text must not be given to others.
+        words, texts = index.next_number("words"), index.next_number("texts")
+        index.reserve({"words": words + lost_lines, "texts": texts + lost_lines})
         misfits = {(table, document) for table, document, _, _ in _unfit_documents(index, data)}
         orphans = {
             ("nodes", stored.document)
@@ -351,7 +352,10 @@ def _unfit_documents(index: JournalIndex, data: bytes) -> Iterator[tuple[str, st
     """
     for table, slots in index.tables.items():
         for document, slot in slots.items():
-            if slot.key != b"null" and (reason := unfit(table, slot.cut(data, 0))) is not None:
+            if (
+                slot.key != b"null"
+                and (reason := unfit(table, slot.key, slot.cut(data, 0))) is not None
+            ):
                 yield table, document, slot, reason
 
 

@@ -3,8 +3,8 @@
 Tables and keys: `runs` `[run_id, number]` (number 0 until the run is done; `[run_id, 0, "waiting"]`
 while it waits for a person), `nodes` `[run, node, attempt]` (`run` is the run's document number),
 `state` `[scope, name]` (scopes `state`, `node`, `head`), `summaries` `[covers]`, `words` the words
-themselves (`pack_record`). Methods that read are called while the journal is held `shared`, those
-that write while it is locked `exclusive`.
+themselves, `texts` the hash of a text (`pack_record`). Methods that read are called while the
+journal is held `shared`, those that write while it is locked `exclusive`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,17 @@ from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, State
 from ...session.history import RESULT, run_texts
 from ...session.store import FinishedRun, Lease, Policy, WhileWaiting
 from .. import codec
-from ..codec import Words, pack_record, unpack_record
+from ..codec import (
+    SharedBack,
+    Words,
+    pack_record,
+    pack_summary,
+    pack_turn,
+    shared_texts,
+    unpack_record,
+    unpack_summary,
+    unpack_turn,
+)
 from ..journal.compaction import compact, remove_set_aside
 from ..journal.disk import store_error
 from ..journal.journal_file import JournalFile, JournalSettings
@@ -41,7 +51,7 @@ from ..leases import (
     run_deleted,
     run_in_progress,
 )
-from ..quoting import text_of_turn
+from ..quoting import DELETED, text_of_turn
 from ..redaction import (
     StateChange,
     StateValue,
@@ -62,6 +72,7 @@ _ABOUT_TYPES = {"name": (str, type(None)), "turns": (int,), "deleted": (int,)}
 _WAITING = "waiting"
 _CACHED, _CACHED_BYTES = 16, 16_384
 _NEWEST = 32  # runs of a saved index that are not packed
+_MOST_TEXTS = 256
 
 
 class StoredDocument(Struct, frozen=True, gc=False, array_like=True):
@@ -89,6 +100,8 @@ class SessionIndex:
         self.covers: list[int] = []
         self.words: dict[Words, int] = {}
         self.words_of: dict[int, Words] = {}
+        self.texts: dict[str, StoredDocument] = {}
+        self.text_of: dict[int, StoredDocument] = {}
         self._runs: dict[str, StoredDocument] = {}
         self._run_ids: dict[str, str] = {}
         self._number_of: dict[str, int] = {}
@@ -105,6 +118,8 @@ class SessionIndex:
             mapping.clear()
         for rest in (self.numbers, self.state, self.covers, self.words, self.words_of):
             rest.clear()
+        for texts in (self.texts, self.text_of):
+            texts.clear()
         for packed in (self._records, self._packed, self._summaries):
             packed.clear()
         self._older, self._older_ids = b"", ""
@@ -172,10 +187,10 @@ class SessionIndex:
                     self.state[key[0], key[1]] = stored
                 case "words":
                     self._put_words(tuple(key), int(document))
+                case "texts":
+                    self.texts[key[0]] = self.text_of[int(document)] = stored
                 case _:
-                    if key[0] not in self._summaries:
-                        insort(self.covers, key[0])
-                    self._summaries[key[0]] = stored
+                    self._put_summary(stored, key[0])
         except (IndexError, KeyError, TypeError) as error:
             raise DamagedStore(
                 f"the key {key} in {table!r} has the wrong types; {RECOVER}"
@@ -198,6 +213,9 @@ class SessionIndex:
                 self.state.pop((key[0], key[1]), None)
             case "words":
                 self.words_of.pop(self.words.pop(tuple(key), 0), None)
+            case "texts":
+                self.texts.pop(key[0], None)
+                self.text_of.pop(int(document), None)
             case _:
                 self._summaries.pop(key[0], None)
                 self.covers.remove(key[0])
@@ -255,6 +273,7 @@ class SessionIndex:
                 self.covers,
                 [(*key, one) for key, one in self.state.items()],
                 list(self.words.items()),
+                self.texts,
             )
         )
 
@@ -270,6 +289,8 @@ class SessionIndex:
         self.state = {(scope, name): stored for scope, name, stored in saved.state}
         for words, number in saved.words:
             self._put_words(words, number)
+        self.texts = saved.texts
+        self.text_of = {int(stored.document): stored for stored in saved.texts.values()}
 
     def _unpack(self) -> None:
         """Take in the older runs."""
@@ -299,6 +320,11 @@ class SessionIndex:
             self._number_of[run_id] = number
             self._by_number[number] = run_id
             insort(self.numbers, number)
+
+    def _put_summary(self, stored: StoredDocument, covers: int) -> None:
+        if covers not in self._summaries:
+            insort(self.covers, covers)
+        self._summaries[covers] = stored
 
     def _put_words(self, words: Words, number: int) -> None:
         self.words[words] = number
@@ -332,6 +358,7 @@ class _SavedSession(Struct, frozen=True, array_like=True):
     covers: list[int]
     state: list[tuple[str, str, StoredDocument]]
     words: list[tuple[Words, int]]
+    texts: dict[str, StoredDocument]
 
 
 _SAVED = Decoder(_SavedSession)
@@ -343,10 +370,11 @@ def _slots(documents: Iterable[StoredDocument]) -> dict[str, Slot]:
     return {stored.document: stored.slot for stored in documents}
 
 
-def unfit(table: str, data: bytes) -> str | None:
+def unfit(table: str, key: bytes, data: bytes) -> str | None:
     """Why a document cannot be read as one of its table, None if it can."""
     try:
-        _decode(table, data)
+        document = parse_document(data)
+        _decode(table, unpacked(table, key, document, SessionIndex(), NothingShared()))
     except DamagedStore as error:
         return str(error).removesuffix(f"; {RECOVER}")
     except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -354,40 +382,113 @@ def unfit(table: str, data: bytes) -> str | None:
     return None
 
 
-def _decode(table: str, data: bytes) -> None:
+def _decode(table: str, document: Document) -> None:
     """Decode a document as it is read; records without the texts of other runs."""
     match table:
         case "runs":
-            codec.decode_turn(data)
+            codec.decode_turn(document)
         case "summaries":
-            codec.decode_summary(data)
+            codec.decode_summary(document)
         case "nodes":
-            codec.decode_record(codec.unpack_record(parse_document(data), {}), codec.NoReferences())
+            codec.decode_record(document, codec.NoReferences())
+        case "texts":
+            codec.check_types("text", {"text": None, **document}, {"text": (str,)})
         case _:
-            document = parse_document(data)
             if document.get("scope") == _ABOUT[0]:
                 codec.check_types("name of a session", document, _ABOUT_TYPES)
             elif table == "state" and "value" not in document:
                 raise DamagedStore("a stored state has no value")
 
 
-class NewWords:
-    """Numbers for the words of the records of one transaction, and the operations that add them."""
+def unpacked(
+    table: str, key: bytes, document: Document, index: SessionIndex, shared: SharedBack
+) -> Document:
+    """A document of a session as it was before it was packed for the file; changed in place."""
+    if key != b"null":
+        match table:
+            case "runs":
+                return unpack_turn(document, parse_key(key), shared)
+            case "nodes":
+                return unpack_record(document, parse_key(key), shared)
+            case "summaries":
+                return unpack_summary(document, parse_key(key), index.run_id)
+            case _:
+                pass
+    return document
 
-    def __init__(self, index: SessionIndex, free: int) -> None:
-        self._stored = index.words
+
+class NewShared:
+    """Numbers of what the documents of one transaction share, and the operations that add it.
+
+    A session shares at most 256 texts: those of prompts that are different each time end there.
+    """
+
+    def __init__(self, index: SessionIndex, next_number: Callable[[str], int]) -> None:
+        self._index = index
+        self._next_number = next_number
         self._new: dict[Words, int] = {}
-        self._free = free
+        self._new_texts: dict[str, int] = {}
         self.operations: list[Operation] = []
 
-    def share(self, words: Words) -> int:
-        """The number of some words; a new one if they are new."""
-        number = self._stored.get(words) or self._new.get(words)
+    def words(self, words: Words) -> int:
+        """See `Shared.words`."""
+        number = self._index.words.get(words) or self._new.get(words)
         if number is None:
-            number = self._new[words] = self._free + len(self._new)
+            number = self._new[words] = self._next_number("words") + len(self._new)
             key = dump_json(words)
             self.operations.append(Operation("p", "words", str(number), key, b'{"words":%b}' % key))
         return number
+
+    def text(self, text: str) -> int | None:
+        """See `Shared.text`."""
+        digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        if (stored := self._index.texts.get(digest)) is not None:
+            return int(stored.document)
+        number = self._new_texts.get(digest)
+        if number is None:
+            if len(self._index.texts) + len(self._new_texts) >= _MOST_TEXTS:
+                return None
+            number = self._next_number("texts") + len(self._new_texts)
+            self._new_texts[digest] = number
+            key, data = dump_json((digest,)), dump_json({"text": text})
+            self.operations.append(Operation("p", "texts", str(number), key, data))
+        return number
+
+
+class NothingShared:
+    """A `SharedBack` that has lost everything: for documents whose types alone matter."""
+
+    def words_at(self, number: int) -> Words | None:
+        """See `SharedBack.words_at`."""
+
+    def text_at(self, number: int) -> str:
+        """See `SharedBack.text_at`."""
+        return DELETED
+
+
+class StoredShared:
+    """A `SharedBack` of what a session has stored; a text that a salvage has lost is deleted."""
+
+    def __init__(self, index: SessionIndex, journal: JournalFile) -> None:
+        self._index = index
+        self._texts = DocumentCache(journal, _decode_text)
+
+    def words_at(self, number: int) -> Words | None:
+        """See `SharedBack.words_at`."""
+        return self._index.words_of.get(number)
+
+    def text_at(self, number: int) -> str:
+        """See `SharedBack.text_at`."""
+        stored = self._index.text_of.get(number)
+        return DELETED if stored is None else self._texts.get(stored.slot)
+
+    def clear(self) -> None:
+        """Forget the texts."""
+        self._texts.clear()
+
+
+def _decode_text(_: bytes, data: bytes) -> str:
+    return str(parse_document(data).get("text"))
 
 
 def _unpack_records(packed: bytes) -> dict[tuple[str, int], StoredDocument]:
@@ -397,7 +498,7 @@ def _unpack_records(packed: bytes) -> dict[tuple[str, int], StoredDocument]:
 class DocumentCache(Generic[T]):
     """Cache of the 16 decoded documents last read or written, at most 16 kB each."""
 
-    def __init__(self, journal: JournalFile, decode: Callable[[bytes], T]) -> None:
+    def __init__(self, journal: JournalFile, decode: Callable[[bytes, bytes], T]) -> None:
         self._journal = journal
         self._decode = decode
         self._cached: OrderedDict[int, tuple[Slot, T]] = OrderedDict()
@@ -407,7 +508,7 @@ class DocumentCache(Generic[T]):
         cached = self._cached.get(slot.offset)
         if cached is not None and cached[0] is slot:
             return cached[1]
-        value = self._decode(self._journal.text(slot))
+        value = self._decode(slot.key, self._journal.text(slot))
         self.put(slot, value)
         return value
 
@@ -474,8 +575,9 @@ class SessionFile:
             beside=activity.path,
         )
         self._held_at = 0
-        self._turns = DocumentCache(self.journal, codec.decode_turn)
-        self._summaries = DocumentCache(self.journal, codec.decode_summary)
+        self._shared = StoredShared(self.index, self.journal)
+        self._turns = DocumentCache(self.journal, self._decode_turn)
+        self._summaries = DocumentCache(self.journal, self._decode_summary)
 
     def run_lock(self, run_id: str) -> SessionLock:
         """A lock of one run, for leases that do not exclude others."""
@@ -510,8 +612,8 @@ class SessionFile:
         self.lock.close()
         self.journal.save_index()
         self.journal.rest()
-        self._turns.clear()
-        self._summaries.clear()
+        for cache in (self._turns, self._summaries, self._shared):
+            cache.clear()
 
     def close(self) -> None:
         """Close the files, and release the lock by that."""
@@ -545,7 +647,7 @@ class SessionFile:
         check_waiting(self.key, self.waiting(), earlier, policy, while_waiting)
         turn = replace(turn, status="running", number=0)
         self.touch()  # first: a name in the list without a session is skipped
-        self._commit([self._put_turn(turn)], is_exclusive=policy != "fork")
+        self._commit(self._put_turn(turn), is_exclusive=policy != "fork")
         return self.head()
 
     def touch(self) -> None:
@@ -562,7 +664,7 @@ class SessionFile:
         references = RunReferences(self, OtherRuns())
         stored = self.index.records(run)
         free = self.journal.index.next_number("nodes")
-        words = NewWords(self.index, self.journal.index.next_number("words"))
+        shared = NewShared(self.index, self.journal.index.next_number)
         operations: list[Operation] = []
         new: dict[tuple[str, int], str] = {}
         for record in records:
@@ -577,10 +679,10 @@ class SessionFile:
             encoded = codec.encode_record(run, record, references)
             if is_late:
                 redact_summary(encoded)
-            data = dump_json(pack_record(encoded, words.share))
+            data = dump_json(pack_record(encoded, shared))
             operations.append(Operation("p", "nodes", document, dump_json((run, *attempt)), data))
         if operations:
-            self._commit([*words.operations, *operations], is_exclusive=grant.is_exclusive)
+            self._commit([*shared.operations, *operations], is_exclusive=grant.is_exclusive)
 
     def finish(self, grant: Grant[SessionFile], turn: Turn, change: Change) -> Turn:
         """Finish a run; raises `Conflict` if it was deleted or taken over.
@@ -591,7 +693,7 @@ class SessionFile:
         run_id = grant.lease.run_id
         number = max(self._last_number() + 1, turn.number) if turn.status == "done" else 0
         turn = replace(turn, run_id=run_id, number=number)
-        operations = [self._put_turn(turn)]
+        operations = self._put_turn(turn)
         if number:
             values = {key: StateValue(value, run_id) for key, value in change.values().items()}
             operations += self._put_state(StateChange(values))
@@ -606,7 +708,7 @@ class SessionFile:
     def add(self, run: FinishedRun) -> None:
         """Store a finished run of a session that nobody else has."""
         turn, stored = run.turn, Lease(self.key, run.turn.run_id, Head())
-        self.journal.commit([self._put_turn(replace(turn, status="running", number=0))])
+        self.journal.commit(self._put_turn(replace(turn, status="running", number=0)))
         grant = Grant(stored, self, is_exclusive=False)
         self.put(grant, run.records)
         self.finish(grant, turn, run.change)
@@ -748,16 +850,19 @@ class SessionFile:
         """Whether a run was deleted since the lease was granted: a new summary may be of it."""
         return bool(self._about().get("deleted", 0) != grant.lease.head.deleted)
 
-    def _put_turn(self, turn: Turn) -> Operation:
+    def _put_turn(self, turn: Turn) -> list[Operation]:
+        shared = NewShared(self.index, self.journal.index.next_number)
         document = self._document_number(self.index.run(turn.run_id), "runs")
         is_waiting = turn.status == "waiting" and turn.waiting
         key = dump_json((turn.run_id, turn.number, *([_WAITING] if is_waiting else [])))
-        return Operation("p", "runs", document, key, codec.encode_turn(turn))
+        data = dump_json(pack_turn(codec.encode_turn(turn), shared))
+        return [*shared.operations, Operation("p", "runs", document, key, data)]
 
     def _put_summary(self, summary: Summary) -> Operation:
         document = self._document_number(self.index.summary(summary.covers), "summaries")
         key = dump_json((summary.covers,))
-        return Operation("p", "summaries", document, key, codec.encode_summary(summary))
+        packed = pack_summary(codec.encode_summary(summary), self.reference)
+        return Operation("p", "summaries", document, key, dump_json(packed))
 
     def _put_state(self, change: StateChange) -> list[Operation]:
         stored = self.index.state
@@ -791,9 +896,10 @@ class SessionFile:
     def _deletion(self, run_id: str, run: int) -> list[Operation]:
         """The operations that delete a run, undo its state, and redact other runs' records.
 
-        Summaries that may be of it are deleted. An unfinished run loses the record of its own
-        summary, so that it writes it again when it is resumed.
+        Summaries that may be of it are deleted, and texts that no other record has. An unfinished
+        run loses the record of its own summary, so that it writes it again when it is resumed.
         """
+        used: set[int] = set()
         number = self.index.number_of(run_id)
         deleted = self._about().get("deleted", 0) + 1
         operations = [
@@ -808,19 +914,24 @@ class SessionFile:
                 if other == run:
                     operations.append(Operation("d", "nodes", record.document))
                     continue
-                found = self._document(record)
+                packed = parse_document(self.journal.text(record.slot))
+                texts = shared_texts(packed)
+                found = unpacked("nodes", record.slot.key, packed, self.index, self._shared)
                 if may_summarize and not since and wrote_summary(found):
                     operations.append(Operation("d", "nodes", record.document))
                     continue
                 if redact_run(found, run_id, run, may_summarize=may_summarize):
                     key, data = record.slot.key, dump_json(found)
                     operations.append(Operation("p", "nodes", record.document, key, data))
+                else:
+                    used |= texts
         if number:
             covers = self.index.covers
             for covered in covers[bisect_left(covers, number) :]:
                 document = self._document_number(self.index.summary(covered), "summaries")
                 operations.append(Operation("d", "summaries", document))
-        return operations
+        unused = self.index.text_of.keys() - used
+        return [*operations, *(Operation("d", "texts", str(text)) for text in unused)]
 
     def _undone(self, run_id: str, number: int) -> StateChange:
         references = RunReferences(self, OtherRuns())
@@ -842,7 +953,21 @@ class SessionFile:
 
     def _document(self, record: StoredDocument) -> Document:
         """The document of a record."""
-        return unpack_record(parse_document(self.journal.text(record.slot)), self.index.words_of)
+        document = parse_document(self.journal.text(record.slot))
+        return unpacked("nodes", record.slot.key, document, self.index, self._shared)
+
+    def _decode_turn(self, key: bytes, data: bytes) -> Turn:
+        document = unpacked("runs", key, parse_document(data), self.index, self._shared)
+        return codec.decode_turn(document)
+
+    def _decode_summary(self, key: bytes, data: bytes) -> Summary:
+        document = unpacked("summaries", key, parse_document(data), self.index, self._shared)
+        return codec.decode_summary(document)
+
+    def reference(self, run_id: str) -> JSON:
+        """What documents refer to a run by: the number of its document; None if it is not there."""
+        stored = self.index.run(run_id)
+        return None if stored is None else int(stored.document)
 
     def _about(self) -> Document:
         stored = self.index.state.get(_ABOUT)
@@ -883,8 +1008,7 @@ class RunReferences:
         """See `References.reference`."""
         if session_id is not None:
             return [session_name(session_id), run_id]
-        stored = self._session.index.run(run_id)
-        return None if stored is None else int(stored.document)
+        return self._session.reference(run_id)
 
     def turn(self, reference: JSON) -> Turn | None:
         """See `References.turn`."""

@@ -13,7 +13,7 @@ from tinydb.table import Document, Table
 
 from ..journal.journal_file import JournalFile, JournalSettings
 from ..journal.line import Operation, Slot, dump_json, parse_document
-from .session_file import SessionIndex
+from .session_file import SessionIndex, StoredShared, unpacked
 
 
 class JournalTable(Table):
@@ -109,7 +109,7 @@ class JournalTable(Table):
     def _selected(
         self, cond: QueryLike | None, numbers: Iterable[int] | None
     ) -> list[tuple[int, dict[str, Any]]]:
-        documents = TableDocuments(self.journal, self.name)
+        documents = TableDocuments(cast("JournalStorage", self.storage), self.name)
         if numbers is not None:
             wanted = dict.fromkeys(numbers)
             return [
@@ -143,14 +143,19 @@ class JournalStorage(Storage):
         create: bool = True,
     ) -> None:
         # With the listener of a session a saved index can be used.
-        self.file = JournalFile(
-            path, settings, owner=owner or {}, create=create, listener=SessionIndex()
-        )
+        self._index = index = SessionIndex()
+        self.file = JournalFile(path, settings, owner=owner or {}, create=create, listener=index)
+        self._shared = StoredShared(index, self.file)
+
+    def document(self, table: str, slot: Slot) -> dict[str, Any]:
+        """A document; what a session packed for the file is unpacked."""
+        document = parse_document(self.file.text(slot))
+        return unpacked(table, slot.key, document, self._index, self._shared)
 
     def read(self) -> dict[str, dict[str, Any]] | None:
         """All tables; their documents are read lazily."""
         with self.file.shared():
-            tables = {name: TableDocuments(self.file, name) for name in self.file.index.tables}
+            tables = {name: TableDocuments(self, name) for name in self.file.index.tables}
             return cast("dict[str, dict[str, Any]]", tables) or None
 
     def write(self, data: Mapping[str, Mapping[Any, Any]]) -> None:
@@ -161,7 +166,7 @@ class JournalStorage(Storage):
             for name, wanted in data.items():
                 if isinstance(wanted, TableDocuments):
                     continue
-                documents = TableDocuments(self.file, name)
+                documents = TableDocuments(self, name)
                 differences = documents.differences(wanted)
                 operations += differences or ([] if name in tables else [Operation("e", name)])
             if operations:
@@ -191,12 +196,12 @@ class TableDocuments(Mapping[str, dict[str, Any]]):
     Positions are looked up for each document: another process may compact the file meanwhile.
     """
 
-    def __init__(self, journal: JournalFile, table: str) -> None:
-        self._journal = journal
+    def __init__(self, storage: JournalStorage, table: str) -> None:
+        self._storage = storage
         self._table = table
 
     def __getitem__(self, document: str) -> dict[str, Any]:
-        return parse_document(self._journal.text(self._slots()[document]))
+        return self._storage.document(self._table, self._slots()[document])
 
     def __iter__(self) -> Iterator[str]:
         for document in list(self._slots()):
@@ -225,7 +230,7 @@ class TableDocuments(Mapping[str, dict[str, Any]]):
         return operations
 
     def _slots(self) -> Mapping[str, Slot]:
-        return self._journal.index.tables.get(self._table, {})
+        return self._storage.file.index.tables.get(self._table, {})
 
 
 def _put(table: str, number: int, document: Mapping[Any, Any], key: bytes = b"null") -> Operation:

@@ -210,6 +210,6 @@ def _various_records() -> tuple[Record, ...]:
     writer = asked(
         Message(role="system", content="Be kind"),
         Message(role="tool", content="7", tool_call_id="c1", name="add", cache=True),
-        Message(role="assistant", content="", tool_calls=(call,)),
+        Message(role="assistant", content="", tool_calls=(call,), reasoning="hm"),
     )
     return (routed, Record("late", "skipped", because="router chose a"), odd, writer)

@@ -131,7 +131,7 @@ def test_what_cannot_be_repaired_is_left_and_reported(project: Project) -> None:
     damage("s", 3)
     before = journal("s").read_bytes()
     header = lines("t")[0]
-    text = header.replace(b'"version":2', b'"version":9')
+    text = header.replace(b'"version":3', b'"version":9')
     start = len('{"c":"00000000",')
     mended = b'{"c":"%08x",' % crc32(text[start:-1]) + text[start:]
     journal("t").write_bytes(mended + b"".join(lines("t")[1:]))

@@ -130,8 +130,8 @@ def test_every_mistake_of_a_file_is_told_at_once_in_reading_order(tmp_path: Path
         ("kind: python", "4:6: node 'a': 'call' is required; add it, such as "
          "`call: myapp.orders:lookup`"),
         ("kind: 3", "4:13: node 'a': unknown kind 3; known kinds: graph, history-loader, human, "
-         "leader, loop, map, member, python, router, search, summarizer; one of your own is named "
-         "by `--kind package.module:Class`, or by `kinds` in [tool.teamgraph]"),
+         "leader, loop, map, member, python, router, search, summarizer, swarm; one of your own "
+         "is named by `--kind package.module:Class`, or by `kinds` in [tool.teamgraph]"),
         ("prompt: hello", "4:15: node 'a': prompt 'hello' is neither a file (its name ends in "
          ".jinja, .jinja2 or .j2) nor a template (which has {{ ... }}, {% ... %} or several "
          "lines)"),

@@ -224,12 +224,3 @@ def test_odd_chunks_are_answers_or_errors_without_a_word_on_standard_error() -> 
         [sys.executable, "-c", ODD_CHUNKS], capture_output=True, text=True, check=True
     )
     assert (done.stdout, done.stderr) == ("40\n", "")
-
-
-@pytest.mark.parametrize("counts", [(-5, -7), (0, -1), (-1, 0)])
-def test_negative_usage_is_not_counted(stub: StubProvider, counts: tuple[int, int]) -> None:
-    usage = {"prompt_tokens": counts[0], "completion_tokens": counts[1], "total_tokens": -12}
-    delta = {"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}
-    stub.push(StubAnswer(events=({"choices": [delta]}, {"choices": [], "usage": usage}, "[DONE]")))
-    used = ask(LiteLLM(), request_to(stub))[1].usage
-    assert (used.input_tokens, used.output_tokens, used.calls) == (0, 0, 1)

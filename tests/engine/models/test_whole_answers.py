@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from teamgraph import JSON, Reply, Request, Usage
 from teamgraph.engine.models.http_guard import LONGEST_BODY, LONGEST_ERROR, merged
 from teamgraph.engine.models.litellm import LiteLLM
+from teamgraph.engine.models.partial_reply import PartialReasoning
 from tests.stub import StubAnswer, StubProvider, ask
 from tests.stub.client import cancelled_in_flight, failure, request_to
 
@@ -64,8 +65,11 @@ def test_what_a_graph_says_about_streams_wins(stub: StubProvider) -> None:
     ask(LiteLLM(), request_to(stub, stream_options=None))
     forced: dict[str, JSON] = {"type": "json_object"}
     ask(LiteLLM(), replace(whole(stub, response_format=forced), schema={"type": "object"}))
+    asked = replace(whole(stub, tool_choice="auto", structured="tool"), schema={"type": "object"})
+    ask(LiteLLM(), asked)
     bodies = [request.body for request in stub.requests]
-    assert [bool(body.get("stream")) for body in bodies] == [True, False, True, True, False]
+    assert [bool(body.get("stream")) for body in bodies] == [True, False, True, True, False, False]
+    assert bodies[5]["tool_choice"] == "auto"
     assert bodies[2]["stream_options"] == options
     assert "stream_options" not in bodies[3]
     assert bodies[4]["response_format"] == forced
@@ -195,8 +199,8 @@ def test_one_event_with_the_whole_answer_is_that_answer(stub: StubProvider) -> N
 
 
 def test_chunks_that_say_nothing_make_an_empty_answer() -> None:
-    assert merged([]) is None
-    whole = merged([{"choices": []}, {"choices": None, "usage": None}])
+    assert merged([], PartialReasoning()) is None
+    whole = merged([{"choices": []}, {"choices": None, "usage": None}], PartialReasoning())
     assert whole is not None
     assert whole["choices"] == [
         {"index": 0, "message": {"role": "assistant", "content": None}, "finish_reason": None}

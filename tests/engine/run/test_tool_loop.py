@@ -158,8 +158,8 @@ def test_the_calls_of_one_reply_run_side_by_side_and_answer_in_their_order() -> 
 def test_every_call_and_result_is_recorded(store: Store) -> None:
     script = [
         calls(call("price", {"item": "tea"}, id="a"), call("price", {"item": "bread"}, id="b")),
-        calls(call("nothing", id="c"), text="Hm."),
-        "7",
+        Reply("Hm.", tool_calls=(call("nothing", id="c"),), reasoning="thoughts"),
+        Reply("7", reasoning="more thoughts"),
     ]
     model = ScriptedModel(script)
     run = Runner(team(price), model=model, store=store).run("hello", session_id="s")
@@ -175,6 +175,8 @@ def test_every_call_and_result_is_recorded(store: Store) -> None:
     assert two.reply == "Hm."
     assert "there is no tool 'nothing'" in two.tool_results[0].content
     assert (three.reply, three.tool_calls, three.tool_results) == ("7", (), ())
+    assert [each.reasoning for each in (one, two, three)] == ["", "thoughts", ""]
+    assert model.requests[2].messages[-2].reasoning == "thoughts"
     assert [exchange.messages for exchange in (one, two, three)] == [
         request.messages for request in model.requests
     ]

@@ -19,6 +19,7 @@ from teamgraph.engine.session.store import FinishedRun, mentions
 from teamgraph.engine.stores.codec import encode_turn
 from teamgraph.engine.stores.journal.disk import Disk, Named
 from teamgraph.engine.stores.journal.journal_file import JournalSettings
+from teamgraph.engine.stores.journal.line import dump_json
 from teamgraph.engine.stores.tinydb.activity import ACTIVITY
 from teamgraph.engine.stores.tinydb.directory import StoreLayout, may_mention
 from teamgraph.errors import StoreError
@@ -367,4 +368,4 @@ def test_a_search_misses_nothing_that_it_does_not_read(
     part = whole[start : data.draw(st.integers(start, len(whole)))]
     for text in (part, part.upper(), part.casefold(), asked[::-1]):
         if mentions(turn, text):
-            assert may_mention(encode_turn(turn), text)
+            assert may_mention(dump_json(encode_turn(turn)), text)

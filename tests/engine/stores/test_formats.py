@@ -117,7 +117,7 @@ def test_an_old_session_is_listed_before_it_is_upgraded(tmp_path: Path) -> None:
     assert version_of(path) == 2
 
 
-@pytest.mark.parametrize("version", [3, 99, 0, "1", None])
+@pytest.mark.parametrize("version", [4, 99, 0, "1", None])
 def test_a_version_that_is_not_known_is_refused_and_stays_as_it_is(
     tmp_path: Path, version: object
 ) -> None:

@@ -159,7 +159,7 @@ def test_an_open_journal_notices_damage_as_a_reader_and_as_a_writer(path: Path) 
 
 
 def test_a_journal_of_a_newer_version_is_refused(path: Path) -> None:
-    header = {"format": "teamgraph-journal", "version": 3, "owner": {}, "born": "x"}
+    header = {"format": "teamgraph-journal", "version": 9, "owner": {}, "born": "x"}
     data, _ = pack([Operation("h", "", data=dump_json(header))], 1, 0)
     path.write_bytes(data)
     with pytest.raises(UnknownVersion, match="newer one"):

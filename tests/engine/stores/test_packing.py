@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from teamgraph import (
     Question,
     Record,
     SessionKey,
+    Summary,
     TinyDBStore,
     Turn,
     Usage,
@@ -26,9 +28,18 @@ from teamgraph.engine.stores.codec import (
     Words,
     decode_own_words,
     decode_record,
+    decode_summary,
+    decode_turn,
     encode_record,
+    encode_summary,
+    encode_turn,
     pack_record,
+    pack_summary,
+    pack_turn,
+    shared_texts,
     unpack_record,
+    unpack_summary,
+    unpack_turn,
 )
 from teamgraph.engine.stores.journal.line import dump_json, header_data, parse_document
 from teamgraph.engine.stores.tinydb.repair import Salvage, Survey
@@ -39,16 +50,21 @@ TIMES = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False), st.floats(1.7e9, 1.9e9), st.just(0.0)
 )
 NO_REFERENCES = RunReferences(cast("SessionFile", None), OtherRuns())
-OLD = Path(__file__).parent / "version1"
+OLD = [Path(__file__).parent / f"version{number}" for number in (1, 2)]
+TEXTS = st.sampled_from(["", "short", "a" * 64, "b" * 99])
 USAGES = st.builds(Usage, *[st.integers(0, 9)] * 4, st.none() | st.floats(0, 9))
 
 
 def exchanges(reply: str) -> st.SearchStrategy[tuple[Exchange, ...]]:
     """Model calls, of which the last has this reply."""
-    words, messages = st.sampled_from(["a", "b", ""]), (Message(role="user", content="x"),)
-    replies = st.sampled_from([reply, "other"])
+    words = st.sampled_from(["a", "b", ""])
+    message = st.builds(Message, role=st.sampled_from(["system", "user"]), content=TEXTS)
+    messages = st.lists(message, max_size=2).map(tuple)
+    in_json = '{"a": "b", "text": "said at some length"}'
+    in_words = ["{said at some length}", "He said at some length"]
+    replies = st.sampled_from([reply, "other", in_json, *in_words])
     one = st.builds(
-        Exchange, words, words, words, st.just(messages), replies, USAGES, st.none(), TIMES, TIMES
+        Exchange, words, words, words, messages, replies, USAGES, st.none(), TIMES, TIMES
     )
     return st.lists(one, max_size=3).map(tuple)
 
@@ -58,7 +74,7 @@ RECORDS = st.builds(
     st.just("n"),
     st.sampled_from(["done", "skipped"]),
     kind=st.sampled_from(["member", "router"]),
-    output=st.sampled_from([None, "", "said", "other", 5]),
+    output=st.sampled_from([None, "", "said", "other", 5, "said at some length", "\ud800" * 16]),
     exchanges=exchanges("said"),
     usage=USAGES,
     fingerprint=st.sampled_from(["", "f1", "f2"]),
@@ -67,28 +83,96 @@ RECORDS = st.builds(
 )
 
 
+TURNS = st.builds(
+    Turn,
+    st.just("r"),
+    st.just("hello"),
+    st.sampled_from(["", "shop"]),
+    st.sampled_from(["running", "done", "failed", "waiting", "cancelled"]),
+    TEXTS,
+    number=st.integers(0, 2),
+    usage=USAGES,
+    started=TIMES,
+    ended=TIMES,
+    declared=st.sampled_from(["", "d1", "d2"]),
+)
+
+
+class Numbers:
+    """Numbers of what is shared, and what has them: `Shared` and `SharedBack`."""
+
+    def __init__(self) -> None:
+        self.shared: list[object] = []
+
+    def words(self, words: Words) -> int:
+        if words not in self.shared:
+            self.shared.append(words)
+        return self.shared.index(words)
+
+    def text(self, text: str) -> int | None:
+        return None if text.startswith("b") else self.words(cast("Words", text))
+
+    def words_at(self, number: int) -> Words | None:
+        return cast("Words", self.shared[number])
+
+    def text_at(self, number: int) -> str:
+        return cast("str", self.shared[number])
+
+
 @given(st.lists(RECORDS, min_size=1, max_size=4))
 def test_a_record_is_read_as_it_was_put(records: list[Record]) -> None:
-    numbers: dict[Words, int] = {}
+    shared = Numbers()
     for record in records:
         document = encode_record(1, record, NO_REFERENCES)
-        packed = pack_record(document, lambda words: numbers.setdefault(words, len(numbers) + 1))
-        words = {number: words for words, number in numbers.items()}
+        packed = pack_record(document, shared)
+        assert packed.keys().isdisjoint(("run", "node", "attempt"))
+        assert shared_texts(packed) <= {*range(len(shared.shared))}
         for stored in (packed, document):
-            found = unpack_record(parse_document(dump_json(stored)), words)
+            key = (1, record.node, record.attempt)
+            found = unpack_record(parse_document(dump_json(stored)), key, shared)
             assert decode_record(found, NO_REFERENCES) == record
 
 
-def test_replayed_turns_are_stored_as_ranges() -> None:
+@given(st.lists(TURNS, min_size=1, max_size=4))
+def test_a_turn_is_read_as_it_was_put(turns: list[Turn]) -> None:
+    shared = Numbers()
+    for turn in turns:
+        document = encode_turn(turn)
+        for stored in (pack_turn(document, shared), document):
+            parsed = parse_document(dump_json(stored))
+            found = unpack_turn(parsed, (turn.run_id, turn.number), shared)
+            assert decode_turn(found) == turn
+
+
+@pytest.mark.parametrize("run_id", ["", "r", "other"])
+@pytest.mark.parametrize("covers", [0, 7])
+def test_a_summary_is_read_as_it_was_put(run_id: str, covers: int) -> None:
+    summary = Summary("s", ("a",), covers, 5.0, run_id)
+    document = encode_summary(summary)
+    packed = pack_summary(document, {"r": 12}.get)
+    assert ("run_id" in packed) == (run_id == "other")
+    for stored in (packed, document):
+        found = unpack_summary(parse_document(dump_json(stored)), (covers,), {"12": "r"}.get)
+        read = decode_summary(found)
+        assert (read, read.run_id) == (summary, run_id)
+
+
+def test_replayed_turns_are_stored_as_ranges_and_templates_by_number() -> None:
+    long, shared = "x" * 64, Numbers()
     turns = [{"turn": run} for run in (3, 4, 5, 7, 8)]
-    first, last = {"role": "system", "content": "x"}, {"role": "user", "content": "y"}
-    messages = [first, *turns[:2], last, *turns[2:], last]
+    first = {"role": "system", "content": [long, [0, "input"]]}
+    last = {"role": "user", "content": long}
+    messages = [first, *turns[:2], last, *turns[2:], {"user": 12}, last]
     exchange = {"prompt": "p", "prompt_hash": "h", "model": "m", "reply": "r", "messages": messages}
-    packed = pack_record({"exchanges": [exchange]}, lambda _: 1)
+    document = {"run": 1, "node": "n", "status": "done", "exchanges": [exchange]}
+    packed = pack_record(document, shared)
     (stored,) = packed["exchanges"]
     ranges = [{"turns": pair} for pair in ([3, 4], [5, 5], [7, 8])]
-    assert stored["messages"] == [first, ranges[0], last, *ranges[1:], last]
-    assert unpack_record(packed, {1: ("p", "h", "m")}) == {"exchanges": [exchange]}
+    short = {"user": long}
+    beginning = {"system": [1, [0, "input"]]}
+    assert stored["messages"] == [beginning, ranges[0], short, *ranges[1:], {"user": 12}, short]
+    assert shared_texts(packed) == {1}
+    assert unpack_record(packed, (1, "n", 1), shared) == document
 
 
 def journal_of(root: Path) -> Path:
@@ -103,17 +187,18 @@ def version_of(path: Path) -> object:
     return parse_document(data)["version"]
 
 
-def test_a_store_of_version_1_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("old", OLD, ids=lambda path: path.name)
+def test_a_store_of_an_older_version_is_read(tmp_path: Path, old: Path) -> None:
     root = tmp_path / "store"
-    shutil.copytree(OLD, root)
+    shutil.copytree(old, root)
     path = journal_of(root)
-    assert version_of(path) == 1
+    assert f"version{version_of(path)}" == old.name
     assert [Survey(root).read(each).findings for each in Survey(root).journals] == [(), ()]
 
     async def test() -> None:
         store = TinyDBStore(root, sync="never")
         assert {info.name for info in await store.sessions("ann")} == {"Trip", None}
-        assert version_of(path) == 2
+        assert version_of(path) == 3
         turns = await store.turns(KEY)
         assert [turn.run_id for turn in turns] == ["r0", "r1", *(f"r{n}" for n in range(3, 9))]
         assert turns[-2].input == "What about place 7?"
@@ -135,8 +220,9 @@ def test_a_store_of_version_1_is_read(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
-def test_a_run_of_version_1_is_gone_on_with_in_version_2(tmp_path: Path) -> None:
-    shutil.copytree(OLD, tmp_path / "store")
+@pytest.mark.parametrize("old", OLD, ids=lambda path: path.name)
+def test_a_run_of_an_older_version_is_gone_on_with(tmp_path: Path, old: Path) -> None:
+    shutil.copytree(old, tmp_path / "store")
 
     async def test() -> None:
         store = TinyDBStore(tmp_path / "store", sync="never")
@@ -160,25 +246,87 @@ def test_a_run_of_version_1_is_gone_on_with_in_version_2(tmp_path: Path) -> None
     asyncio.run(test())
 
 
+def asked(*contents: str) -> Exchange:
+    """A model call with these system messages."""
+    messages = tuple(Message(role="system", content=content) for content in contents)
+    return Exchange("member.jinja", "hash", "some/model", messages, "yes")
+
+
+async def tell(store: TinyDBStore, run_id: str, *contents: str) -> None:
+    """A run whose node failed once, then asked with these system messages."""
+    lease = await store.begin(KEY, Turn(run_id, "x"))
+    await store.put(lease, [Record("n", "failed", exchanges=(asked("once " * 20),))])
+    await store.put(lease, [Record("n", "done", exchanges=(asked(*contents),))])
+    await store.finish(lease, Turn(run_id, "x", status="done"), Change())
+
+
+def test_a_text_of_many_prompts_is_stored_once_and_deleted_with_the_last_of_them(
+    tmp_path: Path,
+) -> None:
+    both, first, late, once = ("both " * 20, "first " * 20, "late " * 20, "once " * 20)
+
+    async def test() -> None:
+        store = TinyDBStore(tmp_path, sync="never")
+        await tell(store, "r1", both, first, first)
+        await store.close()
+        await tell(store, "r2", both)
+        lease = await store.begin(KEY, Turn("r3", "x"))
+        replay = Message(role="user", content="x", origin="r1")
+        exchange = replace(asked(both), messages=(*asked(both, late).messages, replay))
+        await store.put(lease, [Record("n", "done", exchanges=(exchange,))])
+        await store.release(lease)
+        path = journal_of(tmp_path)
+        counts = [path.read_bytes().count(text.encode()) for text in (both, first, late, once)]
+        assert counts == [1, 1, 1, 1]
+        assert await store.delete_run(KEY, "r1")
+        assert first.encode() not in path.read_bytes()
+        for run_id, texts in (("r2", [both]), ("r3", [both, late])):  # one was written again
+            run = await store.run(KEY, run_id)
+            assert run is not None
+            sent = run.records["n"].exchanges[0].messages
+            assert [each.content for each in sent if each.role == "system"] == texts
+        assert await store.delete_run(KEY, "r2")
+        assert await store.delete_run(KEY, "r3")
+        left = path.read_bytes()
+        assert not any(text.encode() in left for text in (both, late, once))
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_a_prompt_that_is_different_each_time_is_shared_only_so_often(tmp_path: Path) -> None:
+    contents = [f"{number} {'now ' * 16}" for number in range(300)]
+
+    async def test() -> None:
+        store = TinyDBStore(tmp_path, sync="never")
+        lease = await store.begin(KEY, Turn("r", "x"))
+        await store.put(lease, [Record("n", "done", exchanges=(asked(*contents),))])
+        await store.put(lease, [Record("m", "done", exchanges=(asked(*contents),))])
+        with store.database(KEY) as database:
+            assert len(database.table("texts")) == 256
+            (first, second) = database.table("nodes").all()
+            assert first["exchanges"] == second["exchanges"]
+            sent = [each["content"] for each in first["exchanges"][0]["messages"]]
+            assert sent == contents
+        await store.close()
+
+    asyncio.run(test())
+
+
 def test_words_that_a_salvage_loses_cost_the_names_of_the_prompt_and_the_model(
     tmp_path: Path,
 ) -> None:
-    message = Message(role="user", content="x")
-    exchange = Exchange("member.jinja", "hash", "some/model", (message,), "yes")
+    exchange = asked("x" * 64)
     record = Record("n", "done", output="yes", exchanges=(exchange,), fingerprint="f")
 
-    async def put() -> None:
-        store = TinyDBStore(tmp_path, sync="never")
-        for number in range(2):
-            lease = await store.begin(KEY, Turn(f"r{number}", "x"))
-            await store.put(lease, [record])
-            await store.finish(lease, Turn(lease.run_id, "x", status="done"), Change())
-        await store.close()
+    other = replace(record, fingerprint="other", exchanges=(asked("y" * 64),))
 
-    async def put_other() -> None:
+    async def put(*runs: tuple[str, Record]) -> None:
         store = TinyDBStore(tmp_path, sync="never")
-        lease = await store.begin(KEY, Turn("r2", "x"))
-        await store.put(lease, [replace(record, fingerprint="other")])
+        for run_id, stored in runs:
+            lease = await store.begin(KEY, Turn(run_id, "x"))
+            await store.put(lease, [stored])
+            await store.finish(lease, Turn(run_id, "x", status="done"), Change())
         await store.close()
 
     async def look() -> None:
@@ -188,19 +336,22 @@ def test_words_that_a_salvage_loses_cost_the_names_of_the_prompt_and_the_model(
         assert run.records["n"] == replace(
             record,
             fingerprint="",
-            exchanges=(replace(exchange, prompt="", prompt_hash="", model=""),),
+            exchanges=(replace(asked("(deleted)"), prompt="", prompt_hash="", model=""),),
         )
         await store.close()
 
-    asyncio.run(put())
+    asyncio.run(put(("r0", record), ("r1", record)))
     path = journal_of(tmp_path)
     data = path.read_bytes()
-    path.write_bytes(data.replace(b'"t":"words"', b'"t":"wards"'))
+    lost = {b'"t":"words"': b'"t":"wards"', b'"t":"texts"': b'"t":"taxts"'}
+    for line, changed in lost.items():
+        data = data.replace(line, changed)
+    path.write_bytes(data)
     salvage = Salvage.read(path)
-    assert salvage.loss.lines > 0
+    assert salvage.loss.lines == 3  # words of the node and of the call, and a text
     salvage.write()
     asyncio.run(look())
-    asyncio.run(put_other())
+    asyncio.run(put(("r2", other)))
     asyncio.run(look())
 
 

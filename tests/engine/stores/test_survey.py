@@ -10,7 +10,16 @@ from zlib import crc32
 
 import pytest
 
-from teamgraph import Change, Record, SessionKey, Summary, TinyDBStore, Turn
+from teamgraph import (
+    Change,
+    Exchange,
+    Message,
+    Record,
+    SessionKey,
+    Summary,
+    TinyDBStore,
+    Turn,
+)
 from teamgraph.engine.stores.journal.disk import DISK, Disk, Named
 from teamgraph.engine.stores.tinydb.repair import (
     Finding,
@@ -171,11 +180,15 @@ def edit(journal: Path, edits: dict[bytes, bytes]) -> None:
 
 
 async def talk(root: Path) -> None:
-    """Two turns with records, a state, a summary and a name."""
+    """Two turns with records, a prompt, a state, a summary and a name."""
     store = TinyDBStore(root, sync="never")
+    prompt = Message(role="system", content="You answer." * 6)
     for run in ("first", "second"):
         lease = await store.begin(KEY, Turn(run, f"in {run}"))
-        await store.put(lease, [Record("a", "done", "k", output=f"out {run}", fingerprint="f")])
+        asked = (Exchange("p", "h", "m", (prompt,), "x"),) if run == "first" else ()
+        output = f"out {run}"
+        record = Record("a", "done", "k", output=output, exchanges=asked, fingerprint="f")
+        await store.put(lease, [record])
         summary = Summary(f"of {run}", covers=1) if run == "first" else None
         done = Turn(run, f"in {run}", status="done", answer=f"answer {run}")
         await store.finish(lease, done, Change(state={run: run}, summary=summary))
@@ -196,6 +209,8 @@ async def talk(root: Path) -> None:
         ({b'"value":"second"': b'"valve":7'}, 1, 0, 2),
         ({b'"name":"name","turns":2': b'"name":7,"turns":2'}, 1, 0, 2),
         ({b'"d":{"words":["k","f"]}': b'"d":7'}, 1, 0, 2),
+        ({b'"d":{"text":"You': b'"d":{"taxt":"You'}, 1, 0, 2),
+        ({b'"messages":[{"system":[1]}]': b'"messages":7'}, 1, 0, 2),
         ({b'"of first"': b"7", b'"value":"second"': b'"valve":7'}, 2, 0, 2),
         ({b'"k":["state","second"],"d":{': b'"k":null,"d":{"more":7,'}, 0, 0, 2),
     ],

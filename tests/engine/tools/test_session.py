@@ -66,6 +66,15 @@ def test_the_chat_history_is_the_last_exchanges_oldest_first(shop: Shop) -> None
     assert shop.told("read_chat_history", {"limit": 1}) == pairs("?")
 
 
+def test_the_chat_history_can_be_read_page_by_page(shop: Shop) -> None:
+    for message in ("one", "two", "three", "four", "five"):
+        shop.says(message)
+    first = shop.told("read_chat_history", {"limit": 2, "skip": 2})
+    assert first == pairs("two", "three")
+    assert shop.told("read_chat_history", {"limit": 3, "skip": 5}) == pairs("one")
+    assert shop.told("read_chat_history", {"skip": 50}) == []
+
+
 def test_nothing_but_what_was_said_is_in_it(shop: Shop) -> None:
     shop.says("one", wants("price", item="tea"))
     for tool in ("read_chat_history", "search_sessions"):
