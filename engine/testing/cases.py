@@ -117,9 +117,10 @@ class DeclaredCase(Declared):
 
 
 class DeclaredCases(Declared):
-    """The keys of a case file; `prompts` are folders of templates, `allow` packages it may name.
+    """The keys of a case file.
 
-    Both are added to those of the project's `[tool.teamgraph]`.
+    `prompts` are folders of templates, `allow` packages that the graph may name, `allow_mcp` MCP
+    servers whose tools it may name. All are added to those of the project's `[tool.teamgraph]`.
     """
 
     graph: str = Field(
@@ -127,6 +128,7 @@ class DeclaredCases(Declared):
     )
     prompts: Ids = Field(default=(), description="Folders of templates, relative to this file.")
     allow: Ids = Field(default=(), description="Packages that the graph may name.")
+    allow_mcp: Ids = Field(default=(), description="MCP servers whose tools the graph may name.")
     defaults: DeclaredCase = Field(
         default_factory=DeclaredCase, description="What every case has that says nothing else."
     )
@@ -314,6 +316,7 @@ class _Loader(Struct):
                 *settings.prompt_dirs(),
             ],
             allow=[*declared.allow, *settings.allow],
+            allow_mcp=[*declared.allow_mcp, *settings.allow_mcp],
         )
 
     def _case(self, graph: Graph, name: str, declared: DeclaredCase, path: KeyPath) -> PromptCase:
