@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from ..run.dry_run.assumed_session import HistoryItem
     from ..run.dry_run.rendering import Rendering
 
-HEADER = "# yaml-language-server: $schema=../.schema/graph.v1.json\n"
+SCHEMA_FILE = ".schema/graph.v1.json"
+"""Where a project keeps the JSON Schema of its graph files, for editors."""
 ONLY_INSIDE = "G109"
 """Code of the warning that a graph reads what only a graph around it can give."""
 MESSAGE = placeholder("message")
@@ -253,11 +254,15 @@ class Graph(Declaration):
 
     @explained
     def dump(self, path: str | os.PathLike[str]) -> None:
-        """Write the graph as YAML; an existing file keeps its comments and its order of keys."""
+        """Write the graph as YAML; an existing file keeps its comments and its order of keys.
+
+        The first line names the JSON Schema for editors, if the folder or one above has it as
+        `.schema/graph.v1.json` (`teamgraph schema -o .schema/graph.v1.json` writes it).
+        """
         _check_path("dump", path)
         from .yaml.writer import write_yaml  # noqa: PLC0415  loading a graph writes nothing
 
-        write_yaml(self.written(), path, header=HEADER, order=graph_in_order)
+        write_yaml(self.written(), path, header=_modeline(Path(path)), order=graph_in_order)
 
     def written(self) -> dict[str, JSON]:
         """The graph as a file has it: no defaults, keys in the order of the file it was read from.
@@ -436,6 +441,16 @@ _ALTERNATIVES = {
     "get_state": "use Runner(graph, store=...).session(session_id)",
 }
 """Methods of graphs, crews and teams elsewhere, and what takes their place."""
+
+
+def _modeline(file: Path) -> str:
+    """The comment by which editors find the schema of a graph file; empty if there is none."""
+    folder = file.absolute().parent
+    schemas = (each / SCHEMA_FILE for each in (folder, *folder.parents))
+    found = next((schema for schema in schemas if schema.is_file()), None)
+    if found is None:
+        return ""
+    return f"# yaml-language-server: $schema={Path(os.path.relpath(found, folder)).as_posix()}\n"
 
 
 def graph_in_order(data: Mapping[str, JSON], old: Mapping[str, JSON]) -> dict[str, JSON]:

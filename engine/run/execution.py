@@ -79,6 +79,7 @@ from ..graph.node import (
     visited_field,
 )
 from ..messages import JSON, NO_USAGE, text_of
+from ..models.protocol import RecallsResults
 from ..node_path import ROOT, NodePath, put_inside, select_inside
 from ..records import (
     FINAL,
@@ -505,6 +506,7 @@ class RunExecution(Struct):
             call.test_call,
             partial(self._commit, execution),
             partial(self._run_tool, execution, state),
+            call.model if isinstance(call.model, RecallsResults) else None,
         )
 
     async def _run_tool(

@@ -594,6 +594,7 @@ def _counted(usage: Usage) -> Usage:
         cached_tokens=max(usage.cached_tokens, 0),
         calls=max(usage.calls, 1),
         cost=None if cost is None else max(cost, 0.0),
+        reasoning_tokens=max(usage.reasoning_tokens, 0),
     )
 
 
