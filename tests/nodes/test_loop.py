@@ -708,5 +708,5 @@ def test_a_node_that_reads_a_later_one_is_told_of_the_round_before(tmp_path: Pat
     )
     (problem,) = told(file)
     assert problem.endswith(
-        "remove one of these, or read what a node gave in the round before: `round.nodes.writer`"
+        "remove one of these, or read what a node gave in the round before: `round.nodes.critic`"
     )
