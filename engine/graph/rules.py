@@ -333,7 +333,7 @@ def apply_rules(
     answering, unclear = _answering(nodes, output or (nodes if is_visited else ()), found.edges)
     plan, cycles = _plan(nodes, [*found.edges, *edges_to_last(nodes, answering)])
     if cycles:
-        problems += [_cycle(cycle, origin) for cycle in cycles]
+        problems += [_cycle(cycle, origin, in_round=types.reads_round) for cycle in cycles]
         return RuleResults(tuple(problems), None, answering)
     # Nobody knows which nodes an invalid node or template would have used.
     is_complete = len(readable) == len(used) and not found.problems
@@ -708,17 +708,19 @@ def _unused(plan: Plan, nodes: Mapping[str, Node], used: Collection[str]) -> Ite
         yield Problem(UNUSED, text, "warning", path=("nodes", node_id), on_key=True)
 
 
-def _cycle(cycle: Cycle, origin: Callable[[Edge], str]) -> Problem:
+def _cycle(cycle: Cycle, origin: Callable[[Edge], str], *, in_round: bool) -> Problem:
     steps = [
         f"{edge.target} {'is a route of' if edge.kind == 'route' else edge.kind} {edge.source}"
         + (f" ({where})" if (where := origin(edge)) else "")
         for edge in cycle
     ]
-    first = cycle[0]
+    first, way = cycle[0], "repeat nodes in a `kind: loop`"
+    if in_round:
+        back = next((edge for edge in cycle if edge.kind == "reads"), first)
+        way = f"read what a node gave in the round before: `round.nodes.{back.source}`"
     return Problem(
         "G013",
-        f"the nodes form a cycle: {'; '.join(steps)}; remove one of these, or repeat nodes in a "
-        "`kind: loop`",
+        f"the nodes form a cycle: {'; '.join(steps)}; remove one of these, or {way}",
         file=first.file,
         line=first.line,
         column=first.column,
