@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -156,6 +156,9 @@ def _add_routes(node_id: str, node: Node, nodes: Mapping[str, Node], found: Foun
                 text = f"node {node_id!r}: the route {label!r} leads to {target!r}"
                 text += ", and there is no such node"
                 problem = _unknown_node(text, target, path, nodes)
+                if target == label and (about := _about_route(node, label)) in nodes:
+                    text += f"; to lead to {about!r}, write `{label}: {{to: {about}}}`"
+                    problem = replace(problem, message=text, suggestion=None)
                 # In the short form of a route its label is the target.
                 found.problems.append(replace(problem, on_key=target == label))
             else:
@@ -163,6 +166,13 @@ def _add_routes(node_id: str, node: Node, nodes: Mapping[str, Node], found: Foun
                 paths.setdefault(target, path)
     for target, leading in labels.items():
         found.edges.append(Edge(node_id, target, "route", tuple(leading), path=paths[target]))
+
+
+def _about_route(node: Node, label: str) -> str:
+    """What a route is for, where people may have meant the node that it leads to."""
+    routes: object = getattr(node, "routes", None)
+    route = cast("Mapping[str, object]", routes).get(label) if isinstance(routes, Mapping) else None
+    return str(getattr(route, "about", ""))
 
 
 def _add_inputs(node_id: str, node: Node, nodes: Mapping[str, Node], found: FoundEdges) -> None:

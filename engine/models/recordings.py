@@ -24,6 +24,8 @@ from pydantic import TypeAdapter
 from ..errors import InputError, ReplayMiss, UnusedRecordings
 from ..messages import JSON, as_plain
 from ..terminal import escape_controls, escape_json
+from ..unknown_names import explained
+from ..values import check_folder
 from .protocol import Chunk, Model, Reply, Request, close_answer
 from .registry import AnyModel
 
@@ -91,6 +93,7 @@ class Recorder:
     A call that fails is not recorded. The files have the prompts and answers, no keys or headers.
     """
 
+    @explained
     def __init__(
         self,
         folder: str | os.PathLike[str],
@@ -98,6 +101,7 @@ class Recorder:
         *,
         allow_api_base: Collection[str] = (),
     ) -> None:
+        check_folder("folder", folder)
         self._folder = Path(folder)
         self.override = model if isinstance(model, str) else None
         if model is None or isinstance(model, str):
@@ -161,7 +165,9 @@ class Replay:
     `verify` raises what `misses` and `unused` say. Raises `InputError` if the folder has none.
     """
 
+    @explained
     def __init__(self, folder: str | os.PathLike[str]) -> None:
+        check_folder("folder", folder)
         self._folder = Path(folder)
         self._recordings: dict[str, Recording] = {}
         for file in sorted(self._folder.glob("*.json")):
