@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
@@ -42,6 +42,7 @@ from .node import (
     graph_in,
     path_inside,
     template_field,
+    told_templates,
     visited_field,
 )
 from .plan import Edge, Plan
@@ -583,7 +584,11 @@ class _GraphBuilder(Struct):
         prompts = Prompts(folders, inline=self.inline)
         origin = partial(edge_origin, document=self.document)
         used = [*templates.items()]
-        used += [(node_id, each) for node_id in nodes for each in further_templates(nodes[node_id])]
+        used += [
+            (node_id, each)
+            for node_id, node in nodes.items()
+            for each in (*further_templates(node), *self._told(node, node_id in templates, prompts))
+        ]
         types = TemplateTypes(nodes, shapes, self.data, prompts, used)
         results = apply_rules(
             nodes, self._output(), prompts, origin, types, is_visited=self.is_visited
@@ -712,6 +717,12 @@ class _GraphBuilder(Struct):
             else:
                 templates[node_id] = text
         return templates
+
+    def _told(self, node: Node, has_template: bool, prompts: Prompts) -> Iterator[str]:
+        """The templates of what the node's model is told, where they are not the built-in ones."""
+        for name in told_templates(node) if has_template else ():
+            if not prompts.is_builtin(name):
+                yield name
 
     def _shapes(self, nodes: Mapping[str, Node]) -> dict[str, Shape]:
         shapes: dict[str, Shape] = {}
