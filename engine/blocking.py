@@ -36,6 +36,8 @@ PAGE = 100
 """Items that `all_items` reads at once."""
 BLOCKED = 1.0
 """Seconds after which a loop that has not begun a call counts as blocked."""
+PATIENCE = 10.0
+"""Seconds that connections have to be closed when the process ends."""
 IDLE = 10.0
 """Seconds after which an idle thread ends."""
 
@@ -176,6 +178,16 @@ async def call_in_thread(function: Callable[[], T]) -> T:
     future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     _WORKERS.submit(partial(_call, copy_context(), function, future))
     return await future
+
+
+async def on_connection_loop(work: Coroutine[object, object, T]) -> T:
+    """Await work on the loop of this process's connections, from any loop; it can be cancelled.
+
+    That loop runs in a daemon thread, ends with the process and calls no function of users, so a
+    connection outlives the loop that first used it.
+    """
+    loop = _LOOPS.of_connections().loop
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
 
 
 class PageReader(Protocol[T_co]):
@@ -334,10 +346,10 @@ class _BackgroundLoop:
             raise
         self.thread_id = self._thread.ident
 
-    def close(self) -> None:
-        """Cancel what is running; a loop that is blocked for long is left to the process's end."""
+    def close(self, patience: float = BLOCKED) -> None:
+        """Cancel what is running; a loop that takes longer is left to the process's end."""
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(BLOCKED)
+        self._thread.join(patience)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
@@ -356,6 +368,7 @@ class _BackgroundLoops:
     def __init__(self) -> None:
         self._lock = Lock()
         self._loops: list[_BackgroundLoop] = []
+        self._connections: _BackgroundLoop | None = None
         self._inherited: list[_BackgroundLoop] = []
 
     def after(self, thread_id: int | None) -> _BackgroundLoop:
@@ -367,20 +380,29 @@ class _BackgroundLoops:
                 self._loops.append(_BackgroundLoop())
             return self._loops[index]
 
+    def of_connections(self) -> _BackgroundLoop:
+        """The loop that has the connections, and no calls of users."""
+        with self._lock:
+            self._connections = self._connections or _BackgroundLoop()
+            return self._connections
+
     def close(self) -> None:
         """Close all of them."""
         with self._lock:
             loops, self._loops = self._loops, []
+            connections, self._connections = self._connections, None
         for loop in loops:
             loop.close()
+        if connections is not None:
+            connections.close(PATIENCE)
 
     def drop(self) -> None:
         """Forget the loops of the parent process, whose threads this one does not have.
 
         They are referenced for ever: to close one would take its wake-up from the parent's.
         """
-        self._inherited += self._loops
-        self._loops = []
+        self._inherited += [*self._loops, *([self._connections] if self._connections else [])]
+        self._loops, self._connections = [], None
         self._lock = Lock()
 
 

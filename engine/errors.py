@@ -8,6 +8,7 @@
     │   ├── NoModelError     no model is named, or the named one is not available here
     │   ├── AnswerError      the answer is no label, not the requested JSON, or empty
     │   └── ReplayMiss       no recording fits a request (`.difference`)
+    ├── ToolError            the server of a tool cannot be used, or its tool is not the locked one
     ├── UnusedRecordings     a replay did not ask for all that was recorded (`.files`)
     ├── StoreError           a store could not be read or written
     │   ├── DamagedStore     stored data was changed from outside or truncated
@@ -183,6 +184,10 @@ class UnusedRecordings(TeamgraphError):
         text = f"{folder} has recordings that nothing asked for: {names}; delete them, or record "
         super().__init__(f"{text}the run again in an empty folder")
         self.files = tuple(files)
+
+
+class ToolError(TeamgraphError):
+    """The MCP server of a tool cannot be started, or its tool is not the one in the lock file."""
 
 
 class StoreError(TeamgraphError):

@@ -73,7 +73,8 @@ class Member(Node):
     tools: MemberTools = Field(
         default=(),
         description="What its model may call: functions or objects (`package.module:name`), "
-        "session tools; `{call, ...}` has options, and `{graph, name, about}` is a graph.",
+        "session tools, tools of MCP servers (`server.tool`); `{call, ...}` has options, and "
+        "`{graph, name, about}` is a graph.",
         examples=[["read_chat_history", {"call": "myapp.orders:cancel", "confirm": True}]],
     )
     max_tool_rounds: int = Field(

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .engine.stores.tinydb.store import TinyDBStore
     from .engine.tools.context import ToolContext
     from .engine.tools.tool import tool
+    from .engine.tools.toolbox import MCPServer
 else:
 
     def __getattr__(name: str) -> object:
@@ -82,6 +83,7 @@ _MODULES = {
     "Instead": ".engine.graph.fields",
     "JSON": ".engine.messages",
     "Lease": ".engine.session.store",
+    "MCPServer": ".engine.tools.toolbox",
     "MemoryStore": ".engine.stores.memory",
     "Message": ".engine.messages",
     "Metrics": ".engine.session.session",
@@ -136,6 +138,7 @@ __all__ = [
     "Hit",
     "Instead",
     "Lease",
+    "MCPServer",
     "MemoryStore",
     "Message",
     "Metrics",

@@ -25,6 +25,7 @@ from .engine.errors import (
     StateConflict,
     StoreError,
     TeamgraphError,
+    ToolError,
     UnknownVersion,
     UnusedRecordings,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "StateConflict",
     "StoreError",
     "TeamgraphError",
+    "ToolError",
     "UnknownVersion",
     "UnusedRecordings",
 ]

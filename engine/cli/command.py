@@ -60,6 +60,7 @@ _SUMMARIES = {
     "explain": "Explain the code of a problem, such as G012.",
     "render": "Render every prompt of a run, without a model.",
     "prompts": "Check, render and snapshot-test prompt templates, and show recorded ones.",
+    "mcp": "Write and list the tools of a graph's MCP servers.",
     "draw": "Draw a graph as Mermaid, SVG or PNG.",
     "schema": "Print the JSON Schema of graph files, for editors.",
     "sessions": "List, show, search, rename, export, import and delete sessions.",

@@ -89,6 +89,14 @@ class GraphOptions:
             show_default=False,
         ),
     ] = None
+    allow_mcp: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SERVER",
+            help="An MCP server of the graph that may be started, or sent to; repeatable.",
+            show_default=False,
+        ),
+    ] = None
     kind: KindOption = None
     prompts: Annotated[
         list[Path] | None,
@@ -120,11 +128,17 @@ class GraphOptions:
             kinds=all_kinds(self.kind, settings),
             prompt_dirs=[*(self.prompts or ()), *settings.prompt_dirs()],
             allow=allow,
+            allow_mcp=self.allowed_servers(),
         )
+
+    def allowed_servers(self) -> list[str]:
+        """The MCP servers of `--allow-mcp` and of the project's settings."""
+        return [*(self.allow_mcp or ()), *settings_of(Path.cwd()).allow_mcp]
 
     def words(self) -> list[str]:
         """The options as words of a command line."""
         words = [word for package in self.allow or () for word in ("--allow", package)]
+        words += [word for server in self.allow_mcp or () for word in ("--allow-mcp", server)]
         words += [word for kind in self.kind or () for word in ("--kind", kind)]
         return words + [
             word for folder in self.prompts or () for word in ("--prompts", str(folder))

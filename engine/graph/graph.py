@@ -27,6 +27,7 @@ from ..prompts.library import Expression, Prompts
 from ..prompts.sources import SUFFIXES, meant_template, template_names
 from ..prompts.static.types import StaticType
 from ..returns.shape import Shape, shape
+from ..tools.toolbox import MCPServer
 from ..unknown_names import explained, missing_attribute
 from ..validation import Declared, by_name_only, check_integers, problems_of
 from ..values import check_mapping
@@ -146,6 +147,12 @@ class Declaration(Declared):
         description="Defaults of `session.state`.",
         examples=[{"visits": 0}],
     )
+    mcp: Mapping[str, MCPServer] = Field(
+        default_factory=dict[str, MCPServer],
+        description="Servers of tools (Model Context Protocol) by name; their tools are "
+        "`name.tool`, or `name.*`. The caller must allow each (`--allow-mcp`).",
+        examples=[{"files": {"command": ["mcp-files", "--read-only"]}}],
+    )
     nodes: Annotated[Mapping[str, SerializeAsAny[Node]], AfterValidator(Nodes)] = Field(
         min_length=1,
         description="The nodes by their ids.",
@@ -191,10 +198,13 @@ class Graph(Declaration):
 
     Making one raises `DefinitionError` with every problem at once. `prompt_dirs` are folders to
     look for templates in, after `prompts/` beside the graph file and before the built-in ones;
-    they depend on the machine and are not written to files.
+    they depend on the machine and are not written to files. Neither is `mcp_lock`, the file with
+    the tools of MCP servers (default: `mcp_lock.json` in the current folder, or beside the graph
+    file).
     """
 
     prompt_dirs: SkipJsonSchema[Sequence[str | os.PathLike[str]]] = Field(default=(), exclude=True)
+    mcp_lock: SkipJsonSchema[str | os.PathLike[str] | None] = Field(default=None, exclude=True)
 
     _parts: GraphParts = PrivateAttr()
 
@@ -224,17 +234,20 @@ class Graph(Declaration):
         kinds: Mapping[str, type[Node]] | None = None,
         prompt_dirs: Sequence[str | os.PathLike[str]] = (),
         allow: Collection[str] = (),
+        allow_mcp: Collection[str] = (),
     ) -> Self:
         """Read a graph from a YAML file.
 
         `kinds` are kinds beside the installed ones, by name; `allow` names the packages whose
-        functions and classes the file may use. Raises `DefinitionError`.
+        functions and classes the file may use, and `allow_mcp` the MCP servers in it that may be
+        started, or sent to. Raises `DefinitionError`.
         """
         _check_path("load", path)
         check_mapping("kinds", {} if kinds is None else kinds, "names to kinds")
         _check_list("prompt_dirs", prompt_dirs)
         _check_list("allow", allow)
-        reader = NodeReader(kinds, allow, (Path(path).resolve(),))
+        _check_list("allow_mcp", allow_mcp)
+        reader = NodeReader(kinds, allow, (Path(path).resolve(),), allow_mcp=allow_mcp)
         return _load(cls, path, reader, prompt_dirs)
 
     @explained
@@ -497,8 +510,6 @@ def _scene(dry_run: Any, message: str, *options: object) -> object:  # noqa: ANN
 
 
 GraphT = TypeVar("GraphT", bound="Graph")
-_NOT_YET = "MCP servers are not supported yet; take `mcp` out, and give tools as Python functions: "
-_NOT_YET += "`tools: [package.module:function]`"
 
 
 def _load(
@@ -507,9 +518,10 @@ def _load(
     """The graph in a file; `reader` knows of the graphs around this one."""
     document = read_yaml(path)
     data: dict[str, Any] = dict(document.data)
-    if "prompt_dirs" in data:
-        text = "unknown key 'prompt_dirs'; folders are given by the caller, not by the file"
-        reader.problems.append(Problem("G001", text, path=("prompt_dirs",), on_key=True))
+    for key in ("prompt_dirs", "mcp_lock"):
+        if data.pop(key, None) is not None:
+            text = f"unknown key {key!r}; it is given by the caller, not by the file"
+            reader.problems.append(Problem("G001", text, path=(key,), on_key=True))
     data["prompt_dirs"] = prompt_dirs
     return _built(cls, _GraphBuilder(data, reader, document, Path(path).parent))
 
@@ -538,15 +550,15 @@ class _GraphBuilder(Struct):
 
     def build(self, graph: Graph) -> GraphParts:
         problems = self.reader.problems
-        if "mcp" in self.data:
-            problems.append(Problem("G016", _NOT_YET, path=("mcp",), on_key=True))
+        if isinstance(servers := self.data.get("mcp"), Mapping):
+            pairs = cast("Mapping[object, object]", servers).items()
+            self.reader.read_servers({str(name): each for name, each in pairs}, self._lock())
         declared = self.data.get("nodes")
         is_mapping = isinstance(declared, Mapping)
         nodes = self.reader.nodes(cast("Mapping[object, object]", declared)) if is_mapping else {}
         nodes = {node_id: self._opened(node_id, node) for node_id, node in nodes.items()}
-        fields = {name: value for name, value in self.data.items() if name != "mcp"}
         try:
-            BaseModel.__init__(graph, **(fields | ({"nodes": nodes} if nodes else {})))
+            BaseModel.__init__(graph, **(self.data | ({"nodes": nodes} if nodes else {})))
         except ValidationError as error:
             problems += problems_of(error, type(graph))
         depth = 1 + max(map(self._depth_inside, nodes, nodes.values()), default=0)
@@ -650,6 +662,11 @@ class _GraphBuilder(Struct):
         builder.only_node = None if is_graph else node_id
         builder.is_visited = is_visited
         return _built(Graph, builder)
+
+    def _lock(self) -> Path:
+        """The file that has the tools of MCP servers."""
+        given = self.data.get("mcp_lock")
+        return Path(given) if given is not None else (self.folder or Path()) / "mcp_lock.json"
 
     def _name(self) -> str | None:
         name = self.data.get("name")

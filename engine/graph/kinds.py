@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from msgspec.structs import replace
 
@@ -19,8 +19,12 @@ from ..errors import DefinitionError, InputError, KeyPath, Problem, TeamgraphErr
 from ..imports import load_plugin, plugins, resolve
 from ..messages import JSON
 from ..returns.shape import names_class
+from ..tools.toolbox import SERVER, ServerTools
 from ..validation import advice_of
-from .node import NamesPython, Node
+from .node import NamesPython, Node, tools_of
+
+if TYPE_CHECKING:
+    from ..tools.mcp import Servers
 
 GROUP = "teamgraph.nodes"
 MAX_DEPTH = 32
@@ -96,7 +100,8 @@ class NodeReader:
     """Makes nodes from mappings, and collects the problems of those that are invalid.
 
     `trail` are the files that are being read, from the outermost graph to this one; `depth` is how
-    many graphs are inside one another here.
+    many graphs are inside one another here. `allow_mcp` are the MCP servers that may be used, None
+    if all may, as they are declared in Python.
     """
 
     def __init__(
@@ -105,11 +110,14 @@ class NodeReader:
         allow: Collection[str] = (),
         trail: tuple[Path, ...] = (),
         depth: int = 1,
+        allow_mcp: Collection[str] | None = None,
     ) -> None:
         self._kinds = {name: checked_kind(name, kind) for name, kind in (kinds or {}).items()}
         self._allow = allow
         self._trail = trail
         self._depth = depth
+        self._allow_mcp = allow_mcp
+        self._servers: Servers | None = None
         self.problems: list[Problem] = []
 
     def for_file(self, source: str, file: Path) -> NodeReader:
@@ -128,22 +136,31 @@ class NodeReader:
         return self._inside((*self._trail, place))
 
     def for_inline(self) -> NodeReader:
-        """A reader for a graph that is written in place."""
-        return self._inside(self._trail)
+        """A reader for a graph that is written in place, with the servers of the one around it."""
+        reader = self._inside(self._trail)
+        reader._servers = self._servers
+        return reader
+
+    def read_servers(self, declared: Mapping[str, object], lock: Path) -> None:
+        """Take tools from the MCP servers that a graph declares, as its lock file has them."""
+        from ..tools.mcp import Servers  # noqa: PLC0415  few graphs have servers
+
+        self._servers, problems = Servers.of(declared, self._allow_mcp, lock)
+        self.problems += problems
 
     def _inside(self, trail: tuple[Path, ...]) -> NodeReader:
         if (problem := depth_problem(self._depth + 1)) is not None:
             raise DefinitionError([problem])
-        return NodeReader(self._kinds, self._allow, trail, self._depth + 1)
+        return NodeReader(self._kinds, self._allow, trail, self._depth + 1, self._allow_mcp)
 
     def nodes(self, declared: Mapping[object, object]) -> dict[str, Node]:
         """One node for each key; an invalid one is an `InvalidNode` and adds its problems."""
         return {str(node_id): self._node(str(node_id), data) for node_id, data in declared.items()}
 
     def _node(self, node_id: str, data: object) -> Node:
-        if isinstance(data, Node):
-            return data
         path = ("nodes", node_id)
+        if isinstance(data, Node):
+            return self._with_servers(data, path)
         if not isinstance(data, Mapping):
             text = f"node {node_id!r} must be a mapping of keys to values, such as {{role: ...}}"
             self.problems.append(Problem("G002", text, path=path))
@@ -186,6 +203,8 @@ class NodeReader:
         """The node with the Python objects that it names as `package.module:name`."""
 
         def find(reference: str) -> object:
+            if reference.startswith(SERVER):
+                return self._server_tools(reference)
             return resolve(reference, self._allow)
 
         if isinstance(node.returns, str) and names_class(node.returns):
@@ -198,6 +217,29 @@ class NodeReader:
         return (
             cast("NamesPython", node).bound(find) if issubclass(type(node), NamesPython) else node
         )
+
+    def _with_servers(self, node: Node, path: KeyPath) -> Node:
+        """A node made in Python with the tools of servers that it names; functions are objects."""
+
+        def find(reference: str) -> object:
+            return self._server_tools(reference) if reference.startswith(SERVER) else reference
+
+        toolbox = tools_of(node)
+        if toolbox is None or all(":" in each for each in toolbox.missing):
+            return node
+        try:
+            return cast("Node", cast("NamesPython", node).bound(find))
+        except DefinitionError as error:
+            self.problems.extend(in_node(path, problem) for problem in error.problems)
+            return node
+
+    def _server_tools(self, reference: str) -> ServerTools:
+        named = reference.removeprefix(SERVER)
+        if self._servers is None:
+            from ..tools.mcp import no_servers  # noqa: PLC0415  few graphs have servers
+
+            raise no_servers(named)
+        return self._servers.find(named)
 
     def _kind(self, name: object, path: KeyPath) -> type[Node] | None:
         known = (*self._kinds, *offered())

@@ -2,6 +2,7 @@
 
 [tool.teamgraph]
 allow = ["myapp"]           # packages whose functions graphs may name
+allow_mcp = ["files"]       # MCP servers of graphs that may be started, or sent to
 kinds = ["myapp.kinds:Translator"] # classes of nodes that graphs may use
 prompts = ["prompts"]       # folders of templates, relative to the pyproject.toml
 allow_api_base = ["https://llm.example/v1"]  # servers that may get prompts and keys
@@ -21,7 +22,7 @@ from msgspec import Struct
 
 from ..errors import InputError, closest
 
-_KEYS = ("allow", "allow_api_base", "kinds", "prompts", "store", "model")
+_KEYS = ("allow", "allow_api_base", "allow_mcp", "kinds", "prompts", "store", "model")
 
 
 class Settings(Struct, frozen=True):
@@ -30,6 +31,7 @@ class Settings(Struct, frozen=True):
     folder: Path | None = None
     allow: tuple[str, ...] = ()
     allow_api_base: tuple[str, ...] = ()
+    allow_mcp: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     prompts: tuple[Path, ...] = ()
     store: Path | None = None
@@ -83,6 +85,7 @@ def _read(file: Path) -> Settings:
         folder=file.parent,
         allow=tuple(_texts(file, named, "allow")),
         allow_api_base=tuple(_texts(file, named, "allow_api_base")),
+        allow_mcp=tuple(_texts(file, named, "allow_mcp")),
         kinds=tuple(_texts(file, named, "kinds")),
         prompts=tuple(file.parent / folder for folder in _texts(file, named, "prompts")),
         store=file.parent / store if store else None,

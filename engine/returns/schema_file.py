@@ -75,6 +75,11 @@ def read_schema(declared: str, folder: Path | None) -> SchemaValidator:
         ) from error
 
 
+def schema_validator(schema: Mapping[str, JSON]) -> SchemaValidator:
+    """The validator of a JSON Schema; raises `DefinitionError` as `read_schema` does."""
+    return SchemaValidator(schema, None, _validator(dict(schema)))
+
+
 def _loaded(declared: str, folder: Path) -> dict[str, JSON]:
     file = folder / declared
     try:

@@ -28,7 +28,7 @@ from ..models.registry import AnyModel
 from ..node_path import NodePath, put_inside
 from ..returns.inline import InlineValidator
 from ..returns.shape import Shape
-from ..tools.toolbox import ToolObject
+from ..tools.toolbox import ServerTools, ToolObject
 from .template_scope import GraphScope
 
 _INSIDE = "/"
@@ -258,7 +258,7 @@ def _normalized(value: object) -> object:
 
 def _normalized_object(value: object) -> object:
     """A function, class or type by its name: its repr may be an address."""
-    if isinstance(value, ToolObject):
+    if isinstance(value, ToolObject | ServerTools):
         return value.facts
     if parts := get_args(value):  # `list[A]`, which has the name of `list`
         return [_normalized_object(get_origin(value)), *map(_normalized, parts)]

@@ -97,14 +97,16 @@ class DeclaredCase(Declared):
 
 
 class DeclaredCases(Declared):
-    """The keys of a case file; `prompts` are folders of templates, `allow` packages it may name.
+    """The keys of a case file.
 
-    Both are added to those of the project's `[tool.teamgraph]`.
+    `prompts` are folders of templates, `allow` packages that the graph may name, `allow_mcp` MCP
+    servers whose tools it may name. All are added to those of the project's `[tool.teamgraph]`.
     """
 
     graph: str
     prompts: Ids = ()
     allow: Ids = ()
+    allow_mcp: Ids = ()
     defaults: DeclaredCase = Field(default_factory=DeclaredCase)
     auto: Literal["routes"] | None = None
     cases: Mapping[str, DeclaredCase] = Field(default_factory=dict[str, DeclaredCase])
@@ -280,6 +282,7 @@ class _Loader(Struct):
                 *settings.prompt_dirs(),
             ],
             allow=[*declared.allow, *settings.allow],
+            allow_mcp=[*declared.allow_mcp, *settings.allow_mcp],
         )
 
     def _case(self, graph: Graph, name: str, declared: DeclaredCase, path: KeyPath) -> PromptCase:

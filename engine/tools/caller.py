@@ -10,7 +10,7 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import AnswerError, BudgetExceeded, PromptError, closest, listed
+from ..errors import AnswerError, BudgetExceeded, PromptError, ToolError, closest, listed
 from ..events import EventEmitter, ToolAnswered, ToolCalled
 from ..messages import JSON, Message, ToolCall
 from ..records import Exchange, Question
@@ -36,7 +36,8 @@ class ToolCaller(Struct):
     the node has asked, to which new ones are added. `test` evaluates the condition of a tool that
     is to be confirmed, and `commit` stores the calls before any of them is executed. `run_graph`
     runs a graph that is a tool, for the last step of the call's path (`research[3]`), on a message;
-    it returns None if a node inside waits for a person.
+    it returns None if a node inside waits for a person. `begun` are calls that were stored by an
+    earlier try, which may have executed them.
     """
 
     toolbox: Toolbox
@@ -49,6 +50,7 @@ class ToolCaller(Struct):
     test: Callable[[str, Mapping[str, JSON]], bool]
     commit: Callable[[], Awaitable[None]]
     run_graph: Callable[[str, str], Awaitable[str | None]]
+    begun: frozenset[str] = frozenset()
 
     async def answer(
         self, exchange: Exchange, *, number: int, is_committed: bool
@@ -85,6 +87,7 @@ class ToolCaller(Struct):
             self.questions += new
             if new or not is_committed:
                 await self.commit()
+            self.begun = frozenset(left) if is_committed else frozenset()
             found = await self._execute(left, self.handover(exchange, number=number))
         results |= {result.tool_call_id: result for result in found}
         return tuple(results[call.id] for call in exchange.tool_calls if call.id in results)
@@ -114,7 +117,7 @@ class ToolCaller(Struct):
         work = [self._message(path, *ready[path], handover) for path in ready]
         found = await asyncio.gather(*work, return_exceptions=True)
         for each in found:
-            if isinstance(each, BaseException):  # the budget is spent; others keep what they have
+            if isinstance(each, BaseException):  # it ends the run; others keep what they have
                 raise each
         return [message for message in found if isinstance(message, Message)]
 
@@ -151,6 +154,8 @@ class ToolCaller(Struct):
             result = found
             if verdict.is_changed:
                 result = f"a person changed the arguments to {verdict.arguments}; {result}"
+            if path in self.begun and self._is_external(call.name) and not verdict.is_confirmed:
+                result = f"this call was interrupted before, and may be executed twice; {result}"
         else:
             result = "error: a person rejected this call, so it was not executed"
             result += f"; the reason: {verdict.reason}" if verdict.reason else ""
@@ -182,7 +187,7 @@ class ToolCaller(Struct):
             if tool.is_graph:
                 return await self.run_graph(path.rpartition("/")[2], str(given["message"]))
             return await _called_in_time(tool, given, context)
-        except BudgetExceeded:
+        except (BudgetExceeded, ToolError):
             raise
         except BadArguments as error:
             return f"error: the arguments of {name!r} do not fit: {error}; call it again"
@@ -193,6 +198,9 @@ class ToolCaller(Struct):
             text = " ".join(str(error).split())
             named = type(error).__name__
             return f"error: the tool {name!r} failed: {named}: {text}".removesuffix(": ")
+
+    def _is_external(self, name: str) -> bool:
+        return name in self.toolbox.tools and self.toolbox.tools[name].is_external
 
     def _meant(self, name: str) -> str:
         # Names that share no more than this prefix are not alike.

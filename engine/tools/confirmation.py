@@ -83,12 +83,16 @@ def _check_keys(path: str, value: Mapping[str, JSON]) -> None:
 
 
 class Verdict(Struct, frozen=True):
-    """What is executed of a tool call, with which arguments; `reason` is why it is rejected."""
+    """What is executed of a tool call, with which arguments; `reason` is why it is rejected.
+
+    `is_confirmed` says whether a person was asked.
+    """
 
     arguments: str
     is_approved: bool = True
     is_changed: bool = False
     reason: str = ""
+    is_confirmed: bool = False
 
     @classmethod
     def of(cls, call: ToolCall, question: Question | None) -> Self:
@@ -112,6 +116,7 @@ class Verdict(Struct, frozen=True):
             is_approved=bool(answer["approve"]),
             is_changed=changed is not None,
             reason=str(answer.get("reason", "")),
+            is_confirmed=True,
         )
 
 

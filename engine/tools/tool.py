@@ -14,7 +14,7 @@ from functools import cache, partial
 from inspect import cleandoc
 from itertools import pairwise
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any, NamedTuple, Self, TypeVar, cast, get_args, get_type_hints
+from typing import Any, NamedTuple, Protocol, Self, TypeVar, cast, get_args, get_type_hints
 
 from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
@@ -97,14 +97,26 @@ class BadArguments(ValueError):
     """The arguments that a model wrote are invalid; the text, sent back to the model, says why."""
 
 
+class Arguments(Protocol):
+    """Validates the arguments of a tool, JSON that a model wrote; raises `BadArguments`."""
+
+    def read(self, text: str) -> dict[str, object]:
+        """What the function is called with."""
+        ...
+
+    def complete(self, text: str) -> dict[str, JSON]:
+        """The arguments with the defaults of those that are left out, as JSON."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A function that a model may call.
 
-    `parameters` is the JSON Schema of the arguments that the model writes; `_names` maps the field
-    names of `_arguments`, the pydantic model that validates them, to parameters, and `_contexts`
-    are the parameters of type `ToolContext`. Tools are equal if their functions and options are.
-    A call of a tool with `hands_to`, the id of a node, hands over to that.
+    `parameters` is the JSON Schema of the arguments that the model writes, which `_arguments`
+    validates; `_contexts` are the parameters of type `ToolContext`. A call of a tool with
+    `hands_to`, the id of a node, hands over to that. One with `is_external` is of a server: a call
+    must not be repeated in silence. Tools are equal if their functions and options are.
     """
 
     function: Callable[..., object]
@@ -112,10 +124,10 @@ class Tool:
     name: str = field(compare=False)
     description: str = field(compare=False)
     parameters: Mapping[str, JSON] = field(compare=False)
-    _arguments: type[BaseModel] = field(compare=False, repr=False)
-    _names: Mapping[str, str] = field(compare=False, repr=False)
-    _contexts: tuple[str, ...] = field(compare=False, repr=False)
+    _arguments: Arguments = field(compare=False, repr=False)
+    _contexts: tuple[str, ...] = field(default=(), compare=False, repr=False)
     is_graph: bool = False
+    is_external: bool = False
     hands_to: str = ""
 
     @classmethod
@@ -147,9 +159,8 @@ class Tool:
             fields[f"p{index}"] = (hints[parameter.name], Field(**known))
         arguments, schema = _model(name, fields)
         options = options.over(getattr(function, _OPTIONS, NO_OPTIONS))
-        return cls(
-            function, options, name, docstring.description, schema, arguments, names, contexts
-        )
+        reader = _FunctionArguments(arguments, names)
+        return cls(function, options, name, docstring.description, schema, reader, contexts)
 
     @classmethod
     def of_object(cls, target: object, options: ToolOptions = NO_OPTIONS) -> list[Self]:
@@ -164,6 +175,10 @@ class Tool:
             text = f"{_type_of(target)} has no public method that could be a tool; give a function"
             raise _refused(f"{text}, or an object with methods")
         return [cls.of(method, options) for method in methods]
+
+    def with_options(self, options: ToolOptions) -> Self:
+        """The same tool with these options, where they say something."""
+        return replace(self, options=options.over(self.options))
 
     def offered(self) -> Mapping[str, JSON]:
         """The tool as a request to a model describes it."""
@@ -182,34 +197,19 @@ class Tool:
         Arguments that the model left out are left out, so that the function's defaults apply. An
         empty text and `null` are no arguments.
         """
-        made = self._made(text)
-        present = made.model_fields_set
-        return {name: getattr(made, own) for own, name in self._names.items() if own in present}
+        return self._arguments.read(_written(text))
 
     def complete(self, text: str) -> dict[str, JSON]:
         """The arguments with the defaults of those that the model left out, as JSON.
 
         Raises `BadArguments` as `read` does.
         """
-        made = self._made(text)
-        return made.model_dump(mode="json", by_alias=True, fallback=repr, warnings=False)
+        return self._arguments.complete(_written(text))
 
     def complete_schema(self) -> Mapping[str, JSON]:
         """The JSON Schema of what `complete` returns: no argument is missing."""
         properties = cast("Mapping[str, JSON]", self.parameters["properties"])
         return {**self.parameters, "required": list(properties)}
-
-    def _made(self, text: str) -> BaseModel:
-        written = text.strip()
-        written = "{}" if written in ("", "null") else written
-        try:
-            made = self._arguments.model_validate_json(written)
-            parse_json(written, "the JSON")  # what pydantic lets pass: NaN, duplicate keys, depth
-        except ValidationError as error:
-            raise BadArguments("; ".join(_messages(error))) from error
-        except ValueError as error:
-            raise BadArguments(str(error)) from error
-        return made
 
     async def call(self, arguments: Mapping[str, object], context: ToolContext) -> str:
         """Call the function, in a thread if it is not async; the result as text.
@@ -224,6 +224,38 @@ class Tool:
         if inspect.isawaitable(value):
             value = await value
         return _as_text(value)
+
+
+class _FunctionArguments(Struct, frozen=True):
+    """The arguments of a function: a pydantic model, and the parameters by its fields' names."""
+
+    model: type[BaseModel]
+    names: Mapping[str, str]
+
+    def read(self, text: str) -> dict[str, object]:
+        made = self._made(text)
+        present = made.model_fields_set
+        return {name: getattr(made, own) for own, name in self.names.items() if own in present}
+
+    def complete(self, text: str) -> dict[str, JSON]:
+        made = self._made(text)
+        return made.model_dump(mode="json", by_alias=True, fallback=repr, warnings=False)
+
+    def _made(self, text: str) -> BaseModel:
+        try:
+            made = self.model.model_validate_json(text)
+            parse_json(text, "the JSON")  # what pydantic lets pass: NaN, duplicate keys, depth
+        except ValidationError as error:
+            raise BadArguments("; ".join(_messages(error))) from error
+        except ValueError as error:
+            raise BadArguments(str(error)) from error
+        return made
+
+
+def _written(text: str) -> str:
+    """The JSON of the arguments; an empty text and `null` are none."""
+    written = text.strip()
+    return "{}" if written in ("", "null") else written
 
 
 def handover_tool(node_id: str, description: str) -> Tool:

@@ -6,7 +6,8 @@ plain JSON of messages and answers: no prompts, no ids, no metrics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Annotated, Any, NamedTuple, Self, TypeAlias, cast
 
@@ -23,6 +24,7 @@ from pydantic import (
 from ..errors import DefinitionError, InputError, KeyPath, Problem, closest, listed
 from ..imports import reference
 from ..messages import JSON
+from ..models.endpoints import address_problem, key_variable_problem
 from ..records import PastToolCall, Turn
 from ..session.history import shorten
 from ..validation import Declared, as_tuple
@@ -34,6 +36,9 @@ TURNS_OF_OTHER_SESSION = 3
 """Turns of each session in the result of `search_sessions`."""
 MAX_TURNS_BACK = 100
 """Turns that `read_tool_call_history` looks at, at most."""
+
+SERVER = "mcp://"
+"""What a reference to a tool of an MCP server begins with, where it is resolved."""
 
 Count = Annotated[int, Field(ge=1, le=50)]
 
@@ -120,6 +125,10 @@ class ToolObject(Struct, frozen=True, eq=False):
     def __hash__(self) -> int:
         return hash(self.target)
 
+    def tools_with(self, options: ToolOptions) -> list[Tool]:
+        """The tools that it is; raises `DefinitionError`."""
+        return Tool.of_object(self.target, options)
+
     @property
     def facts(self) -> JSON:
         """What a fingerprint has of it: its class, or the name of the method."""
@@ -127,15 +136,40 @@ class ToolObject(Struct, frozen=True, eq=False):
         return f"{named.__module__}:{named.__qualname__}"
 
 
+class ServerTools(Struct, frozen=True, eq=False):
+    """Tools of an MCP server, as `server.tool` or `server.*` names them; `facts` are their schemas.
+
+    `facts` are None where the server cannot be used, which is reported elsewhere.
+    """
+
+    reference: str
+    tools: tuple[Tool, ...]
+    facts: JSON
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ServerTools) and (self.reference, self.facts) == (
+            other.reference,
+            other.facts,
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.reference)
+
+    def tools_with(self, options: ToolOptions) -> list[Tool]:
+        """The tools that it is."""
+        return [tool.with_options(options) for tool in self.tools]
+
+
 def _as_object(value: object) -> object:
     """An object that may be a toolkit, wrapped; anything else as it is."""
-    known = (type, Declared, ToolObject, *FUNCTIONS)
+    known = (type, Declared, ToolObject, ServerTools, *FUNCTIONS)
     is_object = not isinstance(value, known) and type(value).__module__ != "builtins"
     return ToolObject(value) if is_object else value
 
 
 def _is_tool(value: object) -> bool:
-    return callable(value) or isinstance(_as_object(value), Declared | ToolObject)
+    known = (Declared, ToolObject, ServerTools)
+    return callable(value) or isinstance(_as_object(value), known)
 
 
 def _as_tool(value: object) -> object:
@@ -186,7 +220,8 @@ class FunctionTool(Declared):
         Any,  # also a user's function or object
         BeforeValidator(_as_called, json_schema_input_type=str),
     ] = Field(
-        description="The function: `package.module:name`, a session tool, or itself in Python.",
+        description="The function: `package.module:name`, a session tool, a tool of an MCP server "
+        "(`server.tool`), or itself in Python.",
         examples=["myapp.shop:refund"],
     )
     confirm: bool | Annotated[str, Field(min_length=1)] | None = Field(
@@ -264,7 +299,86 @@ class GraphTool(Declared):
     )
 
 
-DeclaredFunction: TypeAlias = str | Callable[..., object] | ToolObject
+def _words(value: object) -> object:
+    """A text as a list of one word; a command line has to be split by who writes it."""
+    if isinstance(value, str) and " " in value:
+        text = f"must be a list of words: [{', '.join(value.split())}]"
+        raise ValueError(text)
+    return (value,) if isinstance(value, str) else value
+
+
+Words: TypeAlias = Annotated[
+    Sequence[Annotated[str, Field(min_length=1)]],
+    BeforeValidator(_words, json_schema_input_type=str | Sequence[str]),
+    AfterValidator(as_tuple),
+]
+"""Type of a field that takes one word or several; stored as a tuple."""
+
+
+class MCPServer(Declared):
+    """A server of tools (Model Context Protocol): a program to start, or an address.
+
+    It is used only where the caller allows it by its name, and started at the first call.
+    """
+
+    command: Words = Field(
+        default=(),
+        description="The program and its arguments; it is started in the folder of the graph file.",
+        examples=[["npx", "-y", "@modelcontextprotocol/server-filesystem", "."]],
+    )
+    env: Words = Field(
+        default=(),
+        description="Environment variables that the program gets, beside PATH, HOME and the like.",
+        examples=[["FILES_TOKEN"]],
+    )
+    url: str | None = Field(
+        default=None,
+        description="The address of a server (streamable HTTP).",
+        examples=["https://tools.example/mcp"],
+    )
+    headers_env: Mapping[str, str] = Field(
+        default_factory=dict[str, str],
+        description="HTTP headers by name: the environment variable that has the whole value.",
+        examples=[{"Authorization": "TOOLS_TOKEN"}],
+    )
+    timeout: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] = Field(
+        default=60.0, description="Seconds that a call may take.", examples=[60]
+    )
+    max_result: Annotated[int, Field(gt=0, strict=True)] = Field(
+        default=20_000,
+        description="Characters of a result that the model is sent.",
+        examples=[20_000],
+    )
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        if problems := [*self._problems()]:
+            raise DefinitionError(problems)
+        return self
+
+    def _problems(self) -> Iterator[Problem]:
+        if bool(self.command) == bool(self.url):
+            text = "a server has either a `command`, which starts it, or the `url` of one that runs"
+            yield Problem("G002", text)
+        if self.url is not None and (problem := address_problem(self.url)):
+            yield Problem("G004", problem.replace("api_base", "url"), path=("url",))
+        for name, variable in self.headers_env.items():
+            if problem := key_variable_problem(variable):
+                text = problem.replace("api_key_env", "headers_env")
+                yield Problem("G004", text, path=("headers_env", name))
+        for index, variable in enumerate(self.env):
+            if not re.fullmatch(r"[A-Za-z_]\w*", variable):
+                text = "env names variables of the environment; their values are not in the graph"
+                yield Problem("G004", text, path=("env", index))
+        unused = (
+            ("env", self.env, "url") if self.url else ("headers_env", self.headers_env, "command")
+        )
+        if unused[1]:
+            text = f"a server with a `{unused[2]}` takes no {unused[0]}; leave it out"
+            yield Problem("G002", text, path=(unused[0],))
+
+
+DeclaredFunction: TypeAlias = str | Callable[..., object] | ToolObject | ServerTools
 DeclaredTool: TypeAlias = DeclaredFunction | FunctionTool | GraphTool
 Tools: TypeAlias = Annotated[
     Sequence[object],
@@ -315,8 +429,8 @@ class Toolbox(Struct, frozen=True):
                 for tool in found:
                     _add(tool, tools)
                     places[tool.name] = index
-                if not found:
-                    missing.append(str(named))
+                if not found and isinstance(named, str):
+                    missing.append(named)
                 conditions |= _conditions(found, options, path)
             except DefinitionError as error:
                 problems += _at(index, error)
@@ -391,9 +505,13 @@ class Toolbox(Struct, frozen=True):
 
 def _found(named: DeclaredFunction, resolve: Callable[[str], object]) -> DeclaredFunction:
     """What a reference names: a function, or an object together with its reference."""
-    if not isinstance(named, str) or ":" not in named:
+    if not isinstance(named, str) or not _is_reference(named):
         return named
-    found = resolve(named)
+    found = resolve(named if ":" in named else f"{SERVER}{named}")
+    if isinstance(found, str):  # left for who knows it
+        return named
+    if isinstance(found, ServerTools):
+        return found
     if isinstance(found, FunctionType | BuiltinFunctionType | type):
         return found
     if not callable(found) and type(found).__module__ == "builtins":
@@ -427,6 +545,8 @@ def _conditions(
 
 
 def _name(named: DeclaredFunction) -> str:
+    if isinstance(named, ServerTools):
+        return named.reference
     if isinstance(named, ToolObject):
         return named.reference or reference(named.target)
     return named if isinstance(named, str) else reference(named)
@@ -436,11 +556,11 @@ def _tools(named: DeclaredFunction | GraphTool, options: ToolOptions) -> list[To
     """The tools that are named; none if a reference is not resolved yet."""
     if isinstance(named, GraphTool):
         return [Tool.of_graph(named.name, named.about)]
-    if isinstance(named, ToolObject):
-        return Tool.of_object(named.target, options)
+    if isinstance(named, ToolObject | ServerTools):
+        return named.tools_with(options)
     if not isinstance(named, str):
         return [Tool.of(named, options)]
-    if ":" in named:
+    if _is_reference(named):
         return []
     if named not in SESSION_TOOLS:
         near = closest(named, SESSION_TOOLS)
@@ -450,6 +570,11 @@ def _tools(named: DeclaredFunction | GraphTool, options: ToolOptions) -> list[To
             text += "'package.module:function'"
         raise DefinitionError([Problem("G008", text, suggestion=near)])
     return [Tool.of(SESSION_TOOLS[named], options)]
+
+
+def _is_reference(named: str) -> bool:
+    """Whether a name is one of a function (`module:name`) or of a server's tool (`server.tool`)."""
+    return ":" in named or "." in named
 
 
 def _add(tool: Tool, tools: dict[str, Tool]) -> None:

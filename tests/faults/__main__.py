@@ -20,6 +20,7 @@ from .imports import imports
 from .judge import Counts, Open
 from .kills import everywhere, kills
 from .loops import loops
+from .mcp import mcp
 from .mutants import MUTANTS, SOUND, Mutant
 from .nonces import nonces
 from .people import people, waiting
@@ -65,6 +66,7 @@ FAULTS = {
     "salvages": Fault("salvaged while it is written", salvages, 200, 16),
     "descriptors": Fault("120 sessions, few descriptors", descriptors, 8, 1),
     "imports": Fault("an import is killed at every change", imports, 1000, 24),
+    "mcp": Fault("an MCP server is killed during calls", mcp, 500, 40),
     "suspended": Fault("suspended and revived", suspended, 24, 2, impatient),
 }
 NAMES = [*FAULTS, "mutants"]

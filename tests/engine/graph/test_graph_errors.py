@@ -159,13 +159,14 @@ def test_a_wrong_field_of_a_node_is_one_problem_at_its_place(
         ("budget: {dollars: 5}", "1:10: unknown key 'dollars'; known keys: tokens, usd, calls"),
         (
             "mcp: {files: {command: mcp-files}}",
-            "1:1: MCP servers are not supported yet; take `mcp` out, and give tools as Python "
-            "functions: `tools: [package.module:function]`",
+            "1:7: the MCP server 'files' is not allowed here: it would be started, or sent to; "
+            "look at what it is, then pass allow_mcp=['files'], --allow-mcp files, or set "
+            "allow_mcp in pyproject.toml under [tool.teamgraph]",
         ),
         ("state: [1]", "1:8: state: must be a mapping of keys to values, not a list; "
          'write `state: {"visits": 0}`'),
         ("description: null", "1:14: description: must be text, not null"),
-        ("prompt_dirs: [x]", "1:1: unknown key 'prompt_dirs'; folders are given by the caller, "
+        ("prompt_dirs: [x]", "1:1: unknown key 'prompt_dirs'; it is given by the caller, "
          "not by the file"),
         ("model: {id: m, api_key: sk-1}", "1:16: 'api_key' would put a secret into the graph; "
          "name the environment variable that contains it; did you mean 'api_key_env'?"),

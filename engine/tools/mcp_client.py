@@ -1,0 +1,421 @@
+"""Connections to MCP servers: one for each server and process, each owned by one task.
+
+The official SDK binds a client to the task that enters it, and cancels that task if an HTTP server
+dies. So a task of its own enters the client, on the loop of connections; calls reach it through a
+queue, each with a future. A server is started at its first call, and again at the next call after
+it died; a call that it may have executed is never sent again, and the model is told.
+
+The SDK is imported when the first server is started, not with this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from difflib import unified_diff
+from functools import partial
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from msgspec import Struct
+
+from ..blocking import on_connection_loop
+from ..errors import ToolError
+from ..messages import JSON
+from ..os_fork import FORKS
+
+if TYPE_CHECKING:
+    from mcp import Client
+    from mcp.client import Transport
+
+START = 30.0
+"""Seconds that a server may take to start and to list its tools."""
+_CLOSED = -32000
+"""The SDK's code of a connection that was closed."""
+_MAX_PAGES = 100
+"""Pages of tools that are read, at most."""
+_TRIES = 5
+"""Starts for one call that was not sent, because the server ended before."""
+_SHOWN = 20
+"""Lines that are shown of a difference, or of what a server wrote before it ended."""
+_LOST = (
+    "error: the tool's server ended during the call, which may have been executed; check before "
+    "you call it again"
+)
+
+
+class ServerAddress(Struct, frozen=True):
+    """How a server is reached: a command with variables and a folder, or a URL with headers.
+
+    `env` are names of variables, `headers` pairs of a header and the variable with its value.
+    """
+
+    command: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    folder: str = ""
+    url: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class ServerTool(Struct, frozen=True):
+    """A tool of a server as a function: a call of it is a call of the server.
+
+    `locked` is what the lock file says of it; a server whose tool is another is an error.
+    """
+
+    server: str
+    address: ServerAddress
+    tool: str
+    locked: Mapping[str, JSON]
+
+    async def __call__(self, /, **arguments: object) -> str:
+        """The text of the result; raises `ToolError` if the server cannot be used."""
+        return await on_connection_loop(CONNECTIONS.call(self, arguments))
+
+
+async def list_tools(server: str, address: ServerAddress) -> dict[str, dict[str, JSON]]:
+    """The tools of a server as a lock file has them; it is started for that, and ended.
+
+    Raises `ToolError`.
+    """
+    connection = Connection(server, address)
+    try:
+        return await on_connection_loop(connection.tools())
+    finally:
+        await on_connection_loop(connection.close())
+
+
+def diff(old: Mapping[str, JSON], new: Mapping[str, JSON]) -> str:
+    """The lines in which two tools differ."""
+    texts = [json.dumps(each, indent=2, sort_keys=True, ensure_ascii=False) for each in (old, new)]
+    lines = [*unified_diff(texts[0].splitlines(), texts[1].splitlines(), lineterm="", n=0)][2:]
+    changed = [line for line in lines if not line.startswith("@@")]
+    return "\n".join([*changed[:_SHOWN], *(["..."] if changed[_SHOWN:] else [])])
+
+
+class Connections:
+    """The connections of this process, by server; a forked child begins with none."""
+
+    def __init__(self) -> None:
+        self._connections: dict[ServerAddress, Connection] = {}
+        self._inherited: list[Connection] = []
+        FORKS.call_in_child(self._drop)
+
+    async def call(self, tool: ServerTool, arguments: Mapping[str, object]) -> str:
+        """Call a tool; on the loop of connections."""
+        made = Connection(tool.server, tool.address)
+        connection = self._connections.setdefault(tool.address, made)
+        return await connection.call(tool, arguments)
+
+    def _drop(self) -> None:
+        """Forget the parent's; they stay referenced, as closing one would end its server."""
+        self._inherited += self._connections.values()
+        self._connections = {}
+
+
+CONNECTIONS = Connections()
+
+
+class _NotSentError(Exception):
+    """The connection ended before a call was sent."""
+
+
+class _Call(Struct, eq=False):
+    """A call on its way to the owner of the client."""
+
+    tool: str
+    arguments: dict[str, object]
+    answer: asyncio.Future[str]
+
+
+class Connection:
+    """One server: started by the first call, and by the first after it ended.
+
+    `_owner` is the task that has the client, `_started` gets its tools, and `_queue` its calls.
+    """
+
+    def __init__(self, server: str, address: ServerAddress) -> None:
+        self._server = server
+        self._address = address
+        self._owner: asyncio.Task[None] | None = None
+        self._started: asyncio.Future[dict[str, dict[str, JSON]]] | None = None
+        self._queue: asyncio.Queue[_Call] = asyncio.Queue()
+
+    async def tools(self) -> dict[str, dict[str, JSON]]:
+        """The tools by name; starts the server if it does not run. Raises `ToolError`."""
+        if self._owner is None or self._owner.done() or self._started is None:
+            self._queue = asyncio.Queue()
+            self._started = asyncio.get_running_loop().create_future()
+            self._owner = asyncio.create_task(
+                self._own(self._started, self._queue), name=f"MCP server {self._server}"
+            )
+        return await asyncio.shield(self._started)
+
+    async def call(self, tool: ServerTool, arguments: Mapping[str, object]) -> str:
+        """Call a tool, if it is the one that is locked; the result as text."""
+        for _ in range(_TRIES):
+            tools = await self.tools()
+            self._check(tool, tools)
+            if self._owner is None or self._owner.done():
+                continue
+            answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            self._queue.put_nowait(_Call(tool.tool, dict(arguments), answer))
+            try:
+                return await answer
+            except _NotSentError:
+                continue
+        raise ToolError(f"the MCP server {self._server!r} ends as soon as it has started")
+
+    async def close(self) -> None:
+        """End the server."""
+        if self._owner is not None:
+            self._owner.cancel()
+            await asyncio.gather(self._owner, return_exceptions=True)
+
+    def _check(self, tool: ServerTool, tools: Mapping[str, Mapping[str, JSON]]) -> None:
+        now = tools.get(tool.tool)
+        if now == tool.locked:
+            return
+        what = "has it no more" if now is None else f"changed it:\n{diff(tool.locked, now)}"
+        raise ToolError(
+            f"the tool {tool.tool!r} is not the one in the lock file: the MCP server "
+            f"{self._server!r} {what}\nlook at the change, then write the lock file again: "
+            f"teamgraph mcp lock GRAPH --allow-mcp {self._server}"
+        )
+
+    async def _own(
+        self, started: asyncio.Future[dict[str, dict[str, JSON]]], queue: asyncio.Queue[_Call]
+    ) -> None:
+        """Have the client from start to end; every call gets an answer or an error."""
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+            try:
+                await self._connect(started, queue, errors)
+            except BaseException as error:
+                if not started.done():
+                    started.set_exception(self._not_started(error, errors))
+                    started.exception()  # perhaps nobody waits any more
+                if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                    raise
+            finally:
+                while not queue.empty():
+                    _fail(queue.get_nowait().answer, _NotSentError())
+
+    async def _connect(
+        self,
+        started: asyncio.Future[dict[str, dict[str, JSON]]],
+        queue: asyncio.Queue[_Call],
+        errors: TextIO,
+    ) -> None:
+        try:
+            from mcp import Client  # noqa: PLC0415  it takes a second
+        except ImportError as error:
+            text = "MCP servers need the extra `mcp`: pip install 'teamgraph[mcp]'"
+            raise ToolError(text) from error
+        ended = asyncio.Event()
+        async with asyncio.timeout(START) as limit:
+            transport = _transport(self._address, errors, ended)
+            async with Client(cast("Transport", transport), cache=None) as client:
+                tools = await _all_tools(client)
+                limit.reschedule(None)
+                started.set_result(tools)
+                await _serve(client, queue, ended)
+
+    def _not_started(self, error: BaseException, errors: TextIO) -> ToolError:
+        if isinstance(error, ToolError):
+            return error
+        text = f"the MCP server {self._server!r} does not start: {_reason(error, self._address)}"
+        errors.seek(0)
+        written = [line.rstrip() for line in errors.read()[-10_000:].splitlines() if line.strip()]
+        if written:
+            text += "\nthe last lines that it wrote:\n  " + "\n  ".join(written[-_SHOWN:])
+        return ToolError(text)
+
+
+async def _serve(client: Client, queue: asyncio.Queue[_Call], ended: asyncio.Event) -> None:
+    """Send each call from the queue, side by side, until the connection ends."""
+    tasks: dict[asyncio.Task[None], _Call] = {}
+    end, take = asyncio.create_task(ended.wait()), asyncio.create_task(queue.get())
+    try:
+        while not ended.is_set():
+            await asyncio.wait((take, end), return_when=asyncio.FIRST_COMPLETED)
+            if take.done():
+                call = take.result()
+                task = asyncio.create_task(_answer(client, call, ended))
+                tasks[task] = call
+                task.add_done_callback(partial(_forget, tasks))
+                take = asyncio.create_task(queue.get())
+    finally:
+        calls = [*tasks.values()]
+        waiting: list[asyncio.Task[Any]] = [end, take, *tasks]
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        if not take.cancelled():  # it was put in just now
+            calls.append(take.result())
+        for call in calls:  # of a task that did not begin
+            _fail(call.answer, _NotSentError())
+
+
+def _forget(tasks: dict[asyncio.Task[None], _Call], task: asyncio.Task[None]) -> None:
+    tasks.pop(task, None)
+
+
+async def _answer(client: Client, call: _Call, ended: asyncio.Event) -> None:
+    """Send one call, and give its answer to who waits for it; if nobody does, cancel it."""
+    from mcp import MCPError  # noqa: PLC0415  loaded by now
+
+    if call.answer.done():
+        return
+    task = asyncio.current_task()
+    call.answer.add_done_callback(lambda answer: answer.cancelled() and task and task.cancel())
+    text = _LOST
+    try:
+        result = await client.call_tool(call.tool, call.arguments)
+        text = _text(result)
+    except MCPError as error:
+        if error.code == _CLOSED:
+            ended.set()
+        else:
+            text = f"error: the tool's server refused the call: {error.message}"
+    except asyncio.CancelledError:
+        raise  # the connection ended, or who waits did
+    except Exception as error:  # noqa: BLE001  whatever the SDK raises, the model is told of it
+        text = f"error: the result of the tool's server is not valid: {_first_line(error)}"
+    finally:
+        if not call.answer.done():
+            call.answer.set_result(text)
+
+
+def _text(result: Any) -> str:  # noqa: ANN401  the SDK's type, which is not loaded here
+    """The parts of a result that are text; of others, what they are."""
+    parts = [
+        part.text if part.type == "text" else f"[{part.type}: not shown]" for part in result.content
+    ]
+    if not parts and result.structured_content is not None:
+        parts = [json.dumps(result.structured_content, ensure_ascii=False)]
+    text = "\n".join(parts)
+    return f"error: {text or 'the tool failed'}" if result.is_error else text
+
+
+async def _all_tools(client: Client) -> dict[str, dict[str, JSON]]:
+    tools: dict[str, dict[str, JSON]] = {}
+    cursor: str | None = None
+    for _ in range(_MAX_PAGES):
+        page = await client.list_tools(cursor=cursor)
+        for tool in page.tools:
+            tools[tool.name] = {
+                "description": (tool.description or tool.title or "").strip(),
+                "parameters": cast("JSON", json.loads(json.dumps(tool.input_schema))),
+            }
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    return tools
+
+
+@asynccontextmanager
+async def _transport(
+    address: ServerAddress, errors: TextIO, ended: asyncio.Event
+) -> AsyncGenerator[tuple[object, object]]:
+    """The streams of a server; `ended` is set when it closes them."""
+    streams: AbstractAsyncContextManager[tuple[Any, Any]]
+    if address.url:
+        streams = _http(address)
+    else:
+        from mcp.client.stdio import StdioServerParameters, stdio_client  # noqa: PLC0415
+
+        program, *arguments = address.command
+        parameters = StdioServerParameters(
+            command=program,
+            args=arguments,
+            env={name: _variable(name) for name in address.env},
+            cwd=address.folder or None,
+        )
+        streams = stdio_client(parameters, errlog=errors)
+    async with streams as (read, write):
+        yield _WatchedStream(read, ended), write
+
+
+@asynccontextmanager
+async def _http(address: ServerAddress) -> AsyncGenerator[tuple[object, object]]:
+    from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
+    from mcp.shared._httpx_utils import create_mcp_http_client  # noqa: PLC0415
+
+    headers = {header: _variable(name) for header, name in address.headers}
+    async with (
+        create_mcp_http_client(headers=headers) as http,
+        streamable_http_client(address.url, http_client=http) as streams,
+    ):
+        yield streams
+
+
+class _WatchedStream:
+    """A stream of the SDK that says when it ends."""
+
+    def __init__(self, stream: Any, ended: asyncio.Event) -> None:  # noqa: ANN401  the SDK's
+        self._stream = stream
+        self._ended = ended
+
+    async def receive(self) -> object:
+        """The next message."""
+        return await self._stream.receive()
+
+    async def aclose(self) -> None:
+        """Close it."""
+        await self._stream.aclose()
+
+    def __aiter__(self) -> _WatchedStream:
+        return self
+
+    async def __anext__(self) -> object:
+        try:
+            return await self._stream.__anext__()
+        except BaseException:
+            self._ended.set()
+            raise
+
+    async def __aenter__(self) -> _WatchedStream:
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stream.__aexit__(*error)
+
+
+def _variable(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise ToolError(f"the environment variable {name} is not set, and an MCP server needs it")
+    return value
+
+
+def _fail(answer: asyncio.Future[str], error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _reason(error: BaseException, address: ServerAddress) -> str:
+    """Why a server does not start, in a line."""
+    inner = error
+    while isinstance(inner, BaseExceptionGroup):
+        inner = cast("BaseException", inner.exceptions[0])
+    if isinstance(inner, FileNotFoundError):
+        return f"there is no program {address.command[0]!r}; install it, or correct its path"
+    if isinstance(inner, TimeoutError):
+        return f"it did not answer within {START:g} seconds"
+    if address.url:
+        return f"{address.url} gives no answer: {_first_line(inner)}"
+    return f"it ended: {_first_line(inner)}"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
