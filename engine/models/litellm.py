@@ -656,6 +656,7 @@ class PartialReply(Struct):
                 cached_tokens=self.usage.cached_tokens,
                 calls=1,
                 cost=cost,
+                reasoning_tokens=self.usage.reasoning_tokens,
             ),
             finish_reason=self.finish_reason,
             model=self.answered_by,
@@ -701,11 +702,13 @@ def _usage(chunk: StreamChunk | WholeAnswer) -> Usage | None:
     if counts is None:
         return None
     details: object = getattr(counts, "prompt_tokens_details", None)
+    written: object = getattr(counts, "completion_tokens_details", None)
     return Usage(
         input_tokens=_count(counts, "prompt_tokens"),
         output_tokens=_count(counts, "completion_tokens"),
         cached_tokens=_count(details, "cached_tokens"),
         calls=1,
+        reasoning_tokens=_count(written, "reasoning_tokens"),
     )
 
 
