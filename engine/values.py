@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import fields as dataclass_fields
@@ -123,6 +124,12 @@ def check_ids(**ids: str | None) -> None:
             if is_long(value):
                 raise InputError(f"{name} is {TOO_LONG}, and ids are texts")
             raise InputError(f"{name} is {value!r}, and ids are texts; give {str(value)!r}")
+
+
+def check_folder(name: str, value: object) -> None:
+    """Raise `InputError` if an argument is no path."""
+    if not isinstance(value, str | os.PathLike):
+        raise InputError(f"{name} is a {type(value).__name__}; give the path of a folder")
 
 
 def check_counts(**counts: int | None) -> None:

@@ -81,8 +81,12 @@ _NOT_HERE: Mapping[str, Sequence[str]] = {
         *("output_model_prompt", "tool_hooks", "guardrails", "compress_tool_results"),
         *("compression_manager", "followups"),
     ),
-    "`teamgraph.kinds` and events of `stream`": ("monitoring", "db_events", "stream_events"),
+    "events of `stream`, and the records of a run": ("monitoring", "stream_intermediate_steps"),
     "a fallback in `model`: {id: ..., fallback: [...]}": ("fallback_models", "fallback_config"),
+    "`instructions`, or a prompt of your own": (
+        *("introduction", "add_name_to_context", "add_location_to_context", "timezone_identifier"),
+        *("add_member_tools_to_context", "get_member_information_tool"),
+    ),
     "texts are sent, no media": ("send_media_to_model", "store_media", "input_schema"),
 }
 """Options of Agno for what teamgraph has not, by what there is in its place."""
@@ -95,6 +99,8 @@ ALTERNATIVES: Mapping[str, str] = {
     "cache_session": f"{_LEAVE}nothing is cached on the object",
     "checkpoint": f"{_LEAVE}every record is stored when its node finishes",
     "debug_mode": "`teamgraph runs show RUN_ID --prompt` shows what was sent",
+    "delay_between_retries": "use retries=Retry(times=..., wait=...)",
+    "exponential_backoff": "use retries, which waits twice as long each time",
     "enable_agentic_state": "use a tool with a parameter of the type ToolContext",
     "expected_output": "use `instructions`",
     "conversation_limit": f"{_LEAVE}it reads the turns since the last summary",
@@ -102,17 +108,21 @@ ALTERNATIVES: Mapping[str, str] = {
     "max_tool_calls_from_history": f"{_IN_GRAPH}`tool_calls` of a history-loader",
     "metadata": "pass it as `session_state`, or as `state` of a run",
     "num_history_responses": "use num_history_runs",
+    "num_past_sessions_to_search": "use num_history_sessions",
     "overwrite_db_session_state": "pass `state` to the run, which replaces stored keys",
     "response_model": "use output_schema",
     "returns": "use output_schema",
     "search_past_sessions": "use search_session_history",
+    "search_previous_sessions_history": "use search_session_history",
     "show_tool_calls": "read the events of `stream`, or the exchanges in `run.records`",
     "storage": "use db",
     "store_events": f"{_LEAVE}the record of each node is stored",
     "store_history_messages": f"{_LEAVE}replayed messages are stored as references",
     "store_tool_messages": f"{_LEAVE}tool calls and results are stored; replay is optional",
     "stream": "call `stream`, or `print_response(..., stream=True)`",
+    "structured_outputs": f"{_LEAVE}what the model's server can do is used",
     "success_criteria": "use `instructions`",
+    "team_session_state": "use session_state",
     **{
         option: f"what comes closest: {instead}"
         for instead, options in _NOT_HERE.items()

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, Self, cast
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from teamgraph import JSON
 from teamgraph.errors import DefinitionError, Problem
-from teamgraph.kinds import Context, Node, Result, Seconds, Texts, closest
+from teamgraph.kinds import Context, Ids, Node, Result, Seconds, Texts, closest
 
-from .router import Route, in_long_form, only_long, short_routes
+from .router import Route, only_long
+
+
+def _in_long_form(routes: Mapping[str, Sequence[str] | Route]) -> Mapping[str, Route]:
+    """The routes in their long form; in the short one they are the nodes."""
+    return {
+        label: route if isinstance(route, Route) else Route(to=route)
+        for label, route in routes.items()
+    }
 
 
 class Human(Node):
@@ -37,10 +45,10 @@ class Human(Node):
         description="The answers to choose from; without them any text, or what `returns` says.",
         examples=[["approve", "reject"]],
     )
-    routes: Annotated[Mapping[str, str | Route], AfterValidator(in_long_form)] = Field(
-        default_factory=dict[str, str | Route],
-        description="What each option leads to, as in a router; its labels are the options.",
-        examples=[{"approve": {"to": "refund"}, "reject": {"to": "decline"}}],
+    routes: Annotated[Mapping[str, str | Ids | Route], AfterValidator(_in_long_form)] = Field(
+        default_factory=dict[str, str | Ids | Route],
+        description="The node, or the nodes, that each option leads to; its keys are the options.",
+        examples=[{"approve": "refund", "reject": "decline"}],
     )
     assign_to: str | None = Field(
         default=None,
@@ -94,10 +102,14 @@ class Human(Node):
         return False
 
     def written(self) -> dict[str, JSON]:
-        """Short routes in their short form."""
-        data = super().written()
-        routes = short_routes(only_long(self.routes))
-        return {**data, "routes": cast("JSON", routes)} if routes else data
+        """Routes in their short form where that says all."""
+        data, routes = super().written(), dict[str, JSON]()
+        for label, route in only_long(self.routes).items():
+            targets = list[JSON](route.to)
+            routes[label] = targets[0] if len(targets) == 1 else targets
+            if route.about:
+                routes[label] = route.model_dump(mode="json", exclude_defaults=True)
+        return {**data, "routes": routes} if routes else data
 
     async def run(self, context: Context) -> Result:
         """Wait for the answer."""

@@ -40,7 +40,7 @@ def in_long_form(routes: Mapping[str, str | Route]) -> Mapping[str, str | Route]
     }
 
 
-def only_long(routes: Mapping[str, str | Route]) -> Mapping[str, Route]:
+def only_long(routes: Mapping[str, object]) -> Mapping[str, Route]:
     """The routes of a node that exists, which are all in their long form."""
     return {label: route for label, route in routes.items() if isinstance(route, Route)}
 

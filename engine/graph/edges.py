@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -85,8 +85,8 @@ def find_edges(
         _add_inputs(node_id, node, nodes, found)
         if visited_field(node) is not None:
             _add_history(node_id, nodes, loaders, found)
-        own = variables_of(node)  # what the kind passes hides a node of the same name
         for template in templates_of.get(node_id, ()):
+            own = variables_of(node, template)  # what is passed hides a node of the same name
             if template not in reads_of:  # many nodes share one
                 reads_of[template] = [
                     each for each in prompts.reads(template) if _may_be_node(each.name, nodes)
@@ -156,6 +156,9 @@ def _add_routes(node_id: str, node: Node, nodes: Mapping[str, Node], found: Foun
                 text = f"node {node_id!r}: the route {label!r} leads to {target!r}"
                 text += ", and there is no such node"
                 problem = _unknown_node(text, target, path, nodes)
+                if target == label and (about := _about_route(node, label)) in nodes:
+                    text += f"; to lead to {about!r}, write `{label}: {{to: {about}}}`"
+                    problem = replace(problem, message=text, suggestion=None)
                 # In the short form of a route its label is the target.
                 found.problems.append(replace(problem, on_key=target == label))
             else:
@@ -163,6 +166,13 @@ def _add_routes(node_id: str, node: Node, nodes: Mapping[str, Node], found: Foun
                 paths.setdefault(target, path)
     for target, leading in labels.items():
         found.edges.append(Edge(node_id, target, "route", tuple(leading), path=paths[target]))
+
+
+def _about_route(node: Node, label: str) -> str:
+    """What a route is for, where people may have meant the node that it leads to."""
+    routes: object = getattr(node, "routes", None)
+    route = cast("Mapping[str, object]", routes).get(label) if isinstance(routes, Mapping) else None
+    return str(getattr(route, "about", ""))
 
 
 def _add_inputs(node_id: str, node: Node, nodes: Mapping[str, Node], found: FoundEdges) -> None:

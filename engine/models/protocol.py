@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct, field
@@ -101,4 +101,13 @@ class ServesIds(Protocol):
 
     def check(self, model_id: str, parameters: Mapping[str, JSON]) -> None:
         """Raise `NoModelError` if the id or its address would be refused; nothing is imported."""
+        ...
+
+
+@runtime_checkable
+class RecallsResults(Protocol):
+    """A model that answers from recordings, which have the results of servers' tools as well."""
+
+    def tool_result(self, messages: Sequence[Message], call_id: str) -> str:
+        """The recorded result of a call in the last of the messages; raises `ToolError`."""
         ...

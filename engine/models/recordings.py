@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from difflib import unified_diff
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
@@ -21,9 +21,11 @@ from typing import Literal, TypeAlias, cast
 from msgspec import Struct, field
 from pydantic import TypeAdapter
 
-from ..errors import InputError, ReplayMiss, UnusedRecordings
-from ..messages import JSON, as_plain
+from ..errors import InputError, ReplayMiss, ToolError, UnusedRecordings
+from ..messages import JSON, Message, as_plain
 from ..terminal import escape_controls, escape_json
+from ..unknown_names import explained
+from ..values import check_folder
 from .protocol import Chunk, Model, Reply, Request, close_answer
 from .registry import AnyModel
 
@@ -54,7 +56,7 @@ class Recording(Struct):
             "version": VERSION,
             "model_from": self.model_from,
             "request": _in_lines(self.request),
-            "replies": [{**_fields(reply), "text": _split(reply.text)} for reply in self.replies],
+            "replies": [_written(reply) for reply in self.replies],
         }
         temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}")
         text = escape_json(json.dumps(form, ensure_ascii=False, indent=2))
@@ -91,6 +93,7 @@ class Recorder:
     A call that fails is not recorded. The files have the prompts and answers, no keys or headers.
     """
 
+    @explained
     def __init__(
         self,
         folder: str | os.PathLike[str],
@@ -98,6 +101,7 @@ class Recorder:
         *,
         allow_api_base: Collection[str] = (),
     ) -> None:
+        check_folder("folder", folder)
         self._folder = Path(folder)
         self.override = model if isinstance(model, str) else None
         if model is None or isinstance(model, str):
@@ -161,7 +165,9 @@ class Replay:
     `verify` raises what `misses` and `unused` say. Raises `InputError` if the folder has none.
     """
 
+    @explained
     def __init__(self, folder: str | os.PathLike[str]) -> None:
+        check_folder("folder", folder)
         self._folder = Path(folder)
         self._recordings: dict[str, Recording] = {}
         for file in sorted(self._folder.glob("*.json")):
@@ -173,6 +179,8 @@ class Replay:
                 f"with Runner(graph, model=Recorder({str(folder)!r}))"
             )
         self.misses: list[ReplayMiss] = []
+        recorded = self._recordings.values()
+        self._results = {key: text for each in recorded for key, text in _results(each.request)}
 
     @property
     def unused(self) -> tuple[Path, ...]:
@@ -200,6 +208,19 @@ class Replay:
         for word in _WORD.findall(reply.text) if request.stream else ():
             yield Chunk(word)
         yield reply
+
+    def tool_result(self, messages: Sequence[Message], call_id: str) -> str:
+        """See `RecallsResults`: what the model was sent when this was recorded."""
+        numbers: dict[str, str] = {}
+        key = _key({"messages": _numbered(messages, numbers)})
+        found = self._results.get((key, numbers[call_id]))
+        if found is None:
+            call = next(each for each in messages[-1].tool_calls if each.id == call_id)
+            raise ToolError(
+                f"{self._folder} has no result of this call of {call.name!r}, and a replay calls "
+                "no MCP server; record the run again"
+            )
+        return found
 
     @property
     def override(self) -> str | None:
@@ -236,14 +257,7 @@ class Replay:
 def canonical(request: Request) -> dict[str, JSON]:
     """What a request is found by: all that decides the answer, nothing of a run or a machine."""
     numbers: dict[str, str] = {}
-    messages: list[JSON] = []
-    for message in request.messages:
-        form = message.to_json()
-        for call in cast("list[dict[str, JSON]]", form.get("tool_calls", [])):
-            call["id"] = numbers.setdefault(str(call["id"]), f"call_{len(numbers) + 1}")
-        if message.tool_call_id is not None:
-            form["tool_call_id"] = numbers.get(message.tool_call_id, message.tool_call_id)
-        messages.append(form)
+    messages = _numbered(request.messages, numbers)
     parameters = {
         name: value for name, value in request.parameters.items() if name not in _ADDRESSES
     }
@@ -259,6 +273,30 @@ def canonical(request: Request) -> dict[str, JSON]:
     return {name: value for name, value in whole.items() if value}
 
 
+def _numbered(messages: Sequence[Message], numbers: dict[str, str]) -> list[JSON]:
+    """Messages as JSON, with the ids of tool calls numbered, which are added to `numbers`."""
+    forms: list[JSON] = []
+    for message in messages:
+        form = message.to_json()
+        for call in cast("list[dict[str, JSON]]", form.get("tool_calls", [])):
+            call["id"] = numbers.setdefault(str(call["id"]), f"call_{len(numbers) + 1}")
+        if message.tool_call_id is not None:
+            form["tool_call_id"] = numbers.get(message.tool_call_id, message.tool_call_id)
+        forms.append(form)
+    return forms
+
+
+def _results(request: Mapping[str, JSON]) -> Iterator[tuple[tuple[str, str], str]]:
+    """The results that a request ends with, by the messages before them and the call's number."""
+    messages = cast("list[dict[str, JSON]]", request["messages"])
+    begin = len(messages)
+    while begin and messages[begin - 1]["role"] == "tool":
+        begin -= 1
+    key = _key({"messages": cast("JSON", messages[:begin])})
+    for message in messages[begin:]:
+        yield (key, str(message["tool_call_id"])), str(message["content"])
+
+
 def _key(form: Mapping[str, JSON]) -> str:
     return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
 
@@ -268,8 +306,15 @@ def _file_name(model_id: str, key: str) -> str:
     return f"{name}-{key[:16]}.json"
 
 
-def _fields(reply: Reply) -> dict[str, JSON]:
-    return cast("dict[str, JSON]", as_plain(reply))
+def _written(reply: Reply) -> dict[str, JSON]:
+    """A reply as it is written, without what is empty."""
+    fields = cast("dict[str, JSON]", as_plain(reply))
+    counts = cast("dict[str, JSON]", fields["usage"])
+    fields["usage"] = {name: count for name, count in counts.items() if count or name == "cost"}
+    return {
+        "text": _split(reply.text),
+        **{name: fields[name] for name in fields if name != "text" and fields[name]},
+    }
 
 
 def _in_lines(form: Mapping[str, JSON]) -> dict[str, JSON]:

@@ -79,6 +79,7 @@ from ..graph.node import (
     visited_field,
 )
 from ..messages import JSON, NO_USAGE, text_of
+from ..models.protocol import RecallsResults
 from ..node_path import ROOT, NodePath, put_inside, select_inside
 from ..records import (
     FINAL,
@@ -505,6 +506,7 @@ class RunExecution(Struct):
             call.test_call,
             partial(self._commit, execution),
             partial(self._run_tool, execution, state),
+            call.model if isinstance(call.model, RecallsResults) else None,
         )
 
     async def _run_tool(
@@ -666,7 +668,8 @@ class RunExecution(Struct):
 
     def _model_call(self, node: NodeExecution, spec: ModelSpec) -> ModelCall:
         graph = self.prepared.graph
-        timeout = graph.nodes[node.node_id].timeout or graph.timeout
+        declared = graph.nodes[node.node_id]
+        timeout = declared.timeout or graph.timeout
         return ModelCall(
             graph=graph,
             model=self.prepared.model,
@@ -678,6 +681,7 @@ class RunExecution(Struct):
             emitter=self.emitter,
             answer=self.answer,
             path=self.path,
+            repairs=declared.repair,
         )
 
     def _attempts_before(self, node_id: str) -> int:

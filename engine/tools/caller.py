@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from ..errors import AnswerError, BudgetExceeded, PromptError, ToolError, closest, listed
 from ..events import EventEmitter, ToolAnswered, ToolCalled
 from ..messages import JSON, Message, ToolCall
+from ..models.protocol import RecallsResults
 from ..records import Exchange, Question
 from .confirmation import Verdict, ask_to_confirm
 from .context import SessionState, ToolContext
@@ -37,7 +38,8 @@ class ToolCaller(Struct):
     is to be confirmed, and `commit` stores the calls before any of them is executed. `run_graph`
     runs a graph that is a tool, for the last step of the call's path (`research[3]`), on a message;
     it returns None if a node inside waits for a person. `begun` are calls that were stored by an
-    earlier try, which may have executed them.
+    earlier try, which may have executed them. `recordings` have the results of servers' tools, by
+    the messages `sent` up to the calls.
     """
 
     toolbox: Toolbox
@@ -50,7 +52,9 @@ class ToolCaller(Struct):
     test: Callable[[str, Mapping[str, JSON]], bool]
     commit: Callable[[], Awaitable[None]]
     run_graph: Callable[[str, str], Awaitable[str | None]]
+    recordings: RecallsResults | None = None
     begun: frozenset[str] = frozenset()
+    sent: tuple[Message, ...] = ()
 
     async def answer(
         self, exchange: Exchange, *, number: int, is_committed: bool
@@ -87,6 +91,8 @@ class ToolCaller(Struct):
             self.questions += new
             if new or not is_committed:
                 await self.commit()
+            if self.recordings is not None:
+                self.sent = replace(exchange, tool_results=()).onward
             self.begun = frozenset(left) if is_committed else frozenset()
             found = await self._execute(left, self.handover(exchange, number=number))
         results |= {result.tool_call_id: result for result in found}
@@ -148,6 +154,8 @@ class ToolCaller(Struct):
         elif verdict.is_approved:
             key = f"{self.context.run_id}/{path}"
             context = replace(self.context, idempotency_key=key)
+            if self.recordings is not None and self._is_external(call.name):
+                return self._answered(call, self.recordings.tool_result(self.sent, call.id))
             found = await self._result(path, call.name, verdict.arguments, context)
             if found is None:
                 return None
@@ -213,6 +221,7 @@ class ToolCaller(Struct):
 
 async def _called_in_time(tool: Tool, arguments: Mapping[str, object], context: ToolContext) -> str:
     """The result of a tool within its limits, or that it took too long."""
+    await tool.prepare()
     limit = asyncio.timeout(tool.options.timeout)
     try:
         async with limit:

@@ -232,8 +232,10 @@ def _tool(
 def address_of(server: MCPServer, folder: Path) -> ServerAddress:
     """How a declared server is reached; `folder` is that of the graph, where it is started."""
     if server.url:
-        return ServerAddress(url=server.url, headers=tuple(server.headers_env.items()))
-    return ServerAddress(tuple(server.command), tuple(server.env), str(folder.absolute()))
+        headers = tuple(server.headers_env.items())
+        return ServerAddress(url=server.url, headers=headers, start=server.timeout)
+    place = str(folder.absolute())
+    return ServerAddress(tuple(server.command), tuple(server.env), place, start=server.timeout)
 
 
 class _SchemaArguments:

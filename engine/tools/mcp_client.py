@@ -15,10 +15,10 @@ import json
 import os
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from difflib import unified_diff
 from functools import partial
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias, cast
 
 from msgspec import Struct
 
@@ -31,14 +31,8 @@ if TYPE_CHECKING:
     from mcp import Client
     from mcp.client import Transport
 
-START = 30.0
-"""Seconds that a server may take to start and to list its tools."""
 _CLOSED = -32000
 """The SDK's code of a connection that was closed."""
-_MAX_PAGES = 100
-"""Pages of tools that are read, at most."""
-_TRIES = 5
-"""Starts for one call that was not sent, because the server ended before."""
 _SHOWN = 20
 """Lines that are shown of a difference, or of what a server wrote before it ended."""
 _LOST = (
@@ -51,6 +45,7 @@ class ServerAddress(Struct, frozen=True):
     """How a server is reached: a command with variables and a folder, or a URL with headers.
 
     `env` are names of variables, `headers` pairs of a header and the variable with its value.
+    `start` are the seconds that it may take to start and to list its tools.
     """
 
     command: tuple[str, ...] = ()
@@ -58,6 +53,7 @@ class ServerAddress(Struct, frozen=True):
     folder: str = ""
     url: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+    start: float = 60.0
 
 
 class ServerTool(Struct, frozen=True):
@@ -70,6 +66,10 @@ class ServerTool(Struct, frozen=True):
     address: ServerAddress
     tool: str
     locked: Mapping[str, JSON]
+
+    async def prepare(self) -> None:
+        """Start the server, if it does not run; raises `ToolError` if it cannot be used."""
+        await on_connection_loop(CONNECTIONS.start(self))
 
     async def __call__(self, /, **arguments: object) -> str:
         """The text of the result; raises `ToolError` if the server cannot be used."""
@@ -104,11 +104,16 @@ class Connections:
         self._inherited: list[Connection] = []
         FORKS.call_in_child(self._drop)
 
+    async def start(self, tool: ServerTool) -> None:
+        """Start the server of a tool; on the loop of connections."""
+        await self._of(tool).tools()
+
     async def call(self, tool: ServerTool, arguments: Mapping[str, object]) -> str:
         """Call a tool; on the loop of connections."""
-        made = Connection(tool.server, tool.address)
-        connection = self._connections.setdefault(tool.address, made)
-        return await connection.call(tool, arguments)
+        return await self._of(tool).call(tool, arguments)
+
+    def _of(self, tool: ServerTool) -> Connection:
+        return self._connections.setdefault(tool.address, Connection(tool.server, tool.address))
 
     def _drop(self) -> None:
         """Forget the parent's; they stay referenced, as closing one would end its server."""
@@ -131,6 +136,10 @@ class _Call(Struct, eq=False):
     answer: asyncio.Future[str]
 
 
+_Queue: TypeAlias = asyncio.Queue[_Call | None]
+"""The calls on their way to the owner of a client; None is the end of the connection."""
+
+
 class Connection:
     """One server: started by the first call, and by the first after it ended.
 
@@ -142,7 +151,7 @@ class Connection:
         self._address = address
         self._owner: asyncio.Task[None] | None = None
         self._started: asyncio.Future[dict[str, dict[str, JSON]]] | None = None
-        self._queue: asyncio.Queue[_Call] = asyncio.Queue()
+        self._queue: _Queue = asyncio.Queue()
 
     async def tools(self) -> dict[str, dict[str, JSON]]:
         """The tools by name; starts the server if it does not run. Raises `ToolError`."""
@@ -152,28 +161,23 @@ class Connection:
             self._owner = asyncio.create_task(
                 self._own(self._started, self._queue), name=f"MCP server {self._server}"
             )
+            self._owner.add_done_callback(partial(_refuse_all, self._queue))
         return await asyncio.shield(self._started)
 
     async def call(self, tool: ServerTool, arguments: Mapping[str, object]) -> str:
         """Call a tool, if it is the one that is locked; the result as text."""
-        for _ in range(_TRIES):
-            tools = await self.tools()
-            self._check(tool, tools)
-            if self._owner is None or self._owner.done():
-                continue
+        while True:  # the time of a call is limited
+            self._check(tool, await self.tools())
             answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             self._queue.put_nowait(_Call(tool.tool, dict(arguments), answer))
-            try:
+            with suppress(_NotSentError):
                 return await answer
-            except _NotSentError:
-                continue
-        raise ToolError(f"the MCP server {self._server!r} ends as soon as it has started")
 
     async def close(self) -> None:
         """End the server."""
-        if self._owner is not None:
-            self._owner.cancel()
-            await asyncio.gather(self._owner, return_exceptions=True)
+        owner = cast("asyncio.Task[None]", self._owner)
+        owner.cancel()
+        await asyncio.gather(owner, return_exceptions=True)
 
     def _check(self, tool: ServerTool, tools: Mapping[str, Mapping[str, JSON]]) -> None:
         now = tools.get(tool.tool)
@@ -187,7 +191,7 @@ class Connection:
         )
 
     async def _own(
-        self, started: asyncio.Future[dict[str, dict[str, JSON]]], queue: asyncio.Queue[_Call]
+        self, started: asyncio.Future[dict[str, dict[str, JSON]]], queue: _Queue
     ) -> None:
         """Have the client from start to end; every call gets an answer or an error."""
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
@@ -199,14 +203,11 @@ class Connection:
                     started.exception()  # perhaps nobody waits any more
                 if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                     raise
-            finally:
-                while not queue.empty():
-                    _fail(queue.get_nowait().answer, _NotSentError())
 
     async def _connect(
         self,
         started: asyncio.Future[dict[str, dict[str, JSON]]],
-        queue: asyncio.Queue[_Call],
+        queue: _Queue,
         errors: TextIO,
     ) -> None:
         try:
@@ -214,14 +215,13 @@ class Connection:
         except ImportError as error:
             text = "MCP servers need the extra `mcp`: pip install 'teamgraph[mcp]'"
             raise ToolError(text) from error
-        ended = asyncio.Event()
-        async with asyncio.timeout(START) as limit:
-            transport = _transport(self._address, errors, ended)
+        async with asyncio.timeout(self._address.start) as limit:
+            transport = _transport(self._address, errors, queue)
             async with Client(cast("Transport", transport), cache=None) as client:
                 tools = await _all_tools(client)
                 limit.reschedule(None)
                 started.set_result(tools)
-                await _serve(client, queue, ended)
+                await _serve(client, queue)
 
     def _not_started(self, error: BaseException, errors: TextIO) -> ToolError:
         if isinstance(error, ToolError):
@@ -234,50 +234,53 @@ class Connection:
         return ToolError(text)
 
 
-async def _serve(client: Client, queue: asyncio.Queue[_Call], ended: asyncio.Event) -> None:
-    """Send each call from the queue, side by side, until the connection ends."""
+async def _serve(client: Client, queue: _Queue) -> None:
+    """Send each call from the queue, side by side, until there is None in it."""
     tasks: dict[asyncio.Task[None], _Call] = {}
-    end, take = asyncio.create_task(ended.wait()), asyncio.create_task(queue.get())
     try:
-        while not ended.is_set():
-            await asyncio.wait((take, end), return_when=asyncio.FIRST_COMPLETED)
-            if take.done():
-                call = take.result()
-                task = asyncio.create_task(_answer(client, call, ended))
-                tasks[task] = call
-                task.add_done_callback(partial(_forget, tasks))
-                take = asyncio.create_task(queue.get())
+        while (call := await queue.get()) is not None:
+            task = asyncio.create_task(_answer(client, call, queue))
+            tasks[task] = call
+            task.add_done_callback(partial(_forget, tasks))
     finally:
         calls = [*tasks.values()]
-        waiting: list[asyncio.Task[Any]] = [end, take, *tasks]
-        for each in waiting:
-            each.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-        if not take.cancelled():  # it was put in just now
-            calls.append(take.result())
+        for task in [*tasks]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for call in calls:  # of a task that did not begin
-            _fail(call.answer, _NotSentError())
+            _refuse(call)
 
 
 def _forget(tasks: dict[asyncio.Task[None], _Call], task: asyncio.Task[None]) -> None:
-    tasks.pop(task, None)
+    del tasks[task]
 
 
-async def _answer(client: Client, call: _Call, ended: asyncio.Event) -> None:
+def _refuse_all(queue: _Queue, _: object) -> None:
+    """Refuse what is left in the queue when its owner has ended."""
+    while not queue.empty():
+        if (call := queue.get_nowait()) is not None:
+            _refuse(call)
+
+
+def _refuse(call: _Call) -> None:
+    """Tell who waits for a call that it was not sent."""
+    if not call.answer.done():
+        call.answer.set_exception(_NotSentError())
+
+
+async def _answer(client: Client, call: _Call, queue: _Queue) -> None:
     """Send one call, and give its answer to who waits for it; if nobody does, cancel it."""
     from mcp import MCPError  # noqa: PLC0415  loaded by now
 
-    if call.answer.done():
-        return
-    task = asyncio.current_task()
-    call.answer.add_done_callback(lambda answer: answer.cancelled() and task and task.cancel())
+    task = cast("asyncio.Task[None]", asyncio.current_task())
+    call.answer.add_done_callback(lambda answer: answer.cancelled() and task.cancel())
     text = _LOST
     try:
         result = await client.call_tool(call.tool, call.arguments)
         text = _text(result)
     except MCPError as error:
         if error.code == _CLOSED:
-            ended.set()
+            queue.put_nowait(None)
         else:
             text = f"error: the tool's server refused the call: {error.message}"
     except asyncio.CancelledError:
@@ -303,7 +306,7 @@ def _text(result: Any) -> str:  # noqa: ANN401  the SDK's type, which is not loa
 async def _all_tools(client: Client) -> dict[str, dict[str, JSON]]:
     tools: dict[str, dict[str, JSON]] = {}
     cursor: str | None = None
-    for _ in range(_MAX_PAGES):
+    while True:  # the time of the start is limited
         page = await client.list_tools(cursor=cursor)
         for tool in page.tools:
             tools[tool.name] = {
@@ -312,15 +315,14 @@ async def _all_tools(client: Client) -> dict[str, dict[str, JSON]]:
             }
         cursor = page.next_cursor
         if cursor is None:
-            break
-    return tools
+            return tools
 
 
 @asynccontextmanager
 async def _transport(
-    address: ServerAddress, errors: TextIO, ended: asyncio.Event
+    address: ServerAddress, errors: TextIO, queue: _Queue
 ) -> AsyncGenerator[tuple[object, object]]:
-    """The streams of a server; `ended` is set when it closes them."""
+    """The streams of a server; when it closes them, that is put into the queue."""
     streams: AbstractAsyncContextManager[tuple[Any, Any]]
     if address.url:
         streams = _http(address)
@@ -336,7 +338,7 @@ async def _transport(
         )
         streams = stdio_client(parameters, errlog=errors)
     async with streams as (read, write):
-        yield _WatchedStream(read, ended), write
+        yield _WatchedStream(read, queue), write
 
 
 @asynccontextmanager
@@ -355,17 +357,9 @@ async def _http(address: ServerAddress) -> AsyncGenerator[tuple[object, object]]
 class _WatchedStream:
     """A stream of the SDK that says when it ends."""
 
-    def __init__(self, stream: Any, ended: asyncio.Event) -> None:  # noqa: ANN401  the SDK's
+    def __init__(self, stream: Any, queue: _Queue) -> None:  # noqa: ANN401  the SDK's
         self._stream = stream
-        self._ended = ended
-
-    async def receive(self) -> object:
-        """The next message."""
-        return await self._stream.receive()
-
-    async def aclose(self) -> None:
-        """Close it."""
-        await self._stream.aclose()
+        self._queue = queue
 
     def __aiter__(self) -> _WatchedStream:
         return self
@@ -374,7 +368,7 @@ class _WatchedStream:
         try:
             return await self._stream.__anext__()
         except BaseException:
-            self._ended.set()
+            self._queue.put_nowait(None)
             raise
 
     async def __aenter__(self) -> _WatchedStream:
@@ -392,14 +386,8 @@ def _variable(name: str) -> str:
     return value
 
 
-def _fail(answer: asyncio.Future[str], error: Exception) -> None:
-    if not answer.done():
-        answer.set_exception(error)
-
-
 def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return cast("asyncio.Task[None]", asyncio.current_task()).cancelling() > 0
 
 
 def _reason(error: BaseException, address: ServerAddress) -> str:
@@ -410,7 +398,7 @@ def _reason(error: BaseException, address: ServerAddress) -> str:
     if isinstance(inner, FileNotFoundError):
         return f"there is no program {address.command[0]!r}; install it, or correct its path"
     if isinstance(inner, TimeoutError):
-        return f"it did not answer within {START:g} seconds"
+        return f"it did not answer within {address.start:g} seconds; give it a longer `timeout`"
     if address.url:
         return f"{address.url} gives no answer: {_first_line(inner)}"
     return f"it ended: {_first_line(inner)}"

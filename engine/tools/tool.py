@@ -211,6 +211,11 @@ class Tool:
         properties = cast("Mapping[str, JSON]", self.parameters["properties"])
         return {**self.parameters, "required": list(properties)}
 
+    async def prepare(self) -> None:
+        """Do what has to be done before the time of a call begins: start its server."""
+        if self.is_external:
+            await cast("Any", self.function).prepare()
+
     async def call(self, arguments: Mapping[str, object], context: ToolContext) -> str:
         """Call the function, in a thread if it is not async; the result as text.
 

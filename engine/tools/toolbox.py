@@ -152,8 +152,7 @@ class ServerTools(Struct, frozen=True, eq=False):
             other.facts,
         )
 
-    def __hash__(self) -> int:
-        return hash(self.reference)
+    __hash__ = None  # type: ignore[assignment]  # it has mappings
 
     def tools_with(self, options: ToolOptions) -> list[Tool]:
         """The tools that it is."""
@@ -342,7 +341,7 @@ class MCPServer(Declared):
         examples=[{"Authorization": "TOOLS_TOKEN"}],
     )
     timeout: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] = Field(
-        default=60.0, description="Seconds that a call may take.", examples=[60]
+        default=60.0, description="Seconds that its start, or a call, may take.", examples=[60]
     )
     max_result: Annotated[int, Field(gt=0, strict=True)] = Field(
         default=20_000,

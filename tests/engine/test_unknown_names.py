@@ -18,6 +18,8 @@ from teamgraph import (
     Graph,
     MemoryStore,
     Message,
+    Recorder,
+    Replay,
     Runner,
     ScriptedModel,
     TinyDBStore,
@@ -125,7 +127,7 @@ def test_an_argument_that_is_not_there_names_what_is_meant(call: Any, told: str)
         (lambda: RUNNER.run("hi", state=5), "the state is a int; give a mapping of keys to values"),
         (lambda: RUNNER.session(5), "give '5'"),
         (lambda: RUNNER.resume(5), "run_id is 5, and ids are texts"),
-        (lambda: RUNNER.respond("r", 5), "answers is a int; give a mapping of the questions' paths to answers"),
+        (lambda: RUNNER.respond("r", 5), "the answers are a int; give a mapping of the questions' paths to answers"),
         (lambda: RUNNER.fork("r", node=5), "node is 5"),
         (lambda: RUNNER.sessions(5), "user_id is 5"),
         (lambda: RUNNER.sessions(limit="x"), "limit is 'x'; give a whole number"),
@@ -153,6 +155,8 @@ def test_an_argument_that_is_not_there_names_what_is_meant(call: Any, told: str)
         (lambda: AnyModel(others="x"), "'others' is 'x'"),  # type: ignore[arg-type]  # wrong
         (lambda: MemoryStore("folder"), "sessions is a str; give a mapping of keys to sessions; TinyDBStore('folder') has a folder"),  # type: ignore[arg-type]  # wrong
         (lambda: MemoryStore(max_unnamed="x"), "max_unnamed is 'x'"),  # type: ignore[arg-type]  # wrong
+        (lambda: Replay(5), "folder is a int; give the path of a folder"),  # type: ignore[arg-type]  # wrong
+        (lambda: Recorder(5), "folder is a int; give the path of a folder"),  # type: ignore[arg-type]  # wrong
         (lambda: TinyDBStore(5), "path is a int; give the path of a folder"),  # type: ignore[arg-type]  # wrong
         (lambda: TinyDBStore("x", lease_timeout="x"), "lease_timeout: 'x' is not positive"),  # type: ignore[arg-type]  # wrong
         (lambda: Message(role="usr", content="x"), "Message: 'role' must be 'system', 'user', 'assistant' or 'tool'; it has role, content"),  # type: ignore[arg-type]  # wrong

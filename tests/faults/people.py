@@ -1,5 +1,7 @@
 """kill -9 at random moments of runs that ask people: a node that waits, and confirmed tool calls.
 
+The tools are those of members of a swarm, which hand over to each other.
+
 Each process takes one step of the run: it begins it, resumes it, or answers one of its questions.
 The tools write what they were called with, and their idempotency keys, into a file.
 """
@@ -32,7 +34,7 @@ from teamgraph import (
 )
 from teamgraph.engine.stores.journal.disk import DISK
 from teamgraph.errors import InputError, RunError, StoreError
-from teamgraph.nodes import Human, Leader, Member
+from teamgraph.nodes import Human, Leader, Member, Swarm
 
 from .judge import Counts, Open, at_peace
 from .process import Child
@@ -43,34 +45,39 @@ IDS = {"user_id": "ann", "session_id": "s"}
 CALLS = "calls.jsonl"
 """What the tools were called with, one line for each execution."""
 ANSWERS: Mapping[str, JSON] = {
-    "clerk/pay[1]": {"approve": True},
-    "clerk/pay[3]": {"approve": True, "arguments": {"amount": 7}},
-    "clerk/pay[4]": {"approve": False, "reason": "too much"},
-    "clerk/pay[5]": {"approve": True},
+    "desk[2]/clerk/pay[1]": {"approve": True},
+    "desk[2]/clerk/pay[3]": {"approve": True, "arguments": {"amount": 7}},
+    "desk[2]/clerk/pay[4]": {"approve": False, "reason": "too much"},
+    "desk[2]/clerk/pay[5]": {"approve": True},
     "approve": "yes",
 }
 """What is answered; arguments that are not named stay as they are."""
 EXECUTED = {
-    "r/clerk/pay[1]": 100,
-    "r/clerk/note[2]": 0,
-    "r/clerk/pay[3]": 7,
-    "r/clerk/pay[5]": 500,
-    "r/clerk/note[6]": 0,
+    "r/desk[1]/greeter/note[1]": 0,
+    "r/desk[2]/clerk/pay[1]": 100,
+    "r/desk[2]/clerk/note[2]": 0,
+    "r/desk[2]/clerk/pay[3]": 7,
+    "r/desk[2]/clerk/pay[5]": 500,
+    "r/desk[2]/clerk/note[6]": 0,
 }
 """The amounts of the calls that are executed, by their keys; `pay[4]` is rejected."""
 
 
 @cache
 def refund() -> Graph:
-    """A clerk who pays in two rounds, a person who approves, and a leader who answers."""
-    tools = [{"call": pay, "confirm": True}, note]
+    """A desk with a clerk who pays in two rounds, a person who approves, a leader who answers."""
+    members = {
+        "greeter": Member(tools=[note], hands_to="clerk"),
+        "clerk": Member(tools=[{"call": pay, "confirm": True}, note], hands_to="closer"),
+        "closer": Member(),
+    }
     return Graph(
         name="refund",
         model="m",
         nodes={
-            "clerk": Member(tools=tools),
+            "desk": Swarm(start="greeter", members=members),
             "approve": Human(prompt="Shall we?\n{{ input.message }}\n", options=["yes", "no"]),
-            "say": Leader(needs=["clerk", "approve"]),
+            "say": Leader(needs=["desk", "approve"]),
         },
         output="say",
     )
@@ -96,13 +103,16 @@ async def _write(order: int, amount: int, context: ToolContext) -> str:
 
 
 def _reply(request: Request) -> Reply | str:
-    """Two rounds of tool calls, then an answer; no two replies have the same calls."""
+    """Two rounds of tool calls, then a handover; no two replies have the same calls."""
+    offered = json.dumps([*request.tools])
     if not request.tools:
         return "All is settled."
     rounds = sum(bool(message.tool_calls) for message in request.messages)
-    if rounds == 2:
-        return "Paid."
-    if rounds == 0:
+    if '"pay"' not in offered:
+        calls = [_call("note"), _hand_over("clerk")]
+    elif rounds == 2:
+        calls = [_hand_over("closer")]
+    elif rounds == 0:
         calls = [_call("pay", amount=100), _call("note"), _call("pay", amount=900)]
     else:
         calls = [_call("pay", amount=400), _call("pay", amount=500), _call("note")]
@@ -112,6 +122,10 @@ def _reply(request: Request) -> Reply | str:
 def _call(name: str, **arguments: int) -> ToolCall:
     order = uuid4().int
     return ToolCall(id=f"c{order}", name=name, arguments=json.dumps({"order": order, **arguments}))
+
+
+def _hand_over(member: str) -> ToolCall:
+    return ToolCall(id="h", name=f"transfer_to_{member}", arguments='{"reason": "your turn"}')
 
 
 @dataclass
@@ -248,8 +262,9 @@ def _check_calls(place: Path, run: Run, counts: Counts) -> None:
     for what in ({order for order, _ in pairs}, {key for _, key in pairs}):
         if len(what) < len(pairs):
             counts.note(f"calls and keys: {sorted(pairs)}", "wrong")
-    stored = [call for each in run.records["clerk"].exchanges for call in each.tool_calls]
-    orders = {json.loads(call.arguments)["order"] for call in stored}
+    exchanges = [each for record in run.records.values() for each in record.exchanges]
+    stored = [json.loads(call.arguments) for each in exchanges for call in each.tool_calls]
+    orders = {arguments["order"] for arguments in stored if "order" in arguments}
     if lost := {order for order, _ in pairs} - orders:
         counts.note(f"{len(lost)} calls were executed and are not stored", "lost")
     if (paid := {(key, amount) for _, amount, key in lines}) != {*EXECUTED.items()}:

@@ -14,7 +14,7 @@ from teamgraph.errors import DefinitionError, InputError
 from teamgraph.nodes import Human, Loop, Member
 from tests.builders import told
 
-ROUTES: dict[str, Any] = {"yes": {"to": ["pay"]}, "stop": "Nothing is paid"}
+ROUTES: dict[str, Any] = {"yes": "pay", "stop": {"to": "stop", "about": "Nothing is paid"}}
 
 
 def router(**options: Any) -> Graph:
@@ -44,7 +44,8 @@ def router(**options: Any) -> Graph:
             "routes: {b: {to: b, when: 'true'}}",
             "5:25: node 'ask': a person chooses the route, so it has no `when`",
         ),
-        ("routes: {c: x}", "5:14: node 'ask': the route 'c' leads to 'c', and there is no such"),
+        ("routes: {c: x}", "5:17: node 'ask': the route 'c' leads to 'x', and there is no such"),
+        ("routes: {c: 3}", "5:17: node 'ask': routes.c: must be text, or a list, or {to, about"),
         (
             "default: a",
             "5:5: node 'ask': default is the answer when the question expires; say when with",
@@ -95,8 +96,13 @@ def test_it_is_written_as_it_was_read(tmp_path: Path) -> None:
     ):
         graph.dump(tmp_path / "g.yaml")
         assert Graph.load(tmp_path / "g.yaml") == graph
-    router().dump(tmp_path / "routes.yaml")
-    assert "stop: Nothing is paid" in (tmp_path / "routes.yaml").read_text(encoding="utf-8")
+    routes: dict[str, Any] = {**ROUTES, "both": ["pay", "stop"]}
+    several = Graph(**{**dict(router()), "nodes": {**router().nodes, "ask": Human(routes=routes)}})
+    several.dump(tmp_path / "g.yaml")
+    assert Graph.load(tmp_path / "g.yaml") == several
+    text = (tmp_path / "g.yaml").read_text(encoding="utf-8")
+    assert "yes: pay" in text.replace('"', "")
+    assert "both: [pay, stop]" in text
 
 
 def test_its_answer_chooses_a_route() -> None:

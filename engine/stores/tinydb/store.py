@@ -17,7 +17,7 @@ from ...os_fork import FORKS
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 from ...session.store import VERSION, FinishedRun, Hit, Lease, Policy, WhileWaiting
 from ...unknown_names import explained
-from ...values import check_counts
+from ...values import check_counts, check_folder
 from ..journal.compaction import compact
 from ..journal.disk import DISK, Disk
 from ..journal.journal_file import JournalDeleted, JournalFile, JournalSettings, Sync
@@ -67,10 +67,7 @@ class TinyDBStore:
         lease_timeout: float = 60.0,
         disk: Disk = DISK,
     ) -> None:
-        if not isinstance(path, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
-            raise InputError(
-                f"path is a {type(path).__name__}; give the path of a folder, such as '.teamgraph'"
-            )
+        check_folder("path", path)
         if sync not in ("always", "turn", "never"):
             raise InputError(f"sync: {sync!r} is unknown; use 'always', 'turn' or 'never'")
         check_counts(handles=handles)

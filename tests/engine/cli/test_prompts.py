@@ -207,7 +207,8 @@ def test_every_template_that_a_prompt_reaches_is_shown(project: Project) -> None
     project.write("prompts/member.jinja", extends)
     prompt_hash = asked(project)
     sources = json.loads(project.teamgraph("prompts", "show", prompt_hash, "--json").stdout)
-    assert list(sources["sources"]) == ["member.jinja", "builtin/member.jinja", "reads.jinja"]
+    included = ["handover.jinja", "reads.jinja", "answer_form.jinja"]
+    assert list(sources["sources"]) == ["member.jinja", "builtin/member.jinja", *included]
 
 
 def test_a_prompt_that_is_not_recorded_is_not_found(project: Project) -> None:

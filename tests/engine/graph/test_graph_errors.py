@@ -232,6 +232,8 @@ ROUTER = """
     [
         ("{englsh: x, other: y}", "5:14: node 'router': the route 'englsh' leads to 'englsh', and "
          "there is no such node; did you mean 'english'?"),
+        ("{yes: other, other: y}", "5:14: node 'router': the route 'yes' leads to 'yes', and there "
+         "is no such node; to lead to 'other', write `yes: {to: other}`"),
         ("{en: {to: englsh}, other: y}", "5:23: node 'router': the route 'en' leads to 'englsh', "
          "and there is no such node; did you mean 'english'?"),
         ("{en: {to: [other, englsh]}}", "5:31: node 'router': the route 'en' leads to 'englsh', "

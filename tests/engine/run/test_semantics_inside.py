@@ -1,4 +1,4 @@
-"""The rules of a run as properties, with graphs, loops, maps and people inside each other.
+"""The rules of a run as properties, with graphs, loops, maps, swarms and people inside each other.
 
 Random trees of graphs are run by a `Runner` with a store, and must end as `specification` says, in
 one pass with no scheduler: also in any order of completion, and after crashes and failures.
@@ -10,8 +10,8 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from teamgraph import JSON, Graph, MemoryStore, Run, Runner
 from teamgraph.engine.graph.fields import Join
 from teamgraph.errors import NodeError
-from teamgraph.kinds import Context, Node, Result
-from teamgraph.nodes import Human, Loop, Map, SubGraph
+from teamgraph.kinds import Context, HandsOver, Ids, Node, Result
+from teamgraph.nodes import Human, Loop, Map, SubGraph, Swarm
 
-Kind = Literal["leaf", "human", "graph", "loop", "map"]
+Kind = Literal["leaf", "human", "graph", "loop", "map", "swarm"]
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,39 @@ def parts(chance: random.Random, depth: int, *, people: bool = False) -> dict[st
     """The nodes of a random graph; the first one is a leaf that always runs."""
     found: dict[str, Part] = {}
     leaf: list[Kind] = ["leaf", "human"] if people else ["leaf", "leaf"]
-    kinds: list[Kind] = [*leaf, "graph", "loop", "map"] if depth else leaf
+    kinds: list[Kind] = [*leaf, "graph", "loop", "map", "swarm"] if depth else leaf
     joins: list[Join] = ["any", "any", "all", "always"]
     for index in range(chance.randint(1, 4 if depth == 2 else 2)):
         kind = chance.choice(kinds) if index else leaf[-1]
+        inside = {} if kind in leaf else parts(chance, depth - 1, people=people)
+        if kind == "swarm":
+            inside = members(chance, inside)
         found[f"n{index}"] = Part(
             kind=kind,
             needs=chance.sample([*found], min(len(found), chance.choice([0, 1, 2]))),
             join=chance.choice(joins),
             is_wanted=not index or chance.random() < 0.8,
-            inside={} if kind in leaf else parts(chance, depth - 1, people=people),
+            inside=inside,
             times=chance.randint(0 if kind == "map" else 1, 3),
         )
     return found
+
+
+def members(chance: random.Random, inside: Mapping[str, Part]) -> dict[str, Part]:
+    """Leaves that hand over, each to the next, and a last member that answers."""
+    last = replace([*inside.values()][-1], needs=(), is_wanted=True)
+    found = {f"m{index}": Part("leaf", (), "any", True) for index in range(chance.randint(0, 2))}
+    return {**found, "last": last}
+
+
+def visits(path: str, part: Part) -> Iterator[tuple[str, Mapping[str, Part]]]:
+    """The prefix of each visit, round or item of a node's graph, and what runs in it."""
+    if part.kind == "swarm":
+        for number, (name, member) in enumerate(part.inside.items(), 1):
+            yield f"{path}[{number}]/", {name: member}
+    else:
+        for prefix in prefixes(path, part):
+            yield f"{prefix}/", part.inside
 
 
 def prefixes(path: str, part: Part) -> list[str]:
@@ -74,8 +94,8 @@ def specification(nodes: Mapping[str, Part], prefix: str = "") -> Iterator[tuple
         status[node_id] = "done" if runs else "skipped"
         yield prefix + node_id, status[node_id]
         if runs and part.inside:
-            for inner in prefixes(prefix + node_id, part):
-                yield from specification(part.inside, f"{inner}/")
+            for inner, inside in visits(prefix + node_id, part):
+                yield from specification(inside, inner)
 
 
 class CrashError(BaseException):
@@ -90,39 +110,62 @@ class Step(Node):
     visited: ClassVar[list[str]] = []
     ends_at: ClassVar[int] = 0
     error: ClassVar[type[BaseException]] = CrashError
+    visit: str = ""
 
     async def run(self, context: Context) -> Result:
         for _ in range(self.chance.randint(0, 3)):
             await asyncio.sleep(0)
-        path = f"{context.input.message.removeprefix('/')}/{context.node_id}".removeprefix("/")
+        around = f"{context.input.message.removeprefix('/')}{self.visit}"
+        path = f"{around}/{context.node_id}".removeprefix("/")
         self.visited.append(path)
         if len(self.visited) == self.ends_at:
             raise self.error
         return Result(path)
 
 
+class Passing(Step):
+    """Notes its path too, and hands over."""
+
+    hands_to: Ids = ()
+
+    async def run(self, context: Context) -> Result:
+        await super().run(context)
+        raise HandsOver(self.hands_to[0], "it is your turn")
+
+
 def graph_of(nodes: Mapping[str, Part], max_parallel: int | None) -> Graph:
-    made: dict[str, Node] = {}
-    for node_id, part in nodes.items():
-        edges = {"needs": part.needs, "join": part.join}
-        options = edges if part.is_wanted else {**edges, "when": "false"}
-        if not part.inside:
-            kind = Step if part.kind == "leaf" else Human
-            made[node_id] = kind(**options)
-            continue
-        number = {"graph": "", "loop": "[{{ round.number }}]", "map": "[{{ input.number }}]"}
-        options |= {
-            "graph": graph_of(part.inside, max_parallel),
-            "input": f"{{{{ input.message }}}}/{node_id}{number[part.kind]}",
-        }
-        if part.kind == "graph":
-            made[node_id] = SubGraph(**options)
-        elif part.kind == "loop":
-            made[node_id] = Loop(**options, until=f"round.number == {part.times}", max=4)
-        else:
-            over = f"range({part.times}) | list"
-            made[node_id] = Map(**options, over=over, max_parallel=max_parallel)
+    made = {node_id: node_of(node_id, part, max_parallel) for node_id, part in nodes.items()}
     return Graph(name="g", nodes=made, output=list(made), max_parallel=max_parallel)
+
+
+def node_of(node_id: str, part: Part, max_parallel: int | None, visit: str = "") -> Node:
+    """A node; `visit` is the number of the visit if it is a member of a swarm."""
+    options: dict[str, Any] = {"needs": part.needs, "join": part.join}
+    if not part.is_wanted:
+        options["when"] = "false"
+    if not part.inside:
+        return Step(**options, visit=visit) if part.kind == "leaf" else Human(**options)
+    options["input"] = message = f"{{{{ input.message }}}}{visit}/{node_id}"
+    if part.kind == "swarm":
+        return swarm_of(part, max_parallel, options)
+    options["graph"] = graph_of(part.inside, max_parallel)
+    if part.kind == "graph":
+        return SubGraph(**options)
+    if part.kind == "loop":
+        options["input"] = f"{message}[{{{{ round.number }}}}]"
+        return Loop(**options, until=f"round.number == {part.times}", max=4)
+    options["input"] = f"{message}[{{{{ input.number }}}}]"
+    return Map(**options, over=f"range({part.times}) | list", max_parallel=max_parallel)
+
+
+def swarm_of(part: Part, max_parallel: int | None, options: dict[str, Any]) -> Swarm:
+    names = [*part.inside]
+    found: dict[str, Node] = {
+        name: Passing(hands_to=[names[number]], visit=f"[{number}]")
+        for number, name in enumerate(names[:-1], 1)
+    }
+    last = node_of(names[-1], part.inside[names[-1]], max_parallel, f"[{len(names)}]")
+    return Swarm(**options, members={**found, names[-1]: last}, start=names[0], sticky=False)
 
 
 def begin(order: int, *, ends_at: int = 0, error: type[BaseException] = CrashError) -> None:
@@ -149,8 +192,8 @@ def leaves(nodes: Mapping[str, Part], prefix: str = "") -> list[str]:
         if not part.inside:
             found.append(prefix + node_id)
         else:
-            for inner in prefixes(prefix + node_id, part):
-                found += leaves(part.inside, f"{inner}/")
+            for inner, inside in visits(prefix + node_id, part):
+                found += leaves(inside, inner)
     return found
 
 
@@ -240,7 +283,8 @@ def test_a_fork_repeats_a_leaf_and_what_follows_from_it(seed: int, data: st.Data
 def runs_again(path: str, node: str, nodes: Mapping[str, Part]) -> bool | None:
     """Whether a leaf runs again after a fork from `node`; None if that depends on the edges.
 
-    It does in a later round of a loop, and not in an earlier one, or in another item of a map.
+    It does in a later round of a loop or visit of a swarm, and not in an earlier one, or in another
+    item of a map.
     """
     if path == node:
         return True
@@ -250,6 +294,6 @@ def runs_again(path: str, node: str, nodes: Mapping[str, Part]) -> bool | None:
             if mine.partition("[")[0] != node_id:
                 return None
             number, other = (int(step.partition("[")[2][:-1]) for step in (mine, its))
-            return nodes[node_id].kind == "loop" and number > other
+            return nodes[node_id].kind in ("loop", "swarm") and number > other
         nodes = nodes[node_id].inside
     return None

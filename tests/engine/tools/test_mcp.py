@@ -20,9 +20,22 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from teamgraph import Graph, MemoryStore, Reply, Run, Runner, ScriptedModel, ToolCall
+from teamgraph import (
+    Graph,
+    MCPServer,
+    MemoryStore,
+    Recorder,
+    Replay,
+    Reply,
+    Run,
+    Runner,
+    ScriptedModel,
+    ToolCall,
+)
 from teamgraph.engine.cli import app
 from teamgraph.engine.run.prepared import prepare
+from teamgraph.engine.tools.mcp import write_lock
+from teamgraph.engine.tools.mcp_client import Connection, ServerAddress, ServerTool
 from teamgraph.errors import DefinitionError, NodeError, ToolError
 from teamgraph.events import ToolCalled
 from teamgraph.nodes import Member
@@ -153,6 +166,8 @@ def test_a_tool_that_is_not_the_locked_one_ends_the_run_with_the_difference(
         text = (shop / "mcp_lock.json").read_text(encoding="utf-8")
         lock.write_text(text.replace(old, new), encoding="utf-8")
         nodes = {"clerk": Member(tools=["shop.price", "shop.fail"])}
+        nodes["boss"] = Member(needs="clerk", tools=["tests.shop:price", "shop.price"])
+        nodes["last"] = Member(needs="boss", tools="tests.shop:price")
         return Graph(name="team", model="m", mcp=servers, mcp_lock=lock, nodes=nodes)
 
     graph = made("Look up what", "Guess what")
@@ -199,6 +214,8 @@ def test_a_file_and_its_dump_name_the_same_tools(shop: Path) -> None:
     assert [tool["function"] for tool in prompt.tools] != []
 
 
+NO_TEXT = '{"version": 1, "servers": {"a": {"b": {}}}}'
+NO_SCHEMA = '{"version": 1, "servers": {"a": {"b": {"description": "B", "parameters": 3}}}}'
 MISTAKES = [
     (
         "command: [x]",
@@ -261,7 +278,13 @@ def test_a_server_must_be_allowed_and_locked(shop: Path, tmp_path: Path) -> None
     path = team(tmp_path)
     with pytest.raises(DefinitionError, match="teamgraph mcp lock GRAPH --allow-mcp shop"):
         Graph.load(path, allow_mcp=["shop"])
-    for damaged in ("{", "[]", '{"version": 2}', '{"version": 1, "servers": {"a": {"b": {}}}}'):
+    for damaged in (
+        "{",
+        "[]",
+        '{"version": 2}',
+        '{"version": 1, "servers": {"a": {"b": {}}}}',
+        NO_SCHEMA,
+    ):
         (tmp_path / "mcp_lock.json").write_text(damaged, encoding="utf-8")
         with pytest.raises(DefinitionError, match=r"cannot be read: .*; delete it and write it ag"):
             Graph.load(path, allow_mcp=["shop"])
@@ -287,6 +310,10 @@ def test_a_server_must_be_allowed_and_locked(shop: Path, tmp_path: Path) -> None
             f"command: [{sys.executable}, -c, \"raise SystemExit('no licence')\"]",
             "the MCP server 'shop' does not start: it ended: Connection closed\nthe last lines that"
             " it wrote:\n  no licence",
+        ),
+        (
+            f'command: [{sys.executable}, -c, "while True: input()"], timeout: 0.3',
+            "it did not answer within 0.3 seconds; give it a longer `timeout`",
         ),
         ("command: [x], env: SHOP_NOTHING", "the environment variable SHOP_NOTHING is not set"),
         ("url: 'http://127.0.0.1:1/mcp'", "http://127.0.0.1:1/mcp gives no answer: "),
@@ -363,6 +390,91 @@ def test_headers_are_read_from_the_environment_and_go_to_the_server_alone(
     asyncio.run(run())
     assert all(b"x-shop: tea-4711" in each.lower() for each in seen)
     assert len(seen) > 0
+
+
+def test_what_a_server_may_answer(tmp_path: Path) -> None:
+    fake = SERVER.with_name("mcp_fake.py")
+    path = team(tmp_path, '["shop.*"]', f"shop: {{command: [{sys.executable}, {fake}]}}")
+    done = CliRunner().invoke(app, ["mcp", "lock", str(path), "--allow-mcp", "shop"])
+    assert done.exit_code == 0, done.output
+    graph = Graph.load(path, allow_mcp=["shop"])
+    wanted = [call(f"shop_{name}") for name in ("structured", "picture", "refused", "invalid")]
+    structured, picture, refused, invalid = told(graph, *wanted)
+    assert structured == '{"a": 1}'
+    assert picture == "[image: not shown]"
+    assert refused == "error: the tool's server refused the call: not today"
+    assert invalid.startswith("error: the result of the tool's server is not valid: ")
+    assert told(graph, call("shop_closed")) == [told_lost(graph)]
+    last = told(graph, call("shop_last")) + told(graph, call("shop_structured"))
+    assert last[0] == "bye"
+    assert last[1] in (structured, told_lost(graph))  # it may still be ending
+
+
+def told_lost(graph: Graph) -> str:
+    """What is told where a server ends during a call."""
+    (text,) = told(graph, call("shop_end"))
+    assert text.startswith("error: the tool's server ended during the call, which may have been")
+    return text
+
+
+def test_a_call_that_was_not_sent_when_the_connection_ends_is_sent_to_the_next() -> None:
+    address = ServerAddress((sys.executable, str(SERVER.with_name("mcp_fake.py"))))
+
+    async def end_it() -> tuple[str, bool]:
+        connection = Connection("shop", address)
+        locked = (await connection.tools())["structured"]
+        tool = ServerTool("shop", address, "structured", locked)
+        calling = asyncio.create_task(connection.call(tool, {}))
+        await asyncio.gather(asyncio.create_task(connection.close()))
+        result = await calling
+        refused = asyncio.create_task(connection.call(tool, {}))
+        await asyncio.sleep(0)
+        refused.cancel()  # nobody waits for it any more
+        await connection.close()
+        return result, refused.cancelled()
+
+    assert asyncio.run(end_it()) == ('{"a": 1}', True)
+
+
+def test_arguments_are_checked_as_far_as_their_schema_can_be(tmp_path: Path) -> None:
+    lock = tmp_path / "mcp_lock.json"
+    ahead: Any = {"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)"}}}
+    known: Any = {"description": "", "parameters": {"type": "object", "required": ["a"]}}
+    assert write_lock(lock, {"s": {"a.b": known}}) == ["+ s.a.b"]
+    assert write_lock(lock, {"s": {"a.b": known}}) == []
+    (changed,) = write_lock(lock, {"s": {"a.b": {**known, "description": "B"}}})
+    assert changed == '~ s.a.b\n-  "description": "",\n+  "description": "B",'
+    new = {"x": {**known, "parameters": ahead}, "y": known}
+    assert write_lock(lock, {"s": new}) == ["- s.a.b", "+ s.x", "+ s.y"]
+    clerk = Member(tools="s.*")
+    servers = {"s": MCPServer(command="x")}
+    graph = Graph(name="g", model="m", mcp=servers, mcp_lock=lock, nodes={"clerk": clerk})
+    texts = told(graph, *(ToolCall(id="1", name="s_y", arguments=text) for text in ("[1]",)))
+    assert texts == [
+        "error: the arguments of 's_y' do not fit: they must be a JSON object; call it again"
+    ]
+    with pytest.raises(NodeError, match="there is no program 'x'"):
+        told(graph, ToolCall(id="1", name="s_x", arguments='{"a": "y"}'))
+
+
+def test_a_recorded_run_replays_without_the_server_and_the_extra(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = call("shop_price", item="tea"), call("shop_environment", name="SHOP_TOKEN")
+    replies = [Reply("", tool_calls=(first, second)), Reply("", tool_calls=(first,)), "done"]
+    graph = Graph.load(team(shop), allow_mcp=["shop"])
+    recorded = Runner(graph, model=Recorder(tmp_path, ScriptedModel(replies))).run("hello")
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    gone = Graph.load(team(shop, '["shop.*"]', "shop: {command: [gone]}"), allow_mcp=["shop"])
+    replay = Replay(tmp_path)
+    replayed = Runner(gone, model=replay).run("hello")
+    replay.verify()
+    assert results(replayed) == results(recorded) == ["3", "tea-4711"]
+    for file in tmp_path.glob("*.json"):
+        if '"role": "tool"' in file.read_text(encoding="utf-8"):
+            file.unlink()
+    with pytest.raises(NodeError, match="has no result of this call of 'shop_price', and a repl"):
+        Runner(gone, model=Replay(tmp_path)).run("hello")
 
 
 def test_a_forked_child_has_a_server_of_its_own_and_a_process_ends_its_servers(shop: Path) -> None:
