@@ -33,6 +33,7 @@ def test_every_table_can_still_be_measured_and_is_the_one_that_is_shown(name: st
     rows = list(TABLES[name](short=True))
     assert all(row.number > 0 or row.unit in ("objects", "descriptors") for row in rows)
     assert all(map(str, rows))
+    assert all(row.number <= row.bar for row in rows if row.unit == "bytes" and row.bar)
     shown = shown_rows(name)
     assert [(without_numbers(row.what), row.unit) for row in rows] == [row[:2] for row in shown]
     for row, (_, _, bar) in zip(rows, shown, strict=True):

@@ -358,7 +358,7 @@ class OpenFile:
 
 
 @contextmanager
-def opened(disk: Disk, path: Path, flags: int = os.O_RDONLY) -> Generator[int]:
+def opened(disk: Disk, path: Named, flags: int = os.O_RDONLY) -> Generator[int]:
     """Open a file for the block."""
     file = disk.open(path, flags)
     try:
@@ -376,7 +376,7 @@ def chunks(disk: Disk, file: int, offset: int = 0) -> Iterator[bytes]:
             break
 
 
-def read_whole(disk: Disk, path: Path) -> bytes:
+def read_whole(disk: Disk, path: Named) -> bytes:
     """The contents of a file."""
     with opened(disk, path) as file:
         return b"".join(chunks(disk, file))

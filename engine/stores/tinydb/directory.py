@@ -368,14 +368,16 @@ class SessionDirectory:
         self, user_id: str | None, text: str, *, last: int, exclude: str | None, limit: int
     ) -> list[Hit]:
         """The done turns that have `text` in their input or answer, the newest first."""
-        excluded = None if exclude is None else self.layout.journal(SessionKey(user_id, exclude))
-        others = (path for path in self._journals(user_id) if path != excluded)
-        read = ((path, self._may_mention(path, text)) for path in others)
+        excluded = None if exclude is None else session_name(exclude)
+        directory = os.fspath(self.layout.user(user_id))
+        names = (name for name in self._names(user_id) if name != excluded)
+        paths = (f"{directory}/{name}.jsonl" for name in names)  # a `Path` costs as much as a read
+        read = ((path, self._may_mention(path, text)) for path in paths)
         existing = ((path, may_mention) for path, may_mention in read if may_mention is not None)
         hits: list[Hit] = []
         for path, may_mention in islice(existing, max(0, last)):
             if may_mention:
-                hits += self._read(path, lambda session: _hits(session, text, limit)) or []
+                hits += self._read(Path(path), lambda session: _hits(session, text, limit)) or []
             if len(hits) >= limit:
                 break
         return hits[: max(0, limit)]
@@ -528,14 +530,14 @@ class SessionDirectory:
         except OSError as error:
             raise store_error(error, path) from error
 
-    def _may_mention(self, path: Path, text: str) -> bool | None:
+    def _may_mention(self, path: str, text: str) -> bool | None:
         """Whether a journal may have a turn that mentions a text; None if it was deleted."""
         try:
             return may_mention(read_whole(self._disk, path), text)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise store_error(error, path) from error
+            raise store_error(error, Path(path)) from error
 
     def _owner_of_first(self, journals: Iterable[Path]) -> SessionKey | None:
         """The owner of the first journal that can be read."""
