@@ -31,6 +31,7 @@ from ..errors import DefinitionError, InputError, KeyPath, Problem
 from ..imports import reference
 from ..messages import JSON
 from ..records import Summary
+from ..tools.context import CallOutcome
 from ..tools.toolbox import CallCondition, Toolbox
 from ..validation import Declared
 from .context import Context, Result
@@ -42,7 +43,7 @@ REPAIR = "answer_repair.jinja"
 """The template that shows a model what is wrong with its answer."""
 TOOL = "tool_result.jinja"
 """The template that tells a model what became of a tool call, if it has no plain result."""
-TOLD: Mapping[str, Mapping[str, object]] = {REPAIR: {"problem": str}}
+TOLD: Mapping[str, Mapping[str, object]] = {REPAIR: {"problem": str}, TOOL: {"call": CallOutcome}}
 """The templates of what a model is told while it answers, with the names that only these read."""
 _SHOWN_ALWAYS = frozenset(("form", "state", "task"))
 """What templates read as `node.NAME` that is of a run, whatever the kind is."""

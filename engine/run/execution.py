@@ -504,6 +504,7 @@ class RunExecution(Struct):
             self.emitter,
             execution.questions,
             call.test_call,
+            call.tell,
             partial(self._commit, execution),
             partial(self._run_tool, execution, state),
             call.model if isinstance(call.model, RecallsResults) else None,

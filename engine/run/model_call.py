@@ -30,7 +30,7 @@ from ..events import (
 from ..graph.context import Choice, HandsOver, NodeWaits
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
-from ..graph.node import REPAIR, can_stream
+from ..graph.node import REPAIR, TOOL, can_stream
 from ..messages import JSON, NO_USAGE, Message, ToolCall, Usage, text_of
 from ..models.protocol import Chunk, Model, Reply, Request, close_answer
 from ..node_path import ROOT, NodePath
@@ -40,6 +40,7 @@ from ..returns.form import Form
 from ..returns.reading import answer_in, json_values, label_hint, labels_in, matching_label
 from ..returns.shape import Shape, shape
 from ..tools.caller import ToolCaller, with_unique_ids
+from ..tools.context import CallOutcome
 from .node_execution import NodeExecution, storable_mapping
 from .template_scope import JSONView, TemplateScope, json_views, plain_value
 
@@ -214,6 +215,11 @@ class ModelCall(Struct):
         """Evaluate the condition under which a tool call is to be confirmed."""
         names = {**self.scope.names(self.node), "arguments": JSONView(arguments)}
         return self.graph.expression(expression).test(names)
+
+    def tell(self, outcome: CallOutcome) -> str:
+        """What the model is told of a tool call that has no plain result."""
+        names = {**self.scope.names(self.node), "call": outcome}
+        return "\n".join(each.content for each in self.graph.prompts.render(TOOL, names))
 
     def value(self, expression: str, /, **variables: object) -> object:
         """See `Context.value`."""

@@ -10,13 +10,13 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import AnswerError, BudgetExceeded, PromptError, ToolError, closest, listed
+from ..errors import AnswerError, BudgetExceeded, PromptError, ToolError, closest
 from ..events import EventEmitter, ToolAnswered, ToolCalled
 from ..messages import JSON, Message, ToolCall
 from ..models.protocol import RecallsResults
 from ..records import Exchange, Question
 from .confirmation import Verdict, ask_to_confirm
-from .context import SessionState, ToolContext
+from .context import CallOutcome, SessionState, ToolContext
 from .tool import HANDS_OVER, BadArguments, Tool
 from .toolbox import Toolbox
 
@@ -35,7 +35,7 @@ class ToolCaller(Struct):
     `context` is passed to the tools, with an idempotency key for each call; `state` is the session
     state in it. `node_id` and `attempt` stand in the events. `questions` are those to people that
     the node has asked, to which new ones are added. `test` evaluates the condition of a tool that
-    is to be confirmed, and `commit` stores the calls before any of them is executed. `run_graph`
+    is to be confirmed, `tell` words what became of a call without a plain result, and `commit` stores the calls before any of them is executed. `run_graph`
     runs a graph that is a tool, for the last step of the call's path (`research[3]`), on a message;
     it returns None if a node inside waits for a person. `begun` are calls that were stored by an
     earlier try, which may have executed them. `recordings` have the results of servers' tools, by
@@ -50,6 +50,7 @@ class ToolCaller(Struct):
     emitter: EventEmitter
     questions: list[Question]
     test: Callable[[str, Mapping[str, JSON]], bool]
+    tell: Callable[[CallOutcome], str]
     commit: Callable[[], Awaitable[None]]
     run_graph: Callable[[str, str], Awaitable[str | None]]
     recordings: RecallsResults | None = None
@@ -148,9 +149,8 @@ class ToolCaller(Struct):
         self, path: str, call: ToolCall, verdict: Verdict, handover: HandoverCall | None
     ) -> Message | None:
         if handover is not None and self.toolbox.hands_over(call.name):
-            is_taken = call.id == handover.call_id
-            result = "" if is_taken else "error: another call was first; "
-            result += f"the conversation goes on with {handover.to}"
+            status = "handed over" if call.id == handover.call_id else "not first"
+            result = self.tell(CallOutcome(call.name, status, to=handover.to))
         elif verdict.is_approved:
             key = f"{self.context.run_id}/{path}"
             context = replace(self.context, idempotency_key=key)
@@ -161,21 +161,25 @@ class ToolCaller(Struct):
                 return None
             result = found
             if verdict.is_changed:
-                result = f"a person changed the arguments to {verdict.arguments}; {result}"
+                changed = CallOutcome(
+                    call.name, "changed", result=result, arguments=verdict.arguments
+                )
+                result = self.tell(changed)
             if path in self.begun and self._is_external(call.name) and not verdict.is_confirmed:
-                result = f"this call was interrupted before, and may be executed twice; {result}"
+                result = self.tell(CallOutcome(call.name, "repeated", result=result))
         else:
-            result = "error: a person rejected this call, so it was not executed"
-            result += f"; the reason: {verdict.reason}" if verdict.reason else ""
+            result = self.tell(CallOutcome(call.name, "rejected", reason=verdict.reason))
         # A lone surrogate can be neither sent nor stored.
         return self._answered(call, result.encode("utf-8", "replace").decode("utf-8"))
 
     def _refuse(self, calls: Iterable[ToolCall]) -> Sequence[Message]:
         """The results of the calls in the round after the last one."""
+        results: list[Message] = []
         for call in calls:
             self._called(call, call.arguments)
-        text = "error: no more tools can be called now; answer with what you have"
-        return [self._answered(call, text) for call in calls]
+            told = self.tell(CallOutcome(call.name, "refused"))
+            results.append(self._answered(call, told))
+        return results
 
     def _called(self, call: ToolCall, arguments: str) -> None:
         self.emitter.emit(ToolCalled, self.node_id, self.attempt, call.id, call.name, arguments)
@@ -189,56 +193,52 @@ class ToolCaller(Struct):
     ) -> str | None:
         tool = self.toolbox.tools.get(name)
         if tool is None:
-            return f"error: there is no tool {name!r}; {self._meant(name)}"
+            return self.tell(self._unknown(name))
         try:
             given = tool.read(arguments)
             if tool.is_graph:
                 return await self.run_graph(path.rpartition("/")[2], str(given["message"]))
-            return await _called_in_time(tool, given, context)
+            return await self._called_in_time(tool, given, context)
         except (BudgetExceeded, ToolError):
             raise
         except BadArguments as error:
-            return f"error: the arguments of {name!r} do not fit: {error}; call it again"
+            return self.tell(CallOutcome(name, "invalid", reason=str(error)))
         except (Exception, SystemExit, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
                 raise  # the run was cancelled, not the tool
-            text = " ".join(str(error).split())
-            named = type(error).__name__
-            return f"error: the tool {name!r} failed: {named}: {text}".removesuffix(": ")
+            text = " ".join([f"{type(error).__name__}:", *str(error).split()]).removesuffix(":")
+            return self.tell(CallOutcome(name, "failed", reason=text))
 
     def _is_external(self, name: str) -> bool:
         return name in self.toolbox.tools and self.toolbox.tools[name].is_external
 
-    def _meant(self, name: str) -> str:
+    def _unknown(self, name: str) -> CallOutcome:
         # Names that share no more than this prefix are not alike.
         names = {each.removeprefix(HANDS_OVER): each for each in self.toolbox.tools}
         near = closest(name.removeprefix(HANDS_OVER), names)
-        if near is not None:
-            return f"did you mean {names[near]!r}?"
-        return f"there are {listed(names.values())}" if names else "answer without one"
+        meant = names[near] if near is not None else ""
+        return CallOutcome(name, "unknown", meant=meant, tools=tuple(names.values()))
 
-
-async def _called_in_time(tool: Tool, arguments: Mapping[str, object], context: ToolContext) -> str:
-    """The result of a tool within its limits, or that it took too long."""
-    await tool.prepare()
-    limit = asyncio.timeout(tool.options.timeout)
-    try:
-        async with limit:
-            result = await tool.call(arguments, context)
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        text = f"error: the tool {tool.name!r} gave no result within {tool.options.timeout:g} "
-        return f"{text}seconds; it may still be running"
-    return _cut(result, tool.options.max_result)
-
-
-def _cut(result: str, limit: int | None) -> str:
-    """The result, cut at `limit` characters, with a line that says so."""
-    if limit is None or len(result) <= limit:
-        return result
-    return f"{result[:limit]}\n[cut: these are the first {limit} of {len(result)} characters]"
+    async def _called_in_time(
+        self, tool: Tool, arguments: Mapping[str, object], context: ToolContext
+    ) -> str:
+        """The result of a tool within its limits, or that it took too long."""
+        await tool.prepare()
+        limit = asyncio.timeout(tool.options.timeout)
+        try:
+            async with limit:
+                result = await tool.call(arguments, context)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            seconds = f"{tool.options.timeout:g}"
+            return self.tell(CallOutcome(tool.name, "late", seconds=seconds))
+        longest = tool.options.max_result
+        if longest is None or len(result) <= longest:
+            return result
+        cut = CallOutcome(tool.name, "cut", result=result[:longest], length=len(result))
+        return self.tell(cut)
 
 
 def with_unique_ids(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
