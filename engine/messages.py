@@ -144,7 +144,9 @@ class Quote(FrozenStruct, frozen=True, eq=False):
 class Usage(FrozenStruct, frozen=True, eq=False):
     """Tokens, calls and cost of model calls; tokens as the provider counts them.
 
-    `cost` is in US dollars, None if it is unknown; a sum with an unknown cost is unknown.
+    `cached_tokens` are those of `input_tokens` that a provider had in its cache, and
+    `reasoning_tokens` those of `output_tokens` that are not in the answer. `cost` is in US dollars,
+    None if it is unknown; a sum with an unknown cost is unknown.
     """
 
     input_tokens: int = 0
@@ -152,6 +154,7 @@ class Usage(FrozenStruct, frozen=True, eq=False):
     cached_tokens: int = 0
     calls: int = 0
     cost: float | None = None
+    reasoning_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         if not other.calls:
@@ -165,6 +168,7 @@ class Usage(FrozenStruct, frozen=True, eq=False):
             cached_tokens=self.cached_tokens + other.cached_tokens,
             calls=self.calls + other.calls,
             cost=(self.cost or 0.0) + (other.cost or 0.0) if known else None,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
         )
 
 

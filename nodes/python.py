@@ -23,6 +23,17 @@ from teamgraph.kinds import (
     stand_in,
 )
 
+_GIVEN: Mapping[str, Callable[[Context], object]] = {
+    "message": lambda context: context.input.message,
+    "user_id": lambda context: context.user_id,
+    "session_id": lambda context: context.session_id,
+    "state": lambda context: deepcopy(dict(context.state)),
+    "session_state": lambda context: SessionState(context.session_state),
+    "upstream": lambda context: deepcopy(context.upstream),
+    "context": lambda context: context,
+}
+"""The parameters that are not nodes, and where their values come from."""
+
 
 class Python(Node):
     """Calls a function; the value that it returns is the output.
@@ -36,9 +47,7 @@ class Python(Node):
 
     prompts: ClassVar[bool] = False
     provides: ClassVar[Mapping[str, object]] = {"output": object}
-    given: ClassVar[tuple[str, ...]] = (
-        *("message", "user_id", "session_id", "state", "session_state", "upstream", "context"),
-    )
+    given: ClassVar[tuple[str, ...]] = tuple(_GIVEN)
 
     call: str | Callable[..., Any] = Field(  # Any: a user's function
         description="The function: `package.module:name`, or itself in Python.",
@@ -46,11 +55,13 @@ class Python(Node):
     )
     _parameters: Mapping[str, bool] = PrivateAttr(default_factory=dict[str, bool])
     """Whether each has a default."""
+    _is_async: bool = PrivateAttr(default=False)
 
     @model_validator(mode="after")
     def _check_function(self) -> Self:
         if callable(self.call):
             self._parameters = _parameters(self.call)
+            self._is_async = inspect.iscoroutinefunction(self.call)
         return self
 
     def bound(self, resolve: Callable[[str], object]) -> Self:
@@ -92,34 +103,32 @@ class Python(Node):
         """Call the function with the arguments that its parameters name."""
         if not callable(self.call):
             raise InputError(f"node {context.node_id!r}: {self.call!r} was not resolved at load")
-        state = deepcopy(dict(context.state))
-        session_state = SessionState(context.session_state)
-        given: dict[str, object] = {
-            **context.outputs,
-            "context": context,
-            "message": context.input.message,
-            "user_id": context.user_id,
-            "session_id": context.session_id,
-            "state": state,
-            "session_state": session_state,
-            "upstream": context.upstream,
-            **self.params,
-        }
-        arguments = {
-            name: given[name] if name == "state" else _copy(given[name])
-            for name in self._parameters
-            if name in given
-        }
-        if inspect.iscoroutinefunction(self.call):
+        arguments: dict[str, object] = {}
+        for name in self._parameters:
+            if name in self.params:
+                arguments[name] = _copy(self.params[name])
+            elif name in _GIVEN:
+                arguments[name] = _GIVEN[name](context)
+            elif name in context.outputs:
+                arguments[name] = _copy(context.outputs[name])
+        if self._is_async:
             output = await self.call(**arguments)
         else:
             output = await call_in_thread(partial(self.call, **arguments))
         if inspect.isawaitable(output):
             output = await output
         result = output if isinstance(output, Result) else Result(output)
-        if state != context.state and result.state is None:
-            result = replace(result, state=state)
-        if changed := session_state.changed():
+        return self._with_states(result, arguments, context)
+
+    def _with_states(
+        self, result: Result, arguments: Mapping[str, object], context: Context
+    ) -> Result:
+        """The result with what the function changed in the states that it was given."""
+        if "state" in arguments and "state" not in self.params and result.state is None:
+            state = cast("dict[str, JSON]", arguments["state"])
+            result = replace(result, state=state) if state != context.state else result
+        session_state = arguments.get("session_state")
+        if isinstance(session_state, SessionState) and (changed := session_state.changed()):
             result = replace(result, session_state={**changed, **(result.session_state or {})})
         return result
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
+from time import sleep
 from typing import Annotated, TypeAlias
 
 import typer
@@ -15,6 +17,7 @@ import typer
 from ..errors import DefinitionError, NotFound, Problem, listed
 from ..graph.graph import Graph
 from ..graph.settings import settings_of
+from ..prompts.sources import SUFFIXES
 from .command import (
     EXIT_FAILURE,
     EXIT_NOT_STARTED,
@@ -23,11 +26,13 @@ from .command import (
     problem_as_json,
     problem_line,
 )
+from .fix import fix_keys
 from .json_output import edge_as_json
 from .options import GraphOptions
 from .output import Style, counted, print_json, print_note, print_table, print_text
 
 _UNREADABLE = "Y001"
+_WATCH_SECONDS = 0.3
 _SKIPPED_FOLDERS = frozenset(("build", "dist", "node_modules"))
 _NODES_KEY = re.compile(rb"""^["']?nodes["']?[ \t]*:""", re.MULTILINE)
 _OTHER_KEY = re.compile(rb"^apiVersion[ \t]*:", re.MULTILINE)  # Kubernetes has `nodes` too
@@ -122,25 +127,65 @@ def check(
     edges: Annotated[
         bool, typer.Option("--edges", help="List every edge with its origin.")
     ] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Put misspelt keys right in the files first.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Check again whenever a file changes, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Check graph files and report every problem with file, line and column.
 
     Checks names, edges, routes, templates and types; calls no model. With --edges, prints the
     edges, and problems go to standard error. JSON always includes notes. In a folder, graphs are
     the YAML files with `nodes:`; hidden folders, virtual environments and build output are skipped.
+    --fix replaces a key that is unknown and spelt almost like one that is known; nothing else in
+    the file changes.
 
     Exit code 0 if all graphs are valid, 1 if one has problems, 2 if a file cannot be read.
     """
-    checked = [CheckedFile.load(file, graph_options) for file in graph_files(graphs)]
-    if edges:
-        _print_problems(_reported(checked, report), print_note)
-        _print_edges(checked, report.format)
-    else:
-        print_report(checked, report)
+    while True:
+        before = _fingerprint(graphs)
+        files = graph_files(graphs)
+        checked = [CheckedFile.load(file, graph_options) for file in files]
+        while fix and (lines := fix_keys(each for one in checked for each in one.problems)):
+            print_note("\n".join(lines))
+            checked = [CheckedFile.load(file, graph_options) for file in files]
+        if edges:
+            _print_problems(_reported(checked, report), print_note)
+            _print_edges(checked, report.format)
+        else:
+            print_report(checked, report)
+        if not watch:
+            break
+        print_note("watching; Ctrl-C ends it", Style.DIM)
+        next(change for change in _later_fingerprints(graphs) if change != before)
     if any(one.is_unreadable for one in checked):
         raise typer.Exit(EXIT_NOT_STARTED)
     if not all(one.is_valid for one in checked):
         raise typer.Exit(EXIT_FAILURE)
+
+
+def _fingerprint(paths: Sequence[Path] | None) -> Mapping[str, int]:
+    """When the files that graphs are made of were last changed, by their paths."""
+    folders = [path if path.is_dir() else path.parent for path in paths or [_project_folder()]]
+    files = [file for folder in folders for file in files_in(folder, _is_source)]
+    found: dict[str, int] = {}
+    for file in files:
+        with suppress(OSError):  # it is gone, which is a change too
+            found[str(file)] = file.stat().st_mtime_ns
+    return found
+
+
+def _later_fingerprints(paths: Sequence[Path] | None) -> Iterator[Mapping[str, int]]:
+    """The fingerprint again and again, after a moment each."""
+    while True:
+        sleep(_WATCH_SECONDS)
+        yield _fingerprint(paths)
+
+
+def _is_source(file: Path) -> bool:
+    return file.name.endswith((".yaml", ".yml", ".json", ".py", *SUFFIXES))
 
 
 def graph_files(paths: Sequence[Path] | None) -> Sequence[Path]:

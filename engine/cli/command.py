@@ -65,6 +65,7 @@ _SUMMARIES = {
     "schema": "Print the JSON Schema of graph files, for editors.",
     "sessions": "List, show, search, rename, export, import and delete sessions.",
     "runs": "List, show, answer, resume, fork and delete runs.",
+    "usage": "Add up tokens, calls and costs by model, graph, node, session or user.",
     "store": "Verify and repair the files of a store, and show their size.",
 }
 

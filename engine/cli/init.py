@@ -20,17 +20,21 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError, listed
-from ..testing.cases import CaseFile, check_case
+from ..graph.graph import SCHEMA_FILE
+from ..graph.kinds import installed
+from ..graph.schema import graph_schema
+from ..testing.cases import CaseFile, case_schema, check_case
 from ..testing.snapshots import SnapshotTracker
 from .command import command
 from .options import JsonFlag
-from .output import Style, print_json, print_note, print_text, reason
+from .output import Style, pretty_json, print_json, print_note, print_text, reason
 
 app = typer.Typer(add_completion=False)
 
 _STARTER = Path(__file__).parent / "starter"
-_RENAMED = {"gitignore": ".gitignore"}
-"""Files whose real name would have an effect in this repository."""
+_RENAMED = {"gitignore": ".gitignore", "vscode": ".vscode", "github": ".github"}
+"""Files and folders whose real name would have an effect in this repository."""
+_CASE_SCHEMA = ".schema/prompts.v1.json"
 _CASES = "tests/team.prompts.yaml"
 _MESSAGE = '"My parcel did not come."'
 
@@ -52,6 +56,9 @@ def init(
     json: JsonFlag = False,
 ) -> None:
     """Create a project: a graph, two templates, test cases and the snapshots of their prompts.
+
+    Also the JSON Schemas by which editors complete graphs and cases, settings of VS Code, and a
+    workflow of GitHub Actions that checks graphs and tests prompts.
 
     `pytest`, `teamgraph check` and `teamgraph run` work in it at once. Existing files are never
     overwritten.
@@ -86,10 +93,14 @@ def _project(name: str, model: str) -> Mapping[str, bytes]:
         home = Path(temporary)
         for path in _files(_STARTER):
             relative = path.relative_to(_STARTER)
-            file = home / relative.with_name(_RENAMED.get(relative.name, relative.name))
-            file.parent.mkdir(exist_ok=True)
+            file = home.joinpath(*(_RENAMED.get(part, part) for part in relative.parts))
+            file.parent.mkdir(parents=True, exist_ok=True)
             text = Template(path.read_text(encoding="utf-8")).substitute(values)
             file.write_bytes(text.encode("utf-8"))
+        schemas = {SCHEMA_FILE: graph_schema(installed()), _CASE_SCHEMA: case_schema()}
+        for name_of_file, schema in schemas.items():
+            (home / name_of_file).parent.mkdir(exist_ok=True)
+            (home / name_of_file).write_text(f"{pretty_json(schema)}\n", encoding="utf-8")
         snapshots = SnapshotTracker(home, is_updating=True)
         for case in CaseFile.load(home / _CASES).cases:
             check_case(case, snapshots)

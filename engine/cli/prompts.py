@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import unified_diff
 from io import StringIO
@@ -16,10 +17,11 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from ..errors import InputError, NotFound, listed
+from ..errors import DefinitionError, InputError, NotFound, listed
 from ..graph.graph import Graph
 from ..graph.node import graph_in
 from ..graph.settings import make_importable, settings_of
+from ..graph.yaml.reader import read_yaml
 from ..messages import JSON
 from ..node_path import NodePath
 from ..prompts.branch_coverage import CURRENT_COVERAGE, Coverage
@@ -157,10 +159,16 @@ def show(
 
 
 def _make_importable(files: Iterable[Path]) -> None:
-    """Let allowed modules be found in the current folder, beside case files, in their projects."""
+    """Let allowed modules be found where `run` finds them: beside graphs, in projects, here.
+
+    Also beside the case files.
+    """
     make_importable(Path.cwd())
-    for folder in dict.fromkeys(file.absolute().parent for file in files):
+    for file in files:
+        folder = file.absolute().parent
         make_importable(settings_of(folder).folder, folder)
+        with suppress(DefinitionError):  # reported when the file is loaded
+            make_importable((folder / str(read_yaml(file).data.get("graph", ""))).parent)
 
 
 def _case_files(paths: Sequence[Path] | None) -> Sequence[Path]:

@@ -1,4 +1,4 @@
-"""`teamgraph schema`: the JSON Schema of graph files, events and runs."""
+"""`teamgraph schema`: the JSON Schema of graph files, case files, events and runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ..event_schema import event_schema, run_schema
 from ..graph.kinds import installed
 from ..graph.schema import graph_schema
 from ..graph.settings import make_importable, settings_of
+from ..testing.cases import case_schema
 from .command import command
 from .options import KindOption, OutputOption, all_kinds
 from .output import pretty_json, write_output
@@ -22,26 +23,28 @@ app = typer.Typer(add_completion=False)
 @command(app)
 def schema(
     of: Annotated[
-        Literal["graph", "events", "run"],
-        typer.Argument(metavar="[graph|events|run]", help="What it is the schema of."),
+        Literal["graph", "prompts", "events", "run"],
+        typer.Argument(metavar="[graph|prompts|events|run]", help="What it is the schema of."),
     ] = "graph",
     *,
     kind: KindOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Print the JSON Schema of graph files, of the events of a run, or of a run.
+    """Print the JSON Schema of graph files, of case files, of the events of a run, or of a run.
 
     That of graph files has the kinds of nodes that are installed or named. Editors find it by the
     first line of a graph file:
 
     # yaml-language-server: $schema=../.schema/graph.v1.json
 
+    That of case files (*.prompts.yaml) is of `prompts`; `teamgraph init` writes both.
+
     That of events is of one line of `run --events jsonl`, that of a run is of `run --json`.
     """
     if of != "graph":
         if kind:
             raise InputError(f"--kind is about graph files; leave it out for the schema of {of}")
-        made = event_schema() if of == "events" else run_schema()
+        made = {"prompts": case_schema, "events": event_schema, "run": run_schema}[of]()
         write_output(f"{pretty_json(made)}\n", output)
         return
     settings = settings_of(Path.cwd())

@@ -85,8 +85,8 @@ def find_edges(
         _add_inputs(node_id, node, nodes, found)
         if visited_field(node) is not None:
             _add_history(node_id, nodes, loaders, found)
-        own = variables_of(node)  # what the kind passes hides a node of the same name
         for template in templates_of.get(node_id, ()):
+            own = variables_of(node, template)  # what is passed hides a node of the same name
             if template not in reads_of:  # many nodes share one
                 reads_of[template] = [
                     each for each in prompts.reads(template) if _may_be_node(each.name, nodes)

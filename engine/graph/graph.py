@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
@@ -42,6 +42,7 @@ from .node import (
     graph_in,
     path_inside,
     template_field,
+    told_templates,
     visited_field,
 )
 from .plan import Edge, Plan
@@ -53,7 +54,8 @@ if TYPE_CHECKING:
     from ..run.dry_run.assumed_session import HistoryItem
     from ..run.dry_run.rendering import Rendering
 
-HEADER = "# yaml-language-server: $schema=../.schema/graph.v1.json\n"
+SCHEMA_FILE = ".schema/graph.v1.json"
+"""Where a project keeps the JSON Schema of its graph files, for editors."""
 ONLY_INSIDE = "G109"
 """Code of the warning that a graph reads what only a graph around it can give."""
 MESSAGE = placeholder("message")
@@ -252,11 +254,15 @@ class Graph(Declaration):
 
     @explained
     def dump(self, path: str | os.PathLike[str]) -> None:
-        """Write the graph as YAML; an existing file keeps its comments and its order of keys."""
+        """Write the graph as YAML; an existing file keeps its comments and its order of keys.
+
+        The first line names the JSON Schema for editors, if the folder or one above has it as
+        `.schema/graph.v1.json` (`teamgraph schema -o .schema/graph.v1.json` writes it).
+        """
         _check_path("dump", path)
         from .yaml.writer import write_yaml  # noqa: PLC0415  loading a graph writes nothing
 
-        write_yaml(self.written(), path, header=HEADER, order=graph_in_order)
+        write_yaml(self.written(), path, header=_modeline(Path(path)), order=graph_in_order)
 
     def written(self) -> dict[str, JSON]:
         """The graph as a file has it: no defaults, keys in the order of the file it was read from.
@@ -437,6 +443,16 @@ _ALTERNATIVES = {
 """Methods of graphs, crews and teams elsewhere, and what takes their place."""
 
 
+def _modeline(file: Path) -> str:
+    """The comment by which editors find the schema of a graph file; empty if there is none."""
+    folder = file.absolute().parent
+    schemas = (each / SCHEMA_FILE for each in (folder, *folder.parents))
+    found = next((schema for schema in schemas if schema.is_file()), None)
+    if found is None:
+        return ""
+    return f"# yaml-language-server: $schema={Path(os.path.relpath(found, folder)).as_posix()}\n"
+
+
 def graph_in_order(data: Mapping[str, JSON], old: Mapping[str, JSON]) -> dict[str, JSON]:
     """The data of a graph with the keys of the graph, its nodes and models as `old` has them.
 
@@ -568,7 +584,11 @@ class _GraphBuilder(Struct):
         prompts = Prompts(folders, inline=self.inline)
         origin = partial(edge_origin, document=self.document)
         used = [*templates.items()]
-        used += [(node_id, each) for node_id in nodes for each in further_templates(nodes[node_id])]
+        used += [
+            (node_id, each)
+            for node_id, node in nodes.items()
+            for each in (*further_templates(node), *self._told(node, node_id in templates, prompts))
+        ]
         types = TemplateTypes(nodes, shapes, self.data, prompts, used)
         results = apply_rules(
             nodes, self._output(), prompts, origin, types, is_visited=self.is_visited
@@ -697,6 +717,12 @@ class _GraphBuilder(Struct):
             else:
                 templates[node_id] = text
         return templates
+
+    def _told(self, node: Node, has_template: bool, prompts: Prompts) -> Iterator[str]:
+        """The templates of what the node's model is told, where they are not the built-in ones."""
+        for name in told_templates(node) if has_template else ():
+            if not prompts.is_builtin(name):
+                yield name
 
     def _shapes(self, nodes: Mapping[str, Node]) -> dict[str, Shape]:
         shapes: dict[str, Shape] = {}

@@ -21,6 +21,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from inspect import get_annotations
+from types import CodeType
 from typing import Annotated, Any, ClassVar, Protocol, cast, runtime_checkable
 
 from msgspec import Struct
@@ -34,6 +35,19 @@ from ..tools.toolbox import CallCondition, Toolbox
 from ..validation import Declared
 from .context import Context, Result
 from .fields import Ids, Join, JSONMapping, ModelField, OnError, Retry, Seconds, Timeout
+
+FORM = "answer_form.jinja"
+"""The template that says in words what form an answer must have."""
+REPAIR = "answer_repair.jinja"
+"""The template that shows a model what is wrong with its answer."""
+TOOL = "tool_result.jinja"
+"""The template that tells a model what became of a tool call, if it has no plain result."""
+TOLD: Mapping[str, Mapping[str, object]] = {REPAIR: {"problem": str}}
+"""The templates of what a model is told while it answers, with the names that only these read."""
+_SHOWN_ALWAYS = frozenset(("form", "state", "task"))
+"""What templates read as `node.NAME` that is of a run, whatever the kind is."""
+_ASKING = frozenset(("choose", "ask_for"))
+"""The methods of a context that ask a model for an answer of a certain form."""
 
 
 class Node(Declared):
@@ -88,6 +102,14 @@ class Node(Declared):
     retry: Annotated[int, Field(ge=0, strict=True)] | Retry | None = Field(
         default=None, description="Attempts after a failed one.", examples=[2]
     )
+    repair: int = Field(
+        default=1,
+        ge=0,
+        strict=True,
+        description="How often the model is shown what is wrong with an answer that does not have "
+        "the form that was asked for, before the attempt fails.",
+        examples=[0],
+    )
     timeout: Seconds | Timeout | None = Field(
         default=None, description="Seconds that an attempt may take (default: 600).", examples=[60]
     )
@@ -129,6 +151,14 @@ class Node(Declared):
         from .other_keys import NODE_KEYS  # noqa: PLC0415  read only where a key is wrong
 
         return NODE_KEYS
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401  pydantic's signature
+        super().__pydantic_init_subclass__(**options)
+        for name in _SHOWN_ALWAYS & cls.model_fields.keys():
+            text = f"{cls.__qualname__}: its field {name!r} would hide `node.{name}`, which every "
+            text += "template can read; rename it"
+            raise DefinitionError([Problem("G005", text)])
 
     async def run(self, context: Context) -> Result:
         """Do the node's work once; an exception fails the attempt."""
@@ -522,6 +552,23 @@ def asks_model(node: Node) -> bool:
     return not _implements(type(node), AsksSometimes) or cast("AsksSometimes", node).asks()
 
 
+def asks_in_form(node: Node) -> bool:
+    """Whether a program reads what the model of the node answers, if it has a template.
+
+    It does if the node declares `returns`, or if the `run` of its kind calls `Context.choose` or
+    `Context.ask_for` itself.
+    """
+    code: object = getattr(type(node).run, "__code__", None)
+    called = code.co_names if isinstance(code, CodeType) else ()
+    return asks_model(node) and (node.returns is not None or not _ASKING.isdisjoint(called))
+
+
+def told_templates(node: Node) -> tuple[str, ...]:
+    """The templates of what the node's model is told while it answers, if it has a template."""
+    repair = (REPAIR,) if asks_in_form(node) else ()
+    return (*repair, TOOL) if tools_of(node) is not None else repair
+
+
 def asks_person(node: Node) -> bool:
     """Whether running the node may wait for a person: by itself, or to confirm a tool call."""
     toolbox = tools_of(node)
@@ -605,10 +652,10 @@ def further_templates(node: Node) -> tuple[str, ...]:
     return names
 
 
-def variables_of(node: Node) -> Mapping[str, object]:
-    """The names that a kind gives to its templates, with their types."""
+def variables_of(node: Node, template: str) -> Mapping[str, object]:
+    """The names that a kind, or the engine, gives to this template, with their types."""
     variables: Mapping[str, object] = _of_kind(type(node), "variables") or {}
-    return variables
+    return {**variables, **TOLD[template]} if template in TOLD else variables
 
 
 def template_field(node: Node) -> str:

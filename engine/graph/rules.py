@@ -22,7 +22,10 @@ from .edges import NOT_IDS, UnguardedRead, edges_to_last, find_edges
 from .fields import Join
 from .kinds import InvalidNode
 from .node import (
+    FORM,
+    TOLD,
     Node,
+    asks_in_form,
     branches_of,
     functions_of,
     handovers_of,
@@ -326,11 +329,11 @@ def apply_rules(
     problems += found.problems
     problems += _not_alone(nodes, found.edges) if is_visited else ()
     type_problems, alone = _type_problems(types)
-    problems += type_problems
+    problems += [*type_problems, *_formless(nodes, readable, prompts)]
     answering, unclear = _answering(nodes, output or (nodes if is_visited else ()), found.edges)
     plan, cycles = _plan(nodes, [*found.edges, *edges_to_last(nodes, answering)])
     if cycles:
-        problems += [_cycle(cycle, origin) for cycle in cycles]
+        problems += [_cycle(cycle, origin, in_round=types.reads_round) for cycle in cycles]
         return RuleResults(tuple(problems), None, answering)
     # Nobody knows which nodes an invalid node or template would have used.
     is_complete = len(readable) == len(used) and not found.problems
@@ -350,6 +353,29 @@ def apply_rules(
                 plan, nodes, {*answering, *_read_in_later_rounds(readable, prompts)}
             )
     return RuleResults(tuple(problems), plan, answering, alone, always)
+
+
+def _formless(
+    nodes: Mapping[str, Node], templates: Sequence[tuple[str, str]], prompts: Prompts
+) -> Iterator[Problem]:
+    """Nodes whose answer a program reads, and none of whose templates says in which form."""
+    says: dict[str, bool] = {}
+    for _, name in templates:
+        if name not in says:
+            reads = (read.path for read in prompts.reads(name))
+            has_form = any(path.startswith("node.form") for path in reads)
+            says[name] = has_form or prompts.fills_block(name, "form")
+    said: dict[str, bool] = {}
+    for node_id, name in templates:
+        if name not in TOLD:
+            said[node_id] = said.get(node_id, False) or says[name]
+    for node_id, is_said in said.items():
+        if not is_said and asks_in_form(nodes[node_id]):
+            text = f"node {node_id!r}: a program reads the answer, and the template does not say "
+            text += f'in which form; end it with {{% include "{FORM}" %}}, in the system message '
+            text += "if it has one, or say it in a block `form`"
+            path = ("nodes", node_id, template_field(nodes[node_id]))
+            yield Problem("G114", text, "warning", path=path)
 
 
 def _type_problems(types: TemplateTypes) -> tuple[list[Problem], tuple[Problem, ...]]:
@@ -682,17 +708,19 @@ def _unused(plan: Plan, nodes: Mapping[str, Node], used: Collection[str]) -> Ite
         yield Problem(UNUSED, text, "warning", path=("nodes", node_id), on_key=True)
 
 
-def _cycle(cycle: Cycle, origin: Callable[[Edge], str]) -> Problem:
+def _cycle(cycle: Cycle, origin: Callable[[Edge], str], *, in_round: bool) -> Problem:
     steps = [
         f"{edge.target} {'is a route of' if edge.kind == 'route' else edge.kind} {edge.source}"
         + (f" ({where})" if (where := origin(edge)) else "")
         for edge in cycle
     ]
-    first = cycle[0]
+    first, way = cycle[0], "repeat nodes in a `kind: loop`"
+    if in_round:
+        back = next((edge for edge in cycle if edge.kind == "reads"), first)
+        way = f"read what a node gave in the round before: `round.nodes.{back.source}`"
     return Problem(
         "G013",
-        f"the nodes form a cycle: {'; '.join(steps)}; remove one of these, or repeat nodes in a "
-        "`kind: loop`",
+        f"the nodes form a cycle: {'; '.join(steps)}; remove one of these, or {way}",
         file=first.file,
         line=first.line,
         column=first.column,

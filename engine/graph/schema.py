@@ -13,6 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from ..messages import JSON
 from .edges import NOT_IDS
+from .fields import ModelSpec
 from .graph import Declaration
 from .kinds import DEFAULT
 from .node import Node
@@ -20,11 +21,31 @@ from .node import Node
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema: TypeAlias = dict[str, Any]
 _NODE = {"$ref": "#/$defs/node"}
-_RETURNS: JSON = [
-    {"type": "string", "minLength": 1},
-    {"type": "object", "minProperties": 1},
+_WORDS_OF_JSON_SCHEMA = (
+    "string",
+    "integer",
+    "number",
+    "boolean",
+    "object",
+    "array",
+    "json",
+    "dict",
+)
+_TYPE: Schema = {"type": "string", "minLength": 1, "not": {"enum": [*_WORDS_OF_JSON_SCHEMA]}}
+_RETURNS: list[Schema] = [
+    _TYPE,
+    {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": {"anyOf": [_TYPE, {"type": ["object", "array"]}]},
+    },
     {"type": "array", "minItems": 1, "maxItems": 1},
 ]
+_NO_BRACES: Schema = {"not": {"pattern": r"^\s*\{[{%]"}}
+"""Of a condition: an expression, not a template."""
+_NO_SECRETS: Schema = {
+    "not": {"pattern": "^(?!.*cache_key$).*(key|token|secret|password|passwd|credential)$"}
+}
 
 
 def graph_schema(kinds: Mapping[str, type[Node]]) -> dict[str, JSON]:
@@ -45,6 +66,10 @@ def graph_schema(kinds: Mapping[str, type[Node]]) -> dict[str, JSON]:
             part["properties"][field] |= {"additionalProperties": _NODE, "propertyNames": _NAMES}
     for name in _unused(parts):
         del parts[name]
+    for part in parts.values():
+        for name in {"when", "until"} & {*part.get("properties", ())}:
+            part["properties"][name] |= _NO_BRACES
+    parts[ModelSpec.__name__]["propertyNames"] = _NO_SECRETS
     return {
         "$schema": DIALECT,
         "title": "teamgraph graph",

@@ -26,6 +26,7 @@ from ..prompts.library import Prompts
 from ..prompts.static.types import (
     ABSENT,
     ANY,
+    BOOLEAN,
     INTEGER,
     NONE,
     NOUNS,
@@ -87,6 +88,16 @@ _GRAPH = record_type("graph", {"name": TEXT, "description": TEXT, "members": Lis
 _TOOL = record_type("tool", {"name": TEXT, "description": TEXT})
 _HANDOVER = union(record_type("handover", {"by": TEXT, "reason": TEXT}), NONE)
 _RUN = record_type("run", {"id": TEXT})
+_FORM = record_type(
+    "form",
+    {
+        "text": TEXT,
+        "is_simple": BOOLEAN,
+        "labels": ListType(TEXT),
+        "many": BOOLEAN,
+        "allow_none": BOOLEAN,
+    },
+)
 
 
 def _round(output: StaticType, nodes: StaticType) -> StaticType:
@@ -185,9 +196,9 @@ class TemplateTypes:
         upstream = self._outputs_of("node in `needs`", node.needs, least=self._always_ran(node_id))
         return ChainMap({"node": known, "upstream": upstream}, self._shared)
 
-    def for_template(self, node_id: str) -> ChainMap[str, StaticType]:
-        """The types of the names that the template of the node may read."""
-        variables = variables_of(self.nodes[node_id])
+    def for_template(self, node_id: str, template: str) -> ChainMap[str, StaticType]:
+        """The types of the names that a template of the node may read."""
+        variables = variables_of(self.nodes[node_id], template)
         own = {name: declared_type(each) for name, each in variables.items()}
         return self.for_condition(node_id).new_child({**self.inside(node_id), **own})
 
@@ -290,7 +301,7 @@ def check_templates(types: TemplateTypes) -> Iterator[Problem]:
     found: dict[tuple[str, Problem], list[str]] = {}
     for node_id, template in templates:
         read = read_by[template]
-        types_here = types.for_template(node_id)
+        types_here = types.for_template(node_id, template)
         known = {name: types_here[name] for name in read if name in types_here}
         problems = [
             replace(place, code="P004", message=text)
@@ -426,6 +437,7 @@ def _node(node: Node, read_nodes: StaticType) -> StaticType:
         "task": _OPTIONAL_TEXT,
         "handover": _HANDOVER,
         "reads": read_nodes,
+        "form": union(_FORM, NONE),
     }
     usual: dict[str, StaticType] = {"instructions": ListType(TEXT)}
     return record_type("node", {**usual, **_fields_of(type(node)), **own, **more, **always})

@@ -40,8 +40,9 @@ _GZIP_OR_ZLIB = 47
 _SEPARATOR_LENGTH = 4
 _DONE = re.compile(rb"(^data: ?\[DONE\])|\[DONE\]", re.MULTILINE)
 _CHAT_CHUNK = re.compile(rb'[{,\s]"choices"\s*:')
-_FINISH_REASON = re.compile(rb'[{,\s]"finish_reason"\s*:\s*"([^"]*)"')
-_USAGE = re.compile(rb'[{,\s]"usage"\s*:\s*\{')
+# A pattern that begins with plain text is searched ten times as fast as one that does not.
+_FINISH_REASON = re.compile(rb'"finish_reason"(?<=[{,\s]"finish_reason")\s*:\s*"([^"]*)"')
+_USAGE = re.compile(rb'"usage"(?<=[{,\s]"usage")\s*:\s*\{')
 _DROPPED = re.compile(
     rb'"(?:content"\s*:\s*\[|refusal"\s*:\s*"|thinking_blocks"\s*:\s*\[|reasoning_details"\s*:\s*\[)'
 )

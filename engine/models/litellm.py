@@ -655,6 +655,7 @@ class PartialReply(Struct):
                 cached_tokens=self.usage.cached_tokens,
                 calls=1,
                 cost=cost,
+                reasoning_tokens=self.usage.reasoning_tokens,
             ),
             finish_reason=self.finish_reason,
             model=self.answered_by,
@@ -683,7 +684,7 @@ class PartialReply(Struct):
 
     def _add_reasoning(self, message: Delta) -> None:
         """Add what the model thought; the guard has the blocks of OpenAI's chat format."""
-        text: object = getattr(message, "reasoning_content", None)
+        text = _optional(message, "reasoning_content")
         if isinstance(text, str):
             self.exchange.reasoning.texts.append(text)
         if not self.exchange.is_chat:
@@ -696,16 +697,25 @@ class PartialReply(Struct):
 
 
 def _usage(chunk: StreamChunk | WholeAnswer) -> Usage | None:
-    counts: object = getattr(chunk, "usage", None)
+    counts = _optional(chunk, "usage")
     if counts is None:
         return None
     details: object = getattr(counts, "prompt_tokens_details", None)
+    written: object = getattr(counts, "completion_tokens_details", None)
     return Usage(
         input_tokens=_count(counts, "prompt_tokens"),
         output_tokens=_count(counts, "completion_tokens"),
         cached_tokens=_count(details, "cached_tokens"),
         calls=1,
+        reasoning_tokens=_count(written, "reasoning_tokens"),
     )
+
+
+def _optional(model: object, name: str) -> object:
+    """An attribute that few chunks have; asking pydantic for one that is missing takes 2 µs."""
+    found: object = vars(model).get(name)
+    more: Mapping[str, object] = getattr(model, "__pydantic_extra__", None) or {}
+    return more.get(name) if found is None else found
 
 
 def _count(counts: object, name: str) -> int:
@@ -775,7 +785,7 @@ _EXCEPTION_NAMES = (
     r"^(?:litellm\.)?\w*(?:Error|Exception|Timeout)\w*(?: Error)?: ?|^\w+Exception - "
 )
 _LONGEST_DETAIL = 200
-_APPENDICES = (" Original exception", ". To drop these", ": <")
+_APPENDICES = (" Original exception", ". To drop these", ": <", "Traceback (most recent")
 """What litellm appends to messages without use to the reader: messages are cut before it."""
 _REDACTED = "[key]"
 

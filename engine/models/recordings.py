@@ -56,7 +56,7 @@ class Recording(Struct):
             "version": VERSION,
             "model_from": self.model_from,
             "request": _in_lines(self.request),
-            "replies": [{**_fields(reply), "text": _split(reply.text)} for reply in self.replies],
+            "replies": [_written(reply) for reply in self.replies],
         }
         temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}")
         text = escape_json(json.dumps(form, ensure_ascii=False, indent=2))
@@ -306,8 +306,15 @@ def _file_name(model_id: str, key: str) -> str:
     return f"{name}-{key[:16]}.json"
 
 
-def _fields(reply: Reply) -> dict[str, JSON]:
-    return cast("dict[str, JSON]", as_plain(reply))
+def _written(reply: Reply) -> dict[str, JSON]:
+    """A reply as it is written, without what is empty."""
+    fields = cast("dict[str, JSON]", as_plain(reply))
+    counts = cast("dict[str, JSON]", fields["usage"])
+    fields["usage"] = {name: count for name, count in counts.items() if count or name == "cost"}
+    return {
+        "text": _split(reply.text),
+        **{name: fields[name] for name in fields if name != "text" and fields[name]},
+    }
 
 
 def _in_lines(form: Mapping[str, JSON]) -> dict[str, JSON]:

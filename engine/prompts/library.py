@@ -26,10 +26,12 @@ from .environment import CONDITION, PromptEnvironment
 from .limits import CURRENT_RENDER, RenderState
 from .sources import (
     INLINE,
+    InheritanceChain,
     ParsedTemplate,
     TemplateSource,
     TemplateSources,
     empty_tree,
+    is_blank,
     literal_names,
     normalize_newlines,
     references,
@@ -90,6 +92,11 @@ class Prompts:
         """Every template file that can be named, sorted."""
         return self._sources.names()
 
+    def is_builtin(self, name: str) -> bool:
+        """Whether a template is a built-in one, and so are all that it reaches."""
+        with self._lock:
+            return all(self._sources.is_builtin(each.name) for each in self._reached(name))
+
     def problems(self, name: str) -> list[Problem]:
         """Everything that prevents the template from being rendered; empty if it is valid.
 
@@ -108,6 +115,13 @@ class Prompts:
             return (
                 list(self._read(found).found.values()) if isinstance(found, ParsedTemplate) else []
             )
+
+    def fills_block(self, name: str, block: str) -> bool:
+        """Whether a valid template has this block, with more than white space in it."""
+        with self._lock:
+            found = cast("ParsedTemplate", self._find(name))
+            overrides = InheritanceChain(found, self._find).overrides.get(block, ())
+            return any(not is_blank(one.block) for one in overrides[:1])
 
     def type_problems(self, name: str, given: Mapping[str, object]) -> list[Problem]:
         """Type errors, and notes, of a valid template for variables of these types.

@@ -65,6 +65,11 @@ class TemplateSources:
         found = self._path(name)
         return None if found is None else _read_file(name, *found)
 
+    def is_builtin(self, name: str) -> bool:
+        """Whether the name leads to a built-in template."""
+        found = None if name.endswith(INLINE) else self._path(name)
+        return found is not None and found[0] == BUILTIN
+
     def _path(self, name: str) -> tuple[Path, Path] | None:
         """The folder and the file of a template."""
         if "\\" in name or "\0" in name or name.startswith("/"):
@@ -367,6 +372,13 @@ def _walked(tree: nodes.Template) -> Iterator[nodes.Node]:
         node = todo.pop()
         yield node
         todo += reversed([*node.iter_child_nodes()])
+
+
+def is_blank(block: nodes.Block) -> bool:
+    """Whether there is nothing but white space in a block."""
+    texts = block.find_all(nodes.TemplateData)
+    has_tags = any(not isinstance(each, nodes.Output) for each in block.body)
+    return not has_tags and not any(text.data.strip() for text in texts)
 
 
 def empty_tree() -> nodes.Template:

@@ -91,7 +91,7 @@ def matching_label(name: object, labels: Sequence[str]) -> str | None:
 def label_hint(name: str, labels: Sequence[str]) -> str:
     """A remark with the label that was probably meant; empty if there is none."""
     near = closest(name, labels)
-    return f" (did it mean {near!r}?)" if near else ""
+    return f" (did you mean {near!r}?)" if near else ""
 
 
 def _mentions(text: str, label: str) -> bool:

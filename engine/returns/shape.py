@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from ..errors import DefinitionError, Problem
 from ..messages import JSON
 from ..values import parse_json
+from .form import Form
 from .inline import InlineValidator, read_inline
 from .python_type import read_type
 from .reading import answer_in, json_values
@@ -31,12 +32,17 @@ class Shape:
 
     `schema` is the JSON Schema to send to a model. Its root is an object, since providers take
     nothing else: a list, a number or a word is asked for as `{"value": ...}`, and `parse` takes it
-    with and without. `is_wrapped` tells whether the schema has that object around the value.
+    with and without. `is_wrapped` tells whether the schema has that object around the value. `form`
+    describes the schema to templates.
     """
 
     schema: Mapping[str, JSON]
     validator: Validator = field(repr=False)
     is_wrapped: bool = field(default=False, repr=False)
+    form: Form = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "form", Form(self.schema))
 
     @property
     def type(self) -> object:

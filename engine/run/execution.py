@@ -668,7 +668,8 @@ class RunExecution(Struct):
 
     def _model_call(self, node: NodeExecution, spec: ModelSpec) -> ModelCall:
         graph = self.prepared.graph
-        timeout = graph.nodes[node.node_id].timeout or graph.timeout
+        declared = graph.nodes[node.node_id]
+        timeout = declared.timeout or graph.timeout
         return ModelCall(
             graph=graph,
             model=self.prepared.model,
@@ -680,6 +681,7 @@ class RunExecution(Struct):
             emitter=self.emitter,
             answer=self.answer,
             path=self.path,
+            repairs=declared.repair,
         )
 
     def _attempts_before(self, node_id: str) -> int:

@@ -8,28 +8,42 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache, partial
 from time import time
-from typing import cast
+from types import SimpleNamespace
+from typing import TypeVar, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import AnswerError, BudgetExceeded, Expired, InputError
-from ..events import Answer, AnswerReset, EventEmitter, ModelAnswered, PromptRendered, Token
+from ..events import (
+    Answer,
+    AnswerReset,
+    EventEmitter,
+    ModelAnswered,
+    NodeRetried,
+    NodeStarted,
+    PromptRendered,
+    Token,
+)
 from ..graph.context import Choice, HandsOver, NodeWaits
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
-from ..graph.node import can_stream
+from ..graph.node import REPAIR, can_stream
 from ..messages import JSON, NO_USAGE, Message, ToolCall, Usage, text_of
 from ..models.protocol import Chunk, Model, Reply, Request, close_answer
 from ..node_path import ROOT, NodePath
 from ..prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ..records import Exchange, Question, Record, Response
+from ..returns.form import Form
 from ..returns.reading import answer_in, json_values, label_hint, labels_in, matching_label
 from ..returns.shape import Shape, shape
 from ..tools.caller import ToolCaller, with_unique_ids
 from .node_execution import NodeExecution, storable_mapping
 from .template_scope import JSONView, TemplateScope, json_views, plain_value
+
+T = TypeVar("T")
 
 PERSON = "person"
 """The model in the events of a prompt that is shown to a person."""
@@ -110,7 +124,8 @@ class ModelCall(Struct):
     asks for, None if the node has none. Exchanges are added to those of the node, and `asks` counts
     the requests that are not the continuation of another. `path` is that of the graph that the node
     is in, and `person` answers questions to people at once (in a dry run); without it the node
-    waits.
+    waits. An answer that does not have the form that was asked for is repaired up to `repairs`
+    times.
     """
 
     graph: Graph
@@ -127,6 +142,7 @@ class ModelCall(Struct):
     person: Callable[[Question], JSON] | None = None
     asks: int = 0
     has_asked: bool = False
+    repairs: int = 0
 
     async def ask(self, prompt: str | None = None, /, **variables: object) -> str:
         """See `Context.ask`."""
@@ -155,16 +171,8 @@ class ModelCall(Struct):
         tasks: bool = False,
     ) -> Choice:
         """See `Context.choose`."""
-        schema = _choice_schema(labels, many=many, allow_none=allow_none, tasks=tasks)
-        reply = await self._send(None, {}, schema=schema, choices=tuple(labels), many=many)
-        choice = _read_choice(reply.text, labels)
-        if isinstance(choice, str):
-            text = f"{choice}{_cut_short(reply)}; the labels are {', '.join(labels)}"
-            raise AnswerError(text, model=self.spec.id)
-        if not choice.labels and not allow_none:
-            raise AnswerError("the model chose no label at all", model=self.spec.id)
-        if len(choice.labels) > 1 and not many:
-            raise AnswerError("the model chose several labels, not one", model=self.spec.id)
+        form = _choice_form(tuple(labels), many=many, allow_none=allow_none, tasks=tasks)
+        choice = await self._in_form(form, partial(_read_choice, form=form), None, {})
         return choice if tasks else replace(choice, tasks={})
 
     async def ask_person(
@@ -240,38 +248,95 @@ class ModelCall(Struct):
     async def _shaped(
         self, wanted: Shape, prompt: str | None, variables: Mapping[str, object]
     ) -> JSON:
-        reply = await self._send(prompt, variables, schema=wanted.schema)
-        try:
-            return wanted.parse(reply.text)
-        except ValueError as error:
-            raise AnswerError(
-                f"the answer does not fit: {error}{_cut_short(reply)}", model=self.spec.id
-            ) from error
+        return await self._in_form(wanted.form, wanted.parse, prompt, variables)
+
+    async def _in_form(
+        self,
+        form: Form,
+        read: Callable[[str], T],
+        prompt: str | None,
+        variables: Mapping[str, object],
+    ) -> T:
+        """The answer as `read` takes it; the model repairs one for which that raises `ValueError`.
+
+        A repair is an attempt of the node that continues the one before.
+        """
+        repairs = self.repairs
+        rounds = self.node.rounds(self.asks + 1, REPAIR)
+        if rounds:
+            self.asks, repairs = self.asks + 1, repairs - 1
+            reply = await self._converse(REPAIR, (), rounds, form)
+        else:
+            reply = await self._send(prompt, variables, form=form)
+        while True:
+            try:
+                return read(reply.text)
+            except ValueError as error:
+                problem, cut = str(error), _cut_short(reply)
+                if repairs < 1 or cut:  # another answer would be cut again
+                    text = f"the answer does not fit: {problem}{cut}"
+                    raise AnswerError(text, model=self.spec.id) from error
+            repairs -= 1
+            self._begin_repair(f"the answer does not fit: {problem}")
+            names = {**self._request_names(form), "problem": problem}
+            sent = self.node.exchanges[-1].onward
+            messages = (*sent, *self._rendered(REPAIR, names))
+            reply = await self._converse(REPAIR, messages, [], form)
+
+    def _begin_repair(self, failure: str) -> None:
+        """Count another attempt; its events are those of a retry without a wait."""
+        node = self.node
+        self.emitter.emit(NodeRetried, node.node_id, node.attempt, failure, 0.0)
+        node.attempt += 1
+        if self.caller is not None:
+            self.caller.attempt = node.attempt
+        kind = self.graph.nodes[node.node_id].kind
+        self.emitter.emit(NodeStarted, node.node_id, node.attempt, kind)
 
     async def _send(
         self,
         prompt: str | None,
         variables: Mapping[str, object],
         *,
-        schema: Mapping[str, JSON] | None = None,
-        choices: tuple[str, ...] = (),
-        many: bool = False,
+        form: Form | None = None,
         is_output: bool = False,
     ) -> Reply:
-        template, caller, node = self._template(prompt), self.caller, self.node
+        template, node = self._template(prompt), self.node
         is_output = is_output and can_stream(self.graph.nodes[node.node_id])
         self.asks += 1
-        ask = self.asks
-        rounds = node.rounds(ask, template)
+        rounds = node.rounds(self.asks, template)
         messages: tuple[Message, ...] = ()
         if not rounds:
-            messages = self._rendered(template, {**self.scope.names(node), **variables})
+            messages = self._rendered(template, {**self._request_names(form), **variables})
+        return await self._converse(template, messages, rounds, form, is_output=is_output)
+
+    def _request_names(self, form: Form | None) -> dict[str, object]:
+        """The names that the template of a request may read."""
+        names = self.scope.names(self.node)
+        if form is not None:
+            cast("SimpleNamespace", names["node"]).form = form
+        return names
+
+    async def _converse(
+        self,
+        template: str,
+        messages: tuple[Message, ...],
+        rounds: list[int],
+        form: Form | None,
+        *,
+        is_output: bool = False,
+    ) -> Reply:
+        """Ask, and ask again with the results of the tools that are called, until none is.
+
+        `rounds` are the exchanges of an earlier attempt to continue instead.
+        """
+        node, caller, ask = self.node, self.caller, self.asks
         request = Request(
             model=self.spec.id,
             messages=messages,
-            schema=schema,
-            choices=choices,
-            many=many,
+            schema=form.sent if form else None,
+            choices=form.labels if form else (),
+            many=form is not None and form.many,
             tools=caller.toolbox.offered() if caller else (),
             parameters=self.spec.parameters,
             idle=self.idle,
@@ -431,10 +496,9 @@ class ModelCall(Struct):
             self.answer.add_whole(node.node_id, node.attempt, text, is_output=is_output)
 
 
-def _choice_schema(
-    labels: Sequence[str], *, many: bool, allow_none: bool, tasks: bool
-) -> dict[str, JSON]:
-    """The JSON Schema of a choice among `labels`, with the task of each chosen one if asked for."""
+@lru_cache(maxsize=256)
+def _choice_form(labels: tuple[str, ...], *, many: bool, allow_none: bool, tasks: bool) -> Form:
+    """The form of a choice among `labels`, with the task of each chosen one if asked for."""
     label: JSON = {"type": "string", "enum": list(labels)}
     properties: dict[str, JSON] = {"reason": {"type": "string"}}
     if many:
@@ -453,16 +517,29 @@ def _choice_schema(
             "additionalProperties": False,
         }
         properties["tasks"] = {"type": "array", "items": task}
-    return {
+    schema: dict[str, JSON] = {
         "type": "object",
         "title": "choice",
         "properties": properties,
         "required": list(properties),
         "additionalProperties": False,
     }
+    return Form(schema, labels=labels, many=many, allow_none=allow_none)
 
 
-def _read_choice(text: str, labels: Sequence[str]) -> Choice | str:
+def _read_choice(text: str, form: Form) -> Choice:
+    """The choice in a model's answer; `ValueError` says what is wrong with it."""
+    choice = _found_choice(text, form.labels)
+    if isinstance(choice, str):
+        raise ValueError(f"{choice}; the labels are {', '.join(form.labels)}")
+    if not choice.labels and not form.allow_none:
+        raise ValueError("it names no label")
+    if len(choice.labels) > 1 and not form.many:
+        raise ValueError("it names several labels, not one")
+    return choice
+
+
+def _found_choice(text: str, labels: Sequence[str]) -> Choice | str:
     """The choice in a model's answer, JSON or labels in words, or why there is none."""
     wrong: str | None = None
     if whole := matching_label(answer_in(text), labels):
@@ -476,8 +553,7 @@ def _read_choice(text: str, labels: Sequence[str]) -> Choice | str:
     named = labels_in(text, labels)
     if named is not None:
         return Choice(tuple(label for label in labels if label in named))
-    hint = label_hint(text, labels)
-    return wrong or f"the model answered {_quoted(text)} instead of a label{hint}"
+    return wrong or f"{_quoted(text)} is not a label{label_hint(text, labels)}"
 
 
 def _choice_in(value: JSON, labels: Sequence[str]) -> Choice | str:
@@ -487,7 +563,7 @@ def _choice_in(value: JSON, labels: Sequence[str]) -> Choice | str:
     for name in named if isinstance(named, list) else [named]:
         found = labels_in(name, labels) if isinstance(name, str) else None
         if found is None:
-            return f"the model chose {_quoted(str(name))}{label_hint(str(name), labels)}"
+            return f"{_quoted(str(name))} is not a label{label_hint(str(name), labels)}"
         picked.update(found)
     in_order = tuple(label for label in labels if label in picked)
     return Choice(in_order, reason=str(fields.get("reason") or ""), tasks=_tasks(fields, in_order))
@@ -518,6 +594,7 @@ def _counted(usage: Usage) -> Usage:
         cached_tokens=max(usage.cached_tokens, 0),
         calls=max(usage.calls, 1),
         cost=None if cost is None else max(cost, 0.0),
+        reasoning_tokens=max(usage.reasoning_tokens, 0),
     )
 
 

@@ -34,7 +34,6 @@ from ..values import (
     as_state,
     check_counts,
     check_ids,
-    check_mapping,
     check_message,
     to_json,
 )
@@ -517,7 +516,11 @@ def _print_event(event: Event, show: Collection[str], *, is_streamed: bool) -> R
 
 
 def _checked_answers(answers: Mapping[str, JSON]) -> Mapping[str, JSON]:
-    check_mapping("answers", answers, "the questions' paths to answers")
+    if not isinstance(answers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+        raise InputError(
+            f"the answers are a {type(answers).__name__}; give a mapping of the questions' paths "
+            "to answers"
+        )
     return cast("Mapping[str, JSON]", to_json(answers, "the answers"))
 
 

@@ -227,11 +227,14 @@ class GraphScope:
     def node_view(
         self, node_id: str, state: Mapping[str, JSON], task: str | None
     ) -> SimpleNamespace:
-        """`node` in a template: its id, kind and fields, its state, and the task it was given."""
+        """`node` in a template: its id, kind and fields, its state, and the task it was given.
+
+        `form` is set for each request; it is None where the answer is free text.
+        """
         fields = self._node_fields.get(node_id)
         if fields is None:
             fields = self._node_fields[node_id] = self._fields(node_id)
-        return SimpleNamespace(**fields, state=JSONView(state), task=task)
+        return SimpleNamespace(**fields, state=JSONView(state), task=task, form=None)
 
     def _fields(self, node_id: str) -> dict[str, object]:
         node = self._graph.nodes[node_id]

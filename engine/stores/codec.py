@@ -602,12 +602,15 @@ def _unpack_end(document: Document) -> float:
 
 
 def _pack_usage(usage: Document) -> list[JSON]:
-    return [usage.get(name, default) for name, default in USAGE]
+    """The numbers in their order, up to the last that is not the default."""
+    last = max((at for at, (name, _) in enumerate(USAGE) if name in usage), default=-1)
+    return [usage.get(name, default) for name, default in USAGE[: last + 1]]
 
 
 def _unpack_usage(document: Document) -> None:
     if isinstance(document.get("usage"), list):
-        document["usage"] = dict(zip((name for name, _ in USAGE), document["usage"], strict=True))
+        names = (name for name, _ in USAGE)
+        document["usage"] = dict(zip(names, document["usage"], strict=False))
 
 
 def _pack_exchange(exchange: Document, started: float, shared: Shared) -> Document:

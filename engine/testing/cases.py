@@ -36,6 +36,7 @@ from ..errors import (
 from ..graph.fields import Ids
 from ..graph.graph import MESSAGE, Graph
 from ..graph.kinds import project_kinds
+from ..graph.schema import DIALECT
 from ..graph.settings import settings_of
 from ..graph.yaml.reader import Document, read_yaml
 from ..messages import JSON
@@ -56,10 +57,14 @@ BYTES_A_TOKEN = 4
 class ExpectedPrompt(Declared):
     """What must be true of a node's prompts; `max_tokens` counts four bytes as a token."""
 
-    contains: Ids = ()
-    excludes: Ids = ()
-    max_chars: int | None = Field(default=None, ge=0, strict=True)
-    max_tokens: int | None = Field(default=None, ge=0, strict=True)
+    contains: Ids = Field(default=(), description="Texts that must be in it.")
+    excludes: Ids = Field(default=(), description="Texts that must not be in it.")
+    max_chars: int | None = Field(
+        default=None, ge=0, strict=True, description="The most characters that it may have."
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=0, strict=True, description="The same in tokens, four bytes each."
+    )
 
     def failures(self, node: RenderedNode) -> Iterator[str]:
         """What is not true, a line each."""
@@ -86,14 +91,29 @@ Expectation: TypeAlias = Literal["skipped"] | ExpectedPrompt
 class DeclaredCase(Declared):
     """The keys of a case in a file."""
 
-    input: str = MESSAGE
-    user_id: str | None = None
-    session: Mapping[str, JSON] = Field(default_factory=dict[str, JSON])
-    history: Sequence[Mapping[str, str]] = ()
-    state: Mapping[str, JSON] = Field(default_factory=dict[str, JSON])
-    assume: Mapping[str, JSON] = Field(default_factory=dict[str, JSON])
-    expect: Mapping[str, Expectation] = Field(default_factory=dict[str, Expectation])
-    snapshot: bool = Field(default=True, strict=True)
+    input: str = Field(default=MESSAGE, description="The user's message.")
+    user_id: str | None = Field(default=None, description="The user; none if left out.")
+    session: Mapping[str, JSON] = Field(
+        default_factory=dict[str, JSON],
+        description="`id`, `summary`, `turns` and `node_states` of the session.",
+    )
+    history: Sequence[Mapping[str, str]] = Field(
+        default=(), description="The turns before, oldest first: `{input, answer}`, or messages."
+    )
+    state: Mapping[str, JSON] = Field(
+        default_factory=dict[str, JSON], description="Values of `session.state`."
+    )
+    assume: Mapping[str, JSON] = Field(
+        default_factory=dict[str, JSON],
+        description="Outputs by node id: a router's label, any other node's output.",
+    )
+    expect: Mapping[str, Expectation] = Field(
+        default_factory=dict[str, Expectation],
+        description="What must be true of the prompts, by node id; or `skipped`.",
+    )
+    snapshot: bool = Field(
+        default=True, strict=True, description="Whether the prompts are compared with a snapshot."
+    )
 
 
 class DeclaredCases(Declared):
@@ -103,13 +123,27 @@ class DeclaredCases(Declared):
     servers whose tools it may name. All are added to those of the project's `[tool.teamgraph]`.
     """
 
-    graph: str
-    prompts: Ids = ()
-    allow: Ids = ()
-    allow_mcp: Ids = ()
-    defaults: DeclaredCase = Field(default_factory=DeclaredCase)
-    auto: Literal["routes"] | None = None
-    cases: Mapping[str, DeclaredCase] = Field(default_factory=dict[str, DeclaredCase])
+    graph: str = Field(
+        description="The graph file, relative to this one.", examples=["../team.yaml"]
+    )
+    prompts: Ids = Field(default=(), description="Folders of templates, relative to this file.")
+    allow: Ids = Field(default=(), description="Packages that the graph may name.")
+    allow_mcp: Ids = Field(default=(), description="MCP servers whose tools the graph may name.")
+    defaults: DeclaredCase = Field(
+        default_factory=DeclaredCase, description="What every case has that says nothing else."
+    )
+    auto: Literal["routes"] | None = Field(
+        default=None, description="`routes`: also two cases for each combination of routes."
+    )
+    cases: Mapping[str, DeclaredCase] = Field(
+        default_factory=dict[str, DeclaredCase], description="The cases by name."
+    )
+
+
+def case_schema() -> dict[str, JSON]:
+    """The JSON Schema (draft 2020-12) of case files, for editors."""
+    made: dict[str, JSON] = DeclaredCases.model_json_schema()
+    return {"$schema": DIALECT, **made, "title": "teamgraph prompt cases"}
 
 
 class PromptCase(Struct, frozen=True):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from teamgraph import Chunk, Reply, Request, ScriptedModel, Store, ToolCall, ToolContext
+from teamgraph.errors import NoSessionWarning
 from teamgraph.events import Answer, NodeStarted
 from teamgraph.graphs import Agent, Team
 from tests.teams import LAST, holds_together, of, wait_for
@@ -193,6 +194,7 @@ def test_a_run_that_is_cancelled_before_it_starts_asks_no_model(store: Store) ->
 def test_without_a_store_the_second_run_has_no_history() -> None:
     model = ScriptedModel("fine")
     agent = Agent(model=model, add_history_to_context=True, read_chat_history=True)
-    for message in ("one", "two"):
-        agent.run(message, user_id="ann", session_id="s")
+    with pytest.warns(NoSessionWarning, match="has no store"):
+        agent.run("one", user_id="ann", session_id="s")
+    agent.run("two", user_id="ann", session_id="s")
     assert [one.content for one in model.requests[-1].messages[1:]] == ["two"]

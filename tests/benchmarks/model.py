@@ -18,9 +18,9 @@ from .parts import Forgetful
 from .row import Row, cpu_of, median
 
 _TOKENS = 200
-_WORDS = "".join(f"w{number:03}%20" for number in range(_TOKENS))
-_STREAMED = f"openai/stub?chunk_size=5&text={_WORDS}"
-_HELLO = [{"role": "user", "content": "hello"}]
+_STREAMED = "openai/stub?chunk_size=5"
+_WORDS = "".join(f"w{number:03} " for number in range(_TOKENS))
+"""The stub repeats what a user says, in pieces of as many letters as a word has."""
 
 
 def rows(*, short: bool) -> Iterator[Row]:
@@ -46,8 +46,8 @@ async def _calls(litellm: object, base: str, rounds: int) -> list[Row]:
             await ask(**request)
 
     async def streamed_by_hand() -> None:
-        usage = {"include_usage": True}
-        arguments = {"model": _STREAMED, "messages": _HELLO, "stream_options": usage}
+        said, usage = [{"role": "user", "content": _WORDS}], {"include_usage": True}
+        arguments = {"model": _STREAMED, "messages": said, "stream_options": usage}
         async for _ in await ask(stream=True, **arguments):  # type: ignore[attr-defined]  # as above
             pass
 
@@ -99,12 +99,13 @@ def _team(base: str, model: Model | None = None) -> Callable[[], Awaitable[objec
 def _streamed(base: str) -> Callable[[], Awaitable[object]]:
     request = Request(
         _STREAMED,
-        (Message(role="user", content="hello"),),
+        (Message(role="user", content=_WORDS),),
         parameters={"api_base": base, "api_key": "k"},
     )
+    model = LiteLLM()
 
     async def ask() -> None:
-        async for _ in LiteLLM().ask(request):
+        async for _ in model.ask(request):
             pass
 
     return ask

@@ -127,7 +127,7 @@ def test_an_argument_that_is_not_there_names_what_is_meant(call: Any, told: str)
         (lambda: RUNNER.run("hi", state=5), "the state is a int; give a mapping of keys to values"),
         (lambda: RUNNER.session(5), "give '5'"),
         (lambda: RUNNER.resume(5), "run_id is 5, and ids are texts"),
-        (lambda: RUNNER.respond("r", 5), "answers is a int; give a mapping of the questions' paths to answers"),
+        (lambda: RUNNER.respond("r", 5), "the answers are a int; give a mapping of the questions' paths to answers"),
         (lambda: RUNNER.fork("r", node=5), "node is 5"),
         (lambda: RUNNER.sessions(5), "user_id is 5"),
         (lambda: RUNNER.sessions(limit="x"), "limit is 'x'; give a whole number"),

@@ -25,7 +25,9 @@ from .mutants import MUTANTS, SOUND, Mutant
 from .nonces import nonces
 from .people import people, waiting
 from .power import power
+from .replies import replies
 from .salvages import salvages
+from .steady import steady
 from .stores import evicting, impatient, ours
 from .suspended import suspended
 from .turn import calls, crashes, parts
@@ -65,6 +67,8 @@ FAULTS = {
     "deletions": Fault("deleted while a resume waits", deletions, 600, 48),
     "salvages": Fault("salvaged while it is written", salvages, 200, 16),
     "descriptors": Fault("120 sessions, few descriptors", descriptors, 8, 1),
+    "replies": Fault("a provider replies with nonsense", replies, 2_000, 60),
+    "steady": Fault("calls, threads and streams", steady, 2_000, 20),
     "imports": Fault("an import is killed at every change", imports, 1000, 24),
     "mcp": Fault("an MCP server is killed during calls", mcp, 500, 40),
     "suspended": Fault("suspended and revived", suspended, 24, 2, impatient),

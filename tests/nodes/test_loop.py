@@ -687,3 +687,26 @@ def test_a_loop_whose_inside_is_another_now_runs_again_as_a_whole(store: Store) 
     run = Runner(other, store=store, model=ScriptedModel(script)).resume("r", reuse_unchanged=True)
     assert run.answer == "draft 5"
     assert [path for path in run.records if "critic" in path] == []
+
+
+def test_a_node_that_reads_a_later_one_is_told_of_the_round_before(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        """
+        name: x
+        nodes:
+          draft:
+            kind: loop
+            max: 3
+            until: critic.output == "good"
+            graph:
+              nodes:
+                writer: {prompt: "{{ round.number }} {{ critic.output }}"}
+                critic: {needs: writer}
+              output: writer
+        """,
+    )
+    (problem,) = told(file)
+    assert problem.endswith(
+        "remove one of these, or read what a node gave in the round before: `round.nodes.critic`"
+    )

@@ -8,6 +8,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ from tests.teams import desk, desk_model, wait_for, words_of
 
 
 def routed(answer: Any, *, targets: tuple[str, ...] = ("billing", "sales"), **options: Any) -> Run:
-    """A run through a router that gets `answer` from its model."""
+    """A run through a router that gets `answer` from its model, or several one by one."""
     routes = {label: f"About {label}" for label in targets}
     graph = Graph(
         name="desk",
@@ -54,7 +55,7 @@ def routed(answer: Any, *, targets: tuple[str, ...] = ("billing", "sales"), **op
         },
         output=list(targets),
     )
-    answers = iter(answer if isinstance(answer, list) else [answer])
+    answers = iter(answer if isinstance(answer, list) else repeat(answer))
 
     def script(request: Request) -> Any:
         return next(answers) if request.choices else f"from {request.messages[0].content[:4]}"
@@ -102,14 +103,14 @@ def test_labels_that_differ_in_case_only_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        ("bilingual", "the model answered 'bilingual' instead of a label"),
+        ("bilingual", "'bilingual' is not a label"),
         (
             '{"choice": "biling"}',
-            "the model chose 'biling' (did it mean 'billing'?); the labels are billing, sales",
+            "'biling' is not a label (did you mean 'billing'?); the labels are billing, sales",
         ),
-        ('{"choice": null}', "the model chose 'None'"),
-        ('{"choices": []}', "the model chose no label at all"),
-        ('{"choices": ["billing", "sales"]}', "the model chose several labels, not one"),
+        ('{"choice": null}', "'None' is not a label"),
+        ('{"choices": []}', "it names no label"),
+        ('{"choices": ["billing", "sales"]}', "it names several labels, not one"),
         ("x" * 90, "..."),
     ],
 )
@@ -125,11 +126,14 @@ def test_an_answer_that_is_no_label_fails_the_node_and_says_why(answer: str, err
 
 def test_default_is_taken_after_the_last_attempt_and_the_record_says_so() -> None:
     run = routed(
-        [Reply("maybe"), Reply("perhaps")], default="sales", retry=Retry(times=1, wait=0.001)
+        [Reply("maybe"), Reply("perhaps")],
+        default="sales",
+        retry=Retry(times=1, wait=0.001),
+        repair=0,
     )
     router = run.records["router"]
     assert (router.choices, router.output, router.attempt) == (("sales",), "sales", 2)
-    assert router.error == "the model answered 'perhaps' instead of a label; " + (
+    assert router.error == "the answer does not fit: 'perhaps' is not a label; " + (
         "the labels are billing, sales"
     )
     assert "the default, because" in str(router.fields["reason"])
@@ -151,7 +155,7 @@ def test_several_labels_run_in_declared_order() -> None:
 
 
 def test_none_is_a_choice_only_where_that_is_allowed() -> None:
-    with pytest.raises(NodeError, match="no label at all"):
+    with pytest.raises(NodeError, match="it names no label"):
         routed(Reply('{"choices": []}'), select="many")
     with pytest.raises(NoAnswer):
         routed(Reply('{"choices": []}'), select="many", allow_none=True)
@@ -484,7 +488,7 @@ def test_an_answer_of_another_shape_is_asked_for_again_and_then_fails() -> None:
         name="g",
         model="m",
         retry=Retry(times=1, wait=0.001),
-        nodes={"member": Member(returns={"lang": "english|french"})},
+        nodes={"member": Member(returns={"lang": "english|french"}, repair=0)},
     )
     good = ScriptedModel([{"lang": "klingon"}, {"lang": "french"}])
     assert Runner(graph, model=good).run("hi").records["member"].output == {"lang": "french"}

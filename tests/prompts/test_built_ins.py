@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from teamgraph import Graph, Runner, ScriptedModel
 from teamgraph.engine.prompts.branch_coverage import CURRENT_COVERAGE, Coverage
 from teamgraph.engine.testing.cases import CaseFile, PromptCase
 from teamgraph.engine.testing.coverage_report import CoverageReport, count_unused_templates
 from teamgraph.engine.testing.snapshots import SUFFIX
+from teamgraph.nodes import Member
 
 ROOT = Path(__file__).parents[2]
 ENOUGH = 90
@@ -21,6 +23,12 @@ def cases() -> list[PromptCase]:
     return [case for file in files for case in CaseFile.load(file).cases]
 
 
+def ask_with_what_is_told_on_the_way() -> None:
+    """A run in which a model is told all that no dry run has: repairs and failed tool calls."""
+    graph = Graph(name="g", model="m", nodes={"it": Member(returns="int")})
+    Runner(graph, model=ScriptedModel(["many", "3"])).run("How many?")
+
+
 @pytest.mark.parametrize(("named", "enough"), [("auto ", ENOUGH), ("", 100)])
 def test_enough_branches_are_rendered_by_cases(named: str, enough: int) -> None:
     coverage = Coverage()
@@ -28,6 +36,8 @@ def test_enough_branches_are_rendered_by_cases(named: str, enough: int) -> None:
     for case in cases():
         if case.name.startswith(named):
             case.render()
+    if not named:
+        ask_with_what_is_told_on_the_way()
     for shipped in ("prompts", "graphs"):
         count_unused_templates(coverage, ROOT / shipped)
     CURRENT_COVERAGE.reset(token)

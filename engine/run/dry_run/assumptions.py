@@ -48,6 +48,7 @@ class DryRunExecution(RunExecution):
         """A call whose model has the path of the node as its id, and a person who answers."""
         call = super()._model_call(node, ModelSpec(id=str(self.path.child(node.node_id))))
         call.person = cast("Assumptions", self.prepared.model).response
+        call.repairs = 0
         return call
 
 

@@ -372,6 +372,8 @@ def chunks(disk: Disk, file: int, offset: int = 0) -> Iterator[bytes]:
     while data := disk.read(file, _CHUNK, offset):
         offset += len(data)
         yield data
+        if len(data) < _CHUNK:  # the file ends here
+            break
 
 
 def read_whole(disk: Disk, path: Path) -> bytes:

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import TypeAlias
 
-from ..journal.disk import Disk, OpenFile, chunks, lock_file, opened, write_at
+from ..journal.disk import Disk, OpenFile, chunks, lock_file, opened, remove_file, write_at
 
-ACTIVITY = "activity.log"
+ACTIVITY, RUNS = "activity.log", "runs.index"
+"""The file, and what was learnt of the sessions up to some place in it."""
 _HEAD = b"teamgraph-activity 1".ljust(32) + b"\n"
 _LINE = len(_HEAD)
 _NAME = re.compile(rb"([0-9a-f]{32})\n")
@@ -43,7 +44,7 @@ class ActivityLog:
 
     def append(self, name: str, seen: Seen | None = None) -> Seen:
         """Make a session the latest one; one that is already, as of `seen`, costs one `stat`."""
-        if seen is not None and self._seen() == seen:
+        if seen is not None and self.seen() == seen:
             return seen
         line = f"{name}\n".encode()
         file = self._locked(name)
@@ -73,6 +74,23 @@ class ActivityLog:
                 yield name
         yield from self._scan(found)
 
+    def seen(self) -> Seen | None:
+        """Inode and size of the file now; None if there is none."""
+        try:
+            status = self._disk.status(self.path)
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_size
+
+    def names_since(self, end: int) -> set[str]:
+        """The names in the file from the line before byte `end` on.
+
+        That one too: a session is not named again while it is the last.
+        """
+        with opened(self._disk, self.path) as file:
+            data = b"".join(chunks(self._disk, file, max(_LINE, end - end % _LINE - _LINE)))
+        return {name.decode() for name in _NAME.findall(data)}
+
     def _logged(self) -> Iterator[str]:
         """The names in the file from its end, some repeatedly; none if it is not complete.
 
@@ -98,13 +116,6 @@ class ActivityLog:
         start = max(_LINE, end - _CHUNK)
         return self._disk.read(file, end - start, start), (status.st_ino, start)
 
-    def _seen(self) -> Seen | None:
-        try:
-            status = self._disk.status(self.path)
-        except FileNotFoundError:
-            return None
-        return status.st_ino, status.st_size
-
     def _locked(self, name: str) -> OpenFile:
         """The complete file, locked until it is closed; `name` will be appended to it."""
         while True:
@@ -123,6 +134,8 @@ class ActivityLog:
 
     def _fill(self, file: OpenFile, latest_first: list[bytes]) -> None:
         """Write the names, then the first line, which says that they are there."""
+        if latest_first:
+            remove_file(self._disk, self.path.with_name(RUNS))  # it is of another file
         data = b"".join(name + b"\n" for name in reversed(latest_first))
         write_at(self._disk, file.descriptor, data, _LINE)
         if self._is_synced and latest_first:

@@ -4,6 +4,7 @@
     users/<2 hex>/<user>/<session>.jsonl    a journal for each session
     users/<2 hex>/<user>/<session>.index    the index of a long journal
     users/<2 hex>/<user>/activity.log       the order in which they are listed
+    users/<2 hex>/<user>/runs.index         which of many sessions have which runs
     prompts/<hash>.json                     the sources of a template
 
 Names are hashes, so no id can be too long, leave the directory, or meet another one; the real ids
@@ -48,7 +49,8 @@ from ..journal.journal_file import (
 )
 from ..journal.line import Document, Header, dump_json, header_data, parse_document
 from ..leases import session_exists
-from .activity import ACTIVITY, ActivityLog
+from .activity import ACTIVITY, RUNS, ActivityLog
+from .run_index import RunIndex, SessionRuns
 from .session_file import OtherRun, SessionFile, hashed_name, session_name
 
 T = TypeVar("T")
@@ -57,7 +59,8 @@ VERSION = 1
 _SHORT = 1 << 18  # bytes
 _FILES_OF_A_SESSION = 2
 _KEPT_BYTES = 1 << 28
-_ABOUT_ALL = frozenset((ACTIVITY, "activity.tmp", "latest"))
+_FEW = 64  # sessions of which no index is made
+_ABOUT_ALL = frozenset((ACTIVITY, "activity.tmp", RUNS, "latest"))
 """Files of no use without journals beside them; `latest` is of older stores."""
 _HASH = re.compile("[0-9a-f]{8,64}")
 
@@ -378,29 +381,48 @@ class SessionDirectory:
         return hits[: max(0, limit)]
 
     def waiting(self, user_id: str | None, *, limit: int, offset: int) -> list[Hit]:
-        """The runs of a user that wait for a person, the newest first.
-
-        A journal that never had one is not opened: its bytes are searched for such a key.
-        """
+        """The runs of a user that wait for a person, the newest first."""
         last, hits = max(0, offset) + max(0, limit), list[Hit]()
-        for path in self._journals(user_id):
+        for path in self._with_runs(user_id, b',0,"waiting"]', lambda runs: runs.may_wait):
             if len(hits) >= last:
                 break
-            if self._contains(path, b',0,"waiting"]'):
-                hits += self._read(path, _waiting) or []
+            hits += self._read(path, _waiting) or []
         return hits[max(0, offset) : last]
 
     def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
         """The session of a user that a run belongs to; of several the latest active one."""
         needle = b'"k":[%b,' % dump_json(run_id)
-        for path in self._journals(user_id):
-            if self._contains(path, needle):
-                key = self._read(
-                    path, lambda session: session.key if session.turn(run_id) else None
-                )
-                if key is not None:
-                    return key
+        for path in self._with_runs(user_id, needle, lambda runs: runs.may_have(run_id)):
+            key = self._read(path, lambda session: session.key if session.turn(run_id) else None)
+            if key is not None:
+                return key
         return None
+
+    def _with_runs(
+        self,
+        user_id: str | None,
+        needle: bytes,
+        may_have: Callable[[SessionRuns], bool],
+    ) -> Iterator[Path]:
+        """The journals that may have certain runs, by activity.
+
+        A journal that has them contains the bytes `needle`. The first ones are read; of the others
+        the saved index says what they have.
+        """
+        index: RunIndex | None = None
+        directory = self.layout.user(user_id)
+        try:
+            for count, name in enumerate(self._names(user_id)):
+                if count == _FEW:
+                    index = RunIndex(self.layout.activity(directory), self._disk)
+                runs = None if index is None else index.runs(name)
+                if runs is None or may_have(runs):
+                    path = directory / f"{name}.jsonl"
+                    if runs is not None or self._contains(path, needle):
+                        yield path
+        finally:
+            if index is not None:
+                index.save()
 
     def turn(self, user_id: str | None, run: OtherRun) -> Turn | None:
         """The turn of a run in a session that is given by its file's name."""
@@ -484,12 +506,16 @@ class SessionDirectory:
 
     def _journals(self, user_id: str | None) -> Iterator[Path]:
         """The journals of a user, that with the latest activity first; some may be deleted."""
+        directory = self.layout.user(user_id)
+        return (directory / f"{name}.jsonl" for name in self._names(user_id))
+
+    def _names(self, user_id: str | None) -> Iterator[str]:
+        """The names of the sessions of a user, as those of their journals, in the same order."""
         if not self.layout.exists():
             return
         directory = self.layout.user(user_id)
         try:
-            for name in self.layout.activity(directory).names():
-                yield directory / f"{name}.jsonl"
+            yield from self.layout.activity(directory).names()
         except OSError as error:
             raise store_error(error, directory) from error
 

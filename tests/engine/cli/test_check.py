@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 
-from .conftest import Project
+from .conftest import DESK, Project
 
 BAD = "name: t\nnodes:\n  a: {rol: x}\n  b: {kind: membr}\n"
 WARNED = "name: t\nnodes:\n  a: {}\n  b: {}\noutput: a\n"
@@ -176,3 +177,38 @@ def test_a_folder_without_graphs_is_an_error_that_names_it(project: Project) -> 
     done = project.teamgraph("check", "empty")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith("error: empty: no graph files here")
+
+
+def test_fix_puts_misspelt_keys_right_and_leaves_the_rest_as_it_is(project: Project) -> None:
+    wrong = (
+        "\ufeffnmae: t\r\n# kept\r\nnodes:\r\n  a: {\"rol\": 'x'}  # kept too\r\n"
+        '  b: {needs: a, retyr: {times: 1, max_weit: 3}, activate: x, "r\\x6fl": y}\r\n'
+    )
+    file = project.write("team.yaml", wrong)
+    done = project.teamgraph("check", "team.yaml", "--fix")
+    right = wrong.replace("nmae", "name").replace('"rol"', '"role"')
+    right = right.replace("retyr", "retry").replace("max_weit", "max_wait")
+    assert file.read_bytes().decode() == right
+    assert "team.yaml:4:7: fixed: rol is now role" in done.stderr
+    assert done.exit_code == 1
+    assert "unknown key 'activate'; did you mean 'when'?" in done.stdout
+    again = project.teamgraph("check", "team.yaml", "--fix")
+    assert ("fixed" in again.stderr, file.read_bytes().decode()) == (False, right)
+
+
+def test_watch_checks_again_when_a_file_changes(project: Project) -> None:
+    running = project.start("check", "desk.yaml", "--watch")
+    assert running.stderr is not None
+    try:
+        told = [running.stderr.readline() for _ in range(2)]
+        project.write("desk.yaml", DESK.replace("role: You know the prices", "rol: x"))
+        told.append(running.stderr.readline())
+    finally:
+        running.send_signal(signal.SIGINT)
+    running.communicate(timeout=60)
+    assert told == [
+        "desk.yaml: valid (4 nodes, 11 edges)\n",
+        "watching; Ctrl-C ends it\n",
+        "desk.yaml: 1 problem\n",
+    ]
+    assert running.returncode == 130

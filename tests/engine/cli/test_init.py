@@ -9,6 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
+from ruamel.yaml import YAML
 
 from teamgraph import Graph
 
@@ -17,7 +19,11 @@ from .conftest import Project
 ROOT = Path(__file__).parents[3]
 ASKED = "My parcel did not come."
 FILES = {
+    ".github/workflows/prompts.yaml",
     ".gitignore",
+    ".schema/graph.v1.json",
+    ".schema/prompts.v1.json",
+    ".vscode/settings.json",
     "README.md",
     "prompts/delivery.jinja",
     "prompts/products.jinja",
@@ -172,3 +178,29 @@ def test_no_letter_of_a_models_id_breaks_the_settings(project: Project) -> None:
     done = project.shell("cd shop && $teamgraph run team.yaml hello")
     assert done.returncode == 2
     assert 'a"b\\c$d' in done.stderr
+
+
+def test_the_schemas_of_a_project_accept_its_files_and_are_named_by_them(project: Project) -> None:
+    project.teamgraph("init", "shop")
+    shop = project.folder / "shop"
+    for schema, name in (("graph", "team.yaml"), ("prompts", "tests/team.prompts.yaml")):
+        printed = json.loads(project.teamgraph("schema", schema).stdout)
+        validator = Draft202012Validator(printed)
+        assert json.loads((shop / f".schema/{schema}.v1.json").read_text("utf-8")) == printed
+        written = (shop / name).read_text("utf-8")
+        named = written.partition("$schema=")[2].partition("\n")[0]
+        assert ((shop / name).parent / named).resolve() == shop / f".schema/{schema}.v1.json"
+        data = YAML(typ="safe", pure=True).load(written)
+        assert list(validator.iter_errors(data)) == []
+        assert list(validator.iter_errors({**data, "casse": {}}))
+    settings = json.loads((shop / ".vscode/settings.json").read_text("utf-8"))
+    assert all((shop / schema).is_file() for schema in settings["yaml.schemas"])
+
+
+def test_a_dumped_graph_names_a_schema_only_if_there_is_one(project: Project) -> None:
+    Graph.load("desk.yaml").dump("copy.yaml")
+    assert "$schema" not in (project.folder / "copy.yaml").read_text("utf-8")
+    project.teamgraph("init", "shop")
+    Graph.load("desk.yaml").dump("shop/copy.yaml")
+    written = (project.folder / "shop/copy.yaml").read_text("utf-8")
+    assert written.startswith("# yaml-language-server: $schema=.schema/graph.v1.json\n")

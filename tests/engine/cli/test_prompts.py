@@ -207,7 +207,8 @@ def test_every_template_that_a_prompt_reaches_is_shown(project: Project) -> None
     project.write("prompts/member.jinja", extends)
     prompt_hash = asked(project)
     sources = json.loads(project.teamgraph("prompts", "show", prompt_hash, "--json").stdout)
-    assert list(sources["sources"]) == ["member.jinja", "builtin/member.jinja", "reads.jinja"]
+    included = ["handover.jinja", "reads.jinja", "answer_form.jinja"]
+    assert list(sources["sources"]) == ["member.jinja", "builtin/member.jinja", *included]
 
 
 def test_a_prompt_that_is_not_recorded_is_not_found(project: Project) -> None:
@@ -232,3 +233,23 @@ def test_a_beginning_that_several_prompts_have_is_refused_with_all_of_them(
     assert done.exit_code == 2
     assert f"prompts begin with {first!r}: " in done.stderr
     assert done.stderr.endswith("; give more of the hash\n")
+
+
+@pytest.mark.parametrize("name", ["update", "coverage"])
+def test_functions_beside_the_graph_are_found_as_run_finds_them(
+    project: Project, name: str
+) -> None:
+    project.write(
+        f"teams/beside_{name}.py", "def shout(message: str) -> str:\n    return message.upper()\n"
+    )
+    project.write(
+        "teams/team.yaml",
+        f"name: t\nmodel: echo\nnodes:\n  a: {{kind: python, call: 'beside_{name}:shout'}}\n"
+        "  b: {prompt: '{{ a.output }}'}\n",
+    )
+    cases = f"graph: ../teams/team.yaml\nallow: beside_{name}\ncases: {{one: {{input: hi}}}}\n"
+    project.write("tests/one.prompts.yaml", cases)
+    done = project.apart("prompts", name, "tests")
+    assert done.returncode == 0, done.stderr
+    ran = project.apart("run", "teams/team.yaml", "hi", "--allow", f"beside_{name}")
+    assert ran.returncode == 0, ran.stderr

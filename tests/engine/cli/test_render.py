@@ -40,8 +40,8 @@ def test_it_is_printed_as_json(project: Project) -> None:
 def test_where_the_words_came_from_is_shown_beside_them(project: Project) -> None:
     words = ("render", "desk.yaml", "Hello", "--node", "router", "--came-from")
     shown = project.teamgraph(*words).stdout
-    assert "    router.jinja:4:1                          Choose where the user's" in shown
-    assert "    router.jinja:13:6   node.routes[0].label  …billing\n" in shown
+    assert "    router.jinja:4:1                              Choose where the user's" in shown
+    assert "    router.jinja:13:6       node.routes[0].label  …billing\n" in shown
     (item,) = json.loads(project.teamgraph(*words, "--json").stdout)
     assert item["messages"][-1] == {
         "role": "user",
@@ -51,7 +51,7 @@ def test_where_the_words_came_from_is_shown_beside_them(project: Project) -> Non
                 "start": 0,
                 "end": 5,
                 "template": "router.jinja",
-                "line": 36,
+                "line": 39,
                 "column": 4,
                 "values": ["input.message"],
                 "is_text": False,

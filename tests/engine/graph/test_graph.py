@@ -32,8 +32,11 @@ def polyglot() -> Graph:
 
 
 def test_a_dumped_graph_reads_as_people_write_it(tmp_path: Path) -> None:
-    polyglot().dump(tmp_path / "team.yaml")
-    assert (tmp_path / "team.yaml").read_text(encoding="utf-8") == (
+    (tmp_path / ".schema").mkdir()
+    (tmp_path / ".schema" / "graph.v1.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "graphs").mkdir()
+    polyglot().dump(tmp_path / "graphs" / "team.yaml")
+    assert (tmp_path / "graphs" / "team.yaml").read_text(encoding="utf-8") == (
         "# yaml-language-server: $schema=../.schema/graph.v1.json\n"
         "version: 1\n"
         "name: polyglot\n"

@@ -122,6 +122,13 @@ def test_a_key_that_no_kind_has_is_compared_with_those_of_its_own(tmp_path: Path
     assert found.endswith("unknown key 'rol'; did you mean 'role'?")
 
 
+@pytest.mark.parametrize("name", ["form", "state", "task"])
+def test_a_field_that_would_hide_what_templates_read_is_refused(name: str) -> None:
+    fields = {"__annotations__": {name: str}, "__module__": __name__, name: ""}
+    with pytest.raises(DefinitionError, match=f"its field {name!r} would hide `node.{name}`"):
+        type("Shout", (Node,), fields)
+
+
 def test_a_kind_that_is_written_as_a_field_says_how_to_write_it() -> None:
     with pytest.raises(DefinitionError, match="kind is a class variable, not a field; write"):
 

@@ -70,7 +70,8 @@ def test_short_and_long_forms_hold() -> None:
         "retry": {"times": 2},
         "timeout": {"idle": 5},
         "on_error": {"value": 3},
-        "model": {"id": "echo", "top_p": 1},
+        "model": {"id": "echo", "top_p": 1, "api_key_env": "X_KEY", "prompt_cache_key": "x"},
+        "when": "session.turns > 0 and {'a': 1}",
         "returns": {"language": "en|fr"},
     }
     b = {"needs": ["router"], "retry": 1, "timeout": 3.5, "on_error": "skip", "model": "echo"}
@@ -98,6 +99,12 @@ def test_short_and_long_forms_hold() -> None:
         {"needs": {"a": "b"}},
         {"model": {"temperature": 1}},
         {"returns": 3},
+        {"returns": "string"},
+        {"returns": {"lang": "string"}},
+        {"when": "{{ session.turns }}"},
+        {"model": {"id": "openai/x", "api_key": "sk"}},
+        {"model": {"id": "openai/x", "auth_token": "sk"}},
+        {"kind": "router", "routes": {"a": {"to": "b", "when": "{% if x %}"}}},
         "text",
     ],
 )

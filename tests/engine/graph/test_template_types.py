@@ -290,7 +290,7 @@ def test_every_name_that_is_declared_is_given_and_nothing_else() -> None:
         runner.run(message, user_id="ann", session_id="s")
     given = Spy.seen[-1]
     shapes = {"triage": shape({"lang": "fr|de"}, name="triage")}
-    names = TemplateTypes(nodes, shapes, declared, graph.prompts, ()).for_template("spy")
+    names = TemplateTypes(nodes, shapes, declared, graph.prompts, ()).for_template("spy", "")
     assert given.keys() - {"spy"} == names.keys() - {"english", "spy", "summary"}
     for name, value in given.items():
         agrees(value, names[name], name)

@@ -74,8 +74,15 @@ TASKS: dict[str, tuple[dict[str, Node], object, str, object]] = {
 }
 
 
-def handler(behaviour: str, value: object, words: str) -> Callable[[StubRequest], StubAnswer]:
-    """Answers structured requests as a server of this behaviour does, others with a word."""
+def handler(
+    behaviour: str, value: object, words: str, *, wrong: int = 0
+) -> Callable[[StubRequest], StubAnswer]:
+    """Answers structured requests as a server of this behaviour does, others with a word.
+
+    The first `wrong` answers do not fit. A server that is told of no schema knows what is wanted
+    only if the prompt says so.
+    """
+    left = [({"nothing": 1}, "I cannot say.")] * wrong
 
     def answer(request: StubRequest) -> StubAnswer:
         form = (request.body.get("response_format") or {}).get("type")
@@ -89,11 +96,13 @@ def handler(behaviour: str, value: object, words: str) -> Callable[[StubRequest]
             return replace_message(REFUSED)
         if "weather" in tools and request.messages[-1]["role"] == "user":
             return StubAnswer(tool_calls=(("weather", {"city": "Rome"}),))
+        told = "nswer with JSON only, in this form:\n{" in str(request.messages[0]["content"])
+        given, said = ("x", "x") if not told else left.pop() if left else (value, words)
         if "answer" in tools:
-            return StubAnswer(tool_calls=(("answer", value),))  # type: ignore[arg-type]  a mapping
+            return StubAnswer(tool_calls=(("answer", given),))  # type: ignore[arg-type]  a mapping
         if behaviour == "enforced" and form == "json_schema":
-            return StubAnswer(json.dumps(value))
-        return StubAnswer(words if behaviour in ("schema ignored", "text only") else "x")
+            said = json.dumps(given)
+        return StubAnswer(said)
 
     return answer
 
@@ -131,6 +140,18 @@ def test_a_structured_answer_is_had_from_every_server(
     again = runner.run("Bonjour")
     assert again.records["asker"].output == expected
     assert len(server.requests) - before == asked(again), "what was refused is not asked again"
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def test_an_answer_that_does_not_fit_is_repaired_with_every_server(
+    server: StubProvider, behaviour: str, task: str
+) -> None:
+    nodes, value, words, expected = TASKS[task]
+    server._handler = handler(behaviour, value, words, wrong=1)
+    record = Runner(graph(server, nodes), store=MemoryStore()).run("Bonjour").records["asker"]
+    assert (record.output, record.attempt) == (expected, 2)
+    assert [each.prompt for each in record.exchanges][-1] == "answer_repair.jinja"
 
 
 def asked(run: Run) -> int:

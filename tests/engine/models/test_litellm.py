@@ -207,6 +207,23 @@ def test_a_known_price_is_in_the_usage(stub: StubProvider) -> None:
     assert 0 < usage.cost < 0.001
 
 
+def test_cached_and_reasoning_tokens_are_counted_apart(stub: StubProvider) -> None:
+    choice = {"index": 0, "delta": {"content": "yes"}, "finish_reason": "stop"}
+    counts = {
+        "prompt_tokens": 9,
+        "completion_tokens": 7,
+        "total_tokens": 16,
+        "prompt_tokens_details": {"cached_tokens": 4},
+        "completion_tokens_details": {"reasoning_tokens": 5},
+    }
+    stub.push(
+        StubAnswer(events=({"choices": [choice]}, {"choices": [], "usage": counts}, "[DONE]"))
+    )
+    usage = ask(LiteLLM(), request_to(stub))[1].usage
+    assert (usage.input_tokens, usage.cached_tokens) == (9, 4)
+    assert (usage.output_tokens, usage.reasoning_tokens) == (7, 5)
+
+
 def test_closing_early_closes_the_connection(stub: StubProvider) -> None:
     async def first_piece() -> None:
         async with aclosing(LiteLLM().ask(request_to(stub, "openai/stub?fault=stall"))) as parts:

@@ -44,6 +44,13 @@ def test_it_is_one_line_that_names_the_model(text: str, status: int | None, far:
     assert len(str(error)) < 500
 
 
+def test_a_traceback_in_the_text_of_an_error_is_not_shown() -> None:
+    fault = Fault(
+        "Invalid response object Traceback (most recent call last):\n  File", 400, ANSWERED
+    )
+    assert "(400: Invalid response object)" in str(translated(fault))
+
+
 @settings(deadline=None)
 @given(st.integers(400, 599))
 def test_only_what_may_pass_is_retryable(status: int) -> None:

@@ -54,7 +54,12 @@ def test_the_sources_of_a_prompt_are_kept_under_its_hash() -> None:
         (exchange,) = runner.run("hi").records["member"].exchanges
     sources = wait_for(store.prompt(exchange.prompt_hash))
     assert sources is not None
-    assert list(sources) == ["member.jinja", "handover.jinja", "reads.jinja"]
+    assert list(sources) == [
+        "member.jinja",
+        "handover.jinja",
+        "reads.jinja",
+        "answer_form.jinja",
+    ]
     assert "{{ input.message }}" in sources["member.jinja"]
 
 

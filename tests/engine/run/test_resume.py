@@ -155,7 +155,7 @@ def test_an_answer_that_was_kept_is_told_again() -> None:
 def test_attempts_count_on_and_what_they_cost_is_not_forgotten() -> None:
     store = MemoryStore()
     down = ScriptedModel([{"lang": 1}, {"lang": 2}])
-    nodes = {"member": Member(returns={"lang": "str"}, retry=Retry(times=1, wait=0.001))}
+    nodes = {"member": Member(returns={"lang": "str"}, retry=Retry(times=1, wait=0.001), repair=0)}
     graph = Graph(name="g", model="m", nodes=nodes)
     with pytest.raises(NodeError) as caught:
         Runner(graph, model=down, store=store).run("hello", run_id="r")

@@ -52,7 +52,7 @@ TIMES = st.one_of(
 NO_REFERENCES = RunReferences(cast("SessionFile", None), OtherRuns())
 OLD = [Path(__file__).parent / f"version{number}" for number in (1, 2)]
 TEXTS = st.sampled_from(["", "short", "a" * 64, "b" * 99])
-USAGES = st.builds(Usage, *[st.integers(0, 9)] * 4, st.none() | st.floats(0, 9))
+USAGES = st.builds(Usage, *[st.integers(0, 9)] * 4, st.none() | st.floats(0, 9), st.integers(0, 1))
 
 
 def exchanges(reply: str) -> st.SearchStrategy[tuple[Exchange, ...]]:
