@@ -151,7 +151,7 @@ def test_a_package_that_is_not_allowed_is_refused_with_the_way_to_allow_it(
         ("[tool.teamgraph]\nstor = 'x'\n", "unknown key 'stor'; did you mean 'store'?"),
         (
             "[tool.teamgraph]\nzzz = 'x'\n",
-            "unknown key 'zzz'; it knows allow, allow_api_base, kinds, prompts, store",
+            "unknown key 'zzz'; it knows allow, allow_api_base, allow_mcp, kinds, prom",
         ),
         ("[tool.teamgraph]\nstore = 3\n", "store must be a text, not 3"),
         ("[tool.teamgraph]\nallow = [3]\n", "allow must be a list of texts, not [3]"),
