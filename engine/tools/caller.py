@@ -16,7 +16,7 @@ from ..messages import JSON, Message, ToolCall
 from ..models.protocol import RecallsResults
 from ..records import Exchange, Question
 from .confirmation import Verdict, ask_to_confirm
-from .context import CallOutcome, SessionState, ToolContext
+from .context import CallOutcome, CallStatus, SessionState, ToolContext
 from .tool import HANDS_OVER, BadArguments, Tool
 from .toolbox import Toolbox
 
@@ -32,14 +32,15 @@ class HandoverCall(NamedTuple):
 class ToolCaller(Struct):
     """Executes the tool calls of one attempt of one node.
 
-    `context` is passed to the tools, with an idempotency key for each call; `state` is the session
-    state in it. `node_id` and `attempt` stand in the events. `questions` are those to people that
-    the node has asked, to which new ones are added. `test` evaluates the condition of a tool that
-    is to be confirmed, `tell` words what became of a call without a plain result, and `commit` stores the calls before any of them is executed. `run_graph`
-    runs a graph that is a tool, for the last step of the call's path (`research[3]`), on a message;
-    it returns None if a node inside waits for a person. `begun` are calls that were stored by an
-    earlier try, which may have executed them. `recordings` have the results of servers' tools, by
-    the messages `sent` up to the calls.
+    `context` is passed to the tools, with an idempotency key for each call; `state` is the
+    session state in it. `node_id` and `attempt` stand in the events. `questions` are those to
+    people that the node has asked, to which new ones are added. `test` evaluates the condition
+    of a tool that is to be confirmed, `tell` words what became of a call without a plain
+    result, and `commit` stores the calls before any of them is executed. `run_graph` runs a
+    graph that is a tool, for the last step of the call's path (`research[3]`), on a message; it
+    returns None if a node inside waits for a person. `begun` are calls that were stored by an
+    earlier try, which may have executed them. `recordings` have the results of servers' tools,
+    by the messages `sent` up to the calls.
     """
 
     toolbox: Toolbox
@@ -149,7 +150,8 @@ class ToolCaller(Struct):
         self, path: str, call: ToolCall, verdict: Verdict, handover: HandoverCall | None
     ) -> Message | None:
         if handover is not None and self.toolbox.hands_over(call.name):
-            status = "handed over" if call.id == handover.call_id else "not first"
+            is_first = call.id == handover.call_id
+            status: CallStatus = "handed over" if is_first else "not first"
             result = self.tell(CallOutcome(call.name, status, to=handover.to))
         elif verdict.is_approved:
             key = f"{self.context.run_id}/{path}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, MutableMapping
 from copy import deepcopy
 from types import MappingProxyType
-from typing import Literal, cast
+from typing import Literal, TypeAlias, cast
 
 from msgspec import Struct
 
@@ -78,30 +78,33 @@ class ToolContext(Struct, frozen=True):
     idempotency_key: str = ""
 
 
+CallStatus: TypeAlias = Literal[
+    "rejected",
+    "changed",
+    "repeated",
+    "refused",
+    "unknown",
+    "invalid",
+    "failed",
+    "late",
+    "cut",
+    "handed over",
+    "not first",
+]
+
+
 class CallOutcome(Struct, frozen=True):
     """What became of a tool call without a plain result, as `tool_result.jinja` reads it.
 
-    `name` is the tool's; `result` what it gave, if it was called; `reason` why it was rejected, what
-    is wrong with its arguments, or how it failed. `arguments` are those that a person gave instead.
-    An `unknown` tool has the one that was `meant`, or all `tools`. `seconds` is the time limit of a
-    `late` one, `length` the characters of a result before it was cut, `to` the node that the
-    conversation goes on with.
+    `name` is the tool's; `result` what it gave, if it was called; `reason` why it was rejected,
+    what is wrong with its arguments, or how it failed. `arguments` are those that a person gave
+    instead. An `unknown` tool has the one that was `meant`, or all `tools`. `seconds` is the
+    time limit of a `late` one, `length` the characters of a result before it was cut, `to` the
+    node that the conversation goes on with.
     """
 
     name: str
-    status: Literal[
-        "rejected",
-        "changed",
-        "repeated",
-        "refused",
-        "unknown",
-        "invalid",
-        "failed",
-        "late",
-        "cut",
-        "handed over",
-        "not first",
-    ]
+    status: CallStatus
     result: str = ""
     reason: str = ""
     arguments: str = ""

@@ -30,7 +30,7 @@ from teamgraph import (
     ToolContext,
     tool,
 )
-from teamgraph.errors import ModelError, NodeError
+from teamgraph.errors import DefinitionError, ModelError, NodeError
 from teamgraph.events import (
     Answer,
     AnswerReset,
@@ -104,6 +104,69 @@ def test_a_long_result_is_cut_and_the_model_is_told() -> None:
     part: Any = {"call": count, "max_result": 4}
     assert result_of(call("count"), whole) == "0123456789"
     assert result_of(call("count"), part) == ("0123\n[cut: these are the first 4 of 10 characters]")
+
+
+MARKS = """«{{ call.status }}|{{ call.name }}|{{ call.result }}|{{ call.reason }}|
+{{- call.arguments }}|{{ call.meant }}|{{ call.tools | join(",") }}|{{ call.seconds }}|{{ call.length }}»"""
+
+
+def test_what_a_model_is_told_of_a_call_is_a_template(tmp_path: Path) -> None:
+    """Each text without a plain result is the template's, and has no word beside it."""
+
+    @tool(timeout=0.01)
+    async def wait() -> None:
+        """Wait for ever."""
+        await asyncio.Event().wait()
+
+    @tool(max_result=2)
+    def count() -> str:
+        """Count."""
+        return "0123"
+
+    def fail() -> str:
+        """Fail."""
+        raise ValueError("why")
+
+    @tool(confirm=True)
+    def pay(amount: int) -> str:
+        """Pay."""
+        return f"paid {amount}"
+
+    tools: list[Any] = [wait, count, fail, pay]
+    (tmp_path / "tool_result.jinja").write_text(MARKS)
+    nodes = {"clerk": Member(tools=tools, max_tool_rounds=1)}
+    graph = Graph(name="shop", model="m", nodes=nodes, prompt_dirs=[tmp_path])
+    wanted = [
+        *(call("wait", id="1"), call("count", id="2"), call("fail", id="3"), call("fai", id="4")),
+        *(call("pay", {"amount": 1}, id="5"), call("pay", {"amount": 2}, id="6")),
+        call("pay", "{", id="7"),
+    ]
+    model = ScriptedModel([calls(*wanted), calls(call("count")), "done"])
+    runner = Runner(graph, model=model)
+    waiting = runner.run("x", session_id="s")
+    answers: dict[str, Any] = {
+        "clerk/pay[5]": {"approve": False, "reason": "no"},
+        "clerk/pay[6]": {"approve": True, "arguments": {"amount": 3}},
+    }
+    runner.respond(waiting.run_id, answers, session_id="s")
+    *told, refused = results(model.requests[-1])
+    all_tools = "wait,count,fail,pay"
+    assert told[:6] == [
+        "«late|wait||||||0.01|0»",
+        "«cut|count|01||||||4»",
+        "«failed|fail||ValueError: why|||||0»",
+        f"«unknown|fai||||fail|{all_tools}||0»",
+        "«rejected|pay||no|||||0»",
+        '«changed|pay|paid 3||{"amount": 3}||||0»',
+    ]
+    assert told[6].startswith("«invalid|pay||")
+    assert refused == "«refused|count|||||||0»"
+
+
+def test_the_template_of_what_became_of_a_call_is_checked(tmp_path: Path) -> None:
+    (tmp_path / "tool_result.jinja").write_text("{{ call.resul }}")
+    with pytest.raises(DefinitionError, match=r"tool_result\.jinja:1:9: call has no 'resul'"):
+        Graph(name="g", model="m", nodes={"clerk": Member(tools=[price])}, prompt_dirs=[tmp_path])
 
 
 def test_a_member_calls_a_tool_and_answers_with_what_it_gave_back() -> None:
