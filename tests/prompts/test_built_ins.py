@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
@@ -12,6 +13,7 @@ from teamgraph.engine.prompts.branch_coverage import CURRENT_COVERAGE, Coverage
 from teamgraph.engine.testing.cases import CaseFile, PromptCase
 from teamgraph.engine.testing.coverage_report import CoverageReport, count_unused_templates
 from teamgraph.engine.testing.snapshots import SUFFIX
+from teamgraph.engine.tools.context import CallOutcome, CallStatus
 from teamgraph.nodes import Member
 
 ROOT = Path(__file__).parents[2]
@@ -24,9 +26,20 @@ def cases() -> list[PromptCase]:
 
 
 def ask_with_what_is_told_on_the_way() -> None:
-    """A run in which a model is told all that no dry run has: repairs and failed tool calls."""
+    """What no dry run has: a repair, and all that can become of a tool call."""
     graph = Graph(name="g", model="m", nodes={"it": Member(returns="int")})
     Runner(graph, model=ScriptedModel(["many", "3"])).run("How many?")
+    for status in get_args(CallStatus):
+        further: list[dict[str, Any]] = [
+            {},
+            {"reason": "no", "meant": "pay"},
+            {"tools": ("pay",)},
+            {"tools": ("pay",) * 13},
+        ]
+        for more in further:
+            outcome = CallOutcome("pay", status, **more)
+            (told,) = graph.prompts.render("tool_result.jinja", {"call": outcome})
+            assert told.content
 
 
 @pytest.mark.parametrize(("named", "enough"), [("auto ", ENOUGH), ("", 100)])
@@ -36,8 +49,7 @@ def test_enough_branches_are_rendered_by_cases(named: str, enough: int) -> None:
     for case in cases():
         if case.name.startswith(named):
             case.render()
-    if not named:
-        ask_with_what_is_told_on_the_way()
+    ask_with_what_is_told_on_the_way()
     for shipped in ("prompts", "graphs"):
         count_unused_templates(coverage, ROOT / shipped)
     CURRENT_COVERAGE.reset(token)

@@ -107,7 +107,8 @@ def test_a_long_result_is_cut_and_the_model_is_told() -> None:
 
 
 MARKS = """«{{ call.status }}|{{ call.name }}|{{ call.result }}|{{ call.reason }}|
-{{- call.arguments }}|{{ call.meant }}|{{ call.tools | join(",") }}|{{ call.seconds }}|{{ call.length }}»"""
+{{- call.arguments }}|{{ call.meant }}|{{ call.tools | join(",") }}|{{ call.seconds }}|
+{{- call.length }}»"""
 
 
 def test_what_a_model_is_told_of_a_call_is_a_template(tmp_path: Path) -> None:
