@@ -231,7 +231,8 @@ class Turn(FrozenStruct, frozen=True, eq=False):
     run. `declared` is the hash of the graph's declaration, under which the store has it.
     `forked_from` is the id of the run whose records this one began with, if it is a fork.
     `waiting` are the paths of the questions that the run waits with, and `waiting_until` is when
-    all of them have expired (Unix time, 0: never).
+    all of them have expired (Unix time, 0: never). `speaker` is the member that gave the answer,
+    where several may.
     """
 
     run_id: str
@@ -249,6 +250,7 @@ class Turn(FrozenStruct, frozen=True, eq=False):
     forked_from: str | None = None
     waiting: tuple[str, ...] = ()
     waiting_until: float = 0.0
+    speaker: str | None = None
 
     def is_waiting(self, now: float) -> bool:
         """Whether the run waits for a person, and not all of its questions have expired."""

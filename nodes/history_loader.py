@@ -44,7 +44,7 @@ async def _turn(past: Past, run_id: str, node_id: str) -> Turn | None:
     output = record.output
     text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
     asked = run.input if record.task is None else f"{run.input}\n\nYour task:\n{record.task}"
-    return replace(run.turn, input=asked, answer=text)
+    return replace(run.turn, input=asked, answer=text, speaker=None)
 
 
 class HistoryLoader(Node):
@@ -160,10 +160,10 @@ class HistoryLoader(Node):
             messages = _newest(messages, self.messages)
         return History(
             messages=tuple(messages),
-            runs=tuple(Exchanged(turn.input, turn.answer or "") for turn in turns),
+            runs=tuple(Exchanged(turn.input, turn.answer or "", turn.speaker) for turn in turns),
             summary=summary.text if summary else None,
             output="\n".join(
-                f"{message.role}: {message.content}"
+                f"{message.name or message.role}: {message.content}"
                 for message in messages
                 if message.role != "tool" and not message.tool_calls
             ),
@@ -194,7 +194,9 @@ def _messages(turn: Turn, calls: Sequence[PastToolCall]) -> list[Message]:
     for _, group in groupby(numbered, key=lambda pair: pair[1].round):
         of_reply = [(f"past_{turn.number}_{index}", call) for index, call in group]
         messages += _tool_messages(of_reply, origin=turn.run_id)
-    return [*messages, Message(role="assistant", content=turn.answer or "", origin=turn.run_id)]
+    answer = turn.answer or ""
+    said = Message(role="assistant", content=answer, name=turn.speaker, origin=turn.run_id)
+    return [*messages, said]
 
 
 def _tool_messages(calls: Sequence[tuple[str, PastToolCall]], *, origin: str) -> list[Message]:

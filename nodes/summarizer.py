@@ -51,7 +51,10 @@ class Summarizer(Node):
             )
         turns = await context.past.turns(since=old.covers if old else 0)
         now = Exchanged(context.input.message, context.answer)
-        exchanges = [*(Exchanged(turn.input, turn.answer or "") for turn in turns), now]
+        exchanges = [
+            *(Exchanged(turn.input, turn.answer or "", turn.speaker) for turn in turns),
+            now,
+        ]
         written = await context.ask_for(RETURNS, turns=exchanges)
         fields = written if isinstance(written, dict) else {}
         text, topics = str(fields.get("summary", "")), fields.get("topics")

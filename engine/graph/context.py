@@ -32,10 +32,14 @@ Tokens: TypeAlias = Literal["output", "events", "none"]
 
 
 class Exchanged(Struct, frozen=True):
-    """One earlier turn in templates: the message of the user, and the answer."""
+    """One earlier turn in templates: the message of the user, and the answer.
+
+    `speaker` is the member that gave it, where several may, as in a `swarm`.
+    """
 
     input: str
     answer: str
+    speaker: str | None = None
 
 
 class History(Struct, frozen=True):

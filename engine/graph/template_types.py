@@ -74,11 +74,12 @@ if TYPE_CHECKING:
 
 _OPTIONAL_TEXT = union(TEXT, NONE)
 _INPUT = record_type("input", {"message": USER_TEXT})
+_EXCHANGED = record_type("run", {"input": USER_TEXT, "answer": TEXT, "speaker": _OPTIONAL_TEXT})
 _HISTORY = record_type(
     "history",
     {
         "messages": ListType(python_type(Message)),
-        "runs": ListType(record_type("run", {"input": USER_TEXT, "answer": TEXT})),
+        "runs": ListType(_EXCHANGED),
         "summary": _OPTIONAL_TEXT,
         "output": USER_TEXT,
     },

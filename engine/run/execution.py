@@ -327,11 +327,22 @@ class RunExecution(Struct):
         """Close the turn and move the session on; no longer cancellable."""
         records = self._ordered_records()
         turn = self._ended_turn("done", answer=answer)
+        if (speaker := self._speaker()) is not None:
+            turn = replace(turn, speaker=speaker)
         summary = self.summary and replace(self.summary, updated=turn.ended, run_id=turn.run_id)
         change = Change.of(turn, records.values())
         change = replace(change, summary=summary, turns=self.lease.head.turns)
         turn = await finish_uncancelled(self.store.finish(self.lease, turn, change))
         return Run(self.lease.key, turn, records)
+
+    def _speaker(self) -> str | None:
+        """The member that has answered, if the answering node says that in its field `speaker`."""
+        for node_id in self.prepared.graph.answering:
+            record = self.records.get(node_id)
+            speaker = record.fields.get("speaker") if record is not None else None
+            if isinstance(speaker, str):
+                return speaker
+        return None
 
     async def _stop(
         self, status: RunStatus, *, answer: str | None = None, error: str | None = None

@@ -34,7 +34,7 @@ from tests.memory_team import words_in
 from tests.teams import STORES, wait_for
 
 SETTERS = 8
-INDEX_OBJECTS = 35
+INDEX_OBJECTS = 40
 """What stays of a short session that the store has closed: its index, up to 256 MB in all."""
 
 

@@ -15,6 +15,7 @@ from teamgraph import (
     Event,
     Graph,
     MemoryStore,
+    Message,
     Reply,
     Request,
     Runner,
@@ -479,6 +480,33 @@ def test_a_person_and_a_graph_may_be_members(store: Store) -> None:
     assert list(run.records)[-1] == "air[2]/research/find"
     assert words_of(script.requests[-1][1]).split("\n")[:2] == ["hello", ""]
     assert "<handover>\nlook it up\n</handover>" in words_of(script.requests[-1][1])
+
+
+def test_history_shows_who_spoke(store: Store) -> None:
+    prompt = (
+        "{% system %}I am {{ node.id }}. "
+        "{{ history.runs | map(attribute='speaker') | select | join(',') }}"
+        "{% endsystem %}{% messages history.messages %}{% user %}{{ input.message }}{% enduser %}\n"
+    )
+    members = {
+        "desk": Member(prompt=prompt, hands_to="sales"),
+        "sales": Member(prompt=prompt),
+    }
+    graph = team(nodes={"history": HistoryLoader(), "air": airline(members=members)})
+    script = Speaking(desk=["what is it?", to("sales")], sales=["sold", "bye"])
+    talk = runner(script, graph, store)
+    runs = [talk.run(f"m{number}", session_id="s") for number in range(3)]
+    assert [each.turn.speaker for each in runs] == ["desk", "sales", "sales"]
+    assert [each.speaker for each in talk.session("s").history()] == ["desk", "sales", "sales"]
+    assert script.requests[-1][1].messages == (
+        Message(role="system", content="I am sales. desk,sales"),
+        Message(role="user", content="m0", origin=runs[0].run_id),
+        Message(role="assistant", content="what is it?", name="desk", origin=runs[0].run_id),
+        Message(role="user", content="m1", origin=runs[1].run_id),
+        Message(role="assistant", content="sold", name="sales", origin=runs[1].run_id),
+        Message(role="user", content="m2"),
+    )
+    assert runs[2].records["history"].output == {"from": 1, "to": 2, "summary": 0}
 
 
 def test_members_read_the_history_of_the_graph_around_them() -> None:

@@ -113,7 +113,7 @@ def graph(template: str) -> Graph:
 GRAPH = graph("{{ input.message }}\n")
 KNOWN: Mapping[str, StaticType] = TemplateTypes(
     GRAPH.nodes, GRAPH.shapes, {"state": STATE, "on_error": None}, GRAPH.prompts, ()
-).for_template("reader")
+).for_template("reader", "")
 MAY_BE_SKIPPED = frozenset(("english", "french", "glad", "sad", "maybe"))
 _GRAPH_SCOPE = GraphScope(GRAPH)
 _TEXTS = (

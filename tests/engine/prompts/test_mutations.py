@@ -19,7 +19,7 @@ from teamgraph import Graph
 from teamgraph.engine.prompts.library import Prompts
 from teamgraph.errors import DefinitionError
 from teamgraph.kinds import Node
-from teamgraph.nodes import HistoryLoader, Leader, Member, Router, Search, Summarizer
+from teamgraph.nodes import HistoryLoader, Leader, Member, Router, Search, Summarizer, Swarm
 
 ROOT = Path(__file__).parents[3]
 FOLDERS = ("prompts", "graphs/prompts", "examples/prompts")
@@ -71,6 +71,12 @@ def graph(folder: Path, file: Path) -> Graph:
         needs["reads"] = ["history", "search"]
         nodes["search"] = Search()
     nodes["reader"] = kind(**options, **routes, **own, **needs)
+    if file.stem == "handover":
+        prompt = '{% if node.handover %}{% include "handover.jinja" %}{% endif %}\n'
+        nodes["reader"] = Member(prompt=prompt, needs=["one", "two"])
+    elif file.stem == "transfer":
+        desk = {"desk": Member(hands_to="sales"), "sales": Member()}
+        nodes["reader"] = Swarm(members=desk, start="desk", needs=["one", "two"])
     output = ["one", "two"]
     return Graph(name="g", model="m", nodes=nodes, output=output, prompt_dirs=[folder])
 

@@ -25,8 +25,9 @@ def test_the_first_folder_wins_and_builtin_is_always_the_builtin(tmp_path: Path)
     assert prompts.sources("b.jinja") == {"b.jinja": "b"}
     assert prompts.sources("router.jinja") == {"router.jinja": "mine"}
     builtin = (BUILTIN / "router.jinja").read_text()
-    assert prompts.sources("builtin/router.jinja") == {"builtin/router.jinja": builtin}
-    assert Prompts().sources("router.jinja") == {"router.jinja": builtin}
+    form = {"answer_form.jinja": (BUILTIN / "answer_form.jinja").read_text()}  # it includes that
+    assert prompts.sources("builtin/router.jinja") == {"builtin/router.jinja": builtin, **form}
+    assert Prompts().sources("router.jinja") == {"router.jinja": builtin, **form}
 
 
 def test_names_are_all_that_can_be_named(tmp_path: Path) -> None:
