@@ -71,19 +71,24 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def __init__(self, /, *others: object, **data: Any) -> None:  # noqa: ANN401  pydantic's
-        what, known = type(self).__name__, type(self).model_fields
         if others:
-            example = ", ".join(f"{name}=..." for name, each in known.items() if each.is_required())
-            raise InputError(f"{what} takes its fields by name only: {what}({example})")
+            raise InputError(_by_name_only(type(self)))
         try:
             # What `super().__init__` does, without a frame more for each message.
             self.__pydantic_validator__.validate_python(data, self_instance=self)
         except ValidationError as error:
+            what, known = type(self).__name__, type(self).model_fields
             problems = "; ".join(_problem(detail, known) for detail in error.errors())
             raise InputError(f"{what}: {problems}; it has {listed(known)}") from error
 
     # What is nested is validated without a call of `__init__`, as with pydantic's own.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+
+def _by_name_only(model: type[BaseModel]) -> str:
+    required = (name for name, each in model.model_fields.items() if each.is_required())
+    example = ", ".join(f"{name}=..." for name in required)
+    return f"{model.__name__} takes its fields by name only: {model.__name__}({example})"
 
 
 def _problem(detail: ErrorDetails, known: Iterable[str]) -> str:

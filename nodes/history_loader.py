@@ -194,8 +194,9 @@ def _messages(turn: Turn, calls: Sequence[PastToolCall]) -> list[Message]:
     for _, group in groupby(numbered, key=lambda pair: pair[1].round):
         of_reply = [(f"past_{turn.number}_{index}", call) for index, call in group]
         messages += _tool_messages(of_reply, origin=turn.run_id)
-    answer = turn.answer or ""
-    said = Message(role="assistant", content=answer, name=turn.speaker, origin=turn.run_id)
+    said = Message(role="assistant", content=turn.answer or "", origin=turn.run_id)
+    if turn.speaker is not None:
+        said = said.model_copy(update={"name": turn.speaker})
     return [*messages, said]
 
 
