@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
-
-import typer
+from typing import cast
 
 from ..errors import DefinitionError, InputError, NotFound
 from ..graph.graph import locate
@@ -19,32 +16,14 @@ from ..tools.mcp import LOCK, address_of, not_allowed, parsed, read_lock, write_
 from ..tools.mcp_client import list_tools
 from ..tools.toolbox import MCPServer
 from .command import command, command_group
-from .options import GraphFile, JsonFlag
+from .options import GraphFile, JsonFlag, ServersOption
 from .output import counted, print_json, print_note, print_table, print_text
 
 app = command_group("Tools of MCP servers: write and show the lock file beside a graph.")
 
 
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """Which servers may be started, or sent to."""
-
-    allow_mcp: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SERVER",
-            help="An MCP server of the graph that may be started, or sent to; repeatable.",
-            show_default=False,
-        ),
-    ] = None
-
-    def names(self) -> Collection[str]:
-        """The servers of `--allow-mcp` and of the project's settings."""
-        return [*(self.allow_mcp or ()), *settings_of(Path.cwd()).allow_mcp]
-
-
 @command(app)
-def lock(graph: GraphFile, options: ServerOptions) -> None:
+def lock(graph: GraphFile, allow_mcp: ServersOption = None) -> None:
     """Ask the MCP servers of a graph for their tools, and write them to mcp_lock.json beside it.
 
     Each server has to be allowed. What changed is printed: look at it before you use the new tools,
@@ -52,7 +31,8 @@ def lock(graph: GraphFile, options: ServerOptions) -> None:
 
     $ teamgraph mcp lock team.yaml --allow-mcp files
     """
-    servers = _servers(graph, options.names())
+    allowed = [*(allow_mcp or ()), *settings_of(Path.cwd()).allow_mcp]
+    servers = _servers(graph, allowed)
     file = graph.parent / LOCK
     changes = write_lock(file, asyncio.run(_listed(servers, graph.parent)))
     for change in changes:

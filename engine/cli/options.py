@@ -67,6 +67,15 @@ OutputOption: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+ServersOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-mcp",
+        metavar="SERVER",
+        help="An MCP server of the graph that may be started, or sent to; repeatable.",
+        show_default=False,
+    ),
+]
 KindOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
@@ -89,14 +98,7 @@ class GraphOptions:
             show_default=False,
         ),
     ] = None
-    allow_mcp: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SERVER",
-            help="An MCP server of the graph that may be started, or sent to; repeatable.",
-            show_default=False,
-        ),
-    ] = None
+    allow_mcp: ServersOption = None
     kind: KindOption = None
     prompts: Annotated[
         list[Path] | None,
@@ -128,12 +130,8 @@ class GraphOptions:
             kinds=all_kinds(self.kind, settings),
             prompt_dirs=[*(self.prompts or ()), *settings.prompt_dirs()],
             allow=allow,
-            allow_mcp=self.allowed_servers(),
+            allow_mcp=[*(self.allow_mcp or ()), *settings.allow_mcp],
         )
-
-    def allowed_servers(self) -> list[str]:
-        """The MCP servers of `--allow-mcp` and of the project's settings."""
-        return [*(self.allow_mcp or ()), *settings_of(Path.cwd()).allow_mcp]
 
     def words(self) -> list[str]:
         """The options as words of a command line."""
