@@ -416,9 +416,8 @@ class Runner:
         prepared = self._prepare()
         if session_id is None and not self._warned:
             self._warn_of_no_session()
-        new_id = (
-            uuid4().hex
-        )  # a store can tell that nobody named the session: it is called as the run
+        # Where nobody named the session it is called as the run, so that a store can tell.
+        new_id = uuid4().hex
         turn = Turn(
             run_id=run_id or new_id,
             input=message,
