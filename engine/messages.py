@@ -181,7 +181,7 @@ NO_USAGE = Usage()
 
 
 def as_plain(value: object) -> JSON:
-    """The value of an own struct as JSON, unchecked: what a store has returned."""
+    """A value as JSON, structs as mappings of their fields; neither depth nor size is checked."""
     plain: JSON = to_jsonable_python(value, by_alias=False, fallback=struct_fields)
     return plain
 

@@ -54,13 +54,13 @@ def check_arguments(
     arguments: Sequence[object],
     options: Mapping[str, object],
 ) -> None:
-    """Raise `TypeError` for arguments that a method does not take, or that are missing.
+    """Raise `TypeError` for arguments that a function or method does not take, or that are missing.
 
     `called` is its name in the error; `arguments` are those without names, the instance or class
     of a method first.
     """
     parameters = signature(function).parameters
-    bound = next(iter(parameters), "") in ("self", "cls")
+    bound = _is_method(function)
     known = [*parameters][bound:]
     by_name = [name for name in known if parameters[name].kind is Parameter.KEYWORD_ONLY]
     for name in options:
@@ -95,10 +95,14 @@ def explained(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
+def _is_method(function: Callable[..., object]) -> bool:
+    return next(iter(signature(function).parameters), "") in ("self", "cls")
+
+
 def _called(function: Callable[..., object], arguments: Sequence[object]) -> str:
     """A call as its caller writes it: `Runner.run`, `Runner` for its constructor, `tool`."""
     name = function.__name__
-    if next(iter(signature(function).parameters), "") not in ("self", "cls"):
+    if not _is_method(function):
         return name
     owner = _owner(arguments).__name__
     return owner if name == "__init__" else f"{owner}.{name}"

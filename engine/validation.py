@@ -163,7 +163,8 @@ def _bounds(annotation: object) -> str:
     return "".join(f" {limit}" for limit in limits)
 
 
-_CONFIDENTIAL = r"(?i)(?<!cache_)key$|secret|token$|password|passwd|credential|^authorization$"
+CONFIDENTIAL = r"(?<!cache_)key$|secret|token$|password|passwd|credential|^authorization$"
+"""The names of secrets, in small letters: a pattern that JSON Schema (ECMA 262) has as well."""
 _QUOTED = r"'([^']*)'"
 _LONGEST_SHOWN = 60  # characters of a wrong value: enough to know it again
 
@@ -245,7 +246,7 @@ def as_tuple(items: Sequence[object]) -> tuple[object, ...]:
 
 def is_secret(key: str) -> bool:
     """Whether a key of this name probably has a secret as its value."""
-    return re.search(_CONFIDENTIAL, key) is not None
+    return re.search(CONFIDENTIAL, key, re.IGNORECASE) is not None
 
 
 def _long_integers(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:

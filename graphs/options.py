@@ -40,7 +40,7 @@ def to_node_id(name: str) -> str:
 def member_ids(members: Iterable[Options]) -> list[str]:
     """The ids of the members of a team; those without a usable name are numbered."""
     return [
-        to_node_id(member.id or member.name) or f"member_{index}"
+        to_node_id(member._own_id) or f"member_{index}"
         for index, member in enumerate(members, start=1)
     ]
 
@@ -52,10 +52,12 @@ def duplicate_ids(ids: Sequence[str]) -> list[Problem]:
     for index, node_id in enumerate(ids):
         path = ("members", index, "name")
         if node_id in ids[:index]:
-            text = f"two members have the id {node_id!r}, made from their names; rename one"
+            text = f"two members have the node id {node_id!r}, made from id or name; change one"
             problems.append(Problem("G010", text, path=path))
         elif node_id in taken:
-            text = f"another node of the team has the id {node_id!r}; rename the member"
+            text = (
+                f"another node of the team has the id {node_id!r}; change the member's id or name"
+            )
             problems.append(Problem("G010", text, path=path))
     return problems
 

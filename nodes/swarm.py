@@ -157,7 +157,9 @@ class Swarm(Node):
         others = [name for name in self.members if name != first]
         outputs: list[object] = []
         for number, name in enumerate([first, *others], 1):
-            by = next((each for each in self.members if name in self._hands_to(each)), first)
+            by = next(
+                (each for each in self.members if name in handovers_of(self.members[each])), first
+            )
             handover = Handover(by=by, reason=f"«{context.node_id}.reason»")
             visit = self._visit(context, name, None if name == first else handover)
             tokens: Literal["events", "output"] = "events" if outputs else "output"
@@ -178,7 +180,8 @@ class Swarm(Node):
         *,
         is_last: bool = False,
     ) -> Visit:
-        tools = {each: self._tool(context, each) for each in self._hands_to(name) if not is_last}
+        names = () if is_last else handovers_of(self.members[name])
+        tools = {each: self._tool(context, each) for each in names}
         return Visit(name, tools, handover)
 
     def _tool(self, context: Context, name: str) -> str:
@@ -191,9 +194,6 @@ class Swarm(Node):
         speaker = speakers[-1]
         fields: dict[str, JSON] = {"speaker": speaker, "speakers": list[JSON](speakers)}
         return Result(output, fields=fields, state={"speaker": speaker} if self.sticky else None)
-
-    def _hands_to(self, name: str) -> tuple[str, ...]:
-        return handovers_of(self.members[name])
 
     def _reached(self, nodes: Mapping[str, Node]) -> set[str]:
         """The members that can speak, since they begin or somebody hands over to them."""

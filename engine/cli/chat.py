@@ -26,7 +26,6 @@ import typer
 
 from ..errors import InputError, NotFound, RunError, SessionBusy, TeamgraphError, closest, listed
 from ..events import Event
-from ..graph.graph import Graph
 from ..records import Run, SessionKey, Turn
 from ..session.session import Session
 from ..session.store import Store
@@ -121,25 +120,22 @@ def chat(
     key = chat_options.key(runner_options)
     hints = CommandHints.of(graph, graph_options, runner_options)
     executor = Executor(loaded, runner_options, hints, progress=not chat_options.quiet)
-    talk = Talk(loaded, runner_options, key, executor, is_quiet=chat_options.quiet)
-    talk.begin()
-    talk.go_on()
-    talk.note(f"continue with: {hints.chat(key)}")
+    conversation = Chat(key, executor)
+    conversation.begin()
+    conversation.go_on()
+    conversation.note(f"continue with: {hints.chat(key)}")
     runner_options.verify_replay()
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class Chat:
     """A chat in one session: reads messages and commands, and answers them."""
 
-    graph: Graph
-    options: RunnerOptions
     key: SessionKey
     executor: Executor
-    is_quiet: bool = False
 
     def begin(self) -> None:
-        """Say which session it is, and where the talk stood."""
+        """Say which session it is, and where the conversation stood."""
         turns = self._of_session(lambda session: session.ahistory(limit=1)) or []
         so_far = f" with {counted(turns[-1].number, 'turn')} so far" if turns else ""
         self.note(f"session {self.key.session_id}{so_far}; /help lists commands, Ctrl-D ends it")
@@ -159,16 +155,16 @@ class Talk:
                 report_error(error)
                 continue
             if message.strip():
-                self._take_turn(message.replace("//", "/", 1) if line[:2] == "//" else message)
+                self._take_turn(line[1:] if line.startswith("//") else message)
 
     def note(self, text: str) -> None:
         """Print something that is no answer, unless the chat is quiet."""
-        if not self.is_quiet:
+        if self.executor.progress:
             print_note(text, Style.DIM)
 
     def _take_turn(self, message: str) -> None:
         def events(store: Store, writer: AnswerWriter) -> AsyncGenerator[Event]:
-            return self.options.runner(self.graph, store).astream(
+            return self.executor.options.runner(self.executor.graph, store).astream(
                 message,
                 user_id=self.key.user_id,
                 session_id=self.key.session_id,
@@ -207,7 +203,7 @@ class Talk:
 
     def _state(self) -> str:
         state = self._of_session(lambda session: session.astate())
-        return pretty_json({**self.graph.state, **(state or {})})
+        return pretty_json({**self.executor.graph.state, **(state or {})})
 
     def _summary(self) -> str:
         summary = self._of_session(lambda session: session.asummary())
@@ -245,7 +241,7 @@ class Talk:
         """What is read of the session; None if it has no turn yet."""
 
         async def open_and_read() -> T | None:
-            async with self.options.open() as store:
+            async with self.executor.options.open() as store:
                 try:
                     return await read(Session(self.key, store))
                 except NotFound:
@@ -257,7 +253,7 @@ class Talk:
         """The user's latest messages, those of this session last."""
 
         async def read() -> list[str]:
-            async with self.options.open() as store:
+            async with self.executor.options.open() as store:
                 infos = await store.sessions(self.key.user_id, limit=_SESSIONS_RECALLED)
                 keys = [info.key for info in infos if info.key != self.key]
                 turns = [

@@ -84,7 +84,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  typer keeps the types of click to itself
         """Run the subcommand; with `--json` a wrong use of it is reported as JSON too."""
-        as_json = "--json" in ctx.args or "--events" in ctx.args
+        as_json = any(word.partition("=")[0] in ("--json", "--events") for word in ctx.args)
         try:
             return super().invoke(ctx)
         except typer.TyperException as error:

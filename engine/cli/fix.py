@@ -11,12 +11,12 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from ..errors import Problem
+from ..graph.yaml.parser import line_starts
 from .output import write_file
 
 _UNKNOWN_KEY = "G001"
 _SIMILAR = 0.7
 """How similar a word must be to the key that it is replaced by, from 0 to 1."""
-_BREAK = re.compile("\r\n|\r|\n")
 
 
 def fix_keys(problems: Iterable[Problem]) -> list[str]:
@@ -39,8 +39,8 @@ def _is_certain(problem: Problem) -> bool:
 
 
 def _fix_file(file: str, problems: Sequence[Problem]) -> Iterator[str]:
-    text = Path(file).read_bytes().decode()
-    starts = [0, *(found.end() for found in _BREAK.finditer(text))]
+    text = before = Path(file).read_bytes().decode()
+    starts = line_starts(text)
     mark = len("\ufeff") if text.startswith("\ufeff") else 0
     for problem in sorted(problems, key=_place, reverse=True):  # later places stay where they are
         line, column = _place(problem)
@@ -51,7 +51,8 @@ def _fix_file(file: str, problems: Sequence[Problem]) -> Iterator[str]:
             quote = written[1]
             text = f"{text[:at]}{quote}{problem.suggestion}{quote}{text[written.end() :]}"
             yield f"{file}:{line}:{column}: fixed: {key} is now {problem.suggestion}"
-    write_file(text.encode(), Path(file))
+    if text != before:
+        write_file(text.encode(), Path(file))
 
 
 def _place(problem: Problem) -> tuple[int, int]:

@@ -12,9 +12,9 @@ from ..graph.graph import locate
 from ..graph.settings import settings_of
 from ..graph.yaml.reader import Document, read_yaml
 from ..messages import JSON
-from ..tools.mcp import LOCK, address_of, not_allowed, parsed, read_lock, write_lock
+from ..tools.mcp import address_of, not_allowed, parsed, read_lock, write_lock
 from ..tools.mcp_client import list_tools
-from ..tools.toolbox import MCPServer
+from ..tools.toolbox import LOCK, MCPServer
 from .command import command, command_group
 from .options import GraphFile, JsonFlag, ServersOption
 from .output import counted, print_json, print_note, print_table, print_text

@@ -7,7 +7,6 @@ terminal with its control characters.
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import InputError
+from ..files import write_atomically
 from ..terminal import escape_controls, escape_json, write_text
 
 if TYPE_CHECKING:
@@ -118,20 +118,9 @@ def write_file(data: bytes, file: Path, *, private: bool = False) -> None:
         if target.exists() and not target.is_file():
             target.write_bytes(data)
         else:
-            _replace(target, data, mode=0o600 if private else 0o666)
+            write_atomically(target, data, mode=0o600 if private else 0o666)
     except OSError as error:
         raise InputError(f"{file}: cannot write it: {reason(error)}; name another file") from error
-
-
-def _replace(target: Path, data: bytes, *, mode: int) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with open(temporary, "xb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
-            file.write(data)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def make_console(stream: TextIO) -> Console:

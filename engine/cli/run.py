@@ -40,7 +40,7 @@ from .trace import Trace, json_line
 
 REUSE_UNCHANGED = "--reuse-unchanged"
 
-Form: TypeAlias = Literal["text", "json", "events"]
+RunFormat: TypeAlias = Literal["text", "json", "events"]
 """What is printed of a run on standard output: its answer, the run as JSON, or its events."""
 EventSource: TypeAlias = "Callable[[Store, AnswerWriter], AsyncGenerator[Event]]"
 
@@ -79,7 +79,7 @@ class AnswerOptions:
     stream: Annotated[bool, typer.Option("--stream/--no-stream", help="Stream the answer.")] = True
 
     @property
-    def form(self) -> Form:
+    def form(self) -> RunFormat:
         """What is printed on standard output; raises `InputError` if two forms are asked for."""
         if self.json and self.events:
             raise InputError("--json prints the run and --events its events; take one of them")
@@ -176,7 +176,7 @@ class AnswerWriter:
     program.
     """
 
-    def __init__(self, form: Form = "text", *, stream: bool = True) -> None:
+    def __init__(self, form: RunFormat = "text", *, stream: bool = True) -> None:
         self.tokens = stream and form != "json"
         self.resets = form == "events" or sys.stdout.isatty()
         self._stream = stream
@@ -235,7 +235,7 @@ class Executor:
     graph: Graph
     options: RunnerOptions
     hints: CommandHints
-    form: Form = "text"
+    form: RunFormat = "text"
     stream: bool = True
     progress: bool = True
 

@@ -27,7 +27,7 @@ from ..prompts.library import Expression, Prompts
 from ..prompts.sources import SUFFIXES, meant_template, template_names
 from ..prompts.static.types import StaticType
 from ..returns.shape import Shape, shape
-from ..tools.toolbox import MCPServer
+from ..tools.toolbox import LOCK, MCPServer
 from ..unknown_names import explained, missing_attribute
 from ..validation import Declared, by_name_only, check_integers, problems_of
 from ..values import check_mapping
@@ -38,11 +38,11 @@ from .node import (
     Node,
     asks_person,
     ends_of,
+    feedback_templates,
     further_templates,
     graph_in,
     path_inside,
     template_field,
-    told_templates,
     visited_field,
 )
 from .plan import Edge, Plan
@@ -587,7 +587,10 @@ class _GraphBuilder(Struct):
         used += [
             (node_id, each)
             for node_id, node in nodes.items()
-            for each in (*further_templates(node), *self._told(node, node_id in templates, prompts))
+            for each in (
+                *further_templates(node),
+                *self._feedback_templates(node, node_id in templates, prompts),
+            )
         ]
         types = TemplateTypes(nodes, shapes, self.data, prompts, used)
         results = apply_rules(
@@ -686,7 +689,7 @@ class _GraphBuilder(Struct):
     def _lock(self) -> Path:
         """The file that has the tools of MCP servers."""
         given = self.data.get("mcp_lock")
-        return Path(given) if given is not None else (self.folder or Path()) / "mcp_lock.json"
+        return Path(given) if given is not None else (self.folder or Path()) / LOCK
 
     def _name(self) -> str | None:
         name = self.data.get("name")
@@ -718,9 +721,11 @@ class _GraphBuilder(Struct):
                 templates[node_id] = text
         return templates
 
-    def _told(self, node: Node, has_template: bool, prompts: Prompts) -> Iterator[str]:
-        """The templates of what the node's model is told, where they are not the built-in ones."""
-        for name in told_templates(node) if has_template else ():
+    def _feedback_templates(
+        self, node: Node, has_template: bool, prompts: Prompts
+    ) -> Iterator[str]:
+        """The templates of feedback to the node's model that are not the built-in ones."""
+        for name in feedback_templates(node) if has_template else ():
             if not prompts.is_builtin(name):
                 yield name
 

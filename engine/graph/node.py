@@ -43,9 +43,12 @@ REPAIR = "answer_repair.jinja"
 """The template that shows a model what is wrong with its answer."""
 TOOL = "tool_result.jinja"
 """The template that tells a model what became of a tool call, if it has no plain result."""
-TOLD: Mapping[str, Mapping[str, object]] = {REPAIR: {"problem": str}, TOOL: {"call": CallOutcome}}
-"""The templates of what a model is told while it answers, with the names that only these read."""
-_SHOWN_ALWAYS = frozenset(("form", "state", "task"))
+FEEDBACK: Mapping[str, Mapping[str, object]] = {
+    REPAIR: {"problem": str},
+    TOOL: {"call": CallOutcome},
+}
+"""The templates of feedback to a model while it answers, with the names that only these read."""
+_SHOWN_ALWAYS = frozenset(("form", "handover", "state", "task"))
 """What templates read as `node.NAME` that is of a run, whatever the kind is."""
 _ASKING = frozenset(("choose", "ask_for"))
 """The methods of a context that ask a model for an answer of a certain form."""
@@ -564,8 +567,8 @@ def asks_in_form(node: Node) -> bool:
     return asks_model(node) and (node.returns is not None or not _ASKING.isdisjoint(called))
 
 
-def told_templates(node: Node) -> tuple[str, ...]:
-    """The templates of what the node's model is told while it answers, if it has a template."""
+def feedback_templates(node: Node) -> tuple[str, ...]:
+    """The templates of feedback to the node's model (repairs, outcomes of tool calls)."""
     repair = (REPAIR,) if asks_in_form(node) else ()
     return (*repair, TOOL) if tools_of(node) is not None else repair
 
@@ -656,7 +659,7 @@ def further_templates(node: Node) -> tuple[str, ...]:
 def variables_of(node: Node, template: str) -> Mapping[str, object]:
     """The names that a kind, or the engine, gives to this template, with their types."""
     variables: Mapping[str, object] = _of_kind(type(node), "variables") or {}
-    return {**variables, **TOLD[template]} if template in TOLD else variables
+    return {**variables, **FEEDBACK[template]} if template in FEEDBACK else variables
 
 
 def template_field(node: Node) -> str:

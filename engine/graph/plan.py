@@ -73,7 +73,7 @@ Cycle: TypeAlias = tuple[Edge, ...]
 
 
 class Cyclic(Exception):
-    """The edges have cycles: one of each group of nodes that all lead to each other."""
+    """The edges have cycles; `cycles` has one of each strongly connected component."""
 
     def __init__(self, cycles: Sequence[Cycle]) -> None:
         names = ([*(edge.source for edge in edges), edges[0].source] for edges in cycles)
@@ -231,14 +231,14 @@ def _in_order(node_ids: Sequence[str], edges: Iterable[Edge]) -> tuple[str, ...]
     try:
         return tuple(nx.lexicographical_topological_sort(graph, key=declared.__getitem__))
     except nx.NetworkXUnfeasible:
-        groups = enumerate(nx.strongly_connected_components(graph))
-        group_of = {node_id: number for number, group in groups for node_id in group}
+        components = enumerate(nx.strongly_connected_components(graph))
+        component_of = {node_id: number for number, nodes in components for node_id in nodes}
         inside: dict[int, list[tuple[str, str]]] = {}
         for source, target in sorted(between, key=lambda pair: declared[pair[0]]):
-            if group_of[source] == group_of[target]:
-                inside.setdefault(group_of[source], []).append((source, target))
-        rounds = [nx.find_cycle(nx.DiGraph(pairs)) for pairs in inside.values()]  # pyright: ignore  # noqa: PGH003  the stubs leave it open
-        found = cast("list[list[tuple[str, str]]]", rounds)
+            if component_of[source] == component_of[target]:
+                inside.setdefault(component_of[source], []).append((source, target))
+        cycles = [nx.find_cycle(nx.DiGraph(pairs)) for pairs in inside.values()]  # pyright: ignore  # noqa: PGH003  the stubs leave it open
+        found = cast("list[list[tuple[str, str]]]", cycles)
         raise Cyclic([tuple(between[pair] for pair in pairs) for pairs in found]) from None
 
 

@@ -22,8 +22,8 @@ from .edges import NOT_IDS, UnguardedRead, edges_to_last, find_edges
 from .fields import Join
 from .kinds import InvalidNode
 from .node import (
+    FEEDBACK,
     FORM,
-    TOLD,
     Node,
     asks_in_form,
     branches_of,
@@ -367,7 +367,7 @@ def _formless(
             says[name] = has_form or prompts.fills_block(name, "form")
     said: dict[str, bool] = {}
     for node_id, name in templates:
-        if name not in TOLD:
+        if name not in FEEDBACK:
             said[node_id] = said.get(node_id, False) or says[name]
     for node_id, is_said in said.items():
         if not is_said and asks_in_form(nodes[node_id]):
@@ -395,7 +395,8 @@ def _place(problem: Problem) -> tuple[object, ...]:
 def _plan(nodes: Mapping[str, Node], edges: Sequence[Edge]) -> tuple[Plan, list[Cycle]]:
     """The order of the nodes, without the edges of the cycles that were found.
 
-    Each look finds a cycle of every group of nodes, so it takes as many as cycles are entangled.
+    Each attempt finds one cycle of every strongly connected component; only components with several
+    cycles need more.
     """
     joins: dict[str, Join] = {node_id: node.join for node_id, node in nodes.items()}
     cycles: list[Cycle] = []

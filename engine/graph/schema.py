@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from ..messages import JSON
+from ..validation import CONFIDENTIAL
 from .edges import NOT_IDS
 from .fields import ModelSpec
 from .graph import Declaration
@@ -43,9 +44,7 @@ _RETURNS: list[Schema] = [
 ]
 _NO_BRACES: Schema = {"not": {"pattern": r"^\s*\{[{%]"}}
 """Of a condition: an expression, not a template."""
-_NO_SECRETS: Schema = {
-    "not": {"pattern": "^(?!.*cache_key$).*(key|token|secret|password|passwd|credential)$"}
-}
+_NO_SECRETS: Schema = {"not": {"pattern": CONFIDENTIAL}}
 
 
 def graph_schema(kinds: Mapping[str, type[Node]]) -> dict[str, JSON]:

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 from ..errors import InputError, NoModelError, listed
 from ..messages import JSON
-from ..values import check_ids
 from .protocol import Request
 
 PARAMETERS = frozenset(
@@ -186,7 +185,10 @@ def checked_addresses(addresses: Collection[str]) -> tuple[str, ...]:
         what = type(addresses).__name__
         raise InputError(f"allow_api_base is a {what}; pass a list of addresses")
     for address in addresses:
-        check_ids(allow_api_base=address)  # they are texts too
+        if not isinstance(address, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+            raise InputError(
+                f"allow_api_base: {address!r} is not text; give addresses such as 'https://host/v1'"
+            )
         problem = address_problem(address)
         if problem is not None:
             problem = problem.replace("api_base", "it", 1)

@@ -650,14 +650,7 @@ class PartialReply(Struct):
         return Reply(
             "".join(self.texts),
             tool_calls=self.calls.complete(),
-            usage=Usage(
-                input_tokens=self.usage.input_tokens,
-                output_tokens=self.usage.output_tokens,
-                cached_tokens=self.usage.cached_tokens,
-                calls=1,
-                cost=cost,
-                reasoning_tokens=self.usage.reasoning_tokens,
-            ),
+            usage=replace(self.usage, calls=1, cost=cost),
             finish_reason=self.finish_reason,
             model=self.answered_by,
             reasoning=self._kept_reasoning(),

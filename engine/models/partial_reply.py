@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from ..messages import JSON, ToolCall
 
-REASONING_LISTS = ("thinking_blocks", "reasoning_details")
+_REASONING_LISTS = ("thinking_blocks", "reasoning_details")
 """Fields of a message with blocks of what a model thought: Anthropic's, and OpenRouter's."""
 _GROWING = frozenset(("thinking", "text", "summary"))
 
@@ -54,9 +54,9 @@ class PartialReasoning(Struct):
         default_factory=dict[str, "list[dict[str, JSON]]"]
     )
 
-    def add(self, message: object, names: Sequence[str] = REASONING_LISTS) -> None:
-        """Add the blocks of a message, or of a part of one, in the fields of these names."""
-        for name in names:
+    def add(self, message: object) -> None:
+        """Add the blocks of a message, or of a part of one."""
+        for name in _REASONING_LISTS:
             blocks = get(message, name)
             for block in cast("list[object]", blocks) if isinstance(blocks, list) else []:
                 if isinstance(block, dict):

@@ -22,6 +22,7 @@ from msgspec import Struct, field
 from pydantic import TypeAdapter
 
 from ..errors import InputError, ReplayMiss, ToolError, UnusedRecordings
+from ..files import write_atomically
 from ..messages import JSON, Message, as_plain
 from ..terminal import escape_controls, escape_json
 from ..unknown_names import explained
@@ -58,10 +59,8 @@ class Recording(Struct):
             "request": _in_lines(self.request),
             "replies": [_written(reply) for reply in self.replies],
         }
-        temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}")
         text = escape_json(json.dumps(form, ensure_ascii=False, indent=2))
-        temporary.write_text(f"{text}\n", encoding="utf-8")
-        temporary.replace(self.file)
+        write_atomically(self.file, f"{text}\n".encode())
 
     @classmethod
     def read(cls, file: Path) -> Recording:
@@ -71,13 +70,15 @@ class Recording(Struct):
             if form["version"] != VERSION:
                 raise ValueError(f"its version is {form['version']}, not {VERSION}")
             request, replies = form["request"], form["replies"]
+            if not replies:
+                raise ValueError("it has no replies")
             for message in request["messages"]:
                 message["content"] = _joined(message["content"])
             read = [
                 _REPLY.validate_python({**reply, "text": _joined(reply["text"])})
                 for reply in replies
             ]
-            return cls(file, request, form["model_from"], [read[0], *read[1:]])
+            return cls(file, request, form["model_from"], read)
         except (OSError, ValueError, LookupError, TypeError) as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else f"{error}"
             text = f"{file}: this is not a recording: {reason}; record it again, or delete it"

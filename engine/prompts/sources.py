@@ -376,9 +376,13 @@ def _walked(tree: nodes.Template) -> Iterator[nodes.Node]:
 
 def is_blank(block: nodes.Block) -> bool:
     """Whether there is nothing but white space in a block."""
-    texts = block.find_all(nodes.TemplateData)
-    has_tags = any(not isinstance(each, nodes.Output) for each in block.body)
-    return not has_tags and not any(text.data.strip() for text in texts)
+    return all(
+        isinstance(each, nodes.Output)
+        and all(
+            isinstance(part, nodes.TemplateData) and not part.data.strip() for part in each.nodes
+        )
+        for each in block.body
+    )
 
 
 def empty_tree() -> nodes.Template:

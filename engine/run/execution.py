@@ -485,7 +485,7 @@ class RunExecution(Struct):
             changed = execution.inside.merged(execution.node_id, read)
         if caller is not None:
             changed |= caller.state.changed()
-        if not changed:
+        if not changed or not isinstance(result, Result):  # pyright: ignore[reportUnnecessaryIsInstance]  `_done` refuses it
             return result
         return replace(result, session_state={**changed, **(result.session_state or {})})
 

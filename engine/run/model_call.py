@@ -69,7 +69,7 @@ class UsageMeter(Struct):
     under_way: int = 0
 
     def count(self, usage: Usage) -> None:
-        """Count what an earlier try of the run used."""
+        """Add to what the run has used, without a check of the budget."""
         self.usage += usage
         self.known_cost += usage.cost or 0.0
 
@@ -112,9 +112,9 @@ class UsageMeter(Struct):
         ):
             if limit is not None and spent >= limit:
                 raise BudgetExceeded(
-                    f"the run has used {spent:g} {name}, and its budget is {limit:g}, so no model "
-                    f"is asked any more; raise `budget: {{{name}: ...}}` in the graph and resume "
-                    "the run"
+                    f"the run has used {spent:.12g} {name}, and its budget is {limit:.12g}, so no "
+                    f"model is asked any more; raise `budget: {{{name}: ...}}` in the graph and "
+                    "resume the run"
                 )
 
 
@@ -701,7 +701,7 @@ class AnswerStream:
 
     @property
     def is_final(self) -> bool:
-        """Whether a listener can take back nothing of what it emits."""
+        """Whether the listener cannot take back answer tokens once they are emitted."""
         if self._around is not None:
             return self._around[0].is_final
         return self._emitter.tokens == "final"

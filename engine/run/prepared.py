@@ -23,10 +23,10 @@ from ..graph.graph import Graph
 from ..graph.node import (
     Node,
     asks_model,
+    feedback_templates,
     further_templates,
     graph_in,
     summarizes,
-    told_templates,
 )
 from ..graph.plan import Plan
 from ..messages import JSON
@@ -212,7 +212,7 @@ def _facts(graph: Graph, node_id: str, models: Sequence[ModelSpec]) -> str:
     node, stop = graph.nodes[node_id], graph.plan.stops[node_id]
     own_template = graph.templates.get(node_id)
     templates = [*([own_template] if own_template else []), *further_templates(node)]
-    templates += told_templates(node) if own_template else ()
+    templates += feedback_templates(node) if own_template else ()
     routes = {source: sorted(labels) for source, labels in stop.needs if labels is not None}
     facts = {
         "kind": node.kind,

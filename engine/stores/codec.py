@@ -445,7 +445,7 @@ class Shared(Protocol):
         ...
 
 
-class SharedBack(Protocol):
+class SharedLookup(Protocol):
     """What has the numbers that `Shared` gave; the defaults where it was lost."""
 
     def words_at(self, number: int) -> Words | None:
@@ -471,7 +471,7 @@ def pack_turn(document: Document, shared: Shared) -> Document:
     return packed
 
 
-def unpack_turn(document: Document, key: Sequence[Any], shared: SharedBack) -> Document:
+def unpack_turn(document: Document, key: Sequence[Any], shared: SharedLookup) -> Document:
     """The run's document that was packed, changed in place."""
     run_id, number = key[:2]
     document.setdefault("run_id", run_id)
@@ -527,7 +527,7 @@ def pack_record(document: Document, shared: Shared) -> Document:
     return packed
 
 
-def unpack_record(document: Document, key: Sequence[Any], shared: SharedBack) -> Document:
+def unpack_record(document: Document, key: Sequence[Any], shared: SharedLookup) -> Document:
     """The record's document that was packed, changed in place."""
     run, node, attempt = key
     document.setdefault("run", run)
@@ -580,7 +580,7 @@ def _pack_words(packed: Document, name: str, fields: Words, shared: Shared) -> N
         packed[name] = shared.words(words)
 
 
-def _unpack_words(document: Document, name: str, fields: Words, shared: SharedBack) -> None:
+def _unpack_words(document: Document, name: str, fields: Words, shared: SharedLookup) -> None:
     if name in document:
         words = shared.words_at(document.pop(name)) or ()
         document |= {field: word for field, word in zip(fields, words, strict=False) if word}
@@ -627,7 +627,7 @@ def _pack_exchange(exchange: Document, started: float, shared: Shared) -> Docume
     return packed
 
 
-def _unpack_exchange(exchange: Document, started: float, shared: SharedBack) -> None:
+def _unpack_exchange(exchange: Document, started: float, shared: SharedLookup) -> None:
     if "call" in exchange:
         words = shared.words_at(exchange.pop("call")) or ("", "", "")
         exchange |= zip(_CALL, words, strict=True)
@@ -662,7 +662,7 @@ def _pack_piece(piece: object, shared: Shared) -> object:
     return piece if number is None else number
 
 
-def _unpack_message(message: Document, shared: SharedBack) -> Document:
+def _unpack_message(message: Document, shared: SharedLookup) -> Document:
     if len(message) != 1:
         return message
     ((role, content),) = message.items()

@@ -312,13 +312,15 @@ class LeaseWatcher:
                 self._is_running = False
                 return False
         for key, each in watched:
-            if each.is_orphaned(self._poll, self._patience):
-                with self._guard:
-                    if self._watched.pop(key, None) is None:
-                        continue
+            if each.is_orphaned(self._poll, self._patience) and self._forget(key):
                 with suppress(TeamgraphError):
                     run_blocking(each.store.release(each.lease))
         return True
+
+    def _forget(self, key: int) -> bool:
+        """Watch a run no longer; false if it has ended by itself meanwhile."""
+        with self._guard:
+            return self._watched.pop(key, None) is not None
 
 
 class _Watched:

@@ -28,8 +28,6 @@ TESTS = pytest.StashKey[dict[Path, dict[str, bool] | None]]()
 """The tests of each file that has snapshots, with whether each ran to its end; None for others."""
 PASSED = pytest.StashKey[set[str]]()
 """The phases of a test's latest run that passed; a case file's case runs to its end anyway."""
-CALLED = pytest.StashKey[bool]()
-"""Whether the test itself passed, before its fixtures are torn down."""
 
 pytest.register_assert_rewrite("teamgraph.engine.testing.conformance")
 
@@ -184,7 +182,7 @@ def recorded_model(request: pytest.FixtureRequest) -> Generator[RecordedModel]:
 
     recorded = RecordedTest(request.path, test_name(request.node))
     yield recorded.record if request.config.getoption(RECORD) else recorded.replay
-    if request.node.stash.get(CALLED, False):
+    if "call" in request.node.stash.get(PASSED, set[str]()):
         recorded.verify()
 
 
@@ -208,15 +206,13 @@ def pytest_runtest_makereport(
     A test that is run again counts by its last run.
     """
     report = yield
-    if report.when == "call":
-        item.stash[CALLED] = report.passed
+    passed = item.stash.setdefault(PASSED, set())
+    if report.when == "setup":
+        passed.clear()
+    if report.passed or (report.when == "call" and isinstance(item, CaseItem)):
+        passed.add(report.when)
     tests = item.config.stash[TESTS].get(item.path)
     if tests is not None:
-        passed = item.stash.setdefault(PASSED, set())
-        if report.when == "setup":
-            passed.clear()
-        if report.passed or (report.when == "call" and isinstance(item, CaseItem)):
-            passed.add(report.when)
         tests[test_name(item)] = passed == {"setup", "call", "teardown"}
     return report
 

@@ -8,7 +8,6 @@ that a tool which changed is a visible difference; the server itself is started 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -20,6 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import DefinitionError, InputError, Problem, closest, listed
+from ..files import write_atomically
 from ..messages import JSON
 from ..returns.schema_file import SchemaValidator, schema_validator
 from ..values import parse_json
@@ -27,7 +27,6 @@ from .mcp_client import ServerAddress, ServerTool, diff
 from .tool import BadArguments, Tool, ToolOptions
 from .toolbox import MCPServer, ServerTools
 
-LOCK = "mcp_lock.json"
 CODE = "G016"
 _VERSION = 1
 _LONGEST_NAME = 64
@@ -158,9 +157,7 @@ def write_lock(lock: Path, servers: Mapping[str, Locked]) -> list[str]:
     if changes or not lock.exists():
         ordered = {name: dict(sorted(new[name].items())) for name in sorted(new)}
         text = json.dumps({"version": _VERSION, "servers": ordered}, indent=2, ensure_ascii=False)
-        partial = lock.with_name(f".{lock.name}.{os.getpid()}")
-        partial.write_text(f"{text}\n", encoding="utf-8")
-        partial.replace(lock)
+        write_atomically(lock, f"{text}\n".encode())
     return changes
 
 

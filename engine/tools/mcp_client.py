@@ -241,7 +241,7 @@ async def _serve(client: Client, queue: _Queue) -> None:
         while (call := await queue.get()) is not None:
             task = asyncio.create_task(_answer(client, call, queue))
             tasks[task] = call
-            task.add_done_callback(partial(_forget, tasks))
+            task.add_done_callback(tasks.pop)
     finally:
         calls = [*tasks.values()]
         for task in [*tasks]:
@@ -249,10 +249,6 @@ async def _serve(client: Client, queue: _Queue) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         for call in calls:  # of a task that did not begin
             _refuse(call)
-
-
-def _forget(tasks: dict[asyncio.Task[None], _Call], task: asyncio.Task[None]) -> None:
-    del tasks[task]
 
 
 def _refuse_all(queue: _Queue, _: object) -> None:

@@ -141,7 +141,7 @@ class Tool:
 
         Options that are not given are those of the function's decorator (`tool`).
         """
-        name, function = _named(function)
+        name = _checked_name(function)
         hints = _hints(function, name)
         contexts = tuple(each for each, hint in hints.items() if _is_context(hint))
         parameters = _parameters(function, name, hints, contexts)
@@ -172,8 +172,8 @@ class Tool:
             return [cls.of(target, options)]
         methods = _public_methods(target)
         if not methods:
-            text = f"{_type_of(target)} has no public method that could be a tool; give a function"
-            raise _refused(f"{text}, or an object with methods")
+            text = f"an object of {type(target).__qualname__!r} has no public method that could be "
+            raise _refused(f"{text}a tool; give a function, or an object with methods")
         return [cls.of(method, options) for method in methods]
 
     def with_options(self, options: ToolOptions) -> Self:
@@ -291,8 +291,8 @@ async def _graph(message: str) -> None:
     """
 
 
-def _named(function: Callable[..., object]) -> tuple[str, Callable[..., object]]:
-    """The name by which a model calls a function, and the function, if it can be a tool."""
+def _checked_name(function: Callable[..., object]) -> str:
+    """The name by which a model calls a function; `DefinitionError` if it cannot be a tool."""
     name: object = getattr(function, "__name__", None)
     if isinstance(function, type):
         made = f"`{_snake_case(function.__name__)} = {function.__name__}(...)`"
@@ -302,19 +302,20 @@ def _named(function: Callable[..., object]) -> tuple[str, Callable[..., object]]
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         text = f"{function!r} has no name that a model could call it by"
         raise _refused(f"{text}; define a function with `def`")
-    called = function if isinstance(function, FUNCTIONS) else type(function).__call__
+    called = _called(function)
     if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
         text = f"tool {name!r} gives its result in pieces (`yield`), and a model reads one result; "
         raise _refused(f"{text}collect them in a list and return it")
-    return name, function
+    return name
+
+
+def _called(function: Callable[..., object]) -> Callable[..., object]:
+    """The function, or the `__call__` of an object."""
+    return function if isinstance(function, FUNCTIONS) else type(function).__call__
 
 
 def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-
-
-def _type_of(target: object) -> str:
-    return f"an object of {type(target).__qualname__!r}"
 
 
 def _docstring(function: Callable[..., object]) -> str | None:
@@ -394,8 +395,7 @@ class _ArgumentsSchema(GenerateJsonSchema):
 
 def _hints(function: Callable[..., object], name: str) -> dict[str, object]:
     try:
-        called = function if isinstance(function, FUNCTIONS) else type(function).__call__
-        hints: dict[str, object] = get_type_hints(called, include_extras=True)
+        hints: dict[str, object] = get_type_hints(_called(function), include_extras=True)
     except Exception as error:
         text = f"tool {name!r}: its types cannot be read: {error}; import them where the function "
         raise _refused(f"{text}is defined, not for type checkers only") from error

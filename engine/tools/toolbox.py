@@ -37,6 +37,8 @@ TURNS_OF_OTHER_SESSION = 3
 MAX_TURNS_BACK = 100
 """Turns that `read_tool_call_history` looks at, at most."""
 
+LOCK = "mcp_lock.json"
+"""The file beside a graph that has the tools of its MCP servers."""
 SERVER = "mcp://"
 """What a reference to a tool of an MCP server begins with, where it is resolved."""
 

@@ -122,7 +122,7 @@ def test_an_argument_that_is_not_there_names_what_is_meant(call: Any, told: str)
         (lambda: Runner(GRAPH, store=3), "store is a int; give a store, such as TinyDBStore('folder')"),  # type: ignore[arg-type]  # wrong
         (lambda: Runner(GRAPH, model=3), "model is 3; give a Model, or the id of one"),  # type: ignore[arg-type]  # wrong
         (lambda: Runner(GRAPH, allow_api_base=3), "allow_api_base is a int; pass a list of addresses"),  # type: ignore[arg-type]  # wrong
-        (lambda: Runner(GRAPH, allow_api_base=[3]), "allow_api_base is 3"),  # type: ignore[list-item]  # wrong
+        (lambda: Runner(GRAPH, allow_api_base=[3]), "allow_api_base: 3 is not text"),  # type: ignore[list-item]  # wrong
         (lambda: RUNNER.run("hi", session_id=5), "session_id is 5, and ids are texts; give '5'"),
         (lambda: RUNNER.run("hi", state=5), "the state is a int; give a mapping of keys to values"),
         (lambda: RUNNER.session(5), "give '5'"),

@@ -1,4 +1,4 @@
-"""Trial of constants: evaluates at load what constants alone decide, such as `1 / 0`."""
+"""Constant evaluation at load: finds what fails whatever the data is, such as `1 / 0`."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _is_constant(node: nodes.Node, known: frozenset[str]) -> bool:
 
 
 def _is_pure(name: str) -> bool:
-    """Whether a filter only computes: it writes no message and is no chance."""
+    """Whether a filter is pure: deterministic, and it writes no message."""
     return name in (CONCAT, KEY, SLICE) or not (name.startswith("\0") or name == "random")
 
 

@@ -25,7 +25,9 @@ _NAME = re.compile(rb"([0-9a-f]{32})\n")
 _CHUNK = _LINE * 256
 _LEAST = 256  # lines; a shorter file is never rewritten
 Seen: TypeAlias = tuple[int, int]
-"""Inode of the file, and its size: while both stay, nothing was appended. Or a place in it."""
+"""Inode and size of the file: while both stay, nothing was appended."""
+Place: TypeAlias = tuple[int, int]
+"""Inode of the file, and an offset into it."""
 
 
 class ActivityLog:
@@ -96,7 +98,7 @@ class ActivityLog:
 
         The file is open only while a part of it is read: whoever lists may stop anywhere.
         """
-        before: Seen | None = None
+        before: Place | None = None
         while before is None or before[1] > _LINE:
             try:
                 with opened(self._disk, self.path) as file:
@@ -105,7 +107,7 @@ class ActivityLog:
                 return
             yield from (name.decode() for name in reversed(_NAME.findall(lines)))
 
-    def _part(self, file: int, before: Seen | None) -> tuple[bytes, Seen]:
+    def _part(self, file: int, before: Place | None) -> tuple[bytes, Place]:
         """The lines before those read last, and where they begin; if it was replaced, the last."""
         status = self._disk.status(file)
         if self._disk.read(file, _LINE, 0) != _HEAD:

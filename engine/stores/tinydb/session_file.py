@@ -29,7 +29,7 @@ from ...session.history import RESULT, run_texts
 from ...session.store import FinishedRun, Lease, Policy, WhileWaiting
 from .. import codec
 from ..codec import (
-    SharedBack,
+    SharedLookup,
     Words,
     pack_record,
     pack_summary,
@@ -401,7 +401,7 @@ def _decode(table: str, document: Document) -> None:
 
 
 def unpacked(
-    table: str, key: bytes, document: Document, index: SessionIndex, shared: SharedBack
+    table: str, key: bytes, document: Document, index: SessionIndex, shared: SharedLookup
 ) -> Document:
     """A document of a session as it was before it was packed for the file; changed in place."""
     if key != b"null":
@@ -456,29 +456,29 @@ class NewShared:
 
 
 class NothingShared:
-    """A `SharedBack` that has lost everything: for documents whose types alone matter."""
+    """A `SharedLookup` that has lost everything: for documents whose types alone matter."""
 
     def words_at(self, number: int) -> Words | None:
-        """See `SharedBack.words_at`."""
+        """See `SharedLookup.words_at`."""
 
     def text_at(self, number: int) -> str:
-        """See `SharedBack.text_at`."""
+        """See `SharedLookup.text_at`."""
         return DELETED
 
 
 class StoredShared:
-    """A `SharedBack` of what a session has stored; a text that a salvage has lost is deleted."""
+    """A `SharedLookup` of what a session has stored; a text that a salvage has lost is deleted."""
 
     def __init__(self, index: SessionIndex, journal: JournalFile) -> None:
         self._index = index
         self._texts = DocumentCache(journal, _decode_text)
 
     def words_at(self, number: int) -> Words | None:
-        """See `SharedBack.words_at`."""
+        """See `SharedLookup.words_at`."""
         return self._index.words_of.get(number)
 
     def text_at(self, number: int) -> str:
-        """See `SharedBack.text_at`."""
+        """See `SharedLookup.text_at`."""
         stored = self._index.text_of.get(number)
         return DELETED if stored is None else self._texts.get(stored.slot)
 

@@ -192,7 +192,9 @@ def test_fix_puts_misspelt_keys_right_and_leaves_the_rest_as_it_is(project: Proj
     assert "team.yaml:4:7: fixed: rol is now role" in done.stderr
     assert done.exit_code == 1
     assert "unknown key 'activate'; did you mean 'when'?" in done.stdout
+    before = file.stat()
     again = project.teamgraph("check", "team.yaml", "--fix")
+    assert file.stat().st_ino == before.st_ino  # not written: nothing in it was certain
     assert ("fixed" in again.stderr, file.read_bytes().decode()) == (False, right)
 
 

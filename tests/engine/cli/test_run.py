@@ -239,6 +239,8 @@ def test_events_of_a_run_that_fails_end_with_its_error(project: Project) -> None
     refused = project.teamgraph("run", "bad.yaml", "hello", "--events", "jsonl")
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert json.loads(refused.stderr)["error"]["type"] == "DefinitionError"
+    misused = project.teamgraph("run", "lone.yaml", "hello", "--events=jsonl", "--unknown")
+    assert "--unknown" in json.loads(misused.stderr)["error"]["message"]
     failed = project.teamgraph("run", "lone.yaml", "hello", "--events", "jsonl")
     assert json.loads(failed.stdout.splitlines()[-1])["event"] == "run_failed"
     assert json.loads(failed.stderr)["error"]["message"] in failed.stderr

@@ -103,6 +103,7 @@ def test_a_misspelt_node_is_one_problem_and_no_warning_beside(tmp_path: Path, re
     ("node", "problem"),
     [
         ("{runs: 3}", "a member has none; it is a key of history-loader, search"),
+        ("{stream: true}", "is run: `teamgraph run --stream`, `runner.stream(...)`"),
         ("{routes: {b: x}}", "a member has none; it is a key of human, router"),
         (
             "{kind: router, routes: {b: x}, tools: []}",
@@ -122,7 +123,7 @@ def test_a_key_that_no_kind_has_is_compared_with_those_of_its_own(tmp_path: Path
     assert found.endswith("unknown key 'rol'; did you mean 'role'?")
 
 
-@pytest.mark.parametrize("name", ["form", "state", "task"])
+@pytest.mark.parametrize("name", ["form", "handover", "state", "task"])
 def test_a_field_that_would_hide_what_templates_read_is_refused(name: str) -> None:
     fields = {"__annotations__": {name: str}, "__module__": __name__, name: ""}
     with pytest.raises(DefinitionError, match=f"its field {name!r} would hide `node.{name}`"):

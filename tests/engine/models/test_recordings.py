@@ -216,7 +216,7 @@ def test_a_recorder_asks_what_it_is_given(tmp_path: Path) -> None:
         ('{"version": 1, "request": {"messages": []}, "replies": [{"text": 1}]}', "text"),
         (
             '{"version": 1, "request": {"messages": []}, "replies": [], "model_from": "graph"}',
-            "range",
+            "it has no replies",
         ),
         ("[]", "list"),
     ],

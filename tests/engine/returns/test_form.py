@@ -128,6 +128,7 @@ EXTENDED = '{% extends "builtin/member.jinja" %}{% block '
         (EXTENDED + "form %} \n{% endblock %}", False),
         (EXTENDED + "form %}{# none #}{% endblock %}", False),
         (EXTENDED + "form %}{{ super() }}{% endblock %}", True),
+        (EXTENDED + "form %}{{ node.id }}{% endblock %}", True),
         (EXTENDED + "form %}{% if node.task %}Say yes.{% endif %}{% endblock %}", True),
         (EXTENDED + "rules %}Be quick.{% endblock %}", True),
     ],

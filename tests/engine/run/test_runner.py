@@ -24,6 +24,8 @@ from teamgraph import (
     ScriptedModel,
     SessionKey,
     Timeout,
+    ToolCall,
+    ToolContext,
     Usage,
 )
 from teamgraph.errors import (
@@ -509,6 +511,25 @@ def test_a_condition_that_cannot_be_told_fails_its_node_and_no_other(
 
 
 # Kinds of others
+
+
+class Forgetful(Member):
+    """A member that does not return what it has got."""
+
+    async def run(self, context: Context) -> Result:
+        await super().run(context)
+        return None  # type: ignore[return-value]  what is tested
+
+
+def test_a_kind_without_a_result_is_named_also_where_its_tool_has_set_state() -> None:
+    def note(context: ToolContext) -> None:
+        """Note it."""
+        context.session_state["noted"] = True
+
+    graph = Graph(name="g", model="m", nodes={"odd": Forgetful(tools=[note])})
+    call = Reply("", tool_calls=(ToolCall(id="1", name="note", arguments="{}"),))
+    with pytest.raises(NodeError, match="gave a NoneType; it must return a Result"):
+        Runner(graph, model=ScriptedModel([call, "done"])).run("hi")
 
 
 class Odd(Node):

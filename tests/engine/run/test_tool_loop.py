@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from teamgraph import (
     Chunk,
@@ -162,6 +164,45 @@ def test_what_a_model_is_told_of_a_call_is_a_template(tmp_path: Path) -> None:
     ]
     assert told[6].startswith("«invalid|pay||")
     assert refused == "«refused|count|||||||0»"
+
+
+class Remote:
+    """A function that a server has."""
+
+    async def prepare(self) -> None:
+        pass
+
+    async def __call__(self) -> str:
+        return "gone"
+
+
+class AsksAServer(Member):
+    """A member whose tool is a server's."""
+
+    def toolbox(self) -> Toolbox:
+        box = Toolbox.of(self.tools, rounds=1)
+        tools = {
+            name: dataclasses.replace(each, is_external=True) for name, each in box.tools.items()
+        }
+        return replace(box, tools=tools)
+
+
+def test_a_call_of_a_server_that_was_interrupted_is_marked_when_it_is_made_again() -> None:
+    graph = Graph(name="g", model="m", nodes={"it": AsksAServer(tools=[Remote()])})
+    model = ScriptedModel([calls(call("remote")), "done"])
+    runner = Runner(graph, model=model, store=MemoryStore())
+
+    async def interrupt_and_resume() -> None:
+        async with aclosing(runner.astream("hello", run_id="r")) as events:
+            async for event in events:
+                if isinstance(event, ToolCalled):
+                    break
+        await asyncio.sleep(0)
+
+    wait_for(interrupt_and_resume())
+    runner.resume("r")
+    marked = "this call was interrupted before, and may be executed twice; "
+    assert results(model.requests[-1]) == [f"{marked}gone"]
 
 
 def test_the_template_of_what_became_of_a_call_is_checked(tmp_path: Path) -> None:

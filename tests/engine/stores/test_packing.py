@@ -99,7 +99,7 @@ TURNS = st.builds(
 
 
 class Numbers:
-    """Numbers of what is shared, and what has them: `Shared` and `SharedBack`."""
+    """Numbers of what is shared, and what has them: `Shared` and `SharedLookup`."""
 
     def __init__(self) -> None:
         self.shared: list[object] = []
@@ -369,6 +369,17 @@ def test_words_that_somebody_removed_are_empty(tmp_path: Path) -> None:
         await store.close()
 
     asyncio.run(test())
+
+
+def test_an_output_that_is_a_part_of_a_reply_without_keys_is_stored_by_itself() -> None:
+    reply = "The answer is: forty-two, as always"
+    exchange = Exchange(prompt="p", prompt_hash="h", model="m", messages=(), reply=reply)
+    record = Record("n", "done", output="forty-two, as always", exchanges=(exchange,))
+    shared = Numbers()
+    packed = pack_record(encode_record(1, record, NO_REFERENCES), shared)
+    assert packed["output"] == record.output
+    found = unpack_record(parse_document(dump_json(packed)), (1, "n", 1), shared)
+    assert decode_record(found, NO_REFERENCES) == record
 
 
 def test_what_a_record_asks_is_not_its_own_words() -> None:
