@@ -701,8 +701,11 @@ def test_an_answer_can_be_streamed_and_printed(
             {"session_summary_manager": SessionSummaryManager(), "session_summary_model": "m"},
             "session_summary_manager has it; leave session_summary_model out",
         ),
-        ({"members": [Agent(name="a", id="x"), Agent(name="x")]}, "two members have the id 'x'"),
-        ({"members": [ENGLISH, ENGLISH]}, "two members have the id 'english_agent'"),
+        (
+            {"members": [Agent(name="a", id="x"), Agent(name="x")]},
+            "two members have the node id 'x'",
+        ),
+        ({"members": [ENGLISH, ENGLISH]}, "two members have the node id 'english_agent'"),
         ({"members": [Agent(name=name) for name in ("a", "a history")]}, "has the id 'a_history'"),
         ({"num_history_runs": -1, "add_history_to_context": True}, "must be 0 or more"),
         ({"model": 3}, "must be a model id"),

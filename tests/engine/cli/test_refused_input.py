@@ -90,7 +90,7 @@ def test_a_model_that_cannot_be_reached_was_not_tried(project: Project, stub: St
     unreachable = project.teamgraph("run", "one.yaml", "hello")
     assert without_key.exit_code == 2
     assert "the environment variable KEY is not set" in without_key.stderr
-    assert unreachable.exit_code == 2
+    assert unreachable.exit_code == 2, unreachable.stderr
     assert "the provider cannot be reached" in unreachable.stderr
     assert "resume it: teamgraph runs resume" in unreachable.stderr
 
