@@ -114,6 +114,17 @@ def check_text(message: object) -> None:
         raise InputError(text)
 
 
+def check_system(system: object) -> None:
+    """Raise `InputError` for a system text that is empty or not text; None is left out."""
+    if system is not None and not isinstance(system, str):
+        raise InputError(
+            f"system is a {type(system).__name__}; give a text, which templates read as "
+            "`input.system`"
+        )
+    if system is not None and not system.strip():
+        raise InputError("system is empty; leave it out where there is none")
+
+
 def check_ids(**ids: str | None) -> None:
     """Raise `InputError` for ids that are empty or not text; None is no id."""
     for name, value in ids.items():

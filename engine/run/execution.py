@@ -231,7 +231,7 @@ class RunExecution(Struct):
         )
         scope = TemplateScope(
             graph=prepared.scope,
-            input=Input(turn.input),
+            input=Input(turn.input, turn.system),
             user_id=key.user_id,
             session=session,
             run=RunView(turn.run_id),
