@@ -613,9 +613,9 @@ def _store_of(store: object) -> Store:
         return MemoryStore()
     if isinstance(store, str | os.PathLike):
         # Lazy: programs with another store do not load it.
-        from ..stores.tinydb.store import TinyDBStore  # noqa: PLC0415
+        from ..stores.places import open_store  # noqa: PLC0415
 
-        return TinyDBStore(cast("str", store))
+        return open_store(cast("str", store))
     if not hasattr(store, "begin"):
         raise InputError(
             f"store is a {type(store).__name__}; give a store, such as TinyDBStore('folder'), or "
