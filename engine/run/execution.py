@@ -252,7 +252,7 @@ class RunExecution(Struct):
             earlier=earlier,
         )
 
-    async def run(self, *, is_resumed: bool) -> Run:
+    async def run(self, *, is_resumed: bool) -> Run:  # noqa: PLR0915  all ways in which it ends
         """Run the graph to its end, close the turn in the store, and emit the one last event."""
         emit, turn, user_id = self.emitter.emit, self.turn, self.lease.key.user_id
         emit(RunStarted, None, 0, user_id, turn.graph, turn.input, resumed=is_resumed)
@@ -274,6 +274,11 @@ class RunExecution(Struct):
             failure.run = await self._stop("failed", error=str(failure))
             emit(RunFailed, None, 0, failure.run, failure)
             raise failure from failure.__cause__
+        except BaseException:  # the event loop was dropped, or the process is to end
+            turn = self._ended_turn("cancelled", answer=self.answer.emitted or None)
+            with suppress(RuntimeError):  # a closed loop cannot wake who waits for events
+                emit(RunCancelled, None, 0, Run(self.lease.key, turn, self._ordered_records()))
+            raise
         finally:
             self.timeouts.close()
         if questions := run.questions:
@@ -401,7 +406,9 @@ class RunExecution(Struct):
         failed: list[str] = []
         for spec in self.prepared.models.get(node_id, (NO_MODEL,)):
             if failed:
-                self.emitter.emit(NodeRetried, node_id, execution.attempt, failed[-1], 0.0)
+                self.emitter.emit(
+                    NodeRetried, node_id, execution.attempt, failed[-1], 0.0, type(error).__name__
+                )
             for tries in count(1):  # pragma: no branch - it has no end
                 execution.begin_attempt()
                 self.emitter.emit(NodeStarted, node_id, execution.attempt, node.kind)
@@ -442,8 +449,8 @@ class RunExecution(Struct):
             return None
         wait = retry_wait(retry_policy(node, self.prepared.graph), tries, error)
         if wait is not None:
-            text = error_text(error)
-            self.emitter.emit(NodeRetried, execution.node_id, execution.attempt, text, wait)
+            text, kind = error_text(error), type(error).__name__
+            self.emitter.emit(NodeRetried, execution.node_id, execution.attempt, text, wait, kind)
         return wait
 
     async def _attempt(self, node: Node, execution: NodeExecution, spec: ModelSpec) -> Result:
@@ -714,7 +721,8 @@ class RunExecution(Struct):
             await self._put(records)
         for record in records:
             if record.status == "failed":
-                self.emitter.emit(NodeFailed, record.node, record.attempt, record.error or "")
+                text, kind = record.error or "", type(self.failures[record.node]).__name__
+                self.emitter.emit(NodeFailed, record.node, record.attempt, text, kind)
             elif record.status == "done":
                 self.emitter.emit(NodeFinished, record.node, record.attempt, record, replayed=False)
                 self.answer.settle(record)
