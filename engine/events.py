@@ -180,7 +180,10 @@ class RunFailed(_RunEvent, frozen=True):
 
 
 class RunCancelled(_RunEvent, frozen=True):
-    """The caller cancelled the run; what was done is stored, and the run can be resumed."""
+    """The run was cancelled; what was done is stored, and the run can be resumed.
+
+    By its caller, or because its event loop was dropped with the run in it.
+    """
 
     run: Run
 
@@ -244,10 +247,10 @@ def _to_json(value: object) -> JSON:
 class EventEmitter:
     """Passes the events of one run to one listener, numbered; does nothing if there is none.
 
-    `tokens` says which tokens the listener gets; `none` if there is no listener.
+    `has_listener` says whether there is one, and `tokens` which tokens it gets: `none` without.
     """
 
-    __slots__ = ("_listener", "_run_id", "_sequence", "_session_id", "tokens")
+    __slots__ = ("_listener", "_run_id", "_sequence", "_session_id", "has_listener", "tokens")
 
     def __init__(
         self,
@@ -260,12 +263,8 @@ class EventEmitter:
         self._session_id = session_id
         self._listener = listener
         self._sequence = 0
+        self.has_listener = listener is not None
         self.tokens: TokenMode = "none" if listener is None else tokens
-
-    @property
-    def has_listener(self) -> bool:
-        """Whether there is a listener."""
-        return self._listener is not None
 
     def emit(
         self,
