@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from msgspec.structs import replace
+from pydantic import PrivateAttr
 
 from ..errors import DefinitionError, InputError, KeyPath, Problem, TeamgraphError, closest
 from ..imports import load_plugin, plugins, resolve
@@ -21,7 +22,7 @@ from ..messages import JSON
 from ..returns.shape import names_class
 from ..tools.toolbox import SERVER, ServerTools
 from ..validation import advice_of
-from .node import NamesPython, Node, tools_of
+from .node import HoldsGraph, NamesPython, Node, path_inside, tools_of
 
 if TYPE_CHECKING:
     from ..tools.mcp import Servers
@@ -35,8 +36,15 @@ DEFAULT = "member"
 class InvalidNode(Node):
     """Placeholder for a node whose declaration is invalid, so that the rest can be checked.
 
-    It has the edges that the node declares, as far as they can be read.
+    It has the edges that the node declares, as far as they can be read. `unchecked` is a node with
+    a graph inside that is to be read nevertheless; none of its fields was validated.
     """
+
+    _unchecked: Node | None = PrivateAttr(default=None)
+
+    @property
+    def unchecked(self) -> Node | None:
+        return self._unchecked
 
 
 def installed() -> Mapping[str, type[Node]]:
@@ -176,7 +184,14 @@ class NodeReader:
             self.problems.extend(
                 in_node(path, self._of_other_kind(problem, kind)) for problem in error.problems
             )
-            return _invalid(fields)
+            invalid = _invalid(fields)
+            if issubclass(kind, HoldsGraph):
+                holder: Node = kind.model_construct(**fields)
+                held = path_inside(holder, ())[0]
+                is_wrong = any(each.path[:1] == (held,) for each in error.problems)
+                if isinstance(fields.get(held), str | Mapping | Node) and not is_wrong:
+                    invalid._unchecked = holder
+            return invalid
 
     def _of_other_kind(self, problem: Problem, kind: type[Node]) -> Problem:
         """An unknown key of a node that other kinds have, as `runs` of a member."""
