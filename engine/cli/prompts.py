@@ -33,11 +33,10 @@ from .check import (
     CheckedFile,
     GraphPaths,
     ReportOptions,
-    files_in,
-    graph_files,
     print_report,
 )
 from .command import EXIT_FAILURE, EXIT_NOT_STARTED, command, command_group
+from .graph_files import files_in, graph_files
 from .options import GraphOptions, JsonFlag, StoreOptions
 from .output import Style, counted, indent, print_json, print_note, print_paged, print_text
 from .render import render

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from msgspec.structs import replace
-from pydantic import PrivateAttr
 
 from ..errors import DefinitionError, InputError, KeyPath, Problem, TeamgraphError, closest
 from ..imports import load_plugin, plugins, resolve
@@ -40,11 +39,7 @@ class InvalidNode(Node):
     a graph inside that is to be read nevertheless; none of its fields was validated.
     """
 
-    _unchecked: Node | None = PrivateAttr(default=None)
-
-    @property
-    def unchecked(self) -> Node | None:
-        return self._unchecked
+    unchecked: Any = None
 
 
 def installed() -> Mapping[str, type[Node]]:
@@ -184,14 +179,13 @@ class NodeReader:
             self.problems.extend(
                 in_node(path, self._of_other_kind(problem, kind)) for problem in error.problems
             )
-            invalid = _invalid(fields)
             if issubclass(kind, HoldsGraph):
                 holder: Node = kind.model_construct(**fields)
                 held = path_inside(holder, ())[0]
                 is_wrong = any(each.path[:1] == (held,) for each in error.problems)
-                if isinstance(fields.get(held), str | Mapping | Node) and not is_wrong:
-                    invalid._unchecked = holder
-            return invalid
+                if isinstance(fields.get(str(held)), str | Mapping | Node) and not is_wrong:
+                    return _invalid(fields, holder)
+            return _invalid(fields)
 
     def _of_other_kind(self, problem: Problem, kind: type[Node]) -> Problem:
         """An unknown key of a node that other kinds have, as `runs` of a member."""
@@ -285,13 +279,13 @@ def depth_problem(depth: int) -> Problem | None:
     return Problem("G017", text)
 
 
-def _invalid(fields: Mapping[str, object]) -> InvalidNode:
+def _invalid(fields: Mapping[str, object], unchecked: Node | None = None) -> InvalidNode:
     edges: dict[str, list[str]] = {}
     for key in ("needs", "reads"):
         named = fields.get(key)
         ids = cast("Sequence[object]", named) if isinstance(named, list | tuple) else [named]
         edges[key] = [node_id for node_id in ids if isinstance(node_id, str)]
-    return InvalidNode(needs=edges["needs"], reads=edges["reads"])
+    return InvalidNode(needs=edges["needs"], reads=edges["reads"], unchecked=unchecked)
 
 
 def in_node(path: KeyPath, problem: Problem) -> Problem:
