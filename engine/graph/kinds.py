@@ -179,13 +179,7 @@ class NodeReader:
             self.problems.extend(
                 in_node(path, self._of_other_kind(problem, kind)) for problem in error.problems
             )
-            if issubclass(kind, HoldsGraph):
-                holder: Node = kind.model_construct(**fields)
-                held = path_inside(holder, ())[0]
-                is_wrong = any(each.path[:1] == (held,) for each in error.problems)
-                if isinstance(fields.get(str(held)), str | Mapping | Node) and not is_wrong:
-                    return _invalid(fields, holder)
-            return _invalid(fields)
+            return _invalid(fields, _with_graph(kind, fields, error.problems))
 
     def _of_other_kind(self, problem: Problem, kind: type[Node]) -> Problem:
         """An unknown key of a node that other kinds have, as `runs` of a member."""
@@ -286,6 +280,19 @@ def _invalid(fields: Mapping[str, object], unchecked: Node | None = None) -> Inv
         ids = cast("Sequence[object]", named) if isinstance(named, list | tuple) else [named]
         edges[key] = [node_id for node_id in ids if isinstance(node_id, str)]
     return InvalidNode(needs=edges["needs"], reads=edges["reads"], unchecked=unchecked)
+
+
+def _with_graph(
+    kind: type[Node], fields: Mapping[str, Any], problems: Sequence[Problem]
+) -> Node | None:
+    """An invalid node to read the graph inside it, None unless the field that has it is valid."""
+    if not issubclass(kind, HoldsGraph):
+        return None
+    node: Node = kind.model_construct(**fields)
+    field = path_inside(node, ())[0]
+    if any(problem.path[:1] == (field,) for problem in problems):
+        return None
+    return node if isinstance(fields.get(str(field)), str | Mapping | Node) else None
 
 
 def in_node(path: KeyPath, problem: Problem) -> Problem:
