@@ -18,7 +18,6 @@ import typer
 
 from ..errors import TeamgraphError
 from ..graph.settings import settings_of, store_folder
-from ..graph.yaml.reader import read_yaml
 from ..records import SessionKey
 from ..stores.tinydb.store import TinyDBStore
 from .graph_files import files_in, is_graph_file
@@ -93,6 +92,8 @@ def _matching(incomplete: str, find: Callable[[], Iterable[str]]) -> list[str]:
 
 def _graph(ctx: typer.Context) -> Mapping[str, Any]:
     """The graph file that was typed, as it is written; empty if there is none."""
+    from ..graph.yaml.reader import read_yaml  # commands that read no YAML do not wait for it
+
     file = _typed(ctx, "graph")
     return {} if file is None else read_yaml(Path(file)).data
 

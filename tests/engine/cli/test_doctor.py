@@ -115,4 +115,4 @@ def test_what_is_wrong_with_graphs_and_the_store_is_said(project: Project) -> No
     assert "1 problem; `teamgraph store verify` lists them" in done.stdout
     marker = project.folder / ".teamgraph" / "store.json"
     marker.write_text('{"version": 99}', encoding="utf-8")
-    assert "the store has version 99" in checked(project)[1]["store"][1]
+    assert "it is not a store of teamgraph" in checked(project)[1]["store"][1]
