@@ -78,7 +78,7 @@ from ..graph.node import (
     visited_field,
 )
 from ..messages import JSON, NO_USAGE, text_of
-from ..models.protocol import RecallsResults
+from ..models.protocol import RecallsResults, WarmsUp
 from ..node_path import ROOT, NodePath, put_inside, select_inside
 from ..records import (
     FINAL,
@@ -463,8 +463,8 @@ class RunExecution(Struct):
         """One attempt, with one model and within the node's timeout."""
         if (error := self.condition_errors.get(execution.node_id)) is not None:
             raise error
-        if self.prepared.warms_up:  # takes none of the attempt's time
-            await self.prepared.warm_up(execution.node_id, spec.id)
+        if self.prepared.warms_up:
+            await self._warm_up(execution.node_id, spec.id)
         call = self._model_call(execution, spec)
         context = self._context(execution, call)
         call.caller = self._tool_caller(execution, context, call)
@@ -486,6 +486,17 @@ class RunExecution(Struct):
                 raise
             raise RuntimeError("the node cancelled itself") from error
         return self._completed(execution, result, call.caller)
+
+    async def _warm_up(self, node_id: str, model_id: str) -> None:
+        """Let the models of a node do what takes long once, before an attempt's time begins."""
+        prepared = self.prepared
+        model = cast("WarmsUp", prepared.model)
+        if node_id in prepared.models:
+            await model.warm_up(model_id)
+        if (inner := prepared.inner.get(node_id)) is not None:
+            for spec in inner.first_models():
+                with suppress(ModelError):  # perhaps it is not asked at all
+                    await model.warm_up(spec.id)
 
     def _completed(
         self, execution: NodeExecution, result: Result, caller: ToolCaller | None

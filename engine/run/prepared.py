@@ -11,13 +11,11 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
-from contextlib import suppress
 from typing import cast, get_args, get_origin
 
 from msgspec import Struct, field
 from pydantic import BaseModel
 
-from ..errors import ModelError
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import (
@@ -66,16 +64,6 @@ class PreparedGraph(Struct, frozen=True):
     summarizes: bool = False
     warms_up: bool = False
     inner: Mapping[str, PreparedGraph] = field(default_factory=dict[str, "PreparedGraph"])
-
-    async def warm_up(self, node_id: str, model_id: str) -> None:
-        """Let the models of a node do what takes long once, before an attempt's time begins."""
-        model = cast("WarmsUp", self.model)
-        if node_id in self.models:
-            await model.warm_up(model_id)
-        if node_id in self.inner:
-            for spec in self.inner[node_id].first_models():
-                with suppress(ModelError):  # perhaps it is not asked at all
-                    await model.warm_up(spec.id)
 
     def first_models(self) -> Iterator[ModelSpec]:
         """The first choices of all nodes that ask a model, also of those in inner graphs."""
