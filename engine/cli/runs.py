@@ -600,6 +600,7 @@ def _heading(run: Run) -> str:
             "turn": run.turn.number or None,
             "started": local_time(run.turn.started),
             "took": f"{run.duration:.2f} s{usage_text(run.usage)}" if run.turn.ended else None,
+            "system": one_line(run.turn.system) if run.turn.system else None,
             "message": one_line(run.input),
             "answer": one_line(run.answer or ""),
         }

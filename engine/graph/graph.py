@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, SerializeAsA
 from pydantic.json_schema import SkipJsonSchema
 
 from ..errors import DefinitionError, InputError, Problem, in_reading_order
-from ..messages import JSON
+from ..messages import JSON, HistoryItem
 from ..models.samples import placeholder
 from ..prompts.library import Expression, Prompts
 from ..prompts.sources import SUFFIXES, meant_template, template_names
@@ -33,7 +33,7 @@ from ..validation import Declared, by_name_only, check_integers, problems_of
 from ..values import check_mapping
 from .fields import Ids, JSONMapping, ModelField, Number, OnError, Retry, Seconds, Timeout
 from .kinds import InvalidNode, NodeReader, depth_problem, in_node, written_node
-from .model_rules import model_problems
+from .model_rules import model_problems, unlike_ids
 from .node import (
     HoldsGraph,
     Node,
@@ -52,7 +52,6 @@ from .template_types import TemplateTypes, check_templates
 from .yaml.reader import Document, read_yaml
 
 if TYPE_CHECKING:
-    from ..run.dry_run.assumed_session import HistoryItem
     from ..run.dry_run.rendering import Rendering
 
 SCHEMA_FILE = ".schema/graph.v1.json"
@@ -289,7 +288,7 @@ class Graph(Declaration):
         return graph_in_order(data, document.data) if document else data
 
     @explained
-    def render(
+    def render(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str = MESSAGE,
         *,
@@ -298,21 +297,23 @@ class Graph(Declaration):
         state: Mapping[str, JSON] | None = None,
         session: Mapping[str, JSON] | None = None,
         user_id: str | None = None,
+        system: str | None = None,
     ) -> Rendering:
         """Render every prompt of a run, by node id, exactly as it would be sent; no model is asked.
 
         `assume` gives outcomes by node id: a router's label, any other node's output; for the rest
         a text such as `«node»` is used. `history` are the turns before, the oldest first, as
         `{input, answer}` or as messages; `session` may have `id`, `summary`, `turns` and
-        `node_states`. Clock and ids are fixed, so the same call gives the same text in every
-        process. Raises `InputError`, or the `RunError` that ends the run.
+        `node_states`; `system` is what templates read as `input.system`. Clock and ids are fixed,
+        so the same call gives the same text in every process. Raises `InputError`, or the
+        `RunError` that ends the run.
         """
         dry_run = import_module("..run.dry_run.rehearsal", __package__)
-        scene = _scene(dry_run, message, assume, history, state, session, user_id)
+        scene = _scene(dry_run, message, assume, history, state, session, user_id, system)
         return cast("Rendering", dry_run.render(self, scene))
 
     @explained
-    def render_all(
+    def render_all(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str = MESSAGE,
         *,
@@ -321,10 +322,11 @@ class Graph(Declaration):
         state: Mapping[str, JSON] | None = None,
         session: Mapping[str, JSON] | None = None,
         user_id: str | None = None,
+        system: str | None = None,
     ) -> list[Rendering]:
         """Like `render`, once for each combination of routes; `InputError` if too many."""
         dry_run = import_module("..run.dry_run.rehearsal", __package__)
-        scene = _scene(dry_run, message, assume, history, state, session, user_id)
+        scene = _scene(dry_run, message, assume, history, state, session, user_id, system)
         return cast("list[Rendering]", dry_run.render_all(self, scene))
 
     def __eq__(self, other: object) -> bool:
@@ -369,6 +371,12 @@ class Graph(Declaration):
         return self._parts.warnings
 
     @cached_property
+    def unknown_models(self) -> tuple[Problem, ...]:
+        """Warnings of models that only a `Model` passed to a runner can be, for its files."""
+        found = unlike_ids(self.model, self.nodes)
+        return tuple(replace(locate(each, self._parts.document), graph=self.name) for each in found)
+
+    @cached_property
     def answer_type(self) -> StaticType:
         """The static type of its answer."""
         return self._parts.types.answer(self.answering)
@@ -382,6 +390,14 @@ class Graph(Declaration):
     def always_running(self) -> frozenset[str]:
         """The nodes that run in every run that does not fail."""
         return self._parts.always
+
+    @cached_property
+    def reads_system(self) -> bool:
+        """Whether its prompts read `input.system`, also in graphs inside it."""
+        inner = (graph_in(node) for node in self.nodes.values())
+        return self._parts.types.reads_system or any(
+            isinstance(graph, Graph) and graph.reads_system for graph in inner
+        )
 
     @property
     def reads_given(self) -> bool:
@@ -521,7 +537,7 @@ def locate(problem: Problem, document: Document | None) -> Problem:
 
 
 def _scene(dry_run: Any, message: str, *options: object) -> object:  # noqa: ANN401  a module
-    names = ("assume", "history", "state", "session", "user_id")
+    names = ("assume", "history", "state", "session", "user_id", "system")
     given = {name: value for name, value in zip(names, options, strict=True) if value is not None}
     return dry_run.Scene(message, **given)
 

@@ -33,9 +33,8 @@ def model_problems(
     graph: Declaration, nodes: Mapping[str, Node], templates: Collection[str]
 ) -> Iterator[Problem]:
     """What is wrong with the models of a graph and its nodes; `templates` have a prompt."""
-    yield from _id_problems(graph.model, ("model",))
-    for node_id, node in nodes.items():
-        yield from _id_problems(node.model, ("nodes", node_id, "model"))
+    problems = _id_problems(graph.model, nodes)
+    yield from (each for each in problems if each.severity == "error")
     askers = list(_askers(nodes, templates, graph.model))
     for asker in askers:
         has_tools = tools_of(asker.node) is not None and not asker.is_reported
@@ -46,21 +45,25 @@ def model_problems(
         yield from _price_problems(askers, ("budget", "usd"))
 
 
-def _id_problems(model: Named, path: KeyPath) -> Iterator[Problem]:
-    """Ids that no adapter would serve.
+def unlike_ids(model: Named, nodes: Mapping[str, Node]) -> Iterator[Problem]:
+    """Warnings of single words that are like no id, which only a `Model` object can serve."""
+    return (each for each in _id_problems(model, nodes) if each.severity == "warning")
 
-    A model that is passed to the runner serves any id, so one that is like no other, without a
-    provider, is only warned of.
-    """
-    for place, model_id, api_base in _named(model, path):
+
+def _id_problems(model: Named, nodes: Mapping[str, Node]) -> Iterator[Problem]:
+    """Ids that no adapter would serve."""
+    named = [*_named(model, ("model",))]
+    for node_id, node in nodes.items():
+        named += _named(node.model, ("nodes", node_id, "model"))
+    for path, model_id, api_base in named:
         if (problem := id_problem(model_id)) is not None:
-            yield Problem("G004", problem, path=place)
+            yield Problem("G004", problem, path=path)
             continue
         unknown = unknown_id(model_id, api_base=api_base)
         if unknown is not None:
             is_error = unknown.is_certain and not unknown.is_name
             severity: Severity = "error" if is_error else "warning"
-            yield Problem("G018", unknown.text, severity, path=place, suggestion=unknown.meant)
+            yield Problem("G018", unknown.text, severity, path=path, suggestion=unknown.meant)
 
 
 def _price_problems(askers: Iterable[_Asker], path: KeyPath) -> Iterator[Problem]:

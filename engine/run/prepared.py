@@ -38,7 +38,7 @@ from ..models.registry import NO_TOOLS, AnyModel
 from ..node_path import NodePath, put_inside
 from ..returns.inline import InlineValidator
 from ..returns.shape import Shape
-from ..tools.toolbox import ServerTools, ToolObject
+from ..tools.toolbox import ServerTools, Toolbox, ToolObject
 from .template_scope import GraphScope
 
 _INSIDE = "/"
@@ -51,6 +51,7 @@ class PreparedGraph(Struct, frozen=True):
     `models` lists the models of each node that asks one, the first choice first. `facts` are what
     decides what each node does, as JSON, and `fingerprints` their hashes; both also of the nodes of
     inner graphs, by their paths. `facts_hash` is the key that a store has the facts under.
+    `toolboxes` are the tools of the nodes that have any.
     `summarizes` says whether a node writes the session's summary, `warms_up` whether the model has
     a `warm_up` to await. `inner` are the graphs inside nodes, by node id.
     """
@@ -63,6 +64,7 @@ class PreparedGraph(Struct, frozen=True):
     facts: Mapping[str, str]
     facts_hash: str
     fingerprints: Mapping[str, str]
+    toolboxes: Mapping[str, Toolbox]
     summarizes: bool = False
     warms_up: bool = False
     inner: Mapping[str, PreparedGraph] = field(default_factory=dict[str, "PreparedGraph"])
@@ -93,17 +95,15 @@ class PreparedGraph(Struct, frozen=True):
         for node_id in self.graph.always_running:
             node = self.graph.nodes[node_id]
             if (node.on_error or policy or "fail") == "fail":
-                self._check_ready(node, self.models.get(node_id, ()), environ)
+                self._check_ready(node_id, environ)
                 if node_id in self.inner and items_of(node) is None and not visited_field(node):
                     self.inner[node_id].check_ready(environ)
 
-    def _check_ready(
-        self, node: Node, specs: Sequence[ModelSpec], environ: Mapping[str, str]
-    ) -> None:
+    def _check_ready(self, node_id: str, environ: Mapping[str, str]) -> None:
         first: NoModelError | None = None
-        for spec in specs:
+        for spec in self.models.get(node_id, ()):
             try:
-                check_ready(self.model, spec, environ, with_tools=tools_of(node) is not None)
+                check_ready(self.model, spec, environ, with_tools=node_id in self.toolboxes)
             except NoModelError as error:
                 first = first or error
             else:
@@ -200,6 +200,11 @@ def _prepare(
         facts=facts,
         facts_hash=_hash(facts),
         fingerprints=fingerprints,
+        toolboxes={
+            node_id: toolbox
+            for node_id, node in graph.nodes.items()
+            if (toolbox := tools_of(node)) is not None
+        },
         summarizes=summarizes,
         warms_up=isinstance(model, WarmsUp),
         inner=inner,

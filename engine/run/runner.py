@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, cast, get_args
@@ -20,7 +20,7 @@ from ..errors import InputError, NoSessionWarning, listed
 from ..events import Answer, AnswerReset, Event, NodeFinished, RunFinished, RunWaiting, Token
 from ..graph.graph import Graph
 from ..graph.node import readers_of_turns
-from ..messages import JSON, text_of
+from ..messages import JSON, HistoryItem, text_of
 from ..models.endpoints import checked_addresses
 from ..models.protocol import Model
 from ..models.registry import AnyModel
@@ -36,6 +36,7 @@ from ..values import (
     check_counts,
     check_ids,
     check_message,
+    check_system,
     to_json,
 )
 from .execution import RunExecution, RunRequest
@@ -143,7 +144,7 @@ class Runner:
         return self._store
 
     @explained
-    async def arun(
+    async def arun(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
         *,
@@ -151,17 +152,26 @@ class Runner:
         session_id: str | None = None,
         state: State | None = None,
         run_id: str | None = None,
+        history: Sequence[HistoryItem] | None = None,
+        system: str | None = None,
     ) -> Run:
         """Run the graph on `message`: one turn of a session, one message in and one answer out.
 
         Without `session_id` the run is a session of its own. `state` sets keys of
-        `session.state`; they win over what is stored, and that over the graph's defaults. A run
-        that asks a person returns with the status `waiting` and its open `questions`; `respond`
-        continues it. Raises `InputError` for invalid arguments, `NodeError` (or another `RunError`,
-        with `.run`) if the run fails, `SessionBusy` if another turn of the session is running and
-        `busy` is `reject`, or waits for a person.
+        `session.state`; they win over what is stored, and that over the graph's defaults. `system`
+        is a text that templates read as `input.system`.
+
+        With `history` the run is not kept: it is the turn after these, the oldest first, as
+        `{input, answer}` or as messages `{role, content}` of user and assistant by turns; `[]` is
+        none. History-loaders, windows and summarizers treat them as turns of a session.
+
+        A run that asks a person returns with the status `waiting` and its open `questions`;
+        `respond` continues it. Raises `InputError` for invalid arguments, `NodeError` (or another
+        `RunError`, with `.run`) if the run fails, `SessionBusy` if another turn of the session is
+        running and `busy` is `reject`, or waits for a person.
         """
-        return await self._start(message, user_id, session_id, state, run_id)(listener=None)
+        start = self._start(message, user_id, session_id, state, run_id, history, system)
+        return await start(listener=None)
 
     @explained
     def astream(  # noqa: PLR0913  independent options, by keyword
@@ -172,6 +182,8 @@ class Runner:
         session_id: str | None = None,
         state: State | None = None,
         run_id: str | None = None,
+        history: Sequence[HistoryItem] | None = None,
+        system: str | None = None,
         tokens: bool = True,
         resets: bool = False,
     ) -> AsyncGenerator[Event]:
@@ -185,7 +197,7 @@ class Runner:
         that the answer tokens before it are void. Without `tokens` there are none of either, so
         that models may be asked for whole answers, which costs less.
         """
-        start = self._start(message, user_id, session_id, state, run_id)
+        start = self._start(message, user_id, session_id, state, run_id, history, system)
         return stream_events(start, tokens=tokens, resets=resets)
 
     @explained
@@ -313,7 +325,7 @@ class Runner:
         return stream_events(start, tokens=tokens, resets=resets)
 
     @explained
-    def render(
+    def render(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
         *,
@@ -321,16 +333,26 @@ class Runner:
         user_id: str | None = None,
         session_id: str | None = None,
         state: State | None = None,
+        history: Sequence[HistoryItem] | None = None,
+        system: str | None = None,
     ) -> Rendering:
         """The prompts that `run` would send, as in `Graph.render`; asks no model, writes nothing.
 
         With `session_id` they are those of the next turn of that session; raises `NotFound` if
-        there is none.
+        there is none. `history` and `system` are those of `run`.
         """
         # Lazy: programs that only run graphs do not load it.
         from .dry_run.rehearsal import Scene, render, render_next  # noqa: PLC0415
 
-        scene = Scene(message, assume or {}, state=as_state(state) or {}, user_id=user_id)
+        _check_without_session(history, session_id)
+        scene = Scene(
+            message,
+            assume or {},
+            history=() if history is None else history,
+            state=as_state(state) or {},
+            user_id=user_id,
+            system=system,
+        )
         if session_id is None:
             return render(self._graph, scene)
         return run_blocking(render_next(self._graph, scene, self._store, session_id))
@@ -384,9 +406,14 @@ class Runner:
         `show` are ids of nodes whose outputs are printed before it. On a terminal an answer that
         breaks off is begun again on a new line, if the graph retries.
         """
-        whose = {"user_id": user_id, "session_id": session_id}
-        resets = sys.stdout.isatty()
-        events = self.stream(message, **whose, state=state, tokens=stream, resets=resets)
+        events = self.stream(
+            message,
+            user_id=user_id,
+            session_id=session_id,
+            state=state,
+            tokens=stream,
+            resets=sys.stdout.isatty(),
+        )
         ended = [_print_event(event, show, is_streamed=stream) for event in events]
         return cast("Run", ended[-1])
 
@@ -402,27 +429,36 @@ class Runner:
         show: Collection[str] = (),
     ) -> Run:
         """Like `print_response`, in async code."""
-        whose = {"user_id": user_id, "session_id": session_id}
-        resets = sys.stdout.isatty()
-        events = self.astream(message, **whose, state=state, tokens=stream, resets=resets)
+        events = self.astream(
+            message,
+            user_id=user_id,
+            session_id=session_id,
+            state=state,
+            tokens=stream,
+            resets=sys.stdout.isatty(),
+        )
         ended = [_print_event(event, show, is_streamed=stream) async for event in events]
         return cast("Run", ended[-1])
 
-    def _start(
+    def _start(  # noqa: PLR0913, PLR0917  the arguments of `run`
         self,
         message: str,
         user_id: str | None,
         session_id: str | None,
         state: State | None,
         run_id: str | None,
+        history: Sequence[HistoryItem] | None,
+        system: str | None,
     ) -> RunStart:
         check_message(message)
         check_ids(user_id=user_id, session_id=session_id, run_id=run_id)
+        if system is not None:
+            check_system(system)
         prepared = self._prepare()
         if not self._is_ready:
             prepared.check_ready(os.environ)
             self._is_ready = True
-        if session_id is None and not self._warned:
+        if session_id is None and not self._warned and history is None:
             self._warn_of_no_session()
         # Where nobody named the session it is called as the run, so that a store can tell.
         new_id = uuid4().hex
@@ -433,10 +469,18 @@ class Runner:
             given_state=as_state(state),
             started=time(),
             declared=prepared.facts_hash,
+            system=system,
         )
         key = SessionKey(user_id, session_id or new_id)
         request = RunRequest(key, turn, busy=self._busy, while_waiting=self._while_waiting)
-        return partial(RunExecution.execute, prepared, self._store, request)
+        store = self._store
+        if history is not None:
+            _check_without_session(history, session_id)
+            # Lazy: few programs give a history.
+            from .given_history import UnkeptSession  # noqa: PLC0415
+
+            store = UnkeptSession(key, self._graph, history, store)
+        return partial(RunExecution.execute, prepared, store, request)
 
     def _resume(
         self, run_id: str, user_id: str | None, session_id: str | None, reuse_unchanged: bool
@@ -529,6 +573,16 @@ def _checked_answers(answers: Mapping[str, JSON]) -> Mapping[str, JSON]:
             "to answers"
         )
     return cast("Mapping[str, JSON]", to_json(answers, "the answers"))
+
+
+def _check_without_session(history: object, session_id: str | None) -> None:
+    """Raise `InputError` if there is a history besides the session's own."""
+    if history is not None and session_id is not None:
+        raise InputError(
+            f"history and session_id={session_id!r} are both given, and a session has a history of "
+            "its own; leave out session_id to run with this history, or history to run in the "
+            "session"
+        )
 
 
 def _check_can_wait(store: Store) -> None:

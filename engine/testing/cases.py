@@ -39,10 +39,9 @@ from ..graph.kinds import project_kinds
 from ..graph.schema import DIALECT
 from ..graph.settings import settings_of
 from ..graph.yaml.reader import Document, read_yaml
-from ..messages import JSON
+from ..messages import JSON, HistoryItem
 from ..models.samples import placeholder
 from ..node_path import NodePath
-from ..run.dry_run.assumed_session import HistoryItem
 from ..run.dry_run.assumptions import check_assumptions
 from ..run.dry_run.rehearsal import Scene, render, render_all
 from ..run.dry_run.rendering import RenderedNode, Rendering
@@ -92,6 +91,9 @@ class DeclaredCase(Declared):
     """The keys of a case in a file."""
 
     input: str = Field(default=MESSAGE, description="The user's message.")
+    system: str | None = Field(
+        default=None, description="What the prompts read as `input.system`; none if left out."
+    )
     user_id: str | None = Field(default=None, description="The user; none if left out.")
     session: Mapping[str, JSON] = Field(
         default_factory=dict[str, JSON],
@@ -327,6 +329,7 @@ class _Loader(Struct):
             state=declared.state,
             session=declared.session,
             user_id=declared.user_id,
+            system=declared.system,
         )
         file = folder_of(self.file) / f"{slug(name)}.md" if declared.snapshot else None
         return PromptCase(name, graph, scene, declared.expect, file, self.document.key(path).line)
@@ -339,6 +342,7 @@ class _Loader(Struct):
             history=empty.scene.history or [(placeholder("input"), placeholder("answer"))],
             session={"summary": placeholder("summary"), **empty.scene.session},
             user_id=empty.scene.user_id or placeholder("user"),
+            system=empty.scene.system or placeholder("system"),
         )
         try:
             renderings = render_all(graph, full)

@@ -109,7 +109,7 @@ def route(**options: Any) -> Team:  # noqa: ANN401  options of a team
         {"enable_session_summaries": True, "session_summary_prompt": "Name all decisions."},
         {"add_history_to_context": True, "num_history_messages": 4},
         {"members": [team(name="Inner"), ENGLISH], "session_state": {"mood": "calm"}},
-        {"model": {"id": "echo", "temperature": 0}, "determine_input_for_members": False},
+        {"model": {"id": "m", "temperature": 0}, "determine_input_for_members": False},
     ],
 )
 def test_a_team_is_a_graph_that_a_file_can_hold(options: dict[str, Any], tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_after_the_last_handover_nobody_can_hand_over() -> None:
 
 LOAD = """
 name: x
-model: echo
+model: m
 nodes:
   air:
     kind: swarm
@@ -335,14 +335,14 @@ def test_a_swarm_is_written_and_read_again(tmp_path: Path) -> None:
             "sales": {"role": "You sell", "hands_to": ["desk"]},
         },
     )
-    assert graph == Graph(name="x", model="echo", nodes={"air": made})
+    assert graph == Graph(name="x", model="m", nodes={"air": made})
     assert made.written()["members"]["sales"] == {"role": "You sell", "hands_to": ["desk"]}
 
 
 def test_members_read_the_round_of_a_loop_around_them(tmp_path: Path) -> None:
     text = """
     name: x
-    model: echo
+    model: m
     nodes:
       talk:
         kind: loop
@@ -586,7 +586,7 @@ def test_pieces_that_nobody_asked_for_are_held_back_too() -> None:
 
 
 def test_a_resumed_swarm_repeats_no_finished_visit(store: Store) -> None:
-    script = Speaking(desk=[to("refunds")], refunds=[ModelError("down", model="echo"), to("sales")])
+    script = Speaking(desk=[to("refunds")], refunds=[ModelError("down", model="m"), to("sales")])
     with pytest.raises(NodeError) as failed:
         runner(script, store=store).run("hello", session_id="s", run_id="r")
     assert str(failed.value) == "node 'air' failed: node 'air[2]/refunds' failed: down"
@@ -598,7 +598,7 @@ def test_a_resumed_swarm_repeats_no_finished_visit(store: Store) -> None:
 
 
 def test_a_resumed_swarm_begins_with_whom_it_began(store: Store) -> None:
-    down = ModelError("down", model="echo")
+    down = ModelError("down", model="m")
     script = Speaking(desk=[down, to("sales"), "I am desk"], sales=["sold", down])
     team_runner = runner(script, store=store)
     with pytest.raises(NodeError):
@@ -626,7 +626,7 @@ def test_a_fork_repeats_a_visit_and_those_after_it(store: Store) -> None:
 
 def test_a_changed_member_is_asked_again_with_all_that_follow(store: Store) -> None:
     script = Speaking(
-        desk=[to("refunds")], refunds=[to("sales")], sales=[ModelError("x", model="echo")]
+        desk=[to("refunds")], refunds=[to("sales")], sales=[ModelError("x", model="m")]
     )
     with pytest.raises(NodeError):
         runner(script, store=store).run("hello", session_id="s", run_id="r")
@@ -644,7 +644,7 @@ def test_a_failed_member_fails_the_swarm_or_is_what_its_on_error_says() -> None:
     def answered(**options: Any) -> str | None:
         sales = Member(prompt=PROMPT, hands_to="desk", **options)
         script = Speaking(
-            desk=[to("sales")], sales=[ModelError("down", model="echo", retryable=True)] * 2
+            desk=[to("sales")], sales=[ModelError("down", model="m", retryable=True)] * 2
         )
         return (
             runner(script, team(airline(members={**airline().members, "sales": sales})))
@@ -667,7 +667,7 @@ def test_the_budget_covers_every_visit() -> None:
 def test_a_swarm_runs_in_loops_and_maps() -> None:
     script = Speaking(desk=[to("sales"), to("sales")], sales=["a", to("desk"), "b"])
     loop = Loop(graph=airline(), until="round.number == 2", max=2)
-    run = runner(script, Graph(name="x", model="echo", nodes={"l": loop})).run("hello")
+    run = runner(script, Graph(name="x", model="m", nodes={"l": loop})).run("hello")
     assert list(run.records) == [
         "l",
         "l[1]/l",
@@ -680,5 +680,5 @@ def test_a_swarm_runs_in_loops_and_maps() -> None:
     ]
     script = Speaking(desk=[to("sales")] * 2)
     items = Map(graph=airline(), over="['a', 'b']", max_parallel=1)
-    run = runner(script, Graph(name="x", model="echo", nodes={"m": items})).run("hello")
+    run = runner(script, Graph(name="x", model="m", nodes={"m": items})).run("hello")
     assert run.records["m"].output == ["I am sales", "I am sales"]

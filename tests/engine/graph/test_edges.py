@@ -137,7 +137,7 @@ def test_a_template_with_an_error_is_no_reason_for_more_of_them() -> None:
 def test_a_history_that_is_named_must_be_a_loader(tmp_path: Path) -> None:
     file = """
         name: x
-        model: echo
+        model: m
         nodes:
           mine: {kind: history-loader, of: %s}
           a: {role: x, history: %s}

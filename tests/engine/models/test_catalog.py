@@ -30,9 +30,10 @@ def price_of(thing: str) -> str:
 def problems(of_graph: Any, *, budget: Any = None, **options: Any) -> list[Problem]:
     nodes = {"clerk": Member(**options)}
     try:
-        return list(Graph(name="g", model=of_graph, budget=budget, nodes=nodes).warnings)
+        graph = Graph(name="g", model=of_graph, budget=budget, nodes=nodes)
     except DefinitionError as error:
         return list(error.problems)
+    return [*graph.warnings, *graph.unknown_models]
 
 
 def test_the_table_is_that_of_the_locked_litellm() -> None:
@@ -105,7 +106,8 @@ def test_an_id_that_litellm_or_an_object_may_serve_is_none(model: Any) -> None:
 
 def test_a_name_of_an_object_s_own_is_only_warned_of_until_a_provider_is_asked() -> None:
     graph = Graph(name="g", model="m", nodes={"clerk": Member()})
-    (warning,) = graph.warnings
+    assert graph.warnings == ()
+    (warning,) = graph.unknown_models
     assert (warning.code, warning.severity) == ("G018", "warning")
     assert Runner(graph, model=ScriptedModel("yes")).run("hi").answer == "yes"
     with pytest.raises(NoModelError, match="unknown provider 'm'; write the id as provider/model"):
