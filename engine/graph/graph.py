@@ -33,6 +33,7 @@ from ..validation import Declared, by_name_only, check_integers, problems_of
 from ..values import check_mapping
 from .fields import Ids, JSONMapping, ModelField, Number, OnError, Retry, Seconds, Timeout
 from .kinds import InvalidNode, NodeReader, depth_problem, in_node, written_node
+from .model_rules import model_problems, unlike_ids
 from .node import (
     HoldsGraph,
     Node,
@@ -370,6 +371,12 @@ class Graph(Declaration):
         return self._parts.warnings
 
     @cached_property
+    def unknown_models(self) -> tuple[Problem, ...]:
+        """Warnings of models that only a `Model` passed to a runner can be, for its files."""
+        found = unlike_ids(self.model, self.nodes)
+        return tuple(replace(locate(each, self._parts.document), graph=self.name) for each in found)
+
+    @cached_property
     def answer_type(self) -> StaticType:
         """The static type of its answer."""
         return self._parts.types.answer(self.answering)
@@ -583,14 +590,12 @@ class _GraphBuilder(Struct):
         is_mapping = isinstance(declared, Mapping)
         nodes = self.reader.nodes(cast("Mapping[object, object]", declared)) if is_mapping else {}
         nodes = {node_id: self._opened(node_id, node) for node_id, node in nodes.items()}
-        try:
-            BaseModel.__init__(graph, **(self.data | ({"nodes": nodes} if nodes else {})))
-        except ValidationError as error:
-            problems += problems_of(error, type(graph))
+        is_valid = self._declare(graph, nodes)
         depth = 1 + max(map(self._depth_inside, nodes, nodes.values()), default=0)
         shapes = self._shapes(nodes)
         folders = self._folders()
         templates = self._templates(nodes, set(template_names(folders)))
+        problems += model_problems(graph, nodes, templates) if is_valid else ()
         prompts = Prompts(folders, inline=self.inline)
         origin = partial(edge_origin, document=self.document)
         used = [*templates.items()]
@@ -634,6 +639,15 @@ class _GraphBuilder(Struct):
             or types.reads_round
             or any(_reads_given(node) for node in nodes.values()),
         )
+
+    def _declare(self, graph: Graph, nodes: Mapping[str, Node]) -> bool:
+        """Validate the fields of the graph, each by itself; false if one is invalid."""
+        try:
+            BaseModel.__init__(graph, **(self.data | ({"nodes": nodes} if nodes else {})))
+        except ValidationError as error:
+            self.reader.problems += problems_of(error, type(graph))
+            return False
+        return True
 
     def _opened(self, node_id: str, node: Node) -> Node:
         """The node with its inner graph read, if it has one."""

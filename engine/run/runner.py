@@ -32,6 +32,7 @@ from ..graph.node import readers_of_turns
 from ..messages import JSON, HistoryItem, text_of
 from ..models.endpoints import checked_addresses
 from ..models.protocol import Model
+from ..models.registry import AnyModel
 from ..records import Run, SessionInfo, SessionKey, Turn
 from ..session.session import Session
 from ..session.store import VERSION, Policy, Store, WhileWaiting, lacking
@@ -92,6 +93,7 @@ class Runner:
         "_allow_api_base",
         "_busy",
         "_graph",
+        "_is_ready",
         "_listeners",
         "_model",
         "_prepared",
@@ -136,8 +138,11 @@ class Runner:
         self._store: Store = _store_of(store)
         if while_waiting == "allow" or can_wait(graph):
             _check_can_wait(self._store)
+        if isinstance(model, str):
+            AnyModel().check(model, {})
         self._model = model
         self._prepared: PreparedGraph | None = None
+        self._is_ready = False
         self._warned = False
 
     if not TYPE_CHECKING:  # pragma: no branch - type checkers would allow every attribute
@@ -467,6 +472,9 @@ class Runner:
         if system is not None:
             check_system(system)
         prepared = self._prepare()
+        if not self._is_ready:
+            prepared.check_ready(os.environ)
+            self._is_ready = True
         if session_id is None and not self._warned and history is None:
             self._warn_of_no_session()
         # Where nobody named the session it is called as the run, so that a store can tell.
