@@ -30,7 +30,7 @@ from ..events import (
 from ..graph.context import Choice, HandsOver, NodeWaits
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
-from ..graph.node import REPAIR, TOOL, can_stream
+from ..graph.node import REPAIR, TOOL
 from ..messages import JSON, NO_USAGE, Message, ToolCall, Usage, text_of
 from ..models.protocol import Chunk, Model, Reply, Request, close_answer
 from ..node_path import ROOT, NodePath
@@ -293,7 +293,8 @@ class ModelCall(Struct):
     def _begin_repair(self, failure: str) -> None:
         """Count another attempt; its events are those of a retry without a wait."""
         node = self.node
-        self.emitter.emit(NodeRetried, node.node_id, node.attempt, failure, 0.0)
+        error_type = AnswerError.__name__
+        self.emitter.emit(NodeRetried, node.node_id, node.attempt, failure, 0.0, error_type)
         node.attempt += 1
         if self.caller is not None:
             self.caller.attempt = node.attempt
@@ -309,7 +310,7 @@ class ModelCall(Struct):
         is_output: bool = False,
     ) -> Reply:
         template, node = self._template(prompt), self.node
-        is_output = is_output and can_stream(self.graph.nodes[node.node_id])
+        is_output = is_output and node.node_id in self.scope.graph.streaming
         self.asks += 1
         rounds = node.rounds(self.asks, template)
         messages: tuple[Message, ...] = ()
@@ -472,10 +473,10 @@ class ModelCall(Struct):
         try:
             async for piece in pieces:
                 if not isinstance(piece, Chunk):
-                    calls = with_unique_ids(piece.tool_calls)
+                    calls = piece.tool_calls
                     if is_whole and piece.text:
                         self._emit_whole(piece.text, is_output=is_output and not calls, shown=shown)
-                    return replace(piece, tool_calls=calls) if calls else piece
+                    return replace(piece, tool_calls=with_unique_ids(calls)) if calls else piece
                 if is_held:
                     continue
                 is_whole = False

@@ -11,13 +11,12 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
-from contextlib import suppress
 from typing import cast, get_args, get_origin
 
 from msgspec import Struct, field
 from pydantic import BaseModel
 
-from ..errors import ModelError, NoModelError
+from ..errors import NoModelError
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import (
@@ -68,16 +67,6 @@ class PreparedGraph(Struct, frozen=True):
     summarizes: bool = False
     warms_up: bool = False
     inner: Mapping[str, PreparedGraph] = field(default_factory=dict[str, "PreparedGraph"])
-
-    async def warm_up(self, node_id: str, model_id: str) -> None:
-        """Let the models of a node do what takes long once, before an attempt's time begins."""
-        model = cast("WarmsUp", self.model)
-        if node_id in self.models:
-            await model.warm_up(model_id)
-        if node_id in self.inner:
-            for spec in self.inner[node_id].first_models():
-                with suppress(ModelError):  # perhaps it is not asked at all
-                    await model.warm_up(spec.id)
 
     def first_models(self) -> Iterator[ModelSpec]:
         """The first choices of all nodes that ask a model, also of those in inner graphs."""
@@ -219,6 +208,18 @@ def check_ready(
         model.check_ready(spec.id, spec.parameters, environ, with_tools=with_tools)
     elif with_tools and not getattr(model, "calls_tools", True):
         raise NoModelError(f"model {spec.id}: {NO_TOOLS}", model=spec.id)
+
+
+def named_specs(graph: Graph, default: str | ModelSpec = "") -> Iterator[ModelSpec]:
+    """The models that the nodes of the graph, and of those inside it, would ask, or `default`."""
+    usual = graph.model or default
+    for node_id, node in graph.nodes.items():
+        within = graph_in(node)
+        named = node.model or usual
+        if isinstance(within, Graph):
+            yield from named_specs(within, named)
+        elif named and node_id in graph.templates and asks_model(node):
+            yield named if isinstance(named, ModelSpec) else ModelSpec(id=named)
 
 
 def own_fingerprint(fingerprint: str) -> str:
