@@ -94,6 +94,7 @@ class Assistant(Options):
             model=self._runner_model(),
             busy=self.busy,
             allow_api_base=() if self._objects() else self.allow_api_base,
+            listeners=self.listeners,
         )
 
     @explained

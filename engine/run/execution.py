@@ -251,7 +251,7 @@ class RunExecution(Struct):
             earlier=earlier,
         )
 
-    async def run(self, *, is_resumed: bool) -> Run:
+    async def run(self, *, is_resumed: bool) -> Run:  # noqa: PLR0915  all ways in which it ends
         """Run the graph to its end, close the turn in the store, and emit the one last event."""
         emit, turn, user_id = self.emitter.emit, self.turn, self.lease.key.user_id
         emit(RunStarted, None, 0, user_id, turn.graph, turn.input, resumed=is_resumed)
@@ -273,6 +273,11 @@ class RunExecution(Struct):
             failure.run = await self._stop("failed", error=str(failure))
             emit(RunFailed, None, 0, failure.run, failure)
             raise failure from failure.__cause__
+        except BaseException:  # the event loop was dropped, or the process is to end
+            turn = self._ended_turn("cancelled", answer=self.answer.emitted or None)
+            with suppress(RuntimeError):  # a closed loop cannot wake who waits for events
+                emit(RunCancelled, None, 0, Run(self.lease.key, turn, self._ordered_records()))
+            raise
         finally:
             self.timeouts.close()
         if questions := run.questions:
@@ -402,7 +407,9 @@ class RunExecution(Struct):
         failed: list[str] = []
         for spec in self.prepared.models.get(node_id, (NO_MODEL,)):
             if failed:
-                self.emitter.emit(NodeRetried, node_id, execution.attempt, failed[-1], 0.0)
+                self.emitter.emit(
+                    NodeRetried, node_id, execution.attempt, failed[-1], 0.0, type(error).__name__
+                )
             for tries in count(1):  # pragma: no branch - it has no end
                 execution.begin_attempt()
                 self.emitter.emit(NodeStarted, node_id, execution.attempt, node.kind)
@@ -448,8 +455,8 @@ class RunExecution(Struct):
             return None
         wait = retry_wait(retry_policy(node, self.prepared.graph), tries, error)
         if wait is not None:
-            text = error_text(error)
-            self.emitter.emit(NodeRetried, execution.node_id, execution.attempt, text, wait)
+            text, kind = error_text(error), type(error).__name__
+            self.emitter.emit(NodeRetried, execution.node_id, execution.attempt, text, wait, kind)
         return wait
 
     async def _attempt(self, node: Node, execution: NodeExecution, spec: ModelSpec) -> Result:
@@ -735,7 +742,8 @@ class RunExecution(Struct):
                     )
                 self.answer.settle(record)
             elif record.status == "failed":
-                self.emitter.emit(NodeFailed, record.node, record.attempt, record.error or "")
+                text, kind = record.error or "", type(self.failures[record.node]).__name__
+                self.emitter.emit(NodeFailed, record.node, record.attempt, text, kind)
             elif record.error is not None:  # skipped by `on_error`; `skip` has emitted the others
                 because = record.because or ""
                 self.emitter.emit(NodeSkipped, record.node, record.attempt, because, replayed=False)

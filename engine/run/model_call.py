@@ -293,7 +293,8 @@ class ModelCall(Struct):
     def _begin_repair(self, failure: str) -> None:
         """Count another attempt; its events are those of a retry without a wait."""
         node = self.node
-        self.emitter.emit(NodeRetried, node.node_id, node.attempt, failure, 0.0)
+        error_type = AnswerError.__name__
+        self.emitter.emit(NodeRetried, node.node_id, node.attempt, failure, 0.0, error_type)
         node.attempt += 1
         if self.caller is not None:
             self.caller.attempt = node.attempt

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, cast, get_args
@@ -17,7 +17,17 @@ from uuid import uuid4
 
 from ..blocking import RunStart, door, run_blocking, stream_door, stream_events
 from ..errors import InputError, NoSessionWarning, listed
-from ..events import Answer, AnswerReset, Event, NodeFinished, RunFinished, RunWaiting, Token
+from ..events import (
+    Answer,
+    AnswerReset,
+    Event,
+    Listener,
+    NodeFinished,
+    RunFinished,
+    RunWaiting,
+    Token,
+    TokenMode,
+)
 from ..graph.graph import Graph
 from ..graph.node import readers_of_turns
 from ..messages import JSON, HistoryItem, text_of
@@ -72,12 +82,18 @@ class Runner:
 
     `allow_api_base` are addresses to which the graph's models may send prompts and keys, beside
     the providers' own and servers on loopback, with all addresses below them.
+
+    `listeners` are functions that are called with every event of every run, as it happens and in
+    the task that it happens in, such as `teamgraph.tracing.OpenTelemetry()`. They only read: they
+    must not block, and an error of one is a warning and changes nothing. Tokens come only where a
+    run is streamed.
     """
 
     __slots__ = (
         "_allow_api_base",
         "_busy",
         "_graph",
+        "_listeners",
         "_model",
         "_prepared",
         "_store",
@@ -86,7 +102,7 @@ class Runner:
     )
 
     @explained
-    def __init__(
+    def __init__(  # noqa: PLR0913  independent options, by keyword
         self,
         graph: Graph | str | os.PathLike[str],
         *,
@@ -95,6 +111,7 @@ class Runner:
         busy: Policy = "serialize",
         while_waiting: WhileWaiting = "refuse",
         allow_api_base: Collection[str] = (),
+        listeners: Sequence[Listener] = (),
     ) -> None:
         if busy not in get_args(Policy):
             known = ", ".join(get_args(Policy))
@@ -112,6 +129,7 @@ class Runner:
             raise InputError(
                 f"model is {model!r}; give a Model, or the id of one, such as 'openai/gpt-5-mini'"
             )
+        self._listeners = _checked_listeners(listeners)
         self._graph = graph = _graph_of(graph)
         self._allow_api_base = checked_addresses(allow_api_base)
         self._busy: Policy = busy
@@ -472,12 +490,12 @@ class Runner:
             from .given_history import UnkeptSession  # noqa: PLC0415
 
             store = UnkeptSession(key, self._graph, history, store)
-        return partial(RunExecution.execute, prepared, store, request)
+        return self._heard(partial(RunExecution.execute, prepared, store, request))
 
     def _resume(
         self, run_id: str, user_id: str | None, session_id: str | None, reuse_unchanged: bool
     ) -> RunStart:
-        return partial(
+        start = partial(
             resume_run,
             self._prepare(),
             self._store,
@@ -485,6 +503,7 @@ class Runner:
             waits=Waits(self._busy, self._while_waiting),
             reuse_unchanged=reuse_unchanged,
         )
+        return self._heard(start)
 
     def _respond(
         self,
@@ -496,13 +515,14 @@ class Runner:
     ) -> RunStart:
         check_ids(by=by)
         reference = _reference(run_id, user_id, session_id)
-        return partial(
+        start = partial(
             respond_to_run,
             self._prepare(),
             self._store,
             AnswerRequest(reference, _checked_answers(answers), user_id if by is None else by),
             waits=Waits(self._busy, self._while_waiting),
         )
+        return self._heard(start)
 
     def _fork(
         self,
@@ -517,9 +537,12 @@ class Runner:
             check_message(message)
         check_ids(into=into, node=node)
         source = _reference(run_id, user_id, session_id)
-        return partial(
-            fork_run, self._prepare(), self._store, ForkRequest(source, node, message, into)
-        )
+        request = ForkRequest(source, node, message, into)
+        return self._heard(partial(fork_run, self._prepare(), self._store, request))
+
+    def _heard(self, start: RunStart) -> RunStart:
+        """The start of a run whose events the runner's listeners get too."""
+        return partial(_start_heard, start, self._listeners) if self._listeners else start
 
     def _warn_of_no_session(self) -> None:
         """Warn, once for each runner, if the graph reads earlier turns, of which there are none."""
@@ -539,6 +562,41 @@ class Runner:
         if self._prepared is None:
             self._prepared = prepare(self._graph, self._model, allow_api_base=self._allow_api_base)
         return self._prepared
+
+
+def _start_heard(
+    start: RunStart,
+    listeners: Sequence[Listener],
+    *,
+    listener: Listener | None,
+    tokens: TokenMode = "final",
+) -> Coroutine[object, object, Run]:
+    """Start a run with several listeners, of which `listener` is the caller's own."""
+
+    def hear(event: Event) -> None:
+        for each in listeners:
+            try:
+                each(event)
+            except Exception as error:  # noqa: BLE001  a reader of a run does not end it
+                what = f"{type(error).__name__}: {error}"
+                text = f"a listener failed at {type(event).__name__}, the run goes on: {what}"
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
+        if listener is not None:
+            listener(event)
+
+    return start(listener=hear, tokens="none" if listener is None else tokens)
+
+
+def _checked_listeners(listeners: Sequence[Listener]) -> Sequence[Listener]:
+    if callable(listeners):
+        raise InputError("listeners takes a list of functions; write listeners=[...]")
+    for each in listeners:
+        if not callable(each) or isinstance(each, type):
+            raise InputError(
+                f"a listener is {each!r}; give a function that takes an event, or an object such "
+                "as teamgraph.tracing.OpenTelemetry()"
+            )
+    return tuple(listeners)
 
 
 def _print_event(event: Event, show: Collection[str], *, is_streamed: bool) -> Run | None:
@@ -613,9 +671,9 @@ def _store_of(store: object) -> Store:
         return MemoryStore()
     if isinstance(store, str | os.PathLike):
         # Lazy: programs with another store do not load it.
-        from ..stores.tinydb.store import TinyDBStore  # noqa: PLC0415
+        from ..stores.places import open_store  # noqa: PLC0415
 
-        return TinyDBStore(cast("str", store))
+        return open_store(cast("str", store))
     if not hasattr(store, "begin"):
         raise InputError(
             f"store is a {type(store).__name__}; give a store, such as TinyDBStore('folder'), or "
