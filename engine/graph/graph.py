@@ -637,6 +637,8 @@ class _GraphBuilder(Struct):
 
     def _opened(self, node_id: str, node: Node) -> Node:
         """The node with its inner graph read, if it has one."""
+        if isinstance(node, InvalidNode) and node.unchecked is not None:
+            self._read_inside(node_id, node.unchecked)
         if not issubclass(type(node), HoldsGraph):
             return node
         found: Sequence[Problem] = ()
@@ -655,11 +657,27 @@ class _GraphBuilder(Struct):
                 ]
         except DefinitionError as error:
             opened, found = InvalidNode(needs=node.needs, reads=node.reads), error.problems
+        self._add_problems(node_id, found)
+        return opened
+
+    def _read_inside(self, node_id: str, node: Node) -> None:
+        """Collect the problems of the graph inside a node whose other fields are invalid."""
+
+        def read(source: str | Mapping[str, Any] | Node, name: str | None = None) -> Never:
+            self._inner(node_id, source, name, is_visited=visited_field(node) is not None)
+            raise DefinitionError([])  # there is nothing to open it in
+
+        try:
+            cast("HoldsGraph", node).opened(read)
+        except DefinitionError as error:
+            self._add_problems(node_id, error.problems)
+
+    def _add_problems(self, node_id: str, found: Iterable[Problem]) -> None:
+        """Collect the problems of the graph inside a node."""
         # Whether it can run here is checked with the templates of this graph.
         self.reader.problems += [
             in_node(("nodes", node_id), each) for each in found if each.code != ONLY_INSIDE
         ]
-        return opened
 
     def _depth_inside(self, node_id: str, node: Node) -> int:
         """How many graphs are inside one another in the node; none if it has no graph."""

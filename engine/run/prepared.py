@@ -174,15 +174,19 @@ def _prepare(
 
 def named_models(graph: Graph, default: str = "") -> Iterator[str]:
     """The ids of the first models that the graph and those inside it would ask, or `default`."""
+    return (spec.id for spec in named_specs(graph, default))
+
+
+def named_specs(graph: Graph, default: str | ModelSpec = "") -> Iterator[ModelSpec]:
+    """These models with their parameters and fallbacks."""
     usual = graph.model or default
     for node_id, node in graph.nodes.items():
         within = graph_in(node)
         named = node.model or usual
-        named_id = named.id if isinstance(named, ModelSpec) else named
         if isinstance(within, Graph):
-            yield from named_models(within, named_id)
-        elif named_id and node_id in graph.templates and asks_model(node):
-            yield named_id
+            yield from named_specs(within, named)
+        elif named and node_id in graph.templates and asks_model(node):
+            yield named if isinstance(named, ModelSpec) else ModelSpec(id=named)
 
 
 def own_fingerprint(fingerprint: str) -> str:

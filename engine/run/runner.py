@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, cast, get_args
 from uuid import uuid4
 
-from ..blocking import RunStart, door, run_blocking, stream_door, stream_events
+from ..blocking import RunStart, door, run_blocking, stream_door, stream_events, warn
 from ..errors import InputError, NoSessionWarning, listed
 from ..events import (
     Answer,
@@ -549,13 +548,10 @@ class Runner:
         self._warned = True
         readers = readers_of_turns(self._graph.nodes)
         if readers:
-            warnings.warn(
-                f"graph {self._graph.name!r}: this run has no session_id, so there are no earlier "
-                f"turns for {listed(readers)}; pass session_id='...', and user_id='...' where "
-                "there are several users",
-                NoSessionWarning,
-                stacklevel=2,
-            )
+            text = f"graph {self._graph.name!r}: this run has no session_id, so there are no "
+            text += f"earlier turns for {listed(readers)}; pass session_id='...', and "
+            text += "user_id='...' where there are several users"
+            warn(text, NoSessionWarning)
 
     def _prepare(self) -> PreparedGraph:
         # Two threads may both prepare it: the results are equal.
@@ -580,7 +576,7 @@ def _start_heard(
             except Exception as error:  # noqa: BLE001  a reader of a run does not end it
                 what = f"{type(error).__name__}: {error}"
                 text = f"a listener failed at {type(event).__name__}, the run goes on: {what}"
-                warnings.warn(text, RuntimeWarning, stacklevel=2)
+                warn(text, RuntimeWarning)
         if listener is not None:
             listener(event)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -194,6 +195,19 @@ class CaseFile(Struct, frozen=True):
     def folder(self) -> Path:
         """Where its snapshots are."""
         return folder_of(self.file)
+
+
+def module_folders(file: Path) -> Iterator[Path]:
+    """Where modules that the graph of a case file names are found, beside the current folder.
+
+    In the folder of the project, of the case file and of the graph; `run` finds them there too.
+    """
+    home = file.absolute().parent
+    if (project := settings_of(home).folder) is not None:
+        yield project
+    yield home
+    with suppress(DefinitionError):  # reported when the file is loaded
+        yield _normalized(home / str(read_yaml(file).data.get("graph", ""))).parent
 
 
 def load_cases(file: Path, snapshots: SnapshotTracker) -> CaseFile:
