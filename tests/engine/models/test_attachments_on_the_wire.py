@@ -95,8 +95,9 @@ def test_messages_with_attachments_are_joined_and_never_left_out(stub: StubProvi
     ],
 )
 def test_a_model_that_litellm_says_is_blind_is_refused_before_any_call(
-    model: str, given: Attachment, kind: str
+    model: str, given: Attachment, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     runner = Runner(Graph(name="g", model=model, nodes={"a": Member()}))
     with pytest.raises(NodeError, match=f"model {model} takes no {kind}, and member.jinja attach"):
         runner.run("look", attachments=[given])
