@@ -18,6 +18,7 @@ from ..errors import DefinitionError, NotFound, Problem, listed
 from ..graph.graph import Graph
 from ..graph.settings import settings_of
 from ..prompts.sources import SUFFIXES
+from ..run.json_forms import edge_as_json
 from .command import (
     EXIT_FAILURE,
     EXIT_NOT_STARTED,
@@ -27,7 +28,6 @@ from .command import (
     problem_line,
 )
 from .fix import fix_keys
-from .json_output import edge_as_json
 from .options import GraphOptions
 from .output import Style, counted, print_json, print_note, print_table, print_text
 

@@ -64,7 +64,8 @@ _SUMMARIES = {
     "draw": "Draw a graph as Mermaid, SVG or PNG.",
     "schema": "Print the JSON Schema of graph files, for editors.",
     "sessions": "List, show, search, rename, export, import and delete sessions.",
-    "runs": "List, show, answer, resume, fork and delete runs.",
+    "runs": "List, show, answer, resume, fork, cancel and delete runs.",
+    "serve": "Serve graphs over HTTP.",
     "usage": "Add up tokens, calls and costs by model, graph, node, session or user.",
     "store": "Verify and repair the files of a store, and show their size.",
 }

@@ -25,6 +25,7 @@ from ..errors import (
     TeamgraphError,
 )
 from ..messages import JSON
+from ..records import Run
 
 CODES: Mapping[type[Exception], tuple[int, str]] = {
     InputError: (400, "invalid_request"),
@@ -62,6 +63,7 @@ class ErrorInfo(Struct, frozen=True):
     status: int
     code: str
     message: str
+    run: Run | None = None
 
 
 def info_of(error: Exception) -> ErrorInfo:
@@ -72,7 +74,8 @@ def info_of(error: Exception) -> ErrorInfo:
     if not isinstance(error, TeamgraphError):
         text = "an internal error; please report it with the traceback in the server's log"
         return ErrorInfo(status, code, text)
-    return ErrorInfo(status, code, "; ".join([str(error), *getattr(error, "__notes__", ())]))
+    text = "; ".join([str(error), *getattr(error, "__notes__", ())])
+    return ErrorInfo(status, code, text, error.run if isinstance(error, RunError) else None)
 
 
 def status_of(error: Exception) -> int:
@@ -87,7 +90,10 @@ def code_of(error: Exception) -> str:
 
 def as_json(info: ErrorInfo) -> JSON:
     """The form of all errors of the native API."""
-    return {"error": {"code": info.code, "message": info.message}}
+    form: dict[str, JSON] = {"code": info.code, "message": info.message}
+    if info.run is not None:
+        form |= {"run_id": info.run.run_id, "session_id": info.run.session_id}
+    return {"error": form}
 
 
 FORMS: Mapping[str, Callable[[ErrorInfo], JSON]] = {}

@@ -34,8 +34,6 @@ from ..session.store import Store
 from ..stores.leases import WATCHER
 from .positions import Position
 
-EVENTS = 10_000
-"""The newest events of a run that are kept."""
 ENDED = 256
 """Runs that have ended whose events are kept for clients that come back; the oldest go first."""
 
@@ -51,8 +49,8 @@ class Numbered(NamedTuple):
 class LiveRun:
     """One run in progress in this process, or one that ended a moment ago, with its events.
 
-    `source` gives the events, `before` are the records of an earlier try of the run. `key`,
-    `run_id` and `graph` are known once it has begun.
+    `source` gives the events, of which at least the newest `limit` are kept; `before` are the
+    records of an earlier try of the run. `key` and `run_id` are known once it has begun.
     """
 
     def __init__(
@@ -61,6 +59,7 @@ class LiveRun:
         source: AsyncGenerator[Event],
         *,
         grace: float,
+        limit: int,
         before: Iterable[Record] = (),
     ) -> None:
         self.key = SessionKey(None, "")
@@ -69,6 +68,7 @@ class LiveRun:
         self._store = store
         self._source = source
         self._grace = grace
+        self._limit = limit
         self._finished = [record for record in before if record.status == "done"]
         self._events: list[Numbered] = []
         self._last = Position(0, uuid4().hex[:8])
@@ -189,8 +189,8 @@ class LiveRun:
         self._last = replace(self._last, number=self._last.number + 1)
         event = replace(event, sequence=self._last.number)
         self._events.append(Numbered(self._last.number, event, self._last))
-        if len(self._events) > 2 * EVENTS:
-            del self._events[:EVENTS]
+        if len(self._events) > 2 * self._limit:
+            del self._events[: self._limit]
         self._notify()
 
     def _tell(self, finished: Iterable[Record]) -> None:
@@ -232,12 +232,14 @@ class LiveRun:
 class Runs:
     """The live runs of this process, by their users and ids.
 
-    `grace` are the seconds after which a run that nobody reads is cancelled.
+    `grace` are the seconds after which a run that nobody reads is cancelled, `limit` is how many of
+    its newest events are kept.
     """
 
-    def __init__(self, store: Store, *, grace: float) -> None:
+    def __init__(self, store: Store, *, grace: float, limit: int) -> None:
         self._store = store
         self._grace = grace
+        self._limit = limit
         self._live: dict[tuple[str | None, str], LiveRun] = {}
         self._starting: set[LiveRun] = set()
         self._ended: deque[LiveRun] = deque()
@@ -268,7 +270,7 @@ class Runs:
         `NotFound` and `SessionBusy`.
         """
         grace = self._grace if grace is None else grace
-        live = LiveRun(self._store, source, grace=grace, before=before)
+        live = LiveRun(self._store, source, grace=grace, limit=self._limit, before=before)
         self._starting.add(live)
         try:
             await live.begun()
@@ -300,7 +302,7 @@ class Runs:
         """Keep the events of a run for a while, unless nobody may come back for them."""
         self._ended.append(live)
         self._kept += live.size
-        while self._ended and (len(self._ended) > ENDED or self._kept > EVENTS):
+        while self._ended and (len(self._ended) > ENDED or self._kept > self._limit):
             oldest = self._ended.popleft()
             self._kept -= oldest.size
             key = (oldest.key.user_id, oldest.run_id)

@@ -146,6 +146,10 @@ class Leases(Generic[S]):
         """The leases that have not ended."""
         return [grant.lease for grant in list(self._grants.values())]
 
+    def sessions(self) -> list[tuple[Lease, S]]:
+        """The leases that have not ended, with their sessions."""
+        return [(grant.lease, grant.session) for grant in list(self._grants.values())]
+
     def has_exclusive(self, session: S) -> bool:
         """Whether a lease of this session is granted that excludes others."""
         return any(
