@@ -85,6 +85,12 @@ class AccessOptions:
             return None
         return os.environ.get(TOKEN) or secrets.token_urlsafe(24)
 
+    def note(self, token: str | None) -> str:
+        """What whoever started the server needs to know about the token."""
+        if token is None:
+            return f"no token is needed: {self.auth or '--no-token'}"
+        return f"token: that of {TOKEN}" if os.environ.get(TOKEN) else f"token: {token}"
+
     def auth_function(self) -> Auth | None:
         """The function of `--auth`; the command's own folder is searched, too."""
         if self.auth is None:
@@ -177,8 +183,7 @@ async def _serve(
         with bind(listening.host, listening.port) as bound:
             names = ", ".join(graph.name for graph in graphs)
             print_note(f"serving {names} at {address_of(bound)}")
-            if token is not None and not os.environ.get(TOKEN):
-                print_note(f"token: {token}", Style.DIM)
+            print_note(access.note(token), Style.DIM)
             server = server_for(app, limits=limits, grace=listening.grace)
             # uvicorn raises the signal once more when it has stopped, and nothing is left to do.
             for number in (signal.SIGINT, signal.SIGTERM):

@@ -78,16 +78,6 @@ def info_of(error: Exception) -> ErrorInfo:
     return ErrorInfo(status, code, text, error.run if isinstance(error, RunError) else None)
 
 
-def status_of(error: Exception) -> int:
-    """The HTTP status of an error."""
-    return info_of(error).status
-
-
-def code_of(error: Exception) -> str:
-    """The code of an error, which does not change."""
-    return info_of(error).code
-
-
 def as_json(info: ErrorInfo) -> JSON:
     """The form of all errors of the native API."""
     form: dict[str, JSON] = {"code": info.code, "message": info.message}
@@ -102,7 +92,5 @@ FORMS: Mapping[str, Callable[[ErrorInfo], JSON]] = {}
 
 def error_json(path: str, info: ErrorInfo) -> JSON:
     """An error in the form of the API that a path belongs to."""
-    for prefix, form in FORMS.items():
-        if path.startswith(prefix):
-            return form(info)
-    return as_json(info)
+    forms = [form for prefix, form in FORMS.items() if path.startswith(prefix)]
+    return (forms or [as_json])[0](info)

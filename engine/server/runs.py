@@ -149,13 +149,11 @@ class LiveRun:
 
     def cancel(self) -> None:
         """Cancel the run, if it is in progress."""
-        if not WATCHER.interrupt(self._store, self.key, self.run_id):
-            self.task.cancel()
+        WATCHER.interrupt(self._store, self.key, self.run_id)
 
     def hand_back(self) -> None:
         """Stop executing the run, and leave it as it is stored, to be resumed."""
-        if not WATCHER.interrupt(self._store, self.key, self.run_id, hand_back=True):
-            self.task.cancel()
+        WATCHER.interrupt(self._store, self.key, self.run_id, hand_back=True)
 
     async def _pump(self) -> None:
         """Take the events as they come, to the last one."""
@@ -291,7 +289,9 @@ class Runs:
 
     async def close(self, patience: float) -> None:
         """Wait for the runs in progress, and hand back those that take longer than `patience`."""
-        running = {live.task: live for live in (*self._starting, *self.in_progress)}
+        running = {live.task: live for live in self.in_progress}
+        for live in self._starting:
+            live.task.cancel()
         if running:
             _, late = await asyncio.wait(running, timeout=patience)
             for task in late:

@@ -307,12 +307,14 @@ class LeaseWatcher:
         With `hand_back` it is not ended, but left as it is stored, to be resumed.
         """
         with self._guard:
-            watched = list(self._watched.values())
-        return any(
+            found = [
+                each
+                for each in self._watched.values()
+                if each.store is store and (each.lease.run_id, each.lease.key) == (run_id, key)
+            ]
+        for each in found:
             each.interrupt(hand_back=hand_back)
-            for each in watched
-            if each.store is store and (each.lease.run_id, each.lease.key) == (run_id, key)
-        )
+        return bool(found)
 
     def interrupted(self, lease: Lease) -> Interruption | None:
         """How the run of a lease was interrupted, None if its own caller cancelled it."""
@@ -361,15 +363,13 @@ class _Watched:
         self._is_collected = False
         self.interruption: Interruption | None = None
 
-    def interrupt(self, *, hand_back: bool) -> bool:
-        """Cancel the task, from any thread; false if its loop has gone."""
+    def interrupt(self, *, hand_back: bool) -> None:
+        """Cancel the task, from any thread; one whose loop has gone is left to the watcher."""
         task, loop = self._task(), self._loop()
-        if task is None or loop is None or loop.is_closed():
-            return False
-        if self.interruption is None:
+        if task is not None and loop is not None and self.interruption is None:
             self.interruption = "handed back" if hand_back else "cancelled"
-            loop.call_soon_threadsafe(task.cancel)
-        return True
+            with suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(task.cancel)
 
     def is_orphaned(self, poll: float, patience: float) -> bool:
         """Whether the task can no longer end the lease."""

@@ -153,8 +153,8 @@ async def test_a_run_that_nobody_reads_is_cancelled_unless_it_is_detached() -> N
     with pytest.raises(Cancelled):
         await live.result()
     whole = Conversation(app, "POST", "/api/runs", message="hi", run_id="whole")
-    while not runs.live(None, "whole"):
-        await asyncio.sleep(0)  # noqa: ASYNC110  nothing tells that it has begun
+    while not runs.live(None, "whole"):  # noqa: ASYNC110  nothing tells that it has begun
+        await asyncio.sleep(0)
     await whole.leave()
     await asyncio.wait([runs.live(None, "whole").task])
     detached = Conversation(app, "POST", "/api/runs", message="hi", run_id="d", detach=True)
