@@ -24,6 +24,7 @@ from ..run.json_forms import head_as_json, info_as_json, metrics_as_json, turn_a
 from ..session.session import Metrics, Session
 from ..session.store import Hit, Store
 from .command import command, command_group
+from .completion import complete_sessions
 from .lookup import RunFilter, find_session, latest_session, open_session, session_title
 from .options import (
     JsonFlag,
@@ -81,14 +82,14 @@ app = command_group(
     """
 )
 
-SessionId = Annotated[
-    str,
-    typer.Argument(metavar="ID", help="The session id, or a unique prefix.", show_default=False),
-]
-OptionalSessionId = Annotated[
-    str | None,
-    typer.Argument(metavar="ID", help="The session id, or a unique prefix.", show_default=False),
-]
+_SESSION_ID = typer.Argument(
+    metavar="ID",
+    help="The session id, or a unique prefix.",
+    show_default=False,
+    autocompletion=complete_sessions,
+)
+SessionId = Annotated[str, _SESSION_ID]
+OptionalSessionId = Annotated[str | None, _SESSION_ID]
 ExportedSession: TypeAlias = Mapping[str, JSON]
 
 

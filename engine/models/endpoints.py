@@ -225,6 +225,29 @@ def key_of(request: Request) -> str | None:
     return None if is_trusted(request) else NO_KEY
 
 
+def keys_set(environ: Mapping[str, str]) -> list[str]:
+    """The variables that are set and hold a provider's key, sorted."""
+    return sorted(name for name, value in environ.items() if value and _owners(name))
+
+
+def key_hint(model_id: str, parameters: Mapping[str, JSON], environ: Mapping[str, str]) -> str:
+    """Where the key of a model comes from, in words; nothing is asked.
+
+    Raises `NoModelError` if it needs one, and no variable that can have it is set.
+    """
+    prefix, named = _prefix(model_id), parameters.get("api_key_env")
+    able = [str(named)] if named else [n for n in keys_set(environ) if prefix in _owners(n)]
+    if found := [name for name in able if environ.get(name)]:
+        return f"{found[0]} is set"
+    base = parameters.get("api_base")
+    if not named and base is not None and not _is_own(model_id, str(base)):
+        return f"no key is sent to {base}"
+    if not named and prefix not in _HOSTS:
+        return "whether it needs a key is not known; --connect asks it"
+    usual = named or f"{next(n for n, owners in _KEY_OWNERS.items() if prefix in owners)}_API_KEY"
+    raise NoModelError(f"model {model_id}: it has no key; set {usual}", model=model_id)
+
+
 def is_trusted(request: Request) -> bool:
     """Whether the provider's own key may go where the request goes."""
     base = request.parameters.get("api_base")

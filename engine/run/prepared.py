@@ -11,13 +11,11 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
-from contextlib import suppress
 from typing import cast, get_args, get_origin
 
 from msgspec import Struct, field
 from pydantic import BaseModel
 
-from ..errors import ModelError
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import (
@@ -27,6 +25,7 @@ from ..graph.node import (
     further_templates,
     graph_in,
     summarizes,
+    tools_of,
 )
 from ..graph.plan import Plan
 from ..messages import JSON
@@ -35,7 +34,7 @@ from ..models.registry import AnyModel
 from ..node_path import NodePath, put_inside
 from ..returns.inline import InlineValidator
 from ..returns.shape import Shape
-from ..tools.toolbox import ServerTools, ToolObject
+from ..tools.toolbox import ServerTools, Toolbox, ToolObject
 from .template_scope import GraphScope
 
 _INSIDE = "/"
@@ -48,6 +47,7 @@ class PreparedGraph(Struct, frozen=True):
     `models` lists the models of each node that asks one, the first choice first. `facts` are what
     decides what each node does, as JSON, and `fingerprints` their hashes; both also of the nodes of
     inner graphs, by their paths. `facts_hash` is the key that a store has the facts under.
+    `toolboxes` are the tools of the nodes that have any.
     `summarizes` says whether a node writes the session's summary, `warms_up` whether the model has
     a `warm_up` to await. `inner` are the graphs inside nodes, by node id.
     """
@@ -60,19 +60,10 @@ class PreparedGraph(Struct, frozen=True):
     facts: Mapping[str, str]
     facts_hash: str
     fingerprints: Mapping[str, str]
+    toolboxes: Mapping[str, Toolbox]
     summarizes: bool = False
     warms_up: bool = False
     inner: Mapping[str, PreparedGraph] = field(default_factory=dict[str, "PreparedGraph"])
-
-    async def warm_up(self, node_id: str, model_id: str) -> None:
-        """Let the models of a node do what takes long once, before an attempt's time begins."""
-        model = cast("WarmsUp", self.model)
-        if node_id in self.models:
-            await model.warm_up(model_id)
-        if node_id in self.inner:
-            for spec in self.inner[node_id].first_models():
-                with suppress(ModelError):  # perhaps it is not asked at all
-                    await model.warm_up(spec.id)
 
     def first_models(self) -> Iterator[ModelSpec]:
         """The first choices of all nodes that ask a model, also of those in inner graphs."""
@@ -170,6 +161,11 @@ def _prepare(
         facts=facts,
         facts_hash=_hash(facts),
         fingerprints=fingerprints,
+        toolboxes={
+            node_id: toolbox
+            for node_id, node in graph.nodes.items()
+            if (toolbox := tools_of(node)) is not None
+        },
         summarizes=summarizes,
         warms_up=isinstance(model, WarmsUp),
         inner=inner,
@@ -178,15 +174,19 @@ def _prepare(
 
 def named_models(graph: Graph, default: str = "") -> Iterator[str]:
     """The ids of the first models that the graph and those inside it would ask, or `default`."""
+    return (spec.id for spec in named_specs(graph, default))
+
+
+def named_specs(graph: Graph, default: str | ModelSpec = "") -> Iterator[ModelSpec]:
+    """These models with their parameters and fallbacks."""
     usual = graph.model or default
     for node_id, node in graph.nodes.items():
         within = graph_in(node)
         named = node.model or usual
-        named_id = named.id if isinstance(named, ModelSpec) else named
         if isinstance(within, Graph):
-            yield from named_models(within, named_id)
-        elif named_id and node_id in graph.templates and asks_model(node):
-            yield named_id
+            yield from named_specs(within, named)
+        elif named and node_id in graph.templates and asks_model(node):
+            yield named if isinstance(named, ModelSpec) else ModelSpec(id=named)
 
 
 def own_fingerprint(fingerprint: str) -> str:
