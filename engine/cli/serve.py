@@ -180,10 +180,10 @@ async def _serve(
             grace=listening.grace,
             log_texts=listening.log_texts,
         )
+        print_note(access.note(token), Style.DIM)
         with bind(listening.host, listening.port) as bound:
             names = ", ".join(graph.name for graph in graphs)
             print_note(f"serving {names} at {address_of(bound)}")
-            print_note(access.note(token), Style.DIM)
             server = server_for(app, limits=limits, grace=listening.grace)
             # uvicorn raises the signal once more when it has stopped, and nothing is left to do.
             for number in (signal.SIGINT, signal.SIGTERM):

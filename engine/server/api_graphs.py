@@ -90,7 +90,7 @@ async def show_prompt(request: Request) -> Response:
     query = read_query(request, PromptQuery)
     prompt_hash = path_parameter(request, "prompt_hash")
     sources = await _sources(request, query, prompt_hash)
-    answer: dict[str, JSON] = {"hash": prompt_hash, "sources": sources}
+    answer: dict[str, JSON] = {"hash": prompt_hash, "sources": {**sources}}
     if query.against is not None:
         other = await _sources(request, query, query.against)
         answer["differences"] = {
@@ -100,7 +100,7 @@ async def show_prompt(request: Request) -> Response:
     return json_response(answer)
 
 
-async def _sources(request: Request, query: PromptQuery, prompt_hash: str) -> dict[str, JSON]:
+async def _sources(request: Request, query: PromptQuery, prompt_hash: str) -> Mapping[str, str]:
     """The templates under a hash; for a login only those that a run of its user has used."""
     may_read = not caller(request).is_fixed or await _has_used(request, query, prompt_hash)
     sources = await server_of(request).store.prompt(prompt_hash) if may_read else None
@@ -109,7 +109,7 @@ async def _sources(request: Request, query: PromptQuery, prompt_hash: str) -> di
             f"there is no prompt {prompt_hash!r} here; GET /api/runs/RUN_ID?prompts=true has the "
             "hashes of a run's, and with a login that run has to be named: run_id=..."
         )
-    return {**sources}
+    return sources
 
 
 async def _has_used(request: Request, query: PromptQuery, prompt_hash: str) -> bool:

@@ -18,8 +18,8 @@ def test_the_command_serves_until_a_signal_and_prints_its_token_once(project: Pr
     running = project.start("serve", "duo.yaml", "--port", "0", "--grace", "1")
     assert running.stderr is not None
     lines = [running.stderr.readline() for _ in range(2)]
-    port = int(lines[0].rpartition(":")[2])
-    token = lines[1].split()[1]
+    port = int(lines[1].rpartition(":")[2])
+    token = lines[0].split()[1]
     connection = HTTPConnection("127.0.0.1", port)
     headers = {"Authorization": f"Bearer {token}"}
     connection.request("POST", "/api/runs", json.dumps({"message": "hi"}), headers)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from teamgraph import Graph, MemoryStore, Runner, ScriptedModel
+from teamgraph.engine.server.limits import Limiter
 from teamgraph.engine.server.telemetry import Metrics, Telemetry
 from teamgraph.errors import InputError, ModelError
 from teamgraph.nodes import Member
@@ -111,6 +112,19 @@ def test_a_body_without_a_length_is_limited_as_it_comes(serve: Serve) -> None:
     served = serve(limits=Limits(body=1_000))
     answer = served.client.post("/api/runs", content=iter([b"x" * 600, b"x" * 600]))
     assert answer.json()["error"]["code"] == "body_too_large"
+
+
+def test_users_who_have_been_silent_are_forgotten() -> None:
+    async def through(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401  ASGI
+        del scope, receive, send
+
+    async def scenario() -> int:
+        limiter = Limiter(through, Limits())
+        for number in range(1_000):
+            await limiter({"type": "http", "client": [str(number), 1]}, None, None)  # type: ignore[arg-type]  not used
+        return len(limiter._allowances)
+
+    assert asyncio.run(scenario()) == 1_000  # nobody for a minute yet
 
 
 @conversation
