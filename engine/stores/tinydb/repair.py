@@ -55,9 +55,10 @@ from ..journal.line import (
     unpack,
 )
 from .directory import StoreLayout
-from .session_file import SessionIndex, unfit
+from .session_file import CANCEL_MARK, SessionIndex, unfit
 
 FindingCode: TypeAlias = Literal["damaged", "version", "misplaced", "torn", "stale", "aside"]
+_WHILE_USED = (".tmp", ".run", CANCEL_MARK, ".import")
 _BESIDE = (".torn", ".damaged", ".lock", ".seized")
 _WRITER = re.compile(r"\.(\d+)-\d+\.(?:tmp|import)\Z")
 
@@ -127,7 +128,9 @@ class Survey:
         """Files beside the journals that a killed process or an earlier repair has left."""
         for path in sorted(self.layout.root.rglob("*")):
             journal = path.with_suffix(".jsonl")
-            if path.suffix in (".tmp", ".run", ".import") and _is_abandoned(self._disk, path):
+            if path.suffix in (".tmp", ".run", ".cancel", ".import") and _is_abandoned(
+                self._disk, path
+            ):
                 yield Finding("stale", path, "a process that was killed has left it")
             elif path.suffix in (".torn", ".damaged") and journal.exists():
                 yield Finding(
