@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, SerializeAsA
 from pydantic.json_schema import SkipJsonSchema
 
 from ..errors import DefinitionError, InputError, Problem, in_reading_order
-from ..messages import JSON, HistoryItem
+from ..messages import JSON, HistoryItem, Part
 from ..models.samples import placeholder
 from ..prompts.library import Expression, Prompts
 from ..prompts.sources import SUFFIXES, meant_template, template_names
@@ -313,18 +313,22 @@ class Graph(Declaration):
         session: Mapping[str, JSON] | None = None,
         user_id: str | None = None,
         system: str | None = None,
+        attachments: Sequence[str | Part] = (),
     ) -> Rendering:
         """Render every prompt of a run, by node id, exactly as it would be sent; no model is asked.
 
         `assume` gives outcomes by node id: a router's label, any other node's output; for the rest
         a text such as `«node»` is used. `history` are the turns before, the oldest first, as
         `{input, answer}` or as messages; `session` may have `id`, `summary`, `turns` and
-        `node_states`; `system` is what templates read as `input.system`. Clock and ids are fixed,
+        `node_states`; `system` is what templates read as `input.system`. `attachments` are
+        names of files, which are not read. Clock and ids are fixed,
         so the same call gives the same text in every process. Raises `InputError`, or the
         `RunError` that ends the run.
         """
         dry_run = import_module("..run.dry_run.rehearsal", __package__)
-        scene = _scene(dry_run, message, assume, history, state, session, user_id, system)
+        scene = _scene(
+            dry_run, message, assume, history, state, session, user_id, system, attachments
+        )
         return cast("Rendering", dry_run.render(self, scene))
 
     @explained
@@ -338,10 +342,13 @@ class Graph(Declaration):
         session: Mapping[str, JSON] | None = None,
         user_id: str | None = None,
         system: str | None = None,
+        attachments: Sequence[str | Part] = (),
     ) -> list[Rendering]:
         """Like `render`, once for each combination of routes; `InputError` if too many."""
         dry_run = import_module("..run.dry_run.rehearsal", __package__)
-        scene = _scene(dry_run, message, assume, history, state, session, user_id, system)
+        scene = _scene(
+            dry_run, message, assume, history, state, session, user_id, system, attachments
+        )
         return cast("list[Rendering]", dry_run.render_all(self, scene))
 
     def __eq__(self, other: object) -> bool:
@@ -552,7 +559,7 @@ def locate(problem: Problem, document: Document | None) -> Problem:
 
 
 def _scene(dry_run: Any, message: str, *options: object) -> object:  # noqa: ANN401  a module
-    names = ("assume", "history", "state", "session", "user_id", "system")
+    names = ("assume", "history", "state", "session", "user_id", "system", "attachments")
     given = {name: value for name, value in zip(names, options, strict=True) if value is not None}
     return dry_run.Scene(message, **given)
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from time import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 from uuid import uuid4
 
@@ -29,7 +30,7 @@ from ..events import (
 )
 from ..graph.graph import Budget, Graph
 from ..graph.node import readers_of_turns
-from ..messages import JSON, HistoryItem, text_of
+from ..messages import JSON, HistoryItem, Part, text_of
 from ..models.endpoints import checked_addresses
 from ..models.protocol import Model
 from ..models.registry import AnyModel
@@ -62,7 +63,10 @@ from .resume import (
 )
 
 if TYPE_CHECKING:
+    from ..attachments import Attachable
     from .dry_run.rendering import Rendering
+
+NOTHING_ATTACHED: Mapping[str, bytes] = MappingProxyType({})
 
 
 BudgetArgument: TypeAlias = (
@@ -177,12 +181,14 @@ class Runner:
         run_id: str | None = None,
         history: Sequence[HistoryItem] | None = None,
         system: str | None = None,
+        attachments: Sequence[Attachable] | None = None,
     ) -> Run:
         """Run the graph on `message`: one turn of a session, one message in and one answer out.
 
         Without `session_id` the run is a session of its own. `state` sets keys of
         `session.state`; they win over what is stored, and that over the graph's defaults. `system`
-        is a text that templates read as `input.system`.
+        is a text that templates read as `input.system`. `attachments` are paths, bytes, URLs or
+        `Attachment`s, which templates attach.
 
         With `history` the run is not kept: it is the turn after these, the oldest first, as
         `{input, answer}` or as messages `{role, content}` of user and assistant by turns; `[]` is
@@ -193,7 +199,9 @@ class Runner:
         `RunError`, with `.run`) if the run fails, `SessionBusy` if another turn of the session is
         running and `busy` is `reject`, or waits for a person.
         """
-        start = self._start(message, user_id, session_id, state, run_id, history, system)
+        start = self._start(
+            message, user_id, session_id, state, run_id, history, system, attachments
+        )
         return await start(listener=None)
 
     @explained
@@ -207,6 +215,7 @@ class Runner:
         run_id: str | None = None,
         history: Sequence[HistoryItem] | None = None,
         system: str | None = None,
+        attachments: Sequence[Attachable] | None = None,
         tokens: bool = True,
         resets: bool = False,
     ) -> AsyncGenerator[Event]:
@@ -220,7 +229,9 @@ class Runner:
         that the answer tokens before it are void. Without `tokens` there are none of either, so
         that models may be asked for whole answers, which costs less.
         """
-        start = self._start(message, user_id, session_id, state, run_id, history, system)
+        start = self._start(
+            message, user_id, session_id, state, run_id, history, system, attachments
+        )
         return stream_events(start, tokens=tokens, resets=resets)
 
     @explained
@@ -362,6 +373,7 @@ class Runner:
         state: State | None = None,
         history: Sequence[HistoryItem] | None = None,
         system: str | None = None,
+        attachments: Sequence[str | Part] = (),
     ) -> Rendering:
         """The prompts that `run` would send, as in `Graph.render`; asks no model, writes nothing.
 
@@ -379,6 +391,7 @@ class Runner:
             state=as_state(state) or {},
             user_id=user_id,
             system=system,
+            attachments=attachments,
         )
         if session_id is None:
             return render(self._graph, scene)
@@ -418,7 +431,7 @@ class Runner:
         return Session(SessionKey(user_id, session_id), self._store)
 
     @explained
-    def print_response(
+    def print_response(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
         *,
@@ -426,6 +439,7 @@ class Runner:
         user_id: str | None = None,
         session_id: str | None = None,
         state: State | None = None,
+        attachments: Sequence[Attachable] | None = None,
         show: Collection[str] = (),
     ) -> Run:
         """Run and print the answer on standard output, with `stream` token by token.
@@ -438,6 +452,7 @@ class Runner:
             user_id=user_id,
             session_id=session_id,
             state=state,
+            attachments=attachments,
             tokens=stream,
             resets=sys.stdout.isatty(),
         )
@@ -445,7 +460,7 @@ class Runner:
         return cast("Run", ended[-1])
 
     @explained
-    async def aprint_response(
+    async def aprint_response(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
         *,
@@ -453,6 +468,7 @@ class Runner:
         user_id: str | None = None,
         session_id: str | None = None,
         state: State | None = None,
+        attachments: Sequence[Attachable] | None = None,
         show: Collection[str] = (),
     ) -> Run:
         """Like `print_response`, in async code."""
@@ -461,6 +477,7 @@ class Runner:
             user_id=user_id,
             session_id=session_id,
             state=state,
+            attachments=attachments,
             tokens=stream,
             resets=sys.stdout.isatty(),
         )
@@ -476,11 +493,13 @@ class Runner:
         run_id: str | None,
         history: Sequence[HistoryItem] | None,
         system: str | None,
+        attachments: Sequence[Attachable] | None,
     ) -> RunStart:
         check_message(message)
         check_ids(user_id=user_id, session_id=session_id, run_id=run_id)
         if system is not None:
             check_system(system)
+        parts, attached = _read_attachments(attachments)
         prepared = self._prepare()
         if not self._is_ready:
             prepared.check_ready(os.environ)
@@ -497,9 +516,16 @@ class Runner:
             started=time(),
             declared=prepared.facts_hash,
             system=system,
+            attachments=parts,
         )
         key = SessionKey(user_id, session_id or new_id)
-        request = RunRequest(key, turn, busy=self._busy, while_waiting=self._while_waiting)
+        request = RunRequest(
+            key,
+            turn,
+            busy=self._busy,
+            while_waiting=self._while_waiting,
+            attachments=attached,
+        )
         store = self._store
         if history is not None:
             _check_without_session(history, session_id)
@@ -646,6 +672,20 @@ def _budgets_of(given: BudgetArgument) -> tuple[Budget, ...]:
             f"budget is {given!r}; give limits such as {{'calls': 40}}, or a list of such"
         )
     return tuple(each if isinstance(each, Budget) else Budget(**each) for each in several)
+
+
+def _read_attachments(
+    given: Sequence[Attachable] | None,
+) -> tuple[tuple[Part, ...], Mapping[str, bytes]]:
+    """What a turn names, and the bytes by their hash; files are read here, once."""
+    if given is None:
+        return (), NOTHING_ATTACHED
+    # Lazy: few runs have any.
+    from ..attachments import attachments_of  # noqa: PLC0415
+
+    pairs = [(each.part, each.data) for each in attachments_of(given)]
+    data = {part.sha256: data for part, data in pairs if data is not None}
+    return tuple(part for part, _ in pairs), data
 
 
 def _checked_answers(answers: Mapping[str, JSON]) -> Mapping[str, JSON]:
