@@ -19,8 +19,8 @@
     └── RunError             a run did not finish (`.run` has its records)
         ├── NodeError        a node failed
         ├── NoAnswer         every node that could answer was skipped, or a loop reached its `max`
-         ├── BudgetExceeded   a limit of the `budget` is reached
-         ├── Cancelled        somebody else cancelled the run, or its server stopped
+        ├── BudgetExceeded   a limit of the `budget` is reached
+        ├── Cancelled        somebody else cancelled the run, or its server stopped
         ├── Expired          a question to a person was not answered in time
         ├── StateConflict    two nodes that ran at the same time changed one key of the state
         └── Changed          the graph has changed since the run that is resumed began
