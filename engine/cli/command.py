@@ -17,7 +17,6 @@ from copy import copy
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -67,6 +66,7 @@ _SUMMARIES = {
     "runs": "List, show, answer, resume, fork and delete runs.",
     "usage": "Add up tokens, calls and costs by model, graph, node, session or user.",
     "store": "Verify and repair the files of a store, and show their size.",
+    "doctor": "Check the installation, the models and their keys, and the store.",
 }
 
 _Debug = Annotated[
@@ -116,6 +116,8 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # it takes a tenth of the time of --help
+
         typer.echo(f"teamgraph {version('teamgraph')}")
         raise typer.Exit
 

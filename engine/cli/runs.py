@@ -15,10 +15,11 @@ import typer
 from ..errors import InputError, NotFound, RunError, SessionBusy, TeamgraphError, closest
 from ..events import Event
 from ..graph.graph import Graph
-from ..messages import JSON, ToolCall, as_plain
+from ..messages import JSON, Part, ToolCall, as_plain
 from ..records import Exchange, Question, Record, Run, SessionKey, Turn
 from ..session.store import Store
 from .command import EXIT_FAILURE, command, command_group
+from .completion import complete_graphs, complete_nodes, complete_runs
 from .json_output import records_as_json, turn_as_json
 from .lookup import RunFilter, RunLookup, find_session, session_title
 from .options import (
@@ -67,7 +68,10 @@ from .run import (
 app = command_group("List, show, answer, resume, fork and delete runs.")
 
 _RUN_ID = typer.Argument(
-    metavar="RUN_ID", help="The run id, or a unique prefix.", show_default=False
+    metavar="RUN_ID",
+    help="The run id, or a unique prefix.",
+    show_default=False,
+    autocompletion=complete_runs,
 )
 RunId = Annotated[str, _RUN_ID]
 OptionalRunId = Annotated[str | None, _RUN_ID]
@@ -78,7 +82,13 @@ class RunShowOptions:
     """What of a run is shown."""
 
     node: Annotated[
-        str | None, typer.Option(metavar="ID", help="This node only.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="This node only.",
+            show_default=False,
+            autocompletion=complete_nodes,
+        ),
     ] = None
     prompt: Annotated[
         bool, typer.Option("--prompt", help="Also show the messages that were sent.")
@@ -92,6 +102,7 @@ class RunShowOptions:
             metavar="GRAPH",
             help="The graph whose templates --diff compares with. Default: the built-in ones.",
             show_default=False,
+            autocompletion=complete_graphs,
         ),
     ] = None
     json: JsonFlag = False
@@ -148,7 +159,11 @@ class ForkOptions:
     node: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="NODE", help="The first node to run again.", show_default=False
+            "--from",
+            metavar="NODE",
+            help="The first node to run again.",
+            show_default=False,
+            autocompletion=complete_nodes,
         ),
     ] = None
     message: Annotated[
@@ -634,7 +649,7 @@ def exchange_text(exchange: Exchange) -> str:
     for message in exchange.messages:
         quoted = f" (of run {message.origin})" if message.origin else ""
         parts.append(indent(f"{message.role}{quoted}:"))
-        parts.append(_message_text(message.content, message.tool_calls))
+        parts.append(_message_text(message.content, message.tool_calls, message.parts))
     parts.append(indent("reply:"))
     parts.append(_message_text(exchange.reply, exchange.tool_calls))
     for result in exchange.tool_results:
@@ -643,9 +658,10 @@ def exchange_text(exchange: Exchange) -> str:
     return indent("\n".join(parts))
 
 
-def _message_text(text: str, calls: Sequence[ToolCall] = ()) -> str:
-    called = [f"calls {call.name}({call.arguments})" for call in calls]
-    return indent("\n".join(filter(None, [text, *called])), by="    ") or "    (empty)"
+def _message_text(text: str, calls: Sequence[ToolCall] = (), attached: Sequence[Part] = ()) -> str:
+    more = [f"calls {call.name}({call.arguments})" for call in calls]
+    more += [f"attached: {part}" for part in attached]
+    return indent("\n".join(filter(None, [text, *more])), by="    ") or "    (empty)"
 
 
 def _output_text(value: object) -> str:
