@@ -25,13 +25,13 @@ class Limits(Declared):
     as many of all runs that have ended, for clients that come back.
     """
 
-    body: int = Field(8_000_000, ge=0, description="bytes")
-    headers: int = Field(8_192, ge=0, description="bytes")
-    seconds: float = Field(20.0, gt=0, description="seconds")
-    idle: float = Field(10.0, gt=0, description="seconds")
-    per_minute: int = Field(600, ge=0, description="requests")
-    at_once: int = Field(64, ge=0, description="requests")
-    events: int = Field(10_000, gt=0, description="events")
+    body: int = Field(default=8_000_000, ge=0, description="bytes")
+    headers: int = Field(default=8_192, ge=0, description="bytes")
+    seconds: float = Field(default=20.0, gt=0, description="seconds")
+    idle: float = Field(default=10.0, gt=0, description="seconds")
+    per_minute: int = Field(default=600, ge=0, description="requests")
+    at_once: int = Field(default=64, ge=0, description="requests")
+    events: int = Field(default=10_000, gt=0, description="events")
 
 
 class Allowance(Struct):

@@ -8,7 +8,7 @@ from typing import cast
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from ..errors import InputError
 from .limits import Limits
@@ -46,7 +46,8 @@ class TimedProtocol(H11Protocol):
             self._timer.cancel()
 
     def _close_if_idle(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # uvicorn begins with None
+        if cycle is None or cycle.response_complete:
             self.transport.close()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import aclosing, contextmanager
 from typing import NamedTuple, cast
 from uuid import uuid4
@@ -212,7 +212,7 @@ class LiveRun:
         return self._events[number + 1 - start :]
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _reading(self) -> Generator[None]:
         """Count a reader; when the last one has left, the grace period begins."""
         self._readers += 1
         if self._leaving is not None:
