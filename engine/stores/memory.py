@@ -19,7 +19,6 @@ from ..session.history import RESULT, run_texts
 from ..session.store import VERSION, FinishedRun, Hit, Lease, Policy, WhileWaiting, mentions
 from ..unknown_names import explained
 from ..values import check_counts, check_mapping
-from .attachments import only_of
 from .codec import (
     DecodeRecord,
     decode_own_words,
@@ -43,6 +42,7 @@ from .quoting import References, text_of_turn
 from .redaction import (
     StateChange,
     StateValue,
+    only_of,
     redact_run,
     redact_summary,
     undo,

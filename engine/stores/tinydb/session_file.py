@@ -28,7 +28,7 @@ from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, State
 from ...session.history import RESULT, run_texts
 from ...session.store import FinishedRun, Lease, Policy, WhileWaiting
 from .. import codec
-from ..attachments import only_of, remove_unnamed
+from ..attachments import remove_unnamed
 from ..codec import (
     SharedLookup,
     Words,
@@ -56,6 +56,7 @@ from ..quoting import DELETED, text_of_turn
 from ..redaction import (
     StateChange,
     StateValue,
+    only_of,
     redact_run,
     redact_summary,
     undo,
