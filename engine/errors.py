@@ -20,6 +20,7 @@
         ├── NodeError        a node failed
         ├── NoAnswer         every node that could answer was skipped, or a loop reached its `max`
         ├── BudgetExceeded   a limit of the `budget` is reached
+        ├── Cancelled        somebody else cancelled the run, or its server stopped
         ├── Expired          a question to a person was not answered in time
         ├── StateConflict    two nodes that ran at the same time changed one key of the state
         └── Changed          the graph has changed since the run that is resumed began
@@ -255,6 +256,10 @@ class BudgetExceeded(RunError):
         self.name = name
         self.spent = spent
         self.limit = limit
+
+
+class Cancelled(RunError):
+    """The run was cancelled by somebody else (`Runner.cancel`), or the server that ran it stops."""
 
 
 class Expired(RunError):

@@ -1,4 +1,4 @@
-"""`teamgraph runs`: list, show, answer, resume, fork and delete runs."""
+"""`teamgraph runs`: list, show, answer, resume, fork, cancel and delete runs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from ..events import Event
 from ..graph.graph import Budget, Graph
 from ..messages import JSON, Part, ToolCall, as_plain
 from ..records import Exchange, Question, Record, Run, SessionKey, Turn
+from ..run.json_forms import records_as_json, turn_as_json
 from ..session.store import Store
 from .command import EXIT_FAILURE, command, command_group
 from .completion import complete_graphs, complete_nodes, complete_runs
-from .json_output import records_as_json, turn_as_json
 from .lookup import RunFilter, RunLookup, find_session, session_title
 from .options import (
     GraphOption,
@@ -74,7 +74,7 @@ from .run import (
     read_message,
 )
 
-app = command_group("List, show, answer, resume, fork and delete runs.")
+app = command_group("List, show, answer, resume, fork, cancel and delete runs.")
 
 _RUN_ID = typer.Argument(
     metavar="RUN_ID",
@@ -374,6 +374,37 @@ def fork(
         events
     )
     print_note(f"continue with: {hints.chat(forked.key)}", Style.DIM)
+
+
+@command(app)
+def cancel(
+    run: RunId,
+    lookup: RunLookup,
+    store: StoreOptions,
+    *,
+    json: JsonFlag = False,
+) -> None:
+    """Cancel a run, wherever it is in progress; one that waits for a person, too.
+
+    Another process stops it within about a second. The run can be resumed. Without --user, only a
+    run that belongs to no user.
+    """
+
+    async def write() -> Run:
+        from ..run.cancel import cancel_run
+        from ..run.resume import RunReference
+
+        async with store.open() as opened:
+            return await cancel_run(opened, RunReference(run, key.user_id, key.session_id))
+
+    key, run = asyncio.run(_locate(run, lookup, store))
+    found = asyncio.run(write())
+    if json:
+        print_json(turn_as_json(key, found.turn))
+    elif found.status == "running":
+        print_note(f"run {run} of {session_title(key)} is asked to stop", Style.SUCCESS)
+    else:
+        print_note(f"run {run} of {session_title(key)} is {found.status}", Style.SUCCESS)
 
 
 @command(app)

@@ -363,6 +363,23 @@ class Runner:
         return stream_events(start, tokens=tokens, resets=resets)
 
     @explained
+    async def acancel(
+        self, run_id: str, *, user_id: str | None = None, session_id: str | None = None
+    ) -> Run:
+        """Cancel a run, wherever it is in progress; returns it as it is stored now.
+
+        A run that waits for a person, or whose process died, is `cancelled` at once. One in
+        progress is asked to stop: its caller gets `Cancelled`, and it is stored as cancelled soon
+        (in another process within about a second, if the store can tell it: `SessionBusy` is
+        raised otherwise). The run is searched as in `resume`, and can be resumed. Raises
+        `NotFound`, and `InputError` if it is done.
+        """
+        # Lazy: programs that cancel no run do not load it.
+        from .cancel import cancel_run  # noqa: PLC0415
+
+        return await cancel_run(self._store, _reference(run_id, user_id, session_id))
+
+    @explained
     def render(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
@@ -420,6 +437,7 @@ class Runner:
     respond_stream = stream_door(arespond_stream)
     waiting = door(awaiting)
     fork = door(afork)
+    cancel = door(acancel)
     fork_stream = stream_door(afork_stream)
     sessions = door(asessions)
     delete_user = door(adelete_user)

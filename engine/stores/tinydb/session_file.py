@@ -41,7 +41,7 @@ from ..codec import (
     unpack_turn,
 )
 from ..journal.compaction import compact, remove_set_aside
-from ..journal.disk import store_error
+from ..journal.disk import OpenFile, store_error
 from ..journal.journal_file import JournalFile, JournalSettings
 from ..journal.line import RECOVER, Document, Operation, Slot, dump_json, parse_document, parse_key
 from ..leases import (
@@ -545,6 +545,7 @@ class OtherRuns:
 
 
 RUN_LOCK = ".run"
+CANCEL_MARK = ".cancel"
 """Ends the names of the locks of single runs."""
 
 
@@ -584,6 +585,25 @@ class SessionFile:
         """A lock of one run, for leases that do not exclude others."""
         suffix = f".{hashed_name('r', run_id)}{RUN_LOCK}"
         return SessionLock(self.journal.path.with_suffix(suffix), self._disk)
+
+    def mark_cancelled(self, run_id: str) -> None:
+        """Ask the process that has the run in progress to cancel it: a file beside the journal."""
+        path = self._cancel_mark(run_id)
+        try:
+            OpenFile(self._disk, path, create=True).close()
+        except OSError as error:
+            raise store_error(error, path) from error
+
+    def take_cancelled(self, run_id: str) -> bool:
+        """Whether another process has asked to cancel the run; the mark is removed."""
+        try:
+            self._disk.remove(self._cancel_mark(run_id))
+        except OSError:  # nearly always: there is none
+            return False
+        return True
+
+    def _cancel_mark(self, run_id: str) -> Path:
+        return self.journal.path.with_suffix(f".{hashed_name('r', run_id)}{CANCEL_MARK}")
 
     def _can_lock_run(self, run_id: str) -> bool:
         """Whether no lease that does not exclude others has the run."""
