@@ -136,6 +136,8 @@ def test_a_given_history_does_not_hide_what_the_user_has_spent() -> None:
     runner.run("hi", user_id="ann", session_id="s")
     with pytest.raises(BudgetExceeded, match="the user has used 2 calls today"):
         runner.run("hi", user_id="ann", history=[])
+    of_session = Runner(team([{"per": "session", "calls": 2}]), model=Priced(0.1, 0.1))
+    assert of_session.run("hi", history=[{"input": "a", "answer": "b"}]).answer == "yes"
 
 
 def test_a_file_has_one_budget_or_a_list_and_it_is_no_part_of_a_fingerprint(
