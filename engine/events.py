@@ -112,11 +112,17 @@ class ToolCalled(_RunEvent, frozen=True):
 
 
 class ToolAnswered(_RunEvent, frozen=True):
-    """A tool returned; `result` is the text that the model gets."""
+    """A call of a tool is over; `result` is the text that the model gets.
+
+    `status` is `done`, or what else became of the call: `cut` (its result was too long), `failed`,
+    `late`, `invalid` (its arguments), `unknown` (the tool), `refused` (too many rounds),
+    `rejected` (by a person), `handed over` or `not first` (to hand over).
+    """
 
     call_id: str
     tool: str
     result: str
+    status: str
 
 
 class NodeRetried(_RunEvent, frozen=True):
@@ -124,10 +130,12 @@ class NodeRetried(_RunEvent, frozen=True):
 
     The node's tokens of the failed attempt are void. If there are answer tokens among them, an
     `AnswerReset` follows; a node whose answer tokens cannot be taken back is not attempted again.
+    `error_type` is the name of the error's class.
     """
 
     error: str
     wait: float
+    error_type: str
 
 
 class NodeFinished(_RunEvent, frozen=True):
@@ -145,9 +153,10 @@ class NodeSkipped(_RunEvent, frozen=True):
 
 
 class NodeFailed(_RunEvent, frozen=True):
-    """The last attempt of a node failed."""
+    """The last attempt of a node failed; `error_type` is the name of the error's class."""
 
     error: str
+    error_type: str
 
 
 class Answer(_RunEvent, frozen=True):
@@ -171,7 +180,10 @@ class RunFailed(_RunEvent, frozen=True):
 
 
 class RunCancelled(_RunEvent, frozen=True):
-    """The caller cancelled the run; what was done is stored, and the run can be resumed."""
+    """The run was cancelled; what was done is stored, and the run can be resumed.
+
+    By its caller, or because its event loop was dropped with the run in it.
+    """
 
     run: Run
 
@@ -235,10 +247,10 @@ def _to_json(value: object) -> JSON:
 class EventEmitter:
     """Passes the events of one run to one listener, numbered; does nothing if there is none.
 
-    `tokens` says which tokens the listener gets; `none` if there is no listener.
+    `has_listener` says whether there is one, and `tokens` which tokens it gets: `none` without.
     """
 
-    __slots__ = ("_listener", "_run_id", "_sequence", "_session_id", "tokens")
+    __slots__ = ("_listener", "_run_id", "_sequence", "_session_id", "has_listener", "tokens")
 
     def __init__(
         self,
@@ -251,12 +263,8 @@ class EventEmitter:
         self._session_id = session_id
         self._listener = listener
         self._sequence = 0
+        self.has_listener = listener is not None
         self.tokens: TokenMode = "none" if listener is None else tokens
-
-    @property
-    def has_listener(self) -> bool:
-        """Whether there is a listener."""
-        return self._listener is not None
 
     def emit(
         self,

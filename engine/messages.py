@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from msgspec import Struct
@@ -130,6 +130,10 @@ class Message(FrozenModel):
         """The message as JSON, without its empty fields and the run that it is quoted from."""
         fields = self.model_dump(mode="json", exclude_defaults=True, exclude={"origin"})
         return {"role": self.role, "content": self.content, **fields}
+
+
+HistoryItem: TypeAlias = Mapping[str, str] | Message | tuple[str, str]
+"""A turn as `{input, answer}` or a pair of texts, or one message as `{role, content}`."""
 
 
 class Quote(FrozenStruct, frozen=True, eq=False):

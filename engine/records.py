@@ -228,11 +228,11 @@ class Turn(FrozenStruct, frozen=True, eq=False):
 
     `number` counts the completed turns of the session from 1 and is 0 until the turn is done.
     `answer` is None until there is one. `given_state` is the state that the caller passed to the
-    run. `declared` is the hash of the graph's declaration, under which the store has it.
-    `forked_from` is the id of the run whose records this one began with, if it is a fork.
-    `waiting` are the paths of the questions that the run waits with, and `waiting_until` is when
-    all of them have expired (Unix time, 0: never). `speaker` is the member that gave the answer,
-    where several may.
+    run, and `system` the text that templates read as `input.system`. `declared` is the hash of the
+    graph's declaration, under which the store has it. `forked_from` is the id of the run whose
+    records this one began with, if it is a fork. `waiting` are the paths of the questions that the
+    run waits with, and `waiting_until` is when all of them have expired (Unix time, 0: never).
+    `speaker` is the member that gave the answer, where several may.
     """
 
     run_id: str
@@ -251,6 +251,7 @@ class Turn(FrozenStruct, frozen=True, eq=False):
     waiting: tuple[str, ...] = ()
     waiting_until: float = 0.0
     speaker: str | None = None
+    system: str | None = None
 
     def is_waiting(self, now: float) -> bool:
         """Whether the run waits for a person, and not all of its questions have expired."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Self
@@ -26,7 +25,7 @@ from teamgraph import (
     Summary,
 )
 from teamgraph.errors import DefinitionError, InputError, NoSessionWarning, NotFound
-from teamgraph.kinds import door, explained, missing_attribute, stream_door
+from teamgraph.kinds import door, explained, missing_attribute, stream_door, warn
 
 from ..nodes.member import Member
 from .options import ALTERNATIVE_METHODS, Options, model_id, model_objects, to_node_id
@@ -94,6 +93,7 @@ class Assistant(Options):
             model=self._runner_model(),
             busy=self.busy,
             allow_api_base=() if self._objects() else self.allow_api_base,
+            listeners=self.listeners,
         )
 
     @explained
@@ -397,7 +397,7 @@ class Assistant(Options):
             text = f"{type(self).__name__} {self.name!r}: this run has no store, so its session "
             text += "is not saved, and the next call will have no earlier turns; pass a store, "
             text += "such as db=TinyDBStore('folder')"
-            warnings.warn(text, NoSessionWarning, stacklevel=2)
+            warn(text, NoSessionWarning)
         return self.runner
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, cast
 
+from msgspec.structs import replace
 from pydantic import Field
 
 from teamgraph import JSON, Instead, OnError
@@ -104,11 +105,13 @@ class Map(SubGraph):
         return Result(output, fields={"skipped": list[JSON](sorted(done.skipped))})
 
     async def _answer(self, context: Context, number: int, item: object) -> object:
+        given = context.input
+        given = ItemInput(given.message, given.system, item=item, number=number)
         if self.input is None and self.prompt is None:
             message = value_text(item, f"item {number}")
         else:
-            message = context.render(input=ItemInput(context.input.message, item, number))
-        given = ItemInput(message, item, number)
+            message = context.render(input=given)
+        given = replace(given, message=message)
         inner = await context.run_graph(given, number=number, tokens="events")
         return inner.output
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .engine.session.session import Metrics, Session
     from .engine.session.store import Hit, Lease, Policy, Store, WhileWaiting
     from .engine.stores.memory import MemoryStore
+    from .engine.stores.postgres import PostgresStore
     from .engine.stores.tinydb.store import TinyDBStore
     from .engine.tools.context import ToolContext
     from .engine.tools.tool import tool
@@ -93,6 +94,7 @@ _MODULES = {
     "OnError": ".engine.graph.fields",
     "Plan": ".engine.graph.plan",
     "Policy": ".engine.session.store",
+    "PostgresStore": ".engine.stores.postgres",
     "Question": ".engine.records",
     "Record": ".engine.records",
     "Recorder": ".engine.models.recordings",
@@ -147,6 +149,7 @@ __all__ = [
     "OnError",
     "Plan",
     "Policy",
+    "PostgresStore",
     "Question",
     "Record",
     "Recorder",

@@ -67,6 +67,7 @@ _SUMMARIES = {
     "runs": "List, show, answer, resume, fork and delete runs.",
     "usage": "Add up tokens, calls and costs by model, graph, node, session or user.",
     "store": "Verify and repair the files of a store, and show their size.",
+    "doctor": "Check the installation, the models and their keys, and the store.",
 }
 
 _Debug = Annotated[

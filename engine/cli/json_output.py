@@ -26,6 +26,7 @@ def records_as_json(run: Run, node_ids: Collection[str], *, prompts: bool) -> di
     return {
         **_run_fields(run),
         "input": run.input,
+        "system": run.turn.system,
         "graph": run.turn.graph,
         "number": run.turn.number,
         "forked_from": run.turn.forked_from,

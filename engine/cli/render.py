@@ -20,6 +20,7 @@ from ..run.dry_run.rehearsal import render as render_scene
 from ..run.dry_run.rendering import Rendering
 from ..testing.snapshot_text import nodes_as_text
 from .command import command
+from .completion import complete_nodes
 from .json_output import rendering_as_json
 from .lookup import find_session
 from .options import (
@@ -58,7 +59,12 @@ class RenderOptions:
 
     node: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="Only this node; repeatable.", show_default=False),
+        typer.Option(
+            metavar="ID",
+            help="Only this node; repeatable.",
+            show_default=False,
+            autocompletion=complete_nodes,
+        ),
     ] = None
     came_from: Annotated[
         bool, typer.Option("--came-from", help="Also show where each piece of text comes from.")

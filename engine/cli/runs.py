@@ -19,6 +19,7 @@ from ..messages import JSON, ToolCall, as_plain
 from ..records import Exchange, Question, Record, Run, SessionKey, Turn
 from ..session.store import Store
 from .command import EXIT_FAILURE, command, command_group
+from .completion import complete_graphs, complete_nodes, complete_runs
 from .json_output import records_as_json, turn_as_json
 from .lookup import RunFilter, RunLookup, find_session, session_title
 from .options import (
@@ -67,7 +68,10 @@ from .run import (
 app = command_group("List, show, answer, resume, fork and delete runs.")
 
 _RUN_ID = typer.Argument(
-    metavar="RUN_ID", help="The run id, or a unique prefix.", show_default=False
+    metavar="RUN_ID",
+    help="The run id, or a unique prefix.",
+    show_default=False,
+    autocompletion=complete_runs,
 )
 RunId = Annotated[str, _RUN_ID]
 OptionalRunId = Annotated[str | None, _RUN_ID]
@@ -78,7 +82,13 @@ class RunShowOptions:
     """What of a run is shown."""
 
     node: Annotated[
-        str | None, typer.Option(metavar="ID", help="This node only.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="This node only.",
+            show_default=False,
+            autocompletion=complete_nodes,
+        ),
     ] = None
     prompt: Annotated[
         bool, typer.Option("--prompt", help="Also show the messages that were sent.")
@@ -92,6 +102,7 @@ class RunShowOptions:
             metavar="GRAPH",
             help="The graph whose templates --diff compares with. Default: the built-in ones.",
             show_default=False,
+            autocompletion=complete_graphs,
         ),
     ] = None
     json: JsonFlag = False
@@ -148,7 +159,11 @@ class ForkOptions:
     node: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="NODE", help="The first node to run again.", show_default=False
+            "--from",
+            metavar="NODE",
+            help="The first node to run again.",
+            show_default=False,
+            autocompletion=complete_nodes,
         ),
     ] = None
     message: Annotated[
@@ -600,6 +615,7 @@ def _heading(run: Run) -> str:
             "turn": run.turn.number or None,
             "started": local_time(run.turn.started),
             "took": f"{run.duration:.2f} s{usage_text(run.usage)}" if run.turn.ended else None,
+            "system": one_line(run.turn.system) if run.turn.system else None,
             "message": one_line(run.input),
             "answer": one_line(run.answer or ""),
         }

@@ -23,6 +23,7 @@ from ..records import Head, SessionInfo, SessionKey, Summary, Turn
 from ..session.session import Metrics, Session
 from ..session.store import Hit, Store
 from .command import command, command_group
+from .completion import complete_sessions
 from .json_output import head_as_json, info_as_json, metrics_as_json, turn_as_json
 from .lookup import RunFilter, find_session, latest_session, open_session, session_title
 from .options import (
@@ -81,14 +82,14 @@ app = command_group(
     """
 )
 
-SessionId = Annotated[
-    str,
-    typer.Argument(metavar="ID", help="The session id, or a unique prefix.", show_default=False),
-]
-OptionalSessionId = Annotated[
-    str | None,
-    typer.Argument(metavar="ID", help="The session id, or a unique prefix.", show_default=False),
-]
+_SESSION_ID = typer.Argument(
+    metavar="ID",
+    help="The session id, or a unique prefix.",
+    show_default=False,
+    autocompletion=complete_sessions,
+)
+SessionId = Annotated[str, _SESSION_ID]
+OptionalSessionId = Annotated[str | None, _SESSION_ID]
 ExportedSession: TypeAlias = Mapping[str, JSON]
 
 

@@ -15,12 +15,16 @@ from ..session.history import Past
 
 
 class Input(Struct, frozen=True):
-    """The template name `input`: the message of this turn."""
+    """The template name `input`: the message of this turn.
+
+    `system` is what the caller's program says about how to answer, None if it says nothing.
+    """
 
     message: str
+    system: str | None = None
 
 
-class ItemInput(Input, frozen=True):
+class ItemInput(Input, frozen=True, kw_only=True):
     """`input` in a graph that runs for each item of a list; `number` counts the items from 1."""
 
     item: object

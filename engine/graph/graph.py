@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, SerializeAsA
 from pydantic.json_schema import SkipJsonSchema
 
 from ..errors import DefinitionError, InputError, Problem, in_reading_order
-from ..messages import JSON
+from ..messages import JSON, HistoryItem
 from ..models.samples import placeholder
 from ..prompts.library import Expression, Prompts
 from ..prompts.sources import SUFFIXES, meant_template, template_names
@@ -33,6 +33,7 @@ from ..validation import Declared, by_name_only, check_integers, problems_of
 from ..values import check_mapping
 from .fields import Ids, JSONMapping, ModelField, Number, OnError, Retry, Seconds, Timeout
 from .kinds import InvalidNode, NodeReader, depth_problem, in_node, written_node
+from .model_rules import model_problems, unlike_ids
 from .node import (
     HoldsGraph,
     Node,
@@ -51,7 +52,6 @@ from .template_types import TemplateTypes, check_templates
 from .yaml.reader import Document, read_yaml
 
 if TYPE_CHECKING:
-    from ..run.dry_run.assumed_session import HistoryItem
     from ..run.dry_run.rendering import Rendering
 
 SCHEMA_FILE = ".schema/graph.v1.json"
@@ -288,7 +288,7 @@ class Graph(Declaration):
         return graph_in_order(data, document.data) if document else data
 
     @explained
-    def render(
+    def render(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str = MESSAGE,
         *,
@@ -297,21 +297,23 @@ class Graph(Declaration):
         state: Mapping[str, JSON] | None = None,
         session: Mapping[str, JSON] | None = None,
         user_id: str | None = None,
+        system: str | None = None,
     ) -> Rendering:
         """Render every prompt of a run, by node id, exactly as it would be sent; no model is asked.
 
         `assume` gives outcomes by node id: a router's label, any other node's output; for the rest
         a text such as `«node»` is used. `history` are the turns before, the oldest first, as
         `{input, answer}` or as messages; `session` may have `id`, `summary`, `turns` and
-        `node_states`. Clock and ids are fixed, so the same call gives the same text in every
-        process. Raises `InputError`, or the `RunError` that ends the run.
+        `node_states`; `system` is what templates read as `input.system`. Clock and ids are fixed,
+        so the same call gives the same text in every process. Raises `InputError`, or the
+        `RunError` that ends the run.
         """
         dry_run = import_module("..run.dry_run.rehearsal", __package__)
-        scene = _scene(dry_run, message, assume, history, state, session, user_id)
+        scene = _scene(dry_run, message, assume, history, state, session, user_id, system)
         return cast("Rendering", dry_run.render(self, scene))
 
     @explained
-    def render_all(
+    def render_all(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str = MESSAGE,
         *,
@@ -320,10 +322,11 @@ class Graph(Declaration):
         state: Mapping[str, JSON] | None = None,
         session: Mapping[str, JSON] | None = None,
         user_id: str | None = None,
+        system: str | None = None,
     ) -> list[Rendering]:
         """Like `render`, once for each combination of routes; `InputError` if too many."""
         dry_run = import_module("..run.dry_run.rehearsal", __package__)
-        scene = _scene(dry_run, message, assume, history, state, session, user_id)
+        scene = _scene(dry_run, message, assume, history, state, session, user_id, system)
         return cast("list[Rendering]", dry_run.render_all(self, scene))
 
     def __eq__(self, other: object) -> bool:
@@ -368,6 +371,12 @@ class Graph(Declaration):
         return self._parts.warnings
 
     @cached_property
+    def unknown_models(self) -> tuple[Problem, ...]:
+        """Warnings of models that only a `Model` passed to a runner can be, for its files."""
+        found = unlike_ids(self.model, self.nodes)
+        return tuple(replace(locate(each, self._parts.document), graph=self.name) for each in found)
+
+    @cached_property
     def answer_type(self) -> StaticType:
         """The static type of its answer."""
         return self._parts.types.answer(self.answering)
@@ -381,6 +390,14 @@ class Graph(Declaration):
     def always_running(self) -> frozenset[str]:
         """The nodes that run in every run that does not fail."""
         return self._parts.always
+
+    @cached_property
+    def reads_system(self) -> bool:
+        """Whether its prompts read `input.system`, also in graphs inside it."""
+        inner = (graph_in(node) for node in self.nodes.values())
+        return self._parts.types.reads_system or any(
+            isinstance(graph, Graph) and graph.reads_system for graph in inner
+        )
 
     @property
     def reads_given(self) -> bool:
@@ -520,7 +537,7 @@ def locate(problem: Problem, document: Document | None) -> Problem:
 
 
 def _scene(dry_run: Any, message: str, *options: object) -> object:  # noqa: ANN401  a module
-    names = ("assume", "history", "state", "session", "user_id")
+    names = ("assume", "history", "state", "session", "user_id", "system")
     given = {name: value for name, value in zip(names, options, strict=True) if value is not None}
     return dry_run.Scene(message, **given)
 
@@ -573,14 +590,12 @@ class _GraphBuilder(Struct):
         is_mapping = isinstance(declared, Mapping)
         nodes = self.reader.nodes(cast("Mapping[object, object]", declared)) if is_mapping else {}
         nodes = {node_id: self._opened(node_id, node) for node_id, node in nodes.items()}
-        try:
-            BaseModel.__init__(graph, **(self.data | ({"nodes": nodes} if nodes else {})))
-        except ValidationError as error:
-            problems += problems_of(error, type(graph))
+        is_valid = self._declare(graph, nodes)
         depth = 1 + max(map(self._depth_inside, nodes, nodes.values()), default=0)
         shapes = self._shapes(nodes)
         folders = self._folders()
         templates = self._templates(nodes, set(template_names(folders)))
+        problems += model_problems(graph, nodes, templates) if is_valid else ()
         prompts = Prompts(folders, inline=self.inline)
         origin = partial(edge_origin, document=self.document)
         used = [*templates.items()]
@@ -625,8 +640,19 @@ class _GraphBuilder(Struct):
             or any(_reads_given(node) for node in nodes.values()),
         )
 
+    def _declare(self, graph: Graph, nodes: Mapping[str, Node]) -> bool:
+        """Validate the fields of the graph, each by itself; false if one is invalid."""
+        try:
+            BaseModel.__init__(graph, **(self.data | ({"nodes": nodes} if nodes else {})))
+        except ValidationError as error:
+            self.reader.problems += problems_of(error, type(graph))
+            return False
+        return True
+
     def _opened(self, node_id: str, node: Node) -> Node:
         """The node with its inner graph read, if it has one."""
+        if isinstance(node, InvalidNode) and node.unchecked is not None:
+            self._read_inside(node_id, node.unchecked)
         if not issubclass(type(node), HoldsGraph):
             return node
         found: Sequence[Problem] = ()
@@ -645,11 +671,27 @@ class _GraphBuilder(Struct):
                 ]
         except DefinitionError as error:
             opened, found = InvalidNode(needs=node.needs, reads=node.reads), error.problems
+        self._add_problems(node_id, found)
+        return opened
+
+    def _read_inside(self, node_id: str, node: Node) -> None:
+        """Collect the problems of the graph inside a node whose other fields are invalid."""
+
+        def read(source: str | Mapping[str, Any] | Node, name: str | None = None) -> Never:
+            self._inner(node_id, source, name, is_visited=visited_field(node) is not None)
+            raise DefinitionError([])  # there is nothing to open it in
+
+        try:
+            cast("HoldsGraph", node).opened(read)
+        except DefinitionError as error:
+            self._add_problems(node_id, error.problems)
+
+    def _add_problems(self, node_id: str, found: Iterable[Problem]) -> None:
+        """Collect the problems of the graph inside a node."""
         # Whether it can run here is checked with the templates of this graph.
         self.reader.problems += [
             in_node(("nodes", node_id), each) for each in found if each.code != ONLY_INSIDE
         ]
-        return opened
 
     def _depth_inside(self, node_id: str, node: Node) -> int:
         """How many graphs are inside one another in the node; none if it has no graph."""

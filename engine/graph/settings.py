@@ -12,6 +12,7 @@ model = "openai/gpt-5-mini" # for graphs that name none
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,6 +52,18 @@ class Settings(Struct, frozen=True):
 def make_importable(*folders: Path | None) -> None:
     """Append the folders to `sys.path`, so that a project's own packages can be imported."""
     sys.path += [str(folder) for folder in folders if folder and str(folder) not in sys.path]
+
+
+def store_folder(named: Path | None) -> Path:
+    """The folder of the command line's store, whether it exists or not.
+
+    The one that is named, that of the variable TEAMGRAPH_STORE, the project's, or `.teamgraph`.
+    """
+    if named is not None:
+        return named
+    if variable := os.environ.get("TEAMGRAPH_STORE"):
+        return Path(variable)
+    return settings_of(Path.cwd()).store or Path(".teamgraph")
 
 
 def settings_of(folder: Path) -> Settings:

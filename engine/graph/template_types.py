@@ -73,7 +73,11 @@ if TYPE_CHECKING:
     from .graph import Graph
 
 _OPTIONAL_TEXT = union(TEXT, NONE)
-_INPUT = record_type("input", {"message": USER_TEXT})
+_INPUT_PARTS: Mapping[str, StaticType] = {
+    "message": USER_TEXT,
+    "system": union(USER_TEXT, NONE),
+}
+_INPUT = record_type("input", _INPUT_PARTS)
 _EXCHANGED = record_type("run", {"input": USER_TEXT, "answer": TEXT, "speaker": _OPTIONAL_TEXT})
 _HISTORY = record_type(
     "history",
@@ -112,7 +116,7 @@ def _round(output: StaticType, nodes: StaticType) -> StaticType:
 
 
 def _item_input(item: StaticType) -> StaticType:
-    return record_type("input", {"message": USER_TEXT, "item": item, "number": INTEGER})
+    return record_type("input", {**_INPUT_PARTS, "item": item, "number": INTEGER})
 
 
 _ANYWHERE: Mapping[str, StaticType] = {"input": _item_input(ANY), "round": _round(ANY, ANY)}
@@ -176,14 +180,13 @@ class TemplateTypes:
     @cached_property
     def reads_round(self) -> bool:
         """Whether a template or an expression of the graph reads `round`."""
-        named = {name for _, name in self.templates if not self.prompts.problems(name)}
-        reads = [self.prompts.reads(name) for name in named]
-        for node in self.nodes.values():
-            ends = ends_of(node)
-            for path, source in expressions_of(node).items():
-                with suppress(DefinitionError):  # reported by `find_edges`
-                    reads += [self.prompts.expression(source).reads] if path not in ends else []
-        return any(read.name in INSIDE for each in reads for read in each)
+        return any(read.name in INSIDE for read in self._reads(ends=False))
+
+    @cached_property
+    def reads_system(self) -> bool:
+        """Whether a template or an expression of the graph reads `input.system`."""
+        read = {each.path for each in self._reads(ends=True) if each.name == "input"}
+        return any(path == "input" or path.startswith("input.system") for path in read)
 
     def answer(self, answering: Iterable[str]) -> StaticType:
         """The type of the graph's answer."""
@@ -225,6 +228,16 @@ class TemplateTypes:
             return self.prompts.expression_type(source.expression, self.for_condition(node_id))
         except DefinitionError:  # reported by `find_edges`
             return ANY
+
+    def _reads(self, *, ends: bool) -> Iterator[VariableRead]:
+        """What all templates and expressions read; with `ends` those that end a loop, too."""
+        for name in {name for _, name in self.templates if not self.prompts.problems(name)}:
+            yield from self.prompts.reads(name)
+        for node in self.nodes.values():
+            left_out = () if ends else ends_of(node)
+            for path, source in expressions_of(node).items():
+                with suppress(DefinitionError):  # reported by `find_edges`
+                    yield from self.prompts.expression(source).reads if path not in left_out else ()
 
     def _outcome(self, node_id: str) -> StaticType:
         node = self.nodes[node_id]

@@ -212,6 +212,7 @@ class _LiteLLMModule(Protocol):
 
     suppress_debug_info: bool
     in_memory_llm_clients_cache: _ClientCache
+    model_cost: Mapping[str, Mapping[str, object]]
 
     async def acompletion(self, **arguments: object) -> _Stream | WholeAnswer: ...
     def get_model_info(self, model: str) -> Mapping[str, object]: ...
@@ -722,16 +723,34 @@ def _cost(litellm: _LiteLLMModule, answer: PartialReply) -> float | None:
     """US dollars, or None where litellm knows no price, or the provider counts nothing."""
     if not answer.usage.calls:
         return None
+    return price(litellm, answer.model, answer.usage)
+
+
+def price(litellm: _LiteLLMModule, model: str, usage: Usage) -> float | None:
+    """US dollars by litellm's table, or None where it has no price.
+
+    Where an entry of that table has none, litellm itself reckons with 0.
+    """
     try:
         costs = litellm.cost_per_token(
-            model=answer.model,
-            prompt_tokens=answer.usage.input_tokens,
-            completion_tokens=answer.usage.output_tokens,
-            cache_read_input_tokens=answer.usage.cached_tokens,
+            model=model,
+            prompt_tokens=usage.input_tokens,
+            completion_tokens=usage.output_tokens,
+            cache_read_input_tokens=usage.cached_tokens,
         )
     except Exception:  # noqa: BLE001 - litellm raises whatever its tables lead to
         return None
-    return sum(costs)
+    total = sum(costs)
+    return total if total or _is_free(litellm, model, usage) else None
+
+
+def _is_free(litellm: _LiteLLMModule, model: str, usage: Usage) -> bool:
+    """Whether a cost of 0 is one, and not the lack of a price."""
+    if model.startswith("ollama") or not (usage.input_tokens or usage.output_tokens):
+        return True
+    table = litellm.model_cost
+    entry = table.get(model) or table.get(model.partition("/")[2], {})
+    return "input_cost_per_token" in entry or "output_cost_per_token" in entry
 
 
 def _failure(

@@ -58,7 +58,11 @@ class Reply(FrozenStruct, frozen=True, eq=False):
 
 
 class Model(Protocol):
-    """Anything that answers requests; it must be safe to call from many tasks at once."""
+    """Anything that answers requests; it must be safe to call from many tasks at once.
+
+    One that cannot call tools says so by an attribute `calls_tools = False`; a run with a node that
+    has tools is refused then before it begins.
+    """
 
     def ask(self, request: Request) -> AsyncIterator[Chunk | Reply]:
         """Stream the answer: any number of chunks, or none, then exactly one `Reply`.
@@ -101,6 +105,20 @@ class ServesIds(Protocol):
 
     def check(self, model_id: str, parameters: Mapping[str, JSON]) -> None:
         """Raise `NoModelError` if the id or its address would be refused; nothing is imported."""
+        ...
+
+    def check_ready(
+        self,
+        model_id: str,
+        parameters: Mapping[str, JSON],
+        environ: Mapping[str, str],
+        *,
+        with_tools: bool,
+    ) -> None:
+        """Raise `NoModelError` if it is certain now that the model cannot answer.
+
+        It is not installed, has no key, or `with_tools` is needed and it cannot call any.
+        """
         ...
 
 

@@ -140,6 +140,17 @@ class Recorder:
         """See `ServesIds`."""
         self._model.check(model_id, parameters)
 
+    def check_ready(
+        self,
+        model_id: str,
+        parameters: Mapping[str, JSON],
+        environ: Mapping[str, str],
+        *,
+        with_tools: bool,
+    ) -> None:
+        """See `ServesIds`."""
+        self._model.check_ready(model_id, parameters, environ, with_tools=with_tools)
+
     def _record(self, request: Request, reply: Reply) -> None:
         form = canonical(request)
         key = _key(form)
@@ -235,6 +246,16 @@ class Replay:
 
     def check(self, model_id: str, parameters: Mapping[str, JSON]) -> None:
         """See `ServesIds`: nothing is asked, so that any id will do."""
+
+    def check_ready(
+        self,
+        model_id: str,
+        parameters: Mapping[str, JSON],
+        environ: Mapping[str, str],
+        *,
+        with_tools: bool,
+    ) -> None:
+        """See `ServesIds`: likewise."""
 
     def _model_from(self, origin: Origin) -> str | None:
         recordings = self._recordings.values()

@@ -75,11 +75,10 @@ from ..graph.node import (
     result_after,
     summarizes,
     summary_again,
-    tools_of,
     visited_field,
 )
 from ..messages import JSON, NO_USAGE, text_of
-from ..models.protocol import RecallsResults
+from ..models.protocol import RecallsResults, WarmsUp
 from ..node_path import ROOT, NodePath, put_inside, select_inside
 from ..records import (
     FINAL,
@@ -221,8 +220,8 @@ class RunExecution(Struct):
         past = StoredPast(store, key, until=head.turns)
         past.quotes.add_head(head)
         # Copies, since a node may change what it is given.
-        given = deepcopy(dict(turn.given_state or {}))
-        state = {**deepcopy(dict(graph.state)), **head.state, **given}
+        given = deepcopy(dict(turn.given_state)) if turn.given_state else {}
+        state = {**(deepcopy(dict(graph.state)) if graph.state else {}), **head.state, **given}
         session = SessionView(
             id=key.session_id,
             state=JSONView(state),
@@ -231,7 +230,7 @@ class RunExecution(Struct):
         )
         scope = TemplateScope(
             graph=prepared.scope,
-            input=Input(turn.input),
+            input=Input(turn.input, turn.system),
             user_id=key.user_id,
             session=session,
             run=RunView(turn.run_id),
@@ -252,7 +251,7 @@ class RunExecution(Struct):
             earlier=earlier,
         )
 
-    async def run(self, *, is_resumed: bool) -> Run:
+    async def run(self, *, is_resumed: bool) -> Run:  # noqa: PLR0915  all ways in which it ends
         """Run the graph to its end, close the turn in the store, and emit the one last event."""
         emit, turn, user_id = self.emitter.emit, self.turn, self.lease.key.user_id
         emit(RunStarted, None, 0, user_id, turn.graph, turn.input, resumed=is_resumed)
@@ -274,6 +273,11 @@ class RunExecution(Struct):
             failure.run = await self._stop("failed", error=str(failure))
             emit(RunFailed, None, 0, failure.run, failure)
             raise failure from failure.__cause__
+        except BaseException:  # the event loop was dropped, or the process is to end
+            turn = self._ended_turn("cancelled", answer=self.answer.emitted or None)
+            with suppress(RuntimeError):  # a closed loop cannot wake who waits for events
+                emit(RunCancelled, None, 0, Run(self.lease.key, turn, self._ordered_records()))
+            raise
         finally:
             self.timeouts.close()
         if questions := run.questions:
@@ -299,10 +303,12 @@ class RunExecution(Struct):
 
     def _answer_text(self, records: Mapping[str, Record]) -> str:
         """The answer; raises the error of the node that failed, `NodeWaits`, or `NoAnswer`."""
+        waits = False
         for record in records.values():
             if record.status == "failed":
                 raise self._failure(record)
-        if any(record.status == "waiting" for record in records.values()):
+            waits = waits or record.status == "waiting"
+        if waits:
             raise NodeWaits
         if self.answer.text is None:
             skipped = [
@@ -401,12 +407,19 @@ class RunExecution(Struct):
         failed: list[str] = []
         for spec in self.prepared.models.get(node_id, (NO_MODEL,)):
             if failed:
-                self.emitter.emit(NodeRetried, node_id, execution.attempt, failed[-1], 0.0)
+                self.emitter.emit(
+                    NodeRetried, node_id, execution.attempt, failed[-1], 0.0, type(error).__name__
+                )
             for tries in count(1):  # pragma: no branch - it has no end
                 execution.begin_attempt()
                 self.emitter.emit(NodeStarted, node_id, execution.attempt, node.kind)
                 try:
-                    return await self._done(execution, await self._attempt(node, execution, spec))
+                    result = await self._attempt(node, execution, spec)
+                    return (
+                        await self._done_with_state(execution, result)
+                        if result.session_state
+                        else self._done_record(execution, result)
+                    )
                 except NodeWaits:
                     return self._record(execution, "waiting")
                 except Exception as raised:  # noqa: BLE001  whatever a kind raises is its failure
@@ -442,19 +455,19 @@ class RunExecution(Struct):
             return None
         wait = retry_wait(retry_policy(node, self.prepared.graph), tries, error)
         if wait is not None:
-            text = error_text(error)
-            self.emitter.emit(NodeRetried, execution.node_id, execution.attempt, text, wait)
+            text, kind = error_text(error), type(error).__name__
+            self.emitter.emit(NodeRetried, execution.node_id, execution.attempt, text, wait, kind)
         return wait
 
     async def _attempt(self, node: Node, execution: NodeExecution, spec: ModelSpec) -> Result:
         """One attempt, with one model and within the node's timeout."""
         if (error := self.condition_errors.get(execution.node_id)) is not None:
             raise error
-        if self.prepared.warms_up:  # takes none of the attempt's time
-            await self.prepared.warm_up(execution.node_id, spec.id)
+        if self.prepared.warms_up:
+            await self._warm_up(execution.node_id, spec.id)
         call = self._model_call(execution, spec)
         context = self._context(execution, call)
-        call.caller = self._tool_caller(node, execution, context, call)
+        call.caller = self._tool_caller(execution, context, call)
         if execution.node_id in self.prepared.inner:
             self._open_graph(execution, context, call.caller)
         timeout = node.timeout or self.prepared.graph.timeout
@@ -472,28 +485,46 @@ class RunExecution(Struct):
             if task is None or task.cancelling():
                 raise
             raise RuntimeError("the node cancelled itself") from error
-        is_plain = execution.inside is None and call.caller is None
-        return result if is_plain else self._with_session_state(execution, result, call.caller)
+        return self._completed(execution, result, call.caller)
 
-    def _with_session_state(
+    async def _warm_up(self, node_id: str, model_id: str) -> None:
+        """Let the models of a node do what takes long once, before an attempt's time begins."""
+        prepared = self.prepared
+        model = cast("WarmsUp", prepared.model)
+        if node_id in prepared.models:
+            await model.warm_up(model_id)
+        if (inner := prepared.inner.get(node_id)) is not None:
+            for spec in inner.first_models():
+                with suppress(ModelError):  # perhaps it is not asked at all
+                    await model.warm_up(spec.id)
+
+    def _completed(
         self, execution: NodeExecution, result: Result, caller: ToolCaller | None
     ) -> Result:
         """The result with the keys of the session's state that inner nodes and tools have set."""
+        if not isinstance(result, Result):  # pyright: ignore[reportUnnecessaryIsInstance]  kinds may not type-check
+            kind = self.prepared.graph.nodes[execution.node_id].kind
+            raise InputError(
+                f"node {execution.node_id!r}: the `run` of the kind {kind!r} gave a "
+                f"{type(result).__name__}; it must return a Result"
+            )
+        if execution.inside is None and caller is None:
+            return result
         changed: dict[str, JSON] = {}
         if execution.inside is not None and execution.inside.patches:
             read = self.scope.state_read(execution)
             changed = execution.inside.merged(execution.node_id, read)
         if caller is not None:
             changed |= caller.state.changed()
-        if not changed or not isinstance(result, Result):  # pyright: ignore[reportUnnecessaryIsInstance]  `_done` refuses it
+        if not changed:
             return result
         return replace(result, session_state={**changed, **(result.session_state or {})})
 
     def _tool_caller(
-        self, node: Node, execution: NodeExecution, context: Context, call: ModelCall
+        self, execution: NodeExecution, context: Context, call: ModelCall
     ) -> ToolCaller | None:
         """What executes the tool calls of one attempt; None if the node has no tools."""
-        if (toolbox := tools_of(node)) is None:
+        if (toolbox := self.prepared.toolboxes.get(execution.node_id)) is None:
             return None
         if self.only is not None:
             toolbox = toolbox.with_handovers(self.only.hands_to)
@@ -552,20 +583,11 @@ class RunExecution(Struct):
         """What an attempt awaits: the node's own `run`. A dry run overrides it."""
         return node.run(context)
 
-    async def _done(self, execution: NodeExecution, result: Result) -> Record:
-        """The record of a successful attempt.
+    async def _done_with_state(self, execution: NodeExecution, result: Result) -> Record:
+        """The record of a successful attempt that sets keys of the session's state.
 
-        Nodes that set keys of the session's state are done one after the other: `save` releases
-        the lock.
+        Such nodes are done one after the other: `save` releases the lock.
         """
-        if not isinstance(result, Result):  # pyright: ignore[reportUnnecessaryIsInstance]  kinds may not type-check
-            kind = self.prepared.graph.nodes[execution.node_id].kind
-            raise InputError(
-                f"node {execution.node_id!r}: the `run` of the kind {kind!r} gave a "
-                f"{type(result).__name__}; it must return a Result"
-            )
-        if not result.session_state:
-            return self._done_record(execution, result)
         await self.state_lock.acquire()
         try:
             result = storable_result(execution.node_id, result)
@@ -585,7 +607,7 @@ class RunExecution(Struct):
 
     def _done_record(self, node: NodeExecution, result: Result) -> Record:
         output = result.output if result.stored is None else result.stored
-        stored = storable(node.node_id, "output", output)
+        stored = output if type(output) is str else storable(node.node_id, "output", output)
         result = storable_result(node.node_id, result)
         if self.answer.is_committed(node.node_id) and self.answer.emitted != text_of(stored):
             kind = self.prepared.graph.nodes[node.node_id].kind
@@ -708,16 +730,20 @@ class RunExecution(Struct):
 
     async def save(self, records: Sequence[Record]) -> None:
         """See `Work.save`; an event is emitted only once its record is durable."""
-        if records[-1].session_state and records[-1].is_final:
+        if records[-1].session_state and records[-1].status in FINAL:
             await self._put_state(records)
         else:
             await self._put(records)
         for record in records:
-            if record.status == "failed":
-                self.emitter.emit(NodeFailed, record.node, record.attempt, record.error or "")
-            elif record.status == "done":
-                self.emitter.emit(NodeFinished, record.node, record.attempt, record, replayed=False)
+            if record.status == "done":
+                if self.emitter.has_listener:
+                    self.emitter.emit(
+                        NodeFinished, record.node, record.attempt, record, replayed=False
+                    )
                 self.answer.settle(record)
+            elif record.status == "failed":
+                text, kind = record.error or "", type(self.failures[record.node]).__name__
+                self.emitter.emit(NodeFailed, record.node, record.attempt, text, kind)
             elif record.error is not None:  # skipped by `on_error`; `skip` has emitted the others
                 because = record.because or ""
                 self.emitter.emit(NodeSkipped, record.node, record.attempt, because, replayed=False)
@@ -741,17 +767,12 @@ class RunExecution(Struct):
             for exchange in record.exchanges:
                 sources = self.prepared.graph.prompts.sources(exchange.prompt)
                 await self.store.put_prompt(exchange.prompt_hash, sources)
-        await self._put_records(records)
-
-    async def _put_records(self, records: Sequence[Record]) -> None:
-        if self.parent is not None:
-            self.records.update({record.node: record for record in records})
-            outer, node = self.parent, NodePath(self.path.steps[-1])
+        execution, around = self, list[tuple[RunExecution, Sequence[Record]]]()
+        while execution.parent is not None:
+            execution.records.update({record.node: record for record in records})
+            node, execution = NodePath(execution.path.steps[-1]), execution.parent
             records = [replace(record, node=str(node.child(record.node))) for record in records]
-            await outer._put_records(records)
-            # Another attempt of the node around them begins with these.
-            outer.earlier.update({record.node: record for record in records})
-            return
+            around.append((execution, records))
         quoting = records
         if quotes := self.past.quotes.quotes(self.turn):
             # A record without a rendered text quotes nothing.
@@ -763,7 +784,9 @@ class RunExecution(Struct):
             ]
         await self.store.put(self.lease, quoting)
         for record in records:
-            self.records[record.node] = record
+            execution.records[record.node] = record
+        for outer, stored in around:  # another attempt of the node around them begins with these
+            outer.earlier.update({record.node: record for record in stored})
 
     async def _replay(self) -> dict[str, Record]:
         """The final records of an earlier try, folded in topological order."""

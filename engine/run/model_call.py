@@ -30,7 +30,7 @@ from ..events import (
 from ..graph.context import Choice, HandsOver, NodeWaits
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
-from ..graph.node import REPAIR, TOOL, can_stream
+from ..graph.node import REPAIR, TOOL
 from ..messages import JSON, NO_USAGE, Message, ToolCall, Usage, text_of
 from ..models.protocol import Chunk, Model, Reply, Request, close_answer
 from ..node_path import ROOT, NodePath
@@ -38,7 +38,7 @@ from ..prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ..records import Exchange, Question, Record, Response
 from ..returns.form import Form
 from ..returns.reading import answer_in, json_values, label_hint, labels_in, matching_label
-from ..returns.shape import Shape, shape
+from ..returns.shape import Shape
 from ..tools.caller import ToolCaller, with_unique_ids
 from ..tools.context import CallOutcome
 from .node_execution import NodeExecution, storable_mapping
@@ -161,7 +161,8 @@ class ModelCall(Struct):
         self, returns: object, prompt: str | None = None, /, **variables: object
     ) -> JSON:
         """See `Context.ask_for`."""
-        return await self._shaped(shape(returns, name=self.node.node_id), prompt, variables)
+        wanted = self.scope.graph.shape_of(self.node.node_id, returns)
+        return await self._shaped(wanted, prompt, variables)
 
     async def choose(
         self,
@@ -292,7 +293,8 @@ class ModelCall(Struct):
     def _begin_repair(self, failure: str) -> None:
         """Count another attempt; its events are those of a retry without a wait."""
         node = self.node
-        self.emitter.emit(NodeRetried, node.node_id, node.attempt, failure, 0.0)
+        error_type = AnswerError.__name__
+        self.emitter.emit(NodeRetried, node.node_id, node.attempt, failure, 0.0, error_type)
         node.attempt += 1
         if self.caller is not None:
             self.caller.attempt = node.attempt
@@ -308,7 +310,7 @@ class ModelCall(Struct):
         is_output: bool = False,
     ) -> Reply:
         template, node = self._template(prompt), self.node
-        is_output = is_output and can_stream(self.graph.nodes[node.node_id])
+        is_output = is_output and node.node_id in self.scope.graph.streaming
         self.asks += 1
         rounds = node.rounds(self.asks, template)
         messages: tuple[Message, ...] = ()
@@ -436,18 +438,19 @@ class ModelCall(Struct):
         )
         self.node.exchanges.append(exchange)
         self.node.calls += len(tool_calls)
-        self.emitter.emit(
-            ModelAnswered,
-            self.node.node_id,
-            self.node.attempt,
-            template,
-            exchange.model,
-            reply.text,
-            tool_calls,
-            reply.finish_reason,
-            usage,
-            exchange.ended - started,
-        )
+        if self.emitter.has_listener:
+            self.emitter.emit(
+                ModelAnswered,
+                self.node.node_id,
+                self.node.attempt,
+                template,
+                exchange.model,
+                reply.text,
+                tool_calls,
+                reply.finish_reason,
+                usage,
+                exchange.ended - started,
+            )
         if is_cut or not (tool_calls or reply.text.strip()):
             raise _no_answer(reply, self.spec.id)
         return reply
@@ -470,10 +473,10 @@ class ModelCall(Struct):
         try:
             async for piece in pieces:
                 if not isinstance(piece, Chunk):
-                    calls = with_unique_ids(piece.tool_calls)
+                    calls = piece.tool_calls
                     if is_whole and piece.text:
                         self._emit_whole(piece.text, is_output=is_output and not calls, shown=shown)
-                    return replace(piece, tool_calls=calls) if calls else piece
+                    return replace(piece, tool_calls=with_unique_ids(calls)) if calls else piece
                 if is_held:
                     continue
                 is_whole = False
@@ -594,6 +597,9 @@ def _counted(usage: Usage) -> Usage:
     A model that counts nothing was asked nevertheless.
     """
     cost = usage.cost
+    tokens = (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens)
+    if usage.calls > 0 and min(tokens) >= 0 and (cost or 0.0) >= 0.0:
+        return usage
     return Usage(
         input_tokens=max(usage.input_tokens, 0),
         output_tokens=max(usage.output_tokens, 0),

@@ -11,13 +11,12 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
-from contextlib import suppress
 from typing import cast, get_args, get_origin
 
 from msgspec import Struct, field
 from pydantic import BaseModel
 
-from ..errors import ModelError
+from ..errors import NoModelError
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import (
@@ -26,16 +25,19 @@ from ..graph.node import (
     feedback_templates,
     further_templates,
     graph_in,
+    items_of,
     summarizes,
+    tools_of,
+    visited_field,
 )
 from ..graph.plan import Plan
 from ..messages import JSON
 from ..models.protocol import Model, ServesIds, WarmsUp
-from ..models.registry import AnyModel
+from ..models.registry import NO_TOOLS, AnyModel
 from ..node_path import NodePath, put_inside
 from ..returns.inline import InlineValidator
 from ..returns.shape import Shape
-from ..tools.toolbox import ServerTools, ToolObject
+from ..tools.toolbox import ServerTools, Toolbox, ToolObject
 from .template_scope import GraphScope
 
 _INSIDE = "/"
@@ -48,6 +50,7 @@ class PreparedGraph(Struct, frozen=True):
     `models` lists the models of each node that asks one, the first choice first. `facts` are what
     decides what each node does, as JSON, and `fingerprints` their hashes; both also of the nodes of
     inner graphs, by their paths. `facts_hash` is the key that a store has the facts under.
+    `toolboxes` are the tools of the nodes that have any.
     `summarizes` says whether a node writes the session's summary, `warms_up` whether the model has
     a `warm_up` to await. `inner` are the graphs inside nodes, by node id.
     """
@@ -60,19 +63,10 @@ class PreparedGraph(Struct, frozen=True):
     facts: Mapping[str, str]
     facts_hash: str
     fingerprints: Mapping[str, str]
+    toolboxes: Mapping[str, Toolbox]
     summarizes: bool = False
     warms_up: bool = False
     inner: Mapping[str, PreparedGraph] = field(default_factory=dict[str, "PreparedGraph"])
-
-    async def warm_up(self, node_id: str, model_id: str) -> None:
-        """Let the models of a node do what takes long once, before an attempt's time begins."""
-        model = cast("WarmsUp", self.model)
-        if node_id in self.models:
-            await model.warm_up(model_id)
-        if node_id in self.inner:
-            for spec in self.inner[node_id].first_models():
-                with suppress(ModelError):  # perhaps it is not asked at all
-                    await model.warm_up(spec.id)
 
     def first_models(self) -> Iterator[ModelSpec]:
         """The first choices of all nodes that ask a model, also of those in inner graphs."""
@@ -80,6 +74,31 @@ class PreparedGraph(Struct, frozen=True):
             yield specs[0]
         for inner in self.inner.values():
             yield from inner.first_models()
+
+    def check_ready(self, environ: Mapping[str, str]) -> None:
+        """Raise `NoModelError` if no run can succeed: none of the models of a node can answer.
+
+        Only of a node that runs in every run, and whose failure is one of the run.
+        """
+        policy = self.graph.on_error
+        for node_id in self.graph.always_running:
+            node = self.graph.nodes[node_id]
+            if (node.on_error or policy or "fail") == "fail":
+                self._check_ready(node_id, environ)
+                if node_id in self.inner and items_of(node) is None and not visited_field(node):
+                    self.inner[node_id].check_ready(environ)
+
+    def _check_ready(self, node_id: str, environ: Mapping[str, str]) -> None:
+        first: NoModelError | None = None
+        for spec in self.models.get(node_id, ()):
+            try:
+                check_ready(self.model, spec, environ, with_tools=node_id in self.toolboxes)
+            except NoModelError as error:
+                first = first or error
+            else:
+                return
+        if first is not None:
+            raise first
 
     def in_order(self, paths: Collection[str]) -> list[str]:
         """Those of the paths that are of this graph's nodes, in topological order.
@@ -170,23 +189,37 @@ def _prepare(
         facts=facts,
         facts_hash=_hash(facts),
         fingerprints=fingerprints,
+        toolboxes={
+            node_id: toolbox
+            for node_id, node in graph.nodes.items()
+            if (toolbox := tools_of(node)) is not None
+        },
         summarizes=summarizes,
         warms_up=isinstance(model, WarmsUp),
         inner=inner,
     )
 
 
-def named_models(graph: Graph, default: str = "") -> Iterator[str]:
-    """The ids of the first models that the graph and those inside it would ask, or `default`."""
+def named_specs(graph: Graph, default: str | ModelSpec = "") -> Iterator[ModelSpec]:
+    """The models that the graph and those inside it would ask first, or `default`."""
     usual = graph.model or default
     for node_id, node in graph.nodes.items():
         within = graph_in(node)
         named = node.model or usual
-        named_id = named.id if isinstance(named, ModelSpec) else named
         if isinstance(within, Graph):
-            yield from named_models(within, named_id)
-        elif named_id and node_id in graph.templates and asks_model(node):
-            yield named_id
+            yield from named_specs(within, named)
+        elif named and node_id in graph.templates and asks_model(node):
+            yield named if isinstance(named, ModelSpec) else ModelSpec(id=named)
+
+
+def check_ready(
+    model: Model, spec: ModelSpec, environ: Mapping[str, str], *, with_tools: bool
+) -> None:
+    """Raise `NoModelError` if it is certain that the model cannot answer; see `ServesIds`."""
+    if isinstance(model, ServesIds):
+        model.check_ready(spec.id, spec.parameters, environ, with_tools=with_tools)
+    elif with_tools and not getattr(model, "calls_tools", True):
+        raise NoModelError(f"model {spec.id}: {NO_TOOLS}", model=spec.id)
 
 
 def own_fingerprint(fingerprint: str) -> str:

@@ -182,6 +182,7 @@ async def fork_run(
         input=request.message or run.input,
         graph=prepared.graph.name,
         given_state=run.turn.given_state,
+        system=run.turn.system,
         started=time(),
         declared=prepared.facts_hash,
         forked_from=run.run_id,

@@ -8,21 +8,31 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, cast, get_args
 from uuid import uuid4
 
-from ..blocking import RunStart, door, run_blocking, stream_door, stream_events
+from ..blocking import RunStart, door, run_blocking, stream_door, stream_events, warn
 from ..errors import InputError, NoSessionWarning, listed
-from ..events import Answer, AnswerReset, Event, NodeFinished, RunFinished, RunWaiting, Token
+from ..events import (
+    Answer,
+    AnswerReset,
+    Event,
+    Listener,
+    NodeFinished,
+    RunFinished,
+    RunWaiting,
+    Token,
+    TokenMode,
+)
 from ..graph.graph import Graph
 from ..graph.node import readers_of_turns
-from ..messages import JSON, text_of
+from ..messages import JSON, HistoryItem, text_of
 from ..models.endpoints import checked_addresses
 from ..models.protocol import Model
+from ..models.registry import AnyModel
 from ..records import Run, SessionInfo, SessionKey, Turn
 from ..session.session import Session
 from ..session.store import VERSION, Policy, Store, WhileWaiting, lacking
@@ -35,6 +45,7 @@ from ..values import (
     check_counts,
     check_ids,
     check_message,
+    check_system,
     to_json,
 )
 from .execution import RunExecution, RunRequest
@@ -71,12 +82,19 @@ class Runner:
 
     `allow_api_base` are addresses to which the graph's models may send prompts and keys, beside
     the providers' own and servers on loopback, with all addresses below them.
+
+    `listeners` are functions that are called with every event of every run, as it happens and in
+    the task that it happens in, such as `teamgraph.tracing.OpenTelemetry()`. They only read: they
+    must not block, and an error of one is a warning and changes nothing. Tokens come only where a
+    run is streamed.
     """
 
     __slots__ = (
         "_allow_api_base",
         "_busy",
         "_graph",
+        "_is_ready",
+        "_listeners",
         "_model",
         "_prepared",
         "_store",
@@ -85,7 +103,7 @@ class Runner:
     )
 
     @explained
-    def __init__(
+    def __init__(  # noqa: PLR0913  independent options, by keyword
         self,
         graph: Graph | str | os.PathLike[str],
         *,
@@ -94,6 +112,7 @@ class Runner:
         busy: Policy = "serialize",
         while_waiting: WhileWaiting = "refuse",
         allow_api_base: Collection[str] = (),
+        listeners: Sequence[Listener] = (),
     ) -> None:
         if busy not in get_args(Policy):
             known = ", ".join(get_args(Policy))
@@ -111,6 +130,7 @@ class Runner:
             raise InputError(
                 f"model is {model!r}; give a Model, or the id of one, such as 'openai/gpt-5-mini'"
             )
+        self._listeners = _checked_listeners(listeners)
         self._graph = graph = _graph_of(graph)
         self._allow_api_base = checked_addresses(allow_api_base)
         self._busy: Policy = busy
@@ -118,8 +138,11 @@ class Runner:
         self._store: Store = _store_of(store)
         if while_waiting == "allow" or can_wait(graph):
             _check_can_wait(self._store)
+        if isinstance(model, str):
+            AnyModel().check(model, {})
         self._model = model
         self._prepared: PreparedGraph | None = None
+        self._is_ready = False
         self._warned = False
 
     if not TYPE_CHECKING:  # pragma: no branch - type checkers would allow every attribute
@@ -138,7 +161,7 @@ class Runner:
         return self._store
 
     @explained
-    async def arun(
+    async def arun(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
         *,
@@ -146,17 +169,26 @@ class Runner:
         session_id: str | None = None,
         state: State | None = None,
         run_id: str | None = None,
+        history: Sequence[HistoryItem] | None = None,
+        system: str | None = None,
     ) -> Run:
         """Run the graph on `message`: one turn of a session, one message in and one answer out.
 
         Without `session_id` the run is a session of its own. `state` sets keys of
-        `session.state`; they win over what is stored, and that over the graph's defaults. A run
-        that asks a person returns with the status `waiting` and its open `questions`; `respond`
-        continues it. Raises `InputError` for invalid arguments, `NodeError` (or another `RunError`,
-        with `.run`) if the run fails, `SessionBusy` if another turn of the session is running and
-        `busy` is `reject`, or waits for a person.
+        `session.state`; they win over what is stored, and that over the graph's defaults. `system`
+        is a text that templates read as `input.system`.
+
+        With `history` the run is not kept: it is the turn after these, the oldest first, as
+        `{input, answer}` or as messages `{role, content}` of user and assistant by turns; `[]` is
+        none. History-loaders, windows and summarizers treat them as turns of a session.
+
+        A run that asks a person returns with the status `waiting` and its open `questions`;
+        `respond` continues it. Raises `InputError` for invalid arguments, `NodeError` (or another
+        `RunError`, with `.run`) if the run fails, `SessionBusy` if another turn of the session is
+        running and `busy` is `reject`, or waits for a person.
         """
-        return await self._start(message, user_id, session_id, state, run_id)(listener=None)
+        start = self._start(message, user_id, session_id, state, run_id, history, system)
+        return await start(listener=None)
 
     @explained
     def astream(  # noqa: PLR0913  independent options, by keyword
@@ -167,6 +199,8 @@ class Runner:
         session_id: str | None = None,
         state: State | None = None,
         run_id: str | None = None,
+        history: Sequence[HistoryItem] | None = None,
+        system: str | None = None,
         tokens: bool = True,
         resets: bool = False,
     ) -> AsyncGenerator[Event]:
@@ -180,7 +214,7 @@ class Runner:
         that the answer tokens before it are void. Without `tokens` there are none of either, so
         that models may be asked for whole answers, which costs less.
         """
-        start = self._start(message, user_id, session_id, state, run_id)
+        start = self._start(message, user_id, session_id, state, run_id, history, system)
         return stream_events(start, tokens=tokens, resets=resets)
 
     @explained
@@ -308,7 +342,7 @@ class Runner:
         return stream_events(start, tokens=tokens, resets=resets)
 
     @explained
-    def render(
+    def render(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
         *,
@@ -316,16 +350,26 @@ class Runner:
         user_id: str | None = None,
         session_id: str | None = None,
         state: State | None = None,
+        history: Sequence[HistoryItem] | None = None,
+        system: str | None = None,
     ) -> Rendering:
         """The prompts that `run` would send, as in `Graph.render`; asks no model, writes nothing.
 
         With `session_id` they are those of the next turn of that session; raises `NotFound` if
-        there is none.
+        there is none. `history` and `system` are those of `run`.
         """
         # Lazy: programs that only run graphs do not load it.
         from .dry_run.rehearsal import Scene, render, render_next  # noqa: PLC0415
 
-        scene = Scene(message, assume or {}, state=as_state(state) or {}, user_id=user_id)
+        _check_without_session(history, session_id)
+        scene = Scene(
+            message,
+            assume or {},
+            history=() if history is None else history,
+            state=as_state(state) or {},
+            user_id=user_id,
+            system=system,
+        )
         if session_id is None:
             return render(self._graph, scene)
         return run_blocking(render_next(self._graph, scene, self._store, session_id))
@@ -379,9 +423,14 @@ class Runner:
         `show` are ids of nodes whose outputs are printed before it. On a terminal an answer that
         breaks off is begun again on a new line, if the graph retries.
         """
-        whose = {"user_id": user_id, "session_id": session_id}
-        resets = sys.stdout.isatty()
-        events = self.stream(message, **whose, state=state, tokens=stream, resets=resets)
+        events = self.stream(
+            message,
+            user_id=user_id,
+            session_id=session_id,
+            state=state,
+            tokens=stream,
+            resets=sys.stdout.isatty(),
+        )
         ended = [_print_event(event, show, is_streamed=stream) for event in events]
         return cast("Run", ended[-1])
 
@@ -397,24 +446,36 @@ class Runner:
         show: Collection[str] = (),
     ) -> Run:
         """Like `print_response`, in async code."""
-        whose = {"user_id": user_id, "session_id": session_id}
-        resets = sys.stdout.isatty()
-        events = self.astream(message, **whose, state=state, tokens=stream, resets=resets)
+        events = self.astream(
+            message,
+            user_id=user_id,
+            session_id=session_id,
+            state=state,
+            tokens=stream,
+            resets=sys.stdout.isatty(),
+        )
         ended = [_print_event(event, show, is_streamed=stream) async for event in events]
         return cast("Run", ended[-1])
 
-    def _start(
+    def _start(  # noqa: PLR0913, PLR0917  the arguments of `run`
         self,
         message: str,
         user_id: str | None,
         session_id: str | None,
         state: State | None,
         run_id: str | None,
+        history: Sequence[HistoryItem] | None,
+        system: str | None,
     ) -> RunStart:
         check_message(message)
         check_ids(user_id=user_id, session_id=session_id, run_id=run_id)
+        if system is not None:
+            check_system(system)
         prepared = self._prepare()
-        if session_id is None and not self._warned:
+        if not self._is_ready:
+            prepared.check_ready(os.environ)
+            self._is_ready = True
+        if session_id is None and not self._warned and history is None:
             self._warn_of_no_session()
         # Where nobody named the session it is called as the run, so that a store can tell.
         new_id = uuid4().hex
@@ -425,15 +486,23 @@ class Runner:
             given_state=as_state(state),
             started=time(),
             declared=prepared.facts_hash,
+            system=system,
         )
         key = SessionKey(user_id, session_id or new_id)
         request = RunRequest(key, turn, busy=self._busy, while_waiting=self._while_waiting)
-        return partial(RunExecution.execute, prepared, self._store, request)
+        store = self._store
+        if history is not None:
+            _check_without_session(history, session_id)
+            # Lazy: few programs give a history.
+            from .given_history import UnkeptSession  # noqa: PLC0415
+
+            store = UnkeptSession(key, self._graph, history, store)
+        return self._heard(partial(RunExecution.execute, prepared, store, request))
 
     def _resume(
         self, run_id: str, user_id: str | None, session_id: str | None, reuse_unchanged: bool
     ) -> RunStart:
-        return partial(
+        start = partial(
             resume_run,
             self._prepare(),
             self._store,
@@ -441,6 +510,7 @@ class Runner:
             waits=Waits(self._busy, self._while_waiting),
             reuse_unchanged=reuse_unchanged,
         )
+        return self._heard(start)
 
     def _respond(
         self,
@@ -452,13 +522,14 @@ class Runner:
     ) -> RunStart:
         check_ids(by=by)
         reference = _reference(run_id, user_id, session_id)
-        return partial(
+        start = partial(
             respond_to_run,
             self._prepare(),
             self._store,
             AnswerRequest(reference, _checked_answers(answers), user_id if by is None else by),
             waits=Waits(self._busy, self._while_waiting),
         )
+        return self._heard(start)
 
     def _fork(
         self,
@@ -473,28 +544,63 @@ class Runner:
             check_message(message)
         check_ids(into=into, node=node)
         source = _reference(run_id, user_id, session_id)
-        return partial(
-            fork_run, self._prepare(), self._store, ForkRequest(source, node, message, into)
-        )
+        request = ForkRequest(source, node, message, into)
+        return self._heard(partial(fork_run, self._prepare(), self._store, request))
+
+    def _heard(self, start: RunStart) -> RunStart:
+        """The start of a run whose events the runner's listeners get too."""
+        return partial(_start_heard, start, self._listeners) if self._listeners else start
 
     def _warn_of_no_session(self) -> None:
         """Warn, once for each runner, if the graph reads earlier turns, of which there are none."""
         self._warned = True
         readers = readers_of_turns(self._graph.nodes)
         if readers:
-            warnings.warn(
-                f"graph {self._graph.name!r}: this run has no session_id, so there are no earlier "
-                f"turns for {listed(readers)}; pass session_id='...', and user_id='...' where "
-                "there are several users",
-                NoSessionWarning,
-                stacklevel=2,
-            )
+            text = f"graph {self._graph.name!r}: this run has no session_id, so there are no "
+            text += f"earlier turns for {listed(readers)}; pass session_id='...', and "
+            text += "user_id='...' where there are several users"
+            warn(text, NoSessionWarning)
 
     def _prepare(self) -> PreparedGraph:
         # Two threads may both prepare it: the results are equal.
         if self._prepared is None:
             self._prepared = prepare(self._graph, self._model, allow_api_base=self._allow_api_base)
         return self._prepared
+
+
+def _start_heard(
+    start: RunStart,
+    listeners: Sequence[Listener],
+    *,
+    listener: Listener | None,
+    tokens: TokenMode = "final",
+) -> Coroutine[object, object, Run]:
+    """Start a run with several listeners, of which `listener` is the caller's own."""
+
+    def hear(event: Event) -> None:
+        for each in listeners:
+            try:
+                each(event)
+            except Exception as error:  # noqa: BLE001  a reader of a run does not end it
+                what = f"{type(error).__name__}: {error}"
+                text = f"a listener failed at {type(event).__name__}, the run goes on: {what}"
+                warn(text, RuntimeWarning)
+        if listener is not None:
+            listener(event)
+
+    return start(listener=hear, tokens="none" if listener is None else tokens)
+
+
+def _checked_listeners(listeners: Sequence[Listener]) -> Sequence[Listener]:
+    if callable(listeners):
+        raise InputError("listeners takes a list of functions; write listeners=[...]")
+    for each in listeners:
+        if not callable(each) or isinstance(each, type):
+            raise InputError(
+                f"a listener is {each!r}; give a function that takes an event, or an object such "
+                "as teamgraph.tracing.OpenTelemetry()"
+            )
+    return tuple(listeners)
 
 
 def _print_event(event: Event, show: Collection[str], *, is_streamed: bool) -> Run | None:
@@ -521,6 +627,16 @@ def _checked_answers(answers: Mapping[str, JSON]) -> Mapping[str, JSON]:
             "to answers"
         )
     return cast("Mapping[str, JSON]", to_json(answers, "the answers"))
+
+
+def _check_without_session(history: object, session_id: str | None) -> None:
+    """Raise `InputError` if there is a history besides the session's own."""
+    if history is not None and session_id is not None:
+        raise InputError(
+            f"history and session_id={session_id!r} are both given, and a session has a history of "
+            "its own; leave out session_id to run with this history, or history to run in the "
+            "session"
+        )
 
 
 def _check_can_wait(store: Store) -> None:
@@ -559,9 +675,9 @@ def _store_of(store: object) -> Store:
         return MemoryStore()
     if isinstance(store, str | os.PathLike):
         # Lazy: programs with another store do not load it.
-        from ..stores.tinydb.store import TinyDBStore  # noqa: PLC0415
+        from ..stores.places import open_store  # noqa: PLC0415
 
-        return TinyDBStore(cast("str", store))
+        return open_store(cast("str", store))
     if not hasattr(store, "begin"):
         raise InputError(
             f"store is a {type(store).__name__}; give a store, such as TinyDBStore('folder'), or "

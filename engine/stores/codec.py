@@ -433,7 +433,7 @@ _SUMMARY = defaults(Summary)
 _TURN_TYPES = {
     **_types(Turn),
     **dict.fromkeys(("run_id", "input"), (str,)),
-    **dict.fromkeys(("answer", "error", "forked_from"), (str, type(None))),
+    **dict.fromkeys(("answer", "error", "forked_from", "system"), (str, type(None))),
     "given_state": (dict, type(None)),
 }
 _SUMMARY_TYPES = {**_types(Summary), "text": (str,)}

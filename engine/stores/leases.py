@@ -126,10 +126,7 @@ class Leases(Generic[S]):
         """The grant of a lease; raises `Conflict` if it has ended."""
         grant = self._grants.get(lease.token)
         if grant is None or grant.lease is not lease:
-            raise Conflict(
-                f"run {lease.run_id!r}: its lease on session {lease.key.session_id!r} has ended; "
-                "begin the run again to continue it"
-            )
+            raise lease_ended(lease)
         return grant
 
     def end(self, lease: Lease) -> Grant[S] | None:
@@ -219,6 +216,14 @@ def session_exists(key: SessionKey) -> InputError:
     """The error for a session that is created although it exists."""
     return InputError(
         f"the session {key.session_id!r} exists already; delete it, or give the new one another id"
+    )
+
+
+def lease_ended(lease: Lease) -> Conflict:
+    """The error for writing a run after its lease was released."""
+    return Conflict(
+        f"run {lease.run_id!r}: its lease on session {lease.key.session_id!r} has ended; "
+        "begin the run again to continue it"
     )
 
 

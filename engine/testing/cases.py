@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -39,10 +40,9 @@ from ..graph.kinds import project_kinds
 from ..graph.schema import DIALECT
 from ..graph.settings import settings_of
 from ..graph.yaml.reader import Document, read_yaml
-from ..messages import JSON
+from ..messages import JSON, HistoryItem
 from ..models.samples import placeholder
 from ..node_path import NodePath
-from ..run.dry_run.assumed_session import HistoryItem
 from ..run.dry_run.assumptions import check_assumptions
 from ..run.dry_run.rehearsal import Scene, render, render_all
 from ..run.dry_run.rendering import RenderedNode, Rendering
@@ -92,6 +92,9 @@ class DeclaredCase(Declared):
     """The keys of a case in a file."""
 
     input: str = Field(default=MESSAGE, description="The user's message.")
+    system: str | None = Field(
+        default=None, description="What the prompts read as `input.system`; none if left out."
+    )
     user_id: str | None = Field(default=None, description="The user; none if left out.")
     session: Mapping[str, JSON] = Field(
         default_factory=dict[str, JSON],
@@ -192,6 +195,19 @@ class CaseFile(Struct, frozen=True):
     def folder(self) -> Path:
         """Where its snapshots are."""
         return folder_of(self.file)
+
+
+def module_folders(file: Path) -> Iterator[Path]:
+    """Where modules that the graph of a case file names are found, beside the current folder.
+
+    In the folder of the project, of the case file and of the graph; `run` finds them there too.
+    """
+    home = file.absolute().parent
+    if (project := settings_of(home).folder) is not None:
+        yield project
+    yield home
+    with suppress(DefinitionError):  # reported when the file is loaded
+        yield _normalized(home / str(read_yaml(file).data.get("graph", ""))).parent
 
 
 def load_cases(file: Path, snapshots: SnapshotTracker) -> CaseFile:
@@ -327,6 +343,7 @@ class _Loader(Struct):
             state=declared.state,
             session=declared.session,
             user_id=declared.user_id,
+            system=declared.system,
         )
         file = folder_of(self.file) / f"{slug(name)}.md" if declared.snapshot else None
         return PromptCase(name, graph, scene, declared.expect, file, self.document.key(path).line)
@@ -339,6 +356,7 @@ class _Loader(Struct):
             history=empty.scene.history or [(placeholder("input"), placeholder("answer"))],
             session={"summary": placeholder("summary"), **empty.scene.session},
             user_id=empty.scene.user_id or placeholder("user"),
+            system=empty.scene.system or placeholder("system"),
         )
         try:
             renderings = render_all(graph, full)

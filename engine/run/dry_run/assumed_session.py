@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias, cast
+from typing import cast
 
 from msgspec import Struct
 
 from ...errors import InputError, closest
-from ...messages import JSON, Message
+from ...messages import JSON, HistoryItem
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 from ...session.store import Hit, Lease, Policy, Store, WhileWaiting
 from ...stores.memory import MemorySession, MemoryStore
-
-HistoryItem: TypeAlias = Mapping[str, str] | Message | tuple[str, str]
-"""A turn as `{input, answer}` or a pair of texts, or one message as `{role, content}`."""
+from ..given_history import GivenTurn, parse_history, stored_turns
 
 SESSION_ID = "session-1"
 _KEYS = ("id", "summary", "turns", "node_states")
-
-
-class AssumedTurn(NamedTuple):
-    """The input and the answer of an earlier turn."""
-
-    input: str
-    answer: str
 
 
 class AssumedSession(Struct, frozen=True):
@@ -36,7 +27,7 @@ class AssumedSession(Struct, frozen=True):
 
     session_id: str
     turns: int
-    history: tuple[AssumedTurn, ...]
+    history: tuple[GivenTurn, ...]
     summary: str | None
     node_states: Mapping[str, Mapping[str, JSON]]
 
@@ -48,7 +39,7 @@ class AssumedSession(Struct, frozen=True):
                 near = closest(key, _KEYS)
                 meant = f"did you mean {near!r}?" if near else f"it has {', '.join(_KEYS)}"
                 raise InputError(f"session: there is no {key!r} in it; {meant}")
-        assumed = _turns(history)
+        assumed = parse_history(history)
         summary = session.get("summary")
         if summary is not None and not isinstance(summary, str):
             raise InputError("session: the summary must be text, or left out")
@@ -69,16 +60,7 @@ class AssumedSession(Struct, frozen=True):
     def store(self, key: SessionKey) -> MemoryStore:
         """A store that has this session and nothing else."""
         before = self.turns - len(self.history)
-        turns = {
-            f"turn-{number}": Turn(
-                run_id=f"turn-{number}",
-                input=turn.input,
-                status="done",
-                answer=turn.answer,
-                number=number,
-            )
-            for number, turn in enumerate(self.history, before + 1)
-        }
+        turns = stored_turns(self.history, before)
         summary = Summary(self.summary, covers=before) if self.summary is not None else None
         return MemoryStore(
             {
@@ -164,55 +146,6 @@ class ReadOnlyStore(MemoryStore):
     ) -> list[Hit]:
         """See `Store.search`."""
         return await self._source.search(user_id, text, last=last, exclude=exclude, limit=limit)
-
-
-def _turns(history: Sequence[HistoryItem]) -> tuple[AssumedTurn, ...]:
-    if isinstance(history, str) or not isinstance(history, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
-        raise InputError(f"history is a {type(history).__name__}; give a list of turns")
-    turns: list[AssumedTurn] = []
-    asked: str | None = None
-    for index, one in enumerate(history):
-        if (turn := _turn(one)) is not None and asked is None:
-            turns.append(turn)
-            continue
-        role, content = _message(one)
-        if role == "user" and asked is None:
-            asked = content
-        elif role == "assistant" and asked is not None:
-            turns.append(AssumedTurn(asked, content))
-            asked = None
-        else:
-            raise _unexpected_item(index)
-    if asked is not None:
-        raise _unexpected_item(len(history) - 1)
-    return tuple(turns)
-
-
-def _turn(one: HistoryItem) -> AssumedTurn | None:
-    match one:
-        case (str() as asked, str() as answer):
-            return AssumedTurn(asked, answer)
-        case {"input": str() as asked, "answer": str() as answer, **more} if not more:
-            return AssumedTurn(asked, answer)
-        case _:
-            return None
-
-
-def _message(one: HistoryItem) -> tuple[str, str]:
-    match one:
-        case Message():
-            return one.role, one.content
-        case {"role": str() as role, "content": str() as content, **more} if not more:
-            return role, content
-        case _:
-            return "", ""
-
-
-def _unexpected_item(index: int) -> InputError:
-    return InputError(
-        f"history: item {index + 1} does not fit; give turns as {{input, answer}}, or messages as "
-        "{role, content} where each of role user is followed by one of role assistant"
-    )
 
 
 def _text(value: JSON, name: str) -> str:

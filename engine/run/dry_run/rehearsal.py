@@ -13,17 +13,17 @@ from ...errors import InputError, NoAnswer, NodeError, NotFound, PromptError
 from ...events import Event, PromptRendered
 from ...graph.graph import MESSAGE, Graph
 from ...graph.node import NamesPython, Node, Rehearses, branches_of, graph_in, takes_of
-from ...messages import JSON
+from ...messages import JSON, HistoryItem
 from ...models.protocol import Request
 from ...node_path import ROOT, NodePath
 from ...prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ...records import Run, SessionKey, Turn
 from ...session.store import Store
-from ...values import check_ids, check_mapping, check_text
+from ...values import check_ids, check_mapping, check_system, check_text
 from ..execution import RunRequest
 from ..model_call import PERSON
 from ..prepared import PreparedGraph, prepare
-from .assumed_session import AssumedSession, HistoryItem, ReadOnlyStore
+from .assumed_session import AssumedSession, ReadOnlyStore
 from .assumptions import Assumptions, DryRunExecution, JSONs, check_assumptions, find_node
 from .rendering import RenderedNode, RenderedPrompt, Rendering
 
@@ -47,9 +47,11 @@ class Scene(Struct, frozen=True):
     session: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     user_id: str | None = None
     is_full: bool = True
+    system: str | None = None
 
     def __post_init__(self) -> None:
         check_text(self.message)
+        check_system(self.system)
         check_ids(user_id=self.user_id)
         check_mapping("assume", self.assume, "node ids to outcomes")
         check_mapping("state", self.state, "keys to values")
@@ -114,6 +116,7 @@ async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Renderin
         graph=graph.name,
         given_state=scene.state,
         started=NOW,
+        system=scene.system,
     )
     emitted: list[PromptRendered] = []
 

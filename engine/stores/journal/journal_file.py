@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,6 +21,7 @@ from zlib import crc32
 from msgspec import Struct
 from msgspec.msgpack import Decoder, encode
 
+from ...blocking import warn
 from ...errors import Conflict, DamagedStore, StoreError
 from ...os_fork import FORKS
 from .disk import (
@@ -746,11 +746,8 @@ class JournalFile:
         if file.is_writable:
             torn = self.path.with_suffix(".torn")
             append(self._disk, torn, rest)
-            warnings.warn(
-                f"{self.path}: a torn tail of {len(rest)} bytes was cut and saved in {torn.name}",
-                TornTail,
-                stacklevel=2,
-            )
+            text = f"a torn tail of {len(rest)} bytes was cut and saved in {torn.name}"
+            warn(f"{self.path}: {text}", TornTail)
             self._disk.truncate(file.descriptor, end)
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing, suppress
@@ -24,6 +23,7 @@ from pathlib import Path
 from threading import Lock, get_ident
 from typing import TypeVar
 
+from ...blocking import warn
 from ...errors import DamagedStore, StoreError, UnknownVersion
 from ...records import SessionInfo, SessionKey, Turn
 from ...session.store import FinishedRun, Hit, mentions
@@ -566,7 +566,7 @@ class SessionDirectory:
                 finally:
                     self.cache.release(session)
         except (DamagedStore, UnknownVersion) as error:
-            warnings.warn(f"a session was left out: {error}", SkippedSession, stacklevel=2)
+            warn(f"a session was left out: {error}", SkippedSession)
         except JournalDeleted:  # it was deleted since its owner was read
             pass
         return None

@@ -27,6 +27,7 @@ COMMANDS = (
     "sessions",
     "runs",
     "store",
+    "doctor",
 )
 GROUPS = {
     "prompts": ("render", "check", "update", "coverage", "show"),
