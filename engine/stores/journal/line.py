@@ -62,7 +62,7 @@ def dump_key(key: Sequence[str | int]) -> bytes:
     """Encode a key as `dump_json` does, in a fifth of its time."""
     try:
         return _ENCODER.encode(key)
-    except UnicodeEncodeError:
+    except (TypeError, UnicodeEncodeError):  # a subclass of str, or half a surrogate pair
         return dump_json(key)
 
 
