@@ -224,6 +224,28 @@ def key_of(request: Request) -> str | None:
     return None if is_trusted(request) else NO_KEY
 
 
+def key_problem(
+    model_id: str, provider: str, parameters: Mapping[str, JSON], environ: Mapping[str, str]
+) -> str | None:
+    """Why a request would have no key, None if it has one or may need none.
+
+    Only what is certain counts: the provider takes nothing but a key, and no variable has one.
+    """
+    if (named := parameters.get("api_key_env")) is not None:
+        return None if environ.get(str(named)) else _unset(str(named))
+    if "api_key" in parameters or _is_set_in_litellm(provider):
+        return None
+    if provider not in _HOSTS.keys() & _WITH_PLAIN_KEY or "api_base" in parameters:
+        return None
+    if any(provider in _owners(name) for name in keys_set(environ)):
+        return None
+    variable = next(name for name, owners in _KEY_OWNERS.items() if provider in owners)
+    return (
+        f"it has no API key; set {variable}_API_KEY, name the variable that contains it with "
+        "api_key_env, or use another model (local, echo)"
+    )
+
+
 def keys_set(environ: Mapping[str, str]) -> list[str]:
     """The variables that are set and hold a provider's key, sorted."""
     return sorted(name for name, value in environ.items() if value and _owners(name))
@@ -245,28 +267,6 @@ def key_hint(model_id: str, parameters: Mapping[str, JSON], environ: Mapping[str
         return "whether it needs a key is not known; --connect asks it"
     usual = named or f"{next(n for n, owners in _KEY_OWNERS.items() if prefix in owners)}_API_KEY"
     raise NoModelError(f"model {model_id}: it has no key; set {usual}", model=model_id)
-
-
-def key_problem(
-    model_id: str, provider: str, parameters: Mapping[str, JSON], environ: Mapping[str, str]
-) -> str | None:
-    """Why a request would have no key, None if it has one or may need none.
-
-    Only what is certain counts: the provider takes nothing but a key, and no variable has one.
-    """
-    if (named := parameters.get("api_key_env")) is not None:
-        return None if environ.get(str(named)) else _unset(str(named))
-    if "api_key" in parameters or _is_set_in_litellm(provider):
-        return None
-    if provider not in _HOSTS.keys() & _WITH_PLAIN_KEY or "api_base" in parameters:
-        return None
-    if any(value and provider in _owners(name) for name, value in environ.items()):
-        return None
-    variable = next(name for name, owners in _KEY_OWNERS.items() if provider in owners)
-    return (
-        f"it has no API key; set {variable}_API_KEY, name the variable that contains it with "
-        "api_key_env, or use another model (local, echo)"
-    )
 
 
 def is_trusted(request: Request) -> bool:

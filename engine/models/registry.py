@@ -16,13 +16,13 @@ from msgspec.structs import replace
 
 from ..errors import InputError, NoModelError, TeamgraphError
 from ..imports import load_plugin, plugins
-from ..messages import JSON
+from ..messages import JSON, Part
 from ..unknown_names import explained
 from ..values import check_mapping
 from .catalog import UnknownId, has_price, provider, unknown_provider
 from .endpoints import check_endpoint, checked_addresses, key_problem
 from .local.server import INSTALL, how_to_install, is_installed
-from .protocol import Chunk, Model, Reply, Request, WarmsUp
+from .protocol import Chunk, Model, Reply, Request, WarmsUp, takes
 
 GROUP = "teamgraph.models"
 OTHERWISE = "litellm"
@@ -95,6 +95,10 @@ class AnyModel:
         model = self._model(model_id)
         if isinstance(model, WarmsUp):
             await model.warm_up(model_id)
+
+    async def takes(self, request: Request, part: Part) -> bool:
+        """See `TakesAttachments`: what the model that the request names says."""
+        return await takes(self._model(request.model), request, part)
 
     def check(self, model_id: str, parameters: Mapping[str, JSON]) -> None:
         """Raise `NoModelError` if the id or its address would be refused; nothing is imported."""

@@ -200,18 +200,6 @@ def _prepare(
     )
 
 
-def named_specs(graph: Graph, default: str | ModelSpec = "") -> Iterator[ModelSpec]:
-    """The models that the graph and those inside it would ask first, or `default`."""
-    usual = graph.model or default
-    for node_id, node in graph.nodes.items():
-        within = graph_in(node)
-        named = node.model or usual
-        if isinstance(within, Graph):
-            yield from named_specs(within, named)
-        elif named and node_id in graph.templates and asks_model(node):
-            yield named if isinstance(named, ModelSpec) else ModelSpec(id=named)
-
-
 def check_ready(
     model: Model, spec: ModelSpec, environ: Mapping[str, str], *, with_tools: bool
 ) -> None:
@@ -220,6 +208,18 @@ def check_ready(
         model.check_ready(spec.id, spec.parameters, environ, with_tools=with_tools)
     elif with_tools and not getattr(model, "calls_tools", True):
         raise NoModelError(f"model {spec.id}: {NO_TOOLS}", model=spec.id)
+
+
+def named_specs(graph: Graph, default: str | ModelSpec = "") -> Iterator[ModelSpec]:
+    """The models that the nodes of the graph, and of those inside it, would ask, or `default`."""
+    usual = graph.model or default
+    for node_id, node in graph.nodes.items():
+        within = graph_in(node)
+        named = node.model or usual
+        if isinstance(within, Graph):
+            yield from named_specs(within, named)
+        elif named and node_id in graph.templates and asks_model(node):
+            yield named if isinstance(named, ModelSpec) else ModelSpec(id=named)
 
 
 def own_fingerprint(fingerprint: str) -> str:
