@@ -250,6 +250,11 @@ class MemoryReferences(Struct, frozen=True):
             return [session_id, run_id]
         return run_id if run_id in self.session.turns else None
 
+    def replayed(self, run_id: str) -> tuple[JSON, Turn] | None:
+        """See `References.replayed`."""
+        turn = self.session.turns.get(run_id)
+        return None if turn is None else (run_id, turn)
+
     def turn(self, reference: JSON) -> Turn | None:
         """See `References.turn`."""
         return self.session.turns.get(reference) if isinstance(reference, str) else None
