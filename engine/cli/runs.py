@@ -12,9 +12,17 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError, NotFound, RunError, SessionBusy, TeamgraphError, closest
+from ..errors import (
+    DefinitionError,
+    InputError,
+    NotFound,
+    RunError,
+    SessionBusy,
+    TeamgraphError,
+    closest,
+)
 from ..events import Event
-from ..graph.graph import Graph
+from ..graph.graph import Budget, Graph
 from ..messages import JSON, Part, ToolCall, as_plain
 from ..records import Exchange, Question, Record, Run, SessionKey, Turn
 from ..run.json_forms import records_as_json, turn_as_json
@@ -57,6 +65,7 @@ from .prompts import (
 )
 from .questions import ask_questions, can_ask, parse_answers, question_lines
 from .run import (
+    BUDGET,
     REUSE_UNCHANGED,
     AnswerWriter,
     CommandHints,
@@ -128,6 +137,16 @@ class ResumeOptions:
             help="If the graph has changed, run the changed nodes and everything after them again.",
         ),
     ] = False
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            BUDGET,
+            metavar="LIMIT",
+            help="A limit in place of the graph's, this once: calls=40, session:usd=2 or "
+            "day:tokens=90000; repeatable.",
+            show_default=False,
+        ),
+    ] = None
     json: JsonFlag = False
 
 
@@ -278,7 +297,8 @@ def resume(
     loaded = graph_options.load(graph)
     runner_options.begin_import(loaded)
     hints = CommandHints.of(graph, graph_options, runner_options)
-    resumer = _Resumer(loaded, runner_options, hints, options.reuse_unchanged)
+    limits = _parse_budget(options.budget or ())
+    resumer = _Resumer(loaded, runner_options, hints, options.reuse_unchanged, limits)
     if run_id is None:
         resumer.resume_all(which, as_json=options.json)
         return
@@ -539,6 +559,26 @@ def _row(key: SessionKey, turn: Turn) -> Sequence[str]:
     return (turn.run_id, key.session_id, turn.status, local_time(turn.started), turn.input)
 
 
+def _parse_budget(limits: Sequence[str]) -> Sequence[Budget]:
+    """The limits `[PER:]NAME=NUMBER`; several of one `per` are one budget."""
+    found: dict[str, dict[str, float]] = {}
+    for limit in limits:
+        place, _, number = limit.partition("=")
+        per, _, name = place.rpartition(":")
+        try:
+            value = float(number)
+            found.setdefault(per or "run", {})[name] = int(value) if value.is_integer() else value
+        except ValueError as error:
+            raise InputError(
+                f"{BUDGET} {limit!r}: write it as NAME=NUMBER or PER:NAME=NUMBER, such as "
+                "calls=40 or session:usd=2"
+            ) from error
+    try:
+        return [Budget(**{"per": per, **each}) for per, each in found.items()]  # type: ignore[arg-type]  # it checks them
+    except DefinitionError as error:
+        raise InputError(f"{BUDGET}: {error}") from error
+
+
 @dataclass(frozen=True, slots=True)
 class _Resumer:
     """Resumes runs of one graph."""
@@ -547,6 +587,7 @@ class _Resumer:
     options: RunnerOptions
     hints: CommandHints
     reuse_unchanged: bool
+    budget: Sequence[Budget]
 
     def events(
         self, store: Store, run_id: str, key: SessionKey, writer: AnswerWriter
@@ -557,6 +598,7 @@ class _Resumer:
             user_id=key.user_id,
             session_id=key.session_id,
             reuse_unchanged=self.reuse_unchanged,
+            budget=self.budget,
             tokens=writer.tokens,
             resets=writer.resets,
         )

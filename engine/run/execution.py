@@ -69,6 +69,7 @@ from ..graph.context import (
     Visit,
 )
 from ..graph.fields import Instead, ModelSpec, Timeout
+from ..graph.graph import Budget, Graph, budgets
 from ..graph.node import (
     Node,
     items_of,
@@ -107,7 +108,7 @@ from ..stores.leases import WATCHER
 from ..tools.caller import ToolCaller
 from ..tools.context import SessionState, ToolContext
 from .changes import as_failed, changed_paths, check_unchanged, invalidated
-from .model_call import AnswerStream, ModelCall, UsageMeter
+from .model_call import AnswerStream, Limit, ModelCall, UsageMeter
 from .node_execution import (
     GraphRuns,
     NodeExecution,
@@ -139,6 +140,7 @@ class RunRequest(Struct, frozen=True):
     session is running. A resumed run begins with what the store has of it; if the graph was
     changed since, that raises `Changed`, unless `reuse_unchanged`: then what was changed, and all
     that follows from it, runs again. `responses` answer open questions of it, by path.
+    `budget` takes the place of what the graph has of the same `per`.
     `attachments` are the bytes that the turn names, by sha256.
     """
 
@@ -150,6 +152,7 @@ class RunRequest(Struct, frozen=True):
     reuse_unchanged: bool = False
     responses: Mapping[str, Response] = field(default_factory=dict[str, Response])
     while_waiting: WhileWaiting = "refuse"
+    budget: tuple[Budget, ...] = ()
     attachments: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
 
 
@@ -210,6 +213,8 @@ class RunExecution(Struct):
             await store.put_prompt(prepared.facts_hash, prepared.facts)
             earlier = await _earlier_records(prepared, store, lease, request)
             execution = cls._outermost(prepared, store, lease, turn, emitter, earlier)
+            if prepared.graph.budget or request.budget:
+                execution.usage.limits = await _limits(prepared.graph, store, lease, request)
             if request.attachments:  # a run that had them too may have been deleted meanwhile
                 await put_attachments(store, key, request.attachments)
                 execution.attached.update(request.attachments)
@@ -263,7 +268,7 @@ class RunExecution(Struct):
             emitter=emitter,
             scope=scope,
             answer=AnswerStream(graph.answering, emitter),
-            usage=UsageMeter(graph),
+            usage=UsageMeter(),
             past=past,
             earlier=earlier,
         )
@@ -960,7 +965,10 @@ class RunExecution(Struct):
             emitter=emitter,
             scope=scope,
             answer=answer,
-            usage=UsageMeter(prepared.graph, outer=self.usage),
+            usage=UsageMeter(
+                tuple(Limit(each) for each in budgets(prepared.graph.budget) if each.per == "run"),
+                outer=self.usage,
+            ),
             past=self.past.inside(node_id),
             earlier=dict(runs.earlier.get(step, {})),
             parent=self,
@@ -1013,6 +1021,25 @@ async def _earlier_records(
         await store.put(lease, rewritten)
         earlier |= {record.node: record for record in rewritten}
     return earlier
+
+
+async def _limits(
+    graph: Graph, store: Store, lease: Lease, request: RunRequest
+) -> tuple[Limit, ...]:
+    """The limits of a run, with what was spent of those that are not its own alone."""
+    replaced = {each.per for each in request.budget}
+    declared = [each for each in budgets(graph.budget) if each.per not in replaced]
+    limits = [*declared, *request.budget]
+    if all(each.per == "run" for each in limits):
+        return tuple(map(Limit, limits))
+    from .spending import limit_of  # noqa: PLC0415  most graphs limit a run at most
+
+    return tuple(
+        [
+            Limit(each) if each.per == "run" else await limit_of(each, store, lease)
+            for each in limits
+        ]
+    )
 
 
 async def _begin(store: Store, request: RunRequest) -> Lease:

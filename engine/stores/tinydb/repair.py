@@ -22,9 +22,13 @@ from msgspec.structs import replace
 
 from ...errors import DamagedStore, InputError, UnknownVersion
 from ...records import SessionKey
+from ..attachments import hash_in, journal_of, read_attachment
+from ..journal.compaction import ATTACHED
 from ..journal.disk import (
     DISK,
     Disk,
+    contains,
+    is_stale,
     lock_file,
     opened,
     read_whole,
@@ -84,6 +88,14 @@ class Finding(Struct, frozen=True):
         return "warning" if self.code in ("torn", "stale") else "error"
 
 
+class Attached(NamedTuple):
+    """The file of an attachment, its size in bytes, and when it was last attached (Unix time)."""
+
+    file: Path
+    size: int
+    used: float
+
+
 class JournalReport(Struct, frozen=True):
     """Size, counts and findings of one session's file; `live` are the bytes that still count.
 
@@ -138,6 +150,30 @@ class Survey:
                 )
             elif path.suffix in (*_BESIDE, SAVED_INDEX) and not journal.exists():
                 yield Finding("stale", path, "its session was deleted")
+            elif path.suffix == ATTACHED:
+                yield from self._attachment(path)
+
+    def attachments(self) -> list[Attached]:
+        """All attachments, the one that was last used longest ago first."""
+        found: list[Attached] = []
+        for path in self.layout.root.rglob(f"*{ATTACHED}"):
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                status = self._disk.status(path)
+                found.append(Attached(path, status.st_size, status.st_mtime))
+        return sorted(found, key=lambda each: each.used)
+
+    def _attachment(self, path: Path) -> Iterator[Finding]:
+        """What is wrong with an attachment; one without a turn may be that of a run to begin."""
+        journal, digest = journal_of(path), hash_in(path).encode()
+        try:
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                read_attachment(self._disk, path)
+                is_named = journal.exists() and contains(self._disk, journal, digest)
+                if not is_named and is_stale(self._disk, path):
+                    yield Finding("stale", path, "no run has this attachment any more")
+        except DamagedStore:
+            text = "the attachment is damaged; restore the file from a backup, or delete it"
+            yield Finding("damaged", path, text)
 
     def prompts(self) -> Iterator[Finding]:
         """The sources of templates that cannot be read."""
