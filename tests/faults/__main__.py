@@ -27,6 +27,7 @@ from .people import people, waiting
 from .power import power
 from .replies import replies
 from .salvages import salvages
+from .server import server
 from .steady import steady
 from .stores import evicting, impatient, ours
 from .suspended import suspended
@@ -71,6 +72,7 @@ FAULTS = {
     "steady": Fault("calls, threads and streams", steady, 2_000, 20),
     "imports": Fault("an import is killed at every change", imports, 1000, 24),
     "mcp": Fault("an MCP server is killed during calls", mcp, 500, 40),
+    "server": Fault("the server is killed amid streams", server, 500, 20),
     "suspended": Fault("suspended and revived", suspended, 24, 2, impatient),
 }
 NAMES = [*FAULTS, "mutants"]
