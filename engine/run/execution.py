@@ -139,7 +139,7 @@ class RunRequest(Struct, frozen=True):
     busy: Policy = "serialize"
     is_resumed: bool = False
     reuse_unchanged: bool = False
-    responses: Mapping[str, Response] = field(default_factory=dict[str, Response])
+    responses: Mapping[str, Response] = {}
     while_waiting: WhileWaiting = "refuse"
 
 
@@ -169,12 +169,12 @@ class RunExecution(Struct):
     keeps_state: bool = True
     only: Visit | None = None
     summary: Summary | None = None
-    records: dict[str, Record] = field(default_factory=dict[str, Record])
-    failures: dict[str, Exception] = field(default_factory=dict[str, Exception])
-    condition_errors: dict[str, Exception] = field(default_factory=dict[str, Exception])
+    records: dict[str, Record] = {}
+    failures: dict[str, Exception] = {}
+    condition_errors: dict[str, Exception] = {}
     timeouts: Timeouts = field(default_factory=Timeouts)
     state_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    merged_records: list[Record] = field(default_factory=list[Record])
+    merged_records: list[Record] = []
 
     @classmethod
     async def execute(
