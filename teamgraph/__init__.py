@@ -13,11 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .engine.attachments import Attachable, Attachment
     from .engine.events import Event
     from .engine.graph.fields import Instead, ModelSpec, OnError, Retry, Timeout
     from .engine.graph.graph import Budget, Graph
     from .engine.graph.plan import Edge, Plan
-    from .engine.messages import JSON, Message, ToolCall, Usage
+    from .engine.messages import JSON, Message, Part, ToolCall, Usage
     from .engine.models.protocol import Chunk, Model, Reply, Request
     from .engine.models.recordings import Recorder, Replay
     from .engine.models.registry import OWN_MODEL, AnyModel
@@ -71,6 +72,8 @@ _DOORS = (".graphs", ".nodes", ".events", ".errors", ".kinds")
 
 _MODULES = {
     "AnyModel": ".engine.models.registry",
+    "Attachable": ".engine.attachments",
+    "Attachment": ".engine.attachments",
     "Budget": ".engine.graph.graph",
     "Change": ".engine.records",
     "Chunk": ".engine.models.protocol",
@@ -92,6 +95,7 @@ _MODULES = {
     "ModelSpec": ".engine.graph.fields",
     "OWN_MODEL": ".engine.models.registry",
     "OnError": ".engine.graph.fields",
+    "Part": ".engine.messages",
     "Plan": ".engine.graph.plan",
     "Policy": ".engine.session.store",
     "PostgresStore": ".engine.stores.postgres",
@@ -128,6 +132,8 @@ __all__ = [
     "JSON",
     "OWN_MODEL",
     "AnyModel",
+    "Attachable",
+    "Attachment",
     "Budget",
     "Change",
     "Chunk",
@@ -147,6 +153,7 @@ __all__ = [
     "Model",
     "ModelSpec",
     "OnError",
+    "Part",
     "Plan",
     "Policy",
     "PostgresStore",

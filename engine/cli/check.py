@@ -82,7 +82,7 @@ class CheckedFile:
         except DefinitionError as error:
             return cls(file, None, error.problems)
         size = f"{counted(len(graph.nodes), 'node')}, {counted(len(graph.plan.edges), 'edge')}"
-        return cls(file, graph, graph.warnings, size)
+        return cls(file, graph, (*graph.warnings, *graph.unknown_models), size)
 
     def prompts_only(self) -> CheckedFile:
         """The same with only the problems of templates and conditions."""

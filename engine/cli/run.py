@@ -61,6 +61,14 @@ class TurnOptions:
             show_default=False,
         ),
     ] = None
+    attach: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Attach a file, or pass the URL of one on; repeatable.",
+            show_default=False,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +133,7 @@ def run(
             user_id=turn.user,
             session_id=turn.session,
             state=state,
+            attachments=turn.attach,
             tokens=writer.tokens,
             resets=writer.resets,
         )

@@ -15,7 +15,7 @@ import typer
 from ..errors import InputError, NotFound, RunError, SessionBusy, TeamgraphError, closest
 from ..events import Event
 from ..graph.graph import Graph
-from ..messages import JSON, ToolCall, as_plain
+from ..messages import JSON, Part, ToolCall, as_plain
 from ..records import Exchange, Question, Record, Run, SessionKey, Turn
 from ..session.store import Store
 from .command import EXIT_FAILURE, command, command_group
@@ -649,7 +649,7 @@ def exchange_text(exchange: Exchange) -> str:
     for message in exchange.messages:
         quoted = f" (of run {message.origin})" if message.origin else ""
         parts.append(indent(f"{message.role}{quoted}:"))
-        parts.append(_message_text(message.content, message.tool_calls))
+        parts.append(_message_text(message.content, message.tool_calls, message.parts))
     parts.append(indent("reply:"))
     parts.append(_message_text(exchange.reply, exchange.tool_calls))
     for result in exchange.tool_results:
@@ -658,9 +658,10 @@ def exchange_text(exchange: Exchange) -> str:
     return indent("\n".join(parts))
 
 
-def _message_text(text: str, calls: Sequence[ToolCall] = ()) -> str:
-    called = [f"calls {call.name}({call.arguments})" for call in calls]
-    return indent("\n".join(filter(None, [text, *called])), by="    ") or "    (empty)"
+def _message_text(text: str, calls: Sequence[ToolCall] = (), attached: Sequence[Part] = ()) -> str:
+    more = [f"calls {call.name}({call.arguments})" for call in calls]
+    more += [f"attached: {part}" for part in attached]
+    return indent("\n".join(filter(None, [text, *more])), by="    ") or "    (empty)"
 
 
 def _output_text(value: object) -> str:

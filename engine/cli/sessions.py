@@ -512,7 +512,7 @@ class SessionPage:
 def turn_text(turn: Turn) -> str:
     """A turn as people read it: when it was, and who said what."""
     heading = f"{turn.number}. {local_time(turn.started)}, run {turn.run_id}"
-    texts = [_speech("user", turn.input), _speech(turn.speaker or "answer", turn.answer or "")]
+    texts = [_speech("user", turn.said), _speech(turn.speaker or "answer", turn.answer or "")]
     return "\n".join([heading, *texts])
 
 

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, SerializeAsA
 from pydantic.json_schema import SkipJsonSchema
 
 from ..errors import DefinitionError, InputError, Problem, in_reading_order
-from ..messages import JSON, HistoryItem
+from ..messages import JSON, HistoryItem, Part
 from ..models.samples import placeholder
 from ..prompts.library import Expression, Prompts
 from ..prompts.sources import SUFFIXES, meant_template, template_names
@@ -33,6 +33,7 @@ from ..validation import Declared, by_name_only, check_integers, problems_of
 from ..values import check_mapping
 from .fields import Ids, JSONMapping, ModelField, Number, OnError, Retry, Seconds, Timeout
 from .kinds import InvalidNode, NodeReader, depth_problem, in_node, written_node
+from .model_rules import model_problems, unlike_ids
 from .node import (
     HoldsGraph,
     Node,
@@ -297,18 +298,22 @@ class Graph(Declaration):
         session: Mapping[str, JSON] | None = None,
         user_id: str | None = None,
         system: str | None = None,
+        attachments: Sequence[str | Part] = (),
     ) -> Rendering:
         """Render every prompt of a run, by node id, exactly as it would be sent; no model is asked.
 
         `assume` gives outcomes by node id: a router's label, any other node's output; for the rest
         a text such as `«node»` is used. `history` are the turns before, the oldest first, as
         `{input, answer}` or as messages; `session` may have `id`, `summary`, `turns` and
-        `node_states`; `system` is what templates read as `input.system`. Clock and ids are fixed,
+        `node_states`; `system` is what templates read as `input.system`. `attachments` are
+        names of files, which are not read. Clock and ids are fixed,
         so the same call gives the same text in every process. Raises `InputError`, or the
         `RunError` that ends the run.
         """
         dry_run = import_module("..run.dry_run.rehearsal", __package__)
-        scene = _scene(dry_run, message, assume, history, state, session, user_id, system)
+        scene = _scene(
+            dry_run, message, assume, history, state, session, user_id, system, attachments
+        )
         return cast("Rendering", dry_run.render(self, scene))
 
     @explained
@@ -322,10 +327,13 @@ class Graph(Declaration):
         session: Mapping[str, JSON] | None = None,
         user_id: str | None = None,
         system: str | None = None,
+        attachments: Sequence[str | Part] = (),
     ) -> list[Rendering]:
         """Like `render`, once for each combination of routes; `InputError` if too many."""
         dry_run = import_module("..run.dry_run.rehearsal", __package__)
-        scene = _scene(dry_run, message, assume, history, state, session, user_id, system)
+        scene = _scene(
+            dry_run, message, assume, history, state, session, user_id, system, attachments
+        )
         return cast("list[Rendering]", dry_run.render_all(self, scene))
 
     def __eq__(self, other: object) -> bool:
@@ -368,6 +376,12 @@ class Graph(Declaration):
     def warnings(self) -> tuple[Problem, ...]:
         """Warnings and notes: the graph is valid, but something was probably not meant."""
         return self._parts.warnings
+
+    @cached_property
+    def unknown_models(self) -> tuple[Problem, ...]:
+        """Warnings of models that only a `Model` passed to a runner can be, for its files."""
+        found = unlike_ids(self.model, self.nodes)
+        return tuple(replace(locate(each, self._parts.document), graph=self.name) for each in found)
 
     @cached_property
     def answer_type(self) -> StaticType:
@@ -530,7 +544,7 @@ def locate(problem: Problem, document: Document | None) -> Problem:
 
 
 def _scene(dry_run: Any, message: str, *options: object) -> object:  # noqa: ANN401  a module
-    names = ("assume", "history", "state", "session", "user_id", "system")
+    names = ("assume", "history", "state", "session", "user_id", "system", "attachments")
     given = {name: value for name, value in zip(names, options, strict=True) if value is not None}
     return dry_run.Scene(message, **given)
 
@@ -583,14 +597,12 @@ class _GraphBuilder(Struct):
         is_mapping = isinstance(declared, Mapping)
         nodes = self.reader.nodes(cast("Mapping[object, object]", declared)) if is_mapping else {}
         nodes = {node_id: self._opened(node_id, node) for node_id, node in nodes.items()}
-        try:
-            BaseModel.__init__(graph, **(self.data | ({"nodes": nodes} if nodes else {})))
-        except ValidationError as error:
-            problems += problems_of(error, type(graph))
+        is_valid = self._declare(graph, nodes)
         depth = 1 + max(map(self._depth_inside, nodes, nodes.values()), default=0)
         shapes = self._shapes(nodes)
         folders = self._folders()
         templates = self._templates(nodes, set(template_names(folders)))
+        problems += model_problems(graph, nodes, templates) if is_valid else ()
         prompts = Prompts(folders, inline=self.inline)
         origin = partial(edge_origin, document=self.document)
         used = [*templates.items()]
@@ -634,6 +646,15 @@ class _GraphBuilder(Struct):
             or types.reads_round
             or any(_reads_given(node) for node in nodes.values()),
         )
+
+    def _declare(self, graph: Graph, nodes: Mapping[str, Node]) -> bool:
+        """Validate the fields of the graph, each by itself; false if one is invalid."""
+        try:
+            BaseModel.__init__(graph, **(self.data | ({"nodes": nodes} if nodes else {})))
+        except ValidationError as error:
+            self.reader.problems += problems_of(error, type(graph))
+            return False
+        return True
 
     def _opened(self, node_id: str, node: Node) -> Node:
         """The node with its inner graph read, if it has one."""

@@ -77,7 +77,7 @@ from ..graph.node import (
     summary_again,
     visited_field,
 )
-from ..messages import JSON, NO_USAGE, text_of
+from ..messages import JSON, NO_USAGE, Part, text_of
 from ..models.protocol import RecallsResults, WarmsUp
 from ..node_path import ROOT, NodePath, put_inside, select_inside
 from ..records import (
@@ -94,7 +94,14 @@ from ..records import (
     open_questions,
 )
 from ..session.history import StoredPast
-from ..session.store import Lease, Policy, Store, WhileWaiting
+from ..session.store import (
+    Lease,
+    Policy,
+    Store,
+    StoresAttachments,
+    WhileWaiting,
+    put_attachments,
+)
 from ..stores.leases import WATCHER
 from ..tools.caller import ToolCaller
 from ..tools.context import SessionState, ToolContext
@@ -131,6 +138,7 @@ class RunRequest(Struct, frozen=True):
     session is running. A resumed run begins with what the store has of it; if the graph was
     changed since, that raises `Changed`, unless `reuse_unchanged`: then what was changed, and all
     that follows from it, runs again. `responses` answer open questions of it, by path.
+    `attachments` are the bytes that the turn names, by sha256.
     """
 
     key: SessionKey
@@ -141,6 +149,7 @@ class RunRequest(Struct, frozen=True):
     reuse_unchanged: bool = False
     responses: Mapping[str, Response] = {}
     while_waiting: WhileWaiting = "refuse"
+    attachments: Mapping[str, bytes] = {}
 
 
 class RunExecution(Struct):
@@ -151,7 +160,8 @@ class RunExecution(Struct):
     `merged_records` are records of other nodes that get the state merged with the one being saved.
     `parent` is the execution of the graph around this one, and `path` the node that this graph is
     inside of; both are about an inner graph only. Without `keeps_state` the nodes' own states are
-    dropped, as those of an item. With `only` no other node of the graph is run.
+    dropped, as those of an item. With `only` no other node of the graph is run. `attached` are the
+    bytes of attachments that the run was given, or has read, by sha256.
     """
 
     prepared: PreparedGraph
@@ -175,6 +185,7 @@ class RunExecution(Struct):
     timeouts: Timeouts = field(default_factory=Timeouts)
     state_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     merged_records: list[Record] = []
+    attached: dict[str, bytes] = {}
 
     @classmethod
     async def execute(
@@ -190,12 +201,17 @@ class RunExecution(Struct):
         key, turn = request.key, request.turn
         emitter = EventEmitter(turn.run_id, key.session_id, listener, tokens)
         check_event_loop()
+        if request.attachments:  # before the turn that names them
+            await put_attachments(store, key, request.attachments)
         lease = await _begin(store, request)
         WATCHER.add(store, lease)
         try:
             await store.put_prompt(prepared.facts_hash, prepared.facts)
             earlier = await _earlier_records(prepared, store, lease, request)
             execution = cls._outermost(prepared, store, lease, turn, emitter, earlier)
+            if request.attachments:  # a run that had them too may have been deleted meanwhile
+                await put_attachments(store, key, request.attachments)
+                execution.attached.update(request.attachments)
             run = await execution.run(is_resumed=request.is_resumed)
         except GeneratorExit:  # its event loop was dropped: nothing can be awaited any more
             raise
@@ -230,7 +246,7 @@ class RunExecution(Struct):
         )
         scope = TemplateScope(
             graph=prepared.scope,
-            input=Input(turn.input, turn.system),
+            input=Input(turn.input, turn.system, turn.attachments),
             user_id=key.user_id,
             session=session,
             run=RunView(turn.run_id),
@@ -716,7 +732,22 @@ class RunExecution(Struct):
             answer=self.answer,
             path=self.path,
             repairs=declared.repair,
+            attachment=self.attachment,
         )
+
+    async def attachment(self, part: Part) -> bytes:
+        """The bytes of an attachment; raises `InputError` if the store has them no more."""
+        data = self.attached.get(part.sha256)
+        if data is None:
+            store = cast("StoresAttachments", self.store)
+            data = await store.get_attachment(self.lease.key, part.sha256)
+            if data is None:
+                raise InputError(
+                    f"the attachment {part.name!r} is no longer in the store; attach it again in a "
+                    "new run, or leave it out of the template"
+                )
+            self.attached[part.sha256] = data
+        return data
 
     def _attempts_before(self, node_id: str) -> int:
         """Attempts that earlier tries of the run made; those of this one count on.

@@ -6,7 +6,7 @@ The answer of a run is that of the first answering node that was not skipped (`A
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from time import time
@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import AnswerError, BudgetExceeded, Expired, InputError
+from ..errors import AnswerError, BudgetExceeded, Expired, InputError, ModelError
 from ..events import (
     Answer,
     AnswerReset,
@@ -31,8 +31,8 @@ from ..graph.context import Choice, HandsOver, NodeWaits
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import REPAIR, TOOL
-from ..messages import JSON, NO_USAGE, Message, ToolCall, Usage, text_of
-from ..models.protocol import Chunk, Model, Reply, Request, close_answer
+from ..messages import JSON, NO_USAGE, Message, Part, ToolCall, Usage, text_of
+from ..models.protocol import Chunk, Model, Reply, Request, close_answer, takes
 from ..node_path import ROOT, NodePath
 from ..prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ..records import Exchange, Question, Record, Response
@@ -126,7 +126,7 @@ class ModelCall(Struct):
     the requests that are not the continuation of another. `path` is that of the graph that the node
     is in, and `person` answers questions to people at once (in a dry run); without it the node
     waits. An answer that does not have the form that was asked for is repaired up to `repairs`
-    times.
+    times. `attachment` gives the bytes of an attachment.
     """
 
     graph: Graph
@@ -138,6 +138,7 @@ class ModelCall(Struct):
     usage: UsageMeter
     emitter: EventEmitter
     answer: AnswerStream
+    attachment: Callable[[Part], Awaitable[bytes]]
     path: NodePath = ROOT
     caller: ToolCaller | None = None
     person: Callable[[Question], JSON] | None = None
@@ -403,6 +404,8 @@ class ModelCall(Struct):
 
         `shown` is the beginning of the answer that earlier replies have left.
         """
+        if any(message.parts for message in request.messages):
+            request = await self._with_attachments(request, template)
         prompts, started, usage = self.graph.prompts, time(), NO_USAGE
         self.usage.begin_call()
         try:
@@ -454,6 +457,27 @@ class ModelCall(Struct):
         if is_cut or not (tool_calls or reply.text.strip()):
             raise _no_answer(reply, self.spec.id)
         return reply
+
+    async def _with_attachments(self, request: Request, template: str) -> Request:
+        """The request with the bytes of what is attached; `ModelError` if the model takes it not.
+
+        A fallback model that takes it is asked instead.
+        """
+        parts = {
+            part.sha256 or part.url or part.name: part
+            for message in request.messages
+            for part in message.parts
+        }
+        for part in parts.values():
+            if not await takes(self.model, request, part):
+                raise ModelError(
+                    f"model {request.model} takes no {_kind_of(part)}, and {template} attaches "
+                    f"{part}; name a model that does, or leave {{% attach %}} out of the "
+                    "template (docs/attachments.md)",
+                    model=request.model,
+                )
+        data = {hash_: await self.attachment(part) for hash_, part in parts.items() if part.sha256}
+        return replace(request, attachments=data)
 
     def _template(self, prompt: str | None) -> str:
         own = self.graph.templates.get(self.node.node_id)
@@ -644,6 +668,11 @@ def _no_answer(reply: Reply, model: str) -> AnswerError:
             reason = "the model's answer is empty; ask again, or change the prompt"
     retryable = reply.finish_reason not in ("length", "content_filter")
     return AnswerError(reason, model=model, retryable=retryable)
+
+
+def _kind_of(part: Part) -> str:
+    kinds = {"image": "images", "audio": "audio", "video": "video"}
+    return kinds.get(part.media_type.partition("/")[0], f"files of the type {part.media_type}")
 
 
 def _quoted(text: str) -> str:

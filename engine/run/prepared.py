@@ -16,6 +16,7 @@ from typing import cast, get_args, get_origin
 from msgspec import Struct
 from pydantic import BaseModel
 
+from ..errors import NoModelError
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import (
@@ -24,13 +25,15 @@ from ..graph.node import (
     feedback_templates,
     further_templates,
     graph_in,
+    items_of,
     summarizes,
     tools_of,
+    visited_field,
 )
 from ..graph.plan import Plan
 from ..messages import JSON
 from ..models.protocol import Model, ServesIds, WarmsUp
-from ..models.registry import AnyModel
+from ..models.registry import NO_TOOLS, AnyModel
 from ..node_path import NodePath, put_inside
 from ..returns.inline import InlineValidator
 from ..returns.shape import Shape
@@ -71,6 +74,31 @@ class PreparedGraph(Struct, frozen=True):
             yield specs[0]
         for inner in self.inner.values():
             yield from inner.first_models()
+
+    def check_ready(self, environ: Mapping[str, str]) -> None:
+        """Raise `NoModelError` if no run can succeed: none of the models of a node can answer.
+
+        Only of a node that runs in every run, and whose failure is one of the run.
+        """
+        policy = self.graph.on_error
+        for node_id in self.graph.always_running:
+            node = self.graph.nodes[node_id]
+            if (node.on_error or policy or "fail") == "fail":
+                self._check_ready(node_id, environ)
+                if node_id in self.inner and items_of(node) is None and not visited_field(node):
+                    self.inner[node_id].check_ready(environ)
+
+    def _check_ready(self, node_id: str, environ: Mapping[str, str]) -> None:
+        first: NoModelError | None = None
+        for spec in self.models.get(node_id, ()):
+            try:
+                check_ready(self.model, spec, environ, with_tools=node_id in self.toolboxes)
+            except NoModelError as error:
+                first = first or error
+            else:
+                return
+        if first is not None:
+            raise first
 
     def in_order(self, paths: Collection[str]) -> list[str]:
         """Those of the paths that are of this graph's nodes, in topological order.
@@ -172,13 +200,18 @@ def _prepare(
     )
 
 
-def named_models(graph: Graph, default: str = "") -> Iterator[str]:
-    """The ids of the first models that the graph and those inside it would ask, or `default`."""
-    return (spec.id for spec in named_specs(graph, default))
+def check_ready(
+    model: Model, spec: ModelSpec, environ: Mapping[str, str], *, with_tools: bool
+) -> None:
+    """Raise `NoModelError` if it is certain that the model cannot answer; see `ServesIds`."""
+    if isinstance(model, ServesIds):
+        model.check_ready(spec.id, spec.parameters, environ, with_tools=with_tools)
+    elif with_tools and not getattr(model, "calls_tools", True):
+        raise NoModelError(f"model {spec.id}: {NO_TOOLS}", model=spec.id)
 
 
 def named_specs(graph: Graph, default: str | ModelSpec = "") -> Iterator[ModelSpec]:
-    """These models with their parameters and fallbacks."""
+    """The models that the nodes of the graph, and of those inside it, would ask, or `default`."""
     usual = graph.model or default
     for node_id, node in graph.nodes.items():
         within = graph_in(node)

@@ -19,7 +19,14 @@ from ..messages import JSON, NO_USAGE
 from ..node_path import NodePath
 from ..records import Change, Question, Record, Response, Run, SessionKey, Turn
 from ..session.history import fill_quotes, run_texts
-from ..session.store import FinishedRun, Policy, Store, WhileWaiting
+from ..session.store import (
+    FinishedRun,
+    Policy,
+    Store,
+    WhileWaiting,
+    put_attachments,
+    stored_attachments,
+)
 from .changes import changed_paths, check_unchanged, invalidated
 from .execution import RunExecution, RunRequest
 from .prepared import PreparedGraph
@@ -186,15 +193,16 @@ async def fork_run(
         started=time(),
         declared=prepared.facts_hash,
         forked_from=run.run_id,
+        attachments=run.turn.attachments,
     )
     reused = [
         replace(fill_quotes(record, texts), usage=NO_USAGE)  # that was spent on the old run
         for path, record in run.records.items()
         if record.is_final and path not in invalid
     ]
-    return await RunExecution.execute(
-        prepared, store, RunRequest(key, turn, reused), listener=listener, tokens=tokens
-    )
+    attachments = await stored_attachments(store, run.key, [turn])
+    new_run = RunRequest(key, turn, reused, attachments=attachments)
+    return await RunExecution.execute(prepared, store, new_run, listener=listener, tokens=tokens)
 
 
 def _paths_to_run(prepared: PreparedGraph, node: str | None, message: str | None) -> list[str]:
@@ -247,6 +255,8 @@ async def _copy_earlier_turns(
         copied = [fill_quotes(record, texts) for record in records]
         copies.append(FinishedRun(turn, copied, change))
     if copies:
+        attachments = await stored_attachments(store, run.key, [each.turn for each in copies])
+        await put_attachments(store, key, attachments)
         await store.create(key, copies)
     return texts
 

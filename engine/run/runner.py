@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from time import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, cast, get_args
 from uuid import uuid4
 
@@ -29,9 +30,10 @@ from ..events import (
 )
 from ..graph.graph import Graph
 from ..graph.node import readers_of_turns
-from ..messages import JSON, HistoryItem, text_of
+from ..messages import JSON, HistoryItem, Part, text_of
 from ..models.endpoints import checked_addresses
 from ..models.protocol import Model
+from ..models.registry import AnyModel
 from ..records import Run, SessionInfo, SessionKey, Turn
 from ..session.session import Session
 from ..session.store import VERSION, Policy, Store, WhileWaiting, lacking
@@ -61,7 +63,10 @@ from .resume import (
 )
 
 if TYPE_CHECKING:
+    from ..attachments import Attachable
     from .dry_run.rendering import Rendering
+
+NOTHING_ATTACHED: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Runner:
@@ -92,6 +97,7 @@ class Runner:
         "_allow_api_base",
         "_busy",
         "_graph",
+        "_is_ready",
         "_listeners",
         "_model",
         "_prepared",
@@ -136,8 +142,11 @@ class Runner:
         self._store: Store = _store_of(store)
         if while_waiting == "allow" or can_wait(graph):
             _check_can_wait(self._store)
+        if isinstance(model, str):
+            AnyModel().check(model, {})
         self._model = model
         self._prepared: PreparedGraph | None = None
+        self._is_ready = False
         self._warned = False
 
     if not TYPE_CHECKING:  # pragma: no branch - type checkers would allow every attribute
@@ -166,12 +175,14 @@ class Runner:
         run_id: str | None = None,
         history: Sequence[HistoryItem] | None = None,
         system: str | None = None,
+        attachments: Sequence[Attachable] | None = None,
     ) -> Run:
         """Run the graph on `message`: one turn of a session, one message in and one answer out.
 
         Without `session_id` the run is a session of its own. `state` sets keys of
         `session.state`; they win over what is stored, and that over the graph's defaults. `system`
-        is a text that templates read as `input.system`.
+        is a text that templates read as `input.system`. `attachments` are paths, bytes, URLs or
+        `Attachment`s, which templates attach.
 
         With `history` the run is not kept: it is the turn after these, the oldest first, as
         `{input, answer}` or as messages `{role, content}` of user and assistant by turns; `[]` is
@@ -182,7 +193,9 @@ class Runner:
         `RunError`, with `.run`) if the run fails, `SessionBusy` if another turn of the session is
         running and `busy` is `reject`, or waits for a person.
         """
-        start = self._start(message, user_id, session_id, state, run_id, history, system)
+        start = self._start(
+            message, user_id, session_id, state, run_id, history, system, attachments
+        )
         return await start(listener=None)
 
     @explained
@@ -196,6 +209,7 @@ class Runner:
         run_id: str | None = None,
         history: Sequence[HistoryItem] | None = None,
         system: str | None = None,
+        attachments: Sequence[Attachable] | None = None,
         tokens: bool = True,
         resets: bool = False,
     ) -> AsyncGenerator[Event]:
@@ -209,7 +223,9 @@ class Runner:
         that the answer tokens before it are void. Without `tokens` there are none of either, so
         that models may be asked for whole answers, which costs less.
         """
-        start = self._start(message, user_id, session_id, state, run_id, history, system)
+        start = self._start(
+            message, user_id, session_id, state, run_id, history, system, attachments
+        )
         return stream_events(start, tokens=tokens, resets=resets)
 
     @explained
@@ -347,6 +363,7 @@ class Runner:
         state: State | None = None,
         history: Sequence[HistoryItem] | None = None,
         system: str | None = None,
+        attachments: Sequence[str | Part] = (),
     ) -> Rendering:
         """The prompts that `run` would send, as in `Graph.render`; asks no model, writes nothing.
 
@@ -364,6 +381,7 @@ class Runner:
             state=as_state(state) or {},
             user_id=user_id,
             system=system,
+            attachments=attachments,
         )
         if session_id is None:
             return render(self._graph, scene)
@@ -403,7 +421,7 @@ class Runner:
         return Session(SessionKey(user_id, session_id), self._store)
 
     @explained
-    def print_response(
+    def print_response(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
         *,
@@ -411,6 +429,7 @@ class Runner:
         user_id: str | None = None,
         session_id: str | None = None,
         state: State | None = None,
+        attachments: Sequence[Attachable] | None = None,
         show: Collection[str] = (),
     ) -> Run:
         """Run and print the answer on standard output, with `stream` token by token.
@@ -423,6 +442,7 @@ class Runner:
             user_id=user_id,
             session_id=session_id,
             state=state,
+            attachments=attachments,
             tokens=stream,
             resets=sys.stdout.isatty(),
         )
@@ -430,7 +450,7 @@ class Runner:
         return cast("Run", ended[-1])
 
     @explained
-    async def aprint_response(
+    async def aprint_response(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
         *,
@@ -438,6 +458,7 @@ class Runner:
         user_id: str | None = None,
         session_id: str | None = None,
         state: State | None = None,
+        attachments: Sequence[Attachable] | None = None,
         show: Collection[str] = (),
     ) -> Run:
         """Like `print_response`, in async code."""
@@ -446,6 +467,7 @@ class Runner:
             user_id=user_id,
             session_id=session_id,
             state=state,
+            attachments=attachments,
             tokens=stream,
             resets=sys.stdout.isatty(),
         )
@@ -461,12 +483,17 @@ class Runner:
         run_id: str | None,
         history: Sequence[HistoryItem] | None,
         system: str | None,
+        attachments: Sequence[Attachable] | None,
     ) -> RunStart:
         check_message(message)
         check_ids(user_id=user_id, session_id=session_id, run_id=run_id)
         if system is not None:
             check_system(system)
+        parts, attached = _read_attachments(attachments)
         prepared = self._prepare()
+        if not self._is_ready:
+            prepared.check_ready(os.environ)
+            self._is_ready = True
         if session_id is None and not self._warned and history is None:
             self._warn_of_no_session()
         # Where nobody named the session it is called as the run, so that a store can tell.
@@ -479,9 +506,16 @@ class Runner:
             started=time(),
             declared=prepared.facts_hash,
             system=system,
+            attachments=parts,
         )
         key = SessionKey(user_id, session_id or new_id)
-        request = RunRequest(key, turn, busy=self._busy, while_waiting=self._while_waiting)
+        request = RunRequest(
+            key,
+            turn,
+            busy=self._busy,
+            while_waiting=self._while_waiting,
+            attachments=attached,
+        )
         store = self._store
         if history is not None:
             _check_without_session(history, session_id)
@@ -610,6 +644,20 @@ def _print_event(event: Event, show: Collection[str], *, is_streamed: bool) -> R
         text = "".join(f"{each.path}: {each.text}\n" for each in event.questions)
     write_text(text, sys.stdout)
     return event.run if isinstance(event, RunFinished | RunWaiting) else None
+
+
+def _read_attachments(
+    given: Sequence[Attachable] | None,
+) -> tuple[tuple[Part, ...], Mapping[str, bytes]]:
+    """What a turn names, and the bytes by their hash; files are read here, once."""
+    if given is None:
+        return (), NOTHING_ATTACHED
+    # Lazy: few runs have any.
+    from ..attachments import attachments_of  # noqa: PLC0415
+
+    pairs = [(each.part, each.data) for each in attachments_of(given)]
+    data = {part.sha256: data for part, data in pairs if data is not None}
+    return tuple(part for part, _ in pairs), data
 
 
 def _checked_answers(answers: Mapping[str, JSON]) -> Mapping[str, JSON]:

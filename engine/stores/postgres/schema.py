@@ -86,6 +86,14 @@ CREATE TABLE {s}.prompts (
     hash text PRIMARY KEY,
     sources bytea NOT NULL
 );
+CREATE TABLE {s}.attachments (
+    key bytea NOT NULL,
+    user_key bytea NOT NULL,
+    sha256 text NOT NULL,
+    data bytea NOT NULL,
+    PRIMARY KEY (key, sha256)
+);
+CREATE INDEX attachments_of_user ON {s}.attachments (user_key);
 CREATE TABLE {s}.leases (
     token bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     session bigint NOT NULL REFERENCES {s}.sessions ON DELETE CASCADE,

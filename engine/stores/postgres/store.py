@@ -20,6 +20,7 @@ from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, State
 from ...session.store import VERSION, FinishedRun, Hit, Lease, Policy, WhileWaiting, mentions
 from ...unknown_names import explained
 from ...values import check_counts
+from ..attachments import only_of
 from ..codec import encode_record, encode_summary
 from ..journal.line import Document, dump_json, parse_document, parse_json
 from ..leases import (
@@ -429,8 +430,11 @@ class PostgresStore:
             session = await self._read(connection, number, turns, deleted)
             before = {run: dict(records) for run, records in session.records.items()}
             references = MemoryReferences(session, key.user_id, {})
+            attached = only_of(run_id, session.turns.values())
             if not session.delete_run(run_id, references):
                 return False
+            gone = self._sql("DELETE FROM {s}.attachments WHERE key = %s AND sha256 = ANY(%s)")
+            await rows_of(connection, gone, [of_session, [*attached]])
             await self._write_deletion(connection, number, run_id, session, before)
         self._turns.drop(of_session)
         return True
@@ -439,7 +443,9 @@ class PostgresStore:
         """Delete a session with everything in it; False if there is none."""
         check_key(key)
         rows = await self._query(
-            "DELETE FROM {s}.sessions WHERE key = %s RETURNING 1", [session_digest(key)]
+            "WITH attached AS (DELETE FROM {s}.attachments WHERE key = %s) "
+            "DELETE FROM {s}.sessions WHERE key = %s RETURNING 1",
+            [session_digest(key)] * 2,
         )
         self._turns.drop(session_digest(key))
         return bool(rows)
@@ -448,7 +454,9 @@ class PostgresStore:
         """Delete all sessions of a user; returns how many there were."""
         check_user(user_id)
         rows = await self._query(
-            "DELETE FROM {s}.sessions WHERE user_key = %s RETURNING key", [user_digest(user_id)]
+            "WITH attached AS (DELETE FROM {s}.attachments WHERE user_key = %s) "
+            "DELETE FROM {s}.sessions WHERE user_key = %s RETURNING key",
+            [user_digest(user_id)] * 2,
         )
         for (key,) in rows:
             self._turns.drop(bytes(key))
@@ -463,6 +471,23 @@ class PostgresStore:
             [digest(run_id), user_digest(user_id)],
         )
         return SessionKey(user_id, to_text(rows[0][0])) if rows else None
+
+    async def put_attachment(self, key: SessionKey, sha256: str, data: bytes) -> None:
+        """See `StoresAttachments.put_attachment`."""
+        check_key(key)
+        await self._query(
+            "INSERT INTO {s}.attachments VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            [session_digest(key), user_digest(key.user_id), sha256, data],
+        )
+
+    async def get_attachment(self, key: SessionKey, sha256: str) -> bytes | None:
+        """See `StoresAttachments.get_attachment`."""
+        check_key(key)
+        rows = await self._query(
+            "SELECT data FROM {s}.attachments WHERE key = %s AND sha256 = %s",
+            [session_digest(key), sha256],
+        )
+        return bytes(rows[0][0]) if rows else None
 
     async def put_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
         """Store the sources of a template, once for each hash."""

@@ -255,6 +255,16 @@ class TinyDBStore:
         if not self._directory.has_prompt(prompt_hash):
             await self._threads.run(lambda: self._directory.put_prompt(prompt_hash, sources))
 
+    async def put_attachment(self, key: SessionKey, sha256: str, data: bytes) -> None:
+        """See `StoresAttachments.put_attachment`: a file beside the session's journal."""
+        check_key(key)
+        await self._threads.run(lambda: self._directory.put_attachment(key, sha256, data))
+
+    async def get_attachment(self, key: SessionKey, sha256: str) -> bytes | None:
+        """See `StoresAttachments.get_attachment`."""
+        check_key(key)
+        return await self._threads.run(lambda: self._directory.attachment(key, sha256))
+
     async def prompt(self, prompt_hash: str) -> Mapping[str, str] | None:
         """The sources stored under a hash, or None."""
         return await self._threads.run(lambda: self._directory.prompt(prompt_hash))
