@@ -18,10 +18,10 @@ from ..records import SessionKey
 from ..run.dry_run.rehearsal import Scene, render_next
 from ..run.dry_run.rehearsal import render as render_scene
 from ..run.dry_run.rendering import Rendering
+from ..run.json_forms import rendering_as_json
 from ..testing.snapshot_text import nodes_as_text
 from .command import command
 from .completion import complete_nodes
-from .json_output import rendering_as_json
 from .lookup import find_session
 from .options import (
     GraphFile,

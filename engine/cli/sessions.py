@@ -20,11 +20,11 @@ from ..blocking import all_items
 from ..errors import InputError, NotFound
 from ..messages import JSON
 from ..records import Head, SessionInfo, SessionKey, Summary, Turn
+from ..run.json_forms import head_as_json, info_as_json, metrics_as_json, turn_as_json
 from ..session.session import Metrics, Session
 from ..session.store import Hit, Store
 from .command import command, command_group
 from .completion import complete_sessions
-from .json_output import head_as_json, info_as_json, metrics_as_json, turn_as_json
 from .lookup import RunFilter, find_session, latest_session, open_session, session_title
 from .options import (
     JsonFlag,

@@ -29,7 +29,7 @@ from ..prompts.static.types import StaticType
 from ..returns.shape import Shape, shape
 from ..tools.toolbox import LOCK, MCPServer
 from ..unknown_names import explained, missing_attribute
-from ..validation import Declared, by_name_only, check_integers, problems_of
+from ..validation import Declared, as_tuple, by_name_only, check_integers, problems_of
 from ..values import check_mapping
 from .fields import Ids, JSONMapping, ModelField, Number, OnError, Retry, Seconds, Timeout
 from .kinds import InvalidNode, NodeReader, depth_problem, in_node, written_node
@@ -63,13 +63,19 @@ MESSAGE = placeholder("message")
 
 
 class Budget(Declared):
-    """Limits of what one run may spend; a model call is refused once one of them is reached.
+    """Limits of what may be spent; a model call is refused once one of them is reached.
 
-    The run fails then. What was paid for is kept and not asked again when the run is resumed.
-    `calls` is never exceeded; what a call uses of the others is known only after it. A call that
-    brought no reply does not count.
+    The run fails then. What was paid for is kept and not asked again when the run is resumed, which
+    may raise a limit. `calls` is never exceeded by one run; what a call uses of the others is known
+    only after it. A call that brought no reply does not count. The limits are of one run, or of all
+    runs of its session, or of all that its user began on this day (UTC).
     """
 
+    per: Literal["run", "session", "day"] = Field(
+        default="run",
+        description="What the limits are of: one run, a session, or a user's day (UTC).",
+        examples=["session"],
+    )
     tokens: int | None = Field(
         default=None,
         gt=0,
@@ -87,6 +93,13 @@ class Budget(Declared):
     calls: int | None = Field(
         default=None, gt=0, strict=True, description="Model calls.", examples=[20]
     )
+
+
+def budgets(declared: Budget | Sequence[Budget] | None) -> tuple[Budget, ...]:
+    """The limits that a graph or a caller declares, as a list."""
+    if isinstance(declared, Budget):
+        return (declared,)
+    return tuple(declared or ())
 
 
 class Nodes(dict[str, Node]):
@@ -141,8 +154,10 @@ class Declaration(Declared):
         description="Nodes that may run at the same time; no limit if left out.",
         examples=[4],
     )
-    budget: Budget | None = Field(
-        default=None, description="What one run may spend.", examples=[{"tokens": 50_000}]
+    budget: Budget | Annotated[Sequence[Budget], AfterValidator(as_tuple)] | None = Field(
+        default=None,
+        description="What may be spent: the limits of a run, or a list of limits.",
+        examples=[{"tokens": 50_000}, [{"per": "session", "usd": 1}, {"calls": 40}]],
     )
     state: JSONMapping = Field(
         default_factory=dict[str, JSON],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from ..errors import KeyPath, Problem, Severity, listed
@@ -12,7 +12,7 @@ from .fields import ModelSpec
 from .node import Node, asks_model, graph_in, tools_of
 
 if TYPE_CHECKING:
-    from .graph import Declaration, Graph
+    from .graph import Budget, Declaration, Graph
 
 Named: TypeAlias = "str | ModelSpec | None"
 
@@ -41,8 +41,9 @@ def model_problems(
         if has_tools and LOCAL in _ids(asker.model):
             text = f"node {asker.node_id!r}: model local: {NO_TOOLS}"
             yield Problem("G018", text, path=("nodes", asker.node_id))
-    if graph.budget is not None and graph.budget.usd is not None:
-        yield from _price_problems(askers, ("budget", "usd"))
+    for path, budget in _budgets(graph.budget):
+        if budget.usd is not None:
+            yield from _price_problems(askers, (*path, "usd"))
 
 
 def unlike_ids(model: Named, nodes: Mapping[str, Node]) -> Iterator[Problem]:
@@ -64,6 +65,14 @@ def _id_problems(model: Named, nodes: Mapping[str, Node]) -> Iterator[Problem]:
             is_error = unknown.is_certain and not unknown.is_name
             severity: Severity = "error" if is_error else "warning"
             yield Problem("G018", unknown.text, severity, path=path, suggestion=unknown.meant)
+
+
+def _budgets(declared: Budget | Sequence[Budget] | None) -> Iterator[tuple[KeyPath, Budget]]:
+    """The limits of a graph, with their paths."""
+    if isinstance(declared, Sequence):
+        yield from ((("budget", index), each) for index, each in enumerate(declared))
+    elif declared is not None:
+        yield ("budget",), declared
 
 
 def _price_problems(askers: Iterable[_Asker], path: KeyPath) -> Iterator[Problem]:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from time import time
-from typing import Self, TypeVar, cast
+from typing import Never, Self, TypeVar, cast
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -27,6 +27,7 @@ from msgspec.structs import replace
 from ..blocking import check_event_loop
 from ..errors import (
     BudgetExceeded,
+    Cancelled,
     InputError,
     ModelError,
     NoAnswer,
@@ -68,6 +69,7 @@ from ..graph.context import (
     Visit,
 )
 from ..graph.fields import Instead, ModelSpec, Timeout
+from ..graph.graph import Budget, Graph, budgets
 from ..graph.node import (
     Node,
     items_of,
@@ -106,7 +108,7 @@ from ..stores.leases import WATCHER
 from ..tools.caller import ToolCaller
 from ..tools.context import SessionState, ToolContext
 from .changes import as_failed, changed_paths, check_unchanged, invalidated
-from .model_call import AnswerStream, ModelCall, UsageMeter
+from .model_call import AnswerStream, Limit, ModelCall, UsageMeter
 from .node_execution import (
     GraphRuns,
     NodeExecution,
@@ -138,6 +140,7 @@ class RunRequest(Struct, frozen=True):
     session is running. A resumed run begins with what the store has of it; if the graph was
     changed since, that raises `Changed`, unless `reuse_unchanged`: then what was changed, and all
     that follows from it, runs again. `responses` answer open questions of it, by path.
+    `budget` takes the place of what the graph has of the same `per`.
     `attachments` are the bytes that the turn names, by sha256.
     """
 
@@ -149,6 +152,7 @@ class RunRequest(Struct, frozen=True):
     reuse_unchanged: bool = False
     responses: Mapping[str, Response] = {}
     while_waiting: WhileWaiting = "refuse"
+    budget: tuple[Budget, ...] = ()
     attachments: Mapping[str, bytes] = {}
 
 
@@ -209,6 +213,8 @@ class RunExecution(Struct):
             await store.put_prompt(prepared.facts_hash, prepared.facts)
             earlier = await _earlier_records(prepared, store, lease, request)
             execution = cls._outermost(prepared, store, lease, turn, emitter, earlier)
+            if prepared.graph.budget or request.budget:
+                execution.usage.limits = await _limits(prepared.graph, store, lease, request)
             if request.attachments:  # a run that had them too may have been deleted meanwhile
                 await put_attachments(store, key, request.attachments)
                 execution.attached.update(request.attachments)
@@ -262,7 +268,7 @@ class RunExecution(Struct):
             emitter=emitter,
             scope=scope,
             answer=AnswerStream(graph.answering, emitter),
-            usage=UsageMeter(graph),
+            usage=UsageMeter(),
             past=past,
             earlier=earlier,
         )
@@ -280,10 +286,8 @@ class RunExecution(Struct):
             before = await self._replay()
             scheduler = Scheduler(graph.plan, self, before, max_parallel=graph.max_parallel)
             run = await self._end(await scheduler.run())
-        except asyncio.CancelledError:
-            run = await self._stop("cancelled", answer=self.answer.emitted or None)
-            emit(RunCancelled, None, 0, run)
-            raise
+        except asyncio.CancelledError as error:
+            await self._end_cancelled(error)
         except Exception as error:  # noqa: BLE001  whatever went wrong, the last event says so
             failure = error if isinstance(error, RunError) else _as_run_error(error)
             failure.run = await self._stop("failed", error=str(failure))
@@ -301,6 +305,21 @@ class RunExecution(Struct):
         else:
             emit(RunFinished, None, 0, run)
         return run
+
+    async def _end_cancelled(self, error: asyncio.CancelledError) -> Never:
+        """Close the turn of a cancelled run, unless it is handed back to be resumed.
+
+        Raises `error` if the run's own caller has cancelled it, else `Cancelled`.
+        """
+        how, run = WATCHER.interrupted(self.lease), None
+        if how != "handed back":
+            run = await self._stop("cancelled", answer=self.answer.emitted or None)
+            self.emitter.emit(RunCancelled, None, 0, run)
+        task = asyncio.current_task()
+        if how is None or task is None or task.uncancel():
+            raise error
+        text = f"run {self.turn.run_id!r} was {how}; resume it to continue it"
+        raise Cancelled(text, run=run) from error
 
     def _take_over(self) -> None:
         """Begin with the final records of an earlier try, those of inner graphs included."""
@@ -946,7 +965,10 @@ class RunExecution(Struct):
             emitter=emitter,
             scope=scope,
             answer=answer,
-            usage=UsageMeter(prepared.graph, outer=self.usage),
+            usage=UsageMeter(
+                tuple(Limit(each) for each in budgets(prepared.graph.budget) if each.per == "run"),
+                outer=self.usage,
+            ),
             past=self.past.inside(node_id),
             earlier=dict(runs.earlier.get(step, {})),
             parent=self,
@@ -999,6 +1021,25 @@ async def _earlier_records(
         await store.put(lease, rewritten)
         earlier |= {record.node: record for record in rewritten}
     return earlier
+
+
+async def _limits(
+    graph: Graph, store: Store, lease: Lease, request: RunRequest
+) -> tuple[Limit, ...]:
+    """The limits of a run, with what was spent of those that are not its own alone."""
+    replaced = {each.per for each in request.budget}
+    declared = [each for each in budgets(graph.budget) if each.per not in replaced]
+    limits = [*declared, *request.budget]
+    if all(each.per == "run" for each in limits):
+        return tuple(map(Limit, limits))
+    from .spending import limit_of  # noqa: PLC0415  most graphs limit a run at most
+
+    return tuple(
+        [
+            Limit(each) if each.per == "run" else await limit_of(each, store, lease)
+            for each in limits
+        ]
+    )
 
 
 async def _begin(store: Store, request: RunRequest) -> Lease:

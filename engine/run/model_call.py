@@ -29,7 +29,7 @@ from ..events import (
 )
 from ..graph.context import Choice, HandsOver, NodeWaits
 from ..graph.fields import ModelSpec
-from ..graph.graph import Graph
+from ..graph.graph import Budget, Graph
 from ..graph.node import REPAIR, TOOL
 from ..messages import JSON, NO_USAGE, Message, Part, ToolCall, Usage, text_of
 from ..models.protocol import Chunk, Model, Reply, Request, close_answer, takes
@@ -54,6 +54,14 @@ _PARAGRAPH = "\n\n"
 """What stands between words that a listener was shown before tool calls, and those after them."""
 
 
+class Limit(Struct, frozen=True):
+    """A budget, and what other runs of the session, or of the user's day, have spent of it."""
+
+    budget: Budget
+    usage: Usage = NO_USAGE
+    known_cost: float = 0.0
+
+
 class UsageMeter(Struct):
     """What a run has used so far, and whether its budget allows another model call.
 
@@ -62,7 +70,7 @@ class UsageMeter(Struct):
     (`outer`) too.
     """
 
-    graph: Graph
+    limits: tuple[Limit, ...] = ()
     usage: Usage = NO_USAGE
     known_cost: float = 0.0
     outer: UsageMeter | None = None
@@ -102,20 +110,30 @@ class UsageMeter(Struct):
             self.outer.end_call(usage)
 
     def _check(self) -> None:
-        budget, used = self.graph.budget, self.usage
-        if budget is None:
-            return
-        for name, spent, limit in (
-            ("tokens", used.input_tokens + used.output_tokens, budget.tokens),
-            ("usd", self.known_cost, budget.usd),
-            ("calls", used.calls + self.under_way, budget.calls),
-        ):
-            if limit is not None and spent >= limit:
-                raise BudgetExceeded(
-                    f"the run has used {spent:.12g} {name}, and its budget is {limit:.12g}, so no "
-                    f"model is asked any more; raise `budget: {{{name}: ...}}` in the graph and "
-                    "resume the run"
-                )
+        for limit in self.limits:
+            budget, used = limit.budget, limit.usage + self.usage
+            for name, spent, most in (
+                ("tokens", used.input_tokens + used.output_tokens, budget.tokens),
+                ("usd", limit.known_cost + self.known_cost, budget.usd),
+                ("calls", used.calls + self.under_way, budget.calls),
+            ):
+                if most is not None and spent >= most:
+                    raise _exceeded(budget.per, name, spent, most)
+
+
+def _exceeded(per: str, name: str, spent: float, limit: float) -> BudgetExceeded:
+    who = {"run": "the run", "session": "the session", "day": "the user"}[per]
+    when = " today (UTC)" if per == "day" else ""
+    written = f"{name}: ..." if per == "run" else f"per: {per}, {name}: ..."
+    return BudgetExceeded(
+        f"{who} has used {spent:.12g} {name}{when}, and its budget is {limit:.12g}, so no model "
+        f"is asked any more; raise `budget: {{{written}}}` in the graph and resume the run, or "
+        "resume it with a higher budget for this once",
+        per=per,
+        name=name,
+        spent=spent,
+        limit=limit,
+    )
 
 
 class ModelCall(Struct):

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from ..blocking import all_items
 from ..errors import InputError, NotFound, closest, listed
 from ..events import Listener, TokenMode
+from ..graph.graph import Budget
 from ..graph.node import loads_history, tools_of
 from ..messages import JSON, NO_USAGE
 from ..node_path import NodePath
@@ -83,6 +84,7 @@ async def resume_run(  # noqa: PLR0913  options of two public methods, by keywor
     *,
     waits: Waits,
     reuse_unchanged: bool,
+    budget: tuple[Budget, ...] = (),
     listener: Listener | None = None,
     tokens: TokenMode = "final",
 ) -> Run:
@@ -92,7 +94,8 @@ async def resume_run(  # noqa: PLR0913  options of two public methods, by keywor
         raise InputError(f"run {run.run_id!r} is done: there is nothing to resume")
     if not reuse_unchanged:
         await check_unchanged(prepared, store, run)  # before anything is written
-    request = replace(_resumption(run, prepared, waits), reuse_unchanged=reuse_unchanged)
+    request = _resumption(run, prepared, waits)
+    request = replace(request, reuse_unchanged=reuse_unchanged, budget=budget)
     return await RunExecution.execute(prepared, store, request, listener=listener, tokens=tokens)
 
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequ
 from functools import partial
 from time import time
 from types import MappingProxyType
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 from uuid import uuid4
 
 from ..blocking import RunStart, door, run_blocking, stream_door, stream_events, warn
@@ -28,7 +28,7 @@ from ..events import (
     Token,
     TokenMode,
 )
-from ..graph.graph import Graph
+from ..graph.graph import Budget, Graph
 from ..graph.node import readers_of_turns
 from ..messages import JSON, HistoryItem, Part, text_of
 from ..models.endpoints import checked_addresses
@@ -67,6 +67,12 @@ if TYPE_CHECKING:
     from .dry_run.rendering import Rendering
 
 NOTHING_ATTACHED: Mapping[str, bytes] = MappingProxyType({})
+
+
+BudgetArgument: TypeAlias = (
+    "Budget | Mapping[str, Any] | Sequence[Budget | Mapping[str, Any]] | None"
+)
+"""Limits for one resumption, as a graph declares them."""
 
 
 class Runner:
@@ -236,29 +242,33 @@ class Runner:
         user_id: str | None = None,
         session_id: str | None = None,
         reuse_unchanged: bool = False,
+        budget: BudgetArgument = None,
     ) -> Run:
         """Resume a run that failed or was interrupted; finished nodes are not run again.
 
         Without `session_id` the run is searched in all sessions of the user; without `user_id`, in
         the sessions of no user. Raises `NotFound`, also for a run of another user, `InputError` if
         the run is done, `Changed` if the graph was changed since. With `reuse_unchanged` the nodes
-        that were changed, and all that follow from them, are run again instead.
+        that were changed, and all that follow from them, are run again instead. `budget` takes the
+        place of the graph's limits of the same `per`, for this once.
         """
-        return await self._resume(run_id, user_id, session_id, reuse_unchanged)(listener=None)
+        start = self._resume(run_id, user_id, session_id, reuse_unchanged, budget)
+        return await start(listener=None)
 
     @explained
-    def aresume_stream(
+    def aresume_stream(  # noqa: PLR0913  independent options, by keyword
         self,
         run_id: str,
         *,
         user_id: str | None = None,
         session_id: str | None = None,
         reuse_unchanged: bool = False,
+        budget: BudgetArgument = None,
         tokens: bool = True,
         resets: bool = False,
     ) -> AsyncGenerator[Event]:
         """Like `resume`, yielding events as `stream` does."""
-        start = self._resume(run_id, user_id, session_id, reuse_unchanged)
+        start = self._resume(run_id, user_id, session_id, reuse_unchanged, budget)
         return stream_events(start, tokens=tokens, resets=resets)
 
     @explained
@@ -353,6 +363,23 @@ class Runner:
         return stream_events(start, tokens=tokens, resets=resets)
 
     @explained
+    async def acancel(
+        self, run_id: str, *, user_id: str | None = None, session_id: str | None = None
+    ) -> Run:
+        """Cancel a run, wherever it is in progress; returns it as it is stored now.
+
+        A run that waits for a person, or whose process died, is `cancelled` at once. One in
+        progress is asked to stop: its caller gets `Cancelled`, and it is stored as cancelled soon
+        (in another process within about a second, if the store can tell it: `SessionBusy` is
+        raised otherwise). The run is searched as in `resume`, and can be resumed. Raises
+        `NotFound`, and `InputError` if it is done.
+        """
+        # Lazy: programs that cancel no run do not load it.
+        from .cancel import cancel_run  # noqa: PLC0415
+
+        return await cancel_run(self._store, _reference(run_id, user_id, session_id))
+
+    @explained
     def render(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
@@ -410,6 +437,7 @@ class Runner:
     respond_stream = stream_door(arespond_stream)
     waiting = door(awaiting)
     fork = door(afork)
+    cancel = door(acancel)
     fork_stream = stream_door(afork_stream)
     sessions = door(asessions)
     delete_user = door(adelete_user)
@@ -526,7 +554,12 @@ class Runner:
         return self._heard(partial(RunExecution.execute, prepared, store, request))
 
     def _resume(
-        self, run_id: str, user_id: str | None, session_id: str | None, reuse_unchanged: bool
+        self,
+        run_id: str,
+        user_id: str | None,
+        session_id: str | None,
+        reuse_unchanged: bool,
+        budget: BudgetArgument,
     ) -> RunStart:
         start = partial(
             resume_run,
@@ -535,6 +568,7 @@ class Runner:
             _reference(run_id, user_id, session_id),
             waits=Waits(self._busy, self._while_waiting),
             reuse_unchanged=reuse_unchanged,
+            budget=_budgets_of(budget),
         )
         return self._heard(start)
 
@@ -644,6 +678,18 @@ def _print_event(event: Event, show: Collection[str], *, is_streamed: bool) -> R
         text = "".join(f"{each.path}: {each.text}\n" for each in event.questions)
     write_text(text, sys.stdout)
     return event.run if isinstance(event, RunFinished | RunWaiting) else None
+
+
+def _budgets_of(given: BudgetArgument) -> tuple[Budget, ...]:
+    """The limits that a caller gives; raises `DefinitionError` or `InputError`."""
+    several = [given] if isinstance(given, Budget | Mapping) else given or ()
+    if not isinstance(several, list | tuple) or any(
+        not isinstance(each, Budget | Mapping) for each in several
+    ):
+        raise InputError(
+            f"budget is {given!r}; give limits such as {{'calls': 40}}, or a list of such"
+        )
+    return tuple(each if isinstance(each, Budget) else Budget(**each) for each in several)
 
 
 def _read_attachments(

@@ -279,6 +279,17 @@ async def put_attachments(store: object, key: SessionKey, attachments: Mapping[s
         await cast("StoresAttachments", store).put_attachment(key, sha256, data)
 
 
+class Cancels(Protocol):
+    """What a store offers beside `Store` if other processes may cancel the runs that it has."""
+
+    async def cancel(self, key: SessionKey, run_id: str) -> None:
+        """Ask the process that has the run in progress to cancel it; returns before it has.
+
+        That process learns of it within a second or so, and then calls `LeaseWatcher.interrupt`.
+        """
+        ...
+
+
 def lacking(store: object) -> tuple[str, ...]:
     """What a store lacks of the newest version of the protocol, in words."""
     has: int = getattr(store, "version", 1)

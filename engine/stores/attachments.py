@@ -10,28 +10,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 from ..errors import DamagedStore, StoreError
-from ..records import Turn
-from .codec import part_id
 from .journal.compaction import ATTACHED
 from .journal.disk import Disk, chunks, opened, remove_file, replace_file, store_error
 
 _HASH = re.compile("[0-9a-f]{64}")
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
-
-
-def only_of(run_id: str, turns: Iterable[Turn]) -> set[str]:
-    """The attachments that of these turns only that of the run names, by hash or URL."""
-    own, others = set[str](), set[str]()
-    for turn in turns:
-        named = own if turn.run_id == run_id else others
-        named.update(part_id(part) for part in turn.attachments)
-    return own - others
 
 
 def attachment_file(journal: Path, digest: str) -> Path:

@@ -104,7 +104,7 @@ def _part(part: Part) -> Document:
 def encode_record(run: int, record: Record, references: References) -> Document:
     """The document of a record of the run that is document `run`."""
     document: Document = {"run": run, **without_defaults(record, _RECORD)}
-    if record.usage != _sum(record.exchanges):
+    if (usage := _sum(record.exchanges)) is not record.usage and usage != record.usage:
         document["usage"] = without_defaults(record.usage, USAGE)
     if record.exchanges or record.quotes or record.questions:
         quotes = QuoteEncoder(record.quotes, references)
@@ -139,10 +139,11 @@ def _decode_question(document: Document, quotes: QuoteDecoder) -> Question:
 
 def _quoting_fields(record: Record, quotes: QuoteEncoder) -> dict[str, list[object]]:
     """The fields of a record that quote earlier runs, encoded."""
-    encoded = {
-        name: quotes.encode(text) for name, text in record.fields.items() if isinstance(text, str)
-    }
-    return {name: content for name, content in encoded.items() if isinstance(content, list)}
+    quoting: dict[str, list[object]] = {}
+    for name, text in record.fields.items():
+        if isinstance(text, str) and isinstance(content := quotes.encode(text), list):
+            quoting[name] = content
+    return quoting
 
 
 def decode_own_words(document: Document, references: References, *, results: bool) -> Record:
@@ -192,7 +193,10 @@ def decode_summary(document: Document) -> Summary:
 
 
 def _sum(exchanges: Iterable[Exchange]) -> Usage:
-    return sum((exchange.usage for exchange in exchanges), start=NO_USAGE)
+    usage = NO_USAGE
+    for exchange in exchanges:
+        usage += exchange.usage
+    return usage
 
 
 class NoReferences:
@@ -200,6 +204,9 @@ class NoReferences:
 
     def reference(self, run_id: str, session_id: str | None = None) -> JSON:
         """See `References.reference`."""
+
+    def replayed(self, run_id: str) -> tuple[JSON, Turn] | None:
+        """See `References.replayed`."""
 
     def turn(self, reference: JSON) -> Turn | None:
         """See `References.turn`."""
@@ -245,29 +252,29 @@ class ExchangeEncoder:
         documents: list[Document] = []
         asked: JSON = None
         for message in messages:
-            run = None if message.origin is None else self._replayed_run(message)
-            if run is not None and message.role == "assistant" and run == asked:
-                documents[-1] = {"turn": run}
-            elif run is not None:
-                documents.append({message.role: run})
-            elif message.model_fields_set == _PLAIN:
-                content = self._quotes.encode(message.content)
-                documents.append({"role": message.role, "content": content})
+            role = message.role
+            run = None if message.origin is None else self._replayed_run(message, role)
+            if run is not None:
+                if role == "assistant" and run == asked:
+                    documents[-1] = {"turn": run}
+                else:
+                    documents.append({role: run})
+            elif message.__pydantic_fields_set__ == _PLAIN:
+                documents.append({"role": role, "content": self._quotes.encode(message.content)})
             else:
                 documents.append(self._message(message))
-            asked = run if message.role == "user" else None
+            asked = run if role == "user" else None
         return documents
 
-    def _replayed_run(self, message: Message) -> JSON:
+    def _replayed_run(self, message: Message, role: Role) -> JSON:
         """The reference to the run that a message repeats; None if it does not just repeat it."""
-        if message.origin is None or not _is_replay(message):
+        if message.__pydantic_fields_set__ != _REPLAY and not _is_replay(message):
             return None
-        run = self._references.reference(message.origin)
-        turn = None if run is None else self._references.turn(run)
-        if turn is None:
+        replayed = self._references.replayed(cast("str", message.origin))
+        if replayed is None:
             return None
-        text = turn.said if message.role == "user" else turn.answer
-        return run if text == message.content else None
+        run, turn = replayed
+        return run if message.content == (turn.said if role == "user" else turn.answer) else None
 
     def _message(self, message: Message, *, is_result: bool = False) -> Document:
         document = without_defaults(message, _MESSAGE)
@@ -343,9 +350,7 @@ def part_id(part: Part) -> str:
 
 
 def _is_replay(message: Message) -> bool:
-    return message.model_fields_set == _REPLAY or message == Message(
-        role=message.role, content=message.content, origin=message.origin
-    )
+    return message == Message(role=message.role, content=message.content, origin=message.origin)
 
 
 def _decode_messages(
@@ -389,11 +394,12 @@ def _redacted(message: Document) -> Document:
 
 def without_defaults(value: object, defaults: Defaults) -> Document:
     """The fields of a value that differ from their defaults."""
-    return {
-        name: item
-        for name, default in defaults
-        if (item := getattr(value, name)) is not default and (default is None or item != default)
-    }
+    document: Document = {}
+    for name, default in defaults:  # as fast again as a comprehension
+        item = getattr(value, name)
+        if item is not default and (default is None or item != default):
+            document[name] = item
+    return document
 
 
 def defaults(kind: type[Struct], *, drop: tuple[str, ...] = ()) -> Defaults:
@@ -630,8 +636,13 @@ def _unpack_end(document: Document) -> float:
 
 def _pack_usage(usage: Document) -> list[JSON]:
     """The numbers in their order, up to the last that is not the default."""
-    last = max((at for at, (name, _) in enumerate(USAGE) if name in usage), default=-1)
-    return [usage.get(name, default) for name, default in USAGE[: last + 1]]
+    values: list[Any] = []
+    last = 0
+    for name, default in USAGE:
+        values.append(usage.get(name, default))
+        if name in usage:
+            last = len(values)
+    return values[:last]
 
 
 def _unpack_usage(document: Document) -> None:
@@ -642,15 +653,15 @@ def _unpack_usage(document: Document) -> None:
 
 def _pack_exchange(exchange: Document, started: float, shared: Shared) -> Document:
     packed = dict(exchange)
-    packed["call"] = shared.words(tuple(packed.pop(name) for name in _CALL))
+    prompt, prompt_hash, model = _CALL
+    packed["call"] = shared.words((packed.pop(prompt), packed.pop(prompt_hash), packed.pop(model)))
     times = [_ticks(packed.get(name, 0.0), started) for name in ("started", "ended")]
     if None not in times:
         packed["at"] = times
         del packed["started"], packed["ended"]
     if "usage" in packed:
         packed["usage"] = _pack_usage(packed["usage"])
-    messages = _pack_turns(packed["messages"])
-    packed["messages"] = [_pack_message(message, shared) for message in messages]
+    packed["messages"] = _pack_messages(packed["messages"], shared)
     return packed
 
 
@@ -669,17 +680,32 @@ def _unpack_exchange(exchange: Document, started: float, shared: SharedLookup) -
     ]
 
 
+def _pack_messages(messages: Sequence[Document], shared: Shared) -> list[Document]:
+    packed: list[Document] = []
+    turns: list[Any] | None = None
+    for message in messages:
+        run = message.get("turn")
+        if run is None:
+            turns = None
+            packed.append(_pack_message(message, shared))
+        elif turns is not None and turns[1] == run - 1:
+            turns[1] = run
+        else:
+            turns = [run, run]
+            packed.append({"turns": turns})
+    return packed
+
+
 def _pack_message(message: Document, shared: Shared) -> Document:
     if message.keys() != _PLAIN:
         return message
     role, content = message["role"], message["content"]
-    if role == "system":
-        pieces = [
-            _pack_piece(each, shared)
-            for each in ([content] if isinstance(content, str) else content)
-        ]
-        content = content if pieces == [content] else pieces
-    return {role: content}
+    if role != "system":
+        return {role: content}
+    if isinstance(content, str):
+        piece = _pack_piece(content, shared)
+        return {role: content if piece is content else [piece]}
+    return {role: [_pack_piece(each, shared) for each in content]}
 
 
 def _pack_piece(piece: object, shared: Shared) -> object:
@@ -699,18 +725,6 @@ def _unpack_message(message: Document, shared: SharedLookup) -> Document:
         pieces = [shared.text_at(each) if isinstance(each, int) else each for each in content]
         content = pieces[0] if len(pieces) == 1 and isinstance(pieces[0], str) else pieces
     return {"role": role, "content": content}
-
-
-def _pack_turns(messages: Sequence[Document]) -> list[Document]:
-    packed: list[Document] = []
-    for message in messages:
-        run = message.get("turn")
-        before: Any = packed[-1].get("turns") if packed else None
-        if run is not None and before and before[1] == run - 1:
-            before[1] = run
-        else:
-            packed.append(message if run is None else {"turns": [run, run]})
-    return packed
 
 
 def _unpack_turns(message: Document) -> list[Document]:

@@ -19,7 +19,6 @@ from ..session.history import RESULT, run_texts
 from ..session.store import VERSION, FinishedRun, Hit, Lease, Policy, WhileWaiting, mentions
 from ..unknown_names import explained
 from ..values import check_counts, check_mapping
-from .attachments import only_of
 from .codec import (
     DecodeRecord,
     decode_own_words,
@@ -43,6 +42,7 @@ from .quoting import References, text_of_turn
 from .redaction import (
     StateChange,
     StateValue,
+    only_of,
     redact_run,
     redact_summary,
     undo,
@@ -249,6 +249,11 @@ class MemoryReferences(Struct, frozen=True):
         if session_id is not None:
             return [session_id, run_id]
         return run_id if run_id in self.session.turns else None
+
+    def replayed(self, run_id: str) -> tuple[JSON, Turn] | None:
+        """See `References.replayed`."""
+        turn = self.session.turns.get(run_id)
+        return None if turn is None else (run_id, turn)
 
     def turn(self, reference: JSON) -> Turn | None:
         """See `References.turn`."""

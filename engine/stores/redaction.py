@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from ..messages import JSON
-from ..records import Change, StateKey
-from .codec import redact_parts, redact_replayed
+from ..records import Change, StateKey, Turn
+from .codec import part_id, redact_parts, redact_replayed
 from .journal.line import Document
 from .quoting import DELETED
 
@@ -54,6 +54,15 @@ def undo(
         if not left:
             break
     return StateChange(put, left)
+
+
+def only_of(run_id: str, turns: Iterable[Turn]) -> set[str]:
+    """The attachments that of these turns only that of the run names, by hash or URL."""
+    own, others = set[str](), set[str]()
+    for turn in turns:
+        named = own if turn.run_id == run_id else others
+        named.update(part_id(part) for part in turn.attachments)
+    return own - others
 
 
 def redact_run(

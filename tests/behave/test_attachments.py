@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,8 +24,10 @@ from teamgraph import (
     Request,
     Runner,
     ScriptedModel,
+    SessionKey,
     TinyDBStore,
 )
+from teamgraph.engine.stores.journal.disk import Disk, Named
 from teamgraph.errors import DamagedStore, DefinitionError, InputError, NodeError, StoreError
 from teamgraph.graphs import Agent
 from teamgraph.nodes import HistoryLoader, Map, Member, Route, Router, SubGraph
@@ -75,6 +80,8 @@ def test_history_names_what_was_attached_and_sends_it_again_only_if_the_template
     model = ScriptedModel("seen")
     runner = Runner(remembering(tmp_path), model=model)
     runner.run("look", session_id="s", attachments=[CAT])
+    [again] = runner.render("and now?", session_id="s")["a"].messages
+    assert [part.name for part in again.parts] == ["cat.png"]
     runner.run("and now?", session_id="s")
     assert attached(model.requests[-1]) == ["cat.png"]
     assert model.requests[-1].attachments == {CAT.part.sha256: PNG}
@@ -237,6 +244,26 @@ def test_an_attachment_is_a_private_file_and_no_link_is_followed(tmp_path: Path)
         runner.fork(run.run_id, session_id="s", node="a")
     with pytest.raises(StoreError):
         runner.run("look", session_id="s", attachments=[CAT])
+    store = TinyDBStore(tmp_path / "store")
+    with pytest.raises(StoreError, match="is no sha256"):
+        asyncio.run(store.put_attachment(SessionKey(None, "s"), "../x", b"x"))
+
+
+class Stubborn(Disk):
+    """A disk that removes no attachment."""
+
+    def remove(self, path: Named) -> None:
+        if str(path).endswith(".attached"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        super().remove(path)
+
+
+def test_an_attachment_that_cannot_be_deleted_is_an_error(tmp_path: Path) -> None:
+    store = TinyDBStore(tmp_path, disk=Stubborn())
+    runner = Runner(Graph(name="g", nodes={"a": Member()}), store=store, model=ScriptedModel("s"))
+    run = runner.run("look", session_id="s", attachments=[CAT])
+    with pytest.raises(StoreError, match="permission denied"):
+        runner.session("s").delete_run(run.run_id)
 
 
 def test_an_agent_takes_attachments(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,6 @@ from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, State
 from ...session.store import VERSION, FinishedRun, Hit, Lease, Policy, WhileWaiting, mentions
 from ...unknown_names import explained
 from ...values import check_counts
-from ..attachments import only_of
 from ..codec import encode_record, encode_summary
 from ..journal.line import Document, dump_json, parse_document, parse_json
 from ..leases import (
@@ -37,7 +36,7 @@ from ..leases import (
     session_exists,
 )
 from ..memory import MemoryReferences, MemorySession
-from ..redaction import redact_summary
+from ..redaction import only_of, redact_summary
 from .connections import Connection, Connections, Owner, Row, rows_of
 from .rows import (
     TurnCache,

@@ -49,7 +49,7 @@ from ..journal.journal_file import (
     OldVersion,
     must_be_torn,
 )
-from ..journal.line import Document, Header, dump_json, header_data, parse_document
+from ..journal.line import Document, Header, dump_json, dump_key, header_data, parse_document
 from ..leases import session_exists
 from .activity import ACTIVITY, RUNS, ActivityLog
 from .run_index import RunIndex, SessionRuns
@@ -182,23 +182,32 @@ class StoreLayout:
         self._is_synced = settings.is_synced
         self._is_checked = False
         self._has_locks = False
+        self._user: tuple[str | None, Path] | None = None
+        self._activity: ActivityLog | None = None
 
     def journal(self, key: SessionKey) -> Path:
         """The journal of a session."""
         return self.user(key.user_id) / f"{session_name(key.session_id)}.jsonl"
 
     def user(self, user_id: str | None) -> Path:
-        """The directory of a user."""
-        name = hashed_name("user", user_id)
-        return self.root / "users" / name[:2] / name
+        """The directory of a user; that of the last one is kept."""
+        last = self._user
+        if last is None or last[0] != user_id:
+            name = hashed_name("user", user_id)
+            last = self._user = user_id, self.root / "users" / name[:2] / name
+        return last[1]
 
     def activity(self, directory: Path) -> ActivityLog:
-        """The order of the sessions in the directory of a user."""
+        """The order of the sessions in the directory of a user; that of the last one is kept."""
 
         def scan(others: Set[str]) -> list[str]:
             return [path.stem for path in self.journals(directory, without=others)]
 
-        return ActivityLog(directory, self._disk, scan, is_synced=self._is_synced)
+        last = self._activity
+        if last is None or last.directory != directory:
+            last = ActivityLog(directory, self._disk, scan, is_synced=self._is_synced)
+            self._activity = last
+        return last
 
     def prompt(self, prompt_hash: str) -> Path:
         """The file of a template's sources."""
@@ -290,7 +299,7 @@ class SessionDirectory:
         self.cache = SessionCache(handles)
         self._settings = settings
         self._disk = settings.disk
-        self._prompts: dict[str, Path] = {}
+        self._prompts: dict[str, str] = {}
         self._distrusted: set[Path] = set()
 
     def open(self, key: SessionKey, *, create: bool) -> SessionFile | None:
@@ -395,7 +404,7 @@ class SessionDirectory:
 
     def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
         """The session of a user that a run belongs to; of several the latest active one."""
-        needle = b'"k":[%b,' % dump_json(run_id)
+        needle = b'"k":%b,' % dump_key((run_id,))[:-1]
         for path in self._with_runs(user_id, needle, lambda runs: runs.may_have(run_id)):
             key = self._read(path, lambda session: session.key if session.turn(run_id) else None)
             if key is not None:
@@ -468,7 +477,7 @@ class SessionDirectory:
                 replace_file(self._disk, path, data + b"\n", sync=self._settings.is_synced)
         except OSError as error:
             raise store_error(error, path) from error
-        self._prompts[prompt_hash] = path
+        self._prompts[prompt_hash] = os.fspath(path)
 
     def has_prompt(self, prompt_hash: str) -> bool:
         """Whether this process has stored the sources and they are still there (one `stat`)."""

@@ -68,14 +68,17 @@ class AttachmentTests(StoreTests):
     ) -> None:
         store, attachments = _open(stores)
         mine, shared = _part(b"cat"), _part(b"dog")
+        work = SessionKey("ann", "work")
         for data in (b"cat", b"dog"):
             await attachments.put_attachment(KEY, _part(data).sha256, data)
+            await attachments.put_attachment(work, _part(data).sha256, data)
         await _turn(store, "r1", (mine, shared), asked(Message(role="user", content="look")))
         again = Message(role="user", content="look", parts=(shared, mine))
         await _turn(store, "r2", (shared,), asked(again))
         assert await store.delete_run(KEY, "r1")
         assert await attachments.get_attachment(KEY, mine.sha256) is None
         assert await attachments.get_attachment(KEY, shared.sha256) == b"dog"
+        assert await attachments.get_attachment(work, mine.sha256) == b"cat"
         run = await store.run(KEY, "r2")
         assert run is not None
         assert run.records["writer"].exchanges[0].messages[0].parts == (shared,)
