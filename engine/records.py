@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from .messages import (
     JSON,
@@ -164,9 +164,9 @@ class Record(FrozenStruct, frozen=True, eq=False):
     attempt: int = 1
     because: str | None = None
     output: JSON = None
-    fields: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+    fields: Mapping[str, JSON] = {}
     choices: tuple[str, ...] | None = None
-    tasks: Mapping[str, str] = field(default_factory=dict[str, str])
+    tasks: Mapping[str, str] = {}
     task: str | None = None
     exchanges: tuple[Exchange, ...] = ()
     state: Mapping[str, JSON] | None = None
@@ -281,14 +281,12 @@ class Head(FrozenStruct, frozen=True, eq=False):
 
     version: int = 0
     turns: int = 0
-    state: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
-    node_states: Mapping[str, Mapping[str, JSON]] = field(
-        default_factory=dict[str, "Mapping[str, JSON]"]
-    )
+    state: Mapping[str, JSON] = {}
+    node_states: Mapping[str, Mapping[str, JSON]] = {}
     summary: Summary | None = None
     name: str | None = None
     deleted: int = 0
-    writers: Mapping[StateKey, str] = field(default_factory=dict[StateKey, str])
+    writers: Mapping[StateKey, str] = {}
 
 
 class Change(Struct, frozen=True):
@@ -298,10 +296,8 @@ class Change(Struct, frozen=True):
     only if there is no turn since, which it would miss. None applies it in any case.
     """
 
-    state: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
-    node_states: Mapping[str, Mapping[str, JSON]] = field(
-        default_factory=dict[str, "Mapping[str, JSON]"]
-    )
+    state: Mapping[str, JSON] = {}
+    node_states: Mapping[str, Mapping[str, JSON]] = {}
     summary: Summary | None = None
     turns: int | None = None
 
@@ -350,7 +346,7 @@ class Run(Struct, frozen=True):
 
     key: SessionKey
     turn: Turn
-    records: Mapping[str, Record] = field(default_factory=dict[str, Record])
+    records: Mapping[str, Record] = {}
 
     @property
     def run_id(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, Protocol, TypeAlias
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from ..errors import InputError
 from ..messages import JSON, Message, Part
@@ -90,7 +90,7 @@ class Choice(Struct, frozen=True):
 
     labels: tuple[str, ...]
     reason: str = ""
-    tasks: Mapping[str, str] = field(default_factory=dict[str, str])
+    tasks: Mapping[str, str] = {}
 
 
 class Asker(Protocol):
@@ -157,7 +157,7 @@ class Visit(Struct, frozen=True):
     """
 
     node: str
-    hands_to: Mapping[str, str] = field(default_factory=dict[str, str])
+    hands_to: Mapping[str, str] = {}
     handover: Handover | None = None
 
 
@@ -166,7 +166,7 @@ class InnerRun(Struct):
 
     message: str | Input
     number: int | None = None
-    names: Mapping[str, object] = field(default_factory=dict[str, object])
+    names: Mapping[str, object] = {}
     tokens: Tokens = "output"
     visit: Visit | None = None
 
@@ -313,9 +313,9 @@ class Result(Struct):  # not frozen: one per attempt, and freezing costs 1 µs
     """
 
     output: object
-    fields: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+    fields: Mapping[str, JSON] = {}
     choices: tuple[str, ...] | None = None
-    tasks: Mapping[str, str] = field(default_factory=dict[str, str])
+    tasks: Mapping[str, str] = {}
     state: Mapping[str, JSON] | None = None
     session_state: Mapping[str, JSON] | None = None
     summary: Summary | None = None

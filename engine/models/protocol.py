@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from ..messages import JSON, NO_USAGE, FrozenStruct, Message, Part, ToolCall, Usage
 
@@ -31,11 +31,11 @@ class Request(Struct, frozen=True):
     choices: tuple[str, ...] = ()
     many: bool = False
     tools: tuple[Mapping[str, JSON], ...] = ()
-    parameters: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+    parameters: Mapping[str, JSON] = {}
     idle: float | None = None
     allow_api_base: tuple[str, ...] = ()
     stream: bool = True
-    attachments: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    attachments: Mapping[str, bytes] = {}
 
 
 class Chunk(Struct, frozen=True):

@@ -150,10 +150,10 @@ class RunRequest(Struct, frozen=True):
     busy: Policy = "serialize"
     is_resumed: bool = False
     reuse_unchanged: bool = False
-    responses: Mapping[str, Response] = field(default_factory=dict[str, Response])
+    responses: Mapping[str, Response] = {}
     while_waiting: WhileWaiting = "refuse"
     budget: tuple[Budget, ...] = ()
-    attachments: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    attachments: Mapping[str, bytes] = {}
 
 
 class RunExecution(Struct):
@@ -183,13 +183,13 @@ class RunExecution(Struct):
     keeps_state: bool = True
     only: Visit | None = None
     summary: Summary | None = None
-    records: dict[str, Record] = field(default_factory=dict[str, Record])
-    failures: dict[str, Exception] = field(default_factory=dict[str, Exception])
-    condition_errors: dict[str, Exception] = field(default_factory=dict[str, Exception])
+    records: dict[str, Record] = {}
+    failures: dict[str, Exception] = {}
+    condition_errors: dict[str, Exception] = {}
     timeouts: Timeouts = field(default_factory=Timeouts)
     state_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    merged_records: list[Record] = field(default_factory=list[Record])
-    attached: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    merged_records: list[Record] = []
+    attached: dict[str, bytes] = {}
 
     @classmethod
     async def execute(

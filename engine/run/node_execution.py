@@ -13,7 +13,7 @@ from traceback import walk_tb
 from types import coroutine
 from typing import cast
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import (
@@ -171,7 +171,7 @@ class GraphRuns(Struct):
     is_items: bool
     earlier: Mapping[str, Mapping[str, Record]]
     states: dict[str, Mapping[str, JSON]]
-    patches: dict[int, dict[str, JSON]] = field(default_factory=dict[int, "dict[str, JSON]"])
+    patches: dict[int, dict[str, JSON]] = {}
 
     @property
     def visited(self) -> dict[int, str]:
@@ -229,15 +229,15 @@ class NodeExecution(Struct):
     records: Mapping[str, Record]
     attempt: int = 0
     started: float = 0.0
-    exchanges: list[Exchange] = field(default_factory=list["Exchange"])
+    exchanges: list[Exchange] = []
     upstream: list[Upstream] | None = None
     state: Mapping[str, JSON] | None = None
     inside: GraphRuns | None = None
     committed: int = 0
     void: int = 0
     calls: int = 0
-    questions: list[Question] = field(default_factory=list["Question"])
-    tool_changes: dict[str, JSON] = field(default_factory=dict[str, JSON])
+    questions: list[Question] = []
+    tool_changes: dict[str, JSON] = {}
 
     def continue_from(self, before: Record, *, is_unchanged: bool) -> None:
         """Continue what an earlier try of the run has stored of the node."""

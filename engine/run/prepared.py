@@ -13,7 +13,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from typing import cast, get_args, get_origin
 
-from msgspec import Struct, field
+from msgspec import Struct
 from pydantic import BaseModel
 
 from ..errors import NoModelError
@@ -66,7 +66,7 @@ class PreparedGraph(Struct, frozen=True):
     toolboxes: Mapping[str, Toolbox]
     summarizes: bool = False
     warms_up: bool = False
-    inner: Mapping[str, PreparedGraph] = field(default_factory=dict[str, "PreparedGraph"])
+    inner: Mapping[str, PreparedGraph] = {}
 
     def first_models(self) -> Iterator[ModelSpec]:
         """The first choices of all nodes that ask a model, also of those in inner graphs."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from types import SimpleNamespace
 from typing import cast
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import StateConflict
@@ -53,15 +53,13 @@ class TemplateScope(Struct):
     session: SessionView
     run: RunView
     now: datetime
-    state: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
-    node_states: Mapping[str, Mapping[str, JSON]] = field(
-        default_factory=dict[str, "Mapping[str, JSON]"]
-    )
-    outputs: dict[str, object] = field(default_factory=dict[str, object])
-    patches: dict[str, Mapping[str, JSON]] = field(default_factory=dict[str, "Mapping[str, JSON]"])
+    state: Mapping[str, JSON] = {}
+    node_states: Mapping[str, Mapping[str, JSON]] = {}
+    outputs: dict[str, object] = {}
+    patches: dict[str, Mapping[str, JSON]] = {}
     patched: int = 0
-    newest: dict[str, JSON] = field(default_factory=dict[str, JSON])
-    writers: dict[str, str] = field(default_factory=dict[str, str])
+    newest: dict[str, JSON] = {}
+    writers: dict[str, str] = {}
     given: Mapping[str, object] = NO_NAMES
     history: History = NO_HISTORY
     handover: Handover | None = None

@@ -377,4 +377,4 @@ def test_a_run_leaves_nothing_that_only_the_garbage_collector_could_free(store: 
 
 def _start(runner: Runner) -> RunStart:
     start: Callable[..., RunStart] = runner._start
-    return start("hi", None, "s", None, "r")
+    return start("hi", None, "s", None, "r", None, None, None)
