@@ -15,6 +15,7 @@ import typer
 from ..errors import DefinitionError, Problem
 from ..graph.graph import Graph
 from ..prompts.sources import SUFFIXES
+from ..run.json_forms import edge_as_json
 from .command import (
     EXIT_FAILURE,
     EXIT_NOT_STARTED,
@@ -26,7 +27,6 @@ from .command import (
 from .completion import complete_graphs
 from .fix import fix_keys
 from .graph_files import files_in, graph_files, project_folder
-from .json_output import edge_as_json
 from .options import GraphOptions
 from .output import Style, counted, print_json, print_note, print_table, print_text
 
@@ -82,7 +82,7 @@ class CheckedFile:
         except DefinitionError as error:
             return cls(file, None, error.problems)
         size = f"{counted(len(graph.nodes), 'node')}, {counted(len(graph.plan.edges), 'edge')}"
-        return cls(file, graph, graph.warnings, size)
+        return cls(file, graph, (*graph.warnings, *graph.unknown_models), size)
 
     def prompts_only(self) -> CheckedFile:
         """The same with only the problems of templates and conditions."""

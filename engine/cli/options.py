@@ -10,7 +10,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO, TypeAlias, cast
 
 import typer
 
-from ..errors import DamagedStore, InputError
+from ..errors import DamagedStore, InputError, NoModelError
 from ..graph.settings import Settings, make_importable, settings_of, store_folder
 from ..session.store import Policy, Store, WhileWaiting
 from ..stores.journal.journal_file import TornTail
@@ -332,11 +332,13 @@ class RunnerOptions(StoreOptions, ModelOptions):
         if self.replay:
             return
         from ..models.registry import begin_import
-        from ..run.prepared import named_models
+        from ..run.prepared import prepare
 
-        default = os.environ.get("TEAMGRAPH_MODEL", "")
-        named = named_models(self.with_default(graph), default)
-        begin_import([self.model] if self.model else named)
+        with suppress(NoModelError):  # the run will raise it, and need no import
+            addresses = self.allowed_addresses()
+            prepared = prepare(self.with_default(graph), self.model, allow_api_base=addresses)
+            prepared.check_ready(os.environ)
+            begin_import(spec.id for spec in prepared.first_models())
 
     def words(self) -> list[str]:
         """The options as words of a command line."""

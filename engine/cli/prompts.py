@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import unified_diff
-from io import StringIO
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -23,6 +21,7 @@ from ..graph.settings import make_importable
 from ..messages import JSON
 from ..node_path import NodePath
 from ..prompts.branch_coverage import CURRENT_COVERAGE, Coverage
+from ..prompts.difference import difference
 from ..prompts.library import Prompts
 from ..records import Record
 from ..session.store import Store
@@ -42,7 +41,6 @@ from .output import Style, counted, indent, print_json, print_note, print_paged,
 from .render import render
 
 _SHORT_HASH = 12
-_NO_NEWLINE = "\\ No newline at end of file"
 
 app = command_group("Check, render, snapshot and measure prompt templates; show recorded ones.")
 
@@ -258,7 +256,7 @@ class CurrentTemplates:
         """
         then, now = recorded.sources or {}, self._sources(recorded)
         return {
-            name: _diff(name, then.get(name), now[name]) if name in now else None
+            name: difference(name, then.get(name), now[name]) if name in now else None
             for name in {**then, **now}
         }
 
@@ -337,10 +335,3 @@ def _prompts_of(graph: Graph, path: str) -> Prompts:
         within = graph_in(node) if node else None
         graph = within if isinstance(within, Graph) else graph
     return graph.prompts
-
-
-def _diff(name: str, then: str | None, now: str) -> str:
-    old, new = StringIO(then or "").readlines(), StringIO(now).readlines()
-    lines = unified_diff(old, new, f"{name} (then)", f"{name} (now)")
-    ended = (line if line.endswith("\n") else f"{line}\n{_NO_NEWLINE}\n" for line in lines)
-    return "".join(ended).removesuffix("\n")

@@ -18,10 +18,10 @@ from ..records import SessionKey
 from ..run.dry_run.rehearsal import Scene, render_next
 from ..run.dry_run.rehearsal import render as render_scene
 from ..run.dry_run.rendering import Rendering
+from ..run.json_forms import rendering_as_json
 from ..testing.snapshot_text import nodes_as_text
 from .command import command
 from .completion import complete_nodes
-from .json_output import rendering_as_json
 from .lookup import find_session
 from .options import (
     GraphFile,
@@ -51,6 +51,14 @@ class SceneOptions:
     ] = None
     user: UserOption = None
     session: SessionOption = None
+    attach: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A file that comes with the message, by its name; repeatable.",
+            show_default=False,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +103,12 @@ def render(
     """
     loaded = graph_options.load(graph)
     assume = _parse_assumptions(loaded, scene_options.assume or ())
-    scene = Scene(read_message(message), assume=assume, user_id=scene_options.user)
+    scene = Scene(
+        read_message(message),
+        assume=assume,
+        user_id=scene_options.user,
+        attachments=scene_options.attach or (),
+    )
     if scene_options.session is None:
         rendering = render_scene(loaded, scene)
     else:

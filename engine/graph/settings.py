@@ -7,6 +7,7 @@ kinds = ["myapp.kinds:Translator"] # classes of nodes that graphs may use
 prompts = ["prompts"]       # folders of templates, relative to the pyproject.toml
 allow_api_base = ["https://llm.example/v1"]  # servers that may get prompts and keys
 store = ".teamgraph"        # likewise
+attachment_days = 30        # how long `teamgraph store attachments --drop` leaves attachments
 model = "openai/gpt-5-mini" # for graphs that name none
 """
 
@@ -23,7 +24,16 @@ from msgspec import Struct
 
 from ..errors import InputError, closest
 
-_KEYS = ("allow", "allow_api_base", "allow_mcp", "kinds", "prompts", "store", "model")
+_KEYS = (
+    "allow",
+    "allow_api_base",
+    "allow_mcp",
+    "kinds",
+    "prompts",
+    "store",
+    "model",
+    "attachment_days",
+)
 
 
 class Settings(Struct, frozen=True):
@@ -37,6 +47,7 @@ class Settings(Struct, frozen=True):
     prompts: tuple[Path, ...] = ()
     store: Path | None = None
     model: str | None = None
+    attachment_days: int | None = None
 
     def prompt_dirs(self) -> Sequence[Path]:
         """The folders of templates; raises `InputError` if one does not exist."""
@@ -103,7 +114,15 @@ def _read(file: Path) -> Settings:
         prompts=tuple(file.parent / folder for folder in _texts(file, named, "prompts")),
         store=file.parent / store if store else None,
         model=model,
+        attachment_days=_days(file, named, "attachment_days"),
     )
+
+
+def _days(file: Path, table: Mapping[str, object], key: str) -> int | None:
+    value = table.get(key)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise InputError(f"{file}: [tool.teamgraph] {key} must be a number of days, not {value!r}")
 
 
 def _text(file: Path, table: Mapping[str, object], key: str) -> str | None:

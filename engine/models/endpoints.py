@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from urllib.parse import urlsplit
@@ -74,6 +75,8 @@ _SELF_HOSTED = frozenset(
         "ollama_chat",
     )
 )
+COMMON_PROVIDERS = _HOSTS.keys() | _SELF_HOSTED
+"""Prefixes of litellm's ids that are known without its table of all."""
 _WITH_PLAIN_KEY = (_HOSTS.keys() | _SELF_HOSTED) - {"huggingface", "nvidia_nim", "dashscope"}
 """Prefixes for which `api_key` is the only credential that litellm sends."""
 
@@ -216,13 +219,31 @@ def key_of(request: Request) -> str | None:
     if name is not None:
         key = os.environ.get(str(name))
         if not key:
-            raise NoModelError(
-                f"model {request.model}: the environment variable {name} is not set, and "
-                "api_key_env names it; set it, or name another",
-                model=request.model,
-            )
+            raise NoModelError(f"model {request.model}: {_unset(str(name))}", model=request.model)
         return key
     return None if is_trusted(request) else NO_KEY
+
+
+def key_problem(
+    model_id: str, provider: str, parameters: Mapping[str, JSON], environ: Mapping[str, str]
+) -> str | None:
+    """Why a request would have no key, None if it has one or may need none.
+
+    Only what is certain counts: the provider takes nothing but a key, and no variable has one.
+    """
+    if (named := parameters.get("api_key_env")) is not None:
+        return None if environ.get(str(named)) else _unset(str(named))
+    if "api_key" in parameters or _is_set_in_litellm(provider):
+        return None
+    if provider not in _HOSTS.keys() & _WITH_PLAIN_KEY or "api_base" in parameters:
+        return None
+    if any(provider in _owners(name) for name in keys_set(environ)):
+        return None
+    variable = next(name for name, owners in _KEY_OWNERS.items() if provider in owners)
+    return (
+        f"it has no API key; set {variable}_API_KEY, name the variable that contains it with "
+        "api_key_env, or use another model (local, echo)"
+    )
 
 
 def keys_set(environ: Mapping[str, str]) -> list[str]:
@@ -256,6 +277,19 @@ def is_trusted(request: Request) -> bool:
         or _is_own(request.model, str(base))
         or _is_allowed(str(base), request.allow_api_base)
     )
+
+
+def _unset(variable: str) -> str:
+    return (
+        f"the environment variable {variable} is not set, and api_key_env names it; set it, or "
+        "name another"
+    )
+
+
+def _is_set_in_litellm(provider: str) -> bool:
+    """Whether a program has given litellm a key itself."""
+    litellm = sys.modules.get("litellm")
+    return any(getattr(litellm, name, None) for name in ("api_key", f"{provider}_key"))
 
 
 def _endpoint_problems(

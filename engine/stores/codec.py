@@ -21,7 +21,7 @@ first and the last. A document without these, as older versions have them, is un
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
@@ -30,7 +30,7 @@ from msgspec.structs import FieldInfo, fields, replace
 from pydantic import ValidationError
 
 from ..errors import DamagedStore, InputError
-from ..messages import JSON, NO_USAGE, Message, Role, ToolCall, Usage
+from ..messages import JSON, NO_USAGE, Message, Part, Role, ToolCall, Usage
 from ..records import READERS, Exchange, Question, Record, Response, Summary, Turn
 from .journal.line import RECOVER, Document, dump_json, parse_document, parse_json
 from .quoting import DELETED, QuoteDecoder, QuoteEncoder, References
@@ -81,6 +81,8 @@ def encode_turn(turn: Turn) -> Document:
     document = without_defaults(turn, _TURN)
     if usage := without_defaults(turn.usage, USAGE):
         document["usage"] = usage
+    if turn.attachments:
+        document["attachments"] = [_part(part) for part in turn.attachments]
     return document
 
 
@@ -89,8 +91,14 @@ def decode_turn(document: Document) -> Turn:
     if "usage" in document:
         document["usage"] = build(Usage, document["usage"])
     document["waiting"] = tuple(document.get("waiting", ()))
+    if "attachments" in document:
+        document["attachments"] = tuple(build(Part, each) for each in document["attachments"])
     check_types("turn", document, _TURN_TYPES)
     return build(Turn, document)
+
+
+def _part(part: Part) -> Document:
+    return part.model_dump(exclude_defaults=True)
 
 
 def encode_record(run: int, record: Record, references: References) -> Document:
@@ -258,7 +266,7 @@ class ExchangeEncoder:
         turn = None if run is None else self._references.turn(run)
         if turn is None:
             return None
-        text = turn.input if message.role == "user" else turn.answer
+        text = turn.said if message.role == "user" else turn.answer
         return run if text == message.content else None
 
     def _message(self, message: Message, *, is_result: bool = False) -> Document:
@@ -267,6 +275,8 @@ class ExchangeEncoder:
             document["tool_calls"] = [
                 without_defaults(call, _TOOL_CALL) for call in message.tool_calls
             ]
+        if message.parts:
+            document["parts"] = [_part(part) for part in message.parts]
         if message.origin is None:
             document["content"] = self._quotes.encode(message.content, is_result=is_result)
         elif self._quotes.is_deleted(message.origin):
@@ -315,6 +325,23 @@ def redact_replayed(document: Document, run_id: str, run: JSON) -> bool:
     return is_changed
 
 
+def redact_parts(document: Document, attached: Collection[str]) -> bool:
+    """Remove attachments of a deleted run from a record's messages; False if there are none."""
+    is_changed = False
+    for exchange in document.get("exchanges", ()):
+        for message in exchange["messages"]:
+            parts = message.get("parts", ())
+            left = [part for part in parts if part_id(build(Part, part)) not in attached]
+            if len(left) < len(parts):
+                message["parts"], is_changed = left, True
+    return is_changed
+
+
+def part_id(part: Part) -> str:
+    """What tells an attachment from others: the hash of its bytes, or its URL."""
+    return part.sha256 or part.url
+
+
 def _is_replay(message: Message) -> bool:
     return message.model_fields_set == _REPLAY or message == Message(
         role=message.role, content=message.content, origin=message.origin
@@ -330,7 +357,7 @@ def _decode_messages(
     turn = references.turn(document["turn"] if "turn" in document else document[roles[0]])
     if turn is None:
         return [Message(role=role, content=DELETED) for role in roles]
-    texts = {"user": turn.input, "assistant": turn.answer or ""}
+    texts = {"user": turn.said, "assistant": turn.answer or ""}
     return [Message(role=role, content=texts[role], origin=turn.run_id) for role in roles]
 
 
@@ -416,10 +443,10 @@ USAGE = defaults(Usage)
 _MESSAGE: Defaults = tuple(
     (name, NODEFAULT if column.is_required() else column.default)
     for name, column in Message.model_fields.items()
-    if name != "tool_calls"
+    if name not in ("tool_calls", "parts")
 )
 _TOOL_CALL: Defaults = tuple((name, NODEFAULT) for name in ToolCall.model_fields)
-_TURN = (*defaults(Turn, drop=("usage", "status")), ("status", NODEFAULT))
+_TURN = (*defaults(Turn, drop=("usage", "status", "attachments")), ("status", NODEFAULT))
 _RECORD = defaults(Record, drop=("usage", "exchanges", "quotes", "questions"))
 _QUESTION = defaults(Question, drop=("text", "response"))
 _RESPONSE = defaults(Response)

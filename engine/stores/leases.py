@@ -17,7 +17,7 @@ from contextlib import suppress
 from itertools import count
 from threading import Lock, Thread
 from time import monotonic, sleep, time
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 from weakref import ref
 
 from msgspec import Struct
@@ -30,6 +30,8 @@ from ..session.store import Lease, Policy, WhileWaiting
 
 S = TypeVar("S")
 _Waiter: TypeAlias = "asyncio.Future[None]"
+Interruption: TypeAlias = Literal["cancelled", "handed back"]
+"""How a run was stopped by another than its caller."""
 POLL = 1.0
 """Seconds between two looks."""
 PATIENCE = 10.0
@@ -126,10 +128,7 @@ class Leases(Generic[S]):
         """The grant of a lease; raises `Conflict` if it has ended."""
         grant = self._grants.get(lease.token)
         if grant is None or grant.lease is not lease:
-            raise Conflict(
-                f"run {lease.run_id!r}: its lease on session {lease.key.session_id!r} has ended; "
-                "begin the run again to continue it"
-            )
+            raise lease_ended(lease)
         return grant
 
     def end(self, lease: Lease) -> Grant[S] | None:
@@ -143,6 +142,10 @@ class Leases(Generic[S]):
     def all(self) -> list[Lease]:
         """The leases that have not ended."""
         return [grant.lease for grant in list(self._grants.values())]
+
+    def sessions(self) -> list[tuple[Lease, S]]:
+        """The leases that have not ended, with their sessions."""
+        return [(grant.lease, grant.session) for grant in list(self._grants.values())]
 
     def has_exclusive(self, session: S) -> bool:
         """Whether a lease of this session is granted that excludes others."""
@@ -222,6 +225,14 @@ def session_exists(key: SessionKey) -> InputError:
     )
 
 
+def lease_ended(lease: Lease) -> Conflict:
+    """The error for writing a run after its lease was released."""
+    return Conflict(
+        f"run {lease.run_id!r}: its lease on session {lease.key.session_id!r} has ended; "
+        "begin the run again to continue it"
+    )
+
+
 def run_deleted(run_id: str, key: SessionKey) -> Conflict:
     """The error for writing a run that was deleted, alone or with its session."""
     return Conflict(
@@ -293,6 +304,28 @@ class LeaseWatcher:
         with self._guard:
             self._watched.pop(id(lease), None)
 
+    def interrupt(
+        self, store: Releasing, key: SessionKey, run_id: str, *, hand_back: bool = False
+    ) -> bool:
+        """Cancel a run that this process has in progress, from any thread; false if it has none.
+
+        With `hand_back` it is not ended, but left as it is stored, to be resumed.
+        """
+        with self._guard:
+            found = [
+                each
+                for each in self._watched.values()
+                if each.store is store and (each.lease.run_id, each.lease.key) == (run_id, key)
+            ]
+        for each in found:
+            each.interrupt(hand_back=hand_back)
+        return bool(found)
+
+    def interrupted(self, lease: Lease) -> Interruption | None:
+        """How the run of a lease was interrupted, None if its own caller cancelled it."""
+        watched = self._watched.get(id(lease))
+        return watched.interruption if watched is not None else None
+
     def forget_parent(self) -> None:
         """Drop everything in a forked child: the leases are those of the parent."""
         self._guard = Lock()
@@ -333,6 +366,15 @@ class _Watched:
         self._loop = ref(task.get_loop())
         self._still_since: float | None = None
         self._is_collected = False
+        self.interruption: Interruption | None = None
+
+    def interrupt(self, *, hand_back: bool) -> None:
+        """Cancel the task, from any thread; one whose loop has gone is left to the watcher."""
+        task, loop = self._task(), self._loop()
+        if task is not None and loop is not None and self.interruption is None:
+            self.interruption = "handed back" if hand_back else "cancelled"
+            with suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(task.cancel)
 
     def is_orphaned(self, poll: float, patience: float) -> bool:
         """Whether the task can no longer end the lease."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from ..messages import JSON, Quote
 from ..records import Turn
-from ..session.history import ANSWER, INPUT, RESULT
+from ..session.history import ANSWER, ATTACHED, INPUT, RESULT
 
 Range: TypeAlias = tuple[int, int]
 Part: TypeAlias = "Range | str"
@@ -308,4 +308,6 @@ def _is_result(quote: Quote) -> bool:
 
 def text_of_turn(turn: Turn, place: str) -> str | None:
     """A text of a run that is part of its turn; None for all others."""
+    if place.startswith(ATTACHED):
+        return turn.attachments[int(place.removeprefix(ATTACHED))].name
     return {INPUT: turn.input, ANSWER: turn.answer}.get(place)

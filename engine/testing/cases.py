@@ -110,6 +110,9 @@ class DeclaredCase(Declared):
         default_factory=dict[str, JSON],
         description="Outputs by node id: a router's label, any other node's output.",
     )
+    attachments: Ids = Field(
+        default=(), description="Names of files that come with the message; they are not read."
+    )
     expect: Mapping[str, Expectation] = Field(
         default_factory=dict[str, Expectation],
         description="What must be true of the prompts, by node id; or `skipped`.",
@@ -344,6 +347,7 @@ class _Loader(Struct):
             session=declared.session,
             user_id=declared.user_id,
             system=declared.system,
+            attachments=declared.attachments,
         )
         file = folder_of(self.file) / f"{slug(name)}.md" if declared.snapshot else None
         return PromptCase(name, graph, scene, declared.expect, file, self.document.key(path).line)

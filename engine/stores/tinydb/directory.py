@@ -3,6 +3,7 @@
     store.json                              the format and its version
     users/<2 hex>/<user>/<session>.jsonl    a journal for each session
     users/<2 hex>/<user>/<session>.index    the index of a long journal
+    users/<2 hex>/<user>/<session>.<sha256>.attached   an attachment of the session
     users/<2 hex>/<user>/activity.log       the order in which they are listed
     users/<2 hex>/<user>/runs.index         which of many sessions have which runs
     prompts/<hash>.json                     the sources of a template
@@ -27,6 +28,7 @@ from ...blocking import warn
 from ...errors import DamagedStore, StoreError, UnknownVersion
 from ...records import SessionInfo, SessionKey, Turn
 from ...session.store import FinishedRun, Hit, mentions
+from ..attachments import attachment_file, put_file, read_attachment, remove_orphans
 from ..journal.compaction import compact, delete_journal, upgrade
 from ..journal.disk import (
     check_locks,
@@ -436,11 +438,24 @@ class SessionDirectory:
         """Delete the files of a session, damaged or not; False if there was none."""
         return self.layout.exists() and self._delete(self.layout.journal(key))
 
+    def put_attachment(self, key: SessionKey, digest: str, data: bytes) -> None:
+        """Store an attachment of a session, which may not exist yet."""
+        path = attachment_file(self.layout.journal(key), digest)
+        self.layout.create(path.parent)
+        put_file(self._disk, path, data, sync=self._settings.is_synced)
+
+    def attachment(self, key: SessionKey, digest: str) -> bytes | None:
+        """An attachment of a session, or None."""
+        if not self.layout.exists():
+            return None
+        return read_attachment(self._disk, attachment_file(self.layout.journal(key), digest))
+
     def delete_user(self, user_id: str | None) -> int:
         """Delete the files of all sessions of a user; returns how many there were."""
         if not self.layout.exists():
             return 0
         directory = self.layout.user(user_id)
+        remove_orphans(self._disk, directory)
         return sum(self._delete(path) for path in self.layout.journals(directory))
 
     def put_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:

@@ -28,6 +28,7 @@ from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, State
 from ...session.history import RESULT, run_texts
 from ...session.store import FinishedRun, Lease, Policy, WhileWaiting
 from .. import codec
+from ..attachments import only_of, remove_unnamed
 from ..codec import (
     SharedLookup,
     Words,
@@ -40,7 +41,7 @@ from ..codec import (
     unpack_turn,
 )
 from ..journal.compaction import compact, remove_set_aside
-from ..journal.disk import store_error
+from ..journal.disk import OpenFile, store_error
 from ..journal.journal_file import JournalFile, JournalSettings
 from ..journal.line import RECOVER, Document, Operation, Slot, dump_json, parse_document, parse_key
 from ..leases import (
@@ -544,6 +545,7 @@ class OtherRuns:
 
 
 RUN_LOCK = ".run"
+CANCEL_MARK = ".cancel"
 """Ends the names of the locks of single runs."""
 
 
@@ -583,6 +585,25 @@ class SessionFile:
         """A lock of one run, for leases that do not exclude others."""
         suffix = f".{hashed_name('r', run_id)}{RUN_LOCK}"
         return SessionLock(self.journal.path.with_suffix(suffix), self._disk)
+
+    def mark_cancelled(self, run_id: str) -> None:
+        """Ask the process that has the run in progress to cancel it: a file beside the journal."""
+        path = self._cancel_mark(run_id)
+        try:
+            OpenFile(self._disk, path, create=True).close()
+        except OSError as error:
+            raise store_error(error, path) from error
+
+    def take_cancelled(self, run_id: str) -> bool:
+        """Whether another process has asked to cancel the run; the mark is removed."""
+        try:
+            self._disk.remove(self._cancel_mark(run_id))
+        except OSError:  # nearly always: there is none
+            return False
+        return True
+
+    def _cancel_mark(self, run_id: str) -> Path:
+        return self.journal.path.with_suffix(f".{hashed_name('r', run_id)}{CANCEL_MARK}")
 
     def _can_lock_run(self, run_id: str) -> bool:
         """Whether no lease that does not exclude others has the run."""
@@ -819,12 +840,17 @@ class SessionFile:
         The file is compacted also where there is no such run: an earlier attempt may have been
         killed.
         """
-        stored = self.index.run(run_id)
+        stored, disk = self.index.run(run_id), self.journal.settings.disk
         if stored is not None:
             self.journal.commit(self._deletion(run_id, int(stored.document)))
         compact(self.journal)
-        remove_set_aside(self.journal.settings.disk, self.journal.path)
+        remove_set_aside(disk, self.journal.path)
+        named = {part.sha256 for turn in self._all_turns() for part in turn.attachments}
+        remove_unnamed(disk, self.journal.path, named)
         return stored is not None
+
+    def _all_turns(self) -> Iterator[Turn]:
+        return (self._turns.get(stored.slot) for stored in self.index.newest_first())
 
     def _check_writable(self, grant: Grant[SessionFile]) -> int:
         """The document number of a lease's run; raises `Conflict` if it may not be written.
@@ -900,7 +926,7 @@ class SessionFile:
         run loses the record of its own summary, so that it writes it again when it is resumed.
         """
         used: set[int] = set()
-        number = self.index.number_of(run_id)
+        number, attached = self.index.number_of(run_id), only_of(run_id, self._all_turns())
         deleted = self._about().get("deleted", 0) + 1
         operations = [
             self._put_about(self._about().get("name"), deleted=deleted),
@@ -920,7 +946,7 @@ class SessionFile:
                 if may_summarize and not since and wrote_summary(found):
                     operations.append(Operation("d", "nodes", record.document))
                     continue
-                if redact_run(found, run_id, run, may_summarize=may_summarize):
+                if redact_run(found, run_id, run, may_summarize=may_summarize, attached=attached):
                     key, data = record.slot.key, dump_json(found)
                     operations.append(Operation("p", "nodes", record.document, key, data))
                 else:

@@ -22,7 +22,7 @@ MODELS = [
     ("{id: openai/x, api_key_env: MY_KEY}", "", "problem", "it has no key; set MY_KEY"),
     ("{id: openai/x, api_key_env: MY_KEY}", "MY_KEY", "ok", "MY_KEY is set"),
     ("{id: openai/x, api_base: 'https://a.example'}", "", "problem", "is not allowed"),
-    ("new_provider/x", "", "ok", "not known; --connect asks it"),
+    ("vercel_ai_gateway/x", "", "ok", "not known; --connect asks it"),
     ("local", "", "problem", "pip install"),
     ("{id: echo, fallback: openai/x}", "", "problem", "set OPENAI_API_KEY"),
 ]

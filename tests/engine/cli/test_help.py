@@ -132,7 +132,7 @@ GRAPHS = ("networkx", "jinja2", "ruamel", "litellm", "teamgraph.engine.graph.gra
 @pytest.mark.parametrize(
     ("command", "names"),
     [
-        ("--help", ("pydantic", "tinydb", *GRAPHS)),
+        ("--help", ("pydantic", "tinydb", "importlib.metadata", *GRAPHS)),
         ("sessions list", ("teamgraph.engine.run.runner", *GRAPHS)),
     ],
 )
