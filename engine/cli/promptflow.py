@@ -262,7 +262,8 @@ class _Importer:
         bare = [each for each in imports if [one.name for one in each.names] == ["tool"]]
         if len(bare) < len(imports):
             self._result.notes.append(f"{path} needs more of promptflow; install it, or mend it")
-        dropped = {line for each in (*decorators, *bare) for line in _lines(each)}
+        removed: list[ast.expr | ast.stmt] = [*decorators, *bare]
+        dropped = {line for each in removed for line in _lines(each)}
         lines = text.splitlines(keepends=True)
         kept = [line for number, line in enumerate(lines, 1) if number not in dropped]
         self._result.files[_module_path(path)] = "".join(kept).lstrip()
@@ -363,7 +364,7 @@ class _Importer:
         name = str(node.get("name"))
         declared = _mapping(self._part("node_variants").get(name))
         variants = _mapping(declared.get("variants"))
-        wanted = chosen.get(name, declared.get("default_variant_id"))
+        wanted = str(chosen.get(name, declared.get("default_variant_id")))
         if not node.get("use_variants") and name not in chosen:
             return node
         return {**node, **_mapping(_mapping(variants.get(wanted)).get("node")), "name": name}
