@@ -67,6 +67,7 @@ _SUMMARIES = {
     "serve": "Serve graphs over HTTP.",
     "usage": "Add up tokens, calls and costs by model, graph, node, session or user.",
     "store": "Verify and repair the files of a store, and show their size.",
+    "import": "Write a flow of promptflow as a graph with its prompts.",
     "doctor": "Check the installation, the models and their keys, and the store.",
 }
 
@@ -102,7 +103,8 @@ class Commands(TyperGroup):
         """The command itself in place of its name."""
         name, command, rest = super().resolve_command(ctx, args)
         if name in _SUMMARIES:
-            command = get_command(import_module(f".{name}", __package__).app)
+            module = "import_flow" if name == "import" else name  # `import` is a word of Python
+            command = get_command(import_module(f".{module}", __package__).app)
         return name, command, rest
 
 

@@ -7,10 +7,9 @@ prompts are rendered for the first snapshots, and then copied.
 from __future__ import annotations
 
 import json as json_text
-import os
 import re
 import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
@@ -19,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError, listed
+from ..errors import InputError
 from ..graph.graph import SCHEMA_FILE
 from ..graph.kinds import installed
 from ..graph.schema import graph_schema
@@ -27,7 +26,7 @@ from ..testing.cases import CaseFile, case_schema, check_case
 from ..testing.snapshots import SnapshotTracker
 from .command import command
 from .options import JsonFlag
-from .output import Style, pretty_json, print_json, print_note, print_text, reason
+from .output import Style, pretty_json, print_json, print_note, print_text, write_new_files
 
 app = typer.Typer(add_completion=False)
 
@@ -69,7 +68,7 @@ def init(
         )
     name = _graph_name(folder)
     files = _project(name, model)
-    _write(files, folder)
+    write_new_files(files, folder)
     steps = list(_steps(folder))
     if json:
         print_json({"folder": str(folder), "name": name, "files": list(files), "next": steps})
@@ -109,35 +108,6 @@ def _project(name: str, model: str) -> Mapping[str, bytes]:
 
 def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file())
-
-
-def _write(files: Mapping[str, bytes], folder: Path) -> None:
-    if existing := _conflicts(files, folder):
-        raise InputError(
-            f"{listed(existing, at_most=3)}: already exists; nothing was written; move "
-            f"{'it' if len(existing) == 1 else 'them'} away, or name another folder"
-        )
-    for name, data in files.items():
-        file = folder / name
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("xb") as new:
-                new.write(data)
-        except OSError as error:
-            text = f"{file}: cannot write it: {reason(error)}; name another folder"
-            raise InputError(text) from error
-
-
-def _conflicts(names: Collection[str], folder: Path) -> list[str]:
-    """Which of these files exist, or files in the place of one of their folders."""
-    found: dict[str, None] = {}
-    for name in names:
-        file = folder / name
-        above = file.parents[: name.count("/") + 1]
-        blocking = [path for path in above if os.path.lexists(path) and not path.is_dir()]
-        blocking += [file] if os.path.lexists(file) else []
-        found.update(dict.fromkeys(map(str, blocking)))
-    return list(found)
 
 
 def _steps(folder: Path) -> Iterator[str]:

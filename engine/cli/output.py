@@ -7,9 +7,10 @@ terminal with its control characters.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from enum import Enum
@@ -22,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import InputError
+from ..errors import InputError, listed
 from ..files import write_atomically
 from ..terminal import escape_controls, escape_json, write_text
 
@@ -121,6 +122,36 @@ def write_file(data: bytes, file: Path, *, private: bool = False) -> None:
             write_atomically(target, data, mode=0o600 if private else 0o666)
     except OSError as error:
         raise InputError(f"{file}: cannot write it: {reason(error)}; name another file") from error
+
+
+def write_new_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files below a folder; raises `InputError`, and writes none, if one exists."""
+    if existing := _conflicts(files, folder):
+        raise InputError(
+            f"{listed(existing, at_most=3)}: already exists; nothing was written; move "
+            f"{'it' if len(existing) == 1 else 'them'} away, or name another folder"
+        )
+    for name, data in files.items():
+        file = folder / name
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("xb") as new:
+                new.write(data)
+        except OSError as error:
+            text = f"{file}: cannot write it: {reason(error)}; name another folder"
+            raise InputError(text) from error
+
+
+def _conflicts(names: Collection[str], folder: Path) -> list[str]:
+    """Which of these files exist, or files in the place of one of their folders."""
+    found: dict[str, None] = {}
+    for name in names:
+        file = folder / name
+        above = file.parents[: name.count("/") + 1]
+        blocking = [path for path in above if os.path.lexists(path) and not path.is_dir()]
+        blocking += [file] if os.path.lexists(file) else []
+        found.update(dict.fromkeys(map(str, blocking)))
+    return list(found)
 
 
 def make_console(stream: TextIO) -> Console:

@@ -28,6 +28,7 @@ COMMANDS = (
     "runs",
     "store",
     "doctor",
+    "import",
 )
 GROUPS = {
     "prompts": ("render", "check", "update", "coverage", "show"),
