@@ -235,10 +235,10 @@ def _to_json(value: object) -> JSON:
 class EventEmitter:
     """Passes the events of one run to one listener, numbered; does nothing if there is none.
 
-    `tokens` says which tokens the listener gets; `none` if there is no listener.
+    `has_listener` says whether there is one, and `tokens` which tokens it gets: `none` without.
     """
 
-    __slots__ = ("_listener", "_run_id", "_sequence", "_session_id", "tokens")
+    __slots__ = ("_listener", "_run_id", "_sequence", "_session_id", "has_listener", "tokens")
 
     def __init__(
         self,
@@ -251,12 +251,8 @@ class EventEmitter:
         self._session_id = session_id
         self._listener = listener
         self._sequence = 0
+        self.has_listener = listener is not None
         self.tokens: TokenMode = "none" if listener is None else tokens
-
-    @property
-    def has_listener(self) -> bool:
-        """Whether there is a listener."""
-        return self._listener is not None
 
     def emit(
         self,

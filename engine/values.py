@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, TypeAlias, cast
 
 from msgspec import Struct
@@ -79,19 +79,14 @@ def parse_json(text: str, name: str = "the answer") -> JSON:
     if not text:
         raise ValueError(f"{name} is empty")
     try:
-        value: JSON = json.loads(
-            text,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            parse_int=partial(_integer, name=name),
-            object_pairs_hook=_unique,
-        )
+        value: JSON = _decoder(name).decode(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise ValueError(f"{name} is not JSON: {error.msg.lower()} at {place}") from error
     except RecursionError as error:
         raise ValueError(f"{name} is nested too deeply") from error
-    if _is_deep(value):
+    # A text has as many brackets as levels at least: counting them is ten times as fast.
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(value):
         raise ValueError(f"{name} is nested too deeply")
     return value
 
@@ -276,6 +271,17 @@ def _is_deep(value: JSON) -> bool:
         if not level:
             return False
     return True
+
+
+@lru_cache(maxsize=8)
+def _decoder(name: str) -> json.JSONDecoder:
+    """The strict decoder of texts that errors call `name`; `json.loads` makes one at each call."""
+    return json.JSONDecoder(
+        parse_constant=_refuse_constant,
+        parse_float=_finite,
+        parse_int=partial(_integer, name=name),
+        object_pairs_hook=_unique,
+    )
 
 
 def _refuse_constant(word: str) -> JSON:

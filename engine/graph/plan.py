@@ -17,12 +17,13 @@ graph engine, over a static order, with control and data separated.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import heappush
 from typing import Literal, TypeAlias, cast
 
 from msgspec import Struct
 
 from ..errors import KeyPath
-from ..records import Record
+from ..records import FINAL, Record
 from .fields import Join
 
 EdgeKind: TypeAlias = Literal["needs", "route", "reads"]
@@ -84,10 +85,10 @@ class Cyclic(Exception):
 class Plan:
     """The edges of a graph, its topological order, and the decision about each node.
 
-    `stops` has the nodes in that order, by id.
+    `stops` has the nodes in that order, by id; `waits` says how many sources each has.
     """
 
-    __slots__ = ("edges", "order", "stops")
+    __slots__ = ("edges", "order", "stops", "waits")
 
     def __init__(self, joins: Mapping[str, Join], edges: Iterable[Edge]) -> None:
         """Order the nodes (`joins` maps each id to its join, in declared order).
@@ -118,13 +119,14 @@ class Plan:
                 before=before,
             )
         self.stops: Mapping[str, Stop] = stops
+        self.waits = {node_id: len(stop.sources) for node_id, stop in stops.items()}
 
     def decide(self, node_id: str, records: Mapping[str, Record]) -> Literal["run"] | Skip | None:
         """Whether the node runs, is skipped, or cannot be decided yet (None)."""
         stop = self.stops[node_id]
         for source in stop.sources:
             record = records.get(source)
-            if record is None or not record.is_final:
+            if record is None or record.status not in FINAL:
                 return None
         if not stop.needs or stop.join == "always":
             return "run"
@@ -167,28 +169,27 @@ class RunProgress:
             for node_id in plan.order
             if node_id in records and records[node_id].is_final
         }
-        self._waits = {
-            node_id: sum(source not in self.records for source in plan.stops[node_id].sources)
-            for node_id in plan.order
-        }
+        self._waits = dict(plan.waits)
+        for node_id in self.records:
+            for follower in plan.stops[node_id].followers:
+                self._waits[follower] -= 1
 
     def decidable(self) -> list[int]:
-        """The indices, ascending, of the nodes that can be decided now."""
+        """The indices, ascending and so a heap, of the nodes that can be decided now."""
         return [
             index
             for index, node_id in enumerate(self._plan.order)
             if not self._waits[node_id] and node_id not in self.records
         ]
 
-    def finish(self, record: Record) -> list[int]:
-        """Add a final record; the indices of the nodes that can be decided because of it."""
+    def finish(self, record: Record, decidable: list[int]) -> None:
+        """Add a final record, and to the heap the indices of what can be decided because of it."""
         self.records[record.node] = record
-        opened: list[int] = []
-        for follower in self._plan.stops[record.node].followers:
-            self._waits[follower] -= 1
-            if not self._waits[follower]:
-                opened.append(self._plan.stops[follower].index)
-        return opened
+        stops, waits = self._plan.stops, self._waits
+        for follower in stops[record.node].followers:
+            waits[follower] -= 1
+            if not waits[follower]:
+                heappush(decidable, stops[follower].index)
 
 
 def bits_of(bit_set: int) -> Iterator[int]:

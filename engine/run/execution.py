@@ -75,7 +75,6 @@ from ..graph.node import (
     result_after,
     summarizes,
     summary_again,
-    tools_of,
     visited_field,
 )
 from ..messages import JSON, NO_USAGE, text_of
@@ -221,8 +220,8 @@ class RunExecution(Struct):
         past = StoredPast(store, key, until=head.turns)
         past.quotes.add_head(head)
         # Copies, since a node may change what it is given.
-        given = deepcopy(dict(turn.given_state or {}))
-        state = {**deepcopy(dict(graph.state)), **head.state, **given}
+        given = deepcopy(dict(turn.given_state)) if turn.given_state else {}
+        state = {**(deepcopy(dict(graph.state)) if graph.state else {}), **head.state, **given}
         session = SessionView(
             id=key.session_id,
             state=JSONView(state),
@@ -299,10 +298,12 @@ class RunExecution(Struct):
 
     def _answer_text(self, records: Mapping[str, Record]) -> str:
         """The answer; raises the error of the node that failed, `NodeWaits`, or `NoAnswer`."""
+        waits = False
         for record in records.values():
             if record.status == "failed":
                 raise self._failure(record)
-        if any(record.status == "waiting" for record in records.values()):
+            waits = waits or record.status == "waiting"
+        if waits:
             raise NodeWaits
         if self.answer.text is None:
             skipped = [
@@ -406,7 +407,12 @@ class RunExecution(Struct):
                 execution.begin_attempt()
                 self.emitter.emit(NodeStarted, node_id, execution.attempt, node.kind)
                 try:
-                    return await self._done(execution, await self._attempt(node, execution, spec))
+                    result = await self._attempt(node, execution, spec)
+                    return (
+                        await self._done_with_state(execution, result)
+                        if result.session_state
+                        else self._done_record(execution, result)
+                    )
                 except NodeWaits:
                     return self._record(execution, "waiting")
                 except Exception as raised:  # noqa: BLE001  whatever a kind raises is its failure
@@ -454,7 +460,7 @@ class RunExecution(Struct):
             await self.prepared.warm_up(execution.node_id, spec.id)
         call = self._model_call(execution, spec)
         context = self._context(execution, call)
-        call.caller = self._tool_caller(node, execution, context, call)
+        call.caller = self._tool_caller(execution, context, call)
         if execution.node_id in self.prepared.inner:
             self._open_graph(execution, context, call.caller)
         timeout = node.timeout or self.prepared.graph.timeout
@@ -472,28 +478,35 @@ class RunExecution(Struct):
             if task is None or task.cancelling():
                 raise
             raise RuntimeError("the node cancelled itself") from error
-        is_plain = execution.inside is None and call.caller is None
-        return result if is_plain else self._with_session_state(execution, result, call.caller)
+        return self._completed(execution, result, call.caller)
 
-    def _with_session_state(
+    def _completed(
         self, execution: NodeExecution, result: Result, caller: ToolCaller | None
     ) -> Result:
         """The result with the keys of the session's state that inner nodes and tools have set."""
+        if not isinstance(result, Result):  # pyright: ignore[reportUnnecessaryIsInstance]  kinds may not type-check
+            kind = self.prepared.graph.nodes[execution.node_id].kind
+            raise InputError(
+                f"node {execution.node_id!r}: the `run` of the kind {kind!r} gave a "
+                f"{type(result).__name__}; it must return a Result"
+            )
+        if execution.inside is None and caller is None:
+            return result
         changed: dict[str, JSON] = {}
         if execution.inside is not None and execution.inside.patches:
             read = self.scope.state_read(execution)
             changed = execution.inside.merged(execution.node_id, read)
         if caller is not None:
             changed |= caller.state.changed()
-        if not changed or not isinstance(result, Result):  # pyright: ignore[reportUnnecessaryIsInstance]  `_done` refuses it
+        if not changed:
             return result
         return replace(result, session_state={**changed, **(result.session_state or {})})
 
     def _tool_caller(
-        self, node: Node, execution: NodeExecution, context: Context, call: ModelCall
+        self, execution: NodeExecution, context: Context, call: ModelCall
     ) -> ToolCaller | None:
         """What executes the tool calls of one attempt; None if the node has no tools."""
-        if (toolbox := tools_of(node)) is None:
+        if (toolbox := self.prepared.toolboxes.get(execution.node_id)) is None:
             return None
         if self.only is not None:
             toolbox = toolbox.with_handovers(self.only.hands_to)
@@ -552,20 +565,11 @@ class RunExecution(Struct):
         """What an attempt awaits: the node's own `run`. A dry run overrides it."""
         return node.run(context)
 
-    async def _done(self, execution: NodeExecution, result: Result) -> Record:
-        """The record of a successful attempt.
+    async def _done_with_state(self, execution: NodeExecution, result: Result) -> Record:
+        """The record of a successful attempt that sets keys of the session's state.
 
-        Nodes that set keys of the session's state are done one after the other: `save` releases
-        the lock.
+        Such nodes are done one after the other: `save` releases the lock.
         """
-        if not isinstance(result, Result):  # pyright: ignore[reportUnnecessaryIsInstance]  kinds may not type-check
-            kind = self.prepared.graph.nodes[execution.node_id].kind
-            raise InputError(
-                f"node {execution.node_id!r}: the `run` of the kind {kind!r} gave a "
-                f"{type(result).__name__}; it must return a Result"
-            )
-        if not result.session_state:
-            return self._done_record(execution, result)
         await self.state_lock.acquire()
         try:
             result = storable_result(execution.node_id, result)
@@ -585,7 +589,7 @@ class RunExecution(Struct):
 
     def _done_record(self, node: NodeExecution, result: Result) -> Record:
         output = result.output if result.stored is None else result.stored
-        stored = storable(node.node_id, "output", output)
+        stored = output if type(output) is str else storable(node.node_id, "output", output)
         result = storable_result(node.node_id, result)
         if self.answer.is_committed(node.node_id) and self.answer.emitted != text_of(stored):
             kind = self.prepared.graph.nodes[node.node_id].kind
@@ -708,16 +712,19 @@ class RunExecution(Struct):
 
     async def save(self, records: Sequence[Record]) -> None:
         """See `Work.save`; an event is emitted only once its record is durable."""
-        if records[-1].session_state and records[-1].is_final:
+        if records[-1].session_state and records[-1].status in FINAL:
             await self._put_state(records)
         else:
             await self._put(records)
         for record in records:
-            if record.status == "failed":
-                self.emitter.emit(NodeFailed, record.node, record.attempt, record.error or "")
-            elif record.status == "done":
-                self.emitter.emit(NodeFinished, record.node, record.attempt, record, replayed=False)
+            if record.status == "done":
+                if self.emitter.has_listener:
+                    self.emitter.emit(
+                        NodeFinished, record.node, record.attempt, record, replayed=False
+                    )
                 self.answer.settle(record)
+            elif record.status == "failed":
+                self.emitter.emit(NodeFailed, record.node, record.attempt, record.error or "")
             elif record.error is not None:  # skipped by `on_error`; `skip` has emitted the others
                 because = record.because or ""
                 self.emitter.emit(NodeSkipped, record.node, record.attempt, because, replayed=False)
@@ -741,17 +748,12 @@ class RunExecution(Struct):
             for exchange in record.exchanges:
                 sources = self.prepared.graph.prompts.sources(exchange.prompt)
                 await self.store.put_prompt(exchange.prompt_hash, sources)
-        await self._put_records(records)
-
-    async def _put_records(self, records: Sequence[Record]) -> None:
-        if self.parent is not None:
-            self.records.update({record.node: record for record in records})
-            outer, node = self.parent, NodePath(self.path.steps[-1])
+        execution, around = self, list[tuple[RunExecution, Sequence[Record]]]()
+        while execution.parent is not None:
+            execution.records.update({record.node: record for record in records})
+            node, execution = NodePath(execution.path.steps[-1]), execution.parent
             records = [replace(record, node=str(node.child(record.node))) for record in records]
-            await outer._put_records(records)
-            # Another attempt of the node around them begins with these.
-            outer.earlier.update({record.node: record for record in records})
-            return
+            around.append((execution, records))
         quoting = records
         if quotes := self.past.quotes.quotes(self.turn):
             # A record without a rendered text quotes nothing.
@@ -763,7 +765,9 @@ class RunExecution(Struct):
             ]
         await self.store.put(self.lease, quoting)
         for record in records:
-            self.records[record.node] = record
+            execution.records[record.node] = record
+        for outer, stored in around:  # another attempt of the node around them begins with these
+            outer.earlier.update({record.node: record for record in stored})
 
     async def _replay(self) -> dict[str, Record]:
         """The final records of an earlier try, folded in topological order."""

@@ -38,7 +38,7 @@ from ..prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ..records import Exchange, Question, Record, Response
 from ..returns.form import Form
 from ..returns.reading import answer_in, json_values, label_hint, labels_in, matching_label
-from ..returns.shape import Shape, shape
+from ..returns.shape import Shape
 from ..tools.caller import ToolCaller, with_unique_ids
 from ..tools.context import CallOutcome
 from .node_execution import NodeExecution, storable_mapping
@@ -161,7 +161,8 @@ class ModelCall(Struct):
         self, returns: object, prompt: str | None = None, /, **variables: object
     ) -> JSON:
         """See `Context.ask_for`."""
-        return await self._shaped(shape(returns, name=self.node.node_id), prompt, variables)
+        wanted = self.scope.graph.shape_of(self.node.node_id, returns)
+        return await self._shaped(wanted, prompt, variables)
 
     async def choose(
         self,
@@ -436,18 +437,19 @@ class ModelCall(Struct):
         )
         self.node.exchanges.append(exchange)
         self.node.calls += len(tool_calls)
-        self.emitter.emit(
-            ModelAnswered,
-            self.node.node_id,
-            self.node.attempt,
-            template,
-            exchange.model,
-            reply.text,
-            tool_calls,
-            reply.finish_reason,
-            usage,
-            exchange.ended - started,
-        )
+        if self.emitter.has_listener:
+            self.emitter.emit(
+                ModelAnswered,
+                self.node.node_id,
+                self.node.attempt,
+                template,
+                exchange.model,
+                reply.text,
+                tool_calls,
+                reply.finish_reason,
+                usage,
+                exchange.ended - started,
+            )
         if is_cut or not (tool_calls or reply.text.strip()):
             raise _no_answer(reply, self.spec.id)
         return reply
@@ -594,6 +596,9 @@ def _counted(usage: Usage) -> Usage:
     A model that counts nothing was asked nevertheless.
     """
     cost = usage.cost
+    tokens = (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens)
+    if usage.calls > 0 and min(tokens) >= 0 and (cost or 0.0) >= 0.0:
+        return usage
     return Usage(
         input_tokens=max(usage.input_tokens, 0),
         output_tokens=max(usage.output_tokens, 0),

@@ -27,6 +27,7 @@ from ..graph.node import (
     further_templates,
     graph_in,
     summarizes,
+    tools_of,
 )
 from ..graph.plan import Plan
 from ..messages import JSON
@@ -35,7 +36,7 @@ from ..models.registry import AnyModel
 from ..node_path import NodePath, put_inside
 from ..returns.inline import InlineValidator
 from ..returns.shape import Shape
-from ..tools.toolbox import ServerTools, ToolObject
+from ..tools.toolbox import ServerTools, Toolbox, ToolObject
 from .template_scope import GraphScope
 
 _INSIDE = "/"
@@ -48,6 +49,7 @@ class PreparedGraph(Struct, frozen=True):
     `models` lists the models of each node that asks one, the first choice first. `facts` are what
     decides what each node does, as JSON, and `fingerprints` their hashes; both also of the nodes of
     inner graphs, by their paths. `facts_hash` is the key that a store has the facts under.
+    `toolboxes` are the tools of the nodes that have any.
     `summarizes` says whether a node writes the session's summary, `warms_up` whether the model has
     a `warm_up` to await. `inner` are the graphs inside nodes, by node id.
     """
@@ -60,6 +62,7 @@ class PreparedGraph(Struct, frozen=True):
     facts: Mapping[str, str]
     facts_hash: str
     fingerprints: Mapping[str, str]
+    toolboxes: Mapping[str, Toolbox]
     summarizes: bool = False
     warms_up: bool = False
     inner: Mapping[str, PreparedGraph] = field(default_factory=dict[str, "PreparedGraph"])
@@ -170,6 +173,11 @@ def _prepare(
         facts=facts,
         facts_hash=_hash(facts),
         fingerprints=fingerprints,
+        toolboxes={
+            node_id: toolbox
+            for node_id, node in graph.nodes.items()
+            if (toolbox := tools_of(node)) is not None
+        },
         summarizes=summarizes,
         warms_up=isinstance(model, WarmsUp),
         inner=inner,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from typing import Protocol
 
 from ..graph.plan import Plan, RunProgress, Skip
@@ -75,7 +75,6 @@ class Scheduler:
         self._unsaved: list[Record] = []
         self._failed: dict[str, Record] = {}
         self._waiting: dict[str, Record] = {}
-        heapify(self._decidable)
 
     async def run(self) -> dict[str, Record]:
         """Run from the given records until every node is final, or one failed; the records so far.
@@ -124,7 +123,7 @@ class Scheduler:
             else:
                 record = self._work.skip(node_id, because)
                 self._unsaved.append(record)
-                self._finish(record)  # that may make more decidable
+                self._progress.finish(record, self._decidable)  # that may make more decidable
         if self._failed:
             self._ready.clear()
         return bool(self._ready or self._running)
@@ -158,12 +157,8 @@ class Scheduler:
 
     def _take(self, record: Record) -> None:
         if record.is_final:
-            self._finish(record)
+            self._progress.finish(record, self._decidable)
         elif record.status == "waiting":
             self._waiting[record.node] = record
         else:
             self._failed[record.node] = record
-
-    def _finish(self, record: Record) -> None:
-        for index in self._progress.finish(record):
-            heappush(self._decidable, index)

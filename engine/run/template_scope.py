@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from datetime import datetime
 from types import SimpleNamespace
 from typing import cast
@@ -30,6 +31,7 @@ from ..graph.node import Node, loads_history, template_fields, tools_of
 from ..graph.plan import bits_of, is_live
 from ..messages import JSON
 from ..records import Record
+from ..returns.shape import Shape, shape
 from ..values import ABSENT, merge_changes
 from .node_execution import NodeExecution
 
@@ -117,12 +119,13 @@ class TemplateScope(Struct):
     def upstream(self, node: NodeExecution) -> list[Upstream]:
         """The sources in `needs` whose edge is live, in declared order."""
         if node.upstream is None:
-            labels, records = dict(self.graph.plan.stops[node.node_id].needs), node.records
-            node.upstream = [
-                self._described(source)
-                for source in self.graph.nodes[node.node_id].needs
-                if source in self.outputs and is_live(records[source], labels[source])
-            ]
+            node.upstream = []
+            for source, labels in self.graph.needs[node.node_id]:
+                # A node that has an output was not skipped, so only a router's choice is open.
+                if source in self.outputs and (
+                    labels is None or is_live(node.records[source], labels)
+                ):
+                    node.upstream.append(self._described(source))
         return node.upstream
 
     def state_read(self, node: NodeExecution) -> Mapping[str, JSON]:
@@ -204,9 +207,23 @@ class TemplateScope(Struct):
 
 
 class GraphScope:
-    """The template names that depend on the graph alone; made once for each prepared graph."""
+    """The template names that depend on the graph alone; made once for each prepared graph.
 
-    __slots__ = ("_graph", "_node_fields", "loaders", "nodes", "plan", "roles", "view")
+    `needs` are the control edges into each node from the nodes in its field `needs`, in declared
+    order. `loaders` are the history-loaders whose output is a node's `history`.
+    """
+
+    __slots__ = (
+        "_graph",
+        "_node_fields",
+        "_shapes",
+        "loaders",
+        "needs",
+        "nodes",
+        "plan",
+        "roles",
+        "view",
+    )
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -220,6 +237,11 @@ class GraphScope:
         )
         self.view = GraphView(graph.name, graph.description, members)
         self._node_fields: dict[str, dict[str, object]] = {}
+        self._shapes: dict[str, tuple[object, object, Shape]] = {}
+        self.needs: dict[str, list[tuple[str, frozenset[str] | None]]] = {}
+        for node_id, node in graph.nodes.items():
+            labels = dict(graph.plan.stops[node_id].needs)
+            self.needs[node_id] = [(source, labels[source]) for source in node.needs]
         loaders = [node_id for node_id, node in graph.nodes.items() if loads_history(node)]
         default = "history" if "history" in loaders else next(iter(loaders), None)
         self.loaders = {node_id: node.history or default for node_id, node in graph.nodes.items()}
@@ -235,6 +257,15 @@ class GraphScope:
         if fields is None:
             fields = self._node_fields[node_id] = self._fields(node_id)
         return SimpleNamespace(**fields, state=JSONView(state), task=task, form=None)
+
+    def shape_of(self, node_id: str, returns: object) -> Shape:
+        """The shape of what the kind of a node asks its model for; made again when that changes."""
+        asked, copied, found = self._shapes.get(node_id, (None, None, None))
+        if found is None or asked is not returns or copied != returns:
+            copied = deepcopy(returns) if isinstance(returns, dict | list) else returns
+            found = shape(returns, name=node_id)
+            self._shapes[node_id] = (returns, copied, found)
+        return found
 
     def _fields(self, node_id: str) -> dict[str, object]:
         node = self._graph.nodes[node_id]

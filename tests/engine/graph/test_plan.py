@@ -80,8 +80,10 @@ def test_progress_goes_on_from_final_records_only() -> None:
     records = {"a": Record("a", "done"), "b": Record("b", "failed"), "gone": Record("gone", "done")}
     progress = RunProgress(plan, records)
     assert list(progress.records) == ["a"]
-    assert progress.decidable() == [1]
-    assert progress.finish(Record("b", "done")) == [2]
+    decidable = progress.decidable()
+    assert decidable == [1]
+    progress.finish(Record("b", "done"), decidable)
+    assert decidable == [1, 2]
 
 
 def test_a_thousand_nodes_are_put_in_order() -> None:

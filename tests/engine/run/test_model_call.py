@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from teamgraph import Graph, Reply, Request, Runner, ScriptedModel
+from teamgraph import JSON, Graph, Reply, Request, Runner, ScriptedModel
 from teamgraph.errors import AnswerError, NodeError
+from teamgraph.kinds import Context, Node, Result
 from teamgraph.nodes import Member, Router
 
 LABELS = ["billing", "Sales & more", "été", "a.b"]
@@ -113,3 +114,34 @@ def test_an_error_shows_a_long_answer_only_in_part() -> None:
 )
 def test_what_else_is_in_an_answer_does_no_harm(text: str) -> None:
     assert chosen(text, many=True) == ("billing",)
+
+
+WANTED: dict[str, JSON] = {"n": "int"}
+
+
+class Changing(Node):
+    """Asks in a form that it changes between two requests, in the same object."""
+
+    prompt: str | None = "{{ node.form.text if node.form else '' }}"
+
+    async def run(self, context: Context) -> Result:
+        WANTED.clear()
+        WANTED["n"] = "int"
+        answers = [await context.ask_for(WANTED), await context.ask_for(WANTED)]
+        WANTED["word"] = "str"
+        return Result([*answers, await context.ask_for(WANTED), await context.ask_for("float")])
+
+
+def test_a_form_that_a_kind_changes_is_what_the_next_request_asks_for() -> None:
+    replies = ['{"n": 1}', '{"n": 2}', '{"n": 3, "word": "x"}', '{"value": 4}']
+    model = ScriptedModel([Reply(text) for text in replies])
+    graph = Graph(name="g", model="m", nodes={"a": Changing()}, output="a")
+    run = Runner(graph, model=model).run("hi")
+    assert run.records["a"].output == [{"n": 1}, {"n": 2}, {"n": 3, "word": "x"}, 4.0]
+    forms = [request.messages[-1].content for request in model.requests]
+    assert forms == [
+        '{"n": integer}',
+        '{"n": integer}',
+        '{"n": integer, "word": string}',
+        '{"value": number}',
+    ]
