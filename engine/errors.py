@@ -20,6 +20,7 @@
         ├── NodeError        a node failed
         ├── NoAnswer         every node that could answer was skipped, or a loop reached its `max`
         ├── BudgetExceeded   the run exceeded a limit of the graph's `budget`
+        ├── Cancelled        somebody else cancelled the run, or its server stopped
         ├── Expired          a question to a person was not answered in time
         ├── StateConflict    two nodes that ran at the same time changed one key of the state
         └── Changed          the graph has changed since the run that is resumed began
@@ -237,6 +238,10 @@ class NoAnswer(RunError):
 
 class BudgetExceeded(RunError):
     """The run exceeded a limit of the graph's `budget`."""
+
+
+class Cancelled(RunError):
+    """The run was cancelled by somebody else (`Runner.cancel`), or the server that ran it stops."""
 
 
 class Expired(RunError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .engine.errors import (
     AnswerError,
     BudgetExceeded,
+    Cancelled,
     Changed,
     Conflict,
     DamagedStore,
@@ -33,6 +34,7 @@ from .engine.errors import (
 __all__ = [
     "AnswerError",
     "BudgetExceeded",
+    "Cancelled",
     "Changed",
     "Conflict",
     "DamagedStore",

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from time import time
-from typing import Self, TypeVar, cast
+from typing import Never, Self, TypeVar, cast
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -27,6 +27,7 @@ from msgspec.structs import replace
 from ..blocking import check_event_loop
 from ..errors import (
     BudgetExceeded,
+    Cancelled,
     InputError,
     ModelError,
     NoAnswer,
@@ -264,10 +265,8 @@ class RunExecution(Struct):
             before = await self._replay()
             scheduler = Scheduler(graph.plan, self, before, max_parallel=graph.max_parallel)
             run = await self._end(await scheduler.run())
-        except asyncio.CancelledError:
-            run = await self._stop("cancelled", answer=self.answer.emitted or None)
-            emit(RunCancelled, None, 0, run)
-            raise
+        except asyncio.CancelledError as error:
+            await self._end_cancelled(error)
         except Exception as error:  # noqa: BLE001  whatever went wrong, the last event says so
             failure = error if isinstance(error, RunError) else _as_run_error(error)
             failure.run = await self._stop("failed", error=str(failure))
@@ -280,6 +279,21 @@ class RunExecution(Struct):
         else:
             emit(RunFinished, None, 0, run)
         return run
+
+    async def _end_cancelled(self, error: asyncio.CancelledError) -> Never:
+        """Close the turn of a cancelled run, unless it is handed back to be resumed.
+
+        Raises `error` if the run's own caller has cancelled it, else `Cancelled`.
+        """
+        how, run = WATCHER.interrupted(self.lease), None
+        if how != "handed back":
+            run = await self._stop("cancelled", answer=self.answer.emitted or None)
+            self.emitter.emit(RunCancelled, None, 0, run)
+        task = asyncio.current_task()
+        if how is None or task is None or task.uncancel():
+            raise error
+        text = f"run {self.turn.run_id!r} was {how}; resume it to continue it"
+        raise Cancelled(text, run=run) from error
 
     def _take_over(self) -> None:
         """Begin with the final records of an earlier try, those of inner graphs included."""

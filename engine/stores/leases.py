@@ -17,7 +17,7 @@ from contextlib import suppress
 from itertools import count
 from threading import Lock, Thread
 from time import monotonic, sleep, time
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 from weakref import ref
 
 from msgspec import Struct
@@ -30,6 +30,8 @@ from ..session.store import Lease, Policy, WhileWaiting
 
 S = TypeVar("S")
 _Waiter: TypeAlias = "asyncio.Future[None]"
+Interruption: TypeAlias = Literal["cancelled", "handed back"]
+"""How a run was stopped by another than its caller."""
 POLL = 1.0
 """Seconds between two looks."""
 PATIENCE = 10.0
@@ -293,6 +295,26 @@ class LeaseWatcher:
         with self._guard:
             self._watched.pop(id(lease), None)
 
+    def interrupt(
+        self, store: Releasing, key: SessionKey, run_id: str, *, hand_back: bool = False
+    ) -> bool:
+        """Cancel a run that this process has in progress, from any thread; false if it has none.
+
+        With `hand_back` it is not ended, but left as it is stored, to be resumed.
+        """
+        with self._guard:
+            watched = list(self._watched.values())
+        return any(
+            each.interrupt(hand_back=hand_back)
+            for each in watched
+            if each.store is store and (each.lease.run_id, each.lease.key) == (run_id, key)
+        )
+
+    def interrupted(self, lease: Lease) -> Interruption | None:
+        """How the run of a lease was interrupted, None if its own caller cancelled it."""
+        watched = self._watched.get(id(lease))
+        return watched.interruption if watched is not None else None
+
     def forget_parent(self) -> None:
         """Drop everything in a forked child: the leases are those of the parent."""
         self._guard = Lock()
@@ -333,6 +355,17 @@ class _Watched:
         self._loop = ref(task.get_loop())
         self._still_since: float | None = None
         self._is_collected = False
+        self.interruption: Interruption | None = None
+
+    def interrupt(self, *, hand_back: bool) -> bool:
+        """Cancel the task, from any thread; false if its loop has gone."""
+        task, loop = self._task(), self._loop()
+        if task is None or loop is None or loop.is_closed():
+            return False
+        if self.interruption is None:
+            self.interruption = "handed back" if hand_back else "cancelled"
+            loop.call_soon_threadsafe(task.cancel)
+        return True
 
     def is_orphaned(self, poll: float, patience: float) -> bool:
         """Whether the task can no longer end the lease."""

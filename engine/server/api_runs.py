@@ -1,0 +1,276 @@
+"""`/api/runs`: start, stream, read, cancel, resume, fork and answer runs."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from uuid import uuid4
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..errors import InputError, TeamgraphError, listed
+from ..events import Event, event_name
+from ..messages import JSON
+from ..records import Record, Run
+from ..run.cancel import cancel_run
+from ..run.resume import RunReference
+from ..run.runner import Runner
+from .access import caller
+from .errors import as_json, info_of
+from .http import (
+    Body,
+    event_frame,
+    event_response,
+    json_response,
+    path_parameter,
+    read_json,
+    read_query,
+    until_disconnect,
+)
+from .positions import Position
+from .reopen import stored_events
+from .runs import LiveRun
+from .server import Server, server_of
+
+STOPPING = 5.0
+"""Seconds that the response to a cancellation waits for the end of the run."""
+
+
+class Whose(Body):
+    """Whose data a request is about; the user only counts where no login says it."""
+
+    user_id: str | None = Field(None, description="The user; ignored where the login says it.")
+    session_id: str | None = Field(None, description="The session.")
+
+
+class Telling(Whose):
+    """How a run is told to the client that starts it."""
+
+    stream: bool = Field(False, description="Answer with the events as they happen.")
+    tokens: bool = Field(True, description="With `stream`: tell tokens, too.")
+    detach: bool = Field(
+        False, description="Go on when the client leaves; without `stream`, answer at once."
+    )
+
+
+class StartBody(Telling):
+    """A run to start."""
+
+    message: str = Field(description="The user's message.")
+    graph: str | None = Field(None, description="The graph; may be left out if there is one.")
+    run_id: str | None = Field(None, description="The id of the new run.")
+    state: Mapping[str, JSON] | None = Field(None, description="Keys of `session.state` to set.")
+
+
+class ResumeBody(Telling):
+    """A run to resume."""
+
+    reuse_unchanged: bool = Field(
+        False, description="If the graph has changed, run again only what that concerns."
+    )
+
+
+class ForkBody(Telling):
+    """A run to fork."""
+
+    node: str | None = Field(None, description="The node to run again from.")
+    message: str | None = Field(None, description="Another message.")
+    into: str | None = Field(None, description="The id of the new session.")
+
+
+class RespondBody(Telling):
+    """Answers to questions of a run."""
+
+    answers: Mapping[str, JSON] = Field(description="By the paths of the questions.")
+    by: str | None = Field(None, description="The user who answers; default: the run's.")
+
+
+class RunQuery(Whose):
+    """Which run, and after which of its events."""
+
+    after: str | None = Field(None, description="An event id, as the header Last-Event-ID.")
+
+
+async def start_run(request: Request) -> Response:
+    """Run a graph on a message."""
+    body = await read_json(request, StartBody)
+    server = server_of(request)
+    run_id = body.run_id or uuid4().hex
+    source = _runner(server, body.graph).astream(
+        body.message,
+        user_id=caller(request).user(body.user_id),
+        # A run without a session is called as its session, so that a store need not keep it.
+        session_id=body.session_id or run_id,
+        run_id=run_id,
+        state=body.state,
+        tokens=body.stream and body.tokens,
+        resets=True,
+    )
+    return await _respond(request, source, body)
+
+
+async def show_run(request: Request) -> Response:
+    """Show a run with the outcome of each node."""
+    run = await _stored(request, read_query(request, Whose))
+    return json_response(run.to_json())
+
+
+async def read_events(request: Request) -> Response:
+    """Stream the events of a run, those that there were and those to come.
+
+    After a cut, `Last-Event-ID` continues behind that event. A run that was interrupted, as by a
+    crash of the server, is resumed. 204 if there is nothing after the event.
+    """
+    query = read_query(request, RunQuery)
+    given = request.headers.get("last-event-id") or query.after
+    after = Position.parse(given) if given else None
+    live = await until_disconnect(request, _live(request, query))
+    if after is not None and live.is_over(after):
+        return Response(status_code=204)  # so that a browser does not ask again and again
+    return event_response(frames(live, after))
+
+
+async def stop_run(request: Request) -> Response:
+    """Cancel a run, wherever it is in progress."""
+    body = await read_json(request, Whose)
+    server, user_id = server_of(request), caller(request).user(body.user_id)
+    run_id = path_parameter(request, "run_id")
+    reference = RunReference(run_id, user_id, body.session_id)
+    run = await cancel_run(server.store, reference)
+    live = server.runs.live(user_id, run_id)
+    if live is not None:
+        await asyncio.wait([live.task], timeout=STOPPING)
+        run = await reference.load(server.store)
+    return json_response(run.to_json(), 202 if run.status == "running" else 200)
+
+
+async def resume_run(request: Request) -> Response:
+    """Resume a run that failed, was cancelled or interrupted."""
+    body = await read_json(request, ResumeBody)
+    run = await _stored(request, body)
+    source = _runner(server_of(request), run.turn.graph).aresume_stream(
+        run.run_id,
+        user_id=run.user_id,
+        session_id=run.session_id,
+        reuse_unchanged=body.reuse_unchanged,
+        tokens=body.stream and body.tokens,
+        resets=True,
+    )
+    return await _respond(request, source, body, before=run.records.values())
+
+
+async def fork_run(request: Request) -> Response:
+    """Run again from a node, or with another message, in a new session."""
+    body = await read_json(request, ForkBody)
+    run = await _stored(request, body)
+    source = _runner(server_of(request), run.turn.graph).afork_stream(
+        run.run_id,
+        node=body.node,
+        message=body.message,
+        into=body.into,
+        user_id=run.user_id,
+        session_id=run.session_id,
+        tokens=body.stream and body.tokens,
+        resets=True,
+    )
+    return await _respond(request, source, body)
+
+
+async def respond_to_run(request: Request) -> Response:
+    """Answer questions of a run that waits, and continue it."""
+    body = await read_json(request, RespondBody)
+    run = await _stored(request, body)
+    source = _runner(server_of(request), run.turn.graph).arespond_stream(
+        run.run_id,
+        body.answers,
+        user_id=run.user_id,
+        session_id=run.session_id,
+        by=caller(request).user(body.by) or run.user_id,
+        tokens=body.stream and body.tokens,
+        resets=True,
+    )
+    return await _respond(request, source, body, before=run.records.values())
+
+
+async def frames(live: LiveRun, after: Position | None = None) -> AsyncGenerator[bytes]:
+    """The frames of an event stream; the last one is an `error` if the run has no last event."""
+    try:
+        async with aclosing(live.read(after)) as events:
+            async for each in events:
+                event = each.event
+                yield event_frame(event_name(type(event)), event.to_json(), str(each.position))
+        if live.error is not None and live.status == "running":
+            yield event_frame("error", as_json(info_of(live.error)))
+    except TeamgraphError as error:
+        yield event_frame("error", as_json(info_of(error)))
+
+
+async def _respond(
+    request: Request,
+    source: AsyncGenerator[Event],
+    telling: Telling,
+    *,
+    before: Iterable[Record] = (),
+) -> Response:
+    """Start a run, and answer with its events, with its result, or at once."""
+    grace = math.inf if telling.detach else None
+    runs = server_of(request).runs
+    live = await until_disconnect(request, runs.begin(source, grace=grace, before=before))
+    if telling.stream:
+        return event_response(frames(live))
+    if telling.detach:
+        ids: JSON = {"run_id": live.run_id, "session_id": live.key.session_id, "status": "running"}
+        return json_response(ids, 202)
+    run = await until_disconnect(request, live.result())
+    return json_response(run.to_json())
+
+
+async def _live(request: Request, query: RunQuery) -> LiveRun:
+    """The run with its events: in progress, resumed, or as it is stored."""
+    server, user_id = server_of(request), caller(request).user(query.user_id)
+    live = server.runs.live(user_id, path_parameter(request, "run_id"))
+    if live is not None and (not live.is_ended or live.status == "done"):
+        return live
+    run = await _stored(request, query)
+    if live is not None and live.status == run.status:
+        return live
+    return await server.runs.open(run, lambda: _reopened(server, run))
+
+
+def _reopened(server: Server, run: Run) -> AsyncGenerator[Event]:
+    if run.status != "running":
+        return stored_events(run)
+    return _runner(server, run.turn.graph).aresume_stream(
+        run.run_id, user_id=run.user_id, session_id=run.session_id, resets=True
+    )
+
+
+async def _stored(request: Request, whose: Whose) -> Run:
+    """The run of a path, if it is of the caller's user; raises `NotFound`."""
+    user_id = caller(request).user(whose.user_id)
+    reference = RunReference(path_parameter(request, "run_id"), user_id, whose.session_id)
+    return await reference.load(server_of(request).store)
+
+
+def _runner(server: Server, graph: str | None) -> Runner:
+    if graph is not None:
+        return server.runner(graph)
+    if len(server.runners) > 1:
+        raise InputError(f"graph: name one of {listed(server.runners)}")
+    return next(iter(server.runners.values()))
+
+
+routes = [
+    Route("/api/runs", start_run, methods=["POST"]),
+    Route("/api/runs/{run_id}", show_run),
+    Route("/api/runs/{run_id}/events", read_events),
+    Route("/api/runs/{run_id}/cancel", stop_run, methods=["POST"]),
+    Route("/api/runs/{run_id}/resume", resume_run, methods=["POST"]),
+    Route("/api/runs/{run_id}/fork", fork_run, methods=["POST"]),
+    Route("/api/runs/{run_id}/respond", respond_to_run, methods=["POST"]),
+]

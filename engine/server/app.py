@@ -1,0 +1,141 @@
+"""`create_app`: the server as a Starlette app, to be run by uvicorn or mounted into another app."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Collection, Iterable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..errors import InputError
+from ..graph.graph import Graph
+from ..models.protocol import Model
+from ..run.runner import Runner
+from ..session.store import Store
+from . import api_runs, login
+from .access import LOOPBACK, Access, Auth
+from .http import json_response
+from .limits import BodyLimiter, Limiter, Limits
+from .runs import Runs
+from .server import Server
+from .telemetry import Metrics, Telemetry, error_response
+
+
+def create_app(  # noqa: PLR0913  independent options, by keyword
+    graphs: Iterable[Graph | Runner | str | os.PathLike[str]],
+    *,
+    store: Store | str | os.PathLike[str] | None = None,
+    model: Model | str | None = None,
+    token: str | None = None,
+    auth: Auth | None = None,
+    read_only: bool = False,
+    hosts: Collection[str] = LOOPBACK,
+    origins: Collection[str] = (),
+    limits: Limits | None = None,
+    grace: float = 30.0,
+    log_texts: bool = False,
+) -> Starlette:
+    """Make the app that serves graphs over HTTP.
+
+    `graphs` are graphs or graph files, which get `store` and `model` as a `Runner` does, or runners
+    that all have one store. Clients show `token`, or are known to `auth`, a function from a request
+    to the user's id (or None), sync or async; without either everybody may do everything, so bind
+    such a server to loopback only. With `auth` a request is only ever about its own user.
+
+    `hosts` are the names that the server is called by (`*`: any), `origins` those of web pages
+    elsewhere that may use it. `read_only` refuses all writes. A run that nobody reads is cancelled
+    after `grace` seconds, and a server that stops waits for runs as long. `log_texts` says that the
+    log may have messages of errors, which may quote users. Raises `InputError` if two graphs have
+    the same name, or runners several stores.
+    """
+    if token == "":
+        raise InputError("token is empty; give a long random text, or None for no token")
+    runners = _runners(graphs, store, model)
+    shared = next(iter(runners.values())).store
+    runs = Runs(shared, grace=grace)
+    limits = limits or Limits()
+    metrics = Metrics(lambda: len(runs.in_progress))
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        del app
+        yield
+        await runs.close(grace)
+
+    app = Starlette(
+        routes=[
+            *api_runs.routes,
+            *login.routes,
+            Route("/healthz", _is_alive),
+            Route("/readyz", _is_ready),
+            Route("/metrics", partial(_show_metrics, metrics)),
+        ],
+        middleware=[
+            Middleware(Telemetry, metrics, log_texts=log_texts),
+            Middleware(BodyLimiter, limits),
+            Middleware(
+                Access,
+                token=token,
+                auth=auth,
+                hosts=hosts,
+                origins=origins,
+                read_only=read_only,
+            ),
+            Middleware(Limiter, limits),
+        ],
+        exception_handlers={HTTPException: _answer_http_error},
+        lifespan=lifespan,
+    )
+    app.state.server = Server(runners, shared, runs, limits)
+    app.state.token = token
+    return app
+
+
+def _runners(
+    graphs: Iterable[Graph | Runner | str | os.PathLike[str]],
+    store: Store | str | os.PathLike[str] | None,
+    model: Model | str | None,
+) -> dict[str, Runner]:
+    runners: dict[str, Runner] = {}
+    for each in graphs:
+        if isinstance(each, Runner):
+            runner = each
+        else:
+            runner = Runner(each, store=store, model=model)
+            store = runner.store
+        name = runner.graph.name
+        if name in runners:
+            raise InputError(f"two graphs are called {name!r}; give one of them another name")
+        if runners and runner.store is not next(iter(runners.values())).store:
+            raise InputError(f"graph {name!r} has another store than the others; give all the same")
+        runners[name] = runner
+    if not runners:
+        raise InputError("there is no graph to serve; give at least one")
+    return runners
+
+
+async def _is_alive(request: Request) -> Response:
+    del request
+    return json_response({"status": "ok"})
+
+
+async def _is_ready(request: Request) -> Response:
+    """Whether the store can be read."""
+    await request.app.state.server.store.users(limit=1)
+    return json_response({"status": "ok"})
+
+
+async def _show_metrics(metrics: Metrics, request: Request) -> Response:
+    del request
+    return metrics.response()
+
+
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    return error_response(request.scope, error)

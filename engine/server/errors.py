@@ -1,0 +1,102 @@
+"""Errors as HTTP responses: the status and the code of each class of error, and their JSON.
+
+A response names what is wrong and how to go on, as every error does. What is not raised on purpose
+is answered with `internal_error` and logged with its traceback; no traceback leaves the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from ..errors import (
+    BudgetExceeded,
+    Cancelled,
+    Changed,
+    Conflict,
+    DefinitionError,
+    InputError,
+    ModelError,
+    NotFound,
+    RunError,
+    SessionBusy,
+    StoreError,
+    TeamgraphError,
+)
+from ..messages import JSON
+
+CODES: Mapping[type[Exception], tuple[int, str]] = {
+    InputError: (400, "invalid_request"),
+    DefinitionError: (400, "invalid_request"),
+    NotFound: (404, "not_found"),
+    SessionBusy: (409, "session_busy"),
+    Conflict: (409, "conflict"),
+    Changed: (409, "graph_changed"),
+    Cancelled: (409, "run_cancelled"),
+    BudgetExceeded: (402, "budget_exceeded"),
+    RunError: (500, "run_failed"),
+    ModelError: (502, "model_error"),
+    StoreError: (503, "store_error"),
+    TeamgraphError: (500, "error"),
+    Exception: (500, "internal_error"),
+}
+"""Status and code of each class of errors; a class that is not here has those of its base."""
+
+
+class Refusal(TeamgraphError):
+    """A request that is refused before it gets to an endpoint: its status, code and headers."""
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.headers = headers or {}
+
+
+class ErrorInfo(Struct, frozen=True):
+    """What a client is told of an error."""
+
+    status: int
+    code: str
+    message: str
+
+
+def info_of(error: Exception) -> ErrorInfo:
+    """What a client is told of an error; of one that is a bug, nothing but that."""
+    if isinstance(error, Refusal):
+        return ErrorInfo(error.status, error.code, str(error))
+    status, code = next(CODES[base] for base in type(error).__mro__ if base in CODES)
+    if not isinstance(error, TeamgraphError):
+        text = "an internal error; please report it with the traceback in the server's log"
+        return ErrorInfo(status, code, text)
+    return ErrorInfo(status, code, "; ".join([str(error), *getattr(error, "__notes__", ())]))
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status of an error."""
+    return info_of(error).status
+
+
+def code_of(error: Exception) -> str:
+    """The code of an error, which does not change."""
+    return info_of(error).code
+
+
+def as_json(info: ErrorInfo) -> JSON:
+    """The form of all errors of the native API."""
+    return {"error": {"code": info.code, "message": info.message}}
+
+
+FORMS: Mapping[str, Callable[[ErrorInfo], JSON]] = {}
+"""The forms of errors below other paths, by the beginning of the path."""
+
+
+def error_json(path: str, info: ErrorInfo) -> JSON:
+    """An error in the form of the API that a path belongs to."""
+    for prefix, form in FORMS.items():
+        if path.startswith(prefix):
+            return form(info)
+    return as_json(info)

@@ -1,0 +1,121 @@
+"""Requests read and responses written: JSON in, JSON or an event stream out, never markup."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from contextlib import suppress
+from typing import TypeVar, cast
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, ValidationError
+from sse_starlette import EventSourceResponse
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from ..errors import InputError
+from ..messages import JSON
+from ..terminal import escape_json
+from ..validation import problems_of
+from ..values import parse_json
+
+T = TypeVar("T")
+Form = TypeVar("Form", bound=BaseModel)
+SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+"""Headers of every response: it is what it says it is, and nobody keeps a copy."""
+
+
+class Body(BaseModel):
+    """Base class of what requests bring: frozen, and no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+async def read_json(request: Request, form: type[Form]) -> Form:
+    """The body of a request; raises `InputError` that names what is wrong, and where."""
+    return _validated(_parsed(await request.body()), form, "the body")
+
+
+def read_query(request: Request, form: type[Form]) -> Form:
+    """The parameters of a request's query string; raises `InputError` as `read_json` does."""
+    return _validated(dict(request.query_params), form, "the query")
+
+
+def encode(value: JSON) -> bytes:
+    """JSON in UTF-8; half a surrogate pair, which UTF-8 cannot have, is written as its escape."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return escape_json(json.dumps(value, ensure_ascii=False)).encode()
+
+
+def json_response(
+    value: JSON, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A response of JSON."""
+    return Response(
+        encode(value), status, {**SAFE, **(headers or {})}, media_type="application/json"
+    )
+
+
+def event_frame(event: str, data: JSON, event_id: str | None = None) -> bytes:
+    """One event of an event stream."""
+    head = f"id: {event_id}\n" if event_id is not None else ""
+    return f"{head}event: {event}\ndata: ".encode() + encode(data) + b"\n\n"
+
+
+def event_response(
+    frames: AsyncGenerator[bytes], headers: Mapping[str, str] | None = None
+) -> Response:
+    """A response of server-sent events, with a comment every 15 seconds of silence.
+
+    `frames` is closed when the client has left, or the server stops.
+    """
+    return EventSourceResponse(frames, headers={**SAFE, **(headers or {})}, sep="\n")
+
+
+async def until_disconnect(request: Request, work: Awaitable[T]) -> T:
+    """Await work, and cancel it if the client leaves before it is done: `ClientDisconnect`."""
+    task = asyncio.ensure_future(work)
+    await asyncio.sleep(0)
+    if task.done():
+        return task.result()
+    gone = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientDisconnect
+    finally:
+        for each in (task, gone):
+            each.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _parsed(body: bytes) -> JSON:
+    try:
+        return parse_json(body.decode() or "{}", "the body")
+    except UnicodeDecodeError as error:
+        raise InputError("the body is not UTF-8; send JSON in UTF-8") from error
+    except ValueError as error:
+        raise InputError(f"{error}; send one JSON object") from error
+
+
+def _validated(value: JSON, form: type[Form], name: str) -> Form:
+    try:
+        return form.model_validate(value)
+    except ValidationError as error:
+        problems = "; ".join(str(problem) for problem in problems_of(error, form))
+        raise InputError(f"{name}: {problems}") from error
+
+
+def path_parameter(request: Request, name: str) -> str:
+    """A part of the path, decoded."""
+    return cast("str", request.path_params[name])

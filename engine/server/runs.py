@@ -1,0 +1,308 @@
+"""The runs in progress of this process, whose events any number of clients read.
+
+A run is started by iterating the events of a `Runner`. They are numbered and kept, so that a client
+can come back after its connection was cut, and another one can watch. When the last reader has left
+and none comes back within the grace period, the run is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import NamedTuple, cast
+from uuid import uuid4
+
+from msgspec.structs import replace
+
+from ..errors import Cancelled, NotFound
+from ..events import (
+    AnswerReset,
+    Event,
+    NodeFinished,
+    NodeStarted,
+    RunCancelled,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    RunWaiting,
+)
+from ..records import Record, Run, RunStatus, SessionKey
+from ..session.store import Store
+from ..stores.leases import WATCHER
+from .positions import Position
+
+EVENTS = 10_000
+"""The newest events of a run that are kept."""
+ENDED = 256
+"""Runs that have ended whose events are kept for clients that come back; the oldest go first."""
+
+
+class Numbered(NamedTuple):
+    """An event with its number in the stream, from 1, and the position of a client that has it."""
+
+    number: int
+    event: Event
+    position: Position
+
+
+class LiveRun:
+    """One run in progress in this process, or one that ended a moment ago, with its events.
+
+    `source` gives the events, `before` are the records of an earlier try of the run. `key`,
+    `run_id` and `graph` are known once it has begun.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        source: AsyncGenerator[Event],
+        *,
+        grace: float,
+        before: Iterable[Record] = (),
+    ) -> None:
+        self.key = SessionKey(None, "")
+        self.run_id = ""
+        self.is_ended = False
+        self._store = store
+        self._source = source
+        self._grace = grace
+        self._finished = [record for record in before if record.status == "done"]
+        self._events: list[Numbered] = []
+        self._last = Position(0, uuid4().hex[:8])
+        self._told: set[str] = set()
+        self._run: Run | None = None
+        self._error: Exception | None = None
+        self._readers = 0
+        self._leaving: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+        self.task = asyncio.create_task(self._pump(), name="teamgraph run")
+
+    @property
+    def status(self) -> RunStatus:
+        """The status of the run; `running` until it has ended."""
+        return "running" if self._run is None else self._run.status
+
+    @property
+    def error(self) -> Exception | None:
+        """What ended the run, if it is no success."""
+        return self._error
+
+    def is_over(self, after: Position) -> bool:
+        """Whether no event follows on a position."""
+        last = self._last
+        return self.is_ended and (after.stream, after.number) == (last.stream, last.number)
+
+    @property
+    def size(self) -> int:
+        """How many events it keeps."""
+        return len(self._events)
+
+    async def begun(self) -> None:
+        """Wait for the first event; raises what ended the run before it."""
+        try:
+            await self._changed.wait()
+        except asyncio.CancelledError:
+            self.task.cancel()
+            raise
+        if not self._events and self._error is not None:
+            raise self._error
+
+    async def read(self, after: Position | None = None) -> AsyncGenerator[Numbered]:
+        """The events after a position, those that there are and those to come.
+
+        In a stream that continues the one of the position, the client is told first that the
+        answer tokens which it has are void, and no finished node a second time. Closing the
+        generator means that the reader has left. Raises `NotFound` if events after the position
+        are dropped already, as for a reader that is too slow.
+        """
+        number, told = 0, frozenset[str]()
+        with self._reading():
+            if after is not None and after.stream == self._last.stream:
+                number = after.number
+            elif after is not None:
+                told = after.told(self._finished)
+                first = Position(0, self._last.stream, after.nodes, after.check)
+                reset = AnswerReset(self.run_id, self.key.session_id, 0, None, 0)
+                yield Numbered(0, reset, first)
+            while True:
+                for each in self._after(number):
+                    event, number = each.event, each.number
+                    if not (
+                        isinstance(event, NodeFinished) and event.replayed and event.node in told
+                    ):
+                        yield each
+                if self.is_ended and number == self._last.number:
+                    return
+                await self._changed.wait()
+
+    async def result(self) -> Run:
+        """Wait for the end of the run; raises the error that ended it."""
+        with self._reading():
+            while not self.is_ended:
+                await self._changed.wait()
+        if self._error is not None:
+            raise self._error
+        return cast("Run", self._run)
+
+    def cancel(self) -> None:
+        """Cancel the run, if it is in progress."""
+        if not WATCHER.interrupt(self._store, self.key, self.run_id):
+            self.task.cancel()
+
+    def hand_back(self) -> None:
+        """Stop executing the run, and leave it as it is stored, to be resumed."""
+        if not WATCHER.interrupt(self._store, self.key, self.run_id, hand_back=True):
+            self.task.cancel()
+
+    async def _pump(self) -> None:
+        """Take the events as they come, to the last one."""
+        try:
+            async with aclosing(self._source) as events:
+                async for event in events:
+                    self._add(event)
+        except Exception as error:  # noqa: BLE001  whoever waits for the result gets it
+            self._error = error
+        except asyncio.CancelledError:
+            self._error = Cancelled("the run was cancelled before it had begun")
+            raise
+        finally:
+            self.is_ended = True
+            if self._leaving is not None:
+                self._leaving.cancel()
+            self._notify()
+
+    def _add(self, event: Event) -> None:
+        match event:
+            case RunStarted():
+                self.run_id, self.key = event.run_id, SessionKey(event.user_id, event.session_id)
+            case NodeFinished():
+                self._tell([event.record])
+            case NodeStarted():  # what an earlier try has finished is told
+                self._tell(self._finished)
+            case RunFinished() | RunFailed() | RunCancelled() | RunWaiting():
+                self._run = event.run
+            case _:
+                pass
+        self._last = replace(self._last, number=self._last.number + 1)
+        event = replace(event, sequence=self._last.number)
+        self._events.append(Numbered(self._last.number, event, self._last))
+        if len(self._events) > 2 * EVENTS:
+            del self._events[:EVENTS]
+        self._notify()
+
+    def _tell(self, finished: Iterable[Record]) -> None:
+        """Count these nodes as told, each once."""
+        for path in {record.node for record in finished} - self._told:
+            self._told.add(path)
+            self._last = self._last.with_node(path)
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _after(self, number: int) -> list[Numbered]:
+        """The events after this number; raises `NotFound` if some of them are dropped."""
+        start = self._events[0].number if self._events else 1
+        if number + 1 < start:
+            raise NotFound(
+                f"run {self.run_id!r}: its first {start - 1} events are not kept any more, and "
+                f"only {number} were read; read the run itself: GET /api/runs/{self.run_id}"
+            )
+        return self._events[number + 1 - start :]
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Count a reader; when the last one has left, the grace period begins."""
+        self._readers += 1
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
+        try:
+            yield
+        finally:
+            self._readers -= 1
+            if not self._readers and not self.is_ended and self._grace != math.inf:
+                loop = asyncio.get_running_loop()
+                self._leaving = loop.call_later(self._grace, self.cancel)
+
+
+class Runs:
+    """The live runs of this process, by their users and ids.
+
+    `grace` are the seconds after which a run that nobody reads is cancelled.
+    """
+
+    def __init__(self, store: Store, *, grace: float) -> None:
+        self._store = store
+        self._grace = grace
+        self._live: dict[tuple[str | None, str], LiveRun] = {}
+        self._starting: set[LiveRun] = set()
+        self._ended: deque[LiveRun] = deque()
+        self._opening: dict[tuple[str | None, str], asyncio.Task[LiveRun]] = {}
+        self._kept = 0
+
+    def live(self, user_id: str | None, run_id: str) -> LiveRun | None:
+        """A live run of a user, or None."""
+        return self._live.get((user_id, run_id))
+
+    @property
+    def in_progress(self) -> list[LiveRun]:
+        """The runs that have not ended."""
+        return [live for live in self._live.values() if not live.is_ended]
+
+    async def begin(
+        self,
+        source: AsyncGenerator[Event],
+        *,
+        grace: float | None = None,
+        before: Iterable[Record] = (),
+    ) -> LiveRun:
+        """Start a run: iterate `source`, the events of a runner, and wait for the first of them.
+
+        `grace` are the seconds after its last reader has left until the run is cancelled (default:
+        those of the server); 0 is at once, and infinity never. `before` are the records of an
+        earlier try of it. Raises what ends the run before it has begun, such as `InputError`,
+        `NotFound` and `SessionBusy`.
+        """
+        grace = self._grace if grace is None else grace
+        live = LiveRun(self._store, source, grace=grace, before=before)
+        self._starting.add(live)
+        try:
+            await live.begun()
+        finally:
+            self._starting.discard(live)
+        self._live[live.key.user_id, live.run_id] = live
+        live.task.add_done_callback(lambda _: self._keep_ended(live))
+        return live
+
+    async def open(self, run: Run, source: Callable[[], AsyncGenerator[Event]]) -> LiveRun:
+        """Make a stored run live, once for all who ask for it meanwhile; see `begin`."""
+        key = (run.user_id, run.run_id)
+        if (opening := self._opening.get(key)) is None:
+            begin = self.begin(source(), before=run.records.values())
+            opening = self._opening[key] = asyncio.create_task(begin)
+            opening.add_done_callback(lambda _: self._opening.pop(key, None))
+        return await asyncio.shield(opening)
+
+    async def close(self, patience: float) -> None:
+        """Wait for the runs in progress, and hand back those that take longer than `patience`."""
+        running = {live.task: live for live in (*self._starting, *self.in_progress)}
+        if running:
+            _, late = await asyncio.wait(running, timeout=patience)
+            for task in late:
+                running[task].hand_back()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    def _keep_ended(self, live: LiveRun) -> None:
+        """Keep the events of a run for a while, unless nobody may come back for them."""
+        self._ended.append(live)
+        self._kept += live.size
+        while self._ended and (len(self._ended) > ENDED or self._kept > EVENTS):
+            oldest = self._ended.popleft()
+            self._kept -= oldest.size
+            key = (oldest.key.user_id, oldest.run_id)
+            if self._live.get(key) is oldest:
+                del self._live[key]

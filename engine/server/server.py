@@ -1,0 +1,38 @@
+"""`Server`: what all endpoints share, found from a request by `server_of`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from msgspec import Struct
+from starlette.requests import Request
+
+from ..errors import NotFound, closest, listed
+from ..run.runner import Runner
+from ..session.store import Store
+from .limits import Limits
+from .runs import Runs
+
+
+class Server(Struct, frozen=True):
+    """The runners by the names of their graphs, their one store, and the runs in progress."""
+
+    runners: Mapping[str, Runner]
+    store: Store
+    runs: Runs
+    limits: Limits
+
+    def runner(self, graph: str) -> Runner:
+        """The runner of a graph; raises `NotFound` with the name that was meant."""
+        runner = self.runners.get(graph)
+        if runner is None:
+            near = closest(graph, self.runners)
+            hint = f"did you mean {near!r}?" if near else f"there are {listed(self.runners)}"
+            raise NotFound(f"there is no graph {graph!r} here; {hint}")
+        return runner
+
+
+def server_of(request: Request) -> Server:
+    """The server that a request came to."""
+    return cast("Server", request.app.state.server)

@@ -1,0 +1,133 @@
+"""Request ids, the log, the metrics, and errors as responses: the outermost middleware."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from time import perf_counter, time
+from uuid import uuid4
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import TeamgraphError
+from .errors import ErrorInfo, Refusal, error_json, info_of
+from .http import json_response
+
+LOGGER = logging.getLogger("teamgraph.server")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CLIENT_LEFT = 499
+_SERVER_ERROR = 500
+
+
+class Metrics:
+    """The Prometheus metrics of one app, in a registry of their own."""
+
+    def __init__(self, runs_in_progress: Callable[[], float]) -> None:
+        self.registry = CollectorRegistry()
+        labels = ("method", "route", "status")
+        self.requests = Counter(
+            "teamgraph_requests", "Requests by route.", labels, registry=self.registry
+        )
+        self.seconds = Histogram(
+            "teamgraph_request_seconds", "Seconds to the response.", registry=self.registry
+        )
+        running = Gauge(
+            "teamgraph_runs_in_progress", "Runs of this process.", registry=self.registry
+        )
+        running.set_function(runs_in_progress)
+
+    def response(self) -> Response:
+        """The metrics as Prometheus text."""
+        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class Telemetry:
+    """Gives each request an id, answers with its errors, counts it, and writes a line of the log.
+
+    A client may name the id (`X-Request-Id`); it is in the response, and in the log. The log has
+    no texts of users, and so no messages of errors, which may quote them, unless `log_texts`.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, *, log_texts: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._log_texts = log_texts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and answer it if that raises an error."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status, error = perf_counter(), 0, None
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        except ClientDisconnect:
+            status = status or _CLIENT_LEFT
+        except Exception as raised:  # noqa: BLE001  whatever it is, the client gets an answer
+            error = raised
+            if not status:
+                await error_response(scope, raised)(scope, receive, answer)
+        finally:
+            self._note(scope, request_id, status, perf_counter() - began, error)
+
+    def _note(
+        self, scope: Scope, request_id: str, status: int, seconds: float, error: Exception | None
+    ) -> None:
+        # The route, not the path: ids of sessions and users are texts of users.
+        route = getattr(scope.get("route"), "path", "none")
+        self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+        self._metrics.seconds.observe(seconds)
+        is_bug = error is not None and not isinstance(error, TeamgraphError)
+        level = logging.ERROR if is_bug or status >= _SERVER_ERROR else logging.INFO
+        if not LOGGER.isEnabledFor(level):
+            return
+        line: dict[str, object] = {
+            "time": round(time(), 3),
+            "request_id": request_id,
+            "method": scope["method"],
+            "route": route,
+            "status": status,
+            "seconds": round(seconds, 6),
+        }
+        if error is not None:
+            line["error"] = info_of(error).code
+            if self._log_texts:
+                line["message"] = str(error)
+        LOGGER.log(level, json.dumps(line), exc_info=error if is_bug else None)
+
+
+def error_response(scope: Scope, error: Exception) -> Response:
+    """The response to a request that raised an error."""
+    info = _http_info(error) if isinstance(error, HTTPException) else info_of(error)
+    headers = error.headers if isinstance(error, Refusal | HTTPException) else None
+    return json_response(error_json(scope["path"], info), info.status, headers)
+
+
+def _http_info(error: HTTPException) -> ErrorInfo:
+    """Starlette's own errors: no such path, or no such method there."""
+    if error.status_code == 405:  # noqa: PLR2004
+        return ErrorInfo(
+            405, "method_not_allowed", "this path has no such method; see /openapi.json"
+        )
+    return ErrorInfo(error.status_code, "not_found", "there is no such path; see /openapi.json")
