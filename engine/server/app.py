@@ -19,7 +19,7 @@ from ..graph.graph import Graph
 from ..models.protocol import Model
 from ..run.runner import Runner
 from ..session.store import Store
-from . import api_runs, login
+from . import agui, api_runs, login, openai_chat, openai_responses
 from .access import LOOPBACK, Access, Auth
 from .http import json_response
 from .limits import BodyLimiter, Limiter, Limits
@@ -73,6 +73,9 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
         routes=[
             *api_runs.routes,
             *login.routes,
+            *agui.routes,
+            *openai_chat.routes,
+            *openai_responses.routes,
             Route("/healthz", _is_alive),
             Route("/readyz", _is_ready),
             Route("/metrics", partial(_show_metrics, metrics)),
