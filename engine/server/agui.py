@@ -53,8 +53,9 @@ from ..events import (
     ToolAnswered,
     ToolCalled,
 )
-from ..records import Question, Run, SessionKey
+from ..records import Question, Run
 from .access import caller
+from .answers import waiting_run
 from .errors import Refusal, info_of
 from .http import event_response, path_parameter, read_json, until_disconnect
 from .runs import LiveRun
@@ -68,15 +69,14 @@ async def run_agent(request: Request) -> Response:
     runner = server.runner(path_parameter(request, "graph"))
     user_id = caller(request).user(request.query_params.get("user"))
     if asked.resume:
-        key = SessionKey(user_id, asked.thread_id)
         answers = {
             each.interrupt_id: each.payload for each in asked.resume if each.status == "resolved"
         }
-        turns = await server.store.runs(key, limit=1)
-        if not turns or turns[0].status != "waiting":
+        waiting = await waiting_run(runner, user_id, asked.thread_id)
+        if waiting is None:
             raise Refusal(409, "not_waiting", f"no run of thread {asked.thread_id!r} is waiting")
         source = runner.arespond_stream(
-            turns[0].run_id, answers, user_id=user_id, session_id=asked.thread_id
+            waiting.run_id, answers, user_id=user_id, session_id=asked.thread_id
         )
     else:
         source = runner.astream(
@@ -144,8 +144,9 @@ class _Telling:
                 yield ToolCallArgsEvent(tool_call_id=call_id, delta=event.arguments)
                 yield ToolCallEndEvent(tool_call_id=call_id)
             case ToolAnswered(call_id=call_id):
-                ids = {"tool_call_id": call_id, "message_id": f"{call_id}-result"}
-                yield ToolCallResultEvent(**ids, content=event.result)
+                yield ToolCallResultEvent(
+                    message_id=f"{call_id}-result", tool_call_id=call_id, content=event.result
+                )
             case _:
                 pass
 

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from ..errors import TeamgraphError
 from ..messages import JSON, Usage
 from ..records import Run
+from .answers import answer_of, told
 from .errors import info_of, openai_json
 from .http import encode, event_response, json_response, path_parameter, read_json
 from .openai_requests import (
@@ -24,7 +25,6 @@ from .openai_requests import (
     SentBody,
     SentMessage,
     Started,
-    answer_of,
     answers_in_json,
     ids_of,
     read_conversation,
@@ -32,7 +32,6 @@ from .openai_requests import (
     refused,
     result,
     start,
-    told,
 )
 from .server import server_of
 

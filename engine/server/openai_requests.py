@@ -8,11 +8,9 @@ own tools, several choices, a JSON Schema) is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
-from time import time
 from typing import NamedTuple, cast
 from uuid import uuid4
 
@@ -20,14 +18,13 @@ from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
-from ..errors import Cancelled, TeamgraphError
-from ..events import RunCancelled, RunFailed, RunFinished, RunWaiting, Token
+from ..errors import TeamgraphError
 from ..graph.graph import Graph
 from ..messages import JSON, as_plain
-from ..records import Question, Run, SessionKey, Turn
+from ..records import Run
 from ..run.questions import can_wait
-from ..session.store import Store
 from .access import caller
+from .answers import waiting_run
 from .errors import Refusal, info_of
 from .http import until_disconnect
 from .runs import LiveRun
@@ -186,9 +183,8 @@ async def start(request: Request, asked: Asked, *, kept: bool = False) -> Starte
         ignored.append("system")
     if session_id is not None or kept:
         ignored += ["history"] if said.history else []
-        if session_id is not None and can_wait(runner.graph):
-            key = SessionKey(asked.user_id, session_id)
-            waiting = await _waiting(server.store, key)
+        if session_id is not None:
+            waiting = await waiting_run(runner, asked.user_id, session_id)
     elif can_wait(runner.graph):
         raise refused(
             "metadata.session_id",
@@ -236,38 +232,6 @@ async def result(request: Request, live: LiveRun) -> Run:
         raise Refusal(info.status, info.code, info.message, {"x-should-retry": "false"}) from error
 
 
-async def told(live: LiveRun) -> AsyncGenerator[str | Run]:
-    """The answer in pieces, as it is written, and at last the run; raises what ends the run."""
-    has_said = False
-    async with aclosing(live.read()) as events:
-        async for each in events:
-            match each.event:
-                case Token(answer=True, text=text):
-                    has_said = True
-                    yield text
-                case RunWaiting(run=run):
-                    yield f"\n\n{answer_of(run)}" if has_said else answer_of(run)
-                    yield run
-                case RunFinished(run=run):
-                    yield run
-                case RunFailed(error=error):
-                    raise error
-                case RunCancelled():
-                    raise Cancelled("the run was cancelled")
-                case _:
-                    pass
-
-
-def answer_of(run: Run) -> str:
-    """What the client is shown: the answer, or the question with which the run waits."""
-    return question_text(run.questions[0]) if run.questions else run.answer or ""
-
-
-def question_text(question: Question) -> str:
-    """A question to a person, with what may be answered."""
-    return f"{question.text} ({question.hint})" if question.hint else question.text
-
-
 def ids_of(run: Run) -> JSON:
     """What a response says beside what OpenAI's do, under `teamgraph`."""
     about: dict[str, JSON] = {
@@ -281,15 +245,6 @@ def ids_of(run: Run) -> JSON:
 def answers_in_json(graph: Graph) -> bool:
     """Whether every answer of the graph is a value that it declares with `returns`."""
     return all(node_id in graph.shapes for node_id in graph.answering)
-
-
-async def _waiting(store: Store, key: SessionKey) -> Run | None:
-    """The newest run of the session, if it waits for a person."""
-    turns: list[Turn] = await store.runs(key, limit=1)
-    if not turns or not turns[0].is_waiting(time()):
-        return None
-    run = await store.run(key, turns[0].run_id)
-    return run if run is not None and run.questions else None
 
 
 def _named_session(request: Request, body: SentBody) -> str | None:

@@ -16,6 +16,7 @@ from ..messages import JSON, Usage
 from ..records import Run, SessionKey
 from ..session.store import Store
 from .access import caller
+from .answers import answer_of, told
 from .errors import info_of
 from .http import event_frame, event_response, json_response, path_parameter, read_json
 from .openai_requests import (
@@ -24,7 +25,6 @@ from .openai_requests import (
     SentBody,
     SentMessage,
     Started,
-    answer_of,
     answers_in_json,
     ids_of,
     read_conversation,
@@ -32,7 +32,6 @@ from .openai_requests import (
     refused,
     result,
     start,
-    told,
 )
 from .server import server_of
 

@@ -11,7 +11,7 @@ import pytest
 from ag_ui.core import Event, RunAgentInput, UserMessage
 from pydantic import TypeAdapter
 
-from teamgraph import Graph, ScriptedModel, ToolCall
+from teamgraph import Graph, Reply, ScriptedModel, ToolCall
 from teamgraph.nodes import Human, Member, Python
 from tests.engine.server.conftest import ASKS, DUO, Serve
 
@@ -57,12 +57,13 @@ def text_of(events: list[Any]) -> str:
 
 
 def test_a_front_end_sees_steps_and_the_answer(serve: Serve) -> None:
-    events = told(serve(DUO), "duo", [{"type": "text", "text": "hi"}])
+    served = serve(DUO, model=ScriptedModel(["one", "two words"]))
+    events = told(served, "duo", [{"type": "text", "text": "hi"}])
     steps = [each.step_name for each in events if each.type == "STEP_STARTED"]
     assert steps == ["first", "last"]
-    assert text_of(events) == "two"
+    assert text_of(events) == "two words"
     assert events[-1].outcome.type == "success"
-    assert events[-1].result == "two"
+    assert events[-1].result == "two words"
 
 
 def test_a_front_end_sees_tool_calls(serve: Serve) -> None:
@@ -71,7 +72,7 @@ def test_a_front_end_sees_tool_calls(serve: Serve) -> None:
         return 2 * number
 
     graph = Graph(name="t", model="m", nodes={"member": Member(tools=[double])})
-    calls = [ToolCall(id="c", name="double", arguments='{"number": 4}')]
+    calls = Reply("", tool_calls=(ToolCall(id="c", name="double", arguments='{"number": 4}'),))
     events = told(serve(graph, model=ScriptedModel([calls, "done"])), "t")
     called = {each.type: each for each in events if each.type.startswith("TOOL_CALL")}
     assert called["TOOL_CALL_START"].tool_call_name == "double"
@@ -101,6 +102,9 @@ def test_a_question_with_a_type_and_an_end_says_so(serve: Serve) -> None:
     (interrupt,) = told(serve(graph), "t")[-1].outcome.interrupts
     assert "city" in interrupt.response_schema["properties"]
     assert interrupt.expires_at.endswith("+00:00")
+    free = Graph(name="t", nodes={"ask": Human()})
+    (interrupt,) = told(serve(free), "t")[-1].outcome.interrupts
+    assert (interrupt.response_schema, interrupt.expires_at) == (None, None)
 
 
 def test_a_run_that_fails_ends_with_its_error(serve: Serve) -> None:
