@@ -19,13 +19,15 @@ unexport PYTHONDONTWRITEBYTECODE # every start would be a cold one
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
+PEERS := build/peers/.installed
 PIP := $(BIN)/python -m pip install -qq --no-input --no-compile
+INITDB := $(wildcard /usr/lib/postgresql/*/bin/initdb) $(shell command -v initdb) # is PostgreSQL installed
 LOCKED := $(PIP) --only-binary :all: --require-hashes
 COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib # on all cores; pip would take one
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types layers cover bench faults lock clean FORCE
+.PHONY: help demo test check lint types layers cover bench peers faults distributed lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -54,13 +56,20 @@ cover: $(DEV) ## all tests, and the branch coverage of the package
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(SPREAD) $(ARGS)
 	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report
+	@$(BIN)/coverage report $(if $(INITDB),,--omit='*/stores/postgres/*')
 
 bench: $(DEV) ## what a run costs, in CPU time
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
+peers: $(DEV) $(PEERS) ## the same work done by other frameworks, side by side; ten minutes
+	@$(BIN)/python -m tests.peers $(ARGS)
+
 faults: $(DEV) ## kill, cut, flip and starve the store; one of them: make faults ARGS=kills
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+distributed: $(DEV) ## the tests of PostgreSQL, which this installs with apt where it is missing
+	@$(if $(INITDB),,apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql >/dev/null)
+	@$(BIN)/python -m pytest tests/engine/stores/test_postgres_store.py $(ARGS)
 
 # The first Python of the list that will do, in the shell's $python.
 define find_python
@@ -94,6 +103,13 @@ $(DEV): requirements/dev.txt $(RUNTIME)
 	@$(COMPILE)
 	@touch $@
 
+$(PEERS): requirements/peers.txt
+	@$(find_python); "$$python" -m venv --clear build/peers
+	@echo "installing other frameworks into build/peers"
+	@build/peers/bin/python -m pip install -qq --no-input --only-binary :all: --require-hashes \
+		-r requirements/peers.txt
+	@touch $@
+
 LOCK := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock' --exclude-newer '7 days' $(ARGS)
@@ -106,6 +122,7 @@ lock: ## lock the dependencies; to move to newer versions: make lock ARGS=--upgr
 	@$(LOCK) --group build -c requirements/dev.txt -o requirements/build.txt
 	@$(LOCK) --group lock -o requirements/lock.txt
 	@$(LOCK) --no-deps requirements/local.in -o requirements/local.txt
+	@$(LOCK) requirements/peers.in -o requirements/peers.txt
 
 clean: ## remove all that make made, the environment too
 	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache

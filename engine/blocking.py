@@ -11,16 +11,18 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing, suppress
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from functools import partial, update_wrapper
-from inspect import signature
+from inspect import currentframe, signature
 from queue import Empty, SimpleQueue
 from threading import Event as ThreadEvent
 from threading import Lock, Thread, get_ident
-from typing import Concatenate, Generic, ParamSpec, Protocol, TypeVar
+from types import FrameType
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from .errors import InputError
 from .events import Event, Listener, TokenMode
@@ -40,6 +42,20 @@ PATIENCE = 10.0
 """Seconds that connections have to be closed when the process ends."""
 IDLE = 10.0
 """Seconds after which an idle thread ends."""
+_NOT_USERS = frozenset((__name__.partition(".")[0], "asyncio", "concurrent", "threading"))
+"""Packages whose lines no warning points at: this one, and what runs its coroutines and threads."""
+
+
+class _Line(NamedTuple):
+    """A line of code: its file, its number and the globals of its module."""
+
+    file: str
+    number: int
+    module: dict[str, Any]
+
+
+_CALLER: ContextVar[_Line | None] = ContextVar("_CALLER", default=None)
+"""The line that called a synchronous door, for the loop and the threads that do the work."""
 
 
 def door(
@@ -168,6 +184,26 @@ async def stream_events(
         await asyncio.gather(run, return_exceptions=True)
 
 
+def calling_context() -> Context:
+    """A copy of the context variables that knows, for `warn`, which line called this package."""
+    context = copy_context()
+    context.run(_CALLER.set, _calling_line())
+    return context
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line that called this package, also from a loop or thread behind a door."""
+    line = _calling_line() or _Line("<unknown>", 1, {})
+    warnings.warn_explicit(
+        message,
+        category,
+        line.file,
+        line.number,
+        module=line.module.get("__name__"),
+        registry=line.module.setdefault("__warningregistry__", {}),
+    )
+
+
 async def call_in_thread(function: Callable[[], T]) -> T:
     """Call a synchronous function in a daemon thread, with the caller's context variables.
 
@@ -205,6 +241,16 @@ async def all_items(read: PageReader[T]) -> AsyncIterator[T]:
         for item in page:
             yield item
         offset += len(page)
+
+
+def _calling_line() -> _Line | None:
+    """The innermost line of others on this thread's stack, or that which called the door."""
+    frame: FrameType | None = currentframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _NOT_USERS:
+            return _Line(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)
+        frame = frame.f_back
+    return _CALLER.get()
 
 
 def _called(call: Callable[..., object], instance: object) -> str:
@@ -283,7 +329,7 @@ class _BlockingCall(Generic[T]):
 
     def __init__(self, work: Coroutine[object, object, T]) -> None:
         self._work = work
-        self._context = copy_context()
+        self._context = calling_context()
         self._loop: _BackgroundLoop | None = None
         self._task: asyncio.Task[T] | None = None
         self._claim = Lock()

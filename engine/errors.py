@@ -19,7 +19,7 @@
     └── RunError             a run did not finish (`.run` has its records)
         ├── NodeError        a node failed
         ├── NoAnswer         every node that could answer was skipped, or a loop reached its `max`
-        ├── BudgetExceeded   the run exceeded a limit of the graph's `budget`
+        ├── BudgetExceeded   a limit of the `budget` is reached
         ├── Cancelled        somebody else cancelled the run, or its server stopped
         ├── Expired          a question to a person was not answered in time
         ├── StateConflict    two nodes that ran at the same time changed one key of the state
@@ -237,7 +237,25 @@ class NoAnswer(RunError):
 
 
 class BudgetExceeded(RunError):
-    """The run exceeded a limit of the graph's `budget`."""
+    """A limit of the `budget` is reached: `name` (`calls`, `tokens` or `usd`), of `per`.
+
+    `spent` and `limit` are in its unit; `per` is `run`, `session` or `day`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        per: str = "run",
+        name: str = "calls",
+        spent: float = 0,
+        limit: float = 0,
+    ) -> None:
+        super().__init__(message)
+        self.per = per
+        self.name = name
+        self.spent = spent
+        self.limit = limit
 
 
 class Cancelled(RunError):

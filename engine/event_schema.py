@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from .errors import TeamgraphError
 from .events import Event, event_name
-from .messages import JSON, Usage
+from .messages import JSON, Part, Usage
 from .records import JSON_VERSION, NodeStatus, Question, Record, Run, RunStatus
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -43,6 +43,9 @@ class RunForm(_Form):
     graph: str
     status: RunStatus
     input: str
+    attachments: tuple[Part, ...] = Field(
+        default=(), description="What came with the message; left out if nothing did."
+    )
     answer: str | None
     error: str | None
     questions: tuple[Question, ...] = Field(

@@ -112,11 +112,17 @@ class ToolCalled(_RunEvent, frozen=True):
 
 
 class ToolAnswered(_RunEvent, frozen=True):
-    """A tool returned; `result` is the text that the model gets."""
+    """A call of a tool is over; `result` is the text that the model gets.
+
+    `status` is `done`, or what else became of the call: `cut` (its result was too long), `failed`,
+    `late`, `invalid` (its arguments), `unknown` (the tool), `refused` (too many rounds),
+    `rejected` (by a person), `handed over` or `not first` (to hand over).
+    """
 
     call_id: str
     tool: str
     result: str
+    status: str
 
 
 class NodeRetried(_RunEvent, frozen=True):
@@ -124,10 +130,12 @@ class NodeRetried(_RunEvent, frozen=True):
 
     The node's tokens of the failed attempt are void. If there are answer tokens among them, an
     `AnswerReset` follows; a node whose answer tokens cannot be taken back is not attempted again.
+    `error_type` is the name of the error's class.
     """
 
     error: str
     wait: float
+    error_type: str
 
 
 class NodeFinished(_RunEvent, frozen=True):
@@ -145,9 +153,10 @@ class NodeSkipped(_RunEvent, frozen=True):
 
 
 class NodeFailed(_RunEvent, frozen=True):
-    """The last attempt of a node failed."""
+    """The last attempt of a node failed; `error_type` is the name of the error's class."""
 
     error: str
+    error_type: str
 
 
 class Answer(_RunEvent, frozen=True):
@@ -171,7 +180,10 @@ class RunFailed(_RunEvent, frozen=True):
 
 
 class RunCancelled(_RunEvent, frozen=True):
-    """The caller cancelled the run; what was done is stored, and the run can be resumed."""
+    """The run was cancelled; what was done is stored, and the run can be resumed.
+
+    By its caller, or because its event loop was dropped with the run in it.
+    """
 
     run: Run
 

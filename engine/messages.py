@@ -109,12 +109,30 @@ class ToolCall(FrozenModel):
     arguments: str
 
 
+class Part(FrozenModel):
+    """An attachment as messages, turns and templates have it: all of it but its bytes.
+
+    `size` counts its bytes, and `sha256` is the hash by which the session's store has them. One
+    that is passed on as a `url` has neither.
+    """
+
+    name: str
+    media_type: str
+    size: int = 0
+    sha256: str = ""
+    url: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.media_type})"
+
+
 class Message(FrozenModel):
     """One chat message: role and content, with tool calls or the id of the call it answers.
 
     `cache` marks the end of a prefix that the provider may cache. `origin` is the id of the
     earlier run that the message was replayed from, or None; such a message is stored as a
-    reference to that run, never as a copy. `reasoning` is that of `Reply`.
+    reference to that run, never as a copy. `reasoning` is that of `Reply`. `parts` are what is
+    attached to it.
     """
 
     role: Role
@@ -125,6 +143,7 @@ class Message(FrozenModel):
     cache: bool = False
     origin: str | None = None
     reasoning: str = ""
+    parts: tuple[Part, ...] = ()
 
     def to_json(self) -> dict[str, JSON]:
         """The message as JSON, without its empty fields and the run that it is quoted from."""

@@ -17,6 +17,7 @@ from .messages import (
     NO_USAGE,
     FrozenStruct,
     Message,
+    Part,
     Quote,
     ToolCall,
     Usage,
@@ -257,7 +258,8 @@ class Turn(FrozenStruct, frozen=True, eq=False):
     graph's declaration, under which the store has it. `forked_from` is the id of the run whose
     records this one began with, if it is a fork. `waiting` are the paths of the questions that the
     run waits with, and `waiting_until` is when all of them have expired (Unix time, 0: never).
-    `speaker` is the member that gave the answer, where several may.
+    `speaker` is the member that gave the answer, where several may. `attachments` came with the
+    message.
     """
 
     run_id: str
@@ -277,6 +279,14 @@ class Turn(FrozenStruct, frozen=True, eq=False):
     waiting_until: float = 0.0
     speaker: str | None = None
     system: str | None = None
+    attachments: tuple[Part, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """The message as later turns show it: with the names of what was attached."""
+        if not self.attachments:
+            return self.input
+        return f"{self.input}\n(attached: {', '.join(map(str, self.attachments))})"
 
     def is_waiting(self, now: float) -> bool:
         """Whether the run waits for a person, and not all of its questions have expired."""
@@ -427,6 +437,7 @@ class Run(Struct, frozen=True):
             "graph": turn.graph,
             "status": self.status,
             "input": self.input,
+            **({"attachments": as_plain(turn.attachments)} if turn.attachments else {}),
             "answer": self.answer,
             "error": turn.error,
             **({"questions": as_plain(self.questions)} if self.questions else {}),

@@ -266,11 +266,11 @@ def _problems_at(
     path: KeyPath, found: list[tuple[ErrorLocation, ErrorDetails]]
 ) -> Iterable[Problem]:
     """The problems at one path; more than one if several parts of its value are invalid."""
-    causes = [detail.get("ctx", {}).get("error") for _, detail in found]
-    nested = [cause for cause in causes if isinstance(cause, DefinitionError)]
+    causes = [(place.inside, detail.get("ctx", {}).get("error")) for place, detail in found]
+    nested = [(at, cause) for at, cause in causes if isinstance(cause, DefinitionError)]
     if nested:
-        for cause in nested:
-            yield from (replace(each, path=(*path, *each.path)) for each in cause.problems)
+        for at, cause in nested:
+            yield from (replace(each, path=(*path, *at, *each.path)) for each in cause.problems)
         return
     first, detail = found[0]
     if first.union is None:

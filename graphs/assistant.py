@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Self
@@ -26,10 +25,13 @@ from teamgraph import (
     Summary,
 )
 from teamgraph.errors import DefinitionError, InputError, NoSessionWarning, NotFound
-from teamgraph.kinds import door, explained, missing_attribute, stream_door
+from teamgraph.kinds import door, explained, missing_attribute, stream_door, warn
 
 from ..nodes.member import Member
 from .options import ALTERNATIVE_METHODS, Options, model_id, model_objects, to_node_id
+
+if TYPE_CHECKING:
+    from teamgraph import Attachable
 
 MAX_TALKS = 100
 """Users, and sessions, of `print_response` that an object knows: the newest ones."""
@@ -94,6 +96,7 @@ class Assistant(Options):
             model=self._runner_model(),
             busy=self.busy,
             allow_api_base=() if self._objects() else self.allow_api_base,
+            listeners=self.listeners,
         )
 
     @explained
@@ -121,6 +124,7 @@ class Assistant(Options):
         session_id: str | None = None,
         state: Mapping[str, JSON] | None = None,
         session_state: Mapping[str, JSON] | None = None,
+        attachments: Sequence[Attachable] | None = None,
     ) -> Run:
         """Run the graph on a message; see `Runner.run`.
 
@@ -130,7 +134,7 @@ class Assistant(Options):
         whose = self._whose(user_id, session_id)
         runner = self._stateless(whose)
         given = await self._agiven_state(whose, state, session_state)
-        return await runner.arun(message, **whose, state=given)
+        return await runner.arun(message, **whose, state=given, attachments=attachments)
 
     @explained
     def astream(  # noqa: PLR0913  independent options, by keyword
@@ -141,6 +145,7 @@ class Assistant(Options):
         session_id: str | None = None,
         state: Mapping[str, JSON] | None = None,
         session_state: Mapping[str, JSON] | None = None,
+        attachments: Sequence[Attachable] | None = None,
         tokens: bool = True,
         resets: bool = False,
     ) -> AsyncGenerator[Event]:
@@ -150,7 +155,14 @@ class Assistant(Options):
 
         async def events() -> AsyncGenerator[Event]:
             given = await self._agiven_state(whose, state, session_state)
-            stream = runner.astream(message, **whose, state=given, tokens=tokens, resets=resets)
+            stream = runner.astream(
+                message,
+                **whose,
+                state=given,
+                attachments=attachments,
+                tokens=tokens,
+                resets=resets,
+            )
             async with aclosing(stream):
                 async for event in stream:
                     yield event
@@ -161,7 +173,7 @@ class Assistant(Options):
     stream = stream_door(astream)  # type: ignore[pydantic-field]  # a method
 
     @explained
-    def print_response(
+    def print_response(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
         *,
@@ -170,6 +182,7 @@ class Assistant(Options):
         session_id: str | None = None,
         state: Mapping[str, JSON] | None = None,
         session_state: Mapping[str, JSON] | None = None,
+        attachments: Sequence[Attachable] | None = None,
     ) -> Run:
         """Run the graph and print the answer, piece by piece with `stream`; return the run.
 
@@ -178,11 +191,16 @@ class Assistant(Options):
         whose = self._talk(user_id, session_id)
         given = self._given_state(whose, state, session_state)
         return self._kept_runner().print_response(
-            message, stream=stream, **whose, state=given, show=self._shown
+            message,
+            stream=stream,
+            **whose,
+            state=given,
+            attachments=attachments,
+            show=self._shown,
         )
 
     @explained
-    async def aprint_response(
+    async def aprint_response(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
         *,
@@ -191,12 +209,18 @@ class Assistant(Options):
         session_id: str | None = None,
         state: Mapping[str, JSON] | None = None,
         session_state: Mapping[str, JSON] | None = None,
+        attachments: Sequence[Attachable] | None = None,
     ) -> Run:
         """Like `print_response`, in async code."""
         whose = self._talk(user_id, session_id)
         given = await self._agiven_state(whose, state, session_state)
         return await self._kept_runner().aprint_response(
-            message, stream=stream, **whose, state=given, show=self._shown
+            message,
+            stream=stream,
+            **whose,
+            state=given,
+            attachments=attachments,
+            show=self._shown,
         )
 
     @explained
@@ -397,7 +421,7 @@ class Assistant(Options):
             text = f"{type(self).__name__} {self.name!r}: this run has no store, so its session "
             text += "is not saved, and the next call will have no earlier turns; pass a store, "
             text += "such as db=TinyDBStore('folder')"
-            warnings.warn(text, NoSessionWarning, stacklevel=2)
+            warn(text, NoSessionWarning)
         return self.runner
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Never, cast
 
 from msgspec.structs import replace
 from pydantic import BeforeValidator, Field, PlainValidator
 
-from teamgraph import JSON, OWN_MODEL, Model, ModelSpec, Policy, Retry, Store, TinyDBStore
+from teamgraph import JSON, OWN_MODEL, Event, Model, ModelSpec, Policy, Retry, Store, TinyDBStore
 from teamgraph.errors import DefinitionError, Problem
 from teamgraph.kinds import Declared, JSONMapping, Node, Texts, misnamed, shape
 
@@ -302,6 +302,9 @@ class Options(Declared):
     busy: Policy = Field(
         default="serialize",
         description="If the session has a turn in progress: wait, fail or run concurrently.",
+    )
+    listeners: Sequence[Callable[[Event], None]] = Field(
+        default=(), description="Functions that get every event of its runs; see `Runner`."
     )
     user_id: str | None = Field(
         default=None, min_length=1, description="The user of calls that pass none."

@@ -160,7 +160,10 @@ class HistoryLoader(Node):
             messages = _newest(messages, self.messages)
         return History(
             messages=tuple(messages),
-            runs=tuple(Exchanged(turn.input, turn.answer or "", turn.speaker) for turn in turns),
+            runs=tuple(
+                Exchanged(turn.input, turn.answer or "", turn.speaker, turn.attachments)
+                for turn in turns
+            ),
             summary=summary.text if summary else None,
             output="\n".join(
                 f"{message.name or message.role}: {message.content}"
@@ -189,7 +192,7 @@ def _number(value: JSON) -> int:
 
 def _messages(turn: Turn, calls: Sequence[PastToolCall]) -> list[Message]:
     """A turn as messages: the user's, the tool calls with their results, the answer."""
-    messages = [Message(role="user", content=turn.input, origin=turn.run_id)]
+    messages = [Message(role="user", content=turn.said, origin=turn.run_id)]
     numbered = enumerate(calls)
     for _, group in groupby(numbered, key=lambda pair: pair[1].round):
         of_reply = [(f"past_{turn.number}_{index}", call) for index, call in group]

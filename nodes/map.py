@@ -106,7 +106,7 @@ class Map(SubGraph):
 
     async def _answer(self, context: Context, number: int, item: object) -> object:
         given = context.input
-        given = ItemInput(given.message, given.system, item=item, number=number)
+        given = ItemInput(given.message, given.system, given.attachments, item=item, number=number)
         if self.input is None and self.prompt is None:
             message = value_text(item, f"item {number}")
         else:

@@ -8,6 +8,7 @@ from copy import deepcopy
 from functools import partial
 from typing import Any, ClassVar, Self, cast, get_type_hints
 
+from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -35,6 +36,14 @@ _GIVEN: Mapping[str, Callable[[Context], object]] = {
 """The parameters that are not nodes, and where their values come from."""
 
 
+class _Function(Struct, frozen=True):
+    """A resolved function; `parameters` says whether each of them has a default."""
+
+    call: Callable[..., Any]  # Any: a user's function
+    parameters: Mapping[str, bool]
+    is_async: bool
+
+
 class Python(Node):
     """Calls a function; the value that it returns is the output.
 
@@ -53,22 +62,20 @@ class Python(Node):
         description="The function: `package.module:name`, or itself in Python.",
         examples=["myapp.orders:lookup"],
     )
-    _parameters: Mapping[str, bool] = PrivateAttr(default_factory=dict[str, bool])
-    """Whether each has a default."""
-    _is_async: bool = PrivateAttr(default=False)
+    _resolved: _Function | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _check_function(self) -> Self:
         if callable(self.call):
-            self._parameters = _parameters(self.call)
-            self._is_async = inspect.iscoroutinefunction(self.call)
+            is_async = inspect.iscoroutinefunction(self.call)
+            self._resolved = _Function(self.call, _parameters(self.call), is_async)
         return self
 
     def bound(self, resolve: Callable[[str], object]) -> Self:
         """The node with its function resolved."""
         if not isinstance(self.call, str):
             return self
-        function = _resolved(self.call, resolve)
+        function = _resolve(self.call, resolve)
         fields: dict[str, Any] = {**dict(self), "call": function}
         return type(self)(**fields)
 
@@ -76,7 +83,7 @@ class Python(Node):
         """The nodes that its parameters name, and whether each has a default."""
         return {
             name: has_default
-            for name, has_default in self._parameters.items()
+            for name, has_default in (self._resolved.parameters if self._resolved else {}).items()
             if name not in self.given and name not in self.params
         }
 
@@ -101,24 +108,26 @@ class Python(Node):
 
     async def run(self, context: Context) -> Result:
         """Call the function with the arguments that its parameters name."""
-        if not callable(self.call):
+        function = self._resolved  # read once: pydantic looks for a private field slowly
+        if function is None:
             raise InputError(f"node {context.node_id!r}: {self.call!r} was not resolved at load")
         arguments: dict[str, object] = {}
-        for name in self._parameters:
+        for name in function.parameters:
             if name in self.params:
                 arguments[name] = _copy(self.params[name])
             elif name in _GIVEN:
                 arguments[name] = _GIVEN[name](context)
             elif name in context.outputs:
                 arguments[name] = _copy(context.outputs[name])
-        if self._is_async:
-            output = await self.call(**arguments)
+        if function.is_async:
+            output = await function.call(**arguments)
         else:
-            output = await call_in_thread(partial(self.call, **arguments))
-        if inspect.isawaitable(output):
+            output = await call_in_thread(partial(function.call, **arguments))
+        if type(output) is not str and inspect.isawaitable(output):
             output = await output
         result = output if isinstance(output, Result) else Result(output)
-        return self._with_states(result, arguments, context)
+        has_states = "state" in arguments or "session_state" in arguments
+        return self._with_states(result, arguments, context) if has_states else result
 
     def _with_states(
         self, result: Result, arguments: Mapping[str, object], context: Context
@@ -150,7 +159,7 @@ def _copy(value: object) -> object:
     return deepcopy(cast("object", value)) if isinstance(value, dict | list) else value
 
 
-def _resolved(name: str, resolve: Callable[[str], object]) -> Callable[..., Any]:
+def _resolve(name: str, resolve: Callable[[str], object]) -> Callable[..., Any]:
     try:
         function = resolve(name)
     except DefinitionError as error:

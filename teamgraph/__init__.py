@@ -13,11 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .engine.attachments import Attachable, Attachment
     from .engine.events import Event
     from .engine.graph.fields import Instead, ModelSpec, OnError, Retry, Timeout
     from .engine.graph.graph import Budget, Graph
     from .engine.graph.plan import Edge, Plan
-    from .engine.messages import JSON, Message, ToolCall, Usage
+    from .engine.messages import JSON, Message, Part, ToolCall, Usage
     from .engine.models.protocol import Chunk, Model, Reply, Request
     from .engine.models.recordings import Recorder, Replay
     from .engine.models.registry import OWN_MODEL, AnyModel
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .engine.session.session import Metrics, Session
     from .engine.session.store import Hit, Lease, Policy, Store, WhileWaiting
     from .engine.stores.memory import MemoryStore
+    from .engine.stores.postgres import PostgresStore
     from .engine.stores.tinydb.store import TinyDBStore
     from .engine.tools.context import ToolContext
     from .engine.tools.tool import tool
@@ -70,6 +72,8 @@ _DOORS = (".graphs", ".nodes", ".events", ".errors", ".kinds")
 
 _MODULES = {
     "AnyModel": ".engine.models.registry",
+    "Attachable": ".engine.attachments",
+    "Attachment": ".engine.attachments",
     "Budget": ".engine.graph.graph",
     "Change": ".engine.records",
     "Chunk": ".engine.models.protocol",
@@ -91,8 +95,10 @@ _MODULES = {
     "ModelSpec": ".engine.graph.fields",
     "OWN_MODEL": ".engine.models.registry",
     "OnError": ".engine.graph.fields",
+    "Part": ".engine.messages",
     "Plan": ".engine.graph.plan",
     "Policy": ".engine.session.store",
+    "PostgresStore": ".engine.stores.postgres",
     "Question": ".engine.records",
     "Record": ".engine.records",
     "Recorder": ".engine.models.recordings",
@@ -126,6 +132,8 @@ __all__ = [
     "JSON",
     "OWN_MODEL",
     "AnyModel",
+    "Attachable",
+    "Attachment",
     "Budget",
     "Change",
     "Chunk",
@@ -145,8 +153,10 @@ __all__ = [
     "Model",
     "ModelSpec",
     "OnError",
+    "Part",
     "Plan",
     "Policy",
+    "PostgresStore",
     "Question",
     "Record",
     "Recorder",

@@ -8,7 +8,7 @@ kinds that come with teamgraph use only this module, `teamgraph`, `teamgraph.err
 
 from __future__ import annotations
 
-from .engine.blocking import call_in_thread, door, stream_door
+from .engine.blocking import call_in_thread, door, stream_door, warn
 from .engine.errors import KeyPath, closest
 from .engine.graph.context import (
     Choice,
@@ -138,5 +138,6 @@ __all__ = [
     "stand_in",
     "stream_door",
     "value_text",
+    "warn",
     "written_node",
 ]

@@ -11,8 +11,6 @@ try:
     from .engine.server.app import create_app, mcp_server
     from .engine.server.limits import Limits
 except ModuleNotFoundError as error:
-    if (error.name or "").startswith("teamgraph"):
-        raise
     raise ImportError(
         f"teamgraph.server needs the package {error.name!r}; install the extra: "
         'pip install "teamgraph[serve]"'

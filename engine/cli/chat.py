@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -24,6 +24,7 @@ from uuid import uuid4
 
 import typer
 
+from ..attachments import Attachment, attachments_of
 from ..errors import InputError, NotFound, RunError, SessionBusy, TeamgraphError, closest, listed
 from ..events import Event
 from ..records import Run, SessionKey, Turn
@@ -51,6 +52,7 @@ _SESSIONS_RECALLED = 10
 _TURNS_RECALLED = 100
 _COMMAND = re.compile(r"/([a-z]+)(?:\s+(.*))?", re.DOTALL)
 _COMMANDS: Mapping[str, str] = {
+    "attach": "attach a file to the next message: /attach FILE",
     "edit": "write the message in your editor: /edit, or /edit TEXT to begin with",
     "exit": "end the chat, as Ctrl-D does",
     "help": "list the commands",
@@ -108,7 +110,7 @@ def chat(
     """Chat with a graph in one session.
 
     /help lists the commands: /exit, /undo, /history, /summary, /state, /prompt NODE, /edit,
-    /session. A message that begins like one is written with two slashes.
+    /attach FILE, /session. A message that begins like one is written with two slashes.
 
     At a terminal pasted lines are one message, and the up arrow recalls earlier ones. Ctrl-C during
     an answer cancels the turn; at the prompt it clears the line, and ends the chat if that is
@@ -129,10 +131,14 @@ def chat(
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A chat in one session: reads messages and commands, and answers them."""
+    """A chat in one session: reads messages and commands, and answers them.
+
+    `attached` comes with the next message.
+    """
 
     key: SessionKey
     executor: Executor
+    attached: list[Attachment] = field(default_factory=list[Attachment])
 
     def begin(self) -> None:
         """Say which session it is, and where the conversation stood."""
@@ -163,11 +169,15 @@ class Chat:
             print_note(text, Style.DIM)
 
     def _take_turn(self, message: str) -> None:
+        attachments = [*self.attached]
+        self.attached.clear()
+
         def events(store: Store, writer: AnswerWriter) -> AsyncGenerator[Event]:
             return self.executor.options.runner(self.executor.graph, store).astream(
                 message,
                 user_id=self.key.user_id,
                 session_id=self.key.session_id,
+                attachments=attachments,
                 resets=writer.resets,
             )
 
@@ -182,6 +192,7 @@ class Chat:
         if name == "edit":
             return edited(words)
         answers: Mapping[str, Callable[[], str]] = {
+            "attach": lambda: self._attach(words.strip()),
             "help": _help,
             "history": self._history,
             "prompt": lambda: self._prompt_of(words.strip()),
@@ -196,6 +207,14 @@ class Chat:
             raise InputError(f"there is no command '/{name}'; {meant} (as a message: //{name})")
         print_note(answers[name]())
         return ""
+
+    def _attach(self, file: str) -> str:
+        """Read a file now, so that what is wrong with it is said now."""
+        if not file:
+            raise InputError("name a file: /attach FILE")
+        found = attachments_of([*self.attached, file])
+        self.attached[:] = found
+        return f"attached to the next message: {listed(each.name for each in found)}"
 
     def _history(self) -> str:
         turns = self._of_session(lambda session: session.ahistory(limit=None))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,10 +12,10 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from ..errors import DefinitionError, NotFound, Problem, listed
+from ..errors import DefinitionError, Problem
 from ..graph.graph import Graph
-from ..graph.settings import settings_of
 from ..prompts.sources import SUFFIXES
+from ..run.json_forms import edge_as_json
 from .command import (
     EXIT_FAILURE,
     EXIT_NOT_STARTED,
@@ -26,16 +24,14 @@ from .command import (
     problem_as_json,
     problem_line,
 )
+from .completion import complete_graphs
 from .fix import fix_keys
-from .json_output import edge_as_json
+from .graph_files import files_in, graph_files, project_folder
 from .options import GraphOptions
 from .output import Style, counted, print_json, print_note, print_table, print_text
 
 _UNREADABLE = "Y001"
 _WATCH_SECONDS = 0.3
-_SKIPPED_FOLDERS = frozenset(("build", "dist", "node_modules"))
-_NODES_KEY = re.compile(rb"""^["']?nodes["']?[ \t]*:""", re.MULTILINE)
-_OTHER_KEY = re.compile(rb"^apiVersion[ \t]*:", re.MULTILINE)  # Kubernetes has `nodes` too
 
 app = typer.Typer(add_completion=False)
 
@@ -54,6 +50,7 @@ GraphPaths: TypeAlias = Annotated[
         metavar="GRAPH",
         help="Graph files, or folders with some. Default: all graphs of the project.",
         show_default=False,
+        autocompletion=complete_graphs,
     ),
 ]
 
@@ -85,7 +82,7 @@ class CheckedFile:
         except DefinitionError as error:
             return cls(file, None, error.problems)
         size = f"{counted(len(graph.nodes), 'node')}, {counted(len(graph.plan.edges), 'edge')}"
-        return cls(file, graph, graph.warnings, size)
+        return cls(file, graph, (*graph.warnings, *graph.unknown_models), size)
 
     def prompts_only(self) -> CheckedFile:
         """The same with only the problems of templates and conditions."""
@@ -168,7 +165,7 @@ def check(
 
 def _fingerprint(paths: Sequence[Path] | None) -> Mapping[str, int]:
     """When the files that graphs are made of were last changed, by their paths."""
-    folders = [path if path.is_dir() else path.parent for path in paths or [_project_folder()]]
+    folders = [path if path.is_dir() else path.parent for path in paths or [project_folder()]]
     files = [file for folder in folders for file in files_in(folder, _is_source)]
     found: dict[str, int] = {}
     for file in files:
@@ -186,55 +183,6 @@ def _later_fingerprints(paths: Sequence[Path] | None) -> Iterator[Mapping[str, i
 
 def _is_source(file: Path) -> bool:
     return file.name.endswith((".yaml", ".yml", ".json", ".py", *SUFFIXES))
-
-
-def graph_files(paths: Sequence[Path] | None) -> Sequence[Path]:
-    """The graph files that are named, and those in the folders that are; default: the project.
-
-    Raises `NotFound` if there are none.
-    """
-    named = paths or [_project_folder()]
-    files: dict[Path, None] = {}
-    for path in named:
-        inside = files_in(path, _is_graph_file) if path.is_dir() else [path]
-        files.update(dict.fromkeys(inside))
-    if not files:
-        raise NotFound(
-            f"{listed(map(str, named))}: no graph files here (YAML files with `nodes:`); name one"
-        )
-    return list(files)
-
-
-def _project_folder() -> Path:
-    """The folder of the nearest pyproject.toml, else the current one, as people would type it."""
-    folder = settings_of(Path.cwd()).folder
-    return Path(os.path.relpath(folder)) if folder else Path()
-
-
-def files_in(folder: Path, is_wanted: Callable[[Path], bool]) -> Iterator[Path]:
-    """The wanted files below a folder, sorted.
-
-    Hidden folders, virtual environments and build output are skipped, as in pytest.
-    """
-    for place, folders, names in os.walk(folder):
-        here = Path(place)
-        folders[:] = sorted(name for name in folders if _is_searched(here / name))
-        yield from (file for name in sorted(names) if is_wanted(file := here / name))
-
-
-def _is_searched(folder: Path) -> bool:
-    is_skipped = folder.name.startswith(".") or folder.name in _SKIPPED_FOLDERS
-    return not is_skipped and not (folder / "pyvenv.cfg").is_file()
-
-
-def _is_graph_file(file: Path) -> bool:
-    if file.suffix not in (".yaml", ".yml") or not file.is_file():
-        return False
-    try:
-        data = file.read_bytes()
-    except OSError:
-        return False
-    return bool(_NODES_KEY.search(data)) and not _OTHER_KEY.search(data)
 
 
 def print_report(checked: Sequence[CheckedFile], options: ReportOptions) -> None:

@@ -17,7 +17,6 @@ from copy import copy
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -64,9 +63,11 @@ _SUMMARIES = {
     "draw": "Draw a graph as Mermaid, SVG or PNG.",
     "schema": "Print the JSON Schema of graph files, for editors.",
     "sessions": "List, show, search, rename, export, import and delete sessions.",
-    "runs": "List, show, answer, resume, fork and delete runs.",
+    "runs": "List, show, answer, resume, fork, cancel and delete runs.",
+    "serve": "Serve graphs over HTTP.",
     "usage": "Add up tokens, calls and costs by model, graph, node, session or user.",
     "store": "Verify and repair the files of a store, and show their size.",
+    "doctor": "Check the installation, the models and their keys, and the store.",
 }
 
 _Debug = Annotated[
@@ -116,6 +117,8 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # it takes a tenth of the time of --help
+
         typer.echo(f"teamgraph {version('teamgraph')}")
         raise typer.Exit
 

@@ -22,10 +22,21 @@ _SECTION = re.compile(r"^## ([A-Z]\d{3}): (.*?)(?=^## |\Z)", re.MULTILINE | re.D
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+def complete_codes(incomplete: str) -> list[str]:
+    """The codes that begin with the text, for the Tab key."""
+    return [code for code in sorted(explanations()) if code.startswith(incomplete)]
+
+
 @command(app)
 def explain(
     code: Annotated[
-        str, typer.Argument(metavar="CODE", help="A code, such as G012.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="CODE",
+            help="A code, such as G012.",
+            show_default=False,
+            autocompletion=complete_codes,
+        ),
     ],
     *,
     json: JsonFlag = False,

@@ -10,7 +10,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Annotated, TextIO, TypeAlias, cast
 
 import typer
 
-from ..errors import DamagedStore, InputError
-from ..graph.settings import Settings, make_importable, settings_of
+from ..errors import DamagedStore, InputError, NoModelError
+from ..graph.settings import Settings, make_importable, settings_of, store_folder
 from ..session.store import Policy, Store, WhileWaiting
 from ..stores.journal.journal_file import TornTail
 from ..stores.tinydb.directory import SkippedSession
 from ..stores.tinydb.store import TinyDBStore
 from ..terminal import escape_controls
 from .command import EXIT_FAILURE
+from .completion import complete_graphs, complete_models, complete_sessions, complete_users
 from .output import Style, print_note
 
 if TYPE_CHECKING:
@@ -34,15 +35,23 @@ if TYPE_CHECKING:
     from ..models.recordings import Recorder, Replay
     from ..run.runner import Runner
 
-DEFAULT_STORE = Path(".teamgraph")
-
 GraphFile: TypeAlias = Annotated[
     Path,
-    typer.Argument(metavar="GRAPH", help="A graph file.", show_default=False),
+    typer.Argument(
+        metavar="GRAPH",
+        help="A graph file.",
+        show_default=False,
+        autocompletion=complete_graphs,
+    ),
 ]
 GraphOption: TypeAlias = Annotated[
     Path,
-    typer.Option(metavar="GRAPH", help="The graph file of the run.", show_default=False),
+    typer.Option(
+        metavar="GRAPH",
+        help="The graph file of the run.",
+        show_default=False,
+        autocompletion=complete_graphs,
+    ),
 ]
 JsonFlag: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print JSON, errors too.", show_default=False)
@@ -52,10 +61,21 @@ YesFlag: TypeAlias = Annotated[
 ]
 UserOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="ID", help="The user that the session belongs to.", show_default=False),
+    typer.Option(
+        metavar="ID",
+        help="The user that the session belongs to.",
+        show_default=False,
+        autocompletion=complete_users,
+    ),
 ]
 SessionOption: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="ID", help="The session id.", show_default=False)
+    str | None,
+    typer.Option(
+        metavar="ID",
+        help="The session id.",
+        show_default=False,
+        autocompletion=complete_sessions,
+    ),
 ]
 OutputOption: TypeAlias = Annotated[
     Path | None,
@@ -159,11 +179,7 @@ class StoreOptions:
     @property
     def folder(self) -> Path:
         """The store's folder, whether it exists or not."""
-        if self.store is not None:
-            return self.store
-        if named := os.environ.get("TEAMGRAPH_STORE"):
-            return Path(named)
-        return settings_of(Path.cwd()).store or DEFAULT_STORE
+        return store_folder(self.store)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Store]:
@@ -196,6 +212,7 @@ class ModelOptions:
             metavar="ID",
             help="Use this model for every node: an id such as openai/gpt-5-mini, local or echo.",
             show_default=False,
+            autocompletion=complete_models,
         ),
     ] = None
 
@@ -315,11 +332,13 @@ class RunnerOptions(StoreOptions, ModelOptions):
         if self.replay:
             return
         from ..models.registry import begin_import
-        from ..run.prepared import named_models
+        from ..run.prepared import prepare
 
-        default = os.environ.get("TEAMGRAPH_MODEL", "")
-        named = named_models(self.with_default(graph), default)
-        begin_import([self.model] if self.model else named)
+        with suppress(NoModelError):  # the run will raise it, and need no import
+            addresses = self.allowed_addresses()
+            prepared = prepare(self.with_default(graph), self.model, allow_api_base=addresses)
+            prepared.check_ready(os.environ)
+            begin_import(spec.id for spec in prepared.first_models())
 
     def words(self) -> list[str]:
         """The options as words of a command line."""

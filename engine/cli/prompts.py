@@ -8,44 +8,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from difflib import unified_diff
-from io import StringIO
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
-from ..errors import DefinitionError, InputError, NotFound, listed
+from ..errors import InputError, NotFound, listed
 from ..graph.graph import Graph
 from ..graph.node import graph_in
-from ..graph.settings import make_importable, settings_of
-from ..graph.yaml.reader import read_yaml
+from ..graph.settings import make_importable
 from ..messages import JSON
 from ..node_path import NodePath
 from ..prompts.branch_coverage import CURRENT_COVERAGE, Coverage
+from ..prompts.difference import difference
 from ..prompts.library import Prompts
 from ..records import Record
 from ..session.store import Store
-from ..testing.cases import CaseFile, update_snapshots
+from ..testing.cases import CaseFile, module_folders, update_snapshots
 from ..testing.coverage_report import CoverageReport, count_unused_templates
 from ..testing.snapshots import SUFFIX, refused_in_ci
 from .check import (
     CheckedFile,
     GraphPaths,
     ReportOptions,
-    files_in,
-    graph_files,
     print_report,
 )
 from .command import EXIT_FAILURE, EXIT_NOT_STARTED, command, command_group
+from .graph_files import files_in, graph_files
 from .options import GraphOptions, JsonFlag, StoreOptions
 from .output import Style, counted, indent, print_json, print_note, print_paged, print_text
 from .render import render
 
 _SHORT_HASH = 12
-_NO_NEWLINE = "\\ No newline at end of file"
 
 app = command_group("Check, render, snapshot and measure prompt templates; show recorded ones.")
 
@@ -98,7 +93,8 @@ def update(*, paths: CasePaths = None, json: JsonFlag = False) -> None:
     if (refusal := refused_in_ci("teamgraph prompts update")) is not None:
         raise InputError(refusal)
     files = _case_files(paths)
-    _make_importable(files)
+    for file in files:
+        make_importable(Path.cwd(), *module_folders(file))
     done = update_snapshots(files, Path.cwd())
     if json:
         print_json({**done.snapshots.updates(), "cases": done.cases, "wrong": done.failures})
@@ -125,7 +121,8 @@ def coverage(
 ) -> None:
     """List every branch of a template that no case renders, with file, line and column."""
     files = _case_files(paths)
-    _make_importable(files)
+    for file in files:
+        make_importable(Path.cwd(), *module_folders(file))
     covered = _measure(files)
     if json:
         print_json(covered.as_json())
@@ -156,19 +153,6 @@ def show(
         print_json({"hash": found.hash, "sources": found.sources})
     else:
         print_paged(sources_text([found]))
-
-
-def _make_importable(files: Iterable[Path]) -> None:
-    """Let allowed modules be found where `run` finds them: beside graphs, in projects, here.
-
-    Also beside the case files.
-    """
-    make_importable(Path.cwd())
-    for file in files:
-        folder = file.absolute().parent
-        make_importable(settings_of(folder).folder, folder)
-        with suppress(DefinitionError):  # reported when the file is loaded
-            make_importable((folder / str(read_yaml(file).data.get("graph", ""))).parent)
 
 
 def _case_files(paths: Sequence[Path] | None) -> Sequence[Path]:
@@ -272,7 +256,7 @@ class CurrentTemplates:
         """
         then, now = recorded.sources or {}, self._sources(recorded)
         return {
-            name: _diff(name, then.get(name), now[name]) if name in now else None
+            name: difference(name, then.get(name), now[name]) if name in now else None
             for name in {**then, **now}
         }
 
@@ -351,10 +335,3 @@ def _prompts_of(graph: Graph, path: str) -> Prompts:
         within = graph_in(node) if node else None
         graph = within if isinstance(within, Graph) else graph
     return graph.prompts
-
-
-def _diff(name: str, then: str | None, now: str) -> str:
-    old, new = StringIO(then or "").readlines(), StringIO(now).readlines()
-    lines = unified_diff(old, new, f"{name} (then)", f"{name} (now)")
-    ended = (line if line.endswith("\n") else f"{line}\n{_NO_NEWLINE}\n" for line in lines)
-    return "".join(ended).removesuffix("\n")

@@ -18,9 +18,10 @@ from ..records import SessionKey
 from ..run.dry_run.rehearsal import Scene, render_next
 from ..run.dry_run.rehearsal import render as render_scene
 from ..run.dry_run.rendering import Rendering
+from ..run.json_forms import rendering_as_json
 from ..testing.snapshot_text import nodes_as_text
 from .command import command
-from .json_output import rendering_as_json
+from .completion import complete_nodes
 from .lookup import find_session
 from .options import (
     GraphFile,
@@ -50,6 +51,14 @@ class SceneOptions:
     ] = None
     user: UserOption = None
     session: SessionOption = None
+    attach: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A file that comes with the message, by its name; repeatable.",
+            show_default=False,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,12 @@ class RenderOptions:
 
     node: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="Only this node; repeatable.", show_default=False),
+        typer.Option(
+            metavar="ID",
+            help="Only this node; repeatable.",
+            show_default=False,
+            autocompletion=complete_nodes,
+        ),
     ] = None
     came_from: Annotated[
         bool, typer.Option("--came-from", help="Also show where each piece of text comes from.")
@@ -89,7 +103,12 @@ def render(
     """
     loaded = graph_options.load(graph)
     assume = _parse_assumptions(loaded, scene_options.assume or ())
-    scene = Scene(read_message(message), assume=assume, user_id=scene_options.user)
+    scene = Scene(
+        read_message(message),
+        assume=assume,
+        user_id=scene_options.user,
+        attachments=scene_options.attach or (),
+    )
     if scene_options.session is None:
         rendering = render_scene(loaded, scene)
     else:

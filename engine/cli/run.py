@@ -17,7 +17,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from ..errors import Changed, InputError, ReplayMiss, RunError, closest
+from ..errors import BudgetExceeded, Changed, InputError, ReplayMiss, RunError, closest
 from ..events import Answer, AnswerReset, Event, RunFinished, RunStarted, RunWaiting, Token
 from ..graph.graph import Graph
 from ..messages import JSON
@@ -39,6 +39,7 @@ from .questions import ask_questions, can_ask, note_waiting
 from .trace import Trace, json_line
 
 REUSE_UNCHANGED = "--reuse-unchanged"
+BUDGET = "--budget"
 
 RunFormat: TypeAlias = Literal["text", "json", "events"]
 """What is printed of a run on standard output: its answer, the run as JSON, or its events."""
@@ -58,6 +59,14 @@ class TurnOptions:
         typer.Option(
             metavar="KEY=JSON",
             help="Set a key of session.state that the graph declares; repeatable.",
+            show_default=False,
+        ),
+    ] = None
+    attach: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Attach a file, or pass the URL of one on; repeatable.",
             show_default=False,
         ),
     ] = None
@@ -125,6 +134,7 @@ def run(
             user_id=turn.user,
             session_id=turn.session,
             state=state,
+            attachments=turn.attach,
             tokens=writer.tokens,
             resets=writer.resets,
         )
@@ -369,7 +379,11 @@ class _RunDisplay:
         if started is None:
             return []
         key = SessionKey(started.user_id, started.session_id)
-        return [f"resume it: {self._hints.resume(started.run_id, key)}"]
+        more: list[str] = []
+        if isinstance(error, BudgetExceeded):
+            place = error.name if error.per == "run" else f"{error.per}:{error.name}"
+            more = [BUDGET, f"{place}={2 * max(error.limit, error.spent):g}"]
+        return [f"resume it: {self._hints.resume(started.run_id, key, *more)}"]
 
 
 def read_message(message: str) -> str:

@@ -1,4 +1,4 @@
-"""`teamgraph runs`: list, show, answer, resume, fork and delete runs."""
+"""`teamgraph runs`: list, show, answer, resume, fork, cancel and delete runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,23 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError, NotFound, RunError, SessionBusy, TeamgraphError, closest
+from ..errors import (
+    DefinitionError,
+    InputError,
+    NotFound,
+    RunError,
+    SessionBusy,
+    TeamgraphError,
+    closest,
+)
 from ..events import Event
-from ..graph.graph import Graph
-from ..messages import JSON, ToolCall, as_plain
+from ..graph.graph import Budget, Graph
+from ..messages import JSON, Part, ToolCall, as_plain
 from ..records import Exchange, Question, Record, Run, SessionKey, Turn
+from ..run.json_forms import records_as_json, turn_as_json
 from ..session.store import Store
 from .command import EXIT_FAILURE, command, command_group
-from .json_output import records_as_json, turn_as_json
+from .completion import complete_graphs, complete_nodes, complete_runs
 from .lookup import RunFilter, RunLookup, find_session, session_title
 from .options import (
     GraphOption,
@@ -56,6 +65,7 @@ from .prompts import (
 )
 from .questions import ask_questions, can_ask, parse_answers, question_lines
 from .run import (
+    BUDGET,
     REUSE_UNCHANGED,
     AnswerWriter,
     CommandHints,
@@ -64,10 +74,13 @@ from .run import (
     read_message,
 )
 
-app = command_group("List, show, answer, resume, fork and delete runs.")
+app = command_group("List, show, answer, resume, fork, cancel and delete runs.")
 
 _RUN_ID = typer.Argument(
-    metavar="RUN_ID", help="The run id, or a unique prefix.", show_default=False
+    metavar="RUN_ID",
+    help="The run id, or a unique prefix.",
+    show_default=False,
+    autocompletion=complete_runs,
 )
 RunId = Annotated[str, _RUN_ID]
 OptionalRunId = Annotated[str | None, _RUN_ID]
@@ -78,7 +91,13 @@ class RunShowOptions:
     """What of a run is shown."""
 
     node: Annotated[
-        str | None, typer.Option(metavar="ID", help="This node only.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="This node only.",
+            show_default=False,
+            autocompletion=complete_nodes,
+        ),
     ] = None
     prompt: Annotated[
         bool, typer.Option("--prompt", help="Also show the messages that were sent.")
@@ -92,6 +111,7 @@ class RunShowOptions:
             metavar="GRAPH",
             help="The graph whose templates --diff compares with. Default: the built-in ones.",
             show_default=False,
+            autocompletion=complete_graphs,
         ),
     ] = None
     json: JsonFlag = False
@@ -117,6 +137,16 @@ class ResumeOptions:
             help="If the graph has changed, run the changed nodes and everything after them again.",
         ),
     ] = False
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            BUDGET,
+            metavar="LIMIT",
+            help="A limit in place of the graph's, this once: calls=40, session:usd=2 or "
+            "day:tokens=90000; repeatable.",
+            show_default=False,
+        ),
+    ] = None
     json: JsonFlag = False
 
 
@@ -148,7 +178,11 @@ class ForkOptions:
     node: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="NODE", help="The first node to run again.", show_default=False
+            "--from",
+            metavar="NODE",
+            help="The first node to run again.",
+            show_default=False,
+            autocompletion=complete_nodes,
         ),
     ] = None
     message: Annotated[
@@ -263,7 +297,8 @@ def resume(
     loaded = graph_options.load(graph)
     runner_options.begin_import(loaded)
     hints = CommandHints.of(graph, graph_options, runner_options)
-    resumer = _Resumer(loaded, runner_options, hints, options.reuse_unchanged)
+    limits = _parse_budget(options.budget or ())
+    resumer = _Resumer(loaded, runner_options, hints, options.reuse_unchanged, limits)
     if run_id is None:
         resumer.resume_all(which, as_json=options.json)
         return
@@ -339,6 +374,37 @@ def fork(
         events
     )
     print_note(f"continue with: {hints.chat(forked.key)}", Style.DIM)
+
+
+@command(app)
+def cancel(
+    run: RunId,
+    lookup: RunLookup,
+    store: StoreOptions,
+    *,
+    json: JsonFlag = False,
+) -> None:
+    """Cancel a run, wherever it is in progress; one that waits for a person, too.
+
+    Another process stops it within about a second. The run can be resumed. Without --user, only a
+    run that belongs to no user.
+    """
+
+    async def write() -> Run:
+        from ..run.cancel import cancel_run
+        from ..run.resume import RunReference
+
+        async with store.open() as opened:
+            return await cancel_run(opened, RunReference(run, key.user_id, key.session_id))
+
+    key, run = asyncio.run(_locate(run, lookup, store))
+    found = asyncio.run(write())
+    if json:
+        print_json(turn_as_json(key, found.turn))
+    elif found.status == "running":
+        print_note(f"run {run} of {session_title(key)} is asked to stop", Style.SUCCESS)
+    else:
+        print_note(f"run {run} of {session_title(key)} is {found.status}", Style.SUCCESS)
 
 
 @command(app)
@@ -493,6 +559,26 @@ def _row(key: SessionKey, turn: Turn) -> Sequence[str]:
     return (turn.run_id, key.session_id, turn.status, local_time(turn.started), turn.input)
 
 
+def _parse_budget(limits: Sequence[str]) -> Sequence[Budget]:
+    """The limits `[PER:]NAME=NUMBER`; several of one `per` are one budget."""
+    found: dict[str, dict[str, float]] = {}
+    for limit in limits:
+        place, _, number = limit.partition("=")
+        per, _, name = place.rpartition(":")
+        try:
+            value = float(number)
+            found.setdefault(per or "run", {})[name] = int(value) if value.is_integer() else value
+        except ValueError as error:
+            raise InputError(
+                f"{BUDGET} {limit!r}: write it as NAME=NUMBER or PER:NAME=NUMBER, such as "
+                "calls=40 or session:usd=2"
+            ) from error
+    try:
+        return [Budget(**{"per": per, **each}) for per, each in found.items()]  # type: ignore[arg-type]  # it checks them
+    except DefinitionError as error:
+        raise InputError(f"{BUDGET}: {error}") from error
+
+
 @dataclass(frozen=True, slots=True)
 class _Resumer:
     """Resumes runs of one graph."""
@@ -501,6 +587,7 @@ class _Resumer:
     options: RunnerOptions
     hints: CommandHints
     reuse_unchanged: bool
+    budget: Sequence[Budget]
 
     def events(
         self, store: Store, run_id: str, key: SessionKey, writer: AnswerWriter
@@ -511,6 +598,7 @@ class _Resumer:
             user_id=key.user_id,
             session_id=key.session_id,
             reuse_unchanged=self.reuse_unchanged,
+            budget=self.budget,
             tokens=writer.tokens,
             resets=writer.resets,
         )
@@ -634,7 +722,7 @@ def exchange_text(exchange: Exchange) -> str:
     for message in exchange.messages:
         quoted = f" (of run {message.origin})" if message.origin else ""
         parts.append(indent(f"{message.role}{quoted}:"))
-        parts.append(_message_text(message.content, message.tool_calls))
+        parts.append(_message_text(message.content, message.tool_calls, message.parts))
     parts.append(indent("reply:"))
     parts.append(_message_text(exchange.reply, exchange.tool_calls))
     for result in exchange.tool_results:
@@ -643,9 +731,10 @@ def exchange_text(exchange: Exchange) -> str:
     return indent("\n".join(parts))
 
 
-def _message_text(text: str, calls: Sequence[ToolCall] = ()) -> str:
-    called = [f"calls {call.name}({call.arguments})" for call in calls]
-    return indent("\n".join(filter(None, [text, *called])), by="    ") or "    (empty)"
+def _message_text(text: str, calls: Sequence[ToolCall] = (), attached: Sequence[Part] = ()) -> str:
+    more = [f"calls {call.name}({call.arguments})" for call in calls]
+    more += [f"attached: {part}" for part in attached]
+    return indent("\n".join(filter(None, [text, *more])), by="    ") or "    (empty)"
 
 
 def _output_text(value: object) -> str:

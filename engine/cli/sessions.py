@@ -20,10 +20,11 @@ from ..blocking import all_items
 from ..errors import InputError, NotFound
 from ..messages import JSON
 from ..records import Head, SessionInfo, SessionKey, Summary, Turn
+from ..run.json_forms import head_as_json, info_as_json, metrics_as_json, turn_as_json
 from ..session.session import Metrics, Session
 from ..session.store import Hit, Store
 from .command import command, command_group
-from .json_output import head_as_json, info_as_json, metrics_as_json, turn_as_json
+from .completion import complete_sessions
 from .lookup import RunFilter, find_session, latest_session, open_session, session_title
 from .options import (
     JsonFlag,
@@ -81,14 +82,14 @@ app = command_group(
     """
 )
 
-SessionId = Annotated[
-    str,
-    typer.Argument(metavar="ID", help="The session id, or a unique prefix.", show_default=False),
-]
-OptionalSessionId = Annotated[
-    str | None,
-    typer.Argument(metavar="ID", help="The session id, or a unique prefix.", show_default=False),
-]
+_SESSION_ID = typer.Argument(
+    metavar="ID",
+    help="The session id, or a unique prefix.",
+    show_default=False,
+    autocompletion=complete_sessions,
+)
+SessionId = Annotated[str, _SESSION_ID]
+OptionalSessionId = Annotated[str | None, _SESSION_ID]
 ExportedSession: TypeAlias = Mapping[str, JSON]
 
 
@@ -511,7 +512,7 @@ class SessionPage:
 def turn_text(turn: Turn) -> str:
     """A turn as people read it: when it was, and who said what."""
     heading = f"{turn.number}. {local_time(turn.started)}, run {turn.run_id}"
-    texts = [_speech("user", turn.input), _speech(turn.speaker or "answer", turn.answer or "")]
+    texts = [_speech("user", turn.said), _speech(turn.speaker or "answer", turn.answer or "")]
     return "\n".join([heading, *texts])
 
 

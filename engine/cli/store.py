@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import track
 
-from ..errors import DamagedStore
+from ..errors import DamagedStore, InputError
+from ..graph.settings import settings_of
+from ..stores.journal.disk import DISK, remove_file
 from ..stores.tinydb.repair import Finding, JournalReport, Salvage, Survey, repair_finding
 from .command import EXIT_FAILURE, command, command_group
 from .options import JsonFlag, StoreOptions, YesFlag, confirm
@@ -23,6 +27,8 @@ from .output import (
     print_text,
     two_columns,
 )
+
+_SECONDS_A_DAY = 86_400
 
 app = command_group("Verify and repair the files of a store, and show their size.")
 
@@ -145,6 +151,52 @@ def stats(
     if biggest:
         columns = ("session", "user", "runs", "turns", "bytes", "garbage")
         print_table(columns, [_row(journal) for journal in biggest])
+
+
+@command(app)
+def attachments(
+    store: StoreOptions,
+    *,
+    drop: Annotated[
+        bool,
+        typer.Option("--drop", help="Delete those that are older than that.", show_default=False),
+    ] = False,
+    older_than: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="DAYS",
+            help="Only those that were last attached so many days ago. Default: the project's "
+            "`attachment_days`.",
+            show_default=False,
+        ),
+    ] = None,
+    yes: YesFlag = False,
+    json: JsonFlag = False,
+) -> None:
+    """Count the attachments of all sessions and their bytes; with --drop, delete old ones.
+
+    Their names stay in the history. A template that attaches one that is gone fails.
+    """
+    days = settings_of(Path.cwd()).attachment_days if older_than is None else older_than
+    if drop and days is None:
+        raise InputError(
+            "--drop needs to know how old: add --older-than DAYS, or set attachment_days in "
+            "[tool.teamgraph] of pyproject.toml"
+        )
+    latest = time.time() - (days or 0) * _SECONDS_A_DAY
+    found = [each for each in Survey(store.folder).attachments() if each.used <= latest]
+    size = sum(each.size for each in found)
+    if drop and found:
+        what = f"{counted(len(found), 'attachment')} in {store.folder}"
+        confirm(what, yes=yes)
+        for each in found:
+            remove_file(DISK, each.file)
+    if json:
+        print_json({"attachments": len(found), "bytes": size, "dropped": drop})
+    else:
+        done = "deleted" if drop else f"in {store.folder}"
+        print_note(f"{counted(len(found), 'attachment')} of {size} bytes {done}")
 
 
 def _read(survey: Survey) -> list[JournalReport]:

@@ -9,19 +9,20 @@ from typing import Literal, Protocol, TypeAlias
 from msgspec import Struct, field
 
 from ..errors import InputError
-from ..messages import JSON, Message
+from ..messages import JSON, Message, Part
 from ..records import Summary
 from ..session.history import Past
 
 
 class Input(Struct, frozen=True):
-    """The template name `input`: the message of this turn.
+    """The template name `input`: the message of this turn, and what is attached to it.
 
     `system` is what the caller's program says about how to answer, None if it says nothing.
     """
 
     message: str
     system: str | None = None
+    attachments: tuple[Part, ...] = ()
 
 
 class ItemInput(Input, frozen=True, kw_only=True):
@@ -38,12 +39,14 @@ Tokens: TypeAlias = Literal["output", "events", "none"]
 class Exchanged(Struct, frozen=True):
     """One earlier turn in templates: the message of the user, and the answer.
 
-    `speaker` is the member that gave it, where several may, as in a `swarm`.
+    `speaker` is the member that gave it, where several may, as in a `swarm`. `attachments` came
+    with the message; they are sent again only by `{% attach %}`.
     """
 
     input: str
     answer: str
     speaker: str | None = None
+    attachments: tuple[Part, ...] = ()
 
 
 class History(Struct, frozen=True):

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, SerializeAsA
 from pydantic.json_schema import SkipJsonSchema
 
 from ..errors import DefinitionError, InputError, Problem, in_reading_order
-from ..messages import JSON, HistoryItem
+from ..messages import JSON, HistoryItem, Part
 from ..models.samples import placeholder
 from ..prompts.library import Expression, Prompts
 from ..prompts.sources import SUFFIXES, meant_template, template_names
@@ -29,10 +29,11 @@ from ..prompts.static.types import StaticType
 from ..returns.shape import Shape, shape
 from ..tools.toolbox import LOCK, MCPServer
 from ..unknown_names import explained, missing_attribute
-from ..validation import Declared, by_name_only, check_integers, problems_of
+from ..validation import Declared, as_tuple, by_name_only, check_integers, problems_of
 from ..values import check_mapping
 from .fields import Ids, JSONMapping, ModelField, Number, OnError, Retry, Seconds, Timeout
 from .kinds import InvalidNode, NodeReader, depth_problem, in_node, written_node
+from .model_rules import model_problems, unlike_ids
 from .node import (
     HoldsGraph,
     Node,
@@ -62,13 +63,19 @@ MESSAGE = placeholder("message")
 
 
 class Budget(Declared):
-    """Limits of what one run may spend; a model call is refused once one of them is reached.
+    """Limits of what may be spent; a model call is refused once one of them is reached.
 
-    The run fails then. What was paid for is kept and not asked again when the run is resumed.
-    `calls` is never exceeded; what a call uses of the others is known only after it. A call that
-    brought no reply does not count.
+    The run fails then. What was paid for is kept and not asked again when the run is resumed, which
+    may raise a limit. `calls` is never exceeded by one run; what a call uses of the others is known
+    only after it. A call that brought no reply does not count. The limits are of one run, or of all
+    runs of its session, or of all that its user began on this day (UTC).
     """
 
+    per: Literal["run", "session", "day"] = Field(
+        default="run",
+        description="What the limits are of: one run, a session, or a user's day (UTC).",
+        examples=["session"],
+    )
     tokens: int | None = Field(
         default=None,
         gt=0,
@@ -86,6 +93,13 @@ class Budget(Declared):
     calls: int | None = Field(
         default=None, gt=0, strict=True, description="Model calls.", examples=[20]
     )
+
+
+def budgets(declared: Budget | Sequence[Budget] | None) -> tuple[Budget, ...]:
+    """The limits that a graph or a caller declares, as a list."""
+    if isinstance(declared, Budget):
+        return (declared,)
+    return tuple(declared or ())
 
 
 class Nodes(dict[str, Node]):
@@ -140,8 +154,10 @@ class Declaration(Declared):
         description="Nodes that may run at the same time; no limit if left out.",
         examples=[4],
     )
-    budget: Budget | None = Field(
-        default=None, description="What one run may spend.", examples=[{"tokens": 50_000}]
+    budget: Budget | Annotated[Sequence[Budget], AfterValidator(as_tuple)] | None = Field(
+        default=None,
+        description="What may be spent: the limits of a run, or a list of limits.",
+        examples=[{"tokens": 50_000}, [{"per": "session", "usd": 1}, {"calls": 40}]],
     )
     state: JSONMapping = Field(
         default_factory=dict[str, JSON],
@@ -297,18 +313,22 @@ class Graph(Declaration):
         session: Mapping[str, JSON] | None = None,
         user_id: str | None = None,
         system: str | None = None,
+        attachments: Sequence[str | Part] = (),
     ) -> Rendering:
         """Render every prompt of a run, by node id, exactly as it would be sent; no model is asked.
 
         `assume` gives outcomes by node id: a router's label, any other node's output; for the rest
         a text such as `«node»` is used. `history` are the turns before, the oldest first, as
         `{input, answer}` or as messages; `session` may have `id`, `summary`, `turns` and
-        `node_states`; `system` is what templates read as `input.system`. Clock and ids are fixed,
+        `node_states`; `system` is what templates read as `input.system`. `attachments` are
+        names of files, which are not read. Clock and ids are fixed,
         so the same call gives the same text in every process. Raises `InputError`, or the
         `RunError` that ends the run.
         """
         dry_run = import_module("..run.dry_run.rehearsal", __package__)
-        scene = _scene(dry_run, message, assume, history, state, session, user_id, system)
+        scene = _scene(
+            dry_run, message, assume, history, state, session, user_id, system, attachments
+        )
         return cast("Rendering", dry_run.render(self, scene))
 
     @explained
@@ -322,10 +342,13 @@ class Graph(Declaration):
         session: Mapping[str, JSON] | None = None,
         user_id: str | None = None,
         system: str | None = None,
+        attachments: Sequence[str | Part] = (),
     ) -> list[Rendering]:
         """Like `render`, once for each combination of routes; `InputError` if too many."""
         dry_run = import_module("..run.dry_run.rehearsal", __package__)
-        scene = _scene(dry_run, message, assume, history, state, session, user_id, system)
+        scene = _scene(
+            dry_run, message, assume, history, state, session, user_id, system, attachments
+        )
         return cast("list[Rendering]", dry_run.render_all(self, scene))
 
     def __eq__(self, other: object) -> bool:
@@ -368,6 +391,12 @@ class Graph(Declaration):
     def warnings(self) -> tuple[Problem, ...]:
         """Warnings and notes: the graph is valid, but something was probably not meant."""
         return self._parts.warnings
+
+    @cached_property
+    def unknown_models(self) -> tuple[Problem, ...]:
+        """Warnings of models that only a `Model` passed to a runner can be, for its files."""
+        found = unlike_ids(self.model, self.nodes)
+        return tuple(replace(locate(each, self._parts.document), graph=self.name) for each in found)
 
     @cached_property
     def answer_type(self) -> StaticType:
@@ -530,7 +559,7 @@ def locate(problem: Problem, document: Document | None) -> Problem:
 
 
 def _scene(dry_run: Any, message: str, *options: object) -> object:  # noqa: ANN401  a module
-    names = ("assume", "history", "state", "session", "user_id", "system")
+    names = ("assume", "history", "state", "session", "user_id", "system", "attachments")
     given = {name: value for name, value in zip(names, options, strict=True) if value is not None}
     return dry_run.Scene(message, **given)
 
@@ -583,14 +612,12 @@ class _GraphBuilder(Struct):
         is_mapping = isinstance(declared, Mapping)
         nodes = self.reader.nodes(cast("Mapping[object, object]", declared)) if is_mapping else {}
         nodes = {node_id: self._opened(node_id, node) for node_id, node in nodes.items()}
-        try:
-            BaseModel.__init__(graph, **(self.data | ({"nodes": nodes} if nodes else {})))
-        except ValidationError as error:
-            problems += problems_of(error, type(graph))
+        is_valid = self._declare(graph, nodes)
         depth = 1 + max(map(self._depth_inside, nodes, nodes.values()), default=0)
         shapes = self._shapes(nodes)
         folders = self._folders()
         templates = self._templates(nodes, set(template_names(folders)))
+        problems += model_problems(graph, nodes, templates) if is_valid else ()
         prompts = Prompts(folders, inline=self.inline)
         origin = partial(edge_origin, document=self.document)
         used = [*templates.items()]
@@ -635,8 +662,19 @@ class _GraphBuilder(Struct):
             or any(_reads_given(node) for node in nodes.values()),
         )
 
+    def _declare(self, graph: Graph, nodes: Mapping[str, Node]) -> bool:
+        """Validate the fields of the graph, each by itself; false if one is invalid."""
+        try:
+            BaseModel.__init__(graph, **(self.data | ({"nodes": nodes} if nodes else {})))
+        except ValidationError as error:
+            self.reader.problems += problems_of(error, type(graph))
+            return False
+        return True
+
     def _opened(self, node_id: str, node: Node) -> Node:
         """The node with its inner graph read, if it has one."""
+        if isinstance(node, InvalidNode) and node.unchecked is not None:
+            self._read_inside(node_id, node.unchecked)
         if not issubclass(type(node), HoldsGraph):
             return node
         found: Sequence[Problem] = ()
@@ -655,11 +693,27 @@ class _GraphBuilder(Struct):
                 ]
         except DefinitionError as error:
             opened, found = InvalidNode(needs=node.needs, reads=node.reads), error.problems
+        self._add_problems(node_id, found)
+        return opened
+
+    def _read_inside(self, node_id: str, node: Node) -> None:
+        """Collect the problems of the graph inside a node whose other fields are invalid."""
+
+        def read(source: str | Mapping[str, Any] | Node, name: str | None = None) -> Never:
+            self._inner(node_id, source, name, is_visited=visited_field(node) is not None)
+            raise DefinitionError([])  # there is nothing to open it in
+
+        try:
+            cast("HoldsGraph", node).opened(read)
+        except DefinitionError as error:
+            self._add_problems(node_id, error.problems)
+
+    def _add_problems(self, node_id: str, found: Iterable[Problem]) -> None:
+        """Collect the problems of the graph inside a node."""
         # Whether it can run here is checked with the templates of this graph.
         self.reader.problems += [
             in_node(("nodes", node_id), each) for each in found if each.code != ONLY_INSIDE
         ]
-        return opened
 
     def _depth_inside(self, node_id: str, node: Node) -> int:
         """How many graphs are inside one another in the node; none if it has no graph."""

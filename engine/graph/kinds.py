@@ -21,7 +21,7 @@ from ..messages import JSON
 from ..returns.shape import names_class
 from ..tools.toolbox import SERVER, ServerTools
 from ..validation import advice_of
-from .node import NamesPython, Node, tools_of
+from .node import HoldsGraph, NamesPython, Node, path_inside, tools_of
 
 if TYPE_CHECKING:
     from ..tools.mcp import Servers
@@ -35,8 +35,11 @@ DEFAULT = "member"
 class InvalidNode(Node):
     """Placeholder for a node whose declaration is invalid, so that the rest can be checked.
 
-    It has the edges that the node declares, as far as they can be read.
+    It has the edges that the node declares, as far as they can be read. `unchecked` is a node with
+    a graph inside that is to be read nevertheless; none of its fields was validated.
     """
+
+    unchecked: Any = None
 
 
 def installed() -> Mapping[str, type[Node]]:
@@ -176,7 +179,7 @@ class NodeReader:
             self.problems.extend(
                 in_node(path, self._of_other_kind(problem, kind)) for problem in error.problems
             )
-            return _invalid(fields)
+            return _invalid(fields, _with_graph(kind, fields, error.problems))
 
     def _of_other_kind(self, problem: Problem, kind: type[Node]) -> Problem:
         """An unknown key of a node that other kinds have, as `runs` of a member."""
@@ -270,13 +273,26 @@ def depth_problem(depth: int) -> Problem | None:
     return Problem("G017", text)
 
 
-def _invalid(fields: Mapping[str, object]) -> InvalidNode:
+def _invalid(fields: Mapping[str, object], unchecked: Node | None = None) -> InvalidNode:
     edges: dict[str, list[str]] = {}
     for key in ("needs", "reads"):
         named = fields.get(key)
         ids = cast("Sequence[object]", named) if isinstance(named, list | tuple) else [named]
         edges[key] = [node_id for node_id in ids if isinstance(node_id, str)]
-    return InvalidNode(needs=edges["needs"], reads=edges["reads"])
+    return InvalidNode(needs=edges["needs"], reads=edges["reads"], unchecked=unchecked)
+
+
+def _with_graph(
+    kind: type[Node], fields: Mapping[str, Any], problems: Sequence[Problem]
+) -> Node | None:
+    """An invalid node to read the graph inside it, None unless the field that has it is valid."""
+    if not issubclass(kind, HoldsGraph):
+        return None
+    node: Node = kind.model_construct(**fields)
+    field = path_inside(node, ())[0]
+    if any(problem.path[:1] == (field,) for problem in problems):
+        return None
+    return node if isinstance(fields.get(str(field)), str | Mapping | Node) else None
 
 
 def in_node(path: KeyPath, problem: Problem) -> Problem:

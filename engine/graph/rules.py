@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import itertools
 import keyword
 import random
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from math import comb, prod
+from textwrap import dedent
+from types import CodeType
 from typing import TypeAlias, cast
 
 from msgspec import Struct
@@ -36,7 +40,6 @@ from .node import (
     tools_of,
 )
 from .plan import Cycle, Cyclic, Edge, Plan, Stop, bits_of
-from .state_keys import contradict, keys_set
 from .template_types import TemplateTypes, check_templates
 
 UNUSED = "G108"
@@ -631,7 +634,7 @@ def _setters(order: Iterable[str], nodes: Mapping[str, Node]) -> Iterator[tuple[
         pairs: _Pairs = frozenset()
         for function in functions_of(nodes[node_id]):
             if id(function) not in of_functions:
-                of_functions[id(function)] = keys_set(function)
+                of_functions[id(function)] = _keys_set(function)
             pairs |= of_functions[id(function)]
         if pairs:
             yield node_id, pairs
@@ -642,7 +645,7 @@ def _contradicting(some: _Pairs, others: _Pairs) -> set[str]:
         key
         for key, value in some
         for same, other in others
-        if key == same and contradict(value, other)
+        if key == same and _contradict(value, other)
     }
 
 
@@ -728,3 +731,94 @@ def _cycle(cycle: Cycle, origin: Callable[[Edge], str], *, in_round: bool) -> Pr
         path=first.path,
         on_key=first.target in first.labels[:1],  # the label of a short route
     )
+
+
+_STATE = "session_state"
+_NOT_CONSTANT = "..."
+_MERGED = (
+    *(ast.List, ast.Dict, ast.Set, ast.Tuple),
+    *(ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp),
+)
+
+
+def _keys_set(function: Callable[..., object]) -> frozenset[tuple[str, str]]:
+    """Pairs of a key of the session's state and the expression that a function sets it to.
+
+    Only what is certain in its source is found: a constant key that is assigned
+    (`session_state["total"] = ...`, on a name or an attribute `session_state`) or given in
+    `Result(session_state={"total": ...})`. Lists and mappings are left out, since changes of these
+    are merged; so are keys made at run time.
+    """
+    while isinstance(function, partial):
+        function = function.func
+    plain = inspect.unwrap(function)
+    code = getattr(plain, "__code__", None)
+    if not isinstance(code, CodeType) or not _mentions_state(code):
+        return frozenset()
+    try:
+        tree = ast.parse(dedent(inspect.getsource(plain)))
+    except (OSError, SyntaxError):  # no file, or a lambda in the midst of an expression
+        return frozenset()
+    return frozenset(
+        (key, _value_text(value)) for key, value in _state_changes(tree) if not _is_merged(value)
+    )
+
+
+def _contradict(some: str, other: str) -> bool:
+    """Whether one key set to both expressions may contradict: not one text, boolean or null."""
+    return some != other or some == _NOT_CONSTANT
+
+
+def _value_text(value: ast.expr) -> str:
+    """A text, boolean or null as it is written; of anything else only that it is something else."""
+    if isinstance(value, ast.Constant) and isinstance(value.value, str | bool | None):
+        return ascii(value.value)
+    return _NOT_CONSTANT
+
+
+def _mentions_state(code: CodeType) -> bool:
+    """Whether the function uses the name, looked up in its bytecode: reading source takes long."""
+    names = {*code.co_names, *code.co_varnames, *code.co_freevars}
+    return _STATE in names or any(
+        _mentions_state(each) if isinstance(each, CodeType) else each == _STATE or _has_state(each)
+        for each in code.co_consts
+    )
+
+
+def _has_state(constant: object) -> bool:
+    """Whether a constant has the name of a keyword argument: these are a tuple."""
+    return isinstance(constant, tuple) and _STATE in constant
+
+
+def _is_merged(value: ast.expr) -> bool:
+    return any(isinstance(part, _MERGED) for part in ast.walk(value))
+
+
+def _state_changes(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """Each constant key that is set, with what it is set to; with `+=` only by a constant.
+
+    Items that `+=` adds to a list are merged, and so are the keys that `|=` adds to a mapping.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                yield from _state_key(target, node.value)
+        elif isinstance(node, ast.AugAssign) and isinstance(node.value, ast.Constant):
+            yield from _state_key(node.target, node.target)
+        elif isinstance(node, ast.keyword) and node.arg == _STATE:
+            yield from _state_items(node.value) if isinstance(node.value, ast.Dict) else ()
+
+
+def _state_items(value: ast.Dict) -> Iterator[tuple[str, ast.expr]]:
+    """The constant keys of a mapping that is written in place."""
+    for key, item in zip(value.keys, value.values, strict=True):
+        if isinstance(key, ast.Constant) and isinstance(key.value, str):
+            yield key.value, item
+
+
+def _state_key(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    if not (isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant)):
+        return
+    name = getattr(target.value, "attr", getattr(target.value, "id", None))
+    if name == _STATE and isinstance(target.slice.value, str):
+        yield target.slice.value, value

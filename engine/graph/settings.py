@@ -7,11 +7,13 @@ kinds = ["myapp.kinds:Translator"] # classes of nodes that graphs may use
 prompts = ["prompts"]       # folders of templates, relative to the pyproject.toml
 allow_api_base = ["https://llm.example/v1"]  # servers that may get prompts and keys
 store = ".teamgraph"        # likewise
+attachment_days = 30        # how long `teamgraph store attachments --drop` leaves attachments
 model = "openai/gpt-5-mini" # for graphs that name none
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +24,16 @@ from msgspec import Struct
 
 from ..errors import InputError, closest
 
-_KEYS = ("allow", "allow_api_base", "allow_mcp", "kinds", "prompts", "store", "model")
+_KEYS = (
+    "allow",
+    "allow_api_base",
+    "allow_mcp",
+    "kinds",
+    "prompts",
+    "store",
+    "model",
+    "attachment_days",
+)
 
 
 class Settings(Struct, frozen=True):
@@ -36,6 +47,7 @@ class Settings(Struct, frozen=True):
     prompts: tuple[Path, ...] = ()
     store: Path | None = None
     model: str | None = None
+    attachment_days: int | None = None
 
     def prompt_dirs(self) -> Sequence[Path]:
         """The folders of templates; raises `InputError` if one does not exist."""
@@ -51,6 +63,18 @@ class Settings(Struct, frozen=True):
 def make_importable(*folders: Path | None) -> None:
     """Append the folders to `sys.path`, so that a project's own packages can be imported."""
     sys.path += [str(folder) for folder in folders if folder and str(folder) not in sys.path]
+
+
+def store_folder(named: Path | None) -> Path:
+    """The folder of the command line's store, whether it exists or not.
+
+    The one that is named, that of the variable TEAMGRAPH_STORE, the project's, or `.teamgraph`.
+    """
+    if named is not None:
+        return named
+    if variable := os.environ.get("TEAMGRAPH_STORE"):
+        return Path(variable)
+    return settings_of(Path.cwd()).store or Path(".teamgraph")
 
 
 def settings_of(folder: Path) -> Settings:
@@ -90,7 +114,15 @@ def _read(file: Path) -> Settings:
         prompts=tuple(file.parent / folder for folder in _texts(file, named, "prompts")),
         store=file.parent / store if store else None,
         model=model,
+        attachment_days=_days(file, named, "attachment_days"),
     )
+
+
+def _days(file: Path, table: Mapping[str, object], key: str) -> int | None:
+    value = table.get(key)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise InputError(f"{file}: [tool.teamgraph] {key} must be a number of days, not {value!r}")
 
 
 def _text(file: Path, table: Mapping[str, object], key: str) -> str | None:

@@ -73,12 +73,24 @@ if TYPE_CHECKING:
     from .graph import Graph
 
 _OPTIONAL_TEXT = union(TEXT, NONE)
+_ATTACHMENTS = ListType(
+    record_type("attachment", {"name": USER_TEXT, "media_type": TEXT, "size": INTEGER})
+)
 _INPUT_PARTS: Mapping[str, StaticType] = {
     "message": USER_TEXT,
     "system": union(USER_TEXT, NONE),
+    "attachments": _ATTACHMENTS,
 }
 _INPUT = record_type("input", _INPUT_PARTS)
-_EXCHANGED = record_type("run", {"input": USER_TEXT, "answer": TEXT, "speaker": _OPTIONAL_TEXT})
+_EXCHANGED = record_type(
+    "run",
+    {
+        "input": USER_TEXT,
+        "answer": TEXT,
+        "speaker": _OPTIONAL_TEXT,
+        "attachments": _ATTACHMENTS,
+    },
+)
 _HISTORY = record_type(
     "history",
     {

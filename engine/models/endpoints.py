@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from urllib.parse import urlsplit
@@ -74,6 +75,8 @@ _SELF_HOSTED = frozenset(
         "ollama_chat",
     )
 )
+COMMON_PROVIDERS = _HOSTS.keys() | _SELF_HOSTED
+"""Prefixes of litellm's ids that are known without its table of all."""
 _WITH_PLAIN_KEY = (_HOSTS.keys() | _SELF_HOSTED) - {"huggingface", "nvidia_nim", "dashscope"}
 """Prefixes for which `api_key` is the only credential that litellm sends."""
 
@@ -216,13 +219,54 @@ def key_of(request: Request) -> str | None:
     if name is not None:
         key = os.environ.get(str(name))
         if not key:
-            raise NoModelError(
-                f"model {request.model}: the environment variable {name} is not set, and "
-                "api_key_env names it; set it, or name another",
-                model=request.model,
-            )
+            raise NoModelError(f"model {request.model}: {_unset(str(name))}", model=request.model)
         return key
     return None if is_trusted(request) else NO_KEY
+
+
+def key_problem(
+    model_id: str, provider: str, parameters: Mapping[str, JSON], environ: Mapping[str, str]
+) -> str | None:
+    """Why a request would have no key, None if it has one or may need none.
+
+    Only what is certain counts: the provider takes nothing but a key, and no variable has one.
+    """
+    if (named := parameters.get("api_key_env")) is not None:
+        return None if environ.get(str(named)) else _unset(str(named))
+    if "api_key" in parameters or _is_set_in_litellm(provider):
+        return None
+    if provider not in _HOSTS.keys() & _WITH_PLAIN_KEY or "api_base" in parameters:
+        return None
+    if any(provider in _owners(name) for name in keys_set(environ)):
+        return None
+    variable = next(name for name, owners in _KEY_OWNERS.items() if provider in owners)
+    return (
+        f"it has no API key; set {variable}_API_KEY, name the variable that contains it with "
+        "api_key_env, or use another model (local, echo)"
+    )
+
+
+def keys_set(environ: Mapping[str, str]) -> list[str]:
+    """The variables that are set and hold a provider's key, sorted."""
+    return sorted(name for name, value in environ.items() if value and _owners(name))
+
+
+def key_hint(model_id: str, parameters: Mapping[str, JSON], environ: Mapping[str, str]) -> str:
+    """Where the key of a model comes from, in words; nothing is asked.
+
+    Raises `NoModelError` if it needs one, and no variable that can have it is set.
+    """
+    prefix, named = _prefix(model_id), parameters.get("api_key_env")
+    able = [str(named)] if named else [n for n in keys_set(environ) if prefix in _owners(n)]
+    if found := [name for name in able if environ.get(name)]:
+        return f"{found[0]} is set"
+    base = parameters.get("api_base")
+    if not named and base is not None and not _is_own(model_id, str(base)):
+        return f"no key is sent to {base}"
+    if not named and prefix not in _HOSTS:
+        return "whether it needs a key is not known; --connect asks it"
+    usual = named or f"{next(n for n, owners in _KEY_OWNERS.items() if prefix in owners)}_API_KEY"
+    raise NoModelError(f"model {model_id}: it has no key; set {usual}", model=model_id)
 
 
 def is_trusted(request: Request) -> bool:
@@ -233,6 +277,19 @@ def is_trusted(request: Request) -> bool:
         or _is_own(request.model, str(base))
         or _is_allowed(str(base), request.allow_api_base)
     )
+
+
+def _unset(variable: str) -> str:
+    return (
+        f"the environment variable {variable} is not set, and api_key_env names it; set it, or "
+        "name another"
+    )
+
+
+def _is_set_in_litellm(provider: str) -> bool:
+    """Whether a program has given litellm a key itself."""
+    litellm = sys.modules.get("litellm")
+    return any(getattr(litellm, name, None) for name in ("api_key", f"{provider}_key"))
 
 
 def _endpoint_problems(

@@ -16,6 +16,7 @@ import os
 import re
 import sys
 import time
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from email.utils import parsedate_to_datetime
@@ -29,7 +30,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel
 
 from ..errors import AnswerError, ModelError, NoModelError
-from ..messages import NO_USAGE, Message, Usage
+from ..messages import NO_USAGE, Message, Part, Usage
 from ..os_fork import FORKS
 from . import http_guard
 from .endpoints import check_endpoint, is_trusted, key_of
@@ -59,6 +60,14 @@ _SHORTEST_KEY = 8
 Form: TypeAlias = Literal["schema", "tool", "json", "text"]
 """How a schema is asked for: enforced, as a tool's arguments, as any JSON, or only in words."""
 FORMS: Sequence[Form] = get_args(Form)
+_SUPPORTS = {
+    "image": "supports_vision",
+    "audio": "supports_audio_input",
+    "video": "supports_video_input",
+}
+"""What litellm's table says of the models that take attachments of a kind; else: of documents."""
+_AUDIO_FORMATS = {"audio/mpeg": "mp3", "audio/mp4": "m4a", "audio/x-wav": "wav"}
+"""What OpenAI's format calls audio by another name than its media type has."""
 _NO_SCHEMA_WITH_TOOLS = ("gemini/", "vertex_ai/", "groq/")
 _REFUSALS = frozenset((400, 422))
 _OTHER_REFUSALS = frozenset(("ContextWindowExceededError", "ContentPolicyViolationError"))
@@ -110,6 +119,16 @@ class LiteLLM:
                     raise
                 refused = refused or error
         raise refused or NoModelError("no form is left", model=request.model)
+
+    async def takes(self, request: Request, part: Part) -> bool:
+        """See `TakesAttachments`: what litellm's table says of the model.
+
+        A model that it does not know, and one of a server of one's own, may take it: the server
+        says if it does not.
+        """
+        if "api_base" in request.parameters:
+            return True
+        return _takes(await _loaded(request.model), request.model, part.media_type)
 
     def _ladder(
         self, litellm: _LiteLLMModule, request: Request, server: tuple[str, str]
@@ -212,6 +231,7 @@ class _LiteLLMModule(Protocol):
 
     suppress_debug_info: bool
     in_memory_llm_clients_cache: _ClientCache
+    model_cost: Mapping[str, Mapping[str, object]]
 
     async def acompletion(self, **arguments: object) -> _Stream | WholeAnswer: ...
     def get_model_info(self, model: str) -> Mapping[str, object]: ...
@@ -272,6 +292,9 @@ def _import_litellm() -> _LiteLLMModule:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
     import litellm as imported  # noqa: PLC0415 - it costs seconds
+    from litellm.litellm_core_utils.prompt_templates import (  # noqa: PLC0415 - as above
+        image_handling,
+    )
     from litellm.llms.custom_httpx import http_handler  # noqa: PLC0415 - as above
     from litellm.llms.openai.common_utils import BaseOpenAILLM  # noqa: PLC0415 - as above
     from litellm.types import utils  # noqa: PLC0415 - as above
@@ -280,6 +303,8 @@ def _import_litellm() -> _LiteLLMModule:
         cast(Any, imported).in_memory_llm_clients_cache.flush_cache()
     http_guard.install(http_handler, BaseOpenAILLM)
     _silence_dumps(cast(Any, utils).OpenAIObject)
+    # URLs of attachments are passed on; where a provider takes none, litellm would fetch them.
+    cast(Any, image_handling).MAX_IMAGE_URL_DOWNLOAD_SIZE_MB = 0
 
     for model in (utils.Message, utils.Choices, utils.ModelResponse, utils.Usage):
         _settle(model)
@@ -386,6 +411,15 @@ def _settle(model: type[BaseModel]) -> None:
         setattr(model, name, getattr(model, name))
 
 
+def _takes(litellm: _LiteLLMModule, model: str, media_type: str) -> bool:
+    try:
+        known = litellm.get_model_info(model=model)
+    except Exception:  # noqa: BLE001  litellm raises this and that for a model it does not know
+        return True
+    kind = media_type.partition("/")[0]
+    return bool(known.get(_SUPPORTS.get(kind, "supports_pdf_input")))
+
+
 def _known_form(litellm: _LiteLLMModule, request: Request) -> Form:
     """The form to begin with, by what litellm knows of the model."""
     if request.tools and request.model.startswith(_NO_SCHEMA_WITH_TOOLS):
@@ -483,12 +517,14 @@ def acceptable(messages: Iterable[Message]) -> Sequence[Message]:
     sent: list[Message] = []
     for message in messages:
         before = sent[-1] if sent else None
-        if not (message.content.strip() or message.tool_calls):
+        if not (message.content.strip() or message.tool_calls or message.parts):
             if message.role == "tool":
                 sent.append(message.model_copy(update={"content": _EMPTY}))
         elif before is not None and _is_one(before, message):
             texts = [each for each in (before.content, message.content) if each.strip()]
-            sent[-1] = message.model_copy(update={"content": "\n\n".join(texts)})
+            parts = (*before.parts, *message.parts)
+            joined = {"content": "\n\n".join(texts), "parts": parts}
+            sent[-1] = message.model_copy(update=joined)
         else:
             sent.append(message)
     first = next((at for at, each in enumerate(sent) if each.role != "system"), None)
@@ -526,6 +562,10 @@ def _message(message: Message, request: Request) -> dict[str, object]:
     if message.cache and any(mark in model for mark in _WITH_CACHE_MARKS):
         mark = {"type": "ephemeral"}
         content = [{"type": "text", "text": text, "cache_control": mark}]
+    if message.parts:
+        before = content if isinstance(content, list) else [{"type": "text", "text": text}]
+        sent_parts = [_part(part, request.attachments) for part in message.parts]
+        content = [*(before if text.strip() else ()), *sent_parts]
     sent: dict[str, object] = {"role": message.role, "content": content}
     if message.name is not None:
         sent["name"] = _encodable(message.name)
@@ -544,6 +584,21 @@ def _message(message: Message, request: Request) -> dict[str, object]:
     if message.reasoning:
         sent |= _reasoning(message, request)
     return sent
+
+
+def _part(part: Part, attachments: Mapping[str, bytes]) -> dict[str, object]:
+    """An attachment in OpenAI's format, which litellm translates for other providers."""
+    kind, _, subtype = part.media_type.partition("/")
+    data = b64encode(attachments[part.sha256]).decode() if part.sha256 else ""
+    url = part.url or f"data:{part.media_type};base64,{data}"
+    if kind == "image":
+        return {"type": "image_url", "image_url": {"url": url}}
+    if kind == "audio":
+        form = _AUDIO_FORMATS.get(part.media_type, subtype)
+        return {"type": "input_audio", "input_audio": {"data": data, "format": form}}
+    if part.url:
+        return {"type": "file", "file": {"file_id": url, "format": part.media_type}}
+    return {"type": "file", "file": {"filename": part.name, "file_data": url}}
 
 
 def _encodable(text: str) -> str:
@@ -722,16 +777,34 @@ def _cost(litellm: _LiteLLMModule, answer: PartialReply) -> float | None:
     """US dollars, or None where litellm knows no price, or the provider counts nothing."""
     if not answer.usage.calls:
         return None
+    return price(litellm, answer.model, answer.usage)
+
+
+def price(litellm: _LiteLLMModule, model: str, usage: Usage) -> float | None:
+    """US dollars by litellm's table, or None where it has no price.
+
+    Where an entry of that table has none, litellm itself reckons with 0.
+    """
     try:
         costs = litellm.cost_per_token(
-            model=answer.model,
-            prompt_tokens=answer.usage.input_tokens,
-            completion_tokens=answer.usage.output_tokens,
-            cache_read_input_tokens=answer.usage.cached_tokens,
+            model=model,
+            prompt_tokens=usage.input_tokens,
+            completion_tokens=usage.output_tokens,
+            cache_read_input_tokens=usage.cached_tokens,
         )
     except Exception:  # noqa: BLE001 - litellm raises whatever its tables lead to
         return None
-    return sum(costs)
+    total = sum(costs)
+    return total if total or _is_free(litellm, model, usage) else None
+
+
+def _is_free(litellm: _LiteLLMModule, model: str, usage: Usage) -> bool:
+    """Whether a cost of 0 is one, and not the lack of a price."""
+    if model.startswith("ollama") or not (usage.input_tokens or usage.output_tokens):
+        return True
+    table = litellm.model_cost
+    entry = table.get(model) or table.get(model.partition("/")[2], {})
+    return "input_cost_per_token" in entry or "output_cost_per_token" in entry
 
 
 def _failure(
@@ -782,6 +855,8 @@ _LONGEST_DETAIL = 200
 _APPENDICES = (" Original exception", ". To drop these", ": <", "Traceback (most recent")
 """What litellm appends to messages without use to the reader: messages are cut before it."""
 _REDACTED = "[key]"
+_NO_FETCH = "Image URL download is disabled"
+"""What litellm says where it would have to fetch a URL."""
 
 _REASONS = {
     400: "the provider refused the request",
@@ -838,6 +913,9 @@ def translate_error(
             "that contains it with api_key_env, or use another model (local, echo)",
             model=model,
         )
+    if _NO_FETCH in text:
+        reason = "the provider takes no URL of an attachment; attach the file, or its bytes"
+        return ModelError(f"model {model}: {reason}", model=model)
     if has_answered and type(error).__name__ not in _KNOWN_FAULTS:
         reason = f"the provider's answer cannot be read ({_detail(text)}); ask again"
         return AnswerError(f"model {model}: {reason}", model=model)

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from msgspec import Struct, field
 
-from ..messages import JSON, NO_USAGE, FrozenStruct, Message, ToolCall, Usage
+from ..messages import JSON, NO_USAGE, FrozenStruct, Message, Part, ToolCall, Usage
 
 
 class Request(Struct, frozen=True):
@@ -21,7 +21,8 @@ class Request(Struct, frozen=True):
     the number of seconds without a byte after which the request fails, None for no limit.
     `allow_api_base` are addresses that the caller trusts with prompts and keys; `api_base` comes
     from the graph, which is not trusted. `stream` is false if nobody reads the chunks: a model may
-    then request its answer whole, which costs less, and give the reply alone.
+    then request its answer whole, which costs less, and give the reply alone. `attachments` are the
+    bytes of the messages' `parts`, by `sha256`.
     """
 
     model: str
@@ -34,6 +35,7 @@ class Request(Struct, frozen=True):
     idle: float | None = None
     allow_api_base: tuple[str, ...] = ()
     stream: bool = True
+    attachments: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
 
 
 class Chunk(Struct, frozen=True):
@@ -58,7 +60,11 @@ class Reply(FrozenStruct, frozen=True, eq=False):
 
 
 class Model(Protocol):
-    """Anything that answers requests; it must be safe to call from many tasks at once."""
+    """Anything that answers requests; it must be safe to call from many tasks at once.
+
+    One that cannot call tools says so by an attribute `calls_tools = False`; a run with a node that
+    has tools is refused then before it begins.
+    """
 
     def ask(self, request: Request) -> AsyncIterator[Chunk | Reply]:
         """Stream the answer: any number of chunks, or none, then exactly one `Reply`.
@@ -102,6 +108,34 @@ class ServesIds(Protocol):
     def check(self, model_id: str, parameters: Mapping[str, JSON]) -> None:
         """Raise `NoModelError` if the id or its address would be refused; nothing is imported."""
         ...
+
+    def check_ready(
+        self,
+        model_id: str,
+        parameters: Mapping[str, JSON],
+        environ: Mapping[str, str],
+        *,
+        with_tools: bool,
+    ) -> None:
+        """Raise `NoModelError` if it is certain now that the model cannot answer.
+
+        It is not installed, has no key, or `with_tools` is needed and it cannot call any.
+        """
+        ...
+
+
+@runtime_checkable
+class TakesAttachments(Protocol):
+    """A model that can be sent attachments; one without this method is sent none."""
+
+    async def takes(self, request: Request, part: Part) -> bool:
+        """Whether the model of the request takes this attachment; nothing is sent to find out."""
+        ...
+
+
+async def takes(model: Model, request: Request, part: Part) -> bool:
+    """Whether a model takes an attachment; not if it does not say so."""
+    return isinstance(model, TakesAttachments) and await model.takes(request, part)
 
 
 @runtime_checkable

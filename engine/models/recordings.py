@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 
 from ..errors import InputError, ReplayMiss, ToolError, UnusedRecordings
 from ..files import write_atomically
-from ..messages import JSON, Message, as_plain
+from ..messages import JSON, Message, Part, as_plain
 from ..terminal import escape_controls, escape_json
 from ..unknown_names import explained
 from ..values import check_folder
@@ -127,6 +127,10 @@ class Recorder:
         finally:
             await close_answer(pieces)
 
+    async def takes(self, request: Request, part: Part) -> bool:
+        """See `TakesAttachments`: what the model that is recorded says."""
+        return await self._model.takes(request, part)
+
     async def warm_up(self, model_id: str) -> None:
         """See `WarmsUp`."""
         await self._model.warm_up(model_id)
@@ -139,6 +143,17 @@ class Recorder:
     def check(self, model_id: str, parameters: Mapping[str, JSON]) -> None:
         """See `ServesIds`."""
         self._model.check(model_id, parameters)
+
+    def check_ready(
+        self,
+        model_id: str,
+        parameters: Mapping[str, JSON],
+        environ: Mapping[str, str],
+        *,
+        with_tools: bool,
+    ) -> None:
+        """See `ServesIds`."""
+        self._model.check_ready(model_id, parameters, environ, with_tools=with_tools)
 
     def _record(self, request: Request, reply: Reply) -> None:
         form = canonical(request)
@@ -210,6 +225,11 @@ class Replay:
             yield Chunk(word)
         yield reply
 
+    async def takes(self, request: Request, part: Part) -> bool:
+        """See `TakesAttachments`: a request is recorded with the hashes of what is attached."""
+        del request, part
+        return True
+
     def tool_result(self, messages: Sequence[Message], call_id: str) -> str:
         """See `RecallsResults`: what the model was sent when this was recorded."""
         numbers: dict[str, str] = {}
@@ -235,6 +255,16 @@ class Replay:
 
     def check(self, model_id: str, parameters: Mapping[str, JSON]) -> None:
         """See `ServesIds`: nothing is asked, so that any id will do."""
+
+    def check_ready(
+        self,
+        model_id: str,
+        parameters: Mapping[str, JSON],
+        environ: Mapping[str, str],
+        *,
+        with_tools: bool,
+    ) -> None:
+        """See `ServesIds`: likewise."""
 
     def _model_from(self, origin: Origin) -> str | None:
         recordings = self._recordings.values()

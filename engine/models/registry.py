@@ -16,17 +16,24 @@ from msgspec.structs import replace
 
 from ..errors import InputError, NoModelError, TeamgraphError
 from ..imports import load_plugin, plugins
-from ..messages import JSON
+from ..messages import JSON, Part
 from ..unknown_names import explained
 from ..values import check_mapping
-from .endpoints import check_endpoint, checked_addresses
-from .local.server import INSTALL, is_installed
-from .protocol import Chunk, Model, Reply, Request, WarmsUp
+from .catalog import UnknownId, has_price, provider, unknown_provider
+from .endpoints import check_endpoint, checked_addresses, key_problem
+from .local.server import INSTALL, how_to_install, is_installed
+from .protocol import Chunk, Model, Reply, Request, WarmsUp, takes
 
 GROUP = "teamgraph.models"
 OTHERWISE = "litellm"
 """The adapter of every id whose prefix no package offers."""
 
+LOCAL = "local"
+"""The id of the demo model, which calls no tools."""
+NO_TOOLS = (
+    "it cannot call tools, and the node has some; name another model for the node, or leave its "
+    "tools out"
+)
 OWN_MODEL = "own/"
 """Prefix of the ids of models that are Python objects, passed to `AnyModel`."""
 
@@ -89,16 +96,51 @@ class AnyModel:
         if isinstance(model, WarmsUp):
             await model.warm_up(model_id)
 
+    async def takes(self, request: Request, part: Part) -> bool:
+        """See `TakesAttachments`: what the model that the request names says."""
+        return await takes(self._model(request.model), request, part)
+
     def check(self, model_id: str, parameters: Mapping[str, JSON]) -> None:
         """Raise `NoModelError` if the id or its address would be refused; nothing is imported."""
-        if model_id in self._own or self._others is not None or model_id.startswith(OWN_MODEL):
+        if self._is_object(model_id):
             return
         if adapter_name(model_id) == OTHERWISE:
             check_endpoint(model_id, parameters, self._allow_api_base)
+        unknown = unknown_id(model_id, api_base=parameters.get("api_base"))
+        if unknown is not None and unknown.is_certain:
+            meant = f"; did you mean {unknown.meant}?" if unknown.meant else ""
+            raise NoModelError(f"model {model_id}: {unknown.text}{meant}", model=model_id)
+
+    def check_ready(
+        self,
+        model_id: str,
+        parameters: Mapping[str, JSON],
+        environ: Mapping[str, str],
+        *,
+        with_tools: bool,
+    ) -> None:
+        """See `ServesIds`."""
+        own = self._own.get(model_id, self._others)
+        if with_tools and (model_id == LOCAL or not getattr(own, "calls_tools", True)):
+            raise NoModelError(f"model {model_id}: {NO_TOOLS}", model=model_id)
+        if self._is_object(model_id):
+            return
+        if model_id == LOCAL and not is_installed(environ):
+            text = f"model local: it is not installed here; {how_to_install()}"
+            raise NoModelError(text, model=model_id)
+        if adapter_name(model_id) == OTHERWISE:
+            problem = key_problem(model_id, provider(model_id), parameters, environ)
+            if problem is not None:
+                raise NoModelError(f"model {model_id}: {problem}", model=model_id)
 
     def default_id(self, environ: Mapping[str, str]) -> str:
         """The model of nodes for which none is named; see `default_model_id`."""
         return default_model_id(environ) if self._others is None else type(self._others).__name__
+
+    def _is_object(self, model_id: str) -> bool:
+        """Whether the id is that of a Python object, or would have to be."""
+        is_own = model_id in self._own or self._others is not None
+        return is_own or model_id.startswith(OWN_MODEL)
 
     def _model(self, model_id: str) -> Model:
         own = self._own.get(model_id, self._others)
@@ -127,6 +169,24 @@ def adapter_name(model_id: str) -> str:
     """
     prefix = model_id.partition("/")[0]
     return prefix if prefix in plugins(GROUP, "model prefix") else OTHERWISE
+
+
+def unknown_id(model_id: str, *, api_base: object = None) -> UnknownId | None:
+    """Why no adapter would serve the id, None if one does; nothing is imported."""
+    name = adapter_name(model_id)
+    if name == LOCAL and model_id != LOCAL:
+        return UnknownId("the demo model has no other id than local", LOCAL, is_certain=True)
+    if name != OTHERWISE or model_id.startswith(OWN_MODEL):
+        return None
+    return unknown_provider(
+        model_id, api_base=api_base, others=plugins(GROUP, "model prefix").keys() - {OTHERWISE}
+    )
+
+
+def has_unknown_price(model_id: str) -> bool:
+    """Whether a call of the model costs money, and nobody knows how much."""
+    is_own = model_id.startswith(OWN_MODEL)
+    return not is_own and adapter_name(model_id) == OTHERWISE and not has_price(model_id)
 
 
 def provider_of(model_id: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from ..errors import InputError, ModelError
-from ..messages import JSON, Message, Usage
+from ..messages import JSON, Message, Part, Usage
 from ..unknown_names import explained
 from .protocol import Chunk, Reply, Request
 from .samples import choose, sample
@@ -60,6 +60,11 @@ class ScriptedModel:
         for chunk in _chunks(reply.text):
             yield chunk
         yield reply
+
+    async def takes(self, request: Request, part: Part) -> bool:
+        """See `TakesAttachments`: a script takes everything."""
+        del request, part
+        return True
 
 
 class EchoModel:

@@ -3,8 +3,8 @@
 Code generation is adapted too: what is printed or compared passes through the limits first.
 
 The tags `system`, `user`, `assistant` and `messages` compile to filters that append a message to
-the current render. Roles come from the syntax tree of the template; rendered text is never parsed,
-so no text can forge a role.
+the current render, and `attach` to one that adds parts to the message around it. Roles come from
+the syntax tree of the template; rendered text is never parsed, so no text can forge a role.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from jinja2.tests import TESTS as JINJA_TESTS
 from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
-from ..messages import Message
+from ..messages import Message, Part
 from .filters import CONVERSIONS, FILTERS
 from .limits import (
     CALL,
@@ -79,21 +79,24 @@ REPLAYED = frozenset(("user", "assistant", "tool"))
 ATTRIBUTES = frozenset(("cache", "name"))
 EMIT = "\0emit"
 REPLAY = "\0replay"
+ATTACH = "\0attach"
 """Internal filters: a template cannot name them, since identifiers contain no NUL."""
+_OF_VALUES = {"messages": REPLAY, "attach": ATTACH}
+"""Tags without a body, which apply a filter to a value."""
 
 
 class RoleTags(Extension):
     """Parses the role tags; `static.structure` checks where they may stand."""
 
-    tags = {*ROLES, "messages"}  # noqa: RUF012  the base class declares it so
+    tags = {*ROLES, "messages", "attach"}  # noqa: RUF012  the base class declares it so
 
     def parse(self, parser: Parser) -> nodes.Node:
         """Parse from the tag's name to the end of its body."""
         token = next(parser.stream)
-        if token.value == "messages":
+        if (name := _OF_VALUES.get(token.value)) is not None:
             value = parser.parse_expression()
-            replayed = nodes.Filter(value, REPLAY, [], [], None, None, lineno=token.lineno)
-            return nodes.Output([replayed], lineno=token.lineno)
+            applied = nodes.Filter(value, name, [], [], None, None, lineno=token.lineno)
+            return nodes.Output([applied], lineno=token.lineno)
         attributes = self._attributes(parser, token.value)
         body = parser.parse_statements((f"name:end{token.value}",), drop_needle=True)
         emit_message = nodes.Filter(
@@ -131,9 +134,18 @@ def message_role(node: nodes.Node) -> TagRole | None:
 
 def is_replay(node: nodes.Node) -> bool:
     """Whether the node is a `messages` tag."""
+    return _is_tag(node, REPLAY)
+
+
+def is_attach(node: nodes.Node) -> bool:
+    """Whether the node is an `attach` tag."""
+    return _is_tag(node, ATTACH)
+
+
+def _is_tag(node: nodes.Node, name: str) -> bool:
     if not isinstance(node, nodes.Output) or len(node.nodes) != 1:
         return False
-    return isinstance(only := node.nodes[0], nodes.Filter) and only.name == REPLAY
+    return isinstance(only := node.nodes[0], nodes.Filter) and only.name == name
 
 
 def emit_message(text: str, role: TagRole, **attributes: Any) -> str:  # noqa: ANN401  pydantic checks
@@ -150,6 +162,18 @@ def replay_messages(values: Iterable[object]) -> str:
     ]
     charge_work(len(messages))
     CURRENT_RENDER.get().messages.extend(messages)
+    return ""
+
+
+def attach(values: object) -> str:
+    """Add attachments to the message around it: one, or several; never ones made from data."""
+    if values:
+        parts = cast("list[object]", [*values] if isinstance(values, list | tuple) else [values])
+        for part in parts:
+            if not isinstance(part, Part):
+                raise TypeError(f"{{% attach %}}: a {type(part).__name__} is not an attachment")
+        charge_work(len(parts))
+        CURRENT_RENDER.get().parts += cast("list[Part]", parts)
     return ""
 
 
@@ -287,7 +311,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         self.filters = {**_LIMITED_FILTERS, **FILTERS}
         self.tests |= _LIMITED_TESTS
         self.filter_names = sorted(self.filters)
-        self.filters |= {EMIT: emit_message, REPLAY: replay_messages}
+        self.filters |= {EMIT: emit_message, REPLAY: replay_messages, ATTACH: attach}
         self.filters |= {
             LOOP: charge_loop,
             CONCAT: _concat,

@@ -37,7 +37,7 @@ from jinja2.utils import Namespace
 from msgspec import Struct
 from pydantic import BaseModel
 
-from ..messages import Message
+from ..messages import Message, Part
 
 PART = 20
 ROUND = 50
@@ -65,10 +65,13 @@ class RenderLimitExceeded(Exception):
 class RenderState:
     """A render in progress: its messages so far, and the work that it may still do."""
 
-    __slots__ = ("condition", "max_length", "message_chars", "messages", "value", "work_left")
+    __slots__ = (
+        *("condition", "max_length", "message_chars", "messages", "parts", "value", "work_left"),
+    )
 
     def __init__(self, max_length: int) -> None:
         self.messages: list[Message] = []
+        self.parts: list[Part] = []
         self.max_length = max_length
         self.work_left = max_length * _WORK
         self.message_chars = 0
@@ -76,12 +79,15 @@ class RenderState:
         self.value: object = None
 
     def write(self, message: Message) -> None:
-        """Append a message that the template wrote itself."""
+        """Append a message that the template wrote itself, with what was attached in it."""
         self.message_chars += len(message.content)
         if self.message_chars > self.max_length:
             raise RenderLimitExceeded(
                 f"the prompt has more than {self.max_length} characters; make it shorter"
             )
+        if self.parts:
+            message = message.model_copy(update={"parts": tuple(self.parts)})
+            self.parts = []
         self.messages.append(message)
 
 

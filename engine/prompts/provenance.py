@@ -24,6 +24,7 @@ from jinja2.visitor import NodeTransformer
 from msgspec import Struct
 
 from .environment import (
+    ATTACH,
     CONCAT,
     EMIT,
     LOOP,
@@ -325,6 +326,8 @@ class TraceTransformer(NodeTransformer):
                 node.nodes[index] = self._text(child.data, child.lineno, is_text=True)
             elif isinstance(child, nodes.Filter) and child.name == REPLAY:
                 node.nodes[index] = self.visit_Filter(child)
+            elif isinstance(child, nodes.Filter) and child.name == ATTACH:
+                node.nodes[index] = self._text("", child.lineno)  # it prints nothing
             else:
                 node.nodes[index] = self._printed(child, start_position(child))
         return node

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from time import time
+from typing import cast
 
 from msgspec.structs import replace
 
 from ..errors import InputError, SessionBusy
 from ..records import Change, Run
-from ..session.store import Store
+from ..session.store import Cancels, Store
 from ..stores.leases import WATCHER
 from .execution import finish_uncancelled
 from .resume import RunReference
@@ -31,7 +32,7 @@ async def cancel_run(store: Store, reference: RunReference) -> Run:
     except SessionBusy:
         if not hasattr(store, "cancel"):
             raise
-        await store.cancel(run.key, run.run_id)
+        await cast("Cancels", store).cancel(run.key, run.run_id)
         return run
     turn = replace(run.turn, status="cancelled", ended=time(), waiting=(), waiting_until=0.0)
     turn = await finish_uncancelled(store.finish(lease, turn, Change()))

@@ -69,6 +69,7 @@ from ..graph.context import (
     Visit,
 )
 from ..graph.fields import Instead, ModelSpec, Timeout
+from ..graph.graph import Budget, Graph, budgets
 from ..graph.node import (
     Node,
     items_of,
@@ -78,8 +79,8 @@ from ..graph.node import (
     summary_again,
     visited_field,
 )
-from ..messages import JSON, NO_USAGE, text_of
-from ..models.protocol import RecallsResults
+from ..messages import JSON, NO_USAGE, Part, text_of
+from ..models.protocol import RecallsResults, WarmsUp
 from ..node_path import ROOT, NodePath, put_inside, select_inside
 from ..records import (
     FINAL,
@@ -95,12 +96,19 @@ from ..records import (
     open_questions,
 )
 from ..session.history import StoredPast
-from ..session.store import Lease, Policy, Store, WhileWaiting
+from ..session.store import (
+    Lease,
+    Policy,
+    Store,
+    StoresAttachments,
+    WhileWaiting,
+    put_attachments,
+)
 from ..stores.leases import WATCHER
 from ..tools.caller import ToolCaller
 from ..tools.context import SessionState, ToolContext
 from .changes import as_failed, changed_paths, check_unchanged, invalidated
-from .model_call import AnswerStream, ModelCall, UsageMeter
+from .model_call import AnswerStream, Limit, ModelCall, UsageMeter
 from .node_execution import (
     GraphRuns,
     NodeExecution,
@@ -132,6 +140,8 @@ class RunRequest(Struct, frozen=True):
     session is running. A resumed run begins with what the store has of it; if the graph was
     changed since, that raises `Changed`, unless `reuse_unchanged`: then what was changed, and all
     that follows from it, runs again. `responses` answer open questions of it, by path.
+    `budget` takes the place of what the graph has of the same `per`.
+    `attachments` are the bytes that the turn names, by sha256.
     """
 
     key: SessionKey
@@ -142,6 +152,8 @@ class RunRequest(Struct, frozen=True):
     reuse_unchanged: bool = False
     responses: Mapping[str, Response] = field(default_factory=dict[str, Response])
     while_waiting: WhileWaiting = "refuse"
+    budget: tuple[Budget, ...] = ()
+    attachments: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
 
 
 class RunExecution(Struct):
@@ -152,7 +164,8 @@ class RunExecution(Struct):
     `merged_records` are records of other nodes that get the state merged with the one being saved.
     `parent` is the execution of the graph around this one, and `path` the node that this graph is
     inside of; both are about an inner graph only. Without `keeps_state` the nodes' own states are
-    dropped, as those of an item. With `only` no other node of the graph is run.
+    dropped, as those of an item. With `only` no other node of the graph is run. `attached` are the
+    bytes of attachments that the run was given, or has read, by sha256.
     """
 
     prepared: PreparedGraph
@@ -176,6 +189,7 @@ class RunExecution(Struct):
     timeouts: Timeouts = field(default_factory=Timeouts)
     state_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     merged_records: list[Record] = field(default_factory=list[Record])
+    attached: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
     @classmethod
     async def execute(
@@ -191,12 +205,19 @@ class RunExecution(Struct):
         key, turn = request.key, request.turn
         emitter = EventEmitter(turn.run_id, key.session_id, listener, tokens)
         check_event_loop()
+        if request.attachments:  # before the turn that names them
+            await put_attachments(store, key, request.attachments)
         lease = await _begin(store, request)
         WATCHER.add(store, lease)
         try:
             await store.put_prompt(prepared.facts_hash, prepared.facts)
             earlier = await _earlier_records(prepared, store, lease, request)
             execution = cls._outermost(prepared, store, lease, turn, emitter, earlier)
+            if prepared.graph.budget or request.budget:
+                execution.usage.limits = await _limits(prepared.graph, store, lease, request)
+            if request.attachments:  # a run that had them too may have been deleted meanwhile
+                await put_attachments(store, key, request.attachments)
+                execution.attached.update(request.attachments)
             run = await execution.run(is_resumed=request.is_resumed)
         except GeneratorExit:  # its event loop was dropped: nothing can be awaited any more
             raise
@@ -231,7 +252,7 @@ class RunExecution(Struct):
         )
         scope = TemplateScope(
             graph=prepared.scope,
-            input=Input(turn.input, turn.system),
+            input=Input(turn.input, turn.system, turn.attachments),
             user_id=key.user_id,
             session=session,
             run=RunView(turn.run_id),
@@ -247,12 +268,12 @@ class RunExecution(Struct):
             emitter=emitter,
             scope=scope,
             answer=AnswerStream(graph.answering, emitter),
-            usage=UsageMeter(graph),
+            usage=UsageMeter(),
             past=past,
             earlier=earlier,
         )
 
-    async def run(self, *, is_resumed: bool) -> Run:
+    async def run(self, *, is_resumed: bool) -> Run:  # noqa: PLR0915  all ways in which it ends
         """Run the graph to its end, close the turn in the store, and emit the one last event."""
         emit, turn, user_id = self.emitter.emit, self.turn, self.lease.key.user_id
         emit(RunStarted, None, 0, user_id, turn.graph, turn.input, resumed=is_resumed)
@@ -272,6 +293,11 @@ class RunExecution(Struct):
             failure.run = await self._stop("failed", error=str(failure))
             emit(RunFailed, None, 0, failure.run, failure)
             raise failure from failure.__cause__
+        except BaseException:  # the event loop was dropped, or the process is to end
+            turn = self._ended_turn("cancelled", answer=self.answer.emitted or None)
+            with suppress(RuntimeError):  # a closed loop cannot wake who waits for events
+                emit(RunCancelled, None, 0, Run(self.lease.key, turn, self._ordered_records()))
+            raise
         finally:
             self.timeouts.close()
         if questions := run.questions:
@@ -416,7 +442,9 @@ class RunExecution(Struct):
         failed: list[str] = []
         for spec in self.prepared.models.get(node_id, (NO_MODEL,)):
             if failed:
-                self.emitter.emit(NodeRetried, node_id, execution.attempt, failed[-1], 0.0)
+                self.emitter.emit(
+                    NodeRetried, node_id, execution.attempt, failed[-1], 0.0, type(error).__name__
+                )
             for tries in count(1):  # pragma: no branch - it has no end
                 execution.begin_attempt()
                 self.emitter.emit(NodeStarted, node_id, execution.attempt, node.kind)
@@ -462,16 +490,16 @@ class RunExecution(Struct):
             return None
         wait = retry_wait(retry_policy(node, self.prepared.graph), tries, error)
         if wait is not None:
-            text = error_text(error)
-            self.emitter.emit(NodeRetried, execution.node_id, execution.attempt, text, wait)
+            text, kind = error_text(error), type(error).__name__
+            self.emitter.emit(NodeRetried, execution.node_id, execution.attempt, text, wait, kind)
         return wait
 
     async def _attempt(self, node: Node, execution: NodeExecution, spec: ModelSpec) -> Result:
         """One attempt, with one model and within the node's timeout."""
         if (error := self.condition_errors.get(execution.node_id)) is not None:
             raise error
-        if self.prepared.warms_up:  # takes none of the attempt's time
-            await self.prepared.warm_up(execution.node_id, spec.id)
+        if self.prepared.warms_up:
+            await self._warm_up(execution.node_id, spec.id)
         call = self._model_call(execution, spec)
         context = self._context(execution, call)
         call.caller = self._tool_caller(execution, context, call)
@@ -493,6 +521,17 @@ class RunExecution(Struct):
                 raise
             raise RuntimeError("the node cancelled itself") from error
         return self._completed(execution, result, call.caller)
+
+    async def _warm_up(self, node_id: str, model_id: str) -> None:
+        """Let the models of a node do what takes long once, before an attempt's time begins."""
+        prepared = self.prepared
+        model = cast("WarmsUp", prepared.model)
+        if node_id in prepared.models:
+            await model.warm_up(model_id)
+        if (inner := prepared.inner.get(node_id)) is not None:
+            for spec in inner.first_models():
+                with suppress(ModelError):  # perhaps it is not asked at all
+                    await model.warm_up(spec.id)
 
     def _completed(
         self, execution: NodeExecution, result: Result, caller: ToolCaller | None
@@ -712,7 +751,22 @@ class RunExecution(Struct):
             answer=self.answer,
             path=self.path,
             repairs=declared.repair,
+            attachment=self.attachment,
         )
+
+    async def attachment(self, part: Part) -> bytes:
+        """The bytes of an attachment; raises `InputError` if the store has them no more."""
+        data = self.attached.get(part.sha256)
+        if data is None:
+            store = cast("StoresAttachments", self.store)
+            data = await store.get_attachment(self.lease.key, part.sha256)
+            if data is None:
+                raise InputError(
+                    f"the attachment {part.name!r} is no longer in the store; attach it again in a "
+                    "new run, or leave it out of the template"
+                )
+            self.attached[part.sha256] = data
+        return data
 
     def _attempts_before(self, node_id: str) -> int:
         """Attempts that earlier tries of the run made; those of this one count on.
@@ -738,7 +792,8 @@ class RunExecution(Struct):
                     )
                 self.answer.settle(record)
             elif record.status == "failed":
-                self.emitter.emit(NodeFailed, record.node, record.attempt, record.error or "")
+                text, kind = record.error or "", type(self.failures[record.node]).__name__
+                self.emitter.emit(NodeFailed, record.node, record.attempt, text, kind)
             elif record.error is not None:  # skipped by `on_error`; `skip` has emitted the others
                 because = record.because or ""
                 self.emitter.emit(NodeSkipped, record.node, record.attempt, because, replayed=False)
@@ -910,7 +965,10 @@ class RunExecution(Struct):
             emitter=emitter,
             scope=scope,
             answer=answer,
-            usage=UsageMeter(prepared.graph, outer=self.usage),
+            usage=UsageMeter(
+                tuple(Limit(each) for each in budgets(prepared.graph.budget) if each.per == "run"),
+                outer=self.usage,
+            ),
             past=self.past.inside(node_id),
             earlier=dict(runs.earlier.get(step, {})),
             parent=self,
@@ -963,6 +1021,25 @@ async def _earlier_records(
         await store.put(lease, rewritten)
         earlier |= {record.node: record for record in rewritten}
     return earlier
+
+
+async def _limits(
+    graph: Graph, store: Store, lease: Lease, request: RunRequest
+) -> tuple[Limit, ...]:
+    """The limits of a run, with what was spent of those that are not its own alone."""
+    replaced = {each.per for each in request.budget}
+    declared = [each for each in budgets(graph.budget) if each.per not in replaced]
+    limits = [*declared, *request.budget]
+    if all(each.per == "run" for each in limits):
+        return tuple(map(Limit, limits))
+    from .spending import limit_of  # noqa: PLC0415  most graphs limit a run at most
+
+    return tuple(
+        [
+            Limit(each) if each.per == "run" else await limit_of(each, store, lease)
+            for each in limits
+        ]
+    )
 
 
 async def _begin(store: Store, request: RunRequest) -> Lease:

@@ -87,6 +87,12 @@ class UnkeptSession(MemoryStore):
             return await self._source.turns(key, last=last, since=since)
         return await super().turns(key, last=last, since=since)
 
+    async def runs(self, key: SessionKey, *, limit: int = 20, offset: int = 0) -> list[Turn]:
+        """See `Store.runs`."""
+        if key != self._key:
+            return await self._source.runs(key, limit=limit, offset=offset)
+        return await super().runs(key, limit=limit, offset=offset)
+
     async def sessions(
         self, user_id: str | None, *, limit: int = 20, offset: int = 0
     ) -> list[SessionInfo]:

@@ -6,7 +6,7 @@ The answer of a run is that of the first answering node that was not skipped (`A
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from time import time
@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import AnswerError, BudgetExceeded, Expired, InputError
+from ..errors import AnswerError, BudgetExceeded, Expired, InputError, ModelError
 from ..events import (
     Answer,
     AnswerReset,
@@ -29,10 +29,10 @@ from ..events import (
 )
 from ..graph.context import Choice, HandsOver, NodeWaits
 from ..graph.fields import ModelSpec
-from ..graph.graph import Graph
-from ..graph.node import REPAIR, TOOL, can_stream
-from ..messages import JSON, NO_USAGE, Message, ToolCall, Usage, text_of
-from ..models.protocol import Chunk, Model, Reply, Request, close_answer
+from ..graph.graph import Budget, Graph
+from ..graph.node import REPAIR, TOOL
+from ..messages import JSON, NO_USAGE, Message, Part, ToolCall, Usage, text_of
+from ..models.protocol import Chunk, Model, Reply, Request, close_answer, takes
 from ..node_path import ROOT, NodePath
 from ..prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ..records import Exchange, Question, Record, Response
@@ -54,6 +54,14 @@ _PARAGRAPH = "\n\n"
 """What stands between words that a listener was shown before tool calls, and those after them."""
 
 
+class Limit(Struct, frozen=True):
+    """A budget, and what other runs of the session, or of the user's day, have spent of it."""
+
+    budget: Budget
+    usage: Usage = NO_USAGE
+    known_cost: float = 0.0
+
+
 class UsageMeter(Struct):
     """What a run has used so far, and whether its budget allows another model call.
 
@@ -62,7 +70,7 @@ class UsageMeter(Struct):
     (`outer`) too.
     """
 
-    graph: Graph
+    limits: tuple[Limit, ...] = ()
     usage: Usage = NO_USAGE
     known_cost: float = 0.0
     outer: UsageMeter | None = None
@@ -102,20 +110,30 @@ class UsageMeter(Struct):
             self.outer.end_call(usage)
 
     def _check(self) -> None:
-        budget, used = self.graph.budget, self.usage
-        if budget is None:
-            return
-        for name, spent, limit in (
-            ("tokens", used.input_tokens + used.output_tokens, budget.tokens),
-            ("usd", self.known_cost, budget.usd),
-            ("calls", used.calls + self.under_way, budget.calls),
-        ):
-            if limit is not None and spent >= limit:
-                raise BudgetExceeded(
-                    f"the run has used {spent:.12g} {name}, and its budget is {limit:.12g}, so no "
-                    f"model is asked any more; raise `budget: {{{name}: ...}}` in the graph and "
-                    "resume the run"
-                )
+        for limit in self.limits:
+            budget, used = limit.budget, limit.usage + self.usage
+            for name, spent, most in (
+                ("tokens", used.input_tokens + used.output_tokens, budget.tokens),
+                ("usd", limit.known_cost + self.known_cost, budget.usd),
+                ("calls", used.calls + self.under_way, budget.calls),
+            ):
+                if most is not None and spent >= most:
+                    raise _exceeded(budget.per, name, spent, most)
+
+
+def _exceeded(per: str, name: str, spent: float, limit: float) -> BudgetExceeded:
+    who = {"run": "the run", "session": "the session", "day": "the user"}[per]
+    when = " today (UTC)" if per == "day" else ""
+    written = f"{name}: ..." if per == "run" else f"per: {per}, {name}: ..."
+    return BudgetExceeded(
+        f"{who} has used {spent:.12g} {name}{when}, and its budget is {limit:.12g}, so no model "
+        f"is asked any more; raise `budget: {{{written}}}` in the graph and resume the run, or "
+        "resume it with a higher budget for this once",
+        per=per,
+        name=name,
+        spent=spent,
+        limit=limit,
+    )
 
 
 class ModelCall(Struct):
@@ -126,7 +144,7 @@ class ModelCall(Struct):
     the requests that are not the continuation of another. `path` is that of the graph that the node
     is in, and `person` answers questions to people at once (in a dry run); without it the node
     waits. An answer that does not have the form that was asked for is repaired up to `repairs`
-    times.
+    times. `attachment` gives the bytes of an attachment.
     """
 
     graph: Graph
@@ -138,6 +156,7 @@ class ModelCall(Struct):
     usage: UsageMeter
     emitter: EventEmitter
     answer: AnswerStream
+    attachment: Callable[[Part], Awaitable[bytes]]
     path: NodePath = ROOT
     caller: ToolCaller | None = None
     person: Callable[[Question], JSON] | None = None
@@ -293,7 +312,8 @@ class ModelCall(Struct):
     def _begin_repair(self, failure: str) -> None:
         """Count another attempt; its events are those of a retry without a wait."""
         node = self.node
-        self.emitter.emit(NodeRetried, node.node_id, node.attempt, failure, 0.0)
+        error_type = AnswerError.__name__
+        self.emitter.emit(NodeRetried, node.node_id, node.attempt, failure, 0.0, error_type)
         node.attempt += 1
         if self.caller is not None:
             self.caller.attempt = node.attempt
@@ -309,7 +329,7 @@ class ModelCall(Struct):
         is_output: bool = False,
     ) -> Reply:
         template, node = self._template(prompt), self.node
-        is_output = is_output and can_stream(self.graph.nodes[node.node_id])
+        is_output = is_output and node.node_id in self.scope.graph.streaming
         self.asks += 1
         rounds = node.rounds(self.asks, template)
         messages: tuple[Message, ...] = ()
@@ -402,6 +422,8 @@ class ModelCall(Struct):
 
         `shown` is the beginning of the answer that earlier replies have left.
         """
+        if any(message.parts for message in request.messages):
+            request = await self._with_attachments(request, template)
         prompts, started, usage = self.graph.prompts, time(), NO_USAGE
         self.usage.begin_call()
         try:
@@ -454,6 +476,27 @@ class ModelCall(Struct):
             raise _no_answer(reply, self.spec.id)
         return reply
 
+    async def _with_attachments(self, request: Request, template: str) -> Request:
+        """The request with the bytes of what is attached; `ModelError` if the model takes it not.
+
+        A fallback model that takes it is asked instead.
+        """
+        parts = {
+            part.sha256 or part.url or part.name: part
+            for message in request.messages
+            for part in message.parts
+        }
+        for part in parts.values():
+            if not await takes(self.model, request, part):
+                raise ModelError(
+                    f"model {request.model} takes no {_kind_of(part)}, and {template} attaches "
+                    f"{part}; name a model that does, or leave {{% attach %}} out of the "
+                    "template (docs/attachments.md)",
+                    model=request.model,
+                )
+        data = {hash_: await self.attachment(part) for hash_, part in parts.items() if part.sha256}
+        return replace(request, attachments=data)
+
     def _template(self, prompt: str | None) -> str:
         own = self.graph.templates.get(self.node.node_id)
         if own is None:
@@ -472,10 +515,10 @@ class ModelCall(Struct):
         try:
             async for piece in pieces:
                 if not isinstance(piece, Chunk):
-                    calls = with_unique_ids(piece.tool_calls)
+                    calls = piece.tool_calls
                     if is_whole and piece.text:
                         self._emit_whole(piece.text, is_output=is_output and not calls, shown=shown)
-                    return replace(piece, tool_calls=calls) if calls else piece
+                    return replace(piece, tool_calls=with_unique_ids(calls)) if calls else piece
                 if is_held:
                     continue
                 is_whole = False
@@ -643,6 +686,11 @@ def _no_answer(reply: Reply, model: str) -> AnswerError:
             reason = "the model's answer is empty; ask again, or change the prompt"
     retryable = reply.finish_reason not in ("length", "content_filter")
     return AnswerError(reason, model=model, retryable=retryable)
+
+
+def _kind_of(part: Part) -> str:
+    kinds = {"image": "images", "audio": "audio", "video": "video"}
+    return kinds.get(part.media_type.partition("/")[0], f"files of the type {part.media_type}")
 
 
 def _quoted(text: str) -> str:

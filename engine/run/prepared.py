@@ -11,13 +11,12 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
-from contextlib import suppress
 from typing import cast, get_args, get_origin
 
 from msgspec import Struct, field
 from pydantic import BaseModel
 
-from ..errors import ModelError
+from ..errors import NoModelError
 from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.node import (
@@ -26,13 +25,15 @@ from ..graph.node import (
     feedback_templates,
     further_templates,
     graph_in,
+    items_of,
     summarizes,
     tools_of,
+    visited_field,
 )
 from ..graph.plan import Plan
 from ..messages import JSON
 from ..models.protocol import Model, ServesIds, WarmsUp
-from ..models.registry import AnyModel
+from ..models.registry import NO_TOOLS, AnyModel
 from ..node_path import NodePath, put_inside
 from ..returns.inline import InlineValidator
 from ..returns.shape import Shape
@@ -67,22 +68,37 @@ class PreparedGraph(Struct, frozen=True):
     warms_up: bool = False
     inner: Mapping[str, PreparedGraph] = field(default_factory=dict[str, "PreparedGraph"])
 
-    async def warm_up(self, node_id: str, model_id: str) -> None:
-        """Let the models of a node do what takes long once, before an attempt's time begins."""
-        model = cast("WarmsUp", self.model)
-        if node_id in self.models:
-            await model.warm_up(model_id)
-        if node_id in self.inner:
-            for spec in self.inner[node_id].first_models():
-                with suppress(ModelError):  # perhaps it is not asked at all
-                    await model.warm_up(spec.id)
-
     def first_models(self) -> Iterator[ModelSpec]:
         """The first choices of all nodes that ask a model, also of those in inner graphs."""
         for specs in self.models.values():
             yield specs[0]
         for inner in self.inner.values():
             yield from inner.first_models()
+
+    def check_ready(self, environ: Mapping[str, str]) -> None:
+        """Raise `NoModelError` if no run can succeed: none of the models of a node can answer.
+
+        Only of a node that runs in every run, and whose failure is one of the run.
+        """
+        policy = self.graph.on_error
+        for node_id in self.graph.always_running:
+            node = self.graph.nodes[node_id]
+            if (node.on_error or policy or "fail") == "fail":
+                self._check_ready(node_id, environ)
+                if node_id in self.inner and items_of(node) is None and not visited_field(node):
+                    self.inner[node_id].check_ready(environ)
+
+    def _check_ready(self, node_id: str, environ: Mapping[str, str]) -> None:
+        first: NoModelError | None = None
+        for spec in self.models.get(node_id, ()):
+            try:
+                check_ready(self.model, spec, environ, with_tools=node_id in self.toolboxes)
+            except NoModelError as error:
+                first = first or error
+            else:
+                return
+        if first is not None:
+            raise first
 
     def in_order(self, paths: Collection[str]) -> list[str]:
         """Those of the paths that are of this graph's nodes, in topological order.
@@ -184,17 +200,26 @@ def _prepare(
     )
 
 
-def named_models(graph: Graph, default: str = "") -> Iterator[str]:
-    """The ids of the first models that the graph and those inside it would ask, or `default`."""
+def check_ready(
+    model: Model, spec: ModelSpec, environ: Mapping[str, str], *, with_tools: bool
+) -> None:
+    """Raise `NoModelError` if it is certain that the model cannot answer; see `ServesIds`."""
+    if isinstance(model, ServesIds):
+        model.check_ready(spec.id, spec.parameters, environ, with_tools=with_tools)
+    elif with_tools and not getattr(model, "calls_tools", True):
+        raise NoModelError(f"model {spec.id}: {NO_TOOLS}", model=spec.id)
+
+
+def named_specs(graph: Graph, default: str | ModelSpec = "") -> Iterator[ModelSpec]:
+    """The models that the nodes of the graph, and of those inside it, would ask, or `default`."""
     usual = graph.model or default
     for node_id, node in graph.nodes.items():
         within = graph_in(node)
         named = node.model or usual
-        named_id = named.id if isinstance(named, ModelSpec) else named
         if isinstance(within, Graph):
-            yield from named_models(within, named_id)
-        elif named_id and node_id in graph.templates and asks_model(node):
-            yield named_id
+            yield from named_specs(within, named)
+        elif named and node_id in graph.templates and asks_model(node):
+            yield named if isinstance(named, ModelSpec) else ModelSpec(id=named)
 
 
 def own_fingerprint(fingerprint: str) -> str:

@@ -14,12 +14,20 @@ from msgspec.structs import replace
 from ..blocking import all_items
 from ..errors import InputError, NotFound, closest, listed
 from ..events import Listener, TokenMode
+from ..graph.graph import Budget
 from ..graph.node import loads_history, tools_of
 from ..messages import JSON, NO_USAGE
 from ..node_path import NodePath
 from ..records import Change, Question, Record, Response, Run, SessionKey, Turn
 from ..session.history import fill_quotes, run_texts
-from ..session.store import FinishedRun, Policy, Store, WhileWaiting
+from ..session.store import (
+    FinishedRun,
+    Policy,
+    Store,
+    WhileWaiting,
+    put_attachments,
+    stored_attachments,
+)
 from .changes import changed_paths, check_unchanged, invalidated
 from .execution import RunExecution, RunRequest
 from .prepared import PreparedGraph
@@ -76,6 +84,7 @@ async def resume_run(  # noqa: PLR0913  options of two public methods, by keywor
     *,
     waits: Waits,
     reuse_unchanged: bool,
+    budget: tuple[Budget, ...] = (),
     listener: Listener | None = None,
     tokens: TokenMode = "final",
 ) -> Run:
@@ -85,7 +94,8 @@ async def resume_run(  # noqa: PLR0913  options of two public methods, by keywor
         raise InputError(f"run {run.run_id!r} is done: there is nothing to resume")
     if not reuse_unchanged:
         await check_unchanged(prepared, store, run)  # before anything is written
-    request = replace(_resumption(run, prepared, waits), reuse_unchanged=reuse_unchanged)
+    request = _resumption(run, prepared, waits)
+    request = replace(request, reuse_unchanged=reuse_unchanged, budget=budget)
     return await RunExecution.execute(prepared, store, request, listener=listener, tokens=tokens)
 
 
@@ -186,15 +196,16 @@ async def fork_run(
         started=time(),
         declared=prepared.facts_hash,
         forked_from=run.run_id,
+        attachments=run.turn.attachments,
     )
     reused = [
         replace(fill_quotes(record, texts), usage=NO_USAGE)  # that was spent on the old run
         for path, record in run.records.items()
         if record.is_final and path not in invalid
     ]
-    return await RunExecution.execute(
-        prepared, store, RunRequest(key, turn, reused), listener=listener, tokens=tokens
-    )
+    attachments = await stored_attachments(store, run.key, [turn])
+    new_run = RunRequest(key, turn, reused, attachments=attachments)
+    return await RunExecution.execute(prepared, store, new_run, listener=listener, tokens=tokens)
 
 
 def _paths_to_run(prepared: PreparedGraph, node: str | None, message: str | None) -> list[str]:
@@ -247,6 +258,8 @@ async def _copy_earlier_turns(
         copied = [fill_quotes(record, texts) for record in records]
         copies.append(FinishedRun(turn, copied, change))
     if copies:
+        attachments = await stored_attachments(store, run.key, [each.turn for each in copies])
+        await put_attachments(store, key, attachments)
         await store.create(key, copies)
     return texts
 

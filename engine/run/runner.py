@@ -8,21 +8,32 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from time import time
-from typing import TYPE_CHECKING, cast, get_args
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 from uuid import uuid4
 
-from ..blocking import RunStart, door, run_blocking, stream_door, stream_events
+from ..blocking import RunStart, door, run_blocking, stream_door, stream_events, warn
 from ..errors import InputError, NoSessionWarning, listed
-from ..events import Answer, AnswerReset, Event, NodeFinished, RunFinished, RunWaiting, Token
-from ..graph.graph import Graph
+from ..events import (
+    Answer,
+    AnswerReset,
+    Event,
+    Listener,
+    NodeFinished,
+    RunFinished,
+    RunWaiting,
+    Token,
+    TokenMode,
+)
+from ..graph.graph import Budget, Graph
 from ..graph.node import readers_of_turns
-from ..messages import JSON, HistoryItem, text_of
+from ..messages import JSON, HistoryItem, Part, text_of
 from ..models.endpoints import checked_addresses
 from ..models.protocol import Model
+from ..models.registry import AnyModel
 from ..records import Run, SessionInfo, SessionKey, Turn
 from ..session.session import Session
 from ..session.store import VERSION, Policy, Store, WhileWaiting, lacking
@@ -52,7 +63,16 @@ from .resume import (
 )
 
 if TYPE_CHECKING:
+    from ..attachments import Attachable
     from .dry_run.rendering import Rendering
+
+NOTHING_ATTACHED: Mapping[str, bytes] = MappingProxyType({})
+
+
+BudgetArgument: TypeAlias = (
+    "Budget | Mapping[str, Any] | Sequence[Budget | Mapping[str, Any]] | None"
+)
+"""Limits for one resumption, as a graph declares them."""
 
 
 class Runner:
@@ -72,12 +92,19 @@ class Runner:
 
     `allow_api_base` are addresses to which the graph's models may send prompts and keys, beside
     the providers' own and servers on loopback, with all addresses below them.
+
+    `listeners` are functions that are called with every event of every run, as it happens and in
+    the task that it happens in, such as `teamgraph.tracing.OpenTelemetry()`. They only read: they
+    must not block, and an error of one is a warning and changes nothing. Tokens come only where a
+    run is streamed.
     """
 
     __slots__ = (
         "_allow_api_base",
         "_busy",
         "_graph",
+        "_is_ready",
+        "_listeners",
         "_model",
         "_prepared",
         "_store",
@@ -86,7 +113,7 @@ class Runner:
     )
 
     @explained
-    def __init__(
+    def __init__(  # noqa: PLR0913  independent options, by keyword
         self,
         graph: Graph | str | os.PathLike[str],
         *,
@@ -95,6 +122,7 @@ class Runner:
         busy: Policy = "serialize",
         while_waiting: WhileWaiting = "refuse",
         allow_api_base: Collection[str] = (),
+        listeners: Sequence[Listener] = (),
     ) -> None:
         if busy not in get_args(Policy):
             known = ", ".join(get_args(Policy))
@@ -112,6 +140,7 @@ class Runner:
             raise InputError(
                 f"model is {model!r}; give a Model, or the id of one, such as 'openai/gpt-5-mini'"
             )
+        self._listeners = _checked_listeners(listeners)
         self._graph = graph = _graph_of(graph)
         self._allow_api_base = checked_addresses(allow_api_base)
         self._busy: Policy = busy
@@ -119,8 +148,11 @@ class Runner:
         self._store: Store = _store_of(store)
         if while_waiting == "allow" or can_wait(graph):
             _check_can_wait(self._store)
+        if isinstance(model, str):
+            AnyModel().check(model, {})
         self._model = model
         self._prepared: PreparedGraph | None = None
+        self._is_ready = False
         self._warned = False
 
     if not TYPE_CHECKING:  # pragma: no branch - type checkers would allow every attribute
@@ -149,12 +181,14 @@ class Runner:
         run_id: str | None = None,
         history: Sequence[HistoryItem] | None = None,
         system: str | None = None,
+        attachments: Sequence[Attachable] | None = None,
     ) -> Run:
         """Run the graph on `message`: one turn of a session, one message in and one answer out.
 
         Without `session_id` the run is a session of its own. `state` sets keys of
         `session.state`; they win over what is stored, and that over the graph's defaults. `system`
-        is a text that templates read as `input.system`.
+        is a text that templates read as `input.system`. `attachments` are paths, bytes, URLs or
+        `Attachment`s, which templates attach.
 
         With `history` the run is not kept: it is the turn after these, the oldest first, as
         `{input, answer}` or as messages `{role, content}` of user and assistant by turns; `[]` is
@@ -165,7 +199,9 @@ class Runner:
         `RunError`, with `.run`) if the run fails, `SessionBusy` if another turn of the session is
         running and `busy` is `reject`, or waits for a person.
         """
-        start = self._start(message, user_id, session_id, state, run_id, history, system)
+        start = self._start(
+            message, user_id, session_id, state, run_id, history, system, attachments
+        )
         return await start(listener=None)
 
     @explained
@@ -179,6 +215,7 @@ class Runner:
         run_id: str | None = None,
         history: Sequence[HistoryItem] | None = None,
         system: str | None = None,
+        attachments: Sequence[Attachable] | None = None,
         tokens: bool = True,
         resets: bool = False,
     ) -> AsyncGenerator[Event]:
@@ -192,7 +229,9 @@ class Runner:
         that the answer tokens before it are void. Without `tokens` there are none of either, so
         that models may be asked for whole answers, which costs less.
         """
-        start = self._start(message, user_id, session_id, state, run_id, history, system)
+        start = self._start(
+            message, user_id, session_id, state, run_id, history, system, attachments
+        )
         return stream_events(start, tokens=tokens, resets=resets)
 
     @explained
@@ -203,29 +242,33 @@ class Runner:
         user_id: str | None = None,
         session_id: str | None = None,
         reuse_unchanged: bool = False,
+        budget: BudgetArgument = None,
     ) -> Run:
         """Resume a run that failed or was interrupted; finished nodes are not run again.
 
         Without `session_id` the run is searched in all sessions of the user; without `user_id`, in
         the sessions of no user. Raises `NotFound`, also for a run of another user, `InputError` if
         the run is done, `Changed` if the graph was changed since. With `reuse_unchanged` the nodes
-        that were changed, and all that follow from them, are run again instead.
+        that were changed, and all that follow from them, are run again instead. `budget` takes the
+        place of the graph's limits of the same `per`, for this once.
         """
-        return await self._resume(run_id, user_id, session_id, reuse_unchanged)(listener=None)
+        start = self._resume(run_id, user_id, session_id, reuse_unchanged, budget)
+        return await start(listener=None)
 
     @explained
-    def aresume_stream(
+    def aresume_stream(  # noqa: PLR0913  independent options, by keyword
         self,
         run_id: str,
         *,
         user_id: str | None = None,
         session_id: str | None = None,
         reuse_unchanged: bool = False,
+        budget: BudgetArgument = None,
         tokens: bool = True,
         resets: bool = False,
     ) -> AsyncGenerator[Event]:
         """Like `resume`, yielding events as `stream` does."""
-        start = self._resume(run_id, user_id, session_id, reuse_unchanged)
+        start = self._resume(run_id, user_id, session_id, reuse_unchanged, budget)
         return stream_events(start, tokens=tokens, resets=resets)
 
     @explained
@@ -320,6 +363,23 @@ class Runner:
         return stream_events(start, tokens=tokens, resets=resets)
 
     @explained
+    async def acancel(
+        self, run_id: str, *, user_id: str | None = None, session_id: str | None = None
+    ) -> Run:
+        """Cancel a run, wherever it is in progress; returns it as it is stored now.
+
+        A run that waits for a person, or whose process died, is `cancelled` at once. One in
+        progress is asked to stop: its caller gets `Cancelled`, and it is stored as cancelled soon
+        (in another process within about a second, if the store can tell it: `SessionBusy` is
+        raised otherwise). The run is searched as in `resume`, and can be resumed. Raises
+        `NotFound`, and `InputError` if it is done.
+        """
+        # Lazy: programs that cancel no run do not load it.
+        from .cancel import cancel_run  # noqa: PLC0415
+
+        return await cancel_run(self._store, _reference(run_id, user_id, session_id))
+
+    @explained
     def render(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
@@ -330,6 +390,7 @@ class Runner:
         state: State | None = None,
         history: Sequence[HistoryItem] | None = None,
         system: str | None = None,
+        attachments: Sequence[str | Part] = (),
     ) -> Rendering:
         """The prompts that `run` would send, as in `Graph.render`; asks no model, writes nothing.
 
@@ -347,6 +408,7 @@ class Runner:
             state=as_state(state) or {},
             user_id=user_id,
             system=system,
+            attachments=attachments,
         )
         if session_id is None:
             return render(self._graph, scene)
@@ -375,6 +437,7 @@ class Runner:
     respond_stream = stream_door(arespond_stream)
     waiting = door(awaiting)
     fork = door(afork)
+    cancel = door(acancel)
     fork_stream = stream_door(afork_stream)
     sessions = door(asessions)
     delete_user = door(adelete_user)
@@ -386,7 +449,7 @@ class Runner:
         return Session(SessionKey(user_id, session_id), self._store)
 
     @explained
-    def print_response(
+    def print_response(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
         *,
@@ -394,6 +457,7 @@ class Runner:
         user_id: str | None = None,
         session_id: str | None = None,
         state: State | None = None,
+        attachments: Sequence[Attachable] | None = None,
         show: Collection[str] = (),
     ) -> Run:
         """Run and print the answer on standard output, with `stream` token by token.
@@ -406,6 +470,7 @@ class Runner:
             user_id=user_id,
             session_id=session_id,
             state=state,
+            attachments=attachments,
             tokens=stream,
             resets=sys.stdout.isatty(),
         )
@@ -413,7 +478,7 @@ class Runner:
         return cast("Run", ended[-1])
 
     @explained
-    async def aprint_response(
+    async def aprint_response(  # noqa: PLR0913  independent options, by keyword
         self,
         message: str,
         *,
@@ -421,6 +486,7 @@ class Runner:
         user_id: str | None = None,
         session_id: str | None = None,
         state: State | None = None,
+        attachments: Sequence[Attachable] | None = None,
         show: Collection[str] = (),
     ) -> Run:
         """Like `print_response`, in async code."""
@@ -429,6 +495,7 @@ class Runner:
             user_id=user_id,
             session_id=session_id,
             state=state,
+            attachments=attachments,
             tokens=stream,
             resets=sys.stdout.isatty(),
         )
@@ -444,12 +511,17 @@ class Runner:
         run_id: str | None,
         history: Sequence[HistoryItem] | None,
         system: str | None,
+        attachments: Sequence[Attachable] | None,
     ) -> RunStart:
         check_message(message)
         check_ids(user_id=user_id, session_id=session_id, run_id=run_id)
         if system is not None:
             check_system(system)
+        parts, attached = _read_attachments(attachments)
         prepared = self._prepare()
+        if not self._is_ready:
+            prepared.check_ready(os.environ)
+            self._is_ready = True
         if session_id is None and not self._warned and history is None:
             self._warn_of_no_session()
         # Where nobody named the session it is called as the run, so that a store can tell.
@@ -462,9 +534,16 @@ class Runner:
             started=time(),
             declared=prepared.facts_hash,
             system=system,
+            attachments=parts,
         )
         key = SessionKey(user_id, session_id or new_id)
-        request = RunRequest(key, turn, busy=self._busy, while_waiting=self._while_waiting)
+        request = RunRequest(
+            key,
+            turn,
+            busy=self._busy,
+            while_waiting=self._while_waiting,
+            attachments=attached,
+        )
         store = self._store
         if history is not None:
             _check_without_session(history, session_id)
@@ -472,19 +551,26 @@ class Runner:
             from .given_history import UnkeptSession  # noqa: PLC0415
 
             store = UnkeptSession(key, self._graph, history, store)
-        return partial(RunExecution.execute, prepared, store, request)
+        return self._heard(partial(RunExecution.execute, prepared, store, request))
 
     def _resume(
-        self, run_id: str, user_id: str | None, session_id: str | None, reuse_unchanged: bool
+        self,
+        run_id: str,
+        user_id: str | None,
+        session_id: str | None,
+        reuse_unchanged: bool,
+        budget: BudgetArgument,
     ) -> RunStart:
-        return partial(
+        start = partial(
             resume_run,
             self._prepare(),
             self._store,
             _reference(run_id, user_id, session_id),
             waits=Waits(self._busy, self._while_waiting),
             reuse_unchanged=reuse_unchanged,
+            budget=_budgets_of(budget),
         )
+        return self._heard(start)
 
     def _respond(
         self,
@@ -496,13 +582,14 @@ class Runner:
     ) -> RunStart:
         check_ids(by=by)
         reference = _reference(run_id, user_id, session_id)
-        return partial(
+        start = partial(
             respond_to_run,
             self._prepare(),
             self._store,
             AnswerRequest(reference, _checked_answers(answers), user_id if by is None else by),
             waits=Waits(self._busy, self._while_waiting),
         )
+        return self._heard(start)
 
     def _fork(
         self,
@@ -517,28 +604,63 @@ class Runner:
             check_message(message)
         check_ids(into=into, node=node)
         source = _reference(run_id, user_id, session_id)
-        return partial(
-            fork_run, self._prepare(), self._store, ForkRequest(source, node, message, into)
-        )
+        request = ForkRequest(source, node, message, into)
+        return self._heard(partial(fork_run, self._prepare(), self._store, request))
+
+    def _heard(self, start: RunStart) -> RunStart:
+        """The start of a run whose events the runner's listeners get too."""
+        return partial(_start_heard, start, self._listeners) if self._listeners else start
 
     def _warn_of_no_session(self) -> None:
         """Warn, once for each runner, if the graph reads earlier turns, of which there are none."""
         self._warned = True
         readers = readers_of_turns(self._graph.nodes)
         if readers:
-            warnings.warn(
-                f"graph {self._graph.name!r}: this run has no session_id, so there are no earlier "
-                f"turns for {listed(readers)}; pass session_id='...', and user_id='...' where "
-                "there are several users",
-                NoSessionWarning,
-                stacklevel=2,
-            )
+            text = f"graph {self._graph.name!r}: this run has no session_id, so there are no "
+            text += f"earlier turns for {listed(readers)}; pass session_id='...', and "
+            text += "user_id='...' where there are several users"
+            warn(text, NoSessionWarning)
 
     def _prepare(self) -> PreparedGraph:
         # Two threads may both prepare it: the results are equal.
         if self._prepared is None:
             self._prepared = prepare(self._graph, self._model, allow_api_base=self._allow_api_base)
         return self._prepared
+
+
+def _start_heard(
+    start: RunStart,
+    listeners: Sequence[Listener],
+    *,
+    listener: Listener | None,
+    tokens: TokenMode = "final",
+) -> Coroutine[object, object, Run]:
+    """Start a run with several listeners, of which `listener` is the caller's own."""
+
+    def hear(event: Event) -> None:
+        for each in listeners:
+            try:
+                each(event)
+            except Exception as error:  # noqa: BLE001  a reader of a run does not end it
+                what = f"{type(error).__name__}: {error}"
+                text = f"a listener failed at {type(event).__name__}, the run goes on: {what}"
+                warn(text, RuntimeWarning)
+        if listener is not None:
+            listener(event)
+
+    return start(listener=hear, tokens="none" if listener is None else tokens)
+
+
+def _checked_listeners(listeners: Sequence[Listener]) -> Sequence[Listener]:
+    if callable(listeners):
+        raise InputError("listeners takes a list of functions; write listeners=[...]")
+    for each in listeners:
+        if not callable(each) or isinstance(each, type):
+            raise InputError(
+                f"a listener is {each!r}; give a function that takes an event, or an object such "
+                "as teamgraph.tracing.OpenTelemetry()"
+            )
+    return tuple(listeners)
 
 
 def _print_event(event: Event, show: Collection[str], *, is_streamed: bool) -> Run | None:
@@ -556,6 +678,32 @@ def _print_event(event: Event, show: Collection[str], *, is_streamed: bool) -> R
         text = "".join(f"{each.path}: {each.text}\n" for each in event.questions)
     write_text(text, sys.stdout)
     return event.run if isinstance(event, RunFinished | RunWaiting) else None
+
+
+def _budgets_of(given: BudgetArgument) -> tuple[Budget, ...]:
+    """The limits that a caller gives; raises `DefinitionError` or `InputError`."""
+    several = [given] if isinstance(given, Budget | Mapping) else given or ()
+    if not isinstance(several, list | tuple) or any(
+        not isinstance(each, Budget | Mapping) for each in several
+    ):
+        raise InputError(
+            f"budget is {given!r}; give limits such as {{'calls': 40}}, or a list of such"
+        )
+    return tuple(each if isinstance(each, Budget) else Budget(**each) for each in several)
+
+
+def _read_attachments(
+    given: Sequence[Attachable] | None,
+) -> tuple[tuple[Part, ...], Mapping[str, bytes]]:
+    """What a turn names, and the bytes by their hash; files are read here, once."""
+    if given is None:
+        return (), NOTHING_ATTACHED
+    # Lazy: few runs have any.
+    from ..attachments import attachments_of  # noqa: PLC0415
+
+    pairs = [(each.part, each.data) for each in attachments_of(given)]
+    data = {part.sha256: data for part, data in pairs if data is not None}
+    return tuple(part for part, _ in pairs), data
 
 
 def _checked_answers(answers: Mapping[str, JSON]) -> Mapping[str, JSON]:
@@ -613,9 +761,9 @@ def _store_of(store: object) -> Store:
         return MemoryStore()
     if isinstance(store, str | os.PathLike):
         # Lazy: programs with another store do not load it.
-        from ..stores.tinydb.store import TinyDBStore  # noqa: PLC0415
+        from ..stores.places import open_store  # noqa: PLC0415
 
-        return TinyDBStore(cast("str", store))
+        return open_store(cast("str", store))
     if not hasattr(store, "begin"):
         raise InputError(
             f"store is a {type(store).__name__}; give a store, such as TinyDBStore('folder'), or "

@@ -27,7 +27,7 @@ from ..graph.context import (
     Upstream,
 )
 from ..graph.graph import Graph
-from ..graph.node import Node, loads_history, template_fields, tools_of
+from ..graph.node import Node, can_stream, loads_history, template_fields, tools_of
 from ..graph.plan import bits_of, is_live
 from ..messages import JSON
 from ..records import Record
@@ -210,7 +210,8 @@ class GraphScope:
     """The template names that depend on the graph alone; made once for each prepared graph.
 
     `needs` are the control edges into each node from the nodes in its field `needs`, in declared
-    order. `loaders` are the history-loaders whose output is a node's `history`.
+    order. `loaders` are the history-loaders whose output is a node's `history`, and `streaming` the
+    nodes whose output can be streamed as their model writes it.
     """
 
     __slots__ = (
@@ -222,6 +223,7 @@ class GraphScope:
         "nodes",
         "plan",
         "roles",
+        "streaming",
         "view",
     )
 
@@ -229,6 +231,7 @@ class GraphScope:
         self._graph = graph
         self.nodes = graph.nodes
         self.plan = graph.plan
+        self.streaming = {node_id for node_id, node in graph.nodes.items() if can_stream(node)}
         self.roles = {node_id: _role(node) for node_id, node in graph.nodes.items()}
         members = tuple(
             MemberView(node_id, node.kind, self.roles[node_id], node.description)

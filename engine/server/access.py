@@ -13,12 +13,11 @@ import inspect
 import secrets
 from collections.abc import Awaitable, Callable, Collection
 from hashlib import sha256
-from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import HTTPConnection, Request, cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import Refusal
@@ -184,14 +183,9 @@ def new_login(token: str) -> str:
 
 def login_of(headers: Headers, token: str) -> str | None:
     """The cookie of a request, None if it has no valid one."""
-    try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return None
-    if cookie is None:
-        return None
-    login, _, signature = cookie.value.rpartition(".")
-    return cookie.value if _is_equal(signature, _signed(login, token)) else None
+    cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+    login, _, signature = cookie.rpartition(".")
+    return cookie if _is_equal(signature, _signed(login, token)) else None
 
 
 def csrf_token(login: str, token: str) -> str:

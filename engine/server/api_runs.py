@@ -11,16 +11,16 @@ from uuid import uuid4
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from ..errors import InputError, TeamgraphError, listed
+from ..errors import TeamgraphError
 from ..events import Event, event_name
 from ..messages import JSON
 from ..records import Record, Run
 from ..run.cancel import cancel_run
+from ..run.json_forms import records_as_json, turn_as_json
 from ..run.resume import RunReference
-from ..run.runner import Runner
 from .access import caller
+from .api_sessions import PageQuery
 from .errors import as_json, info_of
 from .http import (
     Body,
@@ -32,6 +32,7 @@ from .http import (
     read_query,
     until_disconnect,
 )
+from .openapi import Operation
 from .positions import Position
 from .reopen import stored_events
 from .runs import LiveRun
@@ -52,10 +53,15 @@ class Telling(Whose):
     """How a run is told to the client that starts it."""
 
     stream: bool = Field(False, description="Answer with the events as they happen.")
-    tokens: bool = Field(True, description="With `stream`: tell tokens, too.")
+    tokens: bool = Field(True, description="Tell tokens, where events are told.")
     detach: bool = Field(
         False, description="Go on when the client leaves; without `stream`, answer at once."
     )
+
+    @property
+    def tells_tokens(self) -> bool:
+        """Whether somebody may read tokens; without them models are asked for whole answers."""
+        return self.tokens and (self.stream or self.detach)
 
 
 class StartBody(Telling):
@@ -90,6 +96,16 @@ class RespondBody(Telling):
     by: str | None = Field(None, description="The user who answers; default: the run's.")
 
 
+class ShowQuery(Whose):
+    """Which run, and how much of it."""
+
+    prompts: bool = Field(False, description="With whole records, and the messages as sent.")
+
+
+class WaitingQuery(PageQuery):
+    """The runs of a user that wait for a person."""
+
+
 class RunQuery(Whose):
     """Which run, and after which of its events."""
 
@@ -101,14 +117,14 @@ async def start_run(request: Request) -> Response:
     body = await read_json(request, StartBody)
     server = server_of(request)
     run_id = body.run_id or uuid4().hex
-    source = _runner(server, body.graph).astream(
+    source = server.named(body.graph).astream(
         body.message,
         user_id=caller(request).user(body.user_id),
         # A run without a session is called as its session, so that a store need not keep it.
         session_id=body.session_id or run_id,
         run_id=run_id,
         state=body.state,
-        tokens=body.stream and body.tokens,
+        tokens=body.tells_tokens,
         resets=True,
     )
     return await _respond(request, source, body)
@@ -116,8 +132,19 @@ async def start_run(request: Request) -> Response:
 
 async def show_run(request: Request) -> Response:
     """Show a run with the outcome of each node."""
-    run = await _stored(request, read_query(request, Whose))
+    query = read_query(request, ShowQuery)
+    run = await _stored(request, query)
+    if query.prompts:
+        return json_response(records_as_json(run, [*run.records], prompts=True))
     return json_response(run.to_json())
+
+
+async def list_waiting(request: Request) -> Response:
+    """List the runs of a user that wait for a person, newest first."""
+    query, store = read_query(request, WaitingQuery), server_of(request).store
+    user_id = caller(request).user(query.user_id)
+    hits = await store.waiting(user_id, limit=query.limit, offset=query.offset)
+    return json_response({"waiting": [turn_as_json(hit.key, hit.turn) for hit in hits]})
 
 
 async def read_events(request: Request) -> Response:
@@ -153,13 +180,17 @@ async def resume_run(request: Request) -> Response:
     """Resume a run that failed, was cancelled or interrupted."""
     body = await read_json(request, ResumeBody)
     run = await _stored(request, body)
-    source = _runner(server_of(request), run.turn.graph).aresume_stream(
-        run.run_id,
-        user_id=run.user_id,
-        session_id=run.session_id,
-        reuse_unchanged=body.reuse_unchanged,
-        tokens=body.stream and body.tokens,
-        resets=True,
+    source = (
+        server_of(request)
+        .runner(run.turn.graph)
+        .aresume_stream(
+            run.run_id,
+            user_id=run.user_id,
+            session_id=run.session_id,
+            reuse_unchanged=body.reuse_unchanged,
+            tokens=body.tells_tokens,
+            resets=True,
+        )
     )
     return await _respond(request, source, body, before=run.records.values())
 
@@ -168,15 +199,19 @@ async def fork_run(request: Request) -> Response:
     """Run again from a node, or with another message, in a new session."""
     body = await read_json(request, ForkBody)
     run = await _stored(request, body)
-    source = _runner(server_of(request), run.turn.graph).afork_stream(
-        run.run_id,
-        node=body.node,
-        message=body.message,
-        into=body.into,
-        user_id=run.user_id,
-        session_id=run.session_id,
-        tokens=body.stream and body.tokens,
-        resets=True,
+    source = (
+        server_of(request)
+        .runner(run.turn.graph)
+        .afork_stream(
+            run.run_id,
+            node=body.node,
+            message=body.message,
+            into=body.into,
+            user_id=run.user_id,
+            session_id=run.session_id,
+            tokens=body.tells_tokens,
+            resets=True,
+        )
     )
     return await _respond(request, source, body)
 
@@ -185,14 +220,18 @@ async def respond_to_run(request: Request) -> Response:
     """Answer questions of a run that waits, and continue it."""
     body = await read_json(request, RespondBody)
     run = await _stored(request, body)
-    source = _runner(server_of(request), run.turn.graph).arespond_stream(
-        run.run_id,
-        body.answers,
-        user_id=run.user_id,
-        session_id=run.session_id,
-        by=caller(request).user(body.by) or run.user_id,
-        tokens=body.stream and body.tokens,
-        resets=True,
+    source = (
+        server_of(request)
+        .runner(run.turn.graph)
+        .arespond_stream(
+            run.run_id,
+            body.answers,
+            user_id=run.user_id,
+            session_id=run.session_id,
+            by=caller(request).user(body.by) or run.user_id,
+            tokens=body.tells_tokens,
+            resets=True,
+        )
     )
     return await _respond(request, source, body, before=run.records.values())
 
@@ -245,7 +284,7 @@ async def _live(request: Request, query: RunQuery) -> LiveRun:
 def _reopened(server: Server, run: Run) -> AsyncGenerator[Event]:
     if run.status != "running":
         return stored_events(run)
-    return _runner(server, run.turn.graph).aresume_stream(
+    return server.runner(run.turn.graph).aresume_stream(
         run.run_id, user_id=run.user_id, session_id=run.session_id, resets=True
     )
 
@@ -257,20 +296,14 @@ async def _stored(request: Request, whose: Whose) -> Run:
     return await reference.load(server_of(request).store)
 
 
-def _runner(server: Server, graph: str | None) -> Runner:
-    if graph is not None:
-        return server.runner(graph)
-    if len(server.runners) > 1:
-        raise InputError(f"graph: name one of {listed(server.runners)}")
-    return next(iter(server.runners.values()))
-
-
-routes = [
-    Route("/api/runs", start_run, methods=["POST"]),
-    Route("/api/runs/{run_id}", show_run),
-    Route("/api/runs/{run_id}/events", read_events),
-    Route("/api/runs/{run_id}/cancel", stop_run, methods=["POST"]),
-    Route("/api/runs/{run_id}/resume", resume_run, methods=["POST"]),
-    Route("/api/runs/{run_id}/fork", fork_run, methods=["POST"]),
-    Route("/api/runs/{run_id}/respond", respond_to_run, methods=["POST"]),
-]
+_ONE = "/api/runs/{run_id:path}"
+operations = (
+    Operation("POST", "/api/runs", start_run, body=StartBody, events=True),
+    Operation("GET", "/api/runs", list_waiting, query=WaitingQuery),
+    Operation("GET", f"{_ONE}/events", read_events, query=RunQuery, events=True),
+    Operation("POST", f"{_ONE}/cancel", stop_run, body=Whose),
+    Operation("POST", f"{_ONE}/resume", resume_run, body=ResumeBody, events=True),
+    Operation("POST", f"{_ONE}/fork", fork_run, body=ForkBody, events=True),
+    Operation("POST", f"{_ONE}/respond", respond_to_run, body=RespondBody, events=True),
+    Operation("GET", _ONE, show_run, query=ShowQuery),
+)

@@ -22,16 +22,20 @@ from ..graph.graph import Graph
 from ..models.protocol import Model
 from ..run.runner import Runner
 from ..session.store import Store
-from . import agui, api_runs, login, openai_chat, openai_responses
+from . import agui, api_graphs, api_runs, api_sessions, login, openai_chat, openai_responses
 from .access import LOOPBACK, Access, Auth
 from .http import json_response
 from .limits import BodyLimiter, Limiter, Limits
+from .openapi import openapi
 from .runs import Runs
 from .server import Server
 from .telemetry import Metrics, Telemetry, error_response
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
+
+OPERATIONS = (*api_graphs.operations, *api_runs.operations, *api_sessions.operations)
+"""The native API."""
 
 
 def create_app(  # noqa: PLR0913  independent options, by keyword
@@ -42,6 +46,7 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
     token: str | None = None,
     auth: Auth | None = None,
     read_only: bool = False,
+    ui: bool = True,
     hosts: Collection[str] = LOOPBACK,
     origins: Collection[str] = (),
     limits: Limits | None = None,
@@ -57,7 +62,8 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
     such a server to loopback only. With `auth` a request is only ever about its own user.
 
     `hosts` are the names that the server is called by (`*`: any), `origins` those of web pages
-    elsewhere that may use it. `read_only` refuses all writes. A run that nobody reads is cancelled
+    elsewhere that may use it. `read_only` refuses all writes, without `ui` there
+    are no pages. A run that nobody reads is cancelled
     after `grace` seconds, and a server that stops waits for runs as long. `log_texts` says that the
     log may have messages of errors, which may quote users. With `mcp` the graphs are also tools of
     an MCP server at `/mcp`, which needs the extra `mcp`. Raises `InputError` if two graphs have
@@ -67,9 +73,9 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
         raise InputError("token is empty; give a long random text, or None for no token")
     runners = _runners(graphs, store, model)
     shared = next(iter(runners.values())).store
-    runs = Runs(shared, grace=grace)
     limits = limits or Limits()
     tools: Starlette = _mcp().mcp_app(runners) if mcp else Starlette()
+    runs = Runs(shared, grace=grace, limit=limits.events)
     metrics = Metrics(lambda: len(runs.in_progress))
 
     @asynccontextmanager
@@ -81,12 +87,13 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
 
     app = Starlette(
         routes=[
-            *api_runs.routes,
-            *login.routes,
+            *(each.route for each in OPERATIONS),
+            *(login.routes if ui else ()),
             *agui.routes,
             *tools.routes,
             *openai_chat.routes,
             *openai_responses.routes,
+            Route("/openapi.json", _show_openapi),
             Route("/healthz", _is_alive),
             Route("/readyz", _is_ready),
             Route("/metrics", partial(_show_metrics, metrics)),
@@ -159,6 +166,11 @@ def _runners(
     if not runners:
         raise InputError("there is no graph to serve; give at least one")
     return runners
+
+
+async def _show_openapi(request: Request) -> Response:
+    del request
+    return json_response(openapi(OPERATIONS))
 
 
 async def _is_alive(request: Request) -> Response:

@@ -25,6 +25,7 @@ from ..errors import (
     TeamgraphError,
 )
 from ..messages import JSON
+from ..records import Run
 
 CODES: Mapping[type[Exception], tuple[int, str]] = {
     InputError: (400, "invalid_request"),
@@ -70,6 +71,7 @@ class ErrorInfo(Struct, frozen=True):
     code: str
     message: str
     param: str | None = None
+    run: Run | None = None
 
 
 def info_of(error: Exception) -> ErrorInfo:
@@ -80,22 +82,16 @@ def info_of(error: Exception) -> ErrorInfo:
     if not isinstance(error, TeamgraphError):
         text = "an internal error; please report it with the traceback in the server's log"
         return ErrorInfo(status, code, text)
-    return ErrorInfo(status, code, "; ".join([str(error), *getattr(error, "__notes__", ())]))
-
-
-def status_of(error: Exception) -> int:
-    """The HTTP status of an error."""
-    return info_of(error).status
-
-
-def code_of(error: Exception) -> str:
-    """The code of an error, which does not change."""
-    return info_of(error).code
+    text = "; ".join([str(error), *getattr(error, "__notes__", ())])
+    return ErrorInfo(status, code, text, error.run if isinstance(error, RunError) else None)
 
 
 def as_json(info: ErrorInfo) -> JSON:
     """The form of all errors of the native API."""
-    return {"error": {"code": info.code, "message": info.message}}
+    form: dict[str, JSON] = {"code": info.code, "message": info.message}
+    if info.run is not None:
+        form |= {"run_id": info.run.run_id, "session_id": info.run.session_id}
+    return {"error": form}
 
 
 def openai_json(info: ErrorInfo) -> JSON:
@@ -115,7 +111,5 @@ FORMS: Mapping[str, Callable[[ErrorInfo], JSON]] = {"/v1/": openai_json}
 
 def error_json(path: str, info: ErrorInfo) -> JSON:
     """An error in the form of the API that a path belongs to."""
-    for prefix, form in FORMS.items():
-        if path.startswith(prefix):
-            return form(info)
-    return as_json(info)
+    forms = [form for prefix, form in FORMS.items() if path.startswith(prefix)]
+    return (forms or [as_json])[0](info)

@@ -25,6 +25,8 @@ Form = TypeVar("Form", bound=BaseModel)
 SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 """Headers of every response: it is what it says it is, and nobody keeps a copy."""
 
+_SEPARATORS = tuple((chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029))
+
 
 class Body(BaseModel):
     """Base class of what requests bring: frozen, and no unknown fields."""
@@ -43,11 +45,18 @@ def read_query(request: Request, form: type[Form]) -> Form:
 
 
 def encode(value: JSON) -> bytes:
-    """JSON in UTF-8; half a surrogate pair, which UTF-8 cannot have, is written as its escape."""
+    """JSON in UTF-8, on one line for every reader.
+
+    The line separators of Unicode are written as escapes, and so is half a surrogate pair, which
+    UTF-8 cannot have.
+    """
     try:
-        return msgspec.json.encode(value)
+        data = msgspec.json.encode(value)
     except UnicodeEncodeError:
-        return escape_json(json.dumps(value, ensure_ascii=False)).encode()
+        data = escape_json(json.dumps(value, ensure_ascii=False)).encode()
+    for separator, escape in _SEPARATORS:
+        data = data.replace(separator, escape)
+    return data
 
 
 def json_response(

@@ -20,15 +20,18 @@ class Limits(Declared):
 
     A request that exceeds `body` or `headers` is answered with 413 or 431, one whose body does not
     arrive in time with 408. `per_minute` and `at_once` count for each user (for clients without a
-    user: for each address) and are answered with 429 and `Retry-After`. 0 is no limit.
+    user: for each address) and are answered with 429 and `Retry-After`. 0 is no limit. A connection
+    is closed if no request comes for `idle` seconds. Of each run the newest `events` are kept, and
+    as many of all runs that have ended, for clients that come back.
     """
 
-    body: int = Field(8_000_000, ge=0, description="bytes")
-    headers: int = Field(8_192, ge=0, description="bytes")
-    seconds: float = Field(20.0, gt=0, description="seconds")
-    idle: float = Field(10.0, gt=0, description="seconds")
-    per_minute: int = Field(600, ge=0, description="requests")
-    at_once: int = Field(64, ge=0, description="requests")
+    body: int = Field(default=8_000_000, ge=0, description="bytes")
+    headers: int = Field(default=8_192, ge=0, description="bytes")
+    seconds: float = Field(default=20.0, gt=0, description="seconds")
+    idle: float = Field(default=10.0, gt=0, description="seconds")
+    per_minute: int = Field(default=600, ge=0, description="requests")
+    at_once: int = Field(default=64, ge=0, description="requests")
+    events: int = Field(default=10_000, gt=0, description="events")
 
 
 class Allowance(Struct):

@@ -38,7 +38,7 @@ async def stored_events(run: Run) -> AsyncGenerator[Event]:
                 because = record.because or ""
                 emit(NodeSkipped, record.node, record.attempt, because, replayed=True)
             case "failed":
-                emit(NodeFailed, record.node, record.attempt, record.error or "")
+                emit(NodeFailed, record.node, record.attempt, record.error or "", "NodeError")
             case _:
                 pass
     if turn.status == "done":

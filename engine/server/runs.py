@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import aclosing, contextmanager
 from typing import NamedTuple, cast
 from uuid import uuid4
@@ -34,8 +34,6 @@ from ..session.store import Store
 from ..stores.leases import WATCHER
 from .positions import Position
 
-EVENTS = 10_000
-"""The newest events of a run that are kept."""
 ENDED = 256
 """Runs that have ended whose events are kept for clients that come back; the oldest go first."""
 
@@ -51,8 +49,8 @@ class Numbered(NamedTuple):
 class LiveRun:
     """One run in progress in this process, or one that ended a moment ago, with its events.
 
-    `source` gives the events, `before` are the records of an earlier try of the run. `key`,
-    `run_id` and `graph` are known once it has begun.
+    `source` gives the events, of which at least the newest `limit` are kept; `before` are the
+    records of an earlier try of the run. `key` and `run_id` are known once it has begun.
     """
 
     def __init__(
@@ -61,6 +59,7 @@ class LiveRun:
         source: AsyncGenerator[Event],
         *,
         grace: float,
+        limit: int,
         before: Iterable[Record] = (),
     ) -> None:
         self.key = SessionKey(None, "")
@@ -69,6 +68,7 @@ class LiveRun:
         self._store = store
         self._source = source
         self._grace = grace
+        self._limit = limit
         self._finished = [record for record in before if record.status == "done"]
         self._events: list[Numbered] = []
         self._last = Position(0, uuid4().hex[:8])
@@ -149,13 +149,11 @@ class LiveRun:
 
     def cancel(self) -> None:
         """Cancel the run, if it is in progress."""
-        if not WATCHER.interrupt(self._store, self.key, self.run_id):
-            self.task.cancel()
+        WATCHER.interrupt(self._store, self.key, self.run_id)
 
     def hand_back(self) -> None:
         """Stop executing the run, and leave it as it is stored, to be resumed."""
-        if not WATCHER.interrupt(self._store, self.key, self.run_id, hand_back=True):
-            self.task.cancel()
+        WATCHER.interrupt(self._store, self.key, self.run_id, hand_back=True)
 
     async def _pump(self) -> None:
         """Take the events as they come, to the last one."""
@@ -189,8 +187,8 @@ class LiveRun:
         self._last = replace(self._last, number=self._last.number + 1)
         event = replace(event, sequence=self._last.number)
         self._events.append(Numbered(self._last.number, event, self._last))
-        if len(self._events) > 2 * EVENTS:
-            del self._events[:EVENTS]
+        if len(self._events) > 2 * self._limit:
+            del self._events[: self._limit]
         self._notify()
 
     def _tell(self, finished: Iterable[Record]) -> None:
@@ -214,7 +212,7 @@ class LiveRun:
         return self._events[number + 1 - start :]
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _reading(self) -> Generator[None]:
         """Count a reader; when the last one has left, the grace period begins."""
         self._readers += 1
         if self._leaving is not None:
@@ -232,12 +230,14 @@ class LiveRun:
 class Runs:
     """The live runs of this process, by their users and ids.
 
-    `grace` are the seconds after which a run that nobody reads is cancelled.
+    `grace` are the seconds after which a run that nobody reads is cancelled, `limit` is how many of
+    its newest events are kept.
     """
 
-    def __init__(self, store: Store, *, grace: float) -> None:
+    def __init__(self, store: Store, *, grace: float, limit: int) -> None:
         self._store = store
         self._grace = grace
+        self._limit = limit
         self._live: dict[tuple[str | None, str], LiveRun] = {}
         self._starting: set[LiveRun] = set()
         self._ended: deque[LiveRun] = deque()
@@ -268,7 +268,7 @@ class Runs:
         `NotFound` and `SessionBusy`.
         """
         grace = self._grace if grace is None else grace
-        live = LiveRun(self._store, source, grace=grace, before=before)
+        live = LiveRun(self._store, source, grace=grace, limit=self._limit, before=before)
         self._starting.add(live)
         try:
             await live.begun()
@@ -289,7 +289,9 @@ class Runs:
 
     async def close(self, patience: float) -> None:
         """Wait for the runs in progress, and hand back those that take longer than `patience`."""
-        running = {live.task: live for live in (*self._starting, *self.in_progress)}
+        running = {live.task: live for live in self.in_progress}
+        for live in self._starting:
+            live.task.cancel()
         if running:
             _, late = await asyncio.wait(running, timeout=patience)
             for task in late:
@@ -300,7 +302,7 @@ class Runs:
         """Keep the events of a run for a while, unless nobody may come back for them."""
         self._ended.append(live)
         self._kept += live.size
-        while self._ended and (len(self._ended) > ENDED or self._kept > EVENTS):
+        while self._ended and (len(self._ended) > ENDED or self._kept > self._limit):
             oldest = self._ended.popleft()
             self._kept -= oldest.size
             key = (oldest.key.user_id, oldest.run_id)

@@ -8,7 +8,7 @@ from typing import cast
 from msgspec import Struct
 from starlette.requests import Request
 
-from ..errors import NotFound, closest, listed
+from ..errors import InputError, NotFound, closest, listed
 from ..run.runner import Runner
 from ..session.store import Store
 from .limits import Limits
@@ -31,6 +31,12 @@ class Server(Struct, frozen=True):
             hint = f"did you mean {near!r}?" if near else f"there are {listed(self.runners)}"
             raise NotFound(f"there is no graph {graph!r} here; {hint}")
         return runner
+
+    def named(self, graph: str | None) -> Runner:
+        """The runner of a graph, which need not be named where there is one only."""
+        if graph is None and len(self.runners) > 1:
+            raise InputError(f"graph: name one of {listed(self.runners)}")
+        return self.runner(next(iter(self.runners)) if graph is None else graph)
 
 
 def server_of(request: Request) -> Server:

@@ -27,7 +27,9 @@ from ..records import (
 from .store import Store
 
 INPUT, ANSWER, SUMMARY, RESULT = "input", "answer", "summary", "/result"
-"""Names of places in a run at which a text can stand; `RESULT` ends that of a tool's result."""
+ATTACHED = "attachments/"
+"""Names of places in a run at which a text can stand; `RESULT` ends that of a tool's result, and
+`ATTACHED` begins that of an attachment's name."""
 
 
 class QuoteLog:
@@ -72,6 +74,8 @@ class QuoteLog:
 def run_texts(turn: Turn, records: Collection[Record] = ()) -> dict[str, str]:
     """The texts of a run by their places, without those that are empty."""
     texts = {INPUT: turn.input, ANSWER: turn.answer or ""}
+    for number, part in enumerate(turn.attachments):
+        texts[f"{ATTACHED}{number}"] = part.name
     for record in records:
         texts[f"{record.node}/output"] = text_of(record.output)
         if is_summary(record):

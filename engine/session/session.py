@@ -6,11 +6,13 @@ Every method is async and named `a...`; the plain name is its synchronous versio
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,7 +23,7 @@ from ..records import Change, Head, Record, Run, SessionKey, Summary, Turn
 from ..unknown_names import explained, missing_attribute
 from ..values import check_counts, check_ids, json_problem
 from .history import fill_quotes, run_texts
-from .store import FinishedRun, Store
+from .store import FinishedRun, Store, put_attachments, stored_attachments
 
 VERSION = 1
 _LEVELS_AROUND = 10  # of an exported session around the values in it
@@ -138,7 +140,10 @@ class Session(Struct, frozen=True):
 
     @explained
     async def aexport(self) -> dict[str, JSON]:
-        """The whole session as JSON: its runs with all records, oldest first, state and summary."""
+        """The whole session as JSON: its runs with all records, oldest first, state and summary.
+
+        The bytes of its attachments are in it, in base64.
+        """
         head, turns = await self.aget_head(), await self._all_runs()
         runs = [await self.store.run(self.key, turn.run_id) for turn in reversed(turns)]
         data = {
@@ -153,7 +158,12 @@ class Session(Struct, frozen=True):
                 {"turn": run.turn, "records": list(run.records.values())} for run in runs if run
             ],
         }
-        return cast("dict[str, JSON]", as_plain(data))
+        exported = cast("dict[str, JSON]", as_plain(data))
+        if attached := await stored_attachments(self.store, self.key, turns):
+            exported["attachments"] = {
+                digest: b64encode(data).decode() for digest, data in attached.items()
+            }
+        return exported
 
     @explained
     async def arestore(self, data: Mapping[str, JSON]) -> None:
@@ -168,6 +178,7 @@ class Session(Struct, frozen=True):
             )
         exported = _read(data)
         if exported.runs:
+            await put_attachments(self.store, self.key, exported.attached())
             await self.store.create(self.key, exported.finished_runs(), name=exported.name)
 
     get_head = door(aget_head)
@@ -235,6 +246,23 @@ class _Exported(FrozenStruct, frozen=True, eq=False):
     node_states: Mapping[str, Mapping[str, JSON]]
     summary: Summary | None
     runs: tuple[_ExportedRun, ...]
+    attachments: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def attached(self) -> dict[str, bytes]:
+        """The bytes of attachments by their hash; raises `InputError` if they have another."""
+        attached: dict[str, bytes] = {}
+        for digest, text in self.attachments.items():
+            try:
+                data = b64decode(text, validate=True)
+            except ValueError:
+                data = b""
+            if sha256(data).hexdigest() != digest:
+                raise InputError(
+                    f"this is not an exported session: attachments.{digest[:70]}: its bytes have "
+                    "another sha256; use what `export` returned"
+                )
+            attached[digest] = data
+        return attached
 
     def finished_runs(self) -> list[FinishedRun]:
         """The runs as they are to be stored; the last done one sets what no other run has set."""
@@ -303,6 +331,6 @@ def _read(data: Mapping[str, JSON]) -> _Exported:
 
 def _messages(turn: Turn) -> Sequence[Message]:
     return (
-        Message(role="user", content=turn.input, origin=turn.run_id),
+        Message(role="user", content=turn.input, origin=turn.run_id, parts=turn.attachments),
         Message(role="assistant", content=turn.answer or "", origin=turn.run_id),
     )

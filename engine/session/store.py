@@ -6,11 +6,12 @@ records are put as nodes finish, then it is finished; only that last step change
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
 from msgspec import Struct
 
+from ..errors import InputError
 from ..records import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 
 VERSION = 2
@@ -232,6 +233,60 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Write what is pending and close every file; idempotent."""
+        ...
+
+
+@runtime_checkable
+class StoresAttachments(Protocol):
+    """A store that has room for attachments; with one that has not, nothing can be attached.
+
+    Their bytes belong to one session and are stored once in it. `delete_run` deletes those that
+    only that run's turn names (`Turn.attachments`), `delete_session` and `delete_user` all.
+    """
+
+    async def put_attachment(self, key: SessionKey, sha256: str, data: bytes) -> None:
+        """Store the bytes of this hash; nothing changes if they are there.
+
+        It is called before `begin` and `create`, also where there is no such session yet, so that
+        no stored turn names what is not there; and again when the session is leased.
+        """
+        ...
+
+    async def get_attachment(self, key: SessionKey, sha256: str) -> bytes | None:
+        """The bytes of this hash in this session, or None."""
+        ...
+
+
+async def stored_attachments(
+    store: object, key: SessionKey, turns: Iterable[Turn]
+) -> dict[str, bytes]:
+    """The bytes of what these turns name, by hash, as far as the store has them still."""
+    hashes = {part.sha256 for turn in turns for part in turn.attachments if part.sha256}
+    if not hashes or not isinstance(store, StoresAttachments):
+        return {}
+    found = {sha256: await store.get_attachment(key, sha256) for sha256 in hashes}
+    return {sha256: data for sha256, data in found.items() if data is not None}
+
+
+async def put_attachments(store: object, key: SessionKey, attachments: Mapping[str, bytes]) -> None:
+    """Store the bytes of attachments; raises `InputError` if the store has no room for any."""
+    if attachments and not isinstance(store, StoresAttachments):
+        raise InputError(
+            f"{type(store).__name__} stores no attachments; it lacks `put_attachment` and "
+            "`get_attachment` (docs/your-own-store.md); use another store, or attach URLs only"
+        )
+    for sha256, data in attachments.items():
+        await cast("StoresAttachments", store).put_attachment(key, sha256, data)
+
+
+class Cancels(Protocol):
+    """What a store offers beside `Store` if other processes may cancel the runs that it has."""
+
+    async def cancel(self, key: SessionKey, run_id: str) -> None:
+        """Ask the process that has the run in progress to cancel it; returns before it has.
+
+        That process learns of it within a second or so, and then calls `LeaseWatcher.interrupt`.
+        """
         ...
 
 

@@ -21,7 +21,7 @@ first and the last. A document without these, as older versions have them, is un
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
@@ -30,7 +30,7 @@ from msgspec.structs import FieldInfo, fields, replace
 from pydantic import ValidationError
 
 from ..errors import DamagedStore, InputError
-from ..messages import JSON, NO_USAGE, Message, Role, ToolCall, Usage
+from ..messages import JSON, NO_USAGE, Message, Part, Role, ToolCall, Usage
 from ..records import READERS, Exchange, Question, Record, Response, Summary, Turn
 from .journal.line import RECOVER, Document, dump_json, parse_document, parse_json
 from .quoting import DELETED, QuoteDecoder, QuoteEncoder, References
@@ -81,6 +81,8 @@ def encode_turn(turn: Turn) -> Document:
     document = without_defaults(turn, _TURN)
     if usage := without_defaults(turn.usage, USAGE):
         document["usage"] = usage
+    if turn.attachments:
+        document["attachments"] = [_part(part) for part in turn.attachments]
     return document
 
 
@@ -89,14 +91,20 @@ def decode_turn(document: Document) -> Turn:
     if "usage" in document:
         document["usage"] = build(Usage, document["usage"])
     document["waiting"] = tuple(document.get("waiting", ()))
+    if "attachments" in document:
+        document["attachments"] = tuple(build(Part, each) for each in document["attachments"])
     check_types("turn", document, _TURN_TYPES)
     return build(Turn, document)
+
+
+def _part(part: Part) -> Document:
+    return part.model_dump(exclude_defaults=True)
 
 
 def encode_record(run: int, record: Record, references: References) -> Document:
     """The document of a record of the run that is document `run`."""
     document: Document = {"run": run, **without_defaults(record, _RECORD)}
-    if record.usage != _sum(record.exchanges):
+    if (usage := _sum(record.exchanges)) is not record.usage and usage != record.usage:
         document["usage"] = without_defaults(record.usage, USAGE)
     if record.exchanges or record.quotes or record.questions:
         quotes = QuoteEncoder(record.quotes, references)
@@ -131,10 +139,11 @@ def _decode_question(document: Document, quotes: QuoteDecoder) -> Question:
 
 def _quoting_fields(record: Record, quotes: QuoteEncoder) -> dict[str, list[object]]:
     """The fields of a record that quote earlier runs, encoded."""
-    encoded = {
-        name: quotes.encode(text) for name, text in record.fields.items() if isinstance(text, str)
-    }
-    return {name: content for name, content in encoded.items() if isinstance(content, list)}
+    quoting: dict[str, list[object]] = {}
+    for name, text in record.fields.items():
+        if isinstance(text, str) and isinstance(content := quotes.encode(text), list):
+            quoting[name] = content
+    return quoting
 
 
 def decode_own_words(document: Document, references: References, *, results: bool) -> Record:
@@ -184,7 +193,10 @@ def decode_summary(document: Document) -> Summary:
 
 
 def _sum(exchanges: Iterable[Exchange]) -> Usage:
-    return sum((exchange.usage for exchange in exchanges), start=NO_USAGE)
+    usage = NO_USAGE
+    for exchange in exchanges:
+        usage += exchange.usage
+    return usage
 
 
 class NoReferences:
@@ -192,6 +204,9 @@ class NoReferences:
 
     def reference(self, run_id: str, session_id: str | None = None) -> JSON:
         """See `References.reference`."""
+
+    def replayed(self, run_id: str) -> tuple[JSON, Turn] | None:
+        """See `References.replayed`."""
 
     def turn(self, reference: JSON) -> Turn | None:
         """See `References.turn`."""
@@ -237,29 +252,29 @@ class ExchangeEncoder:
         documents: list[Document] = []
         asked: JSON = None
         for message in messages:
-            run = None if message.origin is None else self._replayed_run(message)
-            if run is not None and message.role == "assistant" and run == asked:
-                documents[-1] = {"turn": run}
-            elif run is not None:
-                documents.append({message.role: run})
-            elif message.model_fields_set == _PLAIN:
-                content = self._quotes.encode(message.content)
-                documents.append({"role": message.role, "content": content})
+            role = message.role
+            run = None if message.origin is None else self._replayed_run(message, role)
+            if run is not None:
+                if role == "assistant" and run == asked:
+                    documents[-1] = {"turn": run}
+                else:
+                    documents.append({role: run})
+            elif message.__pydantic_fields_set__ == _PLAIN:
+                documents.append({"role": role, "content": self._quotes.encode(message.content)})
             else:
                 documents.append(self._message(message))
-            asked = run if message.role == "user" else None
+            asked = run if role == "user" else None
         return documents
 
-    def _replayed_run(self, message: Message) -> JSON:
+    def _replayed_run(self, message: Message, role: Role) -> JSON:
         """The reference to the run that a message repeats; None if it does not just repeat it."""
-        if message.origin is None or not _is_replay(message):
+        if message.__pydantic_fields_set__ != _REPLAY and not _is_replay(message):
             return None
-        run = self._references.reference(message.origin)
-        turn = None if run is None else self._references.turn(run)
-        if turn is None:
+        replayed = self._references.replayed(cast("str", message.origin))
+        if replayed is None:
             return None
-        text = turn.input if message.role == "user" else turn.answer
-        return run if text == message.content else None
+        run, turn = replayed
+        return run if message.content == (turn.said if role == "user" else turn.answer) else None
 
     def _message(self, message: Message, *, is_result: bool = False) -> Document:
         document = without_defaults(message, _MESSAGE)
@@ -267,6 +282,8 @@ class ExchangeEncoder:
             document["tool_calls"] = [
                 without_defaults(call, _TOOL_CALL) for call in message.tool_calls
             ]
+        if message.parts:
+            document["parts"] = [_part(part) for part in message.parts]
         if message.origin is None:
             document["content"] = self._quotes.encode(message.content, is_result=is_result)
         elif self._quotes.is_deleted(message.origin):
@@ -315,10 +332,25 @@ def redact_replayed(document: Document, run_id: str, run: JSON) -> bool:
     return is_changed
 
 
+def redact_parts(document: Document, attached: Collection[str]) -> bool:
+    """Remove attachments of a deleted run from a record's messages; False if there are none."""
+    is_changed = False
+    for exchange in document.get("exchanges", ()):
+        for message in exchange["messages"]:
+            parts = message.get("parts", ())
+            left = [part for part in parts if part_id(build(Part, part)) not in attached]
+            if len(left) < len(parts):
+                message["parts"], is_changed = left, True
+    return is_changed
+
+
+def part_id(part: Part) -> str:
+    """What tells an attachment from others: the hash of its bytes, or its URL."""
+    return part.sha256 or part.url
+
+
 def _is_replay(message: Message) -> bool:
-    return message.model_fields_set == _REPLAY or message == Message(
-        role=message.role, content=message.content, origin=message.origin
-    )
+    return message == Message(role=message.role, content=message.content, origin=message.origin)
 
 
 def _decode_messages(
@@ -330,7 +362,7 @@ def _decode_messages(
     turn = references.turn(document["turn"] if "turn" in document else document[roles[0]])
     if turn is None:
         return [Message(role=role, content=DELETED) for role in roles]
-    texts = {"user": turn.input, "assistant": turn.answer or ""}
+    texts = {"user": turn.said, "assistant": turn.answer or ""}
     return [Message(role=role, content=texts[role], origin=turn.run_id) for role in roles]
 
 
@@ -362,11 +394,12 @@ def _redacted(message: Document) -> Document:
 
 def without_defaults(value: object, defaults: Defaults) -> Document:
     """The fields of a value that differ from their defaults."""
-    return {
-        name: item
-        for name, default in defaults
-        if (item := getattr(value, name)) is not default and (default is None or item != default)
-    }
+    document: Document = {}
+    for name, default in defaults:  # as fast again as a comprehension
+        item = getattr(value, name)
+        if item is not default and (default is None or item != default):
+            document[name] = item
+    return document
 
 
 def defaults(kind: type[Struct], *, drop: tuple[str, ...] = ()) -> Defaults:
@@ -416,10 +449,10 @@ USAGE = defaults(Usage)
 _MESSAGE: Defaults = tuple(
     (name, NODEFAULT if column.is_required() else column.default)
     for name, column in Message.model_fields.items()
-    if name != "tool_calls"
+    if name not in ("tool_calls", "parts")
 )
 _TOOL_CALL: Defaults = tuple((name, NODEFAULT) for name in ToolCall.model_fields)
-_TURN = (*defaults(Turn, drop=("usage", "status")), ("status", NODEFAULT))
+_TURN = (*defaults(Turn, drop=("usage", "status", "attachments")), ("status", NODEFAULT))
 _RECORD = defaults(Record, drop=("usage", "exchanges", "quotes", "questions"))
 _QUESTION = defaults(Question, drop=("text", "response"))
 _RESPONSE = defaults(Response)
@@ -603,8 +636,13 @@ def _unpack_end(document: Document) -> float:
 
 def _pack_usage(usage: Document) -> list[JSON]:
     """The numbers in their order, up to the last that is not the default."""
-    last = max((at for at, (name, _) in enumerate(USAGE) if name in usage), default=-1)
-    return [usage.get(name, default) for name, default in USAGE[: last + 1]]
+    values: list[Any] = []
+    last = 0
+    for name, default in USAGE:
+        values.append(usage.get(name, default))
+        if name in usage:
+            last = len(values)
+    return values[:last]
 
 
 def _unpack_usage(document: Document) -> None:
@@ -615,15 +653,15 @@ def _unpack_usage(document: Document) -> None:
 
 def _pack_exchange(exchange: Document, started: float, shared: Shared) -> Document:
     packed = dict(exchange)
-    packed["call"] = shared.words(tuple(packed.pop(name) for name in _CALL))
+    prompt, prompt_hash, model = _CALL
+    packed["call"] = shared.words((packed.pop(prompt), packed.pop(prompt_hash), packed.pop(model)))
     times = [_ticks(packed.get(name, 0.0), started) for name in ("started", "ended")]
     if None not in times:
         packed["at"] = times
         del packed["started"], packed["ended"]
     if "usage" in packed:
         packed["usage"] = _pack_usage(packed["usage"])
-    messages = _pack_turns(packed["messages"])
-    packed["messages"] = [_pack_message(message, shared) for message in messages]
+    packed["messages"] = _pack_messages(packed["messages"], shared)
     return packed
 
 
@@ -642,17 +680,32 @@ def _unpack_exchange(exchange: Document, started: float, shared: SharedLookup) -
     ]
 
 
+def _pack_messages(messages: Sequence[Document], shared: Shared) -> list[Document]:
+    packed: list[Document] = []
+    turns: list[Any] | None = None
+    for message in messages:
+        run = message.get("turn")
+        if run is None:
+            turns = None
+            packed.append(_pack_message(message, shared))
+        elif turns is not None and turns[1] == run - 1:
+            turns[1] = run
+        else:
+            turns = [run, run]
+            packed.append({"turns": turns})
+    return packed
+
+
 def _pack_message(message: Document, shared: Shared) -> Document:
     if message.keys() != _PLAIN:
         return message
     role, content = message["role"], message["content"]
-    if role == "system":
-        pieces = [
-            _pack_piece(each, shared)
-            for each in ([content] if isinstance(content, str) else content)
-        ]
-        content = content if pieces == [content] else pieces
-    return {role: content}
+    if role != "system":
+        return {role: content}
+    if isinstance(content, str):
+        piece = _pack_piece(content, shared)
+        return {role: content if piece is content else [piece]}
+    return {role: [_pack_piece(each, shared) for each in content]}
 
 
 def _pack_piece(piece: object, shared: Shared) -> object:
@@ -672,18 +725,6 @@ def _unpack_message(message: Document, shared: SharedLookup) -> Document:
         pieces = [shared.text_at(each) if isinstance(each, int) else each for each in content]
         content = pieces[0] if len(pieces) == 1 and isinstance(pieces[0], str) else pieces
     return {"role": role, "content": content}
-
-
-def _pack_turns(messages: Sequence[Document]) -> list[Document]:
-    packed: list[Document] = []
-    for message in messages:
-        run = message.get("turn")
-        before: Any = packed[-1].get("turns") if packed else None
-        if run is not None and before and before[1] == run - 1:
-            before[1] = run
-        else:
-            packed.append(message if run is None else {"turns": [run, run]})
-    return packed
 
 
 def _unpack_turns(message: Document) -> list[Document]:

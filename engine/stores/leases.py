@@ -128,10 +128,7 @@ class Leases(Generic[S]):
         """The grant of a lease; raises `Conflict` if it has ended."""
         grant = self._grants.get(lease.token)
         if grant is None or grant.lease is not lease:
-            raise Conflict(
-                f"run {lease.run_id!r}: its lease on session {lease.key.session_id!r} has ended; "
-                "begin the run again to continue it"
-            )
+            raise lease_ended(lease)
         return grant
 
     def end(self, lease: Lease) -> Grant[S] | None:
@@ -145,6 +142,10 @@ class Leases(Generic[S]):
     def all(self) -> list[Lease]:
         """The leases that have not ended."""
         return [grant.lease for grant in list(self._grants.values())]
+
+    def sessions(self) -> list[tuple[Lease, S]]:
+        """The leases that have not ended, with their sessions."""
+        return [(grant.lease, grant.session) for grant in list(self._grants.values())]
 
     def has_exclusive(self, session: S) -> bool:
         """Whether a lease of this session is granted that excludes others."""
@@ -221,6 +222,14 @@ def session_exists(key: SessionKey) -> InputError:
     """The error for a session that is created although it exists."""
     return InputError(
         f"the session {key.session_id!r} exists already; delete it, or give the new one another id"
+    )
+
+
+def lease_ended(lease: Lease) -> Conflict:
+    """The error for writing a run after its lease was released."""
+    return Conflict(
+        f"run {lease.run_id!r}: its lease on session {lease.key.session_id!r} has ended; "
+        "begin the run again to continue it"
     )
 
 
@@ -303,12 +312,14 @@ class LeaseWatcher:
         With `hand_back` it is not ended, but left as it is stored, to be resumed.
         """
         with self._guard:
-            watched = list(self._watched.values())
-        return any(
+            found = [
+                each
+                for each in self._watched.values()
+                if each.store is store and (each.lease.run_id, each.lease.key) == (run_id, key)
+            ]
+        for each in found:
             each.interrupt(hand_back=hand_back)
-            for each in watched
-            if each.store is store and (each.lease.run_id, each.lease.key) == (run_id, key)
-        )
+        return bool(found)
 
     def interrupted(self, lease: Lease) -> Interruption | None:
         """How the run of a lease was interrupted, None if its own caller cancelled it."""
@@ -357,15 +368,13 @@ class _Watched:
         self._is_collected = False
         self.interruption: Interruption | None = None
 
-    def interrupt(self, *, hand_back: bool) -> bool:
-        """Cancel the task, from any thread; false if its loop has gone."""
+    def interrupt(self, *, hand_back: bool) -> None:
+        """Cancel the task, from any thread; one whose loop has gone is left to the watcher."""
         task, loop = self._task(), self._loop()
-        if task is None or loop is None or loop.is_closed():
-            return False
-        if self.interruption is None:
+        if task is not None and loop is not None and self.interruption is None:
             self.interruption = "handed back" if hand_back else "cancelled"
-            loop.call_soon_threadsafe(task.cancel)
-        return True
+            with suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(task.cancel)
 
     def is_orphaned(self, poll: float, patience: float) -> bool:
         """Whether the task can no longer end the lease."""

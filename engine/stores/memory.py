@@ -42,6 +42,7 @@ from .quoting import References, text_of_turn
 from .redaction import (
     StateChange,
     StateValue,
+    only_of,
     redact_run,
     redact_summary,
     undo,
@@ -176,14 +177,14 @@ class MemorySession(Struct):
         """Delete a run and its texts; False if there is none."""
         if run_id not in self.turns:
             return False
-        number = self.turns[run_id].number
+        number, attached = self.turns[run_id].number, only_of(run_id, self.turns.values())
         self._undo(run_id, number, references)
         self.deleted += 1
         del self.turns[run_id]
         self.waiting.pop(run_id, None)
         self.records.pop(run_id, None)
         for other in self.records:
-            self._redact(other, run_id, number, references)
+            self._redact(other, run_id, number, attached, references)
         if number:
             self.done.remove(run_id)
             start = bisect_left(self.covers, number)
@@ -215,7 +216,9 @@ class MemorySession(Struct):
                 self.node_states[key.name] = cast("dict[str, JSON]", value)
             self.writers[key] = run_id
 
-    def _redact(self, other: str, run_id: str, number: int, references: References) -> None:
+    def _redact(
+        self, other: str, run_id: str, number: int, attached: set[str], references: References
+    ) -> None:
         """Remove the texts of a run, which had this number, from the records of another one."""
         since = self.turns[other].number
         may_summarize = bool(number) and not 0 < since < number
@@ -227,7 +230,7 @@ class MemorySession(Struct):
             if may_summarize and not since and wrote_summary(document):
                 del self.records[other][attempt]
                 continue
-            if redact_run(document, run_id, run_id, may_summarize=may_summarize):
+            if redact_run(document, run_id, run_id, may_summarize=may_summarize, attached=attached):
                 self.records[other][attempt] = dump_json(document)
 
 
@@ -246,6 +249,11 @@ class MemoryReferences(Struct, frozen=True):
         if session_id is not None:
             return [session_id, run_id]
         return run_id if run_id in self.session.turns else None
+
+    def replayed(self, run_id: str) -> tuple[JSON, Turn] | None:
+        """See `References.replayed`."""
+        turn = self.session.turns.get(run_id)
+        return None if turn is None else (run_id, turn)
 
     def turn(self, reference: JSON) -> Turn | None:
         """See `References.turn`."""
@@ -304,6 +312,7 @@ class MemoryStore:
         self._max_unnamed = max_unnamed
         self._unnamed: dict[SessionKey, None] = {}
         self._prompts: dict[str, dict[str, str]] = {}
+        self._attachments: dict[SessionKey, dict[str, bytes]] = {}
         FORKS.hold(self._guard)
         FORKS.own(self)
 
@@ -365,6 +374,7 @@ class MemoryStore:
             while len(self._unnamed) > self._max_unnamed:
                 oldest = next(iter(self._unnamed))  # not in use: such a one is not in there
                 del self._unnamed[oldest], self._sessions[oldest]
+                self._attachments.pop(oldest, None)
         if grant.is_exclusive:
             self._queue.release(lease.key)
 
@@ -491,6 +501,9 @@ class MemoryStore:
             session = self._session(key)
             if session is None:
                 return False
+            if (stored := self._attachments.get(key)) is not None:
+                for sha256 in only_of(run_id, session.turns.values()):
+                    stored.pop(sha256, None)
             return session.delete_run(run_id, self._references(key, session))
 
     async def delete_session(self, key: SessionKey) -> bool:
@@ -498,6 +511,7 @@ class MemoryStore:
         check_key(key)
         with self._guard:
             self._unnamed.pop(key, None)
+            self._attachments.pop(key, None)
             return self._sessions.pop(key, None) is not None
 
     async def delete_user(self, user_id: str | None) -> int:
@@ -508,6 +522,8 @@ class MemoryStore:
             for key in keys:
                 del self._sessions[key]
                 self._unnamed.pop(key, None)
+            for key in [each for each in self._attachments if each.user_id == user_id]:
+                del self._attachments[key]
             return len(keys)
 
     async def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
@@ -517,6 +533,17 @@ class MemoryStore:
                 if run_id in session.turns:
                     return key
             return None
+
+    async def put_attachment(self, key: SessionKey, sha256: str, data: bytes) -> None:
+        """See `StoresAttachments.put_attachment`."""
+        check_key(key)
+        with self._guard:
+            self._attachments.setdefault(key, {})[sha256] = data
+
+    async def get_attachment(self, key: SessionKey, sha256: str) -> bytes | None:
+        """See `StoresAttachments.get_attachment`."""
+        check_key(key)
+        return self._attachments.get(key, {}).get(sha256)
 
     async def put_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
         """Store the sources of a template, once for each hash."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from ..messages import JSON, Quote
 from ..records import Turn
-from ..session.history import ANSWER, INPUT, RESULT
+from ..session.history import ANSWER, ATTACHED, INPUT, RESULT
 
 Range: TypeAlias = tuple[int, int]
 Part: TypeAlias = "Range | str"
@@ -38,7 +38,7 @@ class QuotedSpan(NamedTuple):
     end: int
 
 
-def split(text: str, quoted: str, beginnings: tuple[str, ...]) -> Iterator[str | QuotedSpan]:
+def split(text: str, quoted: str, beginnings: Sequence[str]) -> Iterator[str | QuotedSpan]:
     """Split a text into quotes of `quoted`, found by its beginnings, and what lies between."""
     begun = position = 0
     while (at := _find(text, beginnings, position)) >= 0:
@@ -59,13 +59,13 @@ def has_ellipsis(text: str) -> bool:
     return _CUT[0] in text or _CUT[1] in text
 
 
-def find_beginnings(texts: Iterable[str], *, truncated: bool) -> dict[str, tuple[str, ...]]:
-    """How each text may begin where it is quoted; what has none of these does not quote it."""
+def find_beginnings(texts: Iterable[str], *, truncated: bool) -> list[tuple[str, str]]:
+    """Each way in which each text may begin where it is quoted, with the text.
+
+    What has none of these does not quote it.
+    """
     length = _SHORT_HEAD if truncated else _HEAD
-    found: dict[str, tuple[str, ...]] = {}
-    for text in texts:
-        found[text] = _beginnings(text[:length])
-    return found
+    return [(beginning, text) for text in texts for beginning in _beginnings(text[:length])]
 
 
 def quote_text(parts: tuple[Part, ...], quoted: str) -> str:
@@ -73,7 +73,7 @@ def quote_text(parts: tuple[Part, ...], quoted: str) -> str:
     return "".join(part if isinstance(part, str) else quoted[slice(*part)] for part in parts)
 
 
-def _find(text: str, beginnings: tuple[str, ...], position: int) -> int:
+def _find(text: str, beginnings: Sequence[str], position: int) -> int:
     first = -1
     for head in beginnings:
         at = text.find(head, position) if first < 0 else text.find(head, position, first)
@@ -191,6 +191,10 @@ class References(Protocol):
         """The reference to a run, of another session if that is named; None if it is deleted."""
         ...
 
+    def replayed(self, run_id: str) -> tuple[JSON, Turn] | None:
+        """The reference to a run of the same session, and its turn; None if it is deleted."""
+        ...
+
     def turn(self, reference: JSON) -> Turn | None:
         """The turn of a run of the same session, None if it is deleted."""
         ...
@@ -208,7 +212,7 @@ class QuoteEncoder:
         for quote in quotes:
             self._by_text.setdefault(quote.text, quote)
         self._by_text.pop("", None)
-        self._beginnings: dict[bool, dict[str, tuple[str, ...]]] = {}
+        self._beginnings: dict[bool, list[tuple[str, str]]] = {}
         self._quotes = quotes
         self._references = references
         self.runs: list[JSON] = []
@@ -228,33 +232,41 @@ class QuoteEncoder:
             return text
         if (quote := self._by_text.get(text)) and not (is_result and _is_result(quote)):
             return [self._reference(quote)]
-        pieces: list[str | list[JSON]] = [text]
-        own = text
         truncated = has_ellipsis(text)
-        if truncated not in self._beginnings:
-            longest_first = sorted(self._by_text, key=len, reverse=True)
-            self._beginnings[truncated] = find_beginnings(longest_first, truncated=truncated)
-        for quoted, beginnings in self._beginnings[truncated].items():
-            for beginning in beginnings:
-                if beginning in own and not (is_result and _is_result(self._by_text[quoted])):
-                    pieces = list(self._split(pieces, quoted, beginnings))
-                    own = "\0".join(piece for piece in pieces if isinstance(piece, str))
-                    break
+        if (beginnings := self._beginnings.get(truncated)) is None:
+            beginnings = find_beginnings(self._by_text, truncated=truncated)
+            self._beginnings[truncated] = beginnings
+        found = [each for each in beginnings if each[0] in text]
+        return self._encode_quotes(text, found, is_result=is_result) if found else text
+
+    def _encode_quotes(
+        self, text: str, found: Iterable[tuple[str, str]], *, is_result: bool
+    ) -> Content:
+        """The text, in pieces if it quotes one of the texts whose beginnings it has."""
+        by_quoted: dict[str, list[str]] = {}
+        for beginning, quoted in found:
+            by_quoted.setdefault(quoted, []).append(beginning)
+        pieces: list[str | list[JSON]] = [text]
+        for quoted in sorted(by_quoted, key=len, reverse=True):
+            if not (is_result and _is_result(self._by_text[quoted])):
+                pieces = self._split(pieces, quoted, by_quoted[quoted])
         return pieces if len(pieces) > 1 or isinstance(pieces[0], list) else text
 
     def _split(
-        self, pieces: Iterable[str | list[JSON]], quoted: str, beginnings: tuple[str, ...]
-    ) -> Iterator[str | list[JSON]]:
+        self, pieces: Iterable[str | list[JSON]], quoted: str, beginnings: Sequence[str]
+    ) -> list[str | list[JSON]]:
         """The pieces, with quotes of a text replaced by references."""
+        parts: list[str | list[JSON]] = []
         for piece in pieces:
-            if not isinstance(piece, str):
-                yield piece
+            if not isinstance(piece, str) or not any(map(piece.__contains__, beginnings)):
+                parts.append(piece)
                 continue
             for part in split(piece, quoted, beginnings):
                 if isinstance(part, str):
-                    yield part
+                    parts.append(part)
                 else:
-                    yield self._span_reference(part, self._by_text[quoted])
+                    parts.append(self._span_reference(part, self._by_text[quoted]))
+        return parts
 
     def _span_reference(self, span: QuotedSpan, quote: Quote) -> list[JSON]:
         reference = self._reference(quote)
@@ -308,4 +320,6 @@ def _is_result(quote: Quote) -> bool:
 
 def text_of_turn(turn: Turn, place: str) -> str | None:
     """A text of a run that is part of its turn; None for all others."""
+    if place.startswith(ATTACHED):
+        return turn.attachments[int(place.removeprefix(ATTACHED))].name
     return {INPUT: turn.input, ANSWER: turn.answer}.get(place)

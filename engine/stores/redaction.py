@@ -6,12 +6,12 @@ the summaries that cover it are redacted, and the state that it set is undone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from ..messages import JSON
-from ..records import Change, StateKey
-from .codec import redact_replayed
+from ..records import Change, StateKey, Turn
+from .codec import part_id, redact_parts, redact_replayed
 from .journal.line import Document
 from .quoting import DELETED
 
@@ -56,13 +56,31 @@ def undo(
     return StateChange(put, left)
 
 
-def redact_run(document: Document, run_id: str, run: JSON, *, may_summarize: bool) -> bool:
+def only_of(run_id: str, turns: Iterable[Turn]) -> set[str]:
+    """The attachments that of these turns only that of the run names, by hash or URL."""
+    own, others = set[str](), set[str]()
+    for turn in turns:
+        named = own if turn.run_id == run_id else others
+        named.update(part_id(part) for part in turn.attachments)
+    return own - others
+
+
+def redact_run(
+    document: Document,
+    run_id: str,
+    run: JSON,
+    *,
+    may_summarize: bool,
+    attached: Collection[str] = (),
+) -> bool:
     """Remove the texts of a deleted run from another run's record; False if it has none of them.
 
     `run` is the reference to the deleted run; `may_summarize` says that a summary in the record may
-    cover it.
+    cover it. `attached` are the attachments that only the deleted run had.
     """
     is_changed = redact_replayed(document, run_id, run)
+    if attached:
+        is_changed = redact_parts(document, attached) or is_changed
     if may_summarize and wrote_summary(document):
         is_changed = True
         _redact_summary(document)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -109,6 +110,9 @@ class DeclaredCase(Declared):
         default_factory=dict[str, JSON],
         description="Outputs by node id: a router's label, any other node's output.",
     )
+    attachments: Ids = Field(
+        default=(), description="Names of files that come with the message; they are not read."
+    )
     expect: Mapping[str, Expectation] = Field(
         default_factory=dict[str, Expectation],
         description="What must be true of the prompts, by node id; or `skipped`.",
@@ -194,6 +198,19 @@ class CaseFile(Struct, frozen=True):
     def folder(self) -> Path:
         """Where its snapshots are."""
         return folder_of(self.file)
+
+
+def module_folders(file: Path) -> Iterator[Path]:
+    """Where modules that the graph of a case file names are found, beside the current folder.
+
+    In the folder of the project, of the case file and of the graph; `run` finds them there too.
+    """
+    home = file.absolute().parent
+    if (project := settings_of(home).folder) is not None:
+        yield project
+    yield home
+    with suppress(DefinitionError):  # reported when the file is loaded
+        yield _normalized(home / str(read_yaml(file).data.get("graph", ""))).parent
 
 
 def load_cases(file: Path, snapshots: SnapshotTracker) -> CaseFile:
@@ -330,6 +347,7 @@ class _Loader(Struct):
             session=declared.session,
             user_id=declared.user_id,
             system=declared.system,
+            attachments=declared.attachments,
         )
         file = folder_of(self.file) / f"{slug(name)}.md" if declared.snapshot else None
         return PromptCase(name, graph, scene, declared.expect, file, self.document.key(path).line)

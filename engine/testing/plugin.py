@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -100,11 +100,12 @@ class CaseFileCollector(pytest.File):
 
     def collect(self) -> Iterable[CaseItem]:
         """An item for each case; its snapshots are in use, whether or not the case is run."""
-        from .cases import load_cases  # noqa: PLC0415  see above
+        from .cases import load_cases, module_folders  # noqa: PLC0415  see above
 
-        with _importable(self.path):
+        folders = [*dict.fromkeys(map(str, module_folders(self.path)))]
+        with _importable(folders):
             loaded = load_cases(self.path, results_of(self.config).snapshots)
-        return [CaseItem.of(self, case) for case in loaded.cases]
+        return [CaseItem.of(self, case, folders) for case in loaded.cases]
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:  # noqa: ANN401  as in pytest
         """The message alone, without the engine's frames."""
@@ -116,19 +117,21 @@ class CaseItem(pytest.Item):
     """One case: renders its prompts, compares them with the snapshot, checks what is expected."""
 
     case: PromptCase
+    folders: Sequence[str]
+    """Where modules that the graph names are found."""
 
     @classmethod
-    def of(cls, parent: CaseFileCollector, case: PromptCase) -> CaseItem:
+    def of(cls, parent: CaseFileCollector, case: PromptCase, folders: Sequence[str]) -> CaseItem:
         """The item of a case."""
         item: CaseItem = cls.from_parent(parent, name=case.name)  # pyright: ignore[reportUnknownMemberType]  its options have no types
-        item.case = case
+        item.case, item.folders = case, folders
         return item
 
     def runtest(self) -> None:
         """Raise `PromptMismatch` with everything that differs."""
         from .cases import check_case  # noqa: PLC0415  see above
 
-        with _importable(self.path):
+        with _importable(self.folders):
             check_case(self.case, results_of(self.config).snapshots)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:  # noqa: ANN401  as in pytest
@@ -141,21 +144,16 @@ class CaseItem(pytest.Item):
 
 
 @contextmanager
-def _importable(file: Path) -> Generator[None]:
-    """Put the project's folder on `sys.path` for a block, if its settings name Python code."""
-    from ..graph.settings import settings_of  # noqa: PLC0415  see above
-
-    settings = settings_of(file.parent.absolute())
-    folder = str(settings.folder)
-    if not (settings.allow or settings.kinds) or folder in sys.path:
-        yield
-        return
-    sys.path.append(folder)
+def _importable(folders: Iterable[str]) -> Generator[None]:
+    """Put folders at the end of `sys.path` for a block."""
+    added = [folder for folder in folders if folder not in sys.path]
+    sys.path += added
     try:
         yield
     finally:
-        with suppress(ValueError):
-            sys.path.remove(folder)
+        for folder in added:
+            with suppress(ValueError):
+                sys.path.remove(folder)
 
 
 def _message(error: BaseException) -> str | None:

@@ -150,6 +150,7 @@ def _attributes(message: Message) -> str:
         "tool_call_id": message.tool_call_id,
     }
     found = [f" {name}={_quoted(value)}" for name, value in attributes.items() if value is not None]
+    found += [f" attached={_quoted(str(part))}" for part in message.parts]
     return "".join(found) + (" cache" if message.cache else "")
 
 

@@ -21,6 +21,13 @@ from .tool import HANDS_OVER, BadArguments, Tool
 from .toolbox import Toolbox
 
 
+class CallResult(NamedTuple):
+    """The text that the model gets of a call, and what became of it: `done`, or a `CallStatus`."""
+
+    text: str
+    status: str = "done"
+
+
 class HandoverCall(NamedTuple):
     """A tool call that hands over: its id, the node that is handed over to, and the reason."""
 
@@ -120,8 +127,6 @@ class ToolCaller(Struct):
             for path, call in calls.items()
             if path not in asked or not asked[path].is_open
         }
-        for call, verdict in ready.values():
-            self._called(call, verdict.arguments)
         work = [self._message(path, *ready[path], handover) for path in ready]
         found = await asyncio.gather(*work, return_exceptions=True)
         for each in found:
@@ -149,68 +154,79 @@ class ToolCaller(Struct):
     async def _message(
         self, path: str, call: ToolCall, verdict: Verdict, handover: HandoverCall | None
     ) -> Message | None:
+        # Each call is a task, in which all its events are emitted.
+        self._called(call, verdict.arguments)
+        result = await self._outcome(path, call, verdict, handover)
+        return None if result is None else self._answered(call, result)
+
+    async def _outcome(
+        self, path: str, call: ToolCall, verdict: Verdict, handover: HandoverCall | None
+    ) -> CallResult | None:
         if handover is not None and self.toolbox.hands_over(call.name):
             is_first = call.id == handover.call_id
             status: CallStatus = "handed over" if is_first else "not first"
-            result = self.tell(CallOutcome(call.name, status, to=handover.to))
-        elif verdict.is_approved:
-            key = f"{self.context.run_id}/{path}"
-            context = replace(self.context, idempotency_key=key)
-            if self.recordings is not None and self._is_external(call.name):
-                return self._answered(call, self.recordings.tool_result(self.sent, call.id))
-            found = await self._result(path, call.name, verdict.arguments, context)
-            if found is None:
-                return None
-            result = found
-            if verdict.is_changed:
-                changed = CallOutcome(
-                    call.name, "changed", result=result, arguments=verdict.arguments
-                )
-                result = self.tell(changed)
-            if path in self.begun and self._is_external(call.name) and not verdict.is_confirmed:
-                result = self.tell(CallOutcome(call.name, "repeated", result=result))
-        else:
-            result = self.tell(CallOutcome(call.name, "rejected", reason=verdict.reason))
-        # A lone surrogate can be neither sent nor stored.
-        return self._answered(call, result.encode("utf-8", "replace").decode("utf-8"))
+            return self._told(CallOutcome(call.name, status, to=handover.to))
+        if not verdict.is_approved:
+            return self._told(CallOutcome(call.name, "rejected", reason=verdict.reason))
+        key = f"{self.context.run_id}/{path}"
+        context = replace(self.context, idempotency_key=key)
+        if self.recordings is not None and self._is_external(call.name):
+            return CallResult(self.recordings.tool_result(self.sent, call.id))
+        result = await self._result(path, call.name, verdict.arguments, context)
+        if result is None:
+            return None
+        text = result.text
+        if verdict.is_changed:
+            changed = CallOutcome(call.name, "changed", result=text, arguments=verdict.arguments)
+            text = self.tell(changed)
+        if path in self.begun and self._is_external(call.name) and not verdict.is_confirmed:
+            text = self.tell(CallOutcome(call.name, "repeated", result=text))
+        return result._replace(text=text)
 
     def _refuse(self, calls: Iterable[ToolCall]) -> Sequence[Message]:
         """The results of the calls in the round after the last one."""
         results: list[Message] = []
         for call in calls:
             self._called(call, call.arguments)
-            told = self.tell(CallOutcome(call.name, "refused"))
-            results.append(self._answered(call, told))
+            results.append(self._answered(call, self._told(CallOutcome(call.name, "refused"))))
         return results
 
     def _called(self, call: ToolCall, arguments: str) -> None:
         self.emitter.emit(ToolCalled, self.node_id, self.attempt, call.id, call.name, arguments)
 
-    def _answered(self, call: ToolCall, result: str) -> Message:
-        self.emitter.emit(ToolAnswered, self.node_id, self.attempt, call.id, call.name, result)
-        return Message(role="tool", content=result, tool_call_id=call.id)
+    def _answered(self, call: ToolCall, result: CallResult) -> Message:
+        # A lone surrogate can be neither sent nor stored.
+        text = result.text.encode("utf-8", "replace").decode("utf-8")
+        self.emitter.emit(
+            ToolAnswered, self.node_id, self.attempt, call.id, call.name, text, result.status
+        )
+        return Message(role="tool", content=text, tool_call_id=call.id)
+
+    def _told(self, outcome: CallOutcome) -> CallResult:
+        return CallResult(self.tell(outcome), outcome.status)
 
     async def _result(
         self, path: str, name: str, arguments: str, context: ToolContext
-    ) -> str | None:
+    ) -> CallResult | None:
         tool = self.toolbox.tools.get(name)
         if tool is None:
-            return self.tell(self._unknown(name))
+            return self._told(self._unknown(name))
         try:
             given = tool.read(arguments)
             if tool.is_graph:
-                return await self.run_graph(path.rpartition("/")[2], str(given["message"]))
+                answer = await self.run_graph(path.rpartition("/")[2], str(given["message"]))
+                return None if answer is None else CallResult(answer)
             return await self._called_in_time(tool, given, context)
         except (BudgetExceeded, ToolError):
             raise
         except BadArguments as error:
-            return self.tell(CallOutcome(name, "invalid", reason=str(error)))
+            return self._told(CallOutcome(name, "invalid", reason=str(error)))
         except (Exception, SystemExit, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
                 raise  # the run was cancelled, not the tool
             text = " ".join([f"{type(error).__name__}:", *str(error).split()]).removesuffix(":")
-            return self.tell(CallOutcome(name, "failed", reason=text))
+            return self._told(CallOutcome(name, "failed", reason=text))
 
     def _is_external(self, name: str) -> bool:
         return name in self.toolbox.tools and self.toolbox.tools[name].is_external
@@ -224,7 +240,7 @@ class ToolCaller(Struct):
 
     async def _called_in_time(
         self, tool: Tool, arguments: Mapping[str, object], context: ToolContext
-    ) -> str:
+    ) -> CallResult:
         """The result of a tool within its limits, or that it took too long."""
         await tool.prepare()
         limit = asyncio.timeout(tool.options.timeout)
@@ -235,12 +251,12 @@ class ToolCaller(Struct):
             if not limit.expired():
                 raise
             seconds = f"{tool.options.timeout:g}"
-            return self.tell(CallOutcome(tool.name, "late", seconds=seconds))
+            return self._told(CallOutcome(tool.name, "late", seconds=seconds))
         longest = tool.options.max_result
         if longest is None or len(result) <= longest:
-            return result
+            return CallResult(result)
         cut = CallOutcome(tool.name, "cut", result=result[:longest], length=len(result))
-        return self.tell(cut)
+        return self._told(cut)
 
 
 def with_unique_ids(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:

@@ -7,14 +7,14 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from teamgraph import Chunk, Graph, Message, Model, ModelSpec, Reply, Request, Runner
 from teamgraph.engine.models.litellm import IMPORTER, LiteLLM, _arguments
 from teamgraph.nodes import Member, Router, Summarizer
 
-from .parts import Forgetful
+from .parts import Forgetful, Writer
 from .row import Row, cpu_of, median
 
 _TOKENS = 200
@@ -117,22 +117,10 @@ async def _medians(*works: Callable[[], Awaitable[object]], rounds: int) -> list
     return [median(each) for each in zip(*measured[1:], strict=True)]
 
 
-class _Writer:
-    """Answers with many words."""
-
-    def __init__(self, count: int) -> None:
-        self._words = ["word "] * count
-
-    async def ask(self, request: Request) -> AsyncIterator[Chunk | Reply]:
-        for word in self._words:
-            yield Chunk(word)
-        yield Reply("".join(self._words))
-
-
 async def _own_tokens(count: int, rounds: int) -> float:
     """CPU microseconds of each token."""
     graph = Graph(name="one", nodes={"member": Member()})
-    runner = Runner(graph, store=Forgetful(), model=_Writer(count))
+    runner = Runner(graph, store=Forgetful(), model=Writer(count))
 
     async def read() -> None:
         async for _ in runner.astream("hello"):

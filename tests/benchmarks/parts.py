@@ -136,6 +136,18 @@ class Instant:
         yield Reply(text, usage=Usage(input_tokens=200, output_tokens=30, calls=1, cost=0.001))
 
 
+class Writer:
+    """A model that answers with many words, one piece each."""
+
+    def __init__(self, count: int) -> None:
+        self._words = ["word "] * count
+
+    async def ask(self, request: Request) -> AsyncIterator[Chunk | Reply]:
+        for word in self._words:
+            yield Chunk(word)
+        yield Reply("".join(self._words))
+
+
 class Forgetful(MemoryStore):
     """A store that saves nothing, to measure the engine's own cost."""
 

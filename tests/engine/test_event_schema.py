@@ -75,6 +75,11 @@ def of_a_person() -> list[Event]:
     return [*events, *runner.respond_stream(events[0].run_id, {"ask": "yes"})]
 
 
+def of_attachments() -> list[Event]:
+    given = ["https://x.example/a.png", b"%PDF-1"]
+    return [*Runner(alone(), model=ScriptedModel("hi")).stream("look", attachments=given)]
+
+
 class Breaks:
     """A model that breaks off once in the middle."""
 
@@ -103,6 +108,7 @@ RUNS = (
     of_tools,
     of_a_graph_inside,
     of_a_person,
+    of_attachments,
     of_a_broken_answer,
     of_a_cancelled_run,
 )

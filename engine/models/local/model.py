@@ -42,6 +42,8 @@ class LocalModel:
     call tools. The same request has the same answer, and costs nothing.
     """
 
+    calls_tools = False
+
     def __init__(self, server: LocalServer = SERVER) -> None:
         self._server = server
 

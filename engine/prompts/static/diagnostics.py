@@ -44,6 +44,7 @@ from .types import (
     may_be_none,
     may_hold_absent,
     members,
+    other_category,
     rejected_category,
     union,
     without_none_or_absent,
@@ -203,15 +204,18 @@ class Diagnostics:
         """Report a comparison with a constant that the expression never equals."""
         literals = literals_of(value_type)
         for value in values:
-            if (
-                not literals
-                or not isinstance(value, nodes.Const)
-                or value.value in (None, *literals)
-            ):
+            if not isinstance(value, nodes.Const) or value.value in (None, *literals):
                 continue
-            suggestion = closest(str(value.value), map(str, literals))
-            message = f"{describe(node)} is never {value.value!r}"
-            message += "" if suggestion else f"; it is one of {listed(map(repr, literals))}"
+            suggestion = None
+            if literals:
+                suggestion = closest(str(value.value), map(str, literals))
+                message = f"{describe(node)} is never {value.value!r}"
+                message += "" if suggestion else f"; it is one of {listed(map(repr, literals))}"
+            elif (category := other_category(value_type, value.value)) is not None:
+                message = f"{describe(node)} is {NOUNS[category]}, and never {value.value!r}"
+                message += "; compare it with true or false" if category == "truth" else ""
+            else:
+                continue
             self.report(start_position(value), flow, "P008", message, suggestion)
 
     def _field_of(

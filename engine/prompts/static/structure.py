@@ -19,7 +19,14 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ...errors import Problem, closest
-from ..environment import ATTRIBUTES, ROLES, PromptEnvironment, is_replay, message_role
+from ..environment import (
+    ATTRIBUTES,
+    ROLES,
+    PromptEnvironment,
+    is_attach,
+    is_replay,
+    message_role,
+)
 from ..filters import FENCE_TAG
 from ..sources import (
     START,
@@ -304,7 +311,17 @@ def _set_in(body: Sequence[nodes.Node]) -> set[str]:
 _ENCLOSING = frozenset(
     (*ROLES, "if", "for", "set", "block", "macro", "call", "filter", "with", "autoescape")
 )
-_TAGS = (*sorted(_ENCLOSING), "messages", "elif", "else", "extends", "include", "import", "from")
+_TAGS = (
+    *sorted(_ENCLOSING),
+    "messages",
+    "attach",
+    "elif",
+    "else",
+    "extends",
+    "include",
+    "import",
+    "from",
+)
 _ENDS = tuple(f"end{tag}" for tag in sorted(_ENCLOSING))
 _UNKNOWN = r"Encountered unknown tag '([^']*)'\."
 _INNERMOST = r"block that needs to be closed is '([^']*)'"
@@ -330,7 +347,10 @@ _TAG_ADVICE: Mapping[str, str] = {
     "endgeneration": "it marks what a model is trained on; remove it",
     "trans": "prompts are not translated; write the text, one template for each language",
     "debug": "`teamgraph render` shows what a template gives",
-    **dict.fromkeys(("image", "endimage", "audio", "endaudio"), "messages are text only"),
+    **dict.fromkeys(
+        ("image", "endimage", "audio", "endaudio"),
+        "what came with the message is attached by {% attach input.attachments %}",
+    ),
 }
 """Tags of other template languages, and how to go on."""
 _OTHER_EXPRESSIONS = tuple(
@@ -485,6 +505,9 @@ class _Walk(NodeVisitor):
         if is_replay(node):
             self._role_tag(node, "{% messages %}", cursor)
             return
+        if is_attach(node) and cursor.inside != "{% user %}":
+            self._misplaced_attach(node, cursor)
+            return
         for child in node.nodes:
             self._printed_block(child, cursor)
         self._output(node, cursor)
@@ -575,6 +598,14 @@ class _Walk(NodeVisitor):
             )
             self.shape.problems[cursor.template.problem_at(node, "P012", message)] = None
 
+    def _misplaced_attach(self, node: nodes.Node, cursor: _Cursor) -> None:
+        """Only a user's message has attachments; without role tags, the whole text is one."""
+        where = f"inside {cursor.inside}" if cursor.inside else "outside of every message"
+        message = f"{{% attach %}} is {where}: put it into {{% user %}}"
+        problem = cursor.template.problem_at(node, "P012", message)
+        found = self.shape.problems if cursor.inside else self.shape.outside_text
+        found[problem] = None
+
     def _output(self, node: nodes.Node, cursor: _Cursor) -> None:
         if cursor.inside is None and (position := _printed(node, cursor.template)) is not None:
             message = (
@@ -633,7 +664,10 @@ _SUSPECT = re.compile(
 )
 """A line with a tag at its end, after something that is printed; rare."""
 _PRINTS_NOTHING = frozenset(
-    (*ROLES, *(f"end{role}" for role in ROLES), "messages", "set", "endset", "macro", "endmacro")
+    (
+        *(*ROLES, *(f"end{role}" for role in ROLES), "messages", "attach"),
+        *("set", "endset", "macro", "endmacro"),
+    )
 )
 _TAG_ENDS = frozenset(("block_end", "comment_end"))
 _ENDS_MESSAGE = re.compile(r"\n|\s*\Z|\s*\{%[-+]?\s*end(?:system|user|assistant)\b")

@@ -743,6 +743,8 @@ _OTHER_CATEGORIES: Mapping[type, str] = {
 
 _NUMBERS = frozenset(("number", "truth"))
 _LISTS = frozenset(("list", "tuple"))
+_COMPARED = frozenset(("text", "mapping", *_NUMBERS, *_LISTS))
+"""Categories of values that equal none of another one, numbers and booleans aside."""
 _WITH_DATE = (("time", datetime), ("date", date))
 _MOMENTS = ("time", "date", "clock", "duration")
 _ORDERED = (_NUMBERS, *(frozenset((each,)) for each in ("text", *_MOMENTS)), _LISTS)
@@ -808,6 +810,15 @@ def _category_of(value_type: StaticType) -> Iterable[str]:
 def rejected_category(value_type: StaticType, accepts: Accepts) -> str | None:
     """A category of the value that is not accepted; None if all are."""
     return min(categories_of(value_type) - accepts.categories - {"any"}, default=None)
+
+
+def other_category(value_type: StaticType, constant: object) -> str | None:
+    """A category of the value if it can equal no constant of this kind; None if it may."""
+    found = categories_of(value_type) - {"none", "absent", "no_else"}
+    own = _SCALAR_CATEGORIES[type(constant)]
+    alike = _NUMBERS if own in _NUMBERS else {own}
+    is_known = found <= _COMPARED and not found & alike
+    return min(found, default=None) if is_known else None
 
 
 def is_orderable(*values: StaticType) -> bool:

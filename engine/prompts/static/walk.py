@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ...errors import Problem, closest
-from ..environment import is_replay, message_role
+from ..environment import is_attach, is_replay, message_role
 from ..sources import (
     InheritanceChain,
     ParsedTemplate,
@@ -481,7 +481,7 @@ class TypeChecker(TemplateWalker):
 
     def visit_Output(self, node: nodes.Output, flow: Flow) -> None:
         for child in node.nodes:
-            if is_replay(node):
+            if is_replay(node) or is_attach(node):
                 self._inference.infer(child, flow)
             elif not isinstance(child, nodes.TemplateData):
                 self._inference.print_value(child, flow)

@@ -107,6 +107,11 @@ class ReadOnlyStore(MemoryStore):
     async def release(self, lease: Lease) -> None:
         """Do nothing: nothing was locked."""
 
+    async def get_attachment(self, key: SessionKey, sha256: str) -> bytes | None:
+        """No bytes: nothing is sent."""
+        del key, sha256
+        return b""
+
     async def head(self, key: SessionKey) -> Head | None:
         """See `Store.head`."""
         return await self._source.head(key)

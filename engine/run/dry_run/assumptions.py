@@ -23,7 +23,7 @@ from ...graph.node import (
     rehearsed,
     takes_of,
 )
-from ...messages import JSON
+from ...messages import JSON, Part
 from ...models.protocol import Chunk, Reply, Request
 from ...models.samples import placeholder, sample
 from ...node_path import NodePath
@@ -73,6 +73,11 @@ class Assumptions(Struct):
         """Reply with what is assumed of the node, or with a sample."""
         self.requests.setdefault(request.model, []).append(request)
         yield Reply(self._text(NodePath(request.model), request))
+
+    async def takes(self, request: Request, part: Part) -> bool:
+        """See `TakesAttachments`: a dry run shows whatever would be attached."""
+        del request, part
+        return True
 
     async def result(self, path: NodePath, node: Node, context: Context) -> Result:
         """The result of a node, without effects outside of the process."""

@@ -13,7 +13,7 @@ from ...errors import InputError, NoAnswer, NodeError, NotFound, PromptError
 from ...events import Event, PromptRendered
 from ...graph.graph import MESSAGE, Graph
 from ...graph.node import NamesPython, Node, Rehearses, branches_of, graph_in, takes_of
-from ...messages import JSON, HistoryItem
+from ...messages import JSON, HistoryItem, Part
 from ...models.protocol import Request
 from ...node_path import ROOT, NodePath
 from ...prompts.library import CAPTURED_PROMPTS, CapturedPrompt
@@ -38,6 +38,7 @@ class Scene(Struct, frozen=True):
     """The inputs of a dry run beside the graph.
 
     With `is_full` samples of outputs have every optional field; without, only required ones.
+    `attachments` are names of files, which are not read, or whole parts.
     """
 
     message: str = MESSAGE
@@ -48,6 +49,7 @@ class Scene(Struct, frozen=True):
     user_id: str | None = None
     is_full: bool = True
     system: str | None = None
+    attachments: Sequence[str | Part] = ()
 
     def __post_init__(self) -> None:
         check_text(self.message)
@@ -117,6 +119,7 @@ async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Renderin
         given_state=scene.state,
         started=NOW,
         system=scene.system,
+        attachments=_parts(scene.attachments),
     )
     emitted: list[PromptRendered] = []
 
@@ -140,6 +143,15 @@ async def _rendered(graph: Graph, scene: Scene, store: Store | None) -> Renderin
     finally:
         CAPTURED_PROMPTS.reset(token)
     return _rendering(graph.name, run, _prompts(emitted, assumptions, rendered))
+
+
+def _parts(named: Sequence[str | Part]) -> tuple[Part, ...]:
+    if not named:
+        return ()
+    # Lazy: few prompts are rendered with any.
+    from ...attachments import parts_by_name  # noqa: PLC0415
+
+    return parts_by_name(named)
 
 
 def _without_limits(prepared: PreparedGraph) -> PreparedGraph:

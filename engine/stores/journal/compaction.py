@@ -15,7 +15,9 @@ from .line import MARK, JournalFormat, Operation, Transaction, pack
 
 SET_ASIDE = (".torn", ".damaged")
 """Suffixes of what was cut from a journal, and of a damaged file that was salvaged."""
-_BESIDE = (*SET_ASIDE, SAVED_INDEX, ".tmp", ".seized", ".lock", ".run", ".import")
+ATTACHED = ".attached"
+"""Suffix of the files of a session's attachments."""
+_BESIDE = (*SET_ASIDE, SAVED_INDEX, ATTACHED, ".tmp", ".seized", ".lock", ".run", ".import")
 
 
 def compact(journal: JournalFile, form: JournalFormat | None = None) -> None:

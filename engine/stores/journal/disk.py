@@ -477,8 +477,13 @@ def _remove_stale(disk: Disk, path: Path) -> None:
     ]
     for temporary in stale:
         with suppress(FileNotFoundError):
-            if time.time() - disk.status(temporary).st_mtime > _STALE:
+            if is_stale(disk, temporary):
                 disk.remove(temporary)
+
+
+def is_stale(disk: Disk, path: Path) -> bool:
+    """Whether a file was not written for an hour, so that nobody is about to use it."""
+    return time.time() - disk.status(path).st_mtime > _STALE
 
 
 def remove_file(disk: Disk, path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,6 +21,7 @@ from zlib import crc32
 from msgspec import Struct
 from msgspec.msgpack import Decoder, encode
 
+from ...blocking import warn
 from ...errors import Conflict, DamagedStore, StoreError
 from ...os_fork import FORKS
 from .disk import (
@@ -618,10 +618,10 @@ class JournalFile:
             self._wake()
             file = self._opened()
             status = self._disk.status(file.path)
-            if status.st_ino == file.inode:
-                self._catch_up(file, status.st_size, is_locked=False)
-            else:
+            if status.st_ino != file.inode:
                 self._open(create=False)
+            elif status.st_size != self.index.end:
+                self._catch_up(file, status.st_size, is_locked=False)
         except OSError as error:
             raise self.failure(error) from error
 
@@ -632,10 +632,10 @@ class JournalFile:
             return True
         try:
             self._wake()
-            if not self._opened().is_writable:
-                self._reopen_if_writable()
             while True:
                 file = self._opened()
+                if not file.is_writable:
+                    file = self._reopen_if_writable()
                 if wait:
                     lock_file(self._disk, file.descriptor, self.path)
                 elif not self._disk.lock(file.descriptor):
@@ -654,21 +654,24 @@ class JournalFile:
             status = self._disk.status(file.path)
             if status.st_ino == file.inode:
                 if not self._is_tidy and file.is_writable:
-                    remove_file(self._disk, self.path.with_suffix(".tmp"))
+                    if status.st_size:  # else there was nothing to compact
+                        remove_file(self._disk, self.path.with_suffix(".tmp"))
                     self._is_tidy = True
-                self._catch_up(file, status.st_size, is_locked=True)
+                if status.st_size != self.index.end:
+                    self._catch_up(file, status.st_size, is_locked=True)
                 is_current = True
         finally:
             if not is_current:
                 self._disk.unlock(file.descriptor)
         return is_current
 
-    def _reopen_if_writable(self) -> None:
+    def _reopen_if_writable(self) -> OpenFile:
         file = self._open_file(create=False)
         if file.is_writable:
             self._use(file)
         else:
             file.close()
+        return self._opened()
 
     def _unlock(self) -> None:
         self._depth -= 1
@@ -685,8 +688,6 @@ class JournalFile:
 
     def _catch_up(self, file: OpenFile, size: int, *, is_locked: bool) -> None:
         """Index what lies behind the index's end; a torn tail is cut if the file is locked."""
-        if size == self.index.end:
-            return
         if size < self.index.end:
             self.index.clear()
         if not self.index.end and size >= self.settings.unsaved:
@@ -745,11 +746,8 @@ class JournalFile:
         if file.is_writable:
             torn = self.path.with_suffix(".torn")
             append(self._disk, torn, rest)
-            warnings.warn(
-                f"{self.path}: a torn tail of {len(rest)} bytes was cut and saved in {torn.name}",
-                TornTail,
-                stacklevel=2,
-            )
+            text = f"a torn tail of {len(rest)} bytes was cut and saved in {torn.name}"
+            warn(f"{self.path}: {text}", TornTail)
             self._disk.truncate(file.descriptor, end)
 
 

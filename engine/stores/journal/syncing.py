@@ -14,6 +14,7 @@ from typing import TypeAlias, TypeVar
 
 from msgspec import Struct, field
 
+from ...blocking import calling_context
 from .disk import DISK, Disk
 from .journal_file import JournalFile
 
@@ -160,7 +161,7 @@ class ThreadPool:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="teamgraph-store")
             pool = self._pool
-        work = pool.submit(act)
+        work = pool.submit(calling_context().run, act)
         try:
             return await asyncio.wrap_future(work)
         except asyncio.CancelledError:

@@ -39,7 +39,9 @@ class ActivityLog:
     def __init__(
         self, directory: Path, disk: Disk, scan: Callable[[Set[str]], list[str]], *, is_synced: bool
     ) -> None:
+        self.directory = directory
         self.path = directory / ACTIVITY
+        self._name = os.fspath(self.path)
         self._disk = disk
         self._scan = scan
         self._is_synced = is_synced
@@ -49,9 +51,8 @@ class ActivityLog:
         if seen is not None and self.seen() == seen:
             return seen
         line = f"{name}\n".encode()
-        file = self._locked(name)
+        file, size = self._locked(name)
         try:
-            size = self._disk.status(file.descriptor).st_size
             end = size - size % _LINE  # a killed process may have left half a line
             if self._disk.read(file.descriptor, _LINE, end - _LINE) != line:
                 write_at(self._disk, file.descriptor, line, end)
@@ -79,7 +80,7 @@ class ActivityLog:
     def seen(self) -> Seen | None:
         """Inode and size of the file now; None if there is none."""
         try:
-            status = self._disk.status(self.path)
+            status = self._disk.status(self._name)
         except FileNotFoundError:
             return None
         return status.st_ino, status.st_size
@@ -118,21 +119,26 @@ class ActivityLog:
         start = max(_LINE, end - _CHUNK)
         return self._disk.read(file, end - start, start), (status.st_ino, start)
 
-    def _locked(self, name: str) -> OpenFile:
-        """The complete file, locked until it is closed; `name` will be appended to it."""
+    def _locked(self, name: str) -> tuple[OpenFile, int]:
+        """The complete file, locked until it is closed, and its size; `name` will be appended."""
         while True:
             file = OpenFile(self._disk, self.path, create=True)
             try:
                 lock_file(self._disk, file.descriptor, self.path)
-                if file.is_at_path():
-                    if self._disk.read(file.descriptor, _LINE, 0) != _HEAD:
-                        others = [one.encode() for one in self._scan({name})]
-                        self._fill(file, others)
-                    return file
+                seen = self.seen()
+                if seen is not None and seen[0] == file.inode:
+                    return file, self._completed(file, seen[1], name)
             except BaseException:
                 file.close()
                 raise
             file.close()
+
+    def _completed(self, file: OpenFile, size: int, name: str) -> int:
+        """The size of a locked file, which is filled first unless it is complete."""
+        if self._disk.read(file.descriptor, _LINE, 0) == _HEAD:
+            return size
+        self._fill(file, [one.encode() for one in self._scan({name})])
+        return self._disk.status(file.descriptor).st_size
 
     def _fill(self, file: OpenFile, latest_first: list[bytes]) -> None:
         """Write the names, then the first line, which says that they are there."""

@@ -3,6 +3,7 @@
     store.json                              the format and its version
     users/<2 hex>/<user>/<session>.jsonl    a journal for each session
     users/<2 hex>/<user>/<session>.index    the index of a long journal
+    users/<2 hex>/<user>/<session>.<sha256>.attached   an attachment of the session
     users/<2 hex>/<user>/activity.log       the order in which they are listed
     users/<2 hex>/<user>/runs.index         which of many sessions have which runs
     prompts/<hash>.json                     the sources of a template
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing, suppress
@@ -24,9 +24,11 @@ from pathlib import Path
 from threading import Lock, get_ident
 from typing import TypeVar
 
+from ...blocking import warn
 from ...errors import DamagedStore, StoreError, UnknownVersion
 from ...records import SessionInfo, SessionKey, Turn
 from ...session.store import FinishedRun, Hit, mentions
+from ..attachments import attachment_file, put_file, read_attachment, remove_orphans
 from ..journal.compaction import compact, delete_journal, upgrade
 from ..journal.disk import (
     check_locks,
@@ -47,7 +49,7 @@ from ..journal.journal_file import (
     OldVersion,
     must_be_torn,
 )
-from ..journal.line import Document, Header, dump_json, header_data, parse_document
+from ..journal.line import Document, Header, dump_json, dump_key, header_data, parse_document
 from ..leases import session_exists
 from .activity import ACTIVITY, RUNS, ActivityLog
 from .run_index import RunIndex, SessionRuns
@@ -180,23 +182,32 @@ class StoreLayout:
         self._is_synced = settings.is_synced
         self._is_checked = False
         self._has_locks = False
+        self._user: tuple[str | None, Path] | None = None
+        self._activity: ActivityLog | None = None
 
     def journal(self, key: SessionKey) -> Path:
         """The journal of a session."""
         return self.user(key.user_id) / f"{session_name(key.session_id)}.jsonl"
 
     def user(self, user_id: str | None) -> Path:
-        """The directory of a user."""
-        name = hashed_name("user", user_id)
-        return self.root / "users" / name[:2] / name
+        """The directory of a user; that of the last one is kept."""
+        last = self._user
+        if last is None or last[0] != user_id:
+            name = hashed_name("user", user_id)
+            last = self._user = user_id, self.root / "users" / name[:2] / name
+        return last[1]
 
     def activity(self, directory: Path) -> ActivityLog:
-        """The order of the sessions in the directory of a user."""
+        """The order of the sessions in the directory of a user; that of the last one is kept."""
 
         def scan(others: Set[str]) -> list[str]:
             return [path.stem for path in self.journals(directory, without=others)]
 
-        return ActivityLog(directory, self._disk, scan, is_synced=self._is_synced)
+        last = self._activity
+        if last is None or last.directory != directory:
+            last = ActivityLog(directory, self._disk, scan, is_synced=self._is_synced)
+            self._activity = last
+        return last
 
     def prompt(self, prompt_hash: str) -> Path:
         """The file of a template's sources."""
@@ -288,7 +299,7 @@ class SessionDirectory:
         self.cache = SessionCache(handles)
         self._settings = settings
         self._disk = settings.disk
-        self._prompts: dict[str, Path] = {}
+        self._prompts: dict[str, str] = {}
         self._distrusted: set[Path] = set()
 
     def open(self, key: SessionKey, *, create: bool) -> SessionFile | None:
@@ -393,7 +404,7 @@ class SessionDirectory:
 
     def find(self, user_id: str | None, run_id: str) -> SessionKey | None:
         """The session of a user that a run belongs to; of several the latest active one."""
-        needle = b'"k":[%b,' % dump_json(run_id)
+        needle = b'"k":%b,' % dump_key((run_id,))[:-1]
         for path in self._with_runs(user_id, needle, lambda runs: runs.may_have(run_id)):
             key = self._read(path, lambda session: session.key if session.turn(run_id) else None)
             if key is not None:
@@ -436,11 +447,24 @@ class SessionDirectory:
         """Delete the files of a session, damaged or not; False if there was none."""
         return self.layout.exists() and self._delete(self.layout.journal(key))
 
+    def put_attachment(self, key: SessionKey, digest: str, data: bytes) -> None:
+        """Store an attachment of a session, which may not exist yet."""
+        path = attachment_file(self.layout.journal(key), digest)
+        self.layout.create(path.parent)
+        put_file(self._disk, path, data, sync=self._settings.is_synced)
+
+    def attachment(self, key: SessionKey, digest: str) -> bytes | None:
+        """An attachment of a session, or None."""
+        if not self.layout.exists():
+            return None
+        return read_attachment(self._disk, attachment_file(self.layout.journal(key), digest))
+
     def delete_user(self, user_id: str | None) -> int:
         """Delete the files of all sessions of a user; returns how many there were."""
         if not self.layout.exists():
             return 0
         directory = self.layout.user(user_id)
+        remove_orphans(self._disk, directory)
         return sum(self._delete(path) for path in self.layout.journals(directory))
 
     def put_prompt(self, prompt_hash: str, sources: Mapping[str, str]) -> None:
@@ -453,7 +477,7 @@ class SessionDirectory:
                 replace_file(self._disk, path, data + b"\n", sync=self._settings.is_synced)
         except OSError as error:
             raise store_error(error, path) from error
-        self._prompts[prompt_hash] = path
+        self._prompts[prompt_hash] = os.fspath(path)
 
     def has_prompt(self, prompt_hash: str) -> bool:
         """Whether this process has stored the sources and they are still there (one `stat`)."""
@@ -557,7 +581,7 @@ class SessionDirectory:
                 finally:
                     self.cache.release(session)
         except (DamagedStore, UnknownVersion) as error:
-            warnings.warn(f"a session was left out: {error}", SkippedSession, stacklevel=2)
+            warn(f"a session was left out: {error}", SkippedSession)
         except JournalDeleted:  # it was deleted since its owner was read
             pass
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -9,6 +10,9 @@ from threading import Event, Lock, Thread
 from ...errors import StoreError
 from ..journal.disk import Disk, OpenFile, lock_file, store_error
 from ..journal.journal_file import JournalDeleted
+
+_LOOK = 1.0
+"""Seconds between two looks for marks of other processes."""
 
 
 class SessionLock:
@@ -139,11 +143,12 @@ class SessionLock:
 class Heartbeat:
     """A thread that refreshes the session locks of this process, every third of `timeout` seconds.
 
-    It runs while there are locks to refresh.
+    It runs while there are locks to refresh, and calls `look` once a second.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, look: Callable[[], None]) -> None:
         self._timeout = timeout
+        self._look = look
         self._guard = Lock()
         self._locks: set[SessionLock] = set()
         self._is_running = False
@@ -173,11 +178,16 @@ class Heartbeat:
             self._stop, self._is_running = Event(), False
 
     def _run(self, stop: Event) -> None:
-        while not stop.wait(self._timeout / 3):
+        waited = 0.0
+        while not stop.wait(pause := min(_LOOK, self._timeout / 3)):
             with self._guard:
                 locks = list(self._locks)
                 if not locks and self._stop is stop:
                     self._is_running = False
                     return
-            for lock in locks:
-                lock.refresh()
+            self._look()
+            waited += pause
+            if waited >= self._timeout / 3:
+                waited = 0.0
+                for lock in locks:
+                    lock.refresh()

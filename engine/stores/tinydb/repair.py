@@ -22,9 +22,13 @@ from msgspec.structs import replace
 
 from ...errors import DamagedStore, InputError, UnknownVersion
 from ...records import SessionKey
+from ..attachments import hash_in, journal_of, read_attachment
+from ..journal.compaction import ATTACHED
 from ..journal.disk import (
     DISK,
     Disk,
+    contains,
+    is_stale,
     lock_file,
     opened,
     read_whole,
@@ -55,9 +59,10 @@ from ..journal.line import (
     unpack,
 )
 from .directory import StoreLayout
-from .session_file import SessionIndex, unfit
+from .session_file import CANCEL_MARK, SessionIndex, unfit
 
 FindingCode: TypeAlias = Literal["damaged", "version", "misplaced", "torn", "stale", "aside"]
+_WHILE_USED = (".tmp", ".run", CANCEL_MARK, ".import")
 _BESIDE = (".torn", ".damaged", ".lock", ".seized")
 _WRITER = re.compile(r"\.(\d+)-\d+\.(?:tmp|import)\Z")
 
@@ -81,6 +86,14 @@ class Finding(Struct, frozen=True):
         if self.code == "aside":
             return "note"
         return "warning" if self.code in ("torn", "stale") else "error"
+
+
+class Attached(NamedTuple):
+    """The file of an attachment, its size in bytes, and when it was last attached (Unix time)."""
+
+    file: Path
+    size: int
+    used: float
 
 
 class JournalReport(Struct, frozen=True):
@@ -127,7 +140,9 @@ class Survey:
         """Files beside the journals that a killed process or an earlier repair has left."""
         for path in sorted(self.layout.root.rglob("*")):
             journal = path.with_suffix(".jsonl")
-            if path.suffix in (".tmp", ".run", ".import") and _is_abandoned(self._disk, path):
+            if path.suffix in (".tmp", ".run", ".cancel", ".import") and _is_abandoned(
+                self._disk, path
+            ):
                 yield Finding("stale", path, "a process that was killed has left it")
             elif path.suffix in (".torn", ".damaged") and journal.exists():
                 yield Finding(
@@ -135,6 +150,30 @@ class Survey:
                 )
             elif path.suffix in (*_BESIDE, SAVED_INDEX) and not journal.exists():
                 yield Finding("stale", path, "its session was deleted")
+            elif path.suffix == ATTACHED:
+                yield from self._attachment(path)
+
+    def attachments(self) -> list[Attached]:
+        """All attachments, the one that was last used longest ago first."""
+        found: list[Attached] = []
+        for path in self.layout.root.rglob(f"*{ATTACHED}"):
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                status = self._disk.status(path)
+                found.append(Attached(path, status.st_size, status.st_mtime))
+        return sorted(found, key=lambda each: each.used)
+
+    def _attachment(self, path: Path) -> Iterator[Finding]:
+        """What is wrong with an attachment; one without a turn may be that of a run to begin."""
+        journal, digest = journal_of(path), hash_in(path).encode()
+        try:
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                read_attachment(self._disk, path)
+                is_named = journal.exists() and contains(self._disk, journal, digest)
+                if not is_named and is_stale(self._disk, path):
+                    yield Finding("stale", path, "no run has this attachment any more")
+        except DamagedStore:
+            text = "the attachment is damaged; restore the file from a backup, or delete it"
+            yield Finding("damaged", path, text)
 
     def prompts(self) -> Iterator[Finding]:
         """The sources of templates that cannot be read."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,7 @@ from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, State
 from ...session.history import RESULT, run_texts
 from ...session.store import FinishedRun, Lease, Policy, WhileWaiting
 from .. import codec
+from ..attachments import remove_unnamed
 from ..codec import (
     SharedLookup,
     Words,
@@ -40,9 +41,18 @@ from ..codec import (
     unpack_turn,
 )
 from ..journal.compaction import compact, remove_set_aside
-from ..journal.disk import store_error
+from ..journal.disk import OpenFile, store_error
 from ..journal.journal_file import JournalFile, JournalSettings
-from ..journal.line import RECOVER, Document, Operation, Slot, dump_json, parse_document, parse_key
+from ..journal.line import (
+    RECOVER,
+    Document,
+    Operation,
+    Slot,
+    dump_json,
+    dump_key,
+    parse_document,
+    parse_key,
+)
 from ..leases import (
     Grant,
     check_stored,
@@ -55,6 +65,7 @@ from ..quoting import DELETED, text_of_turn
 from ..redaction import (
     StateChange,
     StateValue,
+    only_of,
     redact_run,
     redact_summary,
     undo,
@@ -435,13 +446,13 @@ class NewShared:
         number = self._index.words.get(words) or self._new.get(words)
         if number is None:
             number = self._new[words] = self._next_number("words") + len(self._new)
-            key = dump_json(words)
+            key = dump_key(words)
             self.operations.append(Operation("p", "words", str(number), key, b'{"words":%b}' % key))
         return number
 
     def text(self, text: str) -> int | None:
         """See `Shared.text`."""
-        digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        digest = _digest(text)
         if (stored := self._index.texts.get(digest)) is not None:
             return int(stored.document)
         number = self._new_texts.get(digest)
@@ -450,9 +461,14 @@ class NewShared:
                 return None
             number = self._next_number("texts") + len(self._new_texts)
             self._new_texts[digest] = number
-            key, data = dump_json((digest,)), dump_json({"text": text})
+            key, data = dump_key((digest,)), dump_json({"text": text})
             self.operations.append(Operation("p", "texts", str(number), key, data))
         return number
+
+
+@lru_cache(maxsize=128)
+def _digest(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 class NothingShared:
@@ -544,6 +560,7 @@ class OtherRuns:
 
 
 RUN_LOCK = ".run"
+CANCEL_MARK = ".cancel"
 """Ends the names of the locks of single runs."""
 
 
@@ -560,6 +577,7 @@ class SessionFile:
         activity: ActivityLog,
     ) -> None:
         self.key = key
+        self._name = path.stem
         self._activity = activity
         self._seen: Seen | None = None
         self.users = 0
@@ -575,6 +593,7 @@ class SessionFile:
             beside=activity.path,
         )
         self._held_at = 0
+        self._references = RunReferences(self, OtherRuns())
         self._shared = StoredShared(self.index, self.journal)
         self._turns = DocumentCache(self.journal, self._decode_turn)
         self._summaries = DocumentCache(self.journal, self._decode_summary)
@@ -583,6 +602,25 @@ class SessionFile:
         """A lock of one run, for leases that do not exclude others."""
         suffix = f".{hashed_name('r', run_id)}{RUN_LOCK}"
         return SessionLock(self.journal.path.with_suffix(suffix), self._disk)
+
+    def mark_cancelled(self, run_id: str) -> None:
+        """Ask the process that has the run in progress to cancel it: a file beside the journal."""
+        path = self._cancel_mark(run_id)
+        try:
+            OpenFile(self._disk, path, create=True).close()
+        except OSError as error:
+            raise store_error(error, path) from error
+
+    def take_cancelled(self, run_id: str) -> bool:
+        """Whether another process has asked to cancel the run; the mark is removed."""
+        try:
+            self._disk.remove(self._cancel_mark(run_id))
+        except OSError:  # nearly always: there is none
+            return False
+        return True
+
+    def _cancel_mark(self, run_id: str) -> Path:
+        return self.journal.path.with_suffix(f".{hashed_name('r', run_id)}{CANCEL_MARK}")
 
     def _can_lock_run(self, run_id: str) -> bool:
         """Whether no lease that does not exclude others has the run."""
@@ -648,12 +686,13 @@ class SessionFile:
         turn = replace(turn, status="running", number=0)
         self.touch()  # first: a name in the list without a session is skipped
         self._commit(self._put_turn(turn), is_exclusive=policy != "fork")
+        self._references = RunReferences(self, OtherRuns())
         return self.head()
 
     def touch(self) -> None:
         """Make it the session with the latest activity of its user."""
         try:
-            self._seen = self._activity.append(self.journal.path.stem, self._seen)
+            self._seen = self._activity.append(self._name, self._seen)
         except OSError as error:
             raise store_error(error, self._activity.path) from error
 
@@ -661,7 +700,9 @@ class SessionFile:
         """Store records of a run; raises `Conflict` if it was deleted or taken over."""
         run = self._check_writable(grant)
         is_late = self._has_lost_runs(grant)
-        references = RunReferences(self, OtherRuns())
+        if not grant.is_exclusive or not self._is_unchanged:
+            self._references = RunReferences(self, OtherRuns())
+        references = self._references
         stored = self.index.records(run)
         free = self.journal.index.next_number("nodes")
         shared = NewShared(self.index, self.journal.index.next_number)
@@ -680,7 +721,7 @@ class SessionFile:
             if is_late:
                 redact_summary(encoded)
             data = dump_json(pack_record(encoded, shared))
-            operations.append(Operation("p", "nodes", document, dump_json((run, *attempt)), data))
+            operations.append(Operation("p", "nodes", document, dump_key((run, *attempt)), data))
         if operations:
             self._commit([*shared.operations, *operations], is_exclusive=grant.is_exclusive)
 
@@ -819,12 +860,22 @@ class SessionFile:
         The file is compacted also where there is no such run: an earlier attempt may have been
         killed.
         """
-        stored = self.index.run(run_id)
+        stored, disk = self.index.run(run_id), self.journal.settings.disk
         if stored is not None:
             self.journal.commit(self._deletion(run_id, int(stored.document)))
         compact(self.journal)
-        remove_set_aside(self.journal.settings.disk, self.journal.path)
+        remove_set_aside(disk, self.journal.path)
+        named = {part.sha256 for turn in self._all_turns() for part in turn.attachments}
+        remove_unnamed(disk, self.journal.path, named)
         return stored is not None
+
+    @property
+    def _is_unchanged(self) -> bool:
+        """Whether nobody has written since the last write of an exclusive lease."""
+        return self._held_at == self.journal.index.sequence
+
+    def _all_turns(self) -> Iterator[Turn]:
+        return (self._turns.get(stored.slot) for stored in self.index.newest_first())
 
     def _check_writable(self, grant: Grant[SessionFile]) -> int:
         """The document number of a lease's run; raises `Conflict` if it may not be written.
@@ -832,8 +883,7 @@ class SessionFile:
         Who takes the session over writes to it: while nobody did, the lock is held.
         """
         run_id = grant.lease.run_id
-        is_known = self._held_at == self.journal.index.sequence
-        if grant.is_exclusive and not is_known and not self.lock.is_held():
+        if grant.is_exclusive and not self._is_unchanged and not self.lock.is_held():
             raise lease_lost(run_id, self.key)
         stored = self.index.run(run_id)
         if stored is None:
@@ -854,13 +904,13 @@ class SessionFile:
         shared = NewShared(self.index, self.journal.index.next_number)
         document = self._document_number(self.index.run(turn.run_id), "runs")
         is_waiting = turn.status == "waiting" and turn.waiting
-        key = dump_json((turn.run_id, turn.number, *([_WAITING] if is_waiting else [])))
+        key = dump_key((turn.run_id, turn.number, *([_WAITING] if is_waiting else [])))
         data = dump_json(pack_turn(codec.encode_turn(turn), shared))
         return [*shared.operations, Operation("p", "runs", document, key, data)]
 
     def _put_summary(self, summary: Summary) -> Operation:
         document = self._document_number(self.index.summary(summary.covers), "summaries")
-        key = dump_json((summary.covers,))
+        key = dump_key((summary.covers,))
         packed = pack_summary(codec.encode_summary(summary), self.reference)
         return Operation("p", "summaries", document, key, dump_json(packed))
 
@@ -877,7 +927,7 @@ class SessionFile:
                 document = str(free)
                 free += 1
             data = dump_json({**key._asdict(), "value": entry.value, "run": entry.run_id})
-            operations.append(Operation("p", "state", document, dump_json(key), data))
+            operations.append(Operation("p", "state", document, dump_key(key), data))
         return operations
 
     def _put_about(self, name: str | None, *, deleted: int) -> Operation:
@@ -885,7 +935,7 @@ class SessionFile:
         about = {"scope": "head", "name": name, "turns": self._last_number()}
         if deleted:
             about["deleted"] = deleted
-        return Operation("p", "state", document, dump_json(_ABOUT), dump_json(about))
+        return Operation("p", "state", document, dump_key(_ABOUT), dump_json(about))
 
     def _document_number(self, stored: StoredDocument | None, table: str) -> str:
         """The number of a stored document, or the next free one of the table."""
@@ -900,7 +950,7 @@ class SessionFile:
         run loses the record of its own summary, so that it writes it again when it is resumed.
         """
         used: set[int] = set()
-        number = self.index.number_of(run_id)
+        number, attached = self.index.number_of(run_id), only_of(run_id, self._all_turns())
         deleted = self._about().get("deleted", 0) + 1
         operations = [
             self._put_about(self._about().get("name"), deleted=deleted),
@@ -920,7 +970,7 @@ class SessionFile:
                 if may_summarize and not since and wrote_summary(found):
                     operations.append(Operation("d", "nodes", record.document))
                     continue
-                if redact_run(found, run_id, run, may_summarize=may_summarize):
+                if redact_run(found, run_id, run, may_summarize=may_summarize, attached=attached):
                     key, data = record.slot.key, dump_json(found)
                     operations.append(Operation("p", "nodes", record.document, key, data))
                 else:
@@ -1003,12 +1053,22 @@ class RunReferences:
         self._session = session
         self._others = others
         self._texts: dict[tuple[str, bool], Mapping[str, str]] = {}
+        self._replayed: dict[str, tuple[JSON, Turn] | None] = {}
 
     def reference(self, run_id: str, session_id: str | None = None) -> JSON:
         """See `References.reference`."""
         if session_id is not None:
             return [session_name(session_id), run_id]
         return self._session.reference(run_id)
+
+    def replayed(self, run_id: str) -> tuple[JSON, Turn] | None:
+        """See `References.replayed`."""
+        if run_id not in self._replayed:
+            stored = self._session.index.run(run_id)
+            turn = self._session.turn(run_id)
+            found = None if stored is None or turn is None else (int(stored.document), turn)
+            self._replayed[run_id] = found
+        return self._replayed[run_id]
 
     def turn(self, reference: JSON) -> Turn | None:
         """See `References.turn`."""

@@ -23,6 +23,7 @@ from ..journal.disk import DISK, Disk
 from ..journal.journal_file import JournalDeleted, JournalFile, JournalSettings, Sync
 from ..journal.syncing import Syncer, ThreadPool
 from ..leases import (
+    WATCHER,
     Leases,
     SessionQueue,
     check_key,
@@ -86,7 +87,7 @@ class TinyDBStore:
         self._queue = SessionQueue()
         self._leases: Leases[SessionFile] = Leases()
         self._run_locks: dict[tuple[int, str], SessionLock] = {}
-        self._heartbeat = Heartbeat(self._lease_timeout)
+        self._heartbeat = Heartbeat(self._lease_timeout, self._look_for_marks)
         self._threads = ThreadPool()
         self._syncer = Syncer(self._settings.disk)
 
@@ -147,6 +148,14 @@ class TinyDBStore:
         self._directory.cache.release(grant.session)
         if grant.is_exclusive:
             self._queue.release(lease.key)
+
+    async def cancel(self, key: SessionKey, run_id: str) -> None:
+        """See `Cancels`: a mark beside the session, which the holder's heartbeat looks for."""
+
+        async def mark(session: SessionFile) -> None:
+            session.mark_cancelled(run_id)
+
+        await self._use(key, mark)
 
     async def create(
         self, key: SessionKey, runs: Sequence[FinishedRun], *, name: str | None = None
@@ -254,6 +263,16 @@ class TinyDBStore:
         """Store the sources of a template, once for each hash."""
         if not self._directory.has_prompt(prompt_hash):
             await self._threads.run(lambda: self._directory.put_prompt(prompt_hash, sources))
+
+    async def put_attachment(self, key: SessionKey, sha256: str, data: bytes) -> None:
+        """See `StoresAttachments.put_attachment`: a file beside the session's journal."""
+        check_key(key)
+        await self._threads.run(lambda: self._directory.put_attachment(key, sha256, data))
+
+    async def get_attachment(self, key: SessionKey, sha256: str) -> bytes | None:
+        """See `StoresAttachments.get_attachment`."""
+        check_key(key)
+        return await self._threads.run(lambda: self._directory.attachment(key, sha256))
 
     async def prompt(self, prompt_hash: str) -> Mapping[str, str] | None:
         """The sources stored under a hash, or None."""
@@ -390,6 +409,7 @@ class TinyDBStore:
             self._leases.unreserve(session, run_id)
             raise
         self._run_locks[id(session), run_id] = lock
+        session.take_cancelled(run_id)  # a mark that came too late for an earlier try
 
     def _unlock_run(self, session: SessionFile, run_id: str) -> None:
         self._leases.unreserve(session, run_id)
@@ -409,6 +429,12 @@ class TinyDBStore:
             await asyncio.sleep(pause)  # no operating system notifies of a lock that is released
             pause = min(2 * pause, _LONGEST_PAUSE)
         self._heartbeat.add(session.lock)
+
+    def _look_for_marks(self) -> None:
+        """Cancel the runs of this process that another one has marked."""
+        for lease, session in self._leases.sessions():
+            if session.take_cancelled(lease.run_id):
+                WATCHER.interrupt(self, lease.key, lease.run_id)
 
     def _unlock(self, session: SessionFile) -> None:
         self._heartbeat.remove(session.lock)

@@ -10,6 +10,7 @@ from itertools import count
 from typing import ClassVar
 
 from ...errors import InputError
+from .attachment_tests import AttachmentTests
 from .deletion_tests import DeletionTests
 from .lease_tests import LeaseTests
 from .record_tests import RecordTests
@@ -43,6 +44,7 @@ class StoreConformance(
     LeaseTests,
     WaitingTests,
     DeletionTests,
+    AttachmentTests,
     IsolationTests,
     StateMachineTests,
 ):

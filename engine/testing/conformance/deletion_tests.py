@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from ...errors import Conflict
+from ...messages import Quote
 from ...records import Change, Head, Record, Summary, Turn
 from .store_tests import (
     KEY,
@@ -53,6 +55,27 @@ class DeletionTests(StoreTests):
         assert await store.runs(KEY) == []
         free = await store.begin(KEY, Turn("r2", "x"), policy="reject")
         await store.release(free)
+
+    @async_test
+    async def test_a_run_deleted_between_two_records_is_in_neither(
+        self, stores: StoreOpener
+    ) -> None:
+        store, other = stores.open(), stores.open()
+        for deleter, name in ((store, "1"), (other, "2")):
+            told = await run_turn(store, KEY, done(f"r{name}", "secret"))
+            quotes = (Quote(told.run_id, "input", "secret"),)
+            record = replace(asked(*replayed(told)), quotes=quotes)
+            lease = await store.begin(KEY, Turn(f"later{name}", "x"))
+            await store.put(lease, [record])
+            assert await deleter.delete_run(KEY, told.run_id)
+            await store.put(lease, [replace(record, node="late")])
+            await store.release(lease)
+            run = await other.run(KEY, lease.run_id)
+            assert run is not None
+            for found in run.records.values():
+                sent = found.exchanges[0].messages
+                shown = [(message.content, message.origin) for message in sent]
+                assert shown == [("(deleted)", told.run_id)] * 2
 
     @async_test
     async def test_a_deleted_run_is_gone_with_all_its_texts(self, stores: StoreOpener) -> None:

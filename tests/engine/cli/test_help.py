@@ -27,6 +27,7 @@ COMMANDS = (
     "sessions",
     "runs",
     "store",
+    "doctor",
 )
 GROUPS = {
     "prompts": ("render", "check", "update", "coverage", "show"),
@@ -130,7 +131,7 @@ GRAPHS = ("networkx", "jinja2", "ruamel", "litellm", "teamgraph.engine.graph.gra
 @pytest.mark.parametrize(
     ("command", "names"),
     [
-        ("--help", ("pydantic", "tinydb", *GRAPHS)),
+        ("--help", ("pydantic", "tinydb", "importlib.metadata", *GRAPHS)),
         ("sessions list", ("teamgraph.engine.run.runner", *GRAPHS)),
     ],
 )

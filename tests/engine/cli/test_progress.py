@@ -39,7 +39,7 @@ def said(event: Event) -> str:
 
 
 def test_a_retry_tells_why_and_when() -> None:
-    event = NodeRetried(*FACTS, 1, "the provider is overloaded\n(529)", 0.5)
+    event = NodeRetried(*FACTS, 1, "the provider is overloaded\n(529)", 0.5, "ModelError")
     told = "~ writer: attempt 1 failed: the provider is overloaded (529); retrying in 0.5 s"
     assert said(event) == told
 
@@ -50,8 +50,8 @@ def test_a_tool_call_is_told_with_its_arguments() -> None:
 
 
 def test_a_failure_tells_how_often_it_was_tried() -> None:
-    assert said(NodeFailed(*FACTS, 3, "no")) == "x writer: failed after 3 attempts"
-    assert said(NodeFailed(*FACTS, 1, "no")) == "x writer: failed"
+    assert said(NodeFailed(*FACTS, 3, "no", "NodeError")) == "x writer: failed after 3 attempts"
+    assert said(NodeFailed(*FACTS, 1, "no", "NodeError")) == "x writer: failed"
 
 
 def test_a_node_that_was_helped_out_says_so() -> None:

@@ -330,3 +330,33 @@ def test_an_unknown_policy_is_refused_with_those_there_are(project: Project) -> 
     done = project.teamgraph("run", "desk.yaml", "hi", "--model", "echo", "--busy", "wait")
     assert done.exit_code == 2
     assert "serialize" in done.stderr
+
+
+def test_a_spent_budget_names_the_command_that_raises_it_for_once(project: Project) -> None:
+    write(project, fails=True)
+    for prefix, budget in (("", "{calls: 1}"), ("session:", "[{per: session, calls: 1}]")):
+        text = GRAPH.replace("{calls: 9}", budget)
+        project.write("two.yaml", text)
+        done = project.teamgraph("run", "two.yaml", "hi", "--session", f"s{len(prefix)}")
+        assert done.exit_code == 1
+        command = done.stderr.partition("resume it: teamgraph ")[2].splitlines()[0]
+        assert f"--budget {prefix}calls=2" in command
+        again = project.teamgraph(*shlex.split(command))
+        assert (again.exit_code, again.stdout) == (0, "echo: hi\n")
+
+
+@pytest.mark.parametrize(
+    ("limit", "text"),
+    [
+        ("calls", "--budget 'calls': write it as NAME=NUMBER or PER:NAME=NUMBER"),
+        ("calls=inf", "calls: must be"),
+        ("cals=4", "unknown key 'cals'; did you mean 'calls'?"),
+        ("week:calls=4", "per: must be"),
+        ("calls=4.5", "calls: must be"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused(project: Project, limit: str, text: str) -> None:
+    write(project)
+    done = project.teamgraph("runs", "resume", "x", "--graph", "two.yaml", "--budget", limit)
+    assert done.exit_code == 2
+    assert text in done.stderr

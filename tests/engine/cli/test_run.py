@@ -132,6 +132,22 @@ def test_a_failed_run_tells_the_command_that_resumes_it(
     assert (again.exit_code, again.stdout) == (0, "echo: hello\n")
 
 
+def test_a_run_that_cannot_begin_names_no_command_that_must_fail_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for words in (("run", "desk.yaml", "hi", "--session", "s"), ("chat", "desk.yaml")):
+        for model, text in (
+            ("openai/gpt-5-mini", "it has no API key; set OPENAI_API_KEY"),
+            ("gtp5", "unknown provider 'gtp5'; did you mean openai/gpt-5?"),
+        ):
+            done = project.teamgraph(*words, "--model", model, said="hi\n")
+            assert (done.exit_code, done.stdout) == (2, "")
+            assert text in done.stderr
+            assert "resume" not in done.stderr
+    assert project.teamgraph("sessions", "list", "--json").stdout == "[]\n"
+
+
 def test_a_failed_run_is_printed_as_json_too(project: Project, stub: StubProvider) -> None:
     project.more["KEY"] = "sk-stub"
     project.write("one.yaml", at(stub))

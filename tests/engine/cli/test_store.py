@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -290,3 +291,69 @@ def test_the_error_of_a_damaged_session_names_the_command_that_recovers_it(
     command = failed.stderr.partition("here: teamgraph ")[2] or "store repair --salvage"
     assert project.teamgraph(*shlex.split(command), "--yes").exit_code == 0
     assert project.teamgraph("sessions", "show", "s", *where).exit_code == 0
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+SHA = hashlib.sha256(PNG).hexdigest()
+
+
+def attach(project: Project, session: str) -> Path:
+    """A session with an attachment, the graph of which asks a demo model that takes none."""
+    (project.folder / "cat.png").write_bytes(PNG)
+    words = ("run", "desk.yaml", "look", "--model", "echo", "--session", session)
+    done = project.teamgraph(*words, "--attach", "cat.png")
+    assert done.exit_code == 1
+    assert "echo takes no images" in done.stderr
+    return journal(session).with_name(f"{journal(session).stem}.{SHA}.attached")
+
+
+def test_attachments_are_counted_and_old_ones_dropped(project: Project) -> None:
+    old, new = attach(project, "old"), attach(project, "new")
+    os.utime(old, (0, 0))
+    assert told(project, "attachments", code=0) == {
+        "attachments": 2,
+        "bytes": 2 * len(PNG),
+        "dropped": False,
+    }
+    asked = project.teamgraph("store", "attachments", "--drop")
+    assert "add --older-than DAYS, or set attachment_days" in asked.stderr
+    project.write("pyproject.toml", "[tool.teamgraph]\nattachment_days = 30\n")
+    done = project.teamgraph("store", "attachments", "--drop")
+    assert "non-interactive use needs `--yes`" in done.stderr
+    done = project.teamgraph("store", "attachments", "--drop", "--yes")
+    assert "1 attachment of 8 bytes deleted" in done.stderr
+    assert (old.exists(), new.exists()) == (False, True)
+    project.write("pyproject.toml", "[tool.teamgraph]\nattachment_days = 'a month'\n")
+    done = project.teamgraph("store", "attachments")
+    assert "attachment_days must be a number of days, not 'a month'" in done.stderr
+
+
+def test_attachments_that_are_damaged_or_of_no_run_are_found(project: Project) -> None:
+    mine = attach(project, "s")
+    unnamed = mine.with_name(mine.name.replace(SHA, "0" * 64))
+    unnamed.write_bytes(b"")
+    assert found(project) == [("damaged", unnamed.name, None)]
+    unnamed.unlink()
+    orphan = mine.with_name(f"{'a' * 32}.{SHA}.attached")
+    orphan.write_bytes(PNG)
+    assert told(project, "verify", code=0)["findings"] == []  # perhaps a run is about to begin
+    os.utime(orphan, (0, 0))
+    os.utime(mine, (0, 0))
+    assert found(project) == [("stale", orphan.name, None)]
+    assert [each["file"] for each in told(project, "repair", "--yes", code=0)["repaired"]]
+    assert (mine.exists(), orphan.exists()) == (True, False)
+
+
+def test_what_is_attached_is_shown_by_name(project: Project) -> None:
+    done = project.teamgraph("render", "desk.yaml", "look", "--attach", "dir/cat.png")
+    assert ' user attached="cat.png (image/png)"' in done.stdout
+    attach(project, "s")
+    project.write("pass_on.py", "def it(message: str) -> str:\n    return message\n")
+    project.write("plain.yaml", "name: p\nnodes:\n  a: {kind: python, call: 'pass_on:it'}\n")
+    words = ("plain.yaml", "--session", "s", "--allow", "pass_on")
+    said = "/attach cta.png\n/attach\n/attach cat.png\nlook\n/history\n"
+    done = project.teamgraph("chat", *words, said=said)
+    assert "did you mean 'cat.png'" in done.stderr
+    assert "name a file: /attach FILE" in done.stderr
+    assert "attached to the next message: cat.png" in done.stderr
+    assert "(attached: cat.png (image/png))" in done.stderr

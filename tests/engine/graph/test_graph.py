@@ -65,6 +65,7 @@ def lookup(message: str) -> str:
 
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=12)
+ids = words.map("openai/{}".format)
 json: st.SearchStrategy[JSON] = st.recursive(
     st.none()
     | st.booleans()
@@ -80,12 +81,12 @@ retries = st.none() | st.integers(0, 9) | st.builds(Retry, times=st.integers(0, 
 timeouts = st.none() | seconds | st.builds(Timeout, total=st.none() | seconds, idle=seconds)
 models = (
     st.none()
-    | words
+    | ids
     | st.builds(
         ModelSpec,
-        id=words,
+        id=ids,
         temperature=st.floats(0, 2),
-        fallback=st.lists(words | st.builds(ModelSpec, id=words)),
+        fallback=st.lists(ids | st.builds(ModelSpec, id=ids)),
     )
 )
 no_errors: list[OnError | None] = [None, "fail", "skip"]

@@ -154,9 +154,11 @@ def test_a_wrong_field_of_a_node_is_one_problem_at_its_place(
         ("max_parallel: 0", "1:15: max_parallel: must be more than 0, not 0"),
         ("max_parallel: yes", "1:15: max_parallel: must be a whole number, not 'yes'"),
         ("budget: {tokens: 0}", "1:18: tokens: must be more than 0, not 0"),
-        ("budget: 5", "1:9: budget: must be a mapping of keys to values, not 5; "
-         'write `budget: {"tokens": 50000}`'),
-        ("budget: {dollars: 5}", "1:10: unknown key 'dollars'; known keys: tokens, usd, calls"),
+        ("budget: 5", "1:9: budget: must be {per, tokens, usd, calls}, or a list, not 5"),
+        (
+            "budget: {dollars: 5}",
+            "1:10: unknown key 'dollars'; known keys: per, tokens, usd, calls",
+        ),
         (
             "mcp: {files: {command: mcp-files}}",
             "1:7: the MCP server 'files' is not allowed here: it would be started, or sent to; "

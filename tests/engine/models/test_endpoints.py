@@ -288,6 +288,8 @@ def test_an_address_in_an_id_is_refused(model: str) -> None:
         ModelSpec(id=model)
     with pytest.raises(NoModelError, match="an id has no address in it"):
         ask(LiteLLM(), Request(model, HELLO))
+    with pytest.raises(DefinitionError, match="model: an id has no address in it"):
+        Graph(name="g", model=model, nodes={"a": Member()})
 
 
 def test_the_parameters_of_own_models_are_their_own_matter() -> None:

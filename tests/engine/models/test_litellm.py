@@ -12,6 +12,7 @@ import warnings
 from contextlib import aclosing, suppress
 
 import pytest
+from msgspec.structs import replace
 
 from teamgraph import JSON, Chunk, Message, Reply, Request, ToolCall
 from teamgraph.engine.models.litellm import LiteLLM
@@ -141,6 +142,29 @@ def test_exactly_this_is_sent(stub: StubProvider) -> None:
         "temperature": 0.5,
         "seed": 7,
     }
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"stream": False},
+        {"stream_options": {"include_usage": False}},
+        {"response_format": {"type": "json_object"}},
+        {"tool_choice": "none"},
+        {"structured": "tool", "tool_choice": "auto"},
+    ],
+)
+def test_what_a_graph_sets_for_the_provider_is_sent_as_it_is(
+    stub: StubProvider, parameters: dict[str, JSON]
+) -> None:
+    schema: dict[str, JSON] = {"type": "object", "properties": {}}
+    tool: dict[str, JSON] = {"type": "function", "function": {"name": "look", "parameters": {}}}
+    request = request_to(stub, **parameters)
+    with suppress(ModelError):  # how it is answered is not the question here
+        ask(LiteLLM(), replace(request, schema=schema, tools=(tool,)))
+    body = {"stream": False, **stub.requests[0].body}
+    parameters.pop("structured", None)
+    assert {name: body[name] for name in parameters} == parameters
 
 
 def _call(name: str, arguments: str) -> ToolCall:

@@ -226,12 +226,18 @@ FAKE = "import sys; print('importing', file=sys.stderr); raise ImportError('it i
 
 
 @pytest.mark.parametrize(
-    ("options", "is_imported"),
-    [(["--model", "openai/x"], True), (["--model", "echo"], False), ([], True)],
+    ("options", "key", "is_imported"),
+    [
+        (["--model", "openai/x"], "k", True),
+        (["--model", "echo"], "k", False),
+        ([], "k", True),
+        ([], "", False),
+    ],
 )
 def test_a_command_begins_the_import_before_it_opens_its_store(
-    tmp_path: Path, options: list[str], is_imported: bool
+    tmp_path: Path, options: list[str], key: str, is_imported: bool
 ) -> None:
+    environ = {"TEAMGRAPH_MODEL": "", "OPENAI_API_KEY": key}
     (tmp_path / "litellm").mkdir()
     (tmp_path / "litellm" / "__init__.py").write_text(FAKE)
     (tmp_path / "g.yaml").write_text(
@@ -246,7 +252,7 @@ def test_a_command_begins_the_import_before_it_opens_its_store(
         text=True,
         check=False,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "TEAMGRAPH_MODEL": ""},
+        env={**os.environ, "PYTHONPATH": str(tmp_path), **environ},
     )
     assert done.returncode
     assert ("importing" in done.stderr) is is_imported

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from teamgraph import Graph, Retry, Runner
 from teamgraph.engine.run.node_execution import error_text, retry_policy, retry_wait
-from teamgraph.engine.run.prepared import named_models
 from teamgraph.errors import BudgetExceeded, InputError, ModelError, NodeError, PromptError
 from teamgraph.kinds import Result
-from teamgraph.nodes import Member, Python, SubGraph
+from teamgraph.nodes import Member, Python
 
 
 @settings(deadline=None)
@@ -90,10 +89,3 @@ def test_tasks_that_are_no_texts_are_refused() -> None:
     graph = Graph(name="g", nodes={"a": Python(call=lambda: Result("x", tasks=tasks))})
     with pytest.raises(NodeError, match="its tasks must be texts by label"):
         Runner(graph).run("hi")
-
-
-def test_the_models_of_inner_graphs_are_named_too() -> None:
-    inner = Graph(name="i", nodes={"b": Member(), "c": Member(model="own", needs=["b"])})
-    nodes = {"a": Member(model={"id": "first"}), "inner": SubGraph(graph=inner, needs=["a"])}
-    graph = Graph(name="g", nodes=nodes)
-    assert sorted(named_models(graph, "usual")) == ["first", "own", "usual"]

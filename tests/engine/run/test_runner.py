@@ -6,8 +6,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import warnings
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,9 +126,8 @@ def test_a_model_by_its_id_answers_in_place_of_all_that_are_named() -> None:
 
 
 def test_a_model_that_cannot_be_had_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(NodeError) as caught:
-        Runner(alone(), model="nosuchprovider/none").run("hi")
-    assert isinstance(caught.value.__cause__, NoModelError)
+    with pytest.raises(NoModelError, match="unknown provider 'nosuchprovider'; write the id as"):
+        Runner(alone(), model="nosuchprovider/none")
     monkeypatch.setenv("TEAMGRAPH_MODEL", "")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     graph = Graph(name="g", nodes={"member": Member()})
@@ -606,6 +606,25 @@ def test_a_graph_that_reads_turns_of_no_session_warns_once(node: Node) -> None:
         runner.run("hi")
         Runner(runner.graph).run("hi", session_id="s")
         Runner(alone(), model=desk_model()).run("hi")
+
+
+CALLS: dict[str, Callable[[Runner], object]] = {
+    "run": lambda runner: runner.run("hi"),
+    "stream": lambda runner: list(runner.stream("hi")),
+    "print_response": lambda runner: runner.print_response("hi"),
+    "arun": lambda runner: asyncio.run(runner.arun("hi")),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_warning_points_at_the_line_that_called(name: str) -> None:
+    runner = Runner(Graph(name="g", model="echo", nodes={"one": HistoryLoader(), "two": Member()}))
+    with pytest.warns(NoSessionWarning) as caught:
+        CALLS[name](runner)
+    [warning] = caught
+    assert warning.filename == __file__
+    line = Path(__file__).read_text(encoding="utf-8").splitlines()[warning.lineno - 1]
+    assert f'"{name}": lambda' in line
 
 
 def test_print_response_begins_an_answer_that_breaks_off_anew(

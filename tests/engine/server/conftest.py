@@ -44,7 +44,7 @@ def events_of(text: str) -> list[Told]:
     """The events of an event stream."""
     found: list[Told] = []
     for block in text.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.splitlines() if line[:1] != ":")
+        fields = {line.partition(": ")[0]: line.partition(": ")[2] for line in block.split("\n")}
         if "data" in fields:
             data = json.loads(fields["data"])
             found.append(Told(fields.get("id", ""), fields["event"], data))
@@ -58,7 +58,8 @@ class Served:
     client: TestClient
 
     def post(self, path: str, **body: object) -> Any:  # noqa: ANN401  httpx's
-        return self.client.post(path, json=body)
+        content = json.dumps(body).encode()
+        return self.client.post(path, content=content)
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
         return self.client.get(path, headers=headers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from teamgraph import ScriptedModel
+from teamgraph.errors import ModelError
 from tests.engine.server.conftest import ASKS, DUO, Serve, events_of
 
 
@@ -34,3 +36,65 @@ def test_a_run_that_waits_is_answered(serve: Serve) -> None:
     assert done.json()["status"] == "done"
     assert served.get(f"/api/runs/{waits['run_id']}").json()["answer"] == "one"
     assert DUO.name == "duo"
+
+
+def test_sessions_are_listed_searched_renamed_exported_imported_and_deleted(serve: Serve) -> None:
+    served = serve()
+    served.post("/api/runs", message="blue moon", session_id="a/b", user_id="ada")
+    listed = served.get("/api/sessions?user_id=ada").json()["sessions"]
+    assert [each["session_id"] for each in listed] == ["a/b"]
+    found = served.get("/api/sessions?user_id=ada&search=MOON").json()["turns"]
+    assert [each["input"] for each in found] == ["blue moon"]
+    path = "/api/sessions/a%2Fb"
+    assert served.client.patch(path, json={"name": "Moon", "user_id": "ada"}).is_success
+    shown = served.get(f"{path}?user_id=ada").json()
+    assert (shown["name"], shown["turns"], len(shown["runs"])) == ("Moon", 1, 1)
+    exported = served.get(f"{path}/export?user_id=ada").json()
+    assert served.post("/api/sessions/c/import", session=exported).status_code == 201
+    assert served.get("/api/sessions/c").json()["name"] == "Moon"
+    assert served.client.delete(f"{path}?user_id=ada").is_success
+    assert served.get(f"{path}?user_id=ada").status_code == 404
+
+
+def test_prompts_are_rendered_shown_by_hash_and_compared(serve: Serve) -> None:
+    served = serve(DUO, ASKS)
+    rendered = served.post("/api/prompts/render", graph="duo", message="hi").json()["prompts"]
+    assert [each["node"] for each in rendered] == ["first", "last"]
+    assert rendered[0]["messages"][0]["came_from"]
+    assert "name one of" in served.post("/api/runs", message="hi").json()["error"]["message"]
+    served.post("/api/runs", graph="duo", message="hi", run_id="r")
+    nodes = served.get("/api/runs/r?prompts=true").json()["nodes"]
+    first = nodes["first"]["exchanges"][0]["prompt_hash"]
+    shown = served.get(f"/api/prompts/{first}?against={first}").json()
+    assert shown["sources"]
+    assert set(shown["differences"].values()) == {""}
+    assert {each["name"] for each in served.get("/api/graphs").json()["graphs"]} == {"duo", "asks"}
+
+
+def test_the_document_describes_every_path(serve: Serve) -> None:
+    served = serve()
+    document = served.get("/openapi.json").json()
+    assert document["openapi"] == "3.1.0"
+    body = document["paths"]["/api/runs"]["post"]["requestBody"]["content"]["application/json"]
+    name = body["schema"]["$ref"].rpartition("/")[2]
+    assert "message" in document["components"]["schemas"][name]["properties"]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert operation["summary"].endswith("."), (method, path)
+    assert served.get("/healthz").json() == {"status": "ok"}
+    assert served.get("/readyz").json() == {"status": "ok"}
+    assert 'teamgraph_requests_total{method="GET",route="/healthz"' in served.get("/metrics").text
+
+
+def test_a_run_is_forked_and_resumed(serve: Serve) -> None:
+    failing = ScriptedModel(["one", ModelError("down", model="m"), "two", "three", "four"])
+    served = serve(model=failing)
+    failed = served.post("/api/runs", message="hi", run_id="r")
+    assert (failed.status_code, failed.json()["error"]["run_id"]) == (500, "r")
+    told = events_of(served.get("/api/runs/r/events").text)
+    assert told[-1].event == "run_failed"
+    resumed = served.post("/api/runs/r/resume", message=None)
+    assert resumed.status_code == 400
+    assert served.post("/api/runs/r/resume").json()["answer"] == "two"
+    forked = served.post("/api/runs/r/fork", node="last").json()
+    assert (forked["answer"], forked["nodes"]["first"]["output"]) == ("three", "one")

@@ -443,8 +443,9 @@ def test_a_user_is_listed_if_any_session_can_be_read(tmp_path: Path) -> None:
         newest = TinyDBStore(store.path)
         (path,) = journals_of(store.path) - {first}
         path.write_bytes(path.read_bytes().replace(b"hi", b"ho"))
-        with pytest.warns(SkippedSession):
+        with pytest.warns(SkippedSession) as caught:
             assert await newest.users() == ["ann"]
+        assert caught[0].filename == __file__
         assert await newest.delete_session(KEY)
         with pytest.warns(SkippedSession):
             assert await newest.users() == []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -41,7 +41,13 @@ from teamgraph.engine.stores.codec import (
     unpack_summary,
     unpack_turn,
 )
-from teamgraph.engine.stores.journal.line import dump_json, header_data, parse_document
+from teamgraph.engine.stores.journal.line import (
+    dump_json,
+    dump_key,
+    header_data,
+    parse_document,
+    parse_key,
+)
 from teamgraph.engine.stores.tinydb.repair import Salvage, Survey
 from teamgraph.engine.stores.tinydb.session_file import OtherRuns, RunReferences, SessionFile
 
@@ -155,6 +161,22 @@ def test_a_summary_is_read_as_it_was_put(run_id: str, covers: int) -> None:
         found = unpack_summary(parse_document(dump_json(stored)), (covers,), {"12": "r"}.get)
         read = decode_summary(found)
         assert (read, read.run_id) == (summary, run_id)
+
+
+class Name(str):
+    """A text of another type, as the path of a node is."""
+
+    __slots__ = ()
+
+
+LETTERS = st.text(st.characters(codec=None, categories=None))
+
+
+@example(["\ud800"])
+@given(st.lists(LETTERS | LETTERS.map(Name) | st.integers(0, 2**63)))
+def test_keys_are_the_same_bytes_as_other_json(key: list[str | int]) -> None:
+    assert dump_key(key) == dump_json(key)
+    assert parse_key(dump_key(key)) == key
 
 
 def test_replayed_turns_are_stored_as_ranges_and_templates_by_number() -> None:

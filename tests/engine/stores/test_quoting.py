@@ -22,7 +22,8 @@ ODD = 'a </tag> of "é" <b> and\n  two lines > of it\\n'
 
 def own(text: str, quoted: str) -> str:
     """What is left of a text without what it quotes."""
-    [beginnings] = find_beginnings([quoted], truncated=has_ellipsis(text)).values()
+    found = find_beginnings([quoted], truncated=has_ellipsis(text))
+    beginnings = [beginning for beginning, _ in found]
     pieces = list(split(text, quoted, beginnings))
     whole = (
         quote_text(piece.parts, quoted) if isinstance(piece, QuotedSpan) else piece

@@ -133,6 +133,16 @@ class TakesEmptyIds(MemoryStore):
         return await super().sessions(user_id or None, limit=limit, offset=offset)
 
 
+class SharesAttachments(MemoryStore):
+    async def get_attachment(self, key: SessionKey, sha256: str) -> bytes | None:
+        found = [each.get(sha256) for each in self._attachments.values()]
+        return next((data for data in found if data is not None), None)
+
+
+class HasNoRoom(MemoryStore):
+    put_attachment = None  # type: ignore[assignment]  # it has no such method
+
+
 BROKEN: Mapping[type[MemoryStore], str] = {
     MixesUsersUp: "test_users_see_only_their_own_sessions",
     SearchesEverywhere: "test_users_see_only_their_own_sessions",
@@ -147,9 +157,11 @@ BROKEN: Mapping[type[MemoryStore], str] = {
     ServesTheWrongRun: "test_users_see_only_their_own_sessions",
     TakesEmptyIds: "test_empty_ids_are_refused",
     MovesForAFailedRun: "test_turns_are_the_newest_oldest_first",
+    SharesAttachments: "test_an_attachment_is_read_in_its_session_alone",
 }
-# It opens no session under an empty id, and holds nothing against the words of a system message.
-BEYOND_THE_MACHINE = (TakesEmptyIds,)
+# It opens no session under an empty id, attaches nothing, and holds nothing against the words of a
+# system message.
+BEYOND_THE_MACHINE = (TakesEmptyIds, SharesAttachments)
 
 
 def kit_of(broken: type[MemoryStore]) -> StoreConformance:
@@ -165,6 +177,12 @@ def kit_of(broken: type[MemoryStore]) -> StoreConformance:
             return self.there.setdefault(place, broken())
 
     return Kit()
+
+
+def test_a_store_without_room_for_attachments_skips_their_tests(tmp_path: Path) -> None:
+    kit = kit_of(HasNoRoom)
+    with pytest.raises(pytest.skip.Exception, match="no room for attachments"):
+        kit.test_an_attachment_is_read_in_its_session_alone(StoreOpener(kit.open_store, tmp_path))
 
 
 @pytest.mark.parametrize(("broken", "test"), BROKEN.items())

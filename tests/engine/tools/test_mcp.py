@@ -502,7 +502,7 @@ def test_a_forked_child_has_a_server_of_its_own_and_a_process_ends_its_servers(s
         text=True,
         cwd=Path(__file__).parents[3],
         check=True,
-        timeout=60,
+        timeout=300,
     )
     wait_for_end(int(done.stdout))
 

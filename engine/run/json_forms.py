@@ -1,4 +1,4 @@
-"""The values that `--json` prints, with field names that scripts can rely on."""
+"""The values that `--json` prints and the server answers, with names that programs can rely on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..session.session import Metrics
 
 if TYPE_CHECKING:
     from ..graph.plan import Edge
-    from ..run.dry_run.rendering import RenderedNode, RenderedPrompt, Rendering
+    from .dry_run.rendering import RenderedNode, RenderedPrompt, Rendering
 
 
 def records_as_json(run: Run, node_ids: Collection[str], *, prompts: bool) -> dict[str, JSON]:

@@ -1,0 +1,202 @@
+"""`teamgraph serve`: graphs behind HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import secrets
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from ..errors import InputError
+from ..imports import resolve
+from .command import command
+from .options import GraphOptions, RunnerOptions
+from .output import Style, print_note
+
+if TYPE_CHECKING:
+    from ..graph.graph import Graph
+    from ..server.access import Auth
+
+app = typer.Typer(add_completion=False)
+TOKEN = "TEAMGRAPH_TOKEN"  # noqa: S105  the name of a variable
+
+
+@dataclass(frozen=True, slots=True)
+class AccessOptions:
+    """Who may call the server."""
+
+    token: Annotated[
+        bool,
+        typer.Option(
+            "--token/--no-token",
+            help="Whether clients need a token: TEAMGRAPH_TOKEN, or one that is made and printed.",
+        ),
+    ] = True
+    auth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:NAME",
+            help="A function from a request to the user's id, in place of the token.",
+            show_default=False,
+        ),
+    ] = None
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A name that the server is called by, beside localhost; repeatable.",
+            show_default=False,
+        ),
+    ] = None
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="An origin such as https://app.example.com whose pages may call; repeatable.",
+            show_default=False,
+        ),
+    ] = None
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Refuse everything that changes something.")
+    ] = False
+    ui: Annotated[
+        bool, typer.Option("--ui/--no-ui", help="Whether there are pages, such as the login.")
+    ] = True
+
+    def check(self, host: str) -> None:
+        """Raise `InputError` if everybody in the network could call."""
+        if self.auth is None and not self.token and not _is_loopback(host):
+            raise InputError(
+                f"--no-token: {host} can be reached from other machines; leave it out, or bind to "
+                "127.0.0.1"
+            )
+
+    def new_token(self) -> str | None:
+        """The token that clients need; None if they need none."""
+        if self.auth is not None or not self.token:
+            return None
+        return os.environ.get(TOKEN) or secrets.token_urlsafe(24)
+
+    def note(self, token: str | None) -> str:
+        """What whoever started the server needs to know about the token."""
+        if token is None:
+            return f"no token is needed: {self.auth or '--no-token'}"
+        return f"token: that of {TOKEN}" if os.environ.get(TOKEN) else f"token: {token}"
+
+    def auth_function(self) -> Auth | None:
+        """The function of `--auth`; the command's own folder is searched, too."""
+        if self.auth is None:
+            return None
+        sys.path.insert(0, str(Path.cwd()))
+        found = resolve(self.auth, [self.auth.partition(":")[0]])
+        if not callable(found):
+            raise InputError(f"--auth: {self.auth!r} is no function; name one")
+        return cast("Auth", found)
+
+
+@dataclass(frozen=True, slots=True)
+class ListenOptions:
+    """Where the server listens, how it stops, and what it logs."""
+
+    host: Annotated[str, typer.Option(metavar="NAME", help="Where to listen.")] = "127.0.0.1"
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="0 is any free port.")
+    ] = 8700
+    grace: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="How long a run goes on that nobody reads, and when the server stops.",
+        ),
+    ] = 30.0
+    log_texts: Annotated[
+        bool, typer.Option("--log-texts", help="Log messages of errors, which may quote users.")
+    ] = False
+
+
+@command(app)
+def serve(
+    graphs: Annotated[
+        list[Path],
+        typer.Argument(metavar="GRAPH...", help="The graph files.", show_default=False),
+    ],
+    graph_options: GraphOptions,
+    runner_options: RunnerOptions,
+    access: AccessOptions,
+    listening: ListenOptions,
+) -> None:
+    """Serve graphs over HTTP: runs, event streams, sessions and prompts (docs/serve.md).
+
+    Clients show the token that is printed at the start, as `Authorization: Bearer TOKEN`. The log
+    on standard error is JSON, one line for each request. SIGTERM or Ctrl-C stops the server.
+
+    $ teamgraph serve team.yaml
+    $ teamgraph serve team.yaml --host 0.0.0.0 --allow-host team.example.com
+    """
+    access.check(listening.host)
+    loaded = [graph_options.load(graph) for graph in graphs]
+    for graph in loaded:
+        runner_options.begin_import(graph)
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    logging.getLogger("teamgraph.server").setLevel(logging.INFO)
+    asyncio.run(_serve(loaded, runner_options, access, listening))
+
+
+async def _serve(
+    graphs: list[Graph],
+    runner_options: RunnerOptions,
+    access: AccessOptions,
+    listening: ListenOptions,
+) -> None:
+    try:
+        from ..server.access import LOOPBACK
+        from ..server.app import create_app
+        from ..server.limits import Limits
+        from ..server.listen import address_of, bind, server_for
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f'`teamgraph serve` needs {error.name!r}; install it: pip install "teamgraph[serve]"'
+        ) from error
+    limits, token = Limits(), access.new_token()
+    async with runner_options.open() as store:
+        app = create_app(
+            [runner_options.runner(graph, store) for graph in graphs],
+            token=token,
+            auth=access.auth_function(),
+            read_only=access.read_only,
+            ui=access.ui,
+            hosts=[*LOOPBACK, *(access.allow_host or ())],
+            origins=access.cors or (),
+            limits=limits,
+            grace=listening.grace,
+            log_texts=listening.log_texts,
+        )
+        print_note(access.note(token), Style.DIM)
+        with bind(listening.host, listening.port) as bound:
+            names = ", ".join(graph.name for graph in graphs)
+            print_note(f"serving {names} at {address_of(bound)}")
+            server = server_for(app, limits=limits, grace=listening.grace)
+            # uvicorn raises the signal once more when it has stopped, and nothing is left to do.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, _ignore)
+            await server.serve(sockets=[bound])
+
+
+def _ignore(number: int, frame: object) -> None:
+    del number, frame
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
