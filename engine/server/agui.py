@@ -97,15 +97,15 @@ async def agui_events(live: LiveRun, asked: RunAgentInput) -> AsyncGenerator[Bas
     """The events of a run as those of AG-UI: text messages and steps are closed before its end."""
     ids: dict[str, Any] = {"thread_id": asked.thread_id, "run_id": asked.run_id}
     yield RunStartedEvent(**ids, protocol_version=PROTOCOL_VERSION)
-    told = _Telling(f"{live.run_id}-answer")
+    translator = _Translator(f"{live.run_id}-answer")
     try:
         async with aclosing(live.read()) as events:
             async for each in events:
-                for event in told.of(each.event):
+                for event in translator.of(each.event):
                     yield event
                 match each.event:
                     case RunFinished(run=run) | RunWaiting(run=run) | RunCancelled(run=run):
-                        for event in told.rest():
+                        for event in translator.rest():
                             yield event
                         yield RunFinishedEvent(**ids, outcome=_outcome(run), result=run.answer)
                     case RunFailed(error=error):
@@ -117,7 +117,7 @@ async def agui_events(live: LiveRun, asked: RunAgentInput) -> AsyncGenerator[Bas
         yield RunErrorEvent(message=info.message, code=info.code)
 
 
-class _Telling:
+class _Translator:
     """Turns events into those of AG-UI, and knows which message and steps are open."""
 
     def __init__(self, message_id: str) -> None:
@@ -126,7 +126,7 @@ class _Telling:
         self._steps: list[str] = []
 
     def of(self, event: Event) -> Iterator[BaseEvent]:
-        """What an event is told as."""
+        """The events of AG-UI for an event of the run."""
         match event:
             case NodeStarted(node=str() as node) if node not in self._steps:
                 self._steps.append(node)

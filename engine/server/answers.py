@@ -14,7 +14,7 @@ from ..run.runner import Runner
 from .runs import LiveRun
 
 
-async def told(live: LiveRun) -> AsyncGenerator[str | Run]:
+async def answer_pieces(live: LiveRun) -> AsyncGenerator[str | Run]:
     """The answer in pieces, as it is written, and at last the run; raises what ends the run."""
     has_said = False
     async with aclosing(live.read()) as events:

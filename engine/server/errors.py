@@ -83,7 +83,7 @@ def info_of(error: Exception) -> ErrorInfo:
         text = "an internal error; please report it with the traceback in the server's log"
         return ErrorInfo(status, code, text)
     text = "; ".join([str(error), *getattr(error, "__notes__", ())])
-    return ErrorInfo(status, code, text, error.run if isinstance(error, RunError) else None)
+    return ErrorInfo(status, code, text, run=error.run if isinstance(error, RunError) else None)
 
 
 def as_json(info: ErrorInfo) -> JSON:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from ..errors import TeamgraphError
 from ..messages import JSON, Usage
 from ..records import Run
-from .answers import answer_of, told
+from .answers import answer_of, answer_pieces
 from .errors import info_of, openai_json
 from .http import encode, event_response, json_response, path_parameter, read_json
 from .openai_requests import (
@@ -121,7 +121,7 @@ async def chunks(started: Started, model: str, *, include_usage: bool) -> AsyncG
     }
     yield _chunk(head, {"role": "assistant", "content": ""})
     try:
-        async with aclosing(told(started.live)) as pieces:
+        async with aclosing(answer_pieces(started.live)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, str):
                     yield _chunk(head, {"content": piece})

@@ -16,7 +16,7 @@ from ..messages import JSON, Usage
 from ..records import Run, SessionKey
 from ..session.store import Store
 from .access import caller
-from .answers import answer_of, told
+from .answers import answer_of, answer_pieces
 from .errors import info_of
 from .http import event_frame, event_response, json_response, path_parameter, read_json
 from .openai_requests import (
@@ -130,7 +130,7 @@ async def frames(started: Started, about: Mapping[str, JSON]) -> AsyncGenerator[
     yield frame("response.output_item.added", output_index=0, item=item)
     yield frame("response.content_part.added", **part, part=_part(""))
     try:
-        async with aclosing(told(started.live)) as pieces:
+        async with aclosing(answer_pieces(started.live)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, str):
                     texts.append(piece)
