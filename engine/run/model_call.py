@@ -339,6 +339,13 @@ class ModelCall(Struct):
     def _worded(self, template: str, names: Mapping[str, object]) -> str:
         return "\n".join(each.content for each in self.graph.prompts.render(template, names))
 
+    def _answer_tool(self, form: Form) -> str:
+        """The description of the tool for an answer; a template that reads nothing is constant."""
+        constant = self.scope.graph.constant_text(ANSWER_TOOL)
+        return (
+            self._worded(ANSWER_TOOL, self._request_names(form)) if constant is None else constant
+        )
+
     def _request_names(self, form: Form | None) -> dict[str, object]:
         """The names that the template of a request may read."""
         names = self.scope.names(self.node)
@@ -364,7 +371,7 @@ class ModelCall(Struct):
             model=self.spec.id,
             messages=messages,
             schema=form.sent if form else None,
-            answer_tool=self._worded(ANSWER_TOOL, self._request_names(form)) if form else "",
+            answer_tool=self._answer_tool(form) if form else "",
             choices=form.labels if form else (),
             many=form is not None and form.many,
             tools=caller.toolbox.offered() if caller else (),

@@ -213,6 +213,7 @@ class GraphScope:
     """
 
     __slots__ = (
+        "_constants",
         "_graph",
         "_node_fields",
         "_shapes",
@@ -239,6 +240,7 @@ class GraphScope:
         self.view = GraphView(graph.name, graph.description, members)
         self._node_fields: dict[str, dict[str, object]] = {}
         self._shapes: dict[str, tuple[object, object, Shape]] = {}
+        self._constants: dict[str, str | None] = {}
         self.needs: dict[str, list[tuple[str, frozenset[str] | None]]] = {}
         for node_id, node in graph.nodes.items():
             labels = dict(graph.plan.stops[node_id].needs)
@@ -258,6 +260,15 @@ class GraphScope:
         if fields is None:
             fields = self._node_fields[node_id] = self._fields(node_id)
         return SimpleNamespace(**fields, state=JSONView(state), task=task, form=None)
+
+    def constant_text(self, template: str) -> str | None:
+        """What a template that reads nothing renders to; None if it reads something."""
+        if template not in self._constants:
+            prompts = self._graph.prompts
+            messages = () if prompts.reads(template) else prompts.render(template, {})
+            text = "\n".join(each.content for each in messages)
+            self._constants[template] = text if messages else None
+        return self._constants[template]
 
     def shape_of(self, node_id: str, returns: object) -> Shape:
         """The shape of what the kind of a node asks its model for; made again when that changes."""
