@@ -20,7 +20,8 @@ from ..graph.fields import ModelSpec
 from ..graph.graph import Graph
 from ..graph.settings import settings_of
 from ..messages import Message
-from ..models.endpoints import check_endpoint, key_hint, keys_set
+from ..models.catalog import provider
+from ..models.endpoints import check_endpoint, check_key, keys_set
 from ..models.local.server import how_to_install, is_installed
 from ..models.protocol import Reply, Request
 from ..models.registry import OTHERWISE, AnyModel, adapter_name, default_model_id
@@ -188,7 +189,7 @@ def _configured(spec: ModelSpec) -> str:
         return "installed"
     allowed = settings_of(Path.cwd()).allow_api_base
     check_endpoint(spec.id, spec.parameters, allowed)
-    return key_hint(spec.id, spec.parameters, os.environ)
+    return check_key(spec.id, provider(spec.id), spec.parameters, os.environ)
 
 
 async def _asked(spec: ModelSpec) -> Check:

@@ -224,49 +224,38 @@ def key_of(request: Request) -> str | None:
     return None if is_trusted(request) else NO_KEY
 
 
-def key_problem(
+def check_key(
     model_id: str, provider: str, parameters: Mapping[str, JSON], environ: Mapping[str, str]
-) -> str | None:
-    """Why a request would have no key, None if it has one or may need none.
+) -> str:
+    """Where the key of a model comes from, in words; nothing is asked.
 
-    Only what is certain counts: the provider takes nothing but a key, and no variable has one.
+    Raises `NoModelError` if it is certain that a request would have none: `api_key_env` names a
+    variable that is not set, or the provider takes nothing but a key, and no variable has one.
     """
     if (named := parameters.get("api_key_env")) is not None:
-        return None if environ.get(str(named)) else _unset(str(named))
+        if not environ.get(str(named)):
+            raise NoModelError(f"model {model_id}: {_unset(str(named))}", model=model_id)
+        return f"{named} is set"
     if "api_key" in parameters or _is_set_in_litellm(provider):
-        return None
-    if provider not in _HOSTS.keys() & _WITH_PLAIN_KEY or "api_base" in parameters:
-        return None
-    if any(provider in _owners(name) for name in keys_set(environ)):
-        return None
+        return "the program gives a key"
+    if found := [name for name in keys_set(environ) if provider in _owners(name)]:
+        return f"{found[0]} is set"
+    base = parameters.get("api_base")
+    if base is not None and not _is_own(model_id, str(base)):
+        return f"no key is sent to {base}"
+    if provider not in _HOSTS.keys() & _WITH_PLAIN_KEY:
+        return "whether it needs a key is not known; --connect asks it"
     variable = next(name for name, owners in _KEY_OWNERS.items() if provider in owners)
-    return (
-        f"it has no API key; set {variable}_API_KEY, name the variable that contains it with "
-        "api_key_env, or use another model (local, echo)"
+    raise NoModelError(
+        f"model {model_id}: it has no API key; set {variable}_API_KEY, name the variable that "
+        "contains it with api_key_env, or use another model (local, echo)",
+        model=model_id,
     )
 
 
 def keys_set(environ: Mapping[str, str]) -> list[str]:
     """The variables that are set and hold a provider's key, sorted."""
     return sorted(name for name, value in environ.items() if value and _owners(name))
-
-
-def key_hint(model_id: str, parameters: Mapping[str, JSON], environ: Mapping[str, str]) -> str:
-    """Where the key of a model comes from, in words; nothing is asked.
-
-    Raises `NoModelError` if it needs one, and no variable that can have it is set.
-    """
-    prefix, named = _prefix(model_id), parameters.get("api_key_env")
-    able = [str(named)] if named else [n for n in keys_set(environ) if prefix in _owners(n)]
-    if found := [name for name in able if environ.get(name)]:
-        return f"{found[0]} is set"
-    base = parameters.get("api_base")
-    if not named and base is not None and not _is_own(model_id, str(base)):
-        return f"no key is sent to {base}"
-    if not named and prefix not in _HOSTS:
-        return "whether it needs a key is not known; --connect asks it"
-    usual = named or f"{next(n for n, owners in _KEY_OWNERS.items() if prefix in owners)}_API_KEY"
-    raise NoModelError(f"model {model_id}: it has no key; set {usual}", model=model_id)
 
 
 def is_trusted(request: Request) -> bool:

@@ -20,7 +20,7 @@ from ..messages import JSON, Part
 from ..unknown_names import explained
 from ..values import check_mapping
 from .catalog import UnknownId, has_price, provider, unknown_provider
-from .endpoints import check_endpoint, checked_addresses, key_problem
+from .endpoints import check_endpoint, check_key, checked_addresses
 from .local.server import INSTALL, how_to_install, is_installed
 from .protocol import Chunk, Model, Reply, Request, WarmsUp, takes
 
@@ -129,9 +129,7 @@ class AnyModel:
             text = f"model local: it is not installed here; {how_to_install()}"
             raise NoModelError(text, model=model_id)
         if adapter_name(model_id) == OTHERWISE:
-            problem = key_problem(model_id, provider(model_id), parameters, environ)
-            if problem is not None:
-                raise NoModelError(f"model {model_id}: {problem}", model=model_id)
+            check_key(model_id, provider(model_id), parameters, environ)
 
     def default_id(self, environ: Mapping[str, str]) -> str:
         """The model of nodes for which none is named; see `default_model_id`."""

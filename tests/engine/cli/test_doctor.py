@@ -17,9 +17,10 @@ GRAPH = "name: one\nmodel: {model}\nnodes:\n  a: {{role: You answer}}\n  b: {{ne
 MODELS = [
     ("echo", "", "ok", "installed"),
     ("openai/gpt-5-mini", "OPENAI_API_KEY", "ok", "OPENAI_API_KEY is set"),
-    ("openai/gpt-5-mini", "", "problem", "it has no key; set OPENAI_API_KEY"),
+    ("openai/gpt-5-mini", "", "problem", "it has no API key; set OPENAI_API_KEY"),
+    ("gpt-5", "", "problem", "it has no API key; set OPENAI_API_KEY"),
     ("{id: openai/x, api_base: 'http://127.0.0.1:1/v1'}", "", "ok", "no key is sent to http://"),
-    ("{id: openai/x, api_key_env: MY_KEY}", "", "problem", "it has no key; set MY_KEY"),
+    ("{id: openai/x, api_key_env: MY_KEY}", "", "problem", "variable MY_KEY is not set"),
     ("{id: openai/x, api_key_env: MY_KEY}", "MY_KEY", "ok", "MY_KEY is set"),
     ("{id: openai/x, api_base: 'https://a.example'}", "", "problem", "is not allowed"),
     ("vercel_ai_gateway/x", "", "ok", "not known; --connect asks it"),
