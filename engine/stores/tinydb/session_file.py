@@ -593,7 +593,7 @@ class SessionFile:
             beside=activity.path,
         )
         self._held_at = 0
-        self._references = RunReferences(self, OtherRuns())
+        self._references: RunReferences | None = None
         self._shared = StoredShared(self.index, self.journal)
         self._turns = DocumentCache(self.journal, self._decode_turn)
         self._summaries = DocumentCache(self.journal, self._decode_summary)
@@ -686,7 +686,7 @@ class SessionFile:
         turn = replace(turn, status="running", number=0)
         self.touch()  # first: a name in the list without a session is skipped
         self._commit(self._put_turn(turn), is_exclusive=policy != "fork")
-        self._references = RunReferences(self, OtherRuns())
+        self._references = None
         return self.head()
 
     def touch(self) -> None:
@@ -700,9 +700,9 @@ class SessionFile:
         """Store records of a run; raises `Conflict` if it was deleted or taken over."""
         run = self._check_writable(grant)
         is_late = self._has_lost_runs(grant)
-        if not grant.is_exclusive or not self._is_unchanged:
-            self._references = RunReferences(self, OtherRuns())
         references = self._references
+        if references is None or not grant.is_exclusive or not self._is_unchanged:
+            references = self._references = RunReferences(self, OtherRuns())
         stored = self.index.records(run)
         free = self.journal.index.next_number("nodes")
         shared = NewShared(self.index, self.journal.index.next_number)
@@ -742,6 +742,7 @@ class SessionFile:
         if summary is not None and not self._has_lost_runs(grant):
             operations.append(self._put_summary(summary))
         self._commit(operations, is_exclusive=grant.is_exclusive)
+        self._references = None
         if turn.given_state is None:  # that is the caller's, who may change it
             self._turns.put(self._stored(run_id).slot, turn)
         return turn
