@@ -116,7 +116,8 @@ class ToolAnswered(_RunEvent, frozen=True):
 
     `status` is `done`, or what else became of the call: `cut` (its result was too long), `failed`,
     `late`, `invalid` (its arguments), `unknown` (the tool), `refused` (too many rounds),
-    `rejected` (by a person), `handed over` or `not first` (to hand over).
+    `rejected` (by a person), `handed over` or `not first` (to hand over); of an MCP server `lost`
+    (it ended), `declined`, `malformed` (its result), `error` (of the tool), `parts` (not all text).
     """
 
     call_id: str

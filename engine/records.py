@@ -95,6 +95,10 @@ class Exchange(FrozenStruct, frozen=True, eq=False):
         return (*self.messages, reply, *self.tool_results)
 
 
+CONFIRM_WORDS = ("approve", "reject")
+"""The answers in a word to whether a tool may be called."""
+
+
 class Response(FrozenStruct, frozen=True, eq=False):
     """What a person answered: the value, the user who gave it, and when (Unix time).
 
@@ -137,6 +141,27 @@ class Question(FrozenStruct, frozen=True, eq=False):
     def has_expired(self, now: float) -> bool:
         """Whether it was not answered in time."""
         return self.response is None and 0 < self.expires <= now
+
+    @property
+    def hint(self) -> str:
+        """What may be answered, in a few words; empty if it is any text."""
+        if self.tool is not None:
+            return f"{'/'.join(CONFIRM_WORDS)}, or JSON"
+        return "JSON" if self.schema is not None else "/".join(self.options)
+
+    def parse(self, written: str) -> JSON:
+        """The answer that a person means: JSON where there is a schema, an option in any case."""
+        words = CONFIRM_WORDS if self.tool is not None else self.options
+        for word in words:
+            if written not in words and written.strip().casefold() == word.casefold():
+                return word
+        if self.schema is None or written in words:
+            return written
+        try:
+            parsed: JSON = json.loads(written)
+        except (ValueError, RecursionError):
+            return written
+        return parsed
 
 
 class Record(FrozenStruct, frozen=True, eq=False):

@@ -186,6 +186,7 @@ class Assistant(Options):
     ) -> Run:
         """Run the graph and print the answer, piece by piece with `stream`; return the run.
 
+        On a terminal it also says which member answers, and what the team chose.
         Without a session id it goes on in one session for each user of this object.
         """
         whose = self._talk(user_id, session_id)

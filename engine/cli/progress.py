@@ -28,6 +28,7 @@ from ..events import (
 )
 from ..models.local.model import LOCAL_NOTICE
 from ..records import Record, Run
+from ..run.printing import choice_text
 from .output import Style, make_console, one_line, usage_text
 
 _NOTICES: Mapping[str, str] = {
@@ -155,8 +156,8 @@ def _finished_run(run: Run) -> Text:
 
 def _finished_node(record: Record, *, replayed: bool) -> Text:
     text = f"{max(0.0, record.ended - record.started):.1f} s"
-    if record.choices is not None:
-        text = f"chose {', '.join(record.choices) or 'nothing'} ({text})"
+    if chosen := choice_text(record):
+        text = f"{chosen} ({text})"
     if replayed:
         text = "already done"
     elif record.error is not None:

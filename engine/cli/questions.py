@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from ..errors import InputError
 from ..messages import JSON
-from ..records import Question
+from ..records import CONFIRM_WORDS, Question
 from .output import Style, local_time, one_line, print_note
-
-CONFIRM_WORDS = ("approve", "reject")
 
 
 def can_ask() -> bool:
@@ -27,10 +25,10 @@ def ask_questions(questions: Sequence[Question]) -> dict[str, JSON]:
     answers: dict[str, JSON] = {}
     for question in questions:
         print_note(f"{question.path} asks{_assigned(question)}:\n{question.text}")
-        written = input(f"{hint(question)}> ").strip()
+        written = input(f"{question.hint}> ").strip()
         if not written:
             continue
-        answers[question.path] = parse_answer(question, written)
+        answers[question.path] = question.parse(written)
         if question.tool is not None and written == CONFIRM_WORDS[1]:
             reason = input("reason> ").strip()
             answers[question.path] = {"approve": False, "reason": reason}
@@ -46,28 +44,8 @@ def parse_answers(settings: Sequence[str], questions: Sequence[Question]) -> dic
         if not path or not sign:
             raise InputError(f"{setting!r}: write an answer as PATH=ANSWER, such as approve=yes")
         question = asked.get(path)
-        answers[path] = written if question is None else parse_answer(question, written)
+        answers[path] = written if question is None else question.parse(written)
     return answers
-
-
-def parse_answer(question: Question, written: str) -> JSON:
-    """The answer as it is meant: JSON where the question has a schema, otherwise text."""
-    if question.schema is None or written in CONFIRM_WORDS:
-        return written
-    try:
-        parsed: JSON = json.loads(written)
-    except (ValueError, RecursionError):
-        return written
-    return parsed
-
-
-def hint(question: Question) -> str:
-    """What may be answered, in a few words; empty if it is any text."""
-    if question.tool is not None:
-        return f"{'/'.join(CONFIRM_WORDS)}, or JSON"
-    if question.schema is not None:
-        return "JSON"
-    return "/".join(question.options)
 
 
 def question_lines(questions: Sequence[Question]) -> Mapping[str, str]:

@@ -22,6 +22,7 @@ from ..events import Answer, AnswerReset, Event, RunFinished, RunStarted, RunWai
 from ..graph.graph import Graph
 from ..messages import JSON
 from ..records import Run, SessionKey
+from ..run.printing import AnswerText
 from ..session.store import Store
 from ..terminal import write_text
 from .command import EXIT_WAITING, command, report_error
@@ -189,9 +190,9 @@ class AnswerWriter:
     def __init__(self, form: RunFormat = "text", *, stream: bool = True) -> None:
         self.tokens = stream and form != "json"
         self.resets = form == "events" or sys.stdout.isatty()
-        self._stream = stream
         self._form = form
-        self._is_open = False
+        # People see who speaks, pipes do not.
+        self._text = AnswerText(is_streamed=stream, names_node=self.resets)
         self.broken_pipe: BrokenPipeError | None = None
 
     def handles(self, event: Event) -> bool:
@@ -206,30 +207,17 @@ class AnswerWriter:
         if self._form == "events":
             self._write(json_line(event))
             return False
-        if isinstance(event, AnswerReset):
-            self.close()
-            return True
-        text = event.text if isinstance(event, Token | Answer) else ""
-        begins = isinstance(event, Token) or not self._stream
-        if self.resets and begins and not self._is_open:  # people see who speaks, pipes do not
-            self._write(f"{event.node}: ")
-        self._is_open = isinstance(event, Token)
-        if self._is_open:
-            self._write(text)
-        else:
-            self._write("\n" if self._stream else f"{text}\n")
-        return not self._is_open
+        self._write(self._text.of(event))
+        return not self._text.is_open
 
     def close(self) -> None:
         """End the line of an answer that broke off."""
-        if self._is_open:
-            self._is_open = False
-            self._write("\n")
+        self._write(self._text.end())
 
     def _write(self, text: str) -> None:
         """Write unless the reader has left; the run continues without it, and is recorded."""
         try:
-            if self.broken_pipe is None:
+            if text and self.broken_pipe is None:
                 write_text(text, sys.stdout)
         except BrokenPipeError as error:
             self.broken_pipe = error

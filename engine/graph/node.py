@@ -41,13 +41,16 @@ FORM = "answer_form.jinja"
 """The template that says in words what form an answer must have."""
 REPAIR = "answer_repair.jinja"
 """The template that shows a model what is wrong with its answer."""
+ANSWER_TOOL = "answer_tool.jinja"
+"""The template that describes the tool which takes an answer, where a server is asked so."""
 TOOL = "tool_result.jinja"
 """The template that tells a model what became of a tool call, if it has no plain result."""
 FEEDBACK: Mapping[str, Mapping[str, object]] = {
     REPAIR: {"problem": str},
+    ANSWER_TOOL: {},
     TOOL: {"call": CallOutcome},
 }
-"""The templates of feedback to a model while it answers, with the names that only these read."""
+"""The engine's own templates for a model that answers, with the names that only these read."""
 _SHOWN_ALWAYS = frozenset(("form", "handover", "state", "task"))
 """What templates read as `node.NAME` that is of a run, whatever the kind is."""
 _ASKING = frozenset(("choose", "ask_for"))
@@ -568,9 +571,9 @@ def asks_in_form(node: Node) -> bool:
 
 
 def feedback_templates(node: Node) -> tuple[str, ...]:
-    """The templates of feedback to the node's model (repairs, outcomes of tool calls)."""
-    repair = (REPAIR,) if asks_in_form(node) else ()
-    return (*repair, TOOL) if tools_of(node) is not None else repair
+    """The engine's own templates for the node's model: repairs, tool for the answer, outcomes."""
+    in_form = (REPAIR, ANSWER_TOOL) if asks_in_form(node) else ()
+    return (*in_form, TOOL) if tools_of(node) is not None else in_form
 
 
 def asks_person(node: Node) -> bool:

@@ -470,7 +470,8 @@ def _form_arguments(request: Request, form: Form) -> dict[str, object]:
             return {"response_format": {"type": "json_object"}}
         case "tool":
             name = _answer_tool(request)
-            function = {"name": name, "description": "Gives the answer.", "parameters": schema}
+            description = request.answer_tool or name  # litellm's Cohere needs one
+            function = {"name": name, "description": description, "parameters": schema}
             forced = {"type": "function", "function": {"name": name}}
             tools = [*(dict(tool) for tool in request.tools), {**forced, "function": function}]
             choice = "required" if request.tools else forced

@@ -14,7 +14,8 @@ class Request(Struct, frozen=True):
     """One request to a model.
 
     `model` is the id as the graph has it (`openai/gpt-5-mini`, `local`, `echo`). `schema` is a
-    JSON Schema that the text of the answer must satisfy, None for free text. `choices` are the
+    JSON Schema that the text of the answer must satisfy, None for free text; `answer_tool`
+    describes the tool that takes the answer, for a server that is asked so. `choices` are the
     labels that a router offers: the answer is one of them (with `many`, any number), as JSON by
     `schema`; a model that can score labels may do that and write the JSON itself.
     `parameters` are the other keys of the graph's `model` (temperature, api_base, ...). `idle` is
@@ -36,6 +37,7 @@ class Request(Struct, frozen=True):
     allow_api_base: tuple[str, ...] = ()
     stream: bool = True
     attachments: Mapping[str, bytes] = {}
+    answer_tool: str = ""
 
 
 class Chunk(Struct, frozen=True):

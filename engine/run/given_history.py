@@ -77,27 +77,27 @@ class UnkeptSession(MemoryStore):
         session = MemorySession(last_number=len(turns), turns=turns, done=[*turns])
         super().__init__({key: session})
         self._key = key
-        self._source = source
+        self.source = source
 
     async def turns(
         self, key: SessionKey, *, last: int | None = None, since: int = 0
     ) -> list[Turn]:
         """See `Store.turns`."""
         if key != self._key:
-            return await self._source.turns(key, last=last, since=since)
+            return await self.source.turns(key, last=last, since=since)
         return await super().turns(key, last=last, since=since)
 
     async def runs(self, key: SessionKey, *, limit: int = 20, offset: int = 0) -> list[Turn]:
         """See `Store.runs`."""
         if key != self._key:
-            return await self._source.runs(key, limit=limit, offset=offset)
+            return await self.source.runs(key, limit=limit, offset=offset)
         return await super().runs(key, limit=limit, offset=offset)
 
     async def sessions(
         self, user_id: str | None, *, limit: int = 20, offset: int = 0
     ) -> list[SessionInfo]:
         """See `Store.sessions`."""
-        return await self._source.sessions(user_id, limit=limit, offset=offset)
+        return await self.source.sessions(user_id, limit=limit, offset=offset)
 
     async def search(
         self,
@@ -109,7 +109,7 @@ class UnkeptSession(MemoryStore):
         limit: int = 20,
     ) -> list[Hit]:
         """See `Store.search`."""
-        return await self._source.search(user_id, text, last=last, exclude=exclude, limit=limit)
+        return await self.source.search(user_id, text, last=last, exclude=exclude, limit=limit)
 
 
 def _turn(one: HistoryItem) -> GivenTurn | None:

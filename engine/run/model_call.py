@@ -30,7 +30,7 @@ from ..events import (
 from ..graph.context import Choice, HandsOver, NodeWaits
 from ..graph.fields import ModelSpec
 from ..graph.graph import Budget, Graph
-from ..graph.node import REPAIR, TOOL
+from ..graph.node import ANSWER_TOOL, REPAIR, TOOL
 from ..messages import JSON, NO_USAGE, Message, Part, ToolCall, Usage, text_of
 from ..models.protocol import Chunk, Model, Reply, Request, close_answer, takes
 from ..node_path import ROOT, NodePath
@@ -238,8 +238,7 @@ class ModelCall(Struct):
 
     def tell(self, outcome: CallOutcome) -> str:
         """What the model is told of a tool call that has no plain result."""
-        names = {**self.scope.names(self.node), "call": outcome}
-        return "\n".join(each.content for each in self.graph.prompts.render(TOOL, names))
+        return self._worded(TOOL, {**self.scope.names(self.node), "call": outcome})
 
     def value(self, expression: str, /, **variables: object) -> object:
         """See `Context.value`."""
@@ -337,6 +336,9 @@ class ModelCall(Struct):
             messages = self._rendered(template, {**self._request_names(form), **variables})
         return await self._converse(template, messages, rounds, form, is_output=is_output)
 
+    def _worded(self, template: str, names: Mapping[str, object]) -> str:
+        return "\n".join(each.content for each in self.graph.prompts.render(template, names))
+
     def _request_names(self, form: Form | None) -> dict[str, object]:
         """The names that the template of a request may read."""
         names = self.scope.names(self.node)
@@ -362,6 +364,7 @@ class ModelCall(Struct):
             model=self.spec.id,
             messages=messages,
             schema=form.sent if form else None,
+            answer_tool=self._worded(ANSWER_TOOL, self._request_names(form)) if form else "",
             choices=form.labels if form else (),
             many=form is not None and form.many,
             tools=caller.toolbox.offered() if caller else (),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from time import time
 from types import MappingProxyType
@@ -17,20 +18,10 @@ from uuid import uuid4
 
 from ..blocking import RunStart, door, run_blocking, stream_door, stream_events, warn
 from ..errors import InputError, NoSessionWarning, listed
-from ..events import (
-    Answer,
-    AnswerReset,
-    Event,
-    Listener,
-    NodeFinished,
-    RunFinished,
-    RunWaiting,
-    Token,
-    TokenMode,
-)
+from ..events import Event, Listener, TokenMode
 from ..graph.graph import Budget, Graph
 from ..graph.node import readers_of_turns
-from ..messages import JSON, HistoryItem, Part, text_of
+from ..messages import JSON, HistoryItem, Part
 from ..models.endpoints import checked_addresses
 from ..models.protocol import Model
 from ..models.registry import AnyModel
@@ -38,7 +29,6 @@ from ..records import Run, SessionInfo, SessionKey, Turn
 from ..session.session import Session
 from ..session.store import VERSION, Policy, Store, WhileWaiting, lacking
 from ..stores.memory import MemoryStore
-from ..terminal import write_text
 from ..unknown_names import explained, missing_attribute
 from ..values import (
     State,
@@ -65,6 +55,7 @@ from .resume import (
 if TYPE_CHECKING:
     from ..attachments import Attachable
     from .dry_run.rendering import Rendering
+    from .printing import ResponsePrinter
 
 NOTHING_ATTACHED: Mapping[str, bytes] = MappingProxyType({})
 
@@ -462,20 +453,23 @@ class Runner:
     ) -> Run:
         """Run and print the answer on standard output, with `stream` token by token.
 
-        `show` are ids of nodes whose outputs are printed before it. On a terminal an answer that
-        breaks off is begun again on a new line, if the graph retries.
+        `show` are ids of nodes whose outputs are printed before it. On a terminal the node that
+        answers is named, what a router chose is printed, and an answer that breaks off is begun
+        again on a new line, if the graph retries. No text has control characters there.
         """
-        events = self.stream(
-            message,
-            user_id=user_id,
-            session_id=session_id,
-            state=state,
-            attachments=attachments,
-            tokens=stream,
-            resets=sys.stdout.isatty(),
-        )
-        ended = [_print_event(event, show, is_streamed=stream) for event in events]
-        return cast("Run", ended[-1])
+        with closing(_printer(show, is_streamed=stream)) as printer:
+            events = self.stream(
+                message,
+                user_id=user_id,
+                session_id=session_id,
+                state=state,
+                attachments=attachments,
+                tokens=stream,
+                resets=printer.is_terminal,
+            )
+            for event in events:
+                printer.handle(event)
+        return cast("Run", printer.run)
 
     @explained
     async def aprint_response(  # noqa: PLR0913  independent options, by keyword
@@ -490,17 +484,19 @@ class Runner:
         show: Collection[str] = (),
     ) -> Run:
         """Like `print_response`, in async code."""
-        events = self.astream(
-            message,
-            user_id=user_id,
-            session_id=session_id,
-            state=state,
-            attachments=attachments,
-            tokens=stream,
-            resets=sys.stdout.isatty(),
-        )
-        ended = [_print_event(event, show, is_streamed=stream) async for event in events]
-        return cast("Run", ended[-1])
+        with closing(_printer(show, is_streamed=stream)) as printer:
+            events = self.astream(
+                message,
+                user_id=user_id,
+                session_id=session_id,
+                state=state,
+                attachments=attachments,
+                tokens=stream,
+                resets=printer.is_terminal,
+            )
+            async for event in events:
+                printer.handle(event)
+        return cast("Run", printer.run)
 
     def _start(  # noqa: PLR0913, PLR0917  the arguments of `run`
         self,
@@ -663,21 +659,11 @@ def _checked_listeners(listeners: Sequence[Listener]) -> Sequence[Listener]:
     return tuple(listeners)
 
 
-def _print_event(event: Event, show: Collection[str], *, is_streamed: bool) -> Run | None:
-    """Print what a person reads of an event; the run if it has ended with it."""
-    text = ""
-    if isinstance(event, Token) and event.answer:
-        text = event.text
-    elif isinstance(event, NodeFinished) and event.node in show:
-        text = f"{event.node}: {text_of(event.record.output)}\n"
-    elif isinstance(event, AnswerReset):
-        text = "\n"
-    elif isinstance(event, Answer):
-        text = "\n" if is_streamed else f"{event.text}\n"
-    elif isinstance(event, RunWaiting):
-        text = "".join(f"{each.path}: {each.text}\n" for each in event.questions)
-    write_text(text, sys.stdout)
-    return event.run if isinstance(event, RunFinished | RunWaiting) else None
+def _printer(show: Collection[str], *, is_streamed: bool) -> ResponsePrinter:
+    # Lazy: few programs print a run.
+    from .printing import ResponsePrinter  # noqa: PLC0415
+
+    return ResponsePrinter(sys.stdout, show, is_streamed=is_streamed)
 
 
 def _budgets_of(given: BudgetArgument) -> tuple[Budget, ...]:

@@ -222,7 +222,8 @@ async def _answer_preflight(send: Send, origin: str) -> None:
 def _cors(origin: str) -> dict[str, str]:
     return {
         "access-control-allow-origin": origin,
-        "access-control-expose-headers": "retry-after, x-request-id",
+        "access-control-expose-headers": "retry-after, x-request-id, x-run-id, x-session-id, "
+        "x-teamgraph-ignored",
         "vary": "Origin",
     }
 

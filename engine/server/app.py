@@ -6,6 +6,9 @@ import os
 from collections.abc import AsyncGenerator, Collection, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,7 +22,7 @@ from ..graph.graph import Graph
 from ..models.protocol import Model
 from ..run.runner import Runner
 from ..session.store import Store
-from . import api_graphs, api_runs, api_sessions, login
+from . import agui, api_graphs, api_runs, api_sessions, login, openai_chat, openai_responses
 from .access import LOOPBACK, Access, Auth
 from .http import json_response
 from .limits import BodyLimiter, Limiter, Limits
@@ -27,6 +30,9 @@ from .openapi import openapi
 from .runs import Runs
 from .server import Server
 from .telemetry import Metrics, Telemetry, error_response
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver import MCPServer
 
 OPERATIONS = (*api_graphs.operations, *api_runs.operations, *api_sessions.operations)
 """The native API."""
@@ -46,6 +52,7 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
     limits: Limits | None = None,
     grace: float = 30.0,
     log_texts: bool = False,
+    mcp: bool = False,
 ) -> Starlette:
     """Make the app that serves graphs over HTTP.
 
@@ -58,7 +65,8 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
     elsewhere that may use it. `read_only` refuses all writes, without `ui` there
     are no pages. A run that nobody reads is cancelled
     after `grace` seconds, and a server that stops waits for runs as long. `log_texts` says that the
-    log may have messages of errors, which may quote users. Raises `InputError` if two graphs have
+    log may have messages of errors, which may quote users. With `mcp` the graphs are also tools of
+    an MCP server at `/mcp`, which needs the extra `mcp`. Raises `InputError` if two graphs have
     the same name, or runners several stores.
     """
     if token == "":
@@ -66,19 +74,25 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
     runners = _runners(graphs, store, model)
     shared = next(iter(runners.values())).store
     limits = limits or Limits()
+    tools: Starlette = _mcp().mcp_app(runners) if mcp else Starlette()
     runs = Runs(shared, grace=grace, limit=limits.events)
     metrics = Metrics(lambda: len(runs.in_progress))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         del app
-        yield
-        await runs.close(grace)
+        async with tools.router.lifespan_context(tools):
+            yield
+            await runs.close(grace)
 
     app = Starlette(
         routes=[
             *(each.route for each in OPERATIONS),
             *(login.routes if ui else ()),
+            *agui.routes,
+            *tools.routes,
+            *openai_chat.routes,
+            *openai_responses.routes,
             Route("/openapi.json", _show_openapi),
             Route("/healthz", _is_alive),
             Route("/readyz", _is_ready),
@@ -103,6 +117,32 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
     app.state.server = Server(runners, shared, runs, limits)
     app.state.token = token
     return app
+
+
+def mcp_server(
+    graphs: Iterable[Graph | Runner | str | os.PathLike[str]],
+    *,
+    store: Store | str | os.PathLike[str] | None = None,
+    model: Model | str | None = None,
+) -> MCPServer:
+    """Make the MCP server (of the official SDK) that has a tool for each graph.
+
+    `await server.run_stdio_async()` serves over standard input and output; `create_app(mcp=True)`
+    serves the same at `/mcp`. The arguments are those of `create_app`. Raises `InputError` if two
+    graphs would be tools of one name.
+    """
+    return cast("MCPServer", _mcp().mcp_server(_runners(graphs, store, model)))
+
+
+def _mcp() -> ModuleType:
+    """Our module of MCP, loaded late: it takes almost a second, and few servers need it."""
+    try:
+        return import_module(".mcp_server", __package__)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"an MCP server needs the package {error.name!r}; install the extra: "
+            'pip install "teamgraph[mcp]"'
+        ) from error
 
 
 def _runners(

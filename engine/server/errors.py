@@ -46,12 +46,19 @@ CODES: Mapping[type[Exception], tuple[int, str]] = {
 
 
 class Refusal(TeamgraphError):
-    """A request that is refused before it gets to an endpoint: its status, code and headers."""
+    """A request that is refused: its status, code and headers, and the parameter that is wrong."""
 
     def __init__(
-        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        param: str | None = None,
     ) -> None:
         super().__init__(message)
+        self.param = param
         self.status = status
         self.code = code
         self.headers = headers or {}
@@ -63,19 +70,20 @@ class ErrorInfo(Struct, frozen=True):
     status: int
     code: str
     message: str
+    param: str | None = None
     run: Run | None = None
 
 
 def info_of(error: Exception) -> ErrorInfo:
     """What a client is told of an error; of one that is a bug, nothing but that."""
     if isinstance(error, Refusal):
-        return ErrorInfo(error.status, error.code, str(error))
+        return ErrorInfo(error.status, error.code, str(error), error.param)
     status, code = next(CODES[base] for base in type(error).__mro__ if base in CODES)
     if not isinstance(error, TeamgraphError):
         text = "an internal error; please report it with the traceback in the server's log"
         return ErrorInfo(status, code, text)
     text = "; ".join([str(error), *getattr(error, "__notes__", ())])
-    return ErrorInfo(status, code, text, error.run if isinstance(error, RunError) else None)
+    return ErrorInfo(status, code, text, run=error.run if isinstance(error, RunError) else None)
 
 
 def as_json(info: ErrorInfo) -> JSON:
@@ -86,7 +94,18 @@ def as_json(info: ErrorInfo) -> JSON:
     return {"error": form}
 
 
-FORMS: Mapping[str, Callable[[ErrorInfo], JSON]] = {}
+def openai_json(info: ErrorInfo) -> JSON:
+    """The form of errors that OpenAI's clients read."""
+    usual = "server_error" if info.status >= _SERVER_ERROR else "invalid_request_error"
+    kind = _OPENAI_TYPES.get(info.status, usual)
+    return {
+        "error": {"message": info.message, "type": kind, "param": info.param, "code": info.code}
+    }
+
+
+_SERVER_ERROR = 500
+_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+FORMS: Mapping[str, Callable[[ErrorInfo], JSON]] = {"/v1/": openai_json}
 """The forms of errors below other paths, by the beginning of the path."""
 
 

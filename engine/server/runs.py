@@ -34,6 +34,8 @@ from ..session.store import Store
 from ..stores.leases import WATCHER
 from .positions import Position
 
+UNREAD = 5.0
+"""Seconds within which a run must be read, also where the grace period is shorter."""
 ENDED = 256
 """Runs that have ended whose events are kept for clients that come back; the oldest go first."""
 
@@ -109,6 +111,8 @@ class LiveRun:
             raise
         if not self._events and self._error is not None:
             raise self._error
+        if not self._readers and not self.is_ended:  # whoever began it may have left meanwhile
+            self._leave(max(self._grace, UNREAD))
 
     async def read(self, after: Position | None = None) -> AsyncGenerator[Numbered]:
         """The events after a position, those that there are and those to come.
@@ -222,9 +226,15 @@ class LiveRun:
             yield
         finally:
             self._readers -= 1
-            if not self._readers and not self.is_ended and self._grace != math.inf:
-                loop = asyncio.get_running_loop()
-                self._leaving = loop.call_later(self._grace, self.cancel)
+            if not self._readers and not self.is_ended:
+                self._leave(self._grace)
+
+    def _leave(self, grace: float) -> None:
+        """Cancel the run after so many seconds, unless somebody reads it by then."""
+        if self._leaving is not None:
+            self._leaving.cancel()
+        if grace != math.inf:
+            self._leaving = asyncio.get_running_loop().call_later(grace, self.cancel)
 
 
 class Runs:

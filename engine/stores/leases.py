@@ -309,13 +309,15 @@ class LeaseWatcher:
     ) -> bool:
         """Cancel a run that this process has in progress, from any thread; false if it has none.
 
-        With `hand_back` it is not ended, but left as it is stored, to be resumed.
+        A run that is not kept has a store of its own, whose `source` is that of the runner. With
+        `hand_back` the run is not ended, but left as it is stored, to be resumed.
         """
         with self._guard:
             found = [
                 each
                 for each in self._watched.values()
-                if each.store is store and (each.lease.run_id, each.lease.key) == (run_id, key)
+                if store in (each.store, getattr(each.store, "source", None))
+                and (each.lease.run_id, each.lease.key) == (run_id, key)
             ]
         for each in found:
             each.interrupt(hand_back=hand_back)

@@ -246,16 +246,20 @@ class ToolCaller(Struct):
         limit = asyncio.timeout(tool.options.timeout)
         try:
             async with limit:
-                result = await tool.call(arguments, context)
+                found = await tool.call(arguments, context)
         except TimeoutError:
             if not limit.expired():
                 raise
             seconds = f"{tool.options.timeout:g}"
             return self._told(CallOutcome(tool.name, "late", seconds=seconds))
-        longest = tool.options.max_result
-        if longest is None or len(result) <= longest:
-            return CallResult(result)
-        cut = CallOutcome(tool.name, "cut", result=result[:longest], length=len(result))
+        if isinstance(found, str):
+            result = CallResult(found)
+        else:
+            result = self._told(replace(found, name=tool.name))
+        text, longest = result.text, tool.options.max_result
+        if longest is None or len(text) <= longest:
+            return result
+        cut = CallOutcome(tool.name, "cut", result=text[:longest], length=len(text))
         return self._told(cut)
 
 

@@ -88,9 +88,21 @@ CallStatus: TypeAlias = Literal[
     "failed",
     "late",
     "cut",
+    "lost",
+    "declined",
+    "malformed",
+    "error",
+    "parts",
     "handed over",
     "not first",
 ]
+
+
+class ResultPart(Struct, frozen=True):
+    """A part of what a server gave: `type` is `text`, `image`, ...; only a text has a `text`."""
+
+    type: str
+    text: str = ""
 
 
 class CallOutcome(Struct, frozen=True):
@@ -100,7 +112,9 @@ class CallOutcome(Struct, frozen=True):
     what is wrong with its arguments, or how it failed. `arguments` are those that a person gave
     instead. An `unknown` tool has the one that was `meant`, or all `tools`. `seconds` is the
     time limit of a `late` one, `length` the characters of a result before it was cut, `to` the
-    node that the conversation goes on with.
+    node that the conversation goes on with. An MCP server that ended during the call has `lost` it;
+    one that refused it has `declined` it, and a result that is not valid is `malformed`, each for a
+    `reason`; an `error` and a result not only of text have `parts`.
     """
 
     name: str
@@ -113,3 +127,4 @@ class CallOutcome(Struct, frozen=True):
     seconds: str = ""
     length: int = 0
     to: str = ""
+    parts: tuple[ResultPart, ...] = ()

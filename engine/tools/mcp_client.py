@@ -26,6 +26,7 @@ from ..blocking import on_connection_loop
 from ..errors import ToolError
 from ..messages import JSON
 from ..os_fork import FORKS
+from .context import CallOutcome, ResultPart
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -35,10 +36,6 @@ _CLOSED = -32000
 """The SDK's code of a connection that was closed."""
 _SHOWN = 20
 """Lines that are shown of a difference, or of what a server wrote before it ended."""
-_LOST = (
-    "error: the tool's server ended during the call, which may have been executed; check before "
-    "you call it again"
-)
 
 
 class ServerAddress(Struct, frozen=True):
@@ -71,8 +68,11 @@ class ServerTool(Struct, frozen=True):
         """Start the server, if it does not run; raises `ToolError` if it cannot be used."""
         await on_connection_loop(CONNECTIONS.start(self))
 
-    async def __call__(self, /, **arguments: object) -> str:
-        """The text of the result; raises `ToolError` if the server cannot be used."""
+    async def __call__(self, /, **arguments: object) -> str | CallOutcome:
+        """The text of the result, or what became of the call if it is no plain text.
+
+        Raises `ToolError` if the server cannot be used.
+        """
         return await on_connection_loop(CONNECTIONS.call(self, arguments))
 
 
@@ -108,7 +108,7 @@ class Connections:
         """Start the server of a tool; on the loop of connections."""
         await self._of(tool).tools()
 
-    async def call(self, tool: ServerTool, arguments: Mapping[str, object]) -> str:
+    async def call(self, tool: ServerTool, arguments: Mapping[str, object]) -> str | CallOutcome:
         """Call a tool; on the loop of connections."""
         return await self._of(tool).call(tool, arguments)
 
@@ -133,7 +133,7 @@ class _Call(Struct, eq=False):
 
     tool: str
     arguments: dict[str, object]
-    answer: asyncio.Future[str]
+    answer: asyncio.Future[str | CallOutcome]
 
 
 _Queue: TypeAlias = asyncio.Queue[_Call | None]
@@ -164,11 +164,11 @@ class Connection:
             self._owner.add_done_callback(partial(_refuse_all, self._queue))
         return await asyncio.shield(self._started)
 
-    async def call(self, tool: ServerTool, arguments: Mapping[str, object]) -> str:
-        """Call a tool, if it is the one that is locked; the result as text."""
+    async def call(self, tool: ServerTool, arguments: Mapping[str, object]) -> str | CallOutcome:
+        """Call a tool, if it is the one that is locked; the result as `ServerTool` gives it."""
         while True:  # the time of a call is limited
             self._check(tool, await self.tools())
-            answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            answer: asyncio.Future[str | CallOutcome] = asyncio.get_running_loop().create_future()
             self._queue.put_nowait(_Call(tool.tool, dict(arguments), answer))
             with suppress(_NotSentError):
                 return await answer
@@ -270,33 +270,34 @@ async def _answer(client: Client, call: _Call, queue: _Queue) -> None:
 
     task = cast("asyncio.Task[None]", asyncio.current_task())
     call.answer.add_done_callback(lambda answer: answer.cancelled() and task.cancel())
-    text = _LOST
+    found: str | CallOutcome = CallOutcome(call.tool, "lost")
     try:
-        result = await client.call_tool(call.tool, call.arguments)
-        text = _text(result)
+        found = _read(call.tool, await client.call_tool(call.tool, call.arguments))
     except MCPError as error:
         if error.code == _CLOSED:
             queue.put_nowait(None)
         else:
-            text = f"error: the tool's server refused the call: {error.message}"
+            found = CallOutcome(call.tool, "declined", reason=error.message)
     except asyncio.CancelledError:
         raise  # the connection ended, or who waits did
     except Exception as error:  # noqa: BLE001  whatever the SDK raises, the model is told of it
-        text = f"error: the result of the tool's server is not valid: {_first_line(error)}"
+        found = CallOutcome(call.tool, "malformed", reason=_first_line(error))
     finally:
         if not call.answer.done():
-            call.answer.set_result(text)
+            call.answer.set_result(found)
 
 
-def _text(result: Any) -> str:  # noqa: ANN401  the SDK's type, which is not loaded here
-    """The parts of a result that are text; of others, what they are."""
+def _read(name: str, result: Any) -> str | CallOutcome:  # noqa: ANN401  the SDK is not loaded here
+    """The text of a result; its parts if it is an error, or if some are no text."""
     parts = [
-        part.text if part.type == "text" else f"[{part.type}: not shown]" for part in result.content
+        ResultPart(part.type, part.text if part.type == "text" else "") for part in result.content
     ]
     if not parts and result.structured_content is not None:
-        parts = [json.dumps(result.structured_content, ensure_ascii=False)]
-    text = "\n".join(parts)
-    return f"error: {text or 'the tool failed'}" if result.is_error else text
+        parts = [ResultPart("text", json.dumps(result.structured_content, ensure_ascii=False))]
+    text, is_text = "\n".join(part.text for part in parts), all(p.type == "text" for p in parts)
+    if result.is_error:
+        return CallOutcome(name, "error", parts=() if is_text and not text else tuple(parts))
+    return text if is_text else CallOutcome(name, "parts", parts=tuple(parts))
 
 
 async def _all_tools(client: Client) -> dict[str, dict[str, JSON]]:

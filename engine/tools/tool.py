@@ -26,7 +26,7 @@ from ..errors import DefinitionError, InputError, Problem
 from ..messages import JSON
 from ..unknown_names import explained
 from ..values import parse_json, to_json
-from .context import ToolContext
+from .context import CallOutcome, ToolContext
 
 _SECTION = r"(Args|Arguments|Parameters|Returns?|Yields?|Raises|Examples?|Notes?|Warnings?):\s*"
 _ARGUMENTS = ("Args", "Arguments", "Parameters")
@@ -216,9 +216,12 @@ class Tool:
         if self.is_external:
             await cast("Any", self.function).prepare()
 
-    async def call(self, arguments: Mapping[str, object], context: ToolContext) -> str:
+    async def call(
+        self, arguments: Mapping[str, object], context: ToolContext
+    ) -> str | CallOutcome:
         """Call the function, in a thread if it is not async; the result as text.
 
+        A server's tool may give what became of the call instead, for the template to word.
         Raises what the function raises, and `TypeError` for a result that JSON cannot represent.
         """
         given = {**arguments, **dict.fromkeys(self._contexts, context)}
@@ -228,7 +231,7 @@ class Tool:
             value = await call_in_thread(partial(self.function, **given))
         if inspect.isawaitable(value):
             value = await value
-        return _as_text(value)
+        return value if isinstance(value, CallOutcome) else _as_text(value)
 
 
 class _FunctionArguments(Struct, frozen=True):

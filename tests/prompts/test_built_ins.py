@@ -13,7 +13,7 @@ from teamgraph.engine.prompts.branch_coverage import CURRENT_COVERAGE, Coverage
 from teamgraph.engine.testing.cases import CaseFile, PromptCase
 from teamgraph.engine.testing.coverage_report import CoverageReport, count_unused_templates
 from teamgraph.engine.testing.snapshots import SUFFIX
-from teamgraph.engine.tools.context import CallOutcome, CallStatus
+from teamgraph.engine.tools.context import CallOutcome, CallStatus, ResultPart
 from teamgraph.nodes import Member
 
 ROOT = Path(__file__).parents[2]
@@ -35,11 +35,12 @@ def ask_with_what_is_told_on_the_way() -> None:
             {"reason": "no", "meant": "pay"},
             {"tools": ("pay",)},
             {"tools": ("pay",) * 13},
+            {"parts": (ResultPart("text", "paid"), ResultPart("image"))},
         ]
         for more in further:
             outcome = CallOutcome("pay", status, **more)
             (told,) = graph.prompts.render("tool_result.jinja", {"call": outcome})
-            assert told.content
+            assert told.content or status == "parts"  # of nothing
 
 
 @pytest.mark.parametrize(("named", "enough"), [("auto ", ENOUGH), ("", 100)])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 
 from teamgraph import Graph
 from teamgraph.engine.cli.explain import explanations
-from teamgraph.errors import DefinitionError, Problem
+from teamgraph.engine.testing.cases import CaseFile
+from teamgraph.errors import DefinitionError
 
 from .conftest import Project
 
@@ -19,7 +21,7 @@ SECTIONS = explanations()
 EXAMPLES = {
     code: re.findall(r"^```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     for code, text in SECTIONS.items()
-    if code[0] != "P" and "```" in text
+    if "```jinja" not in text  # tests/test_prompt_checks.py has these
 }
 
 
@@ -31,18 +33,26 @@ def codes_in_source() -> set[str]:
     return found
 
 
-def problems_of(project: Project, text: str) -> list[Problem]:
-    file = project.write("example.yaml", text)
+def codes_of(project: Project, text: str) -> set[str]:
+    """The codes of the problems of a graph file, of a case file, or of a script of Python."""
+    is_script = re.match("from |import ", text) is not None
+    file = project.write("example.py" if is_script else "example.yaml", text)
     try:
-        return list(Graph.load(file).warnings)
+        if text.startswith("graph: "):
+            assert CaseFile.load(file).cases
+            return set()
+        graph = run_path(str(file)).get("graph") if is_script else Graph.load(file, allow=["shop"])
     except DefinitionError as error:
-        return list(error.problems)
+        return {problem.code for problem in error.problems}
+    assert isinstance(graph, Graph), "a script that is accepted, or warned of, has a `graph`"
+    return {problem.code for problem in graph.warnings}
 
 
-def test_every_code_has_a_page_and_no_other() -> None:
+def test_every_code_has_a_page_with_an_example_and_no_other() -> None:
     missing = codes_in_source() - {*SECTIONS}
     assert not missing, "write a section `## CODE: title` in docs/graph-checks.md"
     assert {*SECTIONS} == codes_in_source()
+    assert [code for code, text in SECTIONS.items() if "```" not in text] == []
 
 
 @pytest.mark.parametrize("code", EXAMPLES)
@@ -50,9 +60,9 @@ def test_the_refused_example_has_the_code_and_the_accepted_one_has_no_problem(
     project: Project, code: str
 ) -> None:
     refused, *accepted = EXAMPLES[code]
-    assert code in {problem.code for problem in problems_of(project, refused)}
+    assert code in codes_of(project, refused)
     for text in accepted:
-        assert problems_of(project, text) == []
+        assert codes_of(project, text) == set()
 
 
 def test_a_code_is_explained_as_it_is_typed_or_copied(project: Project) -> None:

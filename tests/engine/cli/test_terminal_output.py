@@ -130,32 +130,40 @@ def test_a_chat_shows_an_answer_without_control_characters(hostile: Project) -> 
 
 PRINTED = f"""\
 from teamgraph import Graph, Runner, ScriptedModel
-from teamgraph.graphs import Agent
+from teamgraph.graphs import Agent, Team
 from teamgraph.nodes import Member
 
 answers = ScriptedModel([{HOSTILE!r}] * 4)
 runner = Runner(Graph(name="t", model="m", nodes={{"a": Member()}}), model=answers)
 agent = Agent(name="A", model=answers)
+routed = ScriptedModel(['{{"choice": "a"}}', {HOSTILE!r}] * 2)
+members = [Agent(name="A", role="one"), Agent(name="B", role="two")]
+team = Team(name="T", respond_directly=True, members=members, model=routed)
 for stream in (False, True):
     runner.print_response("x", stream=stream)
     agent.print_response("x", stream=stream)
+    team.print_response("x", stream=stream)
 """
 
 
-def test_print_response_shows_an_answer_without_control_characters(project: Project) -> None:
+def test_print_response_at_a_terminal_says_who_speaks_and_what_a_router_chose(
+    project: Project,
+) -> None:
     project.write("ask.py", PRINTED)
     terminal = project.python_at_terminal("ask.py")
     assert terminal.end() == 0, terminal.shown
-    assert terminal.shown.replace("\r\n", "\n") == f"{escape_controls(HOSTILE)}\n" * 4
+    answer = f"a: {escape_controls(HOSTILE)}\n"
+    expected = (answer + answer + "router: chose a\n" + answer) * 2
+    assert terminal.shown.replace("\r\n", "\n") == expected
 
 
 def test_print_response_writes_to_a_pipe_what_was_answered(project: Project) -> None:
     project.write("ask.py", PRINTED)
     project.more["PYTHONIOENCODING"] = "utf-8"
-    assert project.shell("${teamgraph% -m *} ask.py").stdout == f"{HOSTILE}\n" * 4
+    assert project.shell("${teamgraph% -m *} ask.py").stdout == f"{HOSTILE}\n" * 6
     project.write("half.py", PRINTED.replace(repr(HOSTILE), repr("\ud800")))
     done = project.shell("${teamgraph% -m *} half.py")
-    assert (done.returncode, done.stdout) == (0, "\\ud800\n" * 4), done.stderr
+    assert (done.returncode, done.stdout) == (0, "\\ud800\n" * 6), done.stderr
 
 
 def test_json_says_the_same_with_escapes(hostile: Project) -> None:

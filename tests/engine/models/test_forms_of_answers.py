@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 
 from teamgraph import AnyModel, Graph, MemoryStore, ModelSpec, Request, Run, Runner
 from teamgraph.engine.models.litellm import LiteLLM
+from teamgraph.engine.run.prepared import prepare
 from teamgraph.errors import ModelError, NodeError
 from teamgraph.kinds import Node
 from teamgraph.nodes import Member, Router, Summarizer
@@ -222,6 +224,29 @@ def test_litellm_knows_which_models_take_no_schema(stub: StubProvider) -> None:
     assert [call.name for call in reply.tool_calls] == ["answer"], "it is the graph's own tool"
     ask(LiteLLM(), replace(structured(stub), model="openai/gpt-audio"))
     assert [tool["function"]["name"] for tool in stub.requests[3].body["tools"]] == ["answer"]
+
+
+def test_the_tool_for_an_answer_is_described_by_a_template(
+    server: StubProvider, tmp_path: Path
+) -> None:
+    server._handler = handler("400 to the schema", CITY, "")
+    asker = Member(role="A forecaster", returns={"city": "str", "degrees": "int"})
+    model = graph(server, {"asker": asker}).model
+    (tmp_path / "answer_tool.jinja").write_text("{{ node.role }} tells {{ input.message }}")
+    own = Graph(name="t", model=model, nodes={"asker": asker}, prompt_dirs=[tmp_path])
+    shipped = Graph(name="t", model=model, nodes={"asker": asker})
+    for each in (own, shipped):
+        assert Runner(each, store=MemoryStore()).run("hello").records["asker"].output == CITY
+    described = [
+        tool["function"]["description"]
+        for request in server.requests
+        for tool in request.body.get("tools", ())
+    ]
+    assert described == [
+        "A forecaster tells hello",
+        "Gives the answer.",
+    ]
+    assert prepare(own, AnyModel()).facts != prepare(shipped, AnyModel()).facts
 
 
 def test_what_was_learnt_is_of_one_adapter(server: StubProvider) -> None:

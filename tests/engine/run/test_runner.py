@@ -38,9 +38,9 @@ from teamgraph.errors import (
     NoSessionWarning,
     RunError,
 )
-from teamgraph.events import NodeFailed, NodeRetried, NodeStarted
+from teamgraph.events import NodeFailed, NodeFinished, NodeRetried, NodeStarted
 from teamgraph.kinds import Context, Node, Result
-from teamgraph.nodes import HistoryLoader, Leader, Member, Python, SubGraph
+from teamgraph.nodes import HistoryLoader, Leader, Member, Python, Router, SubGraph
 from tests.teams import alone, desk, desk_model, heard, holds_together, of, wait_for
 
 CIRCLE: dict[str, Any] = {}
@@ -627,13 +627,14 @@ def test_a_warning_points_at_the_line_that_called(name: str) -> None:
     assert f'"{name}": lambda' in line
 
 
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def test_print_response_begins_an_answer_that_breaks_off_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Terminal(StringIO):
-        def isatty(self) -> bool:
-            return True
-
     class BreakingOff:
         left = 1
 
@@ -644,8 +645,78 @@ def test_print_response_begins_an_answer_that_breaks_off_anew(
                 raise busy()
             yield Reply("one two")
 
-    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
     graph = alone(retry=Retry(times=1, wait=0.001))
     run = Runner(graph, model=BreakingOff()).print_response("hi", stream=True)
     assert run.answer == "one two"
-    assert sys.stdout.getvalue() == "one \none two\n"  # type: ignore[attr-defined]  ours
+    assert terminal.getvalue() == "member: one \nmember: one two\n"
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [(StringIO, "one two\n"), (Terminal, "member: one two\n")],
+    ids=["pipe", "terminal"],
+)
+def test_print_response_ends_the_line_of_an_answer_that_fails(
+    monkeypatch: pytest.MonkeyPatch, make: type[StringIO], expected: str
+) -> None:
+    class Failing:
+        async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
+            yield Chunk("one ")
+            yield Chunk("two")
+            raise busy()
+
+    monkeypatch.setattr(sys, "stdout", stdout := make())
+    with pytest.raises(NodeError):
+        Runner(alone(), model=Failing()).print_response("hi", stream=True)
+    assert stdout.getvalue() == expected
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (StringIO, "one two\nnote: a note\n"),
+        (Terminal, "member: one two\nother: chose nothing\nnote: a note\n"),
+    ],
+    ids=["pipe", "terminal"],
+)
+def test_print_response_prints_no_line_between_the_words_of_an_answer(
+    monkeypatch: pytest.MonkeyPatch, make: type[StringIO], expected: str
+) -> None:
+    """The router and the note finish while the answer is written."""
+    finished: set[str | None] = set()
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    class Model:
+        async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
+            if not request.choices:
+                yield Chunk("one ")
+                begun.set()
+                await may_end.wait()
+                yield Chunk("two")
+                yield Reply("one two")
+            else:
+                await begun.wait()
+                yield Reply('{"choices": []}')
+
+    def hear(event: Event) -> None:
+        if isinstance(event, NodeFinished):
+            finished.add(event.node)
+        if {"other", "note"} <= finished:
+            may_end.set()
+
+    async def note() -> str:
+        await begun.wait()
+        return "a note"
+
+    nodes = {
+        "member": Member(),
+        "other": Router(routes={"x": "X"}, select="many", allow_none=True),
+        "x": Member(),
+        "note": Python(call=note, needs=["other"]),
+    }
+    graph = Graph(name="g", model="m", nodes=nodes, output="member")
+    monkeypatch.setattr(sys, "stdout", stdout := make())
+    runner = Runner(graph, model=Model(), listeners=[hear])
+    wait_for(runner.aprint_response("hi", stream=True, show=["note"]))
+    assert stdout.getvalue() == expected

@@ -6,11 +6,12 @@ import json
 import sys
 from typing import Any
 
-NAMES = [["structured", "picture", "refused"], ["invalid", "last", "end", "closed"]]
+NAMES = [["structured", "picture", "refused"], ["invalid", "last", "end", "closed", "failed"]]
 RESULTS: dict[str, Any] = {
     "structured": {"content": [], "structuredContent": {"a": 1}},
     "picture": {"content": [{"type": "image", "data": "QQ==", "mimeType": "image/png"}]},
     "invalid": {"content": 3},
+    "failed": {"content": [], "isError": True},
     "last": {"content": [{"type": "text", "text": "bye"}]},
 }
 

@@ -200,7 +200,7 @@ def test_a_changed_tool_is_a_changed_node(shop: Path, tmp_path: Path) -> None:
     text = (tmp_path / "mcp_lock.json").read_text(encoding="utf-8")
     (tmp_path / "mcp_lock.json").write_text(text.replace("Look up", "Guess"), encoding="utf-8")
     changed = Graph.load(path, allow_mcp=["shop"])
-    assert prepare(changed, "m").facts != prepare(runner.graph, "m").facts
+    assert prepare(changed, "echo").facts != prepare(runner.graph, "echo").facts
 
 
 def test_a_file_and_its_dump_name_the_same_tools(shop: Path) -> None:
@@ -394,20 +394,49 @@ def test_headers_are_read_from_the_environment_and_go_to_the_server_alone(
 
 def test_what_a_server_may_answer(tmp_path: Path) -> None:
     fake = SERVER.with_name("mcp_fake.py")
-    path = team(tmp_path, '["shop.*"]', f"shop: {{command: [{sys.executable}, {fake}]}}")
+    path = team(tmp_path, '["shop.*"]', fake_server(fake))
     done = CliRunner().invoke(app, ["mcp", "lock", str(path), "--allow-mcp", "shop"])
     assert done.exit_code == 0, done.output
     graph = Graph.load(path, allow_mcp=["shop"])
-    wanted = [call(f"shop_{name}") for name in ("structured", "picture", "refused", "invalid")]
-    structured, picture, refused, invalid = told(graph, *wanted)
+    names = ("structured", "picture", "refused", "invalid", "failed")
+    wanted = [call(f"shop_{name}") for name in names]
+    structured, picture, refused, invalid, failed = told(graph, *wanted)
     assert structured == '{"a": 1}'
     assert picture == "[image: not shown]"
     assert refused == "error: the tool's server refused the call: not today"
     assert invalid.startswith("error: the result of the tool's server is not valid: ")
+    assert failed == "error: the tool failed"
     assert told(graph, call("shop_closed")) == [told_lost(graph)]
     last = told(graph, call("shop_last")) + told(graph, call("shop_structured"))
     assert last[0] == "bye"
     assert last[1] in (structured, told_lost(graph))  # it may still be ending
+
+
+def test_what_a_model_is_told_of_a_server_is_a_template(tmp_path: Path) -> None:
+    """Each text that is no plain result is the template's, and has no word beside it."""
+    fake = SERVER.with_name("mcp_fake.py")
+    path = team(tmp_path, '[{call: "shop.*", max_result: 40}]', fake_server(fake))
+    assert CliRunner().invoke(app, ["mcp", "lock", str(path), "--allow-mcp", "shop"]).exit_code == 0
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "tool_result.jinja").write_text(
+        "{{ call.status }}|{{ call.name }}|{{ call.reason | truncate(9, true, '') }}|"
+        "{% for part in call.parts %}{{ part.type }}:{{ part.text }}{% endfor %}"
+    )
+    graph = Graph.load(path, allow_mcp=["shop"])
+    names = ("structured", "picture", "refused", "failed", "closed")
+    assert told(graph, *(call(f"shop_{name}") for name in names)) == [
+        '{"a": 1}',
+        "parts|shop_picture||image:",
+        "declined|shop_refused|not today|",
+        "error|shop_failed||",
+        "lost|shop_closed||",
+    ]
+    (invalid,) = told(graph, call("shop_invalid"))
+    assert invalid.startswith("malformed|shop_invalid|")
+
+
+def fake_server(program: Path) -> str:
+    return f"shop: {{command: [{sys.executable}, {program}]}}"
 
 
 def told_lost(graph: Graph) -> str:
@@ -420,7 +449,7 @@ def told_lost(graph: Graph) -> str:
 def test_a_call_that_was_not_sent_when_the_connection_ends_is_sent_to_the_next() -> None:
     address = ServerAddress((sys.executable, str(SERVER.with_name("mcp_fake.py"))))
 
-    async def end_it() -> tuple[str, bool]:
+    async def end_it() -> tuple[object, bool]:
         connection = Connection("shop", address)
         locked = (await connection.tools())["structured"]
         tool = ServerTool("shop", address, "structured", locked)
