@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from . import graph, growth, memory, model, overhead, render, start, store, turn
+from . import graph, growth, memory, model, overhead, render, serve, start, store, turn
 
 TABLES = {
     "start": start.rows,
@@ -15,6 +15,7 @@ TABLES = {
     "model": model.rows,
     "store": store.rows,
     "memory": memory.rows,
+    "serve": serve.rows,
     "growth": growth.rows,
 }
 

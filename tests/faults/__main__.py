@@ -16,6 +16,7 @@ from .damage import cuts, flips
 from .deletions import deletions
 from .descriptors import descriptors
 from .forks import forks
+from .idle import idle
 from .imports import imports
 from .judge import Counts, Open
 from .kills import everywhere, kills
@@ -73,6 +74,7 @@ FAULTS = {
     "imports": Fault("an import is killed at every change", imports, 1000, 24),
     "mcp": Fault("an MCP server is killed during calls", mcp, 500, 40),
     "server": Fault("the server is killed amid streams", server, 500, 20),
+    "idle": Fault("connections that send nothing", idle, 1_000, 50),
     "suspended": Fault("suspended and revived", suspended, 24, 2, impatient),
 }
 NAMES = [*FAULTS, "mutants"]

@@ -14,7 +14,7 @@ from teamgraph.server import Limits, create_app
 from tests.engine.server.conftest import DUO
 
 IDLE = 200
-"""Connections that send nothing; the form with 1 000 is `python -m tests.faults server`."""
+"""Connections that send nothing; the form with 1 000 is `python -m tests.faults idle`."""
 
 
 async def _sent(port: int, data: bytes) -> bytes:
@@ -59,3 +59,12 @@ def test_an_address_that_cannot_be_had_is_an_error_with_a_way_on() -> None:
     if socket.has_dualstack_ipv6():
         with bind("::1", 0) as bound:
             assert address_of(bound).startswith("http://[::1]:")
+
+
+def test_a_response_on_an_open_connection_does_not_wait_for_an_acknowledgement() -> None:
+    with (
+        bind("127.0.0.1", 0) as bound,
+        socket.create_connection(bound.getsockname()),
+        bound.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
