@@ -70,10 +70,14 @@ def remove_unnamed(disk: Disk, journal: Path, named: Collection[str]) -> None:
 
 def remove_orphans(disk: Disk, directory: Path) -> None:
     """Delete the attachments in the directory of a user that has no session any more."""
-    with suppress(FileNotFoundError):
+    try:
         for path in _files(disk, directory):
             if not journal_of(path).exists():
                 remove_file(disk, path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise store_error(error, directory) from error
 
 
 def hash_in(path: Path) -> str:

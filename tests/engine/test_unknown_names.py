@@ -84,8 +84,8 @@ def test_an_attribute_that_is_not_there_names_what_is_meant(
         (lambda: RUNNER.run("hi", user_i="s"), "did you mean 'user_id'?"),
         (lambda: RUNNER.run("hi", config={}), "LangGraph's `thread_id` is session_id='...'"),
         (lambda: RUNNER.run("hi", stream=True), "call `stream`, or `astream` in async code, which yield events"),
-        (lambda: RUNNER.run("hi", zzz=1), "it has message, user_id, session_id, state, run_id, history, system"),
-        (lambda: RUNNER.run("hi", "s"), "Runner.run() takes these by name only: user_id=..., session_id=..., state=..., run_id=..., history=..., system=..."),
+        (lambda: RUNNER.run("hi", zzz=1), "it has message, user_id, session_id, state, run_id, history, system, attachments"),
+        (lambda: RUNNER.run("hi", "s"), "Runner.run() takes these by name only: user_id=..., session_id=..., state=..., run_id=..., history=..., system=..., attachments=..."),
         (RUNNER.run, "Runner.run() needs 'message'; give it"),
         (lambda: list(RUNNER.stream("hi", session="s")), "Runner.stream() has no argument 'session'; did you mean 'session_id'?"),
         (RUNNER.resume, "Runner.resume() needs 'run_id'; give it"),
@@ -102,7 +102,7 @@ def test_an_attribute_that_is_not_there_names_what_is_meant(
         (lambda: SESSION.rename("a", "b"), "Session.rename() takes name, and nothing more without a name"),
         (Graph.load, "Graph.load() needs 'path'; give it"),
         (lambda: Runner(GRAPH, db="x"), "Runner() has no argument 'db'; did you mean 'store'?"),  # type: ignore[call-arg]  # as others call it
-        (lambda: Runner(GRAPH, config={}), "it has graph, store, model, busy, while_waiting, allow_api_base"),  # type: ignore[call-arg]  # as above
+        (lambda: Runner(GRAPH, config={}), "it has graph, store, model, busy, while_waiting, allow_api_base, listeners"),  # type: ignore[call-arg]  # as above
     ],
 )  # fmt: skip
 def test_an_argument_that_is_not_there_names_what_is_meant(call: Any, told: str) -> None:
