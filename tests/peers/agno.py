@@ -41,13 +41,13 @@ class Scripted(Model):
         return ModelResponse(role="assistant", content=_SUMMARY if self.role == "summary" else text)
 
     def invoke(self, *_: Any, **__: Any) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError("the benchmark calls only `ainvoke`")
 
     def invoke_stream(self, *_: Any, **__: Any) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError("the benchmark calls only `ainvoke`")
 
     def ainvoke_stream(self, *_: Any, **__: Any) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError("the benchmark calls only `ainvoke`")
 
     def _parse_provider_response(self, response: Any, **_: Any) -> Any:
         return response
