@@ -131,15 +131,18 @@ class LiveRun:
                 first = Position(0, self._last.stream, after.nodes, after.check)
                 reset = AnswerReset(self.run_id, self.key.session_id, 0, None, 0)
                 yield Numbered(0, reset, first)
-            while not self.is_ended or number < self._last.number:
-                if number >= self._last.number:  # others may have come while the last were read
-                    await self._changed.wait()
+            while True:
                 for each in self._after(number):
                     event, number = each.event, each.number
                     if not (
                         isinstance(event, NodeFinished) and event.replayed and event.node in told
                     ):
                         yield each
+                if number < self._last.number:
+                    continue  # more were added while the reader was busy with the others
+                if self.is_ended:
+                    return
+                await self._changed.wait()
 
     async def result(self) -> Run:
         """Wait for the end of the run; raises the error that ended it."""
