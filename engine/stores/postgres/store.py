@@ -93,7 +93,8 @@ class PostgresStore:
     the rows; the write-ahead log and backups keep them for as long as they are kept themselves.
 
     Raises `InputError` if the address cannot be read. The first use raises `StoreError` if the
-    database cannot be reached within `timeout` seconds.
+    database cannot be reached within `timeout` seconds, or the address's `connect_timeout` if that
+    is less.
     """
 
     version = VERSION
