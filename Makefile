@@ -20,14 +20,16 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 PEERS := build/peers/.installed
+BROWSER := $(VENV)/.browser-installed
 PIP := $(BIN)/python -m pip install -qq --no-input --no-compile
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 INITDB := $(wildcard /usr/lib/postgresql/*/bin/initdb) $(shell command -v initdb) # is PostgreSQL installed
 LOCKED := $(PIP) --only-binary :all: --require-hashes
 COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib # on all cores; pip would take one
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types layers cover bench peers faults distributed lock clean FORCE
+.PHONY: help demo test check lint types layers cover bench peers faults distributed browser driver lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +73,12 @@ distributed: $(DEV) ## the tests of PostgreSQL, which this installs with apt whe
 	@$(if $(INITDB),,apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql >/dev/null)
 	@$(BIN)/python -m pytest tests/engine/stores/test_postgres_store.py $(ARGS)
 
+browser: $(DEV) $(BROWSER) ## the pages in Chromium, which this installs with apt where it is missing
+	@$(if $(CHROMIUM),,apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null)
+	@$(BIN)/python -m pytest tests/browser $(ARGS)
+
+driver: $(BROWSER) # of the browser
+
 # The first Python of the list that will do, in the shell's $python.
 define find_python
 for python in $(PYTHON) ''; do \
@@ -110,6 +118,11 @@ $(PEERS): requirements/peers.txt
 		-r requirements/peers.txt
 	@touch $@
 
+$(BROWSER): requirements/browser.txt $(DEV)
+	@echo "installing the driver of the browser into $(VENV)"
+	@$(LOCKED) -r requirements/browser.txt
+	@touch $@
+
 LOCK := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock' --exclude-newer '7 days' $(ARGS)
@@ -123,6 +136,7 @@ lock: ## lock the dependencies; to move to newer versions: make lock ARGS=--upgr
 	@$(LOCK) --group lock -o requirements/lock.txt
 	@$(LOCK) --no-deps requirements/local.in -o requirements/local.txt
 	@$(LOCK) requirements/peers.in -o requirements/peers.txt
+	@$(LOCK) requirements/browser.in -c requirements/dev.txt -o requirements/browser.txt
 
 clean: ## remove all that make made, the environment too
 	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache
