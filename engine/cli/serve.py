@@ -9,8 +9,11 @@ import os
 import secrets
 import signal
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -22,6 +25,7 @@ from .options import GraphOptions, RunnerOptions
 from .output import Style, print_note
 
 if TYPE_CHECKING:
+    from ..errors import Problem
     from ..graph.graph import Graph
     from ..server.access import Auth
 
@@ -148,29 +152,49 @@ def serve(
         runner_options.begin_import(graph)
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger("teamgraph.server").setLevel(logging.INFO)
-    asyncio.run(_serve(loaded, runner_options, access, listening))
+    names = ", ".join(graph.name for graph in loaded)
+
+    def announce(address: str, token: str | None, login_path: Callable[[], str]) -> None:
+        del login_path
+        print_note(access.note(token), Style.DIM)
+        print_note(f"serving {names} at {address}")
+
+    asyncio.run(serve_graphs(loaded, runner_options, access, listening, announce=announce))
 
 
-async def _serve(
-    graphs: list[Graph],
+async def serve_graphs(
+    graphs: Sequence[Graph],
     runner_options: RunnerOptions,
     access: AccessOptions,
     listening: ListenOptions,
+    *,
+    announce: Callable[[str, str | None, Callable[[], str]], None],
+    broken: Mapping[str, Sequence[Problem]] = MappingProxyType({}),
 ) -> None:
+    """Serve until a signal.
+
+    `announce` is called once it listens, with its address, its token, and a function that makes
+    the path of a login that is good once.
+
+    Raises `InputError` if the extra is not installed, or the address cannot be had.
+    """
     try:
         from ..server.access import LOOPBACK
         from ..server.app import create_app
         from ..server.limits import Limits
         from ..server.listen import address_of, bind, server_for
+        from ..server.pages.login import login_path
     except ModuleNotFoundError as error:
         raise InputError(
-            f'`teamgraph serve` needs {error.name!r}; install it: pip install "teamgraph[serve]"'
+            f"a server needs the package {error.name!r}; install the extra: "
+            'pip install "teamgraph[serve]"'
         ) from error
-    limits, token = Limits(), access.new_token()
+    limits = Limits()
     async with runner_options.open() as store:
         app = create_app(
             [runner_options.runner(graph, store) for graph in graphs],
-            token=token,
+            store=store,
+            token=access.new_token(),
             auth=access.auth_function(),
             read_only=access.read_only,
             ui=access.ui,
@@ -179,11 +203,10 @@ async def _serve(
             limits=limits,
             grace=listening.grace,
             log_texts=listening.log_texts,
+            broken=broken,
         )
-        print_note(access.note(token), Style.DIM)
         with bind(listening.host, listening.port) as bound:
-            names = ", ".join(graph.name for graph in graphs)
-            print_note(f"serving {names} at {address_of(bound)}")
+            announce(address_of(bound), app.state.token, partial(login_path, app))
             server = server_for(app, limits=limits, grace=listening.grace)
             # uvicorn raises the signal once more when it has stopped, and nothing is left to do.
             for number in (signal.SIGINT, signal.SIGTERM):
