@@ -9,8 +9,9 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ..errors import InputError
+from ..errors import InputError, listed
 from ..imports import resolve
 from .command import command
 from .options import GraphOptions, RunnerOptions
@@ -127,6 +128,32 @@ class ListenOptions:
     ] = False
 
 
+@dataclass(frozen=True, slots=True)
+class MCPOptions:
+    """Whether and how the graphs are tools of an MCP server."""
+
+    mcp: Annotated[
+        bool, typer.Option("--mcp", help="Also serve MCP at /mcp: each graph is a tool.")
+    ] = False
+    mcp_stdio: Annotated[
+        bool,
+        typer.Option(
+            "--mcp-stdio", help="Serve MCP over standard input and output, and nothing over HTTP."
+        ),
+    ] = False
+
+    def check(self, access: AccessOptions, listening: ListenOptions) -> None:
+        """Raise `InputError` for options that mean nothing where nothing listens."""
+        given = ["--mcp"] if self.mcp else list[str]()
+        for options in (access, listening):
+            for field in fields(options):
+                value, name = getattr(options, field.name), field.name.replace("_", "-")
+                if value != field.default:
+                    given.append(f"--no-{name}" if value is False else f"--{name}")
+        if given:
+            raise InputError(f"--mcp-stdio: nothing is served over HTTP; leave out {listed(given)}")
+
+
 @command(app)
 def serve(
     graphs: Annotated[
@@ -137,6 +164,7 @@ def serve(
     runner_options: RunnerOptions,
     access: AccessOptions,
     listening: ListenOptions,
+    mcp_options: MCPOptions,
 ) -> None:
     """Serve graphs over HTTP: runs, event streams, sessions and prompts (docs/serve.md).
 
@@ -145,8 +173,12 @@ def serve(
 
     $ teamgraph serve team.yaml
     $ teamgraph serve team.yaml --host 0.0.0.0 --allow-host team.example.com
+    $ teamgraph serve team.yaml --mcp-stdio
     """
-    access.check(listening.host)
+    if mcp_options.mcp_stdio:
+        mcp_options.check(access, listening)
+    else:
+        access.check(listening.host)
     loaded = [graph_options.load(graph) for graph in graphs]
     for graph in loaded:
         runner_options.begin_import(graph)
@@ -159,10 +191,25 @@ def serve(
         print_note(access.note(token), Style.DIM)
         print_note(f"serving {names} at {address}")
 
-    asyncio.run(serve_graphs(loaded, runner_options, access, listening, announce=announce))
+    if mcp_options.mcp_stdio:
+        # Not by a KeyboardInterrupt: a thread waits for standard input, and would be waited for.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        asyncio.run(_serve_stdio(loaded, runner_options))
+    else:
+        mcp = mcp_options.mcp
+        work = serve_graphs(loaded, runner_options, access, listening, announce=announce, mcp=mcp)
+        asyncio.run(work)
 
 
-async def serve_graphs(
+async def _serve_stdio(graphs: list[Graph], runner_options: RunnerOptions) -> None:
+    with _extra():
+        from ..server.app import mcp_server
+    async with runner_options.open() as store:
+        server = mcp_server([runner_options.runner(graph, store) for graph in graphs])
+        await server.run_stdio_async()
+
+
+async def serve_graphs(  # noqa: PLR0913  independent options, by keyword
     graphs: Sequence[Graph],
     runner_options: RunnerOptions,
     access: AccessOptions,
@@ -170,25 +217,20 @@ async def serve_graphs(
     *,
     announce: Callable[[str, str | None, Callable[[], str]], None],
     broken: Mapping[str, Sequence[Problem]] = MappingProxyType({}),
+    mcp: bool = False,
 ) -> None:
     """Serve until a signal.
 
     `announce` is called once it listens, with its address, its token, and a function that makes
-    the path of a login that is good once.
-
-    Raises `InputError` if the extra is not installed, or the address cannot be had.
+    the path of a login that is good once. Raises `InputError` if the extra is not installed, or
+    the address cannot be had.
     """
-    try:
+    with _extra():
         from ..server.access import LOOPBACK
         from ..server.app import create_app
         from ..server.limits import Limits
         from ..server.listen import address_of, bind, server_for
         from ..server.pages.login import login_path
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"a server needs the package {error.name!r}; install the extra: "
-            'pip install "teamgraph[serve]"'
-        ) from error
     limits = Limits()
     async with runner_options.open() as store:
         app = create_app(
@@ -204,6 +246,7 @@ async def serve_graphs(
             grace=listening.grace,
             log_texts=listening.log_texts,
             broken=broken,
+            mcp=mcp,
         )
         with bind(listening.host, listening.port) as bound:
             announce(address_of(bound), app.state.token, partial(login_path, app))
@@ -212,6 +255,17 @@ async def serve_graphs(
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, _ignore)
             await server.serve(sockets=[bound])
+
+
+@contextmanager
+def _extra() -> Generator[None]:
+    """Tell what to install if an import fails."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f'`teamgraph serve` needs {error.name!r}; install it: pip install "teamgraph[serve]"'
+        ) from error
 
 
 def _ignore(number: int, frame: object) -> None:

@@ -27,7 +27,7 @@ _CLIENT_LEFT = 499
 _SERVER_ERROR = 500
 
 
-class Metrics:
+class ServerMetrics:
     """The Prometheus metrics of one app, in a registry of their own."""
 
     def __init__(self, runs_in_progress: Callable[[], float]) -> None:
@@ -60,7 +60,7 @@ class Telemetry:
     def __init__(
         self,
         app: ASGIApp,
-        metrics: Metrics,
+        metrics: ServerMetrics,
         *,
         log_texts: bool,
         respond: Callable[[Scope, Exception], Response],
