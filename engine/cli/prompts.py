@@ -237,7 +237,7 @@ async def _find_prompt(prefix: str, options: StoreOptions) -> RecordedPrompt:
         sources = await store.prompt(found) if hashes else None
     if sources is None:
         raise NotFound(
-            f"there is no prompt with the hash {prefix!r} in {options.folder}; `teamgraph runs "
+            f"there is no prompt with the hash {prefix!r} in {options.title}; `teamgraph runs "
             "show RUN_ID --prompt` prints the hash of each prompt of a run"
         )
     return RecordedPrompt(found, sources, next(iter(sources)))

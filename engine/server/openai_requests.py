@@ -45,7 +45,7 @@ class Sent(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
-class Part(Sent):
+class ContentPart(Sent):
     """A part of a message's content."""
 
     type: str
@@ -57,7 +57,7 @@ class SentMessage(Sent):
     """A message of a conversation."""
 
     role: str
-    content: str | Sequence[Part] | None = None
+    content: str | Sequence[ContentPart] | None = None
     tool_calls: Sequence[JSON] | None = None
 
 
@@ -258,7 +258,7 @@ def _named_session(request: Request, body: SentBody) -> str | None:
     return named or header or None
 
 
-def _text_of(content: str | Sequence[Part] | None, place: str) -> str:
+def _text_of(content: str | Sequence[ContentPart] | None, place: str) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     texts: list[str] = []
