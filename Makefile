@@ -21,6 +21,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 PEERS := build/peers/.installed
 CLIENTS := build/clients/.installed
+DOCS := build/docs/.installed
 PIP := $(BIN)/python -m pip install -qq --no-input --no-compile
 INITDB := $(wildcard /usr/lib/postgresql/*/bin/initdb) $(shell command -v initdb) # is PostgreSQL installed
 LOCKED := $(PIP) --only-binary :all: --require-hashes
@@ -28,7 +29,7 @@ COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib # on all c
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types layers cover bench peers clients faults distributed lock clean FORCE
+.PHONY: help demo test check lint types layers cover bench docs peers clients faults distributed lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +62,9 @@ cover: $(DEV) ## all tests, and the branch coverage of the package
 
 bench: $(DEV) ## what a run costs, in CPU time
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+docs: $(DEV) $(DOCS) ## the documentation site, into build/site; its links are checked
+	@$(BIN)/python -m tests.docs build/docs/bin/zensical
 
 peers: $(DEV) $(PEERS) ## the same work done by other frameworks, side by side; ten minutes
 	@$(BIN)/python -m tests.peers $(ARGS)
@@ -127,6 +131,7 @@ lock: ## lock the dependencies; to move to newer versions: make lock ARGS=--upgr
 	@$(LOCK) --no-deps requirements/local.in -o requirements/local.txt
 	@$(LOCK) requirements/peers.in -o requirements/peers.txt
 	@$(LOCK) requirements/clients.in -o requirements/clients.txt
+	@$(LOCK) requirements/docs.in -o requirements/docs.txt
 
 clean: ## remove all that make made, the environment too
 	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache
