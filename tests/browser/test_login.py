@@ -16,7 +16,8 @@ def test_the_checker_of_accessibility_is_what_was_vendored() -> None:
 
 _WIDE = """
 () => {
-  const wide = document.createElement("pre");
+  const wide = document.createElement("div");
+  wide.style.whiteSpace = "nowrap";
   wide.textContent = "wide ".repeat(1000);
   document.body.append(wide);
 }
