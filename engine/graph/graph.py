@@ -243,6 +243,13 @@ class Graph(Declaration):
             self._parts = _GraphBuilder(data, NodeReader()).build(self)
 
     @classmethod
+    def from_parts(cls, parts: GraphParts, fields: Mapping[str, Any]) -> Graph:
+        """A graph with these fields that was checked before; it is not checked again."""
+        graph: Graph = cls.model_construct(**fields)
+        graph._parts = parts
+        return graph
+
+    @classmethod
     @explained
     def load(
         cls,

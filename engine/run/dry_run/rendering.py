@@ -44,6 +44,11 @@ class RenderedPrompt:
         return trace_spans(self._rendered)
 
     @property
+    def captured(self) -> CapturedPrompt | None:
+        """What its messages were rendered from; None if no dry run made it."""
+        return self._rendered
+
+    @property
     def text(self) -> str:
         """The text of all messages, one message after the other."""
         return "\n".join(message.content for message in self.messages)
