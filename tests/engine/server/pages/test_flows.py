@@ -117,8 +117,8 @@ def test_a_run_is_shown_node_by_node_and_run_again_from_one(browse: Open) -> Non
     (run,) = Runner(DUO, store=store).session("s", user_id="ada").runs()
     path = f"/run?run_id={run.run_id}&user_id=ada"
     page = browser.open(f"{path}&node=last")
-    assert "Begin" not in page.text
     assert "What others in the team found" in page.text
+    assert "origin-node" in page.html
     fork = page.form("/run/fork")
     assert fork.fields["message"] == "hi"
     forked = browser.send(fork)
