@@ -29,7 +29,6 @@ from .page import (
     show,
 )
 
-
 MOST_USERS = 100
 """Users who are listed where none is named."""
 
