@@ -31,10 +31,10 @@ COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib # on all c
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types layers cover bench docs peers clients faults distributed browser driver lock clean FORCE
+.PHONY: help demo test check lint types layers cover bench docs peers clients faults distributed browser screenshots driver lock clean FORCE
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(RUNTIME) ## one question to a team of agents; your own: make demo MESSAGE="..."
 	@$(BIN)/python examples/demo.py
@@ -84,6 +84,9 @@ distributed: $(DEV) ## the tests of PostgreSQL, which this installs with apt whe
 browser: $(DEV) $(BROWSER) ## the pages in Chromium, which this installs with apt where it is missing
 	@$(if $(CHROMIUM),,apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null)
 	@$(BIN)/python -m pytest tests/browser $(ARGS)
+
+screenshots: $(DEV) $(BROWSER) ## pictures of the pages, into docs/pages
+	@$(BIN)/python -m tests.browser.screenshots
 
 driver: $(BROWSER) # of the browser
 

@@ -57,7 +57,7 @@ _SEEN = """
 _FOCUSABLE = """
 () => Array.from(document.querySelectorAll(
     "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']"))
-  .filter((each) => !each.disabled && each.getClientRects().length)
+  .filter((each) => !each.disabled && each.checkVisibility())
   .map((each, at) => (each.setAttribute("data-focus", at), at))
 """
 _FOCUSED = """
@@ -207,7 +207,9 @@ class Browser:
         """Each thing to click is reached by the Tab key alone, and is seen to have the focus."""
         wanted = set(map(str, self.page.evaluate(_FOCUSABLE)))
         self.page.evaluate("() => document.activeElement.blur()")
-        for _ in range(len(wanted) + 3):
+        for _ in range(2 * len(wanted) + 10):  # boxes that scroll are reached, too
+            if not wanted:
+                break
             self.page.keyboard.press("Tab")
             name, is_shown, html = self.page.evaluate(_FOCUSED)
             wanted.discard(name)
@@ -218,9 +220,9 @@ class Browser:
         ]
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """The browser, without its window."""
+@contextmanager
+def launched() -> Iterator[Any]:
+    """The browser, without its window; skips the test where there is none."""
     path = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if path is None:
         pytest.skip(f"there is no Chromium: {_HOW}")
@@ -232,16 +234,29 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory, chromium: object) -> Iterator[Site]:
-    """The graphs of these tests, served as long as they run."""
-    folder = tmp_path_factory.mktemp("site")
-    served = Site(folder)
-    with StubProvider(handler=served.reply) as stub:
+def chromium() -> Iterator[Any]:
+    """The browser of all tests."""
+    with launched() as browser:
+        yield browser
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Site]:
+    """The graphs of these tests, served."""
+    site = Site(folder)
+    with StubProvider(handler=site.reply) as stub:
         for name, text in GRAPHS.items():
             (folder / name).write_text(text.replace("STUB", stub.base_url), encoding="utf-8")
-        served.start()
-        yield served
-        served.stop()
+        site.start()
+        yield site
+        site.stop()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, chromium: object) -> Iterator[Site]:
+    """The site of all tests."""
+    with served(tmp_path_factory.mktemp("site")) as running:
+        yield running
 
 
 @pytest.fixture

@@ -30,6 +30,11 @@ def by_turn(request: StubRequest) -> StubAnswer | str | None:
 
 @pytest.fixture(scope="session")
 def said(site: Site) -> Said:
+    """The session of all tests."""
+    return talk(site)
+
+
+def talk(site: Site) -> Said:
     """Two turns of Ann."""
     site.answer = by_turn
     runs = [
