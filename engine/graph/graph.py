@@ -401,6 +401,16 @@ class Graph(Declaration):
 
     __hash__ = None  # type: ignore[assignment]  # it has mappings
 
+    def __repr__(self) -> str:
+        count = len(self.nodes)
+        return f"Graph({self.name!r}, {count} node{'s' * (count != 1)})"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """The drawing, for notebooks."""
+        return str(import_module("..view.notebook", __package__).graph_html(self))
+
     @cached_property
     def plan(self) -> Plan:
         """The topological order of the nodes, and the edges."""
