@@ -177,6 +177,28 @@ async def render_again(
     return calls
 
 
+class Beginning(Struct, frozen=True):
+    """What a run began with: the head of its session then, and the longest history that it loaded.
+
+    `outputs` are those of its own nodes, as templates read them.
+    """
+
+    head: Head
+    history: History
+    outputs: Mapping[str, object]
+
+
+async def beginning_of(run: Run, store: Store, now: PreparedGraph) -> Beginning:
+    """What a recorded run began with; `now` is its graph as it is today."""
+    nothing = PromptsAgain({}, frozenset())
+    execution = await RecordedExecution.of(now, run, store, nothing)
+    await execution.render_nodes()
+    outputs = execution.scope.outputs
+    histories = [each for each in outputs.values() if isinstance(each, History)]
+    longest = max(histories, key=lambda each: len(each.runs), default=History())
+    return Beginning(execution.lease.head, longest, outputs)
+
+
 async def _as_it_was(
     run: Run, store: Store, now: PreparedGraph | None
 ) -> tuple[PreparedGraph, Mapping[str, Mapping[str, str]]]:
