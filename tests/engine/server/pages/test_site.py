@@ -77,6 +77,7 @@ def test_every_link_of_a_site_leads_somewhere_and_no_text_is_markup(
     found = crawl(browser, "/", f"/sessions?user_id={whose}", f"/sessions?user_id={whose}&search=x")
     assert {path.partition("?")[0] for path in found} == {
         *("/", "/graph", "/chat", "/run", "/sessions", "/session", "/session/delete", "/prompts"),
+        "/run/compare",
     }
     shown = [page for path, page in found.items() if path.startswith("/run?")]
     assert len(shown) >= 4  # two runs, and their nodes
