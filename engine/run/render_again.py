@@ -243,7 +243,7 @@ class RecordedExecution(RunExecution):
     ) -> RecordedExecution:
         """The execution of a stored run."""
         key = run.key
-        head = await _head_before(run, store)
+        head = await head_before(run, store)
         lease = Lease(key, run.run_id, head)
         emitter = EventEmitter(run.run_id, key.session_id, None, "none")
         execution = cls._outermost(prepared, store, lease, run.turn, emitter, dict(run.records))
@@ -459,7 +459,7 @@ def _numbers_of(history: History, numbers: Mapping[str, int]) -> tuple[int | Non
     return (*(None,) * (len(history.runs) - len(known)), *known) if history.runs else ()
 
 
-async def _head_before(run: Run, store: Store) -> Head:
+async def head_before(run: Run, store: Store) -> Head:
     """The head of the session as it was when the run began, as far back as is looked."""
     head = await store.head(run.key) or Head()
     until = await _turns_before(run, store)
