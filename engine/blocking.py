@@ -32,7 +32,7 @@ from .unknown_names import check_arguments
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 Instance = TypeVar("Instance")
-Arguments = ParamSpec("Arguments")
+DoorArguments = ParamSpec("DoorArguments")
 
 PAGE = 100
 """Items that `all_items` reads at once."""
@@ -59,14 +59,16 @@ _CALLER: ContextVar[_Line | None] = ContextVar("_CALLER", default=None)
 
 
 def door(
-    method: Callable[Concatenate[Instance, Arguments], Coroutine[object, object, T]],
-) -> Callable[Concatenate[Instance, Arguments], T]:
+    method: Callable[Concatenate[Instance, DoorArguments], Coroutine[object, object, T]],
+) -> Callable[Concatenate[Instance, DoorArguments], T]:
     """Make the synchronous method of an async one, whose name is the same after an `a`.
 
     It also works where an event loop is running already, as in a notebook. Ctrl-C cancels the call.
     """
 
-    def call(instance: Instance, /, *args: Arguments.args, **options: Arguments.kwargs) -> T:
+    def call(
+        instance: Instance, /, *args: DoorArguments.args, **options: DoorArguments.kwargs
+    ) -> T:
         try:
             work = method(instance, *args, **options)
         except TypeError:
@@ -79,15 +81,15 @@ def door(
 
 
 def stream_door(
-    method: Callable[Concatenate[Instance, Arguments], AsyncGenerator[Event]],
-) -> Callable[Concatenate[Instance, Arguments], Iterator[Event]]:
+    method: Callable[Concatenate[Instance, DoorArguments], AsyncGenerator[Event]],
+) -> Callable[Concatenate[Instance, DoorArguments], Iterator[Event]]:
     """Make the synchronous method of one that yields events; leaving the loop cancels the run.
 
     See `door`.
     """
 
     def call(
-        instance: Instance, /, *args: Arguments.args, **options: Arguments.kwargs
+        instance: Instance, /, *args: DoorArguments.args, **options: DoorArguments.kwargs
     ) -> Iterator[Event]:
         try:
             events = method(instance, *args, **options)

@@ -36,7 +36,8 @@ JSON_VERSION = 1
 class StateKey(NamedTuple):
     """A value that outlives a turn: a key of the shared state, or the own state of a node.
 
-    `scope` is `state` or `node`, `name` the key or the id of the node.
+    `scope` is `state` or `node`, `name` the key or the id of the node. A store has the scope `set`
+    beside them: what was last done to a key of the state outside of a turn.
     """
 
     scope: str

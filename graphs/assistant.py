@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
@@ -274,6 +274,23 @@ class Assistant(Options):
     ) -> Mapping[str, JSON]:
         """Return the state of a session: what is stored, over the defaults of `session_state`."""
         return {**self._graph.state, **self.session(session_id, user_id=user_id).state()}
+
+    @explained
+    def update_session_state(
+        self,
+        session_state_updates: Mapping[str, JSON] | None = None,
+        session_id: str | None = None,
+        *,
+        user_id: str | None = None,
+        remove: Collection[str] = (),
+    ) -> Mapping[str, JSON]:
+        """Set keys of a session's state as a whole, and remove others; return the new state.
+
+        See `Session.set_state`.
+        """
+        session = self.session(session_id, user_id=user_id)
+        session.set_state(session_state_updates, remove=remove)
+        return {**self._graph.state, **session.state()}
 
     @explained
     def get_session_name(

@@ -142,7 +142,6 @@ ALTERNATIVE_METHODS: Mapping[str, str] = {
     "get_session": "use session(session_id, user_id=...)",
     "get_session_messages": "use get_messages_for_session",
     "get_session_metrics": "use session(session_id, user_id=...).metrics()",
-    "update_session_state": "use run(..., session_state={...}), which merges it in with the turn",
 }
 """Methods of Agno that do not exist here, with the alternative."""
 

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: our pytest plug-in, a store of each kind, a Ctrl-C that arrives.
+"""Fixtures of all tests: our plug-in, a store of each kind, PostgreSQL, a Ctrl-C that arrives.
 
 The plug-in is loaded here if the environment was installed before it existed. A shell starts
 background jobs with SIGINT ignored, which their children inherit; the tests send it. No
@@ -17,6 +17,7 @@ import pytest
 from hypothesis import settings
 
 from teamgraph import Store
+from tests.postgres import Server, postgres
 from tests.teams import STORES, wait_for
 
 PLUGIN = "teamgraph.engine.testing.plugin"
@@ -36,6 +37,13 @@ settings.load_profile("house")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest tests first, so that no process is left with one at the end."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server for all tests; skips them where it is not installed."""
+    with postgres() as running:
+        yield running
 
 
 @pytest.fixture(params=list(STORES))

@@ -7,6 +7,7 @@ reads YAML and the store without checking them, and offers nothing where somethi
 from __future__ import annotations
 
 import asyncio
+import logging
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import partial
@@ -17,9 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import typer
 
 from ..errors import TeamgraphError
-from ..graph.settings import settings_of, store_folder
+from ..graph.settings import settings_of, store_place
 from ..records import SessionKey
-from ..stores.tinydb.store import TinyDBStore
+from ..stores.places import open_store
 from .graph_files import files_in, is_graph_file
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ T = TypeVar("T")
 
 _MOST = 100
 """Candidates that are offered, and sessions that are searched for runs."""
+_PATIENCE = 2.0
+"""Seconds for which whoever pressed the key is made to wait for a database."""
 
 
 def complete_graphs(incomplete: str) -> list[str]:
@@ -153,12 +156,17 @@ def _nodes_of_run(ctx: typer.Context) -> list[str]:
 
 
 def _read(ctx: typer.Context, read: Callable[[Store], Coroutine[Any, Any, list[T]]]) -> list[T]:
-    """What is read from the store that was typed, or the usual one."""
+    """What is read from the store that was typed, or the usual one.
+
+    Raises `TimeoutError` if a database does not answer soon.
+    """
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # it would write into the line
 
     async def opened() -> list[T]:
-        store = TinyDBStore(store_folder(ctx.params.get("store")))
+        store = open_store(store_place(ctx.params.get("store")))
         try:
-            return await read(store)
+            async with asyncio.timeout(_PATIENCE):
+                return await read(store)
         finally:
             await store.close()
 

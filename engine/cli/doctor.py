@@ -26,6 +26,7 @@ from ..models.local.server import how_to_install, is_installed
 from ..models.protocol import Reply, Request
 from ..models.registry import OTHERWISE, AnyModel, adapter_name, default_model_id
 from ..run.prepared import named_specs
+from ..stores.places import is_address
 from ..stores.tinydb.repair import Survey
 from .command import EXIT_FAILURE, command
 from .graph_files import graph_files
@@ -63,8 +64,8 @@ def doctor(
 ) -> None:
     """Check the installation: Python, packages and extras, graphs, models and keys, the store.
 
-    Reads the project of the current folder. Without --connect nothing is sent anywhere. Of keys it
-    says which variables are set, never what is in them.
+    Reads the project of the current folder. Without --connect nothing is sent anywhere but to the
+    database, if the store is one. Of keys it says which variables are set, never what is in them.
 
     Exit code 0 if there are no problems, 1 if there are some.
     """
@@ -75,7 +76,7 @@ def doctor(
         *(check for check, _ in graphs),
         *_keys(),
         *(check for each in models for check in _model(each, connect=connect)),
-        _store(store.folder),
+        _store(store),
     ]
     problems = sum(check.status == "problem" for check in checks)
     if json:
@@ -214,7 +215,10 @@ async def _asked(spec: ModelSpec) -> Check:
     return Check(topic, "ok", f"answered in {took:.1f} s, {len(replies[-1].text)} characters")
 
 
-def _store(folder: Path) -> Check:
+def _store(options: StoreOptions) -> Check:
+    if is_address(options.place):
+        return asyncio.run(_database(options))
+    folder = options.folder("reads")
     try:
         survey = Survey(folder)
         journals = [survey.read(path) for path in survey.journals]
@@ -230,3 +234,13 @@ def _store(folder: Path) -> Check:
         text = f"{sessions}, {counted(bad, 'problem')}; `teamgraph store verify` lists them"
         return Check("store", "problem", text)
     return Check("store", "ok", f"{sessions}, {sum(each.size for each in journals)} bytes")
+
+
+async def _database(options: StoreOptions) -> Check:
+    """Whether the database answers, and has what the store needs, which is made if it is not."""
+    try:
+        async with options.open() as store:
+            await store.users(limit=1)
+    except TeamgraphError as error:
+        return Check("store", "problem", str(error))
+    return Check("store", "ok", f"{options.title} answers")

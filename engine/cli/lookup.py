@@ -138,7 +138,7 @@ async def latest_session(user: str | None, options: StoreOptions, *, advice: str
         found = await store.sessions(user, limit=1)
     if not found:
         whose = f"user {user!r} has" if user is not None else "there is"
-        raise NotFound(f"{whose} no session in {options.folder}{advice}")
+        raise NotFound(f"{whose} no session in {options.title}{advice}")
     return found[0]
 
 
@@ -154,7 +154,7 @@ async def open_session(key: SessionKey, options: StoreOptions) -> AsyncGenerator
         except NotFound as error:
             whose = f"user {key.user_id!r} has" if key.user_id is not None else "there is"
             raise NotFound(
-                f"{whose} no session {key.session_id!r} in {options.folder}; `teamgraph sessions "
+                f"{whose} no session {key.session_id!r} in {options.title}; `teamgraph sessions "
                 "list` lists sessions (--user: of a user, --store: of another store)"
             ) from error
 

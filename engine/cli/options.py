@@ -5,6 +5,7 @@ Each class is a group of options: `command` makes one option of each field.
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import sys
@@ -19,11 +20,11 @@ from typing import TYPE_CHECKING, Annotated, TextIO, TypeAlias, cast
 import typer
 
 from ..errors import DamagedStore, InputError, NoModelError
-from ..graph.settings import Settings, make_importable, settings_of, store_folder
+from ..graph.settings import Settings, make_importable, settings_of, store_place
 from ..session.store import Policy, Store, WhileWaiting
 from ..stores.journal.journal_file import TornTail
+from ..stores.places import is_address, open_store, title
 from ..stores.tinydb.directory import SkippedSession
-from ..stores.tinydb.store import TinyDBStore
 from ..terminal import escape_controls
 from .command import EXIT_FAILURE
 from .completion import complete_graphs, complete_models, complete_sessions, complete_users
@@ -163,28 +164,58 @@ class GraphOptions:
         ]
 
 
+def parse_place(text: str) -> str:
+    """The place of a store as it was typed; an empty one would be the current folder."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty; name a folder or an address, or leave it out")
+    return text
+
+
 @dataclass(frozen=True)
 class StoreOptions:
     """Which store."""
 
     store: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="DIR",
-            help="The store's folder. Default: TEAMGRAPH_STORE, the project's, or .teamgraph.",
+            metavar="PLACE",
+            help="The store: a folder, or a database's address such as postgresql://host/shop. "
+            "Default: TEAMGRAPH_STORE, the project's, or .teamgraph.",
             show_default=False,
+            parser=parse_place,
         ),
     ] = None
 
     @property
-    def folder(self) -> Path:
-        """The store's folder, whether it exists or not."""
-        return store_folder(self.store)
+    def place(self) -> str:
+        """The store's folder, whether it exists or not, or its address."""
+        return store_place(self.store)
+
+    @property
+    def title(self) -> str:
+        """The place as messages name it, without a password."""
+        return title(self.place)
+
+    @property
+    def may_exist(self) -> bool:
+        """Whether the store's folder exists; a database is not asked."""
+        return is_address(self.place) or Path(self.place).is_dir()
+
+    def folder(self, action: str) -> Path:
+        """The store's folder, for what reads its files; raises `InputError` if it is a database."""
+        if is_address(self.place):
+            raise InputError(
+                f"{self.title}: this {action} the files of a store in a folder, and a database has "
+                "tools of its own for that (docs/postgres.md); name a folder with --store"
+            )
+        return Path(self.place)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Store]:
         """The store, closed afterwards; its warnings are printed as notes."""
-        store = TinyDBStore(self.folder)
+        if is_address(self.place):  # its error tells why there is no connection, and only once
+            logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+        store = open_store(self.place)
         with warnings.catch_warnings():
             warnings.showwarning = _print_warning
             try:
@@ -197,9 +228,13 @@ class StoreOptions:
                 await store.close()
 
     def words(self) -> list[str]:
-        """The options as words of a command line."""
-        named = self.store is not None or os.environ.get("TEAMGRAPH_STORE")
-        return ["--store", str(self.folder)] if named else []
+        """The options as words of a command line; a password stays where it is.
+
+        What the environment names is repeated, unless a password is in it.
+        """
+        variable = os.environ.get("TEAMGRAPH_STORE")
+        named = self.store is not None or (variable and title(variable) == variable)
+        return ["--store", self.title] if named else []
 
 
 @dataclass(frozen=True)

@@ -124,8 +124,8 @@ def render(
 async def _render_next(
     graph: Graph, scene: Scene, options: StoreOptions, session_id: str
 ) -> Rendering:
-    if not options.folder.is_dir():
-        raise NotFound(f"there is no store in {options.folder}; name one with --store")
+    if not options.may_exist:
+        raise NotFound(f"there is no store in {options.title}; name one with --store")
     async with options.open() as store:
         key = await find_session(SessionKey(scene.user_id, session_id), store)
         return await render_next(graph, scene, store, key.session_id)

@@ -227,7 +227,7 @@ def list_runs(
         print_table(columns, [which.with_user(_row(key, turn), key.user_id) for key, turn in found])
     else:
         others = "" if which.all_users else "; --all-users lists those of every user"
-        print_note(f"no {'unfinished ' if unfinished else ''}runs in {store.folder}{others}")
+        print_note(f"no {'unfinished ' if unfinished else ''}runs in {store.title}{others}")
     if found and unfinished and not json:
         words = ["runs", "resume", "--all", "--graph", "GRAPH", *store.words(), *which.words()]
         print_note(f"resume them: {shlex.join(['teamgraph', *words])}", Style.DIM)
@@ -457,7 +457,7 @@ def _list_waiting(
         print_note(f"answer one: {shlex.join(['teamgraph', *words, *which.words()])}", Style.DIM)
     else:
         others = "" if which.all_users else "; --all-users lists those of every user"
-        print_note(f"no waiting runs in {options.folder}{others}")
+        print_note(f"no waiting runs in {options.title}{others}")
 
 
 def _question_row(run: Run, question: Question) -> Sequence[str]:
@@ -550,7 +550,7 @@ async def _prompts(
 def _no_run(run_id: str | None, options: StoreOptions) -> NotFound:
     named = "run" if run_id is None else f"run {run_id!r}"
     return NotFound(
-        f"there is no {named} in {options.folder}; `teamgraph runs list` lists runs "
+        f"there is no {named} in {options.title}; `teamgraph runs list` lists runs "
         "(--user: of a user)"
     )
 
@@ -616,7 +616,7 @@ class _Resumer:
             rows = [which.with_user(each.row(), each.run.user_id) for each in results]
             print_table(which.with_user(("run", "session", "status", "result"), "user"), rows)
         else:
-            print_note(f"no unfinished runs of graph {self.graph.name} in {self.options.folder}")
+            print_note(f"no unfinished runs of graph {self.graph.name} in {self.options.title}")
         if any(result.is_failure for result in results):
             raise typer.Exit(EXIT_FAILURE)
 

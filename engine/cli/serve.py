@@ -9,13 +9,15 @@ import os
 import secrets
 import signal
 import sys
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ..errors import InputError
+from ..errors import InputError, listed
 from ..imports import resolve
 from .command import command
 from .options import GraphOptions, RunnerOptions
@@ -123,6 +125,32 @@ class ListenOptions:
     ] = False
 
 
+@dataclass(frozen=True, slots=True)
+class MCPOptions:
+    """Whether and how the graphs are tools of an MCP server."""
+
+    mcp: Annotated[
+        bool, typer.Option("--mcp", help="Also serve MCP at /mcp: each graph is a tool.")
+    ] = False
+    mcp_stdio: Annotated[
+        bool,
+        typer.Option(
+            "--mcp-stdio", help="Serve MCP over standard input and output, and nothing over HTTP."
+        ),
+    ] = False
+
+    def check(self, access: AccessOptions, listening: ListenOptions) -> None:
+        """Raise `InputError` for options that mean nothing where nothing listens."""
+        given = ["--mcp"] if self.mcp else list[str]()
+        for options in (access, listening):
+            for field in fields(options):
+                value, name = getattr(options, field.name), field.name.replace("_", "-")
+                if value != field.default:
+                    given.append(f"--no-{name}" if value is False else f"--{name}")
+        if given:
+            raise InputError(f"--mcp-stdio: nothing is served over HTTP; leave out {listed(given)}")
+
+
 @command(app)
 def serve(
     graphs: Annotated[
@@ -133,6 +161,7 @@ def serve(
     runner_options: RunnerOptions,
     access: AccessOptions,
     listening: ListenOptions,
+    mcp_options: MCPOptions,
 ) -> None:
     """Serve graphs over HTTP: runs, event streams, sessions and prompts (docs/serve.md).
 
@@ -141,14 +170,31 @@ def serve(
 
     $ teamgraph serve team.yaml
     $ teamgraph serve team.yaml --host 0.0.0.0 --allow-host team.example.com
+    $ teamgraph serve team.yaml --mcp-stdio
     """
-    access.check(listening.host)
+    if mcp_options.mcp_stdio:
+        mcp_options.check(access, listening)
+    else:
+        access.check(listening.host)
     loaded = [graph_options.load(graph) for graph in graphs]
     for graph in loaded:
         runner_options.begin_import(graph)
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger("teamgraph.server").setLevel(logging.INFO)
-    asyncio.run(_serve(loaded, runner_options, access, listening))
+    if mcp_options.mcp_stdio:
+        # Not by a KeyboardInterrupt: a thread waits for standard input, and would be waited for.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        asyncio.run(_serve_stdio(loaded, runner_options))
+    else:
+        asyncio.run(_serve(loaded, runner_options, access, listening, mcp=mcp_options.mcp))
+
+
+async def _serve_stdio(graphs: list[Graph], runner_options: RunnerOptions) -> None:
+    with _extra():
+        from ..server.app import mcp_server
+    async with runner_options.open() as store:
+        server = mcp_server([runner_options.runner(graph, store) for graph in graphs])
+        await server.run_stdio_async()
 
 
 async def _serve(
@@ -156,16 +202,14 @@ async def _serve(
     runner_options: RunnerOptions,
     access: AccessOptions,
     listening: ListenOptions,
+    *,
+    mcp: bool,
 ) -> None:
-    try:
+    with _extra():
         from ..server.access import LOOPBACK
         from ..server.app import create_app
         from ..server.limits import Limits
         from ..server.listen import address_of, bind, server_for
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f'`teamgraph serve` needs {error.name!r}; install it: pip install "teamgraph[serve]"'
-        ) from error
     limits, token = Limits(), access.new_token()
     async with runner_options.open() as store:
         app = create_app(
@@ -179,6 +223,7 @@ async def _serve(
             limits=limits,
             grace=listening.grace,
             log_texts=listening.log_texts,
+            mcp=mcp,
         )
         print_note(access.note(token), Style.DIM)
         with bind(listening.host, listening.port) as bound:
@@ -189,6 +234,17 @@ async def _serve(
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, _ignore)
             await server.serve(sockets=[bound])
+
+
+@contextmanager
+def _extra() -> Generator[None]:
+    """Tell what to install if an import fails."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f'`teamgraph serve` needs {error.name!r}; install it: pip install "teamgraph[serve]"'
+        ) from error
 
 
 def _ignore(number: int, frame: object) -> None:

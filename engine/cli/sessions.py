@@ -168,7 +168,7 @@ def list_sessions(
         print_table(columns, [_session_row(info, with_user=which.all_users) for info in found])
     else:
         more = "more " if page.offset else ""
-        print_note(f"no {more}sessions {which.title()} in {store.folder}")
+        print_note(f"no {more}sessions {which.title()} in {store.title}")
 
 
 @command(app)
@@ -248,7 +248,7 @@ def search(
         print_table(("session", "turn", "started", "who", "text"), rows)
     else:
         more = "more " if page.offset else ""
-        print_note(f"no {more}completed turns {_whose(user)} in {store.folder} have {text!r}")
+        print_note(f"no {more}completed turns {_whose(user)} in {store.title} have {text!r}")
 
 
 @command(app)
@@ -333,7 +333,7 @@ def import_session(
         async with store.open() as opened:
             if await opened.head(key) is not None:
                 raise InputError(
-                    f"{session_title(key)} already exists in {store.folder}; delete it, or import "
+                    f"{session_title(key)} already exists in {store.title}; delete it, or import "
                     "under another id with --session"
                 )
             imported = Session(key, opened)
@@ -386,7 +386,7 @@ def _delete_session(key: SessionKey, options: StoreOptions, *, yes: bool) -> str
             return await find_session(key, store)
 
     key = asyncio.run(find())
-    confirm(f"{session_title(key)} in {options.folder} and everything quoted from it", yes=yes)
+    confirm(f"{session_title(key)} in {options.title} and everything quoted from it", yes=yes)
 
     async def write() -> None:
         async with open_session(key, options) as opened:
@@ -397,7 +397,7 @@ def _delete_session(key: SessionKey, options: StoreOptions, *, yes: bool) -> str
 
 
 def _delete_user(user: str, options: StoreOptions, *, yes: bool) -> int:
-    confirm(f"all sessions of user {user!r} in {options.folder}", yes=yes)
+    confirm(f"all sessions of user {user!r} in {options.title}", yes=yes)
 
     async def write() -> int:
         async with options.open() as store:
@@ -405,7 +405,7 @@ def _delete_user(user: str, options: StoreOptions, *, yes: bool) -> int:
 
     count = asyncio.run(write())
     if not count:
-        raise NotFound(f"user {user!r} has no sessions in {options.folder}; nothing was deleted")
+        raise NotFound(f"user {user!r} has no sessions in {options.title}; nothing was deleted")
     return count
 
 

@@ -39,7 +39,7 @@ def verify(store: StoreOptions, *, json: JsonFlag = False) -> None:
 
     Exit code 0 if there is none, 1 if something should be repaired, 2 if it is not a store.
     """
-    survey = Survey(store.folder)
+    survey = Survey(store.folder("verifies"))
     journals = _read(survey)
     findings = _findings(survey, journals)
     if json:
@@ -49,7 +49,7 @@ def verify(store: StoreOptions, *, json: JsonFlag = False) -> None:
         for finding in findings:
             print_text(_line(finding))
         bad = sum(finding.severity != "note" for finding in findings)
-        verified = f"{counted(len(journals), 'session')} in {store.folder} verified"
+        verified = f"{counted(len(journals), 'session')} in {store.title} verified"
         if bad:
             advice = "`teamgraph store repair` repairs what it can"
             print_note(f"{verified}: {counted(bad, 'problem')}; {advice}", Style.ERROR)
@@ -80,7 +80,7 @@ def repair(
 
     Exit code 0 if nothing is left to repair, 1 if something is, 2 if it is not a store.
     """
-    survey = Survey(store.folder)
+    survey = Survey(store.folder("repairs"))
     journals = _read(survey)
     findings = _findings(survey, journals)
     keys = {journal.path: journal.key for journal in journals}
@@ -93,7 +93,7 @@ def repair(
         print_note(f"{rescue.path}: {_loss(rescue)}", Style.WARNING)
     if torn or rescues:
         files = counted(len(torn) + len(rescues), "file")
-        confirm(f"{files} in {store.folder}", yes=yes, action="repair", done="repaired")
+        confirm(f"{files} in {store.title}", yes=yes, action="repair", done="repaired")
     done = [finding for finding in torn if repair_finding(finding, keys.get(finding.file))]
     salvaged = [rescue.write() for rescue in rescues]
     left = [
@@ -132,7 +132,7 @@ def stats(
 
     Garbage is superseded lines; compaction removes them.
     """
-    survey = Survey(store.folder)
+    survey = Survey(store.folder("measures"))
     journals = _read(survey)
     biggest = sorted(journals, key=lambda journal: journal.size, reverse=True)[:limit]
     size, live = (sum(each) for each in ([j.size for j in journals], [j.live for j in journals]))
@@ -185,17 +185,19 @@ def attachments(
             "[tool.teamgraph] of pyproject.toml"
         )
     latest = time.time() - (days or 0) * _SECONDS_A_DAY
-    found = [each for each in Survey(store.folder).attachments() if each.used <= latest]
+    found = [
+        each for each in Survey(store.folder("looks through")).attachments() if each.used <= latest
+    ]
     size = sum(each.size for each in found)
     if drop and found:
-        what = f"{counted(len(found), 'attachment')} in {store.folder}"
+        what = f"{counted(len(found), 'attachment')} in {store.title}"
         confirm(what, yes=yes)
         for each in found:
             remove_file(DISK, each.file)
     if json:
         print_json({"attachments": len(found), "bytes": size, "dropped": drop})
     else:
-        done = "deleted" if drop else f"in {store.folder}"
+        done = "deleted" if drop else f"in {store.title}"
         print_note(f"{counted(len(found), 'attachment')} of {size} bytes {done}")
 
 

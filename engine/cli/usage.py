@@ -86,7 +86,7 @@ def usage(
         print_table((by, *_COLUMNS), [*lines, ("total", *whole.row())])
     else:
         start = f" since {local_time(since)}" if since is not None else ""
-        print_note(f"no model calls{start} in {store.folder}")
+        print_note(f"no model calls{start} in {store.title}")
 
 
 async def _totals(

@@ -6,7 +6,7 @@ allow_mcp = ["files"]       # MCP servers of graphs that may be started, or sent
 kinds = ["myapp.kinds:Translator"] # classes of nodes that graphs may use
 prompts = ["prompts"]       # folders of templates, relative to the pyproject.toml
 allow_api_base = ["https://llm.example/v1"]  # servers that may get prompts and keys
-store = ".teamgraph"        # likewise
+store = ".teamgraph"        # likewise, or the address of a database: "postgresql://host/shop"
 attachment_days = 30        # how long `teamgraph store attachments --drop` leaves attachments
 model = "openai/gpt-5-mini" # for graphs that name none
 """
@@ -45,7 +45,7 @@ class Settings(Struct, frozen=True):
     allow_mcp: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     prompts: tuple[Path, ...] = ()
-    store: Path | None = None
+    store: str | None = None
     model: str | None = None
     attachment_days: int | None = None
 
@@ -65,16 +65,14 @@ def make_importable(*folders: Path | None) -> None:
     sys.path += [str(folder) for folder in folders if folder and str(folder) not in sys.path]
 
 
-def store_folder(named: Path | None) -> Path:
-    """The folder of the command line's store, whether it exists or not.
+def store_place(named: str | None) -> str:
+    """The folder of the command line's store, whether it exists or not, or a database's address.
 
     The one that is named, that of the variable TEAMGRAPH_STORE, the project's, or `.teamgraph`.
     """
-    if named is not None:
-        return named
-    if variable := os.environ.get("TEAMGRAPH_STORE"):
-        return Path(variable)
-    return settings_of(Path.cwd()).store or Path(".teamgraph")
+    return (
+        named or os.environ.get("TEAMGRAPH_STORE") or settings_of(Path.cwd()).store or ".teamgraph"
+    )
 
 
 def settings_of(folder: Path) -> Settings:
@@ -112,7 +110,7 @@ def _read(file: Path) -> Settings:
         allow_mcp=tuple(_texts(file, named, "allow_mcp")),
         kinds=tuple(_texts(file, named, "kinds")),
         prompts=tuple(file.parent / folder for folder in _texts(file, named, "prompts")),
-        store=file.parent / store if store else None,
+        store=store if store is None or "://" in store else str(file.parent / store),
         model=model,
         attachment_days=_days(file, named, "attachment_days"),
     )

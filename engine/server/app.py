@@ -29,7 +29,7 @@ from .limits import BodyLimiter, Limiter, Limits
 from .openapi import openapi
 from .runs import Runs
 from .server import Server
-from .telemetry import Metrics, Telemetry, error_response
+from .telemetry import ServerMetrics, Telemetry, error_response
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
@@ -76,7 +76,7 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
     limits = limits or Limits()
     tools: Starlette = _mcp().mcp_app(runners) if mcp else Starlette()
     runs = Runs(shared, grace=grace, limit=limits.events)
-    metrics = Metrics(lambda: len(runs.in_progress))
+    metrics = ServerMetrics(lambda: len(runs.in_progress))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
@@ -184,7 +184,7 @@ async def _is_ready(request: Request) -> Response:
     return json_response({"status": "ok"})
 
 
-async def _show_metrics(metrics: Metrics, request: Request) -> Response:
+async def _show_metrics(metrics: ServerMetrics, request: Request) -> Response:
     del request
     return metrics.response()
 

@@ -138,7 +138,9 @@ class LiveRun:
                         isinstance(event, NodeFinished) and event.replayed and event.node in told
                     ):
                         yield each
-                if self.is_ended and number == self._last.number:
+                if number < self._last.number:
+                    continue  # more were added while the reader was busy with the others
+                if self.is_ended:
                     return
                 await self._changed.wait()
 

@@ -27,7 +27,7 @@ _CLIENT_LEFT = 499
 _SERVER_ERROR = 500
 
 
-class Metrics:
+class ServerMetrics:
     """The Prometheus metrics of one app, in a registry of their own."""
 
     def __init__(self, runs_in_progress: Callable[[], float]) -> None:
@@ -56,7 +56,7 @@ class Telemetry:
     no texts of users, and so no messages of errors, which may quote them, unless `log_texts`.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, *, log_texts: bool) -> None:
+    def __init__(self, app: ASGIApp, metrics: ServerMetrics, *, log_texts: bool) -> None:
         self._app = app
         self._metrics = metrics
         self._log_texts = log_texts

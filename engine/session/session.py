@@ -7,7 +7,7 @@ Every method is async and named `a...`; the plain name is its synchronous versio
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -21,9 +21,9 @@ from ..errors import InputError, NotFound
 from ..messages import JSON, NO_USAGE, FrozenStruct, Message, Usage, as_plain
 from ..records import Change, Head, Record, Run, SessionKey, Summary, Turn
 from ..unknown_names import explained, missing_attribute
-from ..values import check_counts, check_ids, json_problem
+from ..values import as_state, check_counts, check_ids, json_problem
 from .history import fill_quotes, run_texts
-from .store import FinishedRun, Store, put_attachments, stored_attachments
+from .store import FinishedRun, SetsState, Store, put_attachments, stored_attachments
 
 VERSION = 1
 _LEVELS_AROUND = 10  # of an exported session around the values in it
@@ -102,6 +102,26 @@ class Session(Struct, frozen=True):
         return (await self.aget_head()).state
 
     @explained
+    async def aset_state(
+        self, values: Mapping[str, JSON] | None = None, *, remove: Collection[str] = ()
+    ) -> None:
+        """Set keys of the state, and remove others, outside of a turn.
+
+        A run in progress goes on with the state it began with; the keys that it sets replace these
+        when it is done. A removed key has the default of the graph again, if it has one there.
+
+        Raises `InputError` for a value that is not JSON, for a key that is both set and removed,
+        and if the store cannot do it.
+        """
+        given = as_state(values) or {}
+        if isinstance(remove, str) or not all(isinstance(name, str) for name in remove):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+            raise InputError(f"remove is {remove!r}; give a list of keys, such as ['name']")
+        if both := sorted({*given} & {*remove}):
+            raise InputError(f"the key {both[0]!r} is both set and removed; give it in one of them")
+        if not await self._sets_state().set_state(self.key, given, remove=tuple(remove)):
+            raise self._not_found()
+
+    @explained
     async def aname(self) -> str | None:
         """The name of the session, None if it has none."""
         return (await self.aget_head()).name
@@ -178,8 +198,13 @@ class Session(Struct, frozen=True):
             )
         exported = _read(data)
         if exported.runs:
+            runs = exported.finished_runs()
+            has_done = any(run.turn.status == "done" for run in runs)
+            store = self._sets_state() if exported.state and not has_done else None
             await put_attachments(self.store, self.key, exported.attached())
-            await self.store.create(self.key, exported.finished_runs(), name=exported.name)
+            await self.store.create(self.key, runs, name=exported.name)
+            if store is not None:
+                await store.set_state(self.key, exported.state)
 
     get_head = door(aget_head)
     history = door(ahistory)
@@ -188,6 +213,7 @@ class Session(Struct, frozen=True):
     run = door(arun)
     summary = door(asummary)
     state = door(astate)
+    set_state = door(aset_state)
     name = door(aname)
     rename = door(arename)
     metrics = door(ametrics)
@@ -204,6 +230,14 @@ class Session(Struct, frozen=True):
     async def _all_runs(self) -> list[Turn]:
         await self.aget_head()
         return [turn async for turn in all_items(partial(self.store.runs, self.key))]
+
+    def _sets_state(self) -> SetsState:
+        if isinstance(self.store, SetsState):
+            return self.store
+        raise InputError(
+            f"{type(self.store).__name__} changes state only with a turn; it lacks `set_state` "
+            "(docs/your-own-store.md); pass `state` to the next run, or use another store"
+        )
 
     def _not_found(self) -> NotFound:
         user, named = self.key.user_id, repr(self.key.session_id)
@@ -223,6 +257,7 @@ _ALTERNATIVES = {
     **dict.fromkeys(("get_messages", "get_chat_history"), "use messages()"),
     **dict.fromkeys(("session_data", "session_state", "values"), "use state()"),
     "created_at": "use runs()[-1].started",
+    "update_state": "use set_state({...}, remove=[...])",
     "get_run": "use run(run_id)",
     "session_id": "use key.session_id",
     "user_id": "use key.user_id",

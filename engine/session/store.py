@@ -6,12 +6,13 @@ records are put as nodes finish, then it is finished; only that last step change
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
 from msgspec import Struct
 
 from ..errors import InputError
+from ..messages import JSON
 from ..records import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 
 VERSION = 2
@@ -254,6 +255,22 @@ class StoresAttachments(Protocol):
 
     async def get_attachment(self, key: SessionKey, sha256: str) -> bytes | None:
         """The bytes of this hash in this session, or None."""
+        ...
+
+
+@runtime_checkable
+class SetsState(Protocol):
+    """A store that can change state outside of a turn; with another one only turns change it."""
+
+    async def set_state(
+        self, key: SessionKey, values: Mapping[str, JSON], *, remove: Collection[str] = ()
+    ) -> bool:
+        """Set keys of the shared state, and remove others; False if there is no such session.
+
+        It is done at once, also while a run is in progress: that goes on with the state it began
+        with, and the keys that it sets replace these when it is done. A key that is not there is
+        removed already. Deleting a run takes back nothing of this.
+        """
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import count
 from threading import RLock
@@ -45,6 +45,7 @@ from .redaction import (
     only_of,
     redact_run,
     redact_summary,
+    set_outside,
     undo,
     values_set_by,
     wrote_summary,
@@ -61,6 +62,7 @@ class MemorySession(Struct):
 
     `waiting` are the ids of the runs that wait for a person.
     `covers` are the keys of `summaries`, sorted. `deleted` counts the runs that were deleted.
+    `outside` is what was last done to a key of the state outside of a turn.
     """
 
     activity: int = 0
@@ -78,6 +80,7 @@ class MemorySession(Struct):
         default_factory=dict[str, Mapping[str, JSON]]
     )
     writers: dict[StateKey, str] = field(default_factory=dict[StateKey, str])
+    outside: dict[str, Mapping[str, JSON]] = field(default_factory=dict[str, Mapping[str, JSON]])
     summaries: dict[int, Summary] = field(default_factory=dict[int, Summary])
     covers: list[int] = field(default_factory=list[int])
 
@@ -103,7 +106,7 @@ class MemorySession(Struct):
         """
         run = self.turns.get(key.session_id)
         is_single = run is not None and len(self.turns) == 1 and run.status != "waiting"
-        return is_single and self.name is None
+        return is_single and self.name is None and not self.outside
 
     def summary(self, *, until: int | None = None) -> Summary | None:
         """The newest summary, of those that cover no turn after number `until` if it is given."""
@@ -173,6 +176,15 @@ class MemorySession(Struct):
                 self.summaries[summary.covers] = summary
         return turn
 
+    def set_state(self, values: Mapping[str, JSON], remove: Collection[str]) -> None:
+        """Set and remove keys of the state outside of a turn."""
+        values = round_trip_mapping(values)
+        entries = set_outside(values, remove, after=self.last_number)
+        entries |= {
+            StateKey("state", name): StateValue(value, "") for name, value in values.items()
+        }
+        self._set(StateChange(entries, [StateKey("state", name) for name in remove]))
+
     def delete_run(self, run_id: str, references: References) -> bool:
         """Delete a run and its texts; False if there is none."""
         if run_id not in self.turns:
@@ -203,7 +215,7 @@ class MemorySession(Struct):
             for other in reversed(self.done)
             if other != run_id
         )
-        self._set(undo(values(run_id) if number else {}, number, others))
+        self._set(undo(values(run_id) if number else {}, number, others, self.outside))
 
     def _set(self, change: StateChange) -> None:
         for key in change.dropped:
@@ -212,9 +224,14 @@ class MemorySession(Struct):
         for key, (value, run_id) in change.put.items():
             if key.scope == "state":
                 self.state[key.name] = value
-            else:
+            elif key.scope == "node":
                 self.node_states[key.name] = cast("dict[str, JSON]", value)
-            self.writers[key] = run_id
+            else:
+                self.outside[key.name] = cast("dict[str, JSON]", value)
+            if run_id:
+                self.writers[key] = run_id
+            else:
+                self.writers.pop(key, None)
 
     def _redact(
         self, other: str, run_id: str, number: int, attached: set[str], references: References
@@ -289,8 +306,8 @@ class MemoryStore:
 
     It behaves like `TinyDBStore`, except that nothing outlives the object, and that of the sessions
     that nobody named only the newest `max_unnamed` stay: those of single runs without `session_id`
-    and `run_id`. A session stays from its second turn on, or once it is renamed. `sessions` are its
-    sessions at the start.
+    and `run_id`. A session stays from its second turn on, or once it is renamed or its state is
+    set. `sessions` are its sessions at the start.
     """
 
     version = VERSION
@@ -492,6 +509,18 @@ class MemoryStore:
             if session is None:
                 return False
             session.name = name
+            self._unnamed.pop(key, None)
+            return True
+
+    async def set_state(
+        self, key: SessionKey, values: Mapping[str, JSON], *, remove: Collection[str] = ()
+    ) -> bool:
+        """See `SetsState.set_state`."""
+        with self._guard:
+            session = self._session(key)
+            if session is None:
+                return False
+            session.set_state(values, remove)
             self._unnamed.pop(key, None)
             return True
 

@@ -6,8 +6,9 @@ the summaries that cover it are redacted, and the state that it set is undone.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from heapq import merge
+from typing import NamedTuple, TypeAlias, cast
 
 from ..messages import JSON
 from ..records import Change, StateKey, Turn
@@ -17,7 +18,7 @@ from .quoting import DELETED
 
 
 class StateValue(NamedTuple):
-    """A value in the state, and the run that set it."""
+    """A value in the state, and the run that set it, empty if it was set outside of a turn."""
 
     value: JSON
     run_id: str
@@ -35,25 +36,55 @@ def values_set_by(run_id: str, change: Change) -> dict[StateKey, StateValue]:
     return {key: StateValue(value, run_id) for key, value in change.values().items()}
 
 
+SetOutside: TypeAlias = Mapping[str, JSON]
+"""What was last done to a key outside of a turn: `value`, absent if the key was removed, and
+`after`, the number of turns that the session had."""
+_REMOVED = StateValue(None, "(removed)")
+
+
+def set_outside(
+    values: Mapping[str, JSON], remove: Collection[str], *, after: int
+) -> dict[StateKey, StateValue]:
+    """What is stored of a change outside of a turn, beside the change itself."""
+    entries: dict[str, SetOutside] = {name: {"after": after} for name in remove}
+    entries |= {name: {"after": after, "value": value} for name, value in values.items()}
+    return {StateKey("set", name): StateValue(dict(each), "") for name, each in entries.items()}
+
+
 def undo(
     gone: Mapping[StateKey, StateValue],
     number: int,
     others: Iterable[tuple[int, Mapping[StateKey, StateValue]]],
+    outside: Mapping[str, SetOutside],
 ) -> StateChange:
     """The change that undoes what the deleted run with this number set, where it was the last to.
 
-    `others` is what the other done runs set, with their numbers, the newest first.
+    `others` is what the other done runs set, with their numbers, the newest first. `outside` is by
+    key what was last done to it outside of a turn: what was done before that is of no account.
     """
-    left = dict.fromkeys(gone)
+    left, dropped = dict.fromkeys(gone), list[StateKey]()
     put: dict[StateKey, StateValue] = {}
-    for other, values in others if left else ():
+    by_time = merge(others, _between_turns(outside), key=lambda each: each[0], reverse=True)
+    for other, values in by_time if left else ():
         for key in [key for key in left if key in values]:
             del left[key]
             if other < number:
-                put[key] = values[key]
+                if values[key] is _REMOVED:
+                    dropped.append(key)
+                else:
+                    put[key] = values[key]
         if not left:
             break
-    return StateChange(put, left)
+    return StateChange(put, [*dropped, *left])
+
+
+def _between_turns(
+    outside: Mapping[str, SetOutside],
+) -> Iterator[tuple[float, Mapping[StateKey, StateValue]]]:
+    """The changes as if runs had made them, between two turns, the newest first."""
+    for name, each in sorted(outside.items(), key=lambda item: -cast("int", item[1]["after"])):
+        value = StateValue(each["value"], "") if "value" in each else _REMOVED
+        yield cast("int", each["after"]) + 0.5, {StateKey("state", name): value}
 
 
 def only_of(run_id: str, turns: Iterable[Turn]) -> set[str]:

@@ -898,6 +898,15 @@ def test_session_state_is_merged_at_every_level_and_state_sets_whole_keys(store:
         agent.run("five", session_state=5)  # type: ignore[arg-type]  # wrong
 
 
+def test_session_state_is_updated_outside_of_a_run(store: Store) -> None:
+    agent = Agent(model=Scripted(), store=store, session_state={"n": 1, "tone": "dry"})
+    agent.run("one", session_id="s", user_id="ann", state={"n": 2, "name": "Ann"})
+    new = agent.update_session_state({"n": 3}, "s", user_id="ann", remove=["name"])
+    assert new == agent.get_session_state("s", user_id="ann") == {"n": 3, "tone": "dry"}
+    with pytest.raises(NotFound):
+        agent.update_session_state({"n": 4}, "s")
+
+
 @pytest.mark.parametrize("name", sorted(ALTERNATIVES))
 def test_an_option_of_other_spelling_is_told_where_it_is(name: str) -> None:
     with pytest.raises(DefinitionError) as refused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from threading import Event, Lock, Thread
@@ -25,6 +26,8 @@ Connection: TypeAlias = "AsyncConnection[Row]"
 Migrate: TypeAlias = Callable[[Connection, str], Awaitable[None]]
 _FRESH = 1.0
 """Seconds for which a connection that was used is taken to be alive without being asked."""
+_SOON = 2
+"""Seconds for which a connection is tried once more, to learn why there is none."""
 
 
 class Connections:
@@ -47,8 +50,8 @@ class Connections:
         self._schema = schema
         self._migrate = migrate
         self._size = size
-        self._timeout = timeout
-        self.place = _place(dsn)
+        self.place, own = _parse(dsn)
+        self._timeout = min(timeout, own or timeout)
         self._inherited: list[object] = []
         self._reset()
 
@@ -74,9 +77,9 @@ class Connections:
                 yield connection
         except PoolTimeout as error:
             raise StoreError(
-                f"PostgreSQL at {self.place}: no connection within {self._timeout:g} s; check that "
-                "it is running, that the address and the password are right, and that it allows "
-                "enough connections"
+                f"PostgreSQL at {self.place}: no connection within {self._timeout:g} s: "
+                f"{await self._reason()}; check that it is running, that the address and the "
+                "password are right, and that it allows enough connections"
             ) from error
         except psycopg.Error as error:
             raise _refused(self.place, error) from error
@@ -114,6 +117,15 @@ class Connections:
                 opened.exception()  # it is raised here, and to whoever waits for it too
                 raise
         return opened.result() if opened.done() else await asyncio.shield(opened)
+
+    async def _reason(self) -> str:
+        """Why there is no connection, which the pool does not tell."""
+        try:
+            connection = await AsyncConnection.connect(self._dsn, connect_timeout=_SOON)
+        except psycopg.Error as error:
+            return _text(error)
+        await connection.close()
+        return f"all {self._size} of this process were in use (`connections`)"
 
     async def _open(self) -> AsyncConnectionPool[Connection]:
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
@@ -237,22 +249,30 @@ async def _check(connection: Connection) -> None:
     connection.teamgraph_used = now  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  the pool makes the object
 
 
-def _place(dsn: str) -> str:
-    """Host, port and database, without the user's password."""
+def _parse(dsn: str) -> tuple[str, int]:
+    """Host, port and database without a password, and `connect_timeout` (0 if it is not named)."""
     try:
         parts = conninfo_to_dict(dsn)
-    except psycopg.Error as error:
+        host, port = str(parts.get("host") or "localhost"), str(parts.get("port") or 5432)
+        if "@" in host or not re.fullmatch("[0-9]+(,[0-9]+)*", port):  # of a password, most likely
+            raise ValueError
+        timeout = int(parts.get("connect_timeout") or 0)
+    except (psycopg.Error, ValueError):  # neither is quoted: the password may be in its text
         raise InputError(
-            f"dsn: it is no address of a database: {str(error).strip()}; "
-            "use for instance 'postgresql://user@host:5432/database'"
-        ) from error
-    host, port = parts.get("host") or "localhost", parts.get("port") or 5432
-    return f"{host}:{port}/{parts.get('dbname') or ''}"
+            "dsn: it is no address of a database; use for instance "
+            "'postgresql://user@host:5432/database', and in a user or a password %40 for @, %3A "
+            "for :, %2F for / and %25 for %"
+        ) from None
+    return f"{host}:{port}/{parts.get('dbname') or ''}", timeout
 
 
 def _refused(place: str, error: psycopg.Error) -> StoreError:
-    text = " ".join(str(error).split()) or type(error).__name__
     return StoreError(
-        f"PostgreSQL at {place}: {text}; check that it is running and that this user may create "
-        "tables there, then try again"
+        f"PostgreSQL at {place}: {_text(error)}; check that it is running and that this user may "
+        "create tables there, then try again"
     )
+
+
+def _text(error: psycopg.Error) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -81,10 +81,11 @@ def head_of(row: Mapping[str, Any]) -> Head:
     )
     for scope, name, value, run_id in zip(*columns, strict=True):
         key = StateKey(scope, to_text(name))
-        writers[key] = to_text(run_id)
+        if run_id:
+            writers[key] = to_text(run_id)
         if scope == "state":
             state[key.name] = cast("JSON", parse_json(value))
-        else:
+        elif scope == "node":
             node_states[key.name] = parse_document(value)
     summary: bytes | None = row["summary"]
     turns: int = row["turns_so_far"] or 0

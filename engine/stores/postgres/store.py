@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import time
 from typing import Any, cast
@@ -36,7 +36,7 @@ from ..leases import (
     session_exists,
 )
 from ..memory import MemoryReferences, MemorySession
-from ..redaction import only_of, redact_summary
+from ..redaction import only_of, redact_summary, set_outside
 from .connections import Connection, Connections, Owner, Row, rows_of
 from .rows import (
     TurnCache,
@@ -93,7 +93,8 @@ class PostgresStore:
     the rows; the write-ahead log and backups keep them for as long as they are kept themselves.
 
     Raises `InputError` if the address cannot be read. The first use raises `StoreError` if the
-    database cannot be reached within `timeout` seconds.
+    database cannot be reached within `timeout` seconds, or the address's `connect_timeout` if that
+    is less.
     """
 
     version = VERSION
@@ -419,6 +420,44 @@ class PostgresStore:
         )
         return bool(rows)
 
+    async def set_state(
+        self, key: SessionKey, values: Mapping[str, JSON], *, remove: Collection[str] = ()
+    ) -> bool:
+        """See `SetsState.set_state`."""
+        check_key(key)
+        async with self._transaction() as connection:
+            rows = await rows_of(
+                connection,
+                self._sql("SELECT id, turns FROM {s}.sessions WHERE key = %s FOR UPDATE"),
+                [session_digest(key)],
+            )
+            if not rows:
+                return False
+            row, turns = rows[0]
+            entries = set_outside(values, remove, after=turns)
+            columns = _state_columns(
+                {StateKey("state", name): value for name, value in values.items()}
+                | {at: each.value for at, each in entries.items()}
+            )
+            await rows_of(
+                connection,
+                self._sql(
+                    "DELETE FROM {s}.state WHERE session = %s AND scope = 'state' AND key = ANY(%s)"
+                ),
+                [row, [digest(name) for name in remove]],
+            )
+            await rows_of(
+                connection,
+                self._sql(
+                    "INSERT INTO {s}.state (session, scope, key, name, value, run_id) "
+                    "SELECT %s, each.*, '' FROM unnest(%s::text[], %s::bytea[], %s::bytea[], "
+                    "%s::bytea[]) AS each ON CONFLICT (session, scope, key) "
+                    "DO UPDATE SET value = excluded.value, run_id = excluded.run_id"
+                ),
+                [row, *columns],
+            )
+        return True
+
     async def delete_run(self, key: SessionKey, run_id: str) -> bool:
         """Delete a run and its texts wherever the store has them; False if there is none.
 
@@ -697,11 +736,13 @@ class PostgresStore:
             "SELECT scope, name, value, run_id FROM {s}.state WHERE session = %s"
         ):
             at = StateKey(scope, to_text(name))
-            session.writers[at] = to_text(run_id)
+            if run_id:
+                session.writers[at] = to_text(run_id)
             if scope == "state":
                 session.state[at.name] = cast("JSON", parse_json(value))
             else:
-                session.node_states[at.name] = parse_document(value)
+                kept = session.node_states if scope == "node" else session.outside
+                kept[at.name] = parse_document(value)
         for covers, document in await rows(
             "SELECT covers, document FROM {s}.summaries WHERE session = %s ORDER BY covers"
         ):
@@ -746,7 +787,11 @@ class PostgresStore:
     async def _write_values(self, connection: Connection, row: int, session: MemorySession) -> None:
         """Write state and summaries of a session that has none."""
         async with connection.cursor() as cursor:
-            for scope, states in (("state", session.state), ("node", session.node_states)):
+            for scope, states in (
+                ("state", session.state),
+                ("node", session.node_states),
+                ("set", session.outside),
+            ):
                 await cursor.executemany(
                     self._sql(
                         "INSERT INTO {s}.state (session, scope, key, name, value, run_id) "

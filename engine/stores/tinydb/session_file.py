@@ -2,16 +2,17 @@
 
 Tables and keys: `runs` `[run_id, number]` (number 0 until the run is done; `[run_id, 0, "waiting"]`
 while it waits for a person), `nodes` `[run, node, attempt]` (`run` is the run's document number),
-`state` `[scope, name]` (scopes `state`, `node`, `head`), `summaries` `[covers]`, `words` the words
-themselves, `texts` the hash of a text (`pack_record`). Methods that read are called while the
-journal is held `shared`, those that write while it is locked `exclusive`.
+`state` `[scope, name]` (scopes `state`, `node`, `head`, and `set`: what was last done to a key of
+the state outside of a turn), `summaries` `[covers]`, `words` the words themselves, `texts` the hash
+of a text (`pack_record`). Methods that read are called while the journal is held `shared`, those
+that write while it is locked `exclusive`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from hashlib import sha256
 from itertools import islice
@@ -68,6 +69,7 @@ from ..redaction import (
     only_of,
     redact_run,
     redact_summary,
+    set_outside,
     undo,
     values_set_by,
     wrote_summary,
@@ -761,7 +763,7 @@ class SessionFile:
         node_states: dict[str, Mapping[str, JSON]] = {}
         writers: dict[StateKey, str] = {}
         for (scope, name), stored in self.index.state.items():
-            if (scope, name) == _ABOUT:
+            if scope not in ("state", "node"):
                 continue
             document = parse_document(self.journal.text(stored.slot))
             (state if scope == "state" else node_states)[name] = document["value"]
@@ -855,6 +857,17 @@ class SessionFile:
         deleted = self._about().get("deleted", 0)
         self.journal.commit([self._put_about(name, deleted=deleted)])
 
+    def set_state(self, values: Mapping[str, JSON], remove: Collection[str]) -> None:
+        """Set and remove keys of the state outside of a turn; what is removed leaves the file."""
+        entries = set_outside(values, remove, after=self._last_number())
+        entries |= {
+            StateKey("state", name): StateValue(value, "") for name, value in values.items()
+        }
+        dropped = [StateKey("state", name) for name in remove]
+        self.journal.commit(self._put_state(StateChange(entries, dropped)))
+        if remove:
+            compact(self.journal)
+
     def delete_run(self, run_id: str) -> bool:
         """Delete a run and its texts, and compact the file; False if there is no such run.
 
@@ -927,7 +940,8 @@ class SessionFile:
             else:
                 document = str(free)
                 free += 1
-            data = dump_json({**key._asdict(), "value": entry.value, "run": entry.run_id})
+            writer = {"run": entry.run_id} if entry.run_id else {}
+            data = dump_json({**key._asdict(), "value": entry.value, **writer})
             operations.append(Operation("p", "state", document, dump_key(key), data))
         return operations
 
@@ -996,8 +1010,13 @@ class SessionFile:
             for other in reversed(self.index.numbers)
             if other != number
         )
-        undone = undo(values(run_id) if number else {}, number, others)
         stored = self.index.state
+        outside = {
+            name: parse_document(self.journal.text(each.slot))["value"]
+            for (scope, name), each in stored.items()
+            if scope == "set"
+        }
+        undone = undo(values(run_id) if number else {}, number, others, outside)
         return StateChange(
             {key: value for key, value in undone.put.items() if key in stored}, undone.dropped
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TypeVar
 from tinydb import TinyDB
 
 from ...errors import InputError, NotFound, StoreError
+from ...messages import JSON
 from ...os_fork import FORKS
 from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, Summary, Turn
 from ...session.store import VERSION, FinishedRun, Hit, Lease, Policy, WhileWaiting
@@ -236,6 +237,17 @@ class TinyDBStore:
 
         def act(session: SessionFile) -> bool:
             session.rename(name)
+            return True
+
+        return bool(await self._write(key, act))
+
+    async def set_state(
+        self, key: SessionKey, values: Mapping[str, JSON], *, remove: Collection[str] = ()
+    ) -> bool:
+        """See `SetsState.set_state`."""
+
+        def act(session: SessionFile) -> bool:
+            session.set_state(values, remove)
             return True
 
         return bool(await self._write(key, act))

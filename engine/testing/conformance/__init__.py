@@ -15,6 +15,7 @@ from .deletion_tests import DeletionTests
 from .lease_tests import LeaseTests
 from .record_tests import RecordTests
 from .session_tests import IsolationTests, SessionTests
+from .state_tests import StateTests
 from .store_tests import StoreOpener, StoreTests
 from .waiting_tests import WaitingTests
 
@@ -45,6 +46,7 @@ class StoreConformance(
     WaitingTests,
     DeletionTests,
     AttachmentTests,
+    StateTests,
     IsolationTests,
     StateMachineTests,
 ):

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from ...errors import Conflict, InputError, SessionBusy
 from ...messages import JSON, Message
 from ...records import Change, Head, Record, RunStatus, SessionKey, Summary, Turn
-from ...session.store import Lease, Policy, Store
+from ...session.store import Lease, Policy, SetsState, Store
 from .store_tests import StoreOpener, asked, replayed
 
 DELETED = "(deleted)"
@@ -264,6 +264,20 @@ class StoreMachine(RuleBasedStateMachine):
         assert self._wait(self._openers[which % 2].rename(key, name)) == (session is not None)
         if session is not None:
             session.name = name
+
+    @rule(key=KEYS, name=RUN_IDS, value=st.integers(), removed=RUN_IDS, which=WHICH)
+    def set_state(self, key: SessionKey, name: str, value: int, removed: str, which: int) -> None:
+        store, session = self._openers[which % 2], self._model.sessions.get(key)
+        if not isinstance(store, SetsState):
+            return
+        self._touched = key
+        remove = {removed} - {name}
+        done = self._wait(store.set_state(key, {name: value}, remove=remove))
+        assert done == (session is not None)
+        if session is not None:
+            session.state[name] = value
+            for each in remove:
+                session.state.pop(each, None)
 
     @rule(key=KEYS, run_id=RUN_IDS, what=st.sampled_from(["run", "run", "session", "user"]))
     def delete(self, key: SessionKey, run_id: str, what: str) -> None:

@@ -6,16 +6,21 @@ import json
 import signal
 import sys
 from http.client import HTTPConnection
+from typing import Any
 
+import httpx2
 import pytest
+from mcp import Client, StdioServerParameters, stdio_client
+from mcp.client.streamable_http import streamable_http_client
 
 from teamgraph.engine.server.listen import bind
 from tests.engine.cli.conftest import Project
+from tests.teams import wait_for
 
 
 def test_the_command_serves_until_a_signal_and_prints_its_token_once(project: Project) -> None:
     project.write("duo.yaml", "name: duo\nmodel: echo\nnodes: {m: {role: Say}}\n")
-    running = project.start("serve", "duo.yaml", "--port", "0", "--grace", "1")
+    running = project.start("serve", "duo.yaml", "--port", "0", "--grace", "1", "--mcp")
     assert running.stderr is not None
     lines = [running.stderr.readline() for _ in range(2)]
     port = int(lines[1].rpartition(":")[2])
@@ -25,6 +30,7 @@ def test_the_command_serves_until_a_signal_and_prints_its_token_once(project: Pr
     connection.request("POST", "/api/runs", json.dumps({"message": "hi"}), headers)
     assert json.load(connection.getresponse())["answer"] == "echo: hi"
     connection.close()
+    assert wait_for(ask_over_http(f"http://127.0.0.1:{port}/mcp", token)) == "echo: hi"
     running.send_signal(signal.SIGTERM)
     _, log = running.communicate(timeout=30)
     assert running.returncode == 0
@@ -33,12 +39,46 @@ def test_the_command_serves_until_a_signal_and_prints_its_token_once(project: Pr
     assert token not in log
 
 
-MISTAKES = {
+async def ask_over_http(address: str, token: str) -> str:
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx2.AsyncClient(headers=headers) as http:
+        return await ask(Client(streamable_http_client(address, http_client=http)))
+
+
+async def ask(connecting: Client) -> str:
+    async with connecting as client:
+        assert [each.name for each in (await client.list_tools()).tools] == ["duo"]
+        answer: Any = await client.call_tool("duo", {"message": "hi"})
+        return str(answer.content[0].text)
+
+
+def test_the_command_serves_mcp_over_standard_input_and_output(project: Project) -> None:
+    project.write(
+        "duo.yaml",
+        "name: duo\nmodel: echo\nnodes: {p: {kind: python, call: 'noisy:say'}, m: {needs: p}}\n"
+        "output: m\n",
+    )
+    project.write("noisy.py", "def say():\n    print('no message of the protocol')\n")
+    words = ["-m", "teamgraph", "serve", "duo.yaml", "--mcp-stdio", "--allow", "noisy"]
+    with (project.folder / "log").open("w+") as log:
+        transport = stdio_client(
+            StdioServerParameters(
+                command=sys.executable, args=words, cwd=project.folder, env=project.environment()
+            ),
+            errlog=log,
+        )
+        assert wait_for(ask(Client(transport))) == "echo: hi"
+        log.seek(0)
+        assert "no message of the protocol" in log.read()
+
+
+MISTAKES: dict[tuple[str, ...], str] = {
     ("--no-token", "--host", "0.0.0.0"): "leave it out, or bind to",  # noqa: S104  it is refused
     ("--no-token", "--host", "host.example"): "leave it out, or bind to",
     ("--auth", "nowhere:who"): "there is no module 'nowhere'",
     ("--auth", "logins:NAME"): "is no function",
     ("--auth", "logins:who", "--host", "256.0.0.1"): "cannot listen on 256.0.0.1",
+    ("--mcp-stdio", "--mcp", "--no-token", "--cors", "x"): "leave out --mcp, --no-token, --cors",
     ("--no-token", "--host", "localhost", "--port", "1"): "",
 }
 

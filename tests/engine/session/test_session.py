@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from teamgraph import Runner, ScriptedModel, Session, Store, Usage
+from teamgraph import MemoryStore, Runner, ScriptedModel, Session, SessionKey, Store, Usage
 from teamgraph.errors import InputError, NodeError, NotFound
 from tests.teams import STORES, alone, desk, desk_model, wait_for
 
@@ -46,6 +46,51 @@ def test_a_run_of_a_session_has_its_records(store: Store) -> None:
     assert run.records["french"].output == "Bonjour mon ami"
     with pytest.raises(NotFound, match="has no run 'nope'"):
         session.run("nope")
+
+
+def test_the_state_of_a_session_is_set_outside_of_a_turn(store: Store) -> None:
+    session = talked(store, "one")
+    session.set_state({"name": "Ann", "tone": ("dry", 1)}, remove=["last"])
+    assert session.state() == {"name": "Ann", "tone": ["dry", 1]}
+    session.set_state(remove=["tone", "never there"])
+    copy = Session(SessionKey("ann", "copy"), store)
+    copy.restore(session.export())
+    assert copy.state() == session.state() == {"name": "Ann"}
+    for values, remove, reason in (
+        ([], (), "the state is a list; give a mapping of keys to values"),
+        ({"a": object()}, (), "the state"),
+        ({"a": 1}, "a", r"remove is 'a'; give a list of keys, such as \['name'\]"),
+        ({"a": 1}, [2], r"remove is \[2\]; give a list of keys"),
+        ({"a": 1, "b": 1}, ["b"], "the key 'b' is both set and removed; give it in one of them"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            session.set_state(values, remove=remove)  # type: ignore[arg-type]  # wrong types
+    with pytest.raises(NotFound, match="has no session 'other'"):
+        Session(SessionKey("ann", "other"), store).set_state({"a": 1})
+    assert session.state() == {"name": "Ann"}
+
+
+def test_a_session_without_a_done_turn_is_restored_with_its_state() -> None:
+    runner = Runner(alone(), model=ScriptedModel([RuntimeError("down")]))
+    with pytest.raises(NodeError):
+        runner.run("one", session_id="s")
+    session = runner.session("s")
+    session.set_state({"name": "Ann"})
+    copy = runner.session("copy")
+    copy.restore(session.export())
+    assert copy.state() == {"name": "Ann"}
+
+
+def test_a_store_that_cannot_set_state_says_so() -> None:
+    class Turns(MemoryStore):
+        set_state = None  # type: ignore[assignment]  # as if it were not there
+
+    session = talked(Turns(), "one")
+    text = (
+        "Turns changes state only with a turn; it lacks `set_state` .* pass `state` to the next run"
+    )
+    with pytest.raises(InputError, match=text):
+        session.set_state({"name": "Ann"})
 
 
 def test_metrics_sum_up_every_call_of_every_run(store: Store) -> None:

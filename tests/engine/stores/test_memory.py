@@ -16,6 +16,15 @@ def runner(max_unnamed: int, model: Model | None = None) -> Runner:
     )
 
 
+def test_a_session_whose_state_was_set_stays() -> None:
+    team = runner(max_unnamed=1)
+    key = team.run("one").key
+    team.session(key.session_id).set_state({"name": "Ann"})
+    for message in ("two", "three"):
+        team.run(message)
+    assert team.session(key.session_id).state() == {"name": "Ann"}
+
+
 def session_ids(of: Runner) -> set[str]:
     return {info.key.session_id for info in of.sessions(limit=100)}
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+import traceback
 from hashlib import sha256
 from pathlib import Path
 
@@ -39,12 +39,6 @@ from tests.postgres import Server, postgres
 
 KEY = SessionKey("ann", "trip")
 SUMMARY = Record("sum", "done", output="about it", fields={"covers": 1, "topics": []})
-
-
-@pytest.fixture(scope="module")
-def server() -> Generator[Server]:
-    with postgres() as running:
-        yield running
 
 
 class TestPostgresStore(StoreConformance):
@@ -104,6 +98,9 @@ def test_the_address_alone_opens_it_for_a_runner(server: Server) -> None:
     [
         ("", {}, "dsn: it is no text"),
         ("postgresql://[", {}, "dsn: it is no address of a database"),
+        ("postgresql://ann:s3/cret@h/d", {}, "%2F for /"),
+        ("postgresql://ann:s3@cret@h/d", {}, "%40 for @"),
+        ("postgresql://ann:s3%cret@h/d", {}, "%25 for %"),
         ("postgresql://h/d", {"schema": "a-b"}, "schema: 'a-b' is no name"),
         ("postgresql://h/d", {"lease_timeout": 0}, "lease_timeout: 0 is not positive"),
         ("postgresql://h/d", {"timeout": -1}, "timeout: -1 is not positive"),
@@ -112,15 +109,32 @@ def test_the_address_alone_opens_it_for_a_runner(server: Server) -> None:
 def test_what_cannot_be_an_address_is_refused(
     dsn: str, options: dict[str, object], expected: str
 ) -> None:
-    with pytest.raises(InputError, match=expected.replace("[", r"\[")):
+    with pytest.raises(InputError, match=expected.replace("[", r"\[")) as error:
         PostgresStore(dsn, **options)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert "cret" not in "".join(traceback.format_exception(error.value))
 
 
 def test_a_database_that_is_not_there_is_an_error_that_names_it_without_the_password() -> None:
     store = PostgresStore("postgresql://ann:secret@127.0.0.1:1/shop", timeout=0.5)
-    with pytest.raises(StoreError, match=r"127\.0\.0\.1:1/shop: no connection within 0\.5 s") as e:
+    with pytest.raises(
+        StoreError, match=r"127.0.0.1:1/shop: no connection within 0.5 s: .*refused"
+    ) as e:
         asyncio.run(store.head(KEY))
     assert "secret" not in str(e.value)
+
+
+def test_whoever_waits_in_vain_for_a_connection_is_told_that_all_are_in_use(
+    server: Server, tmp_path: Path
+) -> None:
+    async def play() -> None:
+        dsn = f"{server.dsn}?connect_timeout=1"
+        store = PostgresStore(dsn, schema=schema_of(tmp_path), connections=1)
+        async with store._connections.connection():
+            with pytest.raises(StoreError, match=r"within 1 s: all 1 of this process were in use"):
+                await store.head(KEY)
+        await store.close()
+
+    asyncio.run(play())
 
 
 def test_a_schema_of_a_newer_version_is_refused(server: Server, tmp_path: Path) -> None:
