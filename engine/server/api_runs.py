@@ -19,6 +19,7 @@ from ..records import Record, Run
 from ..run.cancel import cancel_run
 from ..run.json_forms import records_as_json, turn_as_json
 from ..run.resume import RunReference
+from ..run.stored_events import stored_events
 from .access import caller
 from .api_sessions import PageQuery
 from .attached import check_attaches, read_attachment
@@ -35,7 +36,6 @@ from .http import (
 )
 from .openapi import Operation
 from .positions import Position
-from .reopen import stored_events
 from .runs import LiveRun
 from .server import Server, server_of
 
