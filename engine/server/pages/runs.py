@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
+from pathlib import Path
 from typing import Literal
 
 from markupsafe import Markup
@@ -25,9 +26,10 @@ from ...run.render_again import head_before
 from ...run.resume import RunReference
 from ...run.runner import Runner
 from ...session.store import Store
+from ...testing.keep import keep_case
+from ...testing.snapshots import SUFFIX
 from ...view.compare import Comparison, compare_with_previous, compare_with_run, compare_with_today
 from ...view.difference import calls_difference_html
-from ...view.drawing import graph_svg
 from ...view.origins import run_origins
 from ...view.report import node_html
 from ...view.timeline import timeline_html
@@ -45,7 +47,7 @@ from ..api_runs import (
 )
 from ..api_sessions import OFFSET
 from ..server import Server, server_of
-from .chat import is_live, states_of
+from .chat import drawing_of, is_live
 from .page import (
     PAGE,
     UserQuery,
@@ -60,11 +62,12 @@ from .page import (
 
 
 class RunQuery(UserQuery):
-    """Which run, and which of its nodes."""
+    """Which run, and which of its nodes; `kept` is the case that it was just kept as."""
 
     run_id: str
     session_id: str | None = None
     node: str | None = None
+    kept: str | None = None
     offset: int = Field(0, ge=0, le=OFFSET)
 
 
@@ -112,6 +115,13 @@ class ForkForm(WriteForm):
     prompt: str | None = None
 
 
+class KeepForm(WriteForm):
+    """A run to keep as a case: in which file, from the project's folder on, and its name."""
+
+    file: str = ""
+    name: str | None = None
+
+
 class CompareQuery(RunQuery):
     """What a node was sent beside the turn before, today's templates, or another run."""
 
@@ -133,9 +143,11 @@ async def show_run(request: Request) -> Response:
         "run": run,
         "timeline": timeline_html(page, link=to_node),
         "node": await _node(request, run, query.node) if query.node is not None else None,
-        "drawing": graph_svg(runner.graph, states_of(run), link=to_node) if runner else "",
+        "drawing": drawing_of(runner.graph, run, to_node) if runner else "",
         "is_live": is_live(server, run),
         "is_served": runner is not None,
+        "case_file": _case_file(server, runner),
+        "kept": query.kept,
         "before": before,
         "after": after,
     }
@@ -178,6 +190,21 @@ async def fork(request: Request) -> Response:
     body = ForkBody(node=form.node, message=message, prompt=prompt, detach=True)
     live = await begin_detached(request, forked(request, run, body))
     return go_to(request, "/run", run_id=live.run_id, **live.key._asdict())
+
+
+async def keep(request: Request) -> Response:
+    """Write the run as a case into a case file of the project."""
+    form, server = await read_form(request, KeepForm), server_of(request)
+    run = await _stored(request, form)
+    if server.project is None:
+        raise InputError(
+            "this server keeps no cases; `teamgraph ui` does, or project=... in Python"
+        )
+    graph, file = _runner(server, run).graph, server.project / form.file
+    name = await keep_case(run, server.store, graph, file, project=server.project, name=form.name)
+    return go_to(
+        request, "/run", run_id=run.run_id, **run.key._asdict(), kept=f"{form.file}: {name}"
+    )
 
 
 async def compare(request: Request) -> Response:
@@ -272,6 +299,16 @@ def _record(run: Run, path: str) -> Record | None:
     return run.records[rounds[-1]] if rounds else None
 
 
+def _case_file(server: Server, runner: Runner | None) -> str:
+    """Where a case of the graph is kept if nothing else is said; empty if no case can be."""
+    if runner is None or server.project is None or runner.graph.file is None:
+        return ""
+    file = Path(runner.graph.file).resolve()
+    folder = server.project.resolve()
+    beside = file.parent.relative_to(folder) if file.is_relative_to(folder) else Path()
+    return (beside / f"{file.stem}{SUFFIX}").as_posix()
+
+
 def _runner(server: Server, run: Run) -> Runner:
     """The runner of the run's graph; raises `NotFound`."""
     return server.runner(run.turn.graph)
@@ -317,5 +354,6 @@ routes = [
     Route("/run/resume", resume, methods=["POST"]),
     Route("/run/respond", respond, methods=["POST"]),
     Route("/run/fork", fork, methods=["POST"]),
+    Route("/run/keep", keep, methods=["POST"]),
     Route("/run/compare", compare),
 ]

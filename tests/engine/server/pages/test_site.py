@@ -135,6 +135,8 @@ def test_nobody_sees_the_pages_of_others(browse: Open) -> None:
         ("GET", "/chat?session_id=s&user_id=ada", {}),
         ("GET", "/run?run_id=r&session_id=s&user_id=ada", {}),
         ("GET", "/run?run_id=r&node=first", {}),
+        ("GET", "/run/compare?run_id=r&node=first", {}),
+        ("POST", "/run/keep?run_id=r", {"file": "x.prompts.yaml"}),
         ("POST", "/session/rename?session_id=s", {"name": "mine"}),
         ("POST", "/session/delete?session_id=s", {}),
         ("POST", "/run/stop?run_id=r", {}),

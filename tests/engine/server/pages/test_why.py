@@ -5,6 +5,8 @@ Why did it say that; what was different in the turn before; what if the prompt s
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from teamgraph import Graph, MemoryStore, Runner, ScriptedModel
 from teamgraph.nodes import HistoryLoader, Member, SubGraph
 from tests.engine.server.pages.browser import Browser, Page
@@ -98,3 +100,26 @@ def test_what_if_the_prompt_said_something_else(browse: Open) -> None:
     assert "node.role" in inner.form("/run/fork").fields["prompt"]
     untouched = browser.send(inner.form("/run/fork"))
     assert "Turn 2" in untouched.text or "Run" in untouched.text
+
+
+def test_a_run_is_kept_as_a_test_of_the_project(browse: Open, tmp_path: Path) -> None:
+    (tmp_path / "graphs").mkdir()
+    file = tmp_path / "graphs" / "team.yaml"
+    file.write_text("name: team\nmodel: echo\nnodes:\n  writer: {role: Say}\n", encoding="utf-8")
+    graph, store = Graph.load(file), MemoryStore()
+    Runner(graph, store=store, model=ScriptedModel("Apples.")).run("Which?", run_id="r")
+    browser = browse(graph, store=store, project=tmp_path)
+    form = browser.open("/run?run_id=r").form("/run/keep")
+    assert form.fields["file"] == "graphs/team.prompts.yaml"
+    kept = browser.send(form, name="a fruit")
+    assert "Kept as a case in graphs/team.prompts.yaml: a fruit" in kept.text
+    assert "a fruit" in (tmp_path / "graphs" / "team.prompts.yaml").read_text(encoding="utf-8")
+    for wrong in ("../x.prompts.yaml", "/etc/x.prompts.yaml", "graphs/team.yaml", ""):
+        assert "name a case file" in browser.send(form, 400, file=wrong).text, wrong
+    elsewhere = browse(graph, store=store, project=tmp_path / "graphs" / "sub")
+    assert "team.prompts.yaml" in elsewhere.open("/run?run_id=r").html
+    without = browse(graph, store=store)
+    assert "Keep as a test" not in without.open("/run?run_id=r").text
+    csrf = without.open("/chat").form("/chat").fields["csrf_token"]
+    refused = without.raw("/run/keep?run_id=r", method="POST", data={"csrf_token": csrf})
+    assert (refused.status_code, "keeps no cases" in refused.text) == (400, True)
