@@ -282,6 +282,7 @@ class RecordedExecution(RunExecution):
         while left != len(calls):
             left = len(calls)
             node.begin_attempt()
+            node.void = len(node.exchanges)  # what is continued was found by `_converse`
             call = cast("RecordedCall", self._model_call(node, NO_MODEL))
             context = self._context(node, call)
             if has_graph:

@@ -160,3 +160,12 @@ def test_a_template_of_today_that_cannot_be_rendered_says_so() -> None:
     )
     with pytest.raises(PromptError, match="'second' is undefined"):
         asyncio.run(compare_with_today(run, "first", store, now))
+
+
+def test_a_turn_in_which_the_node_did_not_run_is_passed_over() -> None:
+    store = MemoryStore()
+    for route in ("french", "english", "french"):
+        model = desk_model(route=route)
+        run = Runner(desk(), store=store, model=model).run(f"to {route}", session_id="s")
+    found = asyncio.run(compare_with_previous(run, "french", store))
+    assert found.title == "turn 1 and turn 3"
