@@ -199,3 +199,9 @@ def test_a_page_shows_the_messages_of_so_many_nodes() -> None:
     html = asyncio.run(run_page(run, MemoryStore()))
     assert html.count("<section") == MOST_NODES
     assert "3 more nodes are not shown; name one with --node" in html
+
+
+def test_the_name_of_a_node_can_be_a_link() -> None:
+    run = Run(SessionKey(None, "s"), Turn("r", "hi"), {"a": Record("a", "done")})
+    found = Elements(timeline_html(run, link=lambda path: f'/runs?node={path}&x="'))
+    assert ("a", {"href": '/runs?node=a&x="'}) in found.elements
