@@ -166,6 +166,11 @@ class Runner:
         """The store that has its sessions."""
         return self._store
 
+    @property
+    def declared(self) -> str:
+        """The hash of all that the graph declares: nodes, templates, models, edges, tools."""
+        return self._prepare().identity
+
     @explained
     async def arun(  # noqa: PLR0913  independent options, by keyword
         self,
