@@ -66,7 +66,7 @@ _SUMMARIES = {
     "runs": "List, show, answer, resume, fork, cancel and delete runs.",
     "serve": "Serve graphs over HTTP.",
     "usage": "Add up tokens, calls and costs by model, graph, node, session or user.",
-    "store": "Verify and repair the files of a store, and show their size.",
+    "store": "Verify and repair the files of a store, show their size, and copy sessions.",
     "import": "Write a flow of promptflow as a graph with its prompts.",
     "doctor": "Check the installation, the models and their keys, and the store.",
 }

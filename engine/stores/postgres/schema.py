@@ -74,6 +74,7 @@ CREATE TABLE {s}.state (
     name bytea NOT NULL,
     value bytea NOT NULL,
     run_id bytea NOT NULL,
+    position bigint GENERATED ALWAYS AS IDENTITY,
     PRIMARY KEY (session, scope, key)
 );
 CREATE TABLE {s}.summaries (
@@ -194,7 +195,7 @@ BEGIN
     SELECT array_agg(each.scope), array_agg(each.name), array_agg(each.value),
             array_agg(each.run_id)
         INTO scopes, names, values_set, writers
-        FROM {s}.state AS each WHERE each.session = here.id;
+        FROM (SELECT * FROM {s}.state WHERE session = here.id ORDER BY position) AS each;
     SELECT document INTO summary FROM {s}.summaries WHERE session = here.id
         ORDER BY covers DESC LIMIT 1;
 END $$;

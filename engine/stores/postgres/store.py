@@ -36,7 +36,7 @@ from ..leases import (
     session_exists,
 )
 from ..memory import MemoryReferences, MemorySession
-from ..redaction import only_of, redact_summary, set_outside
+from ..redaction import StateChange, StateValue, only_of, redact_summary, set_outside
 from .connections import Connection, Connections, Owner, Row, rows_of
 from .rows import (
     TurnCache,
@@ -206,7 +206,7 @@ class PostgresStore:
                     held.run,
                     turn.status,
                     turn.number,
-                    turn.waiting_until if turn.status == "waiting" and turn.waiting else None,
+                    _waits_until(turn),
                     turn_row(turn),
                     search_words(turn) if turn.status == "done" else "",
                     *_state_columns(values),
@@ -246,20 +246,50 @@ class PostgresStore:
                 for record in run.records
             }
             session.finish(lease, run.turn, run.change)
+        await self.restore(key, session)
+
+    async def snapshot(self, key: SessionKey) -> MemorySession | None:
+        """See `Copyable.snapshot`."""
+        check_key(key)
         async with self._transaction() as connection:
             rows = await rows_of(
                 connection,
                 self._sql(
-                    "INSERT INTO {s}.sessions (key, user_key, user_id, session_id, name, turns) "
-                    "VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING id"
+                    "SELECT id, turns, deleted, name FROM {s}.sessions WHERE key = %s FOR SHARE"
+                ),
+                [session_digest(key)],
+            )
+            if not rows:
+                return None
+            row, turns, deleted, name = rows[0]
+            session = await self._read(connection, row, turns, deleted)
+        session.name = to_text(name) if name is not None else None
+        for run_id, records in session.records.items():
+            session.records[run_id] = {
+                (parse_document(cast("bytes", stored))["node"], attempt): stored
+                for (_, attempt), stored in records.items()
+            }
+        return session
+
+    async def restore(self, key: SessionKey, session: MemorySession) -> None:
+        """See `Copyable.restore`: one transaction."""
+        check_key(key)
+        async with self._transaction() as connection:
+            rows = await rows_of(
+                connection,
+                self._sql(
+                    "INSERT INTO {s}.sessions (key, user_key, user_id, session_id, name, turns, "
+                    "deleted) VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING "
+                    "RETURNING id"
                 ),
                 [
                     session_digest(key),
                     user_digest(key.user_id),
                     to_bytes(key.user_id) if key.user_id is not None else None,
                     to_bytes(key.session_id),
-                    to_bytes(name) if name is not None else None,
+                    to_bytes(session.name) if session.name is not None else None,
                     session.last_number,
+                    session.deleted,
                 ],
             )
             if not rows:
@@ -273,7 +303,8 @@ class PostgresStore:
             "SELECT s.turns, s.deleted, s.name, (SELECT document FROM {s}.summaries "
             "WHERE session = s.id ORDER BY covers DESC LIMIT 1), e.* FROM {s}.sessions AS s "
             "LEFT JOIN LATERAL (SELECT array_agg(scope), array_agg(name), array_agg(value), "
-            "array_agg(run_id) FROM {s}.state WHERE session = s.id) AS e ON true WHERE s.key = %s",
+            "array_agg(run_id) FROM (SELECT * FROM {s}.state WHERE session = s.id "
+            "ORDER BY position) AS each) AS e ON true WHERE s.key = %s",
             [session_digest(key)],
         )
         columns = (
@@ -724,16 +755,10 @@ class PostgresStore:
         ):
             session.records[names[bytes(run)]][bytes(node).hex(), attempt] = bytes(document)
         for scope, name, value, run_id in await rows(
-            "SELECT scope, name, value, run_id FROM {s}.state WHERE session = %s"
+            "SELECT scope, name, value, run_id FROM {s}.state WHERE session = %s ORDER BY position"
         ):
-            at = StateKey(scope, to_text(name))
-            if run_id:
-                session.writers[at] = to_text(run_id)
-            if scope == "state":
-                session.state[at.name] = cast("JSON", parse_json(value))
-            else:
-                kept = session.node_states if scope == "node" else session.outside
-                kept[at.name] = parse_document(value)
+            entry = StateValue(cast("JSON", parse_json(value)), to_text(run_id))
+            session.apply(StateChange({StateKey(scope, to_text(name)): entry}))
         for covers, document in await rows(
             "SELECT covers, document FROM {s}.summaries WHERE session = %s ORDER BY covers"
         ):
@@ -755,11 +780,11 @@ class PostgresStore:
                         digest(turn.run_id),
                         turn.number,
                         turn.status,
-                        turn.waiting_until if run_id in session.waiting else None,
+                        _waits_until(turn),
                         turn_row(turn),
                         search_words(turn) if turn.number else "",
                     )
-                    for run_id, turn in session.turns.items()
+                    for turn in session.turns.values()
                 ],
             )
             await cursor.executemany(
@@ -778,28 +803,16 @@ class PostgresStore:
     async def _write_values(self, connection: Connection, row: int, session: MemorySession) -> None:
         """Write state and summaries of a session that has none."""
         async with connection.cursor() as cursor:
-            for scope, states in (
-                ("state", session.state),
-                ("node", session.node_states),
-                ("set", session.outside),
-            ):
-                await cursor.executemany(
-                    self._sql(
-                        "INSERT INTO {s}.state (session, scope, key, name, value, run_id) "
-                        "VALUES (%s, %s, %s, %s, %s, %s)"
-                    ),
-                    [
-                        (
-                            row,
-                            scope,
-                            digest(name),
-                            to_bytes(name),
-                            dump_json(value),
-                            to_bytes(session.writers.get(StateKey(scope, name), "")),
-                        )
-                        for name, value in states.items()
-                    ],
-                )
+            await cursor.executemany(
+                self._sql(
+                    "INSERT INTO {s}.state (session, scope, key, name, value, run_id) "
+                    "VALUES (%s, %s, %s, %s, %s, %s)"
+                ),
+                [
+                    (row, scope, digest(name), to_bytes(name), dump_json(value), to_bytes(run_id))
+                    for (scope, name), (value, run_id) in session.values().items()
+                ],
+            )
             await cursor.executemany(
                 self._sql("INSERT INTO {s}.summaries VALUES (%s, %s, %s)"),
                 [
@@ -882,6 +895,11 @@ def _check_outcome(outcome: str, lease: Lease) -> None:
         raise run_deleted(lease.run_id, lease.key)
     if outcome == "lost":
         raise lease_lost(lease.run_id, lease.key)
+
+
+def _waits_until(turn: Turn) -> float | None:
+    """Until when a run waits for a person (0: for ever); None if it does not."""
+    return turn.waiting_until if turn.status == "waiting" and turn.waiting else None
 
 
 def _state_columns(values: Mapping[StateKey, JSON]) -> list[list[Any]]:

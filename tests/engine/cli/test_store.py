@@ -37,17 +37,17 @@ def found(project: Project, *, code: int = 1) -> list[tuple[str, str, int | None
     return [(one["code"], Path(one["file"]).name, one["line"]) for one in findings]
 
 
-def lines(session: str) -> list[bytes]:
-    return journal(session).read_bytes().splitlines(keepends=True)
+def lines(session: str, user: str | None = None) -> list[bytes]:
+    return journal(session, user).read_bytes().splitlines(keepends=True)
 
 
-def damage(session: str, line: int) -> None:
+def damage(session: str, line: int, user: str | None = None) -> None:
     """Change a letter in the middle of a line, which counts from 1."""
-    kept = lines(session)
+    kept = lines(session, user)
     bad = bytearray(kept[line - 1])
     bad[len(bad) // 2] ^= 1
     kept[line - 1] = bytes(bad)
-    journal(session).write_bytes(b"".join(kept))
+    journal(session, user).write_bytes(b"".join(kept))
 
 
 def tear(session: str) -> bytes:
