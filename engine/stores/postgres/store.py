@@ -23,6 +23,7 @@ from ...values import check_counts
 from ..codec import encode_record, encode_summary
 from ..journal.line import Document, dump_json, parse_document, parse_json
 from ..leases import (
+    WATCHER,
     SessionQueue,
     check_key,
     check_stored,
@@ -37,7 +38,7 @@ from ..leases import (
 )
 from ..memory import MemoryReferences, MemorySession
 from ..redaction import StateChange, StateValue, only_of, redact_summary, set_outside
-from .connections import Connection, Connections, Owner, Row, rows_of
+from .connections import CANCEL, Bell, Connection, Connections, Owner, Row, rows_of
 from .rows import (
     TurnCache,
     digest,
@@ -56,7 +57,7 @@ from .rows import (
     user_digest,
 )
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.2  # seconds
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 1.0  # seconds
 _BEGUN: tuple[str, ...] = (
     "outcome", "new_token", "session_row", "turns_so_far", "deleted_so_far", "session_name",
     "document_found", "scopes", "names", "values_set", "writers", "summary",
@@ -124,7 +125,7 @@ class PostgresStore:
         self._schema = schema
         self._patience = f"{lease_timeout} seconds"
         self._connections = Connections(dsn, schema, size=connections, timeout=timeout)
-        self._owner = Owner(dsn, schema, patience=lease_timeout)
+        self._owner = Owner(dsn, schema, patience=lease_timeout, cancel=self._interrupt)
         self._turns = TurnCache()
         self._prompts: set[str] = set()
         self._reset()
@@ -230,6 +231,16 @@ class PostgresStore:
         held = self._held.get(lease.token)
         if held is not None and held.lease is lease:
             await self._release(held, is_over=False)
+
+    async def cancel(self, key: SessionKey, run_id: str) -> None:
+        """See `Cancels`: a mark at the lease, and the process that owns it is notified."""
+        check_key(key)
+        await self._query(
+            "WITH marked AS (UPDATE {s}.leases AS l SET is_cancelled = true FROM {s}.sessions AS s "
+            "WHERE s.id = l.session AND s.key = %s AND l.run = %s AND l.is_granted "
+            "RETURNING l.owner) SELECT pg_notify('teamgraph-' || owner, %s) FROM marked",
+            [session_digest(key), digest(run_id), CANCEL],
+        )
 
     async def create(
         self, key: SessionKey, runs: Sequence[FinishedRun], *, name: str | None = None
@@ -596,10 +607,13 @@ class PostgresStore:
         begun = replace(turn, status="running", number=0)
         of_session, of_run = session_digest(key), digest(turn.run_id)
         ticket: int | None = None
+        bell: Bell | None = None
         pause, request = _FIRST_PAUSE, uuid4()
         try:
             while True:
-                (row,) = await self._query(
+                if bell is not None:
+                    bell.clear()
+                answer = await self._call(
                     f"SELECT {', '.join(_BEGUN)} FROM {{s}}.begin_run(%s, %s, %s, %s, %s, %s, %s, "  # noqa: S608  constants
                     "%s, %s, %s, %s, %s, %s, %s, %s)",
                     [
@@ -619,23 +633,24 @@ class PostgresStore:
                         time(),
                         self._patience,
                     ],
+                    _BEGUN,
                 )
-                answer = dict(zip(_BEGUN, row, strict=True))
                 if answer["outcome"] != "busy":
                     break
                 if policy == "reject":
                     raise session_busy(key)
-                if ticket != answer["new_token"]:
+                if bell is None or ticket != answer["new_token"]:
                     self._owner.remove(ticket)
                     ticket = answer["new_token"]
-                    self._owner.add(ticket)
-                await asyncio.sleep(pause)
+                    bell = self._owner.enqueue(ticket)
+                await bell.wait(pause)
                 pause = min(_LONGEST_PAUSE, pause * 2)
             _check_begun(answer, key, turn, policy, while_waiting, is_stored)
         except BaseException:
             self._owner.abandon(request, ticket)
             raise
         token: int = answer["new_token"]
+        self._owner.remove(ticket)
         self._owner.add(token)
         lease = Lease(key, turn.run_id, head_of(answer), token)
         row = answer["session_row"]
@@ -668,6 +683,11 @@ class PostgresStore:
         finally:
             if held.is_exclusive:
                 self._queue.release(lease.key)
+
+    def _interrupt(self, token: int) -> None:
+        """Cancel the run of a lease, which another process has asked for."""
+        if (held := self._held.get(token)) is not None:
+            WATCHER.interrupt(self, held.lease.key, held.lease.run_id)
 
     def _encode(
         self, held: _Held, turns: Mapping[str, Turn], records: Sequence[Record], *, is_late: bool
@@ -854,6 +874,13 @@ class PostgresStore:
                         f"UPDATE {{s}}.records SET document = %s WHERE {of_record}"  # noqa: S608  constants
                     )
                     await rows_of(connection, other_text, [now, *where])
+
+    async def _call(
+        self, query: str, parameters: Sequence[object], columns: Sequence[str]
+    ) -> dict[str, Any]:
+        """The row that a function returns."""
+        (row,) = await self._query(query, parameters)
+        return dict(zip(columns, row, strict=True))
 
     async def _query(self, query: str, parameters: Sequence[object] = ()) -> list[Row]:
         return await self._connections.query(self._sql(query), parameters)

@@ -50,6 +50,15 @@ def damage(session: str, line: int, user: str | None = None) -> None:
     journal(session, user).write_bytes(b"".join(kept))
 
 
+def misspell(session: str) -> None:
+    """Give the input "two" the wrong type, in lines whose checksums are right."""
+    edited: list[bytes] = []
+    for line in lines(session):
+        rest = line[len(b'{"c":"00000000",') :].replace(b'"input":"two"', b'"input":7')
+        edited.append(b'{"c":"%08x",%b' % (crc32(rest.rstrip(b"\n")), rest))
+    journal(session).write_bytes(b"".join(edited))
+
+
 def tear(session: str) -> bytes:
     """The beginning of a write, as a killed process leaves it."""
     with journal(session).open("ab") as file:
@@ -249,11 +258,7 @@ def test_a_document_of_the_wrong_types_is_dropped_by_the_command_that_its_error_
 ) -> None:
     for message in ("one", "two"):
         say(project, message, "s")
-    edited: list[bytes] = []
-    for line in lines("s"):
-        rest = line[len(b'{"c":"00000000",') :].replace(b'"input":"two"', b'"input":7')
-        edited.append(b'{"c":"%08x",%b' % (crc32(rest.rstrip(b"\n")), rest))
-    journal("s").write_bytes(b"".join(edited))
+    misspell("s")
     failed = project.teamgraph("sessions", "show", "s")
     assert failed.exit_code == 2
     assert "a stored turn has input: '7', which is of the wrong type" in failed.stderr

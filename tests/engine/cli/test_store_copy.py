@@ -12,7 +12,7 @@ from tests.postgres import Server
 
 from .conftest import Project
 from .test_sessions import say
-from .test_store import damage, journal
+from .test_store import damage, journal, misspell
 
 OURS = ".teamgraph"
 
@@ -87,6 +87,18 @@ def test_what_differs_or_cannot_be_read_is_said_and_the_advice_works(project: Pr
     damage("one", 2, user="cat")
     found = copy(project, f"{OURS} other", code=1)
     assert journal("one", "cat").name in " ".join(found["unreadable"])
+    text = told(project, f"store copy {OURS} other", code=1)
+    assert f"a session was left out: {journal('one', 'cat')}" in text
+
+
+def test_a_session_that_is_damaged_within_is_left_out(project: Project) -> None:
+    for message in ("one", "two", "three"):
+        say(project, message, "s")
+    say(project, "hello", "t")
+    misspell("s")
+    found = copy(project, f"{OURS} other", code=1)
+    assert (found["sessions"], found["copied"]) == (2, 1)
+    assert "a stored turn has input: '7', which is of the wrong type" in found["unreadable"][0]
 
 
 @pytest.mark.parametrize(

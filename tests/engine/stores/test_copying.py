@@ -170,8 +170,16 @@ def quoting(store: Store) -> None:
         runner.run("a red bicycle", user_id="ann", session_id=session)
 
 
-def test_a_session_is_not_copied_without_those_that_it_quotes(tmp_path: Path) -> None:
-    one, two = TinyDBStore(tmp_path / "one"), TinyDBStore(tmp_path / "two")
+@pytest.mark.parametrize("kind", ["folder", "database"])
+def test_a_session_is_not_copied_without_those_that_it_quotes(
+    server: Server, tmp_path: Path, kind: str
+) -> None:
+    def opened(name: str) -> Copyable:
+        if kind == "folder":
+            return TinyDBStore(tmp_path / name)
+        return PostgresStore(server.dsn, schema=schema_of(tmp_path / name))
+
+    one, two, three = map(opened, ("one", "two", "three"))
     quoting(one)
     new, old = SessionKey("ann", "new"), SessionKey("ann", "old")
     assert wait_for(sessions_of(one, ["ann"], ["new"])) == [new]
@@ -182,7 +190,6 @@ def test_a_session_is_not_copied_without_those_that_it_quotes(tmp_path: Path) ->
     assert wait_for(copy_session(one, two, new, {new}))
     assert wait_for(is_same(one, two, new))
     wait_for(one.delete_session(old))
-    three = TinyDBStore(tmp_path / "three")
     assert wait_for(copy_session(one, three, new, {new}))
     assert wait_for(is_same(one, three, new))
     assert not wait_for(copy_session(one, three, old, {old}))
