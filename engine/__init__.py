@@ -4,6 +4,7 @@ Each folder is a room, and imports only from rooms further down this list:
 
     cli       the command `teamgraph`
     testing   the pytest plug-in, snapshots of prompts, the conformance kit for stores
+    view      pieces of HTML and SVG that show graphs and runs, for pages, notebooks and files
     run       one message through one graph: the runner, attempts, model calls, resume, dry run
     graph     declarations: nodes, edges, the plan, the rules that a graph is checked against
     tools     functions that a model may call

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -24,7 +25,7 @@ from threading import Lock, Thread, get_ident
 from types import FrameType
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 
-from .errors import InputError
+from .errors import BlockedLoopWarning, InputError
 from .events import Event, Listener, TokenMode
 from .records import Run
 from .unknown_names import check_arguments
@@ -32,7 +33,7 @@ from .unknown_names import check_arguments
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 Instance = TypeVar("Instance")
-Arguments = ParamSpec("Arguments")
+DoorArguments = ParamSpec("DoorArguments")
 
 PAGE = 100
 """Items that `all_items` reads at once."""
@@ -59,14 +60,18 @@ _CALLER: ContextVar[_Line | None] = ContextVar("_CALLER", default=None)
 
 
 def door(
-    method: Callable[Concatenate[Instance, Arguments], Coroutine[object, object, T]],
-) -> Callable[Concatenate[Instance, Arguments], T]:
+    method: Callable[Concatenate[Instance, DoorArguments], Coroutine[object, object, T]],
+) -> Callable[Concatenate[Instance, DoorArguments], T]:
     """Make the synchronous method of an async one, whose name is the same after an `a`.
 
-    It also works where an event loop is running already, as in a notebook. Ctrl-C cancels the call.
+    It also works where an event loop is running already, as in a notebook; elsewhere it warns
+    then, since it blocks that loop. Ctrl-C cancels the call.
     """
 
-    def call(instance: Instance, /, *args: Arguments.args, **options: Arguments.kwargs) -> T:
+    def call(
+        instance: Instance, /, *args: DoorArguments.args, **options: DoorArguments.kwargs
+    ) -> T:
+        _warn_if_blocking(method.__name__)
         try:
             work = method(instance, *args, **options)
         except TypeError:
@@ -79,16 +84,17 @@ def door(
 
 
 def stream_door(
-    method: Callable[Concatenate[Instance, Arguments], AsyncGenerator[Event]],
-) -> Callable[Concatenate[Instance, Arguments], Iterator[Event]]:
+    method: Callable[Concatenate[Instance, DoorArguments], AsyncGenerator[Event]],
+) -> Callable[Concatenate[Instance, DoorArguments], Iterator[Event]]:
     """Make the synchronous method of one that yields events; leaving the loop cancels the run.
 
     See `door`.
     """
 
     def call(
-        instance: Instance, /, *args: Arguments.args, **options: Arguments.kwargs
+        instance: Instance, /, *args: DoorArguments.args, **options: DoorArguments.kwargs
     ) -> Iterator[Event]:
+        _warn_if_blocking(method.__name__)
         try:
             events = method(instance, *args, **options)
         except TypeError:
@@ -100,6 +106,21 @@ def stream_door(
     shown = signature(method).replace(return_annotation="Iterator[Event]")
     vars(call)["__signature__"] = shown
     return call
+
+
+def _warn_if_blocking(method: str) -> None:
+    """Warn that an event loop is running here, whose other tasks wait, unless in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    ipython: Any = sys.modules.get("IPython")
+    if ipython is None or ipython.get_ipython() is None:
+        instead = (
+            f"async for ... in {method}(...)" if "stream" in method else f"await {method}(...)"
+        )
+        text = f"`{method[1:]}` blocks the event loop that is running here, and all its tasks, "
+        warn(f"{text}until it returns; write `{instead}`", BlockedLoopWarning)
 
 
 def run_blocking(work: Coroutine[object, object, T]) -> T:

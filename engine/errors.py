@@ -52,6 +52,10 @@ class NoSessionWarning(UserWarning):
     """Warns that a run without `session_id` has no earlier turns, although its graph reads them."""
 
 
+class BlockedLoopWarning(UserWarning):
+    """Warns that a synchronous method blocks the event loop that it is called in."""
+
+
 class TeamgraphError(Exception):
     """Base class of all errors that teamgraph raises on purpose."""
 
@@ -80,7 +84,9 @@ class Problem(Struct, frozen=True):
         named = self.file or ".".join(str(part) for part in self.path) or None
         where = ":".join(str(part) for part in (named, self.line, self.column) if part is not None)
         mark = "" if self.severity == "error" else f"{self.severity}: "
-        text = f"{where}: {mark}{self.message}" if where else f"{mark}{self.message}"
+        text = f"{mark}{self.message}"
+        if where and not text.startswith(f"{where}: "):
+            text = f"{where}: {text}"
         return f"{text}; did you mean {self.suggestion!r}?" if self.suggestion else text
 
 

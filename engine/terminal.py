@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from typing import TextIO
 
-# C0 but tab and line feed, DEL, C1, and everything that changes the direction of text.
+# C0 but tab and line feed, DEL, C1, everything that changes the direction of text, and what is no
+# character.
 _CONTROL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff\ufeff"
+    "\ufff9-\ufffb\ufffe\uffff]"
 )
 _PICTURES = 0x2400  # from here, Unicode shows the control characters 0 to 31
 _FIRST_PRINTABLE = 0x20

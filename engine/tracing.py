@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
     from opentelemetry.util.types import AttributeValue
 
-Operation: TypeAlias = Literal["run", "node", "model call", "tool call"]
+TracedOperation: TypeAlias = Literal["run", "node", "model call", "tool call"]
 Attributes: TypeAlias = "Mapping[str, AttributeValue]"
 Content: TypeAlias = Mapping[str, Callable[[], str]]
 """Attributes that are made and recorded only on request."""
@@ -101,7 +101,7 @@ class OpenTelemetry:
             PromptRendered: self._start_model_call,
             ToolCalled: self._start_tool_call,
         }
-        self._ends: Mapping[type, tuple[Operation, Callable[[_OpenSpan, Any], None]]] = {
+        self._ends: Mapping[type, tuple[TracedOperation, Callable[[_OpenSpan, Any], None]]] = {
             ModelAnswered: ("model call", self._end_model_call),
             ToolAnswered: ("tool call", self._end_tool_call),
             NodeRetried: ("node", self._retry_node),
@@ -234,7 +234,7 @@ class OpenTelemetry:
 
     def _start(
         self,
-        operation: Operation,
+        operation: TracedOperation,
         event: Event,
         parent: _OpenSpan | None,
         name: str,
@@ -296,7 +296,7 @@ class OpenTelemetry:
             opened = opened.parent
         return opened
 
-    def _find(self, event: Event, operation: Operation) -> _OpenSpan | None:
+    def _find(self, event: Event, operation: TracedOperation) -> _OpenSpan | None:
         """The open span of the event's run or node, or of a call in it; one of a run is dropped."""
         if operation == "run":
             return self._runs.pop(event.run_id, None)
@@ -331,7 +331,7 @@ class _OpenSpan:
 
     def __init__(
         self,
-        operation: Operation,
+        operation: TracedOperation,
         event: Event,
         span: Span,
         parent: _OpenSpan | None,
@@ -355,7 +355,7 @@ class _OpenSpan:
         """The type of the error that it ended without an event; None if that is no error."""
         return NO_REPLY if self.operation == "model call" else None
 
-    def is_of(self, event: Event, operation: Operation) -> bool:
+    def is_of(self, event: Event, operation: TracedOperation) -> bool:
         """Whether it is this operation of the event's node."""
         return self.operation == operation and self.path == event.node
 

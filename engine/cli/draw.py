@@ -1,12 +1,13 @@
-"""`teamgraph draw`: a graph as Mermaid text, or as SVG or PNG rendered from it by mermaidx."""
+"""`teamgraph draw`: a graph as Mermaid text, as SVG, or as PNG rendered from that by mermaidx."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
 from enum import Enum
+from math import sqrt
 from pathlib import Path
-from typing import Annotated, Any, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -16,8 +17,12 @@ from .command import command
 from .options import GraphFile, GraphOptions, OutputOption
 from .output import write_file, write_output
 
+if TYPE_CHECKING:
+    from ..view.drawing import SVGFile
+
 INSTALL = "pip install 'teamgraph[draw]'"
 _SCALE = 2.0  # pixels per unit, so that letters are sharp on high-density screens
+_MOST_PIXELS = 40_000_000
 
 app = typer.Typer(add_completion=False)
 
@@ -54,7 +59,7 @@ def draw(
 ) -> None:
     """Draw a graph: nodes, routes and data edges.
 
-    SVG and PNG need the extra `draw`: pip install 'teamgraph[draw]'.
+    PNG needs the extra `draw`: pip install 'teamgraph[draw]'.
     """
     suffix = output.suffix.lower() if output else ""
     chosen = form or _SUFFIXES.get(suffix)
@@ -65,14 +70,17 @@ def draw(
         )
     if chosen is DrawFormat.png and output is None and sys.stdout.isatty():
         raise InputError("a PNG cannot be printed to a terminal; write it to a file with -o")
-    drawing = mermaid(graph_options.load(graph))
-    match chosen:
-        case DrawFormat.mermaid:
-            write_output(drawing, output)
-        case DrawFormat.svg:
-            write_output(_rendered(drawing).svg(), output)
-        case _:
-            _write_png(_rendered(drawing).png(scale=_SCALE, background="#ffffff"), output)
+    loaded = graph_options.load(graph)
+    if chosen is DrawFormat.mermaid:
+        write_output(mermaid(loaded), output)
+        return
+    from ..view.drawing import svg_file
+
+    drawing = svg_file(loaded)
+    if chosen is DrawFormat.svg:
+        write_output(drawing.text, output)
+    else:
+        _write_png(_rendered(drawing), output)
 
 
 def _write_png(data: bytes, output: Path | None) -> None:
@@ -82,20 +90,14 @@ def _write_png(data: bytes, output: Path | None) -> None:
         write_file(data, output)
 
 
-class _MermaidPicture(Protocol):
-    """What mermaidx returns."""
-
-    def svg(self) -> str: ...
-
-    def png(self, *, scale: float, background: str) -> bytes: ...
-
-
-def _rendered(drawing: str) -> _MermaidPicture:
+def _rendered(drawing: SVGFile) -> bytes:
     try:
         import mermaidx  # pyright: ignore[reportMissingTypeStubs]  it has none
     except ImportError as error:
         raise InputError(
-            f"SVG and PNG need the package mermaidx; install it with {INSTALL}, or use --format "
-            "mermaid and paste the text where Mermaid is rendered"
+            f"PNG needs the package mermaidx; install it with {INSTALL}, or use --format svg"
         ) from error
-    return cast("_MermaidPicture", cast("Any", mermaidx).render(drawing))
+    scale = min(_SCALE, sqrt(_MOST_PIXELS / (drawing.width * drawing.height)))
+    return cast(
+        "bytes", cast("Any", mermaidx).svg_to_png(drawing.text, width=drawing.width * scale)
+    )

@@ -61,10 +61,10 @@ def variants_of(file: Path) -> Sequence[tuple[str, str]]:
 
 def import_flow(file: Path, name: str, variant: tuple[str, str] | None = None) -> ImportedFlow:
     """The files of the graph `name`, with the default variants but for one; raises `InputError`."""
-    return _Importer(file, name, dict([variant] if variant else [])).imported()
+    return _FlowImporter(file, name, dict([variant] if variant else [])).imported()
 
 
-class _Importer:
+class _FlowImporter:
     """Converts one flow; `chosen` are the variants of nodes that are not the default ones."""
 
     def __init__(self, file: Path, name: str, chosen: Mapping[str, str]) -> None:

@@ -8,12 +8,12 @@ is a frame around it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from textwrap import shorten, wrap
+from typing import Literal, NamedTuple
 
 from .graph import Graph
 from .node import Node, branches_of, graph_in, handovers_of, loads_history, runs_last
-from .plan import Edge
 
 _MAX_ROLE = 60
 _MAX_LINE = 28
@@ -46,10 +46,10 @@ def _parts(graph: Graph, outer: str, indent: str) -> Iterator[str]:
         else:
             begin, end = _brackets(node)
             yield f'{indent}{name}{begin}"{_label(node_id, node)}"{end}'
-    yield from (f"{indent}{arrow}" for arrow in _arrows(graph.plan.edges, outer))
-    for node_id, node in graph.nodes.items():
-        for other in handovers_of(node):
-            yield f'{indent}{_name(outer, node_id)} -->|"hands over"| {_name(outer, other)}'
+    for arrow in arrows_of(graph):
+        label = f'|"{_escaped(", ".join(arrow.labels))}"|' if arrow.labels else ""
+        line = "-.->" if arrow.kind == "data" else f"-->{label}"
+        yield f"{indent}{_name(outer, arrow.source)} {line} {_name(outer, arrow.target)}"
 
 
 def _named(graph: Graph, outer: str, *, is_answering: bool) -> Iterator[str]:
@@ -62,13 +62,16 @@ def _named(graph: Graph, outer: str, *, is_answering: bool) -> Iterator[str]:
             yield from _named(inner, name, is_answering=is_answering)
 
 
-def _label(node_id: str, node: Node) -> str:
-    """A node's id, kind and role."""
+def lines_of(node_id: str, node: Node) -> list[str]:
+    """What a box says: the node's id, its kind, and its description or role in short."""
     role: object = getattr(node, "role", "")
     about = node.description or (role if isinstance(role, str) else "")
     short = shorten(" ".join(about.split()), _MAX_ROLE, placeholder=" …")
-    lines = [node_id, f"({node.kind})", *wrap(short, _MAX_LINE, break_on_hyphens=False)]
-    return "<br/>".join(_escaped(line) for line in lines)
+    return [node_id, f"({node.kind})", *wrap(short, _MAX_LINE, break_on_hyphens=False)]
+
+
+def _label(node_id: str, node: Node) -> str:
+    return "<br/>".join(map(_escaped, lines_of(node_id, node)))
 
 
 def _brackets(node: Node) -> tuple[str, str]:
@@ -81,22 +84,33 @@ def _brackets(node: Node) -> tuple[str, str]:
     return ("[", "]") if node.prompts else ("[[", "]]")
 
 
-def _arrows(edges: Iterable[Edge], outer: str) -> Iterator[str]:
-    """One arrow for each pair of nodes; a control edge includes data."""
+class Arrow(NamedTuple):
+    """An arrow between two nodes of a graph; a route has the router's labels."""
+
+    source: str
+    target: str
+    kind: Literal["needs", "route", "data", "handover"]
+    labels: tuple[str, ...] = ()
+
+
+def arrows_of(graph: Graph) -> Iterator[Arrow]:
+    """One arrow for each pair of nodes, as a control edge includes data; then the handovers."""
     labels: dict[tuple[str, str], dict[str, None]] = {}
     reads: dict[tuple[str, str], None] = {}
-    for edge in edges:
+    for edge in graph.plan.edges:
         pair = (edge.source, edge.target)
         if edge.kind == "reads":
             reads[pair] = None
         else:
             labels.setdefault(pair, {}).update(dict.fromkeys(edge.labels))
-    for (source, target), names in labels.items():
-        label = f'|"{_escaped(", ".join(names))}"|' if names else ""
-        yield f"{_name(outer, source)} -->{label} {_name(outer, target)}"
-    for source, target in reads:
-        if (source, target) not in labels:
-            yield f"{_name(outer, source)} -.-> {_name(outer, target)}"
+    for pair, names in labels.items():
+        yield Arrow(*pair, "route" if names else "needs", tuple(names))
+    for pair in reads:
+        if pair not in labels:
+            yield Arrow(*pair, "data")
+    for node_id, node in graph.nodes.items():
+        for other in handovers_of(node):
+            yield Arrow(node_id, other, "handover", ("hands over",))
 
 
 def _name(outer: str, node_id: str) -> str:

@@ -243,6 +243,13 @@ class Graph(Declaration):
             self._parts = _GraphBuilder(data, NodeReader()).build(self)
 
     @classmethod
+    def from_parts(cls, parts: GraphParts, fields: Mapping[str, Any]) -> Graph:
+        """A graph with these fields that was checked before; it is not checked again."""
+        graph: Graph = cls.model_construct(**fields)
+        graph._parts = parts
+        return graph
+
+    @classmethod
     @explained
     def load(
         cls,
@@ -362,6 +369,16 @@ class Graph(Declaration):
 
     __hash__ = None  # type: ignore[assignment]  # it has mappings
 
+    def __repr__(self) -> str:
+        count = len(self.nodes)
+        return f"Graph({self.name!r}, {count} node{'s' * (count != 1)})"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """The drawing, for notebooks."""
+        return str(import_module("..view.notebook", __package__).graph_html(self))
+
     @cached_property
     def plan(self) -> Plan:
         """The topological order of the nodes, and the edges."""
@@ -416,9 +433,17 @@ class Graph(Declaration):
     @cached_property
     def reads_system(self) -> bool:
         """Whether its prompts read `input.system`, also in graphs inside it."""
+        return self._reads_input("system")
+
+    @cached_property
+    def reads_attachments(self) -> bool:
+        """Whether its prompts read `input.attachments`, also in graphs inside it."""
+        return self._reads_input("attachments")
+
+    def _reads_input(self, field: str) -> bool:
         inner = (graph_in(node) for node in self.nodes.values())
-        return self._parts.types.reads_system or any(
-            isinstance(graph, Graph) and graph.reads_system for graph in inner
+        return self._parts.types.reads_input(field) or any(
+            isinstance(graph, Graph) and graph._reads_input(field) for graph in inner
         )
 
     @property

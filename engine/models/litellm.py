@@ -57,9 +57,9 @@ _OPENING = "(The conversation begins.)"
 """What a user says before a conversation that begins with the assistant's words."""
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 _SHORTEST_KEY = 8
-Form: TypeAlias = Literal["schema", "tool", "json", "text"]
+StructuredMode: TypeAlias = Literal["schema", "tool", "json", "text"]
 """How a schema is asked for: enforced, as a tool's arguments, as any JSON, or only in words."""
-FORMS: Sequence[Form] = get_args(Form)
+FORMS: Sequence[StructuredMode] = get_args(StructuredMode)
 _SUPPORTS = {
     "image": "supports_vision",
     "audio": "supports_audio_input",
@@ -85,7 +85,7 @@ class LiteLLM:
     """
 
     def __init__(self) -> None:
-        self._forms: dict[tuple[str, str], Form] = {}
+        self._forms: dict[tuple[str, str], StructuredMode] = {}
 
     async def warm_up(self, model_id: str) -> None:
         """Import litellm, before the time of an attempt begins; `NoModelError` if it is missing."""
@@ -132,16 +132,16 @@ class LiteLLM:
 
     def _ladder(
         self, litellm: _LiteLLMModule, request: Request, server: tuple[str, str]
-    ) -> Sequence[Form]:
+    ) -> Sequence[StructuredMode]:
         """The forms in which to ask for the schema: the first, then those if it is refused."""
         wanted = request.parameters.get("structured", "auto")
         if wanted != "auto":
-            return (cast(Form, wanted),)
+            return (cast(StructuredMode, wanted),)
         first = self._forms.get(server) or _known_form(litellm, request)
         return FORMS[FORMS.index(first) :]
 
     async def _pieces(
-        self, request: Request, form: Form, exchange: HttpExchange
+        self, request: Request, form: StructuredMode, exchange: HttpExchange
     ) -> AsyncGenerator[Chunk | Reply]:
         key = None if "api_key" in request.parameters else key_of(request)
         litellm = await _loaded(request.model)
@@ -420,7 +420,7 @@ def _takes(litellm: _LiteLLMModule, model: str, media_type: str) -> bool:
     return bool(known.get(_SUPPORTS.get(kind, "supports_pdf_input")))
 
 
-def _known_form(litellm: _LiteLLMModule, request: Request) -> Form:
+def _known_form(litellm: _LiteLLMModule, request: Request) -> StructuredMode:
     """The form to begin with, by what litellm knows of the model."""
     if request.tools and request.model.startswith(_NO_SCHEMA_WITH_TOOLS):
         return "tool"
@@ -459,7 +459,7 @@ def _with_answer(reply: Reply, request: Request) -> Reply:
     return replace(reply, text=answers[0], tool_calls=())
 
 
-def _form_arguments(request: Request, form: Form) -> dict[str, object]:
+def _form_arguments(request: Request, form: StructuredMode) -> dict[str, object]:
     """The arguments that ask for an answer of the request's schema."""
     schema = dict(request.schema or {})
     match form:
@@ -480,7 +480,9 @@ def _form_arguments(request: Request, form: Form) -> dict[str, object]:
             return {}
 
 
-def _arguments(request: Request, key: str | None, form: Form = "schema") -> dict[str, object]:
+def _arguments(
+    request: Request, key: str | None, form: StructuredMode = "schema"
+) -> dict[str, object]:
     """The keyword arguments for `acompletion`."""
     arguments: dict[str, object] = {
         name: value for name, value in request.parameters.items() if name not in _ENGINE_PARAMETERS

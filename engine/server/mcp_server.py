@@ -24,8 +24,8 @@ from .answers import answer_of, waiting_run
 from .errors import info_of
 
 _NO_TOOL_NAME = re.compile(r"[^A-Za-z0-9_-]+")
-Message = Annotated[str, Field(description="What the team is asked.")]
-SessionId = Annotated[
+MessageArgument = Annotated[str, Field(description="What the team is asked.")]
+SessionArgument = Annotated[
     str | None,
     Field(description="A conversation to go on with; one of any new name begins it."),
 ]
@@ -58,7 +58,9 @@ def mcp_app(runners: Mapping[str, Runner]) -> Starlette:
 
 
 def _tool(runner: Runner) -> Callable[..., Awaitable[str]]:
-    async def ask(message: Message, context: Context, session_id: SessionId = None) -> str:
+    async def ask(
+        message: MessageArgument, context: Context, session_id: SessionArgument = None
+    ) -> str:
         request = cast("Request | None", context.request_context.request)
         user_id = caller(request).user(None) if request is not None else None
         try:

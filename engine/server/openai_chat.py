@@ -44,7 +44,7 @@ class StreamOptions(Sent):
     include_usage: bool = False
 
 
-class Form(Sent):
+class ResponseFormat(Sent):
     """The form that a client wants the answer in."""
 
     type: str
@@ -57,7 +57,7 @@ class ChatBody(SentBody):
     stream_options: StreamOptions | None = None
     n: int | None = None
     functions: Sequence[JSON] | None = None
-    response_format: Form | None = None
+    response_format: ResponseFormat | None = None
 
 
 async def list_models(request: Request) -> Response:

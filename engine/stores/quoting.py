@@ -21,7 +21,7 @@ from ..records import Turn
 from ..session.history import ANSWER, ATTACHED, INPUT, RESULT
 
 Range: TypeAlias = tuple[int, int]
-Part: TypeAlias = "Range | str"
+QuotePart: TypeAlias = "Range | str"
 """Characters `start` to `end` of the quoted text, or what was inserted between them."""
 
 _HEAD, _SHORT_HEAD = 40, 12
@@ -34,7 +34,7 @@ _INSIDE = re.compile(r"(?<!\\)\w\Z|(?<=\\)[^\Wbfnrt]\Z")
 class QuotedSpan(NamedTuple):
     """A quote found in a text: parts of the quoted text, and where the quote ends."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[QuotePart, ...]
     end: int
 
 
@@ -68,7 +68,7 @@ def find_beginnings(texts: Iterable[str], *, truncated: bool) -> list[tuple[str,
     return [(beginning, text) for text in texts for beginning in _beginnings(text[:length])]
 
 
-def quote_text(parts: tuple[Part, ...], quoted: str) -> str:
+def quote_text(parts: tuple[QuotePart, ...], quoted: str) -> str:
     """The quote as it stood in the quoting text."""
     return "".join(part if isinstance(part, str) else quoted[slice(*part)] for part in parts)
 
@@ -89,7 +89,7 @@ def _match(text: str, at: int, quoted: str) -> QuotedSpan | None:
     is_word = _is_in_word(quoted[0]) and _is_in_word(text[at - 1 : at])
     if is_word and _INSIDE.search(text, max(0, at - 2), at):
         return None
-    parts: list[Part] = []
+    parts: list[QuotePart] = []
     here, end = 0, at
     while True:
         length = _common_length(quoted, here, text, end)

@@ -23,7 +23,7 @@ from ..files import write_atomically
 from ..messages import JSON
 from ..returns.schema_file import SchemaValidator, schema_validator
 from ..values import parse_json
-from .mcp_client import ServerAddress, ServerTool, diff
+from .mcp_client import MCPAddress, ServerTool, diff
 from .tool import BadArguments, Tool, ToolOptions
 from .toolbox import MCPServer, ServerTools
 
@@ -226,13 +226,13 @@ def _tool(
     )
 
 
-def address_of(server: MCPServer, folder: Path) -> ServerAddress:
+def address_of(server: MCPServer, folder: Path) -> MCPAddress:
     """How a declared server is reached; `folder` is that of the graph, where it is started."""
     if server.url:
         headers = tuple(server.headers_env.items())
-        return ServerAddress(url=server.url, headers=headers, start=server.timeout)
+        return MCPAddress(url=server.url, headers=headers, start=server.timeout)
     place = str(folder.absolute())
-    return ServerAddress(tuple(server.command), tuple(server.env), place, start=server.timeout)
+    return MCPAddress(tuple(server.command), tuple(server.env), place, start=server.timeout)
 
 
 class _SchemaArguments:

@@ -38,7 +38,7 @@ _SHOWN = 20
 """Lines that are shown of a difference, or of what a server wrote before it ended."""
 
 
-class ServerAddress(Struct, frozen=True):
+class MCPAddress(Struct, frozen=True):
     """How a server is reached: a command with variables and a folder, or a URL with headers.
 
     `env` are names of variables, `headers` pairs of a header and the variable with its value.
@@ -60,7 +60,7 @@ class ServerTool(Struct, frozen=True):
     """
 
     server: str
-    address: ServerAddress
+    address: MCPAddress
     tool: str
     locked: Mapping[str, JSON]
 
@@ -76,7 +76,7 @@ class ServerTool(Struct, frozen=True):
         return await on_connection_loop(CONNECTIONS.call(self, arguments))
 
 
-async def list_tools(server: str, address: ServerAddress) -> dict[str, dict[str, JSON]]:
+async def list_tools(server: str, address: MCPAddress) -> dict[str, dict[str, JSON]]:
     """The tools of a server as a lock file has them; it is started for that, and ended.
 
     Raises `ToolError`.
@@ -96,11 +96,11 @@ def diff(old: Mapping[str, JSON], new: Mapping[str, JSON]) -> str:
     return "\n".join([*changed[:_SHOWN], *(["..."] if changed[_SHOWN:] else [])])
 
 
-class Connections:
+class MCPConnections:
     """The connections of this process, by server; a forked child begins with none."""
 
     def __init__(self) -> None:
-        self._connections: dict[ServerAddress, Connection] = {}
+        self._connections: dict[MCPAddress, Connection] = {}
         self._inherited: list[Connection] = []
         FORKS.call_in_child(self._drop)
 
@@ -121,7 +121,7 @@ class Connections:
         self._connections = {}
 
 
-CONNECTIONS = Connections()
+CONNECTIONS = MCPConnections()
 
 
 class _NotSentError(Exception):
@@ -146,7 +146,7 @@ class Connection:
     `_owner` is the task that has the client, `_started` gets its tools, and `_queue` its calls.
     """
 
-    def __init__(self, server: str, address: ServerAddress) -> None:
+    def __init__(self, server: str, address: MCPAddress) -> None:
         self._server = server
         self._address = address
         self._owner: asyncio.Task[None] | None = None
@@ -317,7 +317,7 @@ async def _all_tools(client: Client) -> dict[str, dict[str, JSON]]:
 
 @asynccontextmanager
 async def _transport(
-    address: ServerAddress, errors: TextIO, queue: _Queue
+    address: MCPAddress, errors: TextIO, queue: _Queue
 ) -> AsyncGenerator[tuple[object, object]]:
     """The streams of a server; when it closes them, that is put into the queue."""
     streams: AbstractAsyncContextManager[tuple[Any, Any]]
@@ -339,7 +339,7 @@ async def _transport(
 
 
 @asynccontextmanager
-async def _http(address: ServerAddress) -> AsyncGenerator[tuple[object, object]]:
+async def _http(address: MCPAddress) -> AsyncGenerator[tuple[object, object]]:
     from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
     from mcp.shared._httpx_utils import create_mcp_http_client  # noqa: PLC0415
 
@@ -387,7 +387,7 @@ def _is_cancelled() -> bool:
     return cast("asyncio.Task[None]", asyncio.current_task()).cancelling() > 0
 
 
-def _reason(error: BaseException, address: ServerAddress) -> str:
+def _reason(error: BaseException, address: MCPAddress) -> str:
     """Why a server does not start, in a line."""
     inner = error
     while isinstance(inner, BaseExceptionGroup):

@@ -28,7 +28,7 @@ def test_the_name_of_the_output_says_the_format(project: Project) -> None:
     assert (project.folder / "desk.PNG").read_bytes().startswith(b"\x89PNG")
     root = ET.fromstring((project.folder / "desk.svg").read_text(encoding="utf-8"))  # noqa: S314  ours
     assert root.tag.endswith("svg")
-    shown = "".join(root.itertext())
+    shown = " ".join(root.itertext())
     assert "You know the prices" in shown
     assert "technical" in shown
 
@@ -48,14 +48,17 @@ def test_a_picture_goes_to_a_pipe_as_it_is(project: Project) -> None:
     assert "P   N   G" in done.stdout
 
 
-def test_without_the_library_the_way_to_get_it_is_told(
+def test_without_the_library_the_way_to_a_png_is_told(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mermaidx", None)
-    done = project.teamgraph("draw", "desk.yaml", "-o", "desk.svg")
+    done = project.teamgraph("draw", "desk.yaml", "-o", "desk.png")
     assert done.exit_code == 2
-    assert "pip install 'teamgraph[draw]'" in done.stderr
-    assert not (project.folder / "desk.svg").exists()
+    assert "pip install 'teamgraph[draw]', or use --format svg" in done.stderr
+    assert not (project.folder / "desk.png").exists()
+    assert (
+        project.teamgraph("draw", "desk.yaml", "-o", "desk.png", "--format", "svg").exit_code == 0
+    )
 
 
 def test_an_output_that_cannot_be_written_is_named(project: Project) -> None:
