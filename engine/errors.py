@@ -80,7 +80,9 @@ class Problem(Struct, frozen=True):
         named = self.file or ".".join(str(part) for part in self.path) or None
         where = ":".join(str(part) for part in (named, self.line, self.column) if part is not None)
         mark = "" if self.severity == "error" else f"{self.severity}: "
-        text = f"{where}: {mark}{self.message}" if where else f"{mark}{self.message}"
+        text = f"{mark}{self.message}"
+        if where and not text.startswith(f"{where}: "):
+            text = f"{where}: {text}"
         return f"{text}; did you mean {self.suggestion!r}?" if self.suggestion else text
 
 

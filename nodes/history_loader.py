@@ -11,7 +11,9 @@ from msgspec.structs import replace
 from pydantic import Field
 
 from teamgraph import JSON, Message, Summary, ToolCall, Turn
-from teamgraph.kinds import Context, Exchanged, History, KeyPath, Node, Past, PastToolCall, Result
+from teamgraph.kinds import Context, Exchanged, History, KeyPath, Node, PastToolCall, Result
+
+_TASK = "past_task.jinja"
 
 
 async def own_runs(
@@ -25,25 +27,27 @@ async def own_runs(
     run_ids = [str(run_id) for run_id in known] if isinstance(known, list) else []
     since = seen if isinstance(seen, int) else 0
     new = [turn.run_id for turn in await context.past.turns(since=since)]
-    run_ids += [turn.run_id for turn in await own_turns(context.past, node_id, new)]
+    run_ids += [turn.run_id for turn in await own_turns(context, node_id, new)]
     newest: list[JSON] = [*run_ids[max(0, len(run_ids) - last) :]]
     return [str(run_id) for run_id in newest], {"seen": context.turns, "runs": newest}
 
 
-async def own_turns(past: Past, node_id: str, run_ids: Iterable[object]) -> list[Turn]:
+async def own_turns(context: Context, node_id: str, run_ids: Iterable[object]) -> list[Turn]:
     """The turns of these runs with the node's task and answer; deleted ones are left out."""
-    found = [await _turn(past, str(run_id), node_id) for run_id in run_ids]
+    found = [await _turn(context, str(run_id), node_id) for run_id in run_ids]
     return [turn for turn in found if turn is not None]
 
 
-async def _turn(past: Past, run_id: str, node_id: str) -> Turn | None:
-    run = await past.run(run_id)
+async def _turn(context: Context, run_id: str, node_id: str) -> Turn | None:
+    run = await context.past.run(run_id)
     record = run.records.get(node_id) if run is not None else None
     if run is None or record is None or record.status != "done":
         return None
     output = record.output
     text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
-    asked = run.input if record.task is None else f"{run.input}\n\nYour task:\n{record.task}"
+    asked = run.input
+    if record.task is not None:
+        asked = context.render(_TASK, message=asked, task=record.task)
     return replace(run.turn, input=asked, answer=text, speaker=None)
 
 
@@ -57,6 +61,8 @@ class HistoryLoader(Node):
     answers: ClassVar[bool] = False
     prompts: ClassVar[bool] = False
     loads_history: ClassVar[bool] = True
+    templates: ClassVar[tuple[str, ...]] = (_TASK,)
+    variables: ClassVar[Mapping[str, object]] = {"message": str, "task": str}
     provides: ClassVar[Mapping[str, object]] = {
         "output": str,
         "messages": list[Message],
@@ -107,7 +113,7 @@ class HistoryLoader(Node):
         """Load the window; the record has the numbers of the turns, not their text."""
         if self.of is not None:
             run_ids, state = await own_runs(context, self.of, last=self._window())
-            turns: Sequence[Turn] = await own_turns(context.past, self.of, run_ids)
+            turns: Sequence[Turn] = await own_turns(context, self.of, run_ids)
             history = await self._history(context, turns, None)
             return Result(history, stored={"runs": [*run_ids]}, state=state)
         turns = ()
@@ -132,9 +138,7 @@ class HistoryLoader(Node):
         record = stored if isinstance(stored, dict) else {}
         if self.of is not None:
             run_ids = record.get("runs")
-            own = await own_turns(
-                context.past, self.of, run_ids if isinstance(run_ids, list) else ()
-            )
+            own = await own_turns(context, self.of, run_ids if isinstance(run_ids, list) else ())
             return await self._history(context, own, None)
         first, last, covers = (_number(record.get(name)) for name in ("from", "to", "summary"))
         turns = await context.past.turns(since=first - 1) if first else ()

@@ -28,7 +28,7 @@ class FoundSession(TypedDict):
 class Search(Node):
     """Loads the last turns of the user's other sessions, the most recent session first.
 
-    The session of the run is excluded; long texts are truncated and end with `…[cut]`. A template
+    The session of the run is excluded; long texts are truncated and end with `…`. A template
     reads the result by the node's id:
 
         {% for session in earlier.output %}

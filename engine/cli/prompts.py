@@ -34,7 +34,7 @@ from .check import (
     ReportOptions,
     print_report,
 )
-from .command import EXIT_FAILURE, EXIT_NOT_STARTED, command, command_group
+from .command import EXIT_FAILURE, EXIT_NOT_STARTED, command, command_group, problem_line
 from .graph_files import files_in, graph_files
 from .options import GraphOptions, JsonFlag, StoreOptions
 from .output import Style, counted, indent, print_json, print_note, print_paged, print_text
@@ -96,14 +96,15 @@ def update(*, paths: CasePaths = None, json: JsonFlag = False) -> None:
     for file in files:
         make_importable(Path.cwd(), *module_folders(file))
     done = update_snapshots(files, Path.cwd())
+    failures = [*map(problem_line, done.problems), *done.failures]
     if json:
-        print_json({**done.snapshots.updates(), "cases": done.cases, "wrong": done.failures})
+        print_json({**done.snapshots.updates(), "cases": done.cases, "wrong": failures})
     else:
         for line in done.snapshots.report():
             print_text(line)
-    for one in done.failures:
+    for one in failures:
         print_note(one, Style.ERROR)
-    if done.failures:
+    if failures:
         raise typer.Exit(EXIT_FAILURE)
     if not done.has_changed:
         print_note(f"{counted(done.cases, 'case')}: all snapshots are up to date", Style.SUCCESS)

@@ -416,9 +416,17 @@ class Graph(Declaration):
     @cached_property
     def reads_system(self) -> bool:
         """Whether its prompts read `input.system`, also in graphs inside it."""
+        return self._reads_input("system")
+
+    @cached_property
+    def reads_attachments(self) -> bool:
+        """Whether its prompts read `input.attachments`, also in graphs inside it."""
+        return self._reads_input("attachments")
+
+    def _reads_input(self, field: str) -> bool:
         inner = (graph_in(node) for node in self.nodes.values())
-        return self._parts.types.reads_system or any(
-            isinstance(graph, Graph) and graph.reads_system for graph in inner
+        return self._parts.types.reads_input(field) or any(
+            isinstance(graph, Graph) and graph._reads_input(field) for graph in inner
         )
 
     @property

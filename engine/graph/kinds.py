@@ -198,8 +198,8 @@ class NodeReader:
             return problem
         text = f"unknown key {key!r}: a {kind.kind} has none; it is a key of "
         text += ", ".join(sorted(others))
-        if problem.suggestion is None and (advice := advice_of(kind).get(key)) is not None:
-            text += f"; {advice}"
+        advice = advice_of(kind).get(key) if problem.suggestion is None else None
+        text += f"; {advice or 'set `kind` to the one that is meant, or remove the key'}"
         return replace(problem, message=text, suggestion=None)
 
     def _resolved(self, node: Node) -> Node:

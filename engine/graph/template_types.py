@@ -194,11 +194,10 @@ class TemplateTypes:
         """Whether a template or an expression of the graph reads `round`."""
         return any(read.name in INSIDE for read in self._reads(ends=False))
 
-    @cached_property
-    def reads_system(self) -> bool:
-        """Whether a template or an expression of the graph reads `input.system`."""
+    def reads_input(self, field: str) -> bool:
+        """Whether a template or an expression of the graph reads this field of `input`."""
         read = {each.path for each in self._reads(ends=True) if each.name == "input"}
-        return any(path == "input" or path.startswith("input.system") for path in read)
+        return any(path == "input" or path.startswith(f"input.{field}") for path in read)
 
     def answer(self, answering: Iterable[str]) -> StaticType:
         """The type of the graph's answer."""

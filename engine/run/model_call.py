@@ -30,7 +30,7 @@ from ..events import (
 from ..graph.context import Choice, HandsOver, NodeWaits
 from ..graph.fields import ModelSpec
 from ..graph.graph import Budget, Graph
-from ..graph.node import ANSWER_TOOL, REPAIR, TOOL
+from ..graph.node import ANSWER_TOOL, REPAIR, TOOL, further_templates
 from ..messages import JSON, NO_USAGE, Message, Part, ToolCall, Usage, text_of
 from ..models.protocol import Chunk, Model, Reply, Request, close_answer, takes
 from ..node_path import ROOT, NodePath
@@ -508,12 +508,15 @@ class ModelCall(Struct):
         return replace(request, attachments=data)
 
     def _template(self, prompt: str | None) -> str:
+        node = self.graph.nodes[self.node.node_id]
+        if prompt is not None and prompt in further_templates(node):
+            return prompt
         own = self.graph.templates.get(self.node.node_id)
         if own is None:
             raise InputError(
                 f"node {self.node.node_id!r} asks a model but has no prompt; name one in `prompt`"
             )
-        if prompt is None or prompt == self.graph.nodes[self.node.node_id].prompt:
+        if prompt is None or prompt == node.prompt:
             return own
         return prompt
 

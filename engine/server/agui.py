@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ag_ui.core import (
     PROTOCOL_VERSION,
+    AudioPart,
     BaseEvent,
+    DataSource,
+    DocumentPart,
+    FileSource,
+    ImagePart,
     Interrupt,
     RunAgentInput,
     RunErrorEvent,
@@ -27,10 +32,12 @@ from ag_ui.core import (
     TextMessageContentEvent,
     TextMessageEndEvent,
     TextMessageStartEvent,
+    TextPart,
     ToolCallArgsEvent,
     ToolCallEndEvent,
     ToolCallResultEvent,
     ToolCallStartEvent,
+    UrlSource,
     UserMessage,
 )
 from ag_ui.encoder import EventEncoder
@@ -56,10 +63,14 @@ from ..events import (
 from ..records import Question, Run
 from .access import caller
 from .answers import waiting_run
+from .attached import check_attaches, read_attachment
 from .errors import Refusal, info_of
 from .http import event_response, path_parameter, read_json, until_disconnect
 from .runs import LiveRun
 from .server import server_of
+
+if TYPE_CHECKING:
+    from ..attachments import Attachment
 
 
 async def run_agent(request: Request) -> Response:
@@ -79,8 +90,14 @@ async def run_agent(request: Request) -> Response:
             waiting.run_id, answers, user_id=user_id, session_id=asked.thread_id
         )
     else:
+        message, attached = _message_of(asked)
+        check_attaches(runner.graph, ["messages" for _ in attached])
         source = runner.astream(
-            _message_of(asked), user_id=user_id, session_id=asked.thread_id, run_id=asked.run_id
+            message,
+            user_id=user_id,
+            session_id=asked.thread_id,
+            run_id=asked.run_id,
+            attachments=attached or None,
         )
     live = await until_disconnect(request, server.runs.begin(source, grace=0))
     return event_response(_frames(live, asked))
@@ -184,18 +201,37 @@ def _interrupt(question: Question) -> Interrupt:
     )
 
 
-def _message_of(asked: RunAgentInput) -> str:
+def _message_of(asked: RunAgentInput) -> tuple[str, list[Attachment]]:
+    """The newest message, and what comes with it."""
     newest = asked.messages[-1] if asked.messages else None
     if not isinstance(newest, UserMessage):
         raise Refusal(400, "invalid_request", "messages: the last one must be the user's")
     if isinstance(newest.content, str):
-        return newest.content
+        return newest.content, []
     texts: list[str] = []
+    attached: list[Attachment] = []
     for part in newest.content:
-        if part.type != "text":
-            raise Refusal(400, "invalid_request", f"messages: {part.type!r} is not taken here yet")
-        texts.append(part.text)
-    return "\n\n".join(texts)
+        match part:
+            case TextPart(text=text):
+                texts.append(text)
+            case ImagePart(source=source) | AudioPart(source=source) | DocumentPart(source=source):
+                attached.append(_attachment_of(source, part.type))
+            case _:
+                reason = f"messages: {part.type!r} is not taken here"
+                raise Refusal(400, "invalid_request", reason)
+    return "\n\n".join(texts), attached
+
+
+def _attachment_of(source: DataSource | UrlSource | FileSource, kind: str) -> Attachment:
+    match source:
+        case DataSource(value=data, mime_type=media_type):
+            return read_attachment(f"data:{media_type};base64,{data}", "messages")
+        case UrlSource(value=url, mime_type=media_type):
+            usual = media_type or ("image/jpeg" if kind == "image" else None)
+            return read_attachment(url, "messages", usual=usual)
+        case _:
+            reason = "messages: no files are kept here; send the bytes, or a URL"
+            raise Refusal(400, "invalid_request", reason)
 
 
 routes = [Route("/agui/{graph}", run_agent, methods=["POST"])]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from uuid import uuid4
 
@@ -21,6 +21,7 @@ from ..run.json_forms import records_as_json, turn_as_json
 from ..run.resume import RunReference
 from .access import caller
 from .api_sessions import PageQuery
+from .attached import check_attaches, read_attachment
 from .errors import as_json, info_of
 from .http import (
     Body,
@@ -64,6 +65,15 @@ class Telling(Whose):
         return self.tokens and (self.stream or self.detach)
 
 
+class SentAttachment(Body):
+    """An image, audio or a file that comes with a message."""
+
+    url: str = Field(
+        description="A data: URL with the bytes, or an http or https one, which is passed on."
+    )
+    name: str | None = Field(None, description="The file's name; its end says the type.")
+
+
 class StartBody(Telling):
     """A run to start."""
 
@@ -71,6 +81,7 @@ class StartBody(Telling):
     graph: str | None = Field(None, description="The graph; may be left out if there is one.")
     run_id: str | None = Field(None, description="The id of the new run.")
     state: Mapping[str, JSON] | None = Field(None, description="Keys of `session.state` to set.")
+    attachments: Sequence[SentAttachment] = Field((), description="What comes with the message.")
 
 
 class ResumeBody(Telling):
@@ -117,13 +128,20 @@ async def start_run(request: Request) -> Response:
     body = await read_json(request, StartBody)
     server = server_of(request)
     run_id = body.run_id or uuid4().hex
-    source = server.named(body.graph).astream(
+    runner = server.named(body.graph)
+    attached = {
+        (place := f"attachments[{index}]"): read_attachment(each.url, place, name=each.name)
+        for index, each in enumerate(body.attachments)
+    }
+    check_attaches(runner.graph, attached)
+    source = runner.astream(
         body.message,
         user_id=caller(request).user(body.user_id),
         # A run without a session is called as its session, so that a store need not keep it.
         session_id=body.session_id or run_id,
         run_id=run_id,
         state=body.state,
+        attachments=[*attached.values()] or None,
         tokens=body.tells_tokens,
         resets=True,
     )

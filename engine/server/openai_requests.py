@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 from uuid import uuid4
 
 from msgspec import Struct
@@ -25,10 +25,14 @@ from ..records import Run
 from ..run.questions import can_wait
 from .access import caller
 from .answers import waiting_run
+from .attached import check_attaches, read_attachment
 from .errors import Refusal, info_of
 from .http import until_disconnect
 from .runs import LiveRun
 from .server import server_of
+
+if TYPE_CHECKING:
+    from ..attachments import Attachment
 
 IGNORED = "X-Teamgraph-Ignored"
 SESSION = "X-Session-Id"
@@ -37,6 +41,7 @@ _MOST_NAMED = 20
 _NAMEABLE = re.compile(r"[\w.\[\]-]{1,64}", re.ASCII)
 _ROLES = "system, developer, user and assistant"
 _TEXT_PARTS = ("text", "input_text", "output_text")
+_PARTS = "texts, or images, audio and files with their bytes or URL"
 
 
 class Sent(BaseModel):
@@ -45,12 +50,37 @@ class Sent(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
-class ContentPart(Sent):
+class SentFile(Sent):
+    """A file, as `file` of chat completions and the parts of responses name it."""
+
+    filename: str | None = None
+    file_data: str | None = None
+    file_url: str | None = None
+    file_id: str | None = None
+
+
+class SentImage(Sent):
+    """Where an image is."""
+
+    url: str
+
+
+class SentAudio(Sent):
+    """Audio in base64."""
+
+    data: str
+    format: str
+
+
+class ContentPart(SentFile):
     """A part of a message's content."""
 
     type: str
     text: str | None = None
     refusal: str | None = None
+    image_url: SentImage | str | None = None
+    input_audio: SentAudio | None = None
+    file: SentFile | None = None
 
 
 class SentMessage(Sent):
@@ -77,12 +107,14 @@ class SentBody(Sent):
 class Conversation(Struct, frozen=True):
     """The messages of a client as the arguments of a run.
 
-    `history` are the turns before the message. `ignored` names what a run has no use for.
+    `history` are the turns before the message, `attached` what comes with it, by its place in the
+    request. `ignored` names what a run has no use for.
     """
 
     message: str
     history: tuple[tuple[str, str], ...] = ()
     system: str | None = None
+    attached: Mapping[str, Attachment] = {}
     ignored: tuple[str, ...] = ()
 
 
@@ -121,14 +153,18 @@ def read_conversation(
 
     Messages of one role that follow each other are one, with blank lines between. Those of tools
     are ignored: the graph calls its own. So is what an assistant says before any user, which is no
-    answer to anything.
+    answer to anything, and what earlier messages attach: their turn is over.
     """
     system = [instructions] if instructions else list[str]()
     said: list[_Said] = []
+    attached: dict[str, Attachment] = {}
     ignored: list[str] = []
     for index, message in enumerate(messages):
         place, role = f"{name}[{index}]", message.role
-        text = _text_of(message.content, f"{place}.content")
+        if role != "user":
+            ignored += attached
+            attached = {}
+        text = _text_of(message.content, f"{place}.content", attached)
         if message.tool_calls:
             ignored.append(f"{place}.tool_calls")
         if role in ("system", "developer"):
@@ -148,7 +184,7 @@ def read_conversation(
     groups = groupby(said, attrgetter("role"))
     *before, last = ["\n\n".join(each.text for each in group) for _, group in groups]
     history = tuple(zip(before[::2], before[1::2], strict=True))
-    return Conversation(last, history, "\n\n".join(system) or None, tuple(ignored))
+    return Conversation(last, history, "\n\n".join(system) or None, attached, tuple(ignored))
 
 
 def read_request(
@@ -181,6 +217,7 @@ async def start(request: Request, asked: Asked, *, kept: bool = False) -> Starte
     if system and not runner.graph.reads_system:
         system = None
         ignored.append("system")
+    check_attaches(runner.graph, said.attached)
     if session_id is not None or kept:
         ignored += ["history"] if said.history else []
         if session_id is not None:
@@ -193,6 +230,7 @@ async def start(request: Request, asked: Asked, *, kept: bool = False) -> Starte
             code="session_required",
         )
     if waiting is not None:
+        ignored += said.attached
         question = waiting.questions[0]
         source = runner.arespond_stream(
             waiting.run_id,
@@ -211,6 +249,7 @@ async def start(request: Request, asked: Asked, *, kept: bool = False) -> Starte
             run_id=run_id,
             history=None if kept or session_id is not None else said.history,
             system=system,
+            attachments=[*said.attached.values()] or None,
             tokens=asked.stream,
         )
     live = await until_disconnect(request, server.runs.begin(source, grace=0))
@@ -258,7 +297,10 @@ def _named_session(request: Request, body: SentBody) -> str | None:
     return named or header or None
 
 
-def _text_of(content: str | Sequence[ContentPart] | None, place: str) -> str:
+def _text_of(
+    content: str | Sequence[ContentPart] | None, place: str, attached: dict[str, Attachment]
+) -> str:
+    """The texts of a message; what comes with it is added to `attached`, by its place."""
     if content is None or isinstance(content, str):
         return content or ""
     texts: list[str] = []
@@ -268,8 +310,34 @@ def _text_of(content: str | Sequence[ContentPart] | None, place: str) -> str:
         elif part.type in _TEXT_PARTS:
             texts.append(part.text or "")
         else:
-            raise refused(f"{place}[{index}]", f"{part.type!r} is not taken here; send texts")
+            where = f"{place}[{index}]"
+            attached[where] = _attachment_of(part, where)
     return "\n\n".join(texts)
+
+
+def _attachment_of(part: ContentPart, place: str) -> Attachment:
+    match part:
+        case ContentPart(type="image_url" | "input_image", image_url=SentImage(url=url) | str(url)):
+            return read_attachment(url, place, usual="image/jpeg")
+        case ContentPart(type="input_audio", input_audio=SentAudio(data=data, format=form)):
+            kind = {"mp3": "mpeg"}.get(form, form)
+            return read_attachment(f"data:audio/{kind};base64,{data}", place, name=f"audio.{form}")
+        case ContentPart(type="file", file=SentFile() as file) | (
+            ContentPart(type="input_file") as file
+        ):
+            return _file_of(file, place)
+        case _:
+            raise refused(place, f"{part.type!r} is not taken here; send {_PARTS}")
+
+
+def _file_of(file: SentFile, place: str) -> Attachment:
+    # litellm names an address as the id of a file.
+    url = file.file_data or file.file_url or file.file_id or ""
+    if file.file_data and not url.startswith("data:"):
+        url = f"data:;base64,{url}"
+    elif url == file.file_id and not url.startswith("http"):
+        raise refused(place, "no files are kept here; send the bytes in `file_data`")
+    return read_attachment(url, place, name=file.filename)
 
 
 def _named(name: str) -> str:

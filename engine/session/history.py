@@ -129,14 +129,17 @@ def _texts_in(value: JSON) -> Iterator[str]:
 
 
 _MAX_QUOTED = 500
-"""Characters of a text from another session; a longer one is cut and ends with the mark."""
-_CUT_MARK = "…[cut]"
+"""Characters of a text from another session; a longer one is cut and ends with the mark.
+
+It is no word: what a model is told in words stands in templates.
+"""
+_CUT_MARK = "…"
 _MAX_HITS = 1000
 """Turns that one search looks through before they are sorted by session."""
 
 
 class Quoted(Struct, frozen=True):
-    """A turn of another session; long texts are cut and end with the mark `…[cut]`."""
+    """A turn of another session; long texts are cut and end with `…`."""
 
     number: int
     input: str

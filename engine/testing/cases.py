@@ -249,11 +249,15 @@ def check_case(case: PromptCase, snapshots: SnapshotTracker) -> None:
 
 
 class SnapshotUpdate(Struct, frozen=True):
-    """The result of updating snapshots; `failures` are of cases that still fail."""
+    """The result of updating snapshots; `failures` are of cases that still fail.
+
+    `problems` are those of case files and graphs that are not valid.
+    """
 
     snapshots: SnapshotTracker
     cases: int
     failures: tuple[str, ...]
+    problems: tuple[Problem, ...]
 
     @property
     def has_changed(self) -> bool:
@@ -269,11 +273,12 @@ def update_snapshots(files: Iterable[Path], root: Path) -> SnapshotUpdate:
     snapshots = SnapshotTracker(root, is_updating=True)
     cases = 0
     failures: list[str] = []
+    problems: list[Problem] = []
     for file in files:
         try:
             loaded = load_cases(file.absolute(), snapshots)
-        except TeamgraphError as error:
-            failures.append(str(error))
+        except DefinitionError as error:
+            problems += (problem for problem in error.problems if problem.severity == "error")
             continue
         for case in loaded.cases:
             cases += 1
@@ -283,7 +288,7 @@ def update_snapshots(files: Iterable[Path], root: Path) -> SnapshotUpdate:
                 place = f"{snapshots.display(loaded.file)}:{case.line}"
                 failures.append(f"{place}: {case.name}: {error}")
     snapshots.delete(snapshots.unused())
-    return SnapshotUpdate(snapshots, cases, tuple(failures))
+    return SnapshotUpdate(snapshots, cases, tuple(failures), tuple(problems))
 
 
 class _Loader(Struct):

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -201,7 +202,7 @@ class Short(RepeatingModel):
         return {"summary": "short", "topics": []} if isinstance(answer, dict) else answer
 
 
-def test_a_member_with_two_tasks_has_each_of_them_once(store: Store) -> None:
+def test_a_member_with_two_tasks_has_each_of_them_once(store: Store, tmp_path: Path) -> None:
     whats = ("Translate", "Explain", "Explain")
     tasks = [{"label": "french", "task": f"{what} it."} for what in whats]
 
@@ -222,6 +223,11 @@ def test_a_member_with_two_tasks_has_each_of_them_once(store: Store) -> None:
     team.run("two", session_id="s")
     again = [message.content for message in model.requests[4].messages[1:]]
     assert again == [f"one\n\nYour task:\n{both}", "done", "two"]
+    (tmp_path / "past_task.jinja").write_text("{{ task }} ({{ message }})")
+    own_words = Team(members=[own], model=model, store=store, prompts=[tmp_path])
+    own_words.run("three", session_id="s")
+    again = [message.content for message in model.requests[7].messages[1:]]
+    assert again == [f"{both} (one)", "done", f"{both} (two)", "done", "three"]
 
 
 def test_the_task_of_a_node_is_all_that_routers_wrote_for_it(store: Store) -> None:

@@ -26,9 +26,10 @@ def cases() -> list[PromptCase]:
 
 
 def ask_with_what_is_told_on_the_way() -> None:
-    """What no dry run has: a repair, and all that can become of a tool call."""
+    """What no dry run has: a repair, an earlier task, all that can become of a tool call."""
     graph = Graph(name="g", model="m", nodes={"it": Member(returns="int")})
     Runner(graph, model=ScriptedModel(["many", "3"])).run("How many?")
+    graph.prompts.render("past_task.jinja", {"message": "Hello", "task": "Greet"})
     for status in get_args(CallStatus):
         further: list[dict[str, Any]] = [
             {},

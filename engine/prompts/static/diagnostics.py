@@ -53,6 +53,7 @@ from .types import (
 PositionFinder: TypeAlias = Callable[[], Position]
 """Computes a position, only when it is reported."""
 
+_PARAMS = "node.params"
 _NOUN: Mapping[type, str] = {
     str: "a text",
     int: "a number",
@@ -256,8 +257,11 @@ class Diagnostics:
         if found is not None or record.is_open:
             return ANY if found is None else found
         near = closest(name, fields)
-        message = f"{describe(node, record.name)} has no {name!r}"
+        described = describe(node, record.name)
+        message = f"{described} has no {name!r}"
         message += "" if near or not fields else f"; it has {listed(fields)}"
+        if described == _PARAMS and not near:
+            message += f"; add it to the node, as `params: {{{name}: ...}}`"
         self.report(find_position(), flow, "P002", message, near)
         return ANY
 

@@ -490,8 +490,10 @@ class TypeChecker(TemplateWalker):
         value_type = self._diagnostics.require_value(
             node.iter, self._inference.infer(node.iter, flow), flow
         )
-        if rejected_category(value_type, LOOPED) is not None:
-            message = f"{describe(iterated(node))} is not a list, so it cannot be looped over"
+        if (category := rejected_category(value_type, LOOPED)) is not None:
+            looped = describe(iterated(node))
+            way_on = f"range({looped}) counts to it" if category == "number" else "name a list"
+            message = f"{looped} is not a list, so it cannot be looped over; {way_on}"
             self._diagnostics.report(start_position(node.iter), flow, "P007", message)
         inner = flow.inside(node.body)
         items = f"the items of {describe(iterated(node))}"

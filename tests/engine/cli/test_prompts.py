@@ -139,7 +139,7 @@ def test_invalid_cases_are_reported_and_the_rest_is_updated(project: Project) ->
     assert done.exit_code == 1
     assert len(done.stdout.splitlines()) == 2
     assert done.stderr.splitlines() == [
-        "bad.prompts.yaml:2:13: unknown key 'inptu'; did you mean 'input'?",
+        "bad.prompts.yaml:2:13: error: unknown key 'inptu'; did you mean 'input'? [G001]",
         "miss.prompts.yaml:3: hm: billing: 'badger' is missing",
         "more.prompts.yaml:3: hm: the message is empty; write something",
     ]
@@ -162,7 +162,7 @@ def test_case_files_of_others_are_left_alone(project: Project) -> None:
     assert done.exit_code == 1
     assert "there is no case file (*.prompts.yaml) here" in done.stderr
     named = project.teamgraph("prompts", "update", "build")
-    assert "bad.prompts.yaml:1:1: the file contains a single value" in named.stderr
+    assert "bad.prompts.yaml:1:1: error: the file contains a single value" in named.stderr
 
 
 def test_only_case_files_are_updated(project: Project) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections import Counter
 from typing import Any
 
@@ -117,7 +118,29 @@ def test_a_run_that_fails_ends_with_its_error(serve: Serve) -> None:
     assert "oh no" in last.message
 
 
-IMAGE = {"type": "image", "source": {"type": "url", "value": "https://example.org/a.png"}}
+PNG = b"\x89PNG\r\n\x1a\n..."
+SOURCES: list[dict[str, Any]] = [
+    {"type": "data", "value": b64encode(PNG).decode(), "mimeType": "image/png"},
+    {"type": "url", "value": "https://example.com/signed?key=1"},
+]
+
+
+def test_what_comes_with_the_message_is_attached(serve: Serve) -> None:
+    model = ScriptedModel(["one", "two"])
+    parts = [{"type": "text", "text": "hi"}, *({"type": "image", "source": s} for s in SOURCES)]
+    told(serve(DUO, model=model), "duo", parts)
+    sent = model.requests[0].messages[-1].parts
+    assert [(each.name, each.media_type, each.url or each.size) for each in sent] == [
+        ("attachment.png", "image/png", len(PNG)),
+        ("signed", "image/jpeg", "https://example.com/signed?key=1"),
+    ]
+
+
+def video(source: dict[str, str]) -> dict[str, Any]:
+    return {"id": "1", "role": "user", "content": [{"type": "video", "source": source}]}
+
+
+FILE = {"type": "image", "source": {"type": "file", "value": "file-1"}}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +148,8 @@ IMAGE = {"type": "image", "source": {"type": "url", "value": "https://example.or
     [
         ([], "the last one must be the user's"),
         ([{"id": "1", "role": "assistant", "content": "x"}], "the last one must be the user's"),
-        ([{"id": "1", "role": "user", "content": [IMAGE]}], "'image' is not taken here"),
+        ([video(SOURCES[1])], "'video' is not taken here"),
+        ([{"id": "1", "role": "user", "content": [FILE]}], "no files are kept here"),
         ([{"id": "1", "role": "user", "content": 3}], "content"),
     ],
 )

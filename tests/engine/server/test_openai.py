@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from base64 import b64encode
 from typing import Any
 
 import httpx
@@ -167,9 +168,59 @@ def test_what_a_graph_has_no_use_for_is_ignored_by_name(client: openai.OpenAI) -
     assert raw.headers["x-teamgraph-ignored"] == ignored
 
 
+PNG = b64encode(b"\x89PNG\r\n\x1a\n...").decode()
+DATA_URL = f"data:image/png;base64,{PNG}"
+PDF = b64encode(b"%PDF-...").decode()
+PARTS: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
+    "image": ({"image_url": {"url": DATA_URL}}, ("attachment.png", "image/png")),
+    "address": ({"image_url": {"url": "https://e.com/a.webp"}}, ("a.webp", "image/webp")),
+    "signed address": ({"image_url": {"url": "https://e.com/"}}, ("attachment", "image/jpeg")),
+    "audio": ({"input_audio": {"data": PNG, "format": "mp3"}}, ("audio.mp3", "audio/mpeg")),
+    "file": (
+        {"file": {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PDF}"}},
+        ("a.pdf", "application/pdf"),
+    ),
+    "base64": (
+        {"file": {"filename": "a.pdf", "file_data": PDF}},
+        ("a.pdf", "application/pdf"),
+    ),
+    "litellm's": ({"file": {"file_id": "https://e.com/a.pdf"}}, ("a.pdf", "application/pdf")),
+    "response's image": (
+        {"type": "input_image", "image_url": DATA_URL},
+        ("attachment.png", "image/png"),
+    ),
+    "response's file": (
+        {"type": "input_file", "file_url": "https://e.com/a.pdf"},
+        ("a.pdf", "application/pdf"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_comes_with_the_last_message_is_attached(serve: Serve, name: str) -> None:
+    part, expected = PARTS[name]
+    part = {"type": next(iter(part)), **part}
+    model = ScriptedModel(repeat)
+    client = client_of(serve(CHAT, model=model))
+    if part["type"] in ("input_image", "input_file"):
+        sent: Any = user([{"type": "input_text", "text": "What?"}, part])
+        client.responses.create(model="chat", input=sent)
+    else:
+        raw = chat(client, user([part], "One.", [{"type": "text", "text": "What?"}, part]))
+        assert raw.headers["x-teamgraph-ignored"] == "messages[0].content[0]"
+    (attached,) = model.requests[0].messages[-1].parts
+    assert (attached.name, attached.media_type) == expected
+
+
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
-IMAGE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]
+EMPTY = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]
+PATH = [{"type": "input_file", "file_url": "/etc/passwd", "filename": "a.pdf"}]
+STORED = [{"type": "file", "file": {"file_id": "file-1"}}]
+BROKEN = [{"type": "image_url", "image_url": {"url": "http://["}}]
+NAMELESS = [{"type": "input_file", "file_url": "https://e.com/"}]
+IMAGE = [{"type": "text", "text": "?"}, {"type": "image_url", "image_url": {"url": DATA_URL}}]
+VIDEO = [{"type": "video_url", "video_url": {"url": DATA_URL}}]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +234,13 @@ IMAGE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]
         ({"messages": user("a", "b")}, "messages", "the last one must be the user's"),
         ({"messages": user(" ")}, None, "the message is empty"),
         ({"messages": [{"role": "boss", "content": "x"}, *user("a")]}, "messages[0].role", "boss"),
-        ({"messages": user(IMAGE)}, "messages[0].content[0]", "'image_url' is not taken here"),
+        ({"messages": user(EMPTY)}, "messages[0].content[0]", "is empty; leave it out"),
+        ({"messages": user(PATH)}, "messages[0].content[0]", "'/etc/passwd' is no data:, http"),
+        ({"messages": user(STORED)}, "messages[0].content[0]", "no files are kept here"),
+        ({"messages": user(BROKEN)}, "messages[0].content[0]", "Invalid IPv6"),
+        ({"messages": user(NAMELESS)}, "messages[0].content[0]", "its media type is unknown"),
+        ({"messages": user(VIDEO)}, "messages[0].content[0]", "'video_url' is not taken here"),
+        ({"messages": user(IMAGE), "model": "brief"}, "messages[0].content[1]", "{% attach input"),
         ({"metadata": {"session_id": ""}}, "metadata.session_id", "not empty"),
         (
             {"metadata": {"session_id": "a"}, "extra_headers": {"X-Session-Id": "b"}},
@@ -238,6 +295,20 @@ def test_a_person_is_asked_and_answers_in_the_chat(client: openai.OpenAI, stream
         say("yess")
     assert say("YES").endswith("do it")
     assert say("do it") == "May I? (yes/no)"
+
+
+def test_what_comes_with_an_answer_to_a_question_is_ignored_by_name(client: openai.OpenAI) -> None:
+    options: Any = {"metadata": {"session_id": "s"}}
+    chat(client, user("do it"), "asks", **options)
+    sent = [{"type": "text", "text": "yes"}, {"type": "image_url", "image_url": {"url": DATA_URL}}]
+    raw = chat(client, user(sent), "asks", **options)
+    assert answer(raw).endswith("do it")
+    assert raw.headers["x-teamgraph-ignored"] == "messages[0].content[1]"
+
+
+def test_a_model_that_takes_no_image_is_named(serve: Serve) -> None:
+    with pytest.raises(openai.InternalServerError, match="model echo takes no image"):
+        chat(client_of(serve(DUO, model=None)), user(IMAGE), "duo")
 
 
 def test_a_graph_that_answers_in_json_takes_a_form(serve: Serve) -> None:

@@ -19,6 +19,20 @@ def test_a_run_is_answered_whole_or_as_events(serve: Serve) -> None:
     assert "".join(tokens) == "two"
 
 
+def test_a_message_comes_with_attachments_and_never_with_files_of_the_server(serve: Serve) -> None:
+    served = serve()
+    sent = [
+        {"url": "data:application/pdf;base64,JVBERi0=", "name": "a.pdf"},
+        {"url": "https://example.com/b.png"},
+    ]
+    run = served.post("/api/runs", message="hi", attachments=sent).json()
+    assert [each["name"] for each in run["attachments"]] == ["a.pdf", "b.png"]
+    for url in ("/etc/hosts", "file:///etc/hosts", "ftp://example.com/b.png"):
+        refused = served.post("/api/runs", message="hi", attachments=[{"url": url}])
+        assert refused.status_code == 400
+        assert "attachments[0]" in refused.json()["error"]["message"]
+
+
 def test_a_client_that_comes_back_gets_the_rest_and_nothing_twice(serve: Serve) -> None:
     served = serve()
     told = served.stream("/api/runs", message="hi", run_id="r")
