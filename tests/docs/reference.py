@@ -25,6 +25,7 @@ from teamgraph.engine.graph.schema import graph_schema
 from teamgraph.engine.prompts.filters import FILTERS
 from teamgraph.kinds import Node
 
+from ..faults.__main__ import FAULTS
 from .site import ROOT
 
 Schema: TypeAlias = Mapping[str, Any]
@@ -68,6 +69,7 @@ def parts() -> dict[str, Callable[[], str]]:
         "templates": _templates,
         "filters": _filters,
         "commands": _commands,
+        "faults": _faults,
     }
 
 
@@ -450,3 +452,12 @@ def _escaped(text: str) -> str:
         part if part.startswith("`") else re.sub(r"[<*_]", lambda mark: f"\\{mark[0]}", part)
         for part in parts
     )
+
+
+# The faults
+
+
+def _faults() -> str:
+    rows = ["| `make faults ARGS=` | what is done | times |", "|---|---|---|"]
+    rows += [f"| `{name}` | {fault.title} | {fault.trials} |" for name, fault in FAULTS.items()]
+    return "\n".join(rows) + "\n"
