@@ -20,6 +20,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 PEERS := build/peers/.installed
+CLIENTS := build/clients/.installed
 DOCS := build/docs/.installed
 PIP := $(BIN)/python -m pip install -qq --no-input --no-compile
 INITDB := $(wildcard /usr/lib/postgresql/*/bin/initdb) $(shell command -v initdb) # is PostgreSQL installed
@@ -28,7 +29,7 @@ COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib # on all c
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types layers cover bench docs peers faults distributed lock clean FORCE
+.PHONY: help demo test check lint types layers cover bench docs peers clients faults distributed lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +68,9 @@ docs: $(DEV) $(DOCS) ## the documentation site, into build/site; its links are c
 
 peers: $(DEV) $(PEERS) ## the same work done by other frameworks, side by side; ten minutes
 	@$(BIN)/python -m tests.peers $(ARGS)
+
+clients: $(DEV) $(CLIENTS) ## the newest clients of OpenAI and LangChain against the server
+	@$(BIN)/python -m tests.clients
 
 faults: $(DEV) ## kill, cut, flip and starve the store; one of them: make faults ARGS=kills
 	@$(BIN)/python -m tests.faults $(ARGS)
@@ -107,17 +111,10 @@ $(DEV): requirements/dev.txt $(RUNTIME)
 	@$(COMPILE)
 	@touch $@
 
-$(PEERS): requirements/peers.txt
-	@$(find_python); "$$python" -m venv --clear build/peers
-	@echo "installing other frameworks into build/peers"
-	@build/peers/bin/python -m pip install -qq --no-input --only-binary :all: --require-hashes \
-		-r requirements/peers.txt
-	@touch $@
-
-$(DOCS): requirements/docs.txt
-	@$(find_python); "$$python" -m venv --clear build/docs
-	@build/docs/bin/python -m pip install -qq --no-input --only-binary :all: --require-hashes \
-		-r requirements/docs.txt
+build/%/.installed: requirements/%.txt
+	@$(find_python); "$$python" -m venv --clear build/$*
+	@echo "installing $< into build/$*"
+	@build/$*/bin/python -m pip install -qq --no-input --only-binary :all: --require-hashes -r $<
 	@touch $@
 
 LOCK := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
@@ -133,6 +130,7 @@ lock: ## lock the dependencies; to move to newer versions: make lock ARGS=--upgr
 	@$(LOCK) --group lock -o requirements/lock.txt
 	@$(LOCK) --no-deps requirements/local.in -o requirements/local.txt
 	@$(LOCK) requirements/peers.in -o requirements/peers.txt
+	@$(LOCK) requirements/clients.in -o requirements/clients.txt
 	@$(LOCK) requirements/docs.in -o requirements/docs.txt
 
 clean: ## remove all that make made, the environment too
