@@ -195,17 +195,8 @@ def test_every_make_target_that_a_page_names_exists() -> None:
         assert {one or other for one, other in named} <= targets, page
 
 
-def test_the_drawing_in_the_readme_is_the_output_of_draw() -> None:
-    (drawn,) = (one.text for one in blocks(ROOT / "README.md") if one.language == "mermaid")
-    done = subprocess.run(
-        [sys.executable, "-m", "teamgraph", "draw", "graphs/desk.yaml"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert drawn.rstrip() == done.stdout.rstrip()
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
 def test_the_picture_in_the_readme_is_the_drawing_of_the_desk() -> None:
