@@ -479,7 +479,7 @@ async def _values_before(run: Run, store: Store, head: Head, until: int) -> Mapp
     later = {
         writer
         for writer in dict.fromkeys(head.writers.values())
-        if await _is_later(writer, run, store)
+        if writer and await _is_later(writer, run, store)
     }
     left = {key for key in values if head.writers.get(key) in later}
     for key in left:

@@ -22,7 +22,7 @@ from ..run.resume import RunReference
 from .access import caller
 from .api_sessions import PageQuery
 from .attached import check_attaches, read_attachment
-from .errors import as_json, info_of
+from .errors import Refusal, as_json, info_of
 from .http import (
     Body,
     event_frame,
@@ -126,26 +126,7 @@ class RunQuery(Whose):
 async def start_run(request: Request) -> Response:
     """Run a graph on a message."""
     body = await read_json(request, StartBody)
-    server = server_of(request)
-    run_id = body.run_id or uuid4().hex
-    runner = server.named(body.graph)
-    attached = {
-        (place := f"attachments[{index}]"): read_attachment(each.url, place, name=each.name)
-        for index, each in enumerate(body.attachments)
-    }
-    check_attaches(runner.graph, attached)
-    source = runner.astream(
-        body.message,
-        user_id=caller(request).user(body.user_id),
-        # A run without a session is called as its session, so that a store need not keep it.
-        session_id=body.session_id or run_id,
-        run_id=run_id,
-        state=body.state,
-        attachments=[*attached.values()] or None,
-        tokens=body.tells_tokens,
-        resets=True,
-    )
-    return await _respond(request, source, body)
+    return await _respond(request, started(request, body), body)
 
 
 async def show_run(request: Request) -> Response:
@@ -183,14 +164,7 @@ async def read_events(request: Request) -> Response:
 async def stop_run(request: Request) -> Response:
     """Cancel a run, wherever it is in progress."""
     body = await read_json(request, Whose)
-    server, user_id = server_of(request), caller(request).user(body.user_id)
-    run_id = path_parameter(request, "run_id")
-    reference = RunReference(run_id, user_id, body.session_id)
-    run = await cancel_run(server.store, reference)
-    live = server.runs.live(user_id, run_id)
-    if live is not None:
-        await asyncio.wait([live.task], timeout=STOPPING)
-        run = await reference.load(server.store)
+    run = await stopped(request, path_parameter(request, "run_id"), body)
     return json_response(run.to_json(), 202 if run.status == "running" else 200)
 
 
@@ -198,7 +172,48 @@ async def resume_run(request: Request) -> Response:
     """Resume a run that failed, was cancelled or interrupted."""
     body = await read_json(request, ResumeBody)
     run = await _stored(request, body)
-    source = (
+    return await _respond(request, resumed(request, run, body), body, before=run.records.values())
+
+
+async def fork_run(request: Request) -> Response:
+    """Run again from a node, or with another message, in a new session."""
+    body = await read_json(request, ForkBody)
+    run = await _stored(request, body)
+    return await _respond(request, forked(request, run, body), body)
+
+
+async def respond_to_run(request: Request) -> Response:
+    """Answer questions of a run that waits, and continue it."""
+    body = await read_json(request, RespondBody)
+    run = await _stored(request, body)
+    return await _respond(request, responded(request, run, body), body, before=run.records.values())
+
+
+def started(request: Request, body: StartBody) -> AsyncGenerator[Event]:
+    """The events of a new run."""
+    run_id = body.run_id or uuid4().hex
+    runner = server_of(request).named(body.graph)
+    attached = {
+        (place := f"attachments[{index}]"): read_attachment(each.url, place, name=each.name)
+        for index, each in enumerate(body.attachments)
+    }
+    check_attaches(runner.graph, attached)
+    return runner.astream(
+        body.message,
+        user_id=caller(request).user(body.user_id),
+        # A run without a session is called as its session, so that a store need not keep it.
+        session_id=body.session_id or run_id,
+        run_id=run_id,
+        state=body.state,
+        attachments=[*attached.values()] or None,
+        tokens=body.tells_tokens,
+        resets=True,
+    )
+
+
+def resumed(request: Request, run: Run, body: ResumeBody) -> AsyncGenerator[Event]:
+    """The events of the rest of a run."""
+    return (
         server_of(request)
         .runner(run.turn.graph)
         .aresume_stream(
@@ -210,14 +225,11 @@ async def resume_run(request: Request) -> Response:
             resets=True,
         )
     )
-    return await _respond(request, source, body, before=run.records.values())
 
 
-async def fork_run(request: Request) -> Response:
-    """Run again from a node, or with another message, in a new session."""
-    body = await read_json(request, ForkBody)
-    run = await _stored(request, body)
-    source = (
+def forked(request: Request, run: Run, body: ForkBody) -> AsyncGenerator[Event]:
+    """The events of a fork of a run."""
+    return (
         server_of(request)
         .runner(run.turn.graph)
         .afork_stream(
@@ -231,14 +243,11 @@ async def fork_run(request: Request) -> Response:
             resets=True,
         )
     )
-    return await _respond(request, source, body)
 
 
-async def respond_to_run(request: Request) -> Response:
-    """Answer questions of a run that waits, and continue it."""
-    body = await read_json(request, RespondBody)
-    run = await _stored(request, body)
-    source = (
+def responded(request: Request, run: Run, body: RespondBody) -> AsyncGenerator[Event]:
+    """The events of the rest of a run that waited."""
+    return (
         server_of(request)
         .runner(run.turn.graph)
         .arespond_stream(
@@ -251,7 +260,18 @@ async def respond_to_run(request: Request) -> Response:
             resets=True,
         )
     )
-    return await _respond(request, source, body, before=run.records.values())
+
+
+async def stopped(request: Request, run_id: str, whose: Whose) -> Run:
+    """The run as it is stored once it was asked to stop, and has, or `STOPPING` is over."""
+    server, user_id = server_of(request), caller(request).user(whose.user_id)
+    reference = RunReference(run_id, user_id, whose.session_id)
+    run = await cancel_run(server.store, reference)
+    live = server.runs.live(user_id, run_id)
+    if live is not None:
+        await asyncio.wait([live.task], timeout=STOPPING)
+        run = await reference.load(server.store)
+    return run
 
 
 async def frames(live: LiveRun, after: Position | None = None) -> AsyncGenerator[bytes]:
@@ -302,6 +322,13 @@ async def _live(request: Request, query: RunQuery) -> LiveRun:
 def _reopened(server: Server, run: Run) -> AsyncGenerator[Event]:
     if run.status != "running":
         return stored_events(run)
+    if server.is_read_only:
+        raise Refusal(
+            403,
+            "read_only",
+            f"run {run.run_id!r} is not in progress here, and this server is read-only, so it "
+            "does not resume it; start it without --read-only",
+        )
     return server.runner(run.turn.graph).aresume_stream(
         run.run_id, user_id=run.user_id, session_id=run.session_id, resets=True
     )
@@ -312,6 +339,14 @@ async def _stored(request: Request, whose: Whose) -> Run:
     user_id = caller(request).user(whose.user_id)
     reference = RunReference(path_parameter(request, "run_id"), user_id, whose.session_id)
     return await reference.load(server_of(request).store)
+
+
+async def begin_detached(
+    request: Request, source: AsyncGenerator[Event], before: Iterable[Record] = ()
+) -> LiveRun:
+    """Start a run that goes on when the client leaves; raises what ends it before it has begun."""
+    runs = server_of(request).runs
+    return await until_disconnect(request, runs.begin(source, grace=math.inf, before=before))
 
 
 _ONE = "/api/runs/{run_id:path}"

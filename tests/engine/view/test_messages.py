@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
-
 from teamgraph import ToolCall
 from teamgraph.engine.view.messages import messages_html, origin_text
 from teamgraph.engine.view.origins import MessageOrigins, Origin, Piece
 
+from .elements import Elements
+
 TURN = Origin("history", "turn 3", "member.jinja", 12, 4, ("history.runs[2].answer",))
 WORDS = Origin("template", "member.jinja", "member.jinja", 1, 1)
-
-
-class Elements(HTMLParser):
-    """What a browser makes of a piece: its elements with their attributes, and its text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
 
 
 def test_a_piece_has_the_class_of_its_kind_and_says_where_it_is_from() -> None:
