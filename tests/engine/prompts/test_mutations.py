@@ -74,6 +74,8 @@ def graph(folder: Path, file: Path) -> Graph:
     if file.stem == "handover":
         prompt = '{% if node.handover %}{% include "handover.jinja" %}{% endif %}\n'
         nodes["reader"] = Member(prompt=prompt, needs=["one", "two"])
+    elif file.stem == "past_task":  # of the history loader
+        nodes["reader"] = Member(needs=["one", "two"])
     elif file.stem == "transfer":
         desk = {"desk": Member(hands_to="sales"), "sales": Member()}
         nodes["reader"] = Swarm(members=desk, start="desk", needs=["one", "two"])
