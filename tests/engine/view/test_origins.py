@@ -35,7 +35,7 @@ from tests.soundness.teams import talk
 from tests.teams import desk, desk_model
 
 LONG = int(os.environ.get("TEAMGRAPH_SOUNDNESS", "0"))
-SESSIONS = range(500 if LONG else 5)
+SESSIONS = range(250 if LONG else 5)
 """Of two teams and four turns each."""
 
 
