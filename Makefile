@@ -20,17 +20,21 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 PEERS := build/peers/.installed
+CLIENTS := build/clients/.installed
+DOCS := build/docs/.installed
+BROWSER := $(VENV)/.browser-installed
 PIP := $(BIN)/python -m pip install -qq --no-input --no-compile
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 INITDB := $(wildcard /usr/lib/postgresql/*/bin/initdb) $(shell command -v initdb) # is PostgreSQL installed
 LOCKED := $(PIP) --only-binary :all: --require-hashes
 COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib # on all cores; pip would take one
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types layers cover bench peers faults distributed lock clean FORCE
+.PHONY: help demo test check lint types layers cover bench docs peers clients faults distributed browser screenshots driver lock clean FORCE
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(RUNTIME) ## one question to a team of agents; your own: make demo MESSAGE="..."
 	@$(BIN)/python examples/demo.py
@@ -61,8 +65,14 @@ cover: $(DEV) ## all tests, and the branch coverage of the package
 bench: $(DEV) ## what a run costs, in CPU time
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
+docs: $(DEV) $(DOCS) ## the documentation site, into build/site; its links are checked
+	@$(BIN)/python -m tests.docs build/docs/bin/zensical
+
 peers: $(DEV) $(PEERS) ## the same work done by other frameworks, side by side; ten minutes
 	@$(BIN)/python -m tests.peers $(ARGS)
+
+clients: $(DEV) $(CLIENTS) ## the newest clients of OpenAI and LangChain against the server
+	@$(BIN)/python -m tests.clients
 
 faults: $(DEV) ## kill, cut, flip and starve the store; one of them: make faults ARGS=kills
 	@$(BIN)/python -m tests.faults $(ARGS)
@@ -70,6 +80,15 @@ faults: $(DEV) ## kill, cut, flip and starve the store; one of them: make faults
 distributed: $(DEV) ## the tests of PostgreSQL, which this installs with apt where it is missing
 	@$(if $(INITDB),,apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql >/dev/null)
 	@$(BIN)/python -m pytest tests/engine/stores/test_postgres_store.py $(ARGS)
+
+browser: $(DEV) $(BROWSER) ## the pages in Chromium, which this installs with apt where it is missing
+	@$(if $(CHROMIUM),,apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null)
+	@$(BIN)/python -m pytest tests/browser $(ARGS)
+
+screenshots: $(DEV) $(BROWSER) ## pictures of the pages, into docs/pages
+	@$(BIN)/python -m tests.browser.screenshots
+
+driver: $(BROWSER) # of the browser
 
 # The first Python of the list that will do, in the shell's $python.
 define find_python
@@ -103,11 +122,15 @@ $(DEV): requirements/dev.txt $(RUNTIME)
 	@$(COMPILE)
 	@touch $@
 
-$(PEERS): requirements/peers.txt
-	@$(find_python); "$$python" -m venv --clear build/peers
-	@echo "installing other frameworks into build/peers"
-	@build/peers/bin/python -m pip install -qq --no-input --only-binary :all: --require-hashes \
-		-r requirements/peers.txt
+build/%/.installed: requirements/%.txt
+	@$(find_python); "$$python" -m venv --clear build/$*
+	@echo "installing $< into build/$*"
+	@build/$*/bin/python -m pip install -qq --no-input --only-binary :all: --require-hashes -r $<
+	@touch $@
+
+$(BROWSER): requirements/browser.txt $(DEV)
+	@echo "installing the driver of the browser into $(VENV)"
+	@$(LOCKED) -r requirements/browser.txt
 	@touch $@
 
 LOCK := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
@@ -123,6 +146,9 @@ lock: ## lock the dependencies; to move to newer versions: make lock ARGS=--upgr
 	@$(LOCK) --group lock -o requirements/lock.txt
 	@$(LOCK) --no-deps requirements/local.in -o requirements/local.txt
 	@$(LOCK) requirements/peers.in -o requirements/peers.txt
+	@$(LOCK) requirements/browser.in -c requirements/dev.txt -o requirements/browser.txt
+	@$(LOCK) requirements/clients.in -o requirements/clients.txt
+	@$(LOCK) requirements/docs.in -o requirements/docs.txt
 
 clean: ## remove all that make made, the environment too
 	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache

@@ -52,6 +52,10 @@ class NoSessionWarning(UserWarning):
     """Warns that a run without `session_id` has no earlier turns, although its graph reads them."""
 
 
+class BlockedLoopWarning(UserWarning):
+    """Warns that a synchronous method blocks the event loop that it is called in."""
+
+
 class TeamgraphError(Exception):
     """Base class of all errors that teamgraph raises on purpose."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .engine.errors import (
     AnswerError,
+    BlockedLoopWarning,
     BudgetExceeded,
     Cancelled,
     Changed,
@@ -33,6 +34,7 @@ from .engine.errors import (
 
 __all__ = [
     "AnswerError",
+    "BlockedLoopWarning",
     "BudgetExceeded",
     "Cancelled",
     "Changed",

@@ -9,10 +9,12 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -24,6 +26,7 @@ from .options import GraphOptions, RunnerOptions
 from .output import Style, print_note
 
 if TYPE_CHECKING:
+    from ..errors import Problem
     from ..graph.graph import Graph
     from ..server.access import Auth
 
@@ -181,12 +184,21 @@ def serve(
         runner_options.begin_import(graph)
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger("teamgraph.server").setLevel(logging.INFO)
+    names = ", ".join(graph.name for graph in loaded)
+
+    def announce(address: str, token: str | None, login_path: Callable[[], str]) -> None:
+        del login_path
+        print_note(access.note(token), Style.DIM)
+        print_note(f"serving {names} at {address}")
+
     if mcp_options.mcp_stdio:
         # Not by a KeyboardInterrupt: a thread waits for standard input, and would be waited for.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         asyncio.run(_serve_stdio(loaded, runner_options))
     else:
-        asyncio.run(_serve(loaded, runner_options, access, listening, mcp=mcp_options.mcp))
+        mcp = mcp_options.mcp
+        work = serve_graphs(loaded, runner_options, access, listening, announce=announce, mcp=mcp)
+        asyncio.run(work)
 
 
 async def _serve_stdio(graphs: list[Graph], runner_options: RunnerOptions) -> None:
@@ -197,24 +209,34 @@ async def _serve_stdio(graphs: list[Graph], runner_options: RunnerOptions) -> No
         await server.run_stdio_async()
 
 
-async def _serve(
-    graphs: list[Graph],
+async def serve_graphs(  # noqa: PLR0913  independent options, by keyword
+    graphs: Sequence[Graph],
     runner_options: RunnerOptions,
     access: AccessOptions,
     listening: ListenOptions,
     *,
-    mcp: bool,
+    announce: Callable[[str, str | None, Callable[[], str]], None],
+    broken: Mapping[str, Sequence[Problem]] = MappingProxyType({}),
+    mcp: bool = False,
 ) -> None:
+    """Serve until a signal.
+
+    `announce` is called once it listens, with its address, its token, and a function that makes
+    the path of a login that is good once. Raises `InputError` if the extra is not installed, or
+    the address cannot be had.
+    """
     with _extra():
         from ..server.access import LOOPBACK
         from ..server.app import create_app
         from ..server.limits import Limits
         from ..server.listen import address_of, bind, server_for
-    limits, token = Limits(), access.new_token()
+        from ..server.pages.login import login_path
+    limits = Limits()
     async with runner_options.open() as store:
         app = create_app(
             [runner_options.runner(graph, store) for graph in graphs],
-            token=token,
+            store=store,
+            token=access.new_token(),
             auth=access.auth_function(),
             read_only=access.read_only,
             ui=access.ui,
@@ -223,12 +245,11 @@ async def _serve(
             limits=limits,
             grace=listening.grace,
             log_texts=listening.log_texts,
+            broken=broken,
             mcp=mcp,
         )
-        print_note(access.note(token), Style.DIM)
         with bind(listening.host, listening.port) as bound:
-            names = ", ".join(graph.name for graph in graphs)
-            print_note(f"serving {names} at {address_of(bound)}")
+            announce(address_of(bound), app.state.token, partial(login_path, app))
             server = server_for(app, limits=limits, grace=listening.grace)
             # uvicorn raises the signal once more when it has stopped, and nothing is left to do.
             for number in (signal.SIGINT, signal.SIGTERM):

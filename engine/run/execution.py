@@ -584,11 +584,11 @@ class RunExecution(Struct):
             call.test_call,
             call.tell,
             partial(self._commit, execution),
-            partial(self._run_tool, execution, state),
+            partial(self.run_tool, execution, state),
             call.model if isinstance(call.model, RecallsResults) else None,
         )
 
-    async def _run_tool(
+    async def run_tool(
         self, execution: NodeExecution, state: SessionState, step: str, message: str
     ) -> str | None:
         """Run a graph that the model of a node calls: see `ToolCaller.run_graph`.

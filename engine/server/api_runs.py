@@ -19,10 +19,11 @@ from ..records import Record, Run
 from ..run.cancel import cancel_run
 from ..run.json_forms import records_as_json, turn_as_json
 from ..run.resume import RunReference
+from ..run.stored_events import stored_events
 from .access import caller
 from .api_sessions import PageQuery
 from .attached import check_attaches, read_attachment
-from .errors import as_json, info_of
+from .errors import Refusal, as_json, info_of
 from .http import (
     Body,
     event_frame,
@@ -35,7 +36,6 @@ from .http import (
 )
 from .openapi import Operation
 from .positions import Position
-from .reopen import stored_events
 from .runs import LiveRun
 from .server import Server, server_of
 
@@ -46,17 +46,19 @@ STOPPING = 5.0
 class Whose(Body):
     """Whose data a request is about; the user only counts where no login says it."""
 
-    user_id: str | None = Field(None, description="The user; ignored where the login says it.")
-    session_id: str | None = Field(None, description="The session.")
+    user_id: str | None = Field(
+        default=None, description="The user; ignored where the login says it."
+    )
+    session_id: str | None = Field(default=None, description="The session.")
 
 
 class Telling(Whose):
     """How a run is told to the client that starts it."""
 
-    stream: bool = Field(False, description="Answer with the events as they happen.")
-    tokens: bool = Field(True, description="Tell tokens, where events are told.")
+    stream: bool = Field(default=False, description="Answer with the events as they happen.")
+    tokens: bool = Field(default=True, description="Tell tokens, where events are told.")
     detach: bool = Field(
-        False, description="Go on when the client leaves; without `stream`, answer at once."
+        default=False, description="Go on when the client leaves; without `stream`, answer at once."
     )
 
     @property
@@ -71,16 +73,20 @@ class SentAttachment(Body):
     url: str = Field(
         description="A data: URL with the bytes, or an http or https one, which is passed on."
     )
-    name: str | None = Field(None, description="The file's name; its end says the type.")
+    name: str | None = Field(default=None, description="The file's name; its end says the type.")
 
 
 class StartBody(Telling):
     """A run to start."""
 
     message: str = Field(description="The user's message.")
-    graph: str | None = Field(None, description="The graph; may be left out if there is one.")
-    run_id: str | None = Field(None, description="The id of the new run.")
-    state: Mapping[str, JSON] | None = Field(None, description="Keys of `session.state` to set.")
+    graph: str | None = Field(
+        default=None, description="The graph; may be left out if there is one."
+    )
+    run_id: str | None = Field(default=None, description="The id of the new run.")
+    state: Mapping[str, JSON] | None = Field(
+        default=None, description="Keys of `session.state` to set."
+    )
     attachments: Sequence[SentAttachment] = Field((), description="What comes with the message.")
 
 
@@ -88,29 +94,31 @@ class ResumeBody(Telling):
     """A run to resume."""
 
     reuse_unchanged: bool = Field(
-        False, description="If the graph has changed, run again only what that concerns."
+        default=False, description="If the graph has changed, run again only what that concerns."
     )
 
 
 class ForkBody(Telling):
     """A run to fork."""
 
-    node: str | None = Field(None, description="The node to run again from.")
-    message: str | None = Field(None, description="Another message.")
-    into: str | None = Field(None, description="The id of the new session.")
+    node: str | None = Field(default=None, description="The node to run again from.")
+    message: str | None = Field(default=None, description="Another message.")
+    into: str | None = Field(default=None, description="The id of the new session.")
 
 
 class RespondBody(Telling):
     """Answers to questions of a run."""
 
     answers: Mapping[str, JSON] = Field(description="By the paths of the questions.")
-    by: str | None = Field(None, description="The user who answers; default: the run's.")
+    by: str | None = Field(default=None, description="The user who answers; default: the run's.")
 
 
 class ShowQuery(Whose):
     """Which run, and how much of it."""
 
-    prompts: bool = Field(False, description="With whole records, and the messages as sent.")
+    prompts: bool = Field(
+        default=False, description="With whole records, and the messages as sent."
+    )
 
 
 class WaitingQuery(PageQuery):
@@ -120,32 +128,13 @@ class WaitingQuery(PageQuery):
 class RunQuery(Whose):
     """Which run, and after which of its events."""
 
-    after: str | None = Field(None, description="An event id, as the header Last-Event-ID.")
+    after: str | None = Field(default=None, description="An event id, as the header Last-Event-ID.")
 
 
 async def start_run(request: Request) -> Response:
     """Run a graph on a message."""
     body = await read_json(request, StartBody)
-    server = server_of(request)
-    run_id = body.run_id or uuid4().hex
-    runner = server.named(body.graph)
-    attached = {
-        (place := f"attachments[{index}]"): read_attachment(each.url, place, name=each.name)
-        for index, each in enumerate(body.attachments)
-    }
-    check_attaches(runner.graph, attached)
-    source = runner.astream(
-        body.message,
-        user_id=caller(request).user(body.user_id),
-        # A run without a session is called as its session, so that a store need not keep it.
-        session_id=body.session_id or run_id,
-        run_id=run_id,
-        state=body.state,
-        attachments=[*attached.values()] or None,
-        tokens=body.tells_tokens,
-        resets=True,
-    )
-    return await _respond(request, source, body)
+    return await _respond(request, started(request, body), body)
 
 
 async def show_run(request: Request) -> Response:
@@ -183,14 +172,7 @@ async def read_events(request: Request) -> Response:
 async def stop_run(request: Request) -> Response:
     """Cancel a run, wherever it is in progress."""
     body = await read_json(request, Whose)
-    server, user_id = server_of(request), caller(request).user(body.user_id)
-    run_id = path_parameter(request, "run_id")
-    reference = RunReference(run_id, user_id, body.session_id)
-    run = await cancel_run(server.store, reference)
-    live = server.runs.live(user_id, run_id)
-    if live is not None:
-        await asyncio.wait([live.task], timeout=STOPPING)
-        run = await reference.load(server.store)
+    run = await stopped(request, path_parameter(request, "run_id"), body)
     return json_response(run.to_json(), 202 if run.status == "running" else 200)
 
 
@@ -198,7 +180,48 @@ async def resume_run(request: Request) -> Response:
     """Resume a run that failed, was cancelled or interrupted."""
     body = await read_json(request, ResumeBody)
     run = await _stored(request, body)
-    source = (
+    return await _respond(request, resumed(request, run, body), body, before=run.records.values())
+
+
+async def fork_run(request: Request) -> Response:
+    """Run again from a node, or with another message, in a new session."""
+    body = await read_json(request, ForkBody)
+    run = await _stored(request, body)
+    return await _respond(request, forked(request, run, body), body)
+
+
+async def respond_to_run(request: Request) -> Response:
+    """Answer questions of a run that waits, and continue it."""
+    body = await read_json(request, RespondBody)
+    run = await _stored(request, body)
+    return await _respond(request, responded(request, run, body), body, before=run.records.values())
+
+
+def started(request: Request, body: StartBody) -> AsyncGenerator[Event]:
+    """The events of a new run."""
+    run_id = body.run_id or uuid4().hex
+    runner = server_of(request).named(body.graph)
+    attached = {
+        (place := f"attachments[{index}]"): read_attachment(each.url, place, name=each.name)
+        for index, each in enumerate(body.attachments)
+    }
+    check_attaches(runner.graph, attached)
+    return runner.astream(
+        body.message,
+        user_id=caller(request).user(body.user_id),
+        # A run without a session is called as its session, so that a store need not keep it.
+        session_id=body.session_id or run_id,
+        run_id=run_id,
+        state=body.state,
+        attachments=[*attached.values()] or None,
+        tokens=body.tells_tokens,
+        resets=True,
+    )
+
+
+def resumed(request: Request, run: Run, body: ResumeBody) -> AsyncGenerator[Event]:
+    """The events of the rest of a run."""
+    return (
         server_of(request)
         .runner(run.turn.graph)
         .aresume_stream(
@@ -210,14 +233,11 @@ async def resume_run(request: Request) -> Response:
             resets=True,
         )
     )
-    return await _respond(request, source, body, before=run.records.values())
 
 
-async def fork_run(request: Request) -> Response:
-    """Run again from a node, or with another message, in a new session."""
-    body = await read_json(request, ForkBody)
-    run = await _stored(request, body)
-    source = (
+def forked(request: Request, run: Run, body: ForkBody) -> AsyncGenerator[Event]:
+    """The events of a fork of a run."""
+    return (
         server_of(request)
         .runner(run.turn.graph)
         .afork_stream(
@@ -231,14 +251,11 @@ async def fork_run(request: Request) -> Response:
             resets=True,
         )
     )
-    return await _respond(request, source, body)
 
 
-async def respond_to_run(request: Request) -> Response:
-    """Answer questions of a run that waits, and continue it."""
-    body = await read_json(request, RespondBody)
-    run = await _stored(request, body)
-    source = (
+def responded(request: Request, run: Run, body: RespondBody) -> AsyncGenerator[Event]:
+    """The events of the rest of a run that waited."""
+    return (
         server_of(request)
         .runner(run.turn.graph)
         .arespond_stream(
@@ -251,7 +268,18 @@ async def respond_to_run(request: Request) -> Response:
             resets=True,
         )
     )
-    return await _respond(request, source, body, before=run.records.values())
+
+
+async def stopped(request: Request, run_id: str, whose: Whose) -> Run:
+    """The run as it is stored once it was asked to stop, and has, or `STOPPING` is over."""
+    server, user_id = server_of(request), caller(request).user(whose.user_id)
+    reference = RunReference(run_id, user_id, whose.session_id)
+    run = await cancel_run(server.store, reference)
+    live = server.runs.live(user_id, run_id)
+    if live is not None:
+        await asyncio.wait([live.task], timeout=STOPPING)
+        run = await reference.load(server.store)
+    return run
 
 
 async def frames(live: LiveRun, after: Position | None = None) -> AsyncGenerator[bytes]:
@@ -302,6 +330,13 @@ async def _live(request: Request, query: RunQuery) -> LiveRun:
 def _reopened(server: Server, run: Run) -> AsyncGenerator[Event]:
     if run.status != "running":
         return stored_events(run)
+    if server.is_read_only:
+        raise Refusal(
+            403,
+            "read_only",
+            f"run {run.run_id!r} is not in progress here, and this server is read-only, so it "
+            "does not resume it; start it without --read-only",
+        )
     return server.runner(run.turn.graph).aresume_stream(
         run.run_id, user_id=run.user_id, session_id=run.session_id, resets=True
     )
@@ -312,6 +347,14 @@ async def _stored(request: Request, whose: Whose) -> Run:
     user_id = caller(request).user(whose.user_id)
     reference = RunReference(path_parameter(request, "run_id"), user_id, whose.session_id)
     return await reference.load(server_of(request).store)
+
+
+async def begin_detached(
+    request: Request, source: AsyncGenerator[Event], before: Iterable[Record] = ()
+) -> LiveRun:
+    """Start a run that goes on when the client leaves; raises what ends it before it has begun."""
+    runs = server_of(request).runs
+    return await until_disconnect(request, runs.begin(source, grace=math.inf, before=before))
 
 
 _ONE = "/api/runs/{run_id:path}"

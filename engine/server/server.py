@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from msgspec import Struct
 from starlette.requests import Request
 
-from ..errors import InputError, NotFound, closest, listed
+from ..errors import InputError, NotFound, Problem, closest, listed
 from ..run.runner import Runner
 from ..session.store import Store
 from .limits import Limits
@@ -16,12 +16,17 @@ from .runs import Runs
 
 
 class Server(Struct, frozen=True):
-    """The runners by the names of their graphs, their one store, and the runs in progress."""
+    """The runners by the names of their graphs, their one store, and the runs in progress.
+
+    `broken` are the problems of graph files that cannot be served, by their names.
+    """
 
     runners: Mapping[str, Runner]
     store: Store
     runs: Runs
     limits: Limits
+    is_read_only: bool = False
+    broken: Mapping[str, Sequence[Problem]] = {}
 
     def runner(self, graph: str) -> Runner:
         """The runner of a graph; raises `NotFound` with the name that was meant."""
