@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -26,6 +26,7 @@ Connection: TypeAlias = "AsyncConnection[Row]"
 _Pools: TypeAlias = """WeakKeyDictionary[
     asyncio.AbstractEventLoop, asyncio.Future[AsyncConnectionPool[Connection]]
 ]"""
+Migrate: TypeAlias = Callable[[Connection, str], Awaitable[None]]
 _FRESH = 1.0
 """Seconds for which a connection that was used is taken to be alive without being asked."""
 _TICK = 0.25
@@ -39,13 +40,23 @@ _SOON = 2
 class Connections:
     """Pools of at most `size` connections to one database, one pool for each event loop.
 
-    The schema is created or migrated by the first of them. `close` closes those of the running
-    loop. A loop that ends closes its own, and those of an object that is dropped are closed, too.
+    The first of them creates the schema, or migrates it, with `migrate`. `close` closes those of
+    the running loop. A loop that ends closes its own, and those of an object that is dropped are
+    closed, too.
     """
 
-    def __init__(self, dsn: str, schema: str, *, size: int, timeout: float) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        schema: str,
+        *,
+        size: int,
+        timeout: float,
+        migrate: Migrate = migrate,
+    ) -> None:
         self._dsn = dsn
         self._schema = schema
+        self._migrate = migrate
         self._size = size
         self.place, own = _parse(dsn)
         self._timeout = min(timeout, own or timeout)
@@ -130,7 +141,7 @@ class Connections:
             await pool.wait(self._timeout)
             if not self._is_migrated:
                 async with pool.connection() as connection:
-                    await migrate(connection, self._schema)
+                    await self._migrate(connection, self._schema)
                 self._is_migrated = True
         except BaseException:
             await pool.close()
