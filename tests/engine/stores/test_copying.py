@@ -109,8 +109,8 @@ DESK = Graph(
     model="m",
     nodes={
         "history": HistoryLoader(runs=2),
-        "earlier": Search(),
-        "clerk": Member(role="You help"),
+        "earlier": Search(needs=["history"]),
+        "clerk": Member(role="You help", needs=["earlier"]),
         "sum": Summarizer(needs=["clerk"]),
     },
     output="clerk",
