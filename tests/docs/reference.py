@@ -275,7 +275,8 @@ def _class(definition: ast.ClassDef) -> str:
     )
     bases = [ast.unparse(base) for base in definition.bases if ast.unparse(base) != "Declared"]
     head = f"class {definition.name}" + (f"({', '.join(bases)})" if bases else "")
-    shown = [_code(head if init is None else _signature(init, named=definition.name))]
+    made = "" if init is None else f"\n\n{_signature(init, named=definition.name)}"
+    shown = [_code(f"{head}{made}")]
     shown.append(_prose(ast.get_docstring(definition) or ""))
     fields = [*_fields(definition)]
     if fields:
