@@ -12,6 +12,7 @@ from teamgraph import Graph, Runner, errors
 from teamgraph.engine.event_schema import event_schema
 from teamgraph.engine.graph.edges import RESERVED
 from teamgraph.engine.graph.settings import Settings
+from teamgraph.engine.prompts.library import Prompts
 from teamgraph.errors import DefinitionError
 from tests.docs.pictures import pictures
 from tests.docs.reference import DOORS, PART, parts, renewed
@@ -105,6 +106,13 @@ def test_every_name_that_a_template_may_read_is_on_the_page_of_templates(name: s
 
 def test_every_name_of_its_own_is_on_the_page_of_templates() -> None:
     assert [name for name in sorted(RESERVED) if f"`{name}" not in _names_of_templates()] == []
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "prompts").glob("*.jinja")), ids=lambda it: it.name)
+def test_what_a_built_in_template_reads_beside_is_on_the_page_of_templates(file: Path) -> None:
+    own = {read.name for read in Prompts([]).reads(file.name)} - RESERVED
+    row = re.search(rf"^\| {re.escape(file.name)} \|.*", _names_of_templates(), re.MULTILINE)
+    assert [name for name in sorted(own) if row is None or f"`{name}`" not in row[0]] == []
 
 
 def _names_of_templates() -> str:
