@@ -36,13 +36,9 @@ DOORS = (
     "teamgraph",
     "teamgraph.nodes",
     "teamgraph.graphs",
-    "teamgraph.kinds",
-    "teamgraph.events",
-    "teamgraph.errors",
-    "teamgraph.testing",
-    "teamgraph.server",
-    "teamgraph.tracing",
+    *(f"teamgraph.{file.stem}" for file in sorted((ROOT / "teamgraph").glob("[a-z]*.py"))),
 )
+"""The modules that have public names."""
 _WIDTH = 88
 
 

@@ -1,4 +1,4 @@
-"""The events of a run that this process does not execute, from what is stored of it."""
+"""The events of a run that is not executed, from what is stored of it."""
 
 from __future__ import annotations
 
