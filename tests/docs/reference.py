@@ -36,13 +36,9 @@ DOORS = (
     "teamgraph",
     "teamgraph.nodes",
     "teamgraph.graphs",
-    "teamgraph.kinds",
-    "teamgraph.events",
-    "teamgraph.errors",
-    "teamgraph.testing",
-    "teamgraph.server",
-    "teamgraph.tracing",
+    *(f"teamgraph.{file.stem}" for file in sorted((ROOT / "teamgraph").glob("[a-z]*.py"))),
 )
+"""The modules that have public names."""
 _WIDTH = 88
 
 
@@ -275,7 +271,8 @@ def _class(definition: ast.ClassDef) -> str:
     )
     bases = [ast.unparse(base) for base in definition.bases if ast.unparse(base) != "Declared"]
     head = f"class {definition.name}" + (f"({', '.join(bases)})" if bases else "")
-    shown = [_code(head if init is None else _signature(init, named=definition.name))]
+    made = "" if init is None else f"\n\n{_signature(init, named=definition.name)}"
+    shown = [_code(f"{head}{made}")]
     shown.append(_prose(ast.get_docstring(definition) or ""))
     fields = [*_fields(definition)]
     if fields:
