@@ -153,6 +153,7 @@ class Browser:
         context.set_default_timeout(60_000)  # a busy machine is slow to import
         window = cls(site, context.new_page())
         yield window
+        window.page.evaluate("() => new Promise((done) => setTimeout(done))")  # what is under way
         context.close()
         assert window.complaints == []
 
@@ -233,7 +234,7 @@ def launched() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
     """The browser of all tests."""
     with launched() as browser:
@@ -252,7 +253,7 @@ def served(folder: Path) -> Iterator[Site]:
         site.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory, chromium: object) -> Iterator[Site]:
     """The site of all tests."""
     with served(tmp_path_factory.mktemp("site")) as running:

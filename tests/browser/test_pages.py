@@ -30,7 +30,7 @@ def by_turn(request: StubRequest) -> StubAnswer | str | None:
     return None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def said(site: Site) -> Said:
     """The session of all tests."""
     return talk(site)
