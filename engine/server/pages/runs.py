@@ -30,7 +30,6 @@ from ...testing.keep import keep_case
 from ...testing.snapshots import SUFFIX
 from ...view.compare import Comparison, compare_with_previous, compare_with_run, compare_with_today
 from ...view.difference import calls_difference_html
-from ...view.drawing import graph_svg
 from ...view.origins import run_origins
 from ...view.report import node_html
 from ...view.timeline import timeline_html
@@ -48,7 +47,7 @@ from ..api_runs import (
 )
 from ..api_sessions import OFFSET
 from ..server import Server, server_of
-from .chat import is_live, states_of
+from .chat import drawing_of, is_live
 from .page import (
     PAGE,
     UserQuery,
@@ -144,7 +143,7 @@ async def show_run(request: Request) -> Response:
         "run": run,
         "timeline": timeline_html(page, link=to_node),
         "node": await _node(request, run, query.node) if query.node is not None else None,
-        "drawing": graph_svg(runner.graph, states_of(run), link=to_node) if runner else "",
+        "drawing": drawing_of(runner.graph, run, to_node) if runner else "",
         "is_live": is_live(server, run),
         "is_served": runner is not None,
         "case_file": _case_file(server, runner),
