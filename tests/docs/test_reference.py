@@ -13,6 +13,7 @@ from teamgraph.engine.event_schema import event_schema
 from teamgraph.engine.graph.edges import RESERVED
 from teamgraph.engine.graph.settings import Settings
 from teamgraph.errors import DefinitionError
+from tests.docs.pictures import pictures
 from tests.docs.reference import DOORS, PART, parts, renewed
 from tests.docs.site import ROOT
 
@@ -31,6 +32,11 @@ def text_of(page: Path) -> str:
 def test_the_generated_parts_of_a_page_are_up_to_date(page: Path) -> None:
     text = text_of(page)
     assert text == renewed(text), "run `make docs`, or `.venv/bin/python -m tests.docs`"
+
+
+def test_the_drawings_show_the_graphs_of_their_pages() -> None:
+    for file, drawing in pictures():
+        assert file.read_text(encoding="utf-8") == drawing, "draw it with `make docs`"
 
 
 def test_every_generated_part_has_its_place_on_a_page() -> None:
@@ -114,3 +120,8 @@ def test_every_kind_has_an_example_that_runs(tmp_path: Path) -> None:
         run = Runner(graph, model="echo").run("Hello", session_id="s")
         assert run.status == ("waiting" if name == "approval.yaml" else "done"), name
     assert kinds == {part.partition(" ")[2] for part in parts() if part.startswith("kind ")}
+
+
+def test_the_workflow_on_the_page_of_ci_is_the_one_that_init_writes() -> None:
+    starter = ROOT / "engine" / "cli" / "starter" / "github" / "workflows" / "prompts.yaml"
+    assert f"```text\n{text_of(starter)}```" in text_of(DOCS / "ci.md")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .attached import attached
+from .copies import copies
 from .crowd import crowd
 from .damage import cuts, flips
 from .deletions import deletions
@@ -74,6 +75,7 @@ FAULTS = {
     "replies": Fault("a provider replies with nonsense", replies, 2_000, 60),
     "steady": Fault("calls, threads and streams", steady, 2_000, 20),
     "imports": Fault("an import is killed at every change", imports, 1000, 24),
+    "copies": Fault("a copy of sessions is stopped", copies, 500, 20),
     "mcp": Fault("an MCP server is killed during calls", mcp, 500, 40),
     "server": Fault("the server is killed amid streams", server, 500, 20),
     "idle": Fault("connections that send nothing", idle, 1_000, 50),

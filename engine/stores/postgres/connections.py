@@ -26,6 +26,10 @@ Connection: TypeAlias = "AsyncConnection[Row]"
 Migrate: TypeAlias = Callable[[Connection, str], Awaitable[None]]
 _FRESH = 1.0
 """Seconds for which a connection that was used is taken to be alive without being asked."""
+_TICK = 0.25
+"""Seconds between two looks at what this process asks of its heartbeat."""
+CANCEL = "cancel"
+"""What the owner of a lease is called with when another process has cancelled its run."""
 _SOON = 2
 """Seconds for which a connection is tried once more, to learn why there is none."""
 
@@ -160,19 +164,57 @@ async def rows_of(
         return await cursor.fetchall() if cursor.description else []
 
 
+class Bell:
+    """Wakes a run that waits for its session, from the thread of the heartbeat."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+
+    def clear(self) -> None:
+        """Forget that it rang."""
+        self._event.clear()
+
+    def ring(self) -> None:
+        """Wake the run, from any thread."""
+        with suppress(RuntimeError):  # its loop is closed
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    async def wait(self, at_most: float) -> None:
+        """Wait until it has rung, or for so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most):
+                await self._event.wait()
+
+    @property
+    def has_rung(self) -> bool:
+        """Whether it has rung since it was cleared."""
+        return self._event.is_set()
+
+
 class Owner:
     """This process as an owner of leases, and the thread that says that it lives while it has any.
 
     It has a connection of its own, so that a loop that is blocked by a synchronous node loses no
-    lease. `patience` is the time, in seconds, after which others take a silent owner for dead.
+    lease. `patience` is the time, in seconds, after which others take a silent owner for dead. On
+    that connection the database also calls queued leases whose turn it is, and the owner of a lease
+    that another process cancels: `cancel` is then called with the lease's token.
     """
 
-    def __init__(self, dsn: str, schema: str, *, patience: float) -> None:
+    def __init__(
+        self, dsn: str, schema: str, *, patience: float, cancel: Callable[[int], None]
+    ) -> None:
         self._dsn = dsn
-        name = Identifier(schema)
-        self._update = SQL("UPDATE {}.owners SET seen = now() WHERE id = %s").format(name)
-        self._sweep = SQL("DELETE FROM {}.leases WHERE request = ANY(%s)").format(name)
+        self._beat = SQL(
+            "WITH beat AS (UPDATE {0}.owners SET seen = now() WHERE id = %(id)s) "
+            "SELECT token FROM {0}.leases WHERE owner = %(id)s AND is_cancelled"
+        ).format(Identifier(schema))
+        self._sweep = SQL("DELETE FROM {}.leases WHERE request = ANY(%s)").format(
+            Identifier(schema)
+        )
+        self._pause = patience / 8
         self._patience = patience
+        self._cancel = cancel
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
@@ -180,30 +222,39 @@ class Owner:
         self.id: UUID = uuid4()
         self._guard = Lock()
         self._tokens: set[int] = set()
+        self._bells: dict[str, Bell] = {}
         self._abandoned: list[UUID] = []
         self._is_running = False
         self._wake = Event()
 
-    def add(self, token: int | None) -> None:
-        """Keep a lease, or a place in the queue for one, until it is removed."""
+    def add(self, token: int) -> None:
+        """Keep a lease until it is removed."""
+        with self._guard:
+            self._tokens.add(token)
+            self._start()
+
+    def enqueue(self, token: int | None) -> Bell:
+        """Keep a place in the queue for a lease; returns what rings when it is first in it."""
+        bell = Bell()
         if token is not None:
-            with self._guard:
-                self._tokens.add(token)
-                self._start()
+            self._bells[str(token)] = bell
+            self.add(token)
+            self._wake.set()
+        return bell
 
     def remove(self, token: int | None) -> None:
-        """The lease has ended."""
+        """The lease, or the place in the queue, has ended."""
         with self._guard:
             self._tokens -= {token}
+        self._bells.pop(str(token), None)
 
     def abandon(self, request: UUID, token: int | None) -> None:
         """Delete whatever lease a request was granted, as soon as the database can be reached.
 
         For a call that was cancelled or lost its connection: what became of it is not known.
         """
+        self.remove(token)
         with self._guard:
-            if token is not None:
-                self._tokens.discard(token)
             self._abandoned.append(request)
             self._wake.set()
             self._start()
@@ -215,23 +266,44 @@ class Owner:
 
     def _run(self) -> None:
         connection: psycopg.Connection[Row] | None = None
-        last = monotonic()
+        last, due = monotonic(), 0.0
         while self._has_leases(last):
-            self._wake.wait(self._patience / 8)
-            self._wake.clear()
             try:
-                if connection is None or connection.closed:
+                if connection is None:  # a process that ends soon needs none
+                    self._wake.wait(self._pause)
                     connection = psycopg.connect(self._dsn, autocommit=True)
-                connection.execute(self._update, [self.id])
-                if requests := [*self._abandoned]:
-                    connection.execute(self._sweep, [requests])
-                    del self._abandoned[: len(requests)]
-            except psycopg.Error:
-                connection = None  # the database is away; the next beat tries again
+                    connection.execute(SQL("LISTEN {}").format(Identifier(f"teamgraph-{self.id}")))
+                    due = 0.0
+                elif self._hear(connection):
+                    due = 0.0
+                if self._wake.is_set() or monotonic() >= due:
+                    self._wake.clear()
+                    self._look(connection)
+                    due = monotonic() + self._pause
+            except psycopg.Error:  # the database is away; the next beat tries again
+                if connection is not None:
+                    connection.close()
+                connection = None
+                self._wake.clear()
             last = monotonic() if self._tokens else last
         if connection is not None:
-            with suppress(psycopg.Error):
-                connection.close()
+            connection.close()
+
+    def _hear(self, connection: psycopg.Connection[Row]) -> bool:
+        """Wait a little for the database to call; whether it may have cancelled a lease."""
+        calls = [*connection.notifies(timeout=min(_TICK, self._pause), stop_after=1)]
+        for call in calls:
+            if (bell := self._bells.get(call.payload)) is not None:
+                bell.ring()
+        return any(call.payload == CANCEL for call in calls)
+
+    def _look(self, connection: psycopg.Connection[Row]) -> None:
+        """Say that this process lives, and do what others have asked for meanwhile."""
+        for (token,) in connection.execute(self._beat, {"id": self.id}).fetchall():
+            self._cancel(token)
+        if requests := [*self._abandoned]:
+            connection.execute(self._sweep, [requests])
+            del self._abandoned[: len(requests)]
 
     def _has_leases(self, last: float) -> bool:
         with self._guard:

@@ -30,6 +30,7 @@ from teamgraph import (
     Turn,
 )
 from teamgraph.engine.messages import Quote
+from teamgraph.engine.stores.postgres.connections import Owner
 from teamgraph.engine.stores.postgres.rows import CACHED, TurnCache
 from teamgraph.engine.testing.conformance import StoreConformance
 from teamgraph.engine.testing.conformance.store_tests import asked, replayed
@@ -223,6 +224,39 @@ def test_whoever_was_taken_for_dead_while_it_waited_queues_again(
         await two.release(await waiting)
         await one.close()
         await two.close()
+
+    asyncio.run(play())
+
+
+def test_a_queued_lease_is_called_when_the_one_before_it_ends(
+    server: Server, tmp_path: Path
+) -> None:
+    async def play() -> None:
+        schema = Identifier(schema_of(tmp_path))
+        one = PostgresStore(server.dsn, schema=schema_of(tmp_path))
+        lease = await one.begin(KEY, Turn("r1", "x"))
+        forked = await one.begin(KEY, Turn("r2", "x"), policy="fork")
+        owner = Owner(server.dsn, schema_of(tmp_path), patience=8, cancel=lambda _: None)
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            connection.execute(
+                SQL("INSERT INTO {}.owners (id, seen) VALUES (%s, 'epoch')").format(schema),
+                [owner.id],
+            )
+            queued = SQL(
+                "INSERT INTO {0}.leases (session, run, owner, request, is_exclusive, is_granted) "
+                "SELECT session, 'r3', %s, %s, true, false FROM {0}.leases LIMIT 1 RETURNING token"
+            ).format(schema)
+            [[token]] = connection.execute(queued, [owner.id, owner.id]).fetchall()
+            bell = owner.enqueue(token)
+            beats = SQL("SELECT count(*) FROM {}.owners WHERE seen > 'epoch'").format(schema)
+            while connection.execute(beats).fetchall() != [(2,)]:  # noqa: ASYNC110  of its thread
+                await asyncio.sleep(0)
+        await one.release(forked)
+        await one.release(lease)
+        await bell.wait(60)
+        assert bell.has_rung
+        owner.remove(token)
+        await one.close()
 
     asyncio.run(play())
 
