@@ -35,7 +35,7 @@ from .execution import NO_MODEL, RunExecution
 from .model_call import ModelCall
 from .node_execution import GraphRuns, NodeExecution
 from .prepared import PreparedGraph
-from .recorded_graph import Unknown, recorded_graph, template_hashes
+from .recorded_graph import Unknown, recorded_graph, templates_of
 from .resume import begun_after
 
 T = TypeVar("T")
@@ -209,11 +209,23 @@ async def _as_it_was(
     """The graph that made the run, and the sources of templates by hash: `sent`, and its own."""
     facts = await store.prompt(run.turn.declared)
     if now is not None and facts in (None, now.facts):
-        return now, await _sources(sent, store)
+        sources = await _sources(sent, store)
+        return now, sources if len(sources) == len(sent) else {**_sources_now(now), **sources}
     if facts is None:
         raise Unknown("the store has no facts of the graph")
-    sources = await _sources({*sent, *template_hashes(facts)}, store)
+    own = templates_of(facts).values()
+    hashes = {prompt_hash for templates in own for prompt_hash in templates.values()}
+    sources = await _sources({*sent, *hashes}, store)
     return recorded_graph(facts, sources, now), sources
+
+
+def _sources_now(now: PreparedGraph) -> Mapping[str, Mapping[str, str]]:
+    """The sources of today's templates by hash, for runs that were imported or are not kept."""
+    return {
+        prompt_hash: now.owner(path).graph.prompts.sources(name)
+        for path, templates in templates_of(now.facts).items()
+        for name, prompt_hash in templates.items()
+    }
 
 
 async def _sources(hashes: Collection[str], store: Store) -> Mapping[str, Mapping[str, str]]:

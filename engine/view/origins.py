@@ -228,7 +228,8 @@ def _rendered(messages: Sequence[Message], prompt: RenderedPrompt) -> tuple[Mess
 
 
 def _unknown(message: Message) -> MessageOrigins:
-    return _one_piece(message, UNKNOWN)
+    is_past = message.origin is not None  # replayed from an earlier run
+    return _one_piece(message, Origin("history", _turn(None)) if is_past else UNKNOWN)
 
 
 def _one_piece(message: Message, origin: Origin) -> MessageOrigins:

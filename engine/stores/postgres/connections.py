@@ -10,7 +10,7 @@ from threading import Event, Lock, Thread
 from time import monotonic
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 import psycopg
 from psycopg import AsyncConnection
@@ -23,6 +23,9 @@ from .schema import migrate
 
 Row: TypeAlias = tuple[Any, ...]
 Connection: TypeAlias = "AsyncConnection[Row]"
+_Pools: TypeAlias = """WeakKeyDictionary[
+    asyncio.AbstractEventLoop, asyncio.Future[AsyncConnectionPool[Connection]]
+]"""
 Migrate: TypeAlias = Callable[[Connection, str], Awaitable[None]]
 _FRESH = 1.0
 """Seconds for which a connection that was used is taken to be alive without being asked."""
@@ -38,7 +41,8 @@ class Connections:
     """Pools of at most `size` connections to one database, one pool for each event loop.
 
     The first of them creates the schema, or migrates it, with `migrate`. `close` closes those of
-    the running loop; a pool whose loop was closed goes with it.
+    the running loop. A loop that ends closes its own, and those of an object that is dropped are
+    closed, too.
     """
 
     def __init__(
@@ -65,12 +69,11 @@ class Connections:
         self._reset()
 
     def _reset(self) -> None:
-        self._pools: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, asyncio.Future[AsyncConnectionPool[Connection]]
-        ] = WeakKeyDictionary()
+        self._pools: _Pools = WeakKeyDictionary()
         self._is_migrated = False
         self._closers: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None]]
         self._closers = WeakKeyDictionary()
+        finalize(self, _close_dropped, self._pools).atexit = False
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection]:
@@ -95,23 +98,14 @@ class Connections:
 
     async def close(self) -> None:
         """Close the connections of the running loop."""
-        pool = self._pools.pop(asyncio.get_running_loop(), None)
-        if pool is not None:
-            await (await pool).close()
-
-    async def _closer(self) -> AsyncGenerator[None]:
-        """Closes the connections when the loop shuts down its generators, as `asyncio.run` does."""
-        try:
-            yield
-        finally:
-            await self.close()
+        await _close_own(self._pools)
 
     async def _pool(self) -> AsyncConnectionPool[Connection]:
         loop = asyncio.get_running_loop()
         opened = self._pools.get(loop)
         if opened is None:
             opened = self._pools[loop] = loop.create_future()
-            self._closers[loop] = self._closer()
+            self._closers[loop] = _closer(self._pools)
             await anext(self._closers[loop])
             try:
                 opened.set_result(await self._open())
@@ -153,6 +147,30 @@ class Connections:
             await pool.close()
             raise
         return pool
+
+
+async def _closer(pools: _Pools) -> AsyncGenerator[None]:
+    """Closes a pool when its loop shuts down its generators, as `asyncio.run` does."""
+    try:
+        yield
+    finally:
+        await _close_own(pools)
+
+
+async def _close_own(pools: _Pools) -> None:
+    pool = pools.pop(asyncio.get_running_loop(), None)
+    if pool is not None:
+        await (await pool).close()
+
+
+def _close_dropped(pools: _Pools) -> None:
+    """Close the pools of an object that was dropped, each in its loop if that still runs.
+
+    They are referenced until then: the tasks of a pool that nobody references would be destroyed.
+    """
+    for loop in [*pools]:
+        with suppress(RuntimeError):  # it is closed
+            loop.call_soon_threadsafe(lambda: asyncio.ensure_future(_close_own(pools)))
 
 
 async def rows_of(
@@ -281,8 +299,6 @@ class Owner:
                     self._look(connection)
                     due = monotonic() + self._pause
             except psycopg.Error:  # the database is away; the next beat tries again
-                if connection is not None:
-                    connection.close()
                 connection = None
                 self._wake.clear()
             last = monotonic() if self._tokens else last
@@ -293,7 +309,7 @@ class Owner:
         """Wait a little for the database to call; whether it may have cancelled a lease."""
         calls = [*connection.notifies(timeout=min(_TICK, self._pause), stop_after=1)]
         for call in calls:
-            if (bell := self._bells.get(call.payload)) is not None:
+            if (bell := self._bells.get(call.payload)) is not None:  # pragma: no branch - or CANCEL
                 bell.ring()
         return any(call.payload == CANCEL for call in calls)
 

@@ -695,7 +695,8 @@ class PostgresStore:
 
     def _interrupt(self, token: int) -> None:
         """Cancel the run of a lease, which another process has asked for."""
-        if (held := self._held.get(token)) is not None:
+        held = self._held.get(token)
+        if held is not None:  # pragma: no branch - it has ended just now
             WATCHER.interrupt(self, held.lease.key, held.lease.run_id)
 
     def _encode(

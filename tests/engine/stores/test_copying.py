@@ -109,8 +109,8 @@ DESK = Graph(
     model="m",
     nodes={
         "history": HistoryLoader(runs=2),
-        "earlier": Search(),
-        "clerk": Member(role="You help"),
+        "earlier": Search(needs=["history"]),
+        "clerk": Member(role="You help", needs=["earlier"]),
         "sum": Summarizer(needs=["clerk"]),
     },
     output="clerk",
@@ -163,11 +163,38 @@ def test_what_a_team_has_made_goes_on_in_the_copy(server: Server, tmp_path: Path
     assert len(wait_for(database.prompt_hashes())) == len(wait_for(folder.prompt_hashes())) > 0
 
 
+def plain(value: Any, key: str = "") -> Any:  # noqa: ANN401  any JSON
+    """JSON without times."""
+    if isinstance(value, dict):
+        return {name: plain(inner, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    return 0 if key in ("started", "ended", "updated") else value
+
+
+def test_the_same_turns_are_the_same_in_each_store(server: Server, tmp_path: Path) -> None:
+    def made(store: Store) -> str:
+        for number, text in enumerate(("a red bicycle", "is it red?", "and blue?")):
+            ids = {"user_id": "ann", "session_id": "s", "run_id": f"r{number}"}
+            run = team(DESK, store).run(text, attachments=[PNG], **ids)
+            state = {"m": number, f"k{number}": number}
+            team(DESK, store).session("s", user_id="ann").set_state(state)
+            assert run.answer == "blue"
+        head = wait_for(store.head(SessionKey("ann", "s")))
+        exported = wait_for(Session(SessionKey("ann", "s"), store).aexport())
+        sources = [wait_for(store.prompt(each)) for each in wait_for(store.prompt_hashes())]
+        return json.dumps([plain(exported), [*head.state] if head else None, sources])
+
+    assert made(PostgresStore(server.dsn, schema=schema_of(tmp_path))) == made(
+        TinyDBStore(tmp_path)
+    )
+
+
 def quoting(store: Store) -> None:
     """A session `new` that quotes the session `old`."""
     runner = team(DESK, store)
-    for session in ("old", "new"):
-        runner.run("a red bicycle", user_id="ann", session_id=session)
+    for session, text in (("old", "a red bicycle"), ("new", "what did I say?")):
+        runner.run(text, user_id="ann", session_id=session)
 
 
 @pytest.mark.parametrize("kind", ["folder", "database"])

@@ -35,7 +35,7 @@ from tests.soundness.teams import talk
 from tests.teams import desk, desk_model
 
 LONG = int(os.environ.get("TEAMGRAPH_SOUNDNESS", "0"))
-SESSIONS = range(500 if LONG else 5)
+SESSIONS = range(250 if LONG else 5)
 """Of two teams and four turns each."""
 
 
@@ -191,19 +191,22 @@ def test_a_fork_keeps_the_origins_of_what_it_did_not_run_again() -> None:
     assert named(found["b"]) == {"Bonjour mon ami": ("node", "a"), "two": ("message", "message")}
 
 
-def test_a_store_without_the_graph_or_the_templates_says_that_it_does_not_know() -> None:
-    class Forgetful(MemoryStore):
-        async def prompt(self, prompt_hash: str) -> Mapping[str, str] | None:
-            del prompt_hash
-            return None
+class Forgetful(MemoryStore):
+    """Has no templates and no facts, as of a session that was exported and restored."""
 
+    async def prompt(self, prompt_hash: str) -> Mapping[str, str] | None:
+        del prompt_hash
+        return None
+
+
+def test_a_store_without_the_templates_needs_the_graph_if_that_still_has_them() -> None:
     store, graph = Forgetful(), desk()
     run = Runner(graph, store=store, model=desk_model()).run("hello", session_id="s")
-    for known in (None, graph):
-        found = origins(run, store, known)
-        assert {kind for calls in found.values() for kind, _ in named(calls).values()} == {
-            "unknown"
-        }
+    kinds = [
+        {kind for calls in origins(run, store, known).values() for kind, _ in named(calls).values()}
+        for known in (None, graph)
+    ]
+    assert kinds == [{"unknown"}, {"message", "node"}]
 
 
 def test_only_what_is_asked_for_is_rendered() -> None:
@@ -366,6 +369,17 @@ class OldStore(MemoryStore):
         return found and {path: text for path, text in found.items() if path != ""}
 
 
+def test_a_prompt_whose_template_is_lost_is_unknown() -> None:
+    class FactsOnly(MemoryStore):
+        async def prompt(self, prompt_hash: str) -> Mapping[str, str] | None:
+            found = await super().prompt(prompt_hash)
+            return found if found and "" in found else None
+
+    store = FactsOnly()
+    run = Runner(desk(), store=store, model=desk_model()).run("hello", session_id="s")
+    assert named(origins(run, store)["router"])["hello"] == ("unknown", "")
+
+
 class Ticket(BaseModel):
     urgency: Literal["low", "high"]
     about: str
@@ -426,11 +440,6 @@ def test_what_cannot_be_rendered_any_more_is_unknown() -> None:
 
 
 def test_another_graph_is_not_taken_for_that_of_the_run() -> None:
-    class Forgetful(MemoryStore):
-        async def prompt(self, prompt_hash: str) -> Mapping[str, str] | None:
-            del prompt_hash
-            return None
-
     store = Forgetful()
     runner = Runner(desk(), store=store, model=desk_model())
     run = runner.run("hello", session_id="s")
@@ -444,3 +453,34 @@ def test_another_graph_is_not_taken_for_that_of_the_run() -> None:
 def test_a_prompt_that_no_dry_run_made_is_unknown() -> None:
     found = prompt_origins(RenderedPrompt("t", (Message(role="user", content="x"),)), "a")
     assert named([found]) == {"x": ("unknown", "")}
+
+
+def test_a_run_with_a_given_history_is_explained_as_far_as_a_store_knows_it() -> None:
+    store, graph = MemoryStore(), desk()
+    run = Runner(graph, store=store, model=desk_model()).run("hello", history=[("one", "two")])
+    calls = asyncio.run(run_origins(run, store, graph))
+    assert named(calls["french"]) == {
+        "one": ("history", "an earlier turn"),
+        "two": ("history", "an earlier turn"),
+        "hello": ("message", "message"),
+    }
+
+
+def test_what_was_read_of_a_session_that_is_gone_is_unknown() -> None:
+    store = MemoryStore()
+    said = "{% for each in search.output %}{% for run in each.runs %}{{ run.answer }}"
+    said += "{% endfor %}{% endfor %}"
+    prompt = "{% system %}" + said + "{% endsystem %}\n{% user %}{{ input.message }}{% enduser %}\n"
+    graph = Graph(
+        name="t", model="m", nodes={"search": Search(), "a": Member(prompt=prompt)}, output="a"
+    )
+    runner = Runner(graph, store=store, model=desk_model())
+    runner.run("elsewhere", session_id="t")
+    run = runner.run("hello", session_id="s")
+    expected = {"Bonjour mon ami": ("node", "search"), "hello": ("message", "message")}
+    assert named(origins(run, store)["a"]) == expected
+    runner.session("t").delete()
+    assert named(origins(run, store)["a"]) == {
+        "(deleted)": ("unknown", ""),
+        "hello": ("message", "message"),
+    }
