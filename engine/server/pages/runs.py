@@ -215,7 +215,7 @@ async def compare(request: Request) -> Response:
     if record is None:
         raise NotFound(f"run {run.run_id!r} has no record of a node {query.node!r}")
     runner = server.runners.get(run.turn.graph)
-    graph = runner.graph if runner is not None else None
+    prepared = runner.prepared if runner is not None else None
     found: Comparison | None = None
     note = ""
     if query.to == "today":
@@ -223,10 +223,10 @@ async def compare(request: Request) -> Response:
     elif query.to == "run":
         reference = RunReference(query.other or "", run.user_id, None)
         other = await reference.load(store)
-        found = await compare_with_run(other, run, record.node, store, graph)
+        found = await compare_with_run(other, run, record.node, store, prepared)
     else:
         try:
-            found = await compare_with_previous(run, record.node, store, graph)
+            found = await compare_with_previous(run, record.node, store, prepared)
         except NotFound as error:  # as in the first turn: there is nothing wrong
             note = str(error)
     values = {
@@ -284,7 +284,8 @@ async def _node(request: Request, run: Run, path: str) -> ShownNode:
         near = closest(path, known)
         hint = f"did you mean {near!r}?" if near else "its page lists those that it has"
         raise NotFound(f"run {run.run_id!r} has no record of a node {path!r}; {hint}")
-    origins = await run_origins(run, server.store, graph, nodes=[record.node])
+    prepared = runner.prepared if runner is not None else None
+    origins = await run_origins(run, server.store, prepared, nodes=[record.node])
     details = node_html(record, origins.get(record.node, ()))
     changes = await _changes(run, record, server.store, graph.state if graph is not None else {})
     template = _template(runner, record.node) if runner is not None else ""
