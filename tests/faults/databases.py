@@ -17,7 +17,7 @@ from pathlib import Path
 from teamgraph import Change, Lease, PostgresStore, Record, Runner, SessionKey, Store, Turn
 from teamgraph.engine.session.store import Policy, WhileWaiting
 from teamgraph.engine.stores.journal.disk import DISK, Disk
-from teamgraph.errors import Conflict, NotFound, RunError, StoreError
+from teamgraph.errors import Conflict, InputError, NotFound, RunError, StoreError
 from teamgraph.events import NodeStarted
 from tests.postgres import Server, postgres
 
@@ -179,6 +179,8 @@ async def _finish(runner: Runner, session_id: str, run_id: str, counts: Counts) 
             kept |= {node for node, record in records.items() if record.is_final}
         except NotFound:
             is_stored = False
+        except InputError:  # it is done: the server has stored the end, and its answer was lost
+            return
         except StoreError:
             await asyncio.sleep(0.05)  # the database is away
         else:
