@@ -1,8 +1,8 @@
 """The runs in progress of this process, whose events any number of clients read.
 
-A run is started by iterating the events of a `Runner`. They are numbered and kept, so that a client
-can come back after its connection was cut, and another one can watch. When the last reader has left
-and none comes back within the grace period, the run is cancelled.
+A run is started with a listener that keeps its events, so that a client can come back after its
+connection was cut, and another one can watch. When the last reader has left and none comes back
+within the grace period, the run is cancelled.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from contextlib import aclosing, contextmanager
-from typing import NamedTuple, cast
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
+from contextlib import contextmanager
+from typing import NamedTuple, TypeAlias, cast
 from uuid import uuid4
-
-from msgspec.structs import replace
 
 from ..errors import Cancelled, NotFound
 from ..events import (
     AnswerReset,
     Event,
+    Listener,
     NodeFinished,
     NodeStarted,
     RunCancelled,
@@ -34,6 +33,8 @@ from ..session.store import Store
 from ..stores.leases import WATCHER
 from .positions import Position
 
+TellRun: TypeAlias = Callable[[Listener], Coroutine[object, object, Run]]
+"""Runs to the end, and tells a listener the events: `EventStream.tell`."""
 UNREAD = 5.0
 """Seconds within which a run must be read, also where the grace period is shorter."""
 ENDED = 256
@@ -51,14 +52,15 @@ class Numbered(NamedTuple):
 class LiveRun:
     """One run in progress in this process, or one that ended a moment ago, with its events.
 
-    `source` gives the events, of which at least the newest `limit` are kept; `before` are the
-    records of an earlier try of the run. `key` and `run_id` are known once it has begun.
+    `tell` runs it and tells a listener the events, of which at least the newest `limit` are kept;
+    `before` are the records of an earlier try of the run. `key` and `run_id` are known once it has
+    begun.
     """
 
     def __init__(
         self,
         store: Store,
-        source: AsyncGenerator[Event],
+        tell: TellRun,
         *,
         grace: float,
         limit: int,
@@ -66,21 +68,26 @@ class LiveRun:
     ) -> None:
         self.key = SessionKey(None, "")
         self.run_id = ""
-        self.is_ended = False
         self._store = store
-        self._source = source
         self._grace = grace
         self._limit = limit
         self._finished = [record for record in before if record.status == "done"]
         self._events: list[Numbered] = []
         self._last = Position(0, uuid4().hex[:8])
         self._told: set[str] = set()
+        self._ended = asyncio.Event()
+        self._changed: asyncio.Event | None = None
         self._run: Run | None = None
         self._error: Exception | None = None
         self._readers = 0
         self._leaving: asyncio.TimerHandle | None = None
-        self._changed = asyncio.Event()
-        self.task = asyncio.create_task(self._pump(), name="teamgraph run")
+        self.task = asyncio.create_task(tell(self._add), name="teamgraph run")
+        self.task.add_done_callback(self._end)
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether no further event can come."""
+        return self._ended.is_set()
 
     @property
     def status(self) -> RunStatus:
@@ -105,7 +112,7 @@ class LiveRun:
     async def begun(self) -> None:
         """Wait for the first event; raises what ended the run before it."""
         try:
-            await self._changed.wait()
+            await self._change()
         except asyncio.CancelledError:
             self.task.cancel()
             raise
@@ -142,13 +149,12 @@ class LiveRun:
                     continue  # more were added while the reader was busy with the others
                 if self.is_ended:
                     return
-                await self._changed.wait()
+                await self._change()
 
     async def result(self) -> Run:
         """Wait for the end of the run; raises the error that ended it."""
         with self._reading():
-            while not self.is_ended:
-                await self._changed.wait()
+            await self._ended.wait()
         if self._error is not None:
             raise self._error
         return cast("Run", self._run)
@@ -161,22 +167,15 @@ class LiveRun:
         """Stop executing the run, and leave it as it is stored, to be resumed."""
         WATCHER.interrupt(self._store, self.key, self.run_id, hand_back=True)
 
-    async def _pump(self) -> None:
-        """Take the events as they come, to the last one."""
-        try:
-            async with aclosing(self._source) as events:
-                async for event in events:
-                    self._add(event)
-        except Exception as error:  # noqa: BLE001  whoever waits for the result gets it
-            self._error = error
-        except asyncio.CancelledError:
+    def _end(self, task: asyncio.Task[Run]) -> None:
+        if task.cancelled():
             self._error = Cancelled("the run was cancelled before it had begun")
-            raise
-        finally:
-            self.is_ended = True
-            if self._leaving is not None:
-                self._leaving.cancel()
-            self._notify()
+        else:
+            self._error = cast("Exception | None", task.exception())
+        self._ended.set()
+        if self._leaving is not None:
+            self._leaving.cancel()
+        self._notify()
 
     def _add(self, event: Event) -> None:
         match event:
@@ -190,9 +189,9 @@ class LiveRun:
                 self._run = event.run
             case _:
                 pass
-        self._last = replace(self._last, number=self._last.number + 1)
-        event = replace(event, sequence=self._last.number)
-        self._events.append(Numbered(self._last.number, event, self._last))
+        last = self._last
+        self._last = Position(event.sequence, last.stream, last.nodes, last.check)
+        self._events.append(Numbered(event.sequence, event, self._last))
         if len(self._events) > 2 * self._limit:
             del self._events[: self._limit]
         self._notify()
@@ -203,9 +202,16 @@ class LiveRun:
             self._told.add(path)
             self._last = self._last.with_node(path)
 
+    async def _change(self) -> None:
+        """Wait for the next event, or the end."""
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        await self._changed.wait()
+
     def _notify(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     def _after(self, number: int) -> list[Numbered]:
         """The events after this number; raises `NotFound` if some of them are dropped."""
@@ -267,12 +273,12 @@ class Runs:
 
     async def begin(
         self,
-        source: AsyncGenerator[Event],
+        tell: TellRun,
         *,
         grace: float | None = None,
         before: Iterable[Record] = (),
     ) -> LiveRun:
-        """Start a run: iterate `source`, the events of a runner, and wait for the first of them.
+        """Start a run by `tell`, that of a runner's events, and wait for the first of them.
 
         `grace` are the seconds after its last reader has left until the run is cancelled (default:
         those of the server); 0 is at once, and infinity never. `before` are the records of an
@@ -280,7 +286,7 @@ class Runs:
         `NotFound` and `SessionBusy`.
         """
         grace = self._grace if grace is None else grace
-        live = LiveRun(self._store, source, grace=grace, limit=self._limit, before=before)
+        live = LiveRun(self._store, tell, grace=grace, limit=self._limit, before=before)
         self._starting.add(live)
         try:
             await live.begun()
@@ -290,11 +296,11 @@ class Runs:
         live.task.add_done_callback(lambda _: self._keep_ended(live))
         return live
 
-    async def open(self, run: Run, source: Callable[[], AsyncGenerator[Event]]) -> LiveRun:
+    async def open(self, run: Run, tell: TellRun) -> LiveRun:
         """Make a stored run live, once for all who ask for it meanwhile; see `begin`."""
         key = (run.user_id, run.run_id)
         if (opening := self._opening.get(key)) is None:
-            begin = self.begin(source(), before=run.records.values())
+            begin = self.begin(tell, before=run.records.values())
             opening = self._opening[key] = asyncio.create_task(begin)
             opening.add_done_callback(lambda _: self._opening.pop(key, None))
         return await asyncio.shield(opening)

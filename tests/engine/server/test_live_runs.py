@@ -14,7 +14,7 @@ def test_a_reader_that_is_busy_while_the_run_ends_gets_the_rest() -> None:
     async def read_slowly() -> list[Numbered]:
         store = MemoryStore()
         runs = Runs(store, grace=30.0, limit=1000)
-        live = await runs.begin(Runner(DUO, store=store).astream("hi", tokens=False))
+        live = await runs.begin(Runner(DUO, store=store).astream("hi", tokens=False).tell)
         reader = live.read()
         told = [await anext(reader)]
         await asyncio.wait([live.task])
