@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from uuid import uuid4
@@ -298,19 +298,15 @@ async def _respond(
 ) -> Response:
     """Start a run, and answer with its events, with its result, or at once."""
     grace = math.inf if telling.detach else None
-    beginning = server_of(request).runs.begin(source.tell, grace=grace, before=before)
+    live = server_of(request).runs.start(source.tell, grace=grace, before=before)
     if not telling.stream and not telling.detach:
-        run = await until_disconnect(request, _result(beginning))
+        run = await until_disconnect(request, live.result())
         return json_response(run.to_json())
-    live = await until_disconnect(request, beginning)
+    await until_disconnect(request, live.begun())
     if telling.stream:
         return event_response(frames(live))
     ids: JSON = {"run_id": live.run_id, "session_id": live.key.session_id, "status": "running"}
     return json_response(ids, 202)
-
-
-async def _result(beginning: Awaitable[LiveRun]) -> Run:
-    return await (await beginning).result()
 
 
 async def _live(request: Request, query: RunQuery) -> LiveRun:

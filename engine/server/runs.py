@@ -49,12 +49,18 @@ class Numbered(NamedTuple):
     position: Position
 
 
+_NOTED = frozenset(
+    (RunStarted, NodeStarted, NodeFinished, RunFinished, RunFailed, RunCancelled, RunWaiting)
+)
+"""The events that a run itself has to know of."""
+
+
 class LiveRun:
     """One run in progress in this process, or one that ended a moment ago, with its events.
 
     `tell` runs it and tells a listener the events, of which at least the newest `limit` are kept;
     `before` are the records of an earlier try of the run. `key` and `run_id` are known once it has
-    begun.
+    begun, which `on_begun` is told.
     """
 
     def __init__(
@@ -65,15 +71,17 @@ class LiveRun:
         grace: float,
         limit: int,
         before: Iterable[Record] = (),
+        on_begun: Callable[[LiveRun], object],
     ) -> None:
         self.key = SessionKey(None, "")
         self.run_id = ""
         self._store = store
         self._grace = grace
         self._limit = limit
+        self._on_begun = on_begun
         self._finished = [record for record in before if record.status == "done"]
-        self._events: list[Numbered] = []
-        self._last = Position(0, uuid4().hex[:8])
+        self._events: list[tuple[Event, Position]] = []
+        self._known = Position(0, uuid4().hex[:8])
         self._told: set[str] = set()
         self._ended = asyncio.Event()
         self._changed: asyncio.Event | None = None
@@ -101,8 +109,7 @@ class LiveRun:
 
     def is_over(self, after: Position) -> bool:
         """Whether no event follows on a position."""
-        last = self._last
-        return self.is_ended and (after.stream, after.number) == (last.stream, last.number)
+        return self.is_ended and (after.stream, after.number) == (self._known.stream, self._last)
 
     @property
     def size(self) -> int:
@@ -112,14 +119,13 @@ class LiveRun:
     async def begun(self) -> None:
         """Wait for the first event; raises what ended the run before it."""
         try:
-            await self._change()
-        except asyncio.CancelledError:
-            self.task.cancel()
-            raise
-        if not self._events and self._error is not None:
-            raise self._error
-        if not self._readers and not self.is_ended:  # whoever began it may have left meanwhile
-            self._leave(max(self._grace, UNREAD))
+            if not self._events:
+                await self._change()
+            if not self._events and self._error is not None:
+                raise self._error
+        finally:
+            if not self._readers and not self.is_ended:  # whoever began it may have left meanwhile
+                self._leave(max(self._grace, UNREAD))
 
     async def read(self, after: Position | None = None) -> AsyncGenerator[Numbered]:
         """The events after a position, those that there are and those to come.
@@ -131,11 +137,11 @@ class LiveRun:
         """
         number, told = 0, frozenset[str]()
         with self._reading():
-            if after is not None and after.stream == self._last.stream:
+            if after is not None and after.stream == self._known.stream:
                 number = after.number
             elif after is not None:
                 told = after.told(self._finished)
-                first = Position(0, self._last.stream, after.nodes, after.check)
+                first = Position(0, self._known.stream, after.nodes, after.check)
                 reset = AnswerReset(self.run_id, self.key.session_id, 0, None, 0)
                 yield Numbered(0, reset, first)
             while True:
@@ -145,7 +151,7 @@ class LiveRun:
                         isinstance(event, NodeFinished) and event.replayed and event.node in told
                     ):
                         yield each
-                if number < self._last.number:
+                if number < self._last:
                     continue  # more were added while the reader was busy with the others
                 if self.is_ended:
                     return
@@ -178,29 +184,34 @@ class LiveRun:
         self._notify()
 
     def _add(self, event: Event) -> None:
+        """Keep an event, and what the client knows that has it: the number in that is not set."""
+        if type(event) in _NOTED:
+            self._note(event)
+        self._events.append((event, self._known))
+        if len(self._events) > 2 * self._limit:
+            del self._events[: self._limit]
+        self._notify()
+
+    def _note(self, event: Event) -> None:
         match event:
             case RunStarted():
                 self.run_id, self.key = event.run_id, SessionKey(event.user_id, event.session_id)
+                self._on_begun(self)
             case NodeFinished():
                 self._tell([event.record])
             case NodeStarted():  # what an earlier try has finished is told
                 self._tell(self._finished)
             case RunFinished() | RunFailed() | RunCancelled() | RunWaiting():
                 self._run = event.run
-            case _:
+            case _:  # pragma: no cover
                 pass
-        last = self._last
-        self._last = Position(event.sequence, last.stream, last.nodes, last.check)
-        self._events.append(Numbered(event.sequence, event, self._last))
-        if len(self._events) > 2 * self._limit:
-            del self._events[: self._limit]
-        self._notify()
 
     def _tell(self, finished: Iterable[Record]) -> None:
         """Count these nodes as told, each once."""
-        for path in {record.node for record in finished} - self._told:
-            self._told.add(path)
-            self._last = self._last.with_node(path)
+        for record in finished:
+            if record.node not in self._told:
+                self._told.add(record.node)
+                self._known = self._known.with_node(record.node)
 
     async def _change(self) -> None:
         """Wait for the next event, or the end."""
@@ -213,15 +224,23 @@ class LiveRun:
             self._changed.set()
             self._changed = None
 
+    @property
+    def _last(self) -> int:
+        """The number of the newest event."""
+        return self._events[-1][0].sequence if self._events else 0
+
     def _after(self, number: int) -> list[Numbered]:
         """The events after this number; raises `NotFound` if some of them are dropped."""
-        start = self._events[0].number if self._events else 1
+        start = self._events[0][0].sequence if self._events else 1
         if number + 1 < start:
             raise NotFound(
                 f"run {self.run_id!r}: its first {start - 1} events are not kept any more, and "
                 f"only {number} were read; read the run itself: GET /api/runs/{self.run_id}"
             )
-        return self._events[number + 1 - start :]
+        return [
+            Numbered(event.sequence, event, known.at(event.sequence))
+            for event, known in self._events[number + 1 - start :]
+        ]
 
     @contextmanager
     def _reading(self) -> Generator[None]:
@@ -238,10 +257,15 @@ class LiveRun:
                 self._leave(self._grace)
 
     def _leave(self, grace: float) -> None:
-        """Cancel the run after so many seconds, unless somebody reads it by then."""
+        """Cancel the run after so many seconds, unless somebody reads it by then.
+
+        Nobody can come back to one that has not begun: it ends at once.
+        """
         if self._leaving is not None:
             self._leaving.cancel()
-        if grace != math.inf:
+        if not self.run_id:
+            self.task.cancel()
+        elif grace != math.inf:
             self._leaving = asyncio.get_running_loop().call_later(grace, self.cancel)
 
 
@@ -271,29 +295,36 @@ class Runs:
         """The runs that have not ended."""
         return [live for live in self._live.values() if not live.is_ended]
 
-    async def begin(
-        self,
-        tell: TellRun,
-        *,
-        grace: float | None = None,
-        before: Iterable[Record] = (),
+    def start(
+        self, tell: TellRun, *, grace: float | None = None, before: Iterable[Record] = ()
     ) -> LiveRun:
-        """Start a run by `tell`, that of a runner's events, and wait for the first of them.
+        """Start a run by `tell`, that of a runner's events; it is live once it has begun.
 
         `grace` are the seconds after its last reader has left until the run is cancelled (default:
         those of the server); 0 is at once, and infinity never. `before` are the records of an
-        earlier try of it. Raises what ends the run before it has begun, such as `InputError`,
-        `NotFound` and `SessionBusy`.
+        earlier try of it.
         """
-        grace = self._grace if grace is None else grace
-        live = LiveRun(self._store, tell, grace=grace, limit=self._limit, before=before)
+        live = LiveRun(
+            self._store,
+            tell,
+            grace=self._grace if grace is None else grace,
+            limit=self._limit,
+            before=before,
+            on_begun=self._keep,
+        )
         self._starting.add(live)
-        try:
-            await live.begun()
-        finally:
-            self._starting.discard(live)
-        self._live[live.key.user_id, live.run_id] = live
         live.task.add_done_callback(lambda _: self._keep_ended(live))
+        return live
+
+    async def begin(
+        self, tell: TellRun, *, grace: float | None = None, before: Iterable[Record] = ()
+    ) -> LiveRun:
+        """As `start`, and wait until it has begun.
+
+        Raises what ends the run before that, such as `InputError`, `NotFound` and `SessionBusy`.
+        """
+        live = self.start(tell, grace=grace, before=before)
+        await live.begun()
         return live
 
     async def open(self, run: Run, tell: TellRun) -> LiveRun:
@@ -316,8 +347,15 @@ class Runs:
                 running[task].hand_back()
             await asyncio.gather(*running, return_exceptions=True)
 
+    def _keep(self, live: LiveRun) -> None:
+        self._starting.discard(live)
+        self._live[live.key.user_id, live.run_id] = live
+
     def _keep_ended(self, live: LiveRun) -> None:
-        """Keep the events of a run for a while, unless nobody may come back for them."""
+        """Keep the events of a run for a while, unless it has never begun."""
+        if live in self._starting:
+            self._starting.discard(live)
+            return
         self._ended.append(live)
         self._kept += live.size
         while self._ended and (len(self._ended) > ENDED or self._kept > self._limit):
