@@ -13,7 +13,7 @@ from types import FunctionType, ModuleType
 import pytest
 
 import teamgraph
-from teamgraph import errors, events, graphs, kinds, nodes, testing, tracing
+from teamgraph import dispatch, errors, events, graphs, kinds, nodes, testing, tracing
 
 MIN_WORDS = 3
 PACKAGES = pytest.mark.parametrize(
@@ -21,7 +21,7 @@ PACKAGES = pytest.mark.parametrize(
 )
 DOORS = pytest.mark.parametrize(
     "package",
-    [teamgraph, nodes, graphs, kinds, errors, events, testing, tracing],
+    [teamgraph, nodes, graphs, dispatch, kinds, errors, events, testing, tracing],
     ids=lambda it: it.__name__,
 )
 

@@ -66,6 +66,7 @@ _SUMMARIES = {
     "runs": "List, show, answer, resume, fork, cancel and delete runs.",
     "serve": "Serve graphs over HTTP.",
     "ui": "Look at graphs, chats, runs, sessions and prompts in a browser.",
+    "worker": "Run turns that servers have put into the queue of a database.",
     "usage": "Add up tokens, calls and costs by model, graph, node, session or user.",
     "store": "Verify and repair the files of a store, and show their size.",
     "import": "Write a flow of promptflow as a graph with its prompts.",

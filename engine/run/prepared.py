@@ -71,6 +71,14 @@ class PreparedGraph(Struct, frozen=True):
     warms_up: bool = False
     inner: Mapping[str, PreparedGraph] = {}
 
+    @property
+    def identity(self) -> str:
+        """The hash of the facts of all nodes, and of what the graph declares beside its nodes."""
+        graph, declared = self.graph, type(self.graph).model_fields
+        names = {name for name, field in declared.items() if not field.exclude} - {"nodes"}
+        beside = {name: _normalized(value) for name, value in graph if name in names}
+        return _hash({"nodes": self.facts_hash, "graph": json.dumps(beside, sort_keys=True)})
+
     def first_models(self) -> Iterator[ModelSpec]:
         """The first choices of all nodes that ask a model, also of those in inner graphs."""
         for specs in self.models.values():

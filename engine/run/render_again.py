@@ -9,7 +9,7 @@ comes out with what was sent.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar, cast
 
@@ -41,8 +41,8 @@ from .resume import begun_after
 T = TypeVar("T")
 
 _HISTORY = "history"
-_FIRST_LOOK, _FARTHEST_LOOK = 8, 128
-"""Runs that are read back for what a key of the state was before a run, at first and at most."""
+_FARTHEST_LOOK = 128
+"""Turns that are read back for what a key of the state was before a run."""
 
 
 class Surroundings(Struct, frozen=True):
@@ -177,6 +177,28 @@ async def render_again(
     return calls
 
 
+class Beginning(Struct, frozen=True):
+    """What a run began with: the head of its session then, and the longest history that it loaded.
+
+    `outputs` are those of its own nodes, as templates read them.
+    """
+
+    head: Head
+    history: History
+    outputs: Mapping[str, object]
+
+
+async def beginning_of(run: Run, store: Store, now: PreparedGraph) -> Beginning:
+    """What a recorded run began with; `now` is its graph as it is today."""
+    nothing = PromptsAgain({}, frozenset())
+    execution = await RecordedExecution.of(now, run, store, nothing)
+    await execution.render_nodes()
+    outputs = execution.scope.outputs
+    histories = [each for each in outputs.values() if isinstance(each, History)]
+    longest = max(histories, key=lambda each: len(each.runs), default=History())
+    return Beginning(execution.lease.head, longest, outputs)
+
+
 async def _as_it_was(
     run: Run, store: Store, now: PreparedGraph | None
 ) -> tuple[PreparedGraph, Mapping[str, Mapping[str, str]]]:
@@ -192,6 +214,15 @@ async def _as_it_was(
     if facts is None:
         return cast("PreparedGraph", now), known
     return recorded_graph(facts, known, now), known
+
+
+async def earlier_runs(run: Run, store: Store, *, most: int) -> AsyncIterator[Run]:
+    """The last turns before a run, the newest first."""
+    past = StoredPast(store, run.key, until=await _turns_before(run, store))
+    for turn in reversed(await past.turns(last=most)):
+        found = await store.run(run.key, turn.run_id)
+        if found is not None:  # pragma: no branch - it may be deleted meanwhile
+            yield found
 
 
 class RecordedExecution(RunExecution):
@@ -212,7 +243,7 @@ class RecordedExecution(RunExecution):
     ) -> RecordedExecution:
         """The execution of a stored run."""
         key = run.key
-        head = await _head_before(run, store)
+        head = await head_before(run, store)
         lease = Lease(key, run.run_id, head)
         emitter = EventEmitter(run.run_id, key.session_id, None, "none")
         execution = cls._outermost(prepared, store, lease, run.turn, emitter, dict(run.records))
@@ -428,14 +459,14 @@ def _numbers_of(history: History, numbers: Mapping[str, int]) -> tuple[int | Non
     return (*(None,) * (len(history.runs) - len(known)), *known) if history.runs else ()
 
 
-async def _head_before(run: Run, store: Store) -> Head:
+async def head_before(run: Run, store: Store) -> Head:
     """The head of the session as it was when the run began, as far back as is looked."""
     head = await store.head(run.key) or Head()
     until = await _turns_before(run, store)
     summary = await store.summary(run.key, until=until)
     while summary is not None and summary.run_id and await _is_later(summary.run_id, run, store):
         summary = await store.summary(run.key, until=summary.covers - 1)
-    values = await _values_before(run, store, head, until)
+    values = await _values_before(run, store, head)
     return replace(
         head,
         turns=until,
@@ -473,7 +504,7 @@ async def _is_later(run_id: str, run: Run, store: Store) -> bool:
     )
 
 
-async def _values_before(run: Run, store: Store, head: Head, until: int) -> Mapping[StateKey, JSON]:
+async def _values_before(run: Run, store: Store, head: Head) -> Mapping[StateKey, JSON]:
     """The values in the state before the run: those that no run since has set, and older ones."""
     values = dict(Change(head.state, head.node_states).values())
     later = {
@@ -484,14 +515,10 @@ async def _values_before(run: Run, store: Store, head: Head, until: int) -> Mapp
     left = {key for key in values if head.writers.get(key) in later}
     for key in left:
         del values[key]
-    past, seen, window = StoredPast(store, run.key, until=until), 0, _FIRST_LOOK
-    while left and seen < min(until, _FARTHEST_LOOK):
-        turns = (await past.turns(last=window))[: window - seen]
-        for turn in reversed(turns):
-            found = await store.run(run.key, turn.run_id)
-            if found is not None:
-                set_then = Change.of(found.turn, found.records.values()).values()
-                values |= {key: set_then[key] for key in left & set_then.keys()}
-                left -= set_then.keys()
-        seen, window = window, window * 4
+    async for earlier in earlier_runs(run, store, most=_FARTHEST_LOOK if left else 0):
+        set_then = Change.of(earlier.turn, earlier.records.values()).values()
+        values |= {key: set_then[key] for key in left & set_then.keys()}
+        left -= set_then.keys()
+        if not left:
+            break
     return values

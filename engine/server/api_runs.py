@@ -15,12 +15,13 @@ from starlette.responses import Response
 
 from ..blocking import EventStream
 from ..errors import TeamgraphError
-from ..events import event_name
+from ..events import Listener, event_name
 from ..messages import JSON
 from ..records import Record, Run
 from ..run.cancel import cancel_run
 from ..run.json_forms import records_as_json, turn_as_json
 from ..run.resume import RunReference
+from ..run.stored_events import stored_events
 from .access import caller
 from .api_sessions import PageQuery
 from .attached import check_attaches, read_attachment
@@ -37,7 +38,6 @@ from .http import (
 )
 from .openapi import Operation
 from .positions import Position
-from .reopen import tell_stored
 from .runs import LiveRun, TellRun
 from .server import Server, server_of
 
@@ -48,17 +48,19 @@ STOPPING = 5.0
 class Whose(Body):
     """Whose data a request is about; the user only counts where no login says it."""
 
-    user_id: str | None = Field(None, description="The user; ignored where the login says it.")
-    session_id: str | None = Field(None, description="The session.")
+    user_id: str | None = Field(
+        default=None, description="The user; ignored where the login says it."
+    )
+    session_id: str | None = Field(default=None, description="The session.")
 
 
 class Telling(Whose):
     """How a run is told to the client that starts it."""
 
-    stream: bool = Field(False, description="Answer with the events as they happen.")
-    tokens: bool = Field(True, description="Tell tokens, where events are told.")
+    stream: bool = Field(default=False, description="Answer with the events as they happen.")
+    tokens: bool = Field(default=True, description="Tell tokens, where events are told.")
     detach: bool = Field(
-        False, description="Go on when the client leaves; without `stream`, answer at once."
+        default=False, description="Go on when the client leaves; without `stream`, answer at once."
     )
 
     @property
@@ -73,16 +75,20 @@ class SentAttachment(Body):
     url: str = Field(
         description="A data: URL with the bytes, or an http or https one, which is passed on."
     )
-    name: str | None = Field(None, description="The file's name; its end says the type.")
+    name: str | None = Field(default=None, description="The file's name; its end says the type.")
 
 
 class StartBody(Telling):
     """A run to start."""
 
     message: str = Field(description="The user's message.")
-    graph: str | None = Field(None, description="The graph; may be left out if there is one.")
-    run_id: str | None = Field(None, description="The id of the new run.")
-    state: Mapping[str, JSON] | None = Field(None, description="Keys of `session.state` to set.")
+    graph: str | None = Field(
+        default=None, description="The graph; may be left out if there is one."
+    )
+    run_id: str | None = Field(default=None, description="The id of the new run.")
+    state: Mapping[str, JSON] | None = Field(
+        default=None, description="Keys of `session.state` to set."
+    )
     attachments: Sequence[SentAttachment] = Field((), description="What comes with the message.")
 
 
@@ -90,29 +96,31 @@ class ResumeBody(Telling):
     """A run to resume."""
 
     reuse_unchanged: bool = Field(
-        False, description="If the graph has changed, run again only what that concerns."
+        default=False, description="If the graph has changed, run again only what that concerns."
     )
 
 
 class ForkBody(Telling):
     """A run to fork."""
 
-    node: str | None = Field(None, description="The node to run again from.")
-    message: str | None = Field(None, description="Another message.")
-    into: str | None = Field(None, description="The id of the new session.")
+    node: str | None = Field(default=None, description="The node to run again from.")
+    message: str | None = Field(default=None, description="Another message.")
+    into: str | None = Field(default=None, description="The id of the new session.")
 
 
 class RespondBody(Telling):
     """Answers to questions of a run."""
 
     answers: Mapping[str, JSON] = Field(description="By the paths of the questions.")
-    by: str | None = Field(None, description="The user who answers; default: the run's.")
+    by: str | None = Field(default=None, description="The user who answers; default: the run's.")
 
 
 class ShowQuery(Whose):
     """Which run, and how much of it."""
 
-    prompts: bool = Field(False, description="With whole records, and the messages as sent.")
+    prompts: bool = Field(
+        default=False, description="With whole records, and the messages as sent."
+    )
 
 
 class WaitingQuery(PageQuery):
@@ -122,7 +130,7 @@ class WaitingQuery(PageQuery):
 class RunQuery(Whose):
     """Which run, and after which of its events."""
 
-    after: str | None = Field(None, description="An event id, as the header Last-Event-ID.")
+    after: str | None = Field(default=None, description="An event id, as the header Last-Event-ID.")
 
 
 async def start_run(request: Request) -> Response:
@@ -323,7 +331,7 @@ async def _live(request: Request, query: RunQuery) -> LiveRun:
 
 def _reopened(server: Server, run: Run) -> TellRun:
     if run.status != "running":
-        return partial(tell_stored, run)
+        return partial(_tell_stored, run)
     if server.is_read_only:
         raise Refusal(
             403,
@@ -336,6 +344,12 @@ def _reopened(server: Server, run: Run) -> TellRun:
         run.run_id, user_id=run.user_id, session_id=run.session_id, resets=True
     )
     return source.tell
+
+
+async def _tell_stored(run: Run, listener: Listener) -> Run:
+    async for event in stored_events(run):
+        listener(event)
+    return run
 
 
 async def _stored(request: Request, whose: Whose) -> Run:

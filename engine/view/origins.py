@@ -20,6 +20,7 @@ from ..graph.graph import Graph
 from ..messages import Message, Part, Role, ToolCall
 from ..models.scripted import EchoModel
 from ..node_path import NodePath
+from ..prompts.library import CapturedPrompt, Prompts
 from ..prompts.provenance import Span, TracedText
 from ..records import Exchange, Record, Run
 from ..run.dry_run.rendering import RenderedPrompt as DryRunPrompt
@@ -142,6 +143,17 @@ def _around_assumed(path: NodePath, values: Mapping[str, object]) -> Surrounding
 def _are_turns(value: object) -> bool:
     values = cast("list[object]", value) if isinstance(value, list) else []
     return isinstance(next(iter(values), None), Exchanged)
+
+
+def rendered_now(again: PromptAgain, prompts: Prompts) -> CallOrigins:
+    """What templates of today make of the values that a recorded prompt was rendered with.
+
+    Raises `PromptError` if they cannot be rendered with these.
+    """
+    name, then = again.exchange.prompt, cast("RenderedPrompt", again.prompt)
+    messages = prompts.render(name, then.values)
+    captured = CapturedPrompt(name, prompts.sources(name), then.values, messages)
+    return CallOrigins(name, _rendered(messages, RenderedPrompt.of(captured, then.around)))
 
 
 async def _source(run: Run, store: Store) -> Run | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from markupsafe import Markup
@@ -65,11 +65,17 @@ def times_of(run: Run) -> Mapping[str, NodeTimes]:
     }
 
 
-def timeline_html(run: Run) -> Markup:
-    """The timeline of a run, readable without a style; `data-node` has the path of each row."""
+def timeline_html(run: Run, *, link: Callable[[str], str] | None = None) -> Markup:
+    """The timeline of a run, readable without a style; `data-node` has the path of each row.
+
+    `link` gives the address that the name of a node is a link to.
+    """
     times = times_of(run)
     end = max((each.start + each.took for each in times.values()), default=0.0)
-    rows = (_row(record, times.get(path), end) for path, record in run.records.items())
+    rows = (
+        _row(record, times.get(path), end, link(path) if link else None)
+        for path, record in run.records.items()
+    )
     head = ("node", "status", "start", "waited", "took", "model", "tools", "tokens", "cost", "time")
     cells = Markup("").join(Markup('<th scope="col">{}</th>').format(each) for each in head)
     return Markup(
@@ -98,7 +104,7 @@ def _tool_parts(exchanges: Sequence[Exchange], begun: float) -> Iterator[tuple[f
             yield exchange.ended - begun, max(0.0, following.started - exchange.ended)
 
 
-def _row(record: Record, times: NodeTimes | None, end: float) -> Markup:
+def _row(record: Record, times: NodeTimes | None, end: float, address: str | None) -> Markup:
     path = NodePath(record.node)
     reason = record.error or record.because
     status = f"{record.status}: {reason}" if reason else record.status
@@ -114,12 +120,16 @@ def _row(record: Record, times: NodeTimes | None, end: float) -> Markup:
         record.status,
         shown(record.node),
         min(len(path.steps), 9),
-        shown(record.node),
+        _linked(shown(record.node), address),
         shown(record.kind),
         shown(status),
         cells,
         _bar(times, end) if times is not None and end > 0 else "",
     )
+
+
+def _linked(name: str, address: str | None) -> str:
+    return name if address is None else Markup('<a href="{}">{}</a>').format(address, name)
 
 
 def _usage(usage: Usage) -> tuple[str, str]:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from operator import attrgetter
 
+from markupsafe import Markup
+from msgspec import Struct
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ...blocking import EventStream
 from ...errors import NotFound, closest
-from ...events import Event
+from ...messages import JSON
+from ...node_path import NodePath
 from ...records import Record, Run
 from ...run.questions import find_question
+from ...run.render_again import head_before
 from ...run.resume import RunReference
+from ...session.store import Store
+from ...view.drawing import graph_svg
+from ...view.origins import run_origins
+from ...view.report import node_html
+from ...view.timeline import timeline_html
 from ..access import caller
 from ..api_runs import (
     ForkBody,
@@ -29,8 +41,7 @@ from ..api_runs import (
 from ..api_sessions import OFFSET
 from ..server import server_of
 from .chat import is_live, states_of
-from .drawing import graph_svg
-from .page import PAGE, UserQuery, go_to, pages_around, read_form, read_query, show
+from .page import PAGE, UserQuery, go_to, link, pages_around, read_form, read_query, show
 
 
 class RunQuery(UserQuery):
@@ -40,6 +51,23 @@ class RunQuery(UserQuery):
     session_id: str | None = None
     node: str | None = None
     offset: int = Field(0, ge=0, le=OFFSET)
+
+
+class StateChange(Struct, frozen=True):
+    """A value of the state before and after a node."""
+
+    name: str
+    before: JSON
+    after: JSON
+
+
+class ShownNode(Struct, frozen=True):
+    """A node of a run as HTML; one without a record has not run."""
+
+    path: str
+    record: Record | None
+    details: Markup
+    changes: Sequence[StateChange]
 
 
 class WriteForm(RunQuery):
@@ -72,17 +100,18 @@ async def show_run(request: Request) -> Response:
     query, server = read_query(request, RunQuery), server_of(request)
     run = await _stored(request, query)
     runner = server.runners.get(run.turn.graph)
+    to_node = partial(_node_link, request, run, query.offset)
     records = sorted(run.records.values(), key=lambda record: (record.started, record.ended))
-    before, after = pages_around(records[query.offset : query.offset + PAGE + 1], query.offset)
+    shown = records[query.offset : query.offset + PAGE + 1]
+    before, after = pages_around(shown, query.offset)
+    page = Run(run.key, run.turn, {record.node: record for record in shown[:PAGE]})
     values = {
         "run": run,
-        "records": records[query.offset : query.offset + PAGE],
-        "count": len(records),
-        "record": _record(run, query.node) if query.node is not None else None,
-        "drawing": graph_svg(runner.graph, states_of(run)) if runner is not None else "",
+        "timeline": timeline_html(page, link=to_node),
+        "node": await _node(request, run, query.node) if query.node is not None else None,
+        "drawing": graph_svg(runner.graph, states_of(run), link=to_node) if runner else "",
         "is_live": is_live(server, run),
         "is_served": runner is not None,
-        "offset": query.offset,
         "before": before,
         "after": after,
     }
@@ -128,7 +157,7 @@ async def fork(request: Request) -> Response:
 async def _begun(
     request: Request,
     run: Run,
-    source: AsyncGenerator[Event],
+    source: EventStream,
     form: WriteForm,
     before: Iterable[Record],
 ) -> Response:
@@ -149,12 +178,56 @@ async def _stored(request: Request, query: RunQuery) -> Run:
     return await reference.load(server_of(request).store)
 
 
-def _record(run: Run, node: str) -> Record:
-    if (record := run.records.get(node)) is None:
-        near = closest(node, run.records)
-        hint = f"did you mean {near!r}?" if near else "the page of the run lists those that it has"
-        raise NotFound(f"run {run.run_id!r} has no record of a node {node!r}; {hint}")
-    return record
+def _node_link(request: Request, run: Run, offset: int, path: str) -> str:
+    """The address of the page of the run that shows a node."""
+    ids = {"run_id": run.run_id, **run.key._asdict()}
+    base: str = request.scope.get("root_path", "")
+    return link(base, "/run", node=path, offset=offset or None, **ids) + "#node"
+
+
+async def _node(request: Request, run: Run, path: str) -> ShownNode:
+    """A node of the run; of one in a loop or a map the last round or item, if none is named."""
+    server = server_of(request)
+    runner = server.runners.get(run.turn.graph)
+    record = run.records.get(path)
+    if record is None:
+        rounds = [each for each in run.records if NodePath(each).declared == path]
+        record = run.records[rounds[-1]] if rounds else None
+    graph = runner.graph if runner is not None else None
+    if record is None:
+        known = [*run.records, *(graph.nodes if graph is not None else ())]
+        if path in known:
+            return ShownNode(path, None, Markup(), ())
+        near = closest(path, known)
+        hint = f"did you mean {near!r}?" if near else "its page lists those that it has"
+        raise NotFound(f"run {run.run_id!r} has no record of a node {path!r}; {hint}")
+    origins = await run_origins(run, server.store, graph, nodes=[record.node])
+    details = node_html(record, origins.get(record.node, ()))
+    changes = await _changes(run, record, server.store, graph.state if graph is not None else {})
+    return ShownNode(record.node, record, details, changes)
+
+
+async def _changes(
+    run: Run, record: Record, store: Store, defaults: Mapping[str, JSON]
+) -> list[StateChange]:
+    """What the node has changed in the state, with the values from before."""
+    if not record.session_state and record.state is None:
+        return []
+    head = await head_before(run, store)
+    state = {**defaults, **head.state, **(run.turn.given_state or {})}
+    for other in sorted(run.records.values(), key=attrgetter("ended")):
+        if other.session_state and other.ended <= record.started:
+            state |= other.session_state
+    found = [
+        StateChange(name, state.get(name), value)
+        for name, value in (record.session_state or {}).items()
+    ]
+    if record.state is not None:
+        declared = NodePath(record.node).declared
+        own = head.node_states.get(declared)
+        before = {**own} if own is not None else None
+        found.append(StateChange(f"{declared} (its own)", before, {**record.state}))
+    return found
 
 
 routes = [

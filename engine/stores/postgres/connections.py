@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -23,6 +23,7 @@ from .schema import migrate
 
 Row: TypeAlias = tuple[Any, ...]
 Connection: TypeAlias = "AsyncConnection[Row]"
+Migrate: TypeAlias = Callable[[Connection, str], Awaitable[None]]
 _FRESH = 1.0
 """Seconds for which a connection that was used is taken to be alive without being asked."""
 _SOON = 2
@@ -32,13 +33,22 @@ _SOON = 2
 class Connections:
     """Pools of at most `size` connections to one database, one pool for each event loop.
 
-    The schema is created or migrated by the first of them. `close` closes those of the running
-    loop; a pool whose loop was closed goes with it.
+    The first of them creates the schema, or migrates it, with `migrate`. `close` closes those of
+    the running loop; a pool whose loop was closed goes with it.
     """
 
-    def __init__(self, dsn: str, schema: str, *, size: int, timeout: float) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        schema: str,
+        *,
+        size: int,
+        timeout: float,
+        migrate: Migrate = migrate,
+    ) -> None:
         self._dsn = dsn
         self._schema = schema
+        self._migrate = migrate
         self._size = size
         self.place, own = _parse(dsn)
         self._timeout = min(timeout, own or timeout)
@@ -133,7 +143,7 @@ class Connections:
             await pool.wait(self._timeout)
             if not self._is_migrated:
                 async with pool.connection() as connection:
-                    await migrate(connection, self._schema)
+                    await self._migrate(connection, self._schema)
                 self._is_migrated = True
         except BaseException:
             await pool.close()

@@ -13,6 +13,7 @@ for a while is removed by whoever begins a run in that session, and its writes a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -20,8 +21,6 @@ from psycopg.sql import SQL, Identifier
 
 from ...errors import StoreError
 
-VERSION = 1
-"""The newest version of the schema."""
 _LOCK = 0x7465616D  # "team": one migration at a time
 
 _TABLES = """
@@ -285,13 +284,24 @@ _MIGRATIONS = (_TABLES,)
 
 
 async def migrate(connection: AsyncConnection[tuple[Any, ...]], schema: str) -> None:
-    """Bring the schema of a database to the newest version, one process at a time.
+    """Bring the schema of a store to the newest version, one process at a time.
 
     Raises `StoreError` if it is newer than this version of teamgraph.
     """
+    await migrate_schema(connection, schema, _MIGRATIONS, lock=_LOCK)
+
+
+async def migrate_schema(
+    connection: AsyncConnection[tuple[Any, ...]],
+    schema: str,
+    migrations: Sequence[str],
+    *,
+    lock: int,
+) -> None:
+    """Apply what a schema lacks of `migrations`, under an advisory lock; see `migrate`."""
     name = Identifier(schema)
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [lock])
         await connection.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
         await connection.execute(
             SQL("CREATE TABLE IF NOT EXISTS {}.version (number int NOT NULL)").format(name)
@@ -299,15 +309,17 @@ async def migrate(connection: AsyncConnection[tuple[Any, ...]], schema: str) -> 
         cursor = await connection.execute(SQL("SELECT number FROM {}.version").format(name))
         row = await cursor.fetchone()
         version: int = row[0] if row else 0
-        if version > VERSION:
+        if version > len(migrations):
             raise StoreError(
                 f"the schema {schema!r} has version {version}, and this version of teamgraph "
-                f"knows {VERSION}; update teamgraph"
+                f"knows {len(migrations)}; update teamgraph"
             )
-        for step in _MIGRATIONS[version:]:
+        for step in migrations[version:]:
             await connection.execute(_for(step, schema))
         await connection.execute(SQL("DELETE FROM {}.version").format(name))
-        await connection.execute(SQL("INSERT INTO {}.version VALUES (%s)").format(name), [VERSION])
+        await connection.execute(
+            SQL("INSERT INTO {}.version VALUES (%s)").format(name), [len(migrations)]
+        )
 
 
 def _for(text: str, schema: str) -> bytes:

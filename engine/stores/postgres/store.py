@@ -130,6 +130,15 @@ class PostgresStore:
         self._reset()
         FORKS.own(self)
 
+    @property
+    def owner_id(self) -> UUID:
+        """The id of this process as the owner of leases."""
+        return self._owner.id
+
+    async def evict(self, owner_id: UUID) -> None:
+        """End the leases of a process that is dead or hangs: what it writes later is refused."""
+        await self._query("DELETE FROM {s}.owners WHERE id = %s", [owner_id])
+
     def reset_after_fork(self) -> None:
         """See `ProcessOwned`: connections, leases and the queue are those of the parent."""
         self._connections.reset_after_fork()

@@ -1,14 +1,15 @@
-"""The events of a run that this process does not execute, from what is stored of it."""
+"""The events of a run that is not executed, from what is stored of it."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from operator import attrgetter
 
 from ..errors import RunError
 from ..events import (
     Answer,
+    Event,
     EventEmitter,
-    Listener,
     NodeFailed,
     NodeFinished,
     NodeSkipped,
@@ -23,9 +24,10 @@ from ..messages import text_of
 from ..records import Record, Run
 
 
-async def tell_stored(run: Run, listener: Listener) -> Run:
-    """Tell the events of a run that has ended: its nodes as they finished, its answer, its end."""
-    emitter = EventEmitter(run.run_id, run.session_id, listener)
+async def stored_events(run: Run) -> AsyncGenerator[Event]:
+    """The events of a run that has ended: its nodes as they finished, its answer, and its end."""
+    events: list[Event] = []
+    emitter = EventEmitter(run.run_id, run.session_id, events.append)
     emit, turn = emitter.emit, run.turn
     said = (turn.graph, turn.input)
     emit(RunStarted, None, 0, run.user_id, *said, resumed=True, attachments=turn.attachments)
@@ -47,7 +49,8 @@ async def tell_stored(run: Run, listener: Listener) -> Run:
         emit(Token, node, 1, text, answer=True)
         emit(Answer, node, 1, text, answered.output if answered is not None else text)
     _emit_end(emitter, run)
-    return run
+    for event in events:
+        yield event
 
 
 def _answering(run: Run) -> Record | None:

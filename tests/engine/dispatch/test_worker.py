@@ -1,0 +1,379 @@
+"""Workers over PostgreSQL and DBOS: what becomes of turns when one stops, hangs or dies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from msgspec import structs
+
+from teamgraph import Graph, MemoryStore, PostgresStore, Runner, SessionKey, Turn
+from teamgraph.dispatch import DBOSDispatcher, QueueFull, Submission, Worker
+from teamgraph.engine.dispatch.dbos_queue import JSONSerializer, check_processes, check_sessions
+from teamgraph.engine.dispatch.turns import TurnTable
+from teamgraph.engine.run.resume import RunReference
+from teamgraph.errors import InputError, NotFound, RunError, SessionBusy, StoreError
+from teamgraph.events import AnswerReset, NodeFinished, RunFinished
+from teamgraph.nodes import Member, Python
+from tests.engine.dispatch.conftest import Gate, Told, asks, duo, working
+from tests.postgres import Server, postgres
+
+
+@asynccontextmanager
+async def submitting(dsn: str, **options: Any) -> AsyncIterator[DBOSDispatcher]:  # noqa: ANN401
+    dispatcher = DBOSDispatcher(dsn, connections=2, **options)
+    try:
+        yield dispatcher
+    finally:
+        await dispatcher.close()
+
+
+@asynccontextmanager
+async def store_of(dsn: str) -> AsyncIterator[PostgresStore]:
+    store = PostgresStore(dsn, connections=2)
+    yield store
+    await store.close()
+
+
+def turn(run_id: str, message: str = "hello", **fields: Any) -> Submission:  # noqa: ANN401
+    return Submission(graph="duo", message=message, run_id=run_id, **fields)
+
+
+async def table_of(dsn: str) -> TurnTable:
+    table = TurnTable(dsn, connections=2)
+    await table.open()
+    return table
+
+
+def steps() -> Graph:
+    nodes = {"one": Python(call=lambda: "done"), "last": Member(role="End", needs=["one"])}
+    return Graph(name="duo", model="m", nodes=nodes, output=["last"])
+
+
+def test_nothing_is_submitted_before_a_worker_was_started(dsn: str) -> None:
+    async def submit() -> None:
+        async with submitting(dsn) as dispatcher:
+            await dispatcher.submit(turn("early"))
+
+    with pytest.raises(NotFound, match=r"no worker has ever been started .* teamgraph worker"):
+        asyncio.run(submit())
+
+
+def test_a_turn_that_a_stopping_worker_hands_back_is_resumed_by_the_next(dsn: str) -> None:
+    async def handed_back() -> None:
+        model, told = Gate(), Told()
+        async with submitting(dsn) as dispatcher:
+            async with working(dsn, model, told, steps(), grace=0):
+                run = await dispatcher.submit(turn("back", "wait"))
+                await model.began.acquire()
+            assert told.named("handed_back")
+            model.opened.set()
+            async with working(dsn, model, Told(), steps()):
+                events = [event async for event in dispatcher.events(run)]
+        assert isinstance(events[-1], RunFinished)
+        assert sum(isinstance(event, AnswerReset) for event in events) == 1
+        ends = [event.node for event in events if isinstance(event, NodeFinished)]
+        assert ends == ["one", "last"]
+
+    asyncio.run(handed_back())
+
+
+def test_a_turn_that_ends_its_worker_five_times_is_a_dead_letter_and_its_session_goes_on(
+    dsn: str,
+) -> None:
+    async def poison() -> None:
+        table = await table_of(dsn)
+        model, told = Gate(), Told()
+        async with submitting(dsn) as dispatcher:
+            run = await dispatcher.submit(turn("poison", session_id="p"))
+            after = await dispatcher.submit(turn("after", session_id="p"))
+            number = (await dispatcher.find(run)).id
+            lease = await dispatcher.store.begin(SessionKey(None, "p"), Turn("poison", "hello"))
+            await dispatcher.store.release(lease)
+            never = await dispatcher.submit(turn("never"))
+            for each in (number, (await dispatcher.find(never)).id):
+                for _ in range(5):
+                    await table.begin(each, uuid4(), "died", is_again=False)
+            async with working(dsn, model, told, steps()):
+                assert (await dispatcher.result(never)).status == "failed"
+                dead = await dispatcher.result(run)
+                assert (dead.status, dead.turn.number) == ("failed", 0)
+                assert "ended its worker 5 times" in (dead.turn.error or "")
+                assert (await dispatcher.result(after)).status == "done"
+                letter, _ = await table.listed(["dead"], limit=9, offset=0)
+                assert (letter.run_id, letter.attempts) == ("poison", 6)
+                (depth,) = await table.depths()
+                assert (depth.queued, depth.running, depth.dead) == (0, 0, 2)
+                await dispatcher.retry(letter.id)
+                assert (await dispatcher.result(run)).status == "done"
+                with pytest.raises(NotFound, match="no dead letter"):
+                    await dispatcher.retry(letter.id)
+        assert {each["run"] for each in told.named("dead_letter")} == {"poison", "never"}
+        await table.drop([(await table.find(never)).id])
+        await table.close()
+
+    asyncio.run(poison())
+
+
+def test_what_a_worker_writes_after_it_was_taken_for_dead_is_refused(dsn: str) -> None:
+    async def fenced() -> None:
+        table = await table_of(dsn)
+        model, told = Gate(), Told()
+        async with submitting(dsn) as dispatcher, working(dsn, model, told, steps()) as worker:
+            run = await dispatcher.submit(turn("fenced", "wait"))
+            await model.began.acquire()
+            await dispatcher.store.evict(worker.row.owner)
+            model.opened.set()
+            await told.until("fenced")
+            await table.requeue(worker.row.id)
+            await table.leave(worker.row.id)
+            await told.until("taken_for_dead")
+            assert (await dispatcher.find(run)).state == "queued"
+            assert await dispatcher.status(run) == "queued"
+            model.opened.clear()
+            lost = await dispatcher.submit(turn("lost", "wait twice"))
+            await model.began.acquire()
+            await table.requeue(worker.row.id)
+            model.opened.set()
+            await told.until("fenced", 2)
+        for each in (run, lost):
+            await table.drop([(await table.find(each)).id])
+        await table.close()
+
+    asyncio.run(fenced())
+
+
+def test_the_turns_of_a_worker_that_died_or_hangs_are_rescued_and_those_of_others_are_not(
+    dsn: str,
+) -> None:
+    async def rescued() -> None:
+        table = await table_of(dsn)
+        told, model = Told(), Gate()
+        async with submitting(dsn) as dispatcher, working(dsn, model, told, steps()) as worker:
+            for name in ("dead", "hung", "live"):
+                row = structs.replace(worker.row, id=name, owner=uuid4())
+                await table.register(row, {})
+            async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as other:
+                for name in ("hung", "live"):
+                    lock = b"SELECT pg_advisory_lock(%s, hashtext(%s))"
+                    await other.execute(lock, [0x776F726B, name])
+                silent = b"UPDATE teamgraph_turns.workers SET seen = now() - interval '1 minute'"
+                await other.execute(silent + b" WHERE id = 'hung'")
+                await told.until("rescued", 2)
+                await dispatcher.result(await dispatcher.submit(turn("meanwhile")))
+            names = {each["worker"]: each["dead"] for each in told.named("rescued")}
+            assert names == {"dead": True, "hung": False}
+            assert {each.id for each in await table.workers()} == {"live", worker.row.id}
+            await table.leave("live")
+        await table.close()
+
+    asyncio.run(rescued())
+
+
+def test_a_run_that_ended_before_its_worker_could_tell_is_told_by_the_next(dsn: str) -> None:
+    async def told_again() -> None:
+        table = await table_of(dsn)
+        async with submitting(dsn) as dispatcher:
+            runner = Runner(steps(), store=dispatcher.store, model=Gate())
+            runs = [await dispatcher.submit(turn(f"t{n}")) for n in range(2)]
+            fails = await dispatcher.submit(turn("t2"))
+            await table.begin((await table.find(fails)).id, uuid4(), "died", is_again=False)
+            with pytest.raises(RunError, match="it broke"):
+                await runner.arun("fail", run_id="t2", session_id="t2")
+            execution = uuid4()
+            number = (await dispatcher.find(runs[1])).id
+            await table.begin(number, execution, "died", is_again=False)
+            for run in runs:
+                source = runner.astream("hello", run_id=run.run_id, session_id=run.run_id)
+                events = [event async for event in source]
+            await table.append(number, execution, events[:4])
+            async with working(dsn, Gate(), Told(), steps()) as worker:
+                assert (await dispatcher.result(fails)).status == "failed"
+                for run in runs:
+                    again = [event async for event in dispatcher.events(run)]
+                    assert isinstance(again[-1], RunFinished)
+                    assert again[-1].run.answer == "said hello"
+                    ends = [each.node for each in again if isinstance(each, NodeFinished)]
+                    assert ends == ["one", "last"]
+                ended = await dispatcher.find(RunReference("t1", None, None))
+                await worker.execute(ended.id)  # nothing happens
+                (listed,) = await table.listed(["ended"], limit=1, offset=0)
+                assert listed.run_id == ""
+                with pytest.raises(InputError, match="done: there is nothing to resume"):
+                    await dispatcher.submit(Submission(graph="duo", run_id="t1", resumes=True))
+        await table.close()
+
+    asyncio.run(told_again())
+
+
+def test_a_turn_that_cannot_be_run_or_was_cancelled_meanwhile_ends_and_a_deleted_one_is_gone(  # noqa: PLR0915  one worker for all
+    dsn: str,
+) -> None:
+    async def ended() -> None:
+        table = await table_of(dsn)
+        async with submitting(dsn) as dispatcher:
+            bad, cut, gone, busy = [
+                await dispatcher.submit(turn(f"e{n}", session_id=f"e{n}")) for n in range(4)
+            ]
+            await table.begin((await table.find(cut)).id, uuid4(), "died", is_again=False)
+            await dispatcher.cancel(cut)
+            async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as other:
+                words = b"UPDATE teamgraph_turns.turns SET submission = '{}' WHERE id = %s"
+                await other.execute(words, [(await table.find(gone)).id])
+                words = words.replace(
+                    b"'{}'",
+                    b"replace(convert_from(submission, 'UTF8'), '\"duo\"', '\"dou\"')::bytea",
+                )
+                await other.execute(words, [(await table.find(bad)).id])
+            lease = await dispatcher.store.begin(SessionKey(None, "e3"), Turn("other", "m"))
+            told = Told()
+            async with working(dsn, Gate(), told, steps()):
+                with pytest.raises(RunError, match="an internal error: KeyError"):
+                    await dispatcher.result(bad)
+                assert (await dispatcher.result(cut)).status == "cancelled"
+                await told.until("internal_error", 2)
+                while (await dispatcher.find(busy)).state != "running":
+                    await table.wait(table.bell(0))
+                waiting = asyncio.create_task(dispatcher.result(busy))
+                await dispatcher.cancel(busy)
+                assert (await waiting).status == "cancelled"
+            await dispatcher.store.release(lease)
+            waiting = asyncio.create_task(dispatcher.result(await dispatcher.submit(turn("e5"))))
+            await asyncio.wait([waiting], timeout=0.1)
+            await table.drop([(await table.find(turn("e5").reference)).id])
+            with pytest.raises(NotFound, match="was deleted"):
+                await waiting
+        await table.close()
+
+    asyncio.run(ended())
+
+
+def test_turns_for_graphs_of_a_release_that_is_gone_are_adopted_by_the_next(dsn: str) -> None:
+    async def adopted() -> None:
+        async with submitting(dsn) as dispatcher:
+            runs = [await dispatcher.submit(turn(f"a{n}", session_id="a")) for n in range(3)]
+            told = Told()
+            async with working(dsn, Gate(), told, duo(), asks()):
+                numbers = [(await dispatcher.result(run)).turn.number for run in runs]
+        assert numbers == [1, 2, 3]
+        assert told.named("adopted") == [{"turns": 3}]
+
+    asyncio.run(adopted())
+
+
+def test_turns_are_refused_where_too_many_wait_or_no_worker_of_the_session_has_the_graph(
+    dsn: str,
+) -> None:
+    async def refused() -> None:
+        table = await table_of(dsn)
+        solo = Graph(name="solo", model="m", nodes={"one": Member(role="You talk")})
+        async with working(dsn, Gate(), Told(), solo):
+            pass
+        async with submitting(dsn, waiting=1) as few, submitting(dsn) as many:
+            run = await few.submit(turn("first", session_id="f"))
+            with pytest.raises(QueueFull, match="1 turns wait"):
+                await few.submit(turn("second"))
+            with pytest.raises(SessionBusy, match="do not have the graph 'solo'"):
+                await many.submit(Submission(graph="solo", message="m", session_id="f"))
+            await few.cancel(run)
+            assert (await few.result(run)).status == "cancelled"
+            assert await few.status(run) == "cancelled"
+            assert {"solo", "duo"} <= set(await few.graphs())
+        await table.close()
+
+    asyncio.run(refused())
+
+
+def test_a_deleted_session_takes_what_was_submitted_with_it(dsn: str) -> None:
+    async def deleted() -> None:
+        async with (
+            store_of(dsn) as store,
+            submitting(dsn, store=store) as dispatcher,
+            working(dsn, Gate(), Told(), duo()),
+        ):
+            for name in ("d1", "d2"):
+                run = await dispatcher.submit(turn(name, session_id="d", user_id="ann"))
+                await dispatcher.result(run)
+            runner = Runner(duo(), store=dispatcher.store, model=Gate())
+            session = runner.session("d", user_id="ann")
+            await session.adelete_run("d1")
+            with pytest.raises(NotFound):
+                await dispatcher.find(turn("d1", session_id="d", user_id="ann").reference)
+            await session.adelete()
+            with pytest.raises(NotFound):
+                await dispatcher.find(run)
+
+    asyncio.run(deleted())
+
+
+def test_events_of_turns_that_ended_long_ago_are_dropped(dsn: str) -> None:
+    async def dropped() -> None:
+        async with submitting(dsn) as dispatcher:
+            async with working(dsn, Gate(), Told(), duo()):
+                run = await dispatcher.submit(turn("old"))
+                await dispatcher.result(run)
+            async with working(dsn, Gate(), Told(), duo(), keep=0.001):
+                again = await dispatcher.submit(turn("new"))
+                await dispatcher.result(again)
+            with pytest.raises(NotFound, match="its events are dropped"):
+                await dispatcher.find(run)
+
+    asyncio.run(dropped())
+
+
+def test_turns_finish_over_a_restart_of_the_database() -> None:
+    async def restarted(server: Server) -> None:
+        model, told = Gate(), Told()
+        async with working(server.dsn, model, told, steps()):
+            async with submitting(server.dsn) as dispatcher:
+                run = await dispatcher.submit(turn("cut", "wait"))
+                await model.began.acquire()
+                server.kill()
+                with pytest.raises(StoreError, match="check that it is running"):
+                    await dispatcher.submit(turn("away"))
+            model.opened.set()
+            await told.until("store_error")
+            await told.until("beat_failed")
+            await asyncio.to_thread(server.start)
+            await told.until("reconnecting")
+            async with submitting(server.dsn) as dispatcher:
+                assert (await dispatcher.result(run)).answer == "said wait"
+
+    with postgres() as server:
+        asyncio.run(restarted(server))
+
+
+@pytest.mark.parametrize(
+    ("dsn", "text"),
+    [
+        ("sqlite:///turns.db", "sqlite://... is no address of PostgreSQL"),
+        ("turns.db", "'turns.db' is no address"),
+        ("postgresql://host/db?nonsense=1", "it cannot be read"),
+    ],
+)
+def test_only_postgresql_keeps_the_order_of_turns(dsn: str, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        DBOSDispatcher(dsn)
+
+
+def test_a_worker_needs_the_store_of_its_database_and_connections_of_its_own() -> None:
+    runner = Runner(duo(), store=MemoryStore(), model=Gate())
+    with pytest.raises(InputError, match="is a MemoryStore, and a worker's is in its database"):
+        Worker([runner], "postgresql://host/db", log=Told())
+    check_processes([1, 2])
+    with pytest.raises(InputError, match="pool_mode = session"):
+        check_processes([1, 1])
+    with pytest.raises(StoreError, match="cannot be reached"):
+        check_sessions("postgresql://127.0.0.1:1/none")
+
+
+def test_the_queue_stores_json() -> None:
+    serializer = JSONSerializer()
+    text = serializer.serialize({"args": (7,), "kwargs": {}, "error": ValueError("no")})
+    assert serializer.deserialize(text) == {"args": [7], "kwargs": {}, "error": "no"}
+    assert serializer.name() == "teamgraph_json"
