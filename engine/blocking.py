@@ -201,12 +201,8 @@ class EventStream(AsyncGenerator[Event, None]):
         """Run to the end; the listener is called with the events, in the task that awaits this."""
         return self._start(listener=listener, tokens=self._mode)
 
-    def __anext__(self) -> Coroutine[Any, Any, Event]:
-        """The next event."""
-        return self._events.__anext__()
-
     def asend(self, value: None) -> Coroutine[Any, Any, Event]:
-        """As `__anext__`."""
+        """The next event."""
         return self._events.asend(value)
 
     def athrow(self, *error: Any) -> Coroutine[Any, Any, Event]:  # noqa: ANN401  that of generators

@@ -117,10 +117,9 @@ class LiveRun:
         return len(self._events)
 
     async def begun(self) -> None:
-        """Wait for the first event; raises what ended the run before it."""
+        """Wait for the first event, just after the start; raises what ended the run before it."""
         try:
-            if not self._events:
-                await self._change()
+            await self._change()
             if not self._events and self._error is not None:
                 raise self._error
         finally:
@@ -261,8 +260,6 @@ class LiveRun:
 
         Nobody can come back to one that has not begun: it ends at once.
         """
-        if self._leaving is not None:
-            self._leaving.cancel()
         if not self.run_id:
             self.task.cancel()
         elif grace != math.inf:
