@@ -79,7 +79,9 @@ faults: $(DEV) ## kill, cut, flip and starve the store; one of them: make faults
 
 distributed: $(DEV) ## the tests of PostgreSQL, which this installs with apt where it is missing
 	@$(if $(INITDB),,apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql >/dev/null)
-	@$(BIN)/python -m pytest tests/engine/stores/test_postgres_store.py $(ARGS)
+	@$(BIN)/python -m pytest tests/engine/stores/test_postgres_store.py tests/engine/stores/test_copying.py \
+		tests/engine/cli/test_database.py tests/engine/cli/test_store_copy.py $(ARGS)
+	@$(BIN)/python -m tests.faults postgres --short
 
 browser: $(DEV) $(BROWSER) ## the pages in Chromium, which this installs with apt where it is missing
 	@$(if $(CHROMIUM),,apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null)

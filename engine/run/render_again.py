@@ -20,7 +20,7 @@ from ..errors import TeamgraphError
 from ..events import EventEmitter
 from ..graph.context import History, InnerRun, Input, NodeWaits
 from ..graph.fields import ModelSpec
-from ..graph.node import REPAIR, items_of, recalled, run_again
+from ..graph.node import REPAIR, items_of, recalled, recalls, run_again
 from ..messages import JSON, Message
 from ..models.protocol import Reply
 from ..node_path import NodePath
@@ -35,7 +35,7 @@ from .execution import NO_MODEL, RunExecution
 from .model_call import ModelCall
 from .node_execution import GraphRuns, NodeExecution
 from .prepared import PreparedGraph
-from .recorded_graph import Unknown, recorded_graph, template_hashes
+from .recorded_graph import Unknown, recorded_graph, templates_of
 from .resume import begun_after
 
 T = TypeVar("T")
@@ -164,16 +164,20 @@ async def render_again(
     `nodes` these are all nodes that asked a model. What cannot be rendered again has no prompt.
     """
     found = PromptsAgain({}, None if nodes is None else frozenset(nodes))
+    records = {
+        path: record
+        for path, record in run.records.items()
+        if record.exchanges and found.wants(NodePath(path))
+    }
+    sent = {each.prompt_hash for record in records.values() for each in record.exchanges}
     with suppress(Unknown, TeamgraphError):
-        prepared, found.sources = await _as_it_was(run, store, now)
+        prepared, found.sources = await _as_it_was(run, store, now, sent)
         execution = await RecordedExecution.of(prepared, run, store, found)
         await execution.render_nodes()
     calls: dict[str, Sequence[PromptAgain]] = {}
-    for path, record in run.records.items():
-        if record.exchanges and found.wants(NodePath(path)):
-            known = found.calls.get(path, [])
-            rest = record.exchanges[len(known) :]
-            calls[path] = [*known, *map(PromptAgain, rest)]
+    for path, record in records.items():
+        known = found.calls.get(path, [])
+        calls[path] = [*known, *map(PromptAgain, record.exchanges[len(known) :])]
     return calls
 
 
@@ -200,20 +204,33 @@ async def beginning_of(run: Run, store: Store, now: PreparedGraph) -> Beginning:
 
 
 async def _as_it_was(
-    run: Run, store: Store, now: PreparedGraph | None
+    run: Run, store: Store, now: PreparedGraph | None, sent: Collection[str]
 ) -> tuple[PreparedGraph, Mapping[str, Mapping[str, str]]]:
-    """The graph that made the run, and the sources of its templates by hash."""
+    """The graph that made the run, and the sources of templates by hash: `sent`, and its own."""
     facts = await store.prompt(run.turn.declared)
-    if facts is None and now is None:
-        raise Unknown("the store has no facts of the graph")
-    hashes = {each.prompt_hash for record in run.records.values() for each in record.exchanges}
-    if facts is not None:
-        hashes |= template_hashes(facts)
-    sources = {each: await store.prompt(each) for each in hashes}
-    known = {each: texts for each, texts in sources.items() if texts is not None}
+    if now is not None and facts in (None, now.facts):
+        sources = await _sources(sent, store)
+        return now, sources if len(sources) == len(sent) else {**_sources_now(now), **sources}
     if facts is None:
-        return cast("PreparedGraph", now), known
-    return recorded_graph(facts, known, now), known
+        raise Unknown("the store has no facts of the graph")
+    own = templates_of(facts).values()
+    hashes = {prompt_hash for templates in own for prompt_hash in templates.values()}
+    sources = await _sources({*sent, *hashes}, store)
+    return recorded_graph(facts, sources, now), sources
+
+
+def _sources_now(now: PreparedGraph) -> Mapping[str, Mapping[str, str]]:
+    """The sources of today's templates by hash, for runs that were imported or are not kept."""
+    return {
+        prompt_hash: now.owner(path).graph.prompts.sources(name)
+        for path, templates in templates_of(now.facts).items()
+        for name, prompt_hash in templates.items()
+    }
+
+
+async def _sources(hashes: Collection[str], store: Store) -> Mapping[str, Mapping[str, str]]:
+    found = {each: await store.prompt(each) for each in hashes}
+    return {each: texts for each, texts in found.items() if texts is not None}
 
 
 async def earlier_runs(run: Run, store: Store, *, most: int) -> AsyncIterator[Run]:
@@ -282,6 +299,7 @@ class RecordedExecution(RunExecution):
         while left != len(calls):
             left = len(calls)
             node.begin_attempt()
+            node.void = len(node.exchanges)  # what is continued was found by `_converse`
             call = cast("RecordedCall", self._model_call(node, NO_MODEL))
             context = self._context(node, call)
             if has_graph:
@@ -295,12 +313,12 @@ class RecordedExecution(RunExecution):
         """Let later nodes read what the record says."""
         self.records[record.node] = record
         if record.status == "done":
-            execution = NodeExecution(record.node, records)
-            context = self._context(execution, self._model_call(execution, NO_MODEL))
-            node = self.prepared.graph.nodes[record.node]
-            output = record.output
-            with suppress(Exception):  # of a kind that reads the rest of its output again
-                output = cast("JSON", await recalled(node, context, record.output))
+            node, output = self.prepared.graph.nodes[record.node], record.output
+            if recalls(node):
+                execution = NodeExecution(record.node, records)
+                context = self._context(execution, self._model_call(execution, NO_MODEL))
+                with suppress(Exception):  # what it reads again may be gone
+                    output = cast("JSON", await recalled(node, context, record.output))
             self.scope.outputs[record.node] = output
         if record.session_state and record.is_final:
             self.scope.patch(record.node, record.session_state)

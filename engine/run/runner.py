@@ -157,6 +157,11 @@ class Runner:
         return self._graph
 
     @property
+    def prepared(self) -> PreparedGraph:
+        """The graph as it is prepared for its runs, for what shows them."""
+        return self._prepare()
+
+    @property
     def store(self) -> Store:
         """The store that has its sessions."""
         return self._store

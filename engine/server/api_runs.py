@@ -105,6 +105,9 @@ class ForkBody(Telling):
 
     node: str | None = Field(default=None, description="The node to run again from.")
     message: str | None = Field(default=None, description="Another message.")
+    prompt: str | None = Field(
+        default=None, description="The text of another template for the node, in this run alone."
+    )
     into: str | None = Field(default=None, description="The id of the new session.")
 
 
@@ -246,6 +249,7 @@ def forked(request: Request, run: Run, body: ForkBody) -> EventStream:
             run.run_id,
             node=body.node,
             message=body.message,
+            prompt=body.prompt,
             into=body.into,
             user_id=run.user_id,
             session_id=run.session_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import cast
 
 from msgspec import Struct
@@ -18,7 +19,8 @@ from .runs import Runs
 class Server(Struct, frozen=True):
     """The runners by the names of their graphs, their one store, and the runs in progress.
 
-    `broken` are the problems of graph files that cannot be served, by their names.
+    `broken` are the problems of graph files that cannot be served, by their names. `project` is the
+    folder below which pages write case files.
     """
 
     runners: Mapping[str, Runner]
@@ -27,6 +29,7 @@ class Server(Struct, frozen=True):
     limits: Limits
     is_read_only: bool = False
     broken: Mapping[str, Sequence[Problem]] = {}
+    project: Path | None = None
 
     def runner(self, graph: str) -> Runner:
         """The runner of a graph; raises `NotFound` with the name that was meant."""

@@ -121,14 +121,17 @@ def _expected(rendering: Rendering, message: str) -> dict[str, JSON]:
 def _write(file: Path, graph: Graph, case: dict[str, JSON], name: str) -> str:
     """Write the case, and the file as it was again if the case does not pass."""
     before = file.read_bytes() if file.exists() else None
-    data = dict(read_yaml(file).data) if before is not None else {"graph": _relative(graph, file)}
+    data: dict[str, JSON] = {"graph": _relative(graph, file)}
+    if before is not None:
+        data = dict(read_yaml(file).data)
     written = data.get("cases")
     cases = dict(written) if isinstance(written, dict) else {}
     name = _unused(name, cases)
     try:
         rendering = render(graph, _scene(case))
-        kept = {**case, "expect": _expected(rendering, str(case["input"])), "snapshot": False}
-        write_yaml({**data, "cases": {**cases, name: kept}}, file)
+        kept: JSON = {**case, "expect": _expected(rendering, str(case["input"])), "snapshot": False}
+        data["cases"] = {**cases, name: kept}
+        write_yaml(data, file)
         found = next(each for each in CaseFile.load(file).cases if each.name == name)
         failures = found.failures(found.render())
     except TeamgraphError as error:

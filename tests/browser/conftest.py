@@ -150,7 +150,7 @@ class Browser:
     def at(cls, site: Site, chromium: Any) -> Iterator[Browser]:  # noqa: ANN401
         """A new window, in which nothing may have happened at the end that no page may do."""
         context = chromium.new_context(viewport={"width": WIDE, "height": 800})
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)  # a busy machine is slow to import
         window = cls(site, context.new_page())
         yield window
         context.close()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
+from teamgraph import Graph, Runner
 from tests.stub import StubAnswer, StubProvider, StubRequest
 
 from .conftest import Browser, Site, post
@@ -131,3 +136,44 @@ def test_no_text_runs_or_fetches_anything(chromium: object, hostile: Site) -> No
         browser.open(f"/chat?{urlencode(ids)}")
         assert "<script>alert(1)</script>" in browser.page.inner_text("main")
         browser.check_accessible("light")
+
+
+def outputs(folder: Path) -> tuple[str, list[str]]:
+    """The id of a hostile run, and what a notebook shows of graph, run and rendering."""
+    session = Runner(folder / "hostile.yaml", store=folder / "store").session(SESSION, user_id=USER)
+    run = session.run(session.runs()[0].run_id)
+    graph = Graph.load(folder / "hostile.yaml")
+    rendering = graph.render(ONCE, history=[(ONCE, ONCE)])
+    return run.run_id, [each._repr_html_() for each in (graph, run, rendering)]
+
+
+def test_what_is_mailed_or_shown_in_a_notebook_runs_and_fetches_nothing(
+    chromium: object, hostile: Site, tmp_path: Path
+) -> None:
+    """Also without the CSP of the server: a notebook has none."""
+    with ThreadPoolExecutor(1) as pool:  # Playwright's loop runs in this thread
+        run, pieces = pool.submit(outputs, hostile.folder).result()
+    mailed = tmp_path / "run.html"
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "teamgraph",
+            "runs",
+            "show",
+            run,
+            "--user",
+            USER,
+            "--store",
+            "store",
+            "--html",
+            mailed,
+        ],
+        cwd=hostile.folder,
+        check=True,
+    )
+    with Browser.at(hostile, chromium) as browser:
+        for text in (*pieces, mailed.read_text(encoding="utf-8")):
+            browser.page.set_content(f"<!doctype html><title>x</title>{text}")
+            assert browser.page.evaluate(_WRONG) == []
+            assert "<script>alert(1)</script>" in browser.page.inner_text("body")

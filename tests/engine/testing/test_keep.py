@@ -11,6 +11,7 @@ from teamgraph import Graph, MemoryStore, Run, Runner, Store
 from teamgraph.engine.testing.cases import CaseFile
 from teamgraph.engine.testing.keep import keep_case
 from teamgraph.errors import InputError
+from teamgraph.nodes import HistoryLoader
 from tests.builders import written
 from tests.teams import desk, desk_model
 
@@ -40,7 +41,8 @@ def failures(file: Path) -> list[str]:
 
 
 def test_a_run_is_kept_with_what_it_began_with_and_what_its_nodes_gave(tmp_path: Path) -> None:
-    graph, store = loaded(tmp_path, desk(state={"town": "Ulm"})), MemoryStore()
+    own = {"own": HistoryLoader(of="french", runs=1), **desk().nodes}
+    graph, store = loaded(tmp_path, desk(state={"town": "Ulm"}, nodes=own)), MemoryStore()
     runner = Runner(graph, store=store, model=desk_model())
     for number in range(4):
         run = runner.run(f"message {number}", session_id="s", user_id="ann", state={"n": number})
@@ -54,6 +56,7 @@ def test_a_run_is_kept_with_what_it_began_with_and_what_its_nodes_gave(tmp_path:
     assert case.scene.state == {"n": 3}
     assert case.scene.session["turns"] == 3
     assert case.scene.session["summary"] == "in short"
+    assert "own" in dict(case.scene.session["node_states"])  # type: ignore[call-overload]
     assert case.scene.assume["router"] == "french"
     assert set(case.expect) == {"router", "english", "french", "summary"}
     assert case.expect["english"] == "skipped"

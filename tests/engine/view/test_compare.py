@@ -33,7 +33,7 @@ def test_a_prompt_beside_that_of_the_turn_before_and_of_another_run() -> None:
     runner = Runner(team("{{ input.message }} of {{ session.turns }}\n"), store=store)
     runner = Runner(team("{{ input.message }}, {{ session.turns }}\n"), store=store, model="echo")
     runs = [runner.run(text, session_id="s") for text in ("one", "two")]
-    found = asyncio.run(compare_with_previous(runs[1], "first", store))
+    found = asyncio.run(compare_with_previous(runs[1], "first", store, runner.prepared))
     assert found.title == "turn 1 and turn 2"
     ((before, after),) = found.pairs()
     assert "<del>one</del><ins>two</ins>, <del>0</del><ins>1</ins>" in calls_difference_html(
@@ -160,3 +160,12 @@ def test_a_template_of_today_that_cannot_be_rendered_says_so() -> None:
     )
     with pytest.raises(PromptError, match="'second' is undefined"):
         asyncio.run(compare_with_today(run, "first", store, now))
+
+
+def test_a_turn_in_which_the_node_did_not_run_is_passed_over() -> None:
+    store = MemoryStore()
+    for route in ("french", "english", "french"):
+        model = desk_model(route=route)
+        run = Runner(desk(), store=store, model=model).run(f"to {route}", session_id="s")
+    found = asyncio.run(compare_with_previous(run, "french", store))
+    assert found.title == "turn 1 and turn 3"

@@ -91,6 +91,9 @@ def test_a_run_that_waits_is_stopped_and_retried(browse: Open) -> None:
     browser = browse(ASKS)
     path = "/chat?session_id=s"
     page = say(browser, "go", path)
+    node = browser.open(next(each for each in page.links if each.startswith("/run?")))
+    node = browser.open(next(each for each in node.links if "node=done" in each))
+    assert "It has not run in this run" in node.text
     page = browser.send(page.form("/run/stop"))
     assert "cancelled" in page.text
     page = settled(browser, browser.send(page.form("/run/resume")), path)
@@ -182,8 +185,13 @@ async def _interrupt(store: MemoryStore, turn: Turn) -> None:
 
 def count(state: dict[str, int], session_state: dict[str, int]) -> str:
     session_state["visits"] += 1
-    state["times"] = session_state["visits"]
+    state["times"] = state.get("times", 0) + session_state["visits"]
     return "counted"
+
+
+def forget(session_state: dict[str, int]) -> str:
+    session_state["visits"] = 0
+    return "forgotten"
 
 
 def test_a_node_shows_what_it_has_changed_in_the_state(browse: Open) -> None:
@@ -195,7 +203,8 @@ def test_a_node_shows_what_it_has_changed_in_the_state(browse: Open) -> None:
         nodes={
             "one": Python(call=count),
             "two": Python(call=count, needs=["one"]),
-            "again": Loop(graph=inner, until="true", max=2, needs=["two"]),
+            "three": Python(call=forget, needs=["two"]),
+            "again": Loop(graph=inner, until="true", max=2, needs=["three"]),
             "never": Member(role="No", when="false"),
         },
         output=["again", "never"],
@@ -207,9 +216,14 @@ def test_a_node_shows_what_it_has_changed_in_the_state(browse: Open) -> None:
     browser = browse(graph, store=store)
     page = browser.open("/run?run_id=r1&session_id=s&node=two")
     rows = [" ".join(each.text.split()) for each in page.all("tr")]
-    assert {"visits 3 4", 'two (its own) { "times": 2 } { "times": 4 }'} <= set(rows)
+    assert {"visits 1 2", 'two (its own) { "times": 2 } { "times": 4 }'} <= set(rows)
+    page = browser.open("/run?run_id=r1&session_id=s&node=three")
+    assert "visits 2 0" in [" ".join(each.text.split()) for each in page.all("tr")]
     page = browser.open("/run?run_id=r1&session_id=s&node=again/m")
     assert "What again[1]/m was sent" in page.text
+    changed = browse(Graph(name="counts", model="echo", nodes=DUO.nodes), store=store)
+    page = changed.open("/run?run_id=r1&session_id=s&node=again/m")
+    assert "prompt" not in page.form("/run/fork").fields
     other = browse(DUO, store=store).open("/run?run_id=r0&session_id=s&node=one")
     assert "visits- 1" in [" ".join(each.text.split()) for each in other.all("tr")]
 
@@ -275,3 +289,26 @@ def test_lists_are_paged(browse: Open) -> None:
         assert (first in second.text, last in second.text) == (False, True), path
         (newer,) = [each for each in second.all("a") if each.attributes.get("rel") == "prev"]
         assert browser.open(newer.attributes["href"]).text == page.text
+
+
+def test_a_large_run_is_paged_and_drawn_on_its_own_page(browse: Open) -> None:
+    many = {f"n{number}": Member(role="Say") for number in range(101)}
+    graph = Graph(name="large", model="echo", nodes=many, output=["n0"])
+    store = MemoryStore()
+    Runner(graph, store=store, model=ScriptedModel(["x"] * 101)).run("hi", session_id="s")
+    browser = browse(graph, store=store)
+    page = browser.open("/chat?session_id=s")
+    page = browser.open(next(each for each in page.links if each.startswith("/run?")))
+    seen = 0
+    while True:
+        assert not page.all("svg") or page.html.count("<svg") == len(page.all("tr")) - 1
+        assert 'class="graph"' not in page.html
+        seen += len(page.all("tr")) - 1
+        older = [each for each in page.all("a") if each.attributes.get("rel") == "next"]
+        if not older:
+            break
+        assert len(page.all("tr")) == 21
+        page = browser.open(older[0].attributes["href"])
+    assert seen == 101
+    drawn = next(each for each in page.all("a") if each.text == "The drawing of the graph")
+    assert 'class="graph"' in browser.open(drawn.attributes["href"]).html
