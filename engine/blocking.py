@@ -183,17 +183,41 @@ class RunStart(Protocol):
         ...
 
 
-async def stream_events(
-    start: RunStart, *, tokens: bool = True, resets: bool = False
-) -> AsyncGenerator[Event]:
-    """The events of a run as they happen; closing the generator cancels the run.
+class EventStream(AsyncGenerator[Event, None]):
+    """The events of a run as they happen; closing it cancels the run.
 
-    Tokens only with `tokens`; `resets` says that the reader can take back those of the answer.
+    Tokens only with `tokens`; `resets` says that the reader can take back those of the answer. The
+    run begins with the first event that is asked for, or with `tell`.
     """
+
+    __slots__ = ("_events", "_mode", "_start")
+
+    def __init__(self, start: RunStart, *, tokens: bool = True, resets: bool = False) -> None:
+        self._start = start
+        self._mode: TokenMode = "none" if not tokens else "revocable" if resets else "final"
+        self._events = _events_of(start, self._mode)
+
+    def tell(self, listener: Listener) -> Coroutine[object, object, Run]:
+        """Run to the end; the listener is called with the events, in the task that awaits this."""
+        return self._start(listener=listener, tokens=self._mode)
+
+    def asend(self, value: None) -> Coroutine[Any, Any, Event]:
+        """The next event."""
+        return self._events.asend(value)
+
+    def athrow(self, *error: Any) -> Coroutine[Any, Any, Event]:  # noqa: ANN401  that of generators
+        """Raise an error where the stream is."""
+        return self._events.athrow(*error)
+
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """Cancel the run, if it has not ended."""
+        return self._events.aclose()
+
+
+async def _events_of(start: RunStart, tokens: TokenMode) -> AsyncGenerator[Event]:
     check_event_loop()
     events: asyncio.Queue[Event | None] = asyncio.Queue()
-    mode: TokenMode = "none" if not tokens else "revocable" if resets else "final"
-    started = start(listener=events.put_nowait, tokens=mode)
+    started = start(listener=events.put_nowait, tokens=tokens)
     run = asyncio.create_task(started, name="teamgraph run")
     run.add_done_callback(lambda _: events.put_nowait(None))
     try:

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from .messages import (
     JSON,
@@ -228,7 +229,7 @@ class Record(FrozenStruct, frozen=True, eq=False):
             "choice": self.choice,
             "attempts": self.attempt,
             "error": self.error,
-            "usage": as_plain(self.usage),
+            "usage": asdict(self.usage),
         }
 
 
@@ -451,7 +452,7 @@ class Run(Struct, frozen=True):
             "error": turn.error,
             **({"questions": as_plain(self.questions)} if self.questions else {}),
             "nodes": {path: record.to_json() for path, record in self.records.items()},
-            "usage": as_plain(self.usage),
+            "usage": asdict(self.usage),
             "started": turn.started,
             "duration": self.duration,
         }

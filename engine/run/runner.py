@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from time import time
@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 from uuid import uuid4
 
-from ..blocking import RunStart, door, run_blocking, stream_door, stream_events, warn
+from ..blocking import EventStream, RunStart, door, run_blocking, stream_door, warn
 from ..errors import InputError, NoSessionWarning, listed
 from ..events import Event, Listener, TokenMode
 from ..graph.graph import Budget, Graph
@@ -219,7 +219,7 @@ class Runner:
         attachments: Sequence[Attachable] | None = None,
         tokens: bool = True,
         resets: bool = False,
-    ) -> AsyncGenerator[Event]:
+    ) -> EventStream:
         """Like `run`, yielding events as they happen; closing the generator cancels the run.
 
         The last event is `RunFinished`, `RunWaiting`, `RunFailed` or `RunCancelled`; after
@@ -233,7 +233,7 @@ class Runner:
         start = self._start(
             message, user_id, session_id, state, run_id, history, system, attachments
         )
-        return stream_events(start, tokens=tokens, resets=resets)
+        return EventStream(start, tokens=tokens, resets=resets)
 
     @explained
     async def aresume(
@@ -267,10 +267,10 @@ class Runner:
         budget: BudgetArgument = None,
         tokens: bool = True,
         resets: bool = False,
-    ) -> AsyncGenerator[Event]:
+    ) -> EventStream:
         """Like `resume`, yielding events as `stream` does."""
         start = self._resume(run_id, user_id, session_id, reuse_unchanged, budget)
-        return stream_events(start, tokens=tokens, resets=resets)
+        return EventStream(start, tokens=tokens, resets=resets)
 
     @explained
     async def arespond(
@@ -304,10 +304,10 @@ class Runner:
         by: str | None = None,
         tokens: bool = True,
         resets: bool = False,
-    ) -> AsyncGenerator[Event]:
+    ) -> EventStream:
         """Like `respond`, yielding events as `stream` does."""
         start = self._respond(run_id, answers, user_id, session_id, by)
-        return stream_events(start, tokens=tokens, resets=resets)
+        return EventStream(start, tokens=tokens, resets=resets)
 
     @explained
     async def awaiting(
@@ -363,11 +363,11 @@ class Runner:
         into: str | None = None,
         tokens: bool = True,
         resets: bool = False,
-    ) -> AsyncGenerator[Event]:
+    ) -> EventStream:
         """Like `fork`, yielding events as `stream` does."""
         source = _reference(run_id, user_id, session_id)
         start = self._fork(ForkRequest(source, node, message, into), prompt)
-        return stream_events(start, tokens=tokens, resets=resets)
+        return EventStream(start, tokens=tokens, resets=resets)
 
     @explained
     async def acancel(

@@ -99,7 +99,7 @@ async def run_agent(request: Request) -> Response:
             run_id=asked.run_id,
             attachments=attached or None,
         )
-    live = await until_disconnect(request, server.runs.begin(source, grace=0))
+    live = await until_disconnect(request, server.runs.begin(source.tell, grace=0))
     return event_response(_frames(live, asked))
 
 

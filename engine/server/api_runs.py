@@ -6,14 +6,16 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from uuid import uuid4
 
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..blocking import EventStream
 from ..errors import TeamgraphError
-from ..events import Event, event_name
+from ..events import Listener, event_name
 from ..messages import JSON
 from ..records import Record, Run
 from ..run.cancel import cancel_run
@@ -36,7 +38,7 @@ from .http import (
 )
 from .openapi import Operation
 from .positions import Position
-from .runs import LiveRun
+from .runs import LiveRun, TellRun
 from .server import Server, server_of
 
 STOPPING = 5.0
@@ -200,7 +202,7 @@ async def respond_to_run(request: Request) -> Response:
     return await _respond(request, responded(request, run, body), body, before=run.records.values())
 
 
-def started(request: Request, body: StartBody) -> AsyncGenerator[Event]:
+def started(request: Request, body: StartBody) -> EventStream:
     """The events of a new run."""
     run_id = body.run_id or uuid4().hex
     runner = server_of(request).named(body.graph)
@@ -222,7 +224,7 @@ def started(request: Request, body: StartBody) -> AsyncGenerator[Event]:
     )
 
 
-def resumed(request: Request, run: Run, body: ResumeBody) -> AsyncGenerator[Event]:
+def resumed(request: Request, run: Run, body: ResumeBody) -> EventStream:
     """The events of the rest of a run."""
     return (
         server_of(request)
@@ -238,7 +240,7 @@ def resumed(request: Request, run: Run, body: ResumeBody) -> AsyncGenerator[Even
     )
 
 
-def forked(request: Request, run: Run, body: ForkBody) -> AsyncGenerator[Event]:
+def forked(request: Request, run: Run, body: ForkBody) -> EventStream:
     """The events of a fork of a run."""
     return (
         server_of(request)
@@ -257,7 +259,7 @@ def forked(request: Request, run: Run, body: ForkBody) -> AsyncGenerator[Event]:
     )
 
 
-def responded(request: Request, run: Run, body: RespondBody) -> AsyncGenerator[Event]:
+def responded(request: Request, run: Run, body: RespondBody) -> EventStream:
     """The events of the rest of a run that waited."""
     return (
         server_of(request)
@@ -301,22 +303,22 @@ async def frames(live: LiveRun, after: Position | None = None) -> AsyncGenerator
 
 async def _respond(
     request: Request,
-    source: AsyncGenerator[Event],
+    source: EventStream,
     telling: Telling,
     *,
     before: Iterable[Record] = (),
 ) -> Response:
     """Start a run, and answer with its events, with its result, or at once."""
     grace = math.inf if telling.detach else None
-    runs = server_of(request).runs
-    live = await until_disconnect(request, runs.begin(source, grace=grace, before=before))
+    live = server_of(request).runs.start(source.tell, grace=grace, before=before)
+    if not telling.stream and not telling.detach:
+        run = await until_disconnect(request, live.result())
+        return json_response(run.to_json())
+    await until_disconnect(request, live.begun())
     if telling.stream:
         return event_response(frames(live))
-    if telling.detach:
-        ids: JSON = {"run_id": live.run_id, "session_id": live.key.session_id, "status": "running"}
-        return json_response(ids, 202)
-    run = await until_disconnect(request, live.result())
-    return json_response(run.to_json())
+    ids: JSON = {"run_id": live.run_id, "session_id": live.key.session_id, "status": "running"}
+    return json_response(ids, 202)
 
 
 async def _live(request: Request, query: RunQuery) -> LiveRun:
@@ -328,12 +330,12 @@ async def _live(request: Request, query: RunQuery) -> LiveRun:
     run = await _stored(request, query)
     if live is not None and live.status == run.status:
         return live
-    return await server.runs.open(run, lambda: _reopened(server, run))
+    return await server.runs.open(run, _reopened(server, run))
 
 
-def _reopened(server: Server, run: Run) -> AsyncGenerator[Event]:
+def _reopened(server: Server, run: Run) -> TellRun:
     if run.status != "running":
-        return stored_events(run)
+        return partial(_tell_stored, run)
     if server.is_read_only:
         raise Refusal(
             403,
@@ -341,9 +343,17 @@ def _reopened(server: Server, run: Run) -> AsyncGenerator[Event]:
             f"run {run.run_id!r} is not in progress here, and this server is read-only, so it "
             "does not resume it; start it without --read-only",
         )
-    return server.runner(run.turn.graph).aresume_stream(
+    runner = server.runner(run.turn.graph)
+    source = runner.aresume_stream(
         run.run_id, user_id=run.user_id, session_id=run.session_id, resets=True
     )
+    return source.tell
+
+
+async def _tell_stored(run: Run, listener: Listener) -> Run:
+    async for event in stored_events(run):
+        listener(event)
+    return run
 
 
 async def _stored(request: Request, whose: Whose) -> Run:
@@ -354,11 +364,11 @@ async def _stored(request: Request, whose: Whose) -> Run:
 
 
 async def begin_detached(
-    request: Request, source: AsyncGenerator[Event], before: Iterable[Record] = ()
+    request: Request, source: EventStream, before: Iterable[Record] = ()
 ) -> LiveRun:
     """Start a run that goes on when the client leaves; raises what ends it before it has begun."""
     runs = server_of(request).runs
-    return await until_disconnect(request, runs.begin(source, grace=math.inf, before=before))
+    return await until_disconnect(request, runs.begin(source.tell, grace=math.inf, before=before))
 
 
 _ONE = "/api/runs/{run_id:path}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Mapping
-from contextlib import suppress
 from typing import TypeVar, cast
 
 import msgspec
@@ -86,21 +85,24 @@ def event_response(
 
 async def until_disconnect(request: Request, work: Awaitable[T]) -> T:
     """Await work, and cancel it if the client leaves before it is done: `ClientDisconnect`."""
-    task = asyncio.ensure_future(work)
-    await asyncio.sleep(0)
-    if task.done():
-        return task.result()
-    gone = asyncio.create_task(_disconnected(request))
+    task = cast("asyncio.Task[object]", asyncio.current_task())
+    has_left = False
+
+    async def watch() -> None:
+        nonlocal has_left
+        await _disconnected(request)
+        has_left = True
+        task.cancel()
+
+    watching = asyncio.create_task(watch())
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientDisconnect
+        return await work
+    except asyncio.CancelledError as error:
+        if not has_left or task.uncancel():
+            raise
+        raise ClientDisconnect from error
     finally:
-        for each in (task, gone):
-            each.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(task, gone, return_exceptions=True)
+        watching.cancel()
 
 
 async def _disconnected(request: Request) -> None:

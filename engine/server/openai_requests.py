@@ -252,7 +252,7 @@ async def start(request: Request, asked: Asked, *, kept: bool = False) -> Starte
             attachments=[*said.attached.values()] or None,
             tokens=asked.stream,
         )
-    live = await until_disconnect(request, server.runs.begin(source, grace=0))
+    live = await until_disconnect(request, server.runs.begin(source.tell, grace=0))
     headers = {RUN: live.run_id}
     if session_id is not None:
         headers[SESSION] = _named(session_id)

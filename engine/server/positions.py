@@ -43,6 +43,10 @@ class Position(Struct, frozen=True):
             )
         return cls(int(match[1]), match[2], int(match[3]), int(match[4], 16))
 
+    def at(self, number: int) -> Position:
+        """The position of a client that knows as much, and has this event."""
+        return Position(number, self.stream, self.nodes, self.check)
+
     def with_node(self, path: str) -> Position:
         """The position of a client that was told of one more finished node."""
         check = self.check ^ crc32(path.encode())

@@ -1,8 +1,8 @@
 """The runs in progress of this process, whose events any number of clients read.
 
-A run is started by iterating the events of a `Runner`. They are numbered and kept, so that a client
-can come back after its connection was cut, and another one can watch. When the last reader has left
-and none comes back within the grace period, the run is cancelled.
+A run is started with a listener that keeps its events, so that a client can come back after its
+connection was cut, and another one can watch. When the last reader has left and none comes back
+within the grace period, the run is cancelled.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from contextlib import aclosing, contextmanager
-from typing import NamedTuple, cast
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
+from contextlib import contextmanager
+from typing import NamedTuple, TypeAlias, cast
 from uuid import uuid4
-
-from msgspec.structs import replace
 
 from ..errors import Cancelled, NotFound
 from ..events import (
     AnswerReset,
     Event,
+    Listener,
     NodeFinished,
     NodeStarted,
     RunCancelled,
@@ -34,6 +33,8 @@ from ..session.store import Store
 from ..stores.leases import WATCHER
 from .positions import Position
 
+TellRun: TypeAlias = Callable[[Listener], Coroutine[object, object, Run]]
+"""Runs to the end, and tells a listener the events: `EventStream.tell`."""
 UNREAD = 5.0
 """Seconds within which a run must be read, also where the grace period is shorter."""
 ENDED = 256
@@ -48,39 +49,53 @@ class Numbered(NamedTuple):
     position: Position
 
 
+_NOTED = frozenset(
+    (RunStarted, NodeStarted, NodeFinished, RunFinished, RunFailed, RunCancelled, RunWaiting)
+)
+"""The events that a run itself has to know of."""
+
+
 class LiveRun:
     """One run in progress in this process, or one that ended a moment ago, with its events.
 
-    `source` gives the events, of which at least the newest `limit` are kept; `before` are the
-    records of an earlier try of the run. `key` and `run_id` are known once it has begun.
+    `tell` runs it and tells a listener the events, of which at least the newest `limit` are kept;
+    `before` are the records of an earlier try of the run. `key` and `run_id` are known once it has
+    begun, which `on_begun` is told.
     """
 
     def __init__(
         self,
         store: Store,
-        source: AsyncGenerator[Event],
+        tell: TellRun,
         *,
         grace: float,
         limit: int,
         before: Iterable[Record] = (),
+        on_begun: Callable[[LiveRun], object],
     ) -> None:
         self.key = SessionKey(None, "")
         self.run_id = ""
-        self.is_ended = False
         self._store = store
-        self._source = source
         self._grace = grace
         self._limit = limit
+        self._on_begun = on_begun
         self._finished = [record for record in before if record.status == "done"]
-        self._events: list[Numbered] = []
-        self._last = Position(0, uuid4().hex[:8])
+        self._events: list[tuple[Event, Position]] = []
+        self._known = Position(0, uuid4().hex[:8])
         self._told: set[str] = set()
+        self._ended = asyncio.Event()
+        self._changed: asyncio.Event | None = None
         self._run: Run | None = None
         self._error: Exception | None = None
         self._readers = 0
         self._leaving: asyncio.TimerHandle | None = None
-        self._changed = asyncio.Event()
-        self.task = asyncio.create_task(self._pump(), name="teamgraph run")
+        self.task = asyncio.create_task(tell(self._add), name="teamgraph run")
+        self.task.add_done_callback(self._end)
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether no further event can come."""
+        return self._ended.is_set()
 
     @property
     def status(self) -> RunStatus:
@@ -94,8 +109,7 @@ class LiveRun:
 
     def is_over(self, after: Position) -> bool:
         """Whether no event follows on a position."""
-        last = self._last
-        return self.is_ended and (after.stream, after.number) == (last.stream, last.number)
+        return self.is_ended and (after.stream, after.number) == (self._known.stream, self._last)
 
     @property
     def size(self) -> int:
@@ -103,16 +117,14 @@ class LiveRun:
         return len(self._events)
 
     async def begun(self) -> None:
-        """Wait for the first event; raises what ended the run before it."""
+        """Wait for the first event, just after the start; raises what ended the run before it."""
         try:
-            await self._changed.wait()
-        except asyncio.CancelledError:
-            self.task.cancel()
-            raise
-        if not self._events and self._error is not None:
-            raise self._error
-        if not self._readers and not self.is_ended:  # whoever began it may have left meanwhile
-            self._leave(max(self._grace, UNREAD))
+            await self._change()
+            if not self._events and self._error is not None:
+                raise self._error
+        finally:
+            if not self._readers and not self.is_ended:  # whoever began it may have left meanwhile
+                self._leave(max(self._grace, UNREAD))
 
     async def read(self, after: Position | None = None) -> AsyncGenerator[Numbered]:
         """The events after a position, those that there are and those to come.
@@ -124,11 +136,11 @@ class LiveRun:
         """
         number, told = 0, frozenset[str]()
         with self._reading():
-            if after is not None and after.stream == self._last.stream:
+            if after is not None and after.stream == self._known.stream:
                 number = after.number
             elif after is not None:
                 told = after.told(self._finished)
-                first = Position(0, self._last.stream, after.nodes, after.check)
+                first = Position(0, self._known.stream, after.nodes, after.check)
                 reset = AnswerReset(self.run_id, self.key.session_id, 0, None, 0)
                 yield Numbered(0, reset, first)
             while True:
@@ -138,17 +150,16 @@ class LiveRun:
                         isinstance(event, NodeFinished) and event.replayed and event.node in told
                     ):
                         yield each
-                if number < self._last.number:
+                if number < self._last:
                     continue  # more were added while the reader was busy with the others
                 if self.is_ended:
                     return
-                await self._changed.wait()
+                await self._change()
 
     async def result(self) -> Run:
         """Wait for the end of the run; raises the error that ended it."""
         with self._reading():
-            while not self.is_ended:
-                await self._changed.wait()
+            await self._ended.wait()
         if self._error is not None:
             raise self._error
         return cast("Run", self._run)
@@ -161,61 +172,74 @@ class LiveRun:
         """Stop executing the run, and leave it as it is stored, to be resumed."""
         WATCHER.interrupt(self._store, self.key, self.run_id, hand_back=True)
 
-    async def _pump(self) -> None:
-        """Take the events as they come, to the last one."""
-        try:
-            async with aclosing(self._source) as events:
-                async for event in events:
-                    self._add(event)
-        except Exception as error:  # noqa: BLE001  whoever waits for the result gets it
-            self._error = error
-        except asyncio.CancelledError:
+    def _end(self, task: asyncio.Task[Run]) -> None:
+        if task.cancelled():
             self._error = Cancelled("the run was cancelled before it had begun")
-            raise
-        finally:
-            self.is_ended = True
-            if self._leaving is not None:
-                self._leaving.cancel()
-            self._notify()
+        else:
+            self._error = cast("Exception | None", task.exception())
+        self._ended.set()
+        if self._leaving is not None:
+            self._leaving.cancel()
+        self._notify()
 
     def _add(self, event: Event) -> None:
+        """Keep an event, and what the client knows that has it: the number in that is not set."""
+        if type(event) in _NOTED:
+            self._note(event)
+        self._events.append((event, self._known))
+        if len(self._events) > 2 * self._limit:
+            del self._events[: self._limit]
+        self._notify()
+
+    def _note(self, event: Event) -> None:
         match event:
             case RunStarted():
                 self.run_id, self.key = event.run_id, SessionKey(event.user_id, event.session_id)
+                self._on_begun(self)
             case NodeFinished():
                 self._tell([event.record])
             case NodeStarted():  # what an earlier try has finished is told
                 self._tell(self._finished)
             case RunFinished() | RunFailed() | RunCancelled() | RunWaiting():
                 self._run = event.run
-            case _:
+            case _:  # pragma: no cover
                 pass
-        self._last = replace(self._last, number=self._last.number + 1)
-        event = replace(event, sequence=self._last.number)
-        self._events.append(Numbered(self._last.number, event, self._last))
-        if len(self._events) > 2 * self._limit:
-            del self._events[: self._limit]
-        self._notify()
 
     def _tell(self, finished: Iterable[Record]) -> None:
         """Count these nodes as told, each once."""
-        for path in {record.node for record in finished} - self._told:
-            self._told.add(path)
-            self._last = self._last.with_node(path)
+        for record in finished:
+            if record.node not in self._told:
+                self._told.add(record.node)
+                self._known = self._known.with_node(record.node)
+
+    async def _change(self) -> None:
+        """Wait for the next event, or the end."""
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        await self._changed.wait()
 
     def _notify(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    @property
+    def _last(self) -> int:
+        """The number of the newest event."""
+        return self._events[-1][0].sequence if self._events else 0
 
     def _after(self, number: int) -> list[Numbered]:
         """The events after this number; raises `NotFound` if some of them are dropped."""
-        start = self._events[0].number if self._events else 1
+        start = self._events[0][0].sequence if self._events else 1
         if number + 1 < start:
             raise NotFound(
                 f"run {self.run_id!r}: its first {start - 1} events are not kept any more, and "
                 f"only {number} were read; read the run itself: GET /api/runs/{self.run_id}"
             )
-        return self._events[number + 1 - start :]
+        return [
+            Numbered(event.sequence, event, known.at(event.sequence))
+            for event, known in self._events[number + 1 - start :]
+        ]
 
     @contextmanager
     def _reading(self) -> Generator[None]:
@@ -232,10 +256,13 @@ class LiveRun:
                 self._leave(self._grace)
 
     def _leave(self, grace: float) -> None:
-        """Cancel the run after so many seconds, unless somebody reads it by then."""
-        if self._leaving is not None:
-            self._leaving.cancel()
-        if grace != math.inf:
+        """Cancel the run after so many seconds, unless somebody reads it by then.
+
+        Nobody can come back to one that has not begun: it ends at once.
+        """
+        if not self.run_id:
+            self.task.cancel()
+        elif grace != math.inf:
             self._leaving = asyncio.get_running_loop().call_later(grace, self.cancel)
 
 
@@ -265,36 +292,43 @@ class Runs:
         """The runs that have not ended."""
         return [live for live in self._live.values() if not live.is_ended]
 
-    async def begin(
-        self,
-        source: AsyncGenerator[Event],
-        *,
-        grace: float | None = None,
-        before: Iterable[Record] = (),
+    def start(
+        self, tell: TellRun, *, grace: float | None = None, before: Iterable[Record] = ()
     ) -> LiveRun:
-        """Start a run: iterate `source`, the events of a runner, and wait for the first of them.
+        """Start a run by `tell`, that of a runner's events; it is live once it has begun.
 
         `grace` are the seconds after its last reader has left until the run is cancelled (default:
         those of the server); 0 is at once, and infinity never. `before` are the records of an
-        earlier try of it. Raises what ends the run before it has begun, such as `InputError`,
-        `NotFound` and `SessionBusy`.
+        earlier try of it.
         """
-        grace = self._grace if grace is None else grace
-        live = LiveRun(self._store, source, grace=grace, limit=self._limit, before=before)
+        live = LiveRun(
+            self._store,
+            tell,
+            grace=self._grace if grace is None else grace,
+            limit=self._limit,
+            before=before,
+            on_begun=self._keep,
+        )
         self._starting.add(live)
-        try:
-            await live.begun()
-        finally:
-            self._starting.discard(live)
-        self._live[live.key.user_id, live.run_id] = live
         live.task.add_done_callback(lambda _: self._keep_ended(live))
         return live
 
-    async def open(self, run: Run, source: Callable[[], AsyncGenerator[Event]]) -> LiveRun:
+    async def begin(
+        self, tell: TellRun, *, grace: float | None = None, before: Iterable[Record] = ()
+    ) -> LiveRun:
+        """As `start`, and wait until it has begun.
+
+        Raises what ends the run before that, such as `InputError`, `NotFound` and `SessionBusy`.
+        """
+        live = self.start(tell, grace=grace, before=before)
+        await live.begun()
+        return live
+
+    async def open(self, run: Run, tell: TellRun) -> LiveRun:
         """Make a stored run live, once for all who ask for it meanwhile; see `begin`."""
         key = (run.user_id, run.run_id)
         if (opening := self._opening.get(key)) is None:
-            begin = self.begin(source(), before=run.records.values())
+            begin = self.begin(tell, before=run.records.values())
             opening = self._opening[key] = asyncio.create_task(begin)
             opening.add_done_callback(lambda _: self._opening.pop(key, None))
         return await asyncio.shield(opening)
@@ -310,8 +344,15 @@ class Runs:
                 running[task].hand_back()
             await asyncio.gather(*running, return_exceptions=True)
 
+    def _keep(self, live: LiveRun) -> None:
+        self._starting.discard(live)
+        self._live[live.key.user_id, live.run_id] = live
+
     def _keep_ended(self, live: LiveRun) -> None:
-        """Keep the events of a run for a while, unless nobody may come back for them."""
+        """Keep the events of a run for a while, unless it has never begun."""
+        if live in self._starting:
+            self._starting.discard(live)
+            return
         self._ended.append(live)
         self._kept += live.size
         while self._ended and (len(self._ended) > ENDED or self._kept > self._limit):

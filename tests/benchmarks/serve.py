@@ -122,7 +122,7 @@ def _team() -> Graph:
 
 async def _turns(server: _Server, rounds: int, turns: int) -> list[Row]:
     """The CPU of a turn by one client, and turns a second by several."""
-    runner = Runner(_team(), store=MemoryStore(), model=Instant())
+    runner = Runner(_team(), store=MemoryStore(), model=_Speaker())  # that of the server
 
     async def without_http() -> None:
         for _ in range(turns):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ...blocking import EventStream
 from ...errors import InputError, NotFound, closest
-from ...events import Event
 from ...messages import JSON
 from ...node_path import NodePath
 from ...records import Record, Run
@@ -244,7 +244,7 @@ async def compare(request: Request) -> Response:
 async def _begun(
     request: Request,
     run: Run,
-    source: AsyncGenerator[Event],
+    source: EventStream,
     form: WriteForm,
     before: Iterable[Record],
 ) -> Response:

@@ -80,6 +80,11 @@ class Conversation:
         self._gone.set()
         await self._task
 
+    async def cut(self) -> None:
+        """Let the server give up the request."""
+        self._task.cancel()
+        await self._task
+
     async def _receive(self) -> dict[str, Any]:
         if self._body is None:
             await self._gone.wait()
@@ -215,6 +220,10 @@ async def test_a_client_that_leaves_while_its_session_is_busy_starts_nothing() -
     second = Conversation(app, "POST", "/api/runs", message="2", session_id="s", run_id="2")
     await asyncio.sleep(0)
     await second.leave()
+    third = Conversation(app, "POST", "/api/runs", message="3", session_id="s", stream=True)
+    await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await third.cut()
     gate.opened.set()
     await first.whole()
     session = Runner(DUO, store=store).session("s")

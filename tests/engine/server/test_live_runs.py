@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from teamgraph import MemoryStore, Runner
 from teamgraph.engine.server.runs import Numbered, Runs
-from teamgraph.events import RunFinished
+from teamgraph.events import RunFinished, RunStarted
 from tests.engine.server.conftest import DUO
 
 
@@ -14,7 +16,7 @@ def test_a_reader_that_is_busy_while_the_run_ends_gets_the_rest() -> None:
     async def read_slowly() -> list[Numbered]:
         store = MemoryStore()
         runs = Runs(store, grace=30.0, limit=1000)
-        live = await runs.begin(Runner(DUO, store=store).astream("hi", tokens=False))
+        live = await runs.begin(Runner(DUO, store=store).astream("hi", tokens=False).tell)
         reader = live.read()
         told = [await anext(reader)]
         await asyncio.wait([live.task])
@@ -24,3 +26,14 @@ def test_a_reader_that_is_busy_while_the_run_ends_gets_the_rest() -> None:
     told = asyncio.run(read_slowly())
     assert [each.number for each in told] == list(range(1, told[-1].number + 1))
     assert isinstance(told[-1].event, RunFinished)
+
+
+def test_an_error_that_is_thrown_into_a_stream_ends_it() -> None:
+    async def throw() -> list[object]:
+        stream = Runner(DUO, store=MemoryStore()).astream("hi")
+        assert isinstance(await anext(stream), RunStarted)
+        with pytest.raises(ValueError, match="oh no"):
+            await stream.athrow(ValueError("oh no"))
+        return [event async for event in stream]
+
+    assert asyncio.run(throw()) == []

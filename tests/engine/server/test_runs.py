@@ -110,5 +110,7 @@ def test_a_run_is_forked_and_resumed(serve: Serve) -> None:
     resumed = served.post("/api/runs/r/resume", message=None)
     assert resumed.status_code == 400
     assert served.post("/api/runs/r/resume").json()["answer"] == "two"
+    for stream in (False, True):
+        assert served.post("/api/runs/r/resume", stream=stream).status_code == 400  # it is done
     forked = served.post("/api/runs/r/fork", node="last").json()
     assert (forked["answer"], forked["nodes"]["first"]["output"]) == ("three", "one")
