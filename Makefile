@@ -20,6 +20,8 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 PEERS := build/peers/.installed
+CLIENTS := build/clients/.installed
+DOCS := build/docs/.installed
 PIP := $(BIN)/python -m pip install -qq --no-input --no-compile
 INITDB := $(wildcard /usr/lib/postgresql/*/bin/initdb) $(shell command -v initdb) # is PostgreSQL installed
 LOCKED := $(PIP) --only-binary :all: --require-hashes
@@ -27,7 +29,7 @@ COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib # on all c
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types layers cover bench peers faults distributed lock clean FORCE
+.PHONY: help demo test check lint types layers cover bench docs peers clients faults distributed lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -61,8 +63,14 @@ cover: $(DEV) ## all tests, and the branch coverage of the package
 bench: $(DEV) ## what a run costs, in CPU time
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
+docs: $(DEV) $(DOCS) ## the documentation site, into build/site; its links are checked
+	@$(BIN)/python -m tests.docs build/docs/bin/zensical
+
 peers: $(DEV) $(PEERS) ## the same work done by other frameworks, side by side; ten minutes
 	@$(BIN)/python -m tests.peers $(ARGS)
+
+clients: $(DEV) $(CLIENTS) ## the newest clients of OpenAI and LangChain against the server
+	@$(BIN)/python -m tests.clients
 
 faults: $(DEV) ## kill, cut, flip and starve the store; one of them: make faults ARGS=kills
 	@$(BIN)/python -m tests.faults $(ARGS)
@@ -103,11 +111,10 @@ $(DEV): requirements/dev.txt $(RUNTIME)
 	@$(COMPILE)
 	@touch $@
 
-$(PEERS): requirements/peers.txt
-	@$(find_python); "$$python" -m venv --clear build/peers
-	@echo "installing other frameworks into build/peers"
-	@build/peers/bin/python -m pip install -qq --no-input --only-binary :all: --require-hashes \
-		-r requirements/peers.txt
+build/%/.installed: requirements/%.txt
+	@$(find_python); "$$python" -m venv --clear build/$*
+	@echo "installing $< into build/$*"
+	@build/$*/bin/python -m pip install -qq --no-input --only-binary :all: --require-hashes -r $<
 	@touch $@
 
 LOCK := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
@@ -123,6 +130,8 @@ lock: ## lock the dependencies; to move to newer versions: make lock ARGS=--upgr
 	@$(LOCK) --group lock -o requirements/lock.txt
 	@$(LOCK) --no-deps requirements/local.in -o requirements/local.txt
 	@$(LOCK) requirements/peers.in -o requirements/peers.txt
+	@$(LOCK) requirements/clients.in -o requirements/clients.txt
+	@$(LOCK) requirements/docs.in -o requirements/docs.txt
 
 clean: ## remove all that make made, the environment too
 	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -24,7 +25,7 @@ from threading import Lock, Thread, get_ident
 from types import FrameType
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 
-from .errors import InputError
+from .errors import BlockedLoopWarning, InputError
 from .events import Event, Listener, TokenMode
 from .records import Run
 from .unknown_names import check_arguments
@@ -63,12 +64,14 @@ def door(
 ) -> Callable[Concatenate[Instance, DoorArguments], T]:
     """Make the synchronous method of an async one, whose name is the same after an `a`.
 
-    It also works where an event loop is running already, as in a notebook. Ctrl-C cancels the call.
+    It also works where an event loop is running already, as in a notebook; elsewhere it warns
+    then, since it blocks that loop. Ctrl-C cancels the call.
     """
 
     def call(
         instance: Instance, /, *args: DoorArguments.args, **options: DoorArguments.kwargs
     ) -> T:
+        _warn_if_blocking(method.__name__)
         try:
             work = method(instance, *args, **options)
         except TypeError:
@@ -91,6 +94,7 @@ def stream_door(
     def call(
         instance: Instance, /, *args: DoorArguments.args, **options: DoorArguments.kwargs
     ) -> Iterator[Event]:
+        _warn_if_blocking(method.__name__)
         try:
             events = method(instance, *args, **options)
         except TypeError:
@@ -102,6 +106,21 @@ def stream_door(
     shown = signature(method).replace(return_annotation="Iterator[Event]")
     vars(call)["__signature__"] = shown
     return call
+
+
+def _warn_if_blocking(method: str) -> None:
+    """Warn that an event loop is running here, whose other tasks wait, unless in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    ipython: Any = sys.modules.get("IPython")
+    if ipython is None or ipython.get_ipython() is None:
+        instead = (
+            f"async for ... in {method}(...)" if "stream" in method else f"await {method}(...)"
+        )
+        text = f"`{method[1:]}` blocks the event loop that is running here, and all its tasks, "
+        warn(f"{text}until it returns; write `{instead}`", BlockedLoopWarning)
 
 
 def run_blocking(work: Coroutine[object, object, T]) -> T:

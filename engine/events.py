@@ -16,7 +16,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from .errors import TeamgraphError
-from .messages import JSON, Message, ToolCall, Usage, as_plain
+from .messages import JSON, Message, Part, ToolCall, Usage, as_plain
 from .node_path import NodePath
 from .records import JSON_VERSION, Question, Record, Run
 
@@ -43,12 +43,16 @@ class _RunEvent(_Timed, frozen=True):
 
 
 class RunStarted(_RunEvent, frozen=True):
-    """A run begins; `resumed` if it continues from stored records."""
+    """A run begins; `resumed` if it continues from stored records.
+
+    `attachments` came with the message.
+    """
 
     user_id: str | None
     graph: str
     input: str
     resumed: bool
+    attachments: tuple[Part, ...] = ()
 
 
 class NodeStarted(_RunEvent, frozen=True):

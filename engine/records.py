@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
@@ -28,6 +29,7 @@ from .unknown_names import missing_attribute
 
 NodeStatus: TypeAlias = Literal["done", "skipped", "failed", "running", "waiting"]
 RunStatus: TypeAlias = Literal["running", "done", "failed", "cancelled", "waiting"]
+_SHORT = 60  # characters of an answer in the text of a run
 FINAL: frozenset[str] = frozenset(("done", "skipped"))
 JSON_VERSION = 1
 """Version of the JSON form of events and runs; fields may be added to one, never changed."""
@@ -373,6 +375,16 @@ class Run(Struct, frozen=True):
     key: SessionKey
     turn: Turn
     records: Mapping[str, Record] = {}
+
+    def __repr__(self) -> str:
+        answer = self.answer if self.answer is not None else self.turn.error or ""
+        short = answer if len(answer) <= _SHORT else f"{answer[: _SHORT - 1]}…"
+        return f"Run({self.run_id!r}, {self.status}, {short!r})"
+
+    def _repr_html_(self) -> str:
+        """The answer and what each node did, for notebooks."""
+        # Lazy: no run needs it; by name, as the view is a room above.
+        return str(import_module(".view.notebook", __package__).run_html(self))
 
     @property
     def run_id(self) -> str:

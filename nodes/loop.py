@@ -26,6 +26,7 @@ class Loop(SubGraph):
     """
 
     kind: ClassVar[str] = "loop"
+    runs_again: ClassVar[bool] = True
     provides: ClassVar[Mapping[str, object]] = {"output": object, "rounds": int, "met": bool}
 
     until: str = Field(

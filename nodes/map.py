@@ -26,6 +26,7 @@ class Map(SubGraph):
     """
 
     kind: ClassVar[str] = "map"
+    runs_again: ClassVar[bool] = True
     streams: ClassVar[bool] = False
     provides: ClassVar[Mapping[str, object]] = {"output": object, "skipped": list[int]}
 

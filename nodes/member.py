@@ -55,6 +55,7 @@ class Member(Node):
     """Answers the message in its role, with the help of tools if it has any."""
 
     streams: ClassVar[bool] = True
+    runs_again: ClassVar[bool] = True
 
     role: str = Field(
         default="",

@@ -35,6 +35,7 @@ class Swarm(Node):
     """
 
     kind: ClassVar[str] = "swarm"
+    runs_again: ClassVar[bool] = True
     streams: ClassVar[bool] = True
     text_field: ClassVar[str | None] = "input"
     nodes_field: ClassVar[str] = _MEMBERS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .engine.errors import (
     AnswerError,
+    BlockedLoopWarning,
     BudgetExceeded,
     Cancelled,
     Changed,
@@ -20,6 +21,7 @@ from .engine.errors import (
     NotFound,
     Problem,
     PromptError,
+    QueueFull,
     ReplayMiss,
     RunError,
     SessionBusy,
@@ -33,6 +35,7 @@ from .engine.errors import (
 
 __all__ = [
     "AnswerError",
+    "BlockedLoopWarning",
     "BudgetExceeded",
     "Cancelled",
     "Changed",
@@ -49,6 +52,7 @@ __all__ = [
     "NotFound",
     "Problem",
     "PromptError",
+    "QueueFull",
     "ReplayMiss",
     "RunError",
     "SessionBusy",

@@ -34,6 +34,7 @@ _FILE = re.compile(r"(?:#|\{#) ([\w/]+(?:\.\w+)+)(?: #\})?\n")
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 _OWN_PATH = re.compile(r"`((?:engine|nodes|graphs|teamgraph|tests|examples)/(?:[\w/.-]*\w/?)?)`")
 _END = "-- end of command --"
+_RUN_EACH = "import runpy, sys\nfor f in sys.argv[1:]: runpy.run_path(f, run_name='__main__')"
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def test_the_code_blocks_of_a_page_run_as_shown(
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(block.text, encoding="utf-8")
     reader = Reader(tmp_path, environment(provider))
-    for block in blocks(page):
-        reader.take(block)
+    for language, one_after_another in groupby(blocks(page), lambda block: block.language):
+        reader.take(language, [*one_after_another])
 
 
 @dataclass
@@ -95,23 +96,29 @@ class Reader:
     environment: dict[str, str]
     run_id: str = "RUN_ID"
 
-    def take(self, block: Block) -> None:
-        if block.language == "yaml":
-            assert block.file is not None, f"name the file of this block:\n{block.text}"
-            self.read(self.folder / block.file)
-        elif block.language == "python":
-            assert block.file is not None, f"name the file of this block:\n{block.text}"
-            done = self.done([sys.executable, block.file])
+    def take(self, language: str, taken: list[Block]) -> None:
+        """Take blocks of one language that follow each other; those of Python share a process."""
+        if language in ("yaml", "python"):
+            for block in taken:
+                assert block.file is not None, f"name the file of this block:\n{block.text}"
+        files = [block.file or "" for block in taken]
+        if language == "yaml":
+            for file in files:
+                self.read(self.folder / file)
+        elif language == "python":
+            done = self.done([sys.executable, "-c", _RUN_EACH, *files])
             assert (done.returncode, done.stderr) == (0, "")
-        elif block.language == "console":
-            self.converse(block.text)
+        elif language == "console":
+            for block in taken:
+                self.converse(block.text)
 
     def read(self, file: Path) -> None:
-        """Load a case file or a graph file."""
+        """Load a case file, or a graph file, whose functions are allowed."""
         if file.name.endswith(SUFFIX):
             assert CaseFile.load(file).cases
         else:
-            assert Graph.load(file).nodes
+            allowed = re.findall(r'call: "(\w+):', file.read_text(encoding="utf-8"))
+            assert Graph.load(file, allow=allowed).nodes
 
     def converse(self, text: str) -> None:
         """Run the commands in one shell and compare what each prints, on standard output if any."""

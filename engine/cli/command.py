@@ -68,6 +68,7 @@ _SUMMARIES = {
     "worker": "Run turns that servers have put into the queue of a database.",
     "workers": "List the workers of a database.",
     "queue": "Show the turns that wait for workers, and retry those that were given up.",
+    "ui": "Look at graphs, chats, runs, sessions and prompts in a browser.",
     "usage": "Add up tokens, calls and costs by model, graph, node, session or user.",
     "store": "Verify and repair the files of a store, and show their size.",
     "import": "Write a flow of promptflow as a graph with its prompts.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,9 +11,9 @@ import typer
 
 from ..errors import InputError, NotFound, closest, listed
 from ..graph.graph import MESSAGE, Graph
-from ..graph.node import branches_of
 from ..messages import JSON
 from ..records import SessionKey
+from ..run.dry_run.assumptions import written_output
 from ..run.dry_run.rehearsal import Scene, render_next
 from ..run.dry_run.rehearsal import render as render_scene
 from ..run.dry_run.rendering import Rendering
@@ -146,19 +145,5 @@ def _parse_assumptions(graph: Graph, settings: Sequence[str]) -> dict[str, JSON]
         node_id, sign, text = setting.partition("=")
         if not node_id or not sign:
             raise InputError(f"--assume {setting!r}: write it as NODE=VALUE, as in router=french")
-        assume[node_id] = _parse_output(graph, node_id, text)
+        assume[node_id] = written_output(graph, node_id, text)
     return assume
-
-
-def _parse_output(graph: Graph, node_id: str, text: str) -> JSON:
-    """A router's label, or several with commas; JSON if a node's output is not a text."""
-    node = graph.nodes.get(node_id)
-    if node is not None and (branches := branches_of(node)):
-        return text if text in branches else [one.strip() for one in text.split(",") if one.strip()]
-    if node_id not in graph.shapes and (node is None or node_id in graph.templates):
-        return text
-    try:
-        value: JSON = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return value

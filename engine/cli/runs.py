@@ -54,6 +54,7 @@ from .output import (
     print_table,
     two_columns,
     usage_text,
+    write_file,
 )
 from .prompts import (
     CurrentTemplates,
@@ -109,9 +110,19 @@ class RunShowOptions:
         Path | None,
         typer.Option(
             metavar="GRAPH",
-            help="The graph whose templates --diff compares with. Default: the built-in ones.",
+            help="The graph whose templates --diff compares with (default: the built-in ones), and "
+            "that --html draws.",
             show_default=False,
             autocompletion=complete_graphs,
+        ),
+    ] = None
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the run as one page of HTML, which can be mailed: with --graph also its "
+            "drawing, with --node only this node's messages.",
+            show_default=False,
         ),
     ] = None
     json: JsonFlag = False
@@ -250,10 +261,13 @@ def show(
 ) -> None:
     """Show a run: each node's status and its reason, choice, attempts, usage, time and error.
 
-    With --prompt, also the messages that were sent and the templates they were rendered from.
+    With --prompt, also the messages that were sent and the templates they were rendered from. With
+    --html, all of it as a page, each word of a message in the colour of where it comes from.
     """
     if last == (run is not None):
         raise InputError("name a run, or show the newest one with --last")
+    if options.html is not None and (options.json or options.prompt or options.diff):
+        raise InputError("--html cannot be combined with --json, --prompt or --diff")
     current = options.current_templates(graph_options)
     found = asyncio.run(_find_run(run, lookup, store))
     if options.node is not None and options.node not in found.records:
@@ -261,6 +275,10 @@ def show(
         hint = f"did you mean {near!r}?" if near else f"it has {', '.join(found.records)}"
         raise NotFound(f"run {found.run_id!r} has no record of a node {options.node!r}; {hint}")
     node_ids = [options.node] if options.node is not None else list(found.records)
+    if options.html is not None:
+        graph = current.graph if current is not None else None
+        _write_page(found, graph, node_ids, options.html, store)
+        return
     wants_prompts = options.prompt or current is not None
     prompts = asyncio.run(_prompts(found, node_ids, store)) if wants_prompts else []
     if options.json:
@@ -545,6 +563,20 @@ async def _prompts(
 ) -> list[RecordedPrompt]:
     async with options.open() as store:
         return await recorded_prompts((run.records[node_id] for node_id in node_ids), store)
+
+
+def _write_page(
+    run: Run, graph: Graph | None, node_ids: Sequence[str], file: Path, options: StoreOptions
+) -> None:
+    # Lazy: only a page needs it.
+    from ..view.report import run_page
+
+    async def page() -> str:
+        async with options.open() as store:
+            return await run_page(run, store, graph, nodes=node_ids)
+
+    write_file(asyncio.run(page()).encode(), file, private=True)
+    print_note(f"wrote {file}", Style.SUCCESS)
 
 
 def _no_run(run_id: str | None, options: StoreOptions) -> NotFound:

@@ -243,6 +243,13 @@ class Graph(Declaration):
             self._parts = _GraphBuilder(data, NodeReader()).build(self)
 
     @classmethod
+    def from_parts(cls, parts: GraphParts, fields: Mapping[str, Any]) -> Graph:
+        """A graph with these fields that was checked before; it is not checked again."""
+        graph: Graph = cls.model_construct(**fields)
+        graph._parts = parts
+        return graph
+
+    @classmethod
     @explained
     def load(
         cls,
@@ -361,6 +368,16 @@ class Graph(Declaration):
         ) == list(other.nodes.items())
 
     __hash__ = None  # type: ignore[assignment]  # it has mappings
+
+    def __repr__(self) -> str:
+        count = len(self.nodes)
+        return f"Graph({self.name!r}, {count} node{'s' * (count != 1)})"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """The drawing, for notebooks."""
+        return str(import_module("..view.notebook", __package__).graph_html(self))
 
     @cached_property
     def plan(self) -> Plan:

@@ -353,6 +353,16 @@ class Rehearses(Protocol):
         ...
 
 
+class RunsAgain(Protocol):
+    """A kind that `Rehearses`, although its `run` only asks its model and runs its graph.
+
+    A page that shows a recorded run calls `run` again, with answers from the records; without this
+    it calls `rehearse`.
+    """
+
+    runs_again: ClassVar[bool]
+
+
 @runtime_checkable
 class Recovers(Protocol):
     """A kind that can still give a result after its last attempt failed."""
@@ -607,6 +617,18 @@ async def rehearsed(node: Node, context: Context) -> Result:
     if not _implements(type(node), Rehearses):
         return await node.run(context)
     return await cast("Rehearses", node).rehearse(context)
+
+
+async def run_again(node: Node, context: Context) -> Result:
+    """What a node gives when its recorded run is shown: nothing outside is touched.
+
+    A class that changes what its base class does has to say again that it `RunsAgain`.
+    """
+    about = {"run", "rehearse", "runs_again"}
+    changed = next(each for each in type(node).__mro__ if about & each.__dict__.keys())
+    if "runs_again" in changed.__dict__:
+        return await node.run(context)
+    return await rehearsed(node, context)
 
 
 def summarizes(node: Node) -> bool:

@@ -58,8 +58,8 @@ class Prompts:
 
     A template is read, parsed and compiled on first use and cached without expiry, so later changes
     of the files are not seen. Thread-safe. `inline` has templates by node id; they are named
-    `NODE.inline`, a name that no file can have. `max_length` limits the characters of one rendered
-    prompt.
+    `NODE.inline`, a name that no file can have. `texts` are templates by name that take the place
+    of files. `max_length` limits the characters of one rendered prompt.
     """
 
     def __init__(
@@ -67,9 +67,10 @@ class Prompts:
         folders: Sequence[Path] = (),
         *,
         inline: Mapping[str, str] = MappingProxyType({}),
+        texts: Mapping[str, str] = MappingProxyType({}),
         max_length: int = MAX_LENGTH,
     ) -> None:
-        self._sources = TemplateSources(folders, inline)
+        self._sources = TemplateSources(folders, inline, texts)
         self._max_length = max_length
         self._environment = PromptEnvironment(self._compiled)
         self._coverage = CURRENT_COVERAGE.get()

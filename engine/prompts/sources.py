@@ -12,6 +12,7 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import TypeAlias, TypeVar, cast
 
 from jinja2 import TemplateSyntaxError, nodes
@@ -40,11 +41,17 @@ class TemplateSources:
     """Finds templates by name: in the folders in order, then among the built-ins.
 
     `builtin/NAME` is always the built-in. A name that ends in `.inline` is never a file, so inline
-    templates and files cannot clash.
+    templates and files cannot clash. `texts` are templates by name that take the place of others.
     """
 
-    def __init__(self, folders: Sequence[Path], inline: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        inline: Mapping[str, str],
+        texts: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._folders = tuple(folders)
+        self._texts = {name: normalize_newlines(text) for name, text in texts.items()}
         self._inline = {
             f"{node}{INLINE}": normalize_newlines(text) for node, text in inline.items()
         }
@@ -59,6 +66,8 @@ class TemplateSources:
 
     def find(self, name: str) -> TemplateSource | Problem | None:
         """The template, the problem of an unreadable file, or None if it does not exist."""
+        if (given := self._texts.get(name)) is not None:
+            return TemplateSource(name, given, None)
         if name.endswith(INLINE):
             text = self._inline.get(name)
             return None if text is None else TemplateSource(name, text, None)
@@ -67,7 +76,7 @@ class TemplateSources:
 
     def is_builtin(self, name: str) -> bool:
         """Whether the name leads to a built-in template."""
-        found = None if name.endswith(INLINE) else self._path(name)
+        found = None if name.endswith(INLINE) or name in self._texts else self._path(name)
         return found is not None and found[0] == BUILTIN
 
     def _path(self, name: str) -> tuple[Path, Path] | None:

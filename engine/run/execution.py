@@ -276,7 +276,8 @@ class RunExecution(Struct):
     async def run(self, *, is_resumed: bool) -> Run:  # noqa: PLR0915  all ways in which it ends
         """Run the graph to its end, close the turn in the store, and emit the one last event."""
         emit, turn, user_id = self.emitter.emit, self.turn, self.lease.key.user_id
-        emit(RunStarted, None, 0, user_id, turn.graph, turn.input, resumed=is_resumed)
+        said, parts = (turn.graph, turn.input), turn.attachments
+        emit(RunStarted, None, 0, user_id, *said, resumed=is_resumed, attachments=parts)
         for record in self.earlier.values():
             self.usage.count(record.usage)
         self._take_over()
@@ -583,11 +584,11 @@ class RunExecution(Struct):
             call.test_call,
             call.tell,
             partial(self._commit, execution),
-            partial(self._run_tool, execution, state),
+            partial(self.run_tool, execution, state),
             call.model if isinstance(call.model, RecallsResults) else None,
         )
 
-    async def _run_tool(
+    async def run_tool(
         self, execution: NodeExecution, state: SessionState, step: str, message: str
     ) -> str | None:
         """Run a graph that the model of a node calls: see `ToolCaller.run_graph`.

@@ -40,6 +40,8 @@ from ..returns.shape import Shape
 from ..tools.toolbox import ServerTools, Toolbox, ToolObject
 from .template_scope import GraphScope
 
+GRAPH = ""
+"""The key of the facts of the graph itself; those of an inner graph are at `node/`."""
 _INSIDE = "/"
 """Stands between the fingerprint of a node itself and that of the graph inside it."""
 
@@ -49,7 +51,8 @@ class PreparedGraph(Struct, frozen=True):
 
     `models` lists the models of each node that asks one, the first choice first. `facts` are what
     decides what each node does, as JSON, and `fingerprints` their hashes; both also of the nodes of
-    inner graphs, by their paths. `facts_hash` is the key that a store has the facts under.
+    inner graphs, by their paths. The facts of a graph itself have the key `GRAPH`, or end in it:
+    what else its templates read. `facts_hash` is the key that a store has the facts under.
     `toolboxes` are the tools of the nodes that have any.
     `summarizes` says whether a node writes the session's summary, `warms_up` whether the model has
     a `warm_up` to await. `inner` are the graphs inside nodes, by node id.
@@ -179,7 +182,8 @@ def _prepare(
         for node_id in graph.templates
         if asks_model(graph.nodes[node_id])
     }
-    facts = {id_: _facts(graph, id_, models.get(id_, ())) for id_ in graph.nodes}
+    facts = {GRAPH: _graph_facts(graph)}
+    facts |= {id_: _facts(graph, id_, models.get(id_, ())) for id_ in graph.nodes}
     fingerprints: dict[str, str] = {}
     for node_id in graph.nodes:
         fingerprints[node_id] = _hash(facts[node_id])
@@ -257,11 +261,46 @@ def _facts(graph: Graph, node_id: str, models: Sequence[ModelSpec]) -> str:
     routes = {source: sorted(labels) for source, labels in stop.needs if labels is not None}
     facts = {
         "kind": node.kind,
-        "node": {name: _normalized(value) for name, value in node},
+        "node": normalized_fields(node),
         "templates": {name: graph.prompts.prompt_hash(name) for name in templates},
         "schema": _schema_elsewhere(graph.shapes.get(node_id)),
         "models": [_normalized(spec) for spec in models],
         "after": {source: routes.get(source) for source in stop.sources},
+    }
+    return json.dumps(facts, sort_keys=True)
+
+
+def normalized_fields(node: Node) -> dict[str, object]:
+    """The fields of a node in a form that is the same in any process."""
+    return {name: _normalized(value) for name, value in node}
+
+
+def _orders(node: Node) -> dict[str, list[str]]:
+    """The order of the keys of mappings in a node's fields, where it is not that of the facts."""
+    orders = {
+        name: [str(key) for key in cast("Mapping[object, object]", value)]
+        for name, value in node
+        if isinstance(value, Mapping)
+    }
+    return {name: keys for name, keys in orders.items() if keys != sorted(keys)}
+
+
+def _graph_facts(graph: Graph) -> str:
+    """What templates read of the graph, the order of its nodes, and templates that are not sent.
+
+    The store has those of model calls for themselves.
+    """
+    unsent = (name for id_, name in graph.templates.items() if not asks_model(graph.nodes[id_]))
+    facts = {
+        "name": graph.name,
+        "description": graph.description,
+        "state": _normalized(graph.state),
+        "nodes": list(graph.nodes),
+        "orders": {id_: orders for id_, node in graph.nodes.items() if (orders := _orders(node))},
+        "output": list(graph.answering),
+        "sources": {
+            name: text for each in unsent for name, text in graph.prompts.sources(each).items()
+        },
     }
     return json.dumps(facts, sort_keys=True)
 

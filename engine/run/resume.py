@@ -268,12 +268,13 @@ async def _earlier_turns(store: Store, run: Run) -> list[Turn]:
     """The completed turns that the session had when the run began."""
     turns = await store.turns(run.key)
     if (end := run.turn.number) == 0:
-        later = [turn.number async for turn in _begun_after(store, run) if turn.number]
+        later = [turn.number async for turn in begun_after(store, run) if turn.number]
         end = min(later, default=len(turns) and turns[-1].number + 1)
     return [turn for turn in turns if turn.number < end]
 
 
-async def _begun_after(store: Store, run: Run) -> AsyncIterator[Turn]:
+async def begun_after(store: Store, run: Run) -> AsyncIterator[Turn]:
+    """The runs of the session that began after this one, the newest first."""
     runs = all_items(partial(store.runs, run.key))
     async for turn in runs:  # pragma: no branch - the run is one of them
         if turn.run_id == run.run_id:

@@ -136,7 +136,7 @@ class Runner:
         self._allow_api_base = checked_addresses(allow_api_base)
         self._busy: Policy = busy
         self._while_waiting: WhileWaiting = while_waiting
-        self._store: Store = _store_of(store)
+        self._store: Store = store_of(store)
         if while_waiting == "allow" or can_wait(graph):
             _check_can_wait(self._store)
         if isinstance(model, str):
@@ -747,7 +747,8 @@ def _graph_of(graph: object) -> Graph:
     raise InputError(text)
 
 
-def _store_of(store: object) -> Store:
+def store_of(store: object) -> Store:
+    """The store that a caller gives, or that at a path; a `MemoryStore` for None."""
     if store is None:
         return MemoryStore()
     if isinstance(store, str | os.PathLike):

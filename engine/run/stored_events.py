@@ -29,7 +29,8 @@ async def stored_events(run: Run) -> AsyncGenerator[Event]:
     events: list[Event] = []
     emitter = EventEmitter(run.run_id, run.session_id, events.append)
     emit, turn = emitter.emit, run.turn
-    emit(RunStarted, None, 0, run.user_id, turn.graph, turn.input, resumed=True)
+    said = (turn.graph, turn.input)
+    emit(RunStarted, None, 0, run.user_id, *said, resumed=True, attachments=turn.attachments)
     for record in sorted(run.records.values(), key=attrgetter("ended")):
         match record.status:
             case "done":

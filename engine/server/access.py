@@ -3,7 +3,8 @@
 `Access` is an ASGI middleware. It lets a request pass if its `Host` is one that this server is
 called by (against DNS rebinding), if a page that sends it is of an allowed origin, and if its
 client is known: by the token, by the cookie that a browser got for the token, or by a function of
-the application. A write with a cookie needs the CSRF token that belongs to it.
+the application. A write with a cookie needs the CSRF token that belongs to it, in a header, or as a
+field of a form.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Collection
 from hashlib import sha256
 from typing import NamedTuple, TypeAlias, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request, cookie_parser
@@ -26,8 +27,12 @@ Auth: TypeAlias = Callable[[Request], "str | Awaitable[str | None] | None"]
 """Finds the user of a request: their id, or None if it may not pass."""
 COOKIE = "teamgraph_login"
 CSRF = "x-csrf-token"
+CSRF_FIELD = "csrf_token"
+"""The field of a form that has what scripts send as the header `X-CSRF-Token`."""
 OPEN = frozenset(("/healthz", "/readyz", "/login"))
-"""Paths that need no login."""
+"""Paths that need no login, beside those of the files that pages are made of."""
+STATIC = "/static/"
+FORM = "application/x-www-form-urlencoded"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _READS = frozenset(("GET", "HEAD", "OPTIONS"))
 _KEY = "teamgraph.caller"
@@ -97,8 +102,11 @@ class Access:
                 await _answer_preflight(send, origin)
                 return
             send = _with_cors(send, origin)
-        if scope["path"] not in OPEN:
-            scope[_KEY] = await self._caller(scope, receive, headers)
+        path = route_path(scope)
+        if path not in OPEN and not path.startswith(STATIC):
+            scope[_KEY], login = await self._caller(scope, receive, headers)
+            if login is not None and scope["method"] not in _READS:
+                receive = await self._with_csrf_token(login, headers, receive)
         await self._app(scope, receive, send)
 
     def _check_host(self, headers: Headers) -> None:
@@ -128,16 +136,19 @@ class Access:
             )
         return None
 
-    async def _caller(self, scope: Scope, receive: Receive, headers: Headers) -> Caller:
+    async def _caller(
+        self, scope: Scope, receive: Receive, headers: Headers
+    ) -> tuple[Caller, str | None]:
+        """Whom a request comes from, and the cookie if that is what says so."""
         is_write = scope["method"] not in _READS
-        if self._read_only and is_write and scope["path"] not in _READS_BY_POST:
+        if self._read_only and is_write and route_path(scope) not in _READS_BY_POST:
             raise Refusal(
                 403, "read_only", "this server is read-only; start it without --read-only"
             )
         if self._auth is not None:
-            return await self._authenticated(self._auth, Request(scope, receive))
+            return await self._authenticated(self._auth, Request(scope, receive)), None
         if self._token is None or self._has_token(headers):
-            return _NOBODY
+            return _NOBODY, None
         if (login := login_of(headers, self._token)) is None:
             raise Refusal(
                 401,
@@ -146,13 +157,22 @@ class Access:
                 "when the server started, or is set in TEAMGRAPH_TOKEN",
                 {"WWW-Authenticate": "Bearer"},
             )
-        if is_write and not _is_equal(headers.get(CSRF, ""), csrf_token(login, self._token)):
+        return _NOBODY, login
+
+    async def _with_csrf_token(self, login: str, headers: Headers, receive: Receive) -> Receive:
+        """The `receive` of a write that has the CSRF token of its cookie; raises `Refusal`."""
+        given = headers.get(CSRF, "")
+        if not given and headers.get("content-type", "").startswith(FORM):
+            body, receive = await _read_ahead(receive)
+            given = parse_qs(body.decode(errors="replace")).get(CSRF_FIELD, [""])[0]
+        if not _is_equal(given, csrf_token(login, self._token or "")):
             raise Refusal(
                 403,
                 "no_csrf_token",
-                "a write with the cookie needs the header X-CSRF-Token; GET /api/login has it",
+                "a write with the cookie needs the header X-CSRF-Token (GET /api/login has it), or "
+                f"in a form the field {CSRF_FIELD}; load the page again",
             )
-        return _NOBODY
+        return receive
 
     async def _authenticated(self, auth: Auth, request: Request) -> Caller:
         found = auth(request)
@@ -173,6 +193,27 @@ class Access:
 
 _READS_BY_POST = frozenset(("/api/prompts/render",))
 """Paths below which a POST changes nothing."""
+
+
+def route_path(scope: Scope) -> str:
+    """The path of a request within the app, which may be mounted into another one."""
+    return cast("str", scope["path"]).removeprefix(scope.get("root_path", ""))
+
+
+async def _read_ahead(receive: Receive) -> tuple[bytes, Receive]:
+    """The body of a request, and a `receive` that gives it once more."""
+    parts, has_more = list[bytes](), True
+    while has_more:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        has_more = message.get("more_body", False)
+    body = b"".join(parts)
+    left: list[Message] = [{"type": "http.request", "body": body}]
+
+    async def again() -> Message:
+        return left.pop() if left else await receive()
+
+    return body, again
 
 
 def new_login(token: str) -> str:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..errors import TeamgraphError
+from ..errors import NotFound, TeamgraphError
 from ..events import Event, event_name
 from ..messages import JSON
-from ..records import Record, Run
+from ..records import Record, Run, SessionKey, Turn
 from ..run.cancel import cancel_run
 from ..run.json_forms import records_as_json, turn_as_json
 from ..run.resume import RunReference
@@ -23,7 +24,7 @@ from ..run.stored_events import stored_events
 from .access import caller
 from .api_sessions import PageQuery
 from .attached import check_attaches, read_attachment
-from .errors import as_json, info_of
+from .errors import Refusal, as_json, info_of
 from .http import (
     Body,
     event_frame,
@@ -38,6 +39,9 @@ from .openapi import Operation
 from .positions import Position
 from .runs import LiveRun
 from .server import Server, server_of
+
+if TYPE_CHECKING:
+    from ..dispatch.dbos import DBOSDispatcher
 
 STOPPING = 5.0
 """Seconds that the response to a cancellation waits for the end of the run."""
@@ -126,31 +130,15 @@ class RunQuery(Whose):
 async def start_run(request: Request) -> Response:
     """Run a graph on a message."""
     body = await read_json(request, StartBody)
-    server = server_of(request)
-    run_id = body.run_id or uuid4().hex
-    runner = server.named(body.graph)
-    attached = {
-        (place := f"attachments[{index}]"): read_attachment(each.url, place, name=each.name)
-        for index, each in enumerate(body.attachments)
-    }
-    check_attaches(runner.graph, attached)
-    source = runner.astream(
-        body.message,
-        user_id=caller(request).user(body.user_id),
-        # A run without a session is called as its session, so that a store need not keep it.
-        session_id=body.session_id or run_id,
-        run_id=run_id,
-        state=body.state,
-        attachments=[*attached.values()] or None,
-        tokens=body.tells_tokens,
-        resets=True,
-    )
-    return await _respond(request, source, body)
+    return await _respond(request, started(request, body), body)
 
 
 async def show_run(request: Request) -> Response:
     """Show a run with the outcome of each node."""
     query = read_query(request, ShowQuery)
+    queued = await _queued(request, query)
+    if queued is not None:
+        return json_response(queued)
     run = await _stored(request, query)
     if query.prompts:
         return json_response(records_as_json(run, [*run.records], prompts=True))
@@ -183,14 +171,7 @@ async def read_events(request: Request) -> Response:
 async def stop_run(request: Request) -> Response:
     """Cancel a run, wherever it is in progress."""
     body = await read_json(request, Whose)
-    server, user_id = server_of(request), caller(request).user(body.user_id)
-    run_id = path_parameter(request, "run_id")
-    reference = RunReference(run_id, user_id, body.session_id)
-    run = await cancel_run(server.store, reference)
-    live = server.runs.live(user_id, run_id)
-    if live is not None:
-        await asyncio.wait([live.task], timeout=STOPPING)
-        run = await reference.load(server.store)
+    run = await stopped(request, path_parameter(request, "run_id"), body)
     return json_response(run.to_json(), 202 if run.status == "running" else 200)
 
 
@@ -198,7 +179,48 @@ async def resume_run(request: Request) -> Response:
     """Resume a run that failed, was cancelled or interrupted."""
     body = await read_json(request, ResumeBody)
     run = await _stored(request, body)
-    source = (
+    return await _respond(request, resumed(request, run, body), body, before=run.records.values())
+
+
+async def fork_run(request: Request) -> Response:
+    """Run again from a node, or with another message, in a new session."""
+    body = await read_json(request, ForkBody)
+    run = await _stored(request, body)
+    return await _respond(request, forked(request, run, body), body)
+
+
+async def respond_to_run(request: Request) -> Response:
+    """Answer questions of a run that waits, and continue it."""
+    body = await read_json(request, RespondBody)
+    run = await _stored(request, body)
+    return await _respond(request, responded(request, run, body), body, before=run.records.values())
+
+
+def started(request: Request, body: StartBody) -> AsyncGenerator[Event]:
+    """The events of a new run."""
+    run_id = body.run_id or uuid4().hex
+    runner = server_of(request).named(body.graph)
+    attached = {
+        (place := f"attachments[{index}]"): read_attachment(each.url, place, name=each.name)
+        for index, each in enumerate(body.attachments)
+    }
+    check_attaches(runner.graph, attached)
+    return runner.astream(
+        body.message,
+        user_id=caller(request).user(body.user_id),
+        # A run without a session is called as its session, so that a store need not keep it.
+        session_id=body.session_id or run_id,
+        run_id=run_id,
+        state=body.state,
+        attachments=[*attached.values()] or None,
+        tokens=body.tells_tokens,
+        resets=True,
+    )
+
+
+def resumed(request: Request, run: Run, body: ResumeBody) -> AsyncGenerator[Event]:
+    """The events of the rest of a run."""
+    return (
         server_of(request)
         .runner(run.turn.graph)
         .aresume_stream(
@@ -210,14 +232,11 @@ async def resume_run(request: Request) -> Response:
             resets=True,
         )
     )
-    return await _respond(request, source, body, before=run.records.values())
 
 
-async def fork_run(request: Request) -> Response:
-    """Run again from a node, or with another message, in a new session."""
-    body = await read_json(request, ForkBody)
-    run = await _stored(request, body)
-    source = (
+def forked(request: Request, run: Run, body: ForkBody) -> AsyncGenerator[Event]:
+    """The events of a fork of a run."""
+    return (
         server_of(request)
         .runner(run.turn.graph)
         .afork_stream(
@@ -231,14 +250,11 @@ async def fork_run(request: Request) -> Response:
             resets=True,
         )
     )
-    return await _respond(request, source, body)
 
 
-async def respond_to_run(request: Request) -> Response:
-    """Answer questions of a run that waits, and continue it."""
-    body = await read_json(request, RespondBody)
-    run = await _stored(request, body)
-    source = (
+def responded(request: Request, run: Run, body: RespondBody) -> AsyncGenerator[Event]:
+    """The events of the rest of a run that waited."""
+    return (
         server_of(request)
         .runner(run.turn.graph)
         .arespond_stream(
@@ -251,7 +267,24 @@ async def respond_to_run(request: Request) -> Response:
             resets=True,
         )
     )
-    return await _respond(request, source, body, before=run.records.values())
+
+
+async def stopped(request: Request, run_id: str, whose: Whose) -> Run:
+    """The run as it is stored once it was asked to stop, and has, or `STOPPING` is over."""
+    server, user_id = server_of(request), caller(request).user(whose.user_id)
+    reference = RunReference(run_id, user_id, whose.session_id)
+    if server.dispatcher is not None:
+        await server.dispatcher.cancel(reference)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOPPING):
+                return await server.dispatcher.result(reference)
+        return await reference.load(server.store)
+    run = await cancel_run(server.store, reference)
+    live = server.runs.live(user_id, run_id)
+    if live is not None:
+        await asyncio.wait([live.task], timeout=STOPPING)
+        run = await reference.load(server.store)
+    return run
 
 
 async def frames(live: LiveRun, after: Position | None = None) -> AsyncGenerator[bytes]:
@@ -293,15 +326,57 @@ async def _live(request: Request, query: RunQuery) -> LiveRun:
     live = server.runs.live(user_id, path_parameter(request, "run_id"))
     if live is not None and (not live.is_ended or live.status == "done"):
         return live
+    if server.dispatcher is not None:
+        return await _shared(request, query, server.dispatcher, live)
     run = await _stored(request, query)
     if live is not None and live.status == run.status:
         return live
     return await server.runs.open(run, lambda: _reopened(server, run))
 
 
+async def _shared(
+    request: Request, query: RunQuery, dispatcher: DBOSDispatcher, live: LiveRun | None
+) -> LiveRun:
+    """A run that workers execute, with its events; as it is stored once these are dropped."""
+    user_id = caller(request).user(query.user_id)
+    reference = RunReference(path_parameter(request, "run_id"), user_id, query.session_id)
+    try:
+        status = await dispatcher.status(reference)
+    except NotFound:
+        run = await _stored(request, query)
+        return await server_of(request).runs.open(run, lambda: stored_events(run))
+    if live is not None and live.status == status:
+        return live
+    key = SessionKey(user_id, query.session_id or "")
+    stub = Run(key, Turn(reference.run_id, ""))
+    return await server_of(request).runs.open(stub, lambda: dispatcher.events(reference))
+
+
+async def _queued(request: Request, query: ShowQuery) -> dict[str, JSON] | None:
+    """What is told of a run that waits for a worker; None if it has begun."""
+    dispatcher = server_of(request).dispatcher
+    if dispatcher is None:
+        return None
+    user_id = caller(request).user(query.user_id)
+    reference = RunReference(path_parameter(request, "run_id"), user_id, query.session_id)
+    with suppress(NotFound):
+        turn = await dispatcher.find(reference)
+        if turn.state == "queued" and turn.submission is not None and turn.submission.begins:
+            session_id = turn.submission.key.session_id
+            return {"run_id": reference.run_id, "session_id": session_id, "status": "queued"}
+    return None
+
+
 def _reopened(server: Server, run: Run) -> AsyncGenerator[Event]:
     if run.status != "running":
         return stored_events(run)
+    if server.is_read_only:
+        raise Refusal(
+            403,
+            "read_only",
+            f"run {run.run_id!r} is not in progress here, and this server is read-only, so it "
+            "does not resume it; start it without --read-only",
+        )
     return server.runner(run.turn.graph).aresume_stream(
         run.run_id, user_id=run.user_id, session_id=run.session_id, resets=True
     )
@@ -312,6 +387,14 @@ async def _stored(request: Request, whose: Whose) -> Run:
     user_id = caller(request).user(whose.user_id)
     reference = RunReference(path_parameter(request, "run_id"), user_id, whose.session_id)
     return await reference.load(server_of(request).store)
+
+
+async def begin_detached(
+    request: Request, source: AsyncGenerator[Event], before: Iterable[Record] = ()
+) -> LiveRun:
+    """Start a run that goes on when the client leaves; raises what ends it before it has begun."""
+    runs = server_of(request).runs
+    return await until_disconnect(request, runs.begin(source, grace=math.inf, before=before))
 
 
 _ONE = "/api/runs/{run_id:path}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Collection, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib import import_module
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, cast
 
 from starlette.applications import Starlette
@@ -16,23 +16,28 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Scope
 
-from ..errors import InputError
+from ..errors import InputError, Problem
 from ..graph.graph import Graph
 from ..models.protocol import Model
-from ..run.runner import Runner
+from ..run.runner import Runner, store_of
 from ..session.store import Store
-from . import agui, api_graphs, api_runs, api_sessions, login, openai_chat, openai_responses
+from . import agui, api_graphs, api_runs, api_sessions, openai_chat, openai_responses
 from .access import LOOPBACK, Access, Auth
 from .http import json_response
 from .limits import BodyLimiter, Limiter, Limits
 from .openapi import openapi
+from .pages import routes as pages
+from .pages.errors import respond as page_or_json
 from .runs import Runs
 from .server import Server
 from .telemetry import ServerMetrics, Telemetry, error_response
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
+
+    from ..dispatch.dbos import DBOSDispatcher
 
 OPERATIONS = (*api_graphs.operations, *api_runs.operations, *api_sessions.operations)
 """The native API."""
@@ -53,6 +58,7 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
     grace: float = 30.0,
     log_texts: bool = False,
     mcp: bool = False,
+    broken: Mapping[str, Sequence[Problem]] = MappingProxyType({}),
 ) -> Starlette:
     """Make the app that serves graphs over HTTP.
 
@@ -66,16 +72,20 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
     are no pages. A run that nobody reads is cancelled
     after `grace` seconds, and a server that stops waits for runs as long. `log_texts` says that the
     log may have messages of errors, which may quote users. With `mcp` the graphs are also tools of
-    an MCP server at `/mcp`, which needs the extra `mcp`. Raises `InputError` if two graphs have
-    the same name, or runners several stores.
+    an MCP server at `/mcp`, which needs the extra `mcp`. The pages show `broken`, the problems of
+    graph files that cannot be loaded, by name. Where the runners are `DispatchedRunner`s, all of
+    one dispatcher, workers run the turns, which go on whoever reads them. Raises `InputError` if
+    two graphs have the same name, or runners several stores.
     """
     if token == "":
         raise InputError("token is empty; give a long random text, or None for no token")
-    runners = _runners(graphs, store, model)
-    shared = next(iter(runners.values())).store
+    runners, shared = _runners(graphs, store, model, broken)
     limits = limits or Limits()
+    respond = page_or_json if ui else error_response
     tools: Starlette = _mcp().mcp_app(runners) if mcp else Starlette()
-    runs = Runs(shared, grace=grace, limit=limits.events)
+    dispatcher: DBOSDispatcher | None
+    dispatcher = getattr(next(iter(runners.values()), None), "dispatcher", None)
+    runs = Runs(shared, grace=grace, limit=limits.events, is_shared=dispatcher is not None)
     metrics = ServerMetrics(lambda: len(runs.in_progress))
 
     @asynccontextmanager
@@ -88,7 +98,7 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
     app = Starlette(
         routes=[
             *(each.route for each in OPERATIONS),
-            *(login.routes if ui else ()),
+            *(pages.routes if ui else ()),
             *agui.routes,
             *tools.routes,
             *openai_chat.routes,
@@ -99,7 +109,7 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
             Route("/metrics", partial(_show_metrics, metrics)),
         ],
         middleware=[
-            Middleware(Telemetry, metrics, log_texts=log_texts),
+            Middleware(Telemetry, metrics, log_texts=log_texts, respond=respond),
             Middleware(BodyLimiter, limits),
             Middleware(
                 Access,
@@ -111,11 +121,12 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
             ),
             Middleware(Limiter, limits),
         ],
-        exception_handlers={HTTPException: _answer_http_error},
+        exception_handlers={HTTPException: partial(_answer_http_error, respond)},
         lifespan=lifespan,
     )
-    app.state.server = Server(runners, shared, runs, limits)
-    app.state.token = token
+    app.state.server = Server(runners, shared, runs, limits, read_only, broken, dispatcher)
+    app.state.token = None if auth is not None else token  # it is not asked for
+    app.state.login_codes = dict[str, float]()
     return app
 
 
@@ -131,7 +142,7 @@ def mcp_server(
     serves the same at `/mcp`. The arguments are those of `create_app`. Raises `InputError` if two
     graphs would be tools of one name.
     """
-    return cast("MCPServer", _mcp().mcp_server(_runners(graphs, store, model)))
+    return cast("MCPServer", _mcp().mcp_server(_runners(graphs, store, model)[0]))
 
 
 def _mcp() -> ModuleType:
@@ -149,7 +160,9 @@ def _runners(
     graphs: Iterable[Graph | Runner | str | os.PathLike[str]],
     store: Store | str | os.PathLike[str] | None,
     model: Model | str | None,
-) -> dict[str, Runner]:
+    broken: Collection[str] = (),
+) -> tuple[dict[str, Runner], Store]:
+    """The runners by the names of their graphs, and their store."""
     runners: dict[str, Runner] = {}
     for each in graphs:
         if isinstance(each, Runner):
@@ -163,9 +176,10 @@ def _runners(
         if runners and runner.store is not next(iter(runners.values())).store:
             raise InputError(f"graph {name!r} has another store than the others; give all the same")
         runners[name] = runner
-    if not runners:
+    if not runners and not broken:
         raise InputError("there is no graph to serve; give at least one")
-    return runners
+    shared = next((each.store for each in runners.values()), store)
+    return runners, store_of(shared)
 
 
 async def _show_openapi(request: Request) -> Response:
@@ -189,5 +203,7 @@ async def _show_metrics(metrics: ServerMetrics, request: Request) -> Response:
     return metrics.response()
 
 
-async def _answer_http_error(request: Request, error: Exception) -> Response:
-    return error_response(request.scope, error)
+async def _answer_http_error(
+    respond: Callable[[Scope, Exception], Response], request: Request, error: Exception
+) -> Response:
+    return respond(request.scope, error)

@@ -36,12 +36,12 @@ class Body(BaseModel):
 
 async def read_json(request: Request, form: type[AnyBody]) -> AnyBody:
     """The body of a request; raises `InputError` that names what is wrong, and where."""
-    return _validated(_parsed(await request.body()), form, "the body")
+    return validated(_parsed(await request.body()), form, "the body")
 
 
 def read_query(request: Request, form: type[AnyBody]) -> AnyBody:
     """The parameters of a request's query string; raises `InputError` as `read_json` does."""
-    return _validated(dict(request.query_params), form, "the query")
+    return validated(dict(request.query_params), form, "the query")
 
 
 def encode(value: JSON) -> bytes:
@@ -117,7 +117,8 @@ def _parsed(body: bytes) -> JSON:
         raise InputError(f"{error}; send one JSON object") from error
 
 
-def _validated(value: JSON, form: type[AnyBody], name: str) -> AnyBody:
+def validated(value: JSON, form: type[AnyBody], name: str) -> AnyBody:
+    """A value as a form; raises `InputError` that begins with `name`."""
     try:
         return form.model_validate(value)
     except ValidationError as error:

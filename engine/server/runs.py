@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import aclosing, contextmanager
+from hashlib import sha256
+from operator import attrgetter
 from typing import NamedTuple, cast
 from uuid import uuid4
 
@@ -48,11 +51,15 @@ class Numbered(NamedTuple):
     position: Position
 
 
+_NUMBER = attrgetter("number")
+
+
 class LiveRun:
     """One run in progress in this process, or one that ended a moment ago, with its events.
 
     `source` gives the events, of which at least the newest `limit` are kept; `before` are the
-    records of an earlier try of the run. `key` and `run_id` are known once it has begun.
+    records of an earlier try of the run. `key` and `run_id` are known once it has begun. A run that
+    `is_shared` is executed elsewhere, and its events have the same numbers in all processes.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class LiveRun:
         grace: float,
         limit: int,
         before: Iterable[Record] = (),
+        is_shared: bool = False,
     ) -> None:
         self.key = SessionKey(None, "")
         self.run_id = ""
@@ -71,8 +79,10 @@ class LiveRun:
         self._source = source
         self._grace = grace
         self._limit = limit
+        self._is_shared = is_shared
         self._finished = [record for record in before if record.status == "done"]
         self._events: list[Numbered] = []
+        self._dropped = 0
         self._last = Position(0, uuid4().hex[:8])
         self._told: set[str] = set()
         self._run: Run | None = None
@@ -159,6 +169,8 @@ class LiveRun:
 
     def hand_back(self) -> None:
         """Stop executing the run, and leave it as it is stored, to be resumed."""
+        if self._is_shared:
+            self.task.cancel()
         WATCHER.interrupt(self._store, self.key, self.run_id, hand_back=True)
 
     async def _pump(self) -> None:
@@ -179,6 +191,9 @@ class LiveRun:
             self._notify()
 
     def _add(self, event: Event) -> None:
+        if self._is_shared:
+            stream = sha256(event.run_id.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+            self._last = replace(self._last, number=event.sequence - 1, stream=stream)
         match event:
             case RunStarted():
                 self.run_id, self.key = event.run_id, SessionKey(event.user_id, event.session_id)
@@ -188,12 +203,14 @@ class LiveRun:
                 self._tell(self._finished)
             case RunFinished() | RunFailed() | RunCancelled() | RunWaiting():
                 self._run = event.run
+                self.run_id, self.key = event.run.run_id, event.run.key
             case _:
                 pass
         self._last = replace(self._last, number=self._last.number + 1)
         event = replace(event, sequence=self._last.number)
         self._events.append(Numbered(self._last.number, event, self._last))
         if len(self._events) > 2 * self._limit:
+            self._dropped = self._events[self._limit - 1].number
             del self._events[: self._limit]
         self._notify()
 
@@ -209,13 +226,12 @@ class LiveRun:
 
     def _after(self, number: int) -> list[Numbered]:
         """The events after this number; raises `NotFound` if some of them are dropped."""
-        start = self._events[0].number if self._events else 1
-        if number + 1 < start:
+        if number < self._dropped:
             raise NotFound(
-                f"run {self.run_id!r}: its first {start - 1} events are not kept any more, and "
+                f"run {self.run_id!r}: its first {self._dropped} events are not kept any more, and "
                 f"only {number} were read; read the run itself: GET /api/runs/{self.run_id}"
             )
-        return self._events[number + 1 - start :]
+        return self._events[bisect_right(self._events, number, key=_NUMBER) :]
 
     @contextmanager
     def _reading(self) -> Generator[None]:
@@ -243,11 +259,12 @@ class Runs:
     """The live runs of this process, by their users and ids.
 
     `grace` are the seconds after which a run that nobody reads is cancelled, `limit` is how many of
-    its newest events are kept.
+    its newest events are kept. Runs that are shared go on elsewhere, whoever reads them here.
     """
 
-    def __init__(self, store: Store, *, grace: float, limit: int) -> None:
+    def __init__(self, store: Store, *, grace: float, limit: int, is_shared: bool = False) -> None:
         self._store = store
+        self._is_shared = is_shared
         self._grace = grace
         self._limit = limit
         self._live: dict[tuple[str | None, str], LiveRun] = {}
@@ -279,8 +296,15 @@ class Runs:
         earlier try of it. Raises what ends the run before it has begun, such as `InputError`,
         `NotFound` and `SessionBusy`.
         """
-        grace = self._grace if grace is None else grace
-        live = LiveRun(self._store, source, grace=grace, limit=self._limit, before=before)
+        grace = math.inf if self._is_shared else self._grace if grace is None else grace
+        live = LiveRun(
+            self._store,
+            source,
+            grace=grace,
+            limit=self._limit,
+            before=before,
+            is_shared=self._is_shared,
+        )
         self._starting.add(live)
         try:
             await live.begun()
@@ -305,6 +329,7 @@ class Runs:
         for live in self._starting:
             live.task.cancel()
         if running:
+            patience = 0 if self._is_shared else patience
             _, late = await asyncio.wait(running, timeout=patience)
             for task in late:
                 running[task].hand_back()

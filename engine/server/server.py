@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
 from starlette.requests import Request
 
-from ..errors import InputError, NotFound, closest, listed
+from ..errors import InputError, NotFound, Problem, closest, listed
 from ..run.runner import Runner
 from ..session.store import Store
 from .limits import Limits
 from .runs import Runs
 
+if TYPE_CHECKING:
+    from ..dispatch.dbos import DBOSDispatcher
+
 
 class Server(Struct, frozen=True):
-    """The runners by the names of their graphs, their one store, and the runs in progress."""
+    """The runners by the names of their graphs, their one store, and the runs in progress.
+
+    `broken` are the problems of graph files that cannot be served, by their names. With a
+    `dispatcher` the turns are run by workers.
+    """
 
     runners: Mapping[str, Runner]
     store: Store
     runs: Runs
     limits: Limits
+    is_read_only: bool = False
+    broken: Mapping[str, Sequence[Problem]] = {}
+    dispatcher: DBOSDispatcher | None = None
 
     def runner(self, graph: str) -> Runner:
         """The runner of a graph; raises `NotFound` with the name that was meant."""

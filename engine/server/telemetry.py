@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import TeamgraphError
+from ..errors import QueueFull, TeamgraphError
 from .errors import ErrorInfo, Refusal, error_json, info_of
 from .http import json_response
 
@@ -54,12 +54,21 @@ class Telemetry:
 
     A client may name the id (`X-Request-Id`); it is in the response, and in the log. The log has
     no texts of users, and so no messages of errors, which may quote them, unless `log_texts`.
+    `respond` makes the response to an error.
     """
 
-    def __init__(self, app: ASGIApp, metrics: ServerMetrics, *, log_texts: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: ServerMetrics,
+        *,
+        log_texts: bool,
+        respond: Callable[[Scope, Exception], Response],
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._log_texts = log_texts
+        self._respond = respond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and answer it if that raises an error."""
@@ -87,7 +96,7 @@ class Telemetry:
         except Exception as raised:  # noqa: BLE001  whatever it is, the client gets an answer
             error = raised
             if not status:
-                await error_response(scope, raised)(scope, receive, answer)
+                await self._respond(scope, raised)(scope, receive, answer)
         finally:
             self._note(scope, request_id, status, perf_counter() - began, error)
 
@@ -119,9 +128,16 @@ class Telemetry:
 
 def error_response(scope: Scope, error: Exception) -> Response:
     """The response to a request that raised an error."""
-    info = _http_info(error) if isinstance(error, HTTPException) else info_of(error)
+    info = http_info_of(error)
     headers = error.headers if isinstance(error, Refusal | HTTPException) else None
+    if isinstance(error, QueueFull):
+        headers = {"Retry-After": "1"}
     return json_response(error_json(scope["path"], info), info.status, headers)
+
+
+def http_info_of(error: Exception) -> ErrorInfo:
+    """What a client is told of an error, one of Starlette's too."""
+    return _http_info(error) if isinstance(error, HTTPException) else info_of(error)
 
 
 def _http_info(error: HTTPException) -> ErrorInfo:

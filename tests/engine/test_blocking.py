@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar
 from pathlib import Path
 from queue import Empty
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ from teamgraph.engine.blocking import (
     iterate_blocking,
     run_blocking,
 )
-from teamgraph.errors import InputError, NodeError
+from teamgraph.errors import BlockedLoopWarning, InputError, NodeError
 from teamgraph.events import RunFinished
 from tests.teams import alone, desk, desk_model, holds_together, wait_for
 
@@ -43,7 +44,14 @@ ROOT = Path(__file__).parents[2]
 WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
 
 
-def test_scripts_get_the_same_where_a_loop_is_running() -> None:
+@pytest.fixture
+def in_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IPython as a notebook has it: imported, with a shell."""
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=object))
+
+
+@pytest.mark.usefixtures("in_notebook")
+def test_a_notebook_gets_the_same_as_a_script() -> None:
     runner = Runner(desk(), model=desk_model())
 
     async def notebook() -> tuple[Any, list[Event]]:
@@ -61,6 +69,30 @@ def test_scripts_get_the_same_where_a_loop_is_running() -> None:
     assert threading.active_count() == threads
 
 
+def test_whoever_blocks_an_event_loop_is_told_what_to_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where IPython is merely imported, without a shell."""
+    runner = Runner(alone(), model=ScriptedModel("hello"))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
+
+    async def handler() -> str | None:
+        return runner.run("hi").answer
+
+    with pytest.warns(
+        BlockedLoopWarning, match=r"`run` blocks .* `await arun\(\.\.\.\)`"
+    ) as caught:
+        assert asyncio.run(handler()) == "hello"
+    assert [each.filename for each in caught] == [__file__]
+
+    async def streams() -> int:
+        return len(list(runner.stream("hi")))
+
+    with pytest.warns(BlockedLoopWarning, match=r"`async for \.\.\. in astream\(\.\.\.\)`"):
+        assert asyncio.run(streams()) > 0
+
+
+@pytest.mark.usefixtures("in_notebook")
 def test_an_error_comes_out_of_every_door() -> None:
     runner = Runner(alone(), model=ScriptedModel([]))
 
@@ -305,7 +337,8 @@ def test_a_call_from_within_a_call_has_a_loop_of_its_own() -> None:
         async def ask(self, request: Request) -> AsyncGenerator[Chunk | Reply]:
             yield Reply(f"{middle.run('hi').answer}, deep")
 
-    assert Runner(alone(), model=Deeper()).run("hi").answer == "outer and inner, deep"
+    with pytest.warns(BlockedLoopWarning):
+        assert Runner(alone(), model=Deeper()).run("hi").answer == "outer and inner, deep"
 
 
 def test_code_that_blocks_the_loop_holds_up_no_other_thread_for_good() -> None:

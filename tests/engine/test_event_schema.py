@@ -27,9 +27,9 @@ from teamgraph import (
 )
 from teamgraph.engine.event_schema import event_schema, run_schema
 from teamgraph.errors import ModelError, NoModelError
-from teamgraph.events import NodeFinished, RunCancelled, RunFinished
+from teamgraph.events import NodeFinished, RunCancelled, RunFinished, RunStarted
 from teamgraph.nodes import Human, Member, SubGraph
-from tests.teams import alone, desk, desk_model, heard, told
+from tests.teams import alone, desk, desk_model, heard, of, told
 
 EVENTS, RUN = event_schema(), run_schema()
 PAGE = Path(__file__).parents[2] / "docs" / "events.md"
@@ -77,7 +77,12 @@ def of_a_person() -> list[Event]:
 
 def of_attachments() -> list[Event]:
     given = ["https://x.example/a.png", b"%PDF-1"]
-    return [*Runner(alone(), model=ScriptedModel("hi")).stream("look", attachments=given)]
+    events = [*Runner(alone(), model=ScriptedModel("hi")).stream("look", attachments=given)]
+    assert [part.media_type for part in of(events, RunStarted)[0].attachments] == [
+        "image/png",
+        "application/pdf",
+    ]
+    return events
 
 
 class Breaks:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .attached import attached
 from .crowd import crowd
 from .damage import cuts, flips
 from .deletions import deletions
@@ -68,6 +69,7 @@ FAULTS = {
     "waiting": Fault("runs wait, another process answers", waiting, 10_000, 50),
     "loops": Fault("an event loop closed with a run in it", loops, 24, 4),
     "deletions": Fault("deleted while a resume waits", deletions, 600, 48),
+    "attached": Fault("a crash at every write of attachments", attached, 100_000, 12),
     "salvages": Fault("salvaged while it is written", salvages, 200, 16),
     "descriptors": Fault("120 sessions, few descriptors", descriptors, 8, 1),
     "replies": Fault("a provider replies with nonsense", replies, 2_000, 60),

@@ -252,3 +252,20 @@ def _value(graph: Graph, path: str, value: object) -> JSON:
         raise InputError(
             f"assume: what node {path!r} gives does not fit what it returns: {error}"
         ) from error
+
+
+def written_output(graph: Graph, node_id: str, text: str) -> JSON:
+    """An output as people write it, for `assume`.
+
+    A router's label, or several with commas; JSON if a node's output is not a text.
+    """
+    node = graph.nodes.get(node_id)
+    if node is not None and (branches := branches_of(node)):
+        return text if text in branches else [one.strip() for one in text.split(",") if one.strip()]
+    if node_id not in graph.shapes and (node is None or node_id in graph.templates):
+        return text
+    try:
+        value: JSON = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 
 from msgspec import Struct
 
@@ -42,6 +43,11 @@ class RenderedPrompt:
         if self._rendered is None:
             return ((),) * len(self.messages)
         return trace_spans(self._rendered)
+
+    @property
+    def captured(self) -> CapturedPrompt | None:
+        """What its messages were rendered from; None if no dry run made it."""
+        return self._rendered
 
     @property
     def text(self) -> str:
@@ -112,3 +118,12 @@ class Rendering(Mapping[str, RenderedNode]):
 
     def __len__(self) -> int:
         return len(self.nodes)
+
+    def __repr__(self) -> str:
+        count = sum(len(node.prompts) for node in self.values())
+        return f"Rendering({self.graph!r}, {count} prompt{'s' * (count != 1)})"
+
+    def _repr_html_(self) -> str:
+        """The messages of each prompt, for notebooks."""
+        # Lazy: only notebooks need it; by name, as the view is a room above.
+        return str(import_module("...view.notebook", __package__).rendering_html(self))

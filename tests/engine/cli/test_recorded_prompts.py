@@ -169,3 +169,24 @@ def test_an_invalid_graph_cannot_be_compared_with(project: Project, run_id: str)
     done = project.teamgraph("runs", "show", run_id, "--graph", "bad.yaml")
     assert (done.exit_code, done.stdout) == (2, "")
     assert "unknown key 'rol'" in done.stderr
+
+
+def test_a_run_is_written_as_one_page(project: Project, run_id: str) -> None:
+    file = project.folder / "run.html"
+    done = project.teamgraph("runs", "show", run_id, "--html", "run.html", "--graph", "desk.yaml")
+    assert (done.exit_code, done.stdout) == (0, "")
+    page = file.read_text("utf-8")
+    assert '<span class="origin origin-message" title="message: input.message,' in page
+    assert "origin-unknown" not in page.partition("<body")[2]
+    assert 'data-node="billing"' in page
+    assert page.count("<svg") > 1
+    file.unlink()
+    project.teamgraph("runs", "show", "--last", "--html", "run.html", "--node", "billing")
+    assert 'class="node" data-node="router"' not in file.read_text("utf-8")
+
+
+@pytest.mark.parametrize("option", ["--json", "--prompt", "--diff"])
+def test_a_page_has_all_that_other_options_would_show(project: Project, option: str) -> None:
+    done = project.teamgraph("runs", "show", "x", "--html", "run.html", option)
+    assert done.exit_code == 2
+    assert "--html cannot be combined with --json, --prompt or --diff" in done.stderr

@@ -13,7 +13,7 @@ import pytest
 
 from teamgraph import Graph, MemoryStore, Runner, ScriptedModel
 from teamgraph.engine.server.limits import Limiter
-from teamgraph.engine.server.telemetry import ServerMetrics, Telemetry
+from teamgraph.engine.server.telemetry import ServerMetrics, Telemetry, error_response
 from teamgraph.errors import InputError, ModelError
 from teamgraph.nodes import Member
 from teamgraph.server import Limits, create_app
@@ -103,7 +103,7 @@ def test_an_error_after_the_response_has_begun_is_only_logged() -> None:
         sent.append(message["type"])
 
     scope = {"type": "http", "method": "GET", "headers": [], "path": "/"}
-    app = Telemetry(broken, ServerMetrics(lambda: 0), log_texts=False)
+    app = Telemetry(broken, ServerMetrics(lambda: 0), log_texts=False, respond=error_response)
     asyncio.run(app(scope, send, send))  # type: ignore[arg-type]  nothing is received
     assert sent == ["http.response.start"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from teamgraph import MemoryStore, Runner, ScriptedModel, Session, SessionKey, Store, Usage
-from teamgraph.errors import InputError, NodeError, NotFound
+from teamgraph.errors import BlockedLoopWarning, InputError, NodeError, NotFound
 from tests.teams import STORES, alone, desk, desk_model, wait_for
 
 
@@ -231,4 +231,5 @@ def test_a_door_also_opens_where_a_loop_runs(store: Store) -> None:
     async def inside() -> int:
         return len(session.history()) + len(await session.ahistory())
 
-    assert wait_for(inside()) == 2
+    with pytest.warns(BlockedLoopWarning, match=r"await ahistory\("):
+        assert wait_for(inside()) == 2

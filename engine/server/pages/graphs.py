@@ -1,0 +1,179 @@
+"""The pages of graphs: the drawing, the nodes, the problems, and the prompts rendered."""
+
+from __future__ import annotations
+
+from asyncio import to_thread
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+from markupsafe import Markup
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ...errors import TeamgraphError
+from ...graph.graph import Graph
+from ...graph.node import Node, branches_of, graph_in, loads_history, takes_of, tools_of
+from ...messages import JSON, Message
+from ...run.dry_run.assumptions import written_output
+from ...run.runner import Runner
+from ..access import caller
+from ..server import server_of
+from .drawing import graph_svg
+from .page import UserQuery, plain_text, read_query, show, split_query
+
+ASSUME = "assume:"
+"""How the fields of a form begin that say what a node gives."""
+
+
+class GraphQuery(UserQuery):
+    """Which graph, and what its prompts are rendered for."""
+
+    graph: str | None = None
+    session_id: str | None = None
+    message: str | None = None
+
+
+class NodeRow(Struct, frozen=True):
+    """A node in the table of a graph."""
+
+    path: str
+    kind: str
+    description: str
+    answers: bool
+    sources: Sequence[str]
+    model: str | None
+    tools: Sequence[str]
+    template: str | None
+
+
+class Menu(Struct, frozen=True):
+    """A field for what a node gives: its labels, if it is a router, and those that are chosen."""
+
+    path: str
+    labels: Sequence[str]
+    many: bool
+    chosen: Sequence[str]
+
+
+class ShownPrompt(Struct, frozen=True):
+    """A rendered prompt: the name of its template and its messages as HTML."""
+
+    template: str
+    messages: Markup
+
+
+class ShownNode(Struct, frozen=True):
+    """What a node would send, as HTML."""
+
+    id: str
+    because: str | None
+    prompts: Sequence[ShownPrompt]
+
+
+async def list_graphs(request: Request) -> Response:
+    """All graphs, those that cannot be loaded too."""
+    query, server = read_query(request, UserQuery), server_of(request)
+    user_id = caller(request).user(query.user_id)
+    graphs = [runner.graph for runner in server.runners.values()]
+    values = {"graphs": graphs, "broken": server.broken}
+    return show(request, "graphs.html", title="Graphs", user_id=user_id, values=values)
+
+
+async def show_graph(request: Request) -> Response:
+    """A graph, with its prompts for a message if there is one."""
+    chosen, rest = split_query(request, ASSUME)
+    query, server = read_query(request, GraphQuery, rest), server_of(request)
+    if (problems := server.broken.get(query.graph or "")) is not None:
+        title, broken = str(query.graph), {"problems": problems}
+        return show(request, "broken.html", title=title, values=broken)
+    runner = server.named(query.graph)
+    graph, user_id = runner.graph, caller(request).user(query.user_id)
+    rendered, error = list[ShownNode](), ""
+    if query.message is not None:
+        try:
+            rendered = await _rendered(runner, query, user_id, chosen)
+        except TeamgraphError as raised:
+            error = str(raised)
+    values = {
+        "graph": graph,
+        "drawing": graph_svg(graph, {}),
+        "rows": list(_rows(graph, None, "")),
+        "problems": [*graph.warnings, *graph.unknown_models],
+        "menus": list(_menus(graph, chosen, "")),
+        "query": query,
+        "rendered": rendered,
+        "error": error,
+    }
+    return show(request, "graph.html", title=graph.name, user_id=user_id, values=values)
+
+
+async def _rendered(
+    runner: Runner, query: GraphQuery, user_id: str | None, chosen: Mapping[str, Sequence[str]]
+) -> list[ShownNode]:
+    render = partial(
+        runner.render,
+        plain_text(query.message or ""),
+        assume={path: _assumed(runner.graph, path, given) for path, given in chosen.items()},
+        user_id=user_id,
+        session_id=query.session_id,
+    )
+    rendering = await to_thread(render)
+    return [
+        ShownNode(
+            node.id,
+            node.because,
+            [ShownPrompt(each.template, messages_html(each.messages)) for each in node.prompts],
+        )
+        for node in rendering.values()
+    ]
+
+
+def _assumed(graph: Graph, path: str, given: Sequence[str]) -> JSON:
+    return [*given] if len(given) > 1 else written_output(graph, path, given[0])
+
+
+def _rows(graph: Graph, model: str | None, outer: str) -> Iterator[NodeRow]:
+    """The nodes of a graph, each followed by those of the graph inside it."""
+    model = _model_id(graph) or model
+    for node_id, node in graph.nodes.items():
+        toolbox, own = tools_of(node), _model_id(node) or model
+        template = graph.templates.get(node_id)
+        yield NodeRow(
+            path=outer + node_id,
+            kind=node.kind,
+            description=node.description,
+            answers=not outer and node_id in graph.answering,
+            sources=graph.plan.stops[node_id].sources,
+            model=own if template else None,
+            tools=[*toolbox.tools] if toolbox is not None else [],
+            template=template,
+        )
+        if isinstance(inner := graph_in(node), Graph):
+            yield from _rows(inner, own, f"{outer}{node_id}/")
+
+
+def _model_id(declared: Graph | Node) -> str | None:
+    model = declared.model
+    return model if model is None or isinstance(model, str) else model.id
+
+
+def _menus(graph: Graph, chosen: Mapping[str, Sequence[str]], outer: str) -> Iterator[Menu]:
+    """A field for each node whose output can be assumed, those inside of others too."""
+    for node_id, node in graph.nodes.items():
+        path, inner = outer + node_id, graph_in(node)
+        if isinstance(inner, Graph):
+            yield from _menus(inner, chosen, f"{path}/")
+        elif not loads_history(node):
+            labels = tuple(branches_of(node))
+            yield Menu(path, labels, bool(labels) and takes_of(node)[1] > 1, chosen.get(path, ()))
+
+
+def messages_html(messages: Sequence[Message]) -> Markup:
+    """Messages as HTML."""
+    item = Markup('<h4>{}</h4><pre class="text">\n{}</pre>')
+    return Markup("").join(item.format(each.role, each.content) for each in messages)
+
+
+routes = [Route("/", list_graphs), Route("/graph", show_graph)]

@@ -1,0 +1,18 @@
+"""The routes of all pages."""
+
+from __future__ import annotations
+
+from starlette.routing import Route
+
+from . import chat, graphs, login, prompts, runs, sessions
+from .page import show_static
+
+routes = [
+    *login.routes,
+    *graphs.routes,
+    *chat.routes,
+    *prompts.routes,
+    *runs.routes,
+    *sessions.routes,
+    Route("/static/{name}", show_static),
+]

@@ -1,0 +1,1 @@
+"""The documentation site: what `make docs` does, and the tests of it."""

@@ -1,0 +1,192 @@
+"""The timeline, differences and the page of a run; and that no text of anybody becomes HTML."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import product
+
+import pytest
+
+from teamgraph import (
+    Exchange,
+    MemoryStore,
+    Message,
+    Record,
+    Run,
+    Runner,
+    SessionKey,
+    ToolCall,
+    Turn,
+)
+from teamgraph.engine.messages import Usage
+from teamgraph.engine.view.difference import calls_difference_html, difference_html
+from teamgraph.engine.view.messages import messages_html
+from teamgraph.engine.view.origins import CallOrigins, MessageOrigins, Origin, Piece
+from teamgraph.engine.view.report import run_page
+from teamgraph.engine.view.timeline import timeline_html, times_of
+from tests.teams import desk, desk_model
+
+from .elements import Elements
+
+PARTS = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "</pre></span></td></style></title><script>",
+    '" onmouseover="alert(1)" x="',
+    "' autofocus onfocus='alert(1)",
+    "<svg><a xlink:href='javascript:alert(1)'>",
+    "[x](javascript:alert(1)) ![y](http://a.example/b.png)",
+    "data:text/html;base64,PHNjcmlwdD4=",
+    "<!-- <?php ]]> <![CDATA[",
+    "&lt;script&gt;&#x3c;&amp",
+    "\u202egnp.exe\u2066\u061c",
+    "\x1b]0;title\x07\x1b[31m\x00\x9b",
+    "\ud800 lone \udfff",
+    "{{ 7 * 7 }}{% raw %}",
+    "\r\n\n\n<p>\t",
+    "@import url(http://a.example);}</style>",
+    "%3Cscript%3E %(x)s {0} {x}",
+)
+HOSTILE = [f"{left}{right}" for left, right in product(PARTS, ("", "x", *PARTS))]
+
+
+def hostile_run(text: str) -> Run:
+    """A run that has this text wherever a text of anybody can stand."""
+    call = ToolCall(id=text, name=text, arguments=text)
+    sent = (Message(role="user", content=text, name=text), Message(role="user", content="b"))
+    exchange = Exchange(text, text, text, sent, text, tool_calls=(call,), started=1.0, ended=2.0)
+    record = Record(
+        text,
+        "failed",
+        kind=text,
+        because=text,
+        output=text,
+        choices=(text,),
+        task=text,
+        exchanges=(exchange, exchange),
+        state={text: text},
+        session_state={text: text},
+        error=text,
+        started=0.5,
+        ended=3.0,
+    )
+    turn = Turn(text, text, graph=text, status="failed", answer=text, error=text)
+    return Run(SessionKey(text, text), turn, {text: record})
+
+
+def pieces_of(text: str) -> str:
+    """Every piece, with this text in each place."""
+    origin = Origin("node", text, text, 1, 1, (text,))
+    message = MessageOrigins("user", (Piece(text, origin), Piece("x", origin)))
+    run = hostile_run(text)
+    return "".join(
+        (
+            messages_html([message]),
+            difference_html(f"a {text} b", f"a {text} {text} c"),
+            calls_difference_html(CallOrigins(text, (message,)), CallOrigins(text, ())),
+            timeline_html(run),
+            asyncio.run(run_page(run, MemoryStore())).partition("<body")[2],
+        )
+    )
+
+
+def test_no_text_of_anybody_becomes_an_element_or_an_attribute() -> None:
+    assert len(HOSTILE) >= 300
+    plain = {*Elements(pieces_of("plain")).shape()}
+    for text in HOSTILE:
+        html = pieces_of(text)
+        html.encode()  # no lone surrogate is left
+        assert {*Elements(html).shape()} - plain == set(), text
+        assert "\x1b" not in html
+        assert "\u202e" not in html
+
+
+def test_the_times_of_a_node_are_those_of_its_model_and_its_tools() -> None:
+    call = ToolCall(id="1", name="t", arguments="{}")
+    first = Exchange("a", "h", "m", (), "", started=11.0, ended=12.0, tool_calls=(call,))
+    second = Exchange("a", "h", "m", (), "ok", started=14.0, ended=17.0)
+    records = {
+        "a": Record("a", "done", started=10.5, ended=17.5, exchanges=(first, second)),
+        "b": Record("b", "done", started=18.0, ended=20.0),
+        "b/c": Record("b/c", "done", started=18.5, ended=19.0),
+        "d": Record("d", "skipped", because="nobody needs it"),
+    }
+    run = Run(SessionKey(None, "s"), Turn("r", "hi", started=10.0), records)
+    times = times_of(run)
+    assert [*times] == ["a", "b", "b/c"]
+    assert (times["a"].start, times["a"].took, times["a"].waited) == (0.5, 7.0, 0.5)
+    assert (times["a"].model, times["a"].tools) == (4.0, 2.0)
+    assert times["b"].waited == 0.5
+    text = Elements(timeline_html(run)).text
+    assert "skipped: nobody needs it" in text
+    assert "7.000 s" in text
+
+
+def test_a_run_that_has_not_begun_has_a_timeline() -> None:
+    run = Run(SessionKey(None, "s"), Turn("r", "hi"), {"a": Record("a", "running")})
+    assert [tag for tag, _ in Elements(timeline_html(run)).elements].count("rect") == 0
+
+
+def test_tokens_and_costs_are_in_the_timeline() -> None:
+    used = Usage(input_tokens=12_000, output_tokens=3, calls=1, cost=0.25)
+    unknown = Usage(input_tokens=1, output_tokens=2, calls=1)
+    records = {
+        "a": Record("a", "done", usage=used, started=1.0, ended=20.0),
+        "b": Record("b", "done", usage=unknown),
+    }
+    text = Elements(timeline_html(Run(SessionKey(None, "s"), Turn("r", "hi"), records))).text
+    assert [each for each in text if "in," in each or "$" in each] == [
+        "12000 in, 3 out",
+        "$0.2500",
+        "1 in, 2 out",
+    ]
+    assert "19.0 s" in text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "marked"),
+    [
+        ("the same\n", "the same\n", "the same\n"),
+        ("a red pear", "a green pear", "a -red-+green+ pear"),
+        ("one\ntwo\n", "one\ntwo\nthree\n", "one\ntwo\n+three\n+"),
+        ("gone", "", "-gone-"),
+        ("a, b", "a; b", "a-,-+;+ b"),
+        ("x\n" * 5000, "x\n" * 5000 + "y", f"-{'x,' * 5000}-+{'x,' * 5000}y+".replace(",", "\n")),
+    ],
+)
+def test_a_difference_is_shown_by_words(before: str, after: str, marked: str) -> None:
+    html = difference_html(before, after)
+    for element, mark in (("del", "-"), ("ins", "+")):
+        html = html.replace(f"<{element}>", mark).replace(f"</{element}>", mark)
+    assert "".join(Elements(html).text) == marked
+
+
+def test_messages_are_compared_by_their_roles() -> None:
+    words = Origin("template")
+
+    def call(*texts: tuple[str, str]) -> CallOrigins:
+        messages = (MessageOrigins(role, (Piece(text, words),)) for role, text in texts)
+        return CallOrigins("member.jinja", tuple(messages))
+
+    before = call(("system", "be kind"), ("user", "hello"))
+    after = call(("system", "be quick"), ("user", "one"), ("assistant", "two"), ("user", "hello"))
+    html = calls_difference_html(before, after)
+    assert "be <del>kind</del><ins>quick</ins>" in html
+    assert html.count("<li") == 4
+    assert calls_difference_html(None, before).count("<ins>") == 2
+
+
+def test_a_page_has_all_of_a_run_and_fetches_nothing() -> None:
+    store, graph = MemoryStore(), desk()
+    run = Runner(graph, store=store, model=desk_model()).run("hello", session_id="s")
+    html = asyncio.run(run_page(run, store, graph))
+    found = Elements(html)
+    assert "Bonjour mon ami" in found.text
+    assert "svg" in {tag for tag, _ in found.elements}
+    kept = {"script", "link", "img", "a", "iframe", "form", "object"}
+    assert not kept & {tag for tag, _ in found.elements}
+    addressed = {name for _, attributes in found.elements for name in attributes}
+    assert not {"src", "href", "style", "onclick"} & addressed
+    without = asyncio.run(run_page(run, store, nodes=["french"]))
+    assert "member.jinja" in without
+    assert "router.jinja" not in without
