@@ -58,7 +58,7 @@ cover: $(DEV) ## all tests, and the branch coverage of the package
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(SPREAD) $(ARGS)
 	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report $(if $(INITDB),,--omit='*/stores/postgres/*')
+	@$(BIN)/coverage report $(if $(INITDB),,--omit='*/stores/postgres/*,*/dispatch/*')
 
 bench: $(DEV) ## what a run costs, in CPU time
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
@@ -75,9 +75,10 @@ clients: $(DEV) $(CLIENTS) ## the newest clients of OpenAI and LangChain against
 faults: $(DEV) ## kill, cut, flip and starve the store; one of them: make faults ARGS=kills
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-distributed: $(DEV) ## the tests of PostgreSQL, which this installs with apt where it is missing
+distributed: $(DEV) ## PostgreSQL and workers, some killed; installs it with apt where it is missing
 	@$(if $(INITDB),,apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql >/dev/null)
-	@$(BIN)/python -m pytest tests/engine/stores/test_postgres_store.py $(ARGS)
+	@$(BIN)/python -m pytest tests/engine/stores/test_postgres_store.py tests/engine/dispatch $(ARGS)
+	@$(BIN)/python -m tests.faults distributed --short
 
 # The first Python of the list that will do, in the shell's $python.
 define find_python
