@@ -27,8 +27,9 @@ from .schema import SCHEMA, migrate_turns
 
 T = TypeVar("T")
 
-POLL = 1.0
-"""Seconds after which whoever waits looks again, should a notification be lost."""
+POLL = 15.0
+"""Seconds after which whoever waits looks again; a connection that was cut rings all bells."""
+_PAUSE = 1.0
 SILENT = 15.0
 """Seconds without a heartbeat after which a worker is taken for dead."""
 CANCELS = -1
@@ -252,10 +253,10 @@ class TurnTable:
         self.listen()
         return self._bells.setdefault(turn, asyncio.Event())
 
-    async def wait(self, bell: asyncio.Event) -> None:
+    async def wait(self, bell: asyncio.Event, seconds: float = POLL) -> None:
         """Wait until a bell rings, or for so long that it is worth a look."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(POLL):
+            async with asyncio.timeout(seconds):
                 await bell.wait()
 
     def listen(self) -> None:
@@ -396,7 +397,7 @@ class TurnTable:
                         self._ring(turn)
                     async for notice in connection.notifies():
                         self._ring(int(notice.payload))
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(_PAUSE)
 
     def _ring(self, turn: int) -> None:
         if (bell := self._bells.pop(turn, None)) is not None:

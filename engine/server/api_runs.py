@@ -275,10 +275,7 @@ async def stopped(request: Request, run_id: str, whose: Whose) -> Run:
     reference = RunReference(run_id, user_id, whose.session_id)
     if server.dispatcher is not None:
         await server.dispatcher.cancel(reference)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOPPING):
-                return await server.dispatcher.result(reference)
-        return await reference.load(server.store)
+        return await until_disconnect(request, server.dispatcher.result(reference))
     run = await cancel_run(server.store, reference)
     live = server.runs.live(user_id, run_id)
     if live is not None:

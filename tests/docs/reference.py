@@ -38,6 +38,7 @@ DOORS = (
     "teamgraph.errors",
     "teamgraph.testing",
     "teamgraph.server",
+    "teamgraph.dispatch",
     "teamgraph.tracing",
 )
 _WIDTH = 88

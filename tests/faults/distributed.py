@@ -66,7 +66,7 @@ def end() -> str:
 class Fleet:
     """Some workers, each of them started again when it has ended."""
 
-    def __init__(self, place: Path, server: Server, seconds: float) -> None:
+    def __init__(self, place: Path, server: Server, seconds: float, graph: str) -> None:
         self.place = place
         self.server = server
         self._environment = {
@@ -75,7 +75,7 @@ class Fleet:
         }
         self._workers: dict[subprocess.Popen[bytes], Path] = {}
         self._number = 0
-        (place / "team.yaml").write_text(GRAPH)
+        (place / "team.yaml").write_text(graph)
         (place / "poison.yaml").write_text(POISON)
         (place / "slow.py").write_text(SLOW)
 
@@ -124,14 +124,14 @@ class Fleet:
 
 @asynccontextmanager
 async def fleet_of(
-    workers: int, seconds: float, *, fsync: bool
+    workers: int, seconds: float, *, fsync: bool, graph: str = GRAPH
 ) -> AsyncIterator[tuple[Fleet, DBOSDispatcher]]:
     """A database, some workers on it, and a dispatcher, once a turn was run."""
     with tempfile.TemporaryDirectory() as folder, postgres(fsync=fsync) as server:
-        fleet = Fleet(Path(folder), server, seconds)
+        fleet = Fleet(Path(folder), server, seconds, graph)
         for _ in range(workers):
             fleet.start()
-        dispatcher = DBOSDispatcher(server.dsn)
+        dispatcher = DBOSDispatcher(server.dsn, connections=16)
         try:
             while len(fleet.ready()) < workers:
                 await asyncio.sleep(0.1)
@@ -161,7 +161,7 @@ async def _kills(turns: int, seed: int, counts: Counts, *, is_long: bool) -> Non
     workers, seconds, every = (3, 0.6, 2.0) if is_long else (2, 0.3, 1.5)
     async with fleet_of(workers, seconds, fsync=is_long) as (fleet, dispatcher):
         runs = await _submit(dispatcher, turns, sessions)
-        results = asyncio.gather(*(dispatcher.result(run.reference) for run in runs))
+        results = asyncio.gather(*(_patient(dispatcher, run) for run in runs))
         while not results.done() or kills < wanted:
             await asyncio.wait([results], timeout=every)
             ready = fleet.ready()
@@ -170,7 +170,7 @@ async def _kills(turns: int, seed: int, counts: Counts, *, is_long: bool) -> Non
                 kills += 1
                 if results.done():
                     runs += await _submit(dispatcher, sessions, sessions, first=len(runs))
-                    results = asyncio.gather(*(dispatcher.result(run.reference) for run in runs))
+                    results = asyncio.gather(*(_patient(dispatcher, run) for run in runs))
             await asyncio.sleep(0.05)
             fleet.replace_dead()
         await results

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import socket
+import sys
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import psycopg
 import pytest
 from starlette.applications import Starlette
 
+from teamgraph import dispatch
 from teamgraph.dispatch import DBOSDispatcher, DispatchedRunner, Submission
 from teamgraph.errors import Cancelled, InputError, ModelError, RunError
 from teamgraph.events import Token
@@ -40,7 +47,11 @@ async def answer(app: Starlette, method: str, path: str, **body: object) -> tupl
 def test_another_server_goes_on_where_the_first_one_was_left(dsn: str) -> None:
     async def over() -> None:
         model = Gate()
-        async with working(dsn, model, Told()), served(dsn) as first, served(dsn) as second:
+        async with (
+            working(dsn, model, Told(), grace=0),
+            served(dsn) as first,
+            served(dsn) as second,
+        ):
             said: dict[str, Any] = {"graph": "duo", "message": "wait", "run_id": "over"}
             begun = Conversation(first, "POST", "/api/runs", stream=True, **said)
             seen = await begun.until("said ")
@@ -57,6 +68,14 @@ def test_another_server_goes_on_where_the_first_one_was_left(dsn: str) -> None:
             gone = Conversation(first, "GET", "/api/runs/over/events", after=rest[-1].id)
             await gone.whole()
             assert gone.status == 204
+            table = first.state.server.dispatcher.table
+            await table.drop([(await table.find(Submission(graph="", run_id="over").reference)).id])
+            stored = await Conversation(second, "GET", "/api/runs/over/events").whole()
+            assert stored[-1].event == "run_finished"
+            late = {**said, "message": "wait twice", "run_id": "late"}
+            begun = Conversation(second, "POST", "/api/runs", stream=True, **late)
+            await begun.until("said ")
+            await begun.leave()
 
     asyncio.run(over())
 
@@ -67,6 +86,9 @@ def test_a_run_that_asks_is_answered_over_another_server(dsn: str) -> None:
             said: dict[str, Any] = {"graph": "asks", "message": "do", "run_id": "ask"}
             status, run = await answer(first, "POST", "/api/runs", **said)
             assert (status, run["status"]) == (200, "waiting")
+            for _ in range(2):
+                waits = await Conversation(first, "GET", "/api/runs/ask/events").whole()
+                assert waits[-1].event == "run_waiting"
             path = "/api/runs/ask/respond"
             told = await Conversation(
                 second, "POST", path, answers={"ok": "yes"}, stream=True
@@ -90,7 +112,8 @@ def test_a_turn_in_the_queue_is_shown_cancelled_and_refused_where_too_many_wait(
         async with served(dsn, waiting=1) as app:
             said: dict[str, Any] = {"graph": "duo", "message": "m", "run_id": "q1"}
             waiting = Conversation(app, "POST", "/api/runs", **said)
-            while (await answer(app, "GET", "/api/runs/q1"))[0] == 404:
+            reference = Submission(graph="duo", run_id="q1").reference
+            while not [None async for _ in _found(app.state.server.dispatcher, reference)]:
                 pass
             shown = await answer(app, "GET", "/api/runs/q1")
             assert shown == (200, {"run_id": "q1", "session_id": "q1", "status": "queued"})
@@ -186,3 +209,56 @@ def test_a_database_is_named_where_one_is_needed(
 ) -> None:
     done = project.teamgraph(*words)
     assert (done.exit_code, text in done.stderr) == (2, True), done.stderr
+
+
+def test_a_worker_and_a_server_run_until_they_are_told_to_stop(dsn: str, project: Project) -> None:
+    project.write("talk.yaml", "name: talk\nmodel: echo\nnodes: {one: {role: You talk}}\n")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    commands = (
+        (["worker", "talk.yaml", "--dsn", dsn], '"event": "ready"'),
+        (["serve", "talk.yaml", "--dispatch", "--dsn", dsn, "--port", str(port)], "serving talk"),
+    )
+    try:
+        for words, said in commands:
+            stop = threading.Thread(target=stop_when_ready, args=(dsn, port))
+            stop.start()
+            done = project.teamgraph(*words)
+            stop.join()
+            assert (done.exit_code, said in done.stderr) == (0, True), done.stderr
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def stop_when_ready(dsn: str, port: int) -> None:
+    """Send SIGTERM to this process once a worker has entered, or a server listens."""
+    query = b"SELECT count(*) FROM teamgraph_turns.workers WHERE pid = %s"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for _ in range(100_000):
+            row = connection.execute(query, [os.getpid()]).fetchone()
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                row = (1,)
+            if row != (0,):
+                break
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_without_the_extra_it_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if ".engine.dispatch.d" in name or ".worker" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "dbos", None)
+    address = ["--dsn", "postgresql://h/d"]
+    for words in (
+        ["worker", "desk.yaml", "--model", "echo", *address],
+        ["serve", "desk.yaml", "--model", "echo", "--dispatch", *address],
+        ["workers", *address],
+    ):
+        done = project.teamgraph(*words)
+        assert (done.exit_code, "teamgraph[distributed]" in done.stderr) == (2, True), done.stderr
+    monkeypatch.delitem(vars(dispatch), "DBOSDispatcher", raising=False)
+    with pytest.raises(ImportError, match=r"teamgraph\[distributed\]"):
+        _ = dispatch.DBOSDispatcher
+    with pytest.raises(AttributeError, match="no attribute 'Queue'"):
+        _ = dispatch.Queue  # type: ignore[attr-defined]

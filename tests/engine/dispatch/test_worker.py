@@ -238,7 +238,7 @@ def test_a_turn_that_cannot_be_run_or_was_cancelled_meanwhile_ends_and_a_deleted
                 assert (await dispatcher.result(cut)).status == "cancelled"
                 await told.until("internal_error", 2)
                 while (await dispatcher.find(busy)).state != "running":
-                    await table.wait(table.bell(0))
+                    await table.wait(table.bell(0), 0.05)
                 waiting = asyncio.create_task(dispatcher.result(busy))
                 await dispatcher.cancel(busy)
                 assert (await waiting).status == "cancelled"
